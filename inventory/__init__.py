@@ -1,0 +1,1 @@
+"""The lab model and everything it implies; knows neither SSH nor libvirt."""

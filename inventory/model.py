@@ -1,0 +1,343 @@
+"""The frozen model of lab.yaml, with every derived value (addresses, MACs, DHCP ranges) filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = [
+    "Address",
+    "Check",
+    "DhcpRange",
+    "Disk",
+    "FileSpec",
+    "Filter",
+    "FilterRule",
+    "Firewall",
+    "FirewallRule",
+    "Forward",
+    "Gateway",
+    "Host",
+    "Image",
+    "Interface",
+    "Lab",
+    "Machine",
+    "Mode",
+    "Nat",
+    "Network",
+    "Notice",
+    "Prefix",
+    "Role",
+    "SshSettings",
+    "StaticRoute",
+]
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+class Mode(StrEnum):
+    """What a network lets its guests reach."""
+
+    NAT = "nat"
+    ROUTE = "route"
+    OPEN = "open"
+    ISOLATED = "isolated"
+    VERY_ISOLATED = "very-isolated"
+    BRIDGE = "bridge"
+    MACVTAP = "macvtap"
+
+    @property
+    def has_hypervisor_address(self) -> bool:
+        """Tell whether the hypervisor holds the subnet's first address."""
+        return self in (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED)
+
+    @property
+    def has_uplink(self) -> bool:
+        """Tell whether the hypervisor forwards for the network's guests."""
+        return self in (Mode.NAT, Mode.ROUTE, Mode.OPEN)
+
+
+class Role(StrEnum):
+    """A router forwards between its networks; a host does not."""
+
+    HOST = "host"
+    ROUTER = "router"
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpRange:
+    """First and last IPv4 address that libvirt's DHCP server hands out."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One lab network.
+
+    ``hypervisor4``/``hypervisor6`` are the hypervisor's own addresses on it, None where it has
+    none; ``dhcp`` is None where libvirt serves no DHCP.
+    """
+
+    name: str
+    mode: Mode
+    cidr: IPv4Network | None = None
+    cidr6: IPv6Network | None = None
+    hypervisor4: IPv4Interface | None = None
+    hypervisor6: IPv6Interface | None = None
+    dhcp: DhcpRange | None = None
+    domain: str | None = None
+    mtu: int | None = None
+    autostart: bool = True
+    dev: str | None = None
+    bridge: str | None = None
+    nat_ports: tuple[int, int] | None = None
+    dns: Mapping[str, str] = _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One NIC of a host.
+
+    ``mac`` is lower case with colons. ``ipv4`` is the fixed or (with ``dhcp``) the reserved address
+    with its prefix length, None where only somebody else's DHCP server knows it.
+    """
+
+    network: str
+    mac: str
+    ipv4: IPv4Interface | None = None
+    ipv6: IPv6Interface | None = None
+    dhcp: bool = False
+    filter: str | None = None
+    nmcli: Mapping[str, str] = _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A further disk of a machine; ``size`` in GiB."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What labrun makes: ``memory`` in MiB, ``disk`` in GiB, ``driver`` None = the lab's own."""
+
+    image: str
+    memory: int
+    vcpus: int
+    disk: int
+    disks: tuple[Disk, ...] = ()
+    firmware: Literal["bios", "uefi"] = "bios"
+    autostart: bool = False
+    driver: Literal["lxc", "qemu"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """How an existing machine (``address:``) is reached; None = the user's own ssh defaults."""
+
+    user: str | None = None
+    port: int = 22
+    identity: str | None = None
+    known_hosts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What ``gateway:`` says: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``."""
+
+    kind: Literal["auto", "none", "host", "address"] = "auto"
+    host: str | None = None
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StaticRoute:
+    """A declared route; ``via`` is already an address on one of the host's networks."""
+
+    to: Prefix
+    via: Address
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallRule:
+    """One accepted flow; ``source``/``to`` are a network, host or prefix as written, None = any."""
+
+    proto: Literal["tcp", "udp", "icmp"] = "tcp"
+    ports: tuple[tuple[int, int], ...] = ()
+    source: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """Policies and accepted flows of a host's own firewall."""
+
+    input: Literal["accept", "drop"] = "accept"
+    forward: Literal["accept", "drop"] = "accept"
+    ssh: bool = True
+    allow: tuple[FirewallRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One port forward: ``to`` is ``HOST-or-address`` and ``to_port`` the port there."""
+
+    on: str
+    port: int
+    to: str
+    to_port: int
+    proto: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """Masqueraded networks and port forwards of a router."""
+
+    masquerade: tuple[str, ...] = ()
+    forward: tuple[Forward, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file that ``configure`` will hold true; ``src`` or ``content`` or ``template``."""
+
+    path: str
+    options: Mapping[str, str] = _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One machine of the lab, groups and defaults already merged in.
+
+    ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold
+    only what the file declares, not the role's own values; ``sshd`` None = leave sshd alone, a
+    repeatable keyword has several values.
+    """
+
+    name: str
+    role: Role
+    interfaces: tuple[Interface, ...]
+    user: str
+    machine: Machine | None
+    gateway: Gateway = Gateway()
+    routes: tuple[StaticRoute, ...] = ()
+    sysctl: Mapping[str, str] = _EMPTY
+    sshd: Mapping[str, tuple[str, ...]] | None = field(default_factory=lambda: MappingProxyType({}))
+    firewall: Firewall | None = None
+    nat: Nat | None = None
+    selinux: Literal["enforcing", "permissive", "disabled"] | None = None
+    packages: tuple[str, ...] = ()
+    files: tuple[FileSpec, ...] = ()
+    services: Mapping[str, str] = _EMPTY
+    hostname: str | None = None
+    exclusive: bool = False
+    access_via: str | None = None
+    redundancy: str | None = None
+    groups: tuple[str, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
+    address: str | None = None
+    ssh: SshSettings = SshSettings()
+
+    def interface_on(self, network: str) -> Interface | None:
+        """Return the NIC on that network, None where there is none."""
+        return next((nic for nic in self.interfaces if nic.network == network), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRule:
+    """One rule that the hypervisor enforces; ``deny`` is the direction seen from the guest."""
+
+    deny: Literal["in", "out", "inout"]
+    proto: str = "tcp"
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A named list of rules for NICs (libvirt nwfilter)."""
+
+    name: str
+    rules: tuple[FilterRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image declared in the file: exactly one of url, path, build."""
+
+    name: str
+    url: str | None = None
+    sha256: str | None = None
+    path: str | None = None
+    build: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A declared check; ``kind`` is its verb (ping, tcp, …), ``target`` that verb's value as text."""
+
+    name: str
+    source: str
+    to: str | None
+    kind: str
+    target: str
+    expect: str = "open"
+    wait: str | None = None
+    level: Literal["error", "warning"] = "error"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Notice:
+    """A key that is accepted and not acted on yet; ``unsafe`` = skipping it would be dangerous."""
+
+    line: int
+    path: str
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """A whole lab. Networks, hosts and NICs keep the order of the file.
+
+    ``digest`` is the SHA-256 (hex) of the file's bytes; ``directory`` is where relative paths in
+    the file start.
+    """
+
+    name: str
+    hypervisor: str
+    networks: Mapping[str, Network]
+    hosts: Mapping[str, Host]
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    images: Mapping[str, Image] = field(default_factory=lambda: MappingProxyType({}))
+    filters: Mapping[str, Filter] = field(default_factory=lambda: MappingProxyType({}))
+    checks: tuple[Check, ...] = ()
+    routing: Literal["auto", "manual"] = "auto"
+    schedule_every: str | None = None
+    notices: tuple[Notice, ...] = ()
+    source: str = "lab.yaml"
+    directory: str = "."
+    digest: str = ""
+
+    def libvirt_name(self, name: str) -> str:
+        """Return the name of a host's domain or of a network in libvirt: ``<lab>-<name>``."""
+        return f"{self.name}-{name}"
+
+    def members(self, network: str) -> tuple[tuple[Host, Interface], ...]:
+        """Return every host on a network with its NIC there, in file order."""
+        found = ((host, host.interface_on(network)) for host in self.hosts.values())
+        return tuple((host, nic) for host, nic in found if nic is not None)

@@ -1,0 +1,130 @@
+"""Everything labrun raises on purpose, as one tree.
+
+LabrunError                     exit 1   something failed; carries host, step and hint
+├── UsageError                  exit 2   the command line asks for something that cannot be
+├── LabFileError                exit 2   the lab file is invalid; carries every problem
+├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
+│   └── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
+├── LockedError                 exit 1   another labrun works on this lab
+├── TransportError              exit 4   a guest cannot be used
+│   ├── UnreachableError        exit 4   no route, refused, timed out
+│   ├── AuthenticationError     exit 4   the guest answered and let nobody in
+│   ├── HostKeyError            exit 4   the guest shows another key than labrun gave it
+│   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
+└── CommandError                exit 1   a script in a guest ended with an error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AuthenticationError",
+    "CommandError",
+    "ConnectionLostError",
+    "ForeignObjectError",
+    "HostKeyError",
+    "HypervisorError",
+    "LabFileError",
+    "LabrunError",
+    "LockedError",
+    "Problem",
+    "TransportError",
+    "UnreachableError",
+    "UsageError",
+]
+
+
+class LabrunError(Exception):
+    """Report what failed, on which host, in which step, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, reason: str, *, host: str | None = None, step: str | None = None, hint: str | None = None):
+        super().__init__(reason)
+        self.reason = reason
+        self.host = host
+        self.step = step
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = ": ".join(part for part in (self.host, self.step) if part)
+        text = f"{where}: {self.reason}" if where else self.reason
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class UsageError(LabrunError):
+    """Report a command line that cannot be carried out."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One mistake in a lab file.
+
+    ``line`` counts from 1; ``path`` is dotted (``hosts.host01.networks.network1``), empty for the
+    whole file.
+    """
+
+    line: int
+    path: str
+    what: str
+    hint: str | None = None
+
+    def render(self, source: str) -> str:
+        """Return ``lab.yaml:LINE: PATH: what is wrong (hint)``."""
+        path = f" {self.path}:" if self.path else ""
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{source}:{self.line}:{path} {self.what}{hint}"
+
+
+class LabFileError(LabrunError):
+    """Report every problem of a lab file at once."""
+
+    exit_code = 2
+
+    def __init__(self, source: str, problems: tuple[Problem, ...]):
+        self.source = source
+        self.problems = tuple(sorted(problems))
+        super().__init__("\n".join(problem.render(source) for problem in self.problems))
+
+
+class HypervisorError(LabrunError):
+    """Report that libvirt refused, or that the hypervisor cannot do what the lab needs."""
+
+    exit_code = 5
+
+
+class ForeignObjectError(HypervisorError):
+    """Report a libvirt object that has the lab's name for it but not the lab's tag."""
+
+
+class LockedError(LabrunError):
+    """Report who holds the lab's lock."""
+
+
+class TransportError(LabrunError):
+    """Report that a guest cannot be used."""
+
+    exit_code = 4
+
+
+class UnreachableError(TransportError):
+    """Report that no connection could be made."""
+
+
+class AuthenticationError(TransportError):
+    """Report that the guest accepted none of the keys."""
+
+
+class HostKeyError(TransportError):
+    """Report a host key that is not the one in the lab's known_hosts."""
+
+
+class ConnectionLostError(TransportError):
+    """Report a connection that broke while a script ran: what it did is not known."""
+
+
+class CommandError(LabrunError):
+    """Report a script that ended with an error in a guest."""

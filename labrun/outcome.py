@@ -1,0 +1,87 @@
+"""The outcome of one thing on one host: table, JSON and exit code are views of a list of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+__all__ = ["HYPERVISOR", "Outcome", "Status", "exit_code"]
+
+HYPERVISOR = "hypervisor"
+"""The ``host`` of rows that belong to no host of the lab."""
+
+
+class Status(StrEnum):
+    """What became of one thing; the comment says which exit code it asks for."""
+
+    OK = "ok"  # 0
+    CHANGED = "changed"  # 0
+    SKIPPED = "skipped"  # 0
+    WARNING = "warning"  # 0
+    FAILED = "failed"  # 1
+    ROLLED_BACK = "rolled-back"  # 1
+    WOULD_CHANGE = "would-change"  # 3
+    PENDING = "pending"  # 3
+    DRIFTED = "drifted"  # 3
+    CONFLICT = "conflict"  # 3
+    UNREACHABLE = "unreachable"  # 4
+    UNKNOWN = "unknown"  # 4
+
+
+_CODES = {
+    Status.OK: 0,
+    Status.CHANGED: 0,
+    Status.SKIPPED: 0,
+    Status.WARNING: 0,
+    Status.FAILED: 1,
+    Status.ROLLED_BACK: 1,
+    Status.WOULD_CHANGE: 3,
+    Status.PENDING: 3,
+    Status.DRIFTED: 3,
+    Status.CONFLICT: 3,
+    Status.UNREACHABLE: 4,
+    Status.UNKNOWN: 4,
+}
+_PRECEDENCE = (5, 1, 4, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One row: ``section`` and ``name`` say what, ``expected`` and ``actual`` are text for people.
+
+    ``seconds`` is what this row cost. ``hypervisor_fault`` marks a failure that libvirt or the
+    hypervisor caused (exit code 5); it is not part of the JSON document.
+    """
+
+    host: str
+    section: str
+    name: str
+    status: Status
+    expected: str | None = None
+    actual: str | None = None
+    why: str | None = None
+    diff: str | None = None
+    seconds: float = 0.0
+    hypervisor_fault: bool = False
+
+    def as_json(self) -> dict[str, str | float | None]:
+        """Return the row as it stands in ``results`` of the JSON document."""
+        row = asdict(self)
+        del row["hypervisor_fault"]
+        row["status"] = self.status.value
+        row["seconds"] = round(self.seconds, 3)
+        return row
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code that this row alone asks for."""
+        if self.hypervisor_fault and self.status is Status.FAILED:
+            return 5
+        return _CODES[self.status]
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """Return the first that applies of 5, 1, 4, 3, else 0."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    return next((code for code in _PRECEDENCE if code in codes), 0)

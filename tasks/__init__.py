@@ -1,0 +1,1 @@
+"""Nornir tasks: provision (libvirt), configure (over SSH) and collect (read-only)."""

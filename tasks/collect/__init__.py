@@ -1,0 +1,1 @@
+"""Read-only collection: addresses, routes, traceroutes."""

@@ -1,0 +1,1 @@
+"""Host configuration: gather facts, plan, apply."""

@@ -1,0 +1,1 @@
+"""libvirt tasks: networks, images, machines, containers and readiness."""

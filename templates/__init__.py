@@ -1,0 +1,1 @@
+"""What labrun renders: libvirt XML, cloud-init data, sshd drop-ins, image recipes."""
