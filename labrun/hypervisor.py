@@ -1,0 +1,160 @@
+"""The one place that opens libvirt, and that knows in which namespaces a local libvirtd lives."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from labrun.errors import HypervisorError
+
+__all__ = [
+    "close_all",
+    "connect",
+    "daemon_pid",
+    "enter_network",
+    "in_daemon_namespace",
+    "is_local",
+    "translated",
+]
+
+_CLONE_NEWNET = 0x40000000
+# The monolithic daemon first; then the modular ones, each serving its own driver.
+_PID_FILES = {
+    "lxc": ("libvirtd.pid", "virtlxcd.pid"),
+    "qemu": ("libvirtd.pid", "virtqemud.pid"),
+}
+
+_lock = threading.Lock()
+_connections: dict[str, Any] = {}
+
+
+def _libvirt() -> Any:
+    import libvirt
+
+    return libvirt
+
+
+def connect(uri: str) -> Any:
+    """Return the process's one connection to ``uri``, opened on first use.
+
+    libvirt connections may be used from several threads at once. Raises HypervisorError.
+    """
+    libvirt = _libvirt()
+    with _lock:
+        found = _connections.get(uri)
+        if found is not None and found.isAlive():
+            return found
+        # libvirt prints every error on stderr unless a handler takes it; the exception says it all.
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+        try:
+            connection = libvirt.open(uri)
+        except libvirt.libvirtError as error:
+            raise HypervisorError(
+                f"cannot open {uri}: {_reason(error)}",
+                step="libvirt",
+                hint="is libvirtd running? `virsh -c " + uri + " list` must work",
+            ) from error
+        _connections[uri] = connection
+        return connection
+
+
+def close_all() -> None:
+    """Close every connection; those still held elsewhere live until they are released."""
+    with _lock:
+        while _connections:
+            _, connection = _connections.popitem()
+            with translated("libvirt"):
+                connection.close()
+
+
+def _reason(error: Any) -> str:
+    text = error.get_error_message() or str(error)
+    return str(text).strip()
+
+
+@contextmanager
+def translated(step: str, host: str | None = None, hint: str | None = None) -> Iterator[None]:
+    """Turn a libvirtError inside the block into a HypervisorError that says host and step."""
+    libvirt = _libvirt()
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise HypervisorError(_reason(error), host=host, step=step, hint=hint) from error
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether the URI means a libvirtd on this machine."""
+    parts = urlsplit(uri)
+    return not parts.hostname and parts.scheme.split("+")[0] in ("lxc", "qemu", "test")
+
+
+def daemon_pid(uri: str) -> int | None:
+    """Return the process id of the local libvirt daemon behind ``uri``, None where there is none."""
+    if not is_local(uri):
+        return None
+    driver = urlsplit(uri).scheme.split("+")[0]
+    for name in _PID_FILES.get(driver, ()):
+        path = Path("/run") / name
+        try:
+            pid = int(path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            continue
+        if Path(f"/proc/{pid}/comm").exists() and _comm(pid) in ("libvirtd", path.stem):
+            return pid
+    return None
+
+
+def _comm(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def in_daemon_namespace(uri: str) -> list[str]:
+    """Return the command prefix that runs a program among libvirtd's mounts; often empty.
+
+    A container's root has to be mounted where libvirtd sees it, and that may not be here.
+    """
+    pid = daemon_pid(uri)
+    if pid is None or _mounts(pid) == _mounts(os.getpid()):
+        return []
+    return ["nsenter", "-t", str(pid), "-m", "--"]
+
+
+def _mounts(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/ns/mnt").readlink())
+    except OSError:
+        return ""
+
+
+def enter_network(uri: str) -> bool:
+    """Move this thread, and those it starts, into libvirtd's network namespace; True when moved.
+
+    The lab's bridges are there. Where libvirtd shares our namespace, is remote, or we are not
+    root, nothing happens. To be called in the main thread before any other thread exists.
+    """
+    pid = daemon_pid(uri)
+    if pid is None or os.geteuid() != 0:
+        return False
+    path = Path(f"/proc/{pid}/ns/net")
+    try:
+        if path.readlink() == Path("/proc/self/ns/net").readlink():
+            return False
+        with path.open("rb") as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+    except OSError as error:
+        raise HypervisorError(
+            f"cannot enter the network namespace of libvirtd (pid {pid}): {error.strerror}",
+            step="namespace",
+        ) from error
+    return True

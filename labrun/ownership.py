@@ -1,0 +1,62 @@
+"""The tag by which labrun knows its own libvirt objects: one element in ``<metadata>``."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from labrun import __version__
+
+__all__ = ["NAMESPACE", "Tag", "read_tag", "tag_element"]
+
+NAMESPACE = "urn:labrun:1"
+_ELEMENT = f"{{{NAMESPACE}}}lab"
+_FIXED = ("name", "host", "digest", "version")
+_KEY = re.compile(r"[a-z][a-z0-9-]*")
+
+ET.register_namespace("labrun", NAMESPACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """Whose object this is: lab, host (empty on networks), lab file digest, labrun version.
+
+    ``extra`` are further attributes of the owner's choice, such as ``image``.
+    """
+
+    lab: str
+    host: str = ""
+    digest: str = ""
+    version: str = __version__
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def tag_element(tag: Tag) -> ET.Element:
+    """Return ``<labrun:lab name= host= digest= version= …/>``, to stand in ``<metadata>``."""
+    element = ET.Element(_ELEMENT, {"name": tag.lab})
+    for key, value in (("host", tag.host), ("digest", tag.digest), ("version", tag.version)):
+        if value:
+            element.set(key, value)
+    for key, value in sorted(tag.extra.items()):
+        if key in _FIXED or not _KEY.fullmatch(key):
+            raise ValueError(f"{key!r} cannot be an attribute of the tag")
+        element.set(key, value)
+    return element
+
+
+def read_tag(xml: str) -> Tag | None:
+    """Return the tag of a domain's or network's XML, None where labrun did not make it."""
+    element = ET.fromstring(xml).find(f"./metadata/{_ELEMENT}")  # noqa: S314 - libvirt's own output
+    if element is None or not element.get("name"):
+        return None
+    extra = {key: value for key, value in element.attrib.items() if key not in _FIXED}
+    return Tag(
+        lab=element.get("name", ""),
+        host=element.get("host", ""),
+        digest=element.get("digest", ""),
+        version=element.get("version", ""),
+        extra=MappingProxyType(extra),
+    )
