@@ -45,7 +45,10 @@ __all__ = [
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
-_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
 
 
 class Mode(StrEnum):
@@ -106,7 +109,7 @@ class Network:
     dev: str | None = None
     bridge: str | None = None
     nat_ports: tuple[int, int] | None = None
-    dns: Mapping[str, str] = _EMPTY
+    dns: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Interface:
     ipv6: IPv6Interface | None = None
     dhcp: bool = False
     filter: str | None = None
-    nmcli: Mapping[str, str] = _EMPTY
+    nmcli: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ class FileSpec:
     """A file that ``configure`` will hold true; ``src`` or ``content`` or ``template``."""
 
     path: str
-    options: Mapping[str, str] = _EMPTY
+    options: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,14 +240,14 @@ class Host:
     machine: Machine | None
     gateway: Gateway = Gateway()
     routes: tuple[StaticRoute, ...] = ()
-    sysctl: Mapping[str, str] = _EMPTY
+    sysctl: Mapping[str, str] = field(default_factory=_nothing)
     sshd: Mapping[str, tuple[str, ...]] | None = field(default_factory=lambda: MappingProxyType({}))
     firewall: Firewall | None = None
     nat: Nat | None = None
     selinux: Literal["enforcing", "permissive", "disabled"] | None = None
     packages: tuple[str, ...] = ()
     files: tuple[FileSpec, ...] = ()
-    services: Mapping[str, str] = _EMPTY
+    services: Mapping[str, str] = field(default_factory=_nothing)
     hostname: str | None = None
     exclusive: bool = False
     access_via: str | None = None

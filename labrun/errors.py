@@ -40,7 +40,14 @@ class LabrunError(Exception):
 
     exit_code = 1
 
-    def __init__(self, reason: str, *, host: str | None = None, step: str | None = None, hint: str | None = None):
+    def __init__(
+        self,
+        reason: str,
+        *,
+        host: str | None = None,
+        step: str | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.host = host

@@ -12,4 +12,5 @@ _logger = logging.getLogger(LOGGER_NAME)
 
 def report(host: str, stage: str, detail: str = "") -> None:
     """Announce that ``host`` has entered ``stage`` (a word or two); ``detail`` may say more."""
-    _logger.info("%s: %s%s", host, stage, f" ({detail})" if detail else "", extra={"host": host, "stage": stage, "detail": detail})
+    suffix = f" ({detail})" if detail else ""
+    _logger.info("%s: %s%s", host, stage, suffix, extra={"host": host, "stage": stage, "detail": detail})
