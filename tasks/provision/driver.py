@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from labrun.ports import Transport
@@ -25,7 +25,7 @@ class Seed:
     """The cloud-init NoCloud data, the same for containers and VMs; each is the file's whole text."""
 
     meta_data: str
-    user_data: str
+    user_data: str = field(repr=False)
     network_config: str
 
 

@@ -1,0 +1,80 @@
+"""The cloud-init data of one machine: the same NoCloud files for containers and VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from labrun.inventory.model import Host, Lab, Mode
+from labrun.state import HostKey
+from labrun.tasks.provision.driver import Seed
+
+__all__ = ["seed_for"]
+
+
+def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str]) -> Seed:
+    """Return meta-data, user-data and network-config of a host.
+
+    ``instance`` is the instance id: it must stay the same for the machine's life, or cloud-init
+    starts over and makes new host keys. ``login_keys`` may log in as ``host.user``.
+    """
+    return Seed(
+        meta_data=_dump({"instance-id": instance, "local-hostname": host.name}),
+        user_data="#cloud-config\n" + _dump(_user_data(host, host_key, login_keys)),
+        network_config=_dump(_network_config(lab, host)),
+    )
+
+
+def _dump(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, width=10_000)
+
+
+def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> dict[str, Any]:
+    return {
+        "hostname": host.name,
+        "users": [
+            {
+                "name": host.user,
+                "gecos": "labrun",
+                "shell": "/bin/bash",
+                "lock_passwd": True,
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
+                "ssh_authorized_keys": list(login_keys),
+            }
+        ],
+        # Given before the first boot, the key is known before the first login.
+        "ssh_deletekeys": True,
+        "ssh_genkeytypes": [],
+        "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
+        "disable_root": True,
+        "ssh_pwauth": False,
+        "locale": False,
+        "manage_etc_hosts": "localhost",
+        "package_update": False,
+        "package_upgrade": False,
+    }
+
+
+def _network_config(lab: Lab, host: Host) -> dict[str, Any]:
+    """Bring up each NIC by its MAC with its address and nothing else.
+
+    Gateways and routes are `configure`'s: until then only the subnets themselves can reach a host,
+    which is all that labrun needs.
+    """
+    ethernets: dict[str, Any] = {}
+    for number, nic in enumerate(host.interfaces):
+        entry: dict[str, Any] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
+        addresses = [str(nic.ipv6)] if nic.ipv6 is not None else []
+        if nic.dhcp:
+            entry["dhcp4"] = True
+        elif nic.ipv4 is not None:
+            addresses.insert(0, str(nic.ipv4))
+        if addresses:
+            entry["addresses"] = addresses
+        network = lab.networks[nic.network]
+        if network.mtu is not None and network.mode is not Mode.BRIDGE:
+            entry["mtu"] = network.mtu
+        ethernets[f"eth{number}"] = entry
+    return {"version": 2, "ethernets": ethernets}

@@ -1,0 +1,160 @@
+"""Lab networks in libvirt: reading them, and making one as its plan says."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from types import MappingProxyType
+from typing import Any
+
+from labrun.errors import ForeignObjectError
+from labrun.hypervisor import translated
+from labrun.inventory.model import Lab, Network
+from labrun.ownership import read_tag
+from labrun.tasks.provision.network_state import (
+    NetworkPlan,
+    ObservedNetwork,
+    Reservation,
+    dns_hosts,
+    network_xml,
+    read_network,
+    reservations,
+)
+
+__all__ = ["apply_network", "observe_networks", "remove_network"]
+
+
+def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
+    """Return every network that carries the lab's tag, by its name in the lab.
+
+    Read from the inactive XML, which is what the next start makes. Raises HypervisorError.
+    """
+    import libvirt
+
+    found: dict[str, ObservedNetwork] = {}
+    with translated("networks"):
+        for network in connection.listAllNetworks():
+            xml = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if network.isPersistent() else 0)
+            tag = read_tag(xml)
+            if tag is None or tag.lab != lab:
+                continue
+            settings, entries, dns = read_network(xml)
+            active = bool(network.isActive())
+            settings["autostart"] = "yes" if network.isPersistent() and network.autostart() else "no"
+            settings["active"] = "yes" if active else "no"
+            full = network.name()
+            name = tag.extra.get("network") or full.removeprefix(f"{lab}-")
+            found[name] = ObservedNetwork(full, active, MappingProxyType(settings), entries, dns, tag)
+    return found
+
+
+def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
+    """Return the lab's network of that name, None where there is none; raise for another's."""
+    import libvirt
+
+    try:
+        network = connection.networkLookupByName(full_name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+            return None
+        raise
+    tag = read_tag(network.XMLDesc(0))
+    if tag is None or tag.lab != lab:
+        raise ForeignObjectError(
+            f"the network {full_name} exists and is not this lab's",
+            step="network",
+            hint=f"rename the lab, or look at it with `virsh net-dumpxml {full_name}`",
+        )
+    return network
+
+
+def apply_network(connection: Any, lab: Lab, network: Network, plan: NetworkPlan, uri: str) -> None:
+    """Carry a plan out. Raises ForeignObjectError and HypervisorError.
+
+    A restart is the caller's to allow: guests that run on the network lose their link.
+    """
+    full = lab.libvirt_name(network.name)
+    with translated(f"network {network.name}"):
+        existing = _refuse_foreign(connection, lab.name, full)
+        if plan.action == "none":
+            return
+        if plan.action == "update" and existing is not None and existing.isActive():
+            _update_live(existing, lab, network, plan)
+        else:
+            if plan.action == "restart" and existing is not None and existing.isActive():
+                existing.destroy()
+            xml = network_xml(lab, network, uri)
+            if existing is not None:
+                xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
+            existing = connection.networkDefineXML(xml)
+        existing.setAutostart(int(network.autostart))
+        if not existing.isActive():
+            existing.create()
+
+
+def _with_uuid(xml: str, uuid: str, before: str) -> str:
+    """Keep UUID, MAC and bridge name of a network that is defined anew: they were chosen once."""
+    root = ET.fromstring(xml)  # noqa: S314 - rendered by us
+    old = ET.fromstring(before)  # noqa: S314 - libvirt's own output
+    element = ET.Element("uuid")
+    element.text = uuid
+    root.insert(1, element)
+    bridge, old_bridge = root.find("bridge"), old.find("bridge")
+    if bridge is not None and old_bridge is not None and not bridge.get("name") and old_bridge.get("name"):
+        bridge.set("name", old_bridge.get("name", ""))
+    mac = old.find("mac")
+    if mac is not None:
+        root.append(mac)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _update_live(handle: Any, lab: Lab, network: Network, plan: NetworkPlan) -> None:
+    import libvirt
+
+    both = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
+    _, present, names = read_network(handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+    if "reservations" in plan.changes:
+        section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
+        wanted = {entry.mac: entry for entry in reservations(lab, network)}
+        # Delete first: an address may move from one NIC to another, and no two may hold it.
+        for entry in present:
+            if wanted.get(entry.mac) != entry:
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _host_xml(entry), both)
+        for entry in wanted.values():
+            if entry not in present:
+                handle.update(
+                    libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _host_xml(entry), both
+                )
+    if "dns" in plan.changes:
+        section = libvirt.VIR_NETWORK_SECTION_DNS_HOST
+        wanted_dns = dns_hosts(lab, network)
+        for item in names:
+            if item not in wanted_dns:
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _dns_xml(*item), both)
+        for item in wanted_dns:
+            if item not in names:
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _dns_xml(*item), both)
+
+
+def _host_xml(entry: Reservation) -> str:
+    element = ET.Element("host", {"mac": entry.mac, "name": entry.name, "ip": str(entry.address)})
+    return ET.tostring(element, encoding="unicode")
+
+
+def _dns_xml(address: str, names: tuple[str, ...]) -> str:
+    element = ET.Element("host", {"ip": address})
+    for name in names:
+        ET.SubElement(element, "hostname").text = name
+    return ET.tostring(element, encoding="unicode")
+
+
+def remove_network(connection: Any, lab: str, full_name: str) -> bool:
+    """Stop and undefine a network of the lab; False where there was none. Raises for another's."""
+    with translated(f"network {full_name}"):
+        handle = _refuse_foreign(connection, lab, full_name)
+        if handle is None:
+            return False
+        if handle.isActive():
+            handle.destroy()
+        if handle.isPersistent():
+            handle.undefine()
+    return True

@@ -1,0 +1,57 @@
+"""From the lab model to what a driver needs: plain machine specs, one a host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from labrun.errors import LabrunError
+from labrun.inventory.model import Host, Lab
+from labrun.state import HostKey
+from labrun.tasks.provision.cloudinit import seed_for
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+
+__all__ = ["machine_spec", "spec_from_json", "spec_to_json"]
+
+
+def machine_spec(
+    lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str]
+) -> MachineSpec:
+    """Return the spec of a host that labrun makes; raises LabrunError for an existing machine."""
+    machine = host.machine
+    if machine is None:
+        raise LabrunError("an existing machine is never provisioned", host=host.name)
+    return MachineSpec(
+        lab=lab.name,
+        host=host.name,
+        domain=lab.libvirt_name(host.name),
+        image=machine.image,
+        memory=machine.memory,
+        vcpus=machine.vcpus,
+        disk=machine.disk,
+        nics=tuple(
+            NicSpec(nic.mac, lab.libvirt_name(nic.network), lab.networks[nic.network].mtu)
+            for nic in host.interfaces
+        ),
+        seed=seed_for(lab, host, instance=instance, host_key=host_key, login_keys=login_keys),
+        user=host.user,
+        disks=tuple(disk.size for disk in machine.disks),
+        firmware=machine.firmware,
+        autostart=machine.autostart,
+        digest=lab.digest,
+    )
+
+
+def spec_to_json(spec: MachineSpec) -> dict[str, Any]:
+    """Return the spec as plain values, for a Nornir host's data."""
+    return asdict(spec)
+
+
+def spec_from_json(data: dict[str, Any]) -> MachineSpec:
+    """Return the spec that :func:`spec_to_json` wrote down."""
+    plain = dict(data)
+    plain["nics"] = tuple(NicSpec(**nic) for nic in data["nics"])
+    plain["seed"] = Seed(**data["seed"])
+    plain["disks"] = tuple(data["disks"])
+    return MachineSpec(**plain)
