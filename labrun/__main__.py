@@ -1,0 +1,8 @@
+"""``python -m labrun`` and the command ``labrun``."""
+
+from __future__ import annotations
+
+from labrun.runner.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The options that stand everywhere, before or after a command's name, and what they add up to."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+__all__ = [
+    "DEFAULT_WORKERS",
+    "GlobalOption",
+    "Invocation",
+    "format_option_sections",
+    "global_options",
+    "invocation_of",
+    "new_run_id",
+]
+
+Format = Literal["table", "json"]
+DEFAULT_WORKERS = 32
+
+
+def new_run_id(now: float | None = None) -> str:
+    """Return a run's name, unique enough and sorted by time: ``2026-11-20T16:00:00Z-3f2a``."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+    return f"{stamp}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One call of labrun: the command's full name and the global options as they came out.
+
+    ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` in seconds, None = the
+    command's own. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` says what
+    the user allows; a terminal is needed besides. ``started`` is a ``time.monotonic()``.
+    """
+
+    command: str
+    lab: str | None = None
+    hosts: str | None = None
+    format: Format = "table"
+    workers: int = DEFAULT_WORKERS
+    timeout: float | None = None
+    yes: bool = False
+    verbosity: int = 0
+    color: bool = True
+    state_dir: Path | None = None
+    run: str = field(default_factory=new_run_id)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def json(self) -> bool:
+        """Tell whether exactly one JSON document is asked for."""
+        return self.format == "json"
+
+    @property
+    def quiet(self) -> bool:
+        """Tell whether only what is not ok shall be shown."""
+        return self.verbosity < 0
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds since labrun began."""
+        return time.monotonic() - self.started
+
+
+class GlobalOption(click.Option):
+    """An option that every command takes."""
+
+
+class _Seconds(click.ParamType):
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds) or seconds <= 0:
+            self.fail(f"{value!r} is not a number of seconds above 0.", param, ctx)
+        return seconds
+
+
+def _complete_lab(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def _complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from labrun.runner.selection import complete_expression
+
+    return complete_expression(ctx, incomplete)
+
+
+def global_options(*, top: bool = False, own_format: bool = False) -> list[click.Parameter]:
+    """Return fresh option objects; only those of the ``top`` level read ``LABRUN_*`` variables.
+
+    ``own_format`` leaves ``--format`` and ``--json`` out, for a command that has its own.
+    """
+
+    def option(*names: str, autoenv: bool = top, **settings: Any) -> click.Parameter:
+        return GlobalOption(names, default=None, allow_from_autoenv=autoenv, **settings)
+
+    # --json and --format fill one value, so that the later wins; the one that reads the variable comes last.
+    formats = [
+        option("--json", "format", flag_value="json", autoenv=False, help="The same as --format json."),
+        option("--format", type=click.Choice(["table", "json"]), help="What goes to stdout."),
+    ]
+    words = {"multiple": True, "autoenv": False}
+    return [
+        option(
+            "--lab", metavar="FILE", shell_complete=_complete_lab, help="The lab file; - is stdin. "
+            "By default lab.yaml here or further up."
+        ),
+        option("--hosts", metavar="A,B,@GROUP", shell_complete=_complete_hosts, help="Only these hosts."),
+        *([] if own_format else formats),
+        option("--workers", type=click.IntRange(min=1), metavar="N", help="Hosts worked on at a time "
+               f"(default {DEFAULT_WORKERS})."),
+        option("--timeout", type=_Seconds(), metavar="SECONDS", help="The longest a host may take."),
+        option("-y", "--yes", is_flag=True, help="Do not ask."),
+        option("-v", "--verbose", "verbosity", flag_value="v", **words, help="Say more; -vv adds raw results "
+               "and tracebacks."),
+        option("-q", "--quiet", "verbosity", flag_value="q", **words, help="Only what is not ok."),
+        option("--no-color", is_flag=True, help="No colour, as with NO_COLOR."),
+        option("--state-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+               help="Where keys, known_hosts and history are kept."),
+    ]
+
+
+_NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir")
+
+
+def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:
+    """Add up the options of every level, from ``labrun`` down to the command: the later wins."""
+    chain = [ctx]
+    while chain[0].parent is not None:
+        chain.insert(0, chain[0].parent)
+    given: dict[str, Any] = {}
+    words: list[str] = []
+    for level in chain:
+        for name in _NAMES:
+            value = level.params.get(name)
+            if value is not None and not (name == "format" and own_format):
+                given[name] = value
+        words.extend(level.params.get("verbosity") or ())
+    no_color = given.pop("no_color", False) or bool(os.environ.get("NO_COLOR"))
+    command = " ".join(str(level.info_name) for level in chain[1:])
+    verbosity = _verbosity(words or _words_of(os.environ))
+    return Invocation(command=command, verbosity=verbosity, color=not no_color, **given)
+
+
+def _words_of(environ: Mapping[str, str]) -> list[str]:
+    """Read LABRUN_VERBOSE (a count, or any true word) and LABRUN_QUIET."""
+    false = ("", "0", "false", "no", "off")
+    if environ.get("LABRUN_QUIET", "").lower() not in false:
+        return ["q"]
+    verbose = environ.get("LABRUN_VERBOSE", "").lower()
+    if verbose in false:
+        return []
+    return ["v"] * (min(int(verbose), 2) if verbose.isdecimal() else 1)
+
+
+def _verbosity(words: Iterable[str]) -> int:
+    level = 0
+    for word in words:
+        level = -1 if word == "q" else max(level, 0) + 1
+    return min(level, 2)
+
+
+def format_option_sections(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    """Write a command's own options first, then those that stand everywhere."""
+    sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of every command": []}
+    for param in command.get_params(ctx):
+        record = param.get_help_record(ctx)
+        if record is not None:
+            everywhere = isinstance(param, GlobalOption)
+            sections["Options of every command" if everywhere else "Options"].append(record)
+    for title, records in sections.items():
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)

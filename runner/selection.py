@@ -1,0 +1,98 @@
+"""Which hosts ``--hosts a,b,@group`` means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import UsageError
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+
+__all__ = ["complete_expression", "group_members", "select_hosts"]
+
+
+def group_members(lab: Lab) -> Mapping[str, tuple[str, ...]]:
+    """Return every group's hosts in file order: the lab itself, roles, networks, the file's groups."""
+    found: dict[str, set[str]] = {lab.name: set(lab.hosts)}
+    for host in lab.hosts.values():
+        for group in (host.role.value, *(nic.network for nic in host.interfaces)):
+            found.setdefault(group, set()).add(host.name)
+    for name, members in lab.groups.items():
+        found.setdefault(name, set()).update(members)
+    return {name: tuple(host for host in lab.hosts if host in hosts) for name, hosts in found.items()}
+
+
+def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
+    """Return the named hosts in file order, all of them for None.
+
+    Raises UsageError that names every unknown host and group, with the nearest known name.
+    """
+    if expression is None:
+        return tuple(lab.hosts)
+    words = [word.strip() for word in expression.split(",") if word.strip()]
+    groups = group_members(lab)
+    unknown = [word for word in dict.fromkeys(words) if not _is_known(word, lab.hosts, groups)]
+    if unknown:
+        raise UsageError(
+            "; ".join(_complaint(word, lab.hosts, groups) for word in unknown),
+            step="--hosts",
+            hint=f"the lab has {_listing(lab.hosts)}" if lab.hosts else "the lab has no hosts",
+        )
+    if not words:
+        raise UsageError("names no host", step="--hosts", hint="leave it out to mean all hosts")
+    chosen: set[str] = set()
+    for word in words:
+        chosen.update(groups[word[1:]] if word.startswith("@") else (word,))
+    return tuple(name for name in lab.hosts if name in chosen)
+
+
+def _is_known(word: str, hosts: Iterable[str], groups: Iterable[str]) -> bool:
+    return word[1:] in groups if word.startswith("@") else word in hosts
+
+
+def _complaint(word: str, hosts: Iterable[str], groups: Iterable[str]) -> str:
+    known = [*hosts, *(f"@{group}" for group in groups)]
+    kind = "group" if word.startswith("@") else "host"
+    nearest = [f"@{word}"] if f"@{word}" in known else difflib.get_close_matches(word, known, n=1)
+    suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
+    return f'unknown {kind} "{word}"{suggestion}'
+
+
+def _listing(names: Iterable[str], limit: int = 12) -> str:
+    found = list(names)
+    more = f" and {len(found) - limit} more" if len(found) > limit else ""
+    return ", ".join(found[:limit]) + more
+
+
+def complete_expression(ctx: Any, incomplete: str) -> list[str]:
+    """Return completions of the last part of a ``--hosts`` expression; none where no lab loads."""
+    head, comma, last = incomplete.rpartition(",")
+    taken = set(head.split(","))
+    lab = _lab_for_completion(ctx)
+    if lab is None:
+        return []
+    names = [*lab.hosts, *(f"@{group}" for group in group_members(lab))]
+    return [head + comma + name for name in names if name.startswith(last) and name not in taken]
+
+
+def complete_host(ctx: Any, _param: Any, incomplete: str) -> list[str]:
+    """Return completions of one host's name, as click's ``shell_complete`` wants them."""
+    lab = _lab_for_completion(ctx)
+    return [name for name in lab.hosts if name.startswith(incomplete)] if lab else []
+
+
+def _lab_for_completion(ctx: Any) -> Lab | None:
+    from labrun.errors import LabrunError
+    from labrun.runner.lab_file import lab_path
+    from labrun.runner.options import invocation_of
+
+    try:
+        from labrun.inventory.load import load_lab
+
+        path = lab_path(invocation_of(ctx).lab)
+        return None if path == "-" else load_lab(path)
+    except (LabrunError, OSError):
+        return None

@@ -1,0 +1,90 @@
+"""What may reach a terminal: text without control characters, colour only where it is welcome."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from typing import IO, TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["FILE_WIDTH", "console_on", "printable", "say", "use_lossy_streams", "write"]
+
+FILE_WIDTH = 120
+"""Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
+
+# Everything of C0, DEL and C1 but newline and tab: a guest's output must not move the cursor here.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters spelled out (``\\x1b``), tabs widened."""
+    return _CONTROL.sub(_spelled, text.replace("\r\n", "\n")).expandtabs(4)
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def use_lossy_streams() -> None:
+    """Let a character that the terminal's encoding lacks be spelled out rather than raise."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """Write one message to stderr; a closed stderr is nobody's error."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(printable(text).rstrip("\n") + "\n")
+        sys.stderr.flush()
+
+
+def write(text: str) -> None:
+    """Write a result to stdout and flush; a reader that has gone away is no error.
+
+    What follows on stdout is dropped then, so that ``labrun verify | head -1`` keeps its own exit code.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    # Without this the interpreter tries to flush once more at exit, and complains.
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def console_on(stream: IO[str], *, color: bool, width: int | None = None) -> Console:
+    """Return a rich console that writes to ``stream``.
+
+    Colour needs a terminal besides ``color``. ``width`` in columns; by default the terminal's, or
+    COLUMNS, or :data:`FILE_WIDTH`.
+    """
+    from rich.console import Console
+
+    interactive = stream.isatty()
+    if width is None and not interactive:
+        columns = os.environ.get("COLUMNS", "")
+        width = int(columns) if columns.isdecimal() and int(columns) > 0 else FILE_WIDTH
+    return Console(
+        file=stream,
+        width=width,
+        no_color=not color,
+        color_system="auto" if color and interactive else None,
+        force_terminal=interactive,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+    )

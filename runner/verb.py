@@ -1,0 +1,159 @@
+"""What makes a function a command: its options, its report shown, its errors turned into exit codes."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from labrun.errors import LabFileError, LabrunError
+from labrun.runner.options import Invocation, format_option_sections, global_options, invocation_of
+from labrun.runner.output import Report, as_text, document, reason_of
+from labrun.runner.terminal import say, write
+
+__all__ = ["Terminated", "VerbCommand", "VerbGroup", "emit", "perform", "verb"]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; ends the command as Ctrl-C does, with another exit code."""
+
+    exit_code = 143
+
+
+class VerbCommand(click.Command):
+    """A command that takes the global options too; ``own_format`` = all but ``--format``."""
+
+    own_format = False
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Keep the command's own options apart from those of every command."""
+        format_option_sections(self, ctx, formatter)
+
+
+class VerbGroup(click.Group):
+    """A command with subcommands (``image build``); the global options may stand at each level."""
+
+    def __init__(self, name: str, help: str):
+        super().__init__(name, help=help, params=global_options())
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write options in two sections, then the subcommands."""
+        format_option_sections(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def verb(
+    name: str, *, own_format: bool = False, passthrough: bool = False, group: click.Group | None = None
+) -> Callable[[Callable[..., Report]], VerbCommand]:
+    """Make a command of a function ``(invocation, **its own parameters) -> Report``.
+
+    Its docstring is the help, the first line the one-line help. Parameters are added below it by
+    ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first
+    argument to the command (``exec``, ``ssh``); ``group`` is the :class:`VerbGroup` it belongs to.
+    """
+
+    def wrap(body: Callable[..., Report]) -> VerbCommand:
+        own = list(reversed(getattr(body, "__click_params__", [])))
+        names = {param.name for param in own}
+
+        def callback(**_params: Any) -> int:
+            ctx = click.get_current_context()
+            invocation = invocation_of(ctx, own_format=own_format)
+            arguments = {name: value for name, value in ctx.params.items() if name in names}
+            return perform(invocation, lambda: body(invocation, **arguments))
+
+        command = VerbCommand(
+            name,
+            callback=callback,
+            params=[*own, *global_options(own_format=own_format)],
+            help=body.__doc__,
+            context_settings={"allow_interspersed_args": False} if passthrough else None,
+        )
+        command.own_format = own_format
+        if group is not None:
+            group.add_command(command)
+        return command
+
+    return wrap
+
+
+def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
+    """Run a command's body, show what it reports or why it ended, and return the exit code."""
+    from labrun.runner.logs import log_to_stderr
+
+    with log_to_stderr(invocation):
+        try:
+            report = body()
+        except LabrunError as error:
+            report = Report(error=error)
+        except KeyboardInterrupt as signal:
+            report = Report(interrupted=True, code=getattr(signal, "exit_code", None))
+        except BrokenPipeError:
+            report = Report(error=LabrunError("the reader of the output has gone away"))
+        except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
+            report = Report(error=_unexpected(error))
+        return emit(report, invocation)
+
+
+def _unexpected(error: Exception) -> LabrunError:
+    text = str(error).strip()
+    wrapped = LabrunError(
+        f"unexpected {type(error).__name__}{f': {text}' if text else ''}",
+        hint="this is a defect in labrun; the same command with -vv shows where",
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> int:
+    """Show a report as table or JSON document, its error on stderr, and return its exit code.
+
+    ``one_line`` is for loops, whose documents come one a line.
+    """
+    if invocation.json:
+        write(as_text(document(report, invocation), one_line=one_line))
+    else:
+        _show(report, invocation)
+    if report.error is not None:
+        show_error(report.error, invocation)
+    elif report.interrupted:
+        say("interrupted")
+    return report.exit_code
+
+
+def _show(report: Report, invocation: Invocation) -> None:
+    if report.text is not None:
+        write(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
+    elif report.outcomes:
+        from labrun.runner.table import render
+
+        write(
+            render(
+                report.outcomes,
+                stream=sys.stdout,
+                color=invocation.color,
+                quiet=invocation.quiet,
+                diff=report.diff,
+                seconds=invocation.seconds,
+            )
+        )
+    if report.notes and not invocation.quiet:
+        write("".join(f"{note}\n" for note in report.notes))
+
+
+def show_error(error: LabrunError, invocation: Invocation) -> None:
+    """Write reason and hint to stderr, with ``-vv`` the traceback before them."""
+    if invocation.verbosity >= 2:
+        say("".join(traceback.format_exception(error)))
+    if isinstance(error, LabFileError):
+        # One line a problem, in the form that editors and people can jump to.
+        say(error.reason)
+        count = len(error.problems)
+        say(f"error: {error.source} has {count} problem{'s' if count != 1 else ''}")
+        return
+    say(f"error: {reason_of(error)}")
+    if error.hint:
+        say(f"hint: {error.hint}")
