@@ -1,0 +1,135 @@
+"""Who is on which network with which address: the lab of one IP version, as routing sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from types import MappingProxyType
+from typing import Literal, TypeVar
+
+from labrun.inventory.model import Address, Host, Interface, Lab, Network, Prefix, Role
+
+__all__ = ["HYPERVISOR_NODE", "Attachment", "Version", "Wiring", "per_lab", "wiring"]
+
+Version = Literal[4, 6]
+T = TypeVar("T")
+
+HYPERVISOR_NODE = "hypervisor"
+"""How the hypervisor is called where it forwards; no host of a lab can have this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A lab as a cache key: the same object, not an equal one; labs cannot be hashed."""
+
+    lab: Lab
+
+    def __hash__(self) -> int:
+        return id(self.lab)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.lab is self.lab
+
+
+def per_lab(compute: Callable[[Lab, Version], T]) -> Callable[[Lab, Version], T]:
+    """Remember what ``compute`` returned for the last few labs, by identity."""
+
+    @lru_cache(maxsize=8)
+    def remembered(key: _Identity, version: Version) -> T:
+        return compute(key.lab, version)
+
+    @wraps(compute)
+    def lookup(lab: Lab, version: Version) -> T:
+        return remembered(_Identity(lab), version)
+
+    return lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A host's NIC with an address of this version; ``nic`` says the rest of it."""
+
+    host: str
+    network: str
+    address: Address
+    prefix: Prefix
+    nic: Interface
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wiring:
+    """Attachments of one IP version; every sequence keeps the order of the file.
+
+    ``of`` is by host, ``on`` by network, ``routers_on`` only the routers there; ``holder`` tells who has an address on a network
+    (``hypervisor`` included), ``owner`` which host has an address anywhere, ``hypervisor`` holds its own
+    address by network, ``routers`` the place of each router in the file.
+    """
+
+    lab: Lab
+    version: Version
+    of: Mapping[str, tuple[Attachment, ...]]
+    on: Mapping[str, tuple[Attachment, ...]]
+    routers_on: Mapping[str, tuple[Attachment, ...]]
+    holder: Mapping[tuple[str, Address], str]
+    owner: Mapping[Address, str]
+    hypervisor: Mapping[str, Address]
+    routers: Mapping[str, int]
+
+    def shared(self, host: str, other: str) -> Attachment | None:
+        """Return the other's NIC on the first of the host's networks that both are on."""
+        theirs = {there.network: there for there in self.of[other]}
+        return next((theirs[own.network] for own in self.of[host] if own.network in theirs), None)
+
+    def on_link(self, host: str, address: Address) -> Attachment | None:
+        """Return the host's own NIC whose subnet holds the address."""
+        return next((own for own in self.of[host] if address in own.prefix), None)
+
+    def prefix_of(self, network: str) -> Prefix | None:
+        """Return the subnet of a network in this version, None where it has none."""
+        return _subnet(self.lab.networks[network], self.version)
+
+
+def _subnet(network: Network, version: Version) -> Prefix | None:
+    return network.cidr if version == 4 else network.cidr6
+
+
+def _attachments(host: Host, version: Version) -> Iterator[Attachment]:
+    for nic in host.interfaces:
+        given = nic.ipv4 if version == 4 else nic.ipv6
+        if given is not None:
+            yield Attachment(host.name, nic.network, given.ip, given.network, nic)
+
+
+@per_lab
+def wiring(lab: Lab, version: Version) -> Wiring:
+    """Return who is on which network in IPv4 or IPv6; remembered per lab."""
+    of = {name: tuple(_attachments(host, version)) for name, host in lab.hosts.items()}
+    on: dict[str, list[Attachment]] = {name: [] for name in lab.networks}
+    holder: dict[tuple[str, Address], str] = {}
+    owner: dict[Address, str] = {}
+    hypervisor: dict[str, Address] = {}
+    routers = {host.name: place for place, host in enumerate(lab.hosts.values()) if host.role is Role.ROUTER}
+    for name, network in lab.networks.items():
+        own = network.hypervisor4 if version == 4 else network.hypervisor6
+        if own is not None:
+            hypervisor[name] = own.ip
+            holder[name, own.ip] = HYPERVISOR_NODE
+    for attachments in of.values():
+        for there in attachments:
+            on[there.network].append(there)
+            holder[there.network, there.address] = there.host
+            owner[there.address] = there.host
+    return Wiring(
+        lab=lab,
+        version=version,
+        of=MappingProxyType(of),
+        on=MappingProxyType({name: tuple(members) for name, members in on.items()}),
+        routers_on=MappingProxyType(
+            {name: tuple(there for there in members if there.host in routers) for name, members in on.items()}
+        ),
+        holder=MappingProxyType(holder),
+        owner=MappingProxyType(owner),
+        hypervisor=MappingProxyType(hypervisor),
+        routers=MappingProxyType(routers),
+    )
