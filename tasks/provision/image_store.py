@@ -1,0 +1,267 @@
+"""Images on the controller: one directory each, found by name, replaced by one rename.
+
+``IMAGES/NAME`` is a link to ``IMAGES/versions/NAME-…``, so that a new build or import takes the
+name in one step, and whoever still reads the old version keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labrun.errors import LabrunError, UsageError
+
+__all__ = [
+    "VERSIONS",
+    "ImagePaths",
+    "StoredImage",
+    "disk_digest",
+    "image_directory",
+    "image_paths",
+    "import_image",
+    "inspect_qcow2",
+    "list_images",
+]
+
+VERSIONS = "versions"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_CHUNK = 1024 * 1024
+_INFO_SECONDS = 30
+
+Progress = Callable[[str, float], None]
+"""Told a word on what is being done, and how much of it is done (0 to 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePaths:
+    """Where the parts of an image are, or would be; ``directory`` is the version behind the name."""
+
+    name: str
+    directory: Path
+
+    @property
+    def rootfs(self) -> Path:
+        """Return the tree that containers are made from."""
+        return self.directory / "rootfs"
+
+    @property
+    def disk(self) -> Path:
+        """Return the qcow2 that machines are made from."""
+        return self.directory / "disk.qcow2"
+
+    @property
+    def manifest(self) -> Path:
+        """Return the file that says where the image comes from."""
+        return self.directory / "image.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """One image of the store.
+
+    ``drivers`` are the kinds of machine it can make (``lxc``, ``qemu``); ``disk_bytes`` is the size
+    of the qcow2 file and ``sha256`` its digest, 0 and empty without one; ``made`` is when it was
+    built or imported (ISO 8601), ``source`` where it came from, both empty when unknown.
+    """
+
+    name: str
+    drivers: tuple[str, ...]
+    disk_bytes: int
+    sha256: str
+    made: str
+    source: str
+
+
+def image_directory() -> Path:
+    """Return the directory of all images: ``$LABRUN_IMAGE_DIR``, else /var/lib/labrun/images."""
+    return Path(os.environ.get("LABRUN_IMAGE_DIR") or "/var/lib/labrun/images")
+
+
+def image_paths(name: str) -> ImagePaths:
+    """Return where an image's parts are; nothing need be there. Raises UsageError for a bad name."""
+    _check_name(name)
+    directory = image_directory() / name
+    return ImagePaths(name, directory.resolve() if directory.exists() else directory)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name) or name == VERSIONS:
+        raise UsageError(
+            f"{name!r} cannot be the name of an image",
+            hint="lower-case letters, digits, dots, hyphens and underscores, at most 63, a letter or digit first",
+        )
+
+
+def list_images() -> tuple[StoredImage, ...]:
+    """Return every image of the store, by name; directories without any part of one are left out."""
+    try:
+        names = sorted(entry.name for entry in image_directory().iterdir())
+    except FileNotFoundError:
+        return ()
+    found = (_stored(image_paths(name)) for name in names if _NAME.fullmatch(name) and name != VERSIONS)
+    return tuple(image for image in found if image.drivers)
+
+
+def _stored(paths: ImagePaths) -> StoredImage:
+    manifest = _read_manifest(paths)
+    has_disk = paths.disk.is_file()
+    parts = (("lxc", paths.rootfs.is_dir()), ("qemu", has_disk))
+    return StoredImage(
+        name=paths.name,
+        drivers=tuple(driver for driver, is_there in parts if is_there),
+        disk_bytes=paths.disk.stat().st_size if has_disk else 0,
+        sha256=str(manifest.get("sha256") or "") if has_disk else "",
+        made=str(manifest.get("built") or manifest.get("imported") or ""),
+        source=str(manifest.get("source") or ""),
+    )
+
+
+def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
+    try:
+        manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def disk_digest(paths: ImagePaths) -> str | None:
+    """Return the SHA-256 (hex) of the image's qcow2, None where it has none.
+
+    The manifest's word is taken; a disk that was put there without one is read through.
+    """
+    if not paths.disk.is_file():
+        return None
+    noted = _read_manifest(paths).get("sha256")
+    if isinstance(noted, str) and re.fullmatch(r"[0-9a-f]{64}", noted):
+        return noted
+    with paths.disk.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inspect_qcow2(path: Path) -> int:
+    """Return the virtual size in bytes of a self-contained qcow2; raises LabrunError for others.
+
+    What a qcow2 names (backing file, data file) is opened by QEMU on the hypervisor as root would:
+    a downloaded image must name nothing.
+    """
+    info = _qemu_img_info(path)
+    kind = info.get("format")
+    if kind != "qcow2":
+        raise LabrunError(
+            f"{path} is {'raw or no disk image' if kind == 'raw' else kind}, not qcow2",
+            step="image",
+            hint=f"qemu-img convert -O qcow2 {path} {path.stem}.qcow2",
+        )
+    details = info.get("format-specific", {}).get("data", {})
+    backing = info.get("backing-filename")
+    if backing:
+        raise LabrunError(
+            f"{path} is only an overlay on {backing}",
+            step="image",
+            hint=f"qemu-img convert -O qcow2 {path} {path.stem}-full.qcow2 makes it complete",
+        )
+    if details.get("data-file"):
+        raise LabrunError(f"{path} keeps its data in another file, {details['data-file']}", step="image")
+    if info.get("encrypted"):
+        raise LabrunError(f"{path} is encrypted", step="image")
+    if details.get("corrupt") or info.get("dirty-flag"):
+        raise LabrunError(
+            f"{path} is damaged or was not closed", step="image", hint=f"qemu-img check -r all {path}"
+        )
+    return int(info["virtual-size"])
+
+
+def _qemu_img_info(path: Path) -> dict[str, Any]:
+    # Absolute, or a name like "nbd:host" would be taken for a protocol.
+    command = ["qemu-img", "info", "--output", "json", str(path.absolute())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INFO_SECONDS)
+    except FileNotFoundError as error:
+        raise LabrunError("qemu-img is not installed", step="image", hint="run scripts/install") from error
+    except subprocess.TimeoutExpired as error:
+        raise LabrunError(f"qemu-img did not answer in {_INFO_SECONDS} s", step="image") from error
+    if done.returncode != 0:
+        raise LabrunError(done.stderr.strip() or f"qemu-img cannot read {path}", step="image")
+    info: dict[str, Any] = json.loads(done.stdout)
+    return info
+
+
+def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
+    """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
+
+    The same file imported twice is stored once. Raises LabrunError for what is no complete qcow2,
+    UsageError for a bad name or one that a built image has.
+    """
+    paths = image_paths(name)
+    if paths.rootfs.is_dir():
+        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
+    if not path.is_file():
+        raise UsageError(f"{path} is not a file")
+    virtual_size = inspect_qcow2(path)
+    versions = image_directory() / VERSIONS
+    try:
+        versions.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=versions))
+    except OSError as error:
+        raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
+    try:
+        digest = _copy(path, scratch / "disk.qcow2", progress or (lambda _what, _share: None))
+        manifest = {
+            "name": name,
+            "source": path.name,
+            "imported": datetime.now(UTC).isoformat(timespec="seconds"),
+            "sha256": digest,
+            "virtual_size": virtual_size,
+        }
+        (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        _take_name(name, scratch, versions / f"{name}-{digest[:16]}")
+    except OSError as error:
+        raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return _stored(image_paths(name))
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> str:
+    """Copy, leaving out blocks of zeros; return the SHA-256 of what was read."""
+    digest = hashlib.sha256()
+    size = source.stat().st_size
+    with source.open("rb") as reader, target.open("wb") as writer:
+        copied = 0
+        while chunk := reader.read(_CHUNK):
+            digest.update(chunk)
+            if chunk.count(0) == len(chunk):
+                writer.seek(len(chunk), os.SEEK_CUR)
+            else:
+                writer.write(chunk)
+            copied += len(chunk)
+            progress("copying", min(1.0, copied / max(size, 1)))
+        writer.truncate(copied)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest()
+
+
+def _take_name(name: str, scratch: Path, version: Path) -> None:
+    """Move the finished directory to its place and let the name point there."""
+    scratch.chmod(0o755)
+    if not version.is_dir():
+        scratch.rename(version)
+    old = image_paths(name).directory
+    link = version.parent / f".{name}-link-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(VERSIONS) / version.name)
+    link.replace(image_directory() / name)
+    # Machines use copies in a pool of libvirt's; the version that lost its name serves nobody.
+    if old.parent == version.parent.resolve() and old != version.resolve():
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,229 @@
+"""Storage of the hypervisor through libvirt: labrun's directory pools and the volumes in them."""
+
+from __future__ import annotations
+
+import threading
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from labrun.errors import ForeignObjectError, HypervisorError
+
+__all__ = [
+    "BASE",
+    "IMAGE_POOL",
+    "Pool",
+    "create_qcow2",
+    "create_raw",
+    "delete_volume",
+    "ensure_pool",
+    "find_pool",
+    "find_volume",
+    "image_pool",
+    "lab_pool",
+    "refresh",
+    "remove_pool",
+    "volume_names",
+]
+
+BASE = PurePosixPath("/var/lib/labrun")
+# A lab's name has no dot, so that no lab's pool can ever be called like this one.
+IMAGE_POOL = "labrun.images"
+_GIB = 1024**3
+_REFRESH_DEADLINE = 10.0
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A directory pool that labrun keeps: name and directory together mark it as labrun's.
+
+    libvirt's pools have no ``<metadata>``: a pool of this name elsewhere is somebody else's.
+    """
+
+    name: str
+    directory: PurePosixPath
+
+
+def image_pool(base: PurePosixPath = BASE) -> Pool:
+    """Return the pool that holds the images of all labs."""
+    return Pool(IMAGE_POOL, base / "pool-images")
+
+
+def lab_pool(lab: str, base: PurePosixPath = BASE) -> Pool:
+    """Return the pool that holds the volumes of one lab."""
+    return Pool(f"labrun-{lab}", base / "pools" / lab)
+
+
+def find_pool(connection: Any, pool: Pool) -> Any:
+    """Return libvirt's pool, None where there is none; raises ForeignObjectError."""
+    import libvirt
+
+    try:
+        found = connection.storagePoolLookupByName(pool.name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
+            return None
+        raise
+    root = ET.fromstring(found.XMLDesc(0))  # noqa: S314 - libvirt's own output
+    path = root.findtext("./target/path") or ""
+    if root.get("type") != "dir" or PurePosixPath(path) != pool.directory:
+        raise ForeignObjectError(
+            f"the storage pool {pool.name} exists and is not labrun's",
+            step="storage",
+            hint=f"labrun's has the directory {pool.directory}; see `virsh pool-dumpxml {pool.name}`",
+        )
+    return found
+
+
+def ensure_pool(connection: Any, pool: Pool) -> Any:
+    """Return the pool, defined and active; raises ForeignObjectError for another's of that name."""
+    import libvirt
+
+    with _lock:
+        found = find_pool(connection, pool)
+        if found is None:
+            try:
+                found = connection.storagePoolDefineXML(_pool_xml(pool), 0)
+            except libvirt.libvirtError:
+                # Another labrun may have been quicker.
+                found = find_pool(connection, pool)
+                if found is None:
+                    raise
+        if not found.isActive():
+            found.build(0)
+            found.setAutostart(1)
+            try:
+                found.create(0)
+            except libvirt.libvirtError:
+                if not found.isActive():
+                    raise
+        return found
+
+
+def _pool_xml(pool: Pool) -> str:
+    root = ET.Element("pool", {"type": "dir"})
+    ET.SubElement(root, "name").text = pool.name
+    target = ET.SubElement(root, "target")
+    ET.SubElement(target, "path").text = str(pool.directory)
+    # QEMU's user has to pass through to its own files, and nobody has to list the directory.
+    ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0711"
+    return ET.tostring(root, encoding="unicode")
+
+
+def refresh(pool: Any) -> None:
+    """Let libvirt look at the directory again; waits while volumes are being written there."""
+    import libvirt
+
+    deadline = time.monotonic() + _REFRESH_DEADLINE
+    while True:
+        try:
+            pool.refresh(0)
+        except libvirt.libvirtError:
+            # libvirt refuses with an "internal error" while any volume of the pool is in the making.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def volume_names(pool: Any) -> frozenset[str]:
+    """Return the names of the pool's volumes as libvirt knows them, without looking at the disk."""
+    return frozenset(pool.listVolumes())
+
+
+def find_volume(pool: Any, name: str) -> Any:
+    """Return the volume, None where libvirt knows none of that name."""
+    import libvirt
+
+    try:
+        return pool.storageVolLookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+            return None
+        raise
+
+
+def delete_volume(pool: Any, name: str) -> bool:
+    """Delete a volume; False when there was none."""
+    import libvirt
+
+    volume = find_volume(pool, name)
+    if volume is None:
+        return False
+    try:
+        volume.delete(0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+    return True
+
+
+def remove_pool(pool: Any) -> None:
+    """Delete every volume, the directory and the pool itself.
+
+    Raises HypervisorError when something is in the directory that is no volume.
+    """
+    import libvirt
+
+    if not pool.isActive():
+        # A pool whose directory is gone cannot be started, and has nothing to be deleted.
+        try:
+            pool.build(0)
+            pool.create(0)
+        except libvirt.libvirtError:
+            pool.undefine()
+            return
+    refresh(pool)
+    for name in sorted(volume_names(pool)):
+        delete_volume(pool, name)
+    directory = ET.fromstring(pool.XMLDesc(0)).findtext("./target/path")  # noqa: S314 - libvirt's own output
+    pool.destroy()
+    try:
+        pool.delete(0)
+    except libvirt.libvirtError as error:
+        raise HypervisorError(
+            f"cannot delete {directory}: {error.get_error_message()}",
+            step="storage",
+            hint="something that is not labrun's lies in it",
+        ) from error
+    pool.undefine()
+
+
+def create_raw(pool: Any, name: str, size: int) -> Any:
+    """Create a raw volume of ``size`` bytes, all holes, readable by nobody but its owner."""
+    return pool.createXML(_volume_xml(name, size, "raw", None, private=True), 0)
+
+
+def create_qcow2(pool: Any, name: str, gib: int, backing: str | None = None, *, least: int = 0) -> Any:
+    """Create a qcow2 volume of ``gib`` GiB, as an overlay where ``backing`` names an image's path.
+
+    ``least`` is the size in bytes below which a guest would not find all of its image. Raises
+    HypervisorError when the volume would be smaller.
+    """
+    if gib * _GIB < least:
+        raise HypervisorError(
+            f"a disk of {gib} GiB is too small for the image",
+            step="storage",
+            hint=f"set disk to {-(-least // _GIB)} or more",
+        )
+    return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing, private=True), 0)
+
+
+def _volume_xml(name: str, size: int, kind: str, backing: str | None, *, private: bool) -> str:
+    root = ET.Element("volume", {"type": "file"})
+    ET.SubElement(root, "name").text = name
+    ET.SubElement(root, "capacity", {"unit": "bytes"}).text = str(size)
+    ET.SubElement(root, "allocation", {"unit": "bytes"}).text = "0"
+    target = ET.SubElement(root, "target")
+    ET.SubElement(target, "format", {"type": kind})
+    if private:
+        ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
+    if backing is not None:
+        store = ET.SubElement(root, "backingStore")
+        ET.SubElement(store, "path").text = backing
+        ET.SubElement(store, "format", {"type": "qcow2"})
+    return ET.tostring(root, encoding="unicode")
