@@ -75,17 +75,16 @@ class GlobalOption(click.Option):
     """An option that every command takes."""
 
 
-class _Seconds(click.ParamType):
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not math.isfinite(seconds) or seconds <= 0:
-            self.fail(f"{value!r} is not a number of seconds above 0.", param, ctx)
-        return seconds
+def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds) or seconds <= 0:
+        raise click.BadParameter(f"{value!r} is not a number of seconds above 0.", ctx, param)
+    return seconds
 
 
 def _complete_lab(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -117,21 +116,37 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     words = {"multiple": True, "autoenv": False}
     return [
         option(
-            "--lab", metavar="FILE", shell_complete=_complete_lab, help="The lab file; - is stdin. "
-            "By default lab.yaml here or further up."
+            "--lab",
+            metavar="FILE",
+            shell_complete=_complete_lab,
+            help="The lab file; - is stdin. By default lab.yaml here or further up.",
         ),
         option("--hosts", metavar="A,B,@GROUP", shell_complete=_complete_hosts, help="Only these hosts."),
         *([] if own_format else formats),
-        option("--workers", type=click.IntRange(min=1), metavar="N", help="Hosts worked on at a time "
-               f"(default {DEFAULT_WORKERS})."),
-        option("--timeout", type=_Seconds(), metavar="SECONDS", help="The longest a host may take."),
+        option(
+            "--workers",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help=f"Hosts worked on at a time (default {DEFAULT_WORKERS}).",
+        ),
+        option("--timeout", callback=_seconds, metavar="SECONDS", help="The longest a host may take."),
         option("-y", "--yes", is_flag=True, help="Do not ask."),
-        option("-v", "--verbose", "verbosity", flag_value="v", **words, help="Say more; -vv adds raw results "
-               "and tracebacks."),
+        option(
+            "-v",
+            "--verbose",
+            "verbosity",
+            flag_value="v",
+            **words,
+            help="Say more; -vv adds raw results and tracebacks.",
+        ),
         option("-q", "--quiet", "verbosity", flag_value="q", **words, help="Only what is not ok."),
         option("--no-color", is_flag=True, help="No colour, as with NO_COLOR."),
-        option("--state-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-               help="Where keys, known_hosts and history are kept."),
+        option(
+            "--state-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Where keys, known_hosts and history are kept.",
+        ),
     ]
 
 

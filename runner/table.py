@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
@@ -12,6 +12,7 @@ from labrun.runner.terminal import console_on, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 __all__ = ["order", "render", "subject", "summary"]
 
@@ -85,27 +86,9 @@ def render(
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
-def _print_table(console: Console, rows: Sequence[Outcome]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    columns = _columns(rows)
-    for title, cells in columns.items():
-        fixed = title in ("host", "result")
-        table.add_column(title, no_wrap=fixed and max(map(len, cells)) <= _HOST_WIDTH, overflow="fold")
-    for number, row in enumerate(rows):
-        style = _STYLE[_RANK[row.status]]
-        cells = [
-            Text(column[number], style=style if title == "result" else "") for title, column in columns.items()
-        ]
-        table.add_row(*cells)
-    console.print(table)
-    console.print()
-
-
-_HOST_WIDTH = 20  # a longer host name may be broken, to leave room for reasons
+_GAP = 2  # columns between two cells
+_WHY_WIDTH = 24  # a column of reasons narrower than this is no pleasure; they stand below their rows then
+_WHY_LINES = 3  # neither is a reason that needs more lines than these
 
 
 def _columns(rows: Sequence[Outcome]) -> dict[str, list[str]]:
@@ -116,9 +99,83 @@ def _columns(rows: Sequence[Outcome]) -> dict[str, list[str]]:
         "expected": [row.expected or "" for row in rows],
         "got": [row.actual or "" for row in rows],
         "result": [row.status.value for row in rows],
-        "why": [row.why or "" for row in rows],
     }
     return {title: [printable(cell) for cell in column] for title, column in cells.items() if any(column)}
+
+
+def _natural(title: str, cells: Sequence[str]) -> int:
+    return max(len(title), *(len(line) for cell in cells for line in cell.split("\n")))
+
+
+def _widths(columns: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
+    """Return each column's width; where they do not fit, the widest gives first."""
+    widths = {title: _natural(title, cells) for title, cells in columns.items()}
+    while sum(widths.values()) + _GAP * (len(widths) - 1) > room:
+        widest = max((title for title in widths if title != "result"), key=lambda title: widths[title])
+        if widths[widest] <= len("expected"):
+            break
+        widths[widest] -= 1
+    return widths
+
+
+def _print_table(console: Console, rows: Sequence[Outcome]) -> None:
+    columns = _columns(rows)
+    reasons = [printable(row.why or "") for row in rows]
+    widths = _widths(columns, console.width)
+    left = console.width - sum(widths.values()) - _GAP * len(widths)
+    inside = [left >= _WHY_WIDTH and _fits(reason, left) for reason in reasons]
+    if any(reason and fits for reason, fits in zip(reasons, inside, strict=True)):
+        columns["why"] = [reason if fits else "" for reason, fits in zip(reasons, inside, strict=True)]
+        widths["why"] = min(left, _natural("why", columns["why"]))
+    styles = [_STYLE[_RANK[row.status]] for row in rows]
+    begin = 0
+    for end, (reason, fits) in enumerate(zip(reasons, inside, strict=True), start=1):
+        # A reason below its row ends one table; the next goes on with the same widths.
+        if end == len(rows) or (reason and not fits):
+            console.print(_block(columns, widths, styles, range(begin, end), header=begin == 0))
+            begin = end
+            if reason and not fits:
+                _print_below(console, reason)
+    console.print()
+
+
+def _fits(reason: str, width: int) -> bool:
+    return "\n" not in reason and len(reason) <= _WHY_LINES * width
+
+
+def _block(
+    columns: Mapping[str, Sequence[str]],
+    widths: Mapping[str, int],
+    styles: Sequence[str],
+    rows: range,
+    *,
+    header: bool,
+) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+        show_header=header,
+        header_style="bold",
+    )
+    for title in columns:
+        table.add_column(title, width=widths[title], overflow="fold")
+    for row in rows:
+        coloured = {"result": styles[row]}
+        table.add_row(*(Text(cells[row], coloured.get(title, "")) for title, cells in columns.items()))
+    return table
+
+
+def _print_below(console: Console, reason: str) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(reason, overflow="fold"), (0, 0, 0, 4)))
 
 
 def _print_diff(console: Console, row: Outcome) -> None:

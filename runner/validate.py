@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from labrun.inventory.model import Lab
+from labrun.inventory.model import Lab, Role
 from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
@@ -24,21 +24,19 @@ def command(invocation: Invocation) -> Report:
     lab = load(invocation)
     select_hosts(lab, invocation.hosts)
     text = "" if invocation.quiet else f"{lab.source}: {_summary(lab)}"
-    return Report(lab_name=lab.name, text=text, extra={"source": lab.source, "hosts": list(lab.hosts)} | _members(lab))
+    return Report(lab_name=lab.name, text=text, extra=_members(lab))
 
 
 def _summary(lab: Lab) -> str:
-    routers = sum(host.role.value == "router" for host in lab.hosts.values())
-    parts = [_count(len(lab.networks), "network"), _count(len(lab.hosts), "host"), _count(routers, "router")]
-    return f"lab {lab.name} is valid: {parts[0]}, {parts[1]} ({parts[2]})"
+    routers = sum(host.role is Role.ROUTER for host in lab.hosts.values())
+    networks, hosts = _count(len(lab.networks), "network"), _count(len(lab.hosts), "host")
+    return f"lab {lab.name} is valid: {networks}, {hosts}, {_count(routers, 'router')} among them"
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _members(lab: Lab) -> dict[str, Any]:
-    return {
-        "networks": list(lab.networks),
-        "notices": [{"line": notice.line, "path": notice.path, "unsafe": notice.unsafe} for notice in lab.notices],
-    }
+    notices = [{"line": notice.line, "path": notice.path} for notice in lab.notices]
+    return {"networks": list(lab.networks), "hosts": list(lab.hosts), "notices": notices}

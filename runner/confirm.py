@@ -1,0 +1,30 @@
+"""Asking before something is lost."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.runner.options import Invocation
+from labrun.runner.terminal import say
+
+__all__ = ["confirm"]
+
+
+def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -> None:
+    """Return when the user agrees, at once with ``-y``; ``losses`` are listed above the question.
+
+    Raises UsageError where nobody can be asked, LabrunError on a no.
+    """
+    if invocation.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to ask on", hint="-y answers yes")
+    for loss in losses:
+        say(f"  {loss}")
+    # The question goes to stderr: stdout may be a file that waits for the results.
+    if not click.confirm(question, default=False, err=True):
+        raise LabrunError("not confirmed, nothing was done")

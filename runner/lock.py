@@ -1,0 +1,108 @@
+"""One labrun at a time works on a lab; whoever comes second learns who was first."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from labrun.errors import LabrunError, LockedError
+
+__all__ = ["Holder", "lab_lock"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock; ``since`` in seconds since the epoch."""
+
+    pid: int
+    command: str
+    user: str
+    since: float
+
+    def __str__(self) -> str:
+        then = time.localtime(self.since)
+        today = time.strftime("%F", then) == time.strftime("%F")
+        moment = time.strftime("%T" if today else "%F %T", then)
+        return f"pid {self.pid}, {self.command}, since {moment}, user {self.user}"
+
+
+@contextmanager
+def lab_lock(path: Path, command: str) -> Iterator[None]:
+    """Hold the lab's lock for the time of the block; its directory must be there.
+
+    The kernel frees the lock with the process, however that ends. Raises LockedError with the
+    holder's pid, command, start and user when it is taken.
+    """
+    descriptor = _take(path)
+    try:
+        _sign(descriptor, Holder(os.getpid(), command, _user(), time.time()))
+        yield
+    finally:
+        # Emptied, not removed: who waits on a removed file would share the lock with who makes a new one.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+def _take(path: Path) -> int:
+    # `down` may have removed the file between our opening and locking it: then a new one counts.
+    for _ in range(10):
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read(descriptor)
+            os.close(descriptor)
+            raise LockedError(
+                f"another labrun ({holder or 'it has not said who it is yet'}) works on this lab",
+                hint="wait for it, or end it: the lock goes with it",
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise LabrunError(f"cannot lock {path}: {error.strerror}") from error
+        if _is_still(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+    raise LabrunError(f"cannot lock {path}: it is removed again and again")
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        hint = "--state-dir names another directory"
+        raise LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint) from error
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _sign(descriptor: int, holder: Holder) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
+
+
+def _read(descriptor: int) -> Holder | None:
+    try:
+        return Holder(**json.loads(os.pread(descriptor, 4096, 0)))
+    except (ValueError, TypeError):
+        return None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
