@@ -1,0 +1,161 @@
+"""Run one script over one exec channel: stdin, both streams and the exit status, within a deadline."""
+
+from __future__ import annotations
+
+import select
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import paramiko
+from paramiko.common import cMSG_CHANNEL_REQUEST
+
+from labrun.errors import CommandError, ConnectionLostError, UnreachableError
+from labrun.ports import Completed
+
+__all__ = ["MOST_BYTES", "run_script", "wrapped"]
+
+MOST_BYTES = 32 * 1024 * 1024
+"""How much one stream may bring before the script is cut off."""
+
+_CHUNK = 32 * 1024
+# A process left in the background may hold the streams open after the script ended (seconds).
+_LINGER = 1.0
+_NO_STATUS = -1
+
+
+def wrapped(script: str) -> str:
+    """Return the script as one group: a shell parses all of it before it runs any of it.
+
+    So a script whose end never arrives does nothing, and no command in it can eat the rest by
+    reading stdin. The blank line keeps a trailing backslash from joining the closing brace.
+    """
+    return "{ :\n" + script + "\n\n} </dev/null\n"
+
+
+@dataclass(slots=True)
+class _Talk:
+    """What is still to be sent and what has come back."""
+
+    channel: Any
+    unsent: memoryview
+    out: bytearray = field(default_factory=bytearray)
+    err: bytearray = field(default_factory=bytearray)
+    closed_stdin: bool = False
+
+    def send(self) -> bool:
+        """Send what the window takes; True when something went out."""
+        moved = False
+        try:
+            while self.unsent and self.channel.send_ready():
+                sent = self.channel.send(bytes(self.unsent[:_CHUNK]))
+                if not sent:
+                    break
+                self.unsent = self.unsent[sent:]
+                moved = True
+            if not self.unsent and not self.closed_stdin:
+                self.closed_stdin = True
+                self.channel.shutdown_write()
+        except OSError:
+            # The shell ended without reading everything; its exit status says why.
+            self.unsent = memoryview(b"")
+            self.closed_stdin = True
+        return moved
+
+    def receive(self) -> bool:
+        """Take what has arrived; True when something had."""
+        before = len(self.out) + len(self.err)
+        while self.channel.recv_ready():
+            self.out += self.channel.recv(_CHUNK)
+        while self.channel.recv_stderr_ready():
+            self.err += self.channel.recv_stderr(_CHUNK)
+        return len(self.out) + len(self.err) > before
+
+
+def run_script(
+    transport: paramiko.Transport, command: str, script: str, *, deadline: float, most: int = MOST_BYTES
+) -> Completed:
+    """Feed ``script`` to ``command`` and collect until both streams end; ``deadline`` is monotonic.
+
+    Raises UnreachableError when nothing was started, ConnectionLostError when the connection broke
+    or the deadline passed in the middle, CommandError when a stream exceeds ``most`` bytes.
+    """
+    started = time.monotonic()
+    channel = _open(transport, deadline)
+    try:
+        _request(channel, command)
+        talk = _Talk(channel, memoryview(script.encode("utf-8", errors="surrogateescape")))
+        _converse(talk, deadline, most)
+        status = channel.recv_exit_status() if channel.status_event.is_set() else _NO_STATUS
+        if status == _NO_STATUS:
+            raise ConnectionLostError(_why_no_status(transport), step="script")
+    except EOFError as error:
+        raise ConnectionLostError("the connection broke while the script ran", step="script") from error
+    finally:
+        channel.close()
+    out, err = (bytes(part).decode("utf-8", errors="replace") for part in (talk.out, talk.err))
+    return Completed(status, out, err, time.monotonic() - started)
+
+
+def _open(transport: paramiko.Transport, deadline: float) -> Any:
+    try:
+        # 0 would mean paramiko's own default of an hour.
+        return transport.open_session(timeout=max(0.001, deadline - time.monotonic()))
+    except paramiko.ChannelException as error:
+        reason = f"sshd refuses another session: {error.text}"
+        raise UnreachableError(reason, step="session", hint="MaxSessions must be 4 or more") from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        reason = "the connection was gone before the script was sent"
+        if transport.is_active():
+            reason = "no session was opened in time; nothing was run"
+        raise UnreachableError(reason, step="session") from error
+
+
+def _request(channel: Any, command: str) -> None:
+    # paramiko's exec_command waits for the answer without any limit. Sent like this, the script
+    # follows in the same breath, and a refusal closes the channel.
+    message = paramiko.Message()
+    message.add_byte(cMSG_CHANNEL_REQUEST)
+    message.add_int(channel.remote_chanid)
+    message.add_string("exec")
+    message.add_boolean(True)
+    message.add_string(command)
+    channel.transport._send_user_message(message)
+
+
+def _converse(talk: _Talk, deadline: float, most: int) -> None:
+    channel = talk.channel
+    ready = select.poll()
+    ready.register(channel.fileno(), select.POLLIN)
+    ended: float | None = None
+    while True:
+        # Looked at before reading: what arrived until then is all there is.
+        complete = channel.eof_received or channel.closed
+        moved = talk.send()
+        moved = talk.receive() or moved
+        if max(len(talk.out), len(talk.err)) > most:
+            raise CommandError(f"the script wrote more than {most} bytes and was cut off", step="script")
+        if complete:
+            _await_status(channel, deadline)
+            return
+        now = time.monotonic()
+        if channel.exit_status_ready():
+            ended = now if moved or ended is None else ended
+            if now - ended >= _LINGER:
+                return
+        if now >= deadline:
+            reason = "the script did not end in time; it may still be running"
+            raise ConnectionLostError(reason, step="script", hint="--timeout allows more")
+        wait = min(deadline - now, _LINGER if ended is not None or not talk.unsent else 0.02)
+        ready.poll(wait * 1000)
+
+
+def _await_status(channel: Any, deadline: float) -> None:
+    # The exit status may come after the end of the streams, but not long after.
+    channel.status_event.wait(max(0.0, min(deadline - time.monotonic(), 10.0)))
+
+
+def _why_no_status(transport: paramiko.Transport) -> str:
+    if transport.is_active():
+        return "the script was killed, or never started, and left no exit status"
+    return "the connection broke while the script ran"

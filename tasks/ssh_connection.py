@@ -1,0 +1,251 @@
+"""The SSH connection under every task: Netmiko's Linux driver without its interactive shell.
+
+Opening Netmiko's shell costs three times as much as the login itself, and nothing that decides or
+changes anything goes through it. So it opens when somebody first calls ``send_command``.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import stat
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from netmiko.channel import SSHChannel
+from netmiko.linux.linux_ssh import LinuxSSH
+
+from labrun.errors import AuthenticationError, HostKeyError, TransportError, UnreachableError
+from labrun.tasks.known_hosts import Stamp, file_stamp, known_keys
+from labrun.tasks.pacing import pace
+
+__all__ = ["LabSSH", "load_key"]
+
+# paramiko and Netmiko log what they also raise; without a handler Python would print it on stderr.
+for _name in ("paramiko", "netmiko"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+# A post-quantum exchange protects secrets for decades; a lab on one's own bridge needs it less than CPU.
+_FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
+# Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
+_TCP_PATIENCE = 30_000
+_USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
+
+
+class LabSSH(LinuxSSH):
+    """One login, strict about host keys; further keywords than Netmiko's own:
+
+    ``host_key_alias``: the name in known_hosts under which the key is looked up (default: the
+    address, ``[address]:port`` where the port is not 22). ``look_for_keys``: try the user's default
+    keys. Raises labrun's TransportErrors, not Netmiko's.
+    """
+
+    def __init__(self, *, host_key_alias: str | None = None, look_for_keys: bool = False, **options: Any):
+        self.host_key_alias = host_key_alias
+        self.look_for_keys = look_for_keys
+        self.remote_conn_pre: paramiko.SSHClient | None = None
+        self._shell_ready = False
+        super().__init__(**options)
+
+    def establish_connection(self, width: int = 511, height: int = 1000) -> None:
+        """Connect, check the host key and log in; no shell."""
+        self._size = (width, height)
+        try:
+            self._log_in()
+        except BaseException:
+            self.paramiko_cleanup()
+            raise
+
+    def _log_in(self) -> None:
+        where = f"{self.host} port {self.port}"
+        self.sock = self.sock or _dial(self.host, self.port, pace().remaining(self.conn_timeout))
+        client = self.remote_conn_pre = paramiko.SSHClient()
+        name = self._known_name()
+        self._trust(client, name)
+        patience = pace().remaining(self.banner_timeout)
+        try:
+            client.connect(
+                # Name and port only choose the line of known_hosts here: the socket is connected.
+                hostname=name,
+                sock=self.sock,
+                username=self.username or None,
+                pkey=load_key(self.key_file) if self.key_file else self.pkey,
+                allow_agent=self.allow_agent,
+                look_for_keys=self.look_for_keys,
+                timeout=patience,
+                banner_timeout=patience,
+                auth_timeout=pace().remaining(self.auth_timeout or self.banner_timeout),
+                channel_timeout=self.blocking_timeout,
+                transport_factory=_transport,
+            )
+        except TransportError:
+            raise
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise _translated(error, where, self.username) from error
+        transport = client.get_transport()
+        if transport is not None and self.keepalive:
+            transport.set_keepalive(int(self.keepalive))
+
+    def _known_name(self) -> str:
+        if self.host_key_alias:
+            return self.host_key_alias
+        return str(self.host) if self.port == 22 else f"[{self.host}]:{self.port}"
+
+    def _trust(self, client: paramiko.SSHClient, name: str) -> None:
+        files = [self.alt_key_file] if self.alt_host_keys and self.alt_key_file else []
+        if self.system_host_keys:
+            files += _USER_FILES
+        paths = [Path(file).expanduser() for file in files]
+        ours = client.get_host_keys()
+        for path in paths:
+            for key in known_keys(path, name):
+                ours.add(name, key.get_name(), key)
+        client.set_missing_host_key_policy(_Refuse(paths))
+
+    def _try_session_preparation(self, force_data: bool = True) -> None:
+        """Leave the shell for later."""
+
+    def write_channel(self, out_data: str) -> None:
+        """Write to the interactive shell, opening it first."""
+        self._open_shell()
+        super().write_channel(out_data)
+
+    def read_channel(self) -> str:
+        """Read from the interactive shell, opening it first."""
+        self._open_shell()
+        return str(super().read_channel())
+
+    def _open_shell(self) -> None:
+        if self._shell_ready or self.remote_conn_pre is None:
+            return
+        self._shell_ready = True
+        width, height = self._size
+        self.remote_conn = self.remote_conn_pre.invoke_shell(term="vt100", width=width, height=height)
+        self.remote_conn.settimeout(self.blocking_timeout)
+        self.channel = SSHChannel(conn=self.remote_conn, encoding=self.encoding)
+        self.special_login_handler()
+        super()._try_session_preparation()
+
+    def cleanup(self, command: str = "exit") -> None:
+        """Say goodbye to the shell where there is one."""
+        if self._shell_ready:
+            super().cleanup(command)
+
+    def paramiko_cleanup(self) -> None:
+        """Close the connection; the reading thread is woken rather than left to its next poll."""
+        if self.sock is not None:
+            with suppress(OSError, EOFError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+            self.sock.close()
+            self.sock = None
+        super().paramiko_cleanup()
+
+    def is_alive(self) -> bool:
+        """Tell whether the connection stands, without a word on the wire."""
+        return self.transport is not None and self.transport.is_active()
+
+    @property
+    def transport(self) -> paramiko.Transport | None:
+        """Return paramiko's transport, None when closed."""
+        return self.remote_conn_pre.get_transport() if self.remote_conn_pre is not None else None
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    def __init__(self, files: list[Path]):
+        self._files = files
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        files = " or ".join(str(file) for file in self._files) or "any known_hosts file"
+        raise HostKeyError(
+            f"no host key is known for {hostname} in {files}",
+            step="host key",
+            hint=f"it shows {key.fingerprint}; `labrun up` writes the keys of the hosts it makes",
+        )
+
+
+def _dial(host: str, port: int, timeout: float) -> socket.socket:
+    where = f"{host} port {port}"
+    try:
+        sock = socket.create_connection((host, port), timeout=timeout or 0.001)
+    except OSError as error:
+        raise _translated(error, where, "") from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_PATIENCE)
+    return sock
+
+
+def _transport(sock: Any, /, *args: Any, **keywords: Any) -> paramiko.Transport:
+    transport = paramiko.Transport(sock, *args, **keywords)
+    options = transport.get_security_options()
+    offered = tuple(options.kex)
+    first = tuple(name for name in _FIRST_KEX if name in offered)
+    options.kex = first + tuple(name for name in offered if name not in first)
+    return transport
+
+
+def _translated(error: Exception, where: str, user: str) -> TransportError:
+    text = str(error).strip() or type(error).__name__
+    if isinstance(error, paramiko.BadHostKeyException):
+        return HostKeyError(
+            f"it shows another host key than the one on record: {error.key.fingerprint}"
+            f" in place of {error.expected_key.fingerprint}",
+            step="host key",
+            hint="the machine was rebuilt by other means, or something else answers at its address",
+        )
+    lost = text.startswith(("Authentication timeout", "Authentication failed: transport shut down"))
+    if isinstance(error, paramiko.AuthenticationException) and not lost:
+        return AuthenticationError(
+            f"{where} lets {user or 'the user'} in with none of the keys: {text}",
+            step="login",
+            hint="the lab's key is not in the guest's authorized_keys, or sshd refuses keys",
+        )
+    if isinstance(error, paramiko.SSHException) and "authentication methods available" in text:
+        hint = "name one: ssh: {identity: FILE}"
+        return AuthenticationError("there is no key to log in with", step="login", hint=hint)
+    return UnreachableError(_unreachable(error, where, text), step="connect")
+
+
+def _unreachable(error: Exception, where: str, text: str) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return f"{where} refused the connection"
+    if isinstance(error, socket.gaierror):
+        return f"{where}: the name has no address ({error.strerror})"
+    if isinstance(error, TimeoutError):
+        return f"{where} did not answer in time"
+    if isinstance(error, ConnectionResetError | EOFError):
+        return f"{where} closed the connection during the handshake"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{where}: {error.strerror}"
+    if "banner" in text or "No existing session" in text or text.startswith("Authentication timeout"):
+        return f"{where} accepted the connection but did not finish the SSH handshake in time"
+    return f"{where}: {text}"
+
+
+def load_key(path: str | Path) -> paramiko.PKey:
+    """Return the private key in that file, read once per version of the file.
+
+    Raises AuthenticationError when it is missing, unreadable or locked by a passphrase.
+    """
+    file = Path(path).expanduser()
+    return _load_key(file, file_stamp(file))
+
+
+@lru_cache(maxsize=16)
+def _load_key(file: Path, stamp: Stamp) -> paramiko.PKey:
+    hint = "`labrun up` puts a new key into the hosts it made"
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise AuthenticationError(f"the key {file} is not a file", step="login", hint=hint)
+        return paramiko.PKey.from_path(file)
+    except paramiko.PasswordRequiredException as error:
+        hint = "load it into ssh-agent and leave `identity` out"
+        reason = f"the key {file} is locked by a passphrase"
+        raise AuthenticationError(reason, step="login", hint=hint) from error
+    except OSError as error:
+        reason = f"cannot read the key {file}: {error.strerror}"
+        raise AuthenticationError(reason, step="login", hint=hint) from error
+    except (paramiko.SSHException, ValueError, TypeError) as error:
+        raise AuthenticationError(f"{file} is no private key: {error}", step="login", hint=hint) from error

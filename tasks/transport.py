@@ -1,0 +1,209 @@
+"""The way into a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nornir.core.configuration import Config
+from nornir.core.inventory import Host
+from nornir.core.plugins.connections import ConnectionPluginRegister
+
+from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.ports import Completed
+from labrun.tasks.pacing import pace
+
+if TYPE_CHECKING:
+    from labrun.tasks.ssh_connection import LabSSH
+
+__all__ = [
+    "CONNECTION",
+    "LabrunSsh",
+    "SshTransport",
+    "fresh_transport",
+    "register_connection",
+    "transport_of",
+]
+
+CONNECTION = "labrun-ssh"
+_CONFIG = Config()
+# `env` because a login shell need not be a POSIX one; UTF-8 so that nmcli shows names as they are.
+_SHELL = "env LC_ALL=C.UTF-8 sh -s"
+_SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
+_REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
+_NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
+_TIMEOUTS = {"conn_timeout": 10.0, "banner_timeout": 30.0, "auth_timeout": 15.0, "keepalive": 15.0}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+
+class LabrunSsh:
+    """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
+
+    ``extras`` are keywords of :class:`labrun.tasks.ssh_connection.LabSSH`, and ``patience``: how
+    many seconds a refused or unanswered connection is tried again (0 = once). After a wrong host
+    key or a refused login nothing is tried again. The user's ``~/.ssh/config`` is never read.
+    """
+
+    connection: LabSSH
+
+    def open(
+        self,
+        hostname: str | None,
+        username: str | None,
+        password: str | None,
+        port: int | None,
+        platform: str | None,
+        extras: dict[str, Any] | None = None,
+        configuration: Config | None = None,
+    ) -> None:
+        """Log in with keys only; raises a TransportError that says why not."""
+        options: dict[str, Any] = {"ssh_strict": True, **_TIMEOUTS, **(extras or {})}
+        patience = float(options.pop("patience", 0.0))
+        options.update(
+            device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None
+        )
+        self.connection = _connect(options, patience)
+
+    def close(self) -> None:
+        """Close the connection; closing twice is no error."""
+        self.connection.disconnect()
+
+
+def _connect(options: dict[str, Any], patience: float) -> LabSSH:
+    # Netmiko takes 0.2 s to import: paid by the first login, not by every command line.
+    from labrun.tasks.ssh_connection import LabSSH
+
+    share = pace()
+    until = time.monotonic() + share.remaining(patience)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            with share.turn():
+                return LabSSH(**options)
+        except UnreachableError:
+            left = until - time.monotonic()
+            if left <= 0 or share.stopping.wait(min(pause, left)):
+                raise
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+class SshTransport:
+    """A :class:`labrun.ports.Transport` over one SSH connection; a context manager that closes its own."""
+
+    def __init__(self, host: str, connection: LabSSH, *, owned: bool = False):
+        self.host = host
+        self.connection = connection
+        self._owned = owned
+
+    def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+        """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
+
+        The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing
+        was started), ConnectionLostError (what it did is unknown), CommandError (sudo refused).
+        """
+        from labrun.tasks.exec_channel import run_script, wrapped
+
+        deadline = time.monotonic() + pace().remaining(timeout)
+        transport = self.connection.transport
+        with _named(self.host):
+            if transport is None:
+                raise UnreachableError("the connection is closed", step="session")
+            done = run_script(transport, _SUDO_SHELL if sudo else _SHELL, wrapped(script), deadline=deadline)
+            if sudo:
+                _check_sudo(done, self.connection.username)
+        return done
+
+    def close(self) -> None:
+        """Close a connection that belongs to this transport alone; a host's own stays open."""
+        if self._owned:
+            self.connection.disconnect()
+
+    def __enter__(self) -> SshTransport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_sudo(done: Completed, user: str) -> None:
+    if done.exit_status not in (1, 127) or done.stdout:
+        return
+    lines = done.stderr.strip().splitlines()
+    refused = bool(lines) and done.exit_status == 1 and all(_REFUSED.match(line) for line in lines)
+    if refused or _NO_SUDO.search(done.stderr):
+        raise CommandError(
+            f"sudo lets {user or 'the user'} do nothing without a password: {lines[-1]}",
+            step="sudo",
+            hint=f"labrun needs `{user or 'USER'} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
+        )
+
+
+def _address(host: Host) -> str:
+    reason = host.data.get("labrun_unreachable")
+    if reason or not host.hostname:
+        raise UnreachableError(str(reason or "it has no address"), host=host.name, step="address")
+    return str(host.hostname)
+
+
+def transport_of(host: Host, *, patience: float = 0.0) -> SshTransport:
+    """Return the host's transport, logging in where no live connection is there yet.
+
+    ``patience`` is how many seconds a host that does not answer yet is tried again. Raises
+    UnreachableError, AuthenticationError or HostKeyError.
+    """
+    address = _address(host)
+    opened = host.connections.get(CONNECTION)
+    if isinstance(opened, LabrunSsh) and not opened.connection.is_alive():
+        host.close_connection(CONNECTION)
+        opened = None
+    if opened is None:
+        register_connection()
+        with _named(host.name):
+            opened = host.open_connection(
+                CONNECTION, configuration=_CONFIG, hostname=address, extras=_extras(host, patience)
+            )
+    return SshTransport(host.name, opened.connection)
+
+
+def fresh_transport(host: Host, *, address: str | None = None, patience: float = 0.0) -> SshTransport:
+    """Return a second transport over a new, key-only login that nobody shares; close it after use.
+
+    It proves that one can still get in, at ``address`` when that is about to become the host's.
+    """
+    options = host.get_connection_parameters(CONNECTION)
+    plugin = LabrunSsh()
+    with _named(host.name):
+        plugin.open(
+            hostname=address or _address(host),
+            username=options.username,
+            password=None,
+            port=options.port,
+            platform=options.platform,
+            extras=_extras(host, patience),
+        )
+    return SshTransport(host.name, plugin.connection, owned=True)
+
+
+def _extras(host: Host, patience: float) -> dict[str, Any]:
+    extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
+    return {**extras, "patience": patience} if patience else extras
+
+
+@contextmanager
+def _named(host: str) -> Iterator[None]:
+    try:
+        yield
+    except LabrunError as error:
+        error.host = error.host or host
+        raise
+
+
+def register_connection() -> None:
+    """Make ``labrun-ssh`` known to Nornir; again is no error."""
+    ConnectionPluginRegister.register(CONNECTION, LabrunSsh)
