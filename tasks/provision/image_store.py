@@ -98,7 +98,7 @@ def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name) or name == VERSIONS:
         raise UsageError(
             f"{name!r} cannot be the name of an image",
-            hint="lower-case letters, digits, dots, hyphens and underscores, at most 63, a letter or digit first",
+            hint="use lower-case letters, digits, dots, hyphens and underscores, at most 63",
         )
 
 
