@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from types import MappingProxyType
+from typing import Any
 
 from labrun.inventory.model import DhcpRange, Lab, Mode, Network
 from labrun.ownership import Tag, tag_element
@@ -14,11 +15,10 @@ from labrun.rendering import render_xml
 
 __all__ = [
     "NetworkPlan",
+    "NetworkSpec",
     "ObservedNetwork",
     "Reservation",
-    "desired_settings",
-    "dns_hosts",
-    "network_xml",
+    "network_spec",
     "plan_network",
     "read_network",
     "reservations",
@@ -49,7 +49,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class ObservedNetwork:
-    """A network with the lab's tag: ``settings`` in the form of :func:`desired_settings`."""
+    """A network with the lab's tag: ``settings`` in the form of NetworkSpec.settings."""
 
     name: str
     active: bool
@@ -57,6 +57,45 @@ class ObservedNetwork:
     reservations: tuple[Reservation, ...] = ()
     dns: DnsHosts = ()
     tag: Tag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Everything that makes one network; plain values, no lab, no connection.
+
+    ``name`` is the lab's, ``full_name`` libvirt's; ``settings`` are comparable, as text.
+    """
+
+    lab: str
+    name: str
+    full_name: str
+    xml: str
+    settings: Mapping[str, str]
+    reservations: tuple[Reservation, ...] = ()
+    dns: DnsHosts = ()
+    autostart: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values, for a Nornir host's data."""
+        return {
+            "lab": self.lab,
+            "name": self.name,
+            "full_name": self.full_name,
+            "xml": self.xml,
+            "settings": dict(self.settings),
+            "reservations": [[entry.mac, str(entry.address), entry.name] for entry in self.reservations],
+            "dns": [[address, list(names)] for address, names in self.dns],
+            "autostart": self.autostart,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> NetworkSpec:
+        """Return the spec that :meth:`as_json` wrote down."""
+        entries = (
+            Reservation(mac, IPv4Address(address), name) for mac, address, name in data["reservations"]
+        )
+        dns = tuple((address, tuple(names)) for address, names in data["dns"])
+        return cls(**{**data, "reservations": tuple(entries), "dns": dns})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +185,7 @@ def _settings(
     }
 
 
-def desired_settings(lab: Lab, network: Network) -> dict[str, str]:
-    """Return the comparable settings of a network as the lab file has them, as text."""
+def _desired_settings(lab: Lab, network: Network) -> dict[str, str]:
     settings = _settings(
         forward=_FORWARD.get(network.mode, ""),
         ip4=network.hypervisor4,
@@ -167,11 +205,24 @@ def desired_settings(lab: Lab, network: Network) -> dict[str, str]:
     return settings
 
 
-def network_xml(lab: Lab, network: Network, uri: str) -> str:
-    """Return the libvirt XML of a network, tagged as the lab's own.
+def network_spec(lab: Lab, network: Network, uri: str) -> NetworkSpec:
+    """Return what makes a network, tagged as the lab's own.
 
     ``uri`` is the lab's hypervisor; it goes into the tag so that ``hypervisor: auto`` stays there.
     """
+    return NetworkSpec(
+        lab=lab.name,
+        name=network.name,
+        full_name=lab.libvirt_name(network.name),
+        xml=_network_xml(lab, network, uri),
+        settings=MappingProxyType(_desired_settings(lab, network)),
+        reservations=reservations(lab, network),
+        dns=dns_hosts(lab, network),
+        autostart=network.autostart,
+    )
+
+
+def _network_xml(lab: Lab, network: Network, uri: str) -> str:
     macvtap = network.mode is Mode.MACVTAP
     return render_xml(
         "libvirt/network.xml.j2",

@@ -8,16 +8,13 @@ from typing import Any
 
 from labrun.errors import ForeignObjectError
 from labrun.hypervisor import translated
-from labrun.inventory.model import Lab, Network
 from labrun.ownership import read_tag
 from labrun.tasks.provision.network_state import (
     NetworkPlan,
+    NetworkSpec,
     ObservedNetwork,
     Reservation,
-    dns_hosts,
-    network_xml,
     read_network,
-    reservations,
 )
 
 __all__ = ["apply_network", "observe_networks", "remove_network"]
@@ -67,26 +64,25 @@ def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
     return network
 
 
-def apply_network(connection: Any, lab: Lab, network: Network, plan: NetworkPlan, uri: str) -> None:
+def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
     """Carry a plan out. Raises ForeignObjectError and HypervisorError.
 
     A restart is the caller's to allow: guests that run on the network lose their link.
     """
-    full = lab.libvirt_name(network.name)
-    with translated(f"network {network.name}"):
-        existing = _refuse_foreign(connection, lab.name, full)
+    with translated(f"network {spec.name}"):
+        existing = _refuse_foreign(connection, spec.lab, spec.full_name)
         if plan.action == "none":
             return
         if plan.action == "update" and existing is not None and existing.isActive():
-            _update_live(existing, lab, network, plan)
+            _update_live(existing, spec, plan)
         else:
             if plan.action == "restart" and existing is not None and existing.isActive():
                 existing.destroy()
-            xml = network_xml(lab, network, uri)
+            xml = spec.xml
             if existing is not None:
                 xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
             existing = connection.networkDefineXML(xml)
-        existing.setAutostart(int(network.autostart))
+        existing.setAutostart(int(spec.autostart))
         if not existing.isActive():
             existing.create()
 
@@ -107,14 +103,14 @@ def _with_uuid(xml: str, uuid: str, before: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _update_live(handle: Any, lab: Lab, network: Network, plan: NetworkPlan) -> None:
+def _update_live(handle: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
     import libvirt
 
     both = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
     _, present, names = read_network(handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
     if "reservations" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
-        wanted = {entry.mac: entry for entry in reservations(lab, network)}
+        wanted = {entry.mac: entry for entry in spec.reservations}
         # Delete first: an address may move from one NIC to another, and no two may hold it.
         for entry in present:
             if wanted.get(entry.mac) != entry:
@@ -126,7 +122,7 @@ def _update_live(handle: Any, lab: Lab, network: Network, plan: NetworkPlan) -> 
                 )
     if "dns" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_DNS_HOST
-        wanted_dns = dns_hosts(lab, network)
+        wanted_dns = spec.dns
         for item in names:
             if item not in wanted_dns:
                 handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _dns_xml(*item), both)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from labrun.errors import LabrunError
@@ -12,13 +12,14 @@ from labrun.state import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 
-__all__ = ["machine_spec", "spec_from_json", "spec_to_json"]
+__all__ = ["machine_spec", "seeded", "spec_from_json", "spec_to_json"]
 
 
-def machine_spec(
-    lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str]
-) -> MachineSpec:
-    """Return the spec of a host that labrun makes; raises LabrunError for an existing machine."""
+def machine_spec(lab: Lab, host: Host) -> MachineSpec:
+    """Return the spec of a host that labrun makes, its seed still empty.
+
+    Raises LabrunError for an existing machine.
+    """
     machine = host.machine
     if machine is None:
         raise LabrunError("an existing machine is never provisioned", host=host.name)
@@ -34,13 +35,21 @@ def machine_spec(
             NicSpec(nic.mac, lab.libvirt_name(nic.network), lab.networks[nic.network].mtu)
             for nic in host.interfaces
         ),
-        seed=seed_for(lab, host, instance=instance, host_key=host_key, login_keys=login_keys),
+        seed=Seed("", "", ""),
         user=host.user,
         disks=tuple(disk.size for disk in machine.disks),
         firmware=machine.firmware,
         autostart=machine.autostart,
         digest=lab.digest,
     )
+
+
+def seeded(
+    spec: MachineSpec, lab: Lab, *, instance: str, host_key: HostKey, login_keys: Sequence[str]
+) -> MachineSpec:
+    """Return the spec with the cloud-init data of a machine that is about to be made."""
+    seed = seed_for(lab, lab.hosts[spec.host], instance=instance, host_key=host_key, login_keys=login_keys)
+    return replace(spec, seed=seed)
 
 
 def spec_to_json(spec: MachineSpec) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""Which hypervisor a lab lives on: the one the file names, the one that has it, else the best there is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from labrun.errors import HypervisorError
+from labrun.hypervisor import connect
+from labrun.inventory.model import Lab
+from labrun.ownership import read_tag
+from labrun.tasks.provision.domains import tagged_domains
+
+__all__ = ["Choice", "choose_hypervisor", "lab_uris"]
+
+_LXC, _QEMU = "lxc:///system", "qemu:///system"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A libvirt URI and, for a person, why it is this one."""
+
+    uri: str
+    why: str
+
+
+def lab_uris(name: str) -> tuple[str, ...]:
+    """Return the local URIs that carry the tag of the lab ``name``, the lab's own first."""
+    found: list[str] = []
+    for uri in (_LXC, _QEMU):
+        try:
+            connection = connect(uri)
+        except HypervisorError:
+            continue
+        for network in connection.listAllNetworks():
+            tag = read_tag(network.XMLDesc(0))
+            if tag is not None and tag.lab == name and tag.extra.get("hypervisor"):
+                found.insert(0, tag.extra["hypervisor"])
+        if tagged_domains(connection, name):
+            found.append(uri)
+    return tuple(dict.fromkeys(found))
+
+
+def choose_hypervisor(lab: Lab) -> Choice:
+    """Return where the lab lives or shall live. Raises HypervisorError where nothing can carry it.
+
+    ``hypervisor: auto`` stays with what carries the lab's tag; a new lab gets qemu where KVM truly
+    works, else containers where labrun is root, else qemu without KVM.
+    """
+    if lab.hypervisor != "auto":
+        return Choice(lab.hypervisor, "the lab file names it")
+    if existing := lab_uris(lab.name):
+        return Choice(existing[0], "the lab is there already")
+    return _probe()
+
+
+def _probe() -> Choice:
+    reasons: list[str] = []
+    try:
+        connect(_QEMU)
+    except HypervisorError as error:
+        reasons.append(error.reason)
+        has_qemu = False
+    else:
+        from labrun.tasks.provision.kvm_probe import probe_kvm
+
+        has_qemu = True
+        kvm = probe_kvm(_QEMU)
+        if kvm.usable:
+            return Choice(_QEMU, "KVM works here")
+        reasons.append(f"KVM is of no use here: {kvm.why}")
+    if os.geteuid() == 0:
+        try:
+            connect(_LXC)
+        except HypervisorError as error:
+            reasons.append(error.reason)
+        else:
+            return Choice(_LXC, f"{reasons[-1]}; containers need none")
+    else:
+        reasons.append("containers need root")
+    if has_qemu:
+        return Choice(_QEMU, "; ".join(reasons) + "; so VMs run without KVM, slowly")
+    raise HypervisorError(
+        "no hypervisor: " + "; ".join(reasons),
+        step="hypervisor",
+        hint="is libvirtd installed and running? the README's first command sees to it",
+    )

@@ -1,0 +1,119 @@
+"""What both drivers do with a libvirt domain: find it, know whose it is, read its NICs and state."""
+
+from __future__ import annotations
+
+import time
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.hypervisor import translated
+from labrun.ownership import Tag, read_tag
+from labrun.rendering import render_xml
+from labrun.tasks.provision.driver import NicSpec
+
+__all__ = ["find_domain", "nic_xml", "nics_of", "nics_text", "state_of", "tagged_domains", "wait_until_off"]
+
+_POLL = 0.1
+
+
+def find_domain(connection: Any, name: str, lab: str) -> Any:
+    """Return the lab's domain of that name, None where there is none.
+
+    Raises ForeignObjectError where the name belongs to somebody else.
+    """
+    import libvirt
+
+    try:
+        domain = connection.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    tag = read_tag(domain.XMLDesc(0))
+    if tag is None or tag.lab != lab:
+        raise ForeignObjectError(
+            f"the domain {name} exists and is not this lab's",
+            step="machine",
+            hint=f"rename the lab or the host, or look at it with `virsh dumpxml {name}`",
+        )
+    return domain
+
+
+def tagged_domains(connection: Any, lab: str | None = None) -> list[tuple[Any, Tag, str]]:
+    """Return (domain, tag, inactive XML) of every domain of the lab, of every lab for None."""
+    import libvirt
+
+    found = []
+    with translated("domains"):
+        for domain in connection.listAllDomains():
+            try:
+                flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
+                xml = domain.XMLDesc(flags)
+            except libvirt.libvirtError as error:
+                # Somebody removed it between the list and the look.
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    continue
+                raise
+            tag = read_tag(xml)
+            if tag is not None and (lab is None or tag.lab == lab):
+                found.append((domain, tag, xml))
+    return found
+
+
+def state_of(domain: Any) -> str:
+    """Return ``running``, ``paused``, ``shut off`` or ``crashed``."""
+    import libvirt
+
+    state = domain.state()[0]
+    if state in (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_BLOCKED, libvirt.VIR_DOMAIN_SHUTDOWN):
+        return "running"
+    if state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED):
+        return "paused"
+    return "crashed" if state == libvirt.VIR_DOMAIN_CRASHED else "shut off"
+
+
+def nics_of(xml: str) -> tuple[NicSpec, ...]:
+    """Return the NICs of a domain's XML, in its order."""
+    found = []
+    for element in ET.fromstring(xml).findall("./devices/interface"):  # noqa: S314 - libvirt's own output
+        mac, source, mtu = element.find("mac"), element.find("source"), element.find("mtu")
+        found.append(
+            NicSpec(
+                mac="" if mac is None else mac.get("address", "").lower(),
+                source="" if source is None else source.get("network", ""),
+                mtu=None if mtu is None else int(mtu.get("size", "0")),
+            )
+        )
+    return tuple(found)
+
+
+def nics_text(nics: tuple[NicSpec, ...]) -> str:
+    """Return NICs as comparable text: ``mac@network`` in order."""
+    return " ".join(f"{nic.mac}@{nic.source}" for nic in nics)
+
+
+def nic_xml(nic: NicSpec, model: str | None = None) -> str:
+    """Return the ``<interface>`` element of a NIC; ``model`` is ``virtio`` for a VM."""
+    return render_xml(
+        "libvirt/nic.xml.j2", mac=nic.mac, source=nic.source, model=model, mtu=nic.mtu if model else None
+    )
+
+
+def wait_until_off(domain: Any, timeout: float) -> bool:
+    """Poll until the domain is off; False when ``timeout`` seconds passed before."""
+    deadline = time.monotonic() + timeout
+    while domain.isActive():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def require(domain: Any, name: str) -> Any:
+    """Return the domain, raising HypervisorError where it is None."""
+    if domain is None:
+        raise HypervisorError(
+            f"the domain {name} does not exist", step="machine", hint="`labrun up` makes it"
+        )
+    return domain

@@ -1,0 +1,302 @@
+"""The container driver: libvirt-LXC domains on overlays of the image. Needs root on the hypervisor."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import threading
+import xml.etree.ElementTree as ET
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from labrun.errors import HypervisorError, LabrunError
+from labrun.hypervisor import connect, in_daemon_namespace, translated
+from labrun.ownership import Tag, tag_element
+from labrun.ports import Transport
+from labrun.rendering import render_xml
+from labrun.tasks.provision.domains import (
+    find_domain,
+    nic_xml,
+    nics_of,
+    nics_text,
+    require,
+    state_of,
+    tagged_domains,
+    wait_until_off,
+)
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine
+from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.namespace import NamespaceTransport, container_init
+from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+
+__all__ = ["LxcDriver", "domain_xml"]
+
+INIT = "/usr/sbin/labrun-init"
+_POWER_OFF = signal.SIGRTMIN + 4
+"""What systemd as PID 1 takes as an order to start poweroff.target (systemd(1), SIGNALS)."""
+_DYING_SECONDS = 2.0
+_log = logging.getLogger(__name__)
+# More starts than this at once only make each other slower (cgroup and veth locks in the kernel).
+_starting = threading.BoundedSemaphore(8)
+
+
+def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
+    """Return the libvirt XML of a container whose root file system is at ``root``."""
+    tag = Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image})
+    return render_xml(
+        "libvirt/lxc-domain.xml.j2",
+        name=spec.domain,
+        uuid=uuid,
+        tag=tag_element(tag),
+        memory=spec.memory,
+        vcpus=spec.vcpus,
+        init=INIT,
+        root=str(root),
+        nics=[Markup(nic_xml(nic)) for nic in spec.nics],  # noqa: S704 - rendered and escaped by nic_xml
+    )
+
+
+class LxcDriver:
+    """Make systemd containers through ``lxc:///system``; see the Driver protocol for the methods."""
+
+    name: Literal["lxc", "qemu"] = "lxc"
+
+    def __init__(self, uri: str = "lxc:///system") -> None:
+        self._uri = uri
+
+    def uri(self) -> str:
+        """Return the libvirt URI."""
+        return self._uri
+
+    def _connection(self) -> Any:
+        return connect(self._uri)
+
+    def _domain(self, name: str, lab: str) -> Any:
+        return find_domain(self._connection(), name, lab)
+
+    def image_ready(self, image: str) -> bool:
+        """Tell whether the image has a root tree for containers."""
+        return image_paths(image).rootfs.is_dir()
+
+    def prepare_image(self, image: str) -> bool:
+        """Check that the image's root tree is here; containers use it in place."""
+        if os.geteuid() != 0:
+            raise HypervisorError(
+                "containers need root on the hypervisor itself", step="image", hint="run labrun as root"
+            )
+        if not self.image_ready(image):
+            raise HypervisorError(
+                f"the image {image} has no root tree for containers",
+                step="image",
+                hint=f"labrun image build {image}",
+            )
+        return False
+
+    def desired(self, spec: MachineSpec) -> Mapping[str, str]:
+        """Return driver, image, memory, vcpus and nics; a container has no disk or firmware."""
+        return MappingProxyType(
+            {
+                "driver": "lxc",
+                "image": spec.image,
+                "memory": str(spec.memory),
+                "vcpus": str(spec.vcpus),
+                "nics": nics_text(spec.nics),
+                "autostart": "yes" if spec.autostart else "no",
+            }
+        )
+
+    def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
+        """Return the lab's containers by host name."""
+        found: dict[str, ObservedMachine] = {}
+        for domain, tag, xml in tagged_domains(self._connection(), lab):
+            root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+            settings = {
+                "driver": "lxc",
+                "image": tag.extra.get("image", ""),
+                "memory": str(int(root.findtext("memory", "0")) // 1024),
+                "vcpus": root.findtext("vcpu", ""),
+                "nics": nics_text(nics_of(xml)),
+                "autostart": "yes" if domain.autostart() else "no",
+            }
+            found[tag.host] = ObservedMachine(
+                domain.name(), tag.host, domain.UUIDString(), state_of(domain), MappingProxyType(settings)
+            )
+        return MappingProxyType(found)
+
+    def create(self, spec: MachineSpec) -> None:
+        """Make the overlay with its seed, then define the container: defined means complete."""
+        overlay = Overlay.of(spec.lab, spec.host, self._uri)
+        with translated("define", spec.host):
+            if self._domain(spec.domain, spec.lab) is not None:
+                return
+            overlay.make(spec.seed)
+            domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+            domain.setAutostart(int(spec.autostart))
+
+    def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
+        """Change memory, vcpus, autostart and NICs in place; another image needs a new container."""
+        import libvirt
+
+        if not set(changes) <= {"memory", "vcpus", "autostart", "nics"}:
+            return False
+        root = Overlay.of(spec.lab, spec.host, self._uri).root
+        with translated("update", spec.host):
+            domain = require(self._domain(spec.domain, spec.lab), spec.domain)
+            before = nics_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if domain.isActive():
+                if "memory" in changes:
+                    domain.setMemoryFlags(spec.memory * 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                self._replug(domain, before, spec.nics)
+            domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
+            domain.setAutostart(int(spec.autostart))
+        return True
+
+    def _replug(self, domain: Any, before: tuple[NicSpec, ...], wanted: tuple[NicSpec, ...]) -> None:
+        import libvirt
+
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        for nic in before:
+            if nic not in wanted:
+                domain.detachDeviceFlags(nic_xml(nic), live)
+        for nic in wanted:
+            if nic not in before:
+                domain.attachDeviceFlags(nic_xml(nic), live)
+
+    def start(self, spec_or_domain: MachineSpec | str) -> None:
+        """Mount the overlay and start the container."""
+        name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
+        with translated("start", name):
+            domain = self._connection().lookupByName(name)
+            tag = self._tag(domain)
+            if domain.isActive():
+                return
+            overlay = Overlay.of(tag.lab, tag.host, self._uri)
+            if not overlay.exists:
+                raise HypervisorError(
+                    f"the files of {name} are gone from {overlay.directory}",
+                    host=tag.host,
+                    step="start",
+                    hint=f"labrun up --recreate --hosts {tag.host}",
+                )
+            overlay.mount(image_paths(tag.extra.get("image", "")).rootfs)
+            with _starting:
+                self._start_once_more(domain, tag.host)
+
+    def _start_once_more(self, domain: Any, host: str) -> None:
+        import libvirt
+
+        try:
+            domain.create()
+        except libvirt.libvirtError as error:
+            # On cgroup v1, starts at the same time race for the parent directory of their groups.
+            if "/sys/fs/cgroup" not in str(error):
+                raise
+            _log.warning("%s: the start failed (%s); trying once more", host, error)
+            domain.create()
+
+    def _tag(self, domain: Any) -> Tag:
+        from labrun.ownership import read_tag
+
+        tag = read_tag(domain.XMLDesc(0))
+        if tag is None:
+            raise HypervisorError(f"the domain {domain.name()} is not labrun's", step="machine")
+        return tag
+
+    def stop(self, domain: str, timeout: float) -> None:
+        """Ask the container's systemd to power off, end it after ``timeout``; unmount the overlay."""
+        with translated("stop", domain):
+            handle = self._connection().lookupByName(domain)
+            tag = self._tag(handle)
+            if handle.isActive():
+                init = container_init(handle.ID())
+                if init is not None:
+                    # libvirt's own shutdown sends SIGTERM, which makes systemd start itself anew instead.
+                    os.kill(init, _POWER_OFF)
+                if not wait_until_off(handle, timeout):
+                    _log.warning("%s: not off after %g s; ended", tag.host, timeout)
+                    handle.destroy()
+            remove_cgroups(self._uri, domain)
+            Overlay.of(tag.lab, tag.host, self._uri).unmount()
+
+    def remove(self, lab: str, host: str, domain: str) -> None:
+        """End the container and delete its definition, files, mounts and control groups."""
+        with translated("remove", host):
+            handle = self._domain(domain, lab)
+            if handle is not None:
+                self._end(handle)
+                remove_cgroups(self._uri, domain)
+            Overlay.of(lab, host, self._uri).remove()
+            # Last, so that an interrupted removal is found and ended by the next one.
+            if handle is not None:
+                handle.undefine()
+
+    def _end(self, handle: Any) -> None:
+        if not handle.isActive():
+            return
+        # libvirt asks first and waits two seconds; a container dies at once with its init.
+        init = container_init(handle.ID())
+        if init is not None:
+            os.kill(init, signal.SIGKILL)
+            if wait_until_off(handle, _DYING_SECONDS):
+                return
+        handle.destroy()
+
+    def remove_lab(self, lab: str) -> None:
+        """Delete the lab's directory, what a killed run left in it included."""
+        directory = LABS / lab
+        if not directory.is_dir():
+            return
+        for child in directory.iterdir():
+            if (child / "upper").is_dir():
+                Overlay(child, self._uri).remove()
+        if not any(directory.iterdir()):
+            shutil.rmtree(directory)
+
+    def console_tail(self, domain: str, lines: int = 15) -> str:
+        """Return the last lines of the container's journal, else of libvirt's log of it."""
+        handle = self._connection().lookupByName(domain)
+        if handle.isActive():
+            try:
+                done = NamespaceTransport(domain, handle.ID()).run(
+                    f"journalctl --no-pager -q -b -o short-monotonic -n {int(lines)}", timeout=10
+                )
+            except LabrunError as error:
+                return f"(no journal: {error.reason})"
+            if done.exit_status == 0:
+                return done.stdout.rstrip()
+        log = Path("/var/log/libvirt/lxc") / f"{domain}.log"
+        try:
+            with log.open(encoding="utf-8", errors="replace") as file:
+                return "".join(deque(file, maxlen=lines)).rstrip()
+        except OSError:
+            return ""
+
+    def out_of_band(self, domain: str) -> Transport | None:
+        """Return a way in through the container's namespaces, None when it is off."""
+        with translated("namespace", domain):
+            handle = self._connection().lookupByName(domain)
+            if not handle.isActive():
+                return None
+            return NamespaceTransport(self._tag(handle).host, handle.ID())
+
+    def explain(self, spec: MachineSpec) -> list[str]:
+        """Return the commands that make the same container by hand."""
+        overlay = Overlay.of(spec.lab, spec.host, self._uri)
+        lower = image_paths(spec.image).rootfs
+        prefix = " ".join(in_daemon_namespace(self._uri))
+        where = f"{prefix} " if prefix else ""
+        options = f"lowerdir={lower},upperdir={overlay.upper},workdir={overlay.directory}/work"
+        return [
+            f"mkdir -p {overlay.root} {overlay.directory}/work {overlay.upper}/var/lib/cloud/seed/nocloud",
+            f"# meta-data, user-data and network-config go to {overlay.upper}/var/lib/cloud/seed/nocloud",
+            f"{where}mount -t overlay overlay -o {options} {overlay.root}",
+            f"virsh -c {self._uri} define /dev/stdin <<'XML'\n{domain_xml(spec, overlay.root)}XML",
+            f"virsh -c {self._uri} start {spec.domain}",
+        ]

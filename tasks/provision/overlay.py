@@ -1,0 +1,141 @@
+"""A container's root: an overlay on the image, mounted where libvirtd sees it, and its cgroups."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from labrun.errors import HypervisorError
+from labrun.hypervisor import in_daemon_namespace
+from labrun.tasks.provision.driver import Seed
+
+__all__ = ["LABS", "Overlay", "remove_cgroups"]
+
+LABS = Path("/var/lib/labrun/labs")
+"""Where machines of every lab keep their files, on the hypervisor."""
+
+_SECONDS = 30
+
+# The image's init makes one directory per container in each hierarchy that libvirt does not divide
+# (templates/images). Some of those are mounted nowhere, so each is mounted for a moment.
+_REMOVE_CGROUPS = r"""
+set -u
+scratch=$(mktemp -d) || exit 1
+while IFS=: read -r number controllers path; do
+    if [ -n "$controllers" ]; then
+        mount -t cgroup -o "$controllers" cgroup "$scratch" 2>/dev/null || continue
+    elif [ "$number" = 0 ]; then
+        mount -t cgroup2 cgroup "$scratch" 2>/dev/null || continue
+    else
+        continue
+    fi
+    for name; do
+        find "$scratch" -depth -type d -path "*/$name*" \
+            \( -name "$name" -o -path "*/$name/*" \) -exec rmdir {} + 2>/dev/null
+    done
+    umount "$scratch"
+done </proc/self/cgroup
+rmdir "$scratch"
+"""
+
+
+def _run(command: list[str], what: str, *, host: str | None = None, script: str | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, input=script, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HypervisorError(f"{what}: {error}", host=host, step="overlay") from error
+    if done.returncode != 0:
+        raise HypervisorError(f"{what}: {done.stderr.strip() or done.returncode}", host=host, step="overlay")
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """The files of one container: ``root`` is where the overlay of ``upper`` on an image shows."""
+
+    directory: Path
+    uri: str
+
+    @classmethod
+    def of(cls, lab: str, host: str, uri: str) -> Overlay:
+        """Return the place of a lab's host; nothing is made yet."""
+        return cls(LABS / lab / host, uri)
+
+    @property
+    def root(self) -> Path:
+        """Return the mount point."""
+        return self.directory / "root"
+
+    @property
+    def upper(self) -> Path:
+        """Return the directory that takes the container's writes."""
+        return self.directory / "upper"
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether the overlay was made to the end."""
+        return (self.directory / "complete").exists()
+
+    def is_mounted(self) -> bool:
+        """Tell whether libvirtd sees the overlay at ``root``."""
+        command = [*in_daemon_namespace(self.uri), "mountpoint", "-q", str(self.root)]
+        return subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS).returncode == 0
+
+    def make(self, seed: Seed) -> None:
+        """Make an empty upper layer that holds the seed; what an interrupted run left is replaced."""
+        self.remove()
+        nocloud = self.upper / "var/lib/cloud/seed/nocloud"
+        try:
+            for path in (self.directory / "work", self.root, nocloud):
+                path.mkdir(parents=True)
+            self.directory.chmod(0o700)
+            nocloud.chmod(0o700)
+            for name, text in (
+                ("meta-data", seed.meta_data),
+                ("user-data", seed.user_data),
+                ("network-config", seed.network_config),
+            ):
+                (nocloud / name).write_text(text, encoding="utf-8")
+            (self.directory / "complete").touch()
+        except OSError as error:
+            raise HypervisorError(
+                f"cannot write {error.filename}: {error.strerror}", step="overlay", hint="lxc labs need root"
+            ) from error
+
+    def mount(self, lower: Path) -> None:
+        """Mount the overlay among libvirtd's mounts; no error when it is mounted."""
+        if self.is_mounted():
+            return
+        options = f"lowerdir={lower},upperdir={self.upper},workdir={self.directory / 'work'}"
+        command = ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)]
+        _run([*in_daemon_namespace(self.uri), *command], "cannot mount the overlay")
+
+    def unmount(self) -> None:
+        """Unmount the overlay; no error when it is not mounted."""
+        while self.is_mounted():
+            # Lazily: the controller of a container that just ended may still hold it for a moment.
+            _run(
+                [*in_daemon_namespace(self.uri), "umount", "-l", str(self.root)], "cannot unmount the overlay"
+            )
+
+    def remove(self) -> None:
+        """Unmount and delete everything of the container."""
+        if not self.directory.exists():
+            return
+        self.unmount()
+        try:
+            shutil.rmtree(self.directory)
+        except OSError as error:
+            raise HypervisorError(
+                f"cannot delete {self.directory}: {error.strerror}", step="overlay"
+            ) from error
+
+
+def remove_cgroups(uri: str, domain: str) -> None:
+    """Remove the control groups that a stopped container's own init made."""
+    prefix = in_daemon_namespace(uri)
+    command = [*prefix, "unshare", "-m", "sh", "-s", f"labrun-{domain}"]
+    _run(command, "cannot remove the control groups", script=_REMOVE_CGROUPS)

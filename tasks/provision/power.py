@@ -1,0 +1,61 @@
+"""The Nornir tasks that start, stop and remove machines."""
+
+from __future__ import annotations
+
+import time
+
+from nornir.core.task import Result, Task
+
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome, Status
+from labrun.progress import report
+from labrun.tasks.provision.drivers import driver_for
+from labrun.tasks.provision.failure import failure_row
+
+__all__ = ["power", "remove_machine"]
+
+
+def power(task: Task, action: str, timeout: float) -> Result:
+    """Start or stop one machine: ``action`` is ``start``, ``stop`` or ``restart``.
+
+    Reads ``host.data["power"]``: ``driver``, ``uri``, ``domain``, ``state`` (as observed, None when
+    there is no machine).
+    """
+    host = task.host.name
+    job = task.host.data["power"]
+    began = time.monotonic()
+    wanted = "shut off" if action == "stop" else "running"
+    if job["state"] is None:
+        why = "there is no such machine yet: `labrun up` makes it"
+        return Result(
+            host=task.host, result=[Outcome(host, "machine", host, Status.FAILED, wanted, "absent", why)]
+        )
+    driver = driver_for(job["driver"], job["uri"])
+    running = job["state"] == "running"
+    if action != "restart" and job["state"] == wanted:
+        return Result(host=task.host, result=[Outcome(host, "machine", host, Status.OK, wanted, wanted)])
+    try:
+        if action in ("stop", "restart") and (running or job["state"] != "shut off"):
+            report(host, "stopping")
+            driver.stop(job["domain"], timeout)
+        if action in ("start", "restart"):
+            report(host, "starting")
+            driver.start(job["domain"])
+    except LabrunError as error:
+        return Result(host=task.host, result=[failure_row(error, host, "machine", host, began)], failed=True)
+    row = Outcome(host, "machine", host, Status.CHANGED, wanted, wanted, seconds=time.monotonic() - began)
+    return Result(host=task.host, result=[row], changed=True)
+
+
+def remove_machine(task: Task) -> Result:
+    """Remove one machine; ``host.data["down"]`` is [driver, uri, lab, host, domain]."""
+    kind, uri, lab, host, domain = task.host.data["down"]
+    began = time.monotonic()
+    report(host, "removing")
+    try:
+        driver_for(kind, uri).remove(lab, host, domain)
+    except LabrunError as error:
+        return Result(host=task.host, result=[failure_row(error, host, "machine", host, began)], failed=True)
+    seconds = time.monotonic() - began
+    row = Outcome(host, "machine", host, Status.CHANGED, "absent", "removed", seconds=seconds)
+    return Result(host=task.host, result=[row], changed=True)

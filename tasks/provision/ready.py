@@ -1,0 +1,168 @@
+"""Wait until a machine is ready, stage by stage, and say why when it does not get there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.errors import (
+    AuthenticationError,
+    ConnectionLostError,
+    HostKeyError,
+    LabrunError,
+    TransportError,
+    UnreachableError,
+)
+from labrun.ports import Completed, Transport
+from labrun.progress import report
+
+__all__ = ["Ready", "wait_until_ready"]
+
+_POLL = 0.1
+# Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
+_AFTER_REFUSAL = 5.0
+
+# Everything that is asked of a machine that lets us in, in one channel: cloud-init's end, then its
+# addresses. cloud-init writes result.json last, in /run, so it is this boot's.
+_SCRIPT = r"""
+left={tenths}
+until [ -e /run/cloud-init/result.json ] || [ "$left" -le 0 ]; do
+    left=$((left - 2)); sleep 0.2
+done
+cat /run/cloud-init/result.json 2>/dev/null || echo null
+echo; echo ==addresses==
+ip -j address
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How far a machine came: ``stage`` is the last one reached or, with ``why``, the one it hangs in.
+
+    ``error`` is ``unreachable``, ``failed`` or empty; ``addresses`` maps MACs to what the guest has.
+    """
+
+    stage: str
+    seconds: float
+    error: str = ""
+    why: str = ""
+    addresses: Mapping[str, tuple[str, ...]] | None = None
+
+
+def wait_until_ready(
+    host: str,
+    *,
+    timeout: float,
+    address: Callable[[], str | None],
+    login: Callable[[str], Transport],
+    expected: Mapping[str, tuple[str, ...]],
+    alive: Callable[[], bool],
+) -> Ready:
+    """Go through the stages ``address``, ``ssh``, ``cloud-init`` within ``timeout`` seconds in all.
+
+    ``address()`` looks once for where the host answers; ``login(address)`` opens an SSH session or
+    raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the
+    guest must have; ``alive()`` tells whether the machine still runs.
+    """
+    began = time.monotonic()
+    deadline = began + timeout
+
+    def spent() -> float:
+        return time.monotonic() - began
+
+    report(host, "address")
+    found = _poll_address(address, alive, deadline)
+    if found is None:
+        why = f"no address after {spent():.0f} s" if alive() else "the machine stopped while booting"
+        return Ready("address", spent(), "unreachable", why)
+    report(host, "ssh", found)
+    transport, why = _poll_login(lambda: login(found), alive, deadline)
+    if transport is None:
+        return Ready("ssh", spent(), "unreachable", f"no login at {found} after {spent():.0f} s: {why}")
+    report(host, "cloud-init")
+    return _finish(host, transport, deadline, expected, spent)
+
+
+def _poll_address(
+    address: Callable[[], str | None], alive: Callable[[], bool], deadline: float
+) -> str | None:
+    while True:
+        found = address()
+        if found is not None or time.monotonic() >= deadline or not alive():
+            return found
+        time.sleep(_POLL)
+
+
+def _poll_login(
+    login: Callable[[], Transport], alive: Callable[[], bool], deadline: float
+) -> tuple[Transport | None, str]:
+    why = ""
+    refusals = 0
+    while True:
+        pause = _POLL
+        try:
+            return login(), ""
+        except HostKeyError as error:
+            # Waiting does not change a key.
+            return None, error.reason
+        except AuthenticationError as error:
+            why = error.reason
+            refusals += 1
+            # The first may be a boot that has not put the key there yet.
+            pause = min(_AFTER_REFUSAL, 1.0 * 2 ** (refusals - 1))
+        except TransportError as error:
+            why = error.reason
+        if not alive():
+            return None, "the machine stopped while booting"
+        if time.monotonic() + pause >= deadline:
+            return None, why
+        time.sleep(pause)
+
+
+def _finish(
+    host: str,
+    transport: Transport,
+    deadline: float,
+    expected: Mapping[str, tuple[str, ...]],
+    spent: Callable[[], float],
+) -> Ready:
+    left = max(1.0, deadline - time.monotonic())
+    try:
+        done = transport.run(_SCRIPT.replace("{tenths}", str(int(left * 10))), timeout=left + 10)
+    except (UnreachableError, ConnectionLostError) as error:
+        return Ready("cloud-init", spent(), "unreachable", error.reason)
+    try:
+        result, addresses = _read(done)
+    except (ValueError, KeyError, TypeError) as error:
+        raise LabrunError(
+            f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}", host=host, step="cloud-init"
+        ) from error
+    if result is None:
+        return Ready("cloud-init", spent(), "unreachable", f"cloud-init is not done after {spent():.0f} s")
+    errors = result["v1"].get("errors") or []
+    if errors:
+        return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(map(str, errors))}", addresses)
+    for mac, wanted in expected.items():
+        missing = [text for text in wanted if text not in addresses.get(mac, ())]
+        if missing:
+            has = " ".join(addresses.get(mac, ())) or "no address"
+            why = f"the NIC {mac} should have {' '.join(missing)} and has {has}"
+            return Ready("address", spent(), "failed", why, addresses)
+    report(host, "ready")
+    return Ready("ready", spent(), addresses=addresses)
+
+
+def _read(done: Completed) -> tuple[Any, dict[str, tuple[str, ...]]]:
+    head, _, tail = done.stdout.partition("==addresses==")
+    addresses: dict[str, tuple[str, ...]] = {}
+    for link in json.loads(tail):
+        mac = str(link.get("address", "")).lower()
+        addresses[mac] = tuple(
+            f"{entry['local']}/{entry['prefixlen']}"
+            for entry in link.get("addr_info", [])
+            if entry.get("scope") == "global"
+        )
+    return json.loads(head), addresses
