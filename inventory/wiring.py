@@ -61,9 +61,9 @@ class Attachment:
 class Wiring:
     """Attachments of one IP version; every sequence keeps the order of the file.
 
-    ``of`` is by host, ``on`` by network, ``routers_on`` only the routers there; ``holder`` tells who has an address on a network
-    (``hypervisor`` included), ``owner`` which host has an address anywhere, ``hypervisor`` holds its own
-    address by network, ``routers`` the place of each router in the file.
+    ``of`` is by host, ``on`` by network, ``routers_on`` only the routers there. ``holder`` tells who
+    has an address on a network (the hypervisor included), ``owner`` which host has it anywhere,
+    ``hypervisor`` holds its own address by network, ``routers`` each router's place in the file.
     """
 
     lab: Lab
