@@ -1,0 +1,209 @@
+"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a Ctrl-C that stops, nobody missing."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from nornir.core.task import AggregatedResult, MultiResult, Result
+
+from labrun.errors import ConnectionLostError, LabrunError, TransportError
+from labrun.progress import report
+from labrun.tasks.pacing import Pace, paced
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Host
+    from nornir.core.task import Task
+
+__all__ = ["CONNECTORS", "RUNNER", "WORKERS", "BudgetRunner", "Interrupted", "NotStartedError"]
+
+RUNNER = "labrun-budget"
+WORKERS = 32
+CONNECTORS = 16
+"""How many hosts shake hands at once: more only stand in sshd's and the processor's way."""
+
+# A task that minds its deadline explains itself better than being cut off does (seconds).
+_GRACE = 2.0
+
+
+class NotStartedError(LabrunError):
+    """Mark a host whose turn had not come when the run was interrupted."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Report Ctrl-C once no host is at work any more; ``partial`` has a result for every host."""
+
+    def __init__(self, partial: AggregatedResult):
+        super().__init__()
+        self.partial = partial
+
+
+class BudgetRunner:
+    """Run a task on hosts in ``workers`` threads, of which ``connectors`` may be logging in.
+
+    ``deadline`` is in seconds for each host from its own start; None = no limit. A host that
+    exceeds it is cut off: its connections are closed and its result is a ConnectionLostError.
+    After Ctrl-C no further host begins, those at work finish, and Interrupted is raised; after a
+    second Ctrl-C nobody is waited for.
+    """
+
+    def __init__(self, workers: int = WORKERS, connectors: int = CONNECTORS, deadline: float | None = None):
+        if min(workers, connectors) < 1:
+            raise ValueError("workers and connectors must be 1 or more")
+        self.workers = workers
+        self.connectors = connectors
+        self.deadline = deadline
+
+    def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
+        """Return a result for every host, in the order of ``hosts``."""
+        return _Run(task, hosts, self).finish()
+
+
+class _Run:
+    """One task on one list of hosts. ``_changed`` guards everything that is not set once."""
+
+    def __init__(self, task: Task, hosts: list[Host], budget: BudgetRunner):
+        self._task = task
+        self._hosts = hosts
+        self._seconds = math.inf if budget.deadline is None else budget.deadline
+        self._workers = min(budget.workers, len(hosts))
+        self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._waiting = deque(hosts)
+        self._running: dict[str, tuple[Host, Pace]] = {}
+        self._results: dict[str, MultiResult] = {}
+
+    def finish(self) -> AggregatedResult:
+        for host in self._hosts:
+            report(host.name, "queued", self._task.name)
+        try:
+            for _ in range(self._workers):
+                self._start_worker()
+            self._wait()
+        except KeyboardInterrupt:
+            self._wind_down()
+            raise Interrupted(self._aggregated()) from None
+        return self._aggregated()
+
+    def _aggregated(self) -> AggregatedResult:
+        aggregated = AggregatedResult(self._task.name)
+        for host in self._hosts:
+            aggregated[host.name] = self._results[host.name]
+        return aggregated
+
+    def _start_worker(self) -> None:
+        # Daemons: a host that hangs in a system call must not hold up the end of the process.
+        name = f"labrun-{self._task.name}"
+        threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    return
+                host = self._waiting.popleft()
+                share = Pace(time.monotonic() + self._seconds, self._stopping, self._turns)
+                self._running[host.name] = (host, share)
+                # Whoever waits has to reckon with this host's deadline.
+                self._changed.notify_all()
+            result = self._one(host, share)
+            with self._changed:
+                if self._running.get(host.name, (None, None))[1] is not share:
+                    return  # cut off meanwhile: the result is in, and another worker took this place
+                self._settle(host, result)
+
+    def _one(self, host: Host, share: Pace) -> MultiResult:
+        try:
+            with paced(share):
+                return self._task.copy().start(host)
+        except BaseException as error:  # noqa: BLE001 - no host may be missing from the result
+            return self._failed(host, error)
+
+    def _failed(self, host: Host, error: BaseException) -> MultiResult:
+        result = MultiResult(self._task.name)
+        result.append(Result(host, exception=error, result=str(error), failed=True))
+        return result
+
+    def _settle(self, host: Host, result: MultiResult) -> None:
+        self._running.pop(host.name, None)
+        self._results[host.name] = result
+        error = result[0].exception
+        report(
+            host.name,
+            _stage(error, result.failed),
+            "" if error is None else str(getattr(error, "reason", error)),
+        )
+        self._changed.notify_all()
+
+    def _wait(self) -> None:
+        while True:
+            with self._changed:
+                if len(self._results) == len(self._hosts):
+                    return
+                overdue = self._overdue()
+                if not overdue:
+                    self._changed.wait(self._until_next())
+            for host in overdue:
+                self._cut(host)
+
+    def _overdue(self) -> list[Host]:
+        now = time.monotonic()
+        late = [host for host, share in self._running.values() if share.deadline + _GRACE <= now]
+        for host in late:
+            error = ConnectionLostError(
+                f"not finished after {self._seconds:g} s",
+                host=host.name,
+                step=self._task.name,
+                hint="--timeout allows more",
+            )
+            self._settle(host, self._failed(host, error))
+        return late
+
+    def _until_next(self) -> float | None:
+        deadlines = [share.deadline for _, share in self._running.values()]
+        first = min(deadlines, default=math.inf)
+        return None if math.isinf(first) else max(0.0, first + _GRACE - time.monotonic())
+
+    def _cut(self, host: Host) -> None:
+        # Closing may itself wait for the peer.
+        threading.Thread(target=host.close_connections, name=f"labrun-cut-{host.name}", daemon=True).start()
+        if self._waiting:
+            self._start_worker()
+
+    def _wind_down(self) -> None:
+        self._stopping.set()
+        with self._changed:
+            while self._waiting:
+                host = self._waiting.popleft()
+                error = NotStartedError("interrupted before its turn came", host=host.name)
+                self._settle(host, self._failed(host, error))
+            for name in self._running:
+                report(name, "stopping", "Ctrl-C again does not wait for it")
+        try:
+            self._wait()
+        except KeyboardInterrupt:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        with self._changed:
+            left = [host for host, _ in self._running.values()]
+            for host in left:
+                error = ConnectionLostError("interrupted in the middle", host=host.name, step=self._task.name)
+                self._settle(host, self._failed(host, error))
+        for host in left:
+            self._cut(host)
+
+
+def _stage(error: BaseException | None, failed: bool) -> str:
+    if isinstance(error, ConnectionLostError):
+        return "unknown"
+    if isinstance(error, TransportError):
+        return "unreachable"
+    if isinstance(error, NotStartedError):
+        return "skipped"
+    return "failed" if failed else "done"

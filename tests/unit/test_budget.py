@@ -1,0 +1,371 @@
+"""The runner: budgets, deadlines, Ctrl-C, and a row for every host whatever happened to it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nornir.core.inventory import ConnectionOptions, Defaults, Groups, Host, Hosts, Inventory
+from nornir.core.task import Result, Task
+
+from labrun.errors import (
+    AuthenticationError,
+    CommandError,
+    ConnectionLostError,
+    HypervisorError,
+    UnreachableError,
+)
+from labrun.outcome import Outcome, Status, exit_code
+from labrun.progress import LOGGER_NAME
+from labrun.runner.budget import BudgetRunner, Interrupted, NotStartedError
+from labrun.runner.engine import build_nornir, cause_of, engine, outcomes_of
+from labrun.tasks.pacing import pace
+from labrun.tasks.transport import transport_of
+from tests.loopback_sshd import LoopbackSshd, loopback_sshd
+
+
+def inventory(count: int) -> Inventory:
+    hosts = Hosts({f"host{n:02}": Host(f"host{n:02}", hostname="127.0.0.1") for n in range(count)})
+    return Inventory(hosts=hosts, groups=Groups(), defaults=Defaults())
+
+
+class Meter:
+    """Counts how many are inside at once, and lets them out on demand."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = self.total = 0
+        self.lock = threading.Condition()
+        self.open = threading.Event()
+
+    def enter(self) -> None:
+        with self.lock:
+            self.inside += 1
+            self.total += 1
+            self.most = max(self.most, self.inside)
+            self.lock.notify_all()
+
+    def leave(self) -> None:
+        with self.lock:
+            self.inside -= 1
+
+    def await_inside(self, count: int) -> None:
+        with self.lock:
+            assert self.lock.wait_for(lambda: self.inside >= count, timeout=10)
+
+    def let_go_at(self, count: int) -> None:
+        self.await_inside(count)
+        self.open.set()
+
+
+def held(task: Task, meter: Any) -> Result:
+    meter.enter()
+    assert meter.open.wait(20)
+    meter.leave()
+    return Result(task.host, result="done")
+
+
+@pytest.fixture
+def meter() -> Iterator[Meter]:
+    made = Meter()
+    yield made
+    made.open.set()
+
+
+def in_background(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_every_host_has_its_result_in_order() -> None:
+    def name(task: Task) -> str:
+        return task.host.name
+
+    results = build_nornir(inventory(50), workers=8).run(name)
+    assert list(results) == [f"host{n:02}" for n in range(50)]
+    assert all(results[host].result == host for host in results)
+
+
+def test_no_hosts_is_no_error() -> None:
+    assert build_nornir(inventory(0)).run(held, meter=None) == {}
+
+
+def test_no_more_hosts_at_once_than_workers(meter: Meter) -> None:
+    thread = in_background(lambda: meter.let_go_at(3))
+    build_nornir(inventory(12), workers=3).run(held, meter=meter)
+    thread.join(10)
+    assert (meter.most, meter.total) == (3, 12)
+
+
+def test_no_more_logins_at_once_than_connectors(meter: Meter) -> None:
+    def connect(task: Task, meter: Any) -> None:
+        with pace().turn():
+            held(task, meter)
+
+    thread = in_background(lambda: meter.let_go_at(2))
+    build_nornir(inventory(10), workers=10, connectors=2).run(connect, meter=meter)
+    thread.join(10)
+    assert (meter.most, meter.total) == (2, 10)
+
+
+@pytest.mark.parametrize(("workers", "connectors"), [(0, 1), (1, 0), (-1, 1)])
+def test_a_budget_of_nobody_is_refused(workers: int, connectors: int) -> None:
+    with pytest.raises(ValueError, match=r"^workers and connectors must be 1 or more$"):
+        BudgetRunner(workers, connectors)
+
+
+def failing(task: Task) -> Result:
+    errors = {
+        "host00": UnreachableError("no answer", step="connect", hint="is it on?"),
+        "host01": AuthenticationError("no key fits", step="login"),
+        "host02": ConnectionLostError("cut", step="script"),
+        "host03": CommandError("exit status 2"),
+        "host04": HypervisorError("libvirt is gone"),
+        "host05": KeyError("surprise"),
+        "host06": SystemExit(3),
+    }
+    if task.host.name in errors:
+        raise errors[task.host.name]
+    row = Outcome(task.host.name, "sysctl", "a.b", Status.OK)
+    return Result(task.host, result=row if task.host.name == "host07" else [row, row])
+
+
+def test_what_a_host_raises_becomes_its_row() -> None:
+    rows = outcomes_of(build_nornir(inventory(9)).run(failing), "machine", "boot")
+    told = [(row.host, row.section, row.name, row.status.value, row.why) for row in rows]
+    assert told == [
+        ("host00", "machine", "boot", "unreachable", "connect: no answer (is it on?)"),
+        ("host01", "machine", "boot", "unreachable", "login: no key fits"),
+        ("host02", "machine", "boot", "unknown", "script: cut"),
+        ("host03", "machine", "boot", "failed", "exit status 2"),
+        ("host04", "machine", "boot", "failed", "libvirt is gone"),
+        ("host05", "machine", "boot", "failed", "KeyError: 'surprise'"),
+        ("host06", "machine", "boot", "failed", "SystemExit: 3"),
+        ("host07", "sysctl", "a.b", "ok", None),
+        ("host08", "sysctl", "a.b", "ok", None),
+        ("host08", "sysctl", "a.b", "ok", None),
+    ]
+    assert [row.exit_code for row in rows[:5]] == [4, 4, 4, 1, 5]
+    assert exit_code(rows) == 5
+
+
+def test_a_host_that_raised_gets_a_row_for_everything_it_was_asked_for() -> None:
+    results = build_nornir(inventory(1)).run(failing)
+    assert [row.name for row in outcomes_of(results, "nmcli", "network1", "network2")] == [
+        "network1",
+        "network2",
+    ]
+    assert [row.name for row in outcomes_of(results, "ready")] == ["ready"]
+    rows = outcomes_of(results, "x", rows={"host00": [("nmcli", "network1"), ("sshd", "port")]})
+    assert [(row.section, row.name) for row in rows] == [("nmcli", "network1"), ("sshd", "port")]
+
+
+def test_a_task_that_gives_no_rows_is_a_mistake_not_a_success() -> None:
+    def gives_text(task: Task) -> str:
+        return "fine"
+
+    with pytest.raises(TypeError, match=r"^the task on host00 gave str, not outcomes$"):
+        outcomes_of(build_nornir(inventory(1)).run(gives_text), "x")
+
+
+def test_a_failed_subtask_tells_its_own_cause() -> None:
+    def outer(task: Task) -> None:
+        task.run(failing)
+
+    results = build_nornir(inventory(1)).run(outer)
+    assert isinstance(cause_of(results["host00"]), UnreachableError)
+    assert outcomes_of(results, "x")[0].status is Status.UNREACHABLE
+
+
+def test_a_host_that_failed_is_not_left_out_of_the_next_task() -> None:
+    nornir = build_nornir(inventory(9))
+    nornir.run(failing)
+    assert len(nornir.run(failing)) == 9
+    assert len(nornir.filter(name="host00").run(failing)) == 1
+
+
+def test_failures_put_nothing_on_stderr_and_no_log_in_the_directory(tmp_path: Path) -> None:
+    code = """
+        from tests.unit.test_budget import build_nornir, failing, inventory
+        assert build_nornir(inventory(9)).run(failing).failed
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labrun.runner.budget._GRACE", 0.1)
+
+    def one_hangs(task: Task, meter: Any) -> str:
+        if task.host.name == "host00":
+            held(task, meter)
+        return "fine"
+
+    started = time.monotonic()
+    results = build_nornir(inventory(5), workers=1, deadline=0.3).run(one_hangs, meter=meter)
+    assert time.monotonic() - started < 5
+    assert [results[host].failed for host in results] == [True, False, False, False, False]
+    error = cause_of(results["host00"])
+    assert isinstance(error, ConnectionLostError)
+    assert str(error) == "host00: one_hangs: not finished after 0.3 s (--timeout allows more)"
+
+
+def test_a_task_can_see_its_deadline() -> None:
+    def left(task: Task) -> float:
+        return pace().remaining()
+
+    results = build_nornir(inventory(3), workers=1, deadline=60).run(left)
+    assert all(59 < results[host].result <= 60 for host in results)
+    assert pace().remaining(5) == 5
+
+
+def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter) -> None:
+    seen: list[bool] = []
+
+    def note_stop(task: Task, meter: Any) -> None:
+        meter.enter()
+        seen.append(pace().stopping.wait(20))
+
+    def press() -> None:
+        meter.await_inside(2)
+        interrupt()
+
+    thread = in_background(press)
+    with pytest.raises(Interrupted) as caught:
+        build_nornir(inventory(20), workers=2).run(note_stop, meter=meter)
+    thread.join(10)
+    partial = caught.value.partial
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert (meter.total, seen, len(partial)) == (2, [True, True], 20)
+    assert [host for host in partial if not partial[host].failed] == ["host00", "host01"]
+    errors = [cause_of(partial[f"host{n:02}"]) for n in range(2, 20)]
+    assert all(isinstance(error, NotStartedError) for error in errors)
+    assert str(errors[0]) == "host02: interrupted before its turn came"
+
+
+def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
+    def press_twice() -> None:
+        meter.await_inside(1)
+        interrupt()
+        with meter.lock:
+            meter.lock.wait_for(lambda: False, timeout=0.3)
+        interrupt()
+
+    thread = in_background(press_twice)
+    with pytest.raises(Interrupted) as caught:
+        build_nornir(inventory(3), workers=1).run(held, meter=meter)
+    thread.join(10)
+    causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
+    assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
+
+
+def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
+    code = """
+        import time
+        from nornir.core.task import Task
+        from tests.unit.test_budget import build_nornir, inventory
+        def hang(task: Task) -> None:
+            time.sleep(600)
+        print(build_nornir(inventory(2), deadline=0.1).run(hang).failed)
+    """
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "True\n"
+
+
+def test_progress_hears_of_every_host(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger=LOGGER_NAME):
+        build_nornir(inventory(9)).run(failing)
+    told = [
+        (vars(record)["host"], vars(record)["stage"])
+        for record in caplog.records
+        if record.name == LOGGER_NAME
+    ]
+    assert told[:9] == [(f"host{n:02}", "queued") for n in range(9)]
+    assert ("host00", "unreachable") in told
+    assert ("host02", "unknown") in told
+    assert ("host03", "failed") in told
+    assert ("host08", "done") in told
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
+    with loopback_sshd(tmp_path_factory.mktemp("sshd"), MaxSessions="10") as server:
+        yield server
+
+
+def fleet(sshd: LoopbackSshd, count: int) -> Inventory:
+    found = inventory(count)
+    for host in found.hosts.values():
+        host.port, host.username = sshd.port, sshd.user
+        host.connection_options["labrun-ssh"] = ConnectionOptions(extras=sshd.extras())
+    return found
+
+
+def ask(task: Task, script: str, timeout: float) -> str:
+    return transport_of(task.host).run(script, timeout=timeout).stdout
+
+
+def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
+    hosts = fleet(sshd, 20)
+    with engine(hosts, workers=20, connectors=4) as nornir:
+        results = nornir.run(ask, script="echo hello", timeout=20)
+        opened = [host.connections["labrun-ssh"].connection for host in hosts.hosts.values()]
+        assert all(connection.is_alive() for connection in opened)
+    assert {results[host].result for host in results} == {"hello\n"}
+    assert not any(connection.is_alive() for connection in opened)
+
+
+def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> None:
+    opened = []
+
+    def log_in_and_raise() -> None:
+        hosts = fleet(sshd, 2)
+        with engine(hosts) as nornir:
+            nornir.run(ask, script="true", timeout=20)
+            opened.extend(host.connections["labrun-ssh"].connection for host in hosts.hosts.values())
+            raise RuntimeError("oops")
+
+    with pytest.raises(RuntimeError, match=r"^oops$"):
+        log_in_and_raise()
+    assert [connection.is_alive() for connection in opened] == [False, False]
+
+
+def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -> None:
+    with engine(fleet(sshd, 1), deadline=1.5) as nornir:
+        results = nornir.run(ask, script="sleep 30", timeout=60)
+    error = cause_of(results["host00"])
+    assert isinstance(error, ConnectionLostError)
+    assert error.reason == "the script did not end in time; it may still be running"
