@@ -106,6 +106,9 @@ def run(args: Sequence[str]) -> int:
         return _usage_error(error, args)
     except click.ClickException as error:
         return _fail(UsageError(error.format_message()), args, error.ctx if hasattr(error, "ctx") else None)
+    except OSError as error:  # click's own output: help, version, completion
+        say(f"error: cannot write: {error.strerror}")
+        return 1
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         return INTERRUPTED
@@ -114,8 +117,19 @@ def run(args: Sequence[str]) -> int:
 
 def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
     path = error.ctx.command_path if error.ctx else "labrun"
-    message = error.format_message().strip().rstrip(".")
+    message = error.format_message().strip().rstrip(".") + _origin(error)
     return _fail(UsageError(message, hint=f"{path} --help tells what it takes"), args, error.ctx)
+
+
+def _origin(error: click.UsageError) -> str:
+    """Say so where a value came from the environment: nobody sees it on the command line."""
+    ctx, param = error.ctx, getattr(error, "param", None)
+    if ctx is None or param is None or not param.name:
+        return ""
+    if ctx.get_parameter_source(param.name) is not click.core.ParameterSource.ENVIRONMENT:
+        return ""
+    path = [*ctx.command_path.split(), param.name]
+    return f" (from {'_'.join(path).upper().replace('-', '_')})"
 
 
 def _fail(error: UsageError, args: Sequence[str], ctx: click.Context | None) -> int:

@@ -99,55 +99,63 @@ def _complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str)
     return complete_expression(ctx, incomplete)
 
 
+_WORD = {"multiple": True, "allow_from_autoenv": False}
+_FORMATS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    # Both fill one value, so that the later wins; the one that reads the variable must come last.
+    (
+        ("--json", "format"),
+        {"flag_value": "json", "allow_from_autoenv": False, "help": "The same as --format json."},
+    ),
+    (("--format",), {"type": click.Choice(["table", "json"]), "help": "What goes to stdout."}),
+)
+_BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("--lab",),
+        {
+            "metavar": "FILE",
+            "shell_complete": _complete_lab,
+            "help": "The lab file, - for stdin; by default lab.yaml, here or further up.",
+        },
+    ),
+    (("--hosts",), {"metavar": "A,B,@GROUP", "shell_complete": _complete_hosts, "help": "Only these hosts."}),
+)
+_AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("--workers",),
+        {
+            "type": click.IntRange(min=1),
+            "metavar": "N",
+            "help": f"Hosts worked on at a time, by default {DEFAULT_WORKERS}.",
+        },
+    ),
+    (("--timeout",), {"callback": _seconds, "metavar": "SECONDS", "help": "The longest a host may take."}),
+    (("-y", "--yes"), {"is_flag": True, "help": "Do not ask."}),
+    (
+        ("-v", "--verbose", "verbosity"),
+        {"flag_value": "v", "help": "Say more; -vv adds raw results and tracebacks.", **_WORD},
+    ),
+    (("-q", "--quiet", "verbosity"), {"flag_value": "q", "help": "Only what is not ok.", **_WORD}),
+    (("--no-color",), {"is_flag": True, "help": "No colour, as with NO_COLOR."}),
+    (
+        ("--state-dir",),
+        {
+            "type": click.Path(file_okay=False, path_type=Path),
+            "metavar": "DIR",
+            "help": "Where keys, known_hosts and history are kept.",
+        },
+    ),
+)
+
+
 def global_options(*, top: bool = False, own_format: bool = False) -> list[click.Parameter]:
     """Return fresh option objects; only those of the ``top`` level read ``LABRUN_*`` variables.
 
     ``own_format`` leaves ``--format`` and ``--json`` out, for a command that has its own.
     """
-
-    def option(*names: str, autoenv: bool = top, **settings: Any) -> click.Parameter:
-        return GlobalOption(names, default=None, allow_from_autoenv=autoenv, **settings)
-
-    # --json and --format fill one value, so that the later wins; the one that reads the variable comes last.
-    formats = [
-        option("--json", "format", flag_value="json", autoenv=False, help="The same as --format json."),
-        option("--format", type=click.Choice(["table", "json"]), help="What goes to stdout."),
-    ]
-    words = {"multiple": True, "autoenv": False}
-    return [
-        option(
-            "--lab",
-            metavar="FILE",
-            shell_complete=_complete_lab,
-            help="The lab file; - is stdin. By default lab.yaml here or further up.",
-        ),
-        option("--hosts", metavar="A,B,@GROUP", shell_complete=_complete_hosts, help="Only these hosts."),
-        *([] if own_format else formats),
-        option(
-            "--workers",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help=f"Hosts worked on at a time (default {DEFAULT_WORKERS}).",
-        ),
-        option("--timeout", callback=_seconds, metavar="SECONDS", help="The longest a host may take."),
-        option("-y", "--yes", is_flag=True, help="Do not ask."),
-        option(
-            "-v",
-            "--verbose",
-            "verbosity",
-            flag_value="v",
-            **words,
-            help="Say more; -vv adds raw results and tracebacks.",
-        ),
-        option("-q", "--quiet", "verbosity", flag_value="q", **words, help="Only what is not ok."),
-        option("--no-color", is_flag=True, help="No colour, as with NO_COLOR."),
-        option(
-            "--state-dir",
-            type=click.Path(file_okay=False, path_type=Path),
-            metavar="DIR",
-            help="Where keys, known_hosts and history are kept.",
-        ),
-    ]
+    table = (*_BEFORE, *(() if own_format else _FORMATS), *_AFTER)
+    # No default at any level: what is not given must not hide what another level gives.
+    shared = {"default": None, "allow_from_autoenv": top}
+    return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
 
 
 _NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import UsageError
+from labrun.inventory.problems import did_you_mean
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -41,11 +41,11 @@ def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
             step="--hosts",
             hint=f"the lab has {_listing(lab.hosts)}" if lab.hosts else "the lab has no hosts",
         )
-    if not words:
-        raise UsageError("names no host", step="--hosts", hint="leave it out to mean all hosts")
     chosen: set[str] = set()
     for word in words:
         chosen.update(groups[word[1:]] if word.startswith("@") else (word,))
+    if not chosen:
+        raise UsageError("names no host", step="--hosts", hint="leave it out to mean all hosts")
     return tuple(name for name in lab.hosts if name in chosen)
 
 
@@ -54,11 +54,11 @@ def _is_known(word: str, hosts: Iterable[str], groups: Iterable[str]) -> bool:
 
 
 def _complaint(word: str, hosts: Iterable[str], groups: Iterable[str]) -> str:
-    known = [*hosts, *(f"@{group}" for group in groups)]
     kind = "group" if word.startswith("@") else "host"
-    nearest = [f"@{word}"] if f"@{word}" in known else difflib.get_close_matches(word, known, n=1)
-    suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
-    return f'unknown {kind} "{word}"{suggestion}'
+    # A group whose @ was forgotten is nearer than any other spelling.
+    known = [f"@{word}"] if word in groups else [*hosts, *(f"@{group}" for group in groups)]
+    hint = did_you_mean(word, known)
+    return f'unknown {kind} "{word}"{f" ({hint})" if hint else ""}'
 
 
 def _listing(names: Iterable[str], limit: int = 12) -> str:

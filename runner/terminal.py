@@ -8,6 +8,8 @@ import re
 import sys
 from typing import IO, TYPE_CHECKING, TextIO
 
+from labrun.errors import LabrunError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,7 +42,7 @@ def use_lossy_streams() -> None:
 
 def say(text: str) -> None:
     """Write one message to stderr; a closed stderr is nobody's error."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(printable(text).rstrip("\n") + "\n")
         sys.stderr.flush()
 
@@ -48,13 +50,19 @@ def say(text: str) -> None:
 def write(text: str) -> None:
     """Write a result to stdout and flush; a reader that has gone away is no error.
 
-    What follows on stdout is dropped then, so that ``labrun verify | head -1`` keeps its own exit code.
+    What follows on stdout is dropped then, so that ``labrun verify | head -1`` keeps its own exit
+    code. Raises LabrunError where the text cannot be kept, as on a full disk.
     """
+    if sys.stdout is None:  # closed by whoever started labrun
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
+    except OSError as error:
+        _discard(sys.stdout)
+        raise LabrunError(f"cannot write the results: {error.strerror}") from error
 
 
 def _discard(stream: TextIO) -> None:

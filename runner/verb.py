@@ -95,7 +95,11 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
             report = Report(error=LabrunError("the reader of the output has gone away"))
         except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
             report = Report(error=_unexpected(error))
-        return emit(report, invocation)
+        try:
+            return emit(report, invocation)
+        except LabrunError as error:
+            show_error(error, invocation)
+            return error.exit_code
 
 
 def _unexpected(error: Exception) -> LabrunError:
