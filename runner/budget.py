@@ -28,6 +28,8 @@ CONNECTORS = 16
 
 # A task that minds its deadline explains itself better than being cut off does (seconds).
 _GRACE = 2.0
+# A signal that comes just before a lock is waited for is noticed only when the wait ends.
+_ATTENTION = 0.5
 
 
 class NotStartedError(LabrunError):
@@ -164,10 +166,10 @@ class _Run:
             self._settle(host, self._failed(host, error))
         return late
 
-    def _until_next(self) -> float | None:
+    def _until_next(self) -> float:
         deadlines = [share.deadline for _, share in self._running.values()]
         first = min(deadlines, default=math.inf)
-        return None if math.isinf(first) else max(0.0, first + _GRACE - time.monotonic())
+        return max(0.0, min(first + _GRACE - time.monotonic(), _ATTENTION))
 
     def _cut(self, host: Host) -> None:
         # Closing may itself wait for the peer.

@@ -30,6 +30,7 @@ from labrun.progress import LOGGER_NAME
 from labrun.runner.budget import BudgetRunner, Interrupted, NotStartedError
 from labrun.runner.engine import build_nornir, cause_of, engine, outcomes_of
 from labrun.tasks.pacing import pace
+from labrun.tasks.ssh_connection import LabSSH
 from labrun.tasks.transport import transport_of
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
@@ -349,7 +350,7 @@ def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) 
 
 
 def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> None:
-    opened = []
+    opened: list[LabSSH] = []
 
     def log_in_and_raise() -> None:
         hosts = fleet(sshd, 2)
