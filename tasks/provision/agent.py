@@ -1,0 +1,128 @@
+"""A way into a running VM that needs neither network nor login: the QEMU guest agent."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from labrun.errors import CommandError, ConnectionLostError, TransportError, UnreachableError
+from labrun.ports import Completed, Lease
+
+__all__ = ["CHANNEL", "AgentTransport", "agent_leases", "is_agent_connected"]
+
+CHANNEL = "org.qemu.guest_agent.0"
+_ANSWER_SECONDS = 10
+_FIRST_POLL, _LONGEST_POLL = 0.02, 0.25
+_ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]
+# The whole group where there is one: what the script started should not outlive it.
+_KILL = 'kill -KILL -- "-$0" 2>/dev/null || kill -KILL "$0"'
+
+
+def is_agent_connected(domain: Any) -> bool:
+    """Tell whether the guest's agent has its end of the channel open."""
+    target = ET.fromstring(domain.XMLDesc(0)).find(  # noqa: S314 - libvirt's own output
+        f"./devices/channel/target[@name='{CHANNEL}']"
+    )
+    return target is not None and target.get("state") == "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTransport:
+    """Run scripts as root in a VM through its agent; ``domain`` is libvirt's handle."""
+
+    host: str
+    domain: Any
+
+    def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+        """Feed ``script`` to ``/bin/sh`` in the guest; ``sudo`` changes nothing, it is root.
+
+        Raises UnreachableError when the agent does not answer or may not run commands,
+        ConnectionLostError when the script has not ended after ``timeout`` (it is killed then).
+        """
+        del sudo
+        began = time.monotonic()
+        started = self._ask(
+            "guest-exec",
+            {
+                "path": "/bin/sh",
+                "arg": ["-s"],
+                "env": _ENVIRONMENT,
+                "input-data": base64.b64encode(script.encode()).decode("ascii"),
+                "capture-output": True,
+            },
+            UnreachableError,
+        )
+        pid = int(started["pid"])
+        pause = _FIRST_POLL
+        while True:
+            status = self._ask("guest-exec-status", {"pid": pid}, ConnectionLostError)
+            seconds = time.monotonic() - began
+            if status.get("exited"):
+                return self._completed(status, seconds)
+            if seconds >= timeout:
+                self._kill(pid)
+                raise ConnectionLostError(f"no end after {timeout:g} s", host=self.host, step="agent")
+            time.sleep(min(pause, max(timeout - seconds, _FIRST_POLL)))
+            pause = min(pause * 1.5, _LONGEST_POLL)
+
+    def _completed(self, status: dict[str, Any], seconds: float) -> Completed:
+        if status.get("out-truncated") or status.get("err-truncated"):
+            raise CommandError(
+                "the script wrote more than the guest agent keeps (16 MiB)", host=self.host, step="agent"
+            )
+        # As a shell tells it: 128 and the signal.
+        code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
+        return Completed(
+            int(code),
+            base64.b64decode(status.get("out-data", "")).decode(errors="replace"),
+            base64.b64decode(status.get("err-data", "")).decode(errors="replace"),
+            seconds,
+        )
+
+    def _kill(self, pid: int) -> None:
+        # What matters was said already: no end in time.
+        with contextlib.suppress(TransportError):
+            self._ask("guest-exec", {"path": "/bin/sh", "arg": ["-c", _KILL, str(pid)]}, ConnectionLostError)
+
+    def _ask(self, command: str, arguments: dict[str, Any], error: type[TransportError]) -> dict[str, Any]:
+        """Return what the agent answers; raise ``error`` when it does not."""
+        import libvirt
+        import libvirt_qemu
+
+        request = json.dumps({"execute": command, "arguments": arguments})
+        try:
+            answer = libvirt_qemu.qemuAgentCommand(self.domain, request, _ANSWER_SECONDS, 0)
+        except libvirt.libvirtError as failure:
+            reason = failure.get_error_message() or str(failure)
+            hint = None
+            if "disabled" in reason:
+                hint = f"the guest's qemu-guest-agent must allow {command}"
+            raise error(f"guest agent: {reason}", host=self.host, step="agent", hint=hint) from failure
+        result = json.loads(answer)["return"]
+        return result if isinstance(result, dict) else {}
+
+
+def agent_leases(domain: Any) -> tuple[Lease, ...]:
+    """Return the addresses that the agent sees on the guest's NICs, none without an agent.
+
+    Link-local and loopback addresses are left out: nothing can be reached by them alone.
+    """
+    import libvirt
+
+    try:
+        nics = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, 0)
+    except libvirt.libvirtError:
+        return ()
+    found = []
+    for nic in nics.values():
+        for entry in nic.get("addrs") or ():
+            address = ip_address(entry["addr"].partition("%")[0])
+            if nic.get("hwaddr") and not address.is_link_local and not address.is_loopback:
+                found.append(Lease(nic["hwaddr"].lower(), address, "agent"))
+    return tuple(found)

@@ -1,0 +1,67 @@
+"""An image as a volume of the hypervisor: named by its content, so that a new build is a new volume."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from labrun.errors import HypervisorError
+from labrun.outcome import HYPERVISOR
+from labrun.progress import report
+from labrun.tasks.provision.image_store import disk_digest, image_paths
+from labrun.tasks.provision.volume_stream import is_complete, upload_image
+from labrun.tasks.provision.volumes import Pool, ensure_pool, find_pool, find_volume, refresh, volume_names
+
+__all__ = ["bring_image", "find_image_volume", "volume_name"]
+
+
+def volume_name(image: str) -> str | None:
+    """Return the volume's name for the controller's version of the image, None where it has none."""
+    digest = disk_digest(image_paths(image))
+    return f"{image}-{digest[:16]}.qcow2" if digest else None
+
+
+def find_image_volume(connection: Any, where: Pool, image: str) -> Any:
+    """Return the image's volume, None where it is not (wholly) there.
+
+    Where the controller does not have the image, another one may have brought it: a single
+    version of it will do.
+    """
+    pool = find_pool(connection, where)
+    if pool is None or not pool.isActive():
+        return None
+    name = volume_name(image)
+    if name is None:
+        pattern = re.compile(re.escape(image) + r"-[0-9a-f]{16}\.qcow2")
+        names = [found for found in volume_names(pool) if pattern.fullmatch(found)]
+        if len(names) != 1:
+            return None
+        name = names[0]
+    volume = find_volume(pool, name)
+    return volume if volume is not None and is_complete(connection, volume) else None
+
+
+def bring_image(connection: Any, where: Pool, image: str) -> bool:
+    """Upload the image's qcow2 from the controller; True when it was not there yet.
+
+    Raises HypervisorError where neither the controller nor the hypervisor has it.
+    """
+    if find_image_volume(connection, where, image) is not None:
+        return False
+    name = volume_name(image)
+    if name is None:
+        raise HypervisorError(
+            f"the image {image} has no disk for machines",
+            step="image",
+            hint=f"labrun image build {image}, or labrun image import FILE",
+        )
+    pool = ensure_pool(connection, where)
+
+    def show(share: float) -> None:
+        report(HYPERVISOR, "image", f"{image}: {share:.0%} uploaded")
+
+    done = upload_image(connection, pool, name, image_paths(image).disk, show)
+    if done:
+        # Until then libvirt takes the volume for a raw one, and says so in its lists.
+        refresh(pool)
+    return done

@@ -1,0 +1,107 @@
+"""The volumes of one VM: made from the image and the seed, read back, and grown."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from typing import Any
+
+from labrun.tasks.provision.driver import MachineSpec
+from labrun.tasks.provision.qemu_xml import MachineFiles, disk_xml
+from labrun.tasks.provision.seed_iso import seed_iso
+from labrun.tasks.provision.volume_stream import read_volume, write_volume
+from labrun.tasks.provision.volumes import create_qcow2, create_raw, delete_volume, find_volume, volume_names
+
+__all__ = ["disk_settings", "grow_disks", "is_growth", "make_volumes", "virtual_size"]
+
+_GIB = 1024**3
+# Big-endian, in the header of every version of qcow2 (docs/interop/qcow2.txt in QEMU's source).
+_SIZE_AT, _SIZE_END = 24, 32
+_SYSTEM_DISK, _OTHER_DISKS = "vda", ("vda", "vdb")
+
+
+def virtual_size(connection: Any, volume: Any) -> int:
+    """Return the bytes that a guest sees of a qcow2 volume, from its header.
+
+    libvirt tells the size of the file instead until the pool was refreshed.
+    """
+    header = read_volume(connection, volume, 0, _SIZE_END)
+    return int.from_bytes(header[_SIZE_AT:_SIZE_END], "big")
+
+
+def make_volumes(
+    connection: Any, pool: Any, files: MachineFiles, spec: MachineSpec, image: str, least: int
+) -> None:
+    """Make overlay, seed, further disks and console log; what a killed run left is replaced.
+
+    ``image`` is the path of the image's volume and ``least`` its virtual size in bytes.
+    """
+    for name in sorted(filter(files.owns, volume_names(pool))):
+        delete_volume(pool, name)
+    create_qcow2(pool, files.disk, spec.disk, image, least=least)
+    for number, size in enumerate(spec.disks, start=1):
+        create_qcow2(pool, files.further(number), size)
+    content = seed_iso(spec.seed)
+    write_volume(connection, create_raw(pool, files.seed, len(content)), content)
+    # Made here so that libvirt knows it as a volume, which makes it readable from afar.
+    create_raw(pool, files.console, 0)
+
+
+def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:
+    """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that is not there."""
+    count = _extra_disks(xml)
+    return {
+        "disk": _gib(pool, files.disk),
+        "disks": " ".join(_gib(pool, files.further(number)) for number in range(1, count + 1)),
+    }
+
+
+def _extra_disks(xml: str) -> int:
+    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    targets = [target.get("dev") for target in root.findall("./devices/disk/target")]
+    return sum(target not in _OTHER_DISKS for target in targets)
+
+
+def _gib(pool: Any, name: str) -> str:
+    import libvirt
+
+    volume = None if pool is None or not pool.isActive() else find_volume(pool, name)
+    if volume is None:
+        return "missing"
+    try:
+        size = int(volume.info()[1])
+    except libvirt.libvirtError:
+        # libvirt knows the volume, and its file is gone.
+        return "missing"
+    return str(size // _GIB)
+
+
+def is_growth(now: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Tell whether the disks can become the wanted ones without losing anything."""
+    before = [now["disk"], *now["disks"].split()]
+    after = [wanted["disk"], *wanted["disks"].split()]
+    if "missing" in before or len(after) < len(before):
+        return False
+    return all(int(new) >= int(old) for old, new in zip(before, after, strict=False))
+
+
+def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, xml: str) -> None:
+    """Grow volumes to the spec's sizes and add the disks that are new, at once where the VM runs."""
+    import libvirt
+
+    count = _extra_disks(xml)
+    names = [files.disk, *(files.further(number) for number in range(1, len(spec.disks) + 1))]
+    for index, (name, size) in enumerate(zip(names, (spec.disk, *spec.disks), strict=True)):
+        is_new = index > count
+        if is_new:
+            # Defined after this: a volume of that name is of an update that was interrupted.
+            delete_volume(pool, name)
+            create_qcow2(pool, name, size)
+            if domain.isActive():
+                domain.attachDeviceFlags(disk_xml(files, index), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        elif int(_gib(pool, name)) < size:
+            if domain.isActive():
+                flags = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
+                domain.blockResize(files.path(name), size * _GIB, flags)
+            else:
+                find_volume(pool, name).resize(size * _GIB, 0)

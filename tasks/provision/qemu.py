@@ -1,0 +1,334 @@
+"""The VM driver: QEMU domains on qcow2 overlays of an image, through libvirt alone, near or far."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any, Literal
+
+from labrun.errors import HypervisorError
+from labrun.hypervisor import connect, translated
+from labrun.ownership import Tag, read_tag
+from labrun.ports import Transport
+from labrun.progress import report
+from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
+from labrun.tasks.provision.domains import (
+    find_domain,
+    nics_text,
+    require,
+    state_of,
+    tagged_domains,
+    wait_until_off,
+)
+from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
+from labrun.tasks.provision.image_volume import bring_image, find_image_volume, volume_name
+from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict
+from labrun.tasks.provision.machine_disks import (
+    disk_settings,
+    grow_disks,
+    is_growth,
+    make_volumes,
+    virtual_size,
+)
+from labrun.tasks.provision.machine_nics import replug
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings
+from labrun.tasks.provision.volume_stream import read_tail
+from labrun.tasks.provision.volumes import (
+    BASE,
+    delete_volume,
+    ensure_pool,
+    find_pool,
+    find_volume,
+    image_pool,
+    lab_pool,
+    refresh,
+    remove_pool,
+    volume_names,
+)
+
+__all__ = ["QemuDriver"]
+
+_log = logging.getLogger(__name__)
+_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks"})
+_ASK_AGAIN_SECONDS = 5.0
+_CONSOLE_BYTES = 32 * 1024
+# Colours, cursor movements, and the other escape sequences of firmware, boot loader and systemd.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|[()][0-9A-B])|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class QemuDriver:
+    """Make VMs through a ``qemu`` URI; see the Driver protocol for the methods.
+
+    ``base`` is the directory on the hypervisor below which labrun keeps its pools.
+    """
+
+    name: Literal["lxc", "qemu"] = "qemu"
+
+    def __init__(self, uri: str = "qemu:///system", *, base: PurePosixPath = BASE) -> None:
+        self._uri = uri
+        self._base = base
+
+    def uri(self) -> str:
+        """Return the libvirt URI."""
+        return self._uri
+
+    def kvm(self) -> KvmVerdict:
+        """Return whether new machines will run on KVM, and why (not)."""
+        return kvm_verdict(self._connection(), self._uri)
+
+    def _connection(self) -> Any:
+        return connect(self._uri)
+
+    def image_ready(self, image: str) -> bool:
+        """Tell whether the image, in its present version, is a volume of the hypervisor."""
+        with translated("image"):
+            return find_image_volume(self._connection(), image_pool(self._base), image) is not None
+
+    def prepare_image(self, image: str) -> bool:
+        """Upload the image's qcow2 from the controller; True when it was not there yet.
+
+        Raises HypervisorError where neither the controller nor the hypervisor has it.
+        """
+        with translated("image"):
+            return bring_image(self._connection(), image_pool(self._base), image)
+
+    def desired(self, spec: MachineSpec) -> Mapping[str, str]:
+        """Return driver, image, memory, vcpus, nics, firmware, autostart, disk and disks."""
+        return MappingProxyType(
+            {
+                "driver": "qemu",
+                "image": spec.image,
+                "memory": str(spec.memory),
+                "vcpus": str(spec.vcpus),
+                "nics": nics_text(spec.nics),
+                "firmware": spec.firmware,
+                "autostart": "yes" if spec.autostart else "no",
+                "disk": str(spec.disk),
+                "disks": " ".join(str(size) for size in spec.disks),
+            }
+        )
+
+    def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
+        """Return the lab's VMs by host name; ``disk`` is ``missing`` where its volume is gone."""
+        found: dict[str, ObservedMachine] = {}
+        with translated("observe"):
+            pool = find_pool(self._connection(), lab_pool(lab, self._base))
+            for domain, tag, xml in tagged_domains(self._connection(), lab):
+                settings = {
+                    **read_settings(xml, tag),
+                    "autostart": "yes" if domain.autostart() else "no",
+                    **disk_settings(pool, self._files(lab, tag.host), xml),
+                }
+                found[tag.host] = ObservedMachine(
+                    domain.name(), tag.host, domain.UUIDString(), state_of(domain), MappingProxyType(settings)
+                )
+        return MappingProxyType(found)
+
+    def restart_owed(self, domain: str) -> tuple[str, ...]:
+        """Return the settings of a running machine that only its next start will bring."""
+        import libvirt
+
+        with translated("observe"):
+            handle = self._connection().lookupByName(domain)
+            if not handle.isActive():
+                return ()
+            tag = self._tag(handle)
+            now = read_settings(handle.XMLDesc(0), tag)
+            then = read_settings(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
+            return tuple(key for key in now if now[key] != then[key])
+
+    def create(self, spec: MachineSpec) -> None:
+        """Make overlay, seed and further disks, then define the VM: defined means complete."""
+        connection = self._connection()
+        files = self._files(spec.lab, spec.host)
+        with translated("define", spec.host):
+            if find_domain(connection, spec.domain, spec.lab) is not None:
+                return
+            image = find_image_volume(connection, image_pool(self._base), spec.image)
+            if image is None:
+                raise HypervisorError(
+                    f"the image {spec.image} is not on the hypervisor",
+                    host=spec.host,
+                    step="image",
+                    hint="`labrun up` brings it there",
+                )
+            virt = "kvm" if self.kvm().usable else "qemu"
+            pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
+            make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
+            xml = domain_xml(spec, files, virt=virt, image_volume=image.name())
+            domain = connection.defineXML(xml)
+            domain.setAutostart(int(spec.autostart))
+
+    def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
+        """Change memory, vcpus, NICs, autostart and growing disks; False for anything else.
+
+        What a running machine cannot take at once is in its definition and announced as owed.
+        """
+        import libvirt
+
+        connection = self._connection()
+        files = self._files(spec.lab, spec.host)
+        if not set(changes) <= _IN_PLACE:
+            return False
+        with translated("update", spec.host):
+            domain = require(find_domain(connection, spec.domain, spec.lab), spec.domain)
+            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
+            if not is_growth(disk_settings(pool, files, xml), self.desired(spec)):
+                return False
+            grow_disks(domain, pool, files, spec, xml)
+            if domain.isActive():
+                replug(domain, spec.nics)
+            connection.defineXML(
+                domain_xml(
+                    spec,
+                    files,
+                    virt=ET.fromstring(xml).get("type", "qemu"),  # noqa: S314 - libvirt's own output
+                    image_volume=self._tag(domain).extra.get("image-volume", ""),
+                    uuid=domain.UUIDString(),
+                )
+            )
+            domain.setAutostart(int(spec.autostart))
+            if owed := self.restart_owed(spec.domain):
+                report(spec.host, "restart owed", ", ".join(owed))
+        return True
+
+    def start(self, spec_or_domain: MachineSpec | str) -> None:
+        """Start the VM, or let it go on where it was paused."""
+        import libvirt
+
+        name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
+        with translated("start", name):
+            domain = self._connection().lookupByName(name)
+            self._tag(domain)
+            try:
+                if not domain.isActive():
+                    domain.create()
+                elif state_of(domain) == "paused":
+                    domain.resume()
+            except libvirt.libvirtError:
+                # Somebody else may have started it between the look and the call.
+                if state_of(domain) != "running":
+                    raise
+
+    def stop(self, domain: str, timeout: float) -> None:
+        """Press the power button, again every 5 s (a guest that boots is deaf), then pull the plug."""
+        import libvirt
+
+        with translated("stop", domain):
+            handle = self._connection().lookupByName(domain)
+            self._tag(handle)
+            deadline = time.monotonic() + timeout
+            ways = (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
+            attempt = 0
+            while (left := deadline - time.monotonic()) > 0 and state_of(handle) == "running":
+                try:
+                    handle.shutdownFlags(ways[attempt % 2])
+                except libvirt.libvirtError as error:
+                    _log.debug("%s: %s", domain, error)
+                attempt += 1
+                if wait_until_off(handle, min(left, _ASK_AGAIN_SECONDS)):
+                    return
+            self._pull_the_plug(handle)
+
+    def _pull_the_plug(self, domain: Any) -> None:
+        import libvirt
+
+        try:
+            if domain.isActive():
+                domain.destroy()
+        except libvirt.libvirtError:
+            # It went off by itself in between.
+            if domain.isActive():
+                raise
+
+    def remove(self, lab: str, host: str, domain: str) -> None:
+        """Destroy the VM, delete its volumes, and undefine it with NVRAM, snapshots and saved state."""
+        import libvirt
+
+        with translated("remove", host):
+            handle = find_domain(self._connection(), domain, lab)
+            if handle is not None:
+                self._pull_the_plug(handle)
+            pool = find_pool(self._connection(), lab_pool(lab, self._base))
+            if pool is not None and pool.isActive():
+                # Rotated console logs are volumes that libvirt learns of by looking.
+                refresh(pool)
+                files = self._files(lab, host)
+                for name in sorted(filter(files.owns, volume_names(pool))):
+                    delete_volume(pool, name)
+            # Last, so that an interrupted removal is found and ended by the next one.
+            if handle is not None:
+                handle.undefineFlags(
+                    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+                    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+                    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+                    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+                )
+
+    def remove_lab(self, lab: str) -> None:
+        """Delete the lab's pool, its directory and whatever volume a killed run left there."""
+        with translated("remove"):
+            pool = find_pool(self._connection(), lab_pool(lab, self._base))
+            if pool is not None:
+                remove_pool(pool)
+
+    def console_tail(self, domain: str, lines: int = 15) -> str:
+        """Return the last lines of the serial console since the last start, escapes removed."""
+        with translated("console", domain):
+            tag = self._tag(self._connection().lookupByName(domain))
+            pool = find_pool(self._connection(), lab_pool(tag.lab, self._base))
+            volume = None if pool is None else find_volume(pool, self._files(tag.lab, tag.host).console)
+            if volume is None:
+                return ""
+            raw = read_tail(self._connection(), volume, _CONSOLE_BYTES)
+        text = _ESCAPES.sub("", raw.decode(errors="replace").replace("\r", "\n"))
+        return "\n".join([line.rstrip() for line in text.split("\n") if line.strip()][-lines:])
+
+    def out_of_band(self, domain: str) -> Transport | None:
+        """Return a way in through the guest agent, None while none has answered."""
+        with translated("agent", domain):
+            handle = self._connection().lookupByName(domain)
+            if not handle.isActive() or not is_agent_connected(handle):
+                return None
+            return AgentTransport(self._tag(handle).host, handle)
+
+    def explain(self, spec: MachineSpec) -> list[str]:
+        """Return the commands that make the same VM by hand."""
+        files = self._files(spec.lab, spec.host)
+        volume = volume_name(spec.image) or f"{spec.image}.qcow2"
+        backing = f"{image_pool(self._base).directory}/{volume}"
+        virsh = f"virsh -c {self._uri}"
+        pool = lab_pool(spec.lab, self._base)
+        xml = domain_xml(spec, files, virt="kvm" if self.kvm().usable else "qemu", image_volume=volume)
+        overlay = f"{virsh} vol-create-as {pool.name} {files.disk} {spec.disk}G --format qcow2"
+        further = [
+            f"{virsh} vol-create-as {pool.name} {files.further(number)} {size}G --format qcow2"
+            for number, size in enumerate(spec.disks, start=1)
+        ]
+        return [
+            f"{virsh} pool-create-as {pool.name} dir --target {pool.directory} --build",
+            f"{overlay} --backing-vol {backing} --backing-vol-format qcow2",
+            *further,
+            "xorriso -as mkisofs -V cidata -J -R -o seed.iso meta-data user-data network-config",
+            f"{virsh} vol-create-as {pool.name} {files.seed} 1M --format raw",
+            f"{virsh} vol-upload --pool {pool.name} {files.seed} seed.iso",
+            f"{virsh} define /dev/stdin <<'XML'\n{xml}XML",
+            f"{virsh} start {spec.domain}",
+        ]
+
+    def _files(self, lab: str, host: str) -> MachineFiles:
+        return MachineFiles(str(lab_pool(lab, self._base).directory), host)
+
+    def _tag(self, domain: Any) -> Tag:
+        tag = read_tag(domain.XMLDesc(0))
+        if tag is None:
+            raise HypervisorError(
+                f"the domain {domain.name()} is not labrun's", step="machine", hint="labrun leaves it alone"
+            )
+        return tag

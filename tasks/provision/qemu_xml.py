@@ -1,0 +1,128 @@
+"""The libvirt XML of a VM, and the settings that can be read back from it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from labrun.ownership import Tag, tag_element
+from labrun.rendering import render_xml
+from labrun.tasks.provision.agent import CHANNEL
+from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
+from labrun.tasks.provision.driver import MachineSpec, NicSpec
+
+__all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml", "read_settings", "tag_of"]
+
+# QEMU takes up to 1 GiB a guest by itself; what a Linux guest runs at boot fits in this.
+_TRANSLATION_CACHE_MIB = 256
+_FIRST_EXTRA = ord("c")  # vda is the system's disk, vdb the seed
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFiles:
+    """The volumes of one machine: names in the lab's pool, ``directory`` being the pool's path."""
+
+    directory: str
+    host: str
+
+    @property
+    def disk(self) -> str:
+        """Return the name of the overlay on the image."""
+        return f"{self.host}.qcow2"
+
+    @property
+    def seed(self) -> str:
+        """Return the name of the cloud-init ISO."""
+        return f"{self.host}-seed.iso"
+
+    @property
+    def console(self) -> str:
+        """Return the name of the serial console's log."""
+        return f"{self.host}-console.log"
+
+    def further(self, number: int) -> str:
+        """Return the name of a further disk; ``number`` counts from 1."""
+        # A dot, as a host's name has none: no host's own disk can be called like this.
+        return f"{self.host}.disk{number}.qcow2"
+
+    def owns(self, volume: str) -> bool:
+        """Tell whether a volume's name is of this machine, rotated console logs included."""
+        return volume in (self.disk, self.seed) or volume.startswith((f"{self.host}.disk", self.console))
+
+    def path(self, name: str) -> str:
+        """Return a volume's path on the hypervisor."""
+        return f"{self.directory}/{name}"
+
+
+def tag_of(spec: MachineSpec, image_volume: str) -> Tag:
+    """Return the tag of a machine; it names the version of the image that the disk stands on."""
+    return Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image, "image-volume": image_volume})
+
+
+def domain_xml(
+    spec: MachineSpec, files: MachineFiles, *, virt: str, image_volume: str, uuid: str | None = None
+) -> str:
+    """Return the XML of a VM; ``virt`` is ``kvm`` or ``qemu``.
+
+    Nothing is in it that a server's guest does not use: every device costs firmware and kernel
+    time at each boot, and a network card's own boot ROM costs the most.
+    """
+    return render_xml(
+        "libvirt/qemu-domain.xml.j2",
+        virt=virt,
+        name=spec.domain,
+        uuid=uuid,
+        tag=tag_element(tag_of(spec, image_volume)),
+        memory=spec.memory,
+        vcpus=spec.vcpus,
+        firmware=spec.firmware,
+        translation_cache=_TRANSLATION_CACHE_MIB,
+        disk=files.path(files.disk),
+        seed=files.path(files.seed),
+        extra_disks=[
+            Markup(disk_xml(files, number)).strip()  # noqa: S704 - rendered and escaped by disk_xml
+            for number in range(1, len(spec.disks) + 1)
+        ],
+        nics=[Markup(machine_nic_xml(nic)) for nic in spec.nics],  # noqa: S704 - from ElementTree
+        console_log=files.path(files.console),
+        agent_channel=CHANNEL,
+    )
+
+
+def machine_nic_xml(nic: NicSpec) -> str:
+    """Return the ``<interface>`` of a VM: virtio, without a boot ROM."""
+    element = ET.fromstring(nic_xml(nic, "virtio"))  # noqa: S314 - rendered by us
+    ET.SubElement(element, "rom", {"enabled": "no"})
+    return ET.tostring(element, encoding="unicode")
+
+
+def disk_xml(files: MachineFiles, number: int) -> str:
+    """Return the ``<disk>`` of the machine's further disk ``number``, counting from 1."""
+    element = ET.Element("disk", {"type": "file", "device": "disk"})
+    ET.SubElement(element, "driver", {"name": "qemu", "type": "qcow2", "discard": "unmap"})
+    ET.SubElement(element, "source", {"file": files.path(files.further(number))})
+    ET.SubElement(element, "target", {"dev": f"vd{chr(_FIRST_EXTRA + number - 1)}", "bus": "virtio"})
+    ET.SubElement(element, "serial").text = f"disk{number}"
+    return ET.tostring(element, encoding="unicode")
+
+
+def read_settings(xml: str, tag: Tag) -> dict[str, str]:
+    """Return what the inactive XML says of a machine, in the form of QemuDriver.desired()."""
+    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    # libvirt writes the loader it chose; the attribute came with the request.
+    system = root.find("os")
+    is_uefi = system is not None and (
+        system.get("firmware") == "efi" or system.find("loader[@type='pflash']") is not None
+    )
+    memory = root.find("memory")
+    kib = int((memory.text or "0") if memory is not None else "0")
+    return {
+        "driver": "qemu",
+        "image": tag.extra.get("image", ""),
+        "memory": str(kib // 1024),
+        "vcpus": (root.findtext("vcpu") or "").strip(),
+        "nics": nics_text(nics_of(xml)),
+        "firmware": "uefi" if is_uefi else "bios",
+    }
