@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
+from labrun.inventory.forwarding import Path, forwarding
 from labrun.inventory.model import Interface, Lab
-from labrun.inventory.paths import Path, forwarding
 from labrun.inventory.routing import Route, route_table
 from labrun.inventory.wiring import Version, wiring
 
@@ -51,10 +51,18 @@ class Expectations:
                     yield source, target
 
     def paths(self) -> Iterator[Path]:
-        """Yield the path of every ordered pair, once per IP version that both hosts have."""
+        """Yield the path of every ordered pair, once per IP version that both hosts have.
+
+        A pair with no IP version in common has its one path in IPv4, and that one a fault.
+        """
+        ways = {version: forwarding(self.lab, version) for version in _VERSIONS}
+        has6 = frozenset(name for name, own in wiring(self.lab, 6).of.items() if own)
         for source, target in self.pairs():
-            for version in self.versions(source, target):
-                yield self.path(source, target, version)
+            if source in has6 and target in has6:
+                for version in self.versions(source, target):
+                    yield ways[version].path(source, target)
+            else:
+                yield ways[4].path(source, target)
 
 
 def expectations(lab: Lab) -> Expectations:

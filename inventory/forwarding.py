@@ -1,0 +1,316 @@
+"""The hops that a traceroute between two hosts must show: a pure function of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
+from labrun.inventory.routing import Route, tables
+from labrun.inventory.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
+
+__all__ = ["Fault", "Forwarding", "Path", "Way", "forwarding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Where a packet ends and why; ``node`` is a host or the hypervisor."""
+
+    node: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What all paths between two kinds of hosts have in common; found between ``source`` and ``target``.
+
+    ``answers`` are the hops before the target, None where no answer can come back. ``through`` and
+    ``back`` name who forwards to the target and back. ``redirected`` are indexes of hops that the
+    source may learn to leave out, since they send packets back into the network they came from
+    (ICMP redirect).
+    """
+
+    source: str
+    target: str
+    answers: tuple[Address | None, ...] = ()
+    through: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
+    redirected: tuple[int, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What tracing ``address`` from ``source`` must show.
+
+    ``address`` is None where the target has none of this IP version that the file knows.
+    """
+
+    source: str
+    target: str
+    address: Address | None
+    way: Way
+
+    @property
+    def hops(self) -> tuple[Address | None, ...]:
+        """Return every answer, the target's last; empty where it cannot be reached."""
+        return () if self.way.fault is not None else (*self.way.answers, self.address)
+
+    @property
+    def fault(self) -> Fault | None:
+        """Return why the target cannot be reached, None where it can."""
+        fault = self.way.fault
+        if fault is None:
+            return None
+        named = {self.way.source: self.source, self.way.target: self.target}
+        return Fault(named.get(fault.node, fault.node), fault.what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """The nodes that forward from a start to an address, and the networks between them.
+
+    ``networks`` has one more than ``nodes``: the one left by from the start, then from each node.
+    """
+
+    nodes: tuple[str, ...]
+    networks: tuple[str, ...]
+    fault: Fault | None = None
+
+
+class _Longest:
+    """Longest-prefix match over a few routes, by masking the address for each length present."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        by_length: dict[int, dict[int, Route]] = {}
+        for route in routes:
+            by_length.setdefault(route.prefix.prefixlen, {})[int(route.prefix.network_address)] = route
+        width = routes[0].prefix.max_prefixlen if routes else 0
+        self._lengths = [
+            ((1 << width) - (1 << (width - length)), by_length[length])
+            for length in sorted(by_length, reverse=True)
+        ]
+
+    def find(self, address: Address) -> Route | None:
+        number = int(address)
+        for mask, routes in self._lengths:
+            route = routes.get(number & mask)
+            if route is not None:
+                return route
+        return None
+
+
+class Forwarding:
+    """How packets travel in one IP version of a lab, hop by hop; remembers what it looked up."""
+
+    def __init__(self, lab: Lab, version: Version) -> None:
+        self._lab = lab
+        self._wires: Wiring = wiring(lab, version)
+        self._version = version
+        self._tables: Mapping[str, tuple[Route, ...]] = tables(lab, version)
+        self._longest = {name: _Longest(table) for name, table in self._tables.items()}
+        self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
+        self._kin = _kin(self._wires, self._tables)
+        self._known: dict[tuple[str, str], Way] = {}
+        self._trails: dict[tuple[str, Address, Address, bool], _Trail] = {}
+
+    def target_address(self, source: str, target: str) -> Address | None:
+        """Return the address to trace: on the first network both are on, else the target's first."""
+        shared = self._wires.shared(source, target)
+        if shared is not None:
+            return shared.address
+        theirs = self._wires.of[target]
+        return theirs[0].address if theirs else None
+
+    def chosen(self, node: str, address: Address) -> Route | None:
+        """Return the route by which a host sends to the address, None without one."""
+        return self._longest[node].find(address)
+
+    def path(self, source: str, target: str) -> Path:
+        """Return what a traceroute from ``source`` to ``target`` shows, or why nothing gets there."""
+        kin = self._kin.get(source, source), self._kin.get(target, target)
+        known = self._known.get(kin)
+        if known is None:
+            # Traced between the first of either kind, so that trails between those are shared.
+            known = self._known[kin] = self._trace(*(kin if kin[0] != kin[1] else (source, target)))
+        if target in self._kin:
+            return Path(source, target, self._wires.of[target][0].address, known)
+        return Path(source, target, self.target_address(source, target), known)
+
+    def _trace(self, source: str, target: str) -> Way:
+        address = self.target_address(source, target)
+        if address is None:
+            return Way(source, target, fault=Fault(target, "its address is not in the lab file"))
+        own = self._sends_from(source, address)
+        if own is None:
+            return Way(source, target, fault=self._no_route(source, address))
+        there = self._trail(source, address, own.address, False)
+        back = self._trail(target, own.address, address, True)
+        fault = there.fault or back.fault
+        if fault is not None:
+            return Way(source, target, (), there.nodes, back.nodes, (), fault)
+        answers = tuple(self._answer(node, own.address) for node in there.nodes)
+        redirected = tuple(
+            place
+            for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
+            if came == leaves
+        )
+        return Way(source, target, answers, there.nodes, back.nodes, redirected)
+
+    def _sends_from(self, node: str, towards: Address) -> Attachment | None:
+        """Return the NIC whose address is the source of packets to ``towards``."""
+        route = self.chosen(node, towards)
+        if route is None:
+            return None
+        return next((own for own in self._wires.of[node] if own.network == route.network), None)
+
+    def _answer(self, node: str, towards: Address) -> Address | None:
+        """Return the address a forwarding node answers the source with, None if it gets lost.
+
+        The kernel picks the source of Time Exceeded by its own route back to the sender
+        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the NIC the probe came in.
+        """
+        if node == HYPERVISOR_NODE:
+            network = self._connected_to_hypervisor(towards)
+            address = self._wires.hypervisor[network] if network is not None else None
+        else:
+            own = self._sends_from(node, towards)
+            address = own.address if own is not None else None
+        if address is None or self._trail(node, towards, address, True).fault is not None:
+            return None
+        return address
+
+    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> _Trail:
+        key = (start, to, sender, answer)
+        known = self._trails.get(key)
+        if known is None:
+            known = self._trails[key] = self._walk(start, to, sender, answer)
+        return known
+
+    def _walk(self, start: str, to: Address, sender: Address, answer: bool) -> _Trail:
+        goal = self._wires.owner[to]
+        node, came = start, None
+        nodes: list[str] = []
+        networks: list[str] = []
+        fault: Fault | None = None
+        while node != goal:
+            leaves = self._leave(node, came, to, sender, answer)
+            if isinstance(leaves, Fault):
+                fault = leaves
+                break
+            network, following = leaves
+            networks.append(network)
+            if following in nodes or following == start:
+                fault = Fault(following, f"packets to {self._name(to)} go round in a loop")
+                break
+            node, came = following, network
+            if node != goal:
+                nodes.append(node)
+        if fault is None and came is not None and not self._accepts(node, came, sender):
+            fault = Fault(node, f"no route back to {self._name(sender)}")
+        return _Trail(tuple(nodes), tuple(networks), fault)
+
+    def _leave(
+        self, node: str, came: str | None, to: Address, sender: Address, answer: bool
+    ) -> tuple[str, str] | Fault:
+        """Return the network a node sends by and who is next, or the fault that ends it there."""
+        if node == HYPERVISOR_NODE:
+            return self._across_hypervisor(came, to, sender, answer)
+        if came is not None:
+            if self._lab.hosts[node].role is not Role.ROUTER:
+                return Fault(node, "does not forward")
+            if not self._accepts(node, came, sender):
+                return Fault(node, f"no route back to {self._name(sender)}")
+        route = self.chosen(node, to)
+        if route is None:
+            return self._no_route(node, to)
+        neighbour = route.via if route.via is not None else to
+        following = self._wires.holder.get((route.network, neighbour))
+        if following is None:
+            return Fault(node, f"nobody has {neighbour} on {route.network}")
+        return route.network, following
+
+    def _accepts(self, node: str, came: str, sender: Address) -> bool:
+        """Tell whether rp_filter lets a packet in: 2 asks for any route back, 1 for the same NIC."""
+        strictness = self._filters.get(node, 0)
+        if strictness == 0:
+            return True
+        route = self.chosen(node, sender)
+        return route is not None and (strictness == 2 or route.network == came)
+
+    def _across_hypervisor(
+        self, came: str | None, to: Address, sender: Address, answer: bool
+    ) -> tuple[str, str] | Fault:
+        """Follow libvirt's own rules: which of its networks may start something to which."""
+        network = self._connected_to_hypervisor(to)
+        if network is None:
+            return Fault(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
+        if came is not None and not self._passes(came, network, sender, answer):
+            asking, asked = (network, came) if answer else (came, network)
+            return Fault(HYPERVISOR_NODE, f"libvirt lets nothing from {asking} into {asked}")
+        return network, self._wires.owner[to]
+
+    def _passes(self, came: str, leaves: str, sender: Address, answer: bool) -> bool:
+        """Tell whether the hypervisor forwards; answers pass wherever the question may."""
+        first, last = (leaves, came) if answer else (came, leaves)
+        asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
+        if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
+            return False
+        return answer or asking is Mode.OPEN or sender in (self._wires.prefix_of(first) or ())
+
+    def _connected_to_hypervisor(self, address: Address) -> str | None:
+        return next((n for n in self._wires.hypervisor if address in (self._wires.prefix_of(n) or ())), None)
+
+    def _no_route(self, node: str, to: Address) -> Fault:
+        return Fault(node, f"no route to {self._name(to)}")
+
+    def _name(self, address: Address) -> Prefix:
+        """Name an address by its lab network, so that one fault reads the same for all targets."""
+        owner = self._wires.owner.get(address)
+        own = next((a for a in self._wires.of[owner] if a.address == address), None) if owner else None
+        if own is not None:
+            return own.prefix
+        return IPv4Network(address) if address.version == 4 else IPv6Network(address)
+
+
+def _kin(wires: Wiring, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:
+    """Name, for each ordinary host, the first host that stands in the same place as it.
+
+    Hosts with one NIC on the same network and the same routes differ in nothing but their own
+    address; a lab of 1,000 hosts has a few dozen kinds. Left out: routers, hosts that somebody
+    routes through, and hosts that a route narrower than their network singles out.
+    """
+    every = {route for table in tables_of.values() for route in table}
+    used = {(route.network, route.via) for route in every}
+    subnets = {there.prefix for members in wires.on.values() for there in members}
+    odd = {route.prefix for route in every} - subnets
+    first: dict[tuple[str, tuple[Route, ...]], str] = {}
+    kin = {}
+    for name, attachments in wires.of.items():
+        if len(attachments) != 1 or name in wires.routers:
+            continue
+        own = attachments[0]
+        narrower = (prefix for prefix in odd if prefix.prefixlen > own.prefix.prefixlen)
+        special = (own.network, own.address) in used or any(own.address in prefix for prefix in narrower)
+        if not special:
+            kin[name] = first.setdefault((own.network, tables_of[name]), name)
+    return kin
+
+
+def _reverse_path(host: Host, version: Version) -> int:
+    """Return the rp_filter that labrun answers for: a router's, 2 unless the file says otherwise."""
+    if version == 6 or host.role is not Role.ROUTER:
+        return 0
+    values = (host.sysctl.get(f"net.ipv4.conf.{which}.rp_filter", "2") for which in ("all", "default"))
+    # The kernel takes the greater of `all` and the NIC's own.
+    return max((int(value) if value.strip() in ("0", "1", "2") else 2) for value in values)
+
+
+@per_lab
+def forwarding(lab: Lab, version: Version) -> Forwarding:
+    """Return how packets travel in the lab; remembered per lab."""
+    return Forwarding(lab, version)
