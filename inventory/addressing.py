@@ -1,0 +1,88 @@
+"""Derive MAC and DHCP addresses from names alone, so that adding a host moves nobody else's.
+
+A name is hashed to its place; only two that hash to the same place depend on each other, and then the
+order of names decides, never the order of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Final
+
+from labrun.inventory.model import DhcpRange
+
+__all__ = ["default_range", "derived_macs", "hypervisor_address", "leased_addresses"]
+
+# libvirt refuses a range of more; its dnsmasq keeps one lease record each.
+LARGEST_RANGE: Final = 65_535
+_DEFAULT_SPAN: Final = 32_768
+
+
+def derived_macs(
+    lab: str, nics: Iterable[tuple[str, str]], taken: Collection[str] = ()
+) -> dict[tuple[str, str], str]:
+    """Return the MAC of every (host, network): ``02`` and 40 bits of hash.
+
+    ``taken`` are the declared ones. Of two equal ones the later in name order is hashed again.
+    """
+    used, macs = set(taken), {}
+    for host, network in sorted(set(nics)):
+        attempt = 0
+        while (mac := _mac(lab, host, network, attempt)) in used:
+            attempt += 1
+        used.add(mac)
+        macs[host, network] = mac
+    return macs
+
+
+def leased_addresses(
+    lab: str, network: str, hosts: Iterable[str], span: DhcpRange, taken: Collection[IPv4Address]
+) -> Mapping[str, IPv4Address]:
+    """Return the reserved address of every ``dhcp`` host of a network, within ``span``.
+
+    A host whose own place is free gets it, the first by name where several share one; the others
+    then take the next free place, in name order. Hosts for which none is left are missing.
+    """
+    first, size = int(span.first), int(span.last) - int(span.first) + 1
+    blocked = {int(address) - first for address in taken}
+    places: dict[int, str] = {}
+    waiting: list[tuple[str, int]] = []
+    for host in sorted(set(hosts)):
+        home = _number(lab, host, network, "address") % size
+        if home in blocked or home in places:
+            waiting.append((host, home))
+        else:
+            places[home] = host
+    free = size - len(places) - sum(0 <= place < size for place in blocked)
+    for host, home in waiting[: max(free, 0)]:
+        while home in blocked or home in places:
+            home = (home + 1) % size
+        places[home] = host
+    return {host: IPv4Address(first + place) for place, host in places.items()}
+
+
+def hypervisor_address(cidr: IPv4Network) -> IPv4Address:
+    """Return the first usable address of a subnet, which is the hypervisor's where it has one."""
+    return cidr.network_address + 1
+
+
+def default_range(cidr: IPv4Network) -> DhcpRange:
+    """Return the upper half of a subnet (at most 32,768 addresses), without its broadcast address."""
+    last = int(cidr.broadcast_address) - 1
+    half = min(cidr.num_addresses // 2, _DEFAULT_SPAN)
+    first = max(last + 2 - half, int(cidr.network_address) + 2)
+    return DhcpRange(IPv4Address(first), IPv4Address(last))
+
+
+def _mac(lab: str, host: str, network: str, attempt: int) -> str:
+    use = f"mac {attempt}" if attempt else "mac"
+    digest = _number(lab, host, network, use).to_bytes(8, "big")
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def _number(lab: str, host: str, network: str, use: str) -> int:
+    # Names hold no newline, so the joined text is unambiguous.
+    digest = hashlib.sha256("\n".join(("labrun", use, lab, host, network)).encode()).digest()
+    return int.from_bytes(digest[:8], "big")

@@ -1,0 +1,178 @@
+"""Put the model together: networks, NICs, hosts and the rest, each value derived and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from labrun.inventory.later import find_notices
+from labrun.inventory.merging import Merged, merge_hosts
+from labrun.inventory.model import (
+    Check,
+    Disk,
+    FileSpec,
+    Filter,
+    FilterRule,
+    Firewall,
+    FirewallRule,
+    Forward,
+    Host,
+    Image,
+    Lab,
+    Machine,
+    Nat,
+    Role,
+    SshSettings,
+)
+from labrun.inventory.nics import build_nics
+from labrun.inventory.problems import Report
+from labrun.inventory.references import check_references
+from labrun.inventory.schema import (
+    CHECK_KINDS,
+    CheckModel,
+    FileModel,
+    FirewallModel,
+    HostModel,
+    LabFile,
+    NatModel,
+)
+from labrun.inventory.shape import Cut
+from labrun.inventory.source import Source
+from labrun.inventory.subnets import build_networks
+from labrun.inventory.tree import Node
+from labrun.inventory.ways_out import WaysOut
+
+__all__ = ["build_lab"]
+
+_IMAGE: Final = "debian-12"
+_MEMORY: Final = 512
+_VCPUS: Final = 1
+_DISK: Final = 10
+_USER: Final = "lab"
+
+
+def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Report) -> Lab:
+    """Return the lab; it is whole only where the report stays empty."""
+    networks = build_networks(file, report)
+    merged = merge_hosts(file, report)
+    nics = build_nics(file.name, merged, networks, cut, report)
+    ways = WaysOut(networks, nics, cut, report)
+    check_references(file, merged, cut, report)
+    hosts = {name: _host(host, ways) for name, host in merged.items()}
+    return Lab(
+        name=file.name,
+        hypervisor=file.hypervisor,
+        networks=MappingProxyType(networks),
+        hosts=MappingProxyType(hosts),
+        groups=MappingProxyType({name: tuple(group.hosts) for name, group in file.groups.items()}),
+        images=MappingProxyType(
+            {
+                name: Image(name, url=image.url, sha256=image.sha256, path=image.path, build=image.build)
+                for name, image in file.images.items()
+            }
+        ),
+        filters=MappingProxyType(
+            {
+                name: Filter(name, tuple(FilterRule(rule.deny, rule.proto, rule.port) for rule in rules))
+                for name, rules in file.filters.items()
+            }
+        ),
+        checks=tuple(_check(check) for check in file.checks),
+        routing=file.routing,
+        schedule_every=file.schedule.every if file.schedule else None,
+        notices=find_notices(root),
+        source=source.name,
+        directory=source.directory,
+        digest=source.digest,
+    )
+
+
+def _host(host: Merged, ways: WaysOut) -> Host:
+    model = host.model
+    return Host(
+        name=host.name,
+        role=Role(model.role or "host"),
+        interfaces=ways.nics.by_host[host.name],
+        user=model.user or _USER,
+        machine=_machine(model) if model.address is None else None,
+        gateway=ways.gateway(host),
+        routes=ways.routes(host),
+        sysctl=MappingProxyType(dict(model.sysctl or {})),
+        sshd=_sshd(model),
+        firewall=_firewall(model.firewall),
+        nat=_nat(model.nat),
+        selinux=model.selinux,
+        packages=tuple(model.packages or ()),
+        files=tuple(FileSpec(path, _file_options(file)) for path, file in (model.files or {}).items()),
+        services=MappingProxyType(dict(model.services or {})),
+        hostname=model.hostname,
+        exclusive=bool(model.exclusive),
+        access_via=model.access.via if model.access else None,
+        redundancy=model.redundancy,
+        groups=host.groups,
+        ssh_keys=host.ssh_keys,
+        address=model.address,
+        ssh=_ssh(model),
+    )
+
+
+def _machine(model: HostModel) -> Machine:
+    return Machine(
+        image=model.image or _IMAGE,
+        memory=model.memory or _MEMORY,
+        vcpus=model.vcpus or _VCPUS,
+        disk=model.disk or _DISK,
+        disks=tuple(Disk(disk.size) for disk in model.disks or ()),
+        firmware=model.firmware or "bios",
+        autostart=bool(model.autostart),
+        driver=model.driver,
+    )
+
+
+def _sshd(model: HostModel) -> Mapping[str, tuple[str, ...]] | None:
+    if model.sshd is False:
+        return None
+    return MappingProxyType({keyword: tuple(values) for keyword, values in (model.sshd or {}).items()})
+
+
+def _firewall(model: FirewallModel | None) -> Firewall | None:
+    if model is None:
+        return None
+    rules = (
+        FirewallRule(rule.proto, tuple(rule.port or ()), rule.source, rule.to) for rule in model.allow or ()
+    )
+    return Firewall(model.input or "accept", model.forward or "accept", model.ssh is not False, tuple(rules))
+
+
+def _nat(model: NatModel | None) -> Nat | None:
+    if model is None:
+        return None
+    forwards = []
+    for forward in model.forward or ():
+        to, _, port = forward.to.rpartition(":")
+        forwards.append(Forward(forward.on, forward.port, to, int(port), forward.proto))
+    return Nat(tuple(model.masquerade or ()), tuple(forwards))
+
+
+def _file_options(file: FileModel) -> Mapping[str, str]:
+    return MappingProxyType({key: str(value) for key, value in file.model_dump(exclude_none=True).items()})
+
+
+def _ssh(model: HostModel) -> SshSettings:
+    ssh = model.ssh
+    return SshSettings(ssh.user, ssh.port or 22, ssh.identity, ssh.known_hosts) if ssh else SshSettings()
+
+
+def _check(model: CheckModel) -> Check:
+    kind = next(kind for kind in CHECK_KINDS if getattr(model, kind) is not None)
+    return Check(
+        name=model.name,
+        source=model.source,
+        to=model.to,
+        kind=kind,
+        target=str(getattr(model, kind)),
+        expect=model.expect,
+        wait=model.wait,
+        level=model.level,
+    )

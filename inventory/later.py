@@ -1,0 +1,91 @@
+"""Name the keys that a lab file may have and this release does not act on yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from labrun.errors import LabFileError, Problem
+from labrun.inventory.model import Lab, Notice
+from labrun.inventory.problems import Path, spelled
+from labrun.inventory.tree import Node, line_in
+
+__all__ = ["find_notices", "refuse_unsafe"]
+
+_SETTINGS: Final = frozenset(
+    {
+        "selinux",
+        "packages",
+        "files",
+        "services",
+        "hostname",
+        "exclusive",
+        "address",
+        "ssh",
+        "redundancy",
+        "disks",
+    }
+)
+# Without these a host would be open or reachable in a way that the file rules out.
+_UNSAFE_SETTINGS: Final = frozenset({"firewall", "nat", "access"})
+_TOP: Final = frozenset({"checks", "schedule"})
+_UNSAFE_TOP: Final = frozenset({"filters"})
+
+
+def find_notices(root: Node) -> tuple[Notice, ...]:
+    """Return a notice for each key not acted on, at its first place; unsafe ones at every place."""
+    notices: list[Notice] = []
+    named: set[str] = set()
+    for path, unsafe in _places(root):
+        what = str(path[-1])
+        if unsafe or what not in named:
+            notices.append(Notice(line_in(root, path), spelled(path), unsafe))
+        named.add(what)
+    return tuple(sorted(notices))
+
+
+def refuse_unsafe(lab: Lab) -> None:
+    """Raise :class:`labrun.errors.LabFileError` where leaving out what the file asks for is unsafe."""
+    problems = tuple(
+        Problem(
+            notice.line,
+            notice.path,
+            "this release cannot do this yet, and leaving it out is unsafe",
+            "remove it",
+        )
+        for notice in lab.notices
+        if notice.unsafe
+    )
+    if problems:
+        raise LabFileError(lab.source, problems)
+
+
+def _places(root: Node) -> Iterator[tuple[Path, bool]]:
+    for key in _keys(root, ()):
+        if key in _TOP | _UNSAFE_TOP:
+            yield (key,), key in _UNSAFE_TOP
+    yield from _settings(root, ("defaults",))
+    for section in ("groups", "hosts"):
+        for name in _keys(root, (section,)):
+            yield from _settings(root, (section, name))
+    for host in _keys(root, ("hosts",)):
+        for network in _keys(root, ("hosts", host, "networks")):
+            path = ("hosts", host, "networks", network)
+            yield from (((*path, key), True) for key in _keys(root, path) if key == "filter")
+    for image in _keys(root, ("images",)):
+        yield from ((("images", image, key), False) for key in _keys(root, ("images", image)) if key == "url")
+
+
+def _settings(root: Node, path: Path) -> Iterator[tuple[Path, bool]]:
+    for key in _keys(root, path):
+        if key in _SETTINGS | _UNSAFE_SETTINGS:
+            yield (*path, key), key in _UNSAFE_SETTINGS
+
+
+def _keys(root: Node, path: Path) -> tuple[str, ...]:
+    node = root
+    for part in path:
+        if not isinstance(node.value, dict) or part not in node.value:
+            return ()
+        node = node.value[str(part)]
+    return tuple(node.value) if isinstance(node.value, dict) else ()

@@ -1,0 +1,29 @@
+"""Read a lab file into the model, or say everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from labrun.inventory.build import build_lab
+from labrun.inventory.jsonschema import json_schema
+from labrun.inventory.later import refuse_unsafe
+from labrun.inventory.model import Lab
+from labrun.inventory.shape import read_shape
+from labrun.inventory.source import find_lab_file, read_source
+from labrun.inventory.tree import parse_tree
+
+__all__ = ["find_lab_file", "json_schema", "load_lab", "refuse_unsafe"]
+
+
+def load_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
+    """Return the lab that a file describes; ``-`` reads standard input.
+
+    Raises :class:`labrun.errors.LabFileError` with every problem of the file.
+    """
+    source = read_source(path, stdin)
+    root, report = parse_tree(source)
+    file, cut = read_shape(root, report)
+    lab = build_lab(file, cut, source, root, report)
+    report.raise_if_any()
+    return lab

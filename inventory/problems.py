@@ -1,0 +1,84 @@
+"""Collect what is wrong with a lab file, so that everything is said at once and in plain words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from labrun.errors import LabFileError, Problem
+
+__all__ = ["Path", "Report", "did_you_mean", "quoted", "spelled"]
+
+Path = tuple[str | int, ...]
+
+_LONGEST_SHOWN: Final = 60
+# Looking for a similar name costs milliseconds among a thousand; a file of rubbish gets no more than this.
+_MOST_GUESSES: Final = 200
+
+
+def quoted(value: object) -> str:
+    """Return a value as it is shown in a message: short, in quotes, without control characters."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return f'"{_visible(str(value))}"'
+
+
+def spelled(path: Path) -> str:
+    """Return a path as text: ``hosts.host01.routes[0].via``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{_visible(part)}" if text else _visible(part)
+    return text
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the hint ``did you mean "X"?`` where a known name is close enough, else None."""
+    if not 1 <= len(name) <= _LONGEST_SHOWN:
+        return None
+    candidates = [other for other in known if abs(len(other) - len(name)) <= 4]
+    folded = {other.lower(): other for other in reversed(candidates)}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
+    return f'did you mean "{folded[close[0]]}"?' if close else None
+
+
+def _visible(text: str) -> str:
+    short = text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in short)
+
+
+class Report:
+    """Gather problems; each is placed by the path of the key or value that is wrong."""
+
+    def __init__(self, source: str, line_of: Callable[[Path], int]):
+        self.source = source
+        self.line_of = line_of
+        self._problems: dict[tuple[int, str, str], Problem] = {}
+        self._guesses = 0
+
+    def add(self, path: Path, what: str, hint: str | None = None, *, line: int | None = None) -> None:
+        """Add one problem; the same one twice counts once."""
+        found = Problem(line or self.line_of(path), spelled(path), what, hint)
+        self._problems.setdefault((found.line, found.path, found.what), found)
+
+    def guess(self, name: str, known: Iterable[str]) -> str | None:
+        """Return a "did you mean" hint, None where nothing is similar or too many were asked for."""
+        self._guesses += 1
+        return did_you_mean(name, known) if self._guesses <= _MOST_GUESSES else None
+
+    def unknown(self, path: Path, kind: str, name: str, known: Iterable[str]) -> None:
+        """Add ``no KIND is called "NAME"`` with the nearest known name as the hint."""
+        self.add(path, f"no {kind} is called {quoted(name)}", self.guess(name, known))
+
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`labrun.errors.LabFileError` with every problem found so far."""
+        if self._problems:
+            raise LabFileError(self.source, tuple(self._problems.values()))

@@ -1,0 +1,420 @@
+"""The lab file's shape as typed models: every key that may be written, and nothing else.
+
+A model holds what one place of the file says, None where it says nothing; merging, defaults and
+everything that needs a second place (references, subnets, addresses) come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from labrun.inventory.fields import (
+    Address,
+    AddressText,
+    AddressTextOrPrefix,
+    Cidr4,
+    Cidr6,
+    DeviceName,
+    DomainName,
+    Duration,
+    GroupName,
+    HostName,
+    ImageName,
+    IPv4,
+    LabName,
+    Line,
+    Mac,
+    Matching,
+    NetworkName,
+    NicAddress4,
+    NicAddress6,
+    NmcliProperty,
+    NmcliValue,
+    Port,
+    PortRange,
+    Prefix,
+    PublicKey,
+    SshdKeyword,
+    SshdValue,
+    SwitchText,
+    SysctlKey,
+    SysctlValue,
+    Text,
+    Uri,
+    UserName,
+    Word,
+    wrong,
+)
+from labrun.inventory.problems import did_you_mean, quoted
+
+__all__ = [
+    "CHECK_KINDS",
+    "VERDICTS",
+    "CheckModel",
+    "DhcpModel",
+    "FirewallModel",
+    "GroupModel",
+    "HostModel",
+    "ImageModel",
+    "LabFile",
+    "NatModel",
+    "NetworkModel",
+    "NicModel",
+    "RouteModel",
+    "Settings",
+]
+
+CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec")
+VERDICTS: Final = ("open", "blocked", "refused", "filtered")
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
+class Shorthand:
+    """Let a value be written shorter: ``expand`` gives the long form, ``short`` is its JSON Schema."""
+
+    expand: Callable[[Any], Any]
+    short: tuple[dict[str, Any], ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [*self.short, handler(core)]}
+
+
+def _nic(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"ipv6" if ":" in value else "ipv4": value}
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _disk(value: Any) -> Any:
+    return {"size": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _is_switch(value: Any) -> str:
+    return "(switch)" if isinstance(value, bool) else "(mapping)"
+
+
+def _once(value: Any) -> Any:
+    if isinstance(value, dict):
+        seen: dict[str, str] = {}
+        for key in value:
+            if first := seen.get(key.lower()):
+                raise wrong(f"{key} and {first} are one keyword", "a list gives it several values")
+            seen[key.lower()] = key
+    return value
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are errors, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class DhcpModel(Section):
+    """``dhcp: {range: [first, last]}``."""
+
+    range: Annotated[list[IPv4], Field(min_length=2, max_length=2)]
+
+
+class NetworkModel(Section):
+    """One entry of ``networks``."""
+
+    mode: Literal["nat", "route", "open", "isolated", "very-isolated", "bridge", "macvtap"] = "isolated"
+    cidr: Cidr4 | None = None
+    cidr6: Cidr6 | None = None
+    dhcp: (
+        Annotated[
+            Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],
+            Discriminator(_is_switch),
+        ]
+        | None
+    ) = None
+    domain: DomainName | None = None
+    mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
+    autostart: bool = True
+    dev: DeviceName | None = None
+    bridge: DeviceName | None = None
+    nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
+    dns: dict[DomainName, Address] | None = None
+
+
+class NicModel(Section):
+    """One NIC, by the name of its network."""
+
+    ipv4: NicAddress4 | None = None
+    ipv6: NicAddress6 | None = None
+    mac: Mac | None = None
+    filter: Word | None = None
+    nmcli: dict[NmcliProperty, NmcliValue] | None = None
+
+    @model_validator(mode="after")
+    def _has_address(self) -> NicModel:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise wrong("this NIC has no address", "add ipv4: ADDRESS or ipv4: dhcp")
+        return self
+
+
+class RouteModel(Section):
+    """One static route."""
+
+    to: Prefix
+    via: AddressText
+
+
+class RuleModel(Section):
+    """One accepted flow of a host's firewall."""
+
+    proto: Literal["tcp", "udp", "icmp"] = "tcp"
+    port: (
+        Annotated[
+            list[PortRange],
+            Shorthand(
+                _listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
+            ),
+        ]
+        | None
+    ) = None
+    source: AddressTextOrPrefix | None = Field(default=None, alias="from")
+    to: AddressTextOrPrefix | None = None
+
+    @model_validator(mode="after")
+    def _ports_make_sense(self) -> RuleModel:
+        if self.proto == "icmp" and self.port is not None:
+            raise wrong("icmp has no ports")
+        return self
+
+
+class FirewallModel(Section):
+    """A host's own firewall."""
+
+    input: Literal["accept", "drop"] | None = None
+    forward: Literal["accept", "drop"] | None = None
+    ssh: bool | None = None
+    allow: list[RuleModel] | None = None
+
+
+class ForwardModel(Section):
+    """One port forward."""
+
+    on: NetworkName
+    port: Port
+    to: Annotated[Line, Matching(r"[^\s:]+:[0-9]{1,5}", "target", "HOST:PORT such as web:8080")]
+    proto: Literal["tcp", "udp"] = "tcp"
+
+
+class NatModel(Section):
+    """Address translation on a router."""
+
+    masquerade: list[NetworkName] | None = None
+    forward: list[ForwardModel] | None = None
+
+
+class DiskModel(Section):
+    """A further disk, GiB."""
+
+    size: Annotated[int, Field(ge=1, le=65536)]
+
+
+class FileModel(Section):
+    """A file in the guest, by its path."""
+
+    content: Text | None = None
+    src: Line | None = None
+    template: Line | None = None
+    owner: UserName | None = None
+    group: UserName | None = None
+    mode: Annotated[Text, Matching("[0-7]{3,4}", "file mode", "such as 0644")] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FileModel:
+        if sum(part is not None for part in (self.content, self.src, self.template)) != 1:
+            raise wrong("a file has exactly one of content, src and template")
+        return self
+
+
+class AccessModel(Section):
+    """``access: {via: HOST}``."""
+
+    via: HostName
+
+
+class SshModel(Section):
+    """How an existing machine is reached."""
+
+    user: UserName | None = None
+    port: Port | None = None
+    identity: Line | None = None
+    known_hosts: Line | None = None
+
+
+class Settings(Section):
+    """The keys that defaults, groups and hosts have in common."""
+
+    image: ImageName | None = None
+    memory: Annotated[int, Field(ge=32, le=16_777_216)] | None = None
+    vcpus: Annotated[int, Field(ge=1, le=512)] | None = None
+    disk: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    disks: (
+        list[Annotated[DiskModel, Shorthand(_disk, ({"type": "integer", "minimum": 1, "maximum": 65536},))]]
+        | None
+    ) = None
+    firmware: Literal["bios", "uefi"] | None = None
+    autostart: bool | None = None
+    driver: Literal["lxc", "qemu"] | None = None
+    user: UserName | None = None
+    role: Literal["host", "router"] | None = None
+    gateway: AddressText | None = None
+    routes: list[RouteModel] | None = None
+    sysctl: dict[SysctlKey, SysctlValue] | None = None
+    sshd: (
+        Annotated[
+            Annotated[Literal[False], Tag("(switch)")]
+            | Annotated[
+                dict[
+                    SshdKeyword,
+                    Annotated[
+                        list[SshdValue],
+                        Shorthand(_listed, tuple({"type": t} for t in ("string", "integer", "boolean"))),
+                    ],
+                ],
+                BeforeValidator(_once),
+                Tag("(mapping)"),
+            ],
+            Discriminator(_is_switch),
+        ]
+        | None
+    ) = None
+    firewall: FirewallModel | None = None
+    nat: NatModel | None = None
+    selinux: Literal["enforcing", "permissive", "disabled"] | None = None
+    packages: list[Line] | None = None
+    files: dict[Line, FileModel] | None = None
+    services: dict[Line, Word] | None = None
+    exclusive: bool | None = None
+    access: AccessModel | None = None
+    redundancy: Word | None = None
+    ssh: SshModel | None = None
+
+
+class GroupModel(Settings):
+    """One entry of ``groups``."""
+
+    hosts: list[Line]
+    ssh_keys: list[PublicKey] | None = None
+
+
+class HostModel(Settings):
+    """One entry of ``hosts``."""
+
+    networks: (
+        dict[
+            Line,
+            Annotated[NicModel, Shorthand(_nic, ({"type": "string", "description": "an address or dhcp"},))],
+        ]
+        | None
+    ) = None
+    hostname: HostName | None = None
+    address: AddressText | None = None
+    ssh_keys: list[PublicKey] | None = None
+
+
+class FilterRuleModel(Section):
+    """One rule that the hypervisor enforces."""
+
+    deny: Literal["in", "out", "inout"]
+    proto: Literal["all", "tcp", "udp", "icmp", "icmpv6", "arp", "ipv4", "ipv6"] = "all"
+    port: Port | None = None
+
+
+class ImageModel(Section):
+    """One entry of ``images``."""
+
+    url: Annotated[Line, Matching(r"(https?|file)://\S+", "url", "http, https or file")] | None = None
+    sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "sha256", "64 hexadecimal digits")] | None = None
+    path: Line | None = None
+    build: Literal["debian-12"] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ImageModel:
+        if sum(part is not None for part in (self.url, self.path, self.build)) != 1:
+            raise wrong("an image has exactly one of url, path and build")
+        if self.url is not None and self.sha256 is None:
+            raise wrong("an image from a url needs its sha256")
+        if self.url is None and self.sha256 is not None:
+            raise wrong("sha256 goes with a url")
+        return self
+
+
+class CheckModel(Section):
+    """One declared check."""
+
+    name: Line
+    source: HostName = Field(alias="from")
+    to: AddressText | None = None
+    ping: SwitchText | None = None
+    trace: SwitchText | None = None
+    tcp: Port | None = None
+    udp: Port | None = None
+    http: SwitchText | None = None
+    dns: SwitchText | None = None
+    exec: Line | None = None
+    expect: SwitchText = "open"
+    wait: Duration | None = None
+    level: Literal["error", "warning"] = "error"
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> CheckModel:
+        kinds = [kind for kind in CHECK_KINDS if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            raise wrong(f"a check has exactly one of {', '.join(CHECK_KINDS)}")
+        if kinds[0] in ("ping", "trace", "tcp", "udp"):
+            if self.to is None:
+                raise wrong(f"a {kinds[0]} check needs to:")
+            if self.expect not in VERDICTS:
+                known = f"expect is one of {', '.join(VERDICTS)}"
+                raise wrong(f"{known}, not {quoted(self.expect)}", did_you_mean(self.expect, VERDICTS))
+        return self
+
+
+class ScheduleModel(Section):
+    """``schedule: {every: 15m}``."""
+
+    every: Duration
+
+
+class LabFile(Section):
+    """The whole lab file."""
+
+    name: LabName
+    hypervisor: Uri = "auto"
+    defaults: Settings = Settings()
+    networks: dict[NetworkName, NetworkModel] = {}
+    hosts: dict[HostName, HostModel]
+    groups: dict[GroupName, GroupModel] = {}
+    filters: dict[Word, list[FilterRuleModel]] = {}
+    images: dict[ImageName, ImageModel] = {}
+    checks: list[CheckModel] = []
+    schedule: ScheduleModel | None = None
+    routing: Literal["auto", "manual"] = "auto"
+    ssh_keys: list[PublicKey] = []

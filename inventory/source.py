@@ -1,0 +1,95 @@
+"""Read the bytes of a lab file, from disk or standard input, and refuse what cannot be one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from labrun.errors import LabFileError, Problem, UsageError
+
+__all__ = ["FILE_NAME", "LARGEST", "Source", "find_lab_file", "read_source"]
+
+FILE_NAME: Final = "lab.yaml"
+LARGEST: Final = 1024 * 1024
+STDIN: Final = "<stdin>"
+
+_NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A lab file's text: ``name`` as given on the command line, ``directory`` for relative paths."""
+
+    name: str
+    directory: str
+    text: str
+    digest: str
+
+
+def find_lab_file(start: Path) -> Path:
+    """Return the ``lab.yaml`` in ``start`` or the nearest of its parents.
+
+    Raises :class:`labrun.errors.UsageError` where there is none.
+    """
+    here = start.resolve()
+    for folder in (here, *here.parents):
+        candidate = folder / FILE_NAME
+        if candidate.is_file():
+            return candidate
+    raise UsageError(f"no {FILE_NAME} in {here} or above", hint="name one with --lab FILE")
+
+
+def read_source(path: Path | str, stdin: TextIO | None = None) -> Source:
+    """Return the file's text; ``-`` reads ``stdin``.
+
+    Raises :class:`labrun.errors.LabFileError` for what is no text file of at most 1 MiB in UTF-8.
+    """
+    if str(path) == "-":
+        return decode_source(_read_stdin(stdin or sys.stdin), STDIN, str(Path.cwd()))
+    name = str(path)
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+    except IsADirectoryError:
+        raise _refused(name, 1, "this is a directory, not a lab file", f"--lab {file / FILE_NAME}") from None
+    except FileNotFoundError:
+        raise _refused(name, 1, "there is no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _refused(name, 1, f"the file cannot be read: {reason}") from error
+    return decode_source(data, name, str(file.resolve().parent))
+
+
+def decode_source(data: bytes, name: str, directory: str) -> Source:
+    """Return the source that these bytes are; raises like :func:`read_source`."""
+    if len(data) > LARGEST:
+        raise _refused(
+            name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it holds no data"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        shown = f"byte 0x{data[error.start]:02x}"
+        raise _refused(name, line, f"the file is not UTF-8 ({shown})", "save it as UTF-8") from None
+    if odd := _NOT_TEXT.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        raise _refused(name, line, f"the control character U+{ord(odd[0]):04X} is not allowed") from None
+    return Source(name, directory, text, hashlib.sha256(data).hexdigest())
+
+
+def _read_stdin(stdin: TextIO) -> bytes:
+    raw = getattr(stdin, "buffer", None)
+    if raw is not None:
+        data: bytes = raw.read(LARGEST + 1)
+        return data
+    return stdin.read(LARGEST + 1).encode("utf-8", "surrogateescape")
+
+
+def _refused(name: str, line: int, what: str, hint: str | None = None) -> LabFileError:
+    return LabFileError(name, (Problem(line, "", what, hint),))
