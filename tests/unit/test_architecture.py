@@ -1,0 +1,226 @@
+"""The house rules that a tool can check: who imports whom, what the wheel holds, what --help costs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labrun.runner.cli import VERBS, cli
+from labrun.runner.verb import VerbCommand, VerbGroup
+from tests.unit.command_line import run_labrun
+
+ROOT = Path(__file__).resolve().parents[2]
+# From the bottom up; a module may import its own layer and those before it.
+LAYERS = ("labrun", "templates", "inventory", "tasks", "runner")
+LINKS = LAYERS[1:]
+ENTRY = Path("labrun/__main__.py")  # the one file of the core that knows the front end
+HEAVY = ("libvirt", "netmiko", "nornir", "nornir_netmiko", "paramiko", "pydantic", "rich", "jinja2", "yaml")
+
+
+def modules(layer: str) -> Iterator[Path]:
+    for folder, below, files in os.walk(ROOT / layer):  # follows no links: labrun/ is the core only
+        below.sort()
+        yield from (Path(folder, file) for file in sorted(files) if file.endswith(".py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of everything a file imports, in functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def layer_of(name: str) -> str | None:
+    parts = name.split(".")
+    if parts[0] != "labrun":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in LINKS else "labrun"
+
+
+def every_import() -> list[tuple[str, Path, int, str]]:
+    return [
+        (layer, path.relative_to(ROOT), line, name)
+        for layer in LAYERS
+        for path in modules(layer)
+        for line, name in imports(path)
+    ]
+
+
+def test_every_layer_is_looked_at() -> None:
+    assert all(list(modules(layer)) for layer in LAYERS)
+    core = {path.name for path in modules("labrun")}
+    assert "errors.py" in core
+    assert "cli.py" not in core
+
+
+def test_imports_point_down() -> None:
+    upward = [
+        f"{path}:{line}: {layer} imports {name}"
+        for layer, path, line, name in every_import()
+        if (target := layer_of(name)) is not None
+        and LAYERS.index(target) > LAYERS.index(layer)
+        and path != ENTRY
+    ]
+    assert upward == []
+
+
+def test_imports_go_through_the_package() -> None:
+    """A user's own ``tasks`` or ``inventory`` folder must not be what labrun imports."""
+    bare = [
+        f"{path}:{line}: {name}"
+        for _, path, line, name in every_import()
+        if name.split(".")[0] in (*LINKS, "tests")
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "forbidden"),
+    [
+        ("labrun", ("nornir", "netmiko", "paramiko", "click", "rich")),
+        ("templates", ("nornir", "netmiko", "paramiko", "click", "rich", "libvirt")),
+        ("inventory", ("nornir.core.task", "netmiko", "nornir_netmiko", "paramiko", "click", "rich")),
+        ("tasks", ("click", "rich", "sqlite3")),
+    ],
+)
+def test_a_layer_stays_away_from_what_is_not_its_business(layer: str, forbidden: tuple[str, ...]) -> None:
+    found = [
+        f"{path}:{line}: {name}"
+        for where, path, line, name in every_import()
+        if where == layer and any(name == word or name.startswith(f"{word}.") for word in forbidden)
+    ]
+    assert found == []
+
+
+def test_libvirt_is_opened_in_one_place() -> None:
+    openers = {
+        str(path.relative_to(ROOT))
+        for layer in LAYERS
+        for path in modules(layer)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("open", "openAuth", "openReadOnly")
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "libvirt"
+    }
+    assert openers == {"labrun/hypervisor.py"}
+
+
+def test_no_module_is_called_by_nothing() -> None:
+    vague = {"utils", "util", "helpers", "helper", "manager", "common", "misc"}
+    found = [path for layer in LAYERS for path in modules(layer) if path.stem in vague]
+    assert found == []
+
+
+def test_the_folders_are_linked_into_the_package() -> None:
+    for name in LINKS:
+        link = ROOT / "labrun" / name
+        assert (link.is_symlink(), str(link.readlink())) == (True, f"../{name}")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Build a wheel of the files that git knows, as a release does."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        origin, copy = ROOT / name, source / name
+        if origin.is_symlink():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.symlink_to(origin.readlink())
+        elif origin.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(origin.read_bytes())
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_the_wheel_holds_one_package_and_every_file_of_it(wheel: zipfile.ZipFile) -> None:
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {name.split("/")[0] for name in names} == {"labrun"}
+    listed = subprocess.run(
+        ["git", "ls-files", "--", *LAYERS], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    tracked = [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+    assert names == {
+        str(path if path.parts[0] == "labrun" else Path("labrun", path))
+        for path in tracked
+        if not (ROOT / path).is_symlink()
+    }
+
+
+def test_the_wheel_runs_without_the_repository(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    # -P keeps the current directory off the path; the checkout is only known through an editable install.
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "import labrun; from labrun.runner.cli import run; print(labrun.__file__); "
+        "sys.exit(run(['--version']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [str(tmp_path / "labrun" / "__init__.py"), "labrun 0.1.0"]
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["bogus"], ["completion", "bash"]])
+def test_what_needs_no_lab_imports_nothing_heavy(args: list[str]) -> None:
+    code = (
+        "import sys; from labrun.runner.cli import run; run(sys.argv[2:]); "
+        "print(*sorted(set(sys.argv[1].split(',')) & set(sys.modules)), sep=',', file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, ",".join(HEAVY), *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.splitlines()[-1] == ""
+
+
+def test_the_heavy_ones_would_be_noticed() -> None:
+    code = "import sys, rich, yaml; print(*sorted({'rich', 'yaml', 'netmiko'} & set(sys.modules)), sep=',')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "rich,yaml\n"
+
+
+def test_completing_a_command_imports_none_of_them(tmp_path: Path) -> None:
+    done = run_labrun(
+        cwd=tmp_path, env={"_LABRUN_COMPLETE": "bash_complete", "COMP_WORDS": "labrun val", "COMP_CWORD": "1"}
+    )
+    assert (done.returncode, done.stdout) == (0, "plain,validate\n")
+
+
+def test_help_is_quick(tmp_path: Path) -> None:
+    def seconds() -> float:
+        before = os.times()
+        assert run_labrun("--help", cwd=tmp_path).returncode == 0
+        after = os.times()
+        return (after.children_user - before.children_user) + (after.children_system - before.children_system)
+
+    # CPU seconds, the best of five: other work on the machine shall not decide.
+    assert min(seconds() for _ in range(5)) < 0.15
+
+
+def test_the_list_of_commands_says_what_they_say_themselves() -> None:
+    own = {}
+    for name in VERBS:
+        command = cli.get_command(cli.make_context("labrun", ["--version"], resilient_parsing=True), name)
+        assert isinstance(command, VerbCommand | VerbGroup), name
+        assert command.name == name
+        own[name] = (command.help or "").strip().splitlines()[0]
+    assert own == {name: line for name, (_, line) in VERBS.items()}
