@@ -61,27 +61,28 @@ def test_unknown_names_are_key_errors() -> None:
 
 
 def large(shape: str) -> Lab:
-    """Make 100 networks, 100 routers in a row or around one network, and 900 hosts."""
+    """Make 100 networks, 100 routers in four rows or around one network, and 900 hosts."""
     networks = [network(f"n{i}", f"10.1.{i}.0/24") for i in range(100)]
     hosts = []
     for i in range(100):
-        other = {"chain": min(i + 1, 99), "star": 0}[shape]
+        other = 0 if shape == "star" or i % 25 == 24 else i + 1
         nics = {f"n{i}": f"10.1.{i}.251/24"}
         if other != i:
-            nics[f"n{other}"] = f"10.1.{other}.{i + 1 if shape == 'star' else 252}/24"
+            nics[f"n{other}"] = f"10.1.{other}.{i + 1}/24"
         hosts.append(host(f"r{i}", nics, "router"))
     hosts += [host(f"h{i}", {f"n{i % 100}": f"10.1.{i % 100}.{110 + i // 100}/24"}) for i in range(900)]
     return lab(networks, hosts)
 
 
-@pytest.mark.parametrize("shape", ["chain", "star"])
+@pytest.mark.parametrize("shape", ["rows", "star"])
 def test_a_thousand_hosts_take_seconds_not_minutes(shape: str) -> None:
     of = large(shape)
     begun = time.process_time()
     found = expectations(of)
     routes = sum(len(found.routes(name)) for name in of.hosts)
-    paths = [found.path(source, f"h{place}") for place in range(0, 900, 9) for source in of.hosts]
-    assert routes > 100 * 100
-    assert len(paths) == 100 * 1000
-    assert all(path.fault is None for path in paths if path.source != path.target)
+    pairs = ((source, f"h{place}") for place in range(0, 900, 9) for source in of.hosts)
+    paths = [found.path(source, target) for source, target in pairs if source != target]
+    assert routes >= 100 * 100
+    assert len(paths) == 100 * 999
+    assert all(path.fault is None for path in paths)
     assert time.process_time() - begun < 10
