@@ -1,0 +1,153 @@
+"""The image store: imports that are checked, atomic and repeatable, and names that hold no surprises."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from labrun.errors import LabrunError, UsageError
+from labrun.tasks.provision.image_store import disk_digest, image_paths, import_image, list_images
+
+needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path / "images"
+    monkeypatch.setenv("LABRUN_IMAGE_DIR", str(directory))
+    return directory
+
+
+def _qcow2(path: Path, *options: str, content: bytes = b"one") -> Path:
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(content.ljust(1024 * 1024, b"\0"))
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+def test_an_empty_store_has_no_images(store: Path) -> None:
+    assert list_images() == ()
+    assert not store.exists()
+
+
+@needs_qemu_img
+def test_an_import_is_listed_with_its_digest(store: Path, tmp_path: Path) -> None:
+    source = _qcow2(tmp_path / "cloud.qcow2")
+    shares: list[float] = []
+    image = import_image(source, "debian-13", progress=lambda _what, share: shares.append(share))
+    assert list_images() == (image,)
+    assert image.drivers == ("qemu",)
+    assert image.sha256 == sha256(source.read_bytes()).hexdigest()
+    assert image.disk_bytes == source.stat().st_size
+    assert image.source == "cloud.qcow2"
+    assert shares[-1] == 1.0
+    stored = image_paths("debian-13")
+    assert stored.disk.read_bytes() == source.read_bytes()
+    assert disk_digest(stored) == image.sha256
+    assert json.loads(stored.manifest.read_text(encoding="utf-8"))["virtual_size"] == 1024 * 1024
+
+
+@needs_qemu_img
+def test_the_same_import_again_stores_nothing_new(store: Path, tmp_path: Path) -> None:
+    source = _qcow2(tmp_path / "cloud.qcow2")
+    import_image(source, "one")
+    before = sorted(path.name for path in (store / "versions").iterdir())
+    first = image_paths("one").directory
+    import_image(source, "one")
+    assert sorted(path.name for path in (store / "versions").iterdir()) == before
+    assert image_paths("one").directory == first
+
+
+@needs_qemu_img
+def test_another_file_takes_the_name(store: Path, tmp_path: Path) -> None:
+    old = import_image(_qcow2(tmp_path / "a.qcow2"), "one")
+    new = import_image(_qcow2(tmp_path / "b.qcow2", content=b"two"), "one")
+    assert new.sha256 != old.sha256
+    assert list_images() == (new,)
+    assert [path.name for path in (store / "versions").iterdir()] == [f"one-{new.sha256[:16]}"]
+
+
+@needs_qemu_img
+def test_an_overlay_is_refused(store: Path, tmp_path: Path) -> None:
+    base = _qcow2(tmp_path / "base.qcow2")
+    overlay = tmp_path / "overlay.qcow2"
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "qcow2", str(overlay)]
+    subprocess.run(command, check=True)
+    with pytest.raises(LabrunError) as caught:
+        import_image(overlay, "one")
+    assert str(caught.value) == (
+        f"image: {overlay} is only an overlay on {base} "
+        f"(qemu-img convert -O qcow2 {overlay} overlay-full.qcow2 makes it complete)"
+    )
+    assert list_images() == ()
+
+
+@needs_qemu_img
+def test_what_is_no_qcow2_is_refused(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"\0" * 4096)
+    with pytest.raises(LabrunError) as caught:
+        import_image(path, "one")
+    assert str(caught.value) == (
+        f"image: {path} is raw or no disk image, not qcow2 (qemu-img convert -O qcow2 {path} disk.qcow2)"
+    )
+
+
+@needs_qemu_img
+def test_data_in_another_file_is_refused(store: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "data.raw"
+    path = _qcow2(tmp_path / "cloud.qcow2", "-o", f"data_file={outside}")
+    with pytest.raises(LabrunError) as caught:
+        import_image(path, "one")
+    assert str(caught.value) == f"image: {path} keeps its data in another file, {outside}"
+
+
+@needs_qemu_img
+def test_an_interrupted_import_leaves_the_old_image(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = import_image(_qcow2(tmp_path / "a.qcow2"), "one")
+
+    def interrupt(_what: str, _share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_image(_qcow2(tmp_path / "b.qcow2", content=b"two"), "one", progress=interrupt)
+    assert list_images() == (old,)
+    assert [path.name for path in (store / "versions").iterdir()] == [f"one-{old.sha256[:16]}"]
+
+
+@pytest.mark.parametrize("name", ["", "../x", "A", "-x", ".x", "a/b", "versions", "x" * 64, "a b"])
+def test_bad_names_are_refused(store: Path, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        image_paths(name)
+    assert str(caught.value) == (
+        f"{name!r} cannot be the name of an image "
+        "(use lower-case letters, digits, dots, hyphens and underscores, at most 63)"
+    )
+
+
+def test_a_file_that_is_not_there(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^.*/none\.qcow2 is not a file$"):
+        import_image(tmp_path / "none.qcow2", "one")
+
+
+def test_a_built_image_is_not_overwritten(store: Path, tmp_path: Path) -> None:
+    (store / "debian-12" / "rootfs").mkdir(parents=True)
+    with pytest.raises(UsageError) as caught:
+        import_image(tmp_path / "any.qcow2", "debian-12")
+    assert str(caught.value) == "debian-12 is an image that labrun built (import it under another name)"
+
+
+def test_a_disk_without_a_manifest_is_read(store: Path) -> None:
+    paths = image_paths("own")
+    paths.directory.mkdir(parents=True)
+    assert disk_digest(paths) is None
+    paths.disk.write_bytes(b"content")
+    assert disk_digest(paths) == sha256(b"content").hexdigest()
