@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -158,3 +159,16 @@ class LabState:
         """Drop the lines of these hosts."""
         kept = [line for line in self._known_lines() if line.split(" ", 1)[0].split(",")[0] not in hosts]
         write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
+
+    def remove(self) -> None:
+        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays."""
+        for path in (self.identity, self._public_path, self.known_hosts, self.last_runs, self.lock):
+            path.unlink(missing_ok=True)
+        # Anything else in it is not the lab's to delete.
+        with contextlib.suppress(OSError):
+            self.root.rmdir()
+
+    @property
+    def last_runs(self) -> Path:
+        """Return the path of the file that holds each command's last run."""
+        return self.root / "last.json"

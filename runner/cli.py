@@ -24,8 +24,19 @@ from labrun.runner.verb import Terminated, VerbCommand, emit
 
 __all__ = ["VERBS", "cli", "main", "run"]
 
-# name: (module below labrun.runner, one-line help). A test holds the help equal to the command's own.
+# name: (module below labrun.runner, with `:attribute` where that is not `command`; one-line help).
+# A test holds the help equal to the command's own.
 VERBS: dict[str, tuple[str, str]] = {
+    "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
+    "up": ("up", "Make networks and machines as the lab file says, and wait until they answer."),
+    "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
+    "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
+    "exec": ("exec_", "Run a command on all hosts (or --hosts) in parallel."),
+    "start": ("power:start", "Start the machines that are off."),
+    "stop": ("power:stop", "Shut the machines down, and keep them."),
+    "restart": ("power:restart", "Shut the machines down and start them again."),
+    "down": ("down", "Remove the lab's machines and networks, and nothing else."),
+    "list": ("list_", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file, without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
     "completion": ("completion", "Print what makes a shell complete labrun's command line."),
@@ -43,7 +54,8 @@ class LazyGroup(click.Group):
         """Import the command's module; None for an unknown name."""
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"labrun.runner.{VERBS[cmd_name][0]}").command
+        module, _, attribute = VERBS[cmd_name][0].partition(":")
+        command = getattr(import_module(f"labrun.runner.{module}"), attribute or "command")
         assert isinstance(command, click.Command)
         return command
 

@@ -57,15 +57,15 @@ def choose_hypervisor(lab: Lab) -> Choice:
 def _probe() -> Choice:
     reasons: list[str] = []
     try:
-        connect(_QEMU)
+        qemu = connect(_QEMU)
     except HypervisorError as error:
         reasons.append(error.reason)
         has_qemu = False
     else:
-        from labrun.tasks.provision.kvm_probe import probe_kvm
+        from labrun.tasks.provision.kvm_probe import kvm_verdict
 
         has_qemu = True
-        kvm = probe_kvm(_QEMU)
+        kvm = kvm_verdict(qemu, _QEMU)
         if kvm.usable:
             return Choice(_QEMU, "KVM works here")
         reasons.append(f"KVM is of no use here: {kvm.why}")

@@ -136,7 +136,7 @@ class LxcDriver:
         with translated("define", spec.host):
             if self._domain(spec.domain, spec.lab) is not None:
                 return
-            overlay.make(spec.seed)
+            overlay.make(spec.seed, image_paths(spec.image).rootfs)
             domain = self._connection().defineXML(domain_xml(spec, overlay.root))
             domain.setAutostart(int(spec.autostart))
 
@@ -185,7 +185,7 @@ class LxcDriver:
                     step="start",
                     hint=f"labrun up --recreate --hosts {tag.host}",
                 )
-            overlay.mount(image_paths(tag.extra.get("image", "")).rootfs)
+            overlay.mount()
             with _starting:
                 self._start_once_more(domain, tag.host)
 

@@ -25,12 +25,10 @@ def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
 
     Read from the inactive XML, which is what the next start makes. Raises HypervisorError.
     """
-    import libvirt
-
     found: dict[str, ObservedNetwork] = {}
     with translated("networks"):
         for network in connection.listAllNetworks():
-            xml = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if network.isPersistent() else 0)
+            xml = _inactive_xml(network)
             tag = read_tag(xml)
             if tag is None or tag.lab != lab:
                 continue
@@ -42,6 +40,18 @@ def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
             name = tag.extra.get("network") or full.removeprefix(f"{lab}-")
             found[name] = ObservedNetwork(full, active, MappingProxyType(settings), entries, dns, tag)
     return found
+
+
+def _inactive_xml(network: Any) -> str:
+    import libvirt
+
+    try:
+        return str(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if network.isPersistent() else 0))
+    except libvirt.libvirtError as error:
+        # libvirt's in-memory driver keeps one definition only and knows no flags.
+        if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+            raise
+        return str(network.XMLDesc(0))
 
 
 def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
@@ -107,7 +117,7 @@ def _update_live(handle: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
     import libvirt
 
     both = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
-    _, present, names = read_network(handle.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+    _, present, names = read_network(_inactive_xml(handle))
     if "reservations" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
         wanted = {entry.mac: entry for entry in spec.reservations}

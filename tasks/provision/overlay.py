@@ -84,8 +84,16 @@ class Overlay:
         command = [*in_daemon_namespace(self.uri), "mountpoint", "-q", str(self.root)]
         return subprocess.run(command, capture_output=True, check=False, timeout=_SECONDS).returncode == 0
 
-    def make(self, seed: Seed) -> None:
-        """Make an empty upper layer that holds the seed; what an interrupted run left is replaced."""
+    @property
+    def lower(self) -> Path:
+        """Return the image tree that the overlay was made on; an image built anew is another one."""
+        return Path((self.directory / "complete").read_text(encoding="utf-8"))
+
+    def make(self, seed: Seed, lower: Path) -> None:
+        """Make an empty upper layer that holds the seed; what an interrupted run left is replaced.
+
+        ``lower`` is the image's tree, remembered for every later mount.
+        """
         self.remove()
         nocloud = self.upper / "var/lib/cloud/seed/nocloud"
         try:
@@ -99,17 +107,17 @@ class Overlay:
                 ("network-config", seed.network_config),
             ):
                 (nocloud / name).write_text(text, encoding="utf-8")
-            (self.directory / "complete").touch()
+            (self.directory / "complete").write_text(str(lower), encoding="utf-8")
         except OSError as error:
             raise HypervisorError(
                 f"cannot write {error.filename}: {error.strerror}", step="overlay", hint="lxc labs need root"
             ) from error
 
-    def mount(self, lower: Path) -> None:
+    def mount(self) -> None:
         """Mount the overlay among libvirtd's mounts; no error when it is mounted."""
         if self.is_mounted():
             return
-        options = f"lowerdir={lower},upperdir={self.upper},workdir={self.directory / 'work'}"
+        options = f"lowerdir={self.lower},upperdir={self.upper},workdir={self.directory / 'work'}"
         command = ["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)]
         _run([*in_daemon_namespace(self.uri), *command], "cannot mount the overlay")
 

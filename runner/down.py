@@ -1,0 +1,130 @@
+"""`labrun down`: remove what carries the lab's tag, with or without the lab file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+from labrun.errors import LabFileError, UsageError
+from labrun.hypervisor import connect, enter_network
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.confirm import confirm
+from labrun.runner.lab_file import load
+from labrun.runner.live import progress
+from labrun.runner.lock import lab_lock
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.session import hypervisor_engine
+from labrun.runner.verb import verb
+from labrun.state import LabState
+from labrun.tasks.provision.planning import SeenMachine, see_machines
+
+
+@verb("down")
+@click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
+def command(invocation: Invocation, name: str | None) -> Report:
+    """Remove the lab's machines and networks, and nothing else.
+
+    Only what carries the lab's tag in libvirt is touched. Asks first, unless -y is given.
+    """
+    lab_name, uri = _which(invocation, name)
+    if uri is None:
+        row = Outcome(
+            HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
+        )
+        return Report(lab_name, [row])
+    enter_network(uri)
+    state = LabState.open(lab_name, uri, invocation.state_dir)
+    with lab_lock(state.lock, "down"):
+        rows = _take_down(invocation, lab_name, uri, state)
+        if invocation.hosts is None and not any(row.exit_code for row in rows):
+            state.remove()
+    return Report(lab_name, rows)
+
+
+def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None]:
+    """Return the lab's name and its hypervisor; None for the latter where nothing is left of it."""
+    from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
+
+    if name is None:
+        try:
+            lab = load(invocation, safely=False)
+        except LabFileError as error:
+            error.hint = "labrun down --name LAB works without the file"
+            raise
+        if lab.hypervisor != "auto":
+            return lab.name, choose_hypervisor(lab).uri
+        name = lab.name
+    found = lab_uris(name)
+    return name, found[0] if found else None
+
+
+def _take_down(invocation: Invocation, lab: str, uri: str, state: LabState) -> list[Outcome]:
+    from labrun.tasks.provision.drivers import driver_for, lab_drivers
+    from labrun.tasks.provision.networks import observe_networks
+
+    seen = see_machines(lab, uri)
+    chosen = _chosen(invocation, seen)
+    machines = [seen[host] for host in chosen]
+    whole = invocation.hosts is None
+    networks = (
+        [(name, net.name) for name, net in observe_networks(connect(uri), lab).items()] if whole else []
+    )
+    if machines or networks:
+        losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
+        confirm(invocation, "Remove these?", losses + [f"network {name}" for name, _ in networks])
+    with progress([found.machine.host for found in machines], invocation):
+        rows = remove_machines(uri, lab, machines)
+    state.forget_hosts(chosen)
+    if any(row.exit_code for row in rows):
+        # A network with guests on it stays: its removal would only make the failure harder to read.
+        return rows
+    rows += remove_networks(uri, lab, networks)
+    if whole and not any(row.exit_code for row in rows):
+        for kind, driver_uri in lab_drivers(uri):
+            if driver_uri == uri or any(found.kind == kind for found in machines):
+                driver_for(kind, driver_uri).remove_lab(lab)
+    return rows or [
+        Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
+    ]
+
+
+def _chosen(invocation: Invocation, known: Iterable[str]) -> list[str]:
+    names = list(known)
+    if invocation.hosts is None:
+        return names
+    wanted = [word.strip() for word in invocation.hosts.split(",") if word.strip()]
+    unknown = [word for word in wanted if word not in names]
+    if unknown:
+        raise UsageError(
+            f"no machine of this lab is called {', '.join(unknown)}",
+            step="--hosts",
+            hint=f"there are {', '.join(names)}" if names else "there are none",
+        )
+    return [name for name in names if name in wanted]
+
+
+def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list[Outcome]:
+    """Remove machines of the lab in parallel; returns their rows."""
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.provision.power import remove_machine
+
+    data = {
+        found.machine.host: {"down": [found.kind, found.uri, lab, found.machine.host, found.machine.domain]}
+        for found in machines
+    }
+    with hypervisor_engine(uri, data) as nornir:
+        return outcomes_of(nornir.run(remove_machine), "machine")
+
+
+def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> list[Outcome]:
+    """Remove networks of the lab, given as (name in the lab, name in libvirt); returns their rows."""
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.provision import hypervisor_tasks
+
+    with hypervisor_engine(uri) as nornir:
+        result = nornir.run(
+            hypervisor_tasks.remove_networks, uri=uri, lab=lab, networks=[list(pair) for pair in networks]
+        )
+        return outcomes_of(result, "network", *(name for name, _ in networks))

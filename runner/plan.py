@@ -1,0 +1,48 @@
+"""`labrun plan`: what `up` would do, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.session import open_session
+from labrun.runner.verb import verb
+from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
+
+
+@verb("plan")
+@click.option("--prune", is_flag=True, help="Show what --prune would remove as work to do.")
+@click.option("--explain", is_flag=True, help="Print the commands that make the lab by hand.")
+def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
+    """Show what `up` would create, change in place, recreate or remove.
+
+    Exit code 3 when there is anything to do. Nothing is touched.
+    """
+    session = open_session(invocation)
+    if explain:
+        from labrun.runner.explain import explain_up
+
+        return Report(session.lab.name, text=explain_up(session))
+    subset = session.hosts if invocation.hosts is not None else None
+    plan = plan_lab(session.lab, session.uri, subset)
+    rows = plan_rows(plan)
+    if subset is None:
+        rows += leftover_rows(plan, prune=prune)
+    planned = {item.spec.host for item in plan.machines}
+    why = "an existing machine is never provisioned"
+    rows += [
+        Outcome(host, "machine", host, Status.SKIPPED, why=why)
+        for host in session.hosts
+        if host not in planned
+    ]
+    if not invocation.json and invocation.verbosity < 1:
+        # What is new is in the file to read; what changes is not.
+        new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
+        new |= {spec.name for spec, found in plan.networks if found.action == "create"}
+        rows = [replace(row, diff=None) if row.name in new else row for row in rows]
+    notes = (f"on {session.uri}: {session.why_uri}",)
+    return Report(session.lab.name, rows, extra={"hypervisor": session.uri}, notes=notes, diff=True)

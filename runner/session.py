@@ -1,0 +1,103 @@
+"""What nearly every command starts from: the lab, where it lives, its state, and Nornir over its hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from labrun.hypervisor import enter_network
+from labrun.outcome import HYPERVISOR
+from labrun.runner.lab_file import load
+from labrun.runner.options import Invocation
+from labrun.runner.selection import select_hosts
+from labrun.state import LabState
+
+if TYPE_CHECKING:
+    from nornir.core import Nornir
+
+    from labrun.inventory.locate import Located
+    from labrun.inventory.model import Lab
+
+__all__ = ["Session", "hypervisor_engine", "open_session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One command at work on one lab; ``hosts`` are those asked for, in file order."""
+
+    invocation: Invocation
+    lab: Lab
+    hosts: tuple[str, ...]
+    uri: str
+    why_uri: str
+    state: LabState
+
+    def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
+        """Return where each host answers; without ``leases`` as far as the file alone knows it."""
+        from labrun.inventory.leases import LibvirtLeases
+        from labrun.inventory.locate import locate
+
+        return locate(self.lab, LibvirtLeases(self.uri) if leases else None)
+
+    @contextmanager
+    def engine(
+        self,
+        located: Mapping[str, Located],
+        data: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        hosts: Sequence[str] | None = None,
+        deadline: float | None = None,
+        dry_run: bool = False,
+    ) -> Iterator[Nornir]:
+        """Lend a Nornir over the hosts asked for; ``data`` is put into each host's data, by host.
+
+        ``data`` maps a host's name to what is added, such as ``{"up": {...}}``; ``deadline`` in
+        seconds per host.
+        """
+        from labrun.inventory.plugin import inventory_of
+        from labrun.runner.engine import engine
+
+        inventory = inventory_of(self.lab, located, self.state)
+        for name in list(inventory.hosts):
+            if name not in (self.hosts if hosts is None else hosts):
+                del inventory.hosts[name]
+        for name, added in (data or {}).items():
+            if name in inventory.hosts:
+                inventory.hosts[name].data.update(added)
+        limit = self.invocation.timeout if deadline is None else deadline
+        workers = self.invocation.workers
+        with engine(inventory, workers=workers, deadline=limit, dry_run=dry_run) as nornir:
+            yield nornir
+
+
+def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
+    """Load the lab, find its hypervisor and enter the network its guests are in.
+
+    Raises LabFileError, UsageError for unknown hosts, HypervisorError.
+    """
+    from labrun.tasks.provision.choose import choose_hypervisor
+
+    lab = load(invocation, safely=safely)
+    hosts = select_hosts(lab, invocation.hosts)
+    choice = choose_hypervisor(lab)
+    enter_network(choice.uri)
+    state = LabState.open(lab.name, choice.uri, invocation.state_dir)
+    return Session(invocation, lab, hosts, choice.uri, choice.why, state)
+
+
+@contextmanager
+def hypervisor_engine(uri: str, hosts: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Nornir]:
+    """Lend a Nornir whose one host is the hypervisor, or with ``hosts`` these by name with their data.
+
+    Its tasks talk libvirt, never SSH.
+    """
+    from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
+
+    from labrun.runner.engine import engine
+
+    named = hosts if hosts is not None else {HYPERVISOR: {}}
+    members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
+    with engine(Inventory(hosts=members, groups=Groups(), defaults=Defaults())) as nornir:
+        yield nornir
