@@ -1,0 +1,101 @@
+# Everything a person or a CI job types. `make` alone tells what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV := .venv
+LABRUN := $(VENV)/bin/labrun
+LAB ?= examples/kvm-network-lab.yaml
+# A cloud image (qcow2 file) to run the lab from, in place of the debian-12 that labrun builds itself.
+IMAGE ?=
+PYTEST_ARGS ?=
+
+# The first Python that is new enough.
+PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+.PHONY: help
+help: ## tell what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: ## install the system packages that are missing (says which; needs root)
+	@scripts/install
+
+$(VENV)/labrun.stamp: pyproject.toml | install
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer" >&2; exit 1; }
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(VENV)/labrun.stamp
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+.PHONY: venv
+venv: $(VENV)/labrun.stamp $(VENV)/dev.stamp ## make the virtual environment, with what tests and checks need
+
+.PHONY: hypervisor
+hypervisor: | install ## start libvirtd: the system's, or an isolated one where there is no systemd
+	@scripts/hypervisor start
+
+.PHONY: image
+image: $(VENV)/labrun.stamp | hypervisor
+	@$(LABRUN) image build debian-12
+
+.PHONY: quickstart
+quickstart: $(VENV)/labrun.stamp | hypervisor ## install, build the image, and bring the example lab up, configured and verified
+	@lab="$(LAB)"
+	if [ -n "$(IMAGE)" ]; then
+	    name=$$(basename "$(IMAGE)" | sed -E 's/\.(qcow2|img)$$//' | tr -c 'A-Za-z0-9.\n-' '-')
+	    $(LABRUN) image import "$(IMAGE)" --name "$$name"
+	    lab=$(VENV)/quickstart.yaml
+	    sed -E "s/^( *defaults:.*image: *)[A-Za-z0-9._-]+/\1$$name/" "$(LAB)" >"$$lab"
+	else
+	    $(LABRUN) image build debian-12
+	fi
+	$(LABRUN) --lab "$$lab" up
+	$(LABRUN) --lab "$$lab" configure
+	$(LABRUN) --lab "$$lab" verify
+	cat <<-END
+
+	What to try next:
+	  make shell                                   a shell in which labrun, ping and ssh reach this lab
+	  labrun ssh host01 traceroute -n 172.17.0.11  see the path go through host00
+	  labrun ssh host00 sudo sysctl net.ipv4.ip_forward=0; labrun verify    break it, and see who notices
+	END
+
+.PHONY: test
+test: $(VENV)/dev.stamp image ## run the tests, on real containers and real virtual machines
+	@$(VENV)/bin/pytest -m "not full" $(PYTEST_ARGS)
+
+.PHONY: test-full
+test-full: $(VENV)/dev.stamp image ## run also what takes long
+	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
+	@$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/dev.stamp ## lint, format and types
+	@$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+.PHONY: shell
+shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE names another)
+	@export LABRUN_LAB="$$(realpath "$(LAB)")" PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+	exec scripts/hypervisor enter bash --rcfile "$(CURDIR)/scripts/shellrc" -i
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp image ## measure, beside what labrun is measured against
+	@$(VENV)/bin/python -m benchmarks
+
+.PHONY: clean
+clean: ## remove caches and build products; labs and images stay
+	@rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
