@@ -29,7 +29,7 @@ CONNECTORS = 16
 # A task that minds its deadline explains itself better than being cut off does (seconds).
 _GRACE = 2.0
 # A signal that comes just before a lock is waited for is noticed only when the wait ends.
-_ATTENTION = 0.5
+_ATTENTION = 0.1
 
 
 class NotStartedError(LabrunError):
@@ -178,18 +178,23 @@ class _Run:
             self._start_worker()
 
     def _wind_down(self) -> None:
-        self._stopping.set()
-        with self._changed:
-            while self._waiting:
-                host = self._waiting.popleft()
-                error = NotStartedError("interrupted before its turn came", host=host.name)
-                self._settle(host, self._failed(host, error))
-            for name in self._running:
-                report(name, "stopping", "Ctrl-C again does not wait for it")
         try:
+            self._stopping.set()
+            self._drop_waiting()
+            for name in list(self._running):
+                report(name, "stopping", "Ctrl-C again does not wait for it")
             self._wait()
         except KeyboardInterrupt:
+            self._drop_waiting()
             self._abandon()
+
+    def _drop_waiting(self) -> None:
+        with self._changed:
+            self._waiting.clear()
+            for host in self._hosts:
+                if host.name not in self._results and host.name not in self._running:
+                    error = NotStartedError("interrupted before its turn came", host=host.name)
+                    self._settle(host, self._failed(host, error))
 
     def _abandon(self) -> None:
         with self._changed:

@@ -270,16 +270,23 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
 
 
 def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
+    stopped = threading.Event()
+
+    def deaf(task: Task, meter: Any) -> None:
+        meter.enter()
+        assert pace().stopping.wait(20)
+        stopped.set()
+        meter.open.wait(20)
+
     def press_twice() -> None:
         meter.await_inside(1)
         interrupt()
-        with meter.lock:
-            meter.lock.wait_for(lambda: False, timeout=0.3)
+        assert stopped.wait(10)
         interrupt()
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(3), workers=1).run(held, meter=meter)
+        build_nornir(inventory(3), workers=1).run(deaf, meter=meter)
     thread.join(10)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
