@@ -1,0 +1,450 @@
+"""The qemu driver on a real libvirtd, with a guest of one boot sector that lives for milliseconds."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.hypervisor import connect
+from labrun.ownership import read_tag
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.image_store import import_image
+from labrun.tasks.provision.image_volume import find_image_volume, volume_name
+from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe
+from labrun.tasks.provision.qemu import QemuDriver
+from labrun.tasks.provision.volume_stream import is_complete, read_volume, upload_image
+from labrun.tasks.provision.volumes import (
+    create_raw,
+    delete_volume,
+    ensure_pool,
+    find_pool,
+    find_volume,
+    image_pool,
+    lab_pool,
+    volume_names,
+)
+
+URI = "qemu:///system"
+GREETING = "hello from the test guest"
+# cli; cld; ds = 0; then each byte of the text to the first serial port; hlt for ever
+BOOT_SECTOR = (
+    bytes.fromhex("fafc31c08ed8be177cac84c07406baf803eeebf5f4ebfd")
+    + b"firmware's line\r\nhello from \x1b[1;32mthe test\x1b[0m guest\r\n\0"
+).ljust(510, b"\0") + b"\x55\xaa"
+
+
+def _has_libvirtd() -> bool:
+    try:
+        return bool(connect(URI).isAlive()) and shutil.which("qemu-img") is not None
+    except HypervisorError:
+        return False
+
+
+pytestmark = pytest.mark.skipif(not _has_libvirtd(), reason="needs libvirtd and qemu-img")
+
+
+def _until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABRUN_IMAGE_DIR", str(tmp_path / "images"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def connection() -> Any:
+    return connect(URI)
+
+
+def _disk(path: Path, size: int = 1024 * 1024) -> Path:
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(BOOT_SECTOR)
+    with raw.open("r+b") as file:
+        file.truncate(size)
+    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def image(connection: Any, tmp_path: Path) -> Iterator[str]:
+    name = f"t-image-{uuid4().hex[:8]}"
+    import_image(_disk(tmp_path / "tiny.qcow2"), name)
+    volume = volume_name(name)
+    assert volume is not None
+    yield name
+    pool = find_pool(connection, image_pool())
+    if pool is not None:
+        delete_volume(pool, volume)
+
+
+@pytest.fixture
+def driver(monkeypatch: pytest.MonkeyPatch) -> QemuDriver:
+    # Which of the two it is makes no difference here, and the probe has a test of its own.
+    monkeypatch.setattr(QemuDriver, "kvm", lambda _self: KvmVerdict(False, "a test"))
+    return QemuDriver(URI)
+
+
+@pytest.fixture
+def spec(driver: QemuDriver, image: str) -> Iterator[MachineSpec]:
+    lab = f"t-{uuid4().hex[:8]}"
+    yield MachineSpec(
+        lab=lab,
+        host="h1",
+        domain=f"{lab}-h1",
+        image=image,
+        memory=64,
+        vcpus=1,
+        disk=1,
+        nics=(),
+        seed=Seed("instance-id: i\n", "#cloud-config\n", ""),
+        user="lab",
+    )
+    for host, machine in driver.observe(lab).items():
+        driver.remove(lab, host, machine.domain)
+    driver.remove_lab(lab)
+
+
+def _volumes(spec: MachineSpec) -> frozenset[str]:
+    pool = find_pool(connect(URI), lab_pool(spec.lab))
+    return frozenset() if pool is None else volume_names(pool)
+
+
+def _settings(driver: QemuDriver, spec: MachineSpec) -> dict[str, str]:
+    return dict(driver.observe(spec.lab)[spec.host].settings)
+
+
+def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    assert driver.image_ready(spec.image) is False
+    assert driver.prepare_image(spec.image) is True
+    assert driver.image_ready(spec.image) is True
+    assert driver.prepare_image(spec.image) is False
+
+    driver.create(spec)
+    observed = driver.observe(spec.lab)
+    assert list(observed) == ["h1"]
+    assert observed["h1"].state == "shut off"
+    assert dict(observed["h1"].settings) == dict(driver.desired(spec))
+    domain = connection.lookupByName(spec.domain)
+    tag = read_tag(domain.XMLDesc(0))
+    assert tag is not None
+    assert (tag.lab, tag.host, tag.extra["image-volume"]) == (spec.lab, "h1", volume_name(spec.image))
+
+    driver.start(spec)
+    driver.start(spec.domain)
+    _until(lambda: GREETING in driver.console_tail(spec.domain))
+    assert driver.console_tail(spec.domain, lines=1) == GREETING
+    assert driver.out_of_band(spec.domain) is None
+    assert driver.restart_owed(spec.domain) == ()
+
+    # This guest does not know a power button.
+    driver.stop(spec.domain, 0.3)
+    driver.stop(spec.domain, 0.3)
+    assert driver.observe(spec.lab)["h1"].state == "shut off"
+
+    driver.remove(spec.lab, "h1", spec.domain)
+    assert driver.observe(spec.lab) == {}
+    assert _volumes(spec) == frozenset()
+    driver.remove(spec.lab, "h1", spec.domain)
+    directory = Path(str(lab_pool(spec.lab).directory))
+    assert directory.exists()
+    driver.remove_lab(spec.lab)
+    driver.remove_lab(spec.lab)
+    assert find_pool(connection, lab_pool(spec.lab)) is None
+    assert not directory.exists()
+
+
+def test_create_again_keeps_the_machine(driver: QemuDriver, spec: MachineSpec) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    before = driver.observe(spec.lab)["h1"]
+    driver.create(replace(spec, seed=Seed("instance-id: other\n", "", "")))
+    assert driver.observe(spec.lab)["h1"] == before
+
+
+def test_what_a_killed_run_left_is_replaced(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    driver.prepare_image(spec.image)
+    pool = ensure_pool(connection, lab_pool(spec.lab))
+    for name in ("h1.qcow2", "h1-seed.iso", "h1.disk3.qcow2", "h10.qcow2"):
+        create_raw(pool, name, 512)
+    driver.create(spec)
+    assert _volumes(spec) == {"h1.qcow2", "h1-seed.iso", "h1-console.log", "h10.qcow2"}
+    assert dict(_settings(driver, spec)) == dict(driver.desired(spec))
+
+
+def test_the_seed_arrives_whole_and_private(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    driver.prepare_image(spec.image)
+    secret = "#cloud-config\n# " + "s" * 300_000 + "\n"
+    driver.create(replace(spec, seed=Seed("instance-id: i\n", secret, "")))
+    volume = find_volume(find_pool(connection, lab_pool(spec.lab)), "h1-seed.iso")
+    content = read_volume(connection, volume)
+    assert secret.encode() in content
+    mode = ET.fromstring(volume.XMLDesc(0)).findtext("./target/permissions/mode")
+    assert mode == "0600"
+    assert "sssss" not in connection.lookupByName(spec.domain).XMLDesc(0)
+
+
+def test_a_foreign_domain_of_the_name_is_left_alone(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    foreign = connection.defineXML(
+        f"<domain type='qemu'><name>{spec.domain}</name><memory unit='MiB'>32</memory>"
+        "<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>"
+    )
+    try:
+        driver.prepare_image(spec.image)
+        assert driver.observe(spec.lab) == {}
+        with pytest.raises(ForeignObjectError) as caught:
+            driver.create(spec)
+        assert caught.value.reason == f"the domain {spec.domain} exists and is not this lab's"
+        assert caught.value.exit_code == 5
+        with pytest.raises(ForeignObjectError):
+            driver.remove(spec.lab, "h1", spec.domain)
+        with pytest.raises(HypervisorError, match=r"is not labrun's \(labrun leaves it alone\)$"):
+            driver.start(spec.domain)
+        assert connection.lookupByName(spec.domain).UUIDString() == foreign.UUIDString()
+    finally:
+        foreign.undefine()
+
+
+def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None:
+    lost = replace(spec, image="t-nowhere")
+    with pytest.raises(HypervisorError) as caught:
+        driver.prepare_image("t-nowhere")
+    assert str(caught.value) == (
+        "image: the image t-nowhere has no disk for machines "
+        "(labrun image build t-nowhere, or labrun image import FILE)"
+    )
+    with pytest.raises(HypervisorError, match=r"^h1: image: the image t-nowhere is not on the hypervisor"):
+        driver.create(lost)
+    assert driver.observe(spec.lab) == {}
+
+
+def test_a_disk_smaller_than_the_image(
+    driver: QemuDriver, spec: MachineSpec, tmp_path: Path, connection: Any
+) -> None:
+    import_image(_disk(tmp_path / "big.qcow2", 3 * 1024**3), spec.image)
+    volume = volume_name(spec.image)
+    assert volume is not None
+    try:
+        assert driver.prepare_image(spec.image) is True
+        with pytest.raises(HypervisorError) as caught:
+            driver.create(spec)
+        assert caught.value.hint == "set disk to 3 or more"
+        driver.create(replace(spec, disk=3))
+        assert _settings(driver, spec)["disk"] == "3"
+    finally:
+        driver.remove(spec.lab, "h1", spec.domain)
+        delete_volume(find_pool(connection, image_pool()), volume)
+
+
+def test_changes_of_a_machine_that_is_off(driver: QemuDriver, spec: MachineSpec) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    wanted = replace(
+        spec,
+        memory=96,
+        vcpus=2,
+        autostart=True,
+        disk=2,
+        disks=(1,),
+        nics=(NicSpec("02:00:00:00:00:01", "t-net"),),
+    )
+    changes = ("memory", "vcpus", "autostart", "disk", "disks", "nics")
+    uuid = driver.observe(spec.lab)["h1"].uuid
+    assert driver.update(wanted, changes) is True
+    observed = driver.observe(spec.lab)["h1"]
+    assert observed.uuid == uuid
+    assert dict(observed.settings) == dict(driver.desired(wanted))
+    assert "h1.disk1.qcow2" in _volumes(spec)
+    # And back, as far as nothing is lost.
+    fewer = replace(wanted, memory=64, vcpus=1, autostart=False, nics=())
+    assert driver.update(fewer, ("memory", "vcpus", "autostart", "nics")) is True
+    assert _settings(driver, fewer) == dict(driver.desired(fewer))
+
+
+@pytest.mark.parametrize(
+    ("changed", "names"),
+    [
+        ({"disk": 1}, ("disk",)),
+        ({"disks": ()}, ("disks",)),
+        ({"firmware": "uefi"}, ("firmware",)),
+        ({"image": "other"}, ("image",)),
+    ],
+)
+def test_what_only_a_new_machine_can_carry(
+    driver: QemuDriver, spec: MachineSpec, changed: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    driver.prepare_image(spec.image)
+    spec = replace(spec, disk=2, disks=(1,))
+    driver.create(spec)
+    before = _settings(driver, spec)
+    assert driver.update(replace(spec, memory=96, **changed), (*names, "memory")) is False
+    assert _settings(driver, spec) == before
+
+
+def test_changes_of_a_running_machine(
+    driver: QemuDriver, spec: MachineSpec, connection: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    driver.start(spec)
+    wanted = replace(spec, memory=96, disk=2, disks=(1,))
+    with caplog.at_level(logging.INFO, logger="labrun.progress"):
+        assert driver.update(wanted, ("memory", "disk", "disks")) is True
+    assert "h1: restart owed (memory)" in caplog.messages
+    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+    assert driver.restart_owed(spec.domain) == ("memory",)
+    domain = connection.lookupByName(spec.domain)
+    assert domain.blockInfo("vda")[0] == 2 * 1024**3
+    assert domain.blockInfo("vdc")[0] == 1024**3
+    driver.stop(spec.domain, 0.1)
+    driver.start(spec.domain)
+    assert driver.restart_owed(spec.domain) == ()
+    assert domain.info()[1] == 96 * 1024
+
+
+@pytest.fixture
+def network(connection: Any) -> Iterator[str]:
+    name = f"t-{uuid4().hex[:8]}"
+    handle = connection.networkCreateXML(
+        f"<network><name>{name}</name><bridge stp='off' delay='0'/></network>"
+    )
+    yield name
+    handle.destroy()
+
+
+def test_a_running_machine_gets_a_nic(driver: QemuDriver, spec: MachineSpec, network: str) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    driver.start(spec)
+    wanted = replace(spec, nics=(NicSpec("02:00:00:00:00:01", network),))
+    assert driver.update(wanted, ("nics",)) is True
+    assert driver.restart_owed(spec.domain) == ()
+    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+
+
+def test_a_nic_that_finds_no_network_is_owed(
+    driver: QemuDriver, spec: MachineSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    driver.start(spec)
+    wanted = replace(spec, nics=(NicSpec("02:00:00:00:00:01", "t-no-such-network"),))
+    assert driver.update(wanted, ("nics",)) is True
+    assert driver.restart_owed(spec.domain) == ("nics",)
+    assert "its NICs change at the next start" in caplog.text
+
+
+def test_a_lost_disk_is_seen(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    Path(find_volume(find_pool(connection, lab_pool(spec.lab)), "h1.qcow2").path()).unlink()
+    assert _settings(driver, spec)["disk"] == "missing"
+    assert driver.update(spec, ("disk",)) is False
+
+
+def test_uefi_takes_its_variables_along(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    spec = replace(spec, firmware="uefi", memory=128)
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    assert _settings(driver, spec) == dict(driver.desired(spec))
+    driver.start(spec)
+    nvram = ET.fromstring(connection.lookupByName(spec.domain).XMLDesc(0)).findtext("./os/nvram") or ""
+    _until(Path(nvram).exists)
+    driver.remove(spec.lab, "h1", spec.domain)
+    assert not Path(nvram).exists()
+
+
+def test_a_paused_machine_goes_on(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    driver.start(spec)
+    connection.lookupByName(spec.domain).suspend()
+    assert driver.observe(spec.lab)["h1"].state == "paused"
+    driver.start(spec)
+    assert driver.observe(spec.lab)["h1"].state == "running"
+
+
+def test_an_upload_that_broke_off_is_done_again(image: str, connection: Any, tmp_path: Path) -> None:
+    path = _disk(tmp_path / "other.qcow2")
+    pool = ensure_pool(connection, image_pool())
+    name = volume_name(image)
+    assert name is not None
+
+    def interrupt(_share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upload_image(connection, pool, name, path, interrupt)
+    volume = find_volume(pool, name)
+    assert volume is not None
+    assert not is_complete(connection, volume)
+    assert find_image_volume(connection, image_pool(), image) is None
+    assert upload_image(connection, pool, name, path) is True
+    assert upload_image(connection, pool, name, path) is False
+    assert read_volume(connection, find_volume(pool, name)) == path.read_bytes()
+
+
+def test_holes_stay_holes(image: str, connection: Any, tmp_path: Path) -> None:
+    path = tmp_path / "sparse.qcow2"
+    path.write_bytes(_disk(tmp_path / "small.qcow2").read_bytes())
+    with path.open("r+b") as file:
+        file.seek(40 * 1024 * 1024)
+        file.write(b"far away")
+        file.truncate(64 * 1024 * 1024)
+    pool = ensure_pool(connection, image_pool())
+    name = volume_name(image)
+    assert name is not None
+    assert upload_image(connection, pool, name, path) is True
+    stored = Path(find_volume(pool, name).path())
+    assert stored.read_bytes() == path.read_bytes()
+    assert stored.stat().st_blocks * 512 < 4 * 1024 * 1024
+
+
+def test_the_probe_knows_a_machine_that_works(connection: Any) -> None:
+    # The same guest on QEMU's own emulation: what the probe says of KVM is not said of the guest.
+    assert probe(connection, virt="qemu") == KvmVerdict(True, "a guest ran 64-bit code")
+    assert probe(connection, virt="qemu", deadline=0.0).why == "a guest got nowhere in 0 s"
+    left = [domain.name() for domain in connection.listAllDomains() if "labrun-probe" in domain.name()]
+    assert left == []
+    assert not [name for name in volume_names(find_pool(connection, image_pool())) if "probe" in name]
+
+
+def test_the_verdict_on_kvm_is_kept(connection: Any) -> None:
+    first = kvm_verdict(connection, URI)
+    began = time.monotonic()
+    assert kvm_verdict(connection, URI) == first
+    assert time.monotonic() - began < 0.5
+    assert first.why
+    assert kvm_verdict(connection, URI, refresh=True).usable == first.usable
+
+
+def test_explain_names_every_step(driver: QemuDriver, spec: MachineSpec) -> None:
+    said = driver.explain(replace(spec, disks=(3,)))
+    assert [line.split()[3] for line in said if line.startswith("virsh")] == [
+        "pool-create-as",
+        "vol-create-as",
+        "vol-create-as",
+        "vol-create-as",
+        "vol-upload",
+        "define",
+        "start",
+    ]
