@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from labrun.errors import LabrunError, UsageError
+from labrun.runner.live import paused
 from labrun.runner.options import Invocation
 from labrun.runner.terminal import say
 
@@ -23,8 +24,10 @@ def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} There is no terminal to ask on", hint="-y answers yes")
-    for loss in losses:
-        say(f"  {loss}")
-    # The question goes to stderr: stdout may be a file that waits for the results.
-    if not click.confirm(question, default=False, err=True):
+    with paused():
+        for loss in losses:
+            say(f"  {loss}")
+        # The question goes to stderr: stdout may be a file that waits for the results.
+        agreed = click.confirm(question, default=False, err=True)
+    if not agreed:
         raise LabrunError("not confirmed, nothing was done")

@@ -16,11 +16,13 @@ from labrun.runner.terminal import console_on, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.live import Live
 
-__all__ = ["FINISHED", "progress"]
+__all__ = ["FINISHED", "paused", "progress"]
 
 FINISHED = frozenset({"done", "ready", "ok", "changed", "skipped", "failed", "unreachable", "unknown"})
 """Stages after which a host is not waited for any more."""
+_shown: list[Live] = []  # the display that is up now; one at most
 _REFRESH = 4  # times a second: more costs the guests of a small machine their CPU
 
 
@@ -62,7 +64,23 @@ def progress(hosts: Sequence[str], invocation: Invocation) -> Iterator[None]:
         redirect_stdout=False,
     )
     with _attached(logger, board), live:
+        _shown.append(live)
+        try:
+            yield
+        finally:
+            _shown.remove(live)
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Take the live display away for the time of the block, so that a question can be asked."""
+    for live in _shown:
+        live.stop()
+    try:
         yield
+    finally:
+        for live in _shown:
+            live.start(refresh=True)
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def show_error(error: LabrunError, invocation: Invocation) -> None:
         say(error.reason)
         count = len(error.problems)
         say(f"error: {error.source} has {count} problem{'s' if count != 1 else ''}")
-        return
-    say(f"error: {reason_of(error)}")
+    else:
+        say(f"error: {reason_of(error)}")
     if error.hint:
         say(f"hint: {error.hint}")
