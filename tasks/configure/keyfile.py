@@ -1,0 +1,203 @@
+"""NetworkManager keyfiles: reading, writing, and one spelling for what means the same.
+
+Format: nm-settings-keyfile(5), which is GLib's key file with NetworkManager's own lists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Interface,
+    IPv4Network,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+
+from labrun.inventory.model import Address, Prefix
+
+__all__ = ["Hop", "Intent", "Sections", "intent", "parse", "properties", "render"]
+
+Sections = Mapping[str, Mapping[str, str]]
+"""Values by section and key, as they stand in the file."""
+
+_NUMBERED = re.compile(r"(address|addresses|route|routing-rule)(\d+)")
+_SECTION = {"802-3-ethernet": "ethernet"}
+# What NetworkManager writes by itself where nothing was asked for.
+_DEFAULTS = {
+    ("connection", "autoconnect"): ("true",),
+    ("connection", "permissions"): ("",),
+    ("connection", "interface-name"): ("",),
+    ("ipv6", "addr-gen-mode"): ("default", "-1"),
+    ("ipv4", "may-fail"): ("true",),
+    ("ipv6", "may-fail"): ("true",),
+    ("ipv4", "never-default"): ("false",),
+    ("ipv6", "never-default"): ("false",),
+}
+_UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
+_LISTS = ("dns", "dns-search", "dns-options")
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    """Return the sections of a keyfile; what is neither section nor setting is passed over."""
+    sections: dict[str, dict[str, str]] = {}
+    current: dict[str, str] | None = None
+    for line in text.splitlines():
+        line = line.strip()
+        if line.startswith("[") and line.endswith("]"):
+            name = line[1:-1]
+            current = sections.setdefault(_SECTION.get(name, name), {})
+        elif current is not None and "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            current[key.rstrip()] = _unescape(value.lstrip())
+    return sections
+
+
+def _unescape(value: str) -> str:
+    known = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+    return re.sub(r"\\(.)", lambda match: known.get(match[1], match[0]), value)
+
+
+def _escape(value: str) -> str:
+    for plain, escaped in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        value = value.replace(plain, escaped)
+    return re.sub(r"^ +| +$", lambda match: "\\s" * len(match[0]), value)
+
+
+def render(sections: Sections) -> str:
+    """Return the keyfile's text; empty sections are left out."""
+    blocks = []
+    for name, settings in sections.items():
+        if settings:
+            lines = "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
+            blocks.append(f"[{name}]\n{lines}")
+    return "\n".join(blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One route as the kernel knows it: prefix and gateway, None for one without."""
+
+    prefix: Prefix
+    via: Address | None
+
+    def __str__(self) -> str:
+        where = "default" if self.prefix.prefixlen == 0 else str(self.prefix)
+        return where if self.via is None else f"{where} via {self.via}"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a profile means for the kernel, in one IP version."""
+
+    method: str
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    routes: frozenset[Hop]
+    dns: tuple[str, ...]
+    keeps_announced_default: bool
+
+
+def _numbered(settings: Mapping[str, str], *kinds: str) -> Iterator[tuple[str, str]]:
+    found = [(match, value) for key, value in settings.items() if (match := _NUMBERED.fullmatch(key))]
+    for match, value in sorted(found, key=lambda pair: int(pair[0][2])):
+        if match[1] in kinds and value:
+            yield match[0], value
+
+
+def _items(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in re.split(r"[;,]", value) if part.strip())
+
+
+def _truth(value: str) -> bool:
+    return value.lower() in ("true", "yes", "1")
+
+
+def intent(sections: Sections, version: int) -> Intent:
+    """Return the addresses, routes and name servers of ``ipv4`` or ``ipv6``; ValueError for nonsense."""
+    settings = sections.get(f"ipv{version}", {})
+    addresses = []
+    gateway = settings.get("gateway", "")
+    for _, value in _numbered(settings, "address", "addresses"):
+        address, _, inline = value.partition(",")
+        addresses.append(ip_interface(address))
+        gateway = gateway or inline
+    everywhere: Prefix = IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
+    no_default = _truth(settings.get("never-default", ""))
+    hops = {_hop(value) for _, value in _numbered(settings, "route")}
+    if gateway and not no_default:
+        hops.add(Hop(everywhere, ip_address(gateway)))
+    ignores = _truth(settings.get("ignore-auto-routes", ""))
+    return Intent(
+        method=settings.get("method", "auto" if version == 6 else "disabled"),
+        addresses=tuple(addresses),
+        routes=frozenset(hops),
+        dns=_items(settings.get("dns", "")),
+        keeps_announced_default=not (no_default or ignores),
+    )
+
+
+def _hop(value: str) -> Hop:
+    prefix, *rest = value.split(",")
+    via = ip_address(rest[0]) if rest and rest[0] else None
+    unspecified = via is None or via.is_unspecified
+    return Hop(ip_network(prefix, strict=False), None if unspecified else via)
+
+
+def properties(sections: Sections) -> dict[str, str]:
+    """Return every setting that says something, by nmcli's property name, in one spelling."""
+    found: dict[str, str] = {}
+    for section, settings in sections.items():
+        section = _SECTION.get(section, section)
+        for key, value in settings.items():
+            if _NUMBERED.match(key) or (section, key) in _UNCOMPARED or not value:
+                continue
+            if value in _DEFAULTS.get((section, key), ()):
+                continue
+            found[f"{section}.{key}"] = _spelled(key, value)
+        if section in ("ipv4", "ipv6"):
+            found.update(_addressing(section, settings))
+    return found
+
+
+def _spelled(key: str, value: str) -> str:
+    if key == "mac-address":
+        return value.lower()
+    if key in _LISTS:
+        return ",".join(_items(value))
+    if value.lower() in ("yes", "no"):
+        return "true" if value.lower() == "yes" else "false"
+    return value
+
+
+def _addressing(section: str, settings: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    addresses, gateways = [], []
+    for _, value in _numbered(settings, "address", "addresses"):
+        address, _, inline = value.partition(",")
+        addresses.append(_typed(address))
+        gateways.append(inline)
+    if addresses:
+        yield f"{section}.addresses", ",".join(addresses)
+    gateway = settings.get("gateway") or next(filter(None, gateways), "")
+    if gateway:
+        yield f"{section}.gateway", gateway
+    routes = []
+    for key, value in _numbered(settings, "route"):
+        prefix, *rest = value.split(",")
+        options = settings.get(f"{key}_options", "")
+        routes.append(" ".join(filter(None, [_typed(prefix), *rest, options])))
+    if routes:
+        yield f"{section}.routes", ", ".join(sorted(routes))
+    rules = [value for _, value in _numbered(settings, "routing-rule")]
+    if rules:
+        yield f"{section}.routing-rules", ", ".join(rules)
+
+
+def _typed(text: str) -> str:
+    try:
+        return str(ip_interface(text))
+    except ValueError:
+        return text

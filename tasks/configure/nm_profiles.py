@@ -1,0 +1,137 @@
+"""The NetworkManager profile of each NIC, as the lab file implies it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from labrun.inventory.model import Host, Interface, Lab, Network
+from labrun.inventory.routing import Route, route_table
+from labrun.tasks.configure.keyfile import Sections
+
+__all__ = ["desired_profiles", "profile_id", "property_fault"]
+
+# Above what cloud-init and other tools use, so that at boot no other profile takes the NIC.
+_PRIORITY = "200"
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:labrun:1")
+_PROPERTY = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
+# By these labrun finds its profile and the NIC again.
+_OURS = frozenset(
+    {
+        "802-3-ethernet.mac-address",
+        "connection.id",
+        "connection.interface-name",
+        "connection.type",
+        "connection.uuid",
+        "ethernet.mac-address",
+    }
+)
+
+
+def profile_id(network: str) -> str:
+    """Return the profile's name: ``labrun-<network>``."""
+    return f"labrun-{network}"
+
+
+def property_fault(name: str, value: str) -> str | None:
+    """Return why a property of the lab file cannot be set, None where it can be tried."""
+    if not _PROPERTY.fullmatch(name):
+        return f"{name!r} is not a property of nmcli"
+    if name in _OURS:
+        return f"{name} is how labrun finds the profile again and cannot be set"
+    if "\0" in value:
+        return f"{name}: a value cannot contain a NUL character"
+    return None
+
+
+def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
+    """Return one JSON-able profile per NIC, in the order of the lab file.
+
+    ``settings`` are the keyfile's sections; ``properties`` are the lab file's own, for nmcli.
+    """
+    routes = route_table(lab, host.name)
+    return [
+        {
+            "network": nic.network,
+            "mac": nic.mac.lower(),
+            "settings": _settings(lab, host, nic, [r for r in routes if r.network == nic.network]),
+            "properties": dict(nic.nmcli),
+        }
+        for nic in host.interfaces
+    ]
+
+
+def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:
+    network = lab.networks[nic.network]
+    identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.network}")
+    ethernet = {"mac-address": nic.mac.lower()}
+    if network.mtu is not None:
+        ethernet["mtu"] = str(network.mtu)
+    return {
+        "connection": {
+            "id": profile_id(nic.network),
+            "uuid": str(identity),
+            "type": "ethernet",
+            "autoconnect-priority": _PRIORITY,
+        },
+        "ethernet": ethernet,
+        "ipv4": _ipv4(nic, network, [route for route in routes if route.prefix.version == 4]),
+        "ipv6": _ipv6(nic, network, [route for route in routes if route.prefix.version == 6]),
+    }
+
+
+def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+    if nic.dhcp:
+        return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
+    if nic.ipv4 is None:
+        return {"method": "disabled"}
+    settings = {"method": "manual", "address1": str(nic.ipv4)}
+    settings |= _routes(routes, gateway=True)
+    if network.hypervisor4 is not None:
+        settings["dns"] = f"{network.hypervisor4.ip};"
+        if network.domain:
+            settings["dns-search"] = f"{network.domain};"
+    return settings
+
+
+def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+    announced = any(route.origin == "dhcp" for route in routes)
+    if nic.ipv6 is None:
+        if network.cidr6 is None or network.hypervisor6 is None:
+            return {"method": "link-local"}
+        return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
+    if announced:
+        return {"method": "auto", "address1": str(nic.ipv6), **_routes(routes, gateway=False)}
+    settings = {"method": "manual", "address1": str(nic.ipv6)}
+    settings |= _routes(routes, gateway=True)
+    if network.hypervisor6 is not None and nic.ipv4 is None and not nic.dhcp:
+        settings["dns"] = f"{network.hypervisor6.ip};"
+    return settings
+
+
+def _beside_dhcp(announces_default: bool, routes: Sequence[Route]) -> dict[str, str]:
+    """Return the routes that DHCP does not bring, and what keeps out a default nobody wants."""
+    defaults = [route for route in routes if route.prefix.prefixlen == 0]
+    settings = _routes(routes, gateway=False)
+    if not announces_default or any(route.origin == "dhcp" for route in defaults):
+        return settings
+    # never-default would keep out our own default as well.
+    return settings | ({"ignore-auto-routes": "true"} if defaults else {"never-default": "true"})
+
+
+def _routes(routes: Sequence[Route], *, gateway: bool) -> dict[str, str]:
+    """Return gateway and routes; ``gateway`` False writes a default as a route, as DHCP needs it."""
+    own = [route for route in routes if route.origin not in ("connected", "dhcp") and route.via is not None]
+    settings: dict[str, str] = {}
+    number = 0
+    for route in own:
+        if gateway and route.prefix.prefixlen == 0:
+            settings["gateway"] = str(route.via)
+        else:
+            number += 1
+            settings[f"route{number}"] = f"{route.prefix},{route.via}"
+    if gateway and "gateway" not in settings:
+        settings["never-default"] = "true"
+    return settings

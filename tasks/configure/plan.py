@@ -1,0 +1,92 @@
+"""What a plan is made of: items, the changes of one section, and the seam every resource fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.shell import Facts, Probe
+
+__all__ = ["HostPlan", "Item", "Json", "Resource", "SectionPlan", "State"]
+
+Json = Mapping[str, Any]
+"""A plain JSON-able mapping, as it travels in Nornir's host data."""
+
+State = Literal["ok", "change", "refused", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing a host shall hold: how it should be, how it is, and what labrun makes of that.
+
+    ``refused`` = it cannot be made so, ``why`` says the reason; ``skipped`` = it was not asked.
+    ``diff`` is text for people, lines beginning with ``-`` and ``+``.
+    """
+
+    name: str
+    state: State
+    expected: str = ""
+    actual: str = ""
+    why: str | None = None
+    diff: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPlan:
+    """The items of one resource, and what would make them true.
+
+    ``apply`` is shell text for a root shell with ``set -e``, empty when nothing is to be done;
+    ``undo`` puts back what ``apply`` replaces; ``commands`` are what a person would type instead.
+    """
+
+    section: str
+    items: tuple[Item, ...] = ()
+    apply: str = ""
+    undo: str = ""
+    commands: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Item, ...]:
+        """Return the items that would change."""
+        return tuple(item for item in self.items if item.state == "change")
+
+
+@dataclass(frozen=True, slots=True)
+class HostPlan:
+    """All sections of one host, in the order in which they are applied."""
+
+    host: str
+    sections: tuple[SectionPlan, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing is left to do; refused items are not something to do."""
+        return not any(plan.apply for plan in self.sections)
+
+    def items(self) -> dict[tuple[str, str], Item]:
+        """Return every item by section and name."""
+        return {(plan.section, item.name): item for plan in self.sections for item in plan.items}
+
+
+class Resource(Protocol):
+    """One kind of thing that ``configure`` holds true: desired, observed, plan, apply in one module."""
+
+    section: str
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return what the lab file asks of this host; None where it asks for nothing."""
+        ...
+
+    def probe(self, want: Json) -> Probe:
+        """Return what has to be read in the guest to compare it with ``want``."""
+        ...
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the difference, as a pure function."""
+        ...
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands a person would type to get there from nothing."""
+        ...

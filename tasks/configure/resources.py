@@ -1,0 +1,56 @@
+"""The list that names what ``configure`` holds true, and the specs made from the lab file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from labrun.inventory.model import Lab
+from labrun.tasks.configure.nmcli import Nmcli
+from labrun.tasks.configure.plan import HostPlan, Json, Resource
+from labrun.tasks.configure.shell import Facts, gather_script
+from labrun.tasks.configure.sshd import Sshd
+from labrun.tasks.configure.sysctl import Sysctl
+
+__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host"]
+
+RESOURCES: tuple[Resource, ...] = (Sysctl(), Sshd(), Nmcli())
+"""In the order in which they are applied: what may cut the session comes last."""
+
+SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
+"""The names that ``--only`` knows."""
+
+
+def host_spec(lab: Lab, host_name: str) -> dict[str, Any]:
+    """Return everything ``configure`` needs to know of one host, JSON-able; KeyError for no host."""
+    host = lab.hosts[host_name]
+    wanted = {resource.section: resource.desired(lab, host) for resource in RESOURCES}
+    return {
+        "host": host_name,
+        "sections": {name: dict(want) for name, want in wanted.items() if want is not None},
+    }
+
+
+def _selected(spec: Json, only: Iterable[str]) -> Iterator[tuple[Resource, Json]]:
+    asked = frozenset(only)
+    for resource in RESOURCES:
+        want = spec["sections"].get(resource.section)
+        if want is not None and (not asked or resource.section in asked):
+            yield resource, want
+
+
+def gather(spec: Json, only: Iterable[str], mark: str) -> str:
+    """Return the script that reads whatever the asked-for sections compare; no ``only`` = all."""
+    return gather_script((resource.probe(want) for resource, want in _selected(spec, only)), mark)
+
+
+def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:
+    """Return what has to change on the host, as a pure function."""
+    return HostPlan(
+        spec["host"], tuple(resource.plan(want, facts) for resource, want in _selected(spec, only))
+    )
+
+
+def explain(spec: Json, only: Iterable[str] = ()) -> list[str]:
+    """Return the commands a person would type on the host to configure it from nothing."""
+    return [line for resource, want in _selected(spec, only) for line in resource.explain(want)]

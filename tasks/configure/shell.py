@@ -1,0 +1,191 @@
+"""Scripts for guests and what they bring back: quoting, atomic files, and frames around output.
+
+A frame is a line that begins with a random word of this one script, so that nothing a file or a
+command contains can be taken for one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from labrun.errors import CommandError
+
+__all__ = [
+    "Captured",
+    "Facts",
+    "Probe",
+    "apply_script",
+    "gather_script",
+    "install",
+    "install_word",
+    "marker",
+    "parse_facts",
+    "quote",
+    "section",
+]
+
+_READ = """\
+set --
+for f in {patterns}; do [ -e "$f" ] && [ ! -d "$f" ] && set -- "$@" "$f"; done
+each='FNR == 1 {{ printf "\\n%s file %s\\n", m, FILENAME }} {{ print }}'
+[ $# -eq 0 ] || awk -v m="$m" "$each" "$@" 2>/dev/null
+frame files
+[ $# -eq 0 ] || printf '%s\\n' "$@"
+"""
+_PRELUDE = """\
+export LC_ALL=C
+m={marker}
+frame() {{ printf '\\n%s %s\\n' "$m" "$*"; }}
+capture() {{ n=$1; shift; frame out "$n"; "$@" 2>&1; frame status "$n" $?; }}
+"""
+
+
+def quote(text: str) -> str:
+    """Return ``text`` as one word of a POSIX shell, whatever it contains; NUL raises ValueError."""
+    if "\0" in text:
+        raise ValueError("a NUL character cannot be handed to a shell")
+    return shlex.quote(text)
+
+
+def marker() -> str:
+    """Return a word that no output can contain by accident or by intent."""
+    return f"labrun-{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a resource wants to know: files to read (shell patterns) and a script with frames.
+
+    ``patterns`` and ``script`` are shell text: data in them has gone through :func:`quote`. The
+    script may call ``frame WORDS…`` and ``capture NAME COMMAND…``.
+    """
+
+    patterns: tuple[str, ...] = ()
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What one command printed (both streams) and its exit status."""
+
+    text: str
+    status: int
+
+    @property
+    def last_line(self) -> str:
+        """Return the last line that says something, for a reason in a table."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        return lines[-1] if lines else f"exit status {self.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything one gather brought back: files by path, commands by name, bare words by frame."""
+
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    commands: Mapping[str, Captured] = field(default_factory=lambda: MappingProxyType({}))
+    words: frozenset[str] = frozenset()
+
+    def under(self, directory: str) -> dict[str, str]:
+        """Return the files directly in ``directory``: content by base name."""
+        prefix = directory.rstrip("/") + "/"
+        return {
+            path[len(prefix) :]: text
+            for path, text in self.files.items()
+            if path.startswith(prefix) and "/" not in path[len(prefix) :]
+        }
+
+    def word(self, prefix: str) -> str | None:
+        """Return what follows ``prefix`` in the first bare frame that has it, None without one."""
+        start = prefix + " "
+        return next((word[len(start) :] for word in sorted(self.words) if word.startswith(start)), None)
+
+
+def gather_script(probes: Iterable[Probe], mark: str) -> str:
+    """Return the one script that answers all probes; it reads all files with a single process."""
+    probes = tuple(probes)
+    parts = [_PRELUDE.format(marker=quote(mark))]
+    patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
+    if patterns:
+        parts.append(_READ.format(patterns=patterns))
+    parts.extend(probe.script for probe in probes if probe.script)
+    parts.append("frame end\n")
+    return "".join(parts)
+
+
+def _frames(output: str, mark: str) -> Iterator[tuple[str, str]]:
+    for part in output.split(f"\n{mark} ")[1:]:
+        head, _, body = part.partition("\n")
+        yield head, body
+
+
+def parse_facts(output: str, mark: str) -> Facts:
+    """Return what a gather or apply script printed; raises CommandError where its end is missing."""
+    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    commands: dict[str, Captured] = {}
+    words: set[str] = set()
+    for head, body in _frames(output, mark):
+        kind, _, name = head.partition(" ")
+        if kind == "file":
+            files[name] = body
+        elif kind == "files":
+            # awk shows no frame for an empty file; the list of names does.
+            files = {path: files.get(path, "") for path in body.splitlines()}
+        elif kind == "out":
+            texts[name] = body
+        elif kind == "status":
+            name, _, status = name.rpartition(" ")
+            commands[name] = Captured(texts.pop(name, ""), int(status))
+        else:
+            words.add(head)
+    if "end" not in words:
+        raise CommandError("the script broke off before its end", step="gather")
+    return Facts(MappingProxyType(files), MappingProxyType(commands), frozenset(words))
+
+
+def install(path: str, content: str, mode: str) -> str:
+    """Return shell text that puts ``content`` at ``path`` in one step, with ``mode`` (``0600``)."""
+    return install_word(path, quote(content), mode)
+
+
+def install_word(path: str, word: str, mode: str) -> str:
+    """Do as :func:`install` with what a word of the shell (``"$text"``) stands for.
+
+    The temporary file is hidden: NetworkManager, sshd and sysctl all pass over names with a dot.
+    """
+    directory, _, name = path.rpartition("/")
+    temporary = quote(f"{directory}/.{name}.labrun")
+    return (
+        f"mkdir -p {quote(directory)}\n"
+        f"rm -f {temporary}\n"
+        f"( umask 077; printf %s {word} >{temporary} )\n"
+        f"chmod {mode} {temporary}\n"
+        f"mv -f {temporary} {quote(path)}\n"
+    )
+
+
+def section(name: str, lines: str) -> str:
+    """Return shell text that runs ``lines`` until the first error, then frames what they said.
+
+    The shell collects the output itself: with the session gone, a command that prints must not
+    fail half-way.
+    """
+    return (
+        f"said=$( set -e\nexec 2>&1\n{lines}\n)\nstatus=$?\n"
+        f"frame out {name}\nprintf '%s\\n' \"$said\"\nframe status {name} $status\n"
+    )
+
+
+def apply_script(sections: Sequence[tuple[str, str]], mark: str, *, first: str = "", last: str = "") -> str:
+    """Return the script that changes a host, one section after the other, each on its own.
+
+    It goes on when the session is cut: what is begun is ended. ``first`` and ``last`` are the
+    guard's own lines.
+    """
+    body = "".join(section(name, lines) for name, lines in sections)
+    return f"trap '' HUP PIPE\n{_PRELUDE.format(marker=quote(mark))}{first}{body}{last}frame end\n"

@@ -1,0 +1,290 @@
+"""sshd's settings: one drop-in that is read first, checked before it counts, judged by ``sshd -T``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
+from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
+from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
+
+__all__ = ["DROP_IN", "Sshd", "render"]
+
+# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
+DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
+_MAIN = "/etc/ssh/sshd_config"
+_HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
+_INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
+_LINE_NUMBER = re.compile(r"line (\d+): (.+)")
+_CANDIDATE = re.compile(r"/run/labrun-sshd\.\w+/")
+# Blocks and further files would change what the lines after them mean.
+_NO_KEYWORDS = frozenset({"match", "include"})
+
+# sudo empties the environment; the login's own is still that of the parent process. `read` drops
+# the NULs, so the port is cut where its digits end.
+_JUDGE = """\
+addr=127.0.0.1 laddr=127.0.0.1 lport=22
+environment=
+IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
+case $environment in *SSH_CONNECTION=*)
+set -- ${{environment#*SSH_CONNECTION=}}
+addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
+esac
+PATH=$PATH:/usr/sbin:/sbin
+judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
+mkdir -p /run/sshd
+user={user}
+capture sshd judge
+[ -e /run/sshd.pid ] && [ {drop_in} -nt /run/sshd.pid ] && frame stale-sshd
+"""
+_CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
+_APPLY = """\
+PATH=$PATH:/usr/sbin:/sbin
+mkdir -p /run/sshd
+tree=$(mktemp -d /run/labrun-sshd.XXXXXX)
+trap 'rm -rf "$tree"' EXIT
+mkdir "$tree/sshd_config.d"
+for f in /etc/ssh/sshd_config.d/*.conf; do
+[ "$f" = {drop_in} ] || [ ! -e "$f" ] || cp "$f" "$tree/sshd_config.d/"
+done
+printf %s {text} >"$tree/sshd_config.d/00-labrun.conf"
+include='[Ii][Nn][Cc][Ll][Uu][Dd][Ee]'
+sed "/^[[:space:]]*$include[[:space:]]/s#\\(/etc/ssh/\\)\\{{0,1\\}}sshd_config\\.d/#$tree/sshd_config.d/#g" \\
+{main} >"$tree/sshd_config"
+sshd -t -f "$tree/sshd_config"
+"""
+_RELOAD = """\
+reload_sshd() {
+: >/run/labrun-sshd-reload
+if systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
+elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
+else return 0
+fi
+n=0
+while [ -e /run/sshd.pid ] && [ /run/labrun-sshd-reload -nt /run/sshd.pid ]; do
+n=$((n + 1)); [ $n -le 200 ] || { echo 'sshd did not come back from its reload in 10 s'; return 1; }
+sleep 0.05
+done
+}
+"""
+
+
+def render(settings: Sequence[Setting]) -> str:
+    """Return the drop-in: every setting with its reason above it."""
+    parts = [_HEADER]
+    for setting in settings:
+        if setting.reason:
+            parts.append(f"\n# {setting.reason}\n")
+        parts.extend(f"{setting.keyword} {value}\n" for value in setting.values)
+    return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    """The desired settings as they arrive in host data, and the account that logs in."""
+
+    settings: tuple[Setting, ...]
+    user: str
+
+    @classmethod
+    def of(cls, want: Json) -> _Want:
+        settings = (Setting(s["keyword"], tuple(s["values"]), s["reason"]) for s in want["settings"])
+        return cls(tuple(settings), want["user"])
+
+    @property
+    def sound(self) -> tuple[Setting, ...]:
+        """Return the settings that can stand in a file without meaning something else there."""
+        return tuple(setting for setting in self.settings if _unsound(setting) is None)
+
+
+def _unsound(setting: Setting) -> str | None:
+    if setting.key in _NO_KEYWORDS or not setting.keyword.isalnum() or not setting.keyword.isascii():
+        return f"{setting.keyword} cannot stand in the drop-in"
+    if not setting.values or not all(
+        v.strip() and v.replace("\t", " ").isprintable() for v in setting.values
+    ):
+        return f"{setting.keyword}: a value must be one line of text"
+    return None
+
+
+class Sshd:
+    """The resource ``sshd``; rows are named after the keywords, in lower case."""
+
+    section = "sshd"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return settings and login user, None where the lab file says ``sshd: false``."""
+        settings = desired_sshd(lab, host)
+        if settings is None:
+            return None
+        rows = [{"keyword": s.keyword, "values": list(s.values), "reason": s.reason} for s in settings]
+        return {"settings": rows, "user": login_user(host)}
+
+    def probe(self, want: Json) -> Probe:
+        """Read the files and let sshd say what holds for this very login."""
+        wanted = _Want.of(want)
+        script = _JUDGE.format(user=quote(wanted.user), drop_in=DROP_IN)
+        if not all(is_plain(setting.key) for setting in wanted.sound):
+            script += _CANONICAL.format(text=quote(render(wanted.sound)))
+        return Probe((_MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the keywords whose effective value, or whose line in the drop-in, is not as declared."""
+        wanted = _Want.of(want)
+        said = facts.commands.get("sshd", Captured("sshd is not installed", 127))
+        if reason := _broken(said, facts):
+            return SectionPlan(self.section, _all_refused(wanted, reason))
+        canonical, faults = _canonical(wanted, facts)
+        judge = _Judge(effective_settings(said.text), facts, _written(facts) if said.status == 0 else {})
+        items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
+        items += judge.surplus(wanted)
+        if faults:
+            culprits = ", ".join(
+                sorted({setting.keyword for setting in wanted.settings if setting.key in faults})
+            )
+            return SectionPlan(self.section, tuple(_held_back(item, culprits) for item in items))
+        if not any(item.state == "change" for item in items):
+            return SectionPlan(self.section, items)
+        text = render(wanted.sound)
+        before = facts.files.get(DROP_IN)
+        undo = _RELOAD + _put_back(before) + "reload_sshd\n"
+        return SectionPlan(self.section, items, _apply(text, before), undo, self.explain(want))
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands that write, check and load the drop-in, and show what holds."""
+        wanted = _Want.of(want)
+        lines = [f"{setting.keyword} {value}" for setting in wanted.sound for value in setting.values]
+        words = " ".join(quote(line) for line in lines)
+        return (
+            f"printf '%s\\n' {words} > {DROP_IN}",
+            "sshd -t",
+            "systemctl reload ssh",
+            f"sshd -T -C user={quote(wanted.user)},host=localhost,addr=127.0.0.1",
+        )
+
+
+def _broken(said: Captured, facts: Facts) -> str | None:
+    if said.status not in (0, 255):
+        return f"sshd cannot be asked: {said.last_line}"
+    if said.status != 0 and DROP_IN not in said.text:
+        # What labrun wrote itself may be broken: that is what this run puts right.
+        return f"sshd's own configuration does not hold up: {said.last_line}"
+    if not _INCLUDES.search(facts.files.get(_MAIN, "")):
+        return f"{_MAIN} does not include sshd_config.d, so a drop-in would not be read"
+    return None
+
+
+def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:
+    return tuple(Item(s.key, "refused", ", ".join(s.values), "", reason) for s in wanted.settings)
+
+
+def _held_back(item: Item, culprits: str) -> Item:
+    if item.state != "change":
+        return item
+    why = f"nothing of sshd was changed, because of {culprits}"
+    return Item(item.name, "refused", item.expected, item.actual, why, item.diff)
+
+
+def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Return each keyword's values as sshd writes them, and the keywords that sshd refuses."""
+    values = {s.key: tuple(plain_value(s.key, value) for value in s.values) for s in wanted.sound}
+    faults = {s.key: reason for s in wanted.settings if (reason := _unsound(s)) is not None}
+    asked = facts.commands.get("canonical")
+    if asked is None:
+        return values, faults
+    if asked.status == 0:
+        printed = effective_settings(asked.text)
+        return {key: printed.get(key, value) for key, value in values.items()}, faults
+    lines = render(wanted.sound).splitlines()
+    for number, message in _LINE_NUMBER.findall(asked.text):
+        at = int(number) - 1
+        if at < len(lines):
+            faults[lines[at].partition(" ")[0].lower()] = f"sshd -t: {message}"
+    if not faults:
+        faults = dict.fromkeys(values, f"sshd -t: {asked.last_line}")
+    return values, faults
+
+
+def _written(facts: Facts) -> dict[str, tuple[str, ...]]:
+    """Return the drop-in's values by keyword."""
+    found: dict[str, tuple[str, ...]] = {}
+    for setting in settings_in(facts.files.get(DROP_IN, "")):
+        found[setting.key] = (*found.get(setting.key, ()), *setting.values)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Compares one setting after the other with what sshd says and what the files hold."""
+
+    effective: Mapping[str, tuple[str, ...]]
+    facts: Facts
+    written: Mapping[str, tuple[str, ...]]
+
+    def item(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
+        """Return how one keyword stands."""
+        expected = " ".join(values or setting.values)
+        actual = " ".join(self.effective.get(setting.key, ()))
+        if setting.key in faults or values is None:
+            return Item(setting.key, "refused", expected, actual, faults.get(setting.key))
+        known = setting.key in self.effective
+        holds = meets(setting.key, values, self.effective) if known else None
+        written = self.written.get(setting.key) == setting.values
+        if written and holds is False and not self._stale():
+            return Item(setting.key, "refused", expected, actual, self._rival(setting))
+        if written and holds is not False and not self._stale():
+            return Item(setting.key, "ok", expected, actual if known else expected)
+        diff = [f"-{setting.key} {actual}", f"+{setting.key} {expected}"] if holds is False else []
+        if not written:
+            diff.append(f"+{DROP_IN}: " + ", ".join(f"{setting.keyword} {v}" for v in setting.values))
+        why = "the running sshd has not read the file yet" if written and holds else None
+        return Item(setting.key, "change", expected, actual, why, "\n".join(diff) or None)
+
+    def surplus(self, wanted: _Want) -> tuple[Item, ...]:
+        """Return what the drop-in holds beyond the lab file."""
+        declared = {setting.key for setting in wanted.settings}
+        return tuple(
+            Item(
+                key, "change", "not declared", " ".join(values), None, f"-{DROP_IN}: {key} {' '.join(values)}"
+            )
+            for key, values in self.written.items()
+            if key not in declared
+        )
+
+    def _stale(self) -> bool:
+        return "stale-sshd" in self.facts.words
+
+    def _rival(self, setting: Setting) -> str:
+        files = [_MAIN, *(path for path in self.facts.files if path.startswith(_MAIN + ".d/"))]
+        rivals = [
+            path
+            for path in files
+            if path != DROP_IN
+            and any(other.key == setting.key for other in settings_in(self.facts.files.get(path, "")))
+        ]
+        where = ", ".join(rivals)
+        return (
+            f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
+        )
+
+
+def _apply(text: str, before: str | None) -> str:
+    return (
+        _APPLY.format(text=quote(text), drop_in=DROP_IN, main=_MAIN)
+        + _RELOAD
+        + install(DROP_IN, text, "0600")
+        + f"reload_sshd || {{ {_put_back(before)}reload_sshd; exit 1; }}\n"
+    )
+
+
+def _put_back(before: str | None) -> str:
+    return f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0600")
+
+
+def readable(message: str) -> str:
+    """Return what sshd said of the candidate, with the names the files will have."""
+    return _CANDIDATE.sub("/etc/ssh/", message)

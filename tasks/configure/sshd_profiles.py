@@ -1,0 +1,87 @@
+"""The hardened sshd settings of a role: the annotated files in ``templates/sshd``, plus the lab file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from labrun.inventory.model import Host, Lab, Role
+
+__all__ = ["Setting", "desired_sshd", "is_bastion", "profile"]
+
+_LINE = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>\S.*?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One keyword as sshd_config writes it, its values in order, and the reason for it."""
+
+    keyword: str
+    values: tuple[str, ...]
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the keyword as ``sshd -T`` prints it."""
+        return self.keyword.lower()
+
+
+def settings_in(text: str) -> Iterator[Setting]:
+    """Yield the settings of an sshd_config text, each with the comment lines right above it."""
+    reason: list[str] = []
+    for line in text.splitlines():
+        if line.lstrip().startswith("#"):
+            reason.append(line.lstrip("# \t").rstrip())
+            continue
+        match = _LINE.fullmatch(line)
+        if match is not None:
+            yield Setting(match["keyword"], (match["value"],), " ".join(reason))
+        reason = []
+
+
+@cache
+def profile(name: str) -> tuple[Setting, ...]:
+    """Return the settings of ``bastion`` or ``host``, those of every role first."""
+    folder = files("labrun.templates") / "sshd"
+    return tuple(
+        setting
+        for part in ("hardened", name)
+        for setting in settings_in((folder / f"{part}.conf").read_text(encoding="utf-8"))
+    )
+
+
+def is_bastion(lab: Lab, host: Host) -> bool:
+    """Tell whether other hosts may be reached through this one."""
+    through = any(other.access_via == host.name for other in lab.hosts.values())
+    return host.role is Role.ROUTER or len(host.interfaces) > 1 or through
+
+
+def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
+    """Return what sshd shall hold on this host, None where the lab file leaves it alone.
+
+    What the file declares replaces the profile's value of the same keyword.
+    """
+    if host.sshd is None:
+        return None
+    settings = {setting.key: setting for setting in profile("bastion" if is_bastion(lab, host) else "host")}
+    if login_user(host) == "root":
+        # Keys only, but not locked out: this machine is configured as root.
+        reason = "labrun itself logs in as root here, with a key."
+        settings["permitrootlogin"] = Setting("PermitRootLogin", ("prohibit-password",), reason)
+    settings |= _declared(host.sshd)
+    return tuple(settings.values())
+
+
+def _declared(declared: Mapping[str, Sequence[str]]) -> dict[str, Setting]:
+    return {
+        keyword.lower(): Setting(keyword, tuple(value.strip() for value in values), "As the lab file says.")
+        for keyword, values in declared.items()
+    }
+
+
+def login_user(host: Host) -> str:
+    """Return the account that labrun logs in with."""
+    return host.ssh.user or host.user

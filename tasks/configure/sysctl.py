@@ -1,0 +1,241 @@
+"""Kernel parameters: the running value and the file that decides it at the next boot."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from labrun.inventory.model import Host, Lab, Role
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Facts, Probe, install, install_word, quote
+from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
+
+__all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
+
+DROP_IN = "/etc/sysctl.d/90-labrun.conf"
+_HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
+_PART = re.compile(r"[A-Za-z0-9_@:.-]+")
+# Writing ip_forward resets what other keys hold, so it goes first.
+_FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+
+
+def desired_sysctl(host: Host) -> dict[str, str]:
+    """Return every key the host shall hold: the role's own, then what the file declares.
+
+    Routers forward, and hold rp_filter=2 (loose): strict filtering drops the replies of any path
+    that goes another way back.
+    """
+    values: dict[str, str] = {}
+    if host.role is Role.ROUTER:
+        values["net.ipv4.ip_forward"] = "1"
+        values["net.ipv4.conf.all.rp_filter"] = "2"
+        values["net.ipv4.conf.default.rp_filter"] = "2"
+        if any(nic.ipv6 is not None for nic in host.interfaces):
+            values["net.ipv6.conf.all.forwarding"] = "1"
+    values.update(host.sysctl)
+    return values
+
+
+def path_of(key: str) -> str | None:
+    """Return the key's path below /proc/sys, None for what cannot be a key.
+
+    As sysctl(8) has it: where the first separator is a dot, dots separate and slashes stand for
+    dots (``net.ipv4.conf.eth0/100.rp_filter``); where it is a slash, the key is a path already.
+    """
+    separator = re.search(r"[./]", key)
+    if separator is None:
+        return None
+    swapped = key.translate(str.maketrans("./", "/.")) if separator.group() == "." else key
+    parts = swapped.split("/")
+    if any(not _PART.fullmatch(part) or part in (".", "..") for part in parts):
+        return None
+    return swapped
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """How one key stands: running value, whether it can be written, what decides at boot."""
+
+    running: str | None
+    writable: bool
+    at_boot: str | None
+    decided_by: str | None
+    ours: str | None
+
+    def can_hold(self, value: str) -> bool:
+        """Tell whether the key exists here and is, or can be made, ``value``."""
+        return self.running is not None and (self.writable or _same(self.running, value))
+
+    @property
+    def hidden_by(self) -> str | None:
+        """Return the file that is read after labrun's own and sets the key too."""
+        later = (self.decided_by or "").rpartition("/")[2] > DROP_IN.rpartition("/")[2]
+        return self.decided_by if later else None
+
+
+def _same(one: str | None, other: str) -> bool:
+    # The kernel answers lists with tabs between the numbers.
+    return one is not None and one.split() == other.split()
+
+
+class Sysctl:
+    """The resource ``sysctl``; rows are named after the keys as the lab file writes them."""
+
+    section = "sysctl"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"values": {key: value}}``; an empty one still finds keys left in the file."""
+        return {"values": desired_sysctl(host)}
+
+    def probe(self, want: Json) -> Probe:
+        """Read the values, all files that could set them, and which of them can be written."""
+        keys = _paths(want["values"])
+        running = tuple(quote(f"/proc/sys/{path}") for path in keys.values())
+        names = " ".join(running)
+        script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
+        return Probe((*running, *(f"{directory}/*.conf" for directory in DIRECTORIES)), script)
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the keys that differ now or would differ after a reboot."""
+        values: dict[str, str] = dict(want["values"])
+        before = facts.files.get(DROP_IN)
+        paths = _paths(values)
+        observed = {key: _observe(path, facts, before) for key, path in paths.items()}
+        items = [_item(key, value, observed.get(key)) for key, value in values.items()]
+        ours = _sorted({key: values[key] for key, have in observed.items() if have.can_hold(values[key])})
+        items.extend(_surplus(before, {paths[key] for key in ours}, values))
+        if not any(item.state == "change" for item in items):
+            return SectionPlan(self.section, tuple(items))
+        return SectionPlan(
+            self.section,
+            tuple(items),
+            apply=_apply(ours, observed, paths),
+            undo=_undo(ours, observed, paths, before),
+            commands=_commands(
+                ours, [key for key, value in ours.items() if not _same(observed[key].running, value)]
+            ),
+        )
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands that set everything, whatever holds now."""
+        values: dict[str, str] = dict(want["values"])
+        ours = _sorted({key: values[key] for key in _paths(values)})
+        return _commands(ours, list(ours)) if ours else ()
+
+
+def _paths(values: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key: path
+        for key, value in values.items()
+        if (path := path_of(key)) is not None and value.strip() and value.replace("\t", " ").isprintable()
+    }
+
+
+def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
+    full = f"/proc/sys/{path}"
+    text = facts.files.get(full)
+    found = winner(path, facts.files)
+    return _Observed(
+        running=None if text is None else text.strip(),
+        writable=f"writable {full}" in facts.words,
+        at_boot=found.value if found else None,
+        decided_by=found.file if found else None,
+        ours=settings_of(before or "").get(path),
+    )
+
+
+def _item(key: str, value: str, have: _Observed | None) -> Item:
+    if have is None:
+        return Item(key, "refused", value, "", f"{value!r} cannot be the value of a kernel parameter {key!r}")
+    actual = have.running or ""
+    if have.running is None:
+        return Item(key, "refused", value, "", f"this kernel has no {key} here")
+    if not have.can_hold(value):
+        return Item(
+            key,
+            "refused",
+            value,
+            actual,
+            f"{key} cannot be written here: it is the machine's, not the container's",
+        )
+    runs, persists = _same(have.running, value), _same(have.at_boot, value)
+    if runs and persists:
+        return Item(key, "ok", value, actual)
+    hidden = None
+    if have.hidden_by and not persists:
+        hidden = f"{have.hidden_by} sets {key} = {have.at_boot} and is read after {DROP_IN}"
+        if runs and _same(have.ours, value):
+            return Item(key, "refused", value, f"{actual} ({have.at_boot} after a reboot)", hidden)
+    at_boot = f"{have.at_boot} after a reboot" if have.decided_by else "not kept over a reboot"
+    shown = actual if persists else f"{actual} ({at_boot})"
+    return Item(key, "change", value, shown, hidden, _diff(key, value, have, runs, persists))
+
+
+def _diff(key: str, value: str, have: _Observed, runs: bool, persists: bool) -> str:
+    lines = []
+    if not runs:
+        lines += [f"-running: {key} = {have.running}", f"+running: {key} = {value}"]
+    if not persists:
+        if have.decided_by:
+            lines.append(f"-{have.decided_by}: {key} = {have.at_boot}")
+        lines.append(f"+{DROP_IN}: {key} = {value}")
+    return "\n".join(lines)
+
+
+def _surplus(before: str | None, kept: set[str], values: Mapping[str, str]) -> Iterator[Item]:
+    for path, value in settings_of(before or "").items():
+        if path in kept:
+            continue
+        key = next((key for key in values if path_of(key) == path), path.translate(str.maketrans("./", "/.")))
+        if key not in values:
+            diff = f"-{DROP_IN}: {key} = {value}"
+            yield Item(key, "change", "not declared", value, "no longer in the lab file", diff)
+
+
+def _sorted(values: Mapping[str, str]) -> Mapping[str, str]:
+    first = [key for key in _FIRST if key in values]
+    return MappingProxyType({key: values[key] for key in (*first, *(k for k in values if k not in first))})
+
+
+def _render(values: Mapping[str, str]) -> str:
+    return _HEADER + "".join(f"{key} = {value}\n" for key, value in values.items())
+
+
+def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str]) -> str:
+    # A value the kernel refuses does not reach the file, and keeps no other key back.
+    lines = ["bad=0", "kept=" + quote(_HEADER)]
+    for key, value in values.items():
+        line = f"kept=$kept{quote(f'{key} = {value}' + chr(10))}"
+        if _same(observed[key].running, value):
+            lines.append(line)
+            continue
+        target = quote("/proc/sys/" + paths[key])
+        refused = quote(f"{key}: the kernel refuses the value {value!r}")
+        lines.append(
+            f"if printf '%s\\n' {quote(value)} 2>/dev/null >{target}\n"
+            f"then {line}; else echo {refused}; bad=1; fi"
+        )
+    lines.append(install_word(DROP_IN, '"$kept"', "0644") if values else f"rm -f {DROP_IN}")
+    return "\n".join([*lines, "exit $bad"])
+
+
+def _undo(
+    values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str], before: str | None
+) -> str:
+    lines = [
+        f"printf '%s\\n' {quote(have.running)} >{quote('/proc/sys/' + paths[key])}"
+        for key in values
+        if (have := observed[key]).running is not None and not _same(have.running, values[key])
+    ]
+    lines.append(f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0644"))
+    return "\n".join(lines)
+
+
+def _commands(values: Mapping[str, str], to_set: list[str]) -> tuple[str, ...]:
+    if not values:
+        return (f"rm {DROP_IN}",)
+    running = (f"sysctl -w {quote(f'{key}={values[key]}')}" for key in to_set)
+    words = " ".join(quote(f"{key} = {value}") for key, value in values.items())
+    return (*running, f"printf '%s\\n' {words} > {DROP_IN}")

@@ -1,0 +1,79 @@
+"""Which sysctl.d file decides a key at boot, as systemd-sysctl reads them (sysctl.d(5))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+__all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
+
+DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
+"""In the order in which a file of the same name hides the others."""
+
+_LINE = re.compile(r"\s*(?P<dash>-?)\s*(?P<key>[^\s=#;][^=]*?)\s*(?:=\s*(?P<value>.*?)\s*)?")
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The value that a boot sets, and the file it stands in."""
+
+    value: str
+    file: str
+
+
+def _normal(key: str) -> str:
+    separator = re.search(r"[./]", key)
+    if separator is not None and separator.group() == ".":
+        return key.translate(str.maketrans("./", "/."))
+    return key
+
+
+def _lines(text: str) -> Iterator[tuple[str, str | None]]:
+    for line in text.splitlines():
+        match = _LINE.fullmatch(line)
+        if match is None:
+            continue
+        value = match["value"]
+        if value is None and not match["dash"]:
+            continue
+        yield _normal(match["key"]), value
+
+
+def settings_of(text: str) -> dict[str, str]:
+    """Return the explicit settings of one file: value by path below /proc/sys, the last one wins."""
+    return {key: value for key, value in _lines(text) if value is not None and not _GLOB.search(key)}
+
+
+def _in_order(files: Mapping[str, str]) -> list[tuple[str, str]]:
+    chosen: dict[str, str] = {}
+    for directory in reversed(DIRECTORIES):
+        for path in files:
+            head, _, name = path.rpartition("/")
+            if head == directory and name.endswith(".conf"):
+                chosen[name] = path
+    return [(chosen[name], files[chosen[name]]) for name in sorted(chosen)]
+
+
+def winner(path: str, files: Mapping[str, str]) -> Winner | None:
+    """Return what decides the key ``path`` (below /proc/sys) at boot, None where nothing does.
+
+    A key written out beats a pattern, wherever it stands; ``-key`` without a value exempts the key
+    from patterns.
+    """
+    explicit: Winner | None = None
+    by_glob: Winner | None = None
+    exempt = False
+    for file, text in _in_order(files):
+        for key, value in _lines(text):
+            if value is None:
+                exempt = exempt or key == path
+            elif key == path:
+                explicit = Winner(value, file)
+            elif _GLOB.search(key) and fnmatchcase(path, key):
+                by_glob = Winner(value, file)
+    if explicit is not None:
+        return explicit
+    return None if exempt else by_glob

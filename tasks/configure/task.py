@@ -1,0 +1,35 @@
+"""The Nornir task ``configure``: one host from what it is to what the lab file says."""
+
+from __future__ import annotations
+
+from nornir.core.task import Result, Task
+
+from labrun.outcome import Status
+from labrun.tasks.configure.confirmation import NewLogin
+from labrun.tasks.configure.converge import HostRun, converge
+from labrun.tasks.transport import fresh_transport, transport_of
+
+__all__ = ["configure"]
+
+# sshd's reload and a NIC that comes back leave a short while without an answer (seconds).
+_PATIENCE = 20.0
+
+
+def configure(task: Task, only: list[str] | None = None, dry_run: bool = False) -> Result:
+    """Hold the host to the spec in its data under ``configure`` (from ``host_spec``).
+
+    ``only`` names sections, none = all. The result is a list of outcomes. Raises a TransportError
+    where the host cannot be entered. The session is one with a key: labrun knows no other, so
+    passwords are only ever switched off by somebody who does not need them.
+    """
+    host = task.host
+    run = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run)
+    session = transport_of(host)
+    confirmation = NewLogin(session, lambda: fresh_transport(host, patience=_PATIENCE))
+    outcomes = converge(run, session, confirmation)
+    return Result(
+        host=host,
+        result=outcomes,
+        changed=any(outcome.status is Status.CHANGED for outcome in outcomes),
+        diff="\n".join(outcome.diff for outcome in outcomes if outcome.diff),
+    )
