@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
+from pathlib import PurePosixPath
 from typing import Any
 
 from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
+from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.image_store import disk_digest, image_paths
 from labrun.tasks.provision.volume_stream import is_complete, upload_image
-from labrun.tasks.provision.volumes import Pool, ensure_pool, find_pool, find_volume, refresh, volume_names
+from labrun.tasks.provision.volumes import (
+    LAB_POOLS,
+    Pool,
+    delete_volume,
+    ensure_pool,
+    find_pool,
+    find_volume,
+    refresh,
+    volume_names,
+)
 
-__all__ = ["bring_image", "find_image_volume", "volume_name"]
+__all__ = ["bring_image", "find_image_volume", "prune_versions", "volume_name"]
 
 
 def volume_name(image: str) -> str | None:
@@ -32,13 +44,17 @@ def find_image_volume(connection: Any, where: Pool, image: str) -> Any:
         return None
     name = volume_name(image)
     if name is None:
-        pattern = re.compile(re.escape(image) + r"-[0-9a-f]{16}\.qcow2")
-        names = [found for found in volume_names(pool) if pattern.fullmatch(found)]
+        names = _versions(pool, image)
         if len(names) != 1:
             return None
         name = names[0]
     volume = find_volume(pool, name)
     return volume if volume is not None and is_complete(connection, volume) else None
+
+
+def _versions(pool: Any, image: str) -> list[str]:
+    pattern = re.compile(re.escape(image) + r"-[0-9a-f]{16}\.qcow2")
+    return [name for name in volume_names(pool) if pattern.fullmatch(name)]
 
 
 def bring_image(connection: Any, where: Pool, image: str) -> bool:
@@ -64,4 +80,31 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
     if done:
         # Until then libvirt takes the volume for a raw one, and says so in its lists.
         refresh(pool)
+        prune_versions(connection, pool, image, name)
     return done
+
+
+def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[str, ...]:
+    """Delete the volumes of earlier versions of an image that no machine stands on; return their names.
+
+    In use is what the tag of any lab's machine names, and what any volume of a lab's pool has below
+    it: that one may be of a machine which is being made this moment.
+    """
+    old = set(_versions(pool, image)) - {keep}
+    if not old:
+        return ()
+    used = {tag.extra.get("image-volume", "") for _, tag, _ in tagged_domains(connection)}
+    used |= {PurePosixPath(path).name for path in _backing_paths(connection)}
+    gone = sorted(old - used)
+    for name in gone:
+        delete_volume(pool, name)
+    return tuple(gone)
+
+
+def _backing_paths(connection: Any) -> set[str]:
+    found = set()
+    for pool in connection.listAllStoragePools():
+        if pool.name().startswith(LAB_POOLS) and pool.isActive():
+            roots = (ET.fromstring(volume.XMLDesc(0)) for volume in pool.listAllVolumes())  # noqa: S314
+            found |= {root.findtext("./backingStore/path") or "" for root in roots}
+    return found

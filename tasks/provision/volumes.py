@@ -14,6 +14,7 @@ from labrun.errors import ForeignObjectError, HypervisorError
 __all__ = [
     "BASE",
     "IMAGE_POOL",
+    "LAB_POOLS",
     "Pool",
     "create_qcow2",
     "create_raw",
@@ -31,6 +32,9 @@ __all__ = [
 BASE = PurePosixPath("/var/lib/labrun")
 # A lab's name has no dot, so that no lab's pool can ever be called like this one.
 IMAGE_POOL = "labrun.images"
+LAB_POOLS = "labrun-"
+"""How the pool of every lab begins."""
+
 _GIB = 1024**3
 _REFRESH_DEADLINE = 10.0
 _lock = threading.Lock()
@@ -54,7 +58,7 @@ def image_pool(base: PurePosixPath = BASE) -> Pool:
 
 def lab_pool(lab: str, base: PurePosixPath = BASE) -> Pool:
     """Return the pool that holds the volumes of one lab."""
-    return Pool(f"labrun-{lab}", base / "pools" / lab)
+    return Pool(f"{LAB_POOLS}{lab}", base / "pools" / lab)
 
 
 def find_pool(connection: Any, pool: Pool) -> Any:
@@ -195,7 +199,7 @@ def remove_pool(pool: Any) -> None:
 
 def create_raw(pool: Any, name: str, size: int) -> Any:
     """Create a raw volume of ``size`` bytes, all holes, readable by nobody but its owner."""
-    return pool.createXML(_volume_xml(name, size, "raw", None, private=True), 0)
+    return pool.createXML(_volume_xml(name, size, "raw", None), 0)
 
 
 def create_qcow2(pool: Any, name: str, gib: int, backing: str | None = None, *, least: int = 0) -> Any:
@@ -210,18 +214,18 @@ def create_qcow2(pool: Any, name: str, gib: int, backing: str | None = None, *, 
             step="storage",
             hint=f"set disk to {-(-least // _GIB)} or more",
         )
-    return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing, private=True), 0)
+    return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing), 0)
 
 
-def _volume_xml(name: str, size: int, kind: str, backing: str | None, *, private: bool) -> str:
+def _volume_xml(name: str, size: int, kind: str, backing: str | None) -> str:
     root = ET.Element("volume", {"type": "file"})
     ET.SubElement(root, "name").text = name
     ET.SubElement(root, "capacity", {"unit": "bytes"}).text = str(size)
     ET.SubElement(root, "allocation", {"unit": "bytes"}).text = "0"
     target = ET.SubElement(root, "target")
     ET.SubElement(target, "format", {"type": kind})
-    if private:
-        ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
+    # The seed holds host keys, and a guest's disk is nobody else's business.
+    ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
     if backing is not None:
         store = ET.SubElement(root, "backingStore")
         ET.SubElement(store, "path").text = backing

@@ -419,6 +419,33 @@ def test_holes_stay_holes(image: str, connection: Any, tmp_path: Path) -> None:
     assert stored.stat().st_blocks * 512 < 4 * 1024 * 1024
 
 
+def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
+    driver: QemuDriver, spec: MachineSpec, tmp_path: Path, connection: Any
+) -> None:
+    def versions() -> set[str]:
+        pool = find_pool(connection, image_pool())
+        return {name for name in volume_names(pool) if name.startswith(spec.image)}
+
+    def new_version(megabytes: int) -> str:
+        import_image(_disk(tmp_path / f"{megabytes}.qcow2", megabytes * 1024 * 1024), spec.image)
+        assert driver.prepare_image(spec.image) is True
+        return volume_name(spec.image) or ""
+
+    driver.prepare_image(spec.image)
+    first = volume_name(spec.image)
+    driver.create(spec)
+    second = new_version(2)
+    assert versions() == {first, second}
+    # A machine keeps the version it was made from, and that is no difference to the file.
+    assert _settings(driver, spec) == dict(driver.desired(spec))
+    third = new_version(3)
+    assert versions() == {first, third}
+    driver.remove(spec.lab, "h1", spec.domain)
+    fourth = new_version(4)
+    assert versions() == {fourth}
+    delete_volume(find_pool(connection, image_pool()), fourth)
+
+
 def test_the_probe_knows_a_machine_that_works(connection: Any) -> None:
     # The same guest on QEMU's own emulation: what the probe says of KVM is not said of the guest.
     assert probe(connection, virt="qemu") == KvmVerdict(True, "a guest ran 64-bit code")
