@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
-from labrun.inventory.forwarding import Path, forwarding
 from labrun.inventory.model import Interface, Lab
+from labrun.inventory.paths import Path, forwarding
 from labrun.inventory.routing import Route, route_table
 from labrun.inventory.wiring import Version, wiring
 

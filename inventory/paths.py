@@ -10,7 +10,7 @@ from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.routing import Route, tables
 from labrun.inventory.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
 
-__all__ = ["Fault", "Forwarding", "Path", "forwarding"]
+__all__ = ["Fault", "Forwarding", "Path", "Way", "forwarding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +25,49 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """What all paths between two kinds of hosts have in common; found between ``source`` and ``target``.
+
+    ``answers`` are the hops before the target, None where no answer can come back. ``through`` and
+    ``back`` name who forwards to the target and back. ``redirected`` are indexes of hops that the
+    source may learn to leave out, since they send packets back into the network they came from
+    (ICMP redirect).
+    """
+
+    source: str
+    target: str
+    answers: tuple[Address | None, ...] = ()
+    through: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
+    redirected: tuple[int, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Path:
     """What tracing ``address`` from ``source`` must show.
 
-    ``hops`` ends with ``address``; a hop is None where no answer can come back. ``through`` and
-    ``back`` name who forwards to the target and back. ``redirected`` are indexes of hops that the
-    source may learn to leave out, since they send packets back into the network they came from
-    (ICMP redirect). ``fault`` is set, and ``hops`` empty, where the target cannot be reached;
     ``address`` is None where the target has none of this IP version that the file knows.
     """
 
     source: str
     target: str
     address: Address | None
-    hops: tuple[Address | None, ...] = ()
-    through: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
-    redirected: tuple[int, ...] = ()
-    fault: Fault | None = None
+    way: Way
+
+    @property
+    def hops(self) -> tuple[Address | None, ...]:
+        """Return every answer, the target's last; empty where it cannot be reached."""
+        return () if self.way.fault is not None else (*self.way.answers, self.address)
+
+    @property
+    def fault(self) -> Fault | None:
+        """Return why the target cannot be reached, None where it can."""
+        fault = self.way.fault
+        if fault is None:
+            return None
+        named = {self.way.source: self.source, self.way.target: self.target}
+        return Fault(named.get(fault.node, fault.node), fault.what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +115,7 @@ class Forwarding:
         self._longest = {name: _Longest(table) for name, table in self._tables.items()}
         self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
         self._kin = _kin(self._wires, self._tables)
-        self._known: dict[tuple[str, str], Path] = {}
+        self._known: dict[tuple[str, str], Way] = {}
         self._trails: dict[tuple[str, Address, Address, bool], _Trail] = {}
 
     def target_address(self, source: str, target: str) -> Address | None:
@@ -111,37 +136,30 @@ class Forwarding:
         known = self._known.get(kin)
         if known is None:
             # Traced between the first of either kind, so that trails between those are shared.
-            known = self._trace(*kin) if kin[0] != kin[1] else self._trace(source, target)
-            self._known[kin] = known
-        if known.source == source and known.target == target:
-            return known
-        address = self._wires.of[target][0].address if target in self._kin else known.address
-        fault = known.fault
-        if fault is not None:
-            named = {known.source: source, known.target: target}
-            fault = Fault(named.get(fault.node, fault.node), fault.what)
-        hops = (*known.hops[:-1], address) if known.hops else ()
-        return Path(source, target, address, hops, known.through, known.back, known.redirected, fault)
+            known = self._known[kin] = self._trace(*(kin if kin[0] != kin[1] else (source, target)))
+        if target in self._kin:
+            return Path(source, target, self._wires.of[target][0].address, known)
+        return Path(source, target, self.target_address(source, target), known)
 
-    def _trace(self, source: str, target: str) -> Path:
+    def _trace(self, source: str, target: str) -> Way:
         address = self.target_address(source, target)
         if address is None:
-            return Path(source, target, None, fault=Fault(target, "its address is not in the lab file"))
+            return Way(source, target, fault=Fault(target, "its address is not in the lab file"))
         own = self._sends_from(source, address)
         if own is None:
-            return Path(source, target, address, fault=self._no_route(source, address))
+            return Way(source, target, fault=self._no_route(source, address))
         there = self._trail(source, address, own.address, False)
         back = self._trail(target, own.address, address, True)
         fault = there.fault or back.fault
         if fault is not None:
-            return Path(source, target, address, (), there.nodes, back.nodes, (), fault)
+            return Way(source, target, (), there.nodes, back.nodes, (), fault)
         answers = tuple(self._answer(node, own.address) for node in there.nodes)
         redirected = tuple(
             place
             for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
             if came == leaves
         )
-        return Path(source, target, address, (*answers, address), there.nodes, back.nodes, redirected)
+        return Way(source, target, answers, there.nodes, back.nodes, redirected)
 
     def _sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.inventory.forwarding import Path, forwarding
 from labrun.inventory.model import Host, Lab, Role
+from labrun.inventory.paths import Path, forwarding
 from labrun.inventory.routing import route_table
 
 from .small_labs import host, lab, network, two_networks
