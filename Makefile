@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 LABRUN := $(VENV)/bin/labrun
+# The lab of quickstart and shell.
 LAB ?= examples/kvm-network-lab.yaml
 # A cloud image (qcow2 file) to run the lab from, in place of the debian-12 that labrun builds itself.
 IMAGE ?=
@@ -60,13 +61,10 @@ quickstart: $(VENV)/labrun.stamp | hypervisor ## install, build the image, and b
 	$(LABRUN) --lab "$$lab" up
 	$(LABRUN) --lab "$$lab" configure
 	$(LABRUN) --lab "$$lab" verify
-	cat <<-END
-
-	What to try next:
-	  make shell                                   a shell in which labrun, ping and ssh reach this lab
-	  labrun ssh host01 traceroute -n 172.17.0.11  see the path go through host00
-	  labrun ssh host00 sudo sysctl net.ipv4.ip_forward=0; labrun verify    break it, and see who notices
-	END
+	printf '%s\n' '' 'What to try next:' \
+	    '  make shell                                    a shell in which labrun, ping and ssh reach this lab; in it:' \
+	    '  labrun ssh host01 traceroute -n 172.17.0.11   the path through host00, hop by hop' \
+	    '  labrun ssh host00 sudo sysctl net.ipv4.ip_forward=0 && labrun verify   break it, and see who notices'
 
 .PHONY: test
 test: $(VENV)/dev.stamp image ## run the tests, on real containers and real virtual machines

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
-
 from labrun.errors import LabrunError, UsageError
 from labrun.runner.live import paused
 from labrun.runner.options import Invocation
@@ -27,7 +25,9 @@ def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -
     with paused():
         for loss in losses:
             say(f"  {loss}")
-        # The question goes to stderr: stdout may be a file that waits for the results.
-        agreed = click.confirm(question, default=False, err=True)
-    if not agreed:
+        # stdout may be a file that waits for the results.
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        answer = sys.stdin.readline().strip().lower()
+    if answer not in ("y", "yes"):
         raise LabrunError("not confirmed, nothing was done")
