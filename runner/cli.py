@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("power:stop", "Shut the machines down, and keep them."),
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
+    "image": ("image", "List, build and import the images that machines are made from."),
     "list": ("list_", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file, without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
