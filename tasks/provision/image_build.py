@@ -1,0 +1,231 @@
+"""Build labrun's own image, ``debian-12``: a tree for containers and a disk for VMs, from one recipe.
+
+Where things lie under the images' directory:
+
+``debian-12``                         link to the version that new guests get
+``versions/debian-12-TIME/``          one version: ``rootfs/``, ``disk.qcow2``, ``image.json``
+``versions/.build-debian-12-TIME/``   a version being built; what a killed build left goes with the next
+
+A version never changes once guests may lie on it: a rebuilt image is another version, and the link moves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from labrun import templates
+from labrun.errors import LockedError
+from labrun.tasks.provision.image_command import BuildCancelledError, BuildError, run_command
+from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
+from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
+from labrun.tasks.provision.image_store import VERSIONS, Progress
+
+__all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest"]
+
+NAME = "debian-12"
+_SUITE = "bookworm"
+_LOCK_SECONDS = 900.0
+# Lines "Unpacking" and "Setting up" of a whole run: only a scale for progress.
+_TYPICAL_LINES = 480
+_TREE_SHARE = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """What every step of one build is given."""
+
+    recipe: Path
+    digest: str
+    versions: Path
+    mirror: str | None
+    progress: Progress
+    cancel: threading.Event | None
+
+
+def build_debian_12(
+    dest: Path,
+    *,
+    progress: Progress,
+    which: frozenset[str] = frozenset({"lxc", "qemu"}),
+    cancel: threading.Event | None = None,
+    mirror: str | None = None,
+) -> BuiltImage:
+    """Make ``dest/debian-12`` hold the parts in ``which``, and return it; at once when it does already.
+
+    ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets a stage and the part of all the work done, 0
+    to 1. ``mirror`` is the URL of a Debian mirror, else mmdebstrap's own. Needs root. Raises
+    :class:`BuildError` with the last lines of what failed, :class:`BuildCancelledError`, or
+    :class:`LockedError` when another build does not end within 15 minutes.
+    """
+    recipe = _recipe_directory()
+    digest = recipe_digest(recipe)
+    current = find_image(dest, NAME)
+    if current is not None and current.recipe == digest and which <= current.parts:
+        return current
+    if os.geteuid() != 0:
+        raise BuildError(f"building {NAME} needs root: its files have many owners", hint="run it with sudo")
+    versions = dest / VERSIONS
+    versions.mkdir(parents=True, exist_ok=True)
+    with _lock(dest / f".{NAME}.lock", progress, cancel):
+        build = _Build(recipe, digest, versions, mirror, progress, cancel)
+        _remove_unfinished(versions)
+        image = _same_recipe(versions, digest) or _add_tree(build)
+        if "qemu" in which and "qemu" not in image.parts:
+            image = _add_disk(build, image)
+        _point_link(dest, image.path)
+    progress("done", 1.0)
+    return image
+
+
+def recipe_digest(recipe: Path) -> str:
+    """Return the SHA-256 of a recipe's files, names included, and of the code that lays out the disk."""
+    digest = hashlib.sha256()
+    sources = sorted(path for path in recipe.rglob("*") if path.is_file())
+    layout = Path(__file__).with_name("image_disk.py")
+    for name, path in [(str(path.relative_to(recipe)), path) for path in sources] + [("layout", layout)]:
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _recipe_directory() -> Path:
+    return Path(templates.__path__[0]) / "images" / NAME
+
+
+def _same_recipe(versions: Path, digest: str) -> BuiltImage | None:
+    """Return the newest version of this recipe, if any: one whose disk was never finished counts."""
+    newest_first = sorted(versions.glob(f"{NAME}-*"), reverse=True)
+    found = (image for path in newest_first if (image := read_manifest(path)) is not None)
+    return next((image for image in found if image.name == NAME and image.recipe == digest), None)
+
+
+def _add_tree(build: _Build) -> BuiltImage:
+    version = f"{NAME}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    unfinished = build.versions / f".build-{version}"
+    unfinished.mkdir()
+    _make_tree(build, unfinished / "rootfs")
+    image = BuiltImage(
+        name=NAME,
+        path=unfinished,
+        recipe=build.digest,
+        built=datetime.now(UTC),
+        parts=frozenset({"lxc"}),
+        tree_size=_tree_size(unfinished / "rootfs"),
+    )
+    write_manifest(image)
+    finished = build.versions / version
+    unfinished.rename(finished)
+    return image.at(finished)
+
+
+def _make_tree(build: _Build, rootfs: Path) -> None:
+    seen = 0
+
+    def follow(line: str) -> None:
+        nonlocal seen
+        if line.startswith(("Unpacking ", "Setting up ")):
+            seen += 1
+            build.progress("installing packages", min(1.0, seen / _TYPICAL_LINES) * _TREE_SHARE)
+
+    build.progress("fetching packages", 0.0)
+    run_command(
+        _mmdebstrap(build.recipe, rootfs, build.mirror),
+        step="packages",
+        own_namespaces=True,
+        on_line=follow,
+        cancel=build.cancel,
+    )
+
+
+def _mmdebstrap(recipe: Path, rootfs: Path, mirror: str | None) -> list[str]:
+    command = ["mmdebstrap", "--mode=root", "--variant=minbase", "--format=directory", "--verbose"]
+    command += [f"--include={','.join(_lines(recipe / 'packages'))}", "--dpkgopt=force-unsafe-io"]
+    command += [f"--dpkgopt={line}" for line in _lines(recipe / "dpkg.cfg")]
+    command += [f"--aptopt={option}" for option in ['APT::Install-Recommends "false"', *_fetch_options()]]
+    # mmdebstrap hands hooks to a shell with the new root as $1; the recipe's own path travels quoted.
+    command += [f'--essential-hook=sh {_quoted(recipe / "essential")} "$1" {_quoted(recipe)}']
+    command += [f'--customize-hook=sh {_quoted(recipe / "customize")} "$1" {_quoted(recipe)}']
+    return [*command, _SUITE, str(rootfs), *([mirror] if mirror else [])]
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "'\\''") + "'"
+
+
+def _fetch_options() -> list[str]:
+    """Return what this machine's apt is told about fetching (proxies, checks of dates): it holds here too."""
+    try:
+        dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return []
+    kept = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-", "Acquire::Retries")
+    told = (line for line in dump.splitlines() if line.startswith(kept) and not line.endswith(' "";'))
+    return [line.rstrip(";") for line in told]
+
+
+def _add_disk(build: _Build, image: BuiltImage) -> BuiltImage:
+    def share(stage: str, part: float) -> None:
+        build.progress(stage, _TREE_SHARE + part * (1 - _TREE_SHARE))
+
+    work = build.versions / f".build-{image.path.name}"
+    work.mkdir()
+    build_disk(image.rootfs, build.recipe, work / "disk.qcow2", progress=share, cancel=build.cancel)
+    with (work / "disk.qcow2").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    (work / "disk.qcow2").rename(image.path / "disk.qcow2")
+    work.rmdir()
+    image = image.with_disk((image.path / "disk.qcow2").stat().st_size, VIRTUAL_SIZE, digest)
+    write_manifest(image)
+    return image
+
+
+def _tree_size(rootfs: Path) -> int:
+    return sum(path.lstat().st_size for path in rootfs.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _point_link(dest: Path, version: Path) -> None:
+    link = dest / NAME
+    fresh = dest / f".{NAME}.link"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(version.relative_to(dest))
+    fresh.replace(link)
+
+
+def _remove_unfinished(versions: Path) -> None:
+    for leftover in versions.glob(f".build-{NAME}-*"):
+        shutil.rmtree(leftover)
+
+
+@contextmanager
+def _lock(path: Path, progress: Progress, cancel: threading.Event | None) -> Iterator[None]:
+    """Hold the only build of this image; the kernel lets go of it when labrun is killed."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    pause = cancel or threading.Event()
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress("waiting for another build", 0.0)
+            if time.monotonic() > deadline:
+                raise LockedError(f"a build of {NAME} has not ended for 15 minutes", hint=f"its lock: {path}")
+            if pause.wait(0.5):
+                raise BuildCancelledError("stopped on request", step="waiting")
+        yield

@@ -1,0 +1,125 @@
+"""Run the long commands of an image build: at low priority, cancellable, and with their last words kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+from labrun.errors import LabrunError
+
+__all__ = ["BuildCancelledError", "BuildError", "run_command"]
+
+_logger = logging.getLogger(__name__)
+_LAST_LINES = 15
+_POLL = 0.2
+_INSTALL = "run scripts/install"
+_NAMESPACES = [
+    *("unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+]
+
+
+class BuildError(LabrunError):
+    """Report a step of an image build that failed, with the last lines its command said."""
+
+
+class BuildCancelledError(LabrunError):
+    """Report an image build that was asked to stop."""
+
+
+def run_command(
+    argv: Sequence[str],
+    *,
+    step: str,
+    feed: str = "",
+    own_namespaces: bool = False,
+    on_line: Callable[[str], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> None:
+    """Run ``argv`` to its end; hand each line of its output to ``on_line``.
+
+    ``feed`` goes to its standard input. With ``own_namespaces`` it runs as the init of its own pid and
+    mount namespaces: when it ends or is killed, every process and mount it made is gone. The same holds
+    when labrun itself is killed. Raises :class:`BuildError`, or :class:`BuildCancelledError` once
+    ``cancel`` is set.
+    """
+    process = _start([*_wrapper(own_namespaces), *argv], step)
+    lines: SimpleQueue[str | None] = SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process, feed, lines), daemon=True, name=f"image-{step}")
+    reader.start()
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    try:
+        while (line := _next(lines, cancel, step)) is not None:
+            if line:
+                last.append(line)
+                _logger.debug("%s: %s", step, line)
+                if on_line is not None:
+                    on_line(line)
+        status = process.wait()
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        reader.join(timeout=5)
+    if status != 0:
+        said = "\n".join(last) or "it said nothing"
+        raise BuildError(f"{argv[0]} ended with status {status}:\n{said}", step=step)
+
+
+def _wrapper(own_namespaces: bool) -> list[str]:
+    wrapper = ["setpriv", "--pdeathsig", "KILL", "--", "nice", "-n", "10"]
+    return wrapper + _NAMESPACES if own_namespaces else wrapper
+
+
+def _start(argv: Sequence[str], step: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    # Daemons' and file systems' tools live in sbin, which a user's PATH may lack.
+    environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildError(f"cannot run {argv[0]}: {error.strerror}", step=step, hint=_INSTALL) from error
+
+
+def _read(process: subprocess.Popen[str], feed: str, lines: SimpleQueue[str | None]) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # A process that ended without reading says why by its status.
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(feed)
+    with process.stdout:
+        for line in process.stdout:
+            lines.put(line.rstrip())
+    lines.put(None)
+
+
+def _next(lines: SimpleQueue[str | None], cancel: threading.Event | None, step: str) -> str | None:
+    while True:
+        if cancel is not None and cancel.is_set():
+            raise BuildCancelledError("stopped on request", step=step)
+        try:
+            return lines.get(timeout=_POLL)
+        except Empty:
+            continue
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
