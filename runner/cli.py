@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
@@ -65,6 +64,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command where there is none of that name."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
+            import difflib  # 5 ms that only a typing error is worth
+
             nearest = difflib.get_close_matches(args[0], VERBS, n=1)
             suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
             ctx.fail(f'unknown command "{args[0]}"{suggestion}')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ DEFAULT_WORKERS = 32
 def new_run_id(now: float | None = None) -> str:
     """Return a run's name, unique enough and sorted by time: ``2026-11-20T16:00:00Z-3f2a``."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-    return f"{stamp}-{secrets.token_hex(2)}"
+    return f"{stamp}-{os.urandom(2).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
