@@ -37,11 +37,15 @@ class NotStartedError(LabrunError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Report Ctrl-C once no host is at work any more; ``partial`` has a result for every host."""
+    """Report Ctrl-C once no host is at work any more; ``partial`` has a result for every host.
 
-    def __init__(self, partial: AggregatedResult):
+    ``exit_code`` is that of the signal which caused it, None for Ctrl-C itself.
+    """
+
+    def __init__(self, partial: AggregatedResult, exit_code: int | None = None):
         super().__init__()
         self.partial = partial
+        self.exit_code = exit_code
 
 
 class BudgetRunner:
@@ -87,9 +91,9 @@ class _Run:
             for _ in range(self._workers):
                 self._start_worker()
             self._wait()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as signal:
             self._wind_down()
-            raise Interrupted(self._aggregated()) from None
+            raise Interrupted(self._aggregated(), getattr(signal, "exit_code", None)) from signal
         return self._aggregated()
 
     def _aggregated(self) -> AggregatedResult:

@@ -1,0 +1,74 @@
+"""How each host is logged in to: the options of Nornir's connections, complete for every host.
+
+Nornir takes the ``extras`` of the first of host, groups and defaults that has any, and merges
+nothing; so everything is put together here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labrun.inventory.model import Host, Lab
+from labrun.state import LabState
+
+__all__ = ["CONNECT_SECONDS", "Access", "access_of", "connection_extras"]
+
+CONNECT_SECONDS = 10
+_TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One host's way in. None means the user's own defaults: user, keys, known_hosts.
+
+    ``alias`` is the name under which the host's key is on record, which outlives its address.
+    """
+
+    user: str | None
+    port: int
+    identity: str | None
+    known_hosts: str | None
+    alias: str | None
+
+
+def access_of(lab: Lab, host: Host, state: LabState | None) -> Access:
+    """Return how to log in: with the lab's key where labrun makes the machine, else as the file says.
+
+    Without ``state`` (an export made far from the lab) no files of the lab are named.
+    """
+    if host.machine is None:
+        ssh = host.ssh
+        return Access(ssh.user, ssh.port, _path(lab, ssh.identity), _path(lab, ssh.known_hosts), None)
+    identity = str(state.identity.absolute()) if state is not None else None
+    known_hosts = str(state.known_hosts.absolute()) if state is not None else None
+    return Access(host.user, 22, identity, known_hosts, host.name)
+
+
+def _path(lab: Lab, text: str | None) -> str | None:
+    if text is None:
+        return None
+    path = Path(text).expanduser()
+    return str(path if path.is_absolute() else (Path(lab.directory) / path).absolute())
+
+
+def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Mapping[str, Any]]:
+    """Return the extras of the connections ``labrun-ssh`` and ``netmiko``, strict about host keys."""
+    common: dict[str, Any] = {"ssh_strict": True, **_TIMEOUTS}
+    if access.identity is not None:
+        common["key_file"] = access.identity
+    if access.known_hosts is not None:
+        common |= {"alt_host_keys": True, "alt_key_file": access.known_hosts}
+    elif not made_by_labrun:
+        common["system_host_keys"] = True
+    if not made_by_labrun and access.identity is None:
+        common["allow_agent"] = True
+    own = dict(common)
+    if access.alias is not None:
+        own["host_key_alias"] = access.alias
+    elif access.identity is None:
+        own["look_for_keys"] = True
+    # Nornir-Netmiko would read ~/.ssh/config, which may send the login anywhere.
+    return {"labrun-ssh": own, "netmiko": {**common, "ssh_config_file": None}}

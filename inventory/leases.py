@@ -1,0 +1,96 @@
+"""What guests hold now, as libvirt knows it: the leases of its DHCP servers, then the guests' own agents."""
+
+from __future__ import annotations
+
+import logging
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any
+
+from labrun.hypervisor import connect, translated
+from labrun.ports import Lease
+
+__all__ = ["LibvirtLeases"]
+
+_log = logging.getLogger(__name__)
+_AGENT = "./devices/channel/target[@name='org.qemu.guest_agent.0'][@state='connected']"
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtLeases:
+    """A :class:`labrun.ports.LeaseSource` over one libvirt URI; with ``agents`` guests are asked too."""
+
+    uri: str
+    agents: bool = True
+
+    def leases(self, networks: Iterable[str]) -> tuple[Lease, ...]:
+        """Return leases, newest first, then what agents of guests without a lease say.
+
+        ``networks`` are libvirt's names; one that is not there or not running knows nobody. An
+        agent that does not answer is passed over. Raises HypervisorError.
+        """
+        import libvirt
+
+        wanted = set(networks)
+        found: list[Lease] = []
+        with translated("leases"):
+            connection = connect(self.uri)
+            active = libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
+            for network in connection.listAllNetworks(active):
+                if network.name() in wanted:
+                    found += _of_network(network)
+            # Containers have no agent.
+            if self.agents and connection.getType() != "LXC":
+                known = {lease.mac for lease in found}
+                running = libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING
+                for domain in connection.listAllDomains(running):
+                    found += _of_agent(domain, wanted, known)
+        return tuple(found)
+
+
+def _of_network(network: Any) -> Iterator[Lease]:
+    import libvirt
+
+    try:
+        leases = network.DHCPLeases()
+    except libvirt.libvirtError as error:
+        # A network without DHCP, or one that is being stopped at this moment.
+        _log.debug("%s: no leases: %s", network.name(), error)
+        return
+    for lease in sorted(leases, key=lambda lease: int(lease["expirytime"]), reverse=True):
+        if lease.get("mac") and lease.get("ipaddr"):
+            yield Lease(str(lease["mac"]).lower(), ip_address(lease["ipaddr"]), "lease")
+
+
+def _of_agent(domain: Any, networks: set[str], known: set[str]) -> Iterator[Lease]:
+    import libvirt
+
+    try:
+        root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own output
+        if not _has_unknown_nic(root, networks, known) or root.find(_AGENT) is None:
+            return
+        source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
+        interfaces = domain.interfaceAddresses(source)
+    except libvirt.libvirtError as error:
+        # The guest may be booting, or gone since it was listed; the others' answers still count.
+        _log.debug("%s: no answer from the agent: %s", domain.name(), error)
+        return
+    for interface in interfaces.values():
+        for address in interface.get("addrs") or ():
+            if interface.get("hwaddr"):
+                # A link-local address may carry its zone.
+                plain = ip_address(str(address["addr"]).partition("%")[0])
+                yield Lease(str(interface["hwaddr"]).lower(), plain, "agent")
+
+
+def _has_unknown_nic(root: ET.Element, networks: set[str], known: set[str]) -> bool:
+    for nic in root.iterfind("./devices/interface"):
+        source, mac = nic.find("source"), nic.find("mac")
+        # On a bridge-mode network the XML of a running guest may name the bridge only.
+        name = source.get("network") if source is not None else None
+        address = mac.get("address", "").lower() if mac is not None else ""
+        if (name is None or name in networks) and address not in known:
+            return True
+    return False
