@@ -64,7 +64,7 @@ def converge(run: HostRun, transport: Transport, confirmation: Confirmation) -> 
     except TransportError as error:
         return list(_taken_back(run, plan, confirmation.undo(plan), error, started))
     try:
-        left = _settled(run, fresh)
+        left = _settled(run, fresh, said)
         if left.is_empty:
             confirmation.keep(fresh, plan)
     finally:
@@ -88,7 +88,7 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
         return Facts()
 
 
-def _settled(run: HostRun, fresh: Transport) -> HostPlan:
+def _settled(run: HostRun, fresh: Transport, said: Facts) -> HostPlan:
     """Return what is left once the host has settled; its time is bounded."""
     share = pace()
     until = time.monotonic() + share.remaining(_SETTLE)
@@ -96,9 +96,15 @@ def _settled(run: HostRun, fresh: Transport) -> HostPlan:
     while True:
         left = run.replan(fresh)
         remaining = until - time.monotonic()
-        if left.is_empty or remaining <= 0 or share.stopping.wait(min(pause, remaining)):
+        if not _may_settle(left, said) or remaining <= 0 or share.stopping.wait(min(pause, remaining)):
             return left
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _may_settle(left: HostPlan, said: Facts) -> bool:
+    """Tell whether waiting can help: something is left, and its section did not say that it failed."""
+    open_ends = [part.section for part in left.sections if part.apply]
+    return any(said.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)
 
 
 def _close(transport: Transport) -> None:

@@ -23,6 +23,7 @@ __all__ = ["DIRECTORY", "Nmcli"]
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
 _RUNTIME = "/run/NetworkManager/system-connections"
+_MTU = 1500
 # Protocols of routes that a person or NetworkManager put there; daemons and the kernel use others.
 _SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
 
@@ -68,6 +69,7 @@ class _Work:
     remove: list[str] = field(default_factory=list)
     load: list[str] = field(default_factory=list)
     bring: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    reset_mtu: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
 
@@ -83,7 +85,7 @@ class Nmcli:
     def probe(self, want: Json) -> Probe:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
         script = PROBE
-        if any(len(profile["settings"]["ipv6"]) > 1 for profile in want["profiles"]):
+        if any(_has_ipv6(profile) for profile in want["profiles"]):
             script += "capture route6 ip -j -6 route\n"
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
@@ -106,6 +108,12 @@ class Nmcli:
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return ``nmcli connection add`` and ``up`` for every NIC."""
         return tuple(line for raw in want["profiles"] for line in explain_profile(raw, None))
+
+
+def _has_ipv6(profile: Mapping[str, Any]) -> bool:
+    return len(profile["settings"]["ipv6"]) > 1 or any(
+        name.startswith("ipv6.") for name in profile["properties"]
+    )
 
 
 def _offline(profile: Mapping[str, Any]) -> str:
@@ -170,9 +178,15 @@ class _Nic:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         work.remove.extend(replaced)
         work.load.extend([profile.path, *replaced])
-        work.bring.append((device.interface, uuid, device.profile == uuid, profile.network))
+        if (
+            any(line.startswith("-ethernet.mtu") for line in on_disk)
+            and "mtu" not in profile.sections["ethernet"]
+        ):
+            work.reset_mtu.append(device.interface)
+        keeps = device.profile == uuid
+        work.bring.append((device.interface, uuid, keeps, profile.network))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
-        work.commands.extend(explain_profile(raw, device.interface if device.profile == uuid else None))
+        work.commands.extend(explain_profile(raw, device.interface if keeps else None))
 
     def _refusal(self, device: Device | None) -> str | None:
         if self.profile.fault is not None:
@@ -239,9 +253,16 @@ def _runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[st
 def _address_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
     there = {address for address in link.addresses if address.version == version}
     lasting = {address for address in link.lasting if address.version == version}
-    for address in sorted((there if meant.method == "manual" else lasting) - set(meant.addresses)):
-        if meant.method in ("manual", "auto") and not (version == 6 and meant.method == "auto"):
-            yield f"-address {address}"
+    # Router advertisements bring addresses of their own, which may look lasting.
+    ours = (
+        frozenset()
+        if version == 6 and meant.method == "auto"
+        else there
+        if meant.method == "manual"
+        else lasting
+    )
+    for address in sorted(ours - set(meant.addresses)):
+        yield f"-address {address}"
     for address in meant.addresses:
         if address not in there:
             yield f"+address {address}"
@@ -307,6 +328,8 @@ def _script(work: _Work) -> str:
         lines.append("rm -f " + " ".join(quote(path) for path in dict.fromkeys(work.remove)))
     paths = " ".join(quote(path) for path in dict.fromkeys(work.load))
     lines.append(f"nmcli connection load {paths}")
+    # NetworkManager leaves an MTU as it is when the profile no longer names one.
+    lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
     lines.append(_BRING.rstrip())
     for interface, uuid, same, network in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, "same" if same else "other", network))

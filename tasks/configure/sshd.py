@@ -20,7 +20,6 @@ _MAIN = "/etc/ssh/sshd_config"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 _INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
 _LINE_NUMBER = re.compile(r"line (\d+): (.+)")
-_CANDIDATE = re.compile(r"/run/labrun-sshd\.\w+/")
 # Blocks and further files would change what the lines after them mean.
 _NO_KEYWORDS = frozenset({"match", "include"})
 
@@ -55,7 +54,10 @@ printf %s {text} >"$tree/sshd_config.d/00-labrun.conf"
 include='[Ii][Nn][Cc][Ll][Uu][Dd][Ee]'
 sed "/^[[:space:]]*$include[[:space:]]/s#\\(/etc/ssh/\\)\\{{0,1\\}}sshd_config\\.d/#$tree/sshd_config.d/#g" \\
 {main} >"$tree/sshd_config"
-sshd -t -f "$tree/sshd_config"
+if ! said=$(sshd -t -f "$tree/sshd_config" 2>&1); then
+printf 'sshd -t: %s\\n' "$said" | sed -e '/: terminating, /d' -e "s#$tree/#/etc/ssh/#g"
+exit 1
+fi
 """
 _RELOAD = """\
 reload_sshd() {
@@ -172,7 +174,8 @@ def _broken(said: Captured, facts: Facts) -> str | None:
         return f"sshd cannot be asked: {said.last_line}"
     if said.status != 0 and DROP_IN not in said.text:
         # What labrun wrote itself may be broken: that is what this run puts right.
-        return f"sshd's own configuration does not hold up: {said.last_line}"
+        lines = [line for line in said.text.splitlines() if line.strip() and ": terminating, " not in line]
+        return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
     if not _INCLUDES.search(facts.files.get(_MAIN, "")):
         return f"{_MAIN} does not include sshd_config.d, so a drop-in would not be read"
     return None
@@ -283,8 +286,3 @@ def _apply(text: str, before: str | None) -> str:
 
 def _put_back(before: str | None) -> str:
     return f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0600")
-
-
-def readable(message: str) -> str:
-    """Return what sshd said of the candidate, with the names the files will have."""
-    return _CANDIDATE.sub("/etc/ssh/", message)
