@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from labrun.inventory.problems import Path
@@ -27,16 +27,17 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT, **schema, "title": "labrun lab file"}
 
 
+@lru_cache(maxsize=512)
 def known_keys(path: Path) -> tuple[str, ...]:
     """Return the fixed keys that the mapping at this path may have, none where its keys are free names."""
     return tuple(_at(path).get("properties", ()))
 
 
 def home_of_key(key: str, path: Path) -> str | None:
-    """Return where else a key that is unknown at ``path`` belongs, None for a key unknown everywhere."""
-    return next(
-        (place for other, place in _PLACES.items() if other != path and key in known_keys(other)), None
-    )
+    """Return where else a key belongs, None for one that is right at ``path`` or unknown everywhere."""
+    if key in known_keys(path):
+        return None
+    return next((place for other, place in _PLACES.items() if key in known_keys(other)), None)
 
 
 @cache

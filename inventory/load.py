@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from labrun.inventory.build import build_lab
-from labrun.inventory.jsonschema import json_schema
+from labrun.inventory.jsonschema import json_schema, known_keys
 from labrun.inventory.later import refuse_unsafe
 from labrun.inventory.model import Lab
 from labrun.inventory.shape import read_shape
@@ -22,7 +22,7 @@ def load_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
     Raises :class:`labrun.errors.LabFileError` with every problem of the file.
     """
     source = read_source(path, stdin)
-    root, report = parse_tree(source)
+    root, report = parse_tree(source, known_keys)
     file, cut = read_shape(root, report)
     lab = build_lab(file, cut, source, root, report)
     report.raise_if_any()

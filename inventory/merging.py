@@ -38,12 +38,11 @@ def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
     defaults = written(file.defaults)
     groups = {name: written(model) for name, model in file.groups.items()}
     merged = {}
-    told: set[tuple[str, ...]] = set()
+    told: set[Path] = set()
     for name, host in file.hosts.items():
         mine = tuple(dict.fromkeys(members.get(name, ())))
-        if len(mine) > 1 and mine not in told:
-            told.add(mine)
-            _contradictions(name, [(group, groups[group]) for group in mine], report)
+        if len(mine) > 1:
+            _contradictions(name, [(group, groups[group]) for group in mine], told, report)
         layers: list[tuple[Path, Mapping[str, Any]]] = [(("defaults",), defaults)]
         layers += [(("groups", group), groups[group]) for group in mine]
         layers.append((("hosts", name), written(host)))
@@ -90,8 +89,10 @@ def _keys(file: LabFile, groups: tuple[str, ...], host: HostModel) -> tuple[str,
     return tuple(dict.fromkeys([*found, *(host.ssh_keys or ())]))
 
 
-def _contradictions(host: str, groups: list[tuple[str, Mapping[str, Any]]], report: Report) -> None:
-    """Report each leaf that two groups of one host set to different values."""
+def _contradictions(
+    host: str, groups: list[tuple[str, Mapping[str, Any]]], told: set[Path], report: Report
+) -> None:
+    """Report each leaf that two groups of one host set differently, once for all hosts of the two."""
     seen: dict[Path, tuple[str, Any]] = {}
     for group, values in groups:
         for path, value in _leaves({key: value for key, value in values.items() if key not in _OWN}, ()):
@@ -100,6 +101,9 @@ def _contradictions(host: str, groups: list[tuple[str, Mapping[str, Any]]], repo
                 seen[path] = (group, value)
                 continue
             first, at = other
+            if (first, group, *path) in told:
+                continue
+            told.add((first, group, *path))
             report.add(
                 ("groups", group, *path),
                 f"{host} is also in the group {first}, which sets this differently in line "

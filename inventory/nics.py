@@ -87,15 +87,15 @@ def _declared(
     ipv4: IPv4Interface | None = None
     ipv6: IPv6Interface | None = None
     if model.ipv4 == DHCP:
-        _dhcp_possible((*path, "ipv4"), network, report)
+        _dhcp_possible(_at(path, "ipv4", report), network, report)
     elif model.ipv4 is not None:
         found = _fixed(
-            (*path, "ipv4"), model.ipv4, network, network.cidr, network.hypervisor4, claims, report
+            _at(path, "ipv4", report), model.ipv4, network, network.cidr, network.hypervisor4, claims, report
         )
         ipv4 = found if isinstance(found, IPv4Interface) else None
     if model.ipv6 is not None:
         found = _fixed(
-            (*path, "ipv6"), model.ipv6, network, network.cidr6, network.hypervisor6, claims, report
+            _at(path, "ipv6", report), model.ipv6, network, network.cidr6, network.hypervisor6, claims, report
         )
         ipv6 = found if isinstance(found, IPv6Interface) else None
     if (ipv4 is None and model.ipv4 not in (None, DHCP)) or (ipv6 is None and model.ipv6 is not None):
@@ -111,6 +111,11 @@ def _declared(
     )
 
 
+def _at(path: Path, key: str, report: Report) -> Path:
+    """Return where an address stands: below its key, or as the NIC's whole value."""
+    return (*path, key) if report.is_in_file((*path, key)) else path
+
+
 def _dhcp_possible(path: Path, network: Network, report: Report) -> None:
     if network.dhcp is not None:
         return
@@ -118,6 +123,8 @@ def _dhcp_possible(path: Path, network: Network, report: Report) -> None:
     if mode in (Mode.BRIDGE, Mode.MACVTAP):
         return  # whoever serves the outer network answers there
     reason = "its DHCP is off" if mode.has_hypervisor_address else f"mode {mode} has none"
+    if mode.has_hypervisor_address and network.cidr is None:
+        reason = "it has no cidr"
     report.add(path, f"the network {network.name} serves no DHCP: {reason}", "give the NIC an address")
 
 

@@ -8,13 +8,13 @@ from typing import Final
 
 from labrun.errors import LabFileError, Problem
 
-__all__ = ["Path", "Report", "did_you_mean", "quoted", "spelled"]
+__all__ = ["Path", "Report", "closest", "did_you_mean", "quoted", "shown", "spelled"]
 
 Path = tuple[str | int, ...]
 
 _LONGEST_SHOWN: Final = 60
 # Looking for a similar name costs milliseconds among a thousand; a file of rubbish gets no more than this.
-_MOST_GUESSES: Final = 200
+_MOST_GUESSES: Final = 50
 
 
 def quoted(value: object) -> str:
@@ -24,6 +24,11 @@ def quoted(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     return f'"{_visible(str(value))}"'
+
+
+def shown(value: object) -> str:
+    """Return a value as a message names what it found instead of what was wanted."""
+    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else quoted(value)
 
 
 def spelled(path: Path) -> str:
@@ -37,14 +42,20 @@ def spelled(path: Path) -> str:
     return text
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the hint ``did you mean "X"?`` where a known name is close enough, else None."""
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like another one, None where none is."""
     if not 1 <= len(name) <= _LONGEST_SHOWN:
         return None
     candidates = [other for other in known if abs(len(other) - len(name)) <= 4]
     folded = {other.lower(): other for other in reversed(candidates)}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.6)
-    return f'did you mean "{folded[close[0]]}"?' if close else None
+    return folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the hint ``did you mean "X"?`` where a known name is close enough, else None."""
+    found = closest(name, known)
+    return f'did you mean "{found}"?' if found else None
 
 
 def _visible(text: str) -> str:
@@ -55,9 +66,10 @@ def _visible(text: str) -> str:
 class Report:
     """Gather problems; each is placed by the path of the key or value that is wrong."""
 
-    def __init__(self, source: str, line_of: Callable[[Path], int]):
+    def __init__(self, source: str, line_of: Callable[[Path], int], is_in_file: Callable[[Path], bool]):
         self.source = source
         self.line_of = line_of
+        self.is_in_file = is_in_file
         self._problems: dict[tuple[int, str, str], Problem] = {}
         self._guesses = 0
 

@@ -60,7 +60,7 @@ from labrun.inventory.fields import (
     Word,
     wrong,
 )
-from labrun.inventory.problems import did_you_mean, quoted
+from labrun.inventory.problems import did_you_mean, quoted, shown
 
 __all__ = [
     "CHECK_KINDS",
@@ -97,9 +97,28 @@ class Shorthand:
         return {"anyOf": [*self.short, handler(core)]}
 
 
+def _either(what: str, *kinds: type) -> BeforeValidator:
+    """Refuse other kinds of values in words that name all the forms there are."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise wrong(f"{what} is wanted, not {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
 def _nic(value: Any) -> Any:
+    if not isinstance(value, (str, dict)):
+        raise wrong(f"an address, dhcp or a mapping is wanted, not {shown(value)}")
     if isinstance(value, str):
         return {"ipv6" if ":" in value else "ipv4": value}
+    return value
+
+
+def _sshd(value: Any) -> Any:
+    if value is not False and not isinstance(value, dict):
+        raise wrong(f"a mapping or false is wanted, not {shown(value)}")
     return value
 
 
@@ -147,6 +166,7 @@ class NetworkModel(Section):
         Annotated[
             Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],
             Discriminator(_is_switch),
+            _either("true, false or a mapping with range", bool, dict),
         ]
         | None
     ) = None
@@ -302,6 +322,7 @@ class Settings(Section):
                 Tag("(mapping)"),
             ],
             Discriminator(_is_switch),
+            BeforeValidator(_sshd),
         ]
         | None
     ) = None

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from labrun.inventory.jsonschema import home_of_key, known_keys
-from labrun.inventory.problems import Path, Report, did_you_mean, quoted
+from labrun.inventory.problems import Path, Report, closest, did_you_mean, shown
 from labrun.inventory.schema import LabFile
 from labrun.inventory.tree import Node, plain
 
@@ -53,8 +53,10 @@ def read_shape(root: Node, report: Report) -> tuple[LabFile, Cut]:
             return LabFile.model_validate(data), cut
         except ValidationError as error:
             faults = [(fault, _existing(data, fault["loc"])) for fault in error.errors(include_url=False)]
+            meant = {target for fault, path in faults if (target := _meant(data, fault, path))}
             for fault, path in faults:
-                if round_ == 0 or fault["type"] != "missing":
+                missing = fault["type"] == "missing"
+                if not missing or (round_ == 0 and (*path, fault["loc"][-1]) not in meant):
                     _say(fault, path, report)
             for fault, path in faults:
                 if fault["type"] == "extra_forbidden":
@@ -62,6 +64,8 @@ def read_shape(root: Node, report: Report) -> tuple[LabFile, Cut]:
             for fault, path in faults:
                 if fault["type"] != "extra_forbidden":
                     _cut_out(data, (*path, fault["loc"][-1]) if fault["type"] == "missing" else path, cut)
+            for path in meant:
+                _cut_out(data, path, cut)
     report.raise_if_any()
     raise AssertionError("the models refuse what was cut down to nothing")
 
@@ -85,6 +89,18 @@ def _existing(data: Any, loc: tuple[int | str, ...]) -> Path:
             path.append(part)
             here = below[part]
     return tuple(path)
+
+
+def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
+    """Return the path of the key that a misspelt one stands for; what it says is then not missing."""
+    if fault["type"] != "extra_forbidden" or home_of_key(str(path[-1]), path[:-1]):
+        return None
+    here: Any = data
+    for part in path[:-1]:
+        here = here[part]
+    known = [key for key in known_keys(path[:-1]) if key not in here]
+    name = closest(str(path[-1]), known)
+    return (*path[:-1], name) if name else None
 
 
 def _cut_out(data: dict[str, Any], path: Path, cut: Cut) -> None:
@@ -136,12 +152,9 @@ def _say(fault: Any, path: Path, report: Report) -> None:
 
 def _not_one_of(expected: str, value: Any) -> tuple[str, str | None]:
     choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
-    what = (
-        f"{_shown(value)} is not one of {', '.join(choices)}"
-        if len(choices) > 1
-        else f"only {expected} is possible"
-    )
-    return what, did_you_mean(value, choices) if isinstance(value, str) else None
+    return f"{shown(value)} is not {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}", did_you_mean(
+        value, choices
+    ) if isinstance(value, str) else None
 
 
 def _of_type(
@@ -158,7 +171,7 @@ def _of_type(
         "list_type": "a list",
     }.get(kind)
     if wanted:
-        return f"{wanted} is wanted, not {_shown(value)}", _UNITS.get(key) if kind == "int_type" else None
+        return f"{wanted} is wanted, not {shown(value)}", _UNITS.get(key) if kind == "int_type" else None
     if kind == "greater_than_equal":
         return f"{value} is too small, {context['ge']} is the least", _UNITS.get(key)
     if kind == "less_than_equal":
@@ -167,11 +180,3 @@ def _of_type(
         wanted_length = context.get("min_length", context.get("max_length"))
         return f"{wanted_length} values are wanted, not {context['actual_length']}", None
     return message[:1].lower() + message[1:], None
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    return quoted(value)

@@ -8,7 +8,7 @@ rules where 1.1 surprises people: ``010``, ``1_000``, ``0x10``, ``12:30`` and da
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from labrun.errors import LabFileError, Problem
 from labrun.inventory.problems import Path, Report, quoted, spelled
 from labrun.inventory.source import Source
 
-__all__ = ["Node", "Plain", "line_in", "parse_tree", "plain"]
+__all__ = ["Node", "Plain", "is_in", "line_in", "parse_tree", "plain"]
 
 Plain = None | bool | int | str | list["Plain"] | dict[str, "Plain"]
 Scalar = None | bool | int | str
@@ -60,9 +60,10 @@ class _Frame:
     merged: list[Node] = field(default_factory=list)
 
 
-def parse_tree(source: Source) -> tuple[Node, Report]:
+def parse_tree(source: Source, known_keys: Callable[[Path], Collection[str]]) -> tuple[Node, Report]:
     """Return the tree and the report of what can be read past (duplicate keys, names that are no text).
 
+    ``known_keys`` tells the fixed keys of a place: YAML takes ``on`` for true, and still it is one.
     Raises :class:`labrun.errors.LabFileError` where the rest would make no sense.
     """
     builder = _Builder(source)
@@ -73,9 +74,12 @@ def parse_tree(source: Source) -> tuple[Node, Report]:
         raise _syntax_error(source, error) from None
     finally:
         loader.dispose()
-    report = Report(source.name, lambda path: line_in(root, path))
-    for path, what, hint, line in builder.odd:
+    report = Report(source.name, lambda path: line_in(root, path), lambda path: is_in(root, path))
+    for path, what, hint, line in builder.twice:
         report.add(path, what, hint, line=line)
+    for path, what, hint, line in builder.misread:
+        if path[-1] not in known_keys(path[:-1]):
+            report.add(path, what, hint, line=line)
     return root, report
 
 
@@ -95,11 +99,24 @@ def line_in(root: Node, path: Path) -> int:
     return line
 
 
+def is_in(root: Node, path: Path) -> bool:
+    """Tell whether the file has a value at this path."""
+    node = root
+    for part in path:
+        if isinstance(node.value, dict) and (name := _key_like(node.value, part)) is not None:
+            node = node.value[name]
+        elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        else:
+            return False
+    return True
+
+
 def _key_like(mapping: dict[str, Node], part: str | int) -> str | None:
     """Return the key as written: sshd's keywords are known in lower case by then."""
-    if not isinstance(part, str) or part in mapping:
-        return part if isinstance(part, str) else None
-    return next((key for key in mapping if key.lower() == part), None)
+    if not isinstance(part, str):
+        return None
+    return part if part in mapping else next((key for key in mapping if key.lower() == part), None)
 
 
 def plain(node: Node) -> Plain:
@@ -121,7 +138,8 @@ class _Builder:
 
     def __init__(self, source: Source):
         self.source = source
-        self.odd: list[tuple[Path, str, str | None, int]] = []
+        self.twice: list[tuple[Path, str, str, int]] = []
+        self.misread: list[tuple[Path, str, str, int]] = []
         self._stack: list[_Frame] = []
         self._anchors: dict[str, Node] = {}
         self._open_anchors: set[str] = set()
@@ -129,8 +147,9 @@ class _Builder:
         self._documents = 0
 
     def read(self, events: Iterator[Any]) -> Node:
-        for event in events:
-            self._take(event, event.start_mark.line + 1)
+        last = len(self.source.text.splitlines()) or 1
+        for event in events:  # what is empty at the end stands, for the parser, behind the last line
+            self._take(event, min(event.start_mark.line + 1, last))
         if self._root is None or (self._root.value is None and not self._root.written):
             raise self._refused(1, "the file is empty", "a lab file begins with name:")
         return self._root
@@ -206,7 +225,9 @@ class _Builder:
             frame.merged.append(node)
         elif key in into:
             first = frame.node.key_lines[key]
-            self.odd.append((self._path(), "this key stands twice", f"first in line {first}", frame.key_line))
+            self.twice.append(
+                (self._path(), "this key stands twice", f"first in line {first}", frame.key_line)
+            )
         else:
             into[key] = node
             frame.node.key_lines[key] = frame.key_line
@@ -230,7 +251,7 @@ class _Builder:
             raise self._refused(node.line, "a key is a list or a mapping", "keys are names")
         written = node.written or ""
         read_as = {bool: "true or false", int: "a number"}.get(type(node.value), "nothing")
-        self.odd.append((
+        self.misread.append((
             (*self._path(), written),
             f"YAML reads the name {written or '(empty)'} as {read_as}",
             f'put it in quotes: "{written}"' if written else "give it a name",
@@ -272,6 +293,9 @@ def _resolved(text: str) -> Scalar:
 
 def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     mark = error.problem_mark or error.context_mark
+    if error.context_mark is not None and "quoted scalar" in (error.context or ""):
+        mark = error.context_mark
+        return LabFileError(source.name, (Problem(mark.line + 1, "", "a quote is not closed"),))
     lines = source.text.split("\n")
     line = min(mark.line, len(lines) - 1) + 1 if mark is not None else 1
     what, hint = f"this is not valid YAML: {error.problem or error.context}", None
