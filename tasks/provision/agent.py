@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,8 +20,11 @@ CHANNEL = "org.qemu.guest_agent.0"
 _ANSWER_SECONDS = 10
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.25
 _ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]
-# The whole group where there is one: what the script started should not outlive it.
-_KILL = 'kill -KILL -- "-$0" 2>/dev/null || kill -KILL "$0"'
+# Requests of some 200 KB and more get lost between libvirt 9.0 and the agent, and then others after them.
+_LARGEST_INPUT = 48 * 1024
+_MAKE_FILE = "umask 077; mktemp /run/labrun-script.XXXXXX"
+_RUN_FILE = 'exec 3<"$0"; rm -f "$0"; exec /bin/sh -s <&3 3<&-'
+_KILL = 'kill -s KILL -- "-$0" 2>/dev/null || kill -s KILL "$0"'
 
 
 def is_agent_connected(domain: Any) -> bool:
@@ -47,28 +50,40 @@ class AgentTransport:
         """
         del sudo
         began = time.monotonic()
-        started = self._ask(
-            "guest-exec",
-            {
-                "path": "/bin/sh",
-                "arg": ["-s"],
-                "env": _ENVIRONMENT,
-                "input-data": base64.b64encode(script.encode()).decode("ascii"),
-                "capture-output": True,
-            },
-            UnreachableError,
-        )
-        pid = int(started["pid"])
+        deadline = began + timeout
+        data = script.encode()
+        if len(data) <= _LARGEST_INPUT:
+            done = self._execute(["/bin/sh", "-s"], data, deadline)
+        else:
+            file = self._execute(["/bin/sh", "-c", _MAKE_FILE], b"", deadline).stdout.strip()
+            for start in range(0, len(data), _LARGEST_INPUT):
+                part = data[start : start + _LARGEST_INPUT]
+                self._execute(["/bin/sh", "-c", 'cat >>"$0"', file], part, deadline)
+            done = self._execute(["/bin/sh", "-c", _RUN_FILE, file], b"", deadline)
+        return replace(done, seconds=time.monotonic() - began)
+
+    def _execute(self, command: list[str], data: bytes, deadline: float) -> Completed:
+        """Run one command with ``data`` on its stdin and poll until it ends or is ended."""
+        arguments = {
+            # A session of its own, so that it can be ended with all that it started.
+            "path": "/usr/bin/setsid",
+            "arg": command,
+            "env": _ENVIRONMENT,
+            "input-data": base64.b64encode(data).decode("ascii"),
+            "capture-output": True,
+        }
+        began = time.monotonic()
+        pid = int(self._ask("guest-exec", arguments, UnreachableError)["pid"])
         pause = _FIRST_POLL
         while True:
             status = self._ask("guest-exec-status", {"pid": pid}, ConnectionLostError)
-            seconds = time.monotonic() - began
+            now = time.monotonic()
             if status.get("exited"):
-                return self._completed(status, seconds)
-            if seconds >= timeout:
+                return self._completed(status, now - began)
+            if now >= deadline:
                 self._kill(pid)
-                raise ConnectionLostError(f"no end after {timeout:g} s", host=self.host, step="agent")
-            time.sleep(min(pause, max(timeout - seconds, _FIRST_POLL)))
+                raise ConnectionLostError(f"no end after {now - began:.0f} s", host=self.host, step="agent")
+            time.sleep(min(pause, max(deadline - now, _FIRST_POLL)))
             pause = min(pause * 1.5, _LONGEST_POLL)
 
     def _completed(self, status: dict[str, Any], seconds: float) -> Completed:
