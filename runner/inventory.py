@@ -1,0 +1,45 @@
+"""`labrun inventory`: the lab's hosts for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.session import open_session
+from labrun.runner.verb import verb
+
+_FORMATS = ("nornir", "ansible", "ssh-config", "hosts", "json")
+
+
+@verb("inventory", own_format=True)
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="json", help="For which tool.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --format nornir: write hosts.yaml, groups.yaml and defaults.yaml there.",
+)
+def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
+    """Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script.
+
+    Addresses come from the file, DHCP leases or guest agents; a host without one stays in, marked.
+    """
+    from labrun.inventory.exports import export, nornir_files
+
+    if output is not None and kind != "nornir":
+        raise UsageError("--output is for --format nornir", step="inventory")
+    session = open_session(invocation, safely=False)
+    located = session.locate()
+    if output is None:
+        return Report(session.lab.name, text=export(session.lab, located, session.state, kind))
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, text in nornir_files(session.lab, located, session.state).items():
+            (output / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LabrunError(f"cannot write {error.filename}: {error.strerror}") from error
+    return Report(session.lab.name, text=f"wrote hosts.yaml, groups.yaml and defaults.yaml to {output}\n")
