@@ -203,7 +203,7 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
     UsageError for a bad name or one that a built image has.
     """
     paths = image_paths(name)
-    if paths.rootfs.is_dir():
+    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
         raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
     if not path.is_file():
         raise UsageError(f"{path} is not a file")

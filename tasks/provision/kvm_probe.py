@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -66,6 +67,10 @@ class KvmVerdict:
     why: str
 
 
+_lock = threading.Lock()
+_known: dict[str, KvmVerdict] = {}
+
+
 def kvm_verdict(connection: Any, uri: str, *, refresh: bool = False) -> KvmVerdict:
     """Return the verdict for a hypervisor, from the cache where kernel and QEMU are the same.
 
@@ -76,11 +81,13 @@ def kvm_verdict(connection: Any, uri: str, *, refresh: bool = False) -> KvmVerdi
         if not _is_offered(connection):
             return KvmVerdict(False, "libvirt offers no KVM here")
         key = _cache_key(connection, uri)
-    cached = None if refresh else _read_cache(key)
-    if cached is not None:
-        return cached
-    verdict = probe(connection)
-    _write_cache(key, verdict)
+    # Machines are made in parallel, and one probe is enough for all of them.
+    with _lock:
+        cached = None if refresh else _known.get(key) or _read_cache(key)
+        verdict = cached or probe(connection)
+        _known[key] = verdict
+        if cached is None:
+            _write_cache(key, verdict)
     return verdict
 
 

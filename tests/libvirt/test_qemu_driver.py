@@ -18,6 +18,7 @@ import pytest
 from labrun.errors import ForeignObjectError, HypervisorError
 from labrun.hypervisor import connect
 from labrun.ownership import read_tag
+from labrun.tasks.provision import kvm_probe
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.image_store import import_image
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
@@ -66,6 +67,7 @@ def _until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LABRUN_IMAGE_DIR", str(tmp_path / "images"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kvm_probe, "_known", {})
 
 
 @pytest.fixture
@@ -461,6 +463,11 @@ def test_the_verdict_on_kvm_is_kept(connection: Any) -> None:
     assert kvm_verdict(connection, URI) == first
     assert time.monotonic() - began < 0.5
     assert first.why
+    # The next process reads it from the cache.
+    kvm_probe._known.clear()
+    began = time.monotonic()
+    assert kvm_verdict(connection, URI) == first
+    assert time.monotonic() - began < 0.5
     assert kvm_verdict(connection, URI, refresh=True).usable == first.usable
 
 
