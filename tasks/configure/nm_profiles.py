@@ -49,13 +49,15 @@ def property_fault(name: str, value: str) -> str | None:
 def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
     """Return one JSON-able profile per NIC, in the order of the lab file.
 
-    ``settings`` are the keyfile's sections; ``properties`` are the lab file's own, for nmcli.
+    ``existing`` = labrun did not make the machine, and may not know its MAC. ``settings`` are the
+    keyfile's sections; ``properties`` are the lab file's own, for nmcli.
     """
     routes = route_table(lab, host.name)
     return [
         {
             "network": nic.network,
             "mac": nic.mac.lower(),
+            "existing": host.machine is None,
             "settings": _settings(lab, host, nic, [r for r in routes if r.network == nic.network]),
             "properties": dict(nic.nmcli),
         }

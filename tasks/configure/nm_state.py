@@ -12,12 +12,11 @@ from labrun.errors import CommandError
 from labrun.tasks.configure.keyfile import Hop
 from labrun.tasks.configure.shell import Captured, Facts
 
-__all__ = ["ACTIVATED", "PROBE", "Device", "Link", "NmState", "observed"]
+__all__ = ["PROBE", "Device", "Link", "NmState", "observed"]
 
 _BUS = "org.freedesktop.NetworkManager"
-ACTIVATED = 100
-"""NMDeviceState of a NIC whose profile is fully up."""
-_UNMANAGED = 10
+# NMDeviceState; while IPv6 still looks for routers a NIC stays at 70, and works.
+_UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _ETHERNET, _VETH = 1, 20
 
 PROBE = f"""\
@@ -45,6 +44,11 @@ class Device:
     def is_managed(self) -> bool:
         """Tell whether NetworkManager takes care of this NIC."""
         return self.state > _UNMANAGED
+
+    @property
+    def is_up(self) -> bool:
+        """Tell whether its profile is in force or on the way."""
+        return _PREPARE <= self.state <= _ACTIVATED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,17 @@ what the kernel does. A plan puts right whichever is off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent, parse, properties, render
+from labrun.tasks.configure.keyfile import Sections, intent, parse, render
 from labrun.tasks.configure.nm_commands import explain_profile
+from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, profile_id, property_fault
-from labrun.tasks.configure.nm_state import ACTIVATED, PROBE, Device, Link, NmState, observed
+from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Facts, Probe, install, quote
 
@@ -24,8 +25,6 @@ __all__ = ["DIRECTORY", "Nmcli"]
 DIRECTORY = "/etc/NetworkManager/system-connections"
 _RUNTIME = "/run/NetworkManager/system-connections"
 _MTU = 1500
-# Protocols of routes that a person or NetworkManager put there; daemons and the kernel use others.
-_SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
 
 # A profile with the UUID of the active one is taken over by reapply, and no address goes away for a
 # moment. Otherwise the NIC goes down and up: as a unit of its own, because the session may go with it.
@@ -50,6 +49,7 @@ class _Profile:
     network: str
     mac: str
     sections: Sections
+    existing: bool = False
     fault: str | None = None
 
     @property
@@ -127,16 +127,31 @@ def _offline(profile: Mapping[str, Any]) -> str:
 
 
 def _profile(raw: Mapping[str, Any], facts: Facts) -> _Profile:
-    plain = _Profile(raw["network"], raw["mac"], raw["settings"])
+    plain = _Profile(raw["network"], raw["mac"], raw["settings"], raw["existing"])
     if not raw["properties"]:
         return plain
     faults = (property_fault(name, value) for name, value in raw["properties"].items())
     fault = next(filter(None, faults), None)
     said = facts.commands.get(f"profile-{plain.network}")
-    if fault is None and said is not None and said.status == 0:
-        return _Profile(plain.network, plain.mac, parse(said.text))
-    fault = fault or f"nmcli refuses the properties: {said.last_line if said else 'no answer'}"
-    return _Profile(plain.network, plain.mac, plain.sections, fault)
+    if fault is None and (said is None or said.status != 0):
+        fault = f"nmcli refuses the properties: {said.last_line if said else 'no answer'}"
+    if fault is not None or said is None:
+        return replace(plain, fault=fault)
+    sections = parse(said.text)
+    try:
+        expected_summary(sections)
+    except ValueError as error:
+        return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
+    return replace(plain, sections=sections)
+
+
+def _activation_diff(device: Device, uuid: str, profile: _Profile) -> list[str]:
+    if device.profile == uuid and device.is_up:
+        return []
+    return [
+        f"-{device.interface}: {device.profile_id or 'no profile'}",
+        f"+{device.interface}: {profile_id(profile.network)}",
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +164,21 @@ class _Nic:
 
     def plan(self, work: _Work) -> None:
         """Add this NIC's item, and what makes it true, to the work."""
-        profile, device = self.profile, self.state.devices.get(self.profile.mac)
-        expected = _summary(profile.sections)
+        device = self._device()
         reason = self._refusal(device)
         if reason is not None or device is None:
-            work.items.append(Item(profile.network, "refused", expected, "", reason))
+            work.items.append(Item(self.profile.network, "refused", why=reason))
             return
+        profile = self._bound(device)
         link = self.state.links.get(device.interface, Link(0, frozenset(), frozenset(), {}))
         replaced = self._replaced(device)
         uuid = self._uuid(device, replaced)
         stored = parse(self.facts.files.get(profile.path, ""))
-        stored_uuid = stored.get("connection", {}).get("uuid", "")
-        on_disk = [*_file_diff(profile, stored), *(f"-{path}" for path in replaced)]
-        moved = stored_uuid != uuid
-        in_force = list(_runtime_diff(profile.sections, device, link))
-        if device.profile != uuid or device.state != ACTIVATED:
-            in_force.append(f"-{device.interface}: {device.profile_id or 'no profile'}")
-            in_force.append(f"+{device.interface}: {profile_id(profile.network)}")
-        actual = _actual(device, link)
-        unloaded = profile.path not in self.state.loaded
-        if not (on_disk or in_force or moved or unloaded):
+        on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
+        in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
+        expected, actual = expected_summary(profile.sections), actual_summary(device, link)
+        moved = stored.get("connection", {}).get("uuid", "") != uuid
+        if not (on_disk or in_force or moved or profile.path not in self.state.loaded):
             work.items.append(Item(profile.network, "ok", expected, actual))
             return
         why = None if on_disk or in_force else "NetworkManager has not loaded the file"
@@ -178,29 +188,36 @@ class _Nic:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         work.remove.extend(replaced)
         work.load.extend([profile.path, *replaced])
-        if (
-            any(line.startswith("-ethernet.mtu") for line in on_disk)
-            and "mtu" not in profile.sections["ethernet"]
-        ):
+        named = any(line.startswith("+ethernet.mtu") for line in on_disk)
+        if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)
-        keeps = device.profile == uuid
-        work.bring.append((device.interface, uuid, keeps, profile.network))
+        same = device.profile == uuid
+        work.bring.append((device.interface, uuid, same, profile.network))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
-        work.commands.extend(explain_profile(raw, device.interface if keeps else None))
+        work.commands.extend(explain_profile(raw, device.interface if same else None))
+
+    def _device(self) -> Device | None:
+        """Return the NIC with the profile's MAC; of a machine labrun did not make, that with its address."""
+        found = self.state.devices.get(self.profile.mac)
+        if found is not None or not self.profile.existing:
+            return found
+        wanted = set(intent(self.profile.sections, 4).addresses)
+        holders = (name for name, link in self.state.links.items() if wanted & link.addresses)
+        interface = next(holders, None)
+        return next((device for device in self.state.devices.values() if device.interface == interface), None)
+
+    def _bound(self, device: Device) -> _Profile:
+        """Return the profile with the MAC that the NIC really has."""
+        ethernet = {**self.profile.sections.get("ethernet", {}), "mac-address": device.mac}
+        return replace(self.profile, mac=device.mac, sections={**self.profile.sections, "ethernet": ethernet})
 
     def _refusal(self, device: Device | None) -> str | None:
         if self.profile.fault is not None:
             return self.profile.fault
         if device is None:
-            return f"no NIC here has the MAC {self.profile.mac}"
-        if not device.is_managed:
-            return f"{device.interface} is not managed by NetworkManager"
-        try:
-            for version in (4, 6):
-                intent(self.profile.sections, version)
-        except ValueError as error:
-            return f"the profile makes no sense: {error}"
-        return None
+            by = "the address of this network" if self.profile.existing else f"the MAC {self.profile.mac}"
+            return f"no NIC here has {by}"
+        return None if device.is_managed else f"{device.interface} is not managed by NetworkManager"
 
     def _replaced(self, device: Device) -> list[str]:
         """Return cloud-init's profiles of this NIC: they give way to labrun's."""
@@ -218,91 +235,11 @@ class _Nic:
     def _uuid(self, device: Device, replaced: list[str]) -> str:
         """Return the UUID the profile shall have: that of the active one where it may be taken over."""
         volatile = not device.file or device.file.startswith(f"{_RUNTIME}/")
-        if device.profile is not None and (device.file in replaced or volatile):
+        if device.profile is not None and (device.file in (*replaced, self.profile.path) or volatile):
             return device.profile
         stored = parse(self.facts.files.get(self.profile.path, ""))
         own = stored.get("connection", {}).get("uuid")
         return own or self.profile.sections["connection"]["uuid"]
-
-
-def _file_diff(profile: _Profile, stored: Sections) -> Iterator[str]:
-    want, have = properties(profile.sections), properties(stored)
-    for name in sorted(want.keys() | have.keys()):
-        if want.get(name) == have.get(name):
-            continue
-        if name in have:
-            yield f"-{name}: {have[name]}"
-        if name in want:
-            yield f"+{name}: {want[name]}"
-
-
-def _runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[str]:
-    for version in (4, 6):
-        meant = intent(sections, version)
-        yield from _address_diff(meant, link, version)
-        yield from _route_diff(meant, link, version)
-        missing = [server for server in meant.dns if server not in device.dns]
-        if missing:
-            yield f"+{device.interface}: dns {' '.join(missing)}"
-    mtu = sections.get("ethernet", {}).get("mtu", "")
-    if mtu.isdecimal() and int(mtu) and link.mtu != int(mtu):
-        yield f"-{device.interface}: mtu {link.mtu}"
-        yield f"+{device.interface}: mtu {mtu}"
-
-
-def _address_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
-    there = {address for address in link.addresses if address.version == version}
-    lasting = {address for address in link.lasting if address.version == version}
-    # Router advertisements bring addresses of their own, which may look lasting.
-    ours = (
-        frozenset()
-        if version == 6 and meant.method == "auto"
-        else there
-        if meant.method == "manual"
-        else lasting
-    )
-    for address in sorted(ours - set(meant.addresses)):
-        yield f"-address {address}"
-    for address in meant.addresses:
-        if address not in there:
-            yield f"+address {address}"
-    if version == 4 and meant.method == "auto" and not there:
-        yield "+address by DHCP"
-
-
-def _route_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
-    there = {hop: protocol for hop, protocol in link.routes.items() if hop.prefix.version == version}
-    for hop, protocol in sorted(there.items(), key=lambda pair: str(pair[0])):
-        if hop in meant.routes or protocol not in _SET_BY_HAND:
-            continue
-        announced = protocol in ("dhcp", "ra")
-        if announced and (hop.prefix.prefixlen > 0 or meant.keeps_announced_default):
-            continue
-        yield f"-route {hop}"
-    for hop in sorted(meant.routes - there.keys(), key=str):
-        yield f"+route {hop}"
-
-
-def _summary(sections: Sections) -> str:
-    """Return addresses and gateway in a few words, for a table."""
-    words = []
-    for version in (4, 6):
-        meant = intent(sections, version)
-        if version == 4 and meant.method == "auto":
-            words.append("dhcp")
-        words.extend(str(address) for address in meant.addresses)
-        words.extend(_gateways(meant.routes))
-    return " ".join(words) or "no address"
-
-
-def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
-    yield from (f"via {hop.via}" for hop in routes if hop.prefix.prefixlen == 0)
-
-
-def _actual(device: Device, link: Link) -> str:
-    words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
-    words.extend(_gateways(frozenset(link.routes)))
-    return " ".join([*words, f"({device.profile_id or 'no profile'})"])
 
 
 def _strangers(want: Json, profiles: list[_Profile], facts: Facts, state: NmState, work: _Work) -> None:

@@ -37,7 +37,7 @@ frame files
 [ $# -eq 0 ] || printf '%s\\n' "$@"
 """
 _PRELUDE = """\
-export LC_ALL=C
+export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
 m={marker}
 frame() {{ printf '\\n%s %s\\n' "$m" "$*"; }}
 capture() {{ n=$1; shift; frame out "$n"; "$@" 2>&1; frame status "$n" $?; }}

@@ -33,7 +33,6 @@ case $environment in *SSH_CONNECTION=*)
 set -- ${{environment#*SSH_CONNECTION=}}
 addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
 esac
-PATH=$PATH:/usr/sbin:/sbin
 judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
 mkdir -p /run/sshd
 user={user}
@@ -42,7 +41,6 @@ capture sshd judge
 """
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 _APPLY = """\
-PATH=$PATH:/usr/sbin:/sbin
 mkdir -p /run/sshd
 tree=$(mktemp -d /run/labrun-sshd.XXXXXX)
 trap 'rm -rf "$tree"' EXIT

@@ -1,0 +1,96 @@
+"""How a profile, NetworkManager and the kernel differ, as lines a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent, properties
+from labrun.tasks.configure.nm_state import Device, Link
+
+__all__ = ["actual_summary", "expected_summary", "file_diff", "runtime_diff"]
+
+# Protocols of routes that a person or NetworkManager put there; daemons and the kernel use others.
+_SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
+
+
+def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
+    """Yield the properties in which the stored profile is not the wanted one."""
+    want, have = properties(wanted), properties(stored)
+    for name in sorted(want.keys() | have.keys()):
+        if want.get(name) == have.get(name):
+            continue
+        if name in have:
+            yield f"-{name}: {have[name]}"
+        if name in want:
+            yield f"+{name}: {want[name]}"
+
+
+def runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[str]:
+    """Yield addresses, routes, name servers and MTU in which the kernel does not do what the profile says."""
+    for version in (4, 6):
+        meant = intent(sections, version)
+        yield from _address_diff(meant, link, version)
+        yield from _route_diff(meant, link, version)
+        missing = [server for server in meant.dns if server not in device.dns]
+        if missing:
+            yield f"+{device.interface}: dns {' '.join(missing)}"
+    mtu = sections.get("ethernet", {}).get("mtu", "")
+    if mtu.isdecimal() and int(mtu) and link.mtu != int(mtu):
+        yield f"-{device.interface}: mtu {link.mtu}"
+        yield f"+{device.interface}: mtu {mtu}"
+
+
+def _address_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
+    there = {address for address in link.addresses if address.version == version}
+    lasting = {address for address in link.lasting if address.version == version}
+    # Router advertisements bring addresses of their own, which may look lasting.
+    ours = (
+        frozenset()
+        if version == 6 and meant.method == "auto"
+        else there
+        if meant.method == "manual"
+        else lasting
+    )
+    for address in sorted(ours - set(meant.addresses)):
+        yield f"-address {address}"
+    for address in meant.addresses:
+        if address not in there:
+            yield f"+address {address}"
+    if version == 4 and meant.method == "auto" and not there:
+        yield "+address by DHCP"
+
+
+def _route_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
+    there = {hop: protocol for hop, protocol in link.routes.items() if hop.prefix.version == version}
+    for hop, protocol in sorted(there.items(), key=lambda pair: str(pair[0])):
+        if hop in meant.routes or protocol not in _SET_BY_HAND:
+            continue
+        announced = protocol in ("dhcp", "ra")
+        if announced and (hop.prefix.prefixlen > 0 or meant.keeps_announced_default):
+            continue
+        yield f"-route {hop}"
+    for hop in sorted(meant.routes - there.keys(), key=str):
+        yield f"+route {hop}"
+
+
+def expected_summary(sections: Sections) -> str:
+    """Return addresses and gateway in a few words, for a table."""
+    words = []
+    for version in (4, 6):
+        meant = intent(sections, version)
+        if version == 4 and meant.method == "auto":
+            words.append("dhcp")
+        words.extend(str(address) for address in meant.addresses)
+        words.extend(_gateways(meant.routes))
+    return " ".join(words) or "no address"
+
+
+def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
+    yield from (f"via {hop.via}" for hop in routes if hop.prefix.prefixlen == 0)
+
+
+def actual_summary(device: Device, link: Link) -> str:
+    """Return addresses, gateway and active profile in a few words."""
+    words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
+    words.extend(_gateways(frozenset(link.routes)))
+    return " ".join([*words, f"({device.profile_id or 'no profile'})"])
