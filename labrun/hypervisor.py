@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import os
 import threading
@@ -71,6 +73,13 @@ def close_all() -> None:
             _, connection = _connections.popitem()
             with translated("libvirt"):
                 connection.close()
+
+
+@atexit.register
+def _close_at_exit() -> None:
+    # A connection still open when Python takes its modules down complains on stderr.
+    with contextlib.suppress(HypervisorError):
+        close_all()
 
 
 def _reason(error: Any) -> str:

@@ -76,10 +76,9 @@ def test_validate_reports_every_problem(lab: Path) -> None:
     assert "hosts.web.networks.net1" in lines[1]
     assert lines[2].endswith("has 2 problems")
     found = json.loads(run_labrun("validate", "--json", cwd=lab).stdout)
-    assert [problem["path"] for problem in found["problems"]] == [
-        "hosts.gate.role",
-        "hosts.web.networks.net1",
-    ]
+    first, second = (problem["path"] for problem in found["problems"])
+    assert first == "hosts.gate.role"
+    assert second.startswith("hosts.web.networks.net1")
     assert (found["ok"], found["exit_code"]) == (False, 2)
 
 
