@@ -21,6 +21,7 @@ __all__ = ["FORMATS", "export", "nornir_files"]
 # The reserved top-level domain that no resolver knows: what has no address must not be looked up by name.
 _NOWHERE = "invalid"
 _SSH_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,=~-]+")
+_SSH_HARD = re.compile(r'[%"\\]')
 _TEMPLATE = re.compile(r"\{[{%#]")
 
 _Locations = Mapping[str, Located]
@@ -110,10 +111,14 @@ def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[
     }
     if access.user is not None:
         settings["ansible_user"] = access.user
-    if access.identity is not None:
-        settings["ansible_ssh_private_key_file"] = access.identity
     # Path names inside stand as ssh_config wants them, the whole as a shell would.
     options = [f"{keyword}={value}" for keyword, value in _ssh_options(host, access)]
+    if access.identity is not None:
+        if _SSH_HARD.search(access.identity):
+            # Ansible puts the key's path into its own option without a thought for ssh's special signs.
+            options.append(f"IdentityFile={_ssh_path(access.identity)}")
+        else:
+            settings["ansible_ssh_private_key_file"] = access.identity
     arguments = ["-F", "none"] if host.machine is not None else []
     settings["ansible_ssh_common_args"] = shlex.join(
         arguments + [part for option in options for part in ("-o", option)]
@@ -181,7 +186,8 @@ def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
 def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
     """Return a line per address; the bare name stands at the address that labrun talks to."""
     lines = [f"# {lab.name}"]
-    for name, where in located.items():
+    for name in lab.hosts:
+        where = located[name]
         for each in where.found:
             full = f"{name}.{each.network}"
             names = f"{name} {full}" if each.network == where.network else full

@@ -28,6 +28,8 @@ __all__ = ["VERBS", "cli", "main", "run"]
 VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
     "up": ("up", "Make networks and machines as the lab file says, and wait until they answer."),
+    "configure": ("configure", "Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says."),
+    "verify": ("verify", "Compare addresses, routes and paths of the hosts with what the lab file implies."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
     "exec": ("exec_", "Run a command on all hosts (or --hosts) in parallel."),
@@ -37,7 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, build and import the images that machines are made from."),
-    "inventory": ("inventory", "Print the inventory for other tools: addresses as they are now, groups, strict SSH options."),
+    "inventory": ("inventory", "Print the hosts for other tools: addresses, groups, strict SSH options."),
     "list": ("list_", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file, without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),

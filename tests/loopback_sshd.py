@@ -74,8 +74,8 @@ def loopback_sshd(directory: Path, **settings: str) -> Iterator[LoopbackSshd]:
     config = {
         "Port": str(port),
         "ListenAddress": "127.0.0.1",
-        "HostKey": str(directory / "host_key"),
-        "AuthorizedKeysFile": str(directory / "authorized_keys"),
+        "HostKey": f'"{directory / "host_key"}"',
+        "AuthorizedKeysFile": f'"{str(directory / "authorized_keys").replace("%", "%%")}"',
         "PidFile": "none",
         "StrictModes": "no",
         "UsePAM": "no",

@@ -1,0 +1,144 @@
+"""Where hosts answer: the file first, then leases by MAC, then agents, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from labrun.inventory.load import load_lab
+from labrun.inventory.locate import Located, locate
+from labrun.inventory.model import Lab
+from labrun.ports import Lease
+
+LAB = """\
+name: far
+networks:
+  iso: {mode: isolated, cidr: 10.4.1.0/24}
+  two: {mode: isolated, cidr: 10.4.2.0/24, cidr6: "fd04:2::/64"}
+  six: {mode: isolated, cidr6: "fd04:6::/64"}
+  deaf: {mode: very-isolated, cidr: 10.4.3.0/24}
+  lan: {mode: bridge, bridge: br0}
+hosts:
+  fixed: {networks: {iso: 10.4.1.11}}
+  leased: {networks: {two: dhcp}}
+  both: {networks: {deaf: 10.4.3.12, two: dhcp}}
+  only6: {networks: {six: "fd04:6::12"}}
+  hidden: {networks: {deaf: 10.4.3.13}}
+  outside: {networks: {lan: dhcp}}
+  mixed: {networks: {lan: dhcp, iso: 10.4.1.14}}
+  existing: {address: box.example.org}
+"""
+
+
+@dataclass
+class Leases:
+    """A lease table that remembers what it was asked for."""
+
+    known: list[Lease] = field(default_factory=list)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def leases(self, networks: Iterable[str]) -> tuple[Lease, ...]:
+        self.asked.append(tuple(networks))
+        return tuple(self.known)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    (tmp_path / "lab.yaml").write_text(LAB, encoding="utf-8")
+    return load_lab(tmp_path / "lab.yaml")
+
+
+def lease(lab: Lab, host: str, network: str, address: str, source: str = "lease") -> Lease:
+    nic = lab.hosts[host].interface_on(network)
+    assert nic is not None
+    return Lease(nic.mac.upper(), ip_address(address), source)
+
+
+def told(located: Located) -> tuple[str | None, str | None, str | None]:
+    return located.address, located.source, located.network
+
+
+def test_the_file_knows_fixed_addresses_and_nobody_is_asked_for_them(lab: Lab) -> None:
+    source = Leases()
+    located = locate(lab, source)
+    assert told(located["fixed"]) == ("10.4.1.11", "file", "iso")
+    assert told(located["only6"]) == ("fd04:6::12", "file", "six")
+    assert told(located["existing"]) == ("box.example.org", "file", None)
+    assert source.asked == [("far-two", "far-lan")]
+    assert list(located) == list(lab.hosts)
+
+
+def test_a_lab_of_fixed_addresses_asks_nobody(tmp_path: Path) -> None:
+    text = (
+        "name: a\nnetworks: {n: {mode: isolated, cidr: 10.4.1.0/24}}\nhosts: {h: {networks: {n: 10.4.1.9}}}\n"
+    )
+    (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
+    source = Leases()
+    locate(load_lab(tmp_path / "lab.yaml"), source)
+    assert source.asked == []
+
+
+def test_a_lease_is_found_by_mac(lab: Lab) -> None:
+    source = Leases([lease(lab, "leased", "two", "10.4.2.200")])
+    assert told(locate(lab, source)["leased"]) == ("10.4.2.200", "lease", "two")
+
+
+def test_a_lease_goes_before_the_agent_and_the_newest_lease_first(lab: Lab) -> None:
+    source = Leases(
+        [
+            lease(lab, "leased", "two", "10.4.2.199", "agent"),
+            lease(lab, "leased", "two", "10.4.2.200"),
+            lease(lab, "leased", "two", "10.4.2.201"),
+        ]
+    )
+    assert told(locate(lab, source)["leased"]) == ("10.4.2.200", "lease", "two")
+
+
+def test_the_agent_is_the_last_to_be_believed(lab: Lab) -> None:
+    source = Leases(
+        [
+            lease(lab, "leased", "two", "fe80::1", "agent"),
+            lease(lab, "leased", "two", "192.0.2.1", "agent"),
+            lease(lab, "leased", "two", "10.4.2.199", "agent"),
+            lease(lab, "outside", "lan", "fe80::2", "agent"),
+            lease(lab, "outside", "lan", "192.0.2.7", "agent"),
+        ]
+    )
+    located = locate(lab, source)
+    assert told(located["leased"]) == ("10.4.2.199", "agent", "two")
+    assert told(located["outside"]) == ("192.0.2.7", "agent", "lan")
+
+
+def test_without_a_lease_the_reason_stands_in_place_of_the_address(lab: Lab) -> None:
+    located = locate(lab, Leases())
+    assert told(located["leased"]) == (None, None, None)
+    assert located["leased"].reason == "no lease on two"
+    assert located["leased"].missing == {"two": "no lease on two"}
+    assert located["outside"].reason == "no lease on lan"
+    assert located["both"].reason == "only on deaf, where the hypervisor has no address"
+
+
+def test_networks_where_the_hypervisor_is_go_first(lab: Lab) -> None:
+    source = Leases([lease(lab, "both", "two", "10.4.2.210"), lease(lab, "mixed", "lan", "192.0.2.8")])
+    located = locate(lab, source)
+    assert told(located["both"]) == ("10.4.2.210", "lease", "two")
+    assert {name: str(address) for name, address in located["both"].addresses.items()} == {
+        "deaf": "10.4.3.12",
+        "two": "10.4.2.210",
+    }
+    assert told(located["mixed"]) == ("10.4.1.14", "file", "iso")
+    assert told(located["hidden"]) == (None, None, None)
+    assert located["hidden"].reason == "only on deaf, where the hypervisor has no address"
+
+
+def test_with_nobody_to_ask_the_reserved_address_counts(lab: Lab) -> None:
+    located = locate(lab, None)
+    nic = lab.hosts["leased"].interface_on("two")
+    assert nic is not None
+    assert nic.ipv4 is not None
+    assert told(located["leased"]) == (str(nic.ipv4.ip), "file", "two")
+    assert located["outside"].reason == "lan gives addresses by DHCP"
