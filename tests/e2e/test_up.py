@@ -1,0 +1,252 @@
+"""`up` on real containers: it converges from wherever it was left, and touches nothing of others."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from tests.labs import RunningLab
+
+LXC = "lxc:///system"
+SMALL = """\
+name: e2e-small
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 256}
+networks:
+  left: {mode: isolated, cidr: 10.121.0.0/24}
+  right: {mode: isolated, cidr: 10.122.0.0/24}
+hosts:
+  gate: {role: router, networks: {left: 10.121.0.254, right: 10.122.0.254}}
+  one: {networks: {left: 10.121.0.11}}
+  two: {networks: {right: dhcp}}
+"""
+Make = Callable[[str], RunningLab]
+
+
+@pytest.fixture
+def libvirtd() -> Iterator[libvirt.virConnect]:
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    connection = libvirt.open(LXC)
+    yield connection
+    connection.close()
+
+
+def names(connection: libvirt.virConnect, prefix: str) -> list[str]:
+    found = [domain.name() for domain in connection.listAllDomains()]
+    found += [network.name() for network in connection.listAllNetworks()]
+    return sorted(name for name in found if name.startswith(prefix))
+
+
+def leftovers(lab: str) -> list[str]:
+    """Return mounts, control groups and directories that carry the lab's name."""
+    pid = Path("/run/libvirtd.pid").read_text(encoding="ascii").strip()
+    script = (
+        f"grep -o '/[^ ]*/{lab}/[^ ]*' /proc/mounts; find /sys/fs/cgroup /var/lib/labrun/labs "
+        f"-name '*{lab}*' 2>/dev/null; true"
+    )
+    inside = ["nsenter", "-t", pid, "-m", "sh", "-c", script]
+    outside = ["sh", "-c", script]
+    done = [
+        subprocess.run(command, capture_output=True, text=True, check=True) for command in (inside, outside)
+    ]
+    return sorted({line for one in done for line in one.stdout.splitlines()})
+
+
+def test_up_makes_everything_and_a_second_up_changes_nothing(
+    make_lab: Make, libvirtd: libvirt.virConnect
+) -> None:
+    lab = make_lab(SMALL)
+    plan = lab.json("plan")
+    assert plan.exit_code == 3
+    first = lab.json("up")
+    assert first.exit_code == 0, first.bad() or first.stderr
+    assert {row["name"] for row in first.of("network")} == {"left", "right"}
+    assert {row["host"] for row in first.of("ready")} == {"gate", "one", "two"}
+    assert first.statuses("network", "machine") == {"changed"}
+    assert first.statuses("ready") == {"ok"}
+    second = lab.json("up")
+    assert second.exit_code == 0
+    assert second.statuses() == {"ok"}, second.rows
+    assert lab.json("plan").exit_code == 0
+
+    assert lab.json("up", "--hosts", "one").statuses() == {"ok"}
+    status = lab.json("status")
+    assert status.exit_code == 0
+    assert [entry["name"] for entry in status.document["hosts"]] == ["gate", "one", "two"]
+    assert {entry["state"] for entry in status.document["hosts"]} == {"running"}
+    assert {entry["ssh"] for entry in status.document["hosts"]} == {"ok"}
+    assert {entry["driver"] for entry in status.document["hosts"]} == {"lxc"}
+
+    stop = lab.json("stop", "--hosts", "one,two")
+    assert (stop.exit_code, stop.statuses()) == (0, {"changed"})
+    assert lab.json("stop", "--hosts", "one,two").statuses() == {"ok"}
+    states = {entry["name"]: entry["state"] for entry in lab.json("status").document["hosts"]}
+    assert states == {"gate": "running", "one": "shut off", "two": "shut off"}
+    again = lab.json("up")
+    assert again.exit_code == 0, again.bad()
+    assert {row["host"]: row["status"] for row in again.of("machine")} == {
+        "gate": "ok",
+        "one": "changed",
+        "two": "changed",
+    }
+
+    down = lab.json("-y", "down")
+    assert down.exit_code == 0, down.bad()
+    assert names(libvirtd, "e2e-small") == []
+    assert leftovers("e2e-small") == []
+    assert not list(lab.state.iterdir())
+    nothing = lab.json("-y", "down")
+    assert (nothing.exit_code, nothing.statuses()) == (0, {"ok"})
+
+
+def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
+    make_lab: Make, libvirtd: libvirt.virConnect
+) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    without = [line for line in SMALL.splitlines() if not line.startswith(("  two:", "  right:"))]
+    lab.path.write_text("\n".join(without).replace(", right: 10.122.0.254", "") + "\n", encoding="utf-8")
+    left = lab.json("plan").of("machine", "hypervisor") + lab.json("plan").of("network", name="right")
+    assert [row["name"] for row in left] == ["two", "right"]
+    assert {row["status"] for row in left} == {"skipped"}
+    assert {row["why"] for row in left} == {"not in the file: left alone; `labrun up --prune` removes it"}
+    kept = lab.json("up", "--no-wait")
+    assert kept.exit_code == 0, kept.bad()
+    assert "e2e-small-two" in names(libvirtd, "e2e-small")
+    refused = lab.run("up", "--prune")
+    assert refused.exit_code == 2
+    assert "-y answers yes" in refused.stderr
+    pruned = lab.json("-y", "up", "--prune")
+    assert pruned.exit_code == 0, pruned.bad()
+    expected = ["e2e-small-gate", "e2e-small-left", "e2e-small-one"]
+    assert names(libvirtd, "e2e-small") == expected
+    assert lab.json("-y", "up", "--prune").statuses() == {"ok"}
+
+
+def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    assert lab.guest("one", "echo mine >/root/mark && cat /root/mark") == "mine\n"
+    before = lab.guest("one", "cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_ed25519_key.pub")
+    answer = lab.json("-y", "up", "--recreate", "--hosts", "one")
+    assert answer.exit_code == 0, answer.bad()
+    assert answer.of("machine", "one")[0]["status"] == "changed"
+    after = lab.guest("one", "cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_ed25519_key.pub")
+    assert before.splitlines()[0] == after.splitlines()[0]
+    assert before.splitlines()[1] != after.splitlines()[1]
+    assert lab.guest("one", "test -e /root/mark || echo gone") == "gone\n"
+    whole = lab.run("up", "--recreate")
+    assert whole.exit_code == 2
+    assert "--recreate needs --hosts" in whole.stderr
+
+
+@pytest.mark.parametrize("when", [0.4, 0.9])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_up_converges_after_it_was_ended_in_the_middle(
+    make_lab: Make, libvirtd: libvirt.virConnect, number: signal.Signals, when: float
+) -> None:
+    lab = make_lab(SMALL)
+    process = lab.start("up")
+    # Not for luck: wherever the signal falls, the next run has to end where the first would have.
+    time.sleep(when)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode in (-number, 130, 0)
+    answer = lab.json("up")
+    assert answer.exit_code == 0, answer.bad() or answer.stderr
+    assert lab.json("up").statuses() == {"ok"}
+
+
+def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd: libvirt.virConnect) -> None:
+    foreign_net = "<network><name>e2e-small-left</name><ip address='10.129.0.1' prefix='24'/></network>"
+    foreign_dom = (
+        "<domain type='lxc'><name>e2e-small-one</name><memory>65536</memory>"
+        "<os><type>exe</type><init>/bin/true</init></os></domain>"
+    )
+    network = libvirtd.networkDefineXML(foreign_net)
+    domain = libvirtd.defineXML(foreign_dom)
+    before = network.XMLDesc(0), domain.XMLDesc(0)
+    try:
+        lab = make_lab(SMALL)
+        answer = lab.json("up")
+        assert answer.exit_code == 5
+        row = answer.of("network", name="left")[0]
+        assert row["status"] == "failed"
+        assert "the network e2e-small-left exists and is not this lab's" in row["why"]
+        network.undefine()
+        answer = lab.json("up")
+        assert answer.exit_code == 5
+        row = answer.of("machine", "one")[0]
+        assert "the domain e2e-small-one exists and is not this lab's" in row["why"]
+        assert answer.of("machine", "gate")[0]["status"] == "changed"
+        network = libvirtd.networkDefineXML(foreign_net.replace("e2e-small-left", "e2e-small-other"))
+        down = lab.json("-y", "down")
+        assert down.exit_code == 0, down.bad()
+        assert names(libvirtd, "e2e-small") == ["e2e-small-one", "e2e-small-other"]
+        assert domain.XMLDesc(0) == before[1]
+    finally:
+        domain.undefine()
+        network.undefine()
+
+
+def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    lab.state = lab.state.with_name("state-after-the-loss")
+    answer = lab.json("up")
+    assert answer.exit_code == 0, answer.bad()
+    ready = answer.of("ready", "one")[0]
+    assert ready["why"] == "the lab's keys were lost: a new one was put in without a login"
+    assert lab.guest("one", "id -un") == "root\n"
+    assert lab.json("up").of("ready", "one")[0]["why"] is None
+
+
+def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvirt.virConnect) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up", "--no-wait").exit_code == 0
+    listed = lab.json("list").document["labs"]
+    entry = next(found for found in listed if found["name"] == "e2e-small")
+    assert set(entry["machines"]) == {"gate", "one", "two"}
+    assert set(entry["networks"]) == {"left", "right"}
+    lab.path.write_text("", encoding="utf-8")
+    refused = lab.run("down", "--name", "e2e-small")
+    assert refused.exit_code == 2
+    answer = lab.json("-y", "down", "--name", "e2e-small")
+    assert answer.exit_code == 0, answer.bad()
+    assert names(libvirtd, "e2e-small") == []
+    assert leftovers("e2e-small") == []
+    lab.path.write_text(SMALL, encoding="utf-8")
+
+
+def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    changed = SMALL.replace(
+        "  one: {networks: {left: 10.121.0.11}}", "  one: {memory: 300, networks: {left: 10.121.0.11}}"
+    )
+    changed += "  new: {networks: {left: 10.121.0.77}}\n"
+    lab.path.write_text(changed, encoding="utf-8")
+    plan = lab.json("plan")
+    assert plan.exit_code == 3
+    assert plan.of("machine", "one")[0]["diff"] == "- memory: 256\n+ memory: 300"
+    assert plan.of("network", name="left")[0]["actual"] == "would be changed in place"
+    answer = lab.json("up")
+    assert answer.exit_code == 0, answer.bad()
+    assert answer.of("network", name="left")[0]["actual"] == "changed in place"
+    assert answer.of("machine", "one")[0]["actual"] == "changed in place"
+    assert answer.of("machine", "gate")[0]["status"] == "ok"
+    assert lab.json("up").statuses() == {"ok"}
+    moved = changed.replace("10.121.0.", "10.125.0.")
+    lab.path.write_text(moved, encoding="utf-8")
+    pending = lab.json("up", "--no-wait")
+    assert pending.exit_code == 3
+    row = pending.of("network", name="left")[0]
+    assert row["status"] == "pending"
+    assert "which would cut off gate, one, new" in row["why"]
+    lab.path.write_text(changed, encoding="utf-8")
