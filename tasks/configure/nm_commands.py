@@ -7,16 +7,16 @@ from typing import Any
 
 from labrun.tasks.configure.keyfile import properties
 from labrun.tasks.configure.nm_profiles import profile_id
+from labrun.tasks.configure.nm_state import Device
 from labrun.tasks.configure.shell import quote
 
 __all__ = ["explain_profile"]
 
-# Said by `add` itself, or nothing a person would type.
 _IMPLIED = frozenset({"connection.id", "connection.type"})
 
 
-def explain_profile(profile: Mapping[str, Any], interface: str | None) -> Iterator[str]:
-    """Yield the commands that make and activate the profile; ``interface`` where reapply will do."""
+def explain_profile(profile: Mapping[str, Any], device: Device | None) -> Iterator[str]:
+    """Yield the commands that make the profile and bring it up, or change the one ``device`` runs on."""
     name = profile_id(profile["network"])
     settings = properties(profile["settings"]) | dict(profile["properties"])
     words = [
@@ -25,7 +25,12 @@ def explain_profile(profile: Mapping[str, Any], interface: str | None) -> Iterat
         if key not in _IMPLIED
         for word in (key.replace("ethernet.", "802-3-ethernet.", 1), value)
     ]
-    typed = " ".join(quote(word) for word in words)
-    verb = "modify" if interface else "add type ethernet ifname '*' con-name"
-    yield f"nmcli connection {verb} {quote(name)} {typed}"
-    yield f"nmcli device reapply {quote(interface)}" if interface else f"nmcli connection up {quote(name)}"
+    if device is None:
+        typed = " ".join(quote(word) for word in words)
+        yield f"nmcli connection add type ethernet ifname '*' con-name {quote(name)} {typed}"
+        yield f"nmcli connection up {quote(name)}"
+        return
+    if device.profile_id != name:
+        words = ["connection.id", name, *words]
+    yield f"nmcli connection modify {quote(device.profile_id)} " + " ".join(quote(word) for word in words)
+    yield f"nmcli device reapply {quote(device.interface)}"

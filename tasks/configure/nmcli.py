@@ -82,6 +82,10 @@ class Nmcli:
         """Return the profiles of all NICs."""
         return {"profiles": desired_profiles(lab, host), "exclusive": host.exclusive}
 
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the networks that have a profile."""
+        return tuple(str(profile["network"]) for profile in want["profiles"])
+
     def probe(self, want: Json) -> Probe:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
         script = PROBE
@@ -194,7 +198,7 @@ class _Nic:
         same = device.profile == uuid
         work.bring.append((device.interface, uuid, same, profile.network))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
-        work.commands.extend(explain_profile(raw, device.interface if same else None))
+        work.commands.extend(explain_profile(raw, device if same else None))
 
     def _device(self) -> Device | None:
         """Return the NIC with the profile's MAC; of a machine labrun did not make, that with its address."""

@@ -79,6 +79,10 @@ class Resource(Protocol):
         """Return what the lab file asks of this host; None where it asks for nothing."""
         ...
 
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the names of the rows that ``want`` leads to."""
+        ...
+
     def probe(self, want: Json) -> Probe:
         """Return what has to be read in the guest to compare it with ``want``."""
         ...

@@ -12,7 +12,7 @@ from labrun.tasks.configure.shell import Facts, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host"]
+__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "row_names"]
 
 RESOURCES: tuple[Resource, ...] = (Sysctl(), Sshd(), Nmcli())
 """In the order in which they are applied: what may cut the session comes last."""
@@ -54,3 +54,10 @@ def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:
 def explain(spec: Json, only: Iterable[str] = ()) -> list[str]:
     """Return the commands a person would type on the host to configure it from nothing."""
     return [line for resource, want in _selected(spec, only) for line in resource.explain(want)]
+
+
+def row_names(spec: Json, only: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Return (section, name) of every row that the spec leads to, whether the host answers or not."""
+    return [
+        (resource.section, name) for resource, want in _selected(spec, only) for name in resource.names(want)
+    ]

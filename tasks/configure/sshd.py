@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
 
@@ -48,7 +48,8 @@ mkdir "$tree/sshd_config.d"
 for f in /etc/ssh/sshd_config.d/*.conf; do
 [ "$f" = {drop_in} ] || [ ! -e "$f" ] || cp "$f" "$tree/sshd_config.d/"
 done
-printf %s {text} >"$tree/sshd_config.d/00-labrun.conf"
+text={text}
+printf %s "$text" >"$tree/sshd_config.d/00-labrun.conf"
 include='[Ii][Nn][Cc][Ll][Uu][Dd][Ee]'
 sed "/^[[:space:]]*$include[[:space:]]/s#\\(/etc/ssh/\\)\\{{0,1\\}}sshd_config\\.d/#$tree/sshd_config.d/#g" \\
 {main} >"$tree/sshd_config"
@@ -123,6 +124,10 @@ class Sshd:
             return None
         rows = [{"keyword": s.keyword, "values": list(s.values), "reason": s.reason} for s in settings]
         return {"settings": rows, "user": login_user(host)}
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the keywords in lower case."""
+        return tuple(str(setting["keyword"]).lower() for setting in want["settings"])
 
     def probe(self, want: Json) -> Probe:
         """Read the files and let sshd say what holds for this very login."""
@@ -277,7 +282,7 @@ def _apply(text: str, before: str | None) -> str:
     return (
         _APPLY.format(text=quote(text), drop_in=DROP_IN, main=_MAIN)
         + _RELOAD
-        + install(DROP_IN, text, "0600")
+        + install_word(DROP_IN, '"$text"', "0600")
         + f"reload_sshd || {{ {_put_back(before)}reload_sshd; exit 1; }}\n"
     )
 

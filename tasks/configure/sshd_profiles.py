@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -71,15 +71,14 @@ def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
         # Keys only, but not locked out: this machine is configured as root.
         reason = "labrun itself logs in as root here, with a key."
         settings["permitrootlogin"] = Setting("PermitRootLogin", ("prohibit-password",), reason)
-    settings |= _declared(host.sshd)
+    for keyword, values in host.sshd.items():
+        known = settings.get(keyword.lower())
+        settings[keyword.lower()] = Setting(
+            known.keyword if known else keyword,
+            tuple(value.strip() for value in values),
+            "As the lab file says.",
+        )
     return tuple(settings.values())
-
-
-def _declared(declared: Mapping[str, Sequence[str]]) -> dict[str, Setting]:
-    return {
-        keyword.lower(): Setting(keyword, tuple(value.strip() for value in values), "As the lab file says.")
-        for keyword, values in declared.items()
-    }
 
 
 def login_user(host: Host) -> str:

@@ -89,6 +89,10 @@ class Sysctl:
         """Return ``{"values": {key: value}}``; an empty one still finds keys left in the file."""
         return {"values": desired_sysctl(host)}
 
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the keys."""
+        return tuple(want["values"])
+
     def probe(self, want: Json) -> Probe:
         """Read the values, all files that could set them, and which of them can be written."""
         keys = _paths(want["values"])
