@@ -17,6 +17,10 @@ __all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml", "read_se
 
 # QEMU takes up to 1 GiB a guest by itself; what a Linux guest runs at boot fits in this.
 _TRANSLATION_CACHE_MIB = 256
+# On q35 each device takes a port of its own: system disk, seed, serial controller, random numbers.
+_FIXED_DEVICES = 4
+# A port cannot be added to a running machine: these are for NICs and disks that come later.
+_SPARE_PORTS = 4
 _FIRST_EXTRA = ord("c")  # vda is the system's disk, vdb the seed
 
 
@@ -81,6 +85,7 @@ def domain_xml(
         translation_cache=_TRANSLATION_CACHE_MIB,
         disk=files.path(files.disk),
         seed=files.path(files.seed),
+        root_ports=_FIXED_DEVICES + len(spec.disks) + len(spec.nics) + _SPARE_PORTS,
         extra_disks=[
             Markup(disk_xml(files, number)).strip()  # noqa: S704 - rendered and escaped by disk_xml
             for number in range(1, len(spec.disks) + 1)

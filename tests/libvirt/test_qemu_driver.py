@@ -333,12 +333,13 @@ def network(connection: Any) -> Iterator[str]:
     handle.destroy()
 
 
-def test_a_running_machine_gets_a_nic(driver: QemuDriver, spec: MachineSpec, network: str) -> None:
+def test_a_running_machine_gets_nics_and_a_disk(driver: QemuDriver, spec: MachineSpec, network: str) -> None:
     driver.prepare_image(spec.image)
     driver.create(spec)
     driver.start(spec)
-    wanted = replace(spec, nics=(NicSpec("02:00:00:00:00:01", network),))
-    assert driver.update(wanted, ("nics",)) is True
+    nics = (NicSpec("02:00:00:00:00:01", network), NicSpec("02:00:00:00:00:02", network))
+    wanted = replace(spec, nics=nics, disks=(1,))
+    assert driver.update(wanted, ("nics", "disks")) is True
     assert driver.restart_owed(spec.domain) == ()
     assert _settings(driver, wanted) == dict(driver.desired(wanted))
 
