@@ -145,7 +145,7 @@ class Forwarding:
         address = self.target_address(source, target)
         if address is None:
             return Way(source, target, fault=Fault(target, "its address is not in the lab file"))
-        own = self._sends_from(source, address)
+        own = self.sends_from(source, address)
         if own is None:
             return Way(source, target, fault=self._no_route(source, address))
         there = self._trail(source, address, own.address, False)
@@ -161,7 +161,7 @@ class Forwarding:
         )
         return Way(source, target, answers, there.nodes, back.nodes, redirected)
 
-    def _sends_from(self, node: str, towards: Address) -> Attachment | None:
+    def sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""
         route = self.chosen(node, towards)
         if route is None:
@@ -178,7 +178,7 @@ class Forwarding:
             network = self._connected_to_hypervisor(towards)
             address = self._wires.hypervisor[network] if network is not None else None
         else:
-            own = self._sends_from(node, towards)
+            own = self.sends_from(node, towards)
             address = own.address if own is not None else None
         if address is None or self._trail(node, towards, address, True).fault is not None:
             return None

@@ -1,0 +1,134 @@
+"""Which pairs are traced and which only pinged, and when: routers answer few traces in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.inventory.expectations import Expectations, expectations
+from labrun.inventory.model import Host, Lab
+from labrun.inventory.paths import Path
+from labrun.tasks.configure.plan import Resource
+from labrun.tasks.configure.sshd import Sshd
+from labrun.tasks.configure.sysctl import Sysctl
+
+__all__ = ["ALL_PAIRS", "SETTINGS", "collect_spec", "seconds_for"]
+
+ALL_PAIRS = 10
+"""Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
+
+SETTINGS: tuple[Resource, ...] = (Sysctl(), Sshd())
+"""What verify judges by the same code as configure, so that the two cannot disagree."""
+
+# Linux lets a node send one destination 6 ICMP errors at once, then one a second
+# (net.ipv4.icmp_ratelimit); one is left for whoever else asks.
+_BURST = 5
+_WAVE_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Wave:
+    """The waves of one source: how many answers each node has been asked for up to each of them."""
+
+    asked: list[dict[str, int]]
+
+    def place(self, nodes: Collection[str]) -> int:
+        """Return the first wave in which none of the nodes is asked for too much; waves are 1 s apart."""
+        wave = 0
+        while not all(self._fits(node, wave) for node in nodes):
+            wave += 1
+        while len(self.asked) <= wave:
+            self.asked.append({})
+        for node in nodes:
+            self.asked[wave][node] = self.asked[wave].get(node, 0) + 1
+        return wave
+
+    def _fits(self, node: str, wave: int) -> bool:
+        # What is asked in later waves must stay possible too.
+        used = 0
+        for number in range(max(wave + 1, len(self.asked))):
+            used += self.asked[number].get(node, 0) if number < len(self.asked) else 0
+            if number >= wave and used + 1 > _BURST + number:
+                return False
+        return True
+
+
+def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dict[str, Any]:
+    """Return, as plain JSON-able data, what to collect on a host; ``skip`` names hosts known to be down.
+
+    ``traces`` hold ``{to, version, address, hops, wave}``; ``pings`` the pairs that are only
+    pinged, with ``like`` the name of the traced target whose way they share (None where nothing
+    should get there); ``settings`` what :data:`SETTINGS` want. Raises KeyError for unknown names.
+    """
+    host = lab.hosts[host_name]
+    paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
+    traced, pinged = _split(lab, paths)
+    waves = _Wave([])
+    return {
+        "traces": [
+            {
+                "to": path.target,
+                "version": str(path.address.version) if path.address else "",
+                "address": str(path.address),
+                "hops": len(path.hops),
+                "wave": waves.place((*path.way.through, path.target)),
+            }
+            for path in traced
+        ],
+        "pings": [
+            {
+                "to": path.target,
+                "version": str(path.address.version),
+                "address": str(path.address),
+                "like": like,
+            }
+            for path, like in pinged
+            if path.address
+        ],
+        "settings": {
+            resource.section: want
+            for resource in SETTINGS
+            if (want := resource.desired(lab, host)) is not None
+        },
+    }
+
+
+def _paths(found: Expectations, host: Host) -> Iterator[Path]:
+    for target in found.lab.hosts:
+        if target != host.name:
+            for version in found.versions(host.name, target):
+                yield found.path(host.name, target, version)
+
+
+def _split(lab: Lab, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, str | None]]]:
+    traced: list[Path] = []
+    pinged: list[tuple[Path, str | None]] = []
+    first: dict[tuple[object, ...], str] = {}
+    for path in paths:
+        if path.fault is not None:
+            pinged.append((path, None))
+            continue
+        kind = (path.way.answers, path.way.through, _network(lab, path))
+        if len(lab.hosts) > ALL_PAIRS and kind in first:
+            pinged.append((path, first[kind]))
+        else:
+            first.setdefault(kind, path.target)
+            traced.append(path)
+    return traced, pinged
+
+
+def _network(lab: Lab, path: Path) -> str:
+    for nic in lab.hosts[path.target].interfaces:
+        if path.address in [given.ip for given in (nic.ipv4, nic.ipv6) if given is not None]:
+            return nic.network
+    return ""
+
+
+def seconds_for(spec: dict[str, Any]) -> float:
+    """Return a deadline in seconds for the script: what a lab with everything broken needs, and slack."""
+    traces, pings = spec["traces"], spec["pings"]
+    waves = 1 + max((trace["wave"] for trace in traces), default=0)
+    longest = max((trace["hops"] for trace in traces), default=0)
+    rounds = waves + len(traces) // _WAVE_AT_ONCE
+    return 45.0 + rounds * (4.0 + longest) + len(pings) / 4

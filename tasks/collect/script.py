@@ -1,0 +1,153 @@
+"""The one script that a host runs for verify: facts first, then traces in waves, then pings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+from itertools import groupby
+from typing import Any
+
+from labrun.tasks.collect.schedule import SETTINGS
+from labrun.tasks.configure.shell import Probe, gather_script
+
+__all__ = ["FORWARDING", "collect_script"]
+
+FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
+
+_FACTS = """\
+PATH=$PATH:/usr/sbin:/sbin
+capture address ip -j address show
+capture route4 ip -4 -j route show table main
+capture route6 ip -6 -j route show table main
+"""
+
+# Traces run in the background, each with a file of its own. Exactly as many probes are sent as
+# hops are expected: every one beyond would cost the target one of its few answers a second.
+# Where UDP does not get through, ICMP echo asks two hops further, since echo replies are not
+# limited; without traceroute, ping with a rising TTL does.
+_TRACE = """\
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+tool=ping
+command -v traceroute >/dev/null && tool=traceroute
+reached() { grep -qF "  $2  " "$tmp/$1"; }
+by_ping() {
+k=$3
+while [ "$k" -le "$4" ]; do
+echo "ttl $k"
+ping -n -c 1 -W 1 -t "$k" "$2" | grep -i -e 'bytes from' -e 'exceeded' -e 'unreachable' >"$tmp/$1.ping"
+cat "$tmp/$1.ping"
+grep -q 'bytes from' "$tmp/$1.ping" && break
+k=$((k + 1))
+done
+}
+trace() {
+{
+if [ $tool = ping ]; then
+echo by ping
+by_ping "$1" "$2" 1 $(($3 + 2))
+else
+echo by udp
+traceroute -n -q 1 -w 1 -N "$3" -m "$3" "$2"
+fi
+} >"$tmp/$1" 2>&1
+[ $tool = ping ] || reached "$1" "$2" || {
+echo by icmp
+traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
+} >>"$tmp/$1" 2>&1
+}
+"""
+
+# A router that answered the others may just have used up its answers: what is missing on the way
+# to a target that was reached is asked for again, alone and a second apart.
+_AGAIN = """\
+asks=8
+missing() {
+seen=' ' holes=
+while read -r ttl who rest; do
+case $ttl in ''|*[!0-9]*) continue;; esac
+[ "$who" = '*' ] || seen="$seen$ttl "
+[ "$who" = "$2" ] || continue
+k=1
+while [ "$k" -lt "$ttl" ]; do
+case $seen in *" $k "*) ;; *) holes="$holes $k";; esac
+k=$((k + 1))
+done
+break
+done <"$tmp/$1"
+}
+again() {
+[ $tool = traceroute ] || return 0
+for round in 1 2; do
+missing "$1" "$2"
+for hole in $holes; do
+[ $asks -gt 0 ] || return 0
+asks=$((asks - 1))
+sleep 1
+echo by again >>"$tmp/$1"
+traceroute -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" >>"$tmp/$1" 2>&1
+done
+done
+}
+"""
+
+_PING = """\
+touch "$tmp/pings"
+knock() { ping -n -q -c "$1" -W 1 -i 0.3 "$3" >/dev/null 2>&1 && echo "$2" >>"$tmp/pings"; }
+ping_twice() { knock 1 "$1" "$2" || knock 2 "$1" "$2"; }
+ping_once() { knock 1 "$1" "$2"; }
+"""
+
+_AT_ONCE = {"traces": 8, "pings": 16}
+
+
+def collect_script(spec: Mapping[str, Any], mark: str) -> str:
+    """Return the shell text for a spec of ``collect_spec``; ``mark`` begins every frame."""
+    probes = [Probe(tuple(FORWARDING.values()), _FACTS)]
+    probes += [
+        resource.probe(spec["settings"][resource.section])
+        for resource in SETTINGS
+        if resource.section in spec["settings"]
+    ]
+    probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
+    return gather_script(probes, mark)
+
+
+def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
+    numbered = [(number, trace) for number, trace in enumerate(spec["traces"])]
+    if not numbered and not spec["pings"]:
+        return
+    yield _TRACE
+    last = 0
+    for wave, members in groupby(sorted(numbered, key=lambda each: each[1]["wave"]), lambda e: e[1]["wave"]):
+        yield f"sleep {wave - last}\n" if wave > last else ""
+        last = wave
+        calls = [f"trace {n} {_word(trace)} {int(trace['hops'])}" for n, trace in members]
+        yield from _in_parallel(calls, _AT_ONCE["traces"])
+    yield _AGAIN
+    for number, trace in numbered:
+        yield f"again {number} {_word(trace)}\n"
+    for number, _ in numbered:
+        yield f'capture "trace {number}" cat "$tmp/{number}"\n'
+
+
+def _pings(spec: Mapping[str, Any]) -> Iterator[str]:
+    if not spec["pings"]:
+        return
+    yield _PING
+    calls = [
+        f"{'ping_once' if ping['like'] is None else 'ping_twice'} {number} {_word(ping)}"
+        for number, ping in enumerate(spec["pings"])
+    ]
+    yield from _in_parallel(calls, _AT_ONCE["pings"])
+    yield 'capture pings cat "$tmp/pings"\n'
+
+
+def _in_parallel(calls: list[str], at_once: int) -> Iterator[str]:
+    for start in range(0, len(calls), at_once):
+        yield "".join(f"{call} &\n" for call in calls[start : start + at_once]) + "wait\n"
+
+
+def _word(item: Mapping[str, Any]) -> str:
+    # Through ipaddress, so that nothing but an address can stand in the script.
+    return str(ip_address(item["address"]))

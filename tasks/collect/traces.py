@@ -1,0 +1,134 @@
+"""Rows for paths: the hops that a trace showed against those that the lab file implies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labrun.inventory.expectations import Expectations
+from labrun.inventory.model import Address
+from labrun.inventory.paths import Path
+from labrun.outcome import Outcome, Status
+from labrun.tasks.collect.capture import Capture, Ping, Trace
+from labrun.tasks.collect.causes import Shown, cause, not_asked
+
+__all__ = ["path_rows"]
+
+_BY = {"icmp": "traced by ICMP: UDP got no answer", "ping": "traced by ping: the host has no traceroute"}
+
+
+def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:
+    """Yield a row per target, and per IP version where both have IPv6 as well."""
+    for target in found.lab.hosts:
+        if target == source:
+            continue
+        versions = found.versions(source, target)
+        for version in versions:
+            suffix = " (IPv6)" if version == 6 and len(versions) > 1 else ""
+            yield _row(shown, found.path(source, target, version), f"{source} -> {target}{suffix}")
+
+
+def _row(shown: Shown, path: Path, name: str) -> Outcome:
+    expected = "unreachable" if path.fault else _text(path.hops)
+    capture = shown.capture(path.source)
+    if path.address is None:
+        return Outcome(path.source, "path", name, Status.SKIPPED, None, None, str(path.fault))
+    if capture is None:
+        silence = shown.silence(path.source) or not_asked(path.source)
+        return Outcome(path.source, "path", name, silence.status, expected, None, silence.reason)
+    status, actual, why = _verdict(shown, path, capture)
+    return Outcome(path.source, "path", name, status, expected, actual, why)
+
+
+_Verdict = tuple[Status, str, str | None]
+
+
+def _verdict(shown: Shown, path: Path, capture: Capture) -> _Verdict:
+    version = path.address.version if path.address is not None else 4
+    ping = capture.pings.get((path.target, version))
+    trace = capture.traces.get((path.target, version))
+    if path.fault is not None:
+        return _nothing_should(path, ping)
+    if trace is not None:
+        return _traced(shown, path, trace)
+    if ping is not None:
+        return _pinged(shown, path, ping, capture.traces.get((ping.like or "", version)))
+    return _lost(shown, path, "*", None)
+
+
+def _text(hops: tuple[Address | None, ...]) -> str:
+    return " ".join("*" if hop is None else str(hop) for hop in hops)
+
+
+def _nothing_should(path: Path, ping: Ping | None) -> _Verdict:
+    if ping is not None and ping.reached:
+        return Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}"
+    return Status.OK, "unreachable", str(path.fault)
+
+
+def _traced(shown: Shown, path: Path, trace: Trace) -> _Verdict:
+    if trace.reached is None:
+        last = max(trace.answers, default=0)
+        hops = tuple(trace.answers.get(ttl) for ttl in range(1, last + 1))
+        end = trace.refused or "*"
+        return _lost(shown, path, " ".join(part for part in (_text(hops), end) if part), trace)
+    hops = tuple(trace.answers.get(ttl) for ttl in range(1, trace.reached + 1))
+    status, why = _compared(shown, path, hops, trace.asked)
+    return status, _text(hops), why or _BY.get(trace.method)
+
+
+def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> _Verdict:
+    if not ping.reached:
+        return _lost(shown, path, "*", None)
+    before = len(path.hops) - 1
+    if like is None:
+        hops: tuple[Address | None, ...] = (*(None for _ in range(before)), path.address)
+    else:
+        count = before if like.reached is None else like.reached - 1
+        hops = (*(like.answers.get(ttl) for ttl in range(1, count + 1)), path.address)
+    status, why = _compared(shown, path, hops, like.asked if like else 0)
+    return status, _text(hops), why or f"answers a ping; the way is as traced to {ping.like}"
+
+
+def _compared(
+    shown: Shown, path: Path, hops: tuple[Address | None, ...], asked: int
+) -> tuple[Status, str | None]:
+    """Judge the hops to a target that was reached."""
+    if _agree(path.hops, hops):
+        holes = [
+            ttl for ttl, (want, have) in enumerate(zip(path.hops, hops, strict=True), 1) if want and not have
+        ]
+        if not holes:
+            return Status.OK, None
+        silent = ", ".join(
+            f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
+        )
+        return Status.UNKNOWN, f"no answer from {silent}, asked {asked} times; the target was reached"
+    left_out = tuple(hop for place, hop in enumerate(path.hops) if place not in path.way.redirected)
+    if path.way.redirected and hops == left_out:
+        names = ", ".join(path.way.through[place] for place in path.way.redirected)
+        return Status.OK, f"{names} left out after an ICMP redirect"
+    if None in hops:
+        return Status.UNKNOWN, f"hops without an answer, asked {asked} times; the target was reached"
+    return Status.FAILED, cause(shown, path) or "packets take another way than the lab file implies"
+
+
+def _agree(expected: tuple[Address | None, ...], hops: tuple[Address | None, ...]) -> bool:
+    """Tell whether the hops are the expected ones as far as they answered."""
+    if len(expected) != len(hops):
+        return False
+    return all(
+        want is None or have is None or want == have for want, have in zip(expected, hops, strict=True)
+    )
+
+
+def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> _Verdict:
+    """Judge a target that was not reached."""
+    why = cause(shown, path)
+    if why is not None:
+        return Status.FAILED, actual, why
+    if shown.silence(path.target) is not None:
+        return Status.UNREACHABLE, actual, f"{path.target} does not answer"
+    if trace is not None and trace.refused:
+        return Status.FAILED, actual, f"{trace.refused.split()[0]} says there is no way on"
+    before = [node for ttl, node in enumerate(path.way.through, 1) if trace and ttl in trace.answers]
+    return Status.FAILED, actual, f"no answer from beyond {before[-1]}" if before else "no answer"
