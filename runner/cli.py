@@ -39,7 +39,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, build and import the images that machines are made from."),
-    "inventory": ("inventory", "Print the hosts for other tools: addresses, groups, strict SSH options."),
     "list": ("list_", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file, without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
@@ -146,8 +145,8 @@ def _origin(error: click.UsageError) -> str:
         return ""
     if ctx.get_parameter_source(param.name) is not click.core.ParameterSource.ENVIRONMENT:
         return ""
-    path = [*ctx.command_path.split(), param.name]
-    return f" (from {'_'.join(path).upper().replace('-', '_')})"
+    variable = param.envvar if isinstance(param.envvar, str) else f"LABRUN_{param.name.upper()}"
+    return f" (from {variable})"
 
 
 def _fail(error: UsageError, args: Sequence[str], ctx: click.Context | None) -> int:

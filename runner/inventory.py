@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -34,11 +35,12 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
         raise UsageError("--output is for --format nornir", step="inventory")
     session = open_session(invocation, safely=False)
     located = session.locate()
+    lab = replace(session.lab, hosts={name: session.lab.hosts[name] for name in session.hosts})
     if output is None:
-        return Report(session.lab.name, text=export(session.lab, located, session.state, kind))
+        return Report(lab.name, text=export(lab, located, session.state, kind))
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name, text in nornir_files(session.lab, located, session.state).items():
+        for name, text in nornir_files(lab, located, session.state).items():
             (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise LabrunError(f"cannot write {error.filename}: {error.strerror}") from error

@@ -89,6 +89,7 @@ def loopback_sshd(directory: Path, **settings: str) -> Iterator[LoopbackSshd]:
     (directory / "sshd_config").write_text(lines, encoding="utf-8")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    assert Path(SSHD).exists(), "no sshd here: install openssh-server"
     with (directory / "sshd.log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(directory / "sshd_config")], stderr=log)
     try:
