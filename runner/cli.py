@@ -28,7 +28,10 @@ __all__ = ["VERBS", "cli", "main", "run"]
 VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
     "up": ("up", "Make networks and machines as the lab file says, and wait until they answer."),
-    "configure": ("configure", "Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says."),
+    "configure": (
+        "configure",
+        "Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.",
+    ),
     "verify": ("verify", "Compare addresses, routes and paths of the hosts with what the lab file implies."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),

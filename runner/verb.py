@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -58,6 +58,7 @@ def verb(
     def wrap(body: Callable[..., Report]) -> VerbCommand:
         own = list(reversed(getattr(body, "__click_params__", [])))
         names = {param.name for param in own}
+        _name_variables(own, *([str(group.name)] if group is not None else []), name)
 
         def callback(**_params: Any) -> int:
             ctx = click.get_current_context()
@@ -78,6 +79,15 @@ def verb(
         return command
 
     return wrap
+
+
+def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
+    """Let each option read ``LABRUN_<COMMAND>_<OPTION>``, whatever the function calls its parameter."""
+    for param in params:
+        if isinstance(param, click.Option) and param.envvar is None:
+            words = ["labrun", *path, max(param.opts, key=len).lstrip("-")]
+            param.envvar = "_".join(words).upper().replace("-", "_")
+            param.allow_from_autoenv = False
 
 
 def perform(invocation: Invocation, body: Callable[[], Report]) -> int:

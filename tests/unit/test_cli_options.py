@@ -174,6 +174,18 @@ def test_a_bad_value_of_the_environment_is_traced_to_its_variable(
     )
 
 
+def test_a_bad_value_of_a_commands_own_variable_is_traced_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer(monkeypatch, lambda invocation, depth: Report(), click.option("--how-deep", "depth", type=int))
+    monkeypatch.setenv("LABRUN_DEMO_HOW_DEEP", "very")
+    assert run(["demo"]) == 2
+    assert capsys.readouterr().err == (
+        "error: Invalid value for '--how-deep': 'very' is not a valid integer (from LABRUN_DEMO_HOW_DEEP)\n"
+        "hint: labrun demo --help tells what it takes\n"
+    )
+
+
 def test_runs_are_named_by_time_and_chance() -> None:
     first, second = new_run_id(0.0), new_run_id(0.0)
     assert first.startswith("1970-01-01T00:00:00Z-")
