@@ -152,7 +152,9 @@ class LxcDriver:
             before = nics_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             if domain.isActive():
                 if "memory" in changes:
-                    domain.setMemoryFlags(spec.memory * 1024, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                    # setMemory cannot go beyond what the container was started with; the limit itself can.
+                    limit = {"hard_limit": spec.memory * 1024}
+                    domain.setMemoryParameters(limit, libvirt.VIR_DOMAIN_AFFECT_LIVE)
                 self._replug(domain, before, spec.nics)
             domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
             domain.setAutostart(int(spec.autostart))

@@ -1,0 +1,101 @@
+"""`labrun configure`: every host from what it is to what the lab file says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from labrun.errors import UsageError
+from labrun.outcome import Outcome, Status
+from labrun.runner.live import progress
+from labrun.runner.lock import lab_lock
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.session import Session, open_session
+from labrun.runner.verb import verb
+
+__all__ = ["configure_hosts"]
+
+_SECONDS = 180.0
+
+
+@verb("configure")
+@click.option("--only", metavar="A,B", help="Only these sections: nmcli, sysctl, sshd.")
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing; exit code 3 then.")
+@click.option("--diff", is_flag=True, help="Show what changes, line by line.")
+@click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
+def command(invocation: Invocation, only: str | None, dry_run: bool, diff: bool, explain: bool) -> Report:
+    """Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.
+
+    Each host is read once, compared, and changed only where it differs; what was changed is read
+    again over a new login. A second run changes nothing.
+    """
+    sections = _sections(only)
+    session = open_session(invocation)
+    if explain:
+        return Report(session.lab.name, text=_explained(session, sections))
+    with lab_lock(session.state.lock, "configure"):
+        rows = configure_hosts(session, sections, dry_run=dry_run)
+    return Report(session.lab.name, rows, diff=diff)
+
+
+def _sections(only: str | None) -> tuple[str, ...]:
+    from labrun.tasks.configure.resources import SECTIONS
+
+    if only is None:
+        return ()
+    asked = [word.strip() for word in only.split(",") if word.strip()]
+    unknown = [word for word in asked if word not in SECTIONS]
+    if unknown or not asked:
+        raise UsageError(
+            f'there is no section "{", ".join(unknown)}"' if unknown else "names no section",
+            step="--only",
+            hint=f"there are {', '.join(SECTIONS)}",
+        )
+    return tuple(asked)
+
+
+def _explained(session: Session, sections: Sequence[str]) -> str:
+    from labrun.tasks.configure.resources import explain, host_spec
+
+    parts = []
+    for host in session.hosts:
+        lines = explain(host_spec(session.lab, host), sections)
+        parts.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
+    return "\n".join(parts)
+
+
+def configure_hosts(
+    session: Session, sections: Sequence[str] = (), *, dry_run: bool = False
+) -> list[Outcome]:
+    """Configure the session's hosts in parallel, the lab's lock being held; returns their rows."""
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.configure.resources import host_spec
+    from labrun.tasks.configure.task import configure
+
+    specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    data = {host: {"configure": spec} for host, spec in specs.items()}
+    limit = session.invocation.timeout or _SECONDS
+    with (
+        progress(session.hosts, session.invocation),
+        session.engine(session.locate(), data, deadline=limit, dry_run=dry_run) as nornir,
+    ):
+        result = nornir.run(configure, only=list(sections), dry_run=dry_run)
+    named = {host: _names(spec, sections) for host, spec in specs.items()}
+    rows = outcomes_of(result, "configure", rows=named)
+    silent = [host for host in session.hosts if not named[host]]
+    return rows + [_nothing(host, sections) for host in silent]
+
+
+def _names(spec: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (section, name) of every row that a host has when it can be reached."""
+    from labrun.tasks.configure.resources import row_names
+
+    return row_names(spec, sections)
+
+
+def _nothing(host: str, sections: Sequence[str]) -> Outcome:
+    why = "the file declares nothing here" + (f" for {', '.join(sections)}" if sections else "")
+    return Outcome(host, sections[0] if sections else "configure", host, Status.SKIPPED, why=why)
