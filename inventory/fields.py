@@ -5,38 +5,28 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import (
-    AddressValueError,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    NetmaskValueError,
-    ip_address,
-    ip_interface,
-)
-from typing import Annotated, Any, Final, Literal, TypeVar
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, Any, Final
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    PlainValidator,
-    WithJsonSchema,
-)
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from labrun.inventory.duration import is_duration
-from labrun.inventory.problems import did_you_mean, quoted
+from labrun.inventory.forms import Matching, parsed, wrong
+from labrun.inventory.notation import (
+    Nic4,
+    Nic6,
+    address,
+    ipv4,
+    mac,
+    network4,
+    network6,
+    nic_address4,
+    nic_address6,
+    prefix,
+)
+from labrun.inventory.problems import quoted
 
 __all__ = [
-    "DHCP",
     "Address",
     "AddressText",
     "AddressTextOrPrefix",
@@ -52,7 +42,6 @@ __all__ = [
     "LabName",
     "Line",
     "Mac",
-    "Matching",
     "NetworkName",
     "NicAddress4",
     "NicAddress6",
@@ -71,14 +60,8 @@ __all__ = [
     "Uri",
     "UserName",
     "Word",
-    "wrong",
 ]
 
-DHCP: Final = "dhcp"
-Nic4 = IPv4Address | IPv4Interface | Literal["dhcp"]
-Nic6 = IPv6Address | IPv6Interface
-_V = TypeVar("_V")
-_CUSTOM: Final = "labrun"
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _RESERVED_HOSTS: Final = frozenset({"hypervisor", "localhost", "auto", "none", "default"})
 _KEY_TYPES: Final = (
@@ -90,18 +73,6 @@ _KEY_TYPES: Final = (
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
-# Guests cannot have these; ipaddress's own is_* properties cover documentation prefixes too, which are fine.
-_USELESS: Final = {
-    "loopback": (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
-    "multicast": (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8")),
-    "link-local": (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10")),
-    "reserved": (IPv4Network("0.0.0.0/8"), IPv4Network("240.0.0.0/4")),
-}
-
-
-def wrong(what: str, hint: str | None = None) -> PydanticCustomError:
-    """Return the error to raise from a validator; the report shows it as it is."""
-    return PydanticCustomError(_CUSTOM, "{what}", {"what": what, "hint": hint})
 
 
 def _text(value: Any) -> Any:
@@ -129,39 +100,6 @@ def _one_line(value: str) -> str:
     if len(value) > 4096:
         raise wrong("this is longer than 4096 characters")
     return value
-
-
-@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
-class Matching:
-    """Hold text to a regular expression, with a message of our own and the pattern in the JSON Schema."""
-
-    pattern: str
-    what: str
-    hint: str | None = None
-
-    def check(self, value: str) -> str:
-        if not re.fullmatch(self.pattern, value):
-            raise wrong(f"{quoted(value)} is no {self.what}", self.hint)
-        return value
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self.check, handler(source))
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core), "pattern": f"^({self.pattern})$"}
-
-
-def _parsed(parse: Callable[[str], _V], schema: dict[str, Any], what: str) -> Any:
-    """Return the annotations of a field that is written as text and kept as what ``parse`` makes of it."""
-
-    def check(value: Any) -> _V:
-        if not isinstance(value, str):
-            raise wrong(
-                f"{what} is wanted, not {quoted(value) if isinstance(value, (bool, int)) else 'this'}"
-            )
-        return parse(value)
-
-    return (PlainValidator(check), WithJsonSchema({"type": "string", **schema}))
 
 
 def host_label(value: str) -> str:
@@ -192,121 +130,6 @@ def _group_name(value: str) -> str:
     if value in ("host", "router"):
         raise wrong(f"a group cannot be called like the role {quoted(value)}")
     return value
-
-
-def _address(value: str) -> IPv4Address | IPv6Address:
-    try:
-        found = ip_address(value)
-    except ValueError:
-        raise wrong(f"{quoted(value)} is no IP address") from None
-    if isinstance(found, IPv6Address) and found.scope_id:
-        raise wrong(f"{quoted(value)} has a zone", "leave out what follows the %")
-    return found
-
-
-def _ipv4(value: str) -> IPv4Address:
-    found = _address(value)
-    if not isinstance(found, IPv4Address):
-        raise wrong(f"{quoted(value)} is no IPv4 address")
-    return found
-
-
-def _network4(value: str) -> IPv4Network:
-    if ":" in value:
-        raise wrong(f"{quoted(value)} is IPv6", "write it as cidr6")
-    return _usable(_subnet(value, IPv4Network, "an IPv4 subnet such as 172.16.0.0/24"))
-
-
-def _network6(value: str) -> IPv6Network:
-    if ":" not in value and "." in value:
-        raise wrong(f"{quoted(value)} is IPv4", "write it as cidr")
-    return _usable(_subnet(value, IPv6Network, "an IPv6 subnet such as fd00:1::/64"))
-
-
-_P = TypeVar("_P", IPv4Network, IPv6Network)
-
-
-def _subnet(value: str, kind: type[_P], example: str) -> _P:
-    if "/" not in value:
-        raise wrong(
-            f"{quoted(value)} has no prefix length", f"it is written like {example.rsplit(' ', 1)[1]}"
-        )
-    try:
-        loose = kind(value, strict=False)
-    except (AddressValueError, NetmaskValueError, ValueError):
-        raise wrong(f"{quoted(value)} is not {example}") from None
-    if "%" in value or not value.rpartition("/")[2].isdecimal():
-        raise wrong(f"{quoted(value)} is not {example}")
-    try:
-        return kind(value)
-    except ValueError:
-        raise wrong(
-            f"{quoted(value)} is an address in a subnet, not a subnet", f"the subnet is {loose}"
-        ) from None
-
-
-def _usable(found: _P) -> _P:
-    for kind, prefixes in _USELESS.items():
-        if any(type(found) is type(prefix) and found.overlaps(prefix) for prefix in prefixes):
-            raise wrong(f"{found} is {kind}: guests cannot use it")
-    return found
-
-
-def _prefix(value: str) -> IPv4Network | IPv6Network:
-    if value == "default":
-        raise wrong("the default route is not written as a route", "use gateway:")
-    text = value if "/" in value else f"{value}/{128 if ':' in value else 32}"
-    found = (
-        _subnet(text, IPv6Network, "a prefix such as fd00:9::/48")
-        if ":" in text
-        else _subnet(text, IPv4Network, "a prefix such as 10.9.0.0/16")
-    )
-    if found.prefixlen == 0:
-        raise wrong("the default route is not written as a route", "use gateway:")
-    return found
-
-
-def _nic4(value: str) -> Nic4:
-    if value == "dhcp":
-        return DHCP
-    found = _nic_address(value, IPv4Address, "IPv4")
-    return found if isinstance(found, (IPv4Address, IPv4Interface)) else IPv4Address(int(found))
-
-
-def _nic6(value: str) -> Nic6:
-    found = _nic_address(value, IPv6Address, "IPv6")
-    return found if isinstance(found, (IPv6Address, IPv6Interface)) else IPv6Address(int(found))
-
-
-def _nic_address(
-    value: str, kind: type, family: str
-) -> IPv4Address | IPv6Address | IPv4Interface | IPv6Interface:
-    text, slash, length = value.partition("/")
-    try:
-        found = _address(text)
-    except PydanticCustomError:
-        if re.fullmatch("[A-Za-z]+", value):
-            raise wrong(f"{quoted(value)} is no address", did_you_mean(value, ["dhcp"])) from None
-        raise
-    if not isinstance(found, kind):
-        raise wrong(f"{quoted(value)} is no {family} address")
-    if not slash:
-        return found
-    try:
-        return ip_interface(value)
-    except ValueError:
-        raise wrong(f"{quoted(length)} is no prefix length", "leave it out: the network has it") from None
-
-
-def _mac(value: str) -> str:
-    text = value.lower().replace("-", ":")
-    if not re.fullmatch("[0-9a-f]{2}(:[0-9a-f]{2}){5}", text):
-        raise wrong(f"{quoted(value)} is no MAC address", "six pairs such as 02:00:00:00:00:01")
-    if int(text[:2], 16) & 1:
-        raise wrong(f"{quoted(value)} is a multicast MAC address", "the first pair must be even")
-    if text == "00:00:00:00:00:00":
-        raise wrong(f"{quoted(value)} is no MAC address of a NIC")
-    return text
 
 
 def _public_key(value: str) -> str:
@@ -402,22 +225,22 @@ Uri = Annotated[
         "auto, or such as qemu:///system",
     ),
 ]
-Cidr4 = Annotated[IPv4Network, *_parsed(_network4, {"examples": ["172.16.0.0/24"]}, "an IPv4 subnet")]
-Cidr6 = Annotated[IPv6Network, *_parsed(_network6, {"examples": ["fd00:1::/64"]}, "an IPv6 subnet")]
-IPv4 = Annotated[IPv4Address, *_parsed(_ipv4, {"format": "ipv4"}, "an IPv4 address")]
+Cidr4 = Annotated[IPv4Network, *parsed(network4, {"examples": ["172.16.0.0/24"]}, "an IPv4 subnet")]
+Cidr6 = Annotated[IPv6Network, *parsed(network6, {"examples": ["fd00:1::/64"]}, "an IPv6 subnet")]
+IPv4 = Annotated[IPv4Address, *parsed(ipv4, {"format": "ipv4"}, "an IPv4 address")]
 Address = Annotated[
-    IPv4Address | IPv6Address, *_parsed(_address, {"examples": ["172.16.0.11"]}, "an IP address")
+    IPv4Address | IPv6Address, *parsed(address, {"examples": ["172.16.0.11"]}, "an IP address")
 ]
-Prefix = Annotated[IPv4Network | IPv6Network, *_parsed(_prefix, {"examples": ["10.9.0.0/16"]}, "a prefix")]
-Mac = Annotated[str, *_parsed(_mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
+Prefix = Annotated[IPv4Network | IPv6Network, *parsed(prefix, {"examples": ["10.9.0.0/16"]}, "a prefix")]
+Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
 AddressText = Annotated[
     str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "address or host name")
 ]
 AddressTextOrPrefix = Annotated[
     str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,252}", "network, host or prefix")
 ]
-NicAddress4 = Annotated[Nic4, *_parsed(_nic4, {"examples": ["dhcp"]}, "an address or dhcp")]
-NicAddress6 = Annotated[Nic6, *_parsed(_nic6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]
+NicAddress4 = Annotated[Nic4, *parsed(nic_address4, {"examples": ["dhcp"]}, "an address or dhcp")]
+NicAddress6 = Annotated[Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortRange = Annotated[
     tuple[int, int],

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from labrun.inventory.forms import Section
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import HostModel, LabFile, Section
+from labrun.inventory.schema import HostModel, LabFile
 
 __all__ = ["Merged", "merge_hosts"]
 

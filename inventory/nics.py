@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.addressing import derived_macs, leased_addresses
-from labrun.inventory.fields import DHCP
 from labrun.inventory.merging import Merged
 from labrun.inventory.model import Address, Interface, Mode, Network, Prefix
+from labrun.inventory.notation import DHCP
 from labrun.inventory.problems import Path, Report
 from labrun.inventory.schema import NicModel
 from labrun.inventory.shape import Cut

@@ -6,22 +6,9 @@ everything that needs a second place (references, subnets, addresses) come later
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    Tag,
-    model_validator,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from labrun.inventory.fields import (
     Address,
@@ -39,7 +26,6 @@ from labrun.inventory.fields import (
     LabName,
     Line,
     Mac,
-    Matching,
     NetworkName,
     NicAddress4,
     NicAddress6,
@@ -58,8 +44,8 @@ from labrun.inventory.fields import (
     Uri,
     UserName,
     Word,
-    wrong,
 )
+from labrun.inventory.forms import Matching, Section, Shorthand, either, is_switch, listed, wrong
 from labrun.inventory.problems import did_you_mean, quoted, shown
 
 __all__ = [
@@ -83,31 +69,6 @@ CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec")
 VERDICTS: Final = ("open", "blocked", "refused", "filtered")
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
-class Shorthand:
-    """Let a value be written shorter: ``expand`` gives the long form, ``short`` is its JSON Schema."""
-
-    expand: Callable[[Any], Any]
-    short: tuple[dict[str, Any], ...]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_before_validator_function(self.expand, handler(source))
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [*self.short, handler(core)]}
-
-
-def _either(what: str, *kinds: type) -> BeforeValidator:
-    """Refuse other kinds of values in words that name all the forms there are."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, kinds):
-            raise wrong(f"{what} is wanted, not {shown(value)}")
-        return value
-
-    return BeforeValidator(check)
-
-
 def _nic(value: Any) -> Any:
     if not isinstance(value, (str, dict)):
         raise wrong(f"an address, dhcp or a mapping is wanted, not {shown(value)}")
@@ -122,16 +83,8 @@ def _sshd(value: Any) -> Any:
     return value
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 def _disk(value: Any) -> Any:
     return {"size": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _is_switch(value: Any) -> str:
-    return "(switch)" if isinstance(value, bool) else "(mapping)"
 
 
 def _once(value: Any) -> Any:
@@ -142,12 +95,6 @@ def _once(value: Any) -> Any:
                 raise wrong(f"{key} and {first} are one keyword", "a list gives it several values")
             seen[key.lower()] = key
     return value
-
-
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are errors, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class DhcpModel(Section):
@@ -165,8 +112,8 @@ class NetworkModel(Section):
     dhcp: (
         Annotated[
             Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],
-            Discriminator(_is_switch),
-            _either("true, false or a mapping with range", bool, dict),
+            Discriminator(is_switch),
+            either("true, false or a mapping with range", bool, dict),
         ]
         | None
     ) = None
@@ -210,7 +157,7 @@ class RuleModel(Section):
         Annotated[
             list[PortRange],
             Shorthand(
-                _listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
+                listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
             ),
         ]
         | None
@@ -315,13 +262,13 @@ class Settings(Section):
                     SshdKeyword,
                     Annotated[
                         list[SshdValue],
-                        Shorthand(_listed, tuple({"type": t} for t in ("string", "integer", "boolean"))),
+                        Shorthand(listed, tuple({"type": t} for t in ("string", "integer", "boolean"))),
                     ],
                 ],
                 BeforeValidator(_once),
                 Tag("(mapping)"),
             ],
-            Discriminator(_is_switch),
+            Discriminator(is_switch),
             BeforeValidator(_sshd),
         ]
         | None
@@ -430,12 +377,12 @@ class LabFile(Section):
     name: LabName
     hypervisor: Uri = "auto"
     defaults: Settings = Settings()
-    networks: dict[NetworkName, NetworkModel] = {}
+    networks: dict[NetworkName, NetworkModel] = Field(default_factory=dict)
     hosts: dict[HostName, HostModel]
-    groups: dict[GroupName, GroupModel] = {}
-    filters: dict[Word, list[FilterRuleModel]] = {}
-    images: dict[ImageName, ImageModel] = {}
-    checks: list[CheckModel] = []
+    groups: dict[GroupName, GroupModel] = Field(default_factory=dict)
+    filters: dict[Word, list[FilterRuleModel]] = Field(default_factory=dict)
+    images: dict[ImageName, ImageModel] = Field(default_factory=dict)
+    checks: list[CheckModel] = Field(default_factory=list)
     schedule: ScheduleModel | None = None
     routing: Literal["auto", "manual"] = "auto"
-    ssh_keys: list[PublicKey] = []
+    ssh_keys: list[PublicKey] = Field(default_factory=list)

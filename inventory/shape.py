@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from labrun.inventory.forms import OWN_ERROR
 from labrun.inventory.jsonschema import home_of_key, known_keys
 from labrun.inventory.problems import Path, Report, closest, did_you_mean, shown
 from labrun.inventory.schema import LabFile
@@ -142,7 +143,7 @@ def _say(fault: Any, path: Path, report: Report) -> None:
         report.add(path, "unknown key", f"it is a key of {home}" if home else report.guess(key, known))
     elif kind == "missing":
         report.add((*path, str(loc[-1])), "this key is missing", line=report.line_of(path))
-    elif kind == "labrun":
+    elif kind == OWN_ERROR:
         report.add(path, context["what"], context.get("hint"))
     elif kind in ("literal_error", "enum"):
         report.add(path, *_not_one_of(context["expected"], value))

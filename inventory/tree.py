@@ -292,26 +292,22 @@ def _resolved(text: str) -> Scalar:
 
 
 def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
-    mark = error.problem_mark or error.context_mark
-    if error.context_mark is not None and "quoted scalar" in (error.context or ""):
-        mark = error.context_mark
-        return LabFileError(source.name, (Problem(mark.line + 1, "", "a quote is not closed"),))
-    lines = source.text.split("\n")
+    lines = source.text.splitlines() or [""]
+    mark, opened, context = error.problem_mark or error.context_mark, error.context_mark, error.context or ""
     line = min(mark.line, len(lines) - 1) + 1 if mark is not None else 1
-    what, hint = f"this is not valid YAML: {error.problem or error.context}", None
     text = lines[line - 1]
+    at_end = mark is not None and not "".join(lines[mark.line :])[mark.column :].strip()
     indent = text[: len(text) - len(text.lstrip())]
-    if (
-        "\t" in indent
-        or "\t" in (error.problem or "")
-        or (mark and text[mark.column : mark.column + 1] == "\t")
-    ):
+    what, hint = f"this is not valid YAML: {error.problem or context}", None
+    if opened is not None and "quoted scalar" in context:
+        line, what = opened.line + 1, "a quote is not closed"
+    elif opened is not None and "flow" in context and at_end:
+        line, what = opened.line + 1, "a bracket is not closed"
+    elif "\t" in indent or (mark is not None and text[mark.column : mark.column + 1] == "\t"):
         what, hint = "a tab is used where YAML wants spaces", "indent with spaces"
     elif "mapping values are not allowed" in what:
         hint = "the indentation is wrong, or a value with a colon needs quotes"
     elif "expected <document start>" in what:
-        what, hint = (
-            "the file ends here for YAML, yet more follows",
-            "is this line indented less than the first?",
-        )
-    return LabFileError(source.name, (Problem(line, "", what, hint),))
+        what = "the file ends here for YAML, yet more follows"
+        hint = "is this line indented less than the first?"
+    return LabFileError(source.name, (Problem(min(line, len(lines)), "", what, hint),))
