@@ -108,6 +108,7 @@ def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[
         "ansible_host": where.address or f"{host.name}.{_NOWHERE}",
         "ansible_port": access.port,
         "ansible_connection": "ssh",
+        "ansible_python_interpreter": "auto_silent",
     }
     if access.user is not None:
         settings["ansible_user"] = access.user
