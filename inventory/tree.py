@@ -306,8 +306,11 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     elif "\t" in indent or (mark is not None and text[mark.column : mark.column + 1] == "\t"):
         what, hint = "a tab is used where YAML wants spaces", "indent with spaces"
     elif "mapping values are not allowed" in what:
+        what = "this is not valid YAML: a colon makes a mapping where none can be"
         hint = "the indentation is wrong, or a value with a colon needs quotes"
-    elif "expected <document start>" in what:
+    elif "<document start>" in what:
         what = "the file ends here for YAML, yet more follows"
         hint = "is this line indented less than the first?"
+    elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML say it differently
+        what = f"this is not valid YAML: {wanted[1]} is wanted here"
     return LabFileError(source.name, (Problem(min(line, len(lines)), "", what, hint),))

@@ -6,8 +6,10 @@ import io
 from pathlib import Path
 
 import pytest
+import yaml
 
 from labrun.errors import LabFileError, UsageError
+from labrun.inventory import tree
 from labrun.inventory.load import find_lab_file, load_lab
 
 CASES = sorted((Path(__file__).parent / "cases" / "lab_errors").glob("*.yaml"))
@@ -121,3 +123,13 @@ def test_many_wrong_names_are_answered_soon() -> None:
     nets = "".join(f"  network{n:04}: {{mode: very-isolated}}\n" for n in range(2000))
     said = refusal("lab.yaml", f"name: demo\nnetworks:\n{nets}hosts:\n{hosts}".encode())
     assert len(said.splitlines()) == 2000
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.stem.startswith("yaml")], ids=lambda case: str(case.stem)
+)
+def test_the_text_is_the_same_without_libyaml(case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "_LOADER", yaml.SafeLoader)
+    assert refusal("lab.yaml", case.read_bytes()) + "\n" == case.with_suffix(".txt").read_text(
+        encoding="utf-8"
+    )
