@@ -8,6 +8,7 @@ import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,18 @@ def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec
     driver.remove_lab(spec.lab)
     assert find_pool(connection, lab_pool(spec.lab)) is None
     assert not directory.exists()
+
+
+def test_machines_are_made_and_removed_at_the_same_time(driver: QemuDriver, spec: MachineSpec) -> None:
+    driver.prepare_image(spec.image)
+    names = [f"h{number}" for number in range(1, 7)]
+    specs = [replace(spec, host=name, domain=f"{spec.lab}-{name}") for name in names]
+    with ThreadPoolExecutor(len(specs)) as threads:
+        list(threads.map(driver.create, specs))
+        assert sorted(driver.observe(spec.lab)) == names
+        list(threads.map(lambda one: driver.remove(one.lab, one.host, one.domain), specs))
+    assert driver.observe(spec.lab) == {}
+    assert _volumes(spec) == frozenset()
 
 
 def test_create_again_keeps_the_machine(driver: QemuDriver, spec: MachineSpec) -> None:
