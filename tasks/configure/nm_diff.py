@@ -89,8 +89,10 @@ def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
     yield from (f"via {hop.via}" for hop in routes if hop.prefix.prefixlen == 0)
 
 
-def actual_summary(device: Device, link: Link) -> str:
-    """Return addresses, gateway and active profile in a few words."""
+def actual_summary(device: Device, link: Link, profile: str) -> str:
+    """Return addresses and gateway in a few words, and the active profile where it is not ``profile``."""
     words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
     words.extend(_gateways(frozenset(link.routes)))
-    return " ".join([*words, f"({device.profile_id or 'no profile'})"])
+    if device.profile_id != profile:
+        words.append(f"({device.profile_id or 'no profile'})")
+    return " ".join(words) or "no address"

@@ -180,7 +180,8 @@ class _Nic:
         stored = parse(self.facts.files.get(profile.path, ""))
         on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
         in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
-        expected, actual = expected_summary(profile.sections), actual_summary(device, link)
+        expected = expected_summary(profile.sections)
+        actual = actual_summary(device, link, profile_id(profile.network))
         moved = stored.get("connection", {}).get("uuid", "") != uuid
         if not (on_disk or in_force or moved or profile.path not in self.state.loaded):
             work.items.append(Item(profile.network, "ok", expected, actual))
