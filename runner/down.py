@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +16,14 @@ from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.selection import select_hosts
 from labrun.runner.session import hypervisor_engine
 from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.tasks.provision.planning import SeenMachine, see_machines
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
 
 
 @verb("down")
@@ -28,7 +33,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
 
     Only what carries the lab's tag in libvirt is touched. Asks first, unless -y is given.
     """
-    lab_name, uri = _which(invocation, name)
+    lab_name, uri, lab = _which(invocation, name)
     if uri is None:
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
@@ -37,16 +42,17 @@ def command(invocation: Invocation, name: str | None) -> Report:
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
-        rows = _take_down(invocation, lab_name, uri, state)
+        rows = _take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             state.remove()
     return Report(lab_name, rows)
 
 
-def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None]:
-    """Return the lab's name and its hypervisor; None for the latter where nothing is left of it."""
+def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
+    """Return the lab's name, its hypervisor (None where nothing is left of it) and its file's lab."""
     from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
 
+    lab = None
     if name is None:
         try:
             lab = load(invocation, safely=False)
@@ -54,18 +60,20 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None]:
             error.hint = "labrun down --name LAB works without the file"
             raise
         if lab.hypervisor != "auto":
-            return lab.name, choose_hypervisor(lab).uri
+            return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
     found = lab_uris(name)
-    return name, found[0] if found else None
+    return name, found[0] if found else None, lab
 
 
-def _take_down(invocation: Invocation, lab: str, uri: str, state: LabState) -> list[Outcome]:
+def _take_down(
+    invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
+) -> list[Outcome]:
     from labrun.tasks.provision.drivers import driver_for, lab_drivers
     from labrun.tasks.provision.networks import observe_networks
 
     seen = see_machines(lab, uri)
-    chosen = _chosen(invocation, seen)
+    chosen = _chosen(invocation, seen, model)
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
     networks = (
@@ -90,10 +98,13 @@ def _take_down(invocation: Invocation, lab: str, uri: str, state: LabState) -> l
     ]
 
 
-def _chosen(invocation: Invocation, known: Iterable[str]) -> list[str]:
+def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
+    """Return the machines to remove: by the file's names and groups, else by what is there."""
     names = list(known)
     if invocation.hosts is None:
         return names
+    if model is not None and not set(invocation.hosts.split(",")) <= set(names):
+        return [name for name in names if name in select_hosts(model, invocation.hosts)]
     wanted = [word.strip() for word in invocation.hosts.split(",") if word.strip()]
     unknown = [word for word in wanted if word not in names]
     if unknown:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
+from labrun.runner.folding import fold
 from labrun.runner.terminal import console_on, printable
 
 if TYPE_CHECKING:
@@ -60,11 +61,13 @@ def render(
     diff: bool = False,
     seconds: float = 0.0,
     width: int | None = None,
+    every_row: bool = False,
 ) -> str:
     """Return table, diffs and summary as they look on ``stream``, its width and colours included.
 
     ``quiet`` keeps only the rows that are not ok, and says nothing where there are none. ``diff``
-    adds the rows' diffs below the table.
+    adds the rows' diffs below the table. Without ``every_row`` a host's many settings that share
+    one result are one row.
     """
     from rich.text import Text
 
@@ -76,7 +79,7 @@ def render(
     console.width, buffer = console.width, io.StringIO()
     console.file = buffer
     if rows:
-        _print_table(console, rows)
+        _print_table(console, rows if every_row else fold(rows))
     if diff:
         for row in rows:
             if row.diff:

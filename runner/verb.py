@@ -152,6 +152,7 @@ def _show(report: Report, invocation: Invocation) -> None:
                 quiet=invocation.quiet,
                 diff=report.diff,
                 seconds=invocation.seconds,
+                every_row=invocation.verbosity > 0,
             )
         )
     if report.notes and not invocation.quiet:

@@ -109,7 +109,8 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
     make_lab: Make, libvirtd: libvirt.virConnect
 ) -> None:
     lab = make_lab(SMALL)
-    assert lab.json("up").exit_code == 0
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
     without = [line for line in SMALL.splitlines() if not line.startswith(("  two:", "  right:"))]
     lab.path.write_text("\n".join(without).replace(", right: 10.122.0.254", "") + "\n", encoding="utf-8")
     left = lab.json("plan").of("machine", "hypervisor") + lab.json("plan").of("network", name="right")
@@ -131,7 +132,8 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
 
 def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Make) -> None:
     lab = make_lab(SMALL)
-    assert lab.json("up").exit_code == 0
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
     assert lab.guest("one", "echo mine >/root/mark && cat /root/mark") == "mine\n"
     before = lab.guest("one", "cat /sys/class/net/eth0/address; cat /etc/ssh/ssh_host_ed25519_key.pub")
     answer = lab.json("-y", "up", "--recreate", "--hosts", "one")
@@ -197,7 +199,8 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
 
 def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) -> None:
     lab = make_lab(SMALL)
-    assert lab.json("up").exit_code == 0
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
     lab.state = lab.state.with_name("state-after-the-loss")
     answer = lab.json("up")
     assert answer.exit_code == 0, answer.bad()
@@ -226,7 +229,8 @@ def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvi
 
 def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) -> None:
     lab = make_lab(SMALL)
-    assert lab.json("up").exit_code == 0
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
     changed = SMALL.replace(
         "  one: {networks: {left: 10.121.0.11}}", "  one: {memory: 300, networks: {left: 10.121.0.11}}"
     )

@@ -1,0 +1,49 @@
+"""Rows that say the same of one host's many settings, shown as one: the table is for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from labrun.outcome import Outcome, Status
+
+__all__ = ["fold"]
+
+_SECTIONS = frozenset({"sshd"})
+_SAID = {
+    Status.OK: "as declared",
+    Status.CHANGED: "set",
+    Status.WOULD_CHANGE: "not yet so",
+}
+_FEWEST = 3
+
+
+def fold(rows: Sequence[Outcome]) -> list[Outcome]:
+    """Return the rows with runs of one host's sshd settings of one status folded into one row.
+
+    What failed, or has anything to say, stays as it is; so does a run of fewer than three.
+    """
+    folded: list[Outcome] = []
+    for _, members in groupby(enumerate(rows), key=lambda each: _key(*each)):
+        run = [row for _, row in members]
+        folded += run if len(run) < _FEWEST else [_folded(run)]
+    return folded
+
+
+def _key(number: int, row: Outcome) -> tuple[object, ...]:
+    if row.section in _SECTIONS and row.status in _SAID and not row.why:
+        return (row.host, row.section, row.status)
+    return (number,)
+
+
+def _folded(run: Sequence[Outcome]) -> Outcome:
+    first = run[0]
+    return replace(
+        first,
+        name=f"({len(run)} settings)",
+        expected="as declared",
+        actual=_SAID[first.status],
+        diff=None,
+        seconds=sum(row.seconds for row in run),
+    )
