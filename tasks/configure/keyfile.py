@@ -132,7 +132,7 @@ def intent(sections: Sections, version: int) -> Intent:
         hops.add(Hop(everywhere, ip_address(gateway)))
     ignores = _truth(settings.get("ignore-auto-routes", ""))
     return Intent(
-        method=settings.get("method", "auto" if version == 6 else "disabled"),
+        method=settings.get("method", "auto"),
         addresses=tuple(addresses),
         routes=frozenset(hops),
         dns=_items(settings.get("dns", "")),
@@ -155,9 +155,9 @@ def properties(sections: Sections) -> dict[str, str]:
         for key, value in settings.items():
             if _NUMBERED.match(key) or (section, key) in _UNCOMPARED or not value:
                 continue
-            if value in _DEFAULTS.get((section, key), ()):
-                continue
-            found[f"{section}.{key}"] = _spelled(key, value)
+            spelled = _spelled(key, value)
+            if spelled not in _DEFAULTS.get((section, key), ()):
+                found[f"{section}.{key}"] = spelled
         if section in ("ipv4", "ipv6"):
             found.update(_addressing(section, settings))
     return found
