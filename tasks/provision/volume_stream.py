@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from labrun.errors import HypervisorError
-from labrun.tasks.provision.volumes import create_raw, find_volume
+from labrun.tasks.provision.volumes import create_raw, delete_volume, find_volume
 
 __all__ = ["is_complete", "read_tail", "read_volume", "upload_image", "write_volume"]
 
@@ -18,6 +19,7 @@ _CHUNK = 256 * 1024 - 64
 _QCOW2_MAGIC = b"QFI\xfb"
 _HEADER = 64 * 1024
 _OTHERS_DEADLINE = 900.0
+_POLL = 0.2
 
 
 def write_volume(connection: Any, volume: Any, data: bytes, offset: int = 0) -> None:
@@ -84,48 +86,61 @@ def upload_image(
     Safe against a kill in the middle and against another labrun that does the same: an upload that
     was left is replaced, one that goes on is waited for. Raises HypervisorError.
     """
-    import libvirt
-
     deadline = time.monotonic() + _OTHERS_DEADLINE
-    while True:
+    with path.open("rb") as file:
+        # The file itself is the lock: it ends with the process, and both upload from it. Another
+        # controller is only kept away by libvirt, which deletes no volume while a stream fills it.
+        while not _try_lock(file.fileno()):
+            _wait(name, deadline, "another labrun on this machine is uploading it")
         volume = find_volume(pool, name)
         if volume is not None and is_complete(connection, volume):
             return False
-        try:
-            if volume is not None:
-                # Refused while somebody is writing to it.
-                volume.delete(0)
-            volume = create_raw(pool, name, path.stat().st_size)
-        except libvirt.libvirtError as error:
-            if time.monotonic() > deadline:
-                raise HypervisorError(
-                    f"the volume {name} is neither finished nor free: {error.get_error_message()}",
-                    step="image",
-                    hint=f"virsh vol-delete {name} --pool {pool.name()}",
-                ) from error
-            time.sleep(0.2)
-            continue
-        _upload(connection, volume, path, progress)
+        volume = _make_anew(pool, name, os.fstat(file.fileno()).st_size, deadline)
+        _upload(connection, volume, file, progress)
         return True
 
 
-def _upload(connection: Any, volume: Any, path: Path, progress: Callable[[float], None]) -> None:
+def _try_lock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(name: str, deadline: float, why: str) -> None:
+    if time.monotonic() > deadline:
+        raise HypervisorError(f"the volume {name} is not finished: {why}", step="image")
+    time.sleep(_POLL)
+
+
+def _make_anew(pool: Any, name: str, size: int, deadline: float) -> Any:
+    import libvirt
+
+    while True:
+        try:
+            delete_volume(pool, name)
+            return create_raw(pool, name, size)
+        except libvirt.libvirtError as error:
+            _wait(name, deadline, error.get_error_message() or str(error))
+
+
+def _upload(connection: Any, volume: Any, file: BinaryIO, progress: Callable[[float], None]) -> None:
     """Send a file, holes as holes; the header last, as the sign that all the rest is there."""
     import libvirt
 
-    with path.open("rb") as file:
-        header = file.read(_HEADER)
-        size = os.fstat(file.fileno()).st_size
-        if size > len(header):
-            stream = connection.newStream(0)
-            try:
-                flags = libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM
-                volume.upload(stream, len(header), size - len(header), flags)
-                _send_sparse(stream, file.fileno(), len(header), size, progress)
-                stream.finish()
-            except BaseException:
-                _abort(stream)
-                raise
+    header = file.read(_HEADER)
+    size = os.fstat(file.fileno()).st_size
+    if size > len(header):
+        stream = connection.newStream(0)
+        try:
+            flags = libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM
+            volume.upload(stream, len(header), size - len(header), flags)
+            _send_sparse(stream, file.fileno(), len(header), size, progress)
+            stream.finish()
+        except BaseException:
+            _abort(stream)
+            raise
     write_volume(connection, volume, header)
 
 

@@ -21,7 +21,7 @@ from labrun.hypervisor import connect
 from labrun.ownership import read_tag
 from labrun.tasks.provision import kvm_probe
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
-from labrun.tasks.provision.image_store import import_image
+from labrun.tasks.provision.image_store import image_paths, import_image
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe
 from labrun.tasks.provision.qemu import QemuDriver
@@ -416,6 +416,17 @@ def test_an_upload_that_broke_off_is_done_again(image: str, connection: Any, tmp
     assert find_image_volume(connection, image_pool(), image) is None
     assert upload_image(connection, pool, name, path) is True
     assert upload_image(connection, pool, name, path) is False
+    assert read_volume(connection, find_volume(pool, name)) == path.read_bytes()
+
+
+def test_uploads_at_the_same_time_are_one(image: str, connection: Any) -> None:
+    pool = ensure_pool(connection, image_pool())
+    name = volume_name(image)
+    assert name is not None
+    path = image_paths(image).disk
+    with ThreadPoolExecutor(5) as threads:
+        done = list(threads.map(lambda _: upload_image(connection, pool, name, path), range(5)))
+    assert sorted(done) == [False] * 4 + [True]
     assert read_volume(connection, find_volume(pool, name)) == path.read_bytes()
 
 
