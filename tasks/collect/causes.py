@@ -99,7 +99,7 @@ def _wrong_way(shown: Shown, node: str, capture: Capture, to: Address) -> Iterat
     elif not _same_way(observed, expected, link.name):
         network = network_of(shown.lab, node, capture, observed.device)
         there = f"out of {network}" if observed.via is None else f"via {observed.via}"
-        yield f"{node}: {goal} is sent {there}, not {_meant(expected)}"
+        yield f"{node}: {to} is sent {there}, not {_meant(expected)}"
 
 
 def _best(routes: tuple[ObservedRoute, ...], to: Address) -> ObservedRoute | None:

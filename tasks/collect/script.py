@@ -59,9 +59,10 @@ traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
 """
 
 # A router that answered the others may just have used up its answers: what is missing on the way
-# to a target that was reached is asked for again, alone and a second apart.
+# to a target that was reached is asked for again, alone and a second apart. A second round is only
+# worth its time where the first one heard anything.
 _AGAIN = """\
-asks=8
+asks=8 heard=0
 missing() {
 seen=' ' holes=
 while read -r ttl who rest; do
@@ -77,18 +78,19 @@ break
 done <"$tmp/$1"
 }
 again() {
-[ $tool = traceroute ] || return 0
-for round in 1 2; do
 missing "$1" "$2"
 for hole in $holes; do
 [ $asks -gt 0 ] || return 0
 asks=$((asks - 1))
 sleep 1
-echo by again >>"$tmp/$1"
-traceroute -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" >>"$tmp/$1" 2>&1
-done
+said=$(traceroute -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" 2>&1)
+printf 'by again\n%s\n' "$said" >>"$tmp/$1"
+case $said in *'*'*) ;; *) heard=1;; esac
 done
 }
+for round in 1 2; do
+[ $tool = traceroute ] || break
+[ $round = 1 ] || [ $heard = 1 ] || break
 """
 
 _PING = """\
@@ -127,6 +129,7 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
     yield _AGAIN
     for number, trace in numbered:
         yield f"again {number} {_word(trace)}\n"
+    yield "done\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
 

@@ -102,14 +102,18 @@ def _compared(
         silent = ", ".join(
             f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
         )
-        return Status.UNKNOWN, f"no answer from {silent}, asked {asked} times; the target was reached"
+        return Status.UNKNOWN, f"no answer from {silent}, {_times(asked)}; {path.target} answered"
     left_out = tuple(hop for place, hop in enumerate(path.hops) if place not in path.way.redirected)
     if path.way.redirected and hops == left_out:
         names = ", ".join(path.way.through[place] for place in path.way.redirected)
         return Status.OK, f"{names} left out after an ICMP redirect"
     if None in hops:
-        return Status.UNKNOWN, f"hops without an answer, asked {asked} times; the target was reached"
+        return Status.UNKNOWN, f"hops without an answer, {_times(asked)}; {path.target} answered"
     return Status.FAILED, cause(shown, path) or "packets take another way than the lab file implies"
+
+
+def _times(asked: int) -> str:
+    return "asked once" if asked == 1 else f"asked {asked} times"
 
 
 def _agree(expected: tuple[Address | None, ...], hops: tuple[Address | None, ...]) -> bool:
