@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from labrun.errors import TransportError
+from labrun.errors import CommandError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.plan import HostPlan
-from labrun.tasks.configure.shell import apply_script, marker
+from labrun.tasks.configure.shell import apply_script, marker, parse_facts
 
 __all__ = ["Confirmation", "Login", "NewLogin"]
 
@@ -72,8 +72,10 @@ class NewLogin:
         scripts = [(part.section, part.undo) for part in reversed(plan.sections) if part.apply and part.undo]
         if not scripts:
             return False
+        mark = marker()
         try:
-            done = self._session.run(apply_script(scripts, marker()), timeout=self._timeout, sudo=True)
-        except TransportError:
+            done = self._session.run(apply_script(scripts, mark), timeout=self._timeout, sudo=True)
+            said = parse_facts(done.stdout, mark).commands
+        except (TransportError, CommandError):
             return False
-        return done.exit_status == 0
+        return all(name in said and said[name].status == 0 for name, _ in scripts)
