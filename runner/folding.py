@@ -15,6 +15,8 @@ _SAID = {
     Status.OK: "as declared",
     Status.CHANGED: "set",
     Status.WOULD_CHANGE: "not yet so",
+    Status.UNREACHABLE: None,
+    Status.UNKNOWN: None,
 }
 _FEWEST = 3
 
@@ -22,7 +24,7 @@ _FEWEST = 3
 def fold(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows with runs of one host's sshd settings of one status folded into one row.
 
-    What failed, or has anything to say, stays as it is; so does a run of fewer than three.
+    What failed, or has a reason of its own, stays as it is; so does a run of fewer than three.
     """
     folded: list[Outcome] = []
     for _, members in groupby(enumerate(rows), key=lambda each: _key(*each)):
@@ -32,8 +34,9 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _key(number: int, row: Outcome) -> tuple[object, ...]:
-    if row.section in _SECTIONS and row.status in _SAID and not row.why:
-        return (row.host, row.section, row.status)
+    silent = row.status in (Status.UNREACHABLE, Status.UNKNOWN)
+    if row.section in _SECTIONS and row.status in _SAID and (silent or not row.why):
+        return (row.host, row.section, row.status, row.why)
     return (number,)
 
 

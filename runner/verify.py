@@ -45,32 +45,44 @@ def gather_captures(session: Session) -> Mapping[str, Capture | Unreachable]:
     All are asked, also with ``--hosts``: why a host's path fails is often to be seen on another.
     """
     from labrun.runner.engine import cause_of
+    from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import SPEC, captures_of, collect
 
-    specs = _specs(session)
+    off = _off(session)
+    specs = _specs(session, off)
+    asked = [host for host in specs if host not in off]
     deadline = session.invocation.timeout or _longest(specs.values()) + _MARGIN
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     with (
-        progress(list(specs), session.invocation),
-        session.engine(session.locate(), data, hosts=list(specs), deadline=deadline) as nornir,
+        progress(asked, session.invocation),
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline) as nornir,
     ):
         results = nornir.run(collect)
-    return captures_of({host: cause_of(found) or found[0].result for host, found in results.items()})
+    shown = captures_of({host: cause_of(found) or found[0].result for host, found in results.items()})
+    return {**shown, **{host: Unreachable(why) for host, why in off.items()}}
 
 
-def _specs(session: Session) -> dict[str, dict[str, Any]]:
-    from labrun.tasks.collect.schedule import collect_spec
+def _off(session: Session) -> dict[str, str]:
+    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
     from labrun.tasks.provision.planning import see_machines
 
-    lab = session.lab
-    seen = see_machines(lab.name, session.uri)
+    seen = see_machines(session.lab.name, session.uri)
+    found: dict[str, str] = {}
+    for name, host in session.lab.hosts.items():
+        if host.machine is None:
+            continue
+        if name not in seen:
+            found[name] = "there is no such machine yet: `labrun up` makes it"
+        elif seen[name].machine.state != "running":
+            found[name] = f"the machine is {seen[name].machine.state}: `labrun up` starts it"
+    return found
+
+
+def _specs(session: Session, off: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    from labrun.tasks.collect.schedule import collect_spec
+
     # Waiting for the answer of a machine that is off would tell nothing that libvirt does not know.
-    down = {
-        name
-        for name, host in lab.hosts.items()
-        if host.machine is not None and (name not in seen or seen[name].machine.state != "running")
-    }
-    return {name: collect_spec(lab, name, skip=down) for name in lab.hosts}
+    return {name: collect_spec(session.lab, name, skip=set(off)) for name in session.lab.hosts}
 
 
 def _longest(specs: Iterable[dict[str, Any]]) -> float:
@@ -82,7 +94,7 @@ def _longest(specs: Iterable[dict[str, Any]]) -> float:
 def explained(session: Session) -> str:
     """Return, per host, the commands whose output `verify` compares."""
     parts = []
-    for host, spec in _specs(session).items():
+    for host, spec in _specs(session, {}).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]
