@@ -85,8 +85,8 @@ class _Run:
         self._results: dict[str, MultiResult] = {}
 
     def finish(self) -> AggregatedResult:
-        for host in self._hosts:
-            report(host.name, "queued", self._task.name)
+        for host in self._hosts[self._workers :]:
+            report(host.name, "queued")
         try:
             for _ in range(self._workers):
                 self._start_worker()

@@ -108,7 +108,9 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         host, stage, detail = _told(record)
-        if self._stages.get(host) == stage:
+        before = self._stages.get(host)
+        # A task that said how it ended need not be told to be done.
+        if before == stage or (stage == "done" and before in FINISHED):
             return
         self._stages[host] = stage
         elapsed = time.monotonic() - self._begin

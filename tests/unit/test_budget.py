@@ -315,13 +315,13 @@ def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
 
 def test_progress_hears_of_every_host(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger=LOGGER_NAME):
-        build_nornir(inventory(9)).run(failing)
+        build_nornir(inventory(9), workers=4).run(failing)
     told = [
         (vars(record)["host"], vars(record)["stage"])
         for record in caplog.records
         if record.name == LOGGER_NAME
     ]
-    assert told[:9] == [(f"host{n:02}", "queued") for n in range(9)]
+    assert told[:5] == [(f"host{n:02}", "queued") for n in range(4, 9)]
     assert ("host00", "unreachable") in told
     assert ("host02", "unknown") in told
     assert ("host03", "failed") in told
