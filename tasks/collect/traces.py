@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 
 from labrun.inventory.expectations import Expectations
 from labrun.inventory.model import Address
@@ -86,7 +87,7 @@ def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> _Verdic
         count = before if like.reached is None else like.reached - 1
         hops = (*(like.answers.get(ttl) for ttl in range(1, count + 1)), path.address)
     status, why = _compared(shown, path, hops, like.asked if like else 0)
-    return status, _text(hops), why or f"answers a ping; the way is as traced to {ping.like}"
+    return status, _text(hops), why or f"pinged; the way as traced to {ping.like}"
 
 
 def _compared(
@@ -103,13 +104,26 @@ def _compared(
             f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
         )
         return Status.UNKNOWN, f"no answer from {silent}, {_times(asked)}; {path.target} answered"
-    left_out = tuple(hop for place, hop in enumerate(path.hops) if place not in path.way.redirected)
-    if path.way.redirected and hops == left_out:
+    if path.way.redirected and _redirected(path, hops):
         names = ", ".join(path.way.through[place] for place in path.way.redirected)
         return Status.OK, f"{names} left out after an ICMP redirect"
     if None in hops:
         return Status.UNKNOWN, f"hops without an answer, {_times(asked)}; {path.target} answered"
     return Status.FAILED, cause(shown, path) or "packets take another way than the lab file implies"
+
+
+def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
+    """Tell whether the hops are the expected ones without some that redirect.
+
+    The source may learn of the shorter way between two probes of one trace, so that a hop shows
+    twice: each place may hold what any of the possible ways has there.
+    """
+    redirecting = path.way.redirected[:6]  # 64 ways at most
+    sets = (left for count in range(len(redirecting) + 1) for left in combinations(redirecting, count))
+    ways = [[hop for place, hop in enumerate(path.hops) if place not in left] for left in sets]
+    return any(len(way) == len(hops) for way in ways) and all(
+        any(place < len(way) and way[place] in (hop, None) for way in ways) for place, hop in enumerate(hops)
+    )
 
 
 def _times(asked: int) -> str:

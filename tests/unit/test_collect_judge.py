@@ -285,8 +285,16 @@ def two_routers() -> Lab:
         (["10.0.1.1", "10.0.1.2", "10.0.2.9"], "ok | {want} | 10.0.1.1 10.0.1.2 10.0.2.9 | -"),
         (["10.0.1.2", "10.0.2.9"], "ok | {want} | 10.0.1.2 10.0.2.9 | r1 left out after an ICMP redirect"),
         (
+            ["10.0.1.2", "10.0.1.2", "10.0.2.9"],
+            "ok | {want} | 10.0.1.2 10.0.1.2 10.0.2.9 | r1 left out after an ICMP redirect",
+        ),
+        (
             ["10.0.1.1", "10.0.2.9"],
-            "failed | {want} | 10.0.1.1 10.0.2.9 | packets take another way than the lab file implies",
+            "ok | {want} | 10.0.1.1 10.0.2.9 | r1 left out after an ICMP redirect",
+        ),
+        (
+            ["10.0.1.77", "10.0.1.2", "10.0.2.9"],
+            "failed | {want} | 10.0.1.77 10.0.1.2 10.0.2.9 | packets take another way than the lab file implies",
         ),
         (
             ["10.0.1.1", "", "10.0.2.9"],
