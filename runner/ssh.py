@@ -52,6 +52,8 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
             "GlobalKnownHostsFile=/dev/null",
             # What labrun holds true of a host's key does not come from the host.
             "UpdateHostKeys=no",
+            # By name, so that a new lease is no new host.
+            f"HostKeyAlias={host}",
             "LogLevel=ERROR",
         ):
             options += ["-o", option]

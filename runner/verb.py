@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from labrun.errors import LabFileError, LabrunError
+from labrun.outcome import Outcome
 from labrun.runner.options import Invocation, format_option_sections, global_options, invocation_of
 from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.terminal import say, write
@@ -100,7 +101,9 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
         except LabrunError as error:
             report = Report(error=error)
         except KeyboardInterrupt as signal:
-            report = Report(interrupted=True, code=getattr(signal, "exit_code", None))
+            report = Report(
+                outcomes=_so_far(signal, invocation), interrupted=True, code=getattr(signal, "exit_code", None)
+            )
         except BrokenPipeError:
             report = Report(error=LabrunError("the reader of the output has gone away"))
         except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
@@ -110,6 +113,20 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
         except LabrunError as error:
             show_error(error, invocation)
             return error.exit_code
+
+
+def _so_far(signal: KeyboardInterrupt, invocation: Invocation) -> Sequence[Outcome]:
+    """Return the rows of a run that was interrupted: no host that was asked for is missing."""
+    partial = getattr(signal, "partial", None)
+    if partial is None:
+        return ()
+    from labrun.runner.engine import outcomes_of
+
+    try:
+        return outcomes_of(partial, invocation.command)
+    except TypeError:
+        # A task that collects raw material has no rows before it is judged.
+        return ()
 
 
 def _unexpected(error: Exception) -> LabrunError:

@@ -68,15 +68,12 @@ class RunningLab:
         lab = ["--lab", str(self.path), "--state-dir", str(self.state)]
         return [sys.executable, "-m", "labrun", *lab, *words]
 
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """Start the command and return at once; the caller waits for it."""
-        pipes = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "text": True,
-        }
-        return subprocess.Popen(self.arguments(*words), env=self.environment(), **{**pipes, **options})
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start the command and return at once, its output unread; the caller waits for it."""
+        null = subprocess.DEVNULL
+        return subprocess.Popen(
+            self.arguments(*words), env=self.environment(), stdin=null, stdout=null, stderr=null
+        )
 
     def run(self, *words: str, stdin: str | None = None) -> Answer:
         """Run the command and return what it said as text."""

@@ -125,7 +125,7 @@ def _address(task: Task, job: dict[str, Any]) -> str | None:
         return str(task.host.hostname) if task.host.hostname else None
     from labrun.inventory.leases import LibvirtLeases
 
-    for lease in LibvirtLeases(job["uri"]).leases(job["dhcp"]["networks"]):
+    for lease in LibvirtLeases(job["uri"], agents=False).leases(job["dhcp"]["networks"]):
         if lease.mac == job["dhcp"]["mac"]:
             task.host.hostname = str(lease.address)
             task.host.data.pop("labrun_unreachable", None)

@@ -158,7 +158,7 @@ def test_up_converges_after_it_was_ended_in_the_middle(
     # Not for luck: wherever the signal falls, the next run has to end where the first would have.
     time.sleep(when)
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.wait(timeout=120)
     assert process.returncode in (-number, 130, 0)
     answer = lab.json("up")
     assert answer.exit_code == 0, answer.bad() or answer.stderr
