@@ -249,18 +249,15 @@ class Forwarding:
         network = self._connected_to_hypervisor(to)
         if network is None:
             return Fault(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
-        if came is not None and not self._passes(came, network, sender, answer):
-            asking, asked = (network, came) if answer else (came, network)
-            return Fault(HYPERVISOR_NODE, f"libvirt lets nothing from {asking} into {asked}")
+        if came is not None:
+            first, last = (network, came) if answer else (came, network)
+            asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
+            if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
+                return Fault(HYPERVISOR_NODE, f"libvirt lets nothing from {first} into {last}")
+            # Answers pass wherever the question did.
+            if not answer and asking is not Mode.OPEN and sender not in (self._wires.prefix_of(first) or ()):
+                return Fault(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
         return network, self._wires.owner[to]
-
-    def _passes(self, came: str, leaves: str, sender: Address, answer: bool) -> bool:
-        """Tell whether the hypervisor forwards; answers pass wherever the question may."""
-        first, last = (leaves, came) if answer else (came, leaves)
-        asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
-        if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
-            return False
-        return answer or asking is Mode.OPEN or sender in (self._wires.prefix_of(first) or ())
 
     def _connected_to_hypervisor(self, address: Address) -> str | None:
         return next((n for n in self._wires.hypervisor if address in (self._wires.prefix_of(n) or ())), None)

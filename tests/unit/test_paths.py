@@ -148,6 +148,23 @@ def test_the_hypervisor_forwards_where_libvirt_lets_it(here: str, there: str, ex
     assert trace(of, "a", "b") == expected
 
 
+def test_the_hypervisor_lets_only_a_network_s_own_addresses_out() -> None:
+    of = lab(
+        [
+            network("inside", "10.0.1.0/24"),
+            network("up", "10.0.2.0/24", "nat"),
+            network("far", "10.0.3.0/24", "route"),
+        ],
+        [
+            host("a", {"inside": "10.0.1.9/24"}),
+            host("r", {"inside": "10.0.1.2/24", "up": "10.0.2.2/24"}, "router"),
+            host("b", {"far": "10.0.3.9/24"}),
+        ],
+    )
+    assert trace(of, "r", "b") == "10.0.2.1 10.0.3.9"
+    assert trace(of, "a", "b") == "unreachable: hypervisor: libvirt lets only up's own addresses out of it"
+
+
 def test_a_host_whose_address_another_dhcp_server_gives_cannot_be_traced() -> None:
     of = lab(
         [network("n1", "10.0.1.0/24", "bridge")],
