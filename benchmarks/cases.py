@@ -1,0 +1,147 @@
+"""What is measured: every case, with the labs it needs and what it is measured against."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.containers import up_command, write_up_files
+from benchmarks.labs import LABRUN, BenchLab, bench_lab
+from benchmarks.measure import Case, Contender
+from benchmarks.openssh import parallel_ssh
+from benchmarks.reset import plans, remember, reset
+from labrun.tasks.collect.schedule import collect_spec
+from labrun.tasks.collect.script import collect_script
+from labrun.tasks.configure.resources import gather, host_spec
+from labrun.tasks.configure.shell import apply_script
+from labrun.tasks.exec_channel import wrapped
+
+__all__ = ["GROUPS", "Group"]
+
+_MARK = "labrun-benchmark"
+_SSH = "parallel OpenSSH"
+_BY_HAND = "virsh and ssh"
+# Routers answer few traceroutes in a row and recover in this time (seconds).
+_ICMP_PAUSE = 6.0
+
+
+Cases = Callable[[Path], Iterator[list[Case]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cases that share their labs: ``open`` lends them for as long as they are measured, in their order."""
+
+    name: str
+    open: Callable[[Path], AbstractContextManager[list[Case]]]
+
+
+def _help(_base: Path) -> Iterator[list[Case]]:
+    ours = Contender([*LABRUN, "--help"])
+    yield [Case("labrun --help", ours, Contender([sys.executable, "-c", ""]), "python -c ''", seconds=0.150)]
+
+
+def _paths(_base: Path) -> Iterator[list[Case]]:
+    ours = Contender([sys.executable, "-m", "benchmarks.thousand"])
+    name = "routes and paths of 1,000 hosts, 100 routers"
+    yield [Case(name, ours, seconds=2.0, mebibytes=300.0)]
+
+
+def _up(hosts: int, octet: int) -> Cases:
+    def cases(base: Path) -> Iterator[list[Case]]:
+        with (
+            bench_lab(base, f"bench-up{hosts}", hosts, octet) as ours,
+            bench_lab(base, f"bench-hand{hosts}", hosts, octet + 2) as other,
+        ):
+            script = Contender(up_command(other), before=lambda: write_up_files(other), after=other.down)
+            mine = Contender(ours.labrun("up"), after=ours.down)
+            yield [Case(f"up, {hosts} containers", mine, script, _BY_HAND, factor=1.15)]
+
+    return cases
+
+
+def _work(hosts: int, octet: int) -> Cases:
+    def cases(base: Path) -> Iterator[list[Case]]:
+        with bench_lab(base, f"bench-work{hosts}", hosts, octet, up=True) as lab:
+            yield [_second_up(lab), _everything(lab), _nothing(lab), _verify(lab)]
+
+    return cases
+
+
+def _second_up(lab: BenchLab) -> Case:
+    hosts = len(lab.lab.hosts)
+    floor = parallel_ssh(lab, "look", dict.fromkeys(lab.lab.hosts, "ip -j address\n"), sudo=False)
+    goal = 1.0 if hosts == 5 else None
+    return Case(
+        f"second up, {hosts} hosts", Contender(lab.labrun("up")), Contender(floor), _SSH, seconds=goal
+    )
+
+
+def _everything(lab: BenchLab) -> Case:
+    """Return the case whose floor reads and changes the same, and proves nothing by a new login."""
+    remember(lab)
+    wanted = plans(lab)
+    scripts = {}
+    for name, plan in wanted.items():
+        changes = [(part.section, part.apply) for part in plan.sections if part.apply]
+        text = gather(host_spec(lab.lab, name), (), _MARK) + apply_script(changes, _MARK)
+        scripts[name] = wrapped(text)
+
+    def back() -> None:
+        reset(lab, wanted)
+
+    def check() -> None:
+        if left := [name for name, plan in plans(lab).items() if not plan.is_empty]:
+            raise RuntimeError(f"not configured: {', '.join(left)}")
+
+    return Case(
+        f"configure, {len(lab.lab.hosts)} hosts, everything to change",
+        Contender(lab.labrun("configure"), before=back, after=check),
+        Contender(parallel_ssh(lab, "apply", scripts), before=back, after=check),
+        _SSH,
+        factor=1.4,
+    )
+
+
+def _nothing(lab: BenchLab) -> Case:
+    hosts = len(lab.lab.hosts)
+    scripts = {name: wrapped(gather(host_spec(lab.lab, name), (), _MARK)) for name in lab.lab.hosts}
+    return Case(
+        f"configure, {hosts} hosts, nothing to change",
+        Contender(lab.labrun("configure")),
+        Contender(parallel_ssh(lab, "gather", scripts)),
+        _SSH,
+        factor=1.15 if hosts >= 20 else 1.3,
+        setup=lambda: lab.run("configure"),
+    )
+
+
+def _verify(lab: BenchLab) -> Case:
+    scripts = {name: wrapped(collect_script(collect_spec(lab.lab, name), _MARK)) for name in lab.lab.hosts}
+    return Case(
+        f"verify, {len(lab.lab.hosts)} hosts",
+        Contender(lab.labrun("verify")),
+        Contender(parallel_ssh(lab, "collect", scripts)),
+        _SSH,
+        pause=_ICMP_PAUSE,
+        setup=lambda: lab.run("configure"),
+    )
+
+
+def _group(name: str, cases: Cases) -> Group:
+    return Group(name, contextmanager(cases))
+
+
+GROUPS = (
+    _group("help", _help),
+    _group("paths", _paths),
+    _group("up5", _up(5, 150)),
+    _group("up20", _up(20, 150)),
+    _group("work5", _work(5, 154)),
+    _group("work20", _work(20, 154)),
+    _group("work50", _work(50, 154)),
+)
+"""All groups, in the order in which they are measured; one after the other, so subnets can be used again."""

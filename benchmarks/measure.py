@@ -1,0 +1,195 @@
+"""Time contenders side by side: wall seconds, CPU seconds of the client's processes, and their memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+__all__ = ["Case", "Contender", "Measured", "Result", "Sample", "compare", "do_nothing"]
+
+_SECONDS = 1800
+_LOOK = 0.02  # seconds between two looks at the memory of a process tree
+_KIB = 1024
+T = TypeVar("T")
+
+
+def do_nothing() -> None:
+    """Prepare nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to do the work: a command whose exit status must be 0.
+
+    ``before`` and ``after`` put the world in order around every run and are not timed.
+    """
+
+    command: Sequence[str]
+    before: Callable[[], None] = do_nothing
+    after: Callable[[], None] = do_nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Something to measure: ``ours`` beside ``other``, which is the floor unless ``goal`` says otherwise.
+
+    ``factor`` is what ours may take, as a multiple of the other; ``seconds`` and ``mebibytes`` what it
+    may take at most. None = no goal. ``setup`` goes before everything, ``pause`` (seconds)
+    before every run.
+    """
+
+    name: str
+    ours: Contender
+    other: Contender | None = None
+    against: str = ""
+    factor: float | None = None
+    seconds: float | None = None
+    mebibytes: float | None = None
+    pause: float = 0.0
+    setup: Callable[[], None] = do_nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run: wall and CPU seconds, the latter of the command and all its children."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(slots=True)
+class Measured:
+    """All runs of one contender; ``mebibytes`` comes from a run of its own, since looking costs time."""
+
+    samples: list[Sample] = field(default_factory=list)
+    mebibytes: float | None = None
+
+    @property
+    def walls(self) -> list[float]:
+        """Return the wall seconds of every run."""
+        return [sample.wall for sample in self.samples]
+
+    @property
+    def wall(self) -> float:
+        """Return the median of the wall seconds."""
+        return statistics.median(self.walls)
+
+    @property
+    def cpu(self) -> float:
+        """Return the median of the CPU seconds."""
+        return statistics.median(sample.cpu for sample in self.samples)
+
+
+@dataclass(slots=True)
+class Result:
+    """One case with its figures; ``load`` is the machine's before it (1 minute, as uptime says)."""
+
+    case: Case
+    load: float
+    ours: Measured = field(default_factory=Measured)
+    other: Measured = field(default_factory=Measured)
+
+    @property
+    def ratio(self) -> float | None:
+        """Return the median over the rounds of ours to the other's wall time; None without another."""
+        pairs = list(zip(self.ours.walls, self.other.walls, strict=False))
+        return statistics.median(one / two for one, two in pairs) if pairs else None
+
+
+def compare(case: Case, repeat: int, tell: Callable[[str], None]) -> Result:
+    """Run both contenders ``repeat`` times, in turns, who is first changing every round.
+
+    A run before that, which fills caches, is not timed: the memory is measured in it. Raises
+    RuntimeError where a command fails.
+    """
+    load = os.getloadavg()[0]
+    case.setup()
+    result = Result(case, load)
+    sides = [(case.ours, result.ours, "labrun")]
+    if case.other is not None:
+        sides.append((case.other, result.other, case.against or "other"))
+    for contender, measured, _ in sides:
+        measured.mebibytes = _once(contender, case.pause, _watched)
+    for turn in range(repeat):
+        for contender, measured, name in sides if turn % 2 == 0 else sides[::-1]:
+            sample = _once(contender, case.pause, _timed)
+            measured.samples.append(sample)
+            tell(f"{case.name}: {name}: {sample.wall:.2f} s, {sample.cpu:.2f} s of CPU")
+    return result
+
+
+def _once(contender: Contender, pause: float, how: Callable[[Sequence[str]], T]) -> T:
+    contender.before()
+    time.sleep(pause)
+    try:
+        return how(contender.command)
+    finally:
+        contender.after()
+
+
+def _timed(command: Sequence[str]) -> Sample:
+    with tempfile.TemporaryFile() as out:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        _check(command, process.returncode, out)
+    return Sample(wall, usage.ru_utime + usage.ru_stime)
+
+
+def _watched(command: Sequence[str]) -> float:
+    """Return the peak of the tree's memory in MiB: proportional set sizes, so shared pages count once."""
+    peak = 0
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        try:
+            until = time.monotonic() + _SECONDS
+            while process.poll() is None and time.monotonic() < until:
+                peak = max(peak, sum(_pss(pid) for pid in _tree(process.pid)))
+                time.sleep(_LOOK)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+        _check(command, process.returncode, out)
+    return peak / _KIB
+
+
+def _tree(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += map(int, children.read_text(encoding="ascii").split())
+            except OSError:
+                continue  # the thread has ended since it was listed
+    return found
+
+
+def _pss(pid: int) -> int:
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    fields: Mapping[str, str] = dict(line.split(":", 1) for line in rollup.splitlines()[1:])
+    return int(fields.get("Pss", "0 kB").split()[0])
+
+
+def _check(command: Sequence[str], status: int, out: IO[bytes]) -> None:
+    if status != 0:
+        out.seek(0)
+        said = out.read().decode(errors="replace")[-2000:]
+        raise RuntimeError(f"exit status {status} of {' '.join(command)}\n{said}")
