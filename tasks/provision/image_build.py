@@ -31,13 +31,14 @@ from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
 from labrun.tasks.provision.image_store import VERSIONS, Progress
 
-__all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest"]
+__all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest", "recipe_directory"]
 
 NAME = "debian-12"
 _SUITE = "bookworm"
 _LOCK_SECONDS = 900.0
-# Lines "Unpacking" and "Setting up" of a whole run: only a scale for progress.
-_TYPICAL_LINES = 480
+# What each package says as it comes, and how many such lines a whole run has: only a scale for progress.
+_PACKAGE_LINES = ("Get:", "Unpacking ", "Setting up ")
+_TYPICAL_LINES = 725
 _TREE_SHARE = 0.85
 
 
@@ -68,7 +69,7 @@ def build_debian_12(
     :class:`BuildError` with the last lines of what failed, :class:`BuildCancelledError`, or
     :class:`LockedError` when another build does not end within 15 minutes.
     """
-    recipe = _recipe_directory()
+    recipe = recipe_directory()
     digest = recipe_digest(recipe)
     current = find_image(dest, NAME)
     if current is not None and current.recipe == digest and which <= current.parts:
@@ -100,7 +101,8 @@ def recipe_digest(recipe: Path) -> str:
     return digest.hexdigest()
 
 
-def _recipe_directory() -> Path:
+def recipe_directory() -> Path:
+    """Return where the recipe's files lie: in the package itself."""
     return Path(templates.__path__[0]) / "images" / NAME
 
 
@@ -112,7 +114,8 @@ def _same_recipe(versions: Path, digest: str) -> BuiltImage | None:
 
 
 def _add_tree(build: _Build) -> BuiltImage:
-    version = f"{NAME}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    now = datetime.now(UTC)
+    version = f"{NAME}-{now:%Y%m%dT%H%M%S}"
     unfinished = build.versions / f".build-{version}"
     unfinished.mkdir()
     _make_tree(build, unfinished / "rootfs")
@@ -120,7 +123,7 @@ def _add_tree(build: _Build) -> BuiltImage:
         name=NAME,
         path=unfinished,
         recipe=build.digest,
-        built=datetime.now(UTC),
+        built=now.replace(microsecond=0),
         parts=frozenset({"lxc"}),
         tree_size=_tree_size(unfinished / "rootfs"),
     )
@@ -135,9 +138,10 @@ def _make_tree(build: _Build, rootfs: Path) -> None:
 
     def follow(line: str) -> None:
         nonlocal seen
-        if line.startswith(("Unpacking ", "Setting up ")):
+        if line.startswith(_PACKAGE_LINES):
             seen += 1
-            build.progress("installing packages", min(1.0, seen / _TYPICAL_LINES) * _TREE_SHARE)
+            stage = "fetching packages" if line.startswith("Get:") else "installing packages"
+            build.progress(stage, min(1.0, seen / _TYPICAL_LINES) * _TREE_SHARE)
 
     build.progress("fetching packages", 0.0)
     run_command(

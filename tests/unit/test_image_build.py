@@ -1,0 +1,166 @@
+"""What a build does without building: versions, the link, what is left over, what is not done again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from labrun.tasks.provision.image_build import build_debian_12, recipe_digest, recipe_directory
+from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
+from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="building an image needs root")
+
+BUILT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def _version(dest: Path, name: str = "debian-12-20260102T030405", recipe: str | None = None) -> BuiltImage:
+    """Put a finished version with a tiny tree under ``dest``; nothing links to it yet."""
+    path = dest / "versions" / name
+    (path / "rootfs" / "boot").mkdir(parents=True)
+    digest = recipe_digest(recipe_directory()) if recipe is None else recipe
+    image = BuiltImage("debian-12", path, digest, BUILT, frozenset({"lxc"}), tree_size=0)
+    write_manifest(image)
+    return image
+
+
+def _link(dest: Path, image: BuiltImage) -> None:
+    (dest / "debian-12").symlink_to(image.path.relative_to(dest))
+
+
+def _never(stage: str, part: float) -> None:
+    raise AssertionError(f"something was done: {stage}")
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    image = BuiltImage("debian-12", tmp_path, "ab", BUILT, frozenset({"lxc"}), 5).with_disk(6, 7, "cd")
+    write_manifest(image)
+    assert read_manifest(tmp_path) == image
+    assert image.parts == {"lxc", "qemu"}
+    assert (image.rootfs, image.disk) == (tmp_path / "rootfs", tmp_path / "disk.qcow2")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": 1}', '{"format": 2, "name": "debian-12"}', "{"]
+)
+def test_what_is_no_manifest_is_no_image(tmp_path: Path, content: str) -> None:
+    (tmp_path / "image.json").write_text(content)
+    assert read_manifest(tmp_path) is None
+
+
+def test_an_image_is_found_as_the_version_behind_the_link(tmp_path: Path) -> None:
+    assert find_image(tmp_path, "debian-12") is None
+    image = _version(tmp_path)
+    _link(tmp_path, image)
+    found = find_image(tmp_path, "debian-12")
+    assert found is not None
+    assert found.path == image.path
+
+
+def test_the_digest_follows_names_and_contents(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe"
+    recipe.mkdir()
+    (recipe / "packages").write_text("sudo\n")
+    first = recipe_digest(recipe)
+    assert recipe_digest(recipe) == first
+    (recipe / "packages").write_text("sudo\ncurl\n")
+    second = recipe_digest(recipe)
+    (recipe / "packages").rename(recipe / "parcels")
+    assert len({first, second, recipe_digest(recipe)}) == 3
+
+
+def test_an_unchanged_recipe_is_not_built_again(tmp_path: Path) -> None:
+    image = _version(tmp_path)
+    _link(tmp_path, image)
+    assert build_debian_12(tmp_path, progress=_never, which=frozenset({"lxc"})) == image
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["debian-12", "versions"]
+
+
+@needs_root
+def test_a_finished_tree_only_gets_its_disk(tmp_path: Path) -> None:
+    image = _version(tmp_path)
+    stages: list[str] = []
+    built = build_debian_12(tmp_path, progress=lambda stage, _: stages.append(stage))
+    assert built.path == image.path
+    assert built.parts == {"lxc", "qemu"}
+    assert list(dict.fromkeys(stages)) == ["root file system", "boot loader", "qcow2", "done"]
+    assert built.disk.stat().st_size == built.disk_size
+    assert find_image(tmp_path, "debian-12") == built
+    assert json.loads((tmp_path / "debian-12" / "image.json").read_text())["sha256"] == built.sha256
+    assert build_debian_12(tmp_path, progress=_never) == built
+
+
+@needs_root
+def test_what_a_killed_build_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    image = _version(tmp_path)
+    versions = tmp_path / "versions"
+    killed = versions / ".build-debian-12-20250101T000000" / "rootfs"
+    killed.mkdir(parents=True)
+    importing = versions / ".debian-12-special-abc"
+    importing.mkdir()
+    older = _version(tmp_path, "debian-12-20250101T000000", recipe="another")
+    built = build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
+    assert built == image
+    assert sorted(versions.iterdir()) == sorted([image.path, importing, older.path])
+
+
+@needs_root
+def test_the_newest_version_of_the_recipe_counts_and_no_imported_one(tmp_path: Path) -> None:
+    _version(tmp_path, "debian-12-20260101T000000")
+    newest = _version(tmp_path, "debian-12-20260301T000000")
+    _version(tmp_path, "debian-12-20260401T000000", recipe="another")
+    imported = _version(tmp_path, "debian-12-special-0123456789abcdef")
+    write_manifest(replace(imported, name="debian-12-special"))
+    assert build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"})) == newest
+
+
+@needs_root
+def test_a_build_waits_for_another_and_can_be_stopped_while_it_waits(tmp_path: Path) -> None:
+    cancel = threading.Event()
+    stages: list[str] = []
+
+    def follow(stage: str, part: float) -> None:
+        stages.append(stage)
+        cancel.set()
+
+    with (tmp_path / ".debian-12.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BuildCancelledError, match=r"^waiting: stopped on request$"):
+            build_debian_12(tmp_path, progress=follow, cancel=cancel)
+    assert stages == ["waiting for another build"]
+
+
+@needs_root
+def test_a_failed_step_says_what_its_command_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = tmp_path / "bin" / "mmdebstrap"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\necho E: no mirror answers >&2\nexit 25\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{refusing.parent}:{os.environ['PATH']}")
+    with pytest.raises(BuildError) as caught:
+        build_debian_12(tmp_path / "images", progress=lambda *_: None)
+    assert str(caught.value) == "packages: mmdebstrap ended with status 25:\nE: no mirror answers"
+    assert not (tmp_path / "images" / "debian-12").exists()
+
+
+def test_building_without_root_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(BuildError) as caught:
+        build_debian_12(tmp_path, progress=_never)
+    assert str(caught.value) == "building debian-12 needs root: its files have many owners (run it with sudo)"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_recipe_names_each_package_and_unit_once() -> None:
+    for name in ("packages", "masked", "dpkg.cfg"):
+        lines = [line for line in (recipe_directory() / name).read_text().splitlines() if line[:1] != "#"]
+        assert len(set(lines)) == len(lines) > 0, name
+        assert all(line == line.strip() != "" for line in lines), name
