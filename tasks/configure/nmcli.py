@@ -18,7 +18,7 @@ from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, fil
 from labrun.tasks.configure.nm_profiles import desired_profiles, profile_id, property_fault
 from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install, quote
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
 
 __all__ = ["DIRECTORY", "Nmcli"]
 
@@ -36,6 +36,13 @@ echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 }
 bad=0
 """
+
+
+# NetworkManager passes over a profile that others may read or that is not root's.
+_LOOSE = (
+    f"capture loose find {DIRECTORY} -maxdepth 1 -name 'labrun-*.nmconnection' "
+    "'(' -perm /077 -o ! -user 0 ')'\n"
+)
 
 
 def _path(network: str) -> str:
@@ -88,7 +95,7 @@ class Nmcli:
 
     def probe(self, want: Json) -> Probe:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        script = PROBE
+        script = PROBE + _LOOSE
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             script += "capture route6 ip -j -6 route\n"
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
@@ -179,6 +186,8 @@ class _Nic:
         uuid = self._uuid(device, replaced)
         stored = parse(self.facts.files.get(profile.path, ""))
         on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
+        if profile.path in self.facts.commands.get("loose", Captured("", 0)).text.splitlines():
+            on_disk.append(f"+{profile.path}: owner root, mode 0600")
         in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
         expected = expected_summary(profile.sections)
         actual = actual_summary(device, link, profile_id(profile.network))

@@ -209,7 +209,7 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
     for number, message in _LINE_NUMBER.findall(asked.text):
         at = int(number) - 1
         if at < len(lines):
-            faults[lines[at].partition(" ")[0].lower()] = f"sshd -t: {message}"
+            faults[lines[at].partition(" ")[0].lower()] = f"sshd -t: {message.strip()}"
     if not faults:
         faults = dict.fromkeys(values, f"sshd -t: {asked.last_line}")
     return values, faults
