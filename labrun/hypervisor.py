@@ -94,7 +94,10 @@ def translated(step: str, host: str | None = None, hint: str | None = None) -> I
     try:
         yield
     except libvirt.libvirtError as error:
-        raise HypervisorError(_reason(error), host=host, step=step, hint=hint) from error
+        reason = _reason(error)
+        if "already in use by interface" in reason:
+            hint = "another network here has this subnet: change `cidr`, or take the other down"
+        raise HypervisorError(reason, host=host, step=step, hint=hint) from error
 
 
 def is_local(uri: str) -> bool:

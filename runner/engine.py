@@ -57,7 +57,13 @@ def build_nornir(
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoGrudge()
-    return Nornir(inventory=inventory, data=state, runner=BudgetRunner(workers, connectors, deadline))
+    nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(workers, connectors, deadline))
+    # The root logger is at DEBUG with -vv only; see runner/logs.py.
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        from labrun.runner.raw_results import RawResults
+
+        return nornir.with_processors([RawResults()])
+    return nornir
 
 
 @contextmanager

@@ -101,9 +101,8 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
         except LabrunError as error:
             report = Report(error=error)
         except KeyboardInterrupt as signal:
-            report = Report(
-                outcomes=_so_far(signal, invocation), interrupted=True, code=getattr(signal, "exit_code", None)
-            )
+            rows = _so_far(signal, invocation)
+            report = Report(outcomes=rows, interrupted=True, code=getattr(signal, "exit_code", None))
         except BrokenPipeError:
             report = Report(error=LabrunError("the reader of the output has gone away"))
         except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv

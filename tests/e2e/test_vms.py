@@ -1,0 +1,55 @@
+"""The example lab once more, as real virtual machines: made, configured, verified and taken down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from tests.e2e.conftest import example, write_lab
+
+QEMU = "qemu:///system"
+LAB = "e2e-vms"
+
+
+def left_of_the_lab() -> list[str]:
+    """Return what libvirt and the file system still have of the lab."""
+    connection = libvirt.open(QEMU)
+    try:
+        found = [domain.name() for domain in connection.listAllDomains()]
+        found += [network.name() for network in connection.listAllNetworks()]
+        found += [pool.name() for pool in connection.listAllStoragePools()]
+    finally:
+        connection.close()
+    found += [str(path) for path in Path("/var/lib/labrun/labs").glob("*")]
+    return [name for name in found if LAB in name]
+
+
+@pytest.mark.vm
+def test_the_example_lab_as_virtual_machines(hypervisor: None, tmp_path: Path) -> None:
+    lab = write_lab(tmp_path, example("kvm-network-lab.yaml", lab=LAB, first="10.118", hypervisor=QEMU))
+    try:
+        up = lab.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        assert {row["host"] for row in up.of("ready")} == {f"host0{number}" for number in range(5)}
+        assert lab.json("up").statuses() == {"ok"}
+
+        configured = lab.json("configure")
+        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        assert configured.of("sysctl", "host00", "net.ipv4.ip_forward")[0]["status"] == "changed"
+        again = lab.json("configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"})
+
+        verified = lab.json("verify")
+        assert verified.exit_code == 0, verified.bad() or verified.stderr
+        path = verified.of("path", "host01", "host01 -> host03")[0]
+        assert (path["status"], path["actual"]) == ("ok", "10.118.0.254 10.119.0.11")
+
+        status = lab.json("status")
+        assert {entry["driver"] for entry in status.document["hosts"]} == {"qemu"}
+        assert {entry["ssh"] for entry in status.document["hosts"]} == {"ok"}
+    finally:
+        down = lab.json("-y", "down")
+    assert down.exit_code == 0, down.bad()
+    assert left_of_the_lab() == []
