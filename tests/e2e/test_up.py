@@ -254,3 +254,20 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     assert row["status"] == "pending"
     assert "which would cut off gate, one, new" in row["why"]
     lab.path.write_text(changed, encoding="utf-8")
+
+
+def test_a_host_that_does_not_get_there_says_where_it_hangs_and_the_others_go_on(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
+    lab.guest("one", "systemctl disable --quiet ssh.service; systemctl mask --quiet ssh.service")
+    assert lab.json("stop", "--hosts", "one,two").exit_code == 0
+    answer = lab.json("up", "--timeout", "6")
+    assert answer.exit_code == 4
+    row = answer.of("ready", "one")[0]
+    assert (row["status"], row["actual"]) == ("unreachable", "stage ssh")
+    assert row["why"].startswith("no login at 10.121.0.11 after 6 s: ")
+    assert "last lines of its console:" in row["why"]
+    assert "systemd" in row["why"].split("last lines of its console:")[1]
+    assert answer.of("ready", "two")[0]["status"] == "ok"
+    assert {entry["host"] for entry in answer.of("ready")} == {"gate", "one", "two"}
