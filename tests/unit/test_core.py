@@ -139,7 +139,7 @@ def test_the_state_base_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(LabrunError, match="cannot use the state directory .*: Not a directory") as caught:
+    with pytest.raises(LabrunError, match=r"cannot use the state directory .*: Not a directory") as caught:
         LabState.open("lab", "lxc:///system", tmp_path / "file")
     assert caught.value.hint == "--state-dir names another"
 
