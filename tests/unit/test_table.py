@@ -66,9 +66,7 @@ def test_rows_of_one_rank_keep_their_order() -> None:
 def test_at_120_columns_each_row_is_one_line_with_its_reason() -> None:
     lines = shown().splitlines()
     assert words(lines[0]) == "host what expected got result why"
-    assert words(lines[2]).startswith(
-        "host01 path -> host03 172.16.0.254 172.17.0.11 172.16.0.254 * failed"
-    )
+    assert words(lines[2]).startswith("host01 path -> host03 172.16.0.254 172.17.0.11 172.16.0.254 * failed")
     assert lines[-1] == "1 ok, 1 changed, 1 skipped, 1 failed, 1 unreachable in 3.2 s"
 
 
