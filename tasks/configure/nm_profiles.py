@@ -99,15 +99,11 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
 
 
 def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
-    announced = any(route.origin == "dhcp" for route in routes)
+    # Never by router advertisements: they bring an address that the lab file does not know.
     if nic.ipv6 is None:
-        if network.cidr6 is None or network.hypervisor6 is None:
-            return {"method": "link-local"}
-        return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
-    if announced:
-        return {"method": "auto", "address1": str(nic.ipv6), **_routes(routes, gateway=False)}
+        return {"method": "link-local"}
     settings = {"method": "manual", "address1": str(nic.ipv6)}
-    settings |= _routes(routes, gateway=True)
+    settings |= _routes(routes, gateway=True, announced=False)
     if network.hypervisor6 is not None and nic.ipv4 is None and not nic.dhcp:
         settings["dns"] = f"{network.hypervisor6.ip};"
     return settings
@@ -123,12 +119,16 @@ def _beside_dhcp(announces_default: bool, routes: Sequence[Route]) -> dict[str, 
     return settings | ({"ignore-auto-routes": "true"} if defaults else {"never-default": "true"})
 
 
-def _routes(routes: Sequence[Route], *, gateway: bool) -> dict[str, str]:
-    """Return gateway and routes; ``gateway`` False writes a default as a route, as DHCP needs it."""
-    own = [route for route in routes if route.origin not in ("connected", "dhcp") and route.via is not None]
+def _routes(routes: Sequence[Route], *, gateway: bool, announced: bool = True) -> dict[str, str]:
+    """Return gateway and routes; ``gateway`` False writes a default as a route, as DHCP needs it.
+
+    ``announced`` routes come by themselves and are left out.
+    """
     settings: dict[str, str] = {}
     number = 0
-    for route in own:
+    for route in routes:
+        if route.via is None or (announced and route.origin == "dhcp"):
+            continue
         if gateway and route.prefix.prefixlen == 0:
             settings["gateway"] = str(route.via)
         else:

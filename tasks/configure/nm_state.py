@@ -106,13 +106,6 @@ def _devices(objects: Mapping[str, Any]) -> Iterator[Device]:
         wired = interfaces.get(f"{_BUS}.Device.Wired", {})
         active = objects.get(device["ActiveConnection"], {}).get(f"{_BUS}.Connection.Active", {})
         stored = objects.get(active.get("Connection", "/"), {}).get(f"{_BUS}.Settings.Connection", {})
-        servers = [
-            server
-            for version in (4, 6)
-            for server in objects.get(device[f"Ip{version}Config"], {})
-            .get(f"{_BUS}.IP{version}Config", {})
-            .get("NameserverData", [])
-        ]
         yield Device(
             interface=device["Interface"],
             mac=str(wired.get("PermHwAddress") or device["HwAddress"]).lower(),
@@ -120,8 +113,18 @@ def _devices(objects: Mapping[str, Any]) -> Iterator[Device]:
             profile=active.get("Uuid"),
             profile_id=active.get("Id", ""),
             file=stored.get("Filename", ""),
-            dns=tuple(str(server["address"]) for server in servers),
+            dns=tuple(_name_servers(objects, device)),
         )
+
+
+def _name_servers(objects: Mapping[str, Any], device: Mapping[str, Any]) -> Iterator[str]:
+    for version in (4, 6):
+        config = objects.get(device[f"Ip{version}Config"], {}).get(f"{_BUS}.IP{version}Config", {})
+        if "NameserverData" in config:
+            yield from (str(server["address"]) for server in config["NameserverData"])
+        elif version == 6:
+            # NetworkManager 1.42 has them as 16 numbers each.
+            yield from (str(ip_address(bytes(server))) for server in config.get("Nameservers", ()))
 
 
 def _link(link: Mapping[str, Any], routes: Mapping[int, list[Mapping[str, Any]]]) -> Link:

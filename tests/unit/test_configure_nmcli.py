@@ -96,6 +96,19 @@ def test_both_versions_stand_beside_each_other() -> None:
     assert found["ipv6"] == {"method": "manual", "address1": "fd00:1::11/64", "gateway": "fd00:1::fe"}
 
 
+def test_a_nic_without_ipv6_in_the_lab_file_takes_none_from_router_advertisements() -> None:
+    dual = network("n1", "10.0.1.0/24", "nat", cidr6="fd00:1::/64")
+    one = lab([dual], [host("a", {"n1": "dhcp 10.0.1.150/24"}), host("b", {"n1": "10.0.1.11/24"})])
+    assert sections(one, "a")["ipv6"] == sections(one, "b")["ipv6"] == {"method": "link-local"}
+
+
+def test_an_ipv6_gateway_is_written_down_even_where_the_hypervisor_announces_itself() -> None:
+    dual = network("n1", "10.0.1.0/24", "nat", cidr6="fd00:1::/64")
+    one = lab([dual], [host("a", {"n1": "dhcp 10.0.1.150/24 fd00:1::11/64"})])
+    assert sections(one, "a")["ipv4"] == {"method": "auto"}
+    assert sections(one, "a")["ipv6"]["gateway"] == "fd00:1::1"
+
+
 def test_mtu_and_domain_of_the_network_reach_the_profile() -> None:
     one = lab([replace(N1, mtu=1400, domain="lab.example")], [host("a", {"n1": "10.0.1.11/24"})])
     assert sections(one, "a")["ethernet"]["mtu"] == "1400"
