@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
@@ -158,7 +158,7 @@ def _watched(command: Sequence[str]) -> float:
         try:
             until = time.monotonic() + _SECONDS
             while process.poll() is None and time.monotonic() < until:
-                peak = max(peak, sum(_pss(pid) for pid in _tree(process.pid)))
+                peak = max(peak, _pss(_tree(process.pid)))
                 time.sleep(_LOOK)
         finally:
             if process.poll() is None:
@@ -179,13 +179,18 @@ def _tree(pid: int) -> list[int]:
     return found
 
 
-def _pss(pid: int) -> int:
-    try:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    fields: Mapping[str, str] = dict(line.split(":", 1) for line in rollup.splitlines()[1:])
-    return int(fields.get("Pss", "0 kB").split()[0])
+def _pss(pids: Iterable[int]) -> int:
+    """Return the KiB that these processes hold; a child that is still its parent's image counts once."""
+    spaces: dict[str, int] = {}
+    for pid in pids:
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:
+            continue
+        for line in rollup.splitlines():
+            if line.startswith("Pss:"):
+                spaces[rollup] = int(line.split()[1])
+    return sum(spaces.values())
 
 
 def _check(command: Sequence[str], status: int, out: IO[bytes]) -> None:
