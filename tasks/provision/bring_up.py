@@ -85,6 +85,7 @@ def _make(
         done = "started" if plan.action == "start" else done
     report(spec.host, "started")
     status = Status.OK if plan.action == "none" else Status.CHANGED
+    owed = driver.restart_owed(spec.domain) if plan.action in ("none", "update") else ()
     seconds = time.monotonic() - began
     return Outcome(
         spec.host,
@@ -93,6 +94,7 @@ def _make(
         status,
         expected="running",
         actual=done,
+        why=f"from its next start on: {', '.join(owed)}" if owed else None,
         diff=plan.diff(),
         seconds=seconds,
     )

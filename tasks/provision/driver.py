@@ -107,6 +107,10 @@ class Driver(Protocol):
         """Change these settings in place; False when only a new machine could carry them."""
         ...
 
+    def restart_owed(self, domain: str) -> tuple[str, ...]:
+        """Return the settings that a running machine takes only at its next start."""
+        ...
+
     def start(self, spec_or_domain: MachineSpec | str) -> None:
         """Start a defined machine; no error when it runs."""
         ...
