@@ -18,7 +18,7 @@ from nornir.core.inventory import (
 from nornir.core.inventory import Host as NornirHost
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect, translated
+from labrun.hypervisor import connect, networks_of, translated
 from labrun.inventory.connections import access_of, connection_extras
 from labrun.inventory.leases import LibvirtLeases
 from labrun.inventory.load import find_lab_file, load_lab
@@ -69,8 +69,8 @@ def _home_of(lab: Lab) -> str:
     for uri in _LOCAL_URIS:
         try:
             with translated("inventory"):
-                for network in connect(uri).listAllNetworks():
-                    tag = read_tag(network.XMLDesc(0))
+                for _, xml in networks_of(connect(uri)):
+                    tag = read_tag(xml)
                     if tag is not None and tag.lab == lab.name:
                         return tag.extra.get("hypervisor", uri)
         except HypervisorError as error:

@@ -7,7 +7,7 @@ import contextlib
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ __all__ = [
     "enter_network",
     "in_daemon_namespace",
     "is_local",
+    "networks_of",
     "translated",
 ]
 
@@ -98,6 +99,26 @@ def translated(step: str, host: str | None = None, hint: str | None = None) -> I
         if "already in use by interface" in reason:
             hint = "another network here has this subnet: change `cidr`, or take the other down"
         raise HypervisorError(reason, host=host, step=step, hint=hint) from error
+
+
+def _live_xml(network: Any) -> str:
+    return str(network.XMLDesc(0))
+
+
+def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Iterator[tuple[Any, str]]:
+    """Yield every network with what ``xml`` reads of it; others' that go away meanwhile are passed over.
+
+    Raises libvirtError for anything else.
+    """
+    libvirt = _libvirt()
+    for network in connection.listAllNetworks():
+        try:
+            text = xml(network)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+                continue
+            raise
+        yield network, text
 
 
 def is_local(uri: str) -> bool:

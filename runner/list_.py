@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect
+from labrun.hypervisor import connect, networks_of
 from labrun.ownership import read_tag
 from labrun.runner.listing import listing
 from labrun.runner.options import Invocation
@@ -63,8 +63,8 @@ def _look(uri: str, labs: dict[str, dict[str, Any]]) -> None:
         lab["machines"][tag.host] = state_of(domain)
         if uri not in lab["hypervisors"]:
             lab["hypervisors"].append(uri)
-    for network in connection.listAllNetworks():
-        owner = read_tag(network.XMLDesc(0))
+    for network, xml in networks_of(connection):
+        owner = read_tag(xml)
         if owner is not None:
             lab = entry(owner.lab)
             name = owner.extra.get("network", network.name())

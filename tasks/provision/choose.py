@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect
+from labrun.hypervisor import connect, networks_of
 from labrun.inventory.model import Lab
 from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import tagged_domains
@@ -32,8 +32,8 @@ def lab_uris(name: str) -> tuple[str, ...]:
             connection = connect(uri)
         except HypervisorError:
             continue
-        for network in connection.listAllNetworks():
-            tag = read_tag(network.XMLDesc(0))
+        for _, xml in networks_of(connection):
+            tag = read_tag(xml)
             if tag is not None and tag.lab == name and tag.extra.get("hypervisor"):
                 found.insert(0, tag.extra["hypervisor"])
         if tagged_domains(connection, name):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from labrun.errors import ForeignObjectError
-from labrun.hypervisor import translated
+from labrun.hypervisor import networks_of, translated
 from labrun.ownership import read_tag
 from labrun.tasks.provision.network_state import (
     NetworkPlan,
@@ -27,8 +27,7 @@ def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
     """
     found: dict[str, ObservedNetwork] = {}
     with translated("networks"):
-        for network in connection.listAllNetworks():
-            xml = _inactive_xml(network)
+        for network, xml in networks_of(connection, _inactive_xml):
             tag = read_tag(xml)
             if tag is None or tag.lab != lab:
                 continue
