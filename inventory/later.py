@@ -30,6 +30,8 @@ _SETTINGS: Final = frozenset(
 _UNSAFE_SETTINGS: Final = frozenset({"firewall", "nat", "access"})
 _TOP: Final = frozenset({"checks", "schedule"})
 _UNSAFE_TOP: Final = frozenset({"filters"})
+# Machines take images from the store by name; an image declared here is not fetched or built yet.
+_ORIGINS: Final = frozenset({"url", "path", "build"})
 
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
@@ -73,7 +75,8 @@ def _places(root: Node) -> Iterator[tuple[Path, bool]]:
             path = ("hosts", host, "networks", network)
             yield from (((*path, key), True) for key in _keys(root, path) if key == "filter")
     for image in _keys(root, ("images",)):
-        yield from ((("images", image, key), False) for key in _keys(root, ("images", image)) if key == "url")
+        origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
+        yield from ((("images", image, key), False) for key in origins)
 
 
 def _settings(root: Node, path: Path) -> Iterator[tuple[Path, bool]]:
