@@ -70,6 +70,7 @@ class Outcome:
         row = asdict(self)
         del row["hypervisor_fault"]
         row["status"] = self.status.value
+        row["why"] = self.why or None
         row["seconds"] = round(self.seconds, 3)
         return row
 

@@ -38,7 +38,7 @@ def command(invocation: Invocation, only: str | None, dry_run: bool, diff: bool,
         return Report(session.lab.name, text=_explained(session, sections))
     with lab_lock(session.state.lock, "configure"):
         rows = configure_hosts(session, sections, dry_run=dry_run)
-    return Report(session.lab.name, rows, diff=diff)
+    return session.report(rows, diff=diff)
 
 
 def _sections(only: str | None) -> tuple[str, ...]:

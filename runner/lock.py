@@ -18,6 +18,10 @@ from labrun.errors import LabrunError, LockedError
 __all__ = ["Holder", "lab_lock"]
 
 
+_LOOKS = 20
+_LOOK_SECONDS = 0.025
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a lock; ``since`` in seconds since the epoch."""
@@ -59,7 +63,7 @@ def _take(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _read(descriptor)
+            holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
                 f"another labrun ({holder or 'it has not said who it is yet'}) works on this lab",
@@ -92,6 +96,16 @@ def _is_still(path: Path, descriptor: int) -> bool:
 def _sign(descriptor: int, holder: Holder) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
+
+
+def _holder(descriptor: int) -> Holder | None:
+    """Return who holds the lock; a holder that has only just taken it is given time to sign."""
+    for _ in range(_LOOKS):
+        found = _read(descriptor)
+        if found is not None:
+            return found
+        time.sleep(_LOOK_SECONDS)
+    return None
 
 
 def _read(descriptor: int) -> Holder | None:

@@ -36,7 +36,7 @@ def _switch(invocation: Invocation, action: str) -> Report:
         rows = _run(session.uri, made, action, invocation.timeout or _SHUTDOWN_SECONDS)
     why = "an existing machine is never provisioned"
     rows += [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in data if host not in made]
-    return Report(session.lab.name, rows)
+    return session.report(rows)
 
 
 def _run(uri: str, data: Mapping[str, Mapping[str, Any]], action: str, timeout: float) -> list[Outcome]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labrun.hypervisor import enter_network
-from labrun.outcome import HYPERVISOR
+from labrun.outcome import HYPERVISOR, Outcome
 from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
+from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
 from labrun.state import LabState
 
@@ -33,6 +34,14 @@ class Session:
     uri: str
     why_uri: str
     state: LabState
+
+    def report(self, rows: Sequence[Outcome], **members: Any) -> Report:
+        """Return the command's report, and remember for `status` that it ran."""
+        from labrun.runner.last_runs import remember_run
+
+        report = Report(self.lab.name, rows, **members)
+        remember_run(self.state, self.invocation, report.exit_code)
+        return report
 
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host answers; without ``leases`` as far as the file alone knows it."""

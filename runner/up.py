@@ -62,7 +62,7 @@ def command(
         from labrun.runner.configure import configure_hosts
 
         rows += configure_hosts(session)
-    return Report(session.lab.name, rows, extra={"hypervisor": session.uri})
+    return session.report(rows, extra={"hypervisor": session.uri})
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:

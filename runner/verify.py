@@ -36,7 +36,7 @@ def command(invocation: Invocation, explain: bool) -> Report:
         return Report(session.lab.name, text=explained(session))
     captures = gather_captures(session)
     rows = judge(session.lab, captures, session.hosts)
-    return Report(session.lab.name, rows)
+    return session.report(rows)
 
 
 def gather_captures(session: Session) -> Mapping[str, Capture | Unreachable]:
