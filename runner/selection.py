@@ -56,7 +56,10 @@ def _is_known(word: str, hosts: Iterable[str], groups: Iterable[str]) -> bool:
 def _complaint(word: str, hosts: Iterable[str], groups: Iterable[str]) -> str:
     kind = "group" if word.startswith("@") else "host"
     # A group whose @ was forgotten is nearer than any other spelling.
-    known = [f"@{word}"] if word in groups else [*hosts, *(f"@{group}" for group in groups)]
+    if word in groups:
+        known = [f"@{word}"]
+    else:
+        known = [f"@{group}" for group in groups] if kind == "group" else list(hosts)
     hint = did_you_mean(word, known)
     return f'unknown {kind} "{word}"{f" ({hint})" if hint else ""}'
 
