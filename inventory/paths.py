@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from labrun.inventory.longest_prefix import LongestPrefix
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.routing import Route, tables
 from labrun.inventory.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
@@ -82,26 +83,15 @@ class _Trail:
     fault: Fault | None = None
 
 
-class _Longest:
-    """Longest-prefix match over a few routes, by masking the address for each length present."""
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    """Where a packet goes and comes from; also as numbers, which are looked up much faster."""
 
-    def __init__(self, routes: tuple[Route, ...]) -> None:
-        by_length: dict[int, dict[int, Route]] = {}
-        for route in routes:
-            by_length.setdefault(route.prefix.prefixlen, {})[int(route.prefix.network_address)] = route
-        width = routes[0].prefix.max_prefixlen if routes else 0
-        self._lengths = [
-            ((1 << width) - (1 << (width - length)), by_length[length])
-            for length in sorted(by_length, reverse=True)
-        ]
-
-    def find(self, address: Address) -> Route | None:
-        number = int(address)
-        for mask, routes in self._lengths:
-            route = routes.get(number & mask)
-            if route is not None:
-                return route
-        return None
+    to: Address
+    sender: Address
+    answer: bool
+    goes: int
+    came: int
 
 
 class Forwarding:
@@ -112,11 +102,14 @@ class Forwarding:
         self._wires: Wiring = wiring(lab, version)
         self._version = version
         self._tables: Mapping[str, tuple[Route, ...]] = tables(lab, version)
-        self._longest = {name: _Longest(table) for name, table in self._tables.items()}
+        self._longest = {name: LongestPrefix(table) for name, table in self._tables.items()}
         self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
+        self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
         self._kin = _kin(self._wires, self._tables)
         self._known: dict[tuple[str, str], Way] = {}
-        self._trails: dict[tuple[str, Address, Address, bool], _Trail] = {}
+        self._trails: dict[tuple[str, int, int, bool], _Trail] = {}
+        self._answers: dict[tuple[str, int], Address | None] = {}
+        self._hops: dict[tuple[str, int], tuple[str, str] | Fault] = {}
 
     def target_address(self, source: str, target: str) -> Address | None:
         """Return the address to trace: on the first network both are on, else the target's first."""
@@ -128,7 +121,7 @@ class Forwarding:
 
     def chosen(self, node: str, address: Address) -> Route | None:
         """Return the route by which a host sends to the address, None without one."""
-        return self._longest[node].find(address)
+        return self._longest[node].find(int(address))
 
     def path(self, source: str, target: str) -> Path:
         """Return what a traceroute from ``source`` to ``target`` shows, or why nothing gets there."""
@@ -153,7 +146,8 @@ class Forwarding:
         fault = there.fault or back.fault
         if fault is not None:
             return Way(source, target, (), there.nodes, back.nodes, (), fault)
-        answers = tuple(self._answer(node, own.address) for node in there.nodes)
+        sender = int(own.address)
+        answers = tuple(self._answer(node, own.address, sender) for node in there.nodes)
         redirected = tuple(
             place
             for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
@@ -168,7 +162,13 @@ class Forwarding:
             return None
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
-    def _answer(self, node: str, towards: Address) -> Address | None:
+    def _answer(self, node: str, towards: Address, number: int) -> Address | None:
+        key = (node, number)
+        if key not in self._answers:
+            self._answers[key] = self._answering(node, towards)
+        return self._answers[key]
+
+    def _answering(self, node: str, towards: Address) -> Address | None:
         """Return the address a forwarding node answers the source with, None if it gets lost.
 
         The kernel picks the source of Time Exceeded by its own route back to the sender
@@ -185,46 +185,55 @@ class Forwarding:
         return address
 
     def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> _Trail:
-        key = (start, to, sender, answer)
+        key = (start, int(to), int(sender), answer)
         known = self._trails.get(key)
         if known is None:
-            known = self._trails[key] = self._walk(start, to, sender, answer)
+            known = self._trails[key] = self._walk(start, _Packet(to, sender, answer, key[1], key[2]))
         return known
 
-    def _walk(self, start: str, to: Address, sender: Address, answer: bool) -> _Trail:
-        goal = self._wires.owner[to]
+    def _walk(self, start: str, packet: _Packet) -> _Trail:
+        goal = self._wires.owner[packet.to]
         node, came = start, None
         nodes: list[str] = []
         networks: list[str] = []
+        passed = {start}
         fault: Fault | None = None
         while node != goal:
-            leaves = self._leave(node, came, to, sender, answer)
+            leaves = self._leave(node, came, packet)
             if isinstance(leaves, Fault):
                 fault = leaves
                 break
             network, following = leaves
             networks.append(network)
-            if following in nodes or following == start:
-                fault = Fault(following, f"packets to {self._name(to)} go round in a loop")
+            if following in passed:
+                fault = Fault(following, f"packets to {self._name(packet.to)} go round in a loop")
                 break
             node, came = following, network
             if node != goal:
                 nodes.append(node)
-        if fault is None and came is not None and not self._accepts(node, came, sender):
-            fault = Fault(node, f"no route back to {self._name(sender)}")
+                passed.add(node)
+        if fault is None and came is not None and not self._accepts(node, came, packet):
+            fault = Fault(node, f"no route back to {self._name(packet.sender)}")
         return _Trail(tuple(nodes), tuple(networks), fault)
 
-    def _leave(
-        self, node: str, came: str | None, to: Address, sender: Address, answer: bool
-    ) -> tuple[str, str] | Fault:
+    def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Fault:
         """Return the network a node sends by and who is next, or the fault that ends it there."""
+        key = (node, packet.goes)
+        known = self._hops.get(key)
+        if known is not None and (came is None or node in self._open):
+            return known
         if node == HYPERVISOR_NODE:
-            return self._across_hypervisor(came, to, sender, answer)
+            return self._across_hypervisor(came, packet.to, packet.sender, packet.answer)
         if came is not None:
             if self._lab.hosts[node].role is not Role.ROUTER:
                 return Fault(node, "does not forward")
-            if not self._accepts(node, came, sender):
-                return Fault(node, f"no route back to {self._name(sender)}")
+            if not self._accepts(node, came, packet):
+                return Fault(node, f"no route back to {self._name(packet.sender)}")
+        if known is None:
+            known = self._hops[key] = self._next_hop(node, packet.to)
+        return known
+
+    def _next_hop(self, node: str, to: Address) -> tuple[str, str] | Fault:
         route = self.chosen(node, to)
         if route is None:
             return self._no_route(node, to)
@@ -234,13 +243,23 @@ class Forwarding:
             return Fault(node, f"nobody has {neighbour} on {route.network}")
         return route.network, following
 
-    def _accepts(self, node: str, came: str, sender: Address) -> bool:
+    def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
         """Tell whether rp_filter lets a packet in: 2 asks for any route back, 1 for the same NIC."""
         strictness = self._filters.get(node, 0)
         if strictness == 0:
             return True
-        route = self.chosen(node, sender)
+        route = self._longest[node].find(packet.came)
         return route is not None and (strictness == 2 or route.network == came)
+
+    def _takes_all(self, router: str) -> bool:
+        """Tell whether a router lets in packets from every lab address, whatever NIC they come by."""
+        if self._filters[router] == 1:
+            return False
+        subnets = {there.prefix for members in self._wires.on.values() for there in members}
+        routes = ((subnet, self.chosen(router, subnet.network_address)) for subnet in subnets)
+        return self._filters[router] == 0 or all(
+            route is not None and route.prefix.prefixlen <= subnet.prefixlen for subnet, route in routes
+        )
 
     def _across_hypervisor(
         self, came: str | None, to: Address, sender: Address, answer: bool
