@@ -7,6 +7,7 @@ Where things lie under the images' directory:
 ``versions/.build-debian-12-TIME/``   a version being built; what a killed build left goes with the next
 
 A version never changes once guests may lie on it: a rebuilt image is another version, and the link moves.
+Versions go when no container lies on them; VMs lie on copies in a pool of libvirt's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
 from labrun.tasks.provision.image_disk import VIRTUAL_SIZE, build_disk
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
 from labrun.tasks.provision.image_store import VERSIONS, Progress
+from labrun.tasks.provision.overlay import LABS
 
 __all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest", "recipe_directory"]
 
@@ -85,6 +87,7 @@ def build_debian_12(
         if "qemu" in which and "qemu" not in image.parts:
             image = _add_disk(build, image)
         _point_link(dest, image.path)
+        _remove_unused(versions, keep={image.path, current.path if current else image.path})
     progress("done", 1.0)
     return image
 
@@ -209,6 +212,15 @@ def _point_link(dest: Path, version: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(version.relative_to(dest))
     fresh.replace(link)
+
+
+def _remove_unused(versions: Path, keep: set[Path]) -> None:
+    """Delete versions that no container lies on; the one before this may just be getting its first."""
+    in_use = {Path(note.read_text(encoding="utf-8")).parent for note in LABS.glob("*/*/complete")}
+    for path in versions.glob(f"{NAME}-*"):
+        image = read_manifest(path)
+        if image is not None and image.name == NAME and path.resolve() not in in_use | keep:
+            shutil.rmtree(path)
 
 
 def _remove_unfinished(versions: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from labrun.tasks.provision import image_build
 from labrun.tasks.provision.image_build import build_debian_12, recipe_digest, recipe_directory
 from labrun.tasks.provision.image_command import BuildCancelledError, BuildError
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image, read_manifest, write_manifest
@@ -107,9 +108,25 @@ def test_what_a_killed_build_left_is_removed_and_nothing_else(tmp_path: Path) ->
     importing = versions / ".debian-12-special-abc"
     importing.mkdir()
     older = _version(tmp_path, "debian-12-20250101T000000", recipe="another")
+    _link(tmp_path, older)
     built = build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
     assert built == image
     assert sorted(versions.iterdir()) == sorted([image.path, importing, older.path])
+
+
+@needs_root
+def test_versions_go_when_no_container_lies_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_build, "LABS", tmp_path / "labs")
+    names = [f"debian-12-2025010{day}T000000" for day in (1, 2, 3)]
+    unused, used, before = (_version(tmp_path, name, recipe=name) for name in names)
+    _link(tmp_path, before)
+    note = tmp_path / "labs" / "lab" / "host01" / "complete"
+    note.parent.mkdir(parents=True)
+    note.write_text(str(used.rootfs))
+    wanted = _version(tmp_path)
+    build_debian_12(tmp_path, progress=lambda *_: None, which=frozenset({"lxc"}))
+    assert not unused.path.exists()
+    assert set((tmp_path / "versions").iterdir()) == {used.path, before.path, wanted.path}
 
 
 @needs_root
