@@ -86,7 +86,8 @@ def expected_summary(sections: Sections) -> str:
 
 
 def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
-    yield from (f"via {hop.via}" for hop in routes if hop.prefix.prefixlen == 0)
+    found = (hop for hop in routes if hop.prefix.prefixlen == 0)
+    yield from (f"via {hop.via}" for hop in sorted(found, key=lambda hop: (hop.prefix.version, str(hop.via))))
 
 
 def actual_summary(device: Device, link: Link, profile: str) -> str:
