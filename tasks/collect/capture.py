@@ -12,6 +12,8 @@ from typing import Any
 
 from labrun.inventory.model import Address, Prefix
 from labrun.outcome import Status
+from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.configure.shell import Facts, parse_facts
 
@@ -32,13 +34,18 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One NIC, by its MAC. ``fleeting`` are addresses that come and go (SLAAC, temporary)."""
+    """One NIC, by its MAC. ``fleeting`` are addresses that come and go (SLAAC, temporary).
+
+    ``has_arp`` is False where it neither asks nor answers for MACs.
+    """
 
     name: str
     mac: str
     is_up: bool
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
     fleeting: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    mtu: int | None = None
+    has_arp: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class Trace:
 
     ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None where it did not;
     ``method`` is ``udp``, ``icmp`` or ``ping``, the one that got furthest; ``asked`` counts the
-    attempts; ``refused`` is who said that there is no way on, and in which letters.
+    attempts; ``refused`` is who said that there is no way on, and in which letters. ``lost`` is
+    what did not come back from a target that was reached: ``large`` pings or every ``echo``.
     """
 
     answers: Mapping[int, Address]
@@ -67,6 +75,7 @@ class Trace:
     method: str
     asked: int
     refused: str | None = None
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,8 @@ class Capture:
     traces: Mapping[tuple[str, int], Trace] = field(default_factory=lambda: MappingProxyType({}))
     pings: Mapping[tuple[str, int], Ping] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float = 0.0
+    evidence: Evidence = field(default_factory=Evidence)
+    checks: Mapping[str, Tried] = field(default_factory=lambda: MappingProxyType({}))
 
     def mac_of(self, device: str) -> str | None:
         """Return the MAC behind a device name."""
@@ -108,10 +119,11 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     spec = raw["spec"]
     links = {link.mac: link for link in _links(_json(facts, "address"))}
     traces = {}
+    lost = _lost(facts)
     for number, asked in enumerate(spec["traces"]):
         said = facts.commands.get(f"trace {number}")
         key = asked["to"], int(asked["version"])
-        traces[key] = _trace(said.text if said else "", ip_address(asked["address"]))
+        traces[key] = _trace(said.text if said else "", ip_address(asked["address"]), lost.get(number))
     answered = facts.commands.get("pings")
     numbers = set(answered.text.split()) if answered else set()
     pings = {
@@ -125,7 +137,23 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         traces=MappingProxyType(traces),
         pings=MappingProxyType(pings),
         seconds=float(raw.get("seconds", 0.0)),
+        evidence=read_evidence(facts),
+        checks=MappingProxyType(_checks(raw["spec"], facts)),
     )
+
+
+def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
+    return {
+        asked["name"]: read_check(asked, facts.commands.get(f"check {number}"), facts)
+        for number, asked in enumerate(spec.get("checks", ()))
+        if asked["kind"] != "trace"
+    }
+
+
+def _lost(facts: Facts) -> dict[int, str]:
+    said = facts.commands.get("large")
+    words = [line.split() for line in said.text.splitlines()] if said else []
+    return {int(each[0]): each[1] for each in words if len(each) == 2 and each[0].isdecimal()}
 
 
 def _json(facts: Facts, name: str) -> list[Mapping[str, Any]]:
@@ -155,6 +183,8 @@ def _links(found: list[Mapping[str, Any]]) -> Iterator[Link]:
             is_up="UP" in flags and link.get("operstate") != "DOWN",
             addresses=tuple(lasting),
             fleeting=tuple(fleeting),
+            mtu=link.get("mtu"),
+            has_arp="NOARP" not in flags,
         )
 
 
@@ -175,7 +205,7 @@ def _routes(found: list[Mapping[str, Any]], version: int) -> Iterator[ObservedRo
             )
 
 
-def _trace(text: str, target: Address) -> Trace:
+def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
     answers: dict[int, Address] = {}
     method, asked, refused, ttl = "", 0, None, 0
     for line in text.splitlines():
@@ -197,4 +227,4 @@ def _trace(text: str, target: Address) -> Trace:
             continue
         answers.setdefault(place, who)
     reached = min((place for place, who in answers.items() if who == target), default=None)
-    return Trace(MappingProxyType(answers), reached, method, asked, refused)
+    return Trace(MappingProxyType(answers), reached, method, asked, refused, lost)

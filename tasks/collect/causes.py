@@ -2,109 +2,147 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from labrun.inventory.model import Address, Lab, Prefix
-from labrun.inventory.paths import Path, forwarding
+from labrun.inventory.paths import Forwarding, Path, forwarding
 from labrun.inventory.routing import Route
 from labrun.inventory.wiring import HYPERVISOR_NODE, Version, wiring
-from labrun.outcome import Status
-from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
+from labrun.tasks.collect.capture import ObservedRoute
+from labrun.tasks.collect.filter_causes import (
+    Passage,
+    best_route,
+    dropped,
+    not_forwarded,
+    policy_findings,
+    reverse_path,
+)
+from labrun.tasks.collect.nic_causes import (
+    CAUSE,
+    SILENT,
+    SYMPTOM,
+    Finding,
+    Shown,
+    neighbour_findings,
+    network_of,
+    nic_findings,
+    not_asked,
+    small_links,
+)
 
-__all__ = ["Shown", "cause", "network_of", "not_asked"]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What all hosts showed; a host that was not asked is missing from ``captures``."""
-
-    lab: Lab
-    captures: Mapping[str, Capture | Unreachable]
-
-    def capture(self, host: str) -> Capture | None:
-        """Return what a host showed, None where it showed nothing."""
-        found = self.captures.get(host)
-        return found if isinstance(found, Capture) else None
-
-    def silence(self, host: str) -> Unreachable | None:
-        """Return why a host that was asked showed nothing, None where it did show something."""
-        found = self.captures.get(host)
-        return found if isinstance(found, Unreachable) else None
-
-
-def not_asked(host: str) -> Unreachable:
-    """Return what stands for a host that is missing from the captures."""
-    return Unreachable(f"{host} was not asked", Status.UNKNOWN)
+__all__ = ["Shown", "cause", "cause_of_loss", "network_of", "not_asked"]
 
 
-def cause(shown: Shown, path: Path) -> str | None:
-    """Return the first thing that is wrong on the way there or back, None where nothing is seen.
+def cause(shown: Shown, path: Path, *, size: int = 60) -> str | None:
+    """Return what is wrong on the way there or back, None where nothing is seen.
 
-    Ends that do not answer are no cause: the caller knows them.
+    ``size`` is that of the packets in bytes. Ends that do not answer are no cause: the caller knows
+    them; neither is what follows from their silence.
     """
-    version: Version = 6 if path.address is not None and path.address.version == 6 else 4
-    own = forwarding(shown.lab, version).sends_from(path.source, path.address) if path.address else None
-    if path.address is None or own is None:
+    ends = _ends(shown, path)
+    if ends is None or path.address is None:
         return None
-    wrong = (
-        *_along(shown, (path.source, *path.way.through), path.address, path),
-        *_along(shown, (path.target, *path.way.back), own.address, path),
-    )
-    return next(iter(wrong), None)
+    own, _ = ends
+    there = (path.source, *path.way.through, path.target)
+    back = (path.target, *path.way.back, path.source)
+    found = [
+        *_along(shown, path, there, (own, path.address), size, back=False),
+        *_along(shown, path, back, (path.address, own), size, back=True),
+    ]
+    silent = shown.capture(path.source) is None or shown.capture(path.target) is None
+    best = min(found, key=lambda each: each.rank, default=None)
+    return None if best is None or (silent and best.rank == SYMPTOM) else best.text
 
 
-def _along(shown: Shown, nodes: tuple[str, ...], to: Address, path: Path) -> Iterator[str]:
-    for node in nodes:
+def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> str | None:
+    """Return why pings of ``size`` bytes get no answer where a trace did; None where that is all right."""
+    capture = shown.capture(path.target)
+    if lost == "echo":
+        # A host may refuse echo and be well; only what is wrong by the lab file counts.
+        key = "net.ipv4.icmp_echo_ignore_all"
+        ignores = capture is not None and bool(capture.evidence.setting("icmp_echo_ignore_all"))
+        meant = shown.lab.hosts[path.target].sysctl.get(key, "0").strip() != "0"
+        return f"{path.target}: {key} is 1: no answer to pings" if ignores and not meant else None
+    nodes = (path.source, *path.way.through, path.target, *path.way.back)
+    hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
+    small = next(small_links(shown, hosts, size), None)
+    why = small.text if small is not None else cause(shown, path, size=size)
+    return f"packets of {size} bytes get lost, small ones do not: {why or 'no host on the way shows why'}"
+
+
+def _ends(shown: Shown, path: Path) -> tuple[Address, Forwarding] | None:
+    if path.address is None:
+        return None
+    ways = forwarding(shown.lab, 6 if path.address.version == 6 else 4)
+    own = ways.sends_from(path.source, path.address)
+    return None if own is None else (own.address, ways)
+
+
+def _along(
+    shown: Shown, path: Path, nodes: tuple[str, ...], ends: tuple[Address, Address], size: int, *, back: bool
+) -> Iterator[Finding]:
+    """Yield what is wrong at each node from the first to the last."""
+    came: str | None = None
+    for place, node in enumerate(nodes):
         if node == HYPERVISOR_NODE:
+            came = ""  # by which of its networks is of no interest to the next
             continue
+        last = place == len(nodes) - 1
+        version: Version = 6 if ends[1].version == 6 else 4
+        ways = forwarding(shown.lab, version)
+        route = None if last else ways.chosen(node, ends[1])
+        leaves = route.network if route is not None else None
         capture = shown.capture(node)
         if capture is None:
             if shown.silence(node) is not None and node not in (path.source, path.target):
-                yield f"{node} does not answer"
-            continue
-        if node is not nodes[0]:
-            yield from _not_forwarding(node, capture, to)
-        yield from _wrong_way(shown, node, capture, to)
+                yield Finding(SILENT, f"{node} does not answer")
+        else:
+            at = Passage(node, capture, *ends, came if place else None, leaves, size)
+            yield from _at(shown, at, place, len(nodes), back=back)
+        came = leaves
 
 
-def _not_forwarding(node: str, capture: Capture, to: Address) -> Iterator[str]:
-    if capture.forwards(to.version) is False:
-        key = "net.ipv4.ip_forward" if to.version == 4 else "net.ipv6.conf.all.forwarding"
-        yield f"{node}: {key} is 0"
+def _at(shown: Shown, at: Passage, place: int, count: int, *, back: bool) -> Iterator[Finding]:
+    if place == 0:
+        ttl = at.capture.evidence.setting("ip_default_ttl")
+        if at.target.version == 4 and ttl is not None and ttl < count - 1:
+            yield Finding(CAUSE, f"{at.node}: net.ipv4.ip_default_ttl is {ttl}")
+    else:
+        if place < count - 1:
+            yield from not_forwarded(shown, at)
+        yield from reverse_path(shown, at)
+    if place < count - 1:
+        yield from _sending(shown, at, back=back)
+    yield from dropped(shown, at)
 
 
-def _wrong_way(shown: Shown, node: str, capture: Capture, to: Address) -> Iterator[str]:
-    version: Version = 4 if to.version == 4 else 6
-    ways = forwarding(shown.lab, version)
-    expected = ways.chosen(node, to)
-    own = ways.sends_from(node, to)
+def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
+    """Yield what is wrong with how a node sends a packet on."""
+    ways = forwarding(shown.lab, 4 if at.target.version == 4 else 6)
+    expected, own = ways.chosen(at.node, at.target), ways.sends_from(at.node, at.target)
     if expected is None or own is None:
         return
-    link = capture.links.get(own.nic.mac)
-    if link is None:
-        yield f"{node}: no NIC has {own.nic.mac}, its MAC on {own.network}"
+    link = at.capture.links.get(own.nic.mac)
+    yield from nic_findings(at.node, own, link)
+    if link is None or not link.is_up:
         return
-    if not link.is_up:
-        yield f"{node}: {link.name} ({own.network}) is down"
-        return
-    if own.address not in [each.ip for each in (*link.addresses, *link.fleeting)]:
-        yield f"{node}: {own.address} is missing on {own.network}"
-    observed = _best(capture.routes, to)
-    goal = _goal(shown.lab, to, version)
+    yield from policy_findings(at)
+    yield from _wrong_way(shown, at, expected, link.name, back=back)
+    following = expected.via if expected.via is not None else at.target
+    yield from neighbour_findings(shown, at.node, at.capture, link, own, following)
+
+
+def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
+    observed = best_route(at.capture.routes, at.target)
     if observed is None:
-        yield f"{node}: no route to {goal}"
+        goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
+        yield Finding(CAUSE, f"{at.node}: no route {'back ' if back else ''}to {goal}")
     elif observed.kind != "unicast":
-        yield f"{node}: a {observed.kind} route to {observed.prefix}"
-    elif not _same_way(observed, expected, link.name):
-        network = network_of(shown.lab, node, capture, observed.device)
+        yield Finding(CAUSE, f"{at.node}: a {observed.kind} route to {observed.prefix}")
+    elif not _same_way(observed, expected, device):
+        network = network_of(shown.lab, at.node, at.capture, observed.device)
         there = f"out of {network}" if observed.via is None else f"via {observed.via}"
-        yield f"{node}: {to} is sent {there}, not {_meant(expected)}"
-
-
-def _best(routes: tuple[ObservedRoute, ...], to: Address) -> ObservedRoute | None:
-    fitting = [route for route in routes if route.prefix.version == to.version and to in route.prefix]
-    return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
+        yield Finding(CAUSE, f"{at.node}: {at.target} is sent {there}, not {_meant(expected)}")
 
 
 def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:
@@ -122,9 +160,3 @@ def _goal(lab: Lab, to: Address, version: Version) -> Prefix | Address:
     wires = wiring(lab, version)
     owner = wires.owner.get(to)
     return next((own.prefix for own in wires.of[owner] if own.address == to), to) if owner else to
-
-
-def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
-    """Name a device by the lab network that its MAC belongs to, else by itself."""
-    mac = capture.mac_of(device)
-    return next((nic.network for nic in lab.hosts[host].interfaces if nic.mac == mac), device or "nowhere")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_network
 
 from labrun.inventory.model import Interface, Lab, Mode, Prefix
 from labrun.inventory.routing import Route, default_prefix, route_table
+from labrun.inventory.wiring import wiring
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute
 from labrun.tasks.collect.causes import network_of
+from labrun.tasks.collect.schedule import LARGEST
 
 __all__ = ["address_rows", "expected_addresses", "expected_route", "route_name", "route_rows"]
 
@@ -29,12 +31,12 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         if link is None:
             actual, why = "absent", f"no NIC of {host} has the MAC {nic.mac}"
         else:
-            actual, why = _addresses(nic, link)
+            actual, why = _addresses(lab, host, nic, link)
         status = Status.FAILED if why else Status.OK
         yield Outcome(host, "address", nic.network, status, expected_addresses(nic), actual, why)
 
 
-def _addresses(nic: Interface, link: Link) -> tuple[str, str]:
+def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:
     """Return what the NIC shows, and what is wrong with it ("" = nothing)."""
     want = [each for each in (nic.ipv4, nic.ipv6) if each is not None]
     have = {*link.addresses, *link.fleeting}
@@ -42,14 +44,36 @@ def _addresses(nic: Interface, link: Link) -> tuple[str, str]:
     given = [each for each in link.addresses if each.version == 4] if nic.ipv4 is None and nic.dhcp else []
     surplus = [each for each in link.addresses if each not in want and each not in given]
     shown = [each for each in want if each in have] + given
+    other = next((each for each in surplus for meant in want if each.ip == meant.ip), None)
     why = ""
     if not link.is_up:
         why = f"{link.name} is down"
+    elif not link.has_arp:
+        why = f"ARP is switched off on {link.name}"
+    elif other is not None:
+        why = f"{link.name} has it with another prefix: /{other.network.prefixlen}"
     elif len(shown) < len(want) or not shown:
         why = f"{link.name} does not have it"
     elif surplus:
-        why = "one too many: " + " ".join(str(each) for each in surplus)
+        why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
+    elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):
+        why = f"{link.name} has the MTU {link.mtu}, not {mtu}"
     return " ".join(str(each) for each in (*shown, *surplus)) or "none", why
+
+
+def _of_whom(lab: Lab, host: str, address: IPv4Interface | IPv6Interface) -> str:
+    owner = wiring(lab, 4 if address.version == 4 else 6).owner.get(address.ip)
+    return f"{address}, which is {owner}'s" if owner not in (None, host) else str(address)
+
+
+def _expected_mtu(lab: Lab, host: str, nic: Interface) -> int | None:
+    """Return the MTU that the NIC must have; None where somebody else's network decides."""
+    given = nic.nmcli.get("802-3-ethernet.mtu") or nic.nmcli.get("ethernet.mtu")
+    if given is not None:
+        return int(given) if str(given).isdecimal() and int(given) else None
+    network = lab.networks[nic.network]
+    foreign = lab.hosts[host].machine is None or network.mode in (Mode.BRIDGE, Mode.MACVTAP)
+    return None if foreign else network.mtu or LARGEST
 
 
 def route_name(prefix: Prefix) -> str:

@@ -6,17 +6,22 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from labrun.inventory.checks import trials_of, udp_targets
 from labrun.inventory.expectations import Expectations, expectations
 from labrun.inventory.model import Host, Lab
 from labrun.inventory.paths import Path
+from labrun.tasks.collect.check_script import check_specs, seconds_of
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["ALL_PAIRS", "SETTINGS", "collect_spec", "seconds_for"]
+__all__ = ["ALL_PAIRS", "LARGEST", "SETTINGS", "collect_spec", "packet_size", "patience_for", "seconds_for"]
 
 ALL_PAIRS = 10
 """Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
+
+LARGEST = 1500
+"""The MTU of a network that names none, in bytes; also the largest packet that verify sends."""
 
 SETTINGS: tuple[Resource, ...] = (Sysctl(), Sshd())
 """What verify judges by the same code as configure, so that the two cannot disagree."""
@@ -54,16 +59,25 @@ class _Wave:
         return True
 
 
-def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dict[str, Any]:
+def collect_spec(
+    lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False
+) -> dict[str, Any]:
     """Return, as plain JSON-able data, what to collect on a host; ``skip`` names hosts known to be down.
 
-    ``traces`` hold ``{to, version, address, hops, wave}``; ``pings`` the pairs that are only
+    ``traces`` hold ``{to, version, address, hops, size, wave}``, ``size`` the payload of the largest
+    ping that must get through; ``pings`` the pairs that are only
     pinged, with ``like`` the name of the traced target whose way they share (None where nothing
-    should get there); ``settings`` what :data:`SETTINGS` want. Raises KeyError for unknown names.
+    should get there); ``settings`` what :data:`SETTINGS` want; ``checks`` the declared ones. ``full``
+    traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
-    traced, pinged = _split(lab, paths)
+    asked = {
+        (t.target, t.address.version)
+        for t in trials_of(lab, host_name)
+        if t.check.kind == "trace" and t.address
+    }
+    traced, pinged = _split(lab, paths, full or len(lab.hosts) <= ALL_PAIRS, asked)
     waves = _Wave([])
     return {
         "traces": [
@@ -72,6 +86,7 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dic
                 "version": str(path.address.version) if path.address else "",
                 "address": str(path.address),
                 "hops": len(path.hops),
+                "size": _payload(lab, path),
                 "wave": waves.place((*path.way.through, path.target)),
             }
             for path in traced
@@ -91,6 +106,8 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dic
             for resource in SETTINGS
             if (want := resource.desired(lab, host)) is not None
         },
+        "checks": check_specs(lab, host_name),
+        "listeners": host_name in udp_targets(lab),
     }
 
 
@@ -101,7 +118,9 @@ def _paths(found: Expectations, host: Host) -> Iterator[Path]:
                 yield found.path(host.name, target, version)
 
 
-def _split(lab: Lab, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, str | None]]]:
+def _split(
+    lab: Lab, paths: list[Path], every: bool, asked: Collection[tuple[str | None, int]]
+) -> tuple[list[Path], list[tuple[Path, str | None]]]:
     traced: list[Path] = []
     pinged: list[tuple[Path, str | None]] = []
     first: dict[tuple[object, ...], str] = {}
@@ -110,12 +129,28 @@ def _split(lab: Lab, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, st
             pinged.append((path, None))
             continue
         kind = (path.way.answers, path.way.through, _network(lab, path))
-        if len(lab.hosts) > ALL_PAIRS and kind in first:
+        named = path.address is not None and (path.target, path.address.version) in asked
+        if not every and not named and kind in first:
             pinged.append((path, first[kind]))
         else:
             first.setdefault(kind, path.target)
             traced.append(path)
     return traced, pinged
+
+
+def packet_size(lab: Lab, path: Path) -> int:
+    """Return the size in bytes of a packet that must get through whole, by the networks' MTUs."""
+    crossed = {path.source, path.target, *path.way.through, *path.way.back}
+    networks = {nic.network for name in crossed if name in lab.hosts for nic in lab.hosts[name].interfaces}
+    smallest = min((lab.networks[name].mtu or LARGEST for name in networks), default=LARGEST)
+    return min(smallest, LARGEST)
+
+
+def _payload(lab: Lab, path: Path) -> int:
+    """Return what a ping carries to make a packet of that size; 0 where the file cannot know the size."""
+    if any(lab.hosts[name].machine is None for name in (path.source, path.target)):
+        return 0
+    return packet_size(lab, path) - (48 if path.address is not None and path.address.version == 6 else 28)
 
 
 def _network(lab: Lab, path: Path) -> str:
@@ -131,4 +166,12 @@ def seconds_for(spec: dict[str, Any]) -> float:
     waves = 1 + max((trace["wave"] for trace in traces), default=0)
     longest = max((trace["hops"] for trace in traces), default=0)
     rounds = waves + len(traces) // _WAVE_AT_ONCE
-    return 45.0 + rounds * (4.0 + longest) + len(pings) / 4
+    return (
+        45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4 + seconds_of(spec.get("checks", ()))
+    )
+
+
+def patience_for(spec: dict[str, Any]) -> float:
+    """Return seconds beyond that in which checks may be tried again: their longest wait and a last round."""
+    waits = [check["wait"] for check in spec.get("checks", ())]
+    return max(waits, default=0) and max(waits) + seconds_for(spec)

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
 
+from labrun.tasks.collect.check_script import check_probe
+from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.shell import Probe, gather_script
 
@@ -93,6 +95,20 @@ for round in 1 2; do
 [ $round = 1 ] || [ $heard = 1 ] || break
 """
 
+# Full-size packets get through, or they get lost without a word although small ones do not. Who is
+# told of a smaller MTU is not lost; ping's exit status 1 is "no answer", others are its own trouble.
+_LARGE = """\
+: >"$tmp/large"
+large() {
+[ $tool = ping ] || reached "$1" "$2" || return 0
+ping -n -q -c 1 -W 1 -M do -s "$3" "$2" >/dev/null 2>&1 && return 0
+ping -n -c 2 -W 1 -i 0.3 -M do -s "$3" "$2" >"$tmp/$1.large" 2>&1
+[ $? = 1 ] || return 0
+grep -qi -e 'frag needed' -e 'too long' -e 'too big' "$tmp/$1.large" && return 0
+ping -n -q -c 1 -W 1 "$2" >/dev/null 2>&1 && echo "$1 large" >>"$tmp/large" || echo "$1 echo" >>"$tmp/large"
+}
+"""
+
 _PING = """\
 touch "$tmp/pings"
 knock() { ping -n -q -c "$1" -W 1 -i 0.3 "$3" >/dev/null 2>&1 && echo "$2" >>"$tmp/pings"; }
@@ -105,13 +121,19 @@ _AT_ONCE = {"traces": 8, "pings": 16}
 
 def collect_script(spec: Mapping[str, Any], mark: str) -> str:
     """Return the shell text for a spec of ``collect_spec``; ``mark`` begins every frame."""
-    probes = [Probe(tuple(FORWARDING.values()), _FACTS)]
+    probes = [Probe((*FORWARDING.values(), *FILES), _FACTS + BEFORE)]
     probes += [
         resource.probe(spec["settings"][resource.section])
         for resource in SETTINGS
         if resource.section in spec["settings"]
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
+    checks = check_probe(spec.get("checks", ()), has_room=bool(spec["traces"] or spec["pings"]))
+    if checks is not None:
+        probes.append(checks)
+    if spec.get("listeners"):
+        probes.append(Probe(script="capture listeners ss -H -lun\n"))
+    probes.append(Probe(script=AFTER))
     return gather_script(probes, mark)
 
 
@@ -132,6 +154,12 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
     yield "done\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
+    sized = [(number, trace) for number, trace in numbered if trace.get("size")]
+    if sized:
+        yield _LARGE
+        calls = [f"large {number} {_word(trace)} {int(trace['size'])}" for number, trace in sized]
+        yield from _in_parallel(calls, _AT_ONCE["pings"])
+        yield 'capture large cat "$tmp/large"\n'
 
 
 def _pings(spec: Mapping[str, Any]) -> Iterator[str]:

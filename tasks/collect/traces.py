@@ -10,9 +10,10 @@ from labrun.inventory.model import Address
 from labrun.inventory.paths import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
-from labrun.tasks.collect.causes import Shown, cause, not_asked
+from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked
+from labrun.tasks.collect.schedule import packet_size
 
-__all__ = ["path_rows"]
+__all__ = ["path_row", "path_rows"]
 
 _BY = {"icmp": "traced by ICMP: UDP got no answer", "ping": "traced by ping: the host has no traceroute"}
 
@@ -26,6 +27,11 @@ def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcom
         for version in versions:
             suffix = " (IPv6)" if version == 6 and len(versions) > 1 else ""
             yield _row(shown, found.path(source, target, version), f"{source} -> {target}{suffix}")
+
+
+def path_row(shown: Shown, path: Path) -> Outcome:
+    """Return the row of one path."""
+    return _row(shown, path, f"{path.source} -> {path.target}")
 
 
 def _row(shown: Shown, path: Path, name: str) -> Outcome:
@@ -74,6 +80,9 @@ def _traced(shown: Shown, path: Path, trace: Trace) -> _Verdict:
         return _lost(shown, path, " ".join(part for part in (_text(hops), end) if part), trace)
     hops = tuple(trace.answers.get(ttl) for ttl in range(1, trace.reached + 1))
     status, why = _compared(shown, path, hops, trace.asked)
+    if status is Status.OK and trace.lost is not None:
+        loss = cause_of_loss(shown, path, trace.lost, packet_size(shown.lab, path))
+        status, why = (Status.FAILED, loss) if loss is not None else (status, why)
     return status, _text(hops), why or _BY.get(trace.method)
 
 

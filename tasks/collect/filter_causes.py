@@ -1,0 +1,99 @@
+"""What a host does to packets on purpose: nftables, ip rules, rp_filter, forwarding off, a short TTL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from labrun.inventory.model import Address
+from labrun.tasks.collect.capture import Capture, ObservedRoute
+from labrun.tasks.collect.netfilter import Packet, Suspect, suspects
+from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, network_of
+
+__all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings", "reverse_path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One packet at one host: where it came in and where it should leave, by network; None = own."""
+
+    node: str
+    capture: Capture
+    source: Address
+    target: Address
+    came: str | None
+    leaves: str | None
+    size: int = 60
+
+
+def _device(shown: Shown, at: Passage, network: str | None) -> str:
+    nics = shown.lab.hosts[at.node].interfaces if network is not None else ()
+    mac = next((nic.mac for nic in nics if nic.network == network), None)
+    link = at.capture.links.get(mac) if mac is not None else None
+    return link.name if link is not None else ""
+
+
+def best_route(routes: tuple[ObservedRoute, ...], to: Address) -> ObservedRoute | None:
+    """Return the route that the kernel takes: the longest prefix, then the least metric."""
+    fitting = [route for route in routes if route.prefix.version == to.version and to in route.prefix]
+    return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
+
+
+def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield which switch keeps a packet from being passed on."""
+    if at.capture.forwards(at.target.version) is False:
+        key = "net.ipv4.ip_forward" if at.target.version == 4 else "net.ipv6.conf.all.forwarding"
+        yield Finding(CAUSE, f"{at.node}: {key} is 0")
+        return
+    device = _device(shown, at, at.came)
+    if at.target.version == 4 and at.capture.evidence.setting(f"conf/{device}/forwarding") == 0:
+        yield Finding(CAUSE, f"{at.node}: net.ipv4.conf.{device}.forwarding is 0 ({at.came})")
+
+
+def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield whether rp_filter refuses a packet: 1 wants the way back by the same NIC, 2 any way."""
+    device, seen = _device(shown, at, at.came), at.capture.evidence
+    if not device or at.target.version == 6:
+        return
+    strictness = max(seen.setting(f"conf/{which}/rp_filter") or 0 for which in ("all", device))
+    back = best_route(at.capture.routes, at.source)
+    usable = back is not None and back.kind == "unicast"
+    if strictness == 0 or (usable and back is not None and (strictness == 2 or back.device == device)):
+        return
+    there = (
+        f"leads out of {network_of(shown.lab, at.node, at.capture, back.device)}" if back else "is missing"
+    )
+    if back is not None and not usable:
+        there = f"is a {back.kind} route"
+    yield Finding(
+        CAUSE,
+        f"{at.node}: rp_filter {strictness} drops what comes from {at.source} on {at.came}: "
+        f"the route back {there}",
+    )
+
+
+def policy_findings(at: Passage) -> Iterator[Finding]:
+    """Yield the rules of ``ip rule`` that take the packet away from the main table."""
+    for rule in at.capture.evidence.rules:
+        fits = (rule.source is None or at.source in rule.source) and (
+            rule.target is None or at.target in rule.target
+        )
+        if fits and rule.version == at.target.version:
+            refuses = not rule.action.startswith("lookup") and not rule.conditional
+            yield Finding(CAUSE if refuses else SYMPTOM, f"{at.node}: {rule}")
+
+
+def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the nftables rules and policies that may drop the packet at this host."""
+    seen = at.capture.evidence
+    packet = Packet(at.source, at.target, _device(shown, at, at.came), _device(shown, at, at.leaves), at.size)
+    hooks = ("output", "postrouting") if at.came is None else ("ingress", "prerouting", "forward")
+    if at.came is not None:
+        hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")
+    families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
+    for found in suspects(seen.before, seen.after, packet, hooks, families):
+        yield Finding(_rank(found), f"{at.node}: nftables drops it: {found.text}")
+
+
+def _rank(found: Suspect) -> int:
+    return CAUSE if found.sure or found.meanwhile else SYMPTOM

@@ -1,0 +1,122 @@
+"""What is wrong with the NIC a host sends by: down, without its address, with somebody else's, too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from labrun.inventory.model import Address, Lab
+from labrun.inventory.wiring import Attachment, Version, wiring
+from labrun.outcome import Status
+from labrun.tasks.collect.capture import Capture, Link, Unreachable
+from labrun.tasks.collect.netfilter import Packet, suspects
+
+__all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
+
+CAUSE, SILENT, SYMPTOM = range(3)
+"""How sure a finding is: a cause, a host that says nothing, and what may only follow from something else."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """Something wrong on the way; of several the least ``rank`` counts, then the first."""
+
+    rank: int
+    text: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What all hosts showed; a host that was not asked is missing from ``captures``."""
+
+    lab: Lab
+    captures: Mapping[str, Capture | Unreachable]
+    _held: dict[Address, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def capture(self, host: str) -> Capture | None:
+        """Return what a host showed, None where it showed nothing."""
+        found = self.captures.get(host)
+        return found if isinstance(found, Capture) else None
+
+    def silence(self, host: str) -> Unreachable | None:
+        """Return why a host that was asked showed nothing, None where it did show something."""
+        found = self.captures.get(host)
+        return found if isinstance(found, Unreachable) else None
+
+    def holders(self, address: Address) -> list[str]:
+        """Return the hosts that show an address on one of their NICs."""
+        if not self._held:
+            for host, found in self.captures.items():
+                for link in found.links.values() if isinstance(found, Capture) else ():
+                    for each in (*link.addresses, *link.fleeting):
+                        self._held.setdefault(each.ip, []).append(host)
+        return self._held.get(address, [])
+
+
+def not_asked(host: str) -> Unreachable:
+    """Return what stands for a host that is missing from the captures."""
+    return Unreachable(f"{host} was not asked", Status.UNKNOWN)
+
+
+def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
+    """Name a device by the lab network that its MAC belongs to, else by itself."""
+    mac = capture.mac_of(device)
+    return next((nic.network for nic in lab.hosts[host].interfaces if nic.mac == mac), device or "nowhere")
+
+
+def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Finding]:
+    """Yield what keeps the NIC from sending; ``own`` is what it should be."""
+    if link is None:
+        yield Finding(CAUSE, f"{node}: no NIC has {own.nic.mac}, its MAC on {own.network}")
+        return
+    if not link.is_up:
+        yield Finding(CAUSE, f"{node}: {link.name} ({own.network}) is down")
+        return
+    if not link.has_arp:
+        yield Finding(CAUSE, f"{node}: ARP is switched off on {link.name} ({own.network})")
+    same = [each for each in (*link.addresses, *link.fleeting) if each.ip == own.address]
+    if not same:
+        yield Finding(CAUSE, f"{node}: {own.address} is missing on {own.network}")
+    elif all(each.network != own.prefix for each in same):
+        lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
+        yield Finding(CAUSE, f"{node}: {own.address} has the prefix {lengths}, on {own.network}")
+
+
+def neighbour_findings(
+    shown: Shown, node: str, capture: Capture, link: Link, own: Attachment, following: Address
+) -> Iterator[Finding]:
+    """Yield what is wrong with the next hop as the node's neighbour table has it."""
+    version: Version = 4 if following.version == 4 else 6
+    wires = wiring(shown.lab, version)
+    holder = wires.holder.get((own.network, following))
+    others = [host for host in shown.holders(following) if host != holder]
+    if others and holder is not None:
+        yield Finding(CAUSE, f"{' and '.join(others)} has {following} too, which is {holder}'s")
+    seen = capture.evidence.neighbour(link.name, following)
+    meant = next((there for there in wires.on[own.network] if there.address == following), None)
+    if seen is None:
+        return
+    who = f"{following} ({holder})" if holder else str(following)
+    if seen.mac is not None and meant is not None and meant.nic.mac not in ("", seen.mac):
+        yield Finding(CAUSE, f"{node}: takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}")
+    elif seen.failed:
+        question = Packet(own.address, following, leaves=link.name)
+        answer = Packet(following, own.address, came=link.name)
+        looks = (capture.evidence.before, capture.evidence.after)
+        for packet, hook in ((question, "output"), (answer, "input")):
+            for found in suspects(*looks, packet, (hook,), ("arp",)):
+                yield Finding(CAUSE, f"{node}: nftables drops ARP for {who}: {found.text}")
+        what = "ARP" if version == 4 else "neighbour solicitations"
+        yield Finding(SYMPTOM, f"{node}: {who} does not answer {what} on {own.network}")
+
+
+def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:
+    """Yield the NICs on the way, of the lab's networks, that packets of ``size`` bytes do not fit."""
+    for node in nodes:
+        capture = shown.capture(node)
+        for nic in shown.lab.hosts[node].interfaces if capture is not None else ():
+            link = capture.links.get(nic.mac) if capture is not None else None
+            if link is not None and link.mtu is not None and link.mtu < size:
+                yield Finding(
+                    CAUSE, f"{node}: {link.name} ({nic.network}) has the MTU {link.mtu}, not {size}"
+                )

@@ -1,0 +1,111 @@
+"""nftables as text: which rule drops which packet, by counters and by what it says."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from labrun.tasks.collect.netfilter import Packet, read_ruleset, suspects
+
+PROBE = Packet(ip_address("10.1.0.11"), ip_address("10.2.0.11"), "eth0", "eth1")
+
+
+def ruleset(*rules: str, policy: str = "accept", more: str = "") -> str:
+    lines = "".join(f"\t\t{rule} # handle {number}\n" for number, rule in enumerate(rules, 4))
+    return (
+        "table inet demo { # handle 1\n"
+        f"{more}"
+        "\tchain forw { # handle 2\n"
+        f"\t\ttype filter hook forward priority filter; policy {policy};\n"
+        f"{lines}\t}}\n}}\n"
+    )
+
+
+def found(after: str, before: str = "", packet: Packet = PROBE) -> list[tuple[str, bool]]:
+    looks = read_ruleset(before), read_ruleset(after)
+    return [(each.text, each.sure) for each in suspects(*looks, packet, ("forward",), ("ip", "inet"))]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "drop",
+        "ip daddr 10.2.0.11 drop",
+        "ip saddr 10.1.0.0/24 ip daddr 10.2.0.0/24 drop",
+        "ip daddr { 10.9.0.1, 10.2.0.10-10.2.0.20 } reject with icmp admin-prohibited",
+        "ip saddr != 10.9.0.0/16 drop",
+        'iifname "eth0" oifname "eth1" drop comment "not that way"',
+        'log prefix "no " level info drop',
+    ],
+)
+def test_a_rule_that_certainly_drops(rule: str) -> None:
+    assert found(ruleset(rule)) == [(f"inet demo, chain forw: {rule}", True)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "ip daddr 10.2.0.12 drop",
+        "ip saddr != 10.1.0.0/24 drop",
+        "ip6 daddr fd00::1 drop",
+        'iifname "eth1" drop',
+        "tcp dport 22 drop",
+        "ip protocol tcp drop",
+        "ip length > 1300 drop",
+        "ip daddr 10.2.0.11 accept",
+    ],
+)
+def test_a_rule_that_is_not_it(rule: str) -> None:
+    assert found(ruleset(rule)) == []
+
+
+@pytest.mark.parametrize(
+    "rule", ["ct state invalid drop", "ip daddr @blocked drop", "udp dport 33434-33534 drop"]
+)
+def test_a_rule_that_may_be_it(rule: str) -> None:
+    assert found(ruleset(rule)) == [(f"inet demo, chain forw: {rule}", False)]
+
+
+def test_only_large_packets_fit_a_rule_on_length() -> None:
+    large = Packet(PROBE.source, PROBE.target, "eth0", "eth1", 1500)
+    assert found(ruleset("ip length > 1300 drop"), packet=large) == [
+        ("inet demo, chain forw: ip length > 1300 drop", True)
+    ]
+
+
+def test_what_counted_meanwhile_is_named_and_what_did_not_is_innocent() -> None:
+    rule = "ip daddr 10.2.0.11 counter packets {} bytes 9 drop"
+    assert found(ruleset(rule.format(7)), ruleset(rule.format(3))) == [
+        ("inet demo, chain forw: ip daddr 10.2.0.11 drop (4 packets meanwhile)", True)
+    ]
+    assert found(ruleset(rule.format(7)), ruleset(rule.format(7))) == []
+
+
+def test_a_counter_with_a_name_is_named() -> None:
+    def counter(packets: int) -> str:
+        return f"\tcounter lost {{ # handle 9\n\t\tpackets {packets} bytes 99\n\t}}\n"
+
+    text = 'counter name "lost" drop'
+    assert found(ruleset(text, more=counter(5)), ruleset(text, more=counter(0))) == [
+        ('inet demo, chain forw: drop (counter "lost": 5 packets meanwhile)', True)
+    ]
+
+
+def test_order_decides() -> None:
+    assert found(ruleset("ip saddr 10.1.0.11 accept", "drop")) == []
+    assert found(ruleset("ct state established accept", "drop")) == [("inet demo, chain forw: drop", False)]
+
+
+def test_a_policy_drops_what_no_rule_accepts() -> None:
+    assert found(ruleset("tcp dport 22 accept", policy="drop")) == [
+        ("inet demo, chain forw: policy drop", True)
+    ]
+    assert found(ruleset("ip daddr 10.2.0.0/24 accept", policy="drop")) == []
+
+
+def test_a_chain_that_is_jumped_to() -> None:
+    other = "\tchain other { # handle 8\n\t\tip daddr 10.2.0.11 drop # handle 9\n\t}\n"
+    text = ruleset("ip saddr 10.1.0.11 jump other", more=other)
+    assert found(text) == [("inet demo, chain other: ip daddr 10.2.0.11 drop", True)]
+    assert found(ruleset("ip saddr 10.9.0.11 jump other", more=other)) == []
