@@ -151,10 +151,11 @@ def _address(host: Host) -> str:
     return str(host.hostname)
 
 
-def transport_of(host: Host, *, patience: float = 0.0) -> SshTransport:
+def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
     """Return the host's transport, logging in where no live connection is there yet.
 
-    ``patience`` is how many seconds a host that does not answer yet is tried again. Raises
+    ``patience`` is how many seconds a host that does not answer yet is tried again, ``dial`` how
+    many one attempt waits for TCP, in place of the host's own ``conn_timeout``. Raises
     UnreachableError, AuthenticationError or HostKeyError.
     """
     address = _address(host)
@@ -166,7 +167,7 @@ def transport_of(host: Host, *, patience: float = 0.0) -> SshTransport:
         register_connection()
         with _named(host.name):
             opened = host.open_connection(
-                CONNECTION, configuration=_CONFIG, hostname=address, extras=_extras(host, patience)
+                CONNECTION, configuration=_CONFIG, hostname=address, extras=_extras(host, patience, dial)
             )
     return SshTransport(host.name, opened.connection)
 
@@ -190,8 +191,10 @@ def fresh_transport(host: Host, *, address: str | None = None, patience: float =
     return SshTransport(host.name, plugin.connection, owned=True)
 
 
-def _extras(host: Host, patience: float) -> dict[str, Any]:
+def _extras(host: Host, patience: float, dial: float | None = None) -> dict[str, Any]:
     extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
+    if dial is not None:
+        extras["conn_timeout"] = dial
     return {**extras, "patience": patience} if patience else extras
 
 

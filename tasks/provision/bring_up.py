@@ -10,10 +10,12 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.hypervisor import connect, translated
 from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.state import LabState
+from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.drivers import driver_for
 from labrun.tasks.provision.failure import failure_row
@@ -24,6 +26,8 @@ from labrun.tasks.provision.specs import spec_from_json
 __all__ = ["provision_machine"]
 
 _known_hosts = threading.Lock()
+# TCP asks again after 1, 3 and 7 s: a guest that comes up in between is noticed sooner by a new attempt.
+_DIAL = 2.0
 
 
 def provision_machine(task: Task) -> Result:
@@ -112,7 +116,7 @@ def _ready_row(task: Task, driver: Driver, spec: MachineSpec, job: dict[str, Any
             spec.host,
             timeout=float(job["timeout"]),
             address=lambda: _address(task, job),
-            login=lambda _address: transport_of(task.host),
+            login=lambda _address: transport_of(task.host, dial=_DIAL),
             expected={mac: tuple(found) for mac, found in job["addresses"].items()},
             alive=lambda: _is_running(driver, spec),
         )
@@ -136,8 +140,10 @@ def _address(task: Task, job: dict[str, Any]) -> str | None:
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
-    found = driver.observe(spec.lab).get(spec.host)
-    return found is not None and found.state == "running"
+    # Asked ten times a second for each host that boots: one domain's state, not every domain's XML.
+    with translated("observe", spec.host):
+        domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
+        return domain is not None and state_of(domain) == "running"
 
 
 def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
