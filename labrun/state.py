@@ -162,7 +162,15 @@ class LabState:
 
     def remove(self) -> None:
         """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays."""
-        for path in (self.identity, self._public_path, self.known_hosts, self.last_runs, self.lock):
+        kept = (
+            self.identity,
+            self._public_path,
+            self.known_hosts,
+            self.last_runs,
+            self.last_verify,
+            self.lock,
+        )
+        for path in kept:
             path.unlink(missing_ok=True)
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
@@ -172,3 +180,8 @@ class LabState:
     def last_runs(self) -> Path:
         """Return the path of the file that holds each command's last run."""
         return self.root / "last.json"
+
+    @property
+    def last_verify(self) -> Path:
+        """Return the path of the file that holds the rows of the last verify."""
+        return self.root / "last-verify.json"

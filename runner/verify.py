@@ -12,6 +12,7 @@ from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb
+from labrun.runner.verify_outputs import output_options, with_outputs
 
 if TYPE_CHECKING:
     from labrun.tasks.collect.capture import Capture, Unreachable
@@ -24,7 +25,8 @@ _MARGIN = 60.0
 @click.option(
     "--explain", is_flag=True, help="Print the commands that show the same by hand, and do nothing."
 )
-def command(invocation: Invocation, explain: bool) -> Report:
+@output_options
+def command(invocation: Invocation, explain: bool, **outputs: Any) -> Report:
     """Compare addresses, routes and paths of the hosts with what the lab file implies.
 
     Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
@@ -36,7 +38,8 @@ def command(invocation: Invocation, explain: bool) -> Report:
         return Report(session.lab.name, text=explained(session))
     captures = gather_captures(session)
     rows = judge(session.lab, captures, session.hosts)
-    return session.report(rows)
+    report = session.report(rows)
+    return with_outputs(report, session.lab, invocation, state=session.state, **outputs)
 
 
 def gather_captures(session: Session) -> Mapping[str, Capture | Unreachable]:

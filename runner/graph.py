@@ -1,0 +1,61 @@
+"""`labrun graph`: the network diagram, coloured by the last verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.inventory.diagram import Diagram
+
+_FORMATS = ("ascii", "svg", "mermaid", "dot", "drawio")
+
+
+@verb("graph", own_format=True)
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="ascii", help="Of the drawing.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write it there, and not to stdout.",
+)
+def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
+    """Draw networks, hosts, addresses and roles, coloured by the last verify.
+
+    Asks no host. Without a verify yet, everything is drawn as not verified.
+    """
+    from labrun.runner.drawn_lab import draw, drawn_lab
+    from labrun.runner.verify_outputs import write_file
+
+    drawn = drawn_lab(invocation)
+    text = writer(kind)(draw(drawn))
+    if output is None:
+        return Report(drawn.lab.name, text=text)
+    write_file(output, text)
+    return Report(drawn.lab.name, text=f"wrote {output}\n")
+
+
+def writer(kind: str) -> Callable[[Diagram], str]:
+    """Return what makes a text of a diagram; its module is imported only now."""
+    if kind == "ascii":
+        from labrun.runner.graph_ascii import ascii_graph
+
+        return ascii_graph
+    if kind == "svg":
+        from labrun.runner.graph_svg import svg_graph
+
+        return svg_graph
+    if kind == "drawio":
+        from labrun.runner.graph_drawio import drawio_graph
+
+        return drawio_graph
+    from labrun.runner.graph_text import dot_graph, mermaid_graph
+
+    return mermaid_graph if kind == "mermaid" else dot_graph

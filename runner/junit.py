@@ -1,0 +1,109 @@
+"""Results as JUnit XML, which CI systems read: a test suite for each host.
+
+Keeps to what Ant's schema and those derived from it have in common: properties, test cases with at most
+one verdict, system-out, system-err.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+
+from labrun.outcome import Outcome, Status
+
+__all__ = ["junit"]
+
+# What XML 1.0 cannot hold, not even escaped.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ERRORS = (Status.UNREACHABLE, Status.UNKNOWN)
+_FINE = (Status.OK, Status.CHANGED, Status.WARNING)
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+
+
+def junit(lab: str, command: str, run: str, rows: Sequence[Outcome], seconds: float) -> str:
+    """Return the document. ``run`` is the run's ID, which begins with its time; ``seconds`` all of it took.
+
+    ``failed`` is a failure, ``unreachable`` and ``unknown`` are errors, ``warning`` passes and is
+    named in the suite's system-out.
+    """
+    root = ET.Element("testsuites")
+    hosts = list(dict.fromkeys(row.host for row in rows))
+    for number, host in enumerate(hosts):
+        own = [row for row in rows if row.host == host]
+        root.append(_suite(number, lab, host, own))
+        _properties(root[-1], {"command": f"labrun {command}", "run": run, "seconds": f"{seconds:.3f}"})
+        root[-1].set("timestamp", match[0] if (match := _TIMESTAMP.match(run)) else "1970-01-01T00:00:00")
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(number: int, lab: str, host: str, rows: Sequence[Outcome]) -> ET.Element:
+    verdicts = [_verdict(row) for row in rows]
+    suite = ET.Element(
+        "testsuite",
+        {
+            "id": str(number),
+            "package": _clean(lab),
+            "name": _clean(host),
+            "hostname": _clean(host),
+            "tests": str(len(rows)),
+            "failures": str(verdicts.count("failure")),
+            "errors": str(verdicts.count("error")),
+            "skipped": str(verdicts.count("skipped")),
+            "time": f"{sum(row.seconds for row in rows):.3f}",
+        },
+    )
+    ET.SubElement(suite, "properties")
+    for row, verdict in zip(rows, verdicts, strict=True):
+        _case(suite, lab, row, verdict)
+    warnings = [row for row in rows if row.status is Status.WARNING]
+    ET.SubElement(suite, "system-out").text = "".join(f"warning: {_message(row)}\n" for row in warnings)
+    ET.SubElement(suite, "system-err").text = ""
+    return suite
+
+
+def _verdict(row: Outcome) -> str | None:
+    if row.status in _FINE:
+        return None
+    if row.status is Status.SKIPPED:
+        return "skipped"
+    return "error" if row.status in _ERRORS else "failure"
+
+
+def _case(suite: ET.Element, lab: str, row: Outcome, verdict: str | None) -> None:
+    name = f"{row.section} {row.name}" if row.name else row.section
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        {
+            "name": _clean(name),
+            "classname": _clean(f"{lab}.{row.host}.{row.section}"),
+            "time": f"{row.seconds:.3f}",
+        },
+    )
+    if verdict == "skipped":
+        ET.SubElement(case, "skipped", {"message": _clean(row.why or "")})
+    elif verdict is not None:
+        found = ET.SubElement(case, verdict, {"message": _message(row), "type": row.status.value})
+        found.text = _clean("\n".join(f"{what}: {value}" for what, value in _details(row)))
+
+
+def _properties(suite: ET.Element, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        ET.SubElement(suite[0], "property", {"name": name, "value": _clean(value)})
+
+
+def _message(row: Outcome) -> str:
+    if row.why:
+        return _clean(row.why)
+    return _clean(f"expected {row.expected or 'nothing'}, got {row.actual or 'nothing'}")
+
+
+def _details(row: Outcome) -> list[tuple[str, str]]:
+    values = (("expected", row.expected), ("got", row.actual), ("why", row.why), ("diff", row.diff))
+    return [(what, value) for what, value in values if value]
+
+
+def _clean(text: str) -> str:
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)

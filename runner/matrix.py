@@ -1,0 +1,152 @@
+"""The reachability matrix: every host against every other, one letter a pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.outcome import Outcome, Status
+
+__all__ = ["LEGEND", "Cell", "Matrix", "Pair", "as_json", "matrices", "pair_of", "text"]
+
+WIDTH = 80
+_NAME = 24  # letters of a host's name; longer ones are cut, the number tells them apart
+_PAIR = re.compile(r"(\S+) -> (\S+)( \(IPv6\))?")
+
+LEGEND: Mapping[str, str] = {
+    "1": "reached directly",
+    "2 3 ..": "through one router, two ..",
+    "-": "not reached, as the lab file has it",
+    "X": "failed",
+    "!": "an end cannot be asked",
+    "?": "cannot be told",
+    ".": "not asked",
+}
+_MARKS = {Status.FAILED: "X", Status.ROLLED_BACK: "X", Status.UNREACHABLE: "!", Status.UNKNOWN: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Whom a path row is about, in which IP version."""
+
+    source: str
+    target: str
+    version: int
+
+
+def pair_of(row: Outcome) -> Pair | None:
+    """Return the pair of a ``path`` row, None for any other row."""
+    match = _PAIR.fullmatch(row.name) if row.section == "path" else None
+    return Pair(match[1], match[2], 6 if match[3] else 4) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One pair: ``hops`` is how many answered, the target included, None where it was not reached."""
+
+    status: Status
+    hops: int | None
+    why: str | None
+
+    @property
+    def mark(self) -> str:
+        """Return the letter of :data:`LEGEND`, or the number of hops."""
+        if self.status in (Status.OK, Status.WARNING, Status.CHANGED):
+            return str(self.hops) if self.hops is not None else "-"
+        return _MARKS.get(self.status, ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """All pairs of one IP version; ``hosts`` in the order of the file, ``sources`` those that were asked."""
+
+    version: int
+    hosts: tuple[str, ...]
+    sources: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Cell]
+
+    def mark(self, source: str, target: str) -> str:
+        """Return the letter of a pair: a blank for a host and itself."""
+        if source == target:
+            return ""
+        cell = self.cells.get((source, target))
+        return cell.mark if cell is not None else "."
+
+
+def matrices(hosts: Sequence[str], rows: Sequence[Outcome]) -> list[Matrix]:
+    """Return the matrix of IPv4, and that of IPv6 where there are paths that say so.
+
+    Rows of the matrix are the hosts that the results have paths from.
+    """
+    found: dict[int, dict[tuple[str, str], Cell]] = {4: {}}
+    for row in rows:
+        pair = pair_of(row)
+        if pair is not None:
+            found.setdefault(pair.version, {})[pair.source, pair.target] = _cell(row)
+    asked = {source for cells in found.values() for source, _ in cells}
+    sources = tuple(host for host in hosts if host in asked)
+    return [Matrix(version, tuple(hosts), sources, cells) for version, cells in sorted(found.items())]
+
+
+def _cell(row: Outcome) -> Cell:
+    reached = row.status in (Status.OK, Status.WARNING) and row.actual not in (None, "unreachable")
+    return Cell(row.status, len((row.actual or "").split()) if reached else None, row.why)
+
+
+def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
+    """Return the matrices for the JSON document; ``hops`` is null where a target was not reached."""
+    return [
+        {
+            "version": matrix.version,
+            "hosts": list(matrix.hosts),
+            "pairs": [
+                {"from": source, "to": target, "status": cell.status.value, "hops": cell.hops}
+                for (source, target), cell in matrix.cells.items()
+            ],
+        }
+        for matrix in found
+    ]
+
+
+def text(found: Sequence[Matrix], width: int = WIDTH) -> str:
+    """Return the matrices as lines of at most ``width`` letters, with what the marks mean."""
+    blocks = [_block(matrix, width, named=len(found) > 1) for matrix in found]
+    used = {matrix.mark(source, target) for matrix in found for source, target in matrix.cells}
+    meaning = {mark: what for mark, what in LEGEND.items() if mark in used or mark.startswith("2")}
+    if not any(mark.isdecimal() and mark != "1" for mark in used):
+        meaning.pop("2 3 ..", None)
+    legend = _filled([f"{mark} {what}" for mark, what in meaning.items()], width)
+    return "\n".join([*blocks, legend]).rstrip() + "\n"
+
+
+def _block(matrix: Matrix, width: int, *, named: bool) -> str:
+    digits = len(str(len(matrix.hosts)))
+    cell = max(3, digits + 1)
+    names = {host: f"{number:>{digits}} {host[:_NAME]}" for number, host in enumerate(matrix.hosts, start=1)}
+    first = max([*(len(name) for name in names.values()), len("from \\ to")])
+    columns = max(1, (width - first) // cell)
+    title = f"from \\ to{f' (IPv{matrix.version})' if named else ''}"
+    lines = []
+    for begin in range(0, len(matrix.hosts), columns):
+        part = range(begin, min(begin + columns, len(matrix.hosts)))
+        # A title that is wider than the names stands above them.
+        head = title if len(title) <= first else ""
+        lines += [title] if not head and begin == 0 else []
+        lines.append(f"{head:<{first}}" + "".join(f"{number + 1:>{cell}}" for number in part))
+        for source in matrix.sources:
+            marks = (matrix.mark(source, matrix.hosts[number]) for number in part)
+            lines.append(
+                (f"{names[source]:<{first}}" + "".join(f"{mark:>{cell}}" for mark in marks)).rstrip()
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _filled(parts: Sequence[str], width: int) -> str:
+    lines = [""]
+    for part in parts:
+        joined = f"{lines[-1]}   {part}" if lines[-1] else part
+        lines = [*lines[:-1], joined] if len(joined) <= width else [*lines, part]
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""Where else the results of `verify` go: JUnit XML, a job summary, a matrix, the memory of the last run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labrun.errors import LabrunError
+from labrun.inventory.model import Lab
+from labrun.outcome import Outcome
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.state import LabState
+
+__all__ = ["output_options", "with_outputs", "write_file"]
+
+Body = Callable[..., Any]
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def output_options(body: Body) -> Body:
+    """Add ``--junit``, ``--markdown`` and ``--matrix`` to a command."""
+    for option in (
+        click.option("--matrix", is_flag=True, help="Show below the table who reaches whom."),
+        click.option(
+            "--markdown", type=_FILE, metavar="FILE", help="Write a job summary, as GitHub shows it."
+        ),
+        click.option("--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit XML."),
+    ):
+        body = option(body)
+    return body
+
+
+def with_outputs(
+    report: Report,
+    lab: Lab,
+    invocation: Invocation,
+    *,
+    junit: Path | None,
+    markdown: Path | None,
+    matrix: bool,
+    state: LabState | None = None,
+) -> Report:
+    """Write what was asked for, and return the report with the matrix and with what could not be written.
+
+    ``state`` remembers the rows as the last verify; None for rows that no host has shown.
+    """
+    rows = tuple(report.outcomes)
+    if state is not None:
+        from labrun.runner.last_verify import remember_verify
+
+        remember_verify(state, lab, invocation, rows)
+    if matrix:
+        report = _with_matrix(report, lab, rows)
+    try:
+        if junit is not None:
+            from labrun.runner.junit import junit as as_junit
+
+            text = as_junit(lab.name, invocation.command, invocation.run, rows, invocation.seconds)
+            write_file(junit, text)
+        if markdown is not None:
+            _write_markdown(markdown, lab, invocation, report)
+    except LabrunError as error:
+        return replace(report, error=error)
+    return report
+
+
+def _with_matrix(report: Report, lab: Lab, rows: Sequence[Outcome]) -> Report:
+    from labrun.runner.matrix import as_json, matrices, text
+
+    found = matrices(list(lab.hosts), rows)
+    notes = [*report.notes, "", text(found).rstrip("\n")]
+    return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(found)})
+
+
+def _write_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> None:
+    from labrun.runner.markdown import markdown
+
+    ok = report.exit_code == 0
+    text = markdown(lab.name, invocation.command, list(lab.hosts), report.outcomes, invocation.seconds, ok=ok)
+    write_file(path, text, append=str(path) == os.environ.get("GITHUB_STEP_SUMMARY"))
+
+
+def write_file(path: Path, text: str, *, append: bool = False) -> None:
+    """Write a text file, or add to it. Raises LabrunError."""
+    try:
+        with path.open("a" if append else "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise LabrunError(f"cannot write {path}: {error.strerror}") from error
