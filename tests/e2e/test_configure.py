@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,14 +36,20 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
 
 @pytest.fixture(scope="module")
 def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """A lab that is up and was never configured."""
+    """A lab that is up and was never configured.
+
+    labrun's own lock lies in the state directory, and every run of the tests has one of its own: two
+    runs on one machine would damage and mend the same hosts, so they take turns here.
+    """
     lab = write_lab(tmp_path_factory.mktemp("configure"), LAB)
-    try:
-        up = lab.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
-        yield lab
-    finally:
-        lab.run("-y", "down")
+    with (Path(tempfile.gettempdir()) / "labrun-e2e-conf.lock").open("w", encoding="ascii") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            up = lab.json("up")
+            assert up.exit_code == 0, up.bad() or up.stderr
+            yield lab
+        finally:
+            lab.run("-y", "down")
 
 
 @pytest.fixture(scope="module")
