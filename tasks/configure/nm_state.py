@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any
@@ -70,25 +70,21 @@ class NmState:
     loaded: frozenset[str]
 
 
-def _plain(value: Any) -> Any:
-    """Return a D-Bus value without the type tags of busctl's JSON."""
-    if isinstance(value, dict):
-        if set(value) == {"type", "data"}:
-            return _plain(value["data"])
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+def _untagged(value: dict[str, Any]) -> Any:
+    """Return a D-Bus value without the type tag of busctl's JSON."""
+    return value["data"] if len(value) == 2 and value.keys() == {"type", "data"} else value
 
 
-def _json(facts: Facts, name: str) -> Any:
+def _json(facts: Facts, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     said = facts.commands.get(name, Captured("", 127))
     if said.status != 0:
         raise CommandError(said.last_line, step=name)
-    return json.loads(said.text or "[]")
+    return json.loads(said.text or "[]", object_hook=hook)
 
 
 def observed(facts: Facts) -> NmState:
     """Return the state; raises CommandError with what the command said where one failed."""
-    objects = _plain(_json(facts, "nm")["data"][0])
+    (objects,) = _json(facts, "nm", _untagged)
     devices = {device.mac: device for device in _devices(objects)}
     settings = (interfaces.get(f"{_BUS}.Settings.Connection") for interfaces in objects.values())
     loaded = frozenset(setting["Filename"] for setting in settings if setting)

@@ -165,11 +165,12 @@ def test_the_shell_opens_only_for_send_command(sshd: LoopbackSshd) -> None:
     host.close_connections()
 
 
-def test_curve25519_is_agreed_on(tmp_path: Path) -> None:
+def test_the_cheapest_key_exchange_and_cipher_are_agreed_on(tmp_path: Path) -> None:
     with loopback_sshd(tmp_path, LogLevel="DEBUG1") as server:
         fresh_transport(server.host()).close()
     log = (tmp_path / "sshd.log").read_text(encoding="utf-8")
     assert "kex: algorithm: curve25519-sha256" in log
+    assert "cipher: aes128-gcm@openssh.com" in log
 
 
 def test_a_wrong_host_key_is_refused(sshd: LoopbackSshd, tmp_path: Path) -> None:
