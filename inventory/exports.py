@@ -231,7 +231,7 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "host_key_alias": access.alias,
                 "role": host.role.value,
                 "groups": list(group_names(lab, host)),
-                "macs": {nic.network: nic.mac for nic in host.interfaces},
+                "macs": {nic.network: nic.mac for nic in host.interfaces if nic.mac},
             }
         )
     return json.dumps({"schema": 1, "lab": lab.name, "groups": groups, "hosts": hosts}, indent=2) + "\n"

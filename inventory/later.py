@@ -20,8 +20,6 @@ _SETTINGS: Final = frozenset(
         "services",
         "hostname",
         "exclusive",
-        "address",
-        "ssh",
         "redundancy",
         "disks",
     }

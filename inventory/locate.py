@@ -79,7 +79,9 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], asked: boo
     found: list[Found] = []
     missing: dict[str, str] = {}
     for nic in host.interfaces:
-        here = _on_network(lab.networks[nic.network], nic, leases.get(nic.mac, ()), asked)
+        here = _on_network(
+            lab.networks[nic.network], nic, leases.get(nic.mac, ()), asked and host.address is None
+        )
         if isinstance(here, Found):
             found.append(here)
         else:

@@ -116,8 +116,9 @@ class Network:
 class Interface:
     """One NIC of a host.
 
-    ``mac`` is lower case with colons. ``ipv4`` is the fixed or (with ``dhcp``) the reserved address
-    with its prefix length, None where only somebody else's DHCP server knows it.
+    ``mac`` is lower case with colons, empty for an existing machine of which the file names none.
+    ``ipv4`` is the fixed or (with ``dhcp``) the reserved address with its prefix length, None where
+    only somebody else's DHCP server knows it.
     """
 
     network: str
@@ -335,6 +336,11 @@ class Lab:
     source: str = "lab.yaml"
     directory: str = "."
     digest: str = ""
+
+    @property
+    def needs_hypervisor(self) -> bool:
+        """Tell whether labrun makes any of the machines; else it has no use for libvirt."""
+        return any(host.address is None for host in self.hosts.values())
 
     def libvirt_name(self, name: str) -> str:
         """Return the name of a host's domain or of a network in libvirt: ``<lab>-<name>``."""

@@ -59,20 +59,27 @@ def build_nics(
         for network, model in (host.model.networks or {}).items():
             path: Path = ("hosts", host.name, "networks", network)
             if network in networks:
-                declared[host.name, network] = _declared(path, model, networks[network], nics, claims, report)
+                nic = _declared(path, model, networks[network], nics, claims, report)
+                if nic.dhcp and host.model.address is None:
+                    _dhcp_possible(_at(path, "ipv4", report), networks[network], report)
+                elif nic.dhcp:
+                    nic = _answering(nic, networks[network], host, claims)
+                declared[host.name, network] = nic
             else:
                 nics.doubtful.add(host.name)
                 if not cut.has("networks", network):
                     report.unknown(path, "network", network, networks)
         if not host.model.networks and host.model.address is None:
             report.add(("hosts", host.name), "a host needs a network", "such as networks: {NETWORK: dhcp}")
-    macs = derived_macs(lab, [key for key, nic in declared.items() if not nic.mac], claims.macs)
-    leases = _leases(lab, declared, networks, claims, report)
+    # An existing machine has the MACs that it has, and no reservation of ours.
+    made = {key: nic for key, nic in declared.items() if hosts[key[0]].model.address is None}
+    macs = derived_macs(lab, [key for key, nic in made.items() if not nic.mac], claims.macs)
+    leases = _leases(lab, made, networks, claims, report)
     for name in hosts:
         nics.by_host[name] = ()
     for key, nic in declared.items():
         address = leases.get(key)
-        nic = replace(nic, mac=nic.mac or macs[key], ipv4=address or nic.ipv4)
+        nic = replace(nic, mac=nic.mac or macs.get(key, ""), ipv4=address or nic.ipv4)
         nics.by_host[key[0]] = (*nics.by_host[key[0]], nic)
     return nics
 
@@ -86,9 +93,7 @@ def _declared(
         claims.mac((*path, "mac"), model.mac)
     ipv4: IPv4Interface | None = None
     ipv6: IPv6Interface | None = None
-    if model.ipv4 == DHCP:
-        _dhcp_possible(_at(path, "ipv4", report), network, report)
-    elif model.ipv4 is not None:
+    if model.ipv4 is not None and model.ipv4 != DHCP:
         found = _fixed(
             _at(path, "ipv4", report), model.ipv4, network, network.cidr, network.hypervisor4, claims, report
         )
@@ -109,6 +114,18 @@ def _declared(
         filter=model.filter,
         nmcli=MappingProxyType(dict(model.nmcli or {})),
     )
+
+
+def _answering(nic: Interface, network: Network, host: Merged, claims: _Claims) -> Interface:
+    """Return a ``dhcp`` NIC of an existing machine, with the address it answers at where that is here."""
+    try:
+        address = IPv4Address(host.model.address or "")
+    except ValueError:
+        return nic
+    if network.cidr is None or address not in network.cidr:
+        return nic
+    claims.address(("hosts", host.name, "address"), address)
+    return replace(nic, ipv4=IPv4Interface((address, network.cidr.prefixlen)))
 
 
 def _at(path: Path, key: str, report: Report) -> Path:

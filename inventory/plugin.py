@@ -54,7 +54,9 @@ class LabInventory:
     def load(self) -> Inventory:
         """Read the lab file, ask the hypervisor for leases and return the inventory."""
         lab = load_lab(self.lab_file or find_lab_file(Path.cwd()))
-        uri = _home_of(lab) if self.hypervisor is None else self.hypervisor
+        uri = self.hypervisor
+        if uri is None:
+            uri = _home_of(lab) if lab.needs_hypervisor else ""
         located = locate(lab, LibvirtLeases(uri) if uri else None)
         # Which directory is the lab's follows from the hypervisor.
         state = LabState.open(lab.name, uri, self.state_dir) if uri else None
@@ -99,7 +101,7 @@ def host_data(lab: Lab, host: Host, located: Located) -> dict[str, Any]:
         "address_source": located.source,
         "address_network": located.network,
         "networks": [nic.network for nic in host.interfaces],
-        "macs": {nic.network: nic.mac for nic in host.interfaces},
+        "macs": {nic.network: nic.mac for nic in host.interfaces if nic.mac},
         "groups": list(group_names(lab, host)),
         "domain": lab.libvirt_name(host.name) if host.machine is not None else None,
     }

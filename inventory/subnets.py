@@ -38,7 +38,7 @@ def build_networks(file: LabFile, report: Report) -> dict[str, Network]:
 
 def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> Network:
     path: Path = ("networks", name)
-    mode = Mode(model.mode)
+    mode = _mode(model, file)
     if len(full := f"{file.name}-{name}") > LONGEST_NAME:
         report.add(path, f"its name in libvirt would be {full}", f"longer than {LONGEST_NAME} characters")
     _keys_fit_mode(path, model, mode, report)
@@ -67,6 +67,14 @@ def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> N
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
     )
+
+
+def _mode(model: NetworkModel, file: LabFile) -> Mode:
+    """Return the mode as written; without one, the subnet of existing machines only is nobody's to serve."""
+    existing = bool(file.hosts) and all(host.address is not None for host in file.hosts.values())
+    if existing and "mode" not in model.model_fields_set:
+        return Mode.VERY_ISOLATED
+    return Mode(model.mode)
 
 
 def _keys_fit_mode(path: Path, model: NetworkModel, mode: Mode, report: Report) -> None:

@@ -11,6 +11,7 @@ from labrun.errors import LabFileError, UsageError
 from labrun.hypervisor import connect, enter_network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
+from labrun.runner.existing import NO_HYPERVISOR, existing_rows
 from labrun.runner.lab_file import load
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
@@ -34,18 +35,23 @@ def command(invocation: Invocation, name: str | None) -> Report:
     Only what carries the lab's tag in libvirt is touched. Asks first, unless -y is given.
     """
     lab_name, uri, lab = _which(invocation, name)
+    existing = existing_rows(lab, select_hosts(lab, invocation.hosts)) if lab is not None else []
+    if lab is not None and not lab.needs_hypervisor:
+        if invocation.hosts is None:
+            LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir).remove()
+        return Report(lab_name, existing)
     if uri is None:
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
-        return Report(lab_name, [row])
+        return Report(lab_name, [row, *existing])
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
         rows = _take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             state.remove()
-    return Report(lab_name, rows)
+    return Report(lab_name, rows + existing)
 
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
@@ -59,6 +65,8 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
         except LabFileError as error:
             error.hint = "labrun down --name LAB works without the file"
             raise
+        if not lab.needs_hypervisor:
+            return lab.name, None, lab
         if lab.hypervisor != "auto":
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name

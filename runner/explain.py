@@ -11,6 +11,8 @@ __all__ = ["explain_up"]
 
 def explain_up(session: Session) -> str:
     """Return the virsh and mount commands that make what `up` would make or change now."""
+    if not session.uri:
+        return f"# {session.lab.name}: {session.place}\n"
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset)
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from labrun.outcome import Outcome, Status
+from labrun.runner.existing import existing_rows
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import open_session
@@ -27,22 +27,19 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
         from labrun.runner.explain import explain_up
 
         return Report(session.lab.name, text=explain_up(session))
+    existing = existing_rows(session.lab, session.hosts)
+    if not session.uri:
+        return Report(session.lab.name, existing, extra={"hypervisor": None}, notes=(session.place,))
     subset = session.hosts if invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset)
     rows = plan_rows(plan)
     if subset is None:
         rows += leftover_rows(plan, prune=prune)
-    planned = {item.spec.host for item in plan.machines}
-    why = "an existing machine is never provisioned"
-    rows += [
-        Outcome(host, "machine", host, Status.SKIPPED, why=why)
-        for host in session.hosts
-        if host not in planned
-    ]
+    rows += existing
     if not invocation.json and invocation.verbosity < 1:
         # What is new is in the file to read; what changes is not.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
         new |= {spec.name for spec, found in plan.networks if found.action == "create"}
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
-    notes = (f"on {session.uri}: {session.why_uri}",)
-    return Report(session.lab.name, rows, extra={"hypervisor": session.uri}, notes=notes, diff=True)
+    extra = {"hypervisor": session.uri}
+    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome
+from labrun.runner.existing import existing_rows
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import hypervisor_engine, open_session
 from labrun.runner.verb import verb
-from labrun.tasks.provision.planning import see_machines
 
 _SHUTDOWN_SECONDS = 60.0
 
@@ -20,7 +20,7 @@ _SHUTDOWN_SECONDS = 60.0
 def _switch(invocation: Invocation, action: str) -> Report:
     session = open_session(invocation)
     with lab_lock(session.state.lock, action), progress(session.hosts, invocation):
-        seen = see_machines(session.lab.name, session.uri)
+        seen = session.machines()
         data = {}
         for host in session.hosts:
             found = seen.get(host)
@@ -32,11 +32,9 @@ def _switch(invocation: Invocation, action: str) -> Report:
                     "state": found.machine.state if found else None,
                 }
             }
-        made = {host: job for host, job in data.items() if session.lab.hosts[host].machine is not None}
-        rows = _run(session.uri, made, action, invocation.timeout or _SHUTDOWN_SECONDS)
-    why = "an existing machine is never provisioned"
-    rows += [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in data if host not in made]
-    return session.report(rows)
+        made = {host: job for host, job in data.items() if session.lab.hosts[host].address is None}
+        rows = _run(session.uri, made, action, invocation.timeout or _SHUTDOWN_SECONDS) if made else []
+    return session.report(rows + existing_rows(session.lab, session.hosts))
 
 
 def _run(uri: str, data: Mapping[str, Mapping[str, Any]], action: str, timeout: float) -> list[Outcome]:

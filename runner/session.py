@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR, Outcome
+from labrun.runner.existing import NO_HYPERVISOR
 from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 
     from labrun.inventory.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.tasks.provision.planning import SeenMachine
 
 __all__ = ["Session", "hypervisor_engine", "open_session"]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One command at work on one lab; ``hosts`` are those asked for, in file order."""
+    """One command at work on one lab; ``hosts`` are those asked for, in file order.
+
+    ``uri`` is empty for a lab of existing machines only: nothing asks libvirt then.
+    """
 
     invocation: Invocation
     lab: Lab
@@ -43,12 +48,23 @@ class Session:
         remember_run(self.state, self.invocation, report.exit_code)
         return report
 
+    @property
+    def place(self) -> str:
+        """Return, for a person, on which hypervisor the lab is and why."""
+        return f"on {self.uri}: {self.why_uri}" if self.uri else self.why_uri
+
+    def machines(self) -> dict[str, SeenMachine]:
+        """Return every machine that libvirt has of the lab, by host name. Raises HypervisorError."""
+        from labrun.tasks.provision.planning import see_machines
+
+        return see_machines(self.lab.name, self.uri) if self.uri else {}
+
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host answers; without ``leases`` as far as the file alone knows it."""
         from labrun.inventory.leases import LibvirtLeases
         from labrun.inventory.locate import locate
 
-        return locate(self.lab, LibvirtLeases(self.uri) if leases else None)
+        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None)
 
     @contextmanager
     def engine(
@@ -84,12 +100,16 @@ class Session:
 def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
     """Load the lab, find its hypervisor and enter the network its guests are in.
 
-    Raises LabFileError, UsageError for unknown hosts, HypervisorError.
+    A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
+    HypervisorError.
     """
     from labrun.tasks.provision.choose import choose_hypervisor
 
     lab = load(invocation, safely=safely)
     hosts = select_hosts(lab, invocation.hosts)
+    if not lab.needs_hypervisor:
+        state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
+        return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir)

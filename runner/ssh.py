@@ -7,6 +7,7 @@ import subprocess
 import click
 
 from labrun.errors import LabrunError, UnreachableError
+from labrun.inventory.connections import access_of
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import complete_host, select_hosts
@@ -23,7 +24,7 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
     """Log in to a host, or run a command there and exit with its exit code.
 
     Everything after HOST goes to the host's shell, as with ssh. The host key is checked against
-    the one that labrun gave the host.
+    the one that labrun gave the host, of an existing machine against known_hosts.
     """
     session = open_session(invocation, safely=False)
     select_hosts(session.lab, host)
@@ -42,6 +43,7 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
     if located.address is None:
         raise UnreachableError(located.reason or "it has no address", host=host, step="address")
     lab_host = session.lab.hosts[host]
+    access = access_of(session.lab, lab_host, session.state)
     options = ["-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
     if lab_host.machine is not None:
         options += ["-F", "none", "-i", str(session.state.identity)]
@@ -58,9 +60,9 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
         ):
             options += ["-o", option]
         return ["ssh", *options, "-l", lab_host.user, str(located.address)]
-    settings = lab_host.ssh
-    options += ["-p", str(settings.port)]
-    options += ["-l", settings.user] if settings.user else []
-    options += ["-i", settings.identity] if settings.identity else []
-    options += ["-o", f"UserKnownHostsFile={settings.known_hosts}"] if settings.known_hosts else []
+    options += ["-p", str(access.port), "-o", "StrictHostKeyChecking=yes"]
+    options += ["-l", access.user] if access.user else []
+    options += ["-i", access.identity, "-o", "IdentitiesOnly=yes"] if access.identity else []
+    if access.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={access.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"]
     return ["ssh", *options, str(located.address)]

@@ -11,7 +11,7 @@ from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb
-from labrun.tasks.provision.planning import SeenMachine, see_machines
+from labrun.tasks.provision.planning import SeenMachine
 
 _LOGIN_SECONDS = 10.0
 
@@ -31,18 +31,18 @@ def command(invocation: Invocation) -> Report:
     Exit code 4 when a running host cannot be logged in to; a host that is off or absent is no error.
     """
     session = open_session(invocation, safely=False)
-    seen = see_machines(session.lab.name, session.uri)
+    seen = session.machines()
     located = session.locate()
     logins = _logins(session, seen, located)
     hosts = [_host(session, name, seen.get(name), located[name], logins.get(name)) for name in session.hosts]
     rows = [_row(entry, logins.get(entry["name"])) for entry in hosts]
     last = _last_runs(session)
-    notes = [f"on {session.uri}: {session.why_uri}", *_told(last)]
+    notes = [session.place, *_told(last)]
     text = None if invocation.json else _table(hosts, notes, invocation)
     return Report(
         session.lab.name,
         rows,
-        extra={"hosts": hosts, "hypervisor": session.uri, "last_runs": last},
+        extra={"hosts": hosts, "hypervisor": session.uri or None, "last_runs": last},
         text=text,
     )
 

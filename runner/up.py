@@ -13,6 +13,7 @@ from labrun.errors import UsageError
 from labrun.inventory.model import Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
+from labrun.runner.existing import existing_rows
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
@@ -62,11 +63,14 @@ def command(
         from labrun.runner.configure import configure_hosts
 
         rows += configure_hosts(session)
-    return session.report(rows, extra={"hypervisor": session.uri})
+    return session.report(rows, extra={"hypervisor": session.uri or None})
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     """Carry out what `plan` shows; the lab's lock is held. Returns the rows."""
+    existing = existing_rows(session.lab, session.hosts)
+    if not session.uri:
+        return existing
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
     _ask(session, plan, wishes)
@@ -86,8 +90,8 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
         result = hypervisor.run(prepare_images, uses=[list(use) for use in used])
         rows += outcomes_of(result, "image", *(image for _, _, image in used))
     if any(row.status is Status.FAILED for row in rows):
-        return rows + [_not_begun(item.spec.host) for item in plan.machines]
-    return rows + _bring_up_machines(session, plan, wishes)
+        return rows + [_not_begun(item.spec.host) for item in plan.machines] + existing
+    return rows + _bring_up_machines(session, plan, wishes) + existing
 
 
 def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
@@ -138,10 +142,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, wishes: _Wishes) -> list
     with session.engine(located, data, hosts=names, deadline=deadline) as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}
-    found = outcomes_of(result, "machine", rows=rows)
-    existing = [host for host in session.hosts if session.lab.hosts[host].machine is None]
-    why = "an existing machine is never provisioned"
-    return found + [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in existing]
+    return outcomes_of(result, "machine", rows=rows)
 
 
 def _jobs(session: Session, plan: LabPlan, wishes: _Wishes) -> dict[str, dict[str, Any]]:

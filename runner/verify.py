@@ -67,9 +67,7 @@ def gather_captures(session: Session) -> Mapping[str, Capture | Unreachable]:
 
 def _off(session: Session) -> dict[str, str]:
     """Return, by host, why a machine cannot answer as far as libvirt knows it."""
-    from labrun.tasks.provision.planning import see_machines
-
-    seen = see_machines(session.lab.name, session.uri)
+    seen = session.machines()
     found: dict[str, str] = {}
     for name, host in session.lab.hosts.items():
         if host.machine is None:

@@ -97,6 +97,13 @@ class LabSSH(LinuxSSH):
             return self.host_key_alias
         return str(self.host) if self.port == 22 else f"[{self.host}]:{self.port}"
 
+    def _known_by(self) -> str:
+        """Return what brings the host's key into known_hosts."""
+        if self.host_key_alias:
+            return "`labrun up` writes the keys of the hosts it makes"
+        port = "" if self.port == 22 else f"-p {self.port} "
+        return f"once that is checked on the machine itself, `ssh-keyscan {port}{self.host}` gives the line"
+
     def _trust(self, client: paramiko.SSHClient, name: str) -> None:
         files = [self.alt_key_file] if self.alt_host_keys and self.alt_key_file else []
         if self.system_host_keys:
@@ -106,7 +113,7 @@ class LabSSH(LinuxSSH):
         for path in paths:
             for key in known_keys(path, name):
                 ours.add(name, key.get_name(), key)
-        client.set_missing_host_key_policy(_Refuse(paths))
+        client.set_missing_host_key_policy(_Refuse(paths, self._known_by()))
 
     def _try_session_preparation(self, force_data: bool = True) -> None:
         """Leave the shell for later."""
@@ -157,15 +164,16 @@ class LabSSH(LinuxSSH):
 
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
-    def __init__(self, files: list[Path]):
+    def __init__(self, files: list[Path], known_by: str):
         self._files = files
+        self._known_by = known_by
 
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         files = " or ".join(str(file) for file in self._files) or "any known_hosts file"
         raise HostKeyError(
             f"no host key is known for {hostname} in {files}",
             step="host key",
-            hint=f"it shows {key.fingerprint}; `labrun up` writes the keys of the hosts it makes",
+            hint=f"it shows {key.fingerprint}; {self._known_by}",
         )
 
 

@@ -112,6 +112,8 @@ class SshTransport:
         with _named(self.host):
             if transport is None:
                 raise UnreachableError("the connection is closed", step="session")
+            # Root needs no sudo, and a machine that labrun did not make may have none.
+            sudo = sudo and transport.get_username() != "root"
             done = run_script(transport, _SUDO_SHELL if sudo else _SHELL, wrapped(script), deadline=deadline)
             if sudo:
                 _check_sudo(done, self.connection.username)

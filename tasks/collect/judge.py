@@ -10,6 +10,7 @@ from labrun.inventory.routing import route_table
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
+from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.links import (
     address_rows,
     expected_addresses,
@@ -33,13 +34,14 @@ def judge(
     ``captures`` should hold all hosts that were asked, also those beyond ``hosts``: what is wrong
     on one is why another fails. A named host without capture has its rows as ``unknown``.
     """
+    lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
     found = expectations(lab)
     rows: list[Outcome] = []
     for host in lab.hosts:
         if hosts is not None and host not in hosts:
             continue
-        capture = shown.capture(host)
+        capture, before = shown.capture(host), len(rows)
         if capture is None:
             silence = shown.silence(host) or not_asked(host)
             rows.extend(_silent(lab, host, silence, ("address", "route")))
@@ -51,7 +53,16 @@ def judge(
             rows.extend(path_rows(shown, found, host))
             rows.extend(_settings(lab, host, capture))
         rows.extend(_checks(lab, host))
+        if len(rows) == before:
+            rows.append(_nothing(host, shown.silence(host)))
     return rows
+
+
+def _nothing(host: str, silence: Unreachable | None) -> Outcome:
+    """Return the row of a host of which the file says nothing that could be verified."""
+    if silence is not None:
+        return Outcome(host, "address", host, silence.status, why=silence.reason)
+    return Outcome(host, "address", host, Status.SKIPPED, why="the file says nothing to verify here")
 
 
 def _settings(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:

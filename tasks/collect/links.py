@@ -29,7 +29,8 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is None:
-            actual, why = "absent", f"no NIC of {host} has the MAC {nic.mac}"
+            known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
+            actual, why = "absent", f"no NIC of {host} has {known}"
         else:
             actual, why = _addresses(lab, host, nic, link)
         status = Status.FAILED if why else Status.OK
@@ -146,6 +147,8 @@ def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool
     if nic is None:
         # Somebody else's bridge or tunnel in the guest, unless it takes away what the lab needs.
         return route.kind != "unicast" or _takes_away(lab, route)
+    if nic.dhcp and route.protocol == "dhcp" and lab.hosts[host].address is not None:
+        return False  # whatever the DHCP server of an existing machine announces
     if nic.ipv4 is None and nic.dhcp and lab.networks[nic.network].mode in (Mode.BRIDGE, Mode.MACVTAP):
         return False
     link = capture.links.get(nic.mac)

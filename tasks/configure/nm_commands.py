@@ -27,7 +27,9 @@ def explain_profile(profile: Mapping[str, Any], device: Device | None) -> Iterat
     ]
     if device is None:
         typed = " ".join(quote(word) for word in words)
-        yield f"nmcli connection add type ethernet ifname '*' con-name {quote(name)} {typed}"
+        # Of an existing machine without a MAC in the file, only the machine itself can tell the NIC.
+        nic = "'*'" if "ethernet.mac-address" in settings else "NIC"
+        yield f"nmcli connection add type ethernet ifname {nic} con-name {quote(name)} {typed}"
         yield f"nmcli connection up {quote(name)}"
         return
     if device.profile_id != name:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from labrun.inventory.existing import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.routing import Route, route_table
 from labrun.tasks.configure.keyfile import Sections
@@ -49,15 +50,19 @@ def property_fault(name: str, value: str) -> str | None:
 def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
     """Return one JSON-able profile per NIC, in the order of the lab file.
 
-    ``existing`` = labrun did not make the machine, and may not know its MAC. ``settings`` are the
-    keyfile's sections; ``properties`` are the lab file's own, for nmcli.
+    ``existing`` = labrun did not make the machine: ``mac`` may be empty, ``marks`` tell the NIC then,
+    and ``reached_at`` is the address that must not go away. ``settings`` are the keyfile's sections;
+    ``properties`` are the lab file's own, for nmcli.
     """
     routes = route_table(lab, host.name)
+    reached = reached_at(host)
     return [
         {
             "network": nic.network,
             "mac": nic.mac.lower(),
-            "existing": host.machine is None,
+            "existing": host.address is not None,
+            "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
+            "reached_at": str(reached) if reached is not None else None,
             "settings": _settings(lab, host, nic, [r for r in routes if r.network == nic.network]),
             "properties": dict(nic.nmcli),
         }
@@ -68,7 +73,7 @@ def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
 def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:
     network = lab.networks[nic.network]
     identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.network}")
-    ethernet = {"mac-address": nic.mac.lower()}
+    ethernet = {"mac-address": nic.mac.lower()} if nic.mac else {}
     if network.mtu is not None:
         ethernet["mtu"] = str(network.mtu)
     return {

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any
 
 from labrun.errors import CommandError
+from labrun.inventory.existing import marked_nic
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.keyfile import Sections, intent, parse, render
 from labrun.tasks.configure.nm_commands import explain_profile
@@ -51,12 +53,18 @@ def _path(network: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Profile:
-    """One NIC's desired profile; ``fault`` says why it cannot be, where it cannot."""
+    """One NIC's desired profile; ``fault`` says why it cannot be, where it cannot.
+
+    Of a machine that labrun did not make (``existing``), ``marks`` tell the NIC where ``mac`` is
+    empty, and ``reached_at`` is the address that must not go away.
+    """
 
     network: str
     mac: str
     sections: Sections
     existing: bool = False
+    marks: tuple[str, ...] = ()
+    reached_at: str | None = None
     fault: str | None = None
 
     @property
@@ -86,7 +94,9 @@ class Nmcli:
     section = "nmcli"
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return the profiles of all NICs."""
+        """Return the profiles of all NICs; None for an existing machine of which the file names none."""
+        if host.address is not None and not host.interfaces:
+            return None
         return {"profiles": desired_profiles(lab, host), "exclusive": host.exclusive}
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -111,8 +121,9 @@ class Nmcli:
             why = f"NetworkManager cannot be asked: {error.reason}"
             return SectionPlan(self.section, tuple(Item(p.network, "refused", why=why) for p in profiles))
         work = _Work()
+        taken: dict[str, str] = {}
         for profile in profiles:
-            _Nic(profile, facts, state).plan(work)
+            _Nic(profile, facts, state, taken).plan(work)
         _strangers(want, profiles, facts, state, work)
         return SectionPlan(self.section, tuple(work.items), _script(work), "", tuple(work.commands))
 
@@ -138,7 +149,14 @@ def _offline(profile: Mapping[str, Any]) -> str:
 
 
 def _profile(raw: Mapping[str, Any], facts: Facts) -> _Profile:
-    plain = _Profile(raw["network"], raw["mac"], raw["settings"], raw["existing"])
+    plain = _Profile(
+        raw["network"],
+        raw["mac"],
+        raw["settings"],
+        raw["existing"],
+        tuple(raw.get("marks", ())),
+        raw.get("reached_at"),
+    )
     if not raw["properties"]:
         return plain
     faults = (property_fault(name, value) for name, value in raw["properties"].items())
@@ -167,11 +185,12 @@ def _activation_diff(device: Device, uuid: str, profile: _Profile) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Nic:
-    """One NIC: its desired profile beside what was observed."""
+    """One NIC: its desired profile beside what was observed; ``taken`` = networks by interface so far."""
 
     profile: _Profile
     facts: Facts
     state: NmState
+    taken: dict[str, str]
 
     def plan(self, work: _Work) -> None:
         """Add this NIC's item, and what makes it true, to the work."""
@@ -180,6 +199,7 @@ class _Nic:
         if reason is not None or device is None:
             work.items.append(Item(self.profile.network, "refused", why=reason))
             return
+        self.taken[device.interface] = self.profile.network
         profile = self._bound(device)
         link = self.state.links.get(device.interface, Link(0, frozenset(), frozenset(), {}))
         replaced = self._replaced(device)
@@ -211,38 +231,69 @@ class _Nic:
         work.commands.extend(explain_profile(raw, device if same else None))
 
     def _device(self) -> Device | None:
-        """Return the NIC with the profile's MAC; of a machine labrun did not make, that with its address."""
-        found = self.state.devices.get(self.profile.mac)
-        if found is not None or not self.profile.existing:
-            return found
-        wanted = set(intent(self.profile.sections, 4).addresses)
-        holders = (name for name, link in self.state.links.items() if wanted & link.addresses)
-        interface = next(holders, None)
-        return next((device for device in self.state.devices.values() if device.interface == interface), None)
+        """Return the NIC with the profile's MAC; without one, the NIC that its marks tell."""
+        if self.profile.mac:
+            return self.state.devices.get(self.profile.mac)
+        by_name = {device.interface: device for device in self.state.devices.values()}
+        shown = {name: link.addresses for name, link in self.state.links.items() if name in by_name}
+        found = marked_nic(self.profile.marks, shown)
+        return by_name[found] if found is not None else None
 
     def _bound(self, device: Device) -> _Profile:
         """Return the profile with the MAC that the NIC really has."""
-        ethernet = {**self.profile.sections.get("ethernet", {}), "mac-address": device.mac}
-        return replace(self.profile, mac=device.mac, sections={**self.profile.sections, "ethernet": ethernet})
+        sections = dict(self.profile.sections)
+        sections["ethernet"] = {**sections.get("ethernet", {}), "mac-address": device.mac}
+        ipv4 = sections.get("ipv4", {})
+        servers = [server for server in device.dns if "." in server]
+        if self.profile.existing and ipv4.get("method") == "manual" and "dns" not in ipv4 and servers:
+            # The file says nothing of its name servers, so they stay.
+            sections["ipv4"] = {**ipv4, "dns": "".join(f"{server};" for server in servers)}
+        return replace(self.profile, mac=device.mac, sections=sections)
 
     def _refusal(self, device: Device | None) -> str | None:
         if self.profile.fault is not None:
             return self.profile.fault
         if device is None:
-            by = "the address of this network" if self.profile.existing else f"the MAC {self.profile.mac}"
-            return f"no NIC here has {by}"
-        return None if device.is_managed else f"{device.interface} is not managed by NetworkManager"
+            if self.profile.mac:
+                return f"no NIC here has the MAC {self.profile.mac}"
+            return "no single NIC here has an address of this network: name its `mac`"
+        if device.interface in self.taken:
+            return f"{device.interface} is the NIC of {self.taken[device.interface]} already"
+        if not device.is_managed:
+            return f"{device.interface} is not managed by NetworkManager"
+        return self._cut_off(device)
+
+    def _cut_off(self, device: Device) -> str | None:
+        """Return why the profile would take away the address at which labrun reaches the machine."""
+        link = self.state.links.get(device.interface)
+        if self.profile.reached_at is None or link is None:
+            return None
+        reached = ip_address(self.profile.reached_at)
+        meant = intent(self.profile.sections, reached.version)
+        # What DHCP gives for a time stays where DHCP stays.
+        lost = link.lasting if meant.method == "auto" else link.addresses
+        kept = any(each.ip == reached for each in meant.addresses)
+        if kept or not any(each.ip == reached for each in lost):
+            return None
+        return (
+            f"labrun reaches this machine at {reached}, which the profile would take from {device.interface}:"
+            " `address` and `networks` have to agree"
+        )
 
     def _replaced(self, device: Device) -> list[str]:
-        """Return cloud-init's profiles of this NIC: they give way to labrun's."""
+        """Return cloud-init's profiles of this NIC: they give way to labrun's.
+
+        On an existing machine those of labrun under other names do too: another lab file had them.
+        """
+        kinds = ("cloud-init-", "labrun-") if self.profile.existing else ("cloud-init-",)
         found = []
         for path, text in sorted(self.facts.files.items()):
-            if not path.startswith(f"{DIRECTORY}/cloud-init-"):
+            if path == self.profile.path or not path.startswith(tuple(f"{DIRECTORY}/{k}" for k in kinds)):
                 continue
             sections = parse(text)
             mac = sections.get("ethernet", {}).get("mac-address", "").lower()
             name = sections.get("connection", {}).get("interface-name", "")
-            if mac == self.profile.mac or (not mac and name == device.interface):
+            if mac == device.mac or (not mac and name == device.interface):
                 found.append(path)
         return found
 
@@ -259,7 +310,9 @@ class _Nic:
 def _strangers(want: Json, profiles: list[_Profile], facts: Facts, state: NmState, work: _Work) -> None:
     """Add the profiles that have to go: labrun's own of former networks, with ``exclusive`` all others."""
     kept = {profile.path for profile in profiles} | set(work.remove)
-    gone = {path for path in facts.files if path.startswith(f"{DIRECTORY}/labrun-")} - kept
+    own = {path for path in facts.files if path.startswith(f"{DIRECTORY}/labrun-")}
+    # On an existing machine, NICs that this file does not name may be another lab file's.
+    gone = set() if any(profile.existing for profile in profiles) else own - kept
     if want["exclusive"]:
         gone |= {path for path in state.loaded if path.startswith(f"{DIRECTORY}/")} - kept
     for path in sorted(gone):

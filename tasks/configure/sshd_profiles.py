@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from getpass import getuser
 from importlib.resources import files
 
 from labrun.inventory.model import Host, Lab, Role
@@ -82,5 +83,5 @@ def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
 
 
 def login_user(host: Host) -> str:
-    """Return the account that labrun logs in with."""
-    return host.ssh.user or host.user
+    """Return the account that labrun logs in with; on an existing machine that of ssh's own default."""
+    return host.ssh.user or (getuser() if host.address is not None else host.user)

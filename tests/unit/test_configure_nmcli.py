@@ -342,13 +342,6 @@ def test_a_nic_that_is_not_there_is_named_by_its_mac() -> None:
     assert (item.state, item.why) == ("refused", "no NIC here has the MAC 02:00:00:00:00:99")
 
 
-def test_a_machine_that_labrun_did_not_make_is_found_by_its_address() -> None:
-    wanted = spec_of("host-configured")["sections"]["nmcli"]
-    wanted["profiles"][0] |= {"mac": "02:00:00:00:00:99", "existing": True}
-    (item,) = Nmcli().plan(wanted, facts_of("host-configured")).items
-    assert item.state == "ok"
-
-
 def stored(case: str) -> tuple[str, str]:
     """Return path and text of labrun's own profile of a case."""
     return next((p, t) for p, t in facts_of(case).files.items() if "/labrun-" in p)

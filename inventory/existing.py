@@ -1,0 +1,50 @@
+"""Existing machines: which of a machine's NICs is the one on a network, where the file names no MAC."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
+
+from labrun.inventory.model import Address, Host, Interface, Network
+
+__all__ = ["marked_nic", "marks_of", "reached_at"]
+
+
+def reached_at(host: Host) -> Address | None:
+    """Return the IP address in ``address:``, None where it is a name or labrun makes the machine."""
+    try:
+        return ip_address(host.address) if host.address is not None else None
+    except ValueError:
+        return None
+
+
+def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
+    """Return by what the NIC is known, the surest first, as prefixes: JSON-able text.
+
+    The addresses that the file gives it, the address that the machine answers at where that is on
+    this network, and last any address in the network's subnets.
+    """
+    subnets = [subnet for subnet in (network.cidr, network.cidr6) if subnet is not None]
+    answers = reached_at(host)
+    certain = [given.ip for given in (nic.ipv4, nic.ipv6) if given is not None]
+    if answers is not None and any(answers in subnet for subnet in subnets):
+        certain.append(answers)
+    return list(dict.fromkeys([*(str(ip_network(each)) for each in certain), *map(str, subnets)]))
+
+
+def marked_nic(
+    marks: Iterable[str], shown: Mapping[str, Collection[IPv4Interface | IPv6Interface]]
+) -> str | None:
+    """Return the NIC that the first telling mark points at, of the addresses by NIC in ``shown``.
+
+    A mark tells when exactly one NIC has an address in it; None where none does.
+    """
+    for mark in map(ip_network, marks):
+        holders = [
+            name
+            for name, addresses in shown.items()
+            if any(each.version == mark.version and each.ip in mark for each in addresses)
+        ]
+        if len(holders) == 1:
+            return holders[0]
+    return None

@@ -1,0 +1,35 @@
+"""The lab with the MACs that its existing machines showed, where the file names none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from labrun.inventory.existing import marked_nic, marks_of
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.collect.capture import Capture, Unreachable
+
+__all__ = ["with_seen_macs"]
+
+
+def with_seen_macs(lab: Lab, captures: Mapping[str, Capture | Unreachable]) -> Lab:
+    """Return the lab in which each NIC has its MAC as far as the captures tell; the same lab for none.
+
+    A NIC that no address tells apart keeps its empty MAC, and its rows say so.
+    """
+    hosts = dict(lab.hosts)
+    for name, host in lab.hosts.items():
+        capture = captures.get(name)
+        if isinstance(capture, Capture) and any(not nic.mac for nic in host.interfaces):
+            hosts[name] = _seen(lab, host, capture)
+    return lab if hosts == dict(lab.hosts) else replace(lab, hosts=MappingProxyType(hosts))
+
+
+def _seen(lab: Lab, host: Host, capture: Capture) -> Host:
+    shown = {mac: (*link.addresses, *link.fleeting) for mac, link in capture.links.items()}
+    nics = []
+    for nic in host.interfaces:
+        marks = marks_of(host, nic, lab.networks[nic.network])
+        nics.append(nic if nic.mac else replace(nic, mac=marked_nic(marks, shown) or ""))
+    return replace(host, interfaces=tuple(nics))
