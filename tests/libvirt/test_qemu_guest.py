@@ -33,7 +33,12 @@ def _can_run() -> bool:
         return False
 
 
-pytestmark = [pytest.mark.vm, pytest.mark.skipif(not _can_run(), reason=f"needs libvirtd and {IMAGE}")]
+# Real VMs boot in CI too, in tests/e2e/test_vms.py; this one looks closer at a single one.
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.full,
+    pytest.mark.skipif(not _can_run(), reason=f"needs libvirtd and {IMAGE}"),
+]
 
 
 def _until(condition: Callable[[], Any], seconds: float) -> Any:
