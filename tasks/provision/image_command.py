@@ -14,15 +14,26 @@ from queue import Empty, SimpleQueue
 
 from labrun.errors import LabrunError
 
-__all__ = ["BuildCancelledError", "BuildError", "run_command"]
+__all__ = ["BuildCancelledError", "BuildError", "lifeline", "run_command"]
 
 _logger = logging.getLogger(__name__)
 _LAST_LINES = 15
 _POLL = 0.2
 _INSTALL = "run scripts/install"
+# Each asks to end with its parent first, and looks whether the parent lives afterwards: the kernel's signal
+# only comes for one that dies later. (unshare's own --kill-child does not look.)
+_PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
+_AS_OUTER = 'setpriv --pdeathsig KILL -- sh -c "$0" labrun "$$" "$@"; exit $?'
+# In its pid namespace the parent has no number, but the outer /proc is still there.
+_AS_INIT = """
+read -r parent <"/proc/$1/stat" || exit 1
+case ${parent##*) } in Z*|X*) exit 1 ;; esac
+shift
+mount -t proc proc /proc && exec "$@"
+"""
 _NAMESPACES = [
-    *("unshare", "--mount", "--propagation", "private"),
-    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+    *("unshare", "--mount", "--propagation", "private", "--pid", "--"),
+    *("sh", "-c", _AS_OUTER, _AS_INIT),
 ]
 
 
@@ -73,8 +84,13 @@ def run_command(
         raise BuildError(f"{argv[0]} ended with status {status}:\n{said}", step=step)
 
 
+def lifeline(parent: int) -> list[str]:
+    """Return the command prefix under which a command ends when its parent process does."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _PARENT_LIVES, "labrun", str(parent)]
+
+
 def _wrapper(own_namespaces: bool) -> list[str]:
-    wrapper = ["setpriv", "--pdeathsig", "KILL", "--", "nice", "-n", "10"]
+    wrapper = [*lifeline(os.getpid()), "nice", "-n", "10"]
     return wrapper + _NAMESPACES if own_namespaces else wrapper
 
 

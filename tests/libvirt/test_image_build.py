@@ -287,7 +287,8 @@ def test_a_stopped_and_a_killed_build_are_built_through_by_the_next(tmp_path: Pa
 
     stages: list[str] = []
     built = build_debian_12(tmp_path, progress=lambda stage, _: stages.append(stage))
-    assert stages[0] == "root file system"
+    # A process that was being forked when labrun was killed may hold the lock for a moment more.
+    assert next(stage for stage in stages if stage != "waiting for another build") == "root file system"
     assert (built.disk.is_file(), built.rootfs.is_dir()) == (True, True)
     assert [path.name for path in (tmp_path / "versions").iterdir()] == [built.path.name]
     _assert_nothing_mounted(tmp_path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.provision.image_command import BuildCancelledError, BuildError, run_command
+from labrun.tasks.provision.image_command import BuildCancelledError, BuildError, lifeline, run_command
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of one's own need root")
 
@@ -87,6 +87,14 @@ def test_an_error_while_following_ends_the_command(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_command(["sh", "-c", f"echo $$ >{tmp_path}/pid; echo ready; sleep 300"], step="x", on_line=refuse)
     _assert_goes(int(_wait_for(tmp_path / "pid")))
+
+
+def test_nothing_is_run_for_a_labrun_that_died_before_it_could_be_watched(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    assert subprocess.run([*lifeline(1), "touch", ran], check=False).returncode == 1
+    assert not ran.exists()
+    assert subprocess.run([*lifeline(os.getpid()), "touch", ran], check=False).returncode == 0
+    assert ran.exists()
 
 
 def _kill_a_labrun_that_runs(script: str, own_namespaces: bool) -> None:
