@@ -14,6 +14,8 @@ from labrun.errors import LabrunError
 
 __all__ = ["HostKey", "LabState", "make_host_key", "state_base", "write_private"]
 
+_LOCKS = Path("/run/labrun/locks")
+
 
 def state_base() -> Path:
     """Return ``$XDG_STATE_HOME/labrun``, by default ``~/.local/state/labrun``."""
@@ -94,8 +96,11 @@ class LabState:
 
     @property
     def lock(self) -> Path:
-        """Return the path of the lab's lock file."""
-        return self.root / "lock"
+        """Return the path of the lab's lock file: for root one on the machine, wherever the state is."""
+        if os.geteuid() != 0:
+            return self.root / "lock"
+        _LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _LOCKS / self.root.name
 
     @property
     def has_keys(self) -> bool:
