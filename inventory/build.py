@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from labrun.inventory.checks import is_about_nobody
 from labrun.inventory.later import find_notices
 from labrun.inventory.merging import Merged, merge_hosts
 from labrun.inventory.model import (
@@ -21,6 +22,7 @@ from labrun.inventory.model import (
     Image,
     Lab,
     Machine,
+    Match,
     Nat,
     Role,
     SshSettings,
@@ -60,7 +62,7 @@ def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Repor
     ways = WaysOut(networks, nics, cut, report)
     check_references(file, merged, cut, report)
     hosts = {name: _host(host, ways) for name, host in merged.items()}
-    return Lab(
+    lab = Lab(
         name=file.name,
         hypervisor=file.hypervisor,
         networks=MappingProxyType(networks),
@@ -86,6 +88,20 @@ def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Repor
         directory=source.directory,
         digest=source.digest,
     )
+    if not cut.names and not cut.sections:
+        _refuse_empty(lab, report)
+    return lab
+
+
+def _refuse_empty(lab: Lab, report: Report) -> None:
+    """Report checks that would pass because they are about nobody."""
+    for number, check in enumerate(lab.checks):
+        if is_about_nobody(lab, check):
+            if check.to is None:
+                report.add(("checks", number), "no host matches this check", f"{check.source} has no hosts")
+            else:
+                hint = "from and to must name different hosts"
+                report.add(("checks", number), "no two hosts match this check", hint)
 
 
 def _host(host: Merged, ways: WaysOut) -> Host:
@@ -166,13 +182,20 @@ def _ssh(model: HostModel) -> SshSettings:
 
 def _check(model: CheckModel) -> Check:
     kind = next(kind for kind in CHECK_KINDS if getattr(model, kind) is not None)
+    value = getattr(model, kind)
+    match = model.stdout or model.body
     return Check(
         name=model.name,
         source=model.source,
         to=model.to,
         kind=kind,
-        target=str(getattr(model, kind)),
+        target="" if value is True or isinstance(value, dict) else str(value),
         expect=model.expect,
         wait=model.wait,
         level=model.level,
+        via=tuple(model.via or ()),
+        values=MappingProxyType(dict(value) if isinstance(value, dict) else {}),
+        match=Match(match.contains, match.regex, match.equals, match.json_path) if match else None,
+        status=model.status,
+        answer=model.answer,
     )

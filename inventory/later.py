@@ -26,7 +26,7 @@ _SETTINGS: Final = frozenset(
 )
 # Without these a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"firewall", "nat", "access"})
-_TOP: Final = frozenset({"checks", "schedule"})
+_TOP: Final = frozenset({"schedule"})
 _UNSAFE_TOP: Final = frozenset({"filters"})
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})

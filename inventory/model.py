@@ -33,6 +33,7 @@ __all__ = [
     "Interface",
     "Lab",
     "Machine",
+    "Match",
     "Mode",
     "Nat",
     "Network",
@@ -292,8 +293,27 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """What text must be like: all that is given must hold, each of it for what ``json`` points at.
+
+    ``json`` is a path such as ``routes[0].gateway``, None = the text itself; ``regex`` is searched for.
+    """
+
+    contains: str | None = None
+    regex: str | None = None
+    equals: str | None = None
+    json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """A declared check; ``kind`` is its verb (ping, tcp, …), ``target`` that verb's value as text."""
+    """A declared check; ``kind`` is its verb (ping, tcp, …), ``target`` that verb's value as text.
+
+    ``source`` and ``to`` are as written: a host, a network, ``@group``, ``to`` also an address.
+    ``via`` are hosts or addresses that a trace passes in this order; ``values`` what sysctl or sshd
+    must say; ``match`` is for the output of exec or the body of http; ``status`` that of exec
+    (None = 0) or http (None = 200 to 399); ``answer`` the address that dns must give.
+    """
 
     name: str
     source: str
@@ -303,6 +323,11 @@ class Check:
     expect: str = "open"
     wait: str | None = None
     level: Literal["error", "warning"] = "error"
+    via: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=_nothing)
+    match: Match | None = None
+    status: int | None = None
+    answer: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 
 from labrun.inventory.merging import Merged
-from labrun.inventory.problems import Path, Report
+from labrun.inventory.problems import Path, Report, quoted
 from labrun.inventory.schema import LabFile
 from labrun.inventory.shape import Cut
 from labrun.inventory.subnets import LONGEST_NAME
@@ -45,6 +45,20 @@ class _Names:
         hidden = self._cut.has("networks", name) or self._cut.has("hosts", name)
         if name not in known and not hidden and not _is_prefix(name):
             self._report.unknown(path, "network or host", name, known)
+
+    def side(self, path: Path, name: str) -> None:
+        """Take a host, a network or @group: one end of a check."""
+        if name.startswith("@"):
+            groups = [self._file.name, "host", "router", *self._file.networks, *self._file.groups]
+            hidden = self._cut.has("networks", name[1:]) or self._cut.has("groups", name[1:])
+            if name[1:] not in groups and not hidden:
+                self._report.unknown(path, "group", name[1:], groups)
+        elif name in self._file.groups:
+            self._report.add(path, f"no host is called {quoted(name)}", f"the group is @{name}")
+        elif name not in self._file.networks and not self._cut.has("networks", name):
+            known = [*self._file.hosts, *self._file.networks]
+            if name not in self._file.hosts and not self._cut.has("hosts", name):
+                self._report.unknown(path, "host", name, known)
 
     def end(self, path: Path, name: str) -> None:
         """Take a host or an address."""
@@ -108,9 +122,13 @@ def _check_checks(file: LabFile, names: _Names, report: Report) -> None:
     first: dict[str, int] = {}
     for number, check in enumerate(file.checks):
         path: Path = ("checks", number)
-        names.host((*path, "from"), check.source)
-        if check.to is not None:
-            names.end((*path, "to"), check.to)
+        names.side((*path, "from"), check.source)
+        if check.to is not None and not _is_address(check.to):
+            names.side((*path, "to"), check.to)
+        elif check.to is not None and check.trace:
+            report.add((*path, "to"), "a trace check goes to a host of the lab")
+        for place, via in enumerate(check.via or ()):
+            names.end((*path, "via", place), via)
         if first.setdefault(check.name, number) != number:
             line = report.line_of(("checks", first[check.name]))
             report.add((*path, "name"), "another check has this name", f"in line {line}")

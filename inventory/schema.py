@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from labrun.inventory.duration import duration_seconds
 from labrun.inventory.fields import (
     Address,
     AddressText,
@@ -19,10 +20,13 @@ from labrun.inventory.fields import (
     DeviceName,
     DomainName,
     Duration,
+    EndText,
     GroupName,
     HostName,
+    HttpTarget,
     ImageName,
     IPv4,
+    JsonPath,
     LabName,
     Line,
     Mac,
@@ -35,9 +39,9 @@ from labrun.inventory.fields import (
     PortRange,
     Prefix,
     PublicKey,
+    Regex,
     SshdKeyword,
     SshdValue,
-    SwitchText,
     SysctlKey,
     SysctlValue,
     Text,
@@ -46,11 +50,11 @@ from labrun.inventory.fields import (
     Word,
 )
 from labrun.inventory.forms import Matching, Section, Shorthand, either, is_switch, listed, wrong
-from labrun.inventory.problems import did_you_mean, quoted, shown
+from labrun.inventory.problems import shown
 
 __all__ = [
     "CHECK_KINDS",
-    "VERDICTS",
+    "LONGEST_WAIT",
     "CheckModel",
     "DhcpModel",
     "FirewallModel",
@@ -58,6 +62,7 @@ __all__ = [
     "HostModel",
     "ImageModel",
     "LabFile",
+    "MatchModel",
     "NatModel",
     "NetworkModel",
     "NicModel",
@@ -65,8 +70,16 @@ __all__ = [
     "Settings",
 ]
 
-CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec")
-VERDICTS: Final = ("open", "blocked", "refused", "filtered")
+CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec", "sysctl", "sshd", "mtu")
+LONGEST_WAIT: Final = 600
+_NEEDS_TO: Final = ("ping", "trace", "tcp", "udp", "mtu")
+_KEYS_OF_KINDS: Final = {
+    "via": ("trace",),
+    "status": ("http", "exec"),
+    "body": ("http",),
+    "stdout": ("exec",),
+    "answer": ("dns",),
+}
 
 
 def _nic(value: Any) -> Any:
@@ -85,6 +98,16 @@ def _sshd(value: Any) -> Any:
 
 def _disk(value: Any) -> Any:
     return {"size": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _only_true(value: Any) -> Any:
+    if value is not True:
+        raise wrong(f"true is wanted, not {shown(value)}")
+    return value
+
+
+def _match(value: Any) -> Any:
+    return value if isinstance(value, dict) else {"contains": value}
 
 
 def _once(value: Any) -> Any:
@@ -334,20 +357,49 @@ class ImageModel(Section):
         return self
 
 
+class MatchModel(Section):
+    """What the output of ``exec`` or the body of ``http`` must be like."""
+
+    contains: Text | None = None
+    regex: Regex | None = None
+    equals: Text | None = None
+    json_path: JsonPath | None = Field(default=None, alias="json")
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> MatchModel:
+        if all(part is None for part in (self.contains, self.regex, self.equals, self.json_path)):
+            raise wrong("this asks for nothing", "contains, regex, equals or json")
+        return self
+
+
+_True = Annotated[Literal[True], BeforeValidator(_only_true)]
+_MatchOrText = Annotated[MatchModel, Shorthand(_match, ({"type": "string", "description": "contained"},))]
+
+
 class CheckModel(Section):
     """One declared check."""
 
     name: Line
-    source: HostName = Field(alias="from")
-    to: AddressText | None = None
-    ping: SwitchText | None = None
-    trace: SwitchText | None = None
+    source: EndText = Field(alias="from")
+    to: EndText | None = None
+    ping: _True | None = None
+    trace: _True | None = None
     tcp: Port | None = None
     udp: Port | None = None
-    http: SwitchText | None = None
-    dns: SwitchText | None = None
+    http: HttpTarget | None = None
+    dns: DomainName | None = None
     exec: Line | None = None
-    expect: SwitchText = "open"
+    sysctl: dict[SysctlKey, SysctlValue] | None = None
+    sshd: dict[SshdKeyword, SshdValue] | None = None
+    mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
+    via: (
+        Annotated[list[AddressText], Shorthand(listed, ({"type": "string", "description": "a host"},))] | None
+    ) = None
+    status: Annotated[int, Field(ge=0, le=599)] | None = None
+    body: _MatchOrText | None = None
+    stdout: _MatchOrText | None = None
+    answer: Address | None = None
+    expect: Literal["open", "blocked", "refused", "filtered"] = "open"
     wait: Duration | None = None
     level: Literal["error", "warning"] = "error"
 
@@ -356,13 +408,32 @@ class CheckModel(Section):
         kinds = [kind for kind in CHECK_KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
             raise wrong(f"a check has exactly one of {', '.join(CHECK_KINDS)}")
-        if kinds[0] in ("ping", "trace", "tcp", "udp"):
-            if self.to is None:
-                raise wrong(f"a {kinds[0]} check needs to:")
-            if self.expect not in VERDICTS:
-                known = f"expect is one of {', '.join(VERDICTS)}"
-                raise wrong(f"{known}, not {quoted(self.expect)}", did_you_mean(self.expect, VERDICTS))
+        kind = kinds[0]
+        called = f"{'an' if kind in ('http', 'exec', 'mtu', 'sshd') else 'a'} {kind} check"
+        if kind in _NEEDS_TO and self.to is None:
+            raise wrong(f"{called} needs to:")
+        if kind in ("sysctl", "sshd", "exec") and self.to is not None:
+            raise wrong(f"{called} has no to:", "it runs on the host that from: names")
+        for key, those in _KEYS_OF_KINDS.items():
+            if getattr(self, key) is not None and kind not in those:
+                raise wrong(f"{key} is not for {called}", f"it is for {' and '.join(those)}")
+        if kind == "http" and "//" not in str(self.http) and self.to is None:
+            raise wrong("an http check needs to: or a whole URL")
+        if self.expect != "open":
+            self._can_be_negative(kind, called)
+        if self.wait is not None and duration_seconds(self.wait) > LONGEST_WAIT:
+            raise wrong(f"{self.wait} is too long to wait", f"at most {LONGEST_WAIT // 60}m")
         return self
+
+    def _can_be_negative(self, kind: str, called: str) -> None:
+        if kind in ("sysctl", "sshd") or (kind == "exec" and self.expect != "blocked"):
+            raise wrong(f"{called} cannot expect {self.expect}")
+        if kind == "dns" and self.to is None:
+            raise wrong("a dns check that expects no answer needs to:", "the server that is asked")
+        if any(part is not None for part in (self.via, self.body, self.answer)) or (
+            kind == "http" and self.status is not None
+        ):
+            raise wrong(f"what is {self.expect} has no via, status, body or answer")
 
 
 class ScheduleModel(Section):

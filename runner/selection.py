@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import UsageError
+from labrun.inventory.groups import group_members
 from labrun.inventory.problems import did_you_mean
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
 __all__ = ["complete_expression", "group_members", "select_hosts"]
-
-
-def group_members(lab: Lab) -> Mapping[str, tuple[str, ...]]:
-    """Return every group's hosts in file order: the lab itself, roles, networks, the file's groups."""
-    found: dict[str, set[str]] = {lab.name: set(lab.hosts)}
-    for host in lab.hosts.values():
-        for group in (host.role.value, *(nic.network for nic in host.interfaces)):
-            found.setdefault(group, set()).add(host.name)
-    for name, members in lab.groups.items():
-        found.setdefault(name, set()).update(members)
-    return {name: tuple(host for host in lab.hosts if host in hosts) for name, hosts in found.items()}
 
 
 def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from labrun.errors import UsageError
+from labrun.runner.lab_file import load
 from labrun.runner.live import progress
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
@@ -25,35 +27,72 @@ _MARGIN = 60.0
 @click.option(
     "--explain", is_flag=True, help="Print the commands that show the same by hand, and do nothing."
 )
+@click.option("--offline", is_flag=True, help="Print what must be observed, and ask no host.")
+@click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
+@click.option("--full", is_flag=True, help="Trace every pair, whatever the size of the lab.")
 @output_options
-def command(invocation: Invocation, explain: bool, **outputs: Any) -> Report:
+def command(
+    invocation: Invocation, explain: bool, offline: bool, pair: str | None, full: bool, **outputs: Any
+) -> Report:
     """Compare addresses, routes and paths of the hosts with what the lab file implies.
 
     Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
     """
     from labrun.tasks.collect.judge import judge
 
+    if pair is not None:
+        return _pair(invocation, pair, offline=offline)
+    if offline:
+        from labrun.runner.offline import offline_report
+
+        lab = load(invocation)
+        return with_outputs(offline_report(lab, invocation), lab, invocation, **outputs)
     session = open_session(invocation)
     if explain:
         return Report(session.lab.name, text=explained(session))
-    captures = gather_captures(session)
+    captures = gather_captures(session, full=full)
     rows = judge(session.lab, captures, session.hosts)
     report = session.report(rows)
     return with_outputs(report, session.lab, invocation, state=session.state, **outputs)
 
 
-def gather_captures(session: Session) -> Mapping[str, Capture | Unreachable]:
-    """Return what every host of the lab shows.
+def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
+    from labrun.runner.pair import nodes_of, pair_of, pair_report
+
+    if invocation.hosts is not None:
+        raise UsageError("--pair names its hosts itself", hint="leave --hosts out")
+    if offline:
+        lab = load(invocation)
+        return pair_report(lab, *pair_of(lab, pair), None)
+    session = open_session(invocation)
+    source, target = pair_of(session.lab, pair)
+    # Those on the way show why the path fails; nobody else is asked.
+    captures = gather_captures(session, only=nodes_of(session.lab, source, target), pair=(source, target))
+    return pair_report(session.lab, source, target, captures)
+
+
+def gather_captures(
+    session: Session,
+    *,
+    full: bool = False,
+    only: Collection[str] | None = None,
+    pair: tuple[str, str] | None = None,
+) -> Mapping[str, Capture | Unreachable]:
+    """Return what every host of the lab shows, or those of ``only``.
 
     All are asked, also with ``--hosts``: why a host's path fails is often to be seen on another.
+    ``full`` traces every pair; ``pair`` traces only this one, and tries no checks.
     """
     from labrun.runner.engine import cause_of
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import SPEC, captures_of, collect
 
     off = _off(session)
-    specs = _specs(session, off)
-    asked = [host for host in specs if host not in off]
+    specs = _specs(session, off, full=full)
+    if pair is not None:
+        specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
+    off = {host: why for host, why in off.items() if only is None or host in only}
+    asked = [host for host in specs if host not in off and (only is None or host in only)]
     deadline = session.invocation.timeout or _longest(specs.values()) + _MARGIN
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     with (
@@ -79,17 +118,24 @@ def _off(session: Session) -> dict[str, str]:
     return found
 
 
-def _specs(session: Session, off: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _for_pair(spec: dict[str, Any], host: str, pair: tuple[str, str]) -> dict[str, Any]:
+    wanted = {key: [each for each in spec[key] if (host, each["to"]) == pair] for key in ("traces", "pings")}
+    traces = [{**trace, "wave": 0} for trace in wanted["traces"]]
+    pings = [{**ping, "like": None} for ping in wanted["pings"]]
+    return {**spec, "traces": traces, "pings": pings, "checks": [], "listeners": False}
+
+
+def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, dict[str, Any]]:
     from labrun.tasks.collect.schedule import collect_spec
 
     # Waiting for the answer of a machine that is off would tell nothing that libvirt does not know.
-    return {name: collect_spec(session.lab, name, skip=set(off)) for name in session.lab.hosts}
+    return {name: collect_spec(session.lab, name, skip=set(off), full=full) for name in session.lab.hosts}
 
 
 def _longest(specs: Iterable[dict[str, Any]]) -> float:
-    from labrun.tasks.collect.schedule import seconds_for
+    from labrun.tasks.collect.schedule import patience_for, seconds_for
 
-    return max((seconds_for(spec) for spec in specs), default=0.0)
+    return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0)
 
 
 def explained(session: Session) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from labrun.inventory.model import Address, Prefix
 from labrun.outcome import Status
+from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.configure.shell import Facts, parse_facts
@@ -96,6 +97,7 @@ class Capture:
     pings: Mapping[tuple[str, int], Ping] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float = 0.0
     evidence: Evidence = field(default_factory=Evidence)
+    checks: Mapping[str, Tried] = field(default_factory=lambda: MappingProxyType({}))
 
     def mac_of(self, device: str) -> str | None:
         """Return the MAC behind a device name."""
@@ -136,7 +138,16 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         pings=MappingProxyType(pings),
         seconds=float(raw.get("seconds", 0.0)),
         evidence=read_evidence(facts),
+        checks=MappingProxyType(_checks(raw["spec"], facts)),
     )
+
+
+def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
+    return {
+        asked["name"]: read_check(asked, facts.commands.get(f"check {number}"), facts)
+        for number, asked in enumerate(spec.get("checks", ()))
+        if asked["kind"] != "trace"
+    }
 
 
 def _lost(facts: Facts) -> dict[int, str]:

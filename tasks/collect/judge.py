@@ -10,6 +10,7 @@ from labrun.inventory.routing import route_table
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
+from labrun.tasks.collect.check_judge import check_rows
 from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.links import (
     address_rows,
@@ -52,7 +53,7 @@ def judge(
             rows.extend(route_rows(lab, host, capture))
             rows.extend(path_rows(shown, found, host))
             rows.extend(_settings(lab, host, capture))
-        rows.extend(_checks(lab, host))
+        rows.extend(check_rows(shown, found, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
     return rows
@@ -98,10 +99,3 @@ def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str]]:
         if want is not None:
             # Nothing was observed: the items' names and expected values come from the lab file alone.
             yield from ((item.name, item.expected) for item in resource.plan(want, Facts()).items)
-
-
-def _checks(lab: Lab, host: str) -> Iterator[Outcome]:
-    for check in lab.checks:
-        if check.source == host:
-            why = "declared checks are not acted on yet"
-            yield Outcome(host, "check", check.name, Status.SKIPPED, check.expect, None, why)

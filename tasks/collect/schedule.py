@@ -6,14 +6,16 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from labrun.inventory.checks import trials_of, udp_targets
 from labrun.inventory.expectations import Expectations, expectations
 from labrun.inventory.model import Host, Lab
 from labrun.inventory.paths import Path
+from labrun.tasks.collect.check_script import check_specs, seconds_of
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["ALL_PAIRS", "LARGEST", "SETTINGS", "collect_spec", "packet_size", "seconds_for"]
+__all__ = ["ALL_PAIRS", "LARGEST", "SETTINGS", "collect_spec", "packet_size", "patience_for", "seconds_for"]
 
 ALL_PAIRS = 10
 """Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
@@ -57,17 +59,25 @@ class _Wave:
         return True
 
 
-def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dict[str, Any]:
+def collect_spec(
+    lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False
+) -> dict[str, Any]:
     """Return, as plain JSON-able data, what to collect on a host; ``skip`` names hosts known to be down.
 
     ``traces`` hold ``{to, version, address, hops, size, wave}``, ``size`` the payload of the largest
     ping that must get through; ``pings`` the pairs that are only
     pinged, with ``like`` the name of the traced target whose way they share (None where nothing
-    should get there); ``settings`` what :data:`SETTINGS` want. Raises KeyError for unknown names.
+    should get there); ``settings`` what :data:`SETTINGS` want; ``checks`` the declared ones. ``full``
+    traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
-    traced, pinged = _split(lab, paths)
+    asked = {
+        (t.target, t.address.version)
+        for t in trials_of(lab, host_name)
+        if t.check.kind == "trace" and t.address
+    }
+    traced, pinged = _split(lab, paths, full or len(lab.hosts) <= ALL_PAIRS, asked)
     waves = _Wave([])
     return {
         "traces": [
@@ -96,6 +106,8 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = ()) -> dic
             for resource in SETTINGS
             if (want := resource.desired(lab, host)) is not None
         },
+        "checks": check_specs(lab, host_name),
+        "listeners": host_name in udp_targets(lab),
     }
 
 
@@ -106,7 +118,9 @@ def _paths(found: Expectations, host: Host) -> Iterator[Path]:
                 yield found.path(host.name, target, version)
 
 
-def _split(lab: Lab, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, str | None]]]:
+def _split(
+    lab: Lab, paths: list[Path], every: bool, asked: Collection[tuple[str | None, int]]
+) -> tuple[list[Path], list[tuple[Path, str | None]]]:
     traced: list[Path] = []
     pinged: list[tuple[Path, str | None]] = []
     first: dict[tuple[object, ...], str] = {}
@@ -115,7 +129,8 @@ def _split(lab: Lab, paths: list[Path]) -> tuple[list[Path], list[tuple[Path, st
             pinged.append((path, None))
             continue
         kind = (path.way.answers, path.way.through, _network(lab, path))
-        if len(lab.hosts) > ALL_PAIRS and kind in first:
+        named = path.address is not None and (path.target, path.address.version) in asked
+        if not every and not named and kind in first:
             pinged.append((path, first[kind]))
         else:
             first.setdefault(kind, path.target)
@@ -151,4 +166,12 @@ def seconds_for(spec: dict[str, Any]) -> float:
     waves = 1 + max((trace["wave"] for trace in traces), default=0)
     longest = max((trace["hops"] for trace in traces), default=0)
     rounds = waves + len(traces) // _WAVE_AT_ONCE
-    return 45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4
+    return (
+        45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4 + seconds_of(spec.get("checks", ()))
+    )
+
+
+def patience_for(spec: dict[str, Any]) -> float:
+    """Return seconds beyond that in which checks may be tried again: their longest wait and a last round."""
+    waits = [check["wait"] for check in spec.get("checks", ())]
+    return max(waits, default=0) and max(waits) + seconds_for(spec)

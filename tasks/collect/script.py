@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
 
+from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.shell import Probe, gather_script
@@ -127,6 +128,11 @@ def collect_script(spec: Mapping[str, Any], mark: str) -> str:
         if resource.section in spec["settings"]
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
+    checks = check_probe(spec.get("checks", ()), has_room=bool(spec["traces"] or spec["pings"]))
+    if checks is not None:
+        probes.append(checks)
+    if spec.get("listeners"):
+        probes.append(Probe(script="capture listeners ss -H -lun\n"))
     probes.append(Probe(script=AFTER))
     return gather_script(probes, mark)
 

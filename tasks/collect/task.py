@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nornir.core.task import Result, Task
 
 from labrun.errors import CommandError, ConnectionLostError, LabrunError
 from labrun.outcome import Status
+from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
+from labrun.tasks.collect.check_judge import unmet
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.configure.shell import marker
@@ -21,6 +25,9 @@ __all__ = ["SPEC", "captures_of", "collect"]
 SPEC = "verify"
 """Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
 
+_PAUSE = 1.0
+"""Seconds between two tries of a check that may wait."""
+
 
 def collect(task: Task) -> Result:
     """Collect on one host what its spec asks for; the result is a plain dict for ``read_capture``.
@@ -28,23 +35,58 @@ def collect(task: Task) -> Result:
     Changes nothing in the guest. Raises a TransportError where the guest cannot be used.
     """
     spec = task.host.data[SPEC]
-    mark = marker()
     report(task.host.name, "connecting")
     transport = transport_of(task.host)
-    report(task.host.name, "collecting", f"{len(spec['traces'])} traces, {len(spec['pings'])} pings")
-    done = transport.run(collect_script(spec, mark), timeout=seconds_for(spec), sudo=True)
-    return Result(
-        host=task.host,
-        changed=False,
-        result={
-            "mark": mark,
-            "spec": spec,
-            "stdout": done.stdout,
-            "stderr": done.stderr,
-            "exit_status": done.exit_status,
-            "seconds": done.seconds,
-        },
-    )
+    checks = f", {len(spec['checks'])} checks" if spec["checks"] else ""
+    report(task.host.name, "collecting", f"{len(spec['traces'])} traces, {len(spec['pings'])} pings{checks}")
+    first = _round(transport, spec)
+    later = list(_later(task.host.name, transport, spec, first))
+    return Result(host=task.host, changed=False, result={**first, "later": later})
+
+
+def _round(transport: Transport, spec: Mapping[str, Any]) -> dict[str, Any]:
+    mark = marker()
+    done = transport.run(collect_script(spec, mark), timeout=seconds_for(dict(spec)), sudo=True)
+    return {
+        "mark": mark,
+        "spec": spec,
+        "stdout": done.stdout,
+        "stderr": done.stderr,
+        "exit_status": done.exit_status,
+        "seconds": done.seconds,
+    }
+
+
+def _later(
+    host: str, transport: Transport, spec: Mapping[str, Any], first: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Try again, a second apart, the checks that may wait; yield the rounds in which one was decided."""
+    since = time.monotonic()
+    try:
+        pending = unmet(spec["checks"], read_capture(first))
+        while pending:
+            report(host, "waiting", ", ".join(check["name"] for check in pending))
+            time.sleep(_PAUSE)
+            found = _round(transport, _only(spec, pending))
+            still = unmet(pending, read_capture(found))
+            waiting = [check for check in still if time.monotonic() - since < check["wait"]]
+            if len(waiting) < len(pending):
+                yield found
+            pending = waiting
+    except (LabrunError, ValueError, KeyError, TypeError):
+        # What was seen before stands; a first round that cannot be read is for others to say.
+        return
+
+
+def _only(spec: Mapping[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the spec for these checks alone, with the traces that they ask for."""
+    named = {check["to"] for check in checks if check["kind"] == "trace"}
+    return {
+        "traces": [{**trace, "wave": 0} for trace in spec["traces"] if trace["to"] in named],
+        "pings": [{**ping, "like": None} for ping in spec["pings"] if ping["to"] in named],
+        "settings": {},
+        "checks": checks,
+    }
 
 
 def captures_of(
@@ -58,7 +100,16 @@ def _capture(host: str, result: Mapping[str, Any] | BaseException) -> Capture | 
     if isinstance(result, BaseException):
         return _silence(result)
     try:
-        return read_capture(result)
+        capture = read_capture(result)
+        for each in result.get("later", ()):
+            later = read_capture(each)
+            capture = replace(
+                capture,
+                checks={**capture.checks, **later.checks},
+                traces={**capture.traces, **later.traces},
+                pings={**capture.pings, **later.pings},
+            )
+        return capture
     except (CommandError, ValueError, KeyError, TypeError) as error:
         said = str(result.get("stderr", "")).strip().splitlines()
         reason = f"what {host} showed cannot be read: {said[-1] if said else error}"

@@ -13,7 +13,7 @@ from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked
 from labrun.tasks.collect.schedule import packet_size
 
-__all__ = ["path_rows"]
+__all__ = ["path_row", "path_rows"]
 
 _BY = {"icmp": "traced by ICMP: UDP got no answer", "ping": "traced by ping: the host has no traceroute"}
 
@@ -27,6 +27,11 @@ def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcom
         for version in versions:
             suffix = " (IPv6)" if version == 6 and len(versions) > 1 else ""
             yield _row(shown, found.path(source, target, version), f"{source} -> {target}{suffix}")
+
+
+def path_row(shown: Shown, path: Path) -> Outcome:
+    """Return the row of one path."""
+    return _row(shown, path, f"{path.source} -> {path.target}")
 
 
 def _row(shown: Shown, path: Path, name: str) -> Outcome:

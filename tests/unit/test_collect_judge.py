@@ -20,6 +20,7 @@ from labrun.inventory.model import Check, Host, Lab
 from labrun.inventory.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Trace, Unreachable
+from labrun.tasks.collect.checks import Tried
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
 from labrun.tasks.configure.shell import Facts
@@ -124,12 +125,22 @@ def test_output_that_breaks_off_is_unknown_and_says_so() -> None:
     assert {row.why for row in rows} == {"what a showed cannot be read: sh: 1: ip: not found"}
 
 
-def test_declared_checks_are_skipped_and_say_why() -> None:
+@pytest.mark.parametrize(
+    ("case", "status", "why"),
+    [
+        ("healthy", "ok", "-"),
+        ("forwarding-off", "unknown", "this tells nothing: a -> c: r: net.ipv4.ip_forward is 0"),
+        ("router-stopped", "unknown", "this tells nothing: a -> c: r does not answer"),
+        ("host-stopped", "unreachable", "this tells nothing: a -> c: c does not answer"),
+    ],
+)
+def test_what_is_blocked_counts_only_where_the_pair_can_meet(case: str, status: str, why: str) -> None:
     of = replace(recorded_lab(), checks=(Check("no-telnet", "a", "c", "tcp", "23", expect="blocked"),))
-    rows = [row for row in judge(of, captures("healthy")) if row.section == "check"]
-    assert [line(row) for row in rows] == [
-        "a | check | no-telnet | skipped | blocked | - | declared checks are not acted on yet"
-    ]
+    found = captures(case)
+    assert isinstance(found["a"], Capture)
+    found["a"] = replace(found["a"], checks={"no-telnet": Tried("refused", "refused")})
+    rows = [line(row) for row in judge(of, found) if row.section == "check"]
+    assert rows == [f"a | check | no-telnet | {status} | blocked | refused | {why}"]
 
 
 def test_pairs_that_the_lab_file_does_not_connect_must_not_reach_each_other() -> None:

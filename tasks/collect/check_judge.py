@@ -1,0 +1,171 @@
+"""Rows for declared checks: what was tried, weighed against whether the source could try at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from labrun.inventory.checks import Trial, expected_text, meets, trials_of
+from labrun.inventory.expectations import Expectations
+from labrun.inventory.model import Address, Lab
+from labrun.inventory.paths import Path, forwarding
+from labrun.outcome import Outcome, Status
+from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
+from labrun.tasks.collect.causes import Shown, not_asked
+from labrun.tasks.collect.checks import Tried, is_met
+from labrun.tasks.collect.traces import path_row
+
+__all__ = ["check_rows", "unmet"]
+
+_Verdict = tuple[Status, str | None, str | None]
+
+
+def unmet(specs: list[dict[str, Any]], capture: Capture) -> list[dict[str, Any]]:
+    """Return the specs of the checks that are not as expected so far and may be tried again."""
+    return [spec for spec in specs if spec["wait"] and not is_met(spec, _tried(spec, capture))]
+
+
+def _tried(spec: Mapping[str, Any], capture: Capture) -> Tried:
+    if spec["kind"] != "trace":
+        return capture.checks.get(spec["name"], Tried("error", "not tried", "the check was not carried out"))
+    key = spec["to"], 6 if ":" in spec["address"] else 4
+    return traced(spec["via"], capture.traces.get(key), capture.pings.get(key))
+
+
+def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome]:
+    """Yield one row for each check that is tried from a host, in the order of the file."""
+    for trial in trials_of(shown.lab, host):
+        check = trial.check
+        status, actual, why = _verdict(shown, found, trial)
+        if status is Status.FAILED and check.level == "warning":
+            status = Status.WARNING
+        yield Outcome(host, "check", trial.name, status, expected_text(check), actual, why)
+
+
+def _verdict(shown: Shown, found: Expectations, trial: Trial) -> _Verdict:
+    capture = shown.capture(trial.source)
+    if capture is None:
+        silence: Unreachable = shown.silence(trial.source) or not_asked(trial.source)
+        return silence.status, None, silence.reason
+    if trial.check.to is not None and trial.address is None:
+        return Status.UNKNOWN, None, f"{trial.target}: its address is not in the lab file"
+    path = _path(found, trial)
+    if trial.check.kind == "trace" and trial.address is not None:
+        tried = _trace_of(shown.lab, trial, trial.address, capture)
+    else:
+        tried = capture.checks.get(trial.name, Tried("error", "not tried", "the check was not carried out"))
+    if tried.seen == "silent":
+        tried = _silent(shown, trial)
+    if tried.seen == "error":
+        return _not_tried(shown.lab, trial, path, tried)
+    if trial.check.expect == "open":
+        return _positive(shown, trial, path, tried)
+    return _negative(shown, trial, path, tried)
+
+
+def _path(found: Expectations, trial: Trial) -> Path | None:
+    if trial.target is None or trial.address is None:
+        return None
+    return found.path(trial.source, trial.target, 4 if trial.address.version == 4 else 6)
+
+
+def _trace_of(lab: Lab, trial: Trial, address: Address, capture: Capture) -> Tried:
+    if not any(
+        address in route.prefix for route in capture.routes if route.prefix.version == address.version
+    ):
+        return Tried("error", "no route", f"no route to {address}")
+    via = [
+        [str(given.ip) for nic in lab.hosts[name].interfaces for given in (nic.ipv4, nic.ipv6) if given]
+        if name in lab.hosts
+        else [name]
+        for name in trial.check.via
+    ]
+    key = trial.target or "", address.version
+    return traced(via, capture.traces.get(key), capture.pings.get(key))
+
+
+def traced(via: list[list[str]], trace: Trace | None, ping: Ping | None) -> Tried:
+    """Return what a trace showed; ``via`` are, in order, the addresses of those it must pass."""
+    if trace is None:
+        reached = ping is not None and ping.reached
+        return Tried("open", "open") if reached else Tried("filtered", "filtered")
+    hops = [str(trace.answers.get(ttl, "*")) for ttl in range(1, max(trace.answers, default=0) + 1)]
+    if trace.reached is None:
+        return Tried("refused" if trace.refused else "filtered", " ".join([*hops, "*"]))
+    rest = iter(hops)
+    if not all(any(hop in addresses for hop in rest) for addresses in via):
+        return Tried("wrong", " ".join(hops), "the way is another")
+    return Tried("open", " ".join(hops) if via else "open")
+
+
+def _silent(shown: Shown, trial: Trial) -> Tried:
+    """Judge UDP that nothing came back from by what the target says of its sockets."""
+    port, target = trial.check.target, trial.target
+    capture = shown.capture(target) if target is not None else None
+    said = capture.facts.commands.get("listeners") if capture is not None else None
+    if said is None or said.status != 0:
+        return Tried("error", "no answer", "over UDP no answer can be open or filtered")
+    ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
+    if port not in ports:
+        # Whether the ICMP error was dropped or only limited (net.ipv4.icmp_ratelimit) cannot be seen.
+        return Tried("refused", "refused", f"nobody listens on udp/{port} on {target}")
+    if trial.check.expect == "open":
+        return Tried("open", "open", f"{target} listens and did not answer: a drop on the way would not show")
+    return Tried("error", "no answer", f"{target} listens and did not answer: it may be open or filtered")
+
+
+def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+    """Judge a check that the source could not try: it tells nothing, unless the file says just that."""
+    if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
+        if path is not None and path.fault is not None:
+            return Status.OK, tried.actual, f"by the lab file: {path.fault}"
+        version = trial.address.version
+        if (
+            path is None
+            and forwarding(lab, 4 if version == 4 else 6).chosen(trial.source, trial.address) is None
+        ):
+            return Status.OK, tried.actual, f"by the lab file: {trial.source}: no route to {trial.address}"
+    return Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}"
+
+
+def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+    if tried.seen == "open":
+        return Status.OK, tried.actual, tried.why
+    if tried.seen == "wrong" or path is None:
+        return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
+    if path.fault is not None:
+        return Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}"
+    row = path_row(shown, path)
+    if row.status in (Status.FAILED, Status.UNREACHABLE):
+        return row.status, tried.actual, row.why
+    return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
+
+
+def _reason(trial: Trial, tried: Tried) -> str:
+    check, there = trial.check, trial.target or trial.address or "there"
+    port = f"{check.kind}/{check.target}" if check.kind in ("tcp", "udp") else check.kind
+    if tried.seen == "refused":
+        return f"nobody listens on {port} on {there}"
+    if trial.target is not None:
+        return f"no answer to {port}, though {there} can be reached: something drops it"
+    return f"no answer to {port} from {there}"
+
+
+def _negative(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+    """Judge what should not be possible: it counts only where the same pair can reach each other."""
+    expect = trial.check.expect
+    if tried.seen in ("open", "wrong"):
+        return Status.FAILED, tried.actual, f"it should be {expect}"
+    status = Status.OK if meets(expect, tried.seen) else Status.FAILED
+    why = tried.why if status is Status.OK else f"it should be {expect}"
+    if trial.check.kind == "exec":
+        return status, tried.actual, why
+    if path is None:
+        if tried.seen == "refused":
+            return status, tried.actual, why
+        return Status.UNKNOWN, tried.actual, "no answer, and nothing shows that it can be reached otherwise"
+    row = path_row(shown, path)
+    if row.status is Status.OK:
+        return status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
+    lost = Status.UNREACHABLE if row.status is Status.UNREACHABLE else Status.UNKNOWN
+    return lost, tried.actual, f"this tells nothing: {row.name}: {row.why}"

@@ -1,0 +1,261 @@
+"""What a declared check showed, read from its tool's words: open, refused, filtered, or not tried at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Literal
+
+from labrun.inventory.checks import meets
+from labrun.inventory.json_path import as_text, look_up
+from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
+from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.configure.sshd_values import effective_settings, plain_value
+from labrun.tasks.configure.sshd_values import meets as sshd_meets
+
+__all__ = ["Seen", "Tried", "is_met", "read_check"]
+
+Seen = Literal["open", "refused", "filtered", "silent", "wrong", "error"]
+
+_FRAGMENT = re.compile(r"(?:mtu ?= ?)(\d+)")
+_UNREACHABLE = re.compile(r"^From (\S+?):? icmp_seq=\d+ (.+)$", re.MULTILINE)
+_LONGEST = 60
+_NAMES = {0: "answers", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of one try.
+
+    ``seen`` is ``silent`` for UDP that nothing came back from, ``wrong`` for an answer that is not
+    the declared one, ``error`` where the source could not try; ``actual`` is for the table.
+    """
+
+    seen: Seen
+    actual: str
+    why: str | None = None
+
+
+def is_met(spec: Mapping[str, Any], tried: Tried) -> bool:
+    """Tell whether nothing is gained by trying again."""
+    return meets(spec["expect"], tried.seen) or (tried.seen == "silent" and spec["expect"] != "refused")
+
+
+def read_check(spec: Mapping[str, Any], said: Captured | None, facts: Facts) -> Tried:
+    """Return what the output of a check (other than ``trace``) means."""
+    if spec["kind"] == "sshd" and "sshd" in facts.commands:
+        said = facts.commands["sshd"]  # as it holds for this very login, Match blocks included
+    if said is None:
+        return Tried("error", "not tried", "the check was not carried out")
+    if said.status == NO_WAY and spec["kind"] != "exec":
+        return Tried("error", "no route", f"no route to {spec['address']}")
+    if said.status == NO_TOOL and spec["kind"] != "exec":
+        return Tried("error", "not tried", f"{said.last_line} is not installed")
+    return _READERS[spec["kind"]](spec, said)
+
+
+def _tcp(_spec: Mapping[str, Any], said: Captured) -> Tried:
+    if said.status == 0:
+        return Tried("open", "open")
+    if "refused" in said.text:
+        return Tried("refused", "refused")
+    prohibited = "No route to host" in said.text or "unreachable" in said.text
+    return Tried("filtered", "filtered", "an ICMP error came back" if prohibited else None)
+
+
+def _udp(_spec: Mapping[str, Any], said: Captured) -> Tried:
+    if said.status != 0:
+        return Tried("refused", "refused")
+    if (said.text.split() or ["0"])[-1] == "0":
+        return Tried("silent", "no answer")
+    return Tried("open", "open")
+
+
+def _ping(_spec: Mapping[str, Any], said: Captured) -> Tried:
+    if said.status == 0:
+        return Tried("open", "open")
+    answer = _UNREACHABLE.search(said.text)
+    return Tried("filtered", "filtered", f"{answer[1]} says: {answer[2]}" if answer else None)
+
+
+def _mtu(spec: Mapping[str, Any], said: Captured) -> Tried:
+    if said.status == 0:
+        return Tried("open", spec["target"])
+    if said.status == SMALL_LOST:
+        return Tried("filtered", "filtered", "not even small packets are answered")
+    sizes = [int(size) for size in _FRAGMENT.findall(said.text)]
+    if sizes:
+        return Tried("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
+    why = (
+        f"packets of {spec['target']} bytes vanish without a word, small ones get through: an MTU black hole"
+    )
+    return Tried("filtered", "filtered", why)
+
+
+def _http(spec: Mapping[str, Any], said: Captured) -> Tried:
+    first, _, rest = said.text.partition("\n")
+    error, _, body = rest.partition("\n")
+    code, _, connected = first.partition(" ")
+    if said.status == 0:
+        return _page(spec, int(code) if code.isdecimal() else 0, body)
+    if said.status == 6:
+        return Tried("error", "no name", error.partition(") ")[2] or "the name is not known")
+    if said.status in (7, 28) and float(connected or 0) == 0:
+        if "refused" in error:
+            return Tried("refused", "refused")
+        if "Network is unreachable" in error and spec["address"] is None:
+            return Tried("error", "no route", "no route to it")
+        return Tried("filtered", "filtered")
+    return Tried("wrong", "no HTTP answer", error.partition(") ")[2] or f"curl ended with {said.status}")
+
+
+def _page(spec: Mapping[str, Any], code: int, body: str) -> Tried:
+    want = spec["status"]
+    if code != want if want is not None else not 200 <= code < 400:
+        return Tried(
+            "open" if spec["expect"] != "open" else "wrong", str(code), f"the answer's status is {code}"
+        )
+    text, fault = _matched(spec["match"], body)
+    if fault is not None:
+        return Tried("wrong", _short(text), fault)
+    if spec["match"] is not None:
+        return Tried("open", _short(text))
+    return Tried("open", "open" if want is None else str(code))
+
+
+def _exec(spec: Mapping[str, Any], said: Captured) -> Tried:
+    error, _, out = said.text.partition("\n")
+    if said.status in (126, 127):
+        return Tried("error", f"exit {said.status}", error.strip() or "the command cannot be run")
+    negative: Seen = "filtered" if spec["expect"] == "blocked" else "wrong"
+    if said.status != (spec["status"] or 0):
+        why = "it did not end in time" if said.status == 124 else error.strip() or None
+        return Tried(negative, f"exit {said.status}", why)
+    text, fault = _matched(spec["match"], out)
+    if fault is not None:
+        return Tried(negative, _short(text), fault)
+    return Tried("open", _short(text) if spec["match"] is not None else f"exit {said.status}")
+
+
+def _matched(match: Mapping[str, str | None] | None, text: str) -> tuple[str, str | None]:
+    """Return the text that counts, and what it lacks: None where it is as declared."""
+    if match is not None and match["json"] is not None:
+        try:
+            text = as_text(look_up(json.loads(text), match["json"]))
+        except ValueError:
+            return text, "this is not JSON"
+        except LookupError as error:
+            return text, f"{match['json']}: {error.args[0]}"
+    return text, None if match is None else _mismatch(match, text)
+
+
+def _mismatch(match: Mapping[str, str | None], text: str) -> str | None:
+    if match["equals"] is not None and text.strip() != match["equals"].strip():
+        return f"it is {_short(text)}"
+    if match["contains"] is not None and match["contains"] not in text:
+        return f"{match['contains']} is not in it"
+    if match["regex"] is not None and re.search(match["regex"], text, re.MULTILINE) is None:
+        return f"nothing in it matches {match['regex']}"
+    return None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return (line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…") or "nothing"
+
+
+def _dns(spec: Mapping[str, Any], said: Captured) -> Tried:
+    if spec["address"] is None:
+        found = list(dict.fromkeys(line.split()[0] for line in said.text.splitlines() if line.split()))
+        if said.status != 0 or not found:
+            return Tried("wrong", "no such name", "the host's resolver does not know it")
+        return _answers(spec, found)
+    if said.status != 0:
+        return Tried("refused", "refused", "nobody answers DNS there")
+    lines = said.text.splitlines()
+    packet = bytes.fromhex(
+        "".join(line for line in lines if re.fullmatch("[0-9a-f ]+", line)).replace(" ", "")
+    )
+    if len(packet) < 12:
+        return Tried("filtered", "filtered")
+    code = packet[3] & 15
+    if code != 0:
+        return Tried("refused", _NAMES.get(code, f"code {code}"))
+    found = _records(packet)
+    return _answers(spec, found) if found else Tried("refused", "no address")
+
+
+def _answers(spec: Mapping[str, Any], found: Sequence[str]) -> Tried:
+    actual = " ".join(found)
+    if spec["answer"] is not None and spec["answer"] not in found:
+        return Tried("wrong", actual)
+    return Tried("open", "open" if spec["answer"] is None else str(spec["answer"]))
+
+
+def _records(packet: bytes) -> list[str]:
+    """Return the addresses of a DNS answer; what is cut off or damaged ends it."""
+    found = []
+    try:
+        at = 12
+        for _ in range(int.from_bytes(packet[4:6])):
+            at = _after_name(packet, at) + 4
+        for _ in range(int.from_bytes(packet[6:8])):
+            at = _after_name(packet, at)
+            kind, length = int.from_bytes(packet[at : at + 2]), int.from_bytes(packet[at + 8 : at + 10])
+            data = packet[at + 10 : at + 10 + length]
+            if (kind, length) in ((1, 4), (28, 16)):
+                found.append(str(ip_address(data)))
+            at += 10 + length
+    except (IndexError, ValueError):
+        pass
+    return found
+
+
+def _after_name(packet: bytes, at: int) -> int:
+    while packet[at] != 0:
+        if packet[at] >= 0xC0:
+            return at + 2
+        at += 1 + packet[at]
+    return at + 1
+
+
+def _sysctl(spec: Mapping[str, Any], said: Captured) -> Tried:
+    have = dict(line.partition(" ")[::2] for line in said.text.splitlines())
+    pairs = [(key, want, have.get(key)) for key, want in spec["values"].items()]
+    wrong = [f"{k} is {v or 'unknown'}" for k, want, v in pairs if v is None or v.split() != want.split()]
+    return _values(spec, [" ".join((value or "absent").split()) for _, _, value in pairs], wrong)
+
+
+def _sshd(spec: Mapping[str, Any], said: Captured) -> Tried:
+    if said.status != 0:
+        return Tried("error", "not tried", said.last_line)
+    have = effective_settings(said.text)
+    actual, wrong = [], []
+    for key, want in spec["values"].items():
+        actual.append(" ".join(have.get(key, ())) or "absent")
+        if not sshd_meets(key, [plain_value(key, want)], have):
+            wrong.append(f"{key} is {actual[-1]}")
+    return _values(spec, actual, wrong)
+
+
+def _values(spec: Mapping[str, Any], actual: list[str], wrong: list[str]) -> Tried:
+    text = (
+        actual[0] if len(actual) == 1 else ", ".join(map(" ".join, zip(spec["values"], actual, strict=True)))
+    )
+    return Tried("wrong" if wrong else "open", text, ", ".join(wrong) or None)
+
+
+_READERS = {
+    "tcp": _tcp,
+    "udp": _udp,
+    "ping": _ping,
+    "mtu": _mtu,
+    "http": _http,
+    "dns": _dns,
+    "exec": _exec,
+    "sysctl": _sysctl,
+    "sshd": _sshd,
+}
