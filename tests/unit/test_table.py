@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -135,3 +136,17 @@ def test_the_summary_counts() -> None:
 
 def test_printable_keeps_newlines_and_widens_tabs() -> None:
     assert printable("a\r\nb\tc\x00\ud800") == "a\nb   c\\x00\\ud800"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("why", [None, "no route", "no route " * 40])
+def test_a_plain_row_looks_like_one_that_only_rich_can_draw(
+    stream: type[io.StringIO], width: int, why: str | None
+) -> None:
+    """ASCII that fits is written directly; a letter beyond ASCII makes rich draw the same row."""
+    row = Outcome("host01", "path", "host01 -> host03", Status.FAILED, "172.16.0.254", "nobody", why)
+    other = dataclasses.replace(row, actual="nobödy")
+    drawn = render([other, row], stream=stream(), width=width)
+    assert "nobödy" in drawn
+    assert render([row, row], stream=stream(), width=width) == drawn.replace("nobödy", "nobody")
