@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 
 __all__ = ["HYPERVISOR", "Outcome", "Status", "exit_code"]
@@ -67,12 +67,18 @@ class Outcome:
 
     def as_json(self) -> dict[str, str | float | None]:
         """Return the row as it stands in ``results`` of the JSON document."""
-        row = asdict(self)
-        del row["hypervisor_fault"]
-        row["status"] = self.status.value
-        row["why"] = self.why or None
-        row["seconds"] = round(self.seconds, 3)
-        return row
+        # Spelled out: dataclasses.asdict copies every value deeply, and large labs have thousands of rows.
+        return {
+            "host": self.host,
+            "section": self.section,
+            "name": self.name,
+            "status": self.status.value,
+            "expected": self.expected,
+            "actual": self.actual,
+            "why": self.why or None,
+            "diff": self.diff,
+            "seconds": round(self.seconds, 3),
+        }
 
     @property
     def exit_code(self) -> int:
