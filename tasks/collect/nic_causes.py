@@ -67,7 +67,9 @@ def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
 def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Finding]:
     """Yield what keeps the NIC from sending; ``own`` is what it should be."""
     if link is None:
-        yield Finding(CAUSE, f"{node}: no NIC has {own.nic.mac}, its MAC on {own.network}")
+        mac = own.nic.mac
+        known = f"{mac}, its MAC on {own.network}" if mac else f"an address of {own.network}"
+        yield Finding(CAUSE, f"{node}: no NIC has {known}")
         return
     if not link.is_up:
         yield Finding(CAUSE, f"{node}: {link.name} ({own.network}) is down")

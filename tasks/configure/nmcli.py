@@ -8,19 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from typing import Any
 
 from labrun.errors import CommandError
 from labrun.inventory.existing import marked_nic
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.keyfile import Sections, intent, parse, render
+from labrun.tasks.configure.keyfile import Sections, parse, render
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, profile_id, property_fault
 from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
+from labrun.tasks.configure.way_in import PROBE as WAY_IN
+from labrun.tasks.configure.way_in import cut_off, way_in
 
 __all__ = ["DIRECTORY", "Nmcli"]
 
@@ -108,6 +109,8 @@ class Nmcli:
         script = PROBE + _LOOSE
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             script += "capture route6 ip -j -6 route\n"
+        if any(profile["existing"] for profile in want["profiles"]):
+            script += WAY_IN
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
         return Probe((f"{DIRECTORY}/labrun-*.nmconnection", f"{DIRECTORY}/cloud-init-*.nmconnection"), script)
@@ -261,24 +264,10 @@ class _Nic:
             return f"{device.interface} is the NIC of {self.taken[device.interface]} already"
         if not device.is_managed:
             return f"{device.interface} is not managed by NetworkManager"
-        return self._cut_off(device)
-
-    def _cut_off(self, device: Device) -> str | None:
-        """Return why the profile would take away the address at which labrun reaches the machine."""
-        link = self.state.links.get(device.interface)
-        if self.profile.reached_at is None or link is None:
+        if not self.profile.existing:
             return None
-        reached = ip_address(self.profile.reached_at)
-        meant = intent(self.profile.sections, reached.version)
-        # What DHCP gives for a time stays where DHCP stays.
-        lost = link.lasting if meant.method == "auto" else link.addresses
-        kept = any(each.ip == reached for each in meant.addresses)
-        if kept or not any(each.ip == reached for each in lost):
-            return None
-        return (
-            f"labrun reaches this machine at {reached}, which the profile would take from {device.interface}:"
-            " `address` and `networks` have to agree"
-        )
+        way = way_in(self.facts, self.profile.reached_at)
+        return cut_off(way, self.profile.sections, device.interface, self.state.links)
 
     def _replaced(self, device: Device) -> list[str]:
         """Return cloud-init's profiles of this NIC: they give way to labrun's.

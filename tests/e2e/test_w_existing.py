@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from labrun.hypervisor import daemon_pid
+from labrun.tasks.configure.way_in import PROBE
 from tests.e2e.conftest import write_lab
 from tests.labs import Answer, RunningLab
 
@@ -30,6 +31,7 @@ hosts:
   gate: {{role: router, networks: {{left: 10.205.1.254, right: 10.205.2.254}}}}
   one: {{networks: {{left: 10.205.1.11}}}}
 """
+TAKEN = "the profile would take from eth0: `address` and `networks` have to agree"
 OUT_OF_REACH = """\
 import pathlib
 pathlib.Path(__file__).with_name("was-imported").touch()
@@ -155,6 +157,27 @@ def test_the_machines_hold_the_addresses_of_the_file_and_keep_what_it_does_not_n
     assert {"labrun-left", "labrun-right"} <= set(profiles)
     # The file names no name server; the one that was in use stays.
     assert lab.guest("one", "nmcli -g ipv4.dns connection show labrun-left") == "10.205.1.1\n"
+
+
+def test_the_door_is_not_closed_from_inside(lab: Inside, configured: Runs, tmp_path: Path) -> None:
+    text = lab.path.read_text(encoding="utf-8").replace("left: 10.205.1.11}", "left: 10.205.1.12}")
+    answer = elsewhere(lab, tmp_path, text).json("configure", "--hosts", "one", "--only", "nmcli")
+    assert answer.exit_code == 1
+    assert [(row["name"], row["status"], row["why"]) for row in answer.rows] == [
+        (
+            "left",
+            "failed",
+            f"labrun reaches this machine at 10.205.1.11, which {TAKEN}",
+        )
+    ]
+    assert lab.json("configure", "--dry-run", "--hosts", "one").statuses() == {"ok"}
+
+
+def test_a_script_run_by_sudo_still_learns_where_its_session_comes_from(lab: Inside) -> None:
+    # As the transport does it, with the framing left out.
+    script = f'capture() {{ shift; "$@"; }}\n{PROBE}'
+    said = lab.run("ssh", "one", "env LC_ALL=C.UTF-8 sudo -n sh -s", stdin=script).stdout.split()
+    assert [said[0], *said[2:]] == ["10.205.1.1", "10.205.1.11", "22"]
 
 
 def test_verify_finds_the_nics_by_their_addresses(lab: Inside, configured: Runs) -> None:

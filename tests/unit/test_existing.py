@@ -26,7 +26,7 @@ from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd_profiles import desired_sshd
 from tests.unit.command_line import run_labrun
 from tests.unit.test_configure_cases import facts_of, spec_of
@@ -245,6 +245,38 @@ def test_the_address_that_labrun_came_in_by_is_never_taken_away() -> None:
     assert done.apply == ""
     (item,) = plan(spec(settings=moved("10.5.1.12/24"), reached_at="192.0.2.9")).items
     assert item.state == "change"
+
+
+@pytest.mark.parametrize(
+    ("came", "why"),
+    [
+        ("10.5.1.1 40000 10.5.1.11 22", None),
+        ("192.0.2.3 40000 10.5.1.11 22", "labrun comes in from 192.0.2.3 by default via 10.5.1.254"),
+        ("10.5.1.1 40000 10.5.1.13 22", None),
+        ("", None),
+    ],
+    ids=["same network", "through the gateway", "an address that is elsewhere", "not told"],
+)
+def test_the_way_back_to_labrun_is_never_taken_away(came: str, why: str | None) -> None:
+    settings = moved("10.5.1.11/24")
+    del settings["ipv4"]["gateway"]
+    facts = facts_of("host-configured")
+    told = replace(facts, commands={**facts.commands, "came": Captured(came, 0)})
+    (item,) = Nmcli().plan(spec(settings=settings), told).items
+    assert item.state == ("refused" if why else "change")
+    assert why is None or item.why == (
+        f"{why}, which the profile would take from eth0: name it as `gateway` or in `routes`"
+    )
+    (item,) = Nmcli().plan(spec(), told).items
+    assert item.state == "ok"
+
+
+def test_the_address_of_the_session_counts_where_the_file_has_a_name_or_a_forwarded_address() -> None:
+    facts = facts_of("host-configured")
+    told = replace(facts, commands={**facts.commands, "came": Captured("10.5.1.1 40000 10.5.1.11 22\n", 0)})
+    (item,) = Nmcli().plan(spec(settings=moved("10.5.1.12/24"), reached_at=None), told).items
+    assert item.why is not None
+    assert item.why.startswith("labrun reaches this machine at 10.5.1.11, which")
 
 
 def test_name_servers_that_the_file_does_not_name_stay() -> None:
