@@ -172,6 +172,7 @@ class LabState:
             self._public_path,
             self.known_hosts,
             self.last_runs,
+            self.fault,
             self.last_verify,
             self.lock,
         )
@@ -190,3 +191,8 @@ class LabState:
     def last_verify(self) -> Path:
         """Return the path of the file that holds the rows of the last verify."""
         return self.root / "last-verify.json"
+
+    @property
+    def fault(self) -> Path:
+        """Return the path of the file that remembers a planted fault."""
+        return self.root / "fault"

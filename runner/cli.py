@@ -38,6 +38,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "verify": ("verify", "Compare addresses, routes and paths of the hosts with what the lab file implies."),
     "graph": ("graph", "Draw networks, hosts, addresses and roles, coloured by the last verify."),
     "report": ("report", "Write one self-contained page with the diagram, the matrix and all results."),
+    "break": ("break_", "Plant a fault to find, without telling which; `labrun mend` undoes it."),
+    "mend": ("mend", "Undo what `labrun break` planted, and nothing else."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
     "exec": ("exec_", "Run a command on all hosts (or --hosts) in parallel."),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labrun.errors import UsageError
+from labrun.runner.hint import require_planted, with_hint
 from labrun.runner.lab_file import load
 from labrun.runner.live import progress
 from labrun.runner.options import Invocation
@@ -30,9 +31,16 @@ _MARGIN = 60.0
 @click.option("--offline", is_flag=True, help="Print what must be observed, and ask no host.")
 @click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
 @click.option("--full", is_flag=True, help="Trace every pair, whatever the size of the lab.")
+@click.option("--hint", is_flag=True, help="After `labrun break`: what fails, not why, and one hint more.")
 @output_options
 def command(
-    invocation: Invocation, explain: bool, offline: bool, pair: str | None, full: bool, **outputs: Any
+    invocation: Invocation,
+    explain: bool,
+    offline: bool,
+    pair: str | None,
+    full: bool,
+    hint: bool,
+    **outputs: Any,
 ) -> Report:
     """Compare addresses, routes and paths of the hosts with what the lab file implies.
 
@@ -50,8 +58,12 @@ def command(
     session = open_session(invocation)
     if explain:
         return Report(session.lab.name, text=explained(session))
+    if hint:
+        require_planted(session.state)
     captures = gather_captures(session, full=full)
     rows = judge(session.lab, captures, session.hosts)
+    if hint:
+        return with_hint(session.lab.name, rows, session.state)
     report = session.report(rows)
     return with_outputs(report, session.lab, invocation, state=session.state, **outputs)
 

@@ -65,8 +65,9 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     )
     if back is not None and not usable:
         there = f"is a {back.kind} route"
+    # Without any route back the reason is to be found on the way back.
     yield Finding(
-        CAUSE,
+        CAUSE if strictness == 1 else SYMPTOM,
         f"{at.node}: rp_filter {strictness} drops what comes from {at.source} on {at.came}: "
         f"the route back {there}",
     )

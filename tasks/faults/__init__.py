@@ -1,0 +1,1 @@
+"""Faults to learn from: what `labrun break` plants and `labrun mend` undoes."""

@@ -1,0 +1,40 @@
+"""The catalogue: every fault by name, and which of them a lab has room for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping
+
+from labrun.inventory.model import Lab
+from labrun.tasks.faults.filter_faults import FILTERS
+from labrun.tasks.faults.link_faults import LINKS
+from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.faults.routing_faults import ROUTING
+from labrun.tasks.faults.spots import spots
+
+__all__ = ["FAULTS", "choose", "possible"]
+
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS)}
+"""By name, in the order of the documentation."""
+
+
+def possible(
+    lab: Lab, name: str | None = None, hosts: Collection[str] | None = None
+) -> list[tuple[Fault, Spot]]:
+    """Return what can be planted in the lab: of one name, and on these hosts only, where given."""
+    everywhere = spots(lab)
+    return [
+        (fault, spot)
+        for fault in FAULTS.values()
+        if name in (None, fault.name)
+        for spot in everywhere
+        if fault.fits(spot) and (hosts is None or fault.host(spot) in hosts)
+    ]
+
+
+def choose(found: list[tuple[Fault, Spot]], seed: int | None) -> tuple[Fault, Spot]:
+    """Return one at random, every fault as likely as another; the same for the same seed and lab."""
+    dice = random.Random(seed)  # noqa: S311 - a game, no secret
+    names = list(dict.fromkeys(fault.name for fault, _ in found))
+    name = dice.choice(names)
+    return dice.choice([pair for pair in found if pair[0].name == name])

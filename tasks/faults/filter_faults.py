@@ -1,0 +1,166 @@
+"""Faults of packet filters, and of what answers on a host."""
+
+from __future__ import annotations
+
+from labrun.tasks.faults.model import Fault
+
+__all__ = ["FILTERS"]
+
+_GONE = 'nft list table {table} >/dev/null 2>&1 && exit 1\necho "nft delete table {table} 2>/dev/null || :"'
+_INET = _GONE.format(table="inet site")
+_ARP = _GONE.format(table="arp site")
+
+
+def _chain(hook: str, *rules: str, family: str = "inet", policy: str = "accept", priority: str = "0") -> str:
+    base = f"type filter hook {hook} priority {priority}; policy {policy};"
+    body = "\n".join(rules)
+    return f"chain {hook[:3]}_site {{\n{base}\n{body}\n}}\n"
+
+
+def _nft(*chains: str, family: str = "inet", more: str = "") -> str:
+    return f"nft -f - <<END\ntable {family} site {{\n{more}{''.join(chains)}}}\nEND"
+
+
+FILTERS: tuple[Fault, ...] = (
+    Fault(
+        "forward-drops",
+        "router",
+        _nft(_chain("forward", "ip saddr $own ip daddr $far counter drop")),
+        _INET,
+        (
+            "One pair of hosts cannot talk, in one direction.",
+            "Forwarding is on and routes are right; {host} decides by something else.",
+            "nft list ruleset on {host}: watch the counters while you ping",
+        ),
+        "{host}: nftables drops it: inet site, chain for_site: ip saddr {own} ip daddr {far} drop",
+    ),
+    Fault(
+        "forward-rejects",
+        "router",
+        _nft(_chain("forward", "ip daddr $far_net counter reject with icmp type admin-prohibited")),
+        _INET,
+        (
+            "Somebody on the way forbids it, and says so.",
+            "traceroute shows who with !X: {host}.",
+            "nft list ruleset on {host}",
+        ),
+        "{host}: nftables drops it: inet site, chain for_site: ip daddr {far_net} reject",
+    ),
+    Fault(
+        "forward-policy",
+        "router",
+        _nft(_chain("forward", "tcp dport 22 accept", policy="drop")),
+        _INET,
+        (
+            "Some traffic between the networks passes, most does not.",
+            "On {host} there is no rule against it. What happens where no rule matches?",
+            "nft list chains on {host}: read the policies",
+        ),
+        "{host}: nftables drops it: inet site, chain for_site: policy drop",
+    ),
+    Fault(
+        "prerouting-drops",
+        "router",
+        _nft(
+            _chain("prerouting", 'ip saddr $own ip daddr $far_net counter name "lost" drop', priority="-300"),
+            more="counter lost { }\n",
+        ),
+        _INET,
+        (
+            "One host cannot leave its network.",
+            "{host} drops its packets before it even looks for a route.",
+            "nft list counters and nft list ruleset on {host}",
+        ),
+        'drop (counter "lost": ',
+    ),
+    Fault(
+        "input-drops",
+        "source",
+        _nft(_chain("input", "ip saddr $far counter drop")),
+        _INET,
+        (
+            "A host answers its neighbours, but not everybody.",
+            "{host} gets the packets of {target} and says nothing.",
+            "nft list ruleset on {host}",
+        ),
+        "{host}: nftables drops it: inet site, chain inp_site: ip saddr {far} drop",
+    ),
+    Fault(
+        "output-drops",
+        "source",
+        _nft(_chain("output", "ip daddr $far_net counter drop")),
+        _INET,
+        (
+            "A host cannot reach a network, and cannot answer it.",
+            "Its packets do not even get out of {host}.",
+            "nft list ruleset on {host}",
+        ),
+        "{host}: nftables drops it: inet site, chain out_site: ip daddr {far_net} drop",
+    ),
+    Fault(
+        "large-packets-drop",
+        "router",
+        _nft(_chain("forward", "ip length > 1300 drop")),
+        _INET,
+        (
+            "Pings and logins work; copying a file hangs.",
+            "It is a matter of size, and nobody is told. {host} is where they get lost.",
+            "ping -M do -s 1472 {far} on {source}, then nft list ruleset on {host}",
+        ),
+        "packets of 1500 bytes get lost, small ones do not: {host}: nftables drops it",
+    ),
+    Fault(
+        "arp-filtered",
+        "source",
+        _nft(
+            _chain("input", "arp saddr ip $gw drop"),
+            _chain("output", "arp daddr ip $gw drop"),
+            family="arp",
+        )
+        + '\nip neigh del "$gw" dev "$nic" 2>/dev/null || :',
+        _ARP,
+        (
+            "A host does not find its gateway; the gateway is well.",
+            "{host} asks who has {gw}, and hears nothing. Does it really ask?",
+            "nft list ruleset and ip neigh on {host}",
+        ),
+        "{host}: nftables drops ARP for {gw}",
+    ),
+    Fault(
+        "pings-ignored",
+        "source",
+        "sysctl -qw net.ipv4.icmp_echo_ignore_all=1",
+        'echo "sysctl -qw net.ipv4.icmp_echo_ignore_all=$(sysctl -n net.ipv4.icmp_echo_ignore_all)"',
+        (
+            "A host is there and does not answer everything.",
+            "traceroute reaches {host}, ping does not.",
+            "sysctl -a -r icmp_echo on {host}",
+        ),
+        "{host}: net.ipv4.icmp_echo_ignore_all is 1",
+    ),
+    Fault(
+        "sshd-stopped",
+        "source",
+        "systemctl stop ssh",
+        'systemctl is-active -q ssh && echo "systemctl start ssh"',
+        (
+            "A host can be pinged and not be logged in to.",
+            "{host} refuses: nobody listens.",
+            "labrun console {host}, or the hypervisor's own tools: systemctl status ssh",
+        ),
+        "refused",
+    ),
+    Fault(
+        "passwords-allowed",
+        "source",
+        'printf "PasswordAuthentication yes\\n" >/etc/ssh/sshd_config.d/00-a.conf\n'
+        "chmod 644 /etc/ssh/sshd_config.d/00-a.conf\nsystemctl reload ssh",
+        'echo "rm -f /etc/ssh/sshd_config.d/00-a.conf"\necho "systemctl reload ssh"',
+        (
+            "Every packet gets where it should; somebody else might get in too.",
+            "On {host} sshd does not hold what its file says.",
+            "sshd -T on {host}: the first value wins",
+        ),
+        "passwordauthentication",
+    ),
+)

@@ -1,0 +1,129 @@
+"""Faults of NICs, addresses, neighbours and sizes."""
+
+from __future__ import annotations
+
+from labrun.tasks.faults.model import Fault, Spot
+
+__all__ = ["LINKS"]
+
+# NetworkManager brings a device back to its profile, routes and metrics included.
+_REAPPLY = """\
+uuid=$(nmcli -g GENERAL.CON-UUID device show "{dev}")
+echo "nmcli -w 20 device reapply {dev} >/dev/null 2>&1 || nmcli -w 20 connection up uuid $uuid >/dev/null"
+"""
+
+# What the kernel made for a link-local address when the NIC first came up, it does not make again
+# for the address that NetworkManager adds.
+_ROUTES_6 = (
+    'ip -6 route show dev "$out" | sed "s/^/ip -6 route replace /; s/ metric / dev $out metric /; s/ *$//"\n'
+)
+
+
+def _not_first(spot: Spot) -> bool:
+    return not spot.is_first_nic
+
+
+LINKS: tuple[Fault, ...] = (
+    Fault(
+        "nic-down",
+        "router",
+        'ip link set dev "$out" down',
+        'echo "ip link set dev $out up"\n' + _REAPPLY.replace("{dev}", "$out") + _ROUTES_6,
+        (
+            "A whole network is cut off.",
+            "{host} should be on it.",
+            "ip -br link on {host}",
+        ),
+        "({out_net}) is down",
+        _not_first,
+    ),
+    Fault(
+        "address-missing",
+        "router",
+        'ip -4 addr del "$out_own/$out_len" dev "$out"',
+        _REAPPLY.replace("{dev}", "$out"),
+        (
+            "A network has lost its gateway.",
+            "The gateway is there, under another name or none: see {host}.",
+            "ip -br address on {host}",
+        ),
+        "{host}: {out_own} is missing on {out_net}",
+        _not_first,
+    ),
+    Fault(
+        "address-of-another",
+        "source",
+        'ip -4 addr add "$far/32" dev "$nic"',
+        'echo "ip -4 addr del $far/32 dev $nic 2>/dev/null || :"',
+        (
+            "One host gets an answer from somebody it did not ask.",
+            "{host} need not go far to find {target}: why?",
+            "ip -br address on {host}, and on {target}",
+        ),
+        "{far}",
+    ),
+    Fault(
+        "prefix-too-wide",
+        "source",
+        'ip -4 addr add "$own/$wide" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
+        'echo "ip -4 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + _REAPPLY.replace("{dev}", "$nic"),
+        (
+            "A host looks for far things nearby.",
+            "{host} thinks that {target} is its neighbour.",
+            "ip -br address on {host}: count the bits",
+        ),
+        "{host}: {own} has the prefix /{wide}, not /{own_len}",
+        lambda spot: bool(spot.words["wide"]),
+    ),
+    Fault(
+        "prefix-too-narrow",
+        "source",
+        'ip -4 addr add "$own/$narrow" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
+        'echo "ip -4 addr del $own/$narrow dev $nic 2>/dev/null || :"\n' + _REAPPLY.replace("{dev}", "$nic"),
+        (
+            "A host takes a detour to its own neighbours, or does not find them.",
+            "{host} believes its network to be smaller than it is.",
+            "ip -br address on {host}: count the bits",
+        ),
+        "another prefix: /{narrow}",
+        lambda spot: bool(spot.words["narrow"]),
+    ),
+    Fault(
+        "neighbour-wrong",
+        "source",
+        'ip neigh replace "$gw" lladdr 02:00:00:00:00:01 dev "$nic" nud permanent',
+        'echo "ip neigh del $gw dev $nic 2>/dev/null || :"',
+        (
+            "Addresses and routes of a host are right, and its packets arrive nowhere.",
+            "{host} knows its gateway by address; does it know it by sight?",
+            "ip neigh on {host}",
+        ),
+        "{host}: takes {gw} ({router}) to be at 02:00:00:00:00:01",
+    ),
+    Fault(
+        "arp-off",
+        "router",
+        'ip link set dev "$out" arp off',
+        'echo "ip link set dev $out arp on"',
+        (
+            "On one network nobody finds the gateway, and the gateway nobody.",
+            "{host} does not answer a certain question there.",
+            "ip link on {host}: read the flags",
+        ),
+        "{host}: ARP is switched off",
+        _not_first,
+    ),
+    Fault(
+        "mtu-small",
+        "router",
+        'ip link set dev "$out" mtu 1300',
+        'echo "ip link set dev $out mtu $(cat /sys/class/net/$out/mtu)"',
+        (
+            "Everything works, only not as well as it could.",
+            "A link of {host} is narrower than the others.",
+            "ip link on {host}, or tracepath {far} on {source}",
+        ),
+        "has the MTU 1300, not",
+        _not_first,
+    ),
+)
