@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from labrun.inventory.diagram import Diagram, DrawnHost, DrawnNetwork, Health
 from labrun.inventory.diagram_layout import Bar, Box, Drawing, Metrics, Wire, lay_out
 
@@ -9,25 +11,30 @@ __all__ = ["ascii_graph"]
 
 WIDTH = 80
 _METRICS = Metrics(char=1, line=1, pad=2, rim=1, gap=3, drop=2, width=WIDTH)
-_MARKS = {Health.OK: "ok", Health.IMPAIRED: "~", Health.UNREACHABLE: "?", Health.FAILED: "X"}
+_LINKS = {Health.IMPAIRED: "~", Health.UNREACHABLE: "?", Health.FAILED: "X"}
 
 
 def ascii_graph(diagram: Diagram) -> str:
-    """Return the drawing as lines of at most 80 characters, names of more than 60 letters apart."""
+    """Return the drawing as lines of at most 80 characters."""
     drawing = lay_out(diagram, _METRICS)
-    body = _Canvas(drawing).lines() if drawing.width <= WIDTH else _listed(diagram)
-    return "\n".join([*_heading(diagram), "", *body, *_legend(diagram)]) + "\n"
+    fits = drawing.width <= WIDTH
+    body = _Canvas(drawing).lines() if fits else _listed(diagram)
+    return "\n".join([*_heading(diagram), "", *body, *_legend(diagram, drawn=fits)]) + "\n"
 
 
 def _heading(diagram: Diagram) -> list[str]:
     return [diagram.lab, diagram.verified or "no verify yet"]
 
 
-def _legend(diagram: Diagram) -> list[str]:
-    if set(diagram.health) <= {Health.OK, Health.UNKNOWN}:
-        return []
-    lines = ["", "impaired: a path of the host fails, or it warns; the cause is elsewhere"]
-    return lines if Health.IMPAIRED in diagram.health else []
+def _legend(diagram: Diagram, *, drawn: bool) -> list[str]:
+    lines = []
+    if Health.IMPAIRED in diagram.health:
+        lines.append("impaired: warns, or a path fails because of another host")
+    bad = {link.health for link in diagram.links} & set(_LINKS)
+    if bad and drawn:
+        marks = ", ".join(f"{mark} {health.value}" for health, mark in _LINKS.items() if health in bad)
+        lines.append(f"links drawn otherwise than by |: {marks}")
+    return ["", *lines] if lines else []
 
 
 class _Canvas:
@@ -56,7 +63,7 @@ class _Canvas:
             self._write(0, bar.top + number, line)
 
     def _wire(self, wire: Wire) -> None:
-        down = "|" if wire.link.health in (Health.OK, Health.UNKNOWN) else _MARKS[wire.link.health]
+        down = _LINKS.get(wire.link.health, "|")
         (x, bar), *corners = wire.points
         end = corners[0][1]
         for y in range(min(bar + 1, end), max(bar, end)):
@@ -88,7 +95,7 @@ def _listed(diagram: Diagram) -> list[str]:
 
 
 def _network_lines(network: DrawnNetwork) -> list[str]:
-    return [f"{network.name} ({', '.join([network.mode, *network.facts])})"[:WIDTH]]
+    return _wrapped(f"{network.name} ({', '.join([network.mode, *network.facts])})", "    ")
 
 
 def _member_lines(host: DrawnHost, network: str) -> list[str]:
@@ -97,8 +104,11 @@ def _member_lines(host: DrawnHost, network: str) -> list[str]:
         if link.network == network:
             state = "" if host.health is Health.UNKNOWN else f" {host.health.value}"
             also = [other.network for other in host.links if other.network != network]
-            found.append(f"  +-- {host.name} {host.role}{state} {' '.join(link.addresses)}")
-            if also:
-                text = f"  |     also on {', '.join(also)}"
-                found.append(text if len(text) <= WIDTH else text[: WIDTH - 3] + "...")
+            on = f" (also on {', '.join(also)})" if also else ""
+            text = f"  +-- {host.name} {host.role}{state} {' '.join(link.addresses)}{on}"
+            found += _wrapped(text, "  |     ")
     return found
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)

@@ -1,0 +1,119 @@
+"""`labrun graph` and `labrun report` as commands: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from labrun.errors import HypervisorError
+from labrun.inventory.load import load_lab
+from labrun.runner import session
+from labrun.runner.drawn_lab import drawn_lab
+from labrun.runner.last_verify import remember_verify
+from labrun.runner.options import Invocation
+from labrun.state import LabState
+from tests.unit.command_line import run_labrun
+from tests.unit.verify_cases import CASES, captured
+
+URI = "test:///default"
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Path:
+    """Write the captured lab as one whose hypervisor is libvirt's own test driver."""
+    text = (CASES / "lab.yaml").read_text(encoding="utf-8")
+    (tmp_path / "lab.yaml").write_text(f"{text}hypervisor: {URI}\n", encoding="utf-8")
+    return tmp_path
+
+
+def remember(directory: Path, name: str) -> None:
+    """Let the lab have been verified."""
+    state = LabState.open("captured", URI, directory / "state")
+    remember_verify(state, load_lab(directory / "lab.yaml"), Invocation("verify"), captured(name).rows)
+
+
+def test_a_lab_without_a_verify_is_drawn(lab: Path) -> None:
+    done = run_labrun("--state-dir", "state", "graph", cwd=lab)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("captured\nno verify yet\n\nnetwork1 ")
+    assert "impaired" not in done.stdout
+
+
+def test_the_last_verify_colours_it(lab: Path) -> None:
+    remember(lab, "broken")
+    done = run_labrun("--state-dir", "state", "graph", cwd=lab)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "router, failed" in done.stdout
+    assert "host, unreachable" in done.stdout
+
+
+def test_the_hosts_asked_for_and_their_networks(lab: Path) -> None:
+    done = run_labrun("--state-dir", "state", "--hosts", "host03", "graph", "--format", "mermaid", cwd=lab)
+    assert done.returncode == 0
+    assert ("host03" in done.stdout, "network2" in done.stdout) == (True, True)
+    assert ("host01" in done.stdout, "network1" in done.stdout) == (False, False)
+
+
+@pytest.mark.parametrize("kind", ["ascii", "svg", "mermaid", "dot", "drawio"])
+def test_a_file_gets_what_stdout_would(lab: Path, kind: str) -> None:
+    shown = run_labrun("--state-dir", "state", "graph", "--format", kind, cwd=lab)
+    kept = run_labrun("--state-dir", "state", "graph", "--format", kind, "--output", "drawing", cwd=lab)
+    assert (shown.returncode, kept.returncode, kept.stdout) == (0, 0, "wrote drawing\n")
+    assert (lab / "drawing").read_text(encoding="utf-8") == shown.stdout
+
+
+def test_a_drawing_that_cannot_be_written(lab: Path) -> None:
+    done = run_labrun("--state-dir", "state", "graph", "--output", "gone/drawing", cwd=lab)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: cannot write gone/drawing: No such file or directory\n"
+
+
+def test_an_unknown_format(lab: Path) -> None:
+    done = run_labrun("graph", "--format", "png", cwd=lab)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == (
+        "error: Invalid value for '--format': 'png' is not one of 'ascii', 'svg', 'mermaid', 'dot', 'drawio'"
+    )
+
+
+def test_the_page_goes_to_a_file_or_to_stdout(lab: Path) -> None:
+    remember(lab, "broken")
+    kept = run_labrun("--state-dir", "state", "report", "--html", "page.html", cwd=lab)
+    assert (kept.returncode, kept.stdout, kept.stderr) == (0, "wrote page.html\n", "")
+    shown = run_labrun("--state-dir", "state", "report", "--html", "-", cwd=lab)
+    assert shown.stdout == (lab / "page.html").read_text(encoding="utf-8")
+    assert shown.stdout.count("<tbody data-status=") == 105
+
+
+def test_report_wants_to_know_where(lab: Path) -> None:
+    done = run_labrun("report", cwd=lab)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: Missing option '--html'\nhint: labrun report --help tells what it takes\n"
+
+
+def test_a_damaged_memory_is_no_memory(lab: Path) -> None:
+    remember(lab, "broken")
+    (path,) = (lab / "state").glob("*/last-verify.json")
+    path.write_text(json.dumps({"schema": 99}), encoding="utf-8")
+    done = run_labrun("--state-dir", "state", "graph", "--format", "svg", cwd=lab)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no verify yet" in "".join(ET.fromstring(done.stdout).itertext())
+
+
+def test_without_a_hypervisor_the_file_is_drawn(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(invocation: Invocation, *, safely: bool = True) -> session.Session:
+        raise HypervisorError("no hypervisor: libvirtd is not there")
+
+    monkeypatch.setattr(session, "open_session", none)
+    found = drawn_lab(Invocation("graph", lab=str(lab / "lab.yaml"), hosts="host01"))
+    assert (found.hosts, found.last, found.verified) == (("host01",), None, None)
+    assert capsys.readouterr().err == (
+        "where the last verify is kept cannot be told: no hypervisor: libvirtd is not there\n"
+    )
+    with pytest.raises(HypervisorError):
+        drawn_lab(Invocation("graph", lab="-"))

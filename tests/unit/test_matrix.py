@@ -1,0 +1,94 @@
+"""Who reaches whom: marks, widths, both IP versions."""
+
+from __future__ import annotations
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.matrix import Pair, as_json, matrices, pair_of, text
+from tests.unit.verify_cases import captured
+
+
+def path(source: str, target: str, status: Status, actual: str | None, suffix: str = "") -> Outcome:
+    return Outcome(source, "path", f"{source} -> {target}{suffix}", status, "x", actual)
+
+
+def test_the_broken_lab() -> None:
+    case = captured("broken")
+    assert text(matrices(list(case.lab.hosts), case.rows)) == (
+        "from \\ to  1  2  3  4  5\n"
+        "1 host00      1  1  1  !\n"
+        "2 host01   1     1  X  X\n"
+        "3 host02   1  1     X  X\n"
+        "4 host03   1  X  X     !\n"
+        "5 host04   !  !  !  !\n"
+        "\n"
+        "1 reached directly   X failed   ! an end cannot be asked\n"
+    )
+
+
+def test_the_healthy_lab_says_how_many_hops() -> None:
+    case = captured("ok")
+    assert text(matrices(list(case.lab.hosts), case.rows)) == (
+        "from \\ to  1  2  3  4  5\n"
+        "1 host00      1  1  1  1\n"
+        "2 host01   1     1  2  2\n"
+        "3 host02   1  1     2  2\n"
+        "4 host03   1  2  2     1\n"
+        "5 host04   1  2  2  1\n"
+        "\n"
+        "1 reached directly   2 3 .. through one router, two ..\n"
+    )
+
+
+def test_every_mark_is_explained() -> None:
+    rows = [
+        path("a", "b", Status.OK, "unreachable"),
+        path("a", "c", Status.UNKNOWN, "*"),
+        path("a", "d", Status.SKIPPED, None),
+        path("a", "e", Status.OK, "* 10.0.0.1 10.0.1.1"),
+        path("b", "a", Status.FAILED, "*"),
+    ]
+    shown = text(matrices("abcde", rows)).splitlines()
+    assert shown[1].split() == ["1", "a", "-", "?", ".", "3"]
+    assert shown[2].split() == ["2", "b", "X", ".", ".", "."]
+    legend = " ".join(shown[4:])
+    for mark in ("- not reached, as the lab file has it", "? cannot be told", ". not asked", "X failed"):
+        assert mark in legend
+
+
+def test_both_versions_have_a_matrix_each() -> None:
+    rows = [
+        path("a", "b", Status.OK, "10.0.0.1"),
+        path("a", "b", Status.FAILED, "*", " (IPv6)"),
+    ]
+    four, six = matrices("ab", rows)
+    assert (four.version, four.mark("a", "b")) == (4, "1")
+    assert (six.version, six.mark("a", "b")) == (6, "X")
+    assert "from \\ to (IPv6)" in text([four, six])
+
+
+def test_only_hosts_that_were_asked_are_rows() -> None:
+    (found,) = matrices("abc", [path("b", "a", Status.OK, "10.0.0.1")])
+    assert found.sources == ("b",)
+
+
+def test_many_hosts_with_long_names_stay_within_80_columns() -> None:
+    hosts = [f"host-with-a-very-long-name-{number}" for number in range(120)]
+    rows = [path(a, b, Status.OK, "10.0.0.1 10.0.0.2") for a in hosts for b in hosts if a != b]
+    shown = text(matrices(hosts, rows))
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count("2 ") >= 120 * 119 * 0.9
+
+
+def test_json_has_every_pair_once() -> None:
+    case = captured("broken")
+    (found,) = as_json(matrices(list(case.lab.hosts), case.rows))
+    assert (found["version"], found["hosts"]) == (4, list(case.lab.hosts))
+    assert len(found["pairs"]) == 20
+    assert {"from": "host01", "to": "host03", "status": "failed", "hops": None} in found["pairs"]
+    assert {"from": "host00", "to": "host01", "status": "ok", "hops": 1} in found["pairs"]
+
+
+def test_a_pair_is_read_from_path_rows_only() -> None:
+    assert pair_of(path("a", "b", Status.OK, "x", " (IPv6)")) == Pair("a", "b", 6)
+    assert pair_of(Outcome("a", "check", "a -> b", Status.OK)) is None
+    assert pair_of(Outcome("a", "path", "somewhere", Status.OK)) is None

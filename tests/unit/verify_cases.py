@@ -1,0 +1,43 @@
+"""What `labrun --json verify` really printed for a lab, healthy and broken, as outcomes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from labrun.inventory.load import load_lab
+from labrun.inventory.model import Lab
+from labrun.outcome import Outcome, Status
+from labrun.runner.drawn_lab import DrawnLab
+from labrun.runner.last_verify import LastVerify
+
+__all__ = ["CASES", "Captured", "captured", "drawn"]
+
+CASES = Path(__file__).parent / "cases" / "verify"
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One verify: the lab, its run ID and rows."""
+
+    lab: Lab
+    run: str
+    seconds: float
+    rows: tuple[Outcome, ...]
+
+
+def captured(name: str) -> Captured:
+    """Return the verify of ``cases/verify/<name>.json``."""
+    document = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
+    rows = tuple(Outcome(**{**row, "status": Status(row["status"])}) for row in document["results"])
+    return Captured(load_lab(CASES / "lab.yaml"), document["run"], document["seconds"], rows)
+
+
+def drawn(name: str | None) -> DrawnLab:
+    """Return the lab with that verify as its last one, without any for None."""
+    lab = load_lab(CASES / "lab.yaml")
+    if name is None:
+        return DrawnLab(lab, tuple(lab.hosts), None)
+    found = captured(name)
+    return DrawnLab(lab, tuple(lab.hosts), LastVerify(found.run, lab.digest, found.seconds, found.rows))
