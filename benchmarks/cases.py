@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.containers import up_command, write_up_files
 from benchmarks.labs import LABRUN, BenchLab, bench_lab
+from benchmarks.machines import define_machines, start_command
 from benchmarks.measure import Case, Contender
 from benchmarks.openssh import parallel_ssh
 from benchmarks.reset import plans, remember, reset
@@ -59,6 +60,20 @@ def _up(hosts: int, octet: int) -> Cases:
             script = Contender(up_command(other), before=lambda: write_up_files(other), after=other.down)
             mine = Contender(ours.labrun("up"), after=ours.down)
             yield [Case(f"up, {hosts} containers", mine, script, _BY_HAND, factor=1.15)]
+
+    return cases
+
+
+def _machines(hosts: int, octet: int) -> Cases:
+    def cases(base: Path) -> Iterator[list[Case]]:
+        uri = "qemu:///system"
+        with (
+            bench_lab(base, f"bench-vm{hosts}", hosts, octet, uri=uri) as ours,
+            bench_lab(base, f"bench-virsh{hosts}", hosts, octet + 2, uri=uri) as other,
+        ):
+            script = Contender(start_command(other), before=lambda: define_machines(other), after=other.down)
+            mine = Contender(ours.labrun("up"), after=ours.down)
+            yield [Case(f"up, {hosts} virtual machines", mine, script, _BY_HAND, factor=1.05)]
 
     return cases
 
@@ -143,5 +158,6 @@ GROUPS = (
     _group("work5", _work(5, 154)),
     _group("work20", _work(20, 154)),
     _group("work50", _work(50, 154)),
+    _group("vms", _machines(5, 158)),
 )
 """All groups, in the order in which they are measured; one after the other, so subnets can be used again."""

@@ -15,10 +15,19 @@ from labrun.tasks.provision.network_state import network_spec
 from labrun.tasks.provision.overlay import Overlay
 from labrun.tasks.provision.specs import machine_spec, seeded
 
-__all__ = ["up_command", "write_up_files"]
+__all__ = ["WAIT", "up_command", "write_host_list", "write_up_files"]
 
 # How many containers start at once, there as in labrun.
 _STARTS = 8
+
+WAIT = """
+tries=0
+until ssh -F ssh_config -o ConnectTimeout=1 "$host" true 2>"$host.err"; do
+    tries=$((tries + 1)); [ $tries -lt 3000 ] || exit 1
+    sleep 0.1
+done
+"""
+"""Shell text that waits until ``$host`` lets somebody in."""
 
 _UP = r"""
 set -eu
@@ -29,11 +38,7 @@ while read -r host; do
     rm -f "started-$host"; mkfifo "started-$host"
     (
         read -r _ <"started-$host"
-        tries=0
-        until ssh -F ssh_config -o ConnectTimeout=1 "$host" true 2>"$host.err"; do
-            tries=$((tries + 1)); [ $tries -lt 600 ] || exit 1
-            sleep 0.1
-        done
+        WAIT
     ) &
     pids+=($!)
 done <hosts
@@ -58,7 +63,13 @@ echo >"started-$host"
 
 def up_command(lab: BenchLab) -> list[str]:
     """Return the command line of the script; its files come from :func:`write_up_files`."""
-    return ["bash", "-c", _UP.replace("STARTS", str(_STARTS)), "up-by-hand", str(_directory(lab))]
+    return [
+        "bash",
+        "-c",
+        _UP.replace("WAIT", WAIT).replace("STARTS", str(_STARTS)),
+        "up-by-hand",
+        str(_directory(lab)),
+    ]
 
 
 def _directory(lab: BenchLab) -> Path:
@@ -77,10 +88,15 @@ def write_up_files(lab: BenchLab) -> None:
     _write_networks(lab, directory)
     keys = {name: _write_host(lab, name, directory) for name in lab.lab.hosts}
     lab.state.remember_host_keys({name: ((), key) for name, key in keys.items()})
-    (directory / "hosts").write_text("".join(f"{name}\n" for name in lab.lab.hosts), encoding="utf-8")
-    (directory / "ssh_config").write_text(ssh_config(lab), encoding="utf-8")
+    write_host_list(lab, directory)
     mount = " ".join([*in_daemon_namespace(lab.uri), "mount"])
     (directory / "start").write_text(_START.replace("MOUNT", mount), encoding="utf-8")
+
+
+def write_host_list(lab: BenchLab, directory: Path) -> None:
+    """Write the hosts' names and how to reach them, for the script's loops."""
+    (directory / "hosts").write_text("".join(f"{name}\n" for name in lab.lab.hosts), encoding="utf-8")
+    (directory / "ssh_config").write_text(ssh_config(lab), encoding="utf-8")
 
 
 def _write_networks(lab: BenchLab, directory: Path) -> None:
