@@ -117,7 +117,7 @@ def _silent(shown: Shown, trial: Trial) -> Tried:
 def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
     """Judge a check that the source could not try: it tells nothing, unless the file says just that."""
     if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
-        if path is not None and path.fault is not None:
+        if path is not None and path.fault is not None and path.fault.node == trial.source:
             return Status.OK, tried.actual, f"by the lab file: {path.fault}"
         version = trial.address.version
         if (
