@@ -25,18 +25,19 @@ def svg_graph(diagram: Diagram) -> str:
     return ET.tostring(svg_element(diagram), encoding="unicode") + "\n"
 
 
-def svg_element(diagram: Diagram, *, heading: bool = True) -> ET.Element:
+def svg_element(diagram: Diagram, *, alone: bool = True) -> ET.Element:
     """Return the drawing as an ``svg`` element with its own style sheet.
 
-    ``heading`` False leaves out the lab's name and the time of the verify.
+    What is not ``alone`` has its name, the time of the verify and the legend in the page around it.
     """
     drawing = lay_out(diagram, METRICS)
-    top = _HEAD if heading else _EDGE
-    states = [health for health in LEGEND if health in diagram.health]
-    titles = [diagram.lab, diagram.verified or "no verify yet"] if heading else []
+    top = _HEAD if alone else _EDGE
+    states = [health for health in LEGEND if health in diagram.health and alone]
+    titles = [diagram.lab, diagram.verified or "no verify yet"] if alone else []
     words = [*titles, *(f"    {LEGEND[health]}" for health in states)]
-    width = max(drawing.width, *(len(text) * (METRICS.char + 1) for text in words)) + 2 * _EDGE
-    height = top + drawing.height + len(states) * _ROW + 3 * _EDGE
+    width = max([drawing.width, *(len(text) * (METRICS.char + 1) for text in words)]) + 2 * _EDGE
+    below = _EDGE + len(states) * _ROW if alone else 0
+    height = top + drawing.height + below + 2 * _EDGE
     root = ET.Element(
         "svg",
         {

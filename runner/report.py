@@ -51,11 +51,12 @@ def page(drawn: DrawnLab) -> str:
     """Return the page as HTML."""
     from labrun.rendering import render_xml
     from labrun.runner.drawn_lab import draw
+    from labrun.runner.graph_colours import LEGEND as STATES
     from labrun.runner.graph_svg import svg_element
     from labrun.runner.matrix import LEGEND, matrices
     from labrun.runner.table import order
 
-    last = drawn.last
+    last, diagram = drawn.last, draw(drawn)
     rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
     found = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
     counts = Counter(row.status.value for row in rows)
@@ -66,7 +67,8 @@ def page(drawn: DrawnLab) -> str:
         verified=drawn.verified,
         run=last.run if last else None,
         seconds=f"{last.seconds:.1f}" if last else None,
-        diagram=svg_element(draw(drawn), heading=False),
+        diagram=svg_element(diagram, alone=False),
+        colours=[(health.value, what) for health, what in STATES.items() if health in diagram.health],
         matrices=[_matrix(matrix, len(found)) for matrix in found if len(matrix.hosts) <= _WIDEST],
         left_out=any(len(matrix.hosts) > _WIDEST for matrix in found),
         legend=LEGEND,
