@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from labrun.errors import LabrunError
-from labrun.outcome import Outcome
+from labrun.outcome import Outcome, exit_code
 from labrun.runner.output import Report
 from labrun.runner.planted import Planted, recall, remember
 from labrun.state import LabState
@@ -33,4 +33,6 @@ def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report
     symptoms = [replace(row, why=None) for row in rows if row.section in _SYMPTOMS and row.exit_code]
     hints = planted.hints[: planted.given]
     notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
-    return Report(lab_name, symptoms, extra={"hints": list(hints)}, notes=notes)
+    if not symptoms:
+        notes.insert(0, "No path and no check fails: it is something else.")
+    return Report(lab_name, symptoms, extra={"hints": list(hints)}, notes=notes, code=exit_code(rows))

@@ -13,9 +13,10 @@ echo "nmcli -w 20 device reapply {dev} >/dev/null 2>&1 || nmcli -w 20 connection
 """
 
 # What the kernel made for a link-local address when the NIC first came up, it does not make again
-# for the address that NetworkManager adds.
+# for the address that NetworkManager adds. Added, not replaced: that would take another NIC's.
 _ROUTES_6 = (
-    'ip -6 route show dev "$out" | sed "s/^/ip -6 route replace /; s/ metric / dev $out metric /; s/ *$//"\n'
+    'ip -6 route show dev "$out" | sed "s,^,ip -6 route add ,; s, metric , dev $out metric ,; '
+    's, *$, 2>/dev/null || :,"\n'
 )
 
 

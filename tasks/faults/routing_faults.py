@@ -6,7 +6,7 @@ from labrun.tasks.faults.model import Fault, Spot
 
 __all__ = ["ROUTING"]
 
-_ROUTE_BACK = 'ip -4 route show exact "$goal" | sed "s/^/ip -4 route replace /; s/ *$//"'
+_ROUTE_BACK = 'ip -4 route show exact "$goal" | sed "s,^,ip -4 route add ,; s, *$, 2>/dev/null || :,"'
 
 
 def _sysctl(key: str) -> str:
@@ -121,7 +121,7 @@ ROUTING: tuple[Fault, ...] = (
         "connected-route-missing",
         "router",
         'ip -4 route del "$far_net" dev "$out"',
-        'ip -4 route show exact "$far_net" | sed "s/^/ip -4 route replace /; s/ *$//"',
+        'ip -4 route show exact "$far_net" | sed "s,^,ip -4 route add ,; s, *$, 2>/dev/null || :,"',
         (
             "A network that is right there cannot be reached.",
             "{host} has an address on it, and no route.",
