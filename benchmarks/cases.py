@@ -73,7 +73,7 @@ def _machines(hosts: int, octet: int) -> Cases:
         ):
             script = Contender(start_command(other), before=lambda: define_machines(other), after=other.down)
             mine = Contender(ours.labrun("up"), after=ours.down)
-            yield [Case(f"up, {hosts} virtual machines", mine, script, _BY_HAND, factor=1.05)]
+            yield [Case(f"up, {hosts} virtual machines", mine, script, _BY_HAND, factor=1.05, warm=False)]
 
     return cases
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.containers import WAIT, write_host_list
@@ -45,7 +46,7 @@ def define_machines(lab: BenchLab) -> None:
     directory.mkdir()
     lab.state.ensure_keys()
     driver = QemuDriver(lab.uri)
-    keys = {}
+    keys: dict[str, tuple[Sequence[str], str]] = {}
     names = []
     for host in lab.lab.hosts.values():
         key = make_host_key(host.name)

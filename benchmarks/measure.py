@@ -42,7 +42,7 @@ class Case:
 
     ``factor`` is what ours may take, as a multiple of the other; ``seconds`` and ``mebibytes`` what it
     may take at most. None = no goal. ``setup`` goes before everything, ``pause`` (seconds)
-    before every run.
+    before every run. ``warm`` asks for the run that is not timed.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Case:
     mebibytes: float | None = None
     pause: float = 0.0
     setup: Callable[[], None] = do_nothing
+    warm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def compare(case: Case, repeat: int, tell: Callable[[str], None]) -> Result:
     sides = [(case.ours, result.ours, "labrun")]
     if case.other is not None:
         sides.append((case.other, result.other, case.against or "other"))
-    for contender, measured, _ in sides:
+    for contender, measured, _ in sides if case.warm else ():
         measured.mebibytes = _once(contender, case.pause, _watched)
     for turn in range(repeat):
         for contender, measured, name in sides if turn % 2 == 0 else sides[::-1]:
