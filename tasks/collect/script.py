@@ -23,6 +23,13 @@ capture route4 ip -4 -j route show table main
 capture route6 ip -6 -j route show table main
 """
 
+# An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
+# NIC came up.
+_SETTLE = """\
+n=0
+while [ $n -lt 15 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1)); sleep 0.2; done
+"""
+
 # Traces run in the background, each with a file of its own. Exactly as many probes are sent as
 # hops are expected: every one beyond would cost the target one of its few answers a second.
 # Where UDP does not get through, ICMP echo asks two hops further, since echo replies are not
@@ -141,6 +148,8 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
     numbered = [(number, trace) for number, trace in enumerate(spec["traces"])]
     if not numbered and not spec["pings"]:
         return
+    if any(":" in asked["address"] for asked in (*spec["traces"], *spec["pings"])):
+        yield _SETTLE
     yield _TRACE
     last = 0
     for wave, members in groupby(sorted(numbered, key=lambda each: each[1]["wave"]), lambda e: e[1]["wave"]):

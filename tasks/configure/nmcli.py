@@ -39,6 +39,12 @@ echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 }
 bad=0
 """
+# The kernel first asks whether somebody else has a new IPv6 address (RFC 4862) and uses it only then:
+# about two seconds in which whoever verifies would find it dead.
+_SETTLE = """\
+n=0
+while [ $n -lt 25 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1)); sleep 0.2; done
+"""
 
 
 # NetworkManager passes over a profile that others may read or that is not root's.
@@ -327,4 +333,6 @@ def _script(work: _Work) -> str:
     for interface, uuid, same, network in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, "same" if same else "other", network))
         lines.append(f"bring {words} || bad=1")
+    if work.bring:
+        lines.append(_SETTLE.rstrip())
     return "\n".join([*lines, "exit $bad"])
