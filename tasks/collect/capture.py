@@ -20,6 +20,10 @@ from labrun.tasks.configure.shell import Facts, parse_facts
 __all__ = ["Capture", "Link", "ObservedRoute", "Ping", "Trace", "Unreachable", "read_capture"]
 
 _HOP = re.compile(r"\s*(?P<ttl>\d+)\s+(?P<who>[0-9a-fA-F.:]+)\s+[\d.]+ ms(?P<marks>(?:\s+![A-Z0-9<>-]*)*)\s*")
+_TRACEPATH = re.compile(
+    r"\s*(?P<ttl>\d+):\s+(?P<who>[0-9a-fA-F.:]+)\s+[\d.]+ms *(?:asymm +\d+ *)?(?:pmtu \d+ *)?"
+    r"(?P<marks>(?:![A-Z])?)(?:reached)?\s*"
+)
 _EXCEEDED = re.compile(r"From (?P<who>[0-9a-fA-F.:]+?):? icmp_seq.*exceeded", re.IGNORECASE)
 _REPLY = re.compile(r"\d+ bytes from (?P<who>[0-9a-fA-F.:]+?): icmp_seq")
 
@@ -65,8 +69,8 @@ class Trace:
     """What tracing one address showed.
 
     ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None where it did not;
-    ``method`` is ``udp``, ``icmp`` or ``ping``, the one that got furthest; ``asked`` counts the
-    attempts; ``refused`` is who said that there is no way on, and in which letters. ``lost`` is
+    ``method`` is ``udp``, ``icmp``, ``tracepath`` or ``ping``, the one that got furthest; ``asked``
+    counts the attempts; ``refused`` is who said that there is no way on, and in which letters. ``lost`` is
     what did not come back from a target that was reached: ``large`` pings or every ``echo``.
     """
 
@@ -216,7 +220,7 @@ def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
         if line.startswith("ttl "):
             ttl = int(line[4:])
             continue
-        hop = _HOP.fullmatch(line)
+        hop = _HOP.fullmatch(line) or _TRACEPATH.fullmatch(line)
         said = hop or _EXCEEDED.match(line) or _REPLY.match(line)
         if said is None:
             continue

@@ -33,11 +33,12 @@ while [ $n -lt 15 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1))
 # Traces run in the background, each with a file of its own. Exactly as many probes are sent as
 # hops are expected: every one beyond would cost the target one of its few answers a second.
 # Where UDP does not get through, ICMP echo asks two hops further, since echo replies are not
-# limited; without traceroute, ping with a rising TTL does.
+# limited; without traceroute tracepath does, and without that ping with a rising TTL.
 _TRACE = """\
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 tool=ping
+command -v tracepath >/dev/null && tool=tracepath
 command -v traceroute >/dev/null && tool=traceroute
 reached() { grep -qF "  $2  " "$tmp/$1"; }
 by_ping() {
@@ -55,12 +56,20 @@ trace() {
 if [ $tool = ping ]; then
 echo by ping
 by_ping "$1" "$2" 1 $(($3 + 2))
+elif [ $tool = tracepath ]; then
+echo by tracepath
+timeout $(($3 + 4)) tracepath -n -m "$3" "$2"
 else
 echo by udp
 traceroute -n -q 1 -w 1 -N "$3" -m "$3" "$2"
 fi
 } >"$tmp/$1" 2>&1
 [ $tool = ping ] || reached "$1" "$2" || {
+if [ $tool = tracepath ]; then
+echo by ping
+by_ping "$1" "$2" 1 $(($3 + 2))
+return
+fi
 echo by icmp
 traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
 } >>"$tmp/$1" 2>&1

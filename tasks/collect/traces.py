@@ -15,7 +15,11 @@ from labrun.tasks.collect.schedule import packet_size
 
 __all__ = ["path_row", "path_rows"]
 
-_BY = {"icmp": "traced by ICMP: UDP got no answer", "ping": "traced by ping: the host has no traceroute"}
+_BY = {
+    "icmp": "traced by ICMP: UDP got no answer",
+    "tracepath": "traced by tracepath: the host has no traceroute",
+    "ping": "traced by ping: the host has no traceroute",
+}
 
 
 def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:

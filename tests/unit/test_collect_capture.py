@@ -105,6 +105,21 @@ def test_a_target_that_forbids_is_reached_all_the_same() -> None:
     assert traced("by udp\n 1  10.0.1.1  0.1 ms\n 2  10.0.2.9  0.1 ms !X\n").reached == 2
 
 
+def test_tracepath_that_arrives_or_is_told_that_there_is_no_way() -> None:
+    start = "by tracepath\n 1?: [LOCALHOST]                      pmtu 1500\n"
+    first = " 1:  10.0.1.1                                         0.096ms \n" * 2
+    there = (
+        " 2:  10.0.2.9                                           0.023ms reached\n     Resume: pmtu 1500\n"
+    )
+    trace = traced(start + first + there)
+    assert hops(trace) == {1: "10.0.1.1", 2: "10.0.2.9"}
+    assert (trace.reached, trace.method, trace.asked, trace.refused) == (2, "tracepath", 1, None)
+    refused = traced(start + first + " 2:  10.0.1.1                                         0.007ms !H\n")
+    assert (hops(refused), refused.reached, refused.refused) == ({1: "10.0.1.1"}, None, "10.0.1.1 !H")
+    silent = traced(start + first + " 2:  no reply\n     Too many hops: pmtu 1500\nby ping\nttl 1\n")
+    assert (silent.reached, silent.method, silent.asked) == (None, "ping", 2)
+
+
 def test_ping_with_a_rising_ttl() -> None:
     trace = traced(
         "by ping\nttl 1\nFrom 10.0.1.1 icmp_seq=1 Time to live exceeded\n"
