@@ -143,8 +143,9 @@ def _walk(
         elif ends and ends[1] == "accept":
             yield fits is True
         elif ends:
-            meanwhile = _meanwhile(before, chain, rule)
-            if meanwhile != 0:
+            # A host that was slow to begin may have counted everything before its first look.
+            if rule.counted != 0:
+                meanwhile = _meanwhile(before, chain, rule)
                 yield Suspect(_named(chain, rule, meanwhile), fits is True, meanwhile)
         elif "return" in rule.text:
             yield False
@@ -161,7 +162,8 @@ def _meanwhile(before: Ruleset, chain: Chain, rule: Rule) -> int | None:
 
 def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
     counter = f'counter "{rule.counter}": ' if rule.counter else ""
-    counted = "" if meanwhile is None else f" ({counter}{meanwhile} packets meanwhile)"
+    seen = f"{meanwhile} packets meanwhile" if meanwhile else f"{rule.counted} packets before"
+    counted = "" if meanwhile is None else f" ({counter}{seen})"
     return f"{chain.table}, chain {chain.name}: {rule.text}{counted}"
 
 

@@ -20,7 +20,7 @@ d=/var/lib/labrun
 _SNAPSHOT = r"""
 snapshot() {
 ip -o link show | sed 's/ qlen.*//'
-ip -o addr show | sed 's/ *valid_lft.*//; s/\\$//'
+ip -o addr show | sed 's/ *valid_lft.*//; s/\\$//; s/ tentative//'
 ip -4 route show table all | sort
 ip -6 route show table all | sed 's/ expires [^ ]*//' | sort
 ip -4 rule; ip -6 rule
@@ -70,9 +70,9 @@ _MEND = """\
 base64 -d <$d/fault.undo >$d/.fault.undo || exit {failed}
 sh -e $d/.fault.undo || {{ rm -f $d/.fault.undo; exit {failed}; }}
 base64 -d <$d/fault.before >$d/.fault.before
-# NetworkManager ends what it does a moment after it said so.
+# NetworkManager takes up to 8 s to give a NIC that came up its link-local address.
 k=0
-while snapshot >$d/.fault.now; ! cmp -s $d/.fault.before $d/.fault.now && [ $k -lt 20 ]; do
+while snapshot >$d/.fault.now; ! cmp -s $d/.fault.before $d/.fault.now && [ $k -lt 60 ]; do
 k=$((k + 1))
 sleep 0.25
 done

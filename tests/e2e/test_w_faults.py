@@ -30,7 +30,7 @@ QUICK = ("forwarding-off", "nic-down", "forward-drops", "sshd-stopped")
 # By other commands than the ones that mend uses to compare.
 STATE = r"""
 ip -details -oneline link show | sed "s/ gso_.*//"
-ip -json address show | sed "s/_life_time.:[0-9]*//g"
+ip -json address show | sed "s/_life_time.:[0-9]*//g; s/.tentative.:true,//"
 ip route show table main; ip -6 route show table main; ip rule; ip -6 rule
 ip neigh show nud permanent; nft -s list ruleset
 grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_default_ttl \

@@ -74,12 +74,15 @@ def test_only_large_packets_fit_a_rule_on_length() -> None:
     ]
 
 
-def test_what_counted_meanwhile_is_named_and_what_did_not_is_innocent() -> None:
+def test_what_counted_is_named_and_what_never_did_is_innocent() -> None:
     rule = "ip daddr 10.2.0.11 counter packets {} bytes 9 drop"
     assert found(ruleset(rule.format(7)), ruleset(rule.format(3))) == [
         ("inet demo, chain forw: ip daddr 10.2.0.11 drop (4 packets meanwhile)", True)
     ]
-    assert found(ruleset(rule.format(7)), ruleset(rule.format(7))) == []
+    assert found(ruleset(rule.format(7)), ruleset(rule.format(7))) == [
+        ("inet demo, chain forw: ip daddr 10.2.0.11 drop (7 packets before)", True)
+    ]
+    assert found(ruleset(rule.format(0)), ruleset(rule.format(0))) == []
 
 
 def test_a_counter_with_a_name_is_named() -> None:
