@@ -152,11 +152,14 @@ def _longest(specs: Iterable[dict[str, Any]]) -> float:
 
 def explained(session: Session) -> str:
     """Return, per host, the commands whose output `verify` compares."""
+    from labrun.tasks.collect.check_script import by_hand
+
     parts = []
     for host, spec in _specs(session, {}).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]
             lines += [f"ping -c 1 {ping['address']}   # {ping['to']}" for ping in spec["pings"]]
+            lines += [f"{by_hand(check)}   # check {check['name']}" for check in spec["checks"]]
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

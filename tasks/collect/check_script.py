@@ -10,7 +10,7 @@ from labrun.inventory.checks import Trial, trials_of, wait_seconds
 from labrun.inventory.model import Lab
 from labrun.tasks.configure.shell import Probe, quote
 
-__all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "check_probe", "check_specs", "seconds_of"]
+__all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "check_specs", "seconds_of"]
 
 NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
 """Exit statuses of the functions below that no tool in them has: no route, a tool is missing, mtu."""
@@ -203,6 +203,25 @@ def _query(name: str, *, six: bool) -> str:
     labels = b"".join(bytes([len(label)]) + label for label in name.encode("ascii").split(b"."))
     packet = bytes.fromhex("4c52 0100 0001 0000 0000 0000") + labels + bytes([0, 0, 28 if six else 1, 0, 1])
     return "".join(f"\\{byte:03o}" for byte in packet)
+
+
+def by_hand(spec: Mapping[str, Any]) -> str:
+    """Return the command that a person would type to try the same."""
+    target, address = str(spec["target"]), spec["address"]
+    if spec["kind"] == "http":
+        return f"curl -i {quote(_url(spec))}"
+    if spec["kind"] == "dns":
+        return f"getent ahosts {target}" if address is None else f"dig @{address} {target}"
+    return {
+        "ping": f"ping -c 1 {address}",
+        "trace": f"traceroute -n {address}",
+        "tcp": f"nc -nzv -w 3 {address} {target}",
+        "udp": f"nc -nuzv -w 1 {address} {target}",
+        "exec": target,
+        "sysctl": "sysctl " + " ".join(spec["values"]),
+        "sshd": f"sudo sshd -T | grep -E {quote('^(' + '|'.join(spec['values']) + ') ')}",
+        "mtu": f"ping -c 1 -M do -s {list(_words(spec))[-1]} {address}" if spec["kind"] == "mtu" else "",
+    }[str(spec["kind"])]
 
 
 def seconds_of(specs: Sequence[Mapping[str, Any]]) -> float:

@@ -24,7 +24,7 @@ from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, ObservedRoute, Ping, Trace, Unreachable, read_capture
 from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows, unmet
-from labrun.tasks.collect.check_script import check_specs
+from labrun.tasks.collect.check_script import by_hand, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
@@ -300,6 +300,22 @@ def test_what_fails_with_its_path_has_the_reason_of_the_path() -> None:
 def test_a_trace_passes_those_it_should(check: str, whole: bool, status: str, actual: str) -> None:
     row = judged(check, None, whole=whole)
     assert (row.status.value, row.actual) == (status, actual)
+
+
+@pytest.mark.parametrize(
+    ("check", "line"),
+    [
+        ("to: b, tcp: 80", "nc -nzv -w 3 10.0.2.10 80"),
+        ("to: b, mtu: 1500", "ping -c 1 -M do -s 1472 10.0.2.10"),
+        ("to: b, http: ':81/a?b=1&c'", "curl -i 'http://10.0.2.10:81/a?b=1&c'"),
+        ("to: b, dns: b.lab", "dig @10.0.2.10 b.lab"),
+        ("dns: b.lab", "getent ahosts b.lab"),
+        ("sshd: {Port: 22}", "sudo sshd -T | grep -E '^(port) '"),
+        ("exec: id", "id"),
+    ],
+)
+def test_the_same_by_hand(check: str, line: str) -> None:
+    assert by_hand(spec(check)) == line
 
 
 def test_only_what_may_wait_and_is_not_as_expected_is_tried_again() -> None:
