@@ -143,10 +143,12 @@ def _walk(
         elif ends and ends[1] == "accept":
             yield fits is True
         elif ends:
-            # A host that was slow to begin may have counted everything before its first look.
-            if rule.counted != 0:
+            # A host that was slow to begin may have counted everything before its first look, one that
+            # was done early nothing before its last.
+            if rule.counted != 0 or fits:
                 meanwhile = _meanwhile(before, chain, rule)
-                yield Suspect(_named(chain, rule, meanwhile), fits is True, meanwhile)
+                sure = fits is True and rule.counted != 0
+                yield Suspect(_named(chain, rule, meanwhile), sure, meanwhile)
         elif "return" in rule.text:
             yield False
 
@@ -163,6 +165,7 @@ def _meanwhile(before: Ruleset, chain: Chain, rule: Rule) -> int | None:
 def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
     counter = f'counter "{rule.counter}": ' if rule.counter else ""
     seen = f"{meanwhile} packets meanwhile" if meanwhile else f"{rule.counted} packets before"
+    seen = seen if rule.counted else "nothing counted yet"
     counted = "" if meanwhile is None else f" ({counter}{seen})"
     return f"{chain.table}, chain {chain.name}: {rule.text}{counted}"
 

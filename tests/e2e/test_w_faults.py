@@ -26,7 +26,7 @@ hosts:
   host04: {networks: {network2: dhcp}}
 """
 SEED = 1
-QUICK = ("forwarding-off", "nic-down", "forward-drops", "sshd-stopped")
+QUICK = ("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped")
 # By other commands than the ones that mend uses to compare.
 STATE = r"""
 ip -details -oneline link show | sed "s/ gso_.*//"

@@ -74,7 +74,7 @@ def test_only_large_packets_fit_a_rule_on_length() -> None:
     ]
 
 
-def test_what_counted_is_named_and_what_never_did_is_innocent() -> None:
+def test_what_counted_is_named_and_what_did_not_is_less_certain() -> None:
     rule = "ip daddr 10.2.0.11 counter packets {} bytes 9 drop"
     assert found(ruleset(rule.format(7)), ruleset(rule.format(3))) == [
         ("inet demo, chain forw: ip daddr 10.2.0.11 drop (4 packets meanwhile)", True)
@@ -82,7 +82,10 @@ def test_what_counted_is_named_and_what_never_did_is_innocent() -> None:
     assert found(ruleset(rule.format(7)), ruleset(rule.format(7))) == [
         ("inet demo, chain forw: ip daddr 10.2.0.11 drop (7 packets before)", True)
     ]
-    assert found(ruleset(rule.format(0)), ruleset(rule.format(0))) == []
+    assert found(ruleset(rule.format(0)), ruleset(rule.format(0))) == [
+        ("inet demo, chain forw: ip daddr 10.2.0.11 drop (nothing counted yet)", False)
+    ]
+    assert found(ruleset("ct state invalid counter packets 0 bytes 0 drop")) == []
 
 
 def test_a_counter_with_a_name_is_named() -> None:
