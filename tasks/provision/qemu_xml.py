@@ -15,6 +15,11 @@ from labrun.tasks.provision.driver import MachineSpec, NicSpec
 
 __all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml", "read_settings", "tag_of"]
 
+_FOR_ANY_CPU = frozenset({"debian-12"})
+"""Images that run on the first x86-64 CPUs: emulated without newer instructions they boot sooner.
+
+Others may be built for x86-64-v2 or later, as Enterprise Linux 9 is, and do not boot without.
+"""
 # QEMU takes up to 1 GiB a guest by itself; what a Linux guest runs at boot fits in this.
 _TRANSLATION_CACHE_MIB = 256
 # On q35 each device takes a port of its own: system disk, seed, serial controller, random numbers.
@@ -83,6 +88,7 @@ def domain_xml(
         vcpus=spec.vcpus,
         firmware=spec.firmware,
         translation_cache=_TRANSLATION_CACHE_MIB,
+        newest_cpu=spec.image not in _FOR_ANY_CPU,
         disk=files.path(files.disk),
         seed=files.path(files.seed),
         root_ports=_FIXED_DEVICES + len(spec.disks) + len(spec.nics) + _SPARE_PORTS,

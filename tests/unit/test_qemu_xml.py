@@ -41,6 +41,7 @@ GOLDEN = {
         "6ba7b810-9dad-41d1-80b4-00c04fd430c8",
     ),
     "qemu-no-network": (replace(SPEC, nics=()), "qemu", None),
+    "qemu-imported-image": (replace(SPEC, image="rocky-9"), "qemu", None),
 }
 
 
