@@ -40,10 +40,11 @@ echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 bad=0
 """
 # The kernel first asks whether somebody else has a new IPv6 address (RFC 4862) and uses it only then:
-# about two seconds in which whoever verifies would find it dead.
+# about two seconds in which whoever verifies would find it dead. Not for link-local addresses: every NIC
+# has one, and nobody is to wait for it where IPv4 is all there is.
 _SETTLE = """\
 n=0
-while [ $n -lt 25 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1)); sleep 0.2; done
+while [ $n -lt 25 ] && [ -n "$(ip -6 address show scope global tentative)" ]; do n=$((n + 1)); sleep 0.2; done
 """
 
 
