@@ -108,12 +108,13 @@ class Facts:
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
     """Return the one script that answers all probes; it reads all files with a single process."""
     probes = tuple(probes)
-    parts = [_PRELUDE.format(marker=quote(mark))]
+    parts = [_PRELUDE.format(marker=quote(mark)), "gathered=$(\n"]
     patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
     if patterns:
         parts.append(_READ.format(patterns=patterns))
     parts.extend(probe.script for probe in probes if probe.script)
-    parts.append("frame end\n")
+    # Written at once: every write of its own would be a packet of its own, for sshd and for the client.
+    parts.append("frame end\n)\nprintf '%s\\n' \"$gathered\"\n")
     return "".join(parts)
 
 
