@@ -22,7 +22,10 @@ class Item:
     """One thing a host shall hold: how it should be, how it is, and what labrun makes of that.
 
     ``refused`` = it cannot be made so, ``why`` says the reason; ``skipped`` = it was not asked.
-    ``diff`` is text for people, lines beginning with ``-`` and ``+``.
+    ``diff`` is text for people, lines beginning with ``-`` and ``+``. ``declared`` and ``observed``
+    are the whole of what the file asks and of what the host shows, for comparison with an earlier
+    run; None = ``expected`` and ``actual`` say it all. ``observed`` follows from the host alone,
+    whatever the file asks, and has nothing volatile in it.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Item:
     actual: str = ""
     why: str | None = None
     diff: str | None = None
+    declared: str | None = None
+    observed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,10 @@ class SectionPlan:
     """The items of one resource, and what would make them true.
 
     ``apply`` is shell text for a root shell with ``set -e``, empty when nothing is to be done;
-    ``undo`` puts back what ``apply`` replaces; ``commands`` are what a person would type instead.
+    ``undo`` puts back what ``apply`` replaces, empty where nothing in it can close the way in: the
+    guard in the guest runs it when nobody confirms, also at the next boot, before NetworkManager and
+    sshd start (``$live`` is then ``no``), so it does not stop where a service does not answer.
+    ``commands`` are what a person would type instead.
     """
 
     section: str
