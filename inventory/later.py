@@ -20,7 +20,6 @@ _SETTINGS: Final = frozenset(
         "services",
         "hostname",
         "exclusive",
-        "redundancy",
         "disks",
     }
 )

@@ -1,11 +1,13 @@
-"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a Ctrl-C that stops, nobody missing."""
+"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a Ctrl-C that stops, nobody missing.
+
+Who begins when is the agenda's business (``runner/rollout.py``), how a host ended ``runner/ending.py``'s.
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from nornir.core.task import AggregatedResult, MultiResult, Result
 
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
+from labrun.runner.ending import ended_well, is_known
+from labrun.runner.rollout import ALL_AT_ONCE, Agenda, Rollout
 from labrun.tasks.pacing import Pace, paced
 
 if TYPE_CHECKING:
@@ -33,7 +37,7 @@ _ATTENTION = 0.1
 
 
 class NotStartedError(LabrunError):
-    """Mark a host whose turn had not come when the run was interrupted."""
+    """Mark a host that was never begun: interrupted before its turn, or held back."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -51,18 +55,27 @@ class Interrupted(KeyboardInterrupt):
 class BudgetRunner:
     """Run a task on hosts in ``workers`` threads, of which ``connectors`` may be logging in.
 
+    ``rollout`` says in which order and how many of them may fail; a host that is held back has a
+    NotStartedError as its result.
     ``deadline`` is in seconds for each host from its own start; None = no limit. A host that
     exceeds it is cut off: its connections are closed and its result is a ConnectionLostError.
     After Ctrl-C no further host begins, those at work finish, and Interrupted is raised; after a
     second Ctrl-C nobody is waited for.
     """
 
-    def __init__(self, workers: int = WORKERS, connectors: int = CONNECTORS, deadline: float | None = None):
+    def __init__(
+        self,
+        workers: int = WORKERS,
+        connectors: int = CONNECTORS,
+        deadline: float | None = None,
+        rollout: Rollout = ALL_AT_ONCE,
+    ):
         if min(workers, connectors) < 1:
             raise ValueError("workers and connectors must be 1 or more")
         self.workers = workers
         self.connectors = connectors
         self.deadline = deadline
+        self.rollout = rollout
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
@@ -80,7 +93,8 @@ class _Run:
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
         self._stopping = threading.Event()
         self._changed = threading.Condition()
-        self._waiting = deque(hosts)
+        self._by_name = {host.name: host for host in hosts}
+        self._agenda = Agenda(list(self._by_name), budget.rollout)
         self._running: dict[str, tuple[Host, Pace]] = {}
         self._results: dict[str, MultiResult] = {}
 
@@ -110,9 +124,9 @@ class _Run:
     def _work(self) -> None:
         while True:
             with self._changed:
-                if not self._waiting:
+                host = self._next()
+                if host is None:
                     return
-                host = self._waiting.popleft()
                 share = Pace(time.monotonic() + self._seconds, self._stopping, self._turns)
                 self._running[host.name] = (host, share)
                 # Whoever waits has to reckon with this host's deadline.
@@ -122,6 +136,16 @@ class _Run:
                 if self._running.get(host.name, (None, None))[1] is not share:
                     return  # cut off meanwhile: the result is in, and another worker took this place
                 self._settle(host, result)
+
+    def _next(self) -> Host | None:
+        """Wait for a host that may begin; None when no further one ever will."""
+        while True:
+            name = self._agenda.begin()
+            if name is not None:
+                return self._by_name[name]
+            if not self._agenda.waiting:
+                return None
+            self._changed.wait()
 
     def _one(self, host: Host, share: Pace) -> MultiResult:
         try:
@@ -138,13 +162,26 @@ class _Run:
     def _settle(self, host: Host, result: MultiResult) -> None:
         self._running.pop(host.name, None)
         self._results[host.name] = result
+        self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
+        self._tell(host, result)
+        for name, why in self._agenda.held_back.items():
+            if name not in self._results:
+                self._never_began(name, why)
+        self._changed.notify_all()
+
+    def _never_began(self, name: str, why: str) -> None:
+        host = self._by_name[name]
+        self._results[name] = self._failed(host, NotStartedError(f"not begun: {why}", host=name))
+        self._tell(host, self._results[name])
+
+    @staticmethod
+    def _tell(host: Host, result: MultiResult) -> None:
         error = result[0].exception
         report(
             host.name,
-            _stage(error, result.failed),
+            _stage(error, result),
             "" if error is None else str(getattr(error, "reason", error)),
         )
-        self._changed.notify_all()
 
     def _wait(self) -> None:
         while True:
@@ -178,7 +215,7 @@ class _Run:
     def _cut(self, host: Host) -> None:
         # Closing may itself wait for the peer.
         threading.Thread(target=host.close_connections, name=f"labrun-cut-{host.name}", daemon=True).start()
-        if self._waiting:
+        if self._agenda.waiting:
             self._start_worker()
 
     def _wind_down(self) -> None:
@@ -194,11 +231,9 @@ class _Run:
 
     def _drop_waiting(self) -> None:
         with self._changed:
-            self._waiting.clear()
-            for host in self._hosts:
-                if host.name not in self._results and host.name not in self._running:
-                    error = NotStartedError("interrupted before its turn came", host=host.name)
-                    self._settle(host, self._failed(host, error))
+            for name in self._agenda.drop():
+                self._never_began(name, "interrupted before its turn came")
+            self._changed.notify_all()
 
     def _abandon(self) -> None:
         with self._changed:
@@ -210,11 +245,11 @@ class _Run:
             self._cut(host)
 
 
-def _stage(error: BaseException | None, failed: bool) -> str:
+def _stage(error: BaseException | None, result: MultiResult) -> str:
     if isinstance(error, ConnectionLostError):
         return "unknown"
     if isinstance(error, TransportError):
         return "unreachable"
     if isinstance(error, NotStartedError):
         return "skipped"
-    return "failed" if failed else "done"
+    return "done" if ended_well(result) else "failed"

@@ -13,6 +13,7 @@ from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.rollout import MaxFail, Rollout, parse_max_fail
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb
 
@@ -23,21 +24,42 @@ _SECONDS = 180.0
 
 @verb("configure")
 @click.option("--only", metavar="A,B", help="Only these sections: nmcli, sysctl, sshd.")
+@click.option(
+    "--canary",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin with N hosts, then 2N, 4N and so on, each batch when the one before it is done.",
+)
+@click.option(
+    "--max-fail",
+    metavar="N|P%",
+    help="Begin no further host when more than N hosts, or P percent, failed; with --canary 0.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing; exit code 3 then.")
 @click.option("--diff", is_flag=True, help="Show what changes, line by line.")
 @click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
-def command(invocation: Invocation, only: str | None, dry_run: bool, diff: bool, explain: bool) -> Report:
+def command(
+    invocation: Invocation,
+    only: str | None,
+    canary: int | None,
+    max_fail: str | None,
+    dry_run: bool,
+    diff: bool,
+    explain: bool,
+) -> Report:
     """Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.
 
     Each host is read once, compared, and changed only where it differs; what was changed is read
-    again over a new login. A second run changes nothing.
+    again over a new login. A second run changes nothing. Hosts with the same `redundancy` word are
+    never changed at the same time.
     """
     sections = _sections(only)
+    allowed = _max_fail(canary, max_fail)
     session = open_session(invocation)
     if explain:
         return Report(session.lab.name, text=_explained(session, sections))
     with lab_lock(session.state.lock, "configure"):
-        rows = configure_hosts(session, sections, dry_run=dry_run)
+        rows = configure_hosts(session, sections, dry_run=dry_run, canary=canary, max_fail=allowed)
     return session.report(rows, diff=diff)
 
 
@@ -57,6 +79,13 @@ def _sections(only: str | None) -> tuple[str, ...]:
     return tuple(asked)
 
 
+def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
+    if text is not None:
+        return parse_max_fail(text)
+    # A canary that dies and changes nothing would be no canary.
+    return MaxFail(0) if canary is not None else None
+
+
 def _explained(session: Session, sections: Sequence[str]) -> str:
     from labrun.tasks.configure.resources import explain, host_spec
 
@@ -68,9 +97,17 @@ def _explained(session: Session, sections: Sequence[str]) -> str:
 
 
 def configure_hosts(
-    session: Session, sections: Sequence[str] = (), *, dry_run: bool = False
+    session: Session,
+    sections: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    canary: int | None = None,
+    max_fail: MaxFail | None = None,
 ) -> list[Outcome]:
-    """Configure the session's hosts in parallel, the lab's lock being held; returns their rows."""
+    """Configure the session's hosts in parallel, the lab's lock being held; returns their rows.
+
+    A host that was not begun, because of ``canary`` and ``max_fail``, has rows that are skipped.
+    """
     from labrun.runner.engine import outcomes_of
     from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.configure.task import configure
@@ -78,15 +115,21 @@ def configure_hosts(
     specs = {host: host_spec(session.lab, host) for host in session.hosts}
     data = {host: {"configure": spec} for host, spec in specs.items()}
     limit = session.invocation.timeout or _SECONDS
+    rollout = Rollout(canary, max_fail, _redundancy(session))
     with (
         progress(session.hosts, session.invocation),
-        session.engine(session.locate(), data, deadline=limit, dry_run=dry_run) as nornir,
+        session.engine(session.locate(), data, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir,
     ):
         result = nornir.run(configure, only=list(sections), dry_run=dry_run)
     named = {host: _names(spec, sections) for host, spec in specs.items()}
     rows = outcomes_of(result, "configure", rows=named)
     silent = [host for host in session.hosts if not named[host]]
     return rows + [_nothing(host, sections) for host in silent]
+
+
+def _redundancy(session: Session) -> dict[str, str]:
+    groups = {name: session.lab.hosts[name].redundancy for name in session.hosts}
+    return {name: group for name, group in groups.items() if group is not None}
 
 
 def _names(spec: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:

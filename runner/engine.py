@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nornir.core import Nornir
-from nornir.core.exceptions import NornirSubTaskError
 from nornir.core.plugins.runners import RunnersPluginRegister
 from nornir.core.state import GlobalState
 
 from labrun.errors import ConnectionLostError, HypervisorError, LabrunError, TransportError
 from labrun.outcome import Outcome, Status
 from labrun.runner.budget import CONNECTORS, RUNNER, WORKERS, BudgetRunner, NotStartedError
+from labrun.runner.ending import cause_of
+from labrun.runner.rollout import ALL_AT_ONCE, Rollout
 from labrun.tasks.transport import register_connection
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host, Inventory
-    from nornir.core.task import AggregatedResult, MultiResult
+    from nornir.core.task import AggregatedResult
 
 __all__ = ["build_nornir", "cause_of", "close_connections", "engine", "outcomes_of", "row_of_error"]
 
@@ -48,6 +49,7 @@ def build_nornir(
     deadline: float | None = None,
     connectors: int = CONNECTORS,
     dry_run: bool = False,
+    rollout: Rollout = ALL_AT_ONCE,
 ) -> Nornir:
     """Return a Nornir with labrun's runner and connection; ``deadline`` in seconds per host and task.
 
@@ -57,7 +59,8 @@ def build_nornir(
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoGrudge()
-    nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(workers, connectors, deadline))
+    runner = BudgetRunner(workers, connectors, deadline, rollout)
+    nornir = Nornir(inventory=inventory, data=state, runner=runner)
     # The root logger is at DEBUG with -vv only; see runner/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         from labrun.runner.raw_results import RawResults
@@ -74,11 +77,17 @@ def engine(
     deadline: float | None = None,
     connectors: int = CONNECTORS,
     dry_run: bool = False,
+    rollout: Rollout = ALL_AT_ONCE,
 ) -> Iterator[Nornir]:
     """Lend a Nornir for the block; whatever happens, no connection is open after it."""
     try:
         yield build_nornir(
-            inventory, workers=workers, deadline=deadline, connectors=connectors, dry_run=dry_run
+            inventory,
+            workers=workers,
+            deadline=deadline,
+            connectors=connectors,
+            dry_run=dry_run,
+            rollout=rollout,
         )
     finally:
         close_connections(inventory.hosts.values())
@@ -123,14 +132,6 @@ def _rows(host: str, result: Any) -> list[Outcome]:
     return list(found)
 
 
-def cause_of(results: MultiResult) -> BaseException | None:
-    """Return what a host's task raised, for a failed subtask what that raised; None for success."""
-    error: BaseException | None = results[0].exception
-    while isinstance(error, NornirSubTaskError) and error.result:
-        error = error.result[0].exception or LabrunError(f"subtask {error.task.name} failed")
-    return error
-
-
 def row_of_error(host: str, section: str, name: str, error: BaseException) -> Outcome:
     """Return the row that says what kept this thing on this host from being done."""
     return Outcome(
@@ -144,8 +145,10 @@ def row_of_error(host: str, section: str, name: str, error: BaseException) -> Ou
 
 
 def _status(error: BaseException) -> Status:
-    if isinstance(error, ConnectionLostError | NotStartedError):
+    if isinstance(error, ConnectionLostError):
         return Status.UNKNOWN
+    if isinstance(error, NotStartedError):
+        return Status.SKIPPED
     if isinstance(error, TransportError):
         return Status.UNREACHABLE
     return Status.FAILED

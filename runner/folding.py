@@ -17,7 +17,10 @@ _SAID = {
     Status.WOULD_CHANGE: "not yet so",
     Status.UNREACHABLE: None,
     Status.UNKNOWN: None,
+    Status.SKIPPED: None,
 }
+# Their reason is the host's, the same for every setting.
+_REASON_IS_SHARED = (Status.UNREACHABLE, Status.UNKNOWN, Status.SKIPPED)
 _FEWEST = 3
 
 
@@ -34,8 +37,8 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _key(number: int, row: Outcome) -> tuple[object, ...]:
-    silent = row.status in (Status.UNREACHABLE, Status.UNKNOWN)
-    if row.section in _SECTIONS and row.status in _SAID and (silent or not row.why):
+    shared = row.status in _REASON_IS_SHARED
+    if row.section in _SECTIONS and row.status in _SAID and (shared or not row.why):
         return (row.host, row.section, row.status, row.why)
     return (number,)
 

@@ -13,6 +13,7 @@ from labrun.runner.existing import NO_HYPERVISOR
 from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.selection import select_hosts
 from labrun.state import LabState
 
@@ -75,11 +76,12 @@ class Session:
         hosts: Sequence[str] | None = None,
         deadline: float | None = None,
         dry_run: bool = False,
+        rollout: Rollout = ALL_AT_ONCE,
     ) -> Iterator[Nornir]:
         """Lend a Nornir over the hosts asked for; ``data`` is put into each host's data, by host.
 
         ``data`` maps a host's name to what is added, such as ``{"up": {...}}``; ``deadline`` in
-        seconds per host.
+        seconds per host, ``rollout`` who begins when.
         """
         from labrun.inventory.plugin import inventory_of
         from labrun.runner.engine import engine
@@ -93,7 +95,7 @@ class Session:
                 inventory.hosts[name].data.update(added)
         limit = self.invocation.timeout if deadline is None else deadline
         workers = self.invocation.workers
-        with engine(inventory, workers=workers, deadline=limit, dry_run=dry_run) as nornir:
+        with engine(inventory, workers=workers, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir:
             yield nornir
 
 

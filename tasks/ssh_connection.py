@@ -7,8 +7,10 @@ changes anything goes through it. So it opens when somebody first calls ``send_c
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -35,6 +37,7 @@ _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 # Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
 _TCP_PATIENCE = 30_000
+_SILENT = "accepted the connection but did not finish the SSH handshake in time"
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -63,12 +66,23 @@ class LabSSH(LinuxSSH):
             raise
 
     def _log_in(self) -> None:
-        where = f"{self.host} port {self.port}"
-        self.sock = self.sock or _dial(self.host, self.port, pace().remaining(self.conn_timeout))
+        share = pace()
+        patience = self.banner_timeout
+        if self.sock is None:
+            self.sock = _dial(self.host, self.port, share.remaining(self.conn_timeout))
+            where = f"{self.host} port {self.port}"
+            patience -= _await_banner(self.sock, where, share.remaining(patience))
         client = self.remote_conn_pre = paramiko.SSHClient()
         name = self._known_name()
         self._trust(client, name)
-        patience = pace().remaining(self.banner_timeout)
+        # Only now a turn is taken: whoever never answers must not hold up those who would.
+        with share.turn():
+            self._shake_hands(client, name, share.remaining(patience))
+        transport = client.get_transport()
+        if transport is not None and self.keepalive:
+            transport.set_keepalive(int(self.keepalive))
+
+    def _shake_hands(self, client: paramiko.SSHClient, name: str, patience: float) -> None:
         try:
             client.connect(
                 # Name and port only choose the line of known_hosts here: the socket is connected.
@@ -87,10 +101,8 @@ class LabSSH(LinuxSSH):
         except TransportError:
             raise
         except (OSError, EOFError, paramiko.SSHException) as error:
+            where = f"{self.host} port {self.port}"
             raise _translated(error, where, self.username) from error
-        transport = client.get_transport()
-        if transport is not None and self.keepalive:
-            transport.set_keepalive(int(self.keepalive))
 
     def _known_name(self) -> str:
         if self.host_key_alias:
@@ -188,6 +200,16 @@ def _dial(host: str, port: int, timeout: float) -> socket.socket:
     return sock
 
 
+def _await_banner(sock: socket.socket, where: str, patience: float) -> float:
+    """Wait until the server has said something, or hung up; returns the seconds that took."""
+    began = time.monotonic()
+    heard = select.poll()
+    heard.register(sock, select.POLLIN)
+    if not heard.poll(patience * 1000):
+        raise UnreachableError(f"{where} {_SILENT}", step="connect")
+    return time.monotonic() - began
+
+
 def _transport(sock: Any, /, *args: Any, **keywords: Any) -> paramiko.Transport:
     transport = paramiko.Transport(sock, *args, **keywords)
     options = transport.get_security_options()
@@ -235,7 +257,7 @@ def _unreachable(error: Exception, where: str, text: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{where}: {error.strerror}"
     if "banner" in text or "No existing session" in text or text.startswith("Authentication timeout"):
-        return f"{where} accepted the connection but did not finish the SSH handshake in time"
+        return f"{where} {_SILENT}"
     return f"{where}: {text}"
 
 

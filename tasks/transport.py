@@ -82,8 +82,7 @@ def _connect(options: dict[str, Any], patience: float) -> LabSSH:
     pause = _FIRST_PAUSE
     while True:
         try:
-            with share.turn():
-                return LabSSH(**options)
+            return LabSSH(**options)
         except UnreachableError:
             left = until - time.monotonic()
             if left <= 0 or share.stopping.wait(min(pause, left)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,7 @@ from labrun.outcome import Outcome, Status, exit_code
 from labrun.progress import LOGGER_NAME
 from labrun.runner.budget import BudgetRunner, Interrupted, NotStartedError
 from labrun.runner.engine import build_nornir, cause_of, engine, outcomes_of
+from labrun.runner.rollout import MaxFail, Rollout
 from labrun.tasks.pacing import pace
 from labrun.tasks.ssh_connection import LabSSH
 from labrun.tasks.transport import transport_of
@@ -266,7 +268,7 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
     assert [host for host in partial if not partial[host].failed] == ["host00", "host01"]
     errors = [cause_of(partial[f"host{n:02}"]) for n in range(2, 20)]
     assert all(isinstance(error, NotStartedError) for error in errors)
-    assert str(errors[0]) == "host02: interrupted before its turn came"
+    assert str(errors[0]) == "host02: not begun: interrupted before its turn came"
 
 
 def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
@@ -290,6 +292,105 @@ def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
     thread.join(10)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
+
+
+def test_a_canary_that_fails_keeps_all_others_from_beginning() -> None:
+    rollout = Rollout(canary=1, max_fail=MaxFail(0))
+    results = build_nornir(inventory(9), workers=4, rollout=rollout).run(failing)
+    rows = outcomes_of(results, "sysctl", "a.b")
+    assert [(row.host, row.status.value) for row in rows] == [
+        ("host00", "unreachable"),
+        *((f"host{n:02}", "skipped") for n in range(1, 9)),
+    ]
+    assert {row.why for row in rows[1:]} == {"not begun: 1 host failed, and --max-fail is 0"}
+    assert exit_code(rows) == 4
+
+
+def test_rows_that_failed_count_as_much_as_what_was_raised() -> None:
+    def one_bad_row(task: Task) -> Result:
+        status = Status.ROLLED_BACK if task.host.name == "host01" else Status.CHANGED
+        return Result(task.host, result=[Outcome(task.host.name, "sysctl", "a.b", status)])
+
+    rollout = Rollout(canary=1, max_fail=MaxFail(0))
+    nornir = build_nornir(inventory(4), workers=1, rollout=rollout)
+    rows = outcomes_of(nornir.run(one_bad_row), "sysctl")
+    assert [row.status.value for row in rows] == ["changed", "rolled-back", "skipped", "skipped"]
+
+
+def test_a_batch_begins_when_the_one_before_it_is_done(meter: Meter) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def note(task: Task) -> None:
+        seen.append((task.host.name, meter.inside))
+        meter.enter()
+        meter.leave()
+
+    build_nornir(inventory(7), workers=7, rollout=Rollout(canary=1)).run(note)
+    names = [name for name, _ in seen]
+    assert names[0] == "host00"
+    assert set(names[1:3]) == {"host01", "host02"}
+    assert set(names[3:]) == {"host03", "host04", "host05", "host06"}
+
+
+def test_two_of_one_redundancy_group_never_work_at_once_and_hold_up_nobody_else(meter: Meter) -> None:
+    together: list[set[str]] = []
+    inside: set[str] = set()
+
+    def work(task: Task, meter: Any) -> None:
+        with meter.lock:
+            inside.add(task.host.name)
+            together.append(set(inside))
+        if task.host.name == "host00":
+            # Everybody outside the group gets through while this one works.
+            with meter.lock:
+                assert meter.lock.wait_for(lambda: meter.total == 3, timeout=10)
+        elif task.host.name in ("host02", "host03", "host05"):
+            meter.enter()
+        with meter.lock:
+            inside.discard(task.host.name)
+
+    pair = {"host00": "edge", "host01": "edge", "host04": "edge"}
+    results = build_nornir(inventory(6), workers=6, rollout=Rollout(groups=pair)).run(work, meter=meter)
+    assert not results.failed
+    assert all(len(names & pair.keys()) <= 1 for names in together), together
+
+
+def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, meter: Meter
+) -> None:
+    monkeypatch.setattr("labrun.runner.budget._GRACE", 0.1)
+
+    def first_hangs(task: Task, meter: Any) -> Result:
+        if task.host.name == "host00":
+            held(task, meter)
+        return Result(task.host, result=[])
+
+    pair = {"host00": "edge", "host02": "edge"}
+    rollout = Rollout(groups=pair)
+    nornir = build_nornir(inventory(4), workers=1, deadline=0.3, rollout=rollout)
+    rows = outcomes_of(nornir.run(first_hangs, meter=meter), "sysctl")
+    assert [(row.host, row.status.value) for row in rows] == [("host00", "unknown"), ("host02", "skipped")]
+    assert rows[1].why == "not begun: host00 of its redundancy group edge may still be changing"
+
+
+def test_ctrl_c_in_the_first_batch_begins_no_other(meter: Meter) -> None:
+    def wait_for_stop(task: Task, meter: Any) -> Result:
+        meter.enter()
+        assert pace().stopping.wait(20)
+        return Result(task.host, result=[])
+
+    def press() -> None:
+        meter.await_inside(2)
+        interrupt()
+
+    thread = in_background(press)
+    with pytest.raises(Interrupted) as caught:
+        build_nornir(inventory(9), rollout=Rollout(canary=2)).run(wait_for_stop, meter=meter)
+    thread.join(10)
+    partial = caught.value.partial
+    assert (meter.total, len(partial), list(partial)) == (2, 9, [f"host{n:02}" for n in range(9)])
+    rows = outcomes_of(partial, "configure")
+    assert [(row.host, row.status) for row in rows] == [(f"host{n:02}", Status.SKIPPED) for n in range(2, 9)]
 
 
 def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
@@ -340,6 +441,32 @@ def fleet(sshd: LoopbackSshd, count: int) -> Inventory:
         host.port, host.username = sshd.port, sshd.user
         host.connection_options["labrun-ssh"] = ConnectionOptions(extras=sshd.extras())
     return found
+
+
+def test_servers_that_say_nothing_hold_up_nobody_else(sshd: LoopbackSshd) -> None:
+    """A stopped sshd still lets the kernel accept connections; as many of them as there are turns."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = fleet(sshd, 4)
+        for name in ("host00", "host01"):
+            hosts.hosts[name].port = silent.getsockname()[1]
+            extras = {**sshd.extras(), "banner_timeout": 60.0}
+            hosts.hosts[name].connection_options["labrun-ssh"] = ConnectionOptions(extras=extras)
+        heard: list[str] = []
+
+        def enter(task: Task) -> Result:
+            try:
+                transport_of(task.host).run("true", timeout=20)
+            finally:
+                heard.append(task.host.name)
+            return Result(task.host, result=[])
+
+        with engine(hosts, connectors=2, deadline=8) as nornir:
+            results = nornir.run(enter)
+    assert set(heard[:2]) == {"host02", "host03"}
+    assert [results[host].failed for host in results] == [True, True, False, False]
+    why = [row.why for row in outcomes_of(results, "x") if row.host == "host00"]
+    expected = "accepted the connection but did not finish the SSH handshake in time"
+    assert why == [f"connect: 127.0.0.1 port {hosts.hosts['host00'].port} {expected}"]
 
 
 def ask(task: Task, script: str, timeout: float) -> str:

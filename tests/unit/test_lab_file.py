@@ -282,7 +282,6 @@ def test_keys_for_later_are_kept_and_named_once(tmp_path: Path) -> None:
             (10, "hosts.a.services"),
             (11, "hosts.a.selinux"),
             (12, "hosts.a.exclusive"),
-            (13, "hosts.a.redundancy"),
             (14, "hosts.a.hostname"),
             (17, "images.here.path"),
             (18, "images.there.url"),

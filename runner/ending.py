@@ -1,0 +1,41 @@
+"""How one host's task ended: what it raised, whether it went well, whether one can tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nornir.core.exceptions import NornirSubTaskError
+
+from labrun.errors import ConnectionLostError, LabrunError
+from labrun.outcome import Outcome, Status
+
+if TYPE_CHECKING:
+    from nornir.core.task import MultiResult
+
+__all__ = ["cause_of", "ended_well", "is_known"]
+
+_BAD = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.UNREACHABLE, Status.UNKNOWN})
+
+
+def cause_of(results: MultiResult) -> BaseException | None:
+    """Return what a host's task raised, for a failed subtask what that raised; None for success."""
+    error: BaseException | None = results[0].exception
+    while isinstance(error, NornirSubTaskError) and error.result:
+        error = error.result[0].exception or LabrunError(f"subtask {error.task.name} failed")
+    return error
+
+
+def _statuses(results: MultiResult) -> frozenset[Status]:
+    rows = results[0].result
+    rows = rows if isinstance(rows, list | tuple) else [rows]
+    return frozenset(row.status for row in rows if isinstance(row, Outcome))
+
+
+def ended_well(results: MultiResult) -> bool:
+    """Tell whether the task raised nothing and none of its rows is bad."""
+    return not results[0].failed and not _statuses(results) & _BAD
+
+
+def is_known(results: MultiResult) -> bool:
+    """Tell whether the host is certainly at rest: not cut off in the middle, no row ``unknown``."""
+    return not isinstance(cause_of(results), ConnectionLostError) and Status.UNKNOWN not in _statuses(results)

@@ -1,0 +1,134 @@
+"""Who may begin when: a canary and growing batches, redundancy groups, and failures that end it all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from labrun.errors import UsageError
+
+__all__ = ["ALL_AT_ONCE", "Agenda", "MaxFail", "Rollout", "batches", "next_host", "parse_max_fail"]
+
+_MAX_FAIL = re.compile(r"(?P<number>\d{1,9})(?P<percent>%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class MaxFail:
+    """How many hosts may fail before no further one begins: a number, or with ``percent`` a share."""
+
+    number: int
+    percent: bool = False
+
+    def of(self, hosts: int) -> int:
+        """Return the number of ``hosts`` that may fail; a share is rounded down."""
+        return hosts * self.number // 100 if self.percent else self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}{'%' if self.percent else ''}"
+
+
+def parse_max_fail(text: str) -> MaxFail:
+    """Return what ``--max-fail`` says; raises UsageError for what is neither a number nor a share."""
+    match = _MAX_FAIL.fullmatch(text.strip())
+    if match is None or not match["number"].isascii():
+        hint = "a number of hosts, as 2, or a share of those asked for, as 10%"
+        raise UsageError(f"{text!r} is no number of hosts", step="--max-fail", hint=hint)
+    found = MaxFail(int(match["number"]), bool(match["percent"]))
+    if found.percent and found.number > 100:
+        raise UsageError(f"{text!r} is more than all hosts", step="--max-fail", hint="at most 100%")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The rules of a run: size of the first batch (None = all at once), failures allowed (None = any
+    number), and the redundancy group of those hosts that have one."""
+
+    canary: int | None = None
+    max_fail: MaxFail | None = None
+    groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+ALL_AT_ONCE = Rollout()
+
+
+def batches(hosts: Sequence[str], canary: int | None) -> tuple[tuple[str, ...], ...]:
+    """Return the hosts in batches of ``canary``, twice that, four times that ..., in their order."""
+    if canary is None:
+        return (tuple(hosts),) if hosts else ()
+    found, start, size = [], 0, canary
+    while start < len(hosts):
+        found.append(tuple(hosts[start : start + size]))
+        start, size = start + size, size * 2
+    return tuple(found)
+
+
+def next_host(waiting: Iterable[str], groups: Mapping[str, str], taken: Container[str]) -> str | None:
+    """Return the first that waits and whose redundancy group is not ``taken``; None where nobody may."""
+    return next((host for host in waiting if groups.get(host) not in taken), None)
+
+
+class Agenda:
+    """A rollout while it goes on; the runner holds a lock around every call.
+
+    ``begin`` hands out hosts, ``end`` takes their endings. Who will never begin is in ``held_back``
+    with the reason.
+    """
+
+    def __init__(self, hosts: Sequence[str], rollout: Rollout = ALL_AT_ONCE):
+        self._groups = rollout.groups
+        self._batches = [list(batch) for batch in batches(hosts, rollout.canary)]
+        self._allowed = rollout.max_fail.of(len(hosts)) if rollout.max_fail is not None else None
+        self._max_fail = rollout.max_fail
+        self._running: set[str] = set()
+        self._lost: dict[str, str] = {}
+        self._failed = 0
+        self.held_back: dict[str, str] = {}
+
+    @property
+    def waiting(self) -> list[str]:
+        """Return the hosts that have not begun and still may."""
+        return [host for batch in self._batches for host in batch]
+
+    def begin(self) -> str | None:
+        """Return a host whose turn it is now, and count it as running; None where nobody's is."""
+        while self._batches and not self._batches[0] and not self._running:
+            del self._batches[0]
+        if not self._batches:
+            return None
+        taken = {self._groups[host] for host in self._running if host in self._groups}
+        host = next_host(self._batches[0], self._groups, taken)
+        if host is not None:
+            self._batches[0].remove(host)
+            self._running.add(host)
+        return host
+
+    def end(self, host: str, *, well: bool, known: bool = True) -> None:
+        """Note how a running host ended; not ``known`` = it may still be changing, for all one can tell."""
+        self._running.discard(host)
+        if not known and (group := self._groups.get(host)) is not None:
+            self._lost[group] = host
+            for other in self.waiting:
+                if self._groups.get(other) == group:
+                    self._hold(other, f"{host} of its redundancy group {group} may still be changing")
+        if well:
+            return
+        self._failed += 1
+        if self._allowed is not None and self._failed > self._allowed:
+            failed = f"{self._failed} host{'s' if self._failed > 1 else ''} failed"
+            for other in self.waiting:
+                self._hold(other, f"{failed}, and --max-fail is {self._max_fail}")
+
+    def drop(self) -> list[str]:
+        """Let nobody begin any more; returns those who waited."""
+        left = self.waiting
+        self._batches.clear()
+        return left
+
+    def _hold(self, host: str, why: str) -> None:
+        for batch in self._batches:
+            if host in batch:
+                batch.remove(host)
+        self.held_back[host] = why
