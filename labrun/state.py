@@ -171,9 +171,7 @@ class LabState:
             self.identity,
             self._public_path,
             self.known_hosts,
-            self.last_runs,
             self.fault,
-            self.last_verify,
             self.lock,
         )
         for path in kept:
@@ -181,16 +179,6 @@ class LabState:
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()
-
-    @property
-    def last_runs(self) -> Path:
-        """Return the path of the file that holds each command's last run."""
-        return self.root / "last.json"
-
-    @property
-    def last_verify(self) -> Path:
-        """Return the path of the file that holds the rows of the last verify."""
-        return self.root / "last-verify.json"
 
     @property
     def fault(self) -> Path:

@@ -27,7 +27,7 @@ _NOTES = (
 _FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
 
 
-@verb("break")
+@verb("break", recorded=True)
 @click.argument("fault", required=False)
 @click.option(
     "--seed", type=int, metavar="N", help="Choose as this number says: the same again for the same lab."

@@ -22,7 +22,7 @@ __all__ = ["configure_hosts"]
 _SECONDS = 180.0
 
 
-@verb("configure")
+@verb("configure", recorded=True)
 @click.option("--only", metavar="A,B", help="Only these sections: nmcli, sysctl, sshd.")
 @click.option(
     "--canary",

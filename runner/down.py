@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
 
-@verb("down")
+@verb("down", recorded=True)
 @click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
 def command(invocation: Invocation, name: str | None) -> Report:
     """Remove the lab's machines and networks, and nothing else.
@@ -38,20 +38,28 @@ def command(invocation: Invocation, name: str | None) -> Report:
     existing = existing_rows(lab, select_hosts(lab, invocation.hosts)) if lab is not None else []
     if lab is not None and not lab.needs_hypervisor:
         if invocation.hosts is None:
-            LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir).remove()
+            _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
         return Report(lab_name, existing)
     if uri is None:
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
         return Report(lab_name, [row, *existing])
+    if invocation.recording is not None:
+        invocation.recording.uri = uri
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
         rows = _take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
-            state.remove()
+            _forget(state, invocation)
     return Report(lab_name, rows + existing)
+
+
+def _forget(state: LabState, invocation: Invocation) -> None:
+    state.remove()
+    if invocation.recording is not None:
+        invocation.recording.removed_lab = True
 
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
@@ -65,13 +73,21 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
         except LabFileError as error:
             error.hint = "labrun down --name LAB works without the file"
             raise
+        _begin(invocation, lab.name, lab.digest)
         if not lab.needs_hypervisor:
             return lab.name, None, lab
         if lab.hypervisor != "auto":
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
+    else:
+        _begin(invocation, name, None)
     found = lab_uris(name)
     return name, found[0] if found else None, lab
+
+
+def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
+    if invocation.recording is not None:
+        invocation.recording.begin(invocation, lab, digest)
 
 
 def _take_down(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HypervisorError
 from labrun.inventory.diagram import Diagram, diagram
-from labrun.runner.last_verify import LastVerify, read_last_verify
+from labrun.runner.history.last_verify import LastVerify, last_verify
 from labrun.runner.options import Invocation
 from labrun.runner.terminal import say
 
@@ -49,7 +49,7 @@ def drawn_lab(invocation: Invocation) -> DrawnLab:
             raise
         say(f"where the last verify is kept cannot be told: {error.reason}")
         return _of_file(invocation)
-    return DrawnLab(session.lab, session.hosts, read_last_verify(session.state))
+    return DrawnLab(session.lab, session.hosts, last_verify(session.history(), session.uri))
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:

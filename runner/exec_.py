@@ -43,7 +43,7 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
     return Result(host=task.host, result=row, failed=failed)
 
 
-@verb("exec", passthrough=True)
+@verb("exec", passthrough=True, recorded=True)
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
     """Run a command on all hosts (or --hosts) in parallel.

@@ -16,7 +16,7 @@ from labrun.runner.verb import verb
 _NOTHING = "Nothing is planted in this lab."
 
 
-@verb("mend")
+@verb("mend", recorded=True)
 def command(invocation: Invocation) -> Report:
     """Undo what `labrun break` planted, and nothing else.
 

@@ -6,11 +6,14 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+if TYPE_CHECKING:
+    from labrun.runner.history.recording import Recording
 
 __all__ = [
     "DEFAULT_WORKERS",
@@ -38,7 +41,9 @@ class Invocation:
 
     ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` in seconds, None = the
     command's own. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` says what
-    the user allows; a terminal is needed besides. ``started`` is a ``time.monotonic()``.
+    the user allows; a terminal is needed besides. ``history`` is the file that is used in place of the
+    lab's own, ``recording`` what writes this run into it, None where nothing is recorded. ``started``
+    is a ``time.monotonic()``.
     """
 
     command: str
@@ -51,6 +56,8 @@ class Invocation:
     verbosity: int = 0
     color: bool = True
     state_dir: Path | None = None
+    history: Path | None = None
+    recording: Recording | None = field(default=None, compare=False, repr=False)
     run: str = field(default_factory=new_run_id)
     started: float = field(default_factory=time.monotonic)
 
@@ -66,8 +73,13 @@ class Invocation:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since labrun began."""
+        """Return the seconds since labrun, or this run of a loop, began."""
         return time.monotonic() - self.started
+
+    def again(self) -> Invocation:
+        """Return the invocation of a loop's next run: a run ID, a clock and a record of its own."""
+        recording = self.recording.again() if self.recording is not None else None
+        return replace(self, run=new_run_id(), started=time.monotonic(), recording=recording)
 
 
 class GlobalOption(click.Option):
@@ -143,6 +155,14 @@ _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": "Where keys, known_hosts and history are kept.",
         },
     ),
+    (
+        ("--history",),
+        {
+            "type": click.Path(dir_okay=False, path_type=Path),
+            "metavar": "FILE",
+            "help": "The history, by default the lab's own in the state directory.",
+        },
+    ),
 )
 
 
@@ -157,7 +177,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
 
 
-_NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir")
+_NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir", "history")
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:

@@ -14,7 +14,7 @@ from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 
 
-@verb("plan")
+@verb("plan", recorded=True)
 @click.option("--prune", is_flag=True, help="Show what --prune would remove as work to do.")
 @click.option("--explain", is_flag=True, help="Print the commands that make the lab by hand.")
 def command(invocation: Invocation, prune: bool, explain: bool) -> Report:

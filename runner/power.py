@@ -45,7 +45,7 @@ def _run(uri: str, data: Mapping[str, Mapping[str, Any]], action: str, timeout: 
         return outcomes_of(nornir.run(power, action=action, timeout=timeout), "machine")
 
 
-@verb("start")
+@verb("start", recorded=True)
 def start(invocation: Invocation) -> Report:
     """Start the machines that are off.
 
@@ -54,7 +54,7 @@ def start(invocation: Invocation) -> Report:
     return _switch(invocation, "start")
 
 
-@verb("stop")
+@verb("stop", recorded=True)
 def stop(invocation: Invocation) -> Report:
     """Shut the machines down, and keep them.
 
@@ -63,7 +63,7 @@ def stop(invocation: Invocation) -> Report:
     return _switch(invocation, "stop")
 
 
-@verb("restart")
+@verb("restart", recorded=True)
 def restart(invocation: Invocation) -> Report:
     """Shut the machines down and start them again.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from labrun.inventory.locate import Located
     from labrun.inventory.model import Lab
+    from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
 
 __all__ = ["Session", "hypervisor_engine", "open_session"]
@@ -42,12 +43,14 @@ class Session:
     state: LabState
 
     def report(self, rows: Sequence[Outcome], **members: Any) -> Report:
-        """Return the command's report, and remember for `status` that it ran."""
-        from labrun.runner.last_runs import remember_run
+        """Return the command's report."""
+        return Report(self.lab.name, rows, **members)
 
-        report = Report(self.lab.name, rows, **members)
-        remember_run(self.state, self.invocation, report.exit_code)
-        return report
+    def history(self) -> History | None:
+        """Return the lab's history, None where there is none or where it cannot be read, which is said."""
+        from labrun.runner.history.reading import remembered
+
+        return remembered(self.invocation, self.lab.name)
 
     @property
     def place(self) -> str:
@@ -109,10 +112,14 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
     lab = load(invocation, safely=safely)
     hosts = select_hosts(lab, invocation.hosts)
+    if invocation.recording is not None:
+        invocation.recording.begin(invocation, lab.name, lab.digest)
     if not lab.needs_hypervisor:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
+    if invocation.recording is not None:
+        invocation.recording.uri = choice.uri
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir)
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)

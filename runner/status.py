@@ -100,9 +100,13 @@ def _row(entry: dict[str, Any], login: str | None) -> Outcome:
 
 
 def _last_runs(session: Session) -> dict[str, Any]:
-    from labrun.runner.last_runs import read_last_runs
-
-    return read_last_runs(session.state)
+    history = session.history()
+    if history is None:
+        return {}
+    return {
+        command: {"run": run.run, "exit_code": run.exit_code, "seconds": round(run.seconds or 0.0, 1)}
+        for command, run in history.last_of_each().items()
+    }
 
 
 def _told(last: dict[str, Any]) -> list[str]:

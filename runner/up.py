@@ -36,7 +36,7 @@ class _Wishes:
     recreate: bool
 
 
-@verb("up")
+@verb("up", recorded=True)
 @click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts when they are ready.")
 @click.option("--no-wait", is_flag=True, help="Start the machines and do not wait until they are ready.")
 @click.option("--prune", is_flag=True, help="Remove what the file no longer has.")

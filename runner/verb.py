@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -16,6 +18,10 @@ from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.terminal import say, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "emit", "perform", "verb"]
+
+
+_ASIDE = ("explain", "offline", "hint", "pair")
+"""Options that make of a command one that explains something: no run to remember."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -47,13 +53,19 @@ class VerbGroup(click.Group):
 
 
 def verb(
-    name: str, *, own_format: bool = False, passthrough: bool = False, group: click.Group | None = None
+    name: str,
+    *,
+    own_format: bool = False,
+    passthrough: bool = False,
+    recorded: bool = False,
+    group: click.Group | None = None,
 ) -> Callable[[Callable[..., Report]], VerbCommand]:
     """Make a command of a function ``(invocation, **its own parameters) -> Report``.
 
     Its docstring is the help, the first line the one-line help. Parameters are added below it by
     ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first
-    argument to the command (``exec``, ``ssh``); ``group`` is the :class:`VerbGroup` it belongs to.
+    argument to the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history;
+    ``group`` is the :class:`VerbGroup` it belongs to.
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
@@ -65,6 +77,11 @@ def verb(
             ctx = click.get_current_context()
             invocation = invocation_of(ctx, own_format=own_format)
             arguments = {name: value for name, value in ctx.params.items() if name in names}
+            if recorded and not any(arguments.get(aside) for aside in _ASIDE):
+                from labrun.runner.history.recording import Recording
+
+                recording = Recording(_as_typed(own, arguments, invocation))
+                invocation = replace(invocation, recording=recording)
             return perform(invocation, lambda: body(invocation, **arguments))
 
         command = VerbCommand(
@@ -80,6 +97,20 @@ def verb(
         return command
 
     return wrap
+
+
+def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invocation: Invocation) -> str:
+    """Return the command's own words, and --hosts, as one line of shell; what was not given is left out."""
+    words = [] if invocation.hosts is None else ["--hosts", invocation.hosts]
+    for param in params:
+        value = values.get(str(param.name))
+        if value is None or value is False or value == ():
+            continue
+        if isinstance(param, click.Option):
+            words.append(max(param.opts, key=len))
+        if value is not True:
+            words += [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
 
 
 def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
@@ -107,6 +138,9 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
             report = Report(error=LabrunError("the reader of the output has gone away"))
         except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
             report = Report(error=_unexpected(error))
+        if invocation.recording is not None:
+            # Before the results are shown: who reads the run's name may look it up at once.
+            invocation.recording.finish(report, invocation.seconds)
         try:
             return emit(report, invocation)
         except LabrunError as error:

@@ -24,7 +24,7 @@ _MARGIN = 60.0
 """Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
 
 
-@verb("verify")
+@verb("verify", recorded=True)
 @click.option(
     "--explain", is_flag=True, help="Print the commands that show the same by hand, and do nothing."
 )
@@ -32,6 +32,7 @@ _MARGIN = 60.0
 @click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
 @click.option("--full", is_flag=True, help="Trace every pair, whatever the size of the lab.")
 @click.option("--hint", is_flag=True, help="After `labrun break`: what fails, not why, and one hint more.")
+@click.option("--no-evidence", is_flag=True, help="Keep in the history no more than the results.")
 @output_options
 def command(
     invocation: Invocation,
@@ -40,6 +41,7 @@ def command(
     pair: str | None,
     full: bool,
     hint: bool,
+    no_evidence: bool,
     **outputs: Any,
 ) -> Report:
     """Compare addresses, routes and paths of the hosts with what the lab file implies.
@@ -60,12 +62,12 @@ def command(
         return Report(session.lab.name, text=explained(session))
     if hint:
         require_planted(session.state)
-    captures = gather_captures(session, full=full)
+    captures = gather_captures(session, full=full, evidence=not no_evidence)
     rows = judge(session.lab, captures, session.hosts)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     report = session.report(rows)
-    return with_outputs(report, session.lab, invocation, state=session.state, **outputs)
+    return with_outputs(report, session.lab, invocation, **outputs)
 
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
@@ -89,15 +91,17 @@ def gather_captures(
     full: bool = False,
     only: Collection[str] | None = None,
     pair: tuple[str, str] | None = None,
+    evidence: bool = True,
 ) -> Mapping[str, Capture | Unreachable]:
     """Return what every host of the lab shows, or those of ``only``.
 
     All are asked, also with ``--hosts``: why a host's path fails is often to be seen on another.
-    ``full`` traces every pair; ``pair`` traces only this one, and tries no checks.
+    ``full`` traces every pair; ``pair`` traces only this one, and tries no checks. With ``evidence``
+    what they show is kept with the run.
     """
     from labrun.runner.engine import cause_of
     from labrun.tasks.collect.capture import Unreachable
-    from labrun.tasks.collect.task import SPEC, captures_of, collect
+    from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
 
     off = _off(session)
     specs = _specs(session, off, full=full)
@@ -112,8 +116,12 @@ def gather_captures(
         session.engine(session.locate(), data, hosts=asked, deadline=deadline) as nornir,
     ):
         results = nornir.run(collect)
-    shown = captures_of({host: cause_of(found) or found[0].result for host, found in results.items()})
-    return {**shown, **{host: Unreachable(why) for host, why in off.items()}}
+    raw = {host: cause_of(found) or found[0].result for host, found in results.items()}
+    if evidence and session.invocation.recording is not None:
+        for host, shown in raw.items():
+            if not isinstance(shown, BaseException):
+                session.invocation.recording.attach(host, evidence_of(shown))
+    return {**captures_of(raw), **{host: Unreachable(why) for host, why in off.items()}}
 
 
 def _off(session: Session) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where else the results of `verify` go: JUnit XML, a job summary, a matrix, the memory of the last run."""
+"""Where else the results of `verify` go: JUnit XML, a job summary, a matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from labrun.inventory.model import Lab
 from labrun.outcome import Outcome
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
-from labrun.state import LabState
 
 __all__ = ["output_options", "with_outputs", "write_file"]
 
@@ -44,17 +43,9 @@ def with_outputs(
     junit: Path | None,
     markdown: Path | None,
     matrix: bool,
-    state: LabState | None = None,
 ) -> Report:
-    """Write what was asked for, and return the report with the matrix and with what could not be written.
-
-    ``state`` remembers the rows as the last verify; None for rows that no host has shown.
-    """
+    """Write what was asked for, and return the report with the matrix and with what could not be written."""
     rows = tuple(report.outcomes)
-    if state is not None:
-        from labrun.runner.last_verify import remember_verify
-
-        remember_verify(state, lab, invocation, rows)
     if matrix:
         report = _with_matrix(report, lab, rows)
     try:

@@ -20,7 +20,7 @@ from labrun.tasks.collect.script import collect_script
 from labrun.tasks.configure.shell import marker
 from labrun.tasks.transport import transport_of
 
-__all__ = ["SPEC", "captures_of", "collect"]
+__all__ = ["SPEC", "captures_of", "collect", "evidence_of"]
 
 SPEC = "verify"
 """Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
@@ -94,6 +94,12 @@ def captures_of(
 ) -> dict[str, Capture | Unreachable]:
     """Return what each host showed, from its raw result or what its task raised."""
     return {host: _capture(host, result) for host, result in results.items()}
+
+
+def evidence_of(result: Mapping[str, Any]) -> str:
+    """Return what a host printed in all rounds, as text to keep; each round with the same mark."""
+    rounds = (result, *result.get("later", ()))
+    return "".join(str(each["stdout"]).replace(str(each["mark"]), "labrun") for each in rounds)
 
 
 def _capture(host: str, result: Mapping[str, Any] | BaseException) -> Capture | Unreachable:

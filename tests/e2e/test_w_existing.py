@@ -52,7 +52,7 @@ class Inside(RunningLab):
 
 def existing(base: RunningLab, known_hosts: Path | None = None) -> str:
     """Return the second lab file; ``left`` and ``right`` have no mode: they are nobody's to make."""
-    (state,) = base.state.iterdir()
+    (state,) = base.state.glob("*-*")
     ssh = {
         "user": "lab",
         "identity": str(state / "id_ed25519"),
@@ -248,7 +248,7 @@ def test_a_machine_whose_key_is_not_on_record_is_not_entered(
 def test_a_machine_with_another_key_than_the_one_on_record_is_not_entered(
     base: RunningLab, lab: Inside, tmp_path: Path
 ) -> None:
-    (state,) = base.state.iterdir()
+    (state,) = base.state.glob("*-*")
     lines = (state / "known_hosts").read_text().splitlines()
     keys = {line.split()[0].split(",")[0]: line.split()[1:] for line in lines}
     known = tmp_path / "known_hosts"
@@ -270,7 +270,7 @@ def test_nobody_asked_for_libvirt(lab: Inside, configured: Runs) -> None:
 def test_made_and_existing_machines_share_networks(
     base: RunningLab, configured: Runs, tmp_path: Path
 ) -> None:
-    (state,) = base.state.iterdir()
+    (state,) = base.state.glob("*-*")
     known = tmp_path / "known_hosts"
     known.write_text((state / "known_hosts").read_text())
     ssh = {"user": "lab", "identity": str(state / "id_ed25519"), "known_hosts": str(known)}

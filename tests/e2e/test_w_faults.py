@@ -104,12 +104,11 @@ def test_one_fault_at_a_time_hints_in_steps_and_a_second_mend_changes_nothing(la
     try:
         second = lab.json("break")
         assert second.document["error"] == "a fault is planted in this lab already"
-        (lab.state / next(path.name for path in lab.state.iterdir()) / "fault").rename(
-            lab.path.parent / "kept"
-        )
+        (state,) = lab.state.glob("*-*")
+        (state / "fault").rename(lab.path.parent / "kept")
         without_state = lab.json("break")
         assert without_state.document["error"] == "a fault is planted in this lab already"
-        (lab.path.parent / "kept").rename(next(lab.state.iterdir()) / "fault")
+        (lab.path.parent / "kept").rename(state / "fault")
         counts = []
         for _ in range(2):
             hinted = lab.json("verify", "--hint", "--hosts", "host01")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from labrun.errors import HypervisorError
 from labrun.inventory.load import load_lab
 from labrun.runner import session
 from labrun.runner.drawn_lab import drawn_lab
-from labrun.runner.last_verify import remember_verify
 from labrun.runner.options import Invocation
-from labrun.state import LabState
+from tests.unit import past_runs
 from tests.unit.command_line import run_labrun
 from tests.unit.verify_cases import CASES, captured
 
@@ -31,8 +29,9 @@ def lab(tmp_path: Path) -> Path:
 
 def remember(directory: Path, name: str) -> None:
     """Let the lab have been verified."""
-    state = LabState.open("captured", URI, directory / "state")
-    remember_verify(state, load_lab(directory / "lab.yaml"), Invocation("verify"), captured(name).rows)
+    path = directory / "state" / "history" / "captured.sqlite"
+    digest = load_lab(directory / "lab.yaml").digest
+    past_runs.remember(path, captured(name).rows, lab="captured", digest=digest, uri=URI)
 
 
 def test_a_lab_without_a_verify_is_drawn(lab: Path) -> None:
@@ -94,12 +93,13 @@ def test_report_wants_to_know_where(lab: Path) -> None:
     assert done.stderr == "error: Missing option '--html'\nhint: labrun report --help tells what it takes\n"
 
 
-def test_a_damaged_memory_is_no_memory(lab: Path) -> None:
+def test_a_damaged_memory_is_no_memory_and_is_said(lab: Path) -> None:
     remember(lab, "broken")
-    (path,) = (lab / "state").glob("*/last-verify.json")
-    path.write_text(json.dumps({"schema": 99}), encoding="utf-8")
+    path = lab / "state" / "history" / "captured.sqlite"
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
     done = run_labrun("--state-dir", "state", "graph", "--format", "svg", cwd=lab)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr == "the history state/history/captured.sqlite is damaged: file is not a database\n"
     assert "no verify yet" in "".join(ET.fromstring(done.stdout).itertext())
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labrun.runner.last_verify import read_last_verify
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report, document
 from labrun.runner.verify_outputs import with_outputs
-from labrun.state import LabState
 from tests.unit.verify_cases import captured
 
 VERIFY = Invocation("verify", run="2026-11-20T16:00:00Z-3f2a")
@@ -61,16 +59,3 @@ def test_what_cannot_be_written_is_said_with_the_results(tmp_path: Path) -> None
     assert report.error is not None
     assert report.error.reason == f"cannot write {tmp_path}/missing/junit.xml: No such file or directory"
     assert (len(report.outcomes), report.exit_code) == (105, 1)
-
-
-def test_the_rows_are_remembered_only_where_hosts_have_shown_them(tmp_path: Path) -> None:
-    case = captured("ok")
-    state = LabState.open(case.lab.name, "lxc:///system", tmp_path)
-    report = Report(case.lab.name, case.rows)
-    none = {"junit": None, "markdown": None}
-    with_outputs(report, case.lab, VERIFY, matrix=False, **none)
-    assert read_last_verify(state) is None
-    with_outputs(report, case.lab, VERIFY, matrix=False, state=state, **none)
-    last = read_last_verify(state)
-    assert last is not None
-    assert last.rows == case.rows

@@ -10,7 +10,7 @@ from labrun.inventory.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
 from labrun.runner.drawn_lab import DrawnLab
-from labrun.runner.last_verify import LastVerify
+from labrun.runner.history.last_verify import LastVerify
 
 __all__ = ["CASES", "Captured", "captured", "drawn"]
 

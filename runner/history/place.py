@@ -1,0 +1,80 @@
+"""Where a lab's history is, and which lab is meant where the file alone must tell: no hypervisor is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labrun.errors import LabrunError, UsageError
+from labrun.state import state_base
+
+if TYPE_CHECKING:
+    from labrun.runner.options import Invocation
+
+__all__ = ["history_path", "lab_name"]
+
+_LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def history_path(invocation: Invocation, lab: str) -> Path:
+    """Return the file that ``--history`` names, else the lab's own in the state directory.
+
+    It lies beside the directories that `down` removes: what was, stays known.
+    """
+    return invocation.history or (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
+
+
+def lab_name(invocation: Invocation, given: str | None = None) -> str:
+    """Return the name ``--name`` gives, else the one in the lab file, which need not be valid otherwise.
+
+    Raises UsageError, LabrunError.
+    """
+    if given is not None:
+        if _LAB_NAME.fullmatch(given) is None:
+            raise UsageError(f'"{given}" is no name of a lab', step="--name")
+        return given
+    from labrun.runner.lab_file import lab_path
+
+    path = lab_path(invocation.lab)
+    text = sys.stdin.read() if path == "-" else _read(path)
+    found = _name_in(text)
+    if found is None:
+        raise LabrunError(f"{path} does not say the lab's name", hint="--name LAB works without the file")
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {os.fspath(path)}: {error.strerror}", hint="--name LAB works without the file"
+        ) from error
+
+
+def _name_in(text: str) -> str | None:
+    """Return the value of the top-level key ``name`` without checking, or even reading, the rest."""
+    import yaml
+
+    depth, key, wanted = 0, True, False
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth == 1 and not isinstance(event, yaml.MappingStartEvent):
+                    return None
+                # A collection is the key or the value of the mapping it stands in.
+                key, wanted = (not key if depth == 2 else key), False
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif depth == 1 and isinstance(event, yaml.ScalarEvent):
+                if wanted:
+                    return event.value if _LAB_NAME.fullmatch(event.value) else None
+                wanted = key and event.value == "name"
+                key = not key
+    except yaml.YAMLError:
+        return None
+    return None

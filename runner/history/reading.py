@@ -1,0 +1,281 @@
+"""Reading a lab's history: runs, their outcomes, and when a thing was last as declared."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import LabrunError, UsageError
+from labrun.outcome import Outcome, Status, exit_code
+from labrun.runner.history.place import history_path
+from labrun.runner.history.processes import is_running
+from labrun.runner.history.store import open_to_read, unreadable
+from labrun.runner.terminal import say
+
+if TYPE_CHECKING:
+    from labrun.runner.options import Invocation
+
+__all__ = ["History", "Item", "Run", "open_history", "remembered"]
+
+Item = tuple[str, str, str]
+"""Host, section and name: what an outcome is about."""
+
+_COLUMNS = (
+    "id, run, lab, command, arguments, digest, labrun, uri, process, began, seconds, exit_code, interrupted,"
+    " error, counts"
+)
+_NOT_OK = [status.value for status in Status if exit_code([Outcome("", "", "", status)])]
+_STATUS = {status.value: status for status in Status}
+_OF_ALL = """
+    SELECT * FROM runs
+    WHERE lab = :lab AND (:since IS NULL OR began >= :since) AND (:command IS NULL OR command = :command)
+        AND (NOT :failed OR exit_code IS NULL OR exit_code <> 0)
+    ORDER BY id DESC LIMIT :limit
+"""
+_OF_HOSTS = """
+    SELECT * FROM runs
+    WHERE lab = :lab AND (:since IS NULL OR began >= :since) AND (:command IS NULL OR command = :command)
+        AND id IN (
+            SELECT run FROM outcomes
+            WHERE item IN (SELECT id FROM items WHERE host IN (SELECT value FROM json_each(:hosts)))
+                AND status IN (SELECT value FROM json_each(:statuses))
+        )
+    ORDER BY id DESC LIMIT :limit
+"""
+_BACK = """
+    SELECT * FROM runs WHERE lab = :lab AND (:command = 'last' OR command = :command)
+    ORDER BY id DESC LIMIT 1 OFFSET :back
+"""
+_NAMED = r"""
+    SELECT * FROM runs WHERE lab = :lab AND (run LIKE :begins ESCAPE '\' OR run LIKE :ends ESCAPE '\')
+    ORDER BY id DESC LIMIT 4
+"""
+_LAST = """
+    SELECT * FROM runs
+    WHERE lab = :lab AND command = :command AND exit_code IS NOT NULL AND NOT interrupted
+        AND (:uri IS NULL OR uri = :uri)
+        AND id > (SELECT coalesce(max(id), 0) FROM runs WHERE lab = :lab AND removed_lab)
+    ORDER BY id DESC LIMIT 1
+"""
+_LAST_OF_EACH = """
+    SELECT * FROM runs
+    WHERE id IN (SELECT max(id) FROM runs WHERE lab = :lab AND exit_code IS NOT NULL GROUP BY command)
+    ORDER BY id DESC
+"""
+_LAST_WITH = """
+    SELECT host, section, name, began FROM (
+        SELECT item, max(run) AS latest FROM outcomes
+        WHERE status IN (SELECT value FROM json_each(:statuses))
+            AND run IN (
+                SELECT id FROM runs
+                WHERE lab = :lab
+                    AND id > (SELECT coalesce(max(id), 0) FROM runs WHERE lab = :lab AND removed_lab)
+            )
+        GROUP BY item
+    ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
+"""
+_BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d+))?|-(?P<count>\d+))")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run; ``number`` is its place in the history, ``began`` in seconds since the epoch.
+
+    ``seconds`` and ``exit_code`` are None for a run that is not finished: ``is_running`` tells whether
+    it still may be. ``counts`` is how many outcomes there are of each status.
+    """
+
+    number: int
+    run: str
+    lab: str
+    command: str
+    arguments: str
+    digest: str | None
+    labrun: str
+    uri: str | None
+    began: float
+    seconds: float | None
+    exit_code: int | None
+    interrupted: bool
+    error: str | None
+    counts: Mapping[str, int]
+    is_running: bool
+
+    @property
+    def when(self) -> str:
+        """Return the time at which it began, as ``2026-11-20T16:00:00Z``."""
+        return datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
+    def state(self) -> str:
+        """Return ``finished``, ``interrupted``, ``running``, or ``unfinished`` where it was cut off."""
+        if self.exit_code is None:
+            return "running" if self.is_running else "unfinished"
+        return "interrupted" if self.interrupted else "finished"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the run as it stands in JSON documents."""
+        return {
+            "run": self.run,
+            "lab": self.lab,
+            "command": self.command,
+            "arguments": self.arguments,
+            "lab_file": self.digest,
+            "labrun": self.labrun,
+            "hypervisor": self.uri,
+            "began": self.when,
+            "seconds": self.seconds,
+            "exit_code": self.exit_code,
+            "state": self.state,
+            "error": self.error,
+            "counts": dict(self.counts),
+        }
+
+
+def open_history(path: Path, lab: str) -> History | None:
+    """Return the lab's part of the history in this file, None without one. Raises LabrunError."""
+    connection = open_to_read(path)
+    return None if connection is None else History(connection, path, lab)
+
+
+def remembered(invocation: Invocation, lab: str) -> History | None:
+    """Return the lab's history; one that cannot be read is said on stderr, and is none."""
+    try:
+        return open_history(history_path(invocation, lab), lab)
+    except LabrunError as error:
+        say(error.reason)
+        return None
+
+
+class History:
+    """What is remembered of one lab. Every method raises LabrunError where the file is damaged."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str) -> None:
+        self.path = path
+        self.lab = lab
+        self._connection = connection
+        connection.row_factory = sqlite3.Row
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection
+        except (sqlite3.Error, zlib.error, ValueError) as error:
+            raise unreadable(self.path, error) from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def _runs(self, query: str, **values: object) -> list[Run]:
+        with self._reading() as connection:
+            return [_run(row) for row in connection.execute(query, {"lab": self.lab, **values})]
+
+    def runs(
+        self,
+        *,
+        hosts: Sequence[str] = (),
+        since: float | None = None,
+        failed: bool = False,
+        command: str | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        """Return runs, newest first: those about one of ``hosts``, begun after ``since`` (epoch seconds).
+
+        ``failed`` are those with an exit code other than 0 and those that are not finished; with
+        ``hosts`` those in which one of these was not ok.
+        """
+        bounds = {"since": since, "command": command, "limit": limit or -1}
+        if hosts:
+            statuses = _NOT_OK if failed else list(_STATUS)
+            return self._runs(_OF_HOSTS, hosts=json.dumps(hosts), statuses=json.dumps(statuses), **bounds)
+        return self._runs(_OF_ALL, failed=failed, **bounds)
+
+    def find(self, word: str) -> Run:
+        """Return the run that somebody means.
+
+        Its ID, how it begins or its last letters; ``last``, a command's name for its last run,
+        ``last-1`` for the one before, ``-1`` for the last. Raises UsageError.
+        """
+        place = _BY_PLACE.fullmatch(word)
+        if place is not None:
+            command, back = place["word"], int(place["back"] or 0)
+            if place["count"] is not None:
+                command, back = "last", int(place["count"]) - 1
+            found = self._runs(_BACK, command=command, back=max(back, 0))
+            if found:
+                return found[0]
+        escaped = re.sub(r"([%_\\])", r"\\\1", word)
+        found = self._runs(_NAMED, begins=f"{escaped}%", ends=f"%-{escaped}")
+        if not found or not word:
+            raise UsageError(f'there is no run "{word}"', step="RUN", hint="`labrun history` lists them")
+        if len(found) > 1:
+            some = ", ".join(run.run for run in found[:3]) + (" ..." if len(found) > 3 else "")
+            raise UsageError(f'"{word}" may be {some}', step="RUN", hint="more of its letters tell which")
+        return found[0]
+
+    def outcomes(self, run: Run) -> tuple[Outcome, ...]:
+        """Return the run's outcomes in the order in which it reported them."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT host, section, name, status, expected, actual, why, diff, seconds"
+                " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
+                (run.number,),
+            ).fetchall()
+            return tuple(Outcome(**{**row, "status": _STATUS[row["status"]]}) for row in rows)
+
+    def evidence(self, run: Run) -> dict[str, str]:
+        """Return what each host showed in the run, by host; empty where nothing is kept."""
+        with self._reading() as connection:
+            found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
+            return {} if found is None else dict(json.loads(zlib.decompress(found[0])))
+
+    def last(self, command: str, *, uri: str | None = None) -> Run | None:
+        """Return the command's last finished run since the lab was last removed, None without one.
+
+        ``uri`` counts only runs on that hypervisor.
+        """
+        found = self._runs(_LAST, command=command, uri=uri or None)
+        return found[0] if found else None
+
+    def last_of_each(self) -> dict[str, Run]:
+        """Return each command's last finished run, by command, the latest first."""
+        return {run.command: run for run in self._runs(_LAST_OF_EACH)}
+
+    def last_ok(self) -> dict[Item, float]:
+        """Return, by item, when a run began that last found it as declared or made it so.
+
+        Seconds since the epoch; only since the lab was last removed.
+        """
+        return self._last_with(("ok", "changed"))
+
+    def last_not_ok(self) -> dict[Item, float]:
+        """Return, by item, when a run began that last found it otherwise; else as :meth:`last_ok`."""
+        return self._last_with(_NOT_OK)
+
+    def _last_with(self, statuses: Sequence[str]) -> dict[Item, float]:
+        asked = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
+        with self._reading() as connection:
+            found = connection.execute(_LAST_WITH, asked)
+            return {(host, section, name): began for host, section, name, began in found}
+
+
+def _run(row: sqlite3.Row) -> Run:
+    known = {name: row[name] for name in row.keys() if name not in ("id", "process", "removed_lab")}  # noqa: SIM118
+    return Run(
+        **{
+            **known,
+            "number": row["id"],
+            "interrupted": bool(row["interrupted"]),
+            "counts": json.loads(row["counts"]),
+            "is_running": row["exit_code"] is None and is_running(row["process"]),
+        }
+    )

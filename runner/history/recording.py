@@ -1,0 +1,134 @@
+"""One run on its way into the history. It never fails the command: what cannot be written is said once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from labrun.errors import LabrunError
+from labrun.runner.history import writing
+from labrun.runner.history.place import history_path
+from labrun.runner.history.store import ForeignFileError, is_damaged, is_ours, open_to_write, set_aside
+from labrun.runner.output import Report, reason_of
+from labrun.runner.terminal import say
+
+if TYPE_CHECKING:
+    from labrun.runner.options import Invocation
+
+__all__ = ["Recording"]
+
+T = TypeVar("T")
+
+
+class Recording:
+    """Begins when the lab is known, ends with the command's report; does nothing before and after.
+
+    ``arguments`` are the command's words as one line of shell. A process that ends in between leaves
+    a run that is not finished.
+    """
+
+    def __init__(self, arguments: str = "") -> None:
+        self.arguments = arguments
+        self.uri: str | None = None
+        self.removed_lab = False
+        self._evidence: dict[str, str] = {}
+        self._path: Path | None = None
+        self._movable = False
+        self._number: int | None = None
+        self._beginning: writing.Beginning
+
+    def again(self) -> Recording:
+        """Return a record for another run of the same command."""
+        return Recording(self.arguments)
+
+    def begin(self, invocation: Invocation, lab: str, digest: str | None) -> None:
+        """Note that the run has begun; ``digest`` is the lab file's, None without one."""
+        self._path = history_path(invocation, lab)
+        # What somebody names may be anything; in the state directory it can only be a damaged history.
+        self._movable = invocation.history is None
+        began = time.time() - invocation.seconds
+        self._beginning = writing.Beginning(
+            invocation.run, lab, invocation.command, self.arguments, digest, began
+        )
+        self._number = self._written(lambda connection: writing.begin(connection, self._beginning))
+
+    def attach(self, host: str, text: str) -> None:
+        """Add what a host showed; kept with the run, redacted and up to a bound."""
+        self._evidence[host] = self._evidence.get(host, "") + text
+
+    def finish(self, report: Report, seconds: float) -> None:
+        """Write what came of the run; nothing where its beginning could not be written."""
+        if self._number is None:
+            return
+        number, self._number = self._number, None
+        ending = writing.Ending(
+            report.outcomes,
+            seconds,
+            report.exit_code,
+            interrupted=report.interrupted,
+            removed_lab=self.removed_lab,
+            error=reason_of(report.error) if report.error is not None else None,
+            uri=self.uri,
+            evidence=self._evidence,
+        )
+
+        def write(connection: sqlite3.Connection) -> bool:
+            # The history may have been set aside meanwhile, and begun anew.
+            known = writing.has_begun(connection, number, self._beginning)
+            target = number if known else writing.begin(connection, self._beginning)
+            writing.finish(connection, target, ending)
+            return True
+
+        self._written(write)
+
+    def _written(self, write: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do it in the history; None where that is not possible, which is said."""
+        assert self._path is not None
+        for again in (True, False):
+            seen = self._seen()
+            try:
+                with contextlib.closing(open_to_write(self._path)) as connection:
+                    return write(connection)
+            except (sqlite3.Error, OSError, LabrunError) as error:
+                if again and seen is not None and self._set_aside(error, seen):
+                    continue
+                self._complain(error)
+                return None
+        return None
+
+    def _seen(self) -> os.stat_result | None:
+        try:
+            return self._path.stat() if self._path is not None else None
+        except OSError:
+            return None
+
+    def _set_aside(self, error: Exception, seen: os.stat_result) -> bool:
+        """Move a damaged history out of the way; True where another try makes sense."""
+        assert self._path is not None
+        if isinstance(error, ForeignFileError):
+            movable = self._movable
+        else:
+            damaged = isinstance(error, sqlite3.Error) and is_damaged(error)
+            movable = damaged and (self._movable or is_ours(self._path))
+        if not movable:
+            return False
+        try:
+            aside = set_aside(self._path, seen)
+        except OSError:
+            return False
+        if aside is not None:
+            say(f"the history {self._path} was damaged: it is {aside.name} now, and a new one begins")
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) else None
+        if isinstance(error, LabrunError):
+            said = f"{error.reason}"
+        else:
+            said = f"the history {self._path} cannot be written: {reason or error}"
+        say(f"this run is not recorded: {said}")

@@ -1,0 +1,49 @@
+"""Taking secrets out of text before it is written down; shapes that are plain, nothing guessed."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["MASK", "redacted"]
+
+MASK = "(redacted)"
+
+# Lengths are bounded: a guest may print a line of a megabyte, and each place of it may be a beginning.
+_NAME = r"(?:password|passwd|passphrase|secret|psk|token|api[_-]?key|private[_-]?key|wep-key\d|\.pin)"
+# What is masked already stays as it is.
+_VALUE = r"""(?!\(redacted\))(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;&]+)"""
+_PRIVATE = r"[A-Z0-9 ]{0,40}PRIVATE KEY-----"
+_SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
+    # A block that is cut off is as secret as a whole one.
+    (
+        re.compile(rf"(-----BEGIN {_PRIVATE})(?!\(redacted\)).*?(?:-----END {_PRIVATE}|\Z)", re.DOTALL),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
+    (
+        re.compile(r"([?&][\w-]{0,40}?(?:token|key|secret|sig|signature|auth|password)=)[^&\s\"']+", re.I),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"(\bauthorization:\s*(?:[a-z]+[ \t]+)?)[^\s\"']+", re.I), rf"\1{MASK}"),
+    (re.compile(r"(\bbearer[ \t]+)[\w.~+/-]{8,}=*", re.I), rf"\1{MASK}"),
+    (re.compile(rf"({_NAME}[\"']?\s*[=:]\s*){_VALUE}", re.I), rf"\1{MASK}"),
+    # By blanks only where the name is an option's or a setting's: prose speaks of passwords, too.
+    (re.compile(rf"((?:--|\b\w[\w-]{{0,40}}\.)[\w-]{{0,40}}?{_NAME}\s+){_VALUE}", re.I), rf"\1{MASK}"),
+    # What crypt(3) makes of a password can be tried offline.
+    (re.compile(r"\$(?:1|5|6|y|2[aby])\$[^\s:'\"]{8,}"), MASK),
+)
+# Thousands of rows have none of these; looking for them costs a tenth of the patterns.
+_SIGNS = ("key", "://", "token", "secret", "sig", "auth", "pass", "bearer", "psk", ".pin", "$")
+
+
+def redacted(text: str) -> str:
+    """Return the text with values of obvious secrets replaced by :data:`MASK`.
+
+    Private keys, passwords in URLs, tokens, ``password=``, ``psk=`` and the like, password hashes.
+    """
+    lower = text.lower()
+    if not any(sign in lower for sign in _SIGNS):
+        return text
+    for pattern, instead in _SHAPES:
+        text = pattern.sub(instead, text)
+    return text

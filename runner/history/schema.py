@@ -1,0 +1,94 @@
+"""The tables of a history, and how an older one becomes the present one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+__all__ = ["APPLICATION", "MIGRATIONS", "VERSION", "migrate", "version_of"]
+
+APPLICATION = 0x6C616272
+"""Stands in the file's header and says whose it is: ``labr``."""
+
+# One entry a version: statements that lead there from the one before. What is released is never changed.
+MIGRATIONS: Sequence[Sequence[str]] = (
+    (
+        """
+        CREATE TABLE runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run TEXT NOT NULL,
+            lab TEXT NOT NULL,
+            command TEXT NOT NULL,
+            arguments TEXT NOT NULL,
+            digest TEXT,
+            labrun TEXT NOT NULL,
+            uri TEXT,
+            process TEXT NOT NULL,
+            began REAL NOT NULL,
+            seconds REAL,
+            exit_code INTEGER,
+            interrupted INTEGER NOT NULL DEFAULT 0,
+            removed_lab INTEGER NOT NULL DEFAULT 0,
+            error TEXT,
+            counts TEXT NOT NULL DEFAULT '{}'
+        ) STRICT
+        """,
+        "CREATE INDEX runs_of_a_lab ON runs (lab, id)",
+        "CREATE INDEX runs_by_name ON runs (run)",
+        """
+        CREATE TABLE items (
+            id INTEGER PRIMARY KEY,
+            host TEXT NOT NULL,
+            section TEXT NOT NULL,
+            name TEXT NOT NULL,
+            UNIQUE (host, section, name)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE outcomes (
+            run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            item INTEGER NOT NULL REFERENCES items (id),
+            status TEXT NOT NULL,
+            expected TEXT,
+            actual TEXT,
+            why TEXT,
+            diff TEXT,
+            seconds REAL NOT NULL,
+            PRIMARY KEY (run, position)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX outcomes_of_an_item ON outcomes (item, status, run)",
+        """
+        CREATE TABLE evidence (
+            run INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
+            content BLOB NOT NULL
+        ) STRICT
+        """,
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the version of the tables, 0 for an empty file."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring the tables to the newest version in one transaction; all or nothing.
+
+    The connection is in autocommit mode. Does nothing to tables that are as new, or newer.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number, statements in enumerate(migrations[version_of(connection) :], version_of(connection) + 1):
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

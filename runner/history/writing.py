@@ -1,0 +1,219 @@
+"""Writing runs into a history: the beginning, the end, and what goes for it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from labrun import __version__
+from labrun.outcome import Outcome
+from labrun.runner.history.processes import this_process
+from labrun.runner.history.redaction import redacted
+
+__all__ = [
+    "EVIDENCE_RUNS",
+    "KEEP_DAYS",
+    "KEEP_RUNS",
+    "Beginning",
+    "Ending",
+    "begin",
+    "finish",
+    "has_begun",
+    "keep",
+    "kept",
+    "pack",
+    "prune",
+]
+
+KEEP_RUNS = 1000
+KEEP_DAYS = 365
+EVIDENCE_RUNS = 100
+"""So many of the newest runs of a lab keep what was collected; the others only their outcomes."""
+
+_DROP_RUNS = """
+    DELETE FROM runs WHERE lab = :lab
+        AND id <= (SELECT id FROM runs WHERE lab = :lab ORDER BY id DESC LIMIT 1 OFFSET :kept)
+"""
+_DROP_EVIDENCE = """
+    DELETE FROM evidence WHERE run IN (
+        SELECT id FROM runs WHERE lab = :lab
+            AND id <= (SELECT id FROM runs WHERE lab = :lab ORDER BY id DESC LIMIT 1 OFFSET :kept)
+    )
+"""
+_HOST_BYTES = 256 * 1024
+_RUN_BYTES = 8 * 1024 * 1024
+_DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known of a run when it begins; ``began`` in seconds since the epoch."""
+
+    run: str
+    lab: str
+    command: str
+    arguments: str
+    digest: str | None
+    began: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What came of a run; ``evidence`` is what each host showed, by host.
+
+    ``removed_lab`` says that the lab is gone since: what was found before tells nothing of the next one.
+    """
+
+    outcomes: Sequence[Outcome]
+    seconds: float
+    exit_code: int
+    interrupted: bool = False
+    removed_lab: bool = False
+    error: str | None = None
+    uri: str | None = None
+    evidence: Mapping[str, str] | None = None
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        # A full disk has ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def begin(connection: sqlite3.Connection, run: Beginning) -> int:
+    """Insert a run that is not finished; returns its number in this history. Raises sqlite3.Error."""
+    values = (run.run, run.lab, run.command, _clean(run.arguments), run.digest)
+    with _transaction(connection):
+        cursor = connection.execute(
+            "INSERT INTO runs (run, lab, command, arguments, digest, labrun, process, began)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*values, __version__, this_process(), run.began),
+        )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def has_begun(connection: sqlite3.Connection, number: int, run: Beginning) -> bool:
+    """Tell whether this run has that number here."""
+    asked = (number, run.run, run.lab)
+    return (
+        connection.execute("SELECT 1 FROM runs WHERE id = ? AND run = ? AND lab = ?", asked).fetchone()
+        is not None
+    )
+
+
+def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
+    """Write a run's end, outcomes and evidence at once, and drop what is too old. Raises sqlite3.Error."""
+    rows = list(ending.outcomes)
+    counts = Counter(row.status.value for row in rows)
+    packed = pack(ending.evidence) if ending.evidence else None
+    with _transaction(connection):
+        connection.execute(
+            "UPDATE runs SET seconds = ?, exit_code = ?, interrupted = ?, removed_lab = ?, error = ?,"
+            " uri = ?, counts = ? WHERE id = ?",
+            (
+                round(ending.seconds, 3),
+                ending.exit_code,
+                int(ending.interrupted),
+                int(ending.removed_lab),
+                None if ending.error is None else _clean(ending.error),
+                ending.uri,
+                json.dumps(counts),
+                number,
+            ),
+        )
+        _insert(connection, number, rows)
+        if packed is not None:
+            connection.execute("INSERT INTO evidence (run, content) VALUES (?, ?)", (number, packed))
+        prune(connection, number)
+
+
+def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]) -> None:
+    named = [(row.host, row.section, _clean(row.name)) for row in rows]
+    connection.executemany("INSERT OR IGNORE INTO items (host, section, name) VALUES (?, ?, ?)", named)
+    connection.executemany(
+        "INSERT INTO outcomes (run, position, item, status, expected, actual, why, diff, seconds)"
+        " SELECT ?, ?, id, ?, ?, ?, ?, ?, ? FROM items WHERE host = ? AND section = ? AND name = ?",
+        [
+            (
+                number,
+                position,
+                row.status.value,
+                *(None if text is None else _clean(text) for text in _texts(row)),
+                round(row.seconds, 3),
+                *item,
+            )
+            for position, (row, item) in enumerate(zip(rows, named, strict=True))
+        ],
+    )
+
+
+def _clean(text: str) -> str:
+    """Return the text without secrets, and without what SQLite cannot hold as text."""
+    return redacted(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _texts(row: Outcome) -> tuple[str | None, ...]:
+    return (row.expected, row.actual, row.why, row.diff)
+
+
+def pack(evidence: Mapping[str, str]) -> bytes:
+    """Return what the hosts showed, redacted and compressed; what is too long is cut, and says so."""
+    left = _RUN_BYTES
+    kept: dict[str, str] = {}
+    for host, text in evidence.items():
+        bound = min(_HOST_BYTES, left)
+        clean = redacted(text)
+        kept[host] = clean if len(clean) <= bound else f"{clean[:bound]}\n(cut off after {bound} characters)"
+        left = max(0, left - len(clean))
+    return zlib.compress(json.dumps(kept).encode("ascii"), 6)
+
+
+def kept(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return how many runs of a lab and how many days are kept, 0 = without bound."""
+    found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
+    return int(found.get("keep_runs", KEEP_RUNS)), int(found.get("keep_days", KEEP_DAYS))
+
+
+def keep(connection: sqlite3.Connection, *, runs: int | None = None, days: int | None = None) -> int:
+    """Set from now on what is kept, None = as before; returns how many runs went. Raises sqlite3.Error."""
+    with _transaction(connection):
+        for name, value in (("keep_runs", runs), ("keep_days", days)):
+            if value is not None:
+                connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+        return prune(connection)
+
+
+def prune(connection: sqlite3.Connection, newest: int | None = None) -> int:
+    """Drop runs beyond what is kept, in the transaction that is open; returns how many.
+
+    ``newest`` is a run that stays whatever its age.
+    """
+    runs, days = kept(connection)
+    stays = -1 if newest is None else newest
+    gone = 0
+    if days:
+        oldest = time.time() - days * _DAY
+        gone += connection.execute("DELETE FROM runs WHERE began < ? AND id <> ?", (oldest, stays)).rowcount
+    for (lab,) in connection.execute("SELECT DISTINCT lab FROM runs").fetchall():
+        if runs:
+            gone += connection.execute(_DROP_RUNS, {"lab": lab, "kept": runs}).rowcount
+        connection.execute(_DROP_EVIDENCE, {"lab": lab, "kept": EVIDENCE_RUNS})
+    if gone:
+        connection.execute(
+            "DELETE FROM items WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE item = items.id)"
+        )
+    return gone

@@ -1,0 +1,53 @@
+"""Histories for tests: runs written as a command's recording writes them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from labrun.outcome import Outcome
+from labrun.runner.history.store import open_to_write
+from labrun.runner.history.writing import Beginning, Ending, begin, finish
+from labrun.runner.options import new_run_id
+
+__all__ = ["DAY", "NOON", "remember"]
+
+NOON = 1_795_608_000.0
+"""2026-11-25T12:00:00Z."""
+DAY = 86_400.0
+
+
+def remember(
+    path: Path,
+    rows: Sequence[Outcome] = (),
+    *,
+    lab: str = "lab",
+    command: str = "verify",
+    arguments: str = "",
+    digest: str | None = "d" * 64,
+    began: float = NOON,
+    seconds: float = 1.0,
+    exit_code: int = 0,
+    uri: str | None = "lxc:///system",
+    removed_lab: bool = False,
+    interrupted: bool = False,
+    finished: bool = True,
+    evidence: Mapping[str, str] | None = None,
+) -> str:
+    """Write one run and return its ID."""
+    run = new_run_id(began)
+    with contextlib.closing(open_to_write(path)) as connection:
+        number = begin(connection, Beginning(run, lab, command, arguments, digest, began))
+        if finished:
+            ending = Ending(
+                rows,
+                seconds,
+                exit_code,
+                interrupted=interrupted,
+                removed_lab=removed_lab,
+                uri=uri,
+                evidence=evidence,
+            )
+            finish(connection, number, ending)
+    return run
