@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Final
 
 from labrun.inventory.checks import is_about_nobody
+from labrun.inventory.file_contents import with_files
 from labrun.inventory.later import find_notices
 from labrun.inventory.merging import Merged, merge_hosts
 from labrun.inventory.model import (
     Check,
     Disk,
-    FileSpec,
     Filter,
     FilterRule,
     Firewall,
@@ -25,6 +25,7 @@ from labrun.inventory.model import (
     Match,
     Nat,
     Role,
+    Service,
     SshSettings,
 )
 from labrun.inventory.nics import build_nics
@@ -33,7 +34,6 @@ from labrun.inventory.references import check_references
 from labrun.inventory.schema import (
     CHECK_KINDS,
     CheckModel,
-    FileModel,
     FirewallModel,
     HostModel,
     LabFile,
@@ -88,6 +88,7 @@ def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Repor
         directory=source.directory,
         digest=source.digest,
     )
+    lab = with_files(lab, merged, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
     return lab
@@ -120,9 +121,11 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         nat=_nat(model.nat),
         selinux=model.selinux,
         packages=tuple(model.packages or ()),
-        files=tuple(FileSpec(path, _file_options(file)) for path, file in (model.files or {}).items()),
-        services=MappingProxyType(dict(model.services or {})),
+        services=MappingProxyType(
+            {name: Service(unit.enabled, unit.running) for name, unit in (model.services or {}).items()}
+        ),
         hostname=model.hostname,
+        hosts_file=model.address is None if model.hosts_file is None else model.hosts_file,
         exclusive=bool(model.exclusive),
         access_via=model.access.via if model.access else None,
         redundancy=model.redundancy,
@@ -169,10 +172,6 @@ def _nat(model: NatModel | None) -> Nat | None:
         to, _, port = forward.to.rpartition(":")
         forwards.append(Forward(forward.on, forward.port, to, int(port), forward.proto))
     return Nat(tuple(model.masquerade or ()), tuple(forwards))
-
-
-def _file_options(file: FileModel) -> Mapping[str, str]:
-    return MappingProxyType({key: str(value) for key, value in file.model_dump(exclude_none=True).items()})
 
 
 def _ssh(model: HostModel) -> SshSettings:

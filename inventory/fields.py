@@ -37,6 +37,7 @@ __all__ = [
     "DomainName",
     "Duration",
     "EndText",
+    "FilePath",
     "GroupName",
     "HostName",
     "HttpTarget",
@@ -51,6 +52,7 @@ __all__ = [
     "NicAddress6",
     "NmcliProperty",
     "NmcliValue",
+    "PackageName",
     "Port",
     "PortRange",
     "Prefix",
@@ -61,6 +63,7 @@ __all__ = [
     "SysctlKey",
     "SysctlValue",
     "Text",
+    "UnitName",
     "Uri",
     "UserName",
     "Word",
@@ -150,6 +153,19 @@ def _public_key(value: str) -> str:
     if blob[:4] != len(name).to_bytes(4, "big") or blob[4 : 4 + len(name)] != name or len(blob) < 40:
         raise wrong("this public key is damaged", "copy the .pub file's whole line")
     return _one_line(value.strip())
+
+
+def _file_path(value: str) -> str:
+    parts = value.split("/")[1:]
+    if not value.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in value:
+        raise wrong(f"{quoted(value)} is no file's path", "from the root on and without detours: /etc/motd")
+    return value
+
+
+def _unit_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,200}", value):
+        raise wrong(f"{quoted(value)} is no unit of systemd", "such as cron or nginx.service")
+    return value
 
 
 def _sshd_keyword(value: str) -> str:
@@ -311,6 +327,15 @@ NmcliProperty = Annotated[
 NmcliValue = Annotated[
     str, BeforeValidator(_yes_no), AfterValidator(_one_line), WithJsonSchema(_SCALAR_OR_BOOL)
 ]
+PackageName = Annotated[
+    str,
+    BeforeValidator(_text),
+    Matching(
+        r"[A-Za-z0-9][A-Za-z0-9+._-]{0,100}(:[a-z0-9]{1,20})?", "package's name", "one package, no version"
+    ),
+]
+FilePath = Annotated[str, AfterValidator(_one_line), AfterValidator(_file_path)]
+UnitName = Annotated[str, AfterValidator(_unit_name)]
 EndText = Annotated[
     str,
     BeforeValidator(_text),

@@ -12,17 +12,7 @@ from labrun.inventory.tree import Node, line_in
 
 __all__ = ["find_notices", "refuse_unsafe"]
 
-_SETTINGS: Final = frozenset(
-    {
-        "selinux",
-        "packages",
-        "files",
-        "services",
-        "hostname",
-        "exclusive",
-        "disks",
-    }
-)
+_SETTINGS: Final = frozenset({"selinux", "packages", "files", "disks"})
 # Without these a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"firewall", "nat", "access"})
 _TOP: Final = frozenset({"schedule"})

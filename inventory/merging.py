@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from labrun.inventory.forms import Section
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import HostModel, LabFile
+from labrun.inventory.schema import FILE_ORIGINS, FileModel, HostModel, LabFile
 
 __all__ = ["Merged", "merge_hosts"]
 
@@ -77,8 +77,11 @@ def overlaid(below: Any, above: Any) -> Any:
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: overlaid(below.get(key), value) for key, value in above.items()}}
     if isinstance(below, Section) and isinstance(above, Section):
+        values = written(above)
+        if isinstance(above, FileModel) and not values.keys().isdisjoint(FILE_ORIGINS):
+            below = below.model_copy(update=dict.fromkeys(FILE_ORIGINS))
         return below.model_copy(
-            update={key: overlaid(getattr(below, key), value) for key, value in written(above).items()}
+            update={key: overlaid(getattr(below, key), value) for key, value in values.items()}
         )
     return above
 

@@ -40,6 +40,7 @@ __all__ = [
     "Notice",
     "Prefix",
     "Role",
+    "Service",
     "SshSettings",
     "StaticRoute",
 ]
@@ -220,10 +221,27 @@ class Nat:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A file that ``configure`` will hold true; ``src`` or ``content`` or ``template``."""
+    """A file that ``configure`` holds true, its content read or rendered already.
+
+    ``mode`` is octal text, ``owner`` and ``group`` are names; None = a file that is there keeps its
+    own. ``validate`` is a command with ``%s`` for the candidate, ``on_change`` one to run afterwards.
+    """
 
     path: str
-    options: Mapping[str, str] = field(default_factory=_nothing)
+    content: bytes = b""
+    mode: str | None = None
+    owner: str | None = None
+    group: str | None = None
+    validate: str | None = None
+    on_change: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A unit of systemd: whether it starts at boot and whether it runs now; None = as it is."""
+
+    enabled: bool | None = None
+    running: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +250,7 @@ class Host:
 
     ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold
     only what the file declares, not the role's own values; ``sshd`` None = leave sshd alone, a
-    repeatable keyword has several values.
+    repeatable keyword has several values. ``hosts_file`` = the lab's names stand in /etc/hosts.
     """
 
     name: str
@@ -249,8 +267,9 @@ class Host:
     selinux: Literal["enforcing", "permissive", "disabled"] | None = None
     packages: tuple[str, ...] = ()
     files: tuple[FileSpec, ...] = ()
-    services: Mapping[str, str] = field(default_factory=_nothing)
+    services: Mapping[str, Service] = field(default_factory=lambda: MappingProxyType({}))
     hostname: str | None = None
+    hosts_file: bool = True
     exclusive: bool = False
     access_via: str | None = None
     redundancy: str | None = None

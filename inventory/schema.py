@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from labrun.inventory.duration import duration_seconds
 from labrun.inventory.fields import (
@@ -21,6 +21,7 @@ from labrun.inventory.fields import (
     DomainName,
     Duration,
     EndText,
+    FilePath,
     GroupName,
     HostName,
     HttpTarget,
@@ -35,6 +36,7 @@ from labrun.inventory.fields import (
     NicAddress6,
     NmcliProperty,
     NmcliValue,
+    PackageName,
     Port,
     PortRange,
     Prefix,
@@ -45,6 +47,7 @@ from labrun.inventory.fields import (
     SysctlKey,
     SysctlValue,
     Text,
+    UnitName,
     Uri,
     UserName,
     Word,
@@ -54,9 +57,11 @@ from labrun.inventory.problems import shown
 
 __all__ = [
     "CHECK_KINDS",
+    "FILE_ORIGINS",
     "LONGEST_WAIT",
     "CheckModel",
     "DhcpModel",
+    "FileModel",
     "FirewallModel",
     "GroupModel",
     "HostModel",
@@ -71,6 +76,7 @@ __all__ = [
 ]
 
 CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec", "sysctl", "sshd", "mtu")
+FILE_ORIGINS: Final = ("content", "src", "template")
 LONGEST_WAIT: Final = 600
 _NEEDS_TO: Final = ("ping", "trace", "tcp", "udp", "mtu")
 _KEYS_OF_KINDS: Final = {
@@ -108,6 +114,27 @@ def _only_true(value: Any) -> Any:
 
 def _match(value: Any) -> Any:
     return value if isinstance(value, dict) else {"contains": value}
+
+
+def _with_candidate(value: str) -> str:
+    if "%s" not in value:
+        raise wrong("this command does not say where the file is", "%s stands for it: visudo -cf %s")
+    return value
+
+
+def _service(value: Any) -> Any:
+    """Take one of systemd's words for the mapping that it means."""
+    words = {
+        "enabled": {"enabled": True},
+        "disabled": {"enabled": False},
+        "running": {"running": True},
+        "stopped": {"running": False},
+    }
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, str) or value not in words:
+        raise wrong(f"{', '.join(words)} or a mapping is wanted, not {shown(value)}")
+    return words[value]
 
 
 def _once(value: Any) -> Any:
@@ -235,11 +262,28 @@ class FileModel(Section):
     owner: UserName | None = None
     group: UserName | None = None
     mode: Annotated[Text, Matching("[0-7]{3,4}", "file mode", "such as 0644")] | None = None
+    validate_with: Annotated[Line, AfterValidator(_with_candidate)] | None = Field(
+        default=None, alias="validate"
+    )
+    on_change: Line | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FileModel:
-        if sum(part is not None for part in (self.content, self.src, self.template)) != 1:
+        if sum(getattr(self, origin) is not None for origin in FILE_ORIGINS) != 1:
             raise wrong("a file has exactly one of content, src and template")
+        return self
+
+
+class ServiceModel(Section):
+    """A unit of systemd: what it does at boot, and now."""
+
+    enabled: bool | None = None
+    running: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ServiceModel:
+        if self.enabled is None and self.running is None:
+            raise wrong("this says nothing", "enabled or running, true or false")
         return self
 
 
@@ -299,9 +343,19 @@ class Settings(Section):
     firewall: FirewallModel | None = None
     nat: NatModel | None = None
     selinux: Literal["enforcing", "permissive", "disabled"] | None = None
-    packages: list[Line] | None = None
-    files: dict[Line, FileModel] | None = None
-    services: dict[Line, Word] | None = None
+    packages: list[PackageName] | None = None
+    files: dict[FilePath, FileModel] | None = None
+    services: (
+        dict[
+            UnitName,
+            Annotated[
+                ServiceModel,
+                Shorthand(_service, ({"enum": ["enabled", "disabled", "running", "stopped"]},)),
+            ],
+        ]
+        | None
+    ) = None
+    hosts_file: bool | None = None
     exclusive: bool | None = None
     access: AccessModel | None = None
     redundancy: Word | None = None

@@ -23,7 +23,7 @@ _SECONDS = 180.0
 
 
 @verb("configure", recorded=True)
-@click.option("--only", metavar="A,B", help="Only these sections: nmcli, sysctl, sshd.")
+@click.option("--only", metavar="A,B", help="Only these sections, such as nmcli or sysctl,sshd.")
 @click.option(
     "--canary",
     type=click.IntRange(min=1),

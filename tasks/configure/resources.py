@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from labrun.inventory.model import Lab
+from labrun.tasks.configure.hostname import Hostname
+from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import HostPlan, Json, Resource
+from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.shell import Facts, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
 __all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "row_names"]
 
-RESOURCES: tuple[Resource, ...] = (Sysctl(), Sshd(), Nmcli())
-"""In the order in which they are applied: what may cut the session comes last."""
+RESOURCES: tuple[Resource, ...] = (Hostname(), Hosts(), Sysctl(), Sshd(), Nmcli(), Services())
+"""In the order in which they are applied: first the network, then what may need it."""
 
 SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
 """The names that ``--only`` knows."""

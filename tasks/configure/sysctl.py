@@ -16,6 +16,8 @@ __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
 
 DROP_IN = "/etc/sysctl.d/90-labrun.conf"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
+# systemd writes here in what kind of container it runs, and nothing where it runs on a machine.
+_CONTAINER = "/run/systemd/container"
 _PART = re.compile(r"[A-Za-z0-9_@:.-]+")
 # Writing ip_forward resets what other keys hold, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -63,6 +65,7 @@ class _Observed:
     at_boot: str | None
     decided_by: str | None
     ours: str | None
+    is_machines: bool
 
     def can_hold(self, value: str) -> bool:
         """Tell whether the key exists here and is, or can be made, ``value``."""
@@ -99,7 +102,7 @@ class Sysctl:
         running = tuple(quote(f"/proc/sys/{path}") for path in keys.values())
         names = " ".join(running)
         script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
-        return Probe((*running, *(f"{directory}/*.conf" for directory in DIRECTORIES)), script)
+        return Probe((*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER), script)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that differ now or would differ after a reboot."""
@@ -147,6 +150,8 @@ def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
         at_boot=found.value if found else None,
         decided_by=found.file if found else None,
         ours=settings_of(before or "").get(path),
+        # A network namespace has its own net.*; all the rest of a container is its machine's.
+        is_machines=_CONTAINER in facts.files and not path.startswith("net/"),
     )
 
 
@@ -157,13 +162,10 @@ def _item(key: str, value: str, have: _Observed | None) -> Item:
     if have.running is None:
         return Item(key, "refused", value, "", f"this kernel has no {key} here")
     if not have.can_hold(value):
-        return Item(
-            key,
-            "refused",
-            value,
-            actual,
-            f"{key} cannot be written here: it is the machine's, not the container's",
-        )
+        why = f"{key} cannot be written here"
+        if have.is_machines:
+            return Item(key, "skipped", value, actual, f"{why}: it is the machine's, not the container's")
+        return Item(key, "refused", value, actual, why)
     runs, persists = _same(have.running, value), _same(have.at_boot, value)
     if runs and persists:
         return Item(key, "ok", value, actual)

@@ -138,11 +138,7 @@ def test_a_later_file_is_named_by_its_path_before_and_after() -> None:
     ("key", "value", "why"),
     [
         ("vm.nope", "1", "this kernel has no vm.nope here"),
-        (
-            "kernel.pid_max",
-            "9",
-            "kernel.pid_max cannot be written here: it is the machine's, not the container's",
-        ),
+        ("kernel.pid_max", "9", "kernel.pid_max cannot be written here"),
         (
             "net.ipv4.ip_forward",
             "1\n2",
@@ -157,6 +153,23 @@ def test_what_cannot_be_is_refused_with_its_reason(key: str, value: str, why: st
         {key: value}, facts({FORWARD: "0", "kernel/pid_max": "4194304"}, fixed=("kernel/pid_max",))
     )
     assert (item.state, item.why) == ("refused", why)
+
+
+def test_a_container_skips_what_is_its_machine_s_and_not_its_network() -> None:
+    fixed = ("kernel/pid_max", FORWARD)
+    have = facts(
+        {FORWARD: "0", "kernel/pid_max": "4194304"}, {"/run/systemd/container": "lxc\n"}, fixed=fixed
+    )
+    done = plan({"kernel.pid_max": "9", "net.ipv4.ip_forward": "1"}, have)
+    assert done.apply == ""
+    assert [(item.name, item.state, item.why) for item in done.items] == [
+        (
+            "kernel.pid_max",
+            "skipped",
+            "kernel.pid_max cannot be written here: it is the machine's, not the container's",
+        ),
+        ("net.ipv4.ip_forward", "refused", "net.ipv4.ip_forward cannot be written here"),
+    ]
 
 
 def test_a_key_no_longer_declared_leaves_the_file() -> None:

@@ -24,6 +24,7 @@ from labrun.inventory.model import (
     Nat,
     Notice,
     Role,
+    Service,
     SshSettings,
     StaticRoute,
 )
@@ -259,15 +260,9 @@ def test_keys_for_later_are_kept_and_named_once(tmp_path: Path) -> None:
         hosts:
           a:
             networks: {net1: dhcp}
-            packages: [curl]
             disks: [5, {size: 7}]
-            files: {/etc/motd: {content: hello, mode: 0644}}
-            services: {nginx: started}
-            selinux: enforcing
-            exclusive: true
             redundancy: pair
-            hostname: alpha
-          b: {networks: {net1: dhcp}, packages: [vim]}
+          b: {networks: {net1: dhcp}, disks: [1]}
         images:
           here: {path: a.qcow2}
           there: {url: "https://there.test/b.qcow2", sha256: SUM}
@@ -276,29 +271,58 @@ def test_keys_for_later_are_kept_and_named_once(tmp_path: Path) -> None:
     assert lab.notices == tuple(
         Notice(line, path)
         for line, path in [
-            (7, "hosts.a.packages"),
-            (8, "hosts.a.disks"),
-            (9, "hosts.a.files"),
-            (10, "hosts.a.services"),
-            (11, "hosts.a.selinux"),
-            (12, "hosts.a.exclusive"),
-            (14, "hosts.a.hostname"),
-            (17, "images.here.path"),
-            (18, "images.there.url"),
+            (7, "hosts.a.disks"),
+            (11, "images.here.path"),
+            (12, "images.there.url"),
         ]
     )
     a = lab.hosts["a"]
     assert a.machine is not None
-    assert [disk.size for disk in a.machine.disks] == [5, 7]
-    assert (a.files[0].path, dict(a.files[0].options)) == ("/etc/motd", {"content": "hello", "mode": "0644"})
-    assert (dict(a.services), a.selinux, a.exclusive, a.redundancy, a.hostname) == (
-        {"nginx": "started"},
+    assert ([disk.size for disk in a.machine.disks], a.redundancy) == ([5, 7], "pair")
+    refuse_unsafe(lab)
+
+
+def test_what_configure_holds_besides_the_network(tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        """
+        defaults: {hosts_file: false, services: {cron: enabled}}
+        hosts:
+          a:
+            networks: {net1: dhcp}
+            packages: [curl, "libc6:amd64"]
+            services:
+              nginx.service: {enabled: true, running: true}
+              cron: stopped
+              at: disabled
+              "getty@tty1": running
+            selinux: enforcing
+            exclusive: true
+            hostname: alpha
+            hosts_file: true
+          b: {networks: {net1: dhcp}}
+          c: {address: 192.0.2.1}
+        """,
+    )
+    a, b, c = (lab.hosts[name] for name in "abc")
+    assert (a.packages, a.selinux, a.exclusive, a.hostname) == (
+        ("curl", "libc6:amd64"),
         "enforcing",
         True,
-        "pair",
         "alpha",
     )
-    refuse_unsafe(lab)
+    assert dict(a.services) == {
+        "nginx.service": Service(enabled=True, running=True),
+        "cron": Service(enabled=True, running=False),
+        "at": Service(enabled=False),
+        "getty@tty1": Service(running=True),
+    }
+    assert (a.hosts_file, b.hosts_file, c.hosts_file) == (True, False, False)
+
+
+def test_etc_hosts_is_labrun_s_by_default_only_where_it_made_the_machine(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, "hosts: {a: {networks: {net1: dhcp}}, b: {address: 192.0.2.1}}")
+    assert [host.hosts_file for host in lab.hosts.values()] == [True, False]
 
 
 def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -> None:

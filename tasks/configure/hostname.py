@@ -1,0 +1,66 @@
+"""The name that a machine calls itself by, now and after the next boot."""
+
+from __future__ import annotations
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Facts, Probe, install, quote
+
+__all__ = ["Hostname"]
+
+_STATIC = "/etc/hostname"
+_RUNNING = "/proc/sys/kernel/hostname"
+_NAME = "hostname"
+
+
+class Hostname:
+    """The resource ``hostname``: one row of that name, where the lab file declares one."""
+
+    section = "hostname"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"value": name}``; a machine keeps its name where the file says nothing."""
+        return {"value": host.hostname} if host.hostname is not None else None
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the one row's name."""
+        return (_NAME,)
+
+    def probe(self, want: Json) -> Probe:
+        """Read the running name and the file that gives it at boot."""
+        return Probe((_RUNNING, _STATIC))
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return what differs: the running name, the one at boot, or both."""
+        value = str(want["value"])
+        running = facts.files.get(_RUNNING, "").strip()
+        static = _at_boot(facts.files.get(_STATIC))
+        actual = running if static == running else f"{running} ({static or 'no name'} after a reboot)"
+        if running == static == value:
+            return SectionPlan(self.section, (Item(_NAME, "ok", value, actual),))
+        diff = []
+        if running != value:
+            diff += [f"-running: {running}", f"+running: {value}"]
+        if static != value:
+            diff += [f"-{_STATIC}: {static}"] if static else []
+            diff.append(f"+{_STATIC}: {value}")
+        item = Item(_NAME, "change", value, actual, None, "\n".join(diff))
+        return SectionPlan(self.section, (item,), _apply(value), "", self.explain(want))
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return hostnamectl's command."""
+        return (f"hostnamectl set-hostname {quote(str(want['value']))}",)
+
+
+def _at_boot(text: str | None) -> str:
+    lines = (line.strip() for line in (text or "").splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "")
+
+
+def _apply(value: str) -> str:
+    # hostname(1) asks the kernel and no daemon; hostnamectl is for systems that leave it out.
+    name = quote(value)
+    return (
+        f"if command -v hostname >/dev/null; then hostname {name}\n"
+        f"else hostnamectl --transient set-hostname {name}; fi\n" + install(_STATIC, value + "\n", "0644")
+    )

@@ -1,0 +1,146 @@
+"""The lab's names in /etc/hosts: one marked block of labrun's own, everything around it left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from labrun.inventory.model import Address, Host, Interface, Lab
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Facts, Probe, quote
+from labrun.tasks.configure.text_diff import unified
+
+__all__ = ["PATH", "Hosts", "lab_names"]
+
+PATH = "/etc/hosts"
+_BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
+_END = "# END labrun"
+
+
+def lab_names(lab: Lab, host: Host) -> tuple[tuple[Address, tuple[str, ...]], ...]:
+    """Return the addresses at which ``host`` finds each host of the lab, with the names there, in file order.
+
+    That is the address on the first network that both are on, which no router has to be up for; else
+    the other's first. A host of which only somebody else's DHCP server knows an address is left out.
+    """
+    return tuple(
+        (address, tuple(dict.fromkeys([other.name, other.hostname or other.name])))
+        for other in lab.hosts.values()
+        for address in _found_at(host, other)
+    )
+
+
+def _found_at(host: Host, other: Host) -> tuple[Address, ...]:
+    shared = (other.interface_on(nic.network) for nic in host.interfaces)
+    nearest = [nic for nic in shared if nic is not None]
+    for nic in (*nearest, *other.interfaces):
+        if addresses := _addresses(nic):
+            return addresses
+    try:
+        return (ip_address(other.address),) if other.address else ()
+    except ValueError:
+        return ()
+
+
+def _addresses(nic: Interface) -> tuple[Address, ...]:
+    return tuple(each.ip for each in (nic.ipv4, nic.ipv6) if each is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A hosts file taken apart: what stands before labrun's block, the block's lines, what stands after."""
+
+    before: tuple[str, ...]
+    block: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def filled(self, block: tuple[str, ...]) -> str:
+        return "".join(f"{line}\n" for line in (*self.before, *block, *self.after))
+
+
+def _cut(text: str) -> _Cut:
+    """Take the first block out; of one without its end, the lines up to the next that names no host."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    try:
+        start = lines.index(_BEGIN)
+    except ValueError:
+        return _Cut(tuple(lines), (), ())
+    rest = lines[start + 1 :]
+    if _END in rest:
+        stop = rest.index(_END) + 1
+    else:
+        ends = (at for at, line in enumerate(rest) if not line.strip() or line.startswith("#"))
+        stop = next(ends, len(rest))
+    return _Cut(tuple(lines[:start]), tuple(lines[start : start + 1 + stop]), tuple(rest[stop:]))
+
+
+class Hosts:
+    """The resource ``hosts``: one row, named after the file."""
+
+    section = "hosts"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"entries": [[address, names…], …]}``; None where the file leaves /etc/hosts alone."""
+        if not host.hosts_file:
+            return None
+        return {"entries": [[str(address), *names] for address, names in lab_names(lab, host)]}
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the one row's name."""
+        return (PATH,)
+
+    def probe(self, want: Json) -> Probe:
+        """Read the file."""
+        return Probe((PATH,))
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the block where it is not as the lab file has it."""
+        text = facts.files.get(PATH)
+        block = _block(want)
+        cut = _cut(text or "")
+        expected, observed = "\n".join(block), "\n".join(cut.block)
+        shown, actual = _summary(block), _summary(cut.block)
+        if cut.block == block:
+            item = Item(PATH, "ok", shown, actual, declared=expected, observed=observed)
+            return SectionPlan(self.section, (item,))
+        after = cut.filled(block)
+        if actual == shown:
+            actual += ", not all as in the lab file"
+        diff = unified(PATH, text, after)
+        item = Item(PATH, "change", shown, actual, None, diff, declared=expected, observed=observed)
+        return SectionPlan(self.section, (item,), _apply(cut, block), "", self.explain(want))
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the command that appends the block."""
+        return (f"printf '%s\\n' {' '.join(quote(line) for line in _block(want))} >> {PATH}",)
+
+
+def _apply(cut: _Cut, block: tuple[str, ...]) -> str:
+    # The other lines never leave the guest and come back: they may be in any encoding.
+    kept, resumed = len(cut.before), len(cut.before) + len(cut.block)
+    temporary = "/etc/.hosts.labrun"
+    return (
+        f"[ -e {PATH} ] || : >{PATH}\n"
+        f"{{ awk 'NR <= {kept}' {PATH}\n"
+        f"printf '%s\\n' {' '.join(quote(line) for line in block)}\n"
+        f"awk 'NR > {resumed}' {PATH}; }} >{temporary}\n"
+        f"chmod 0644 {temporary}\n"
+        f"mv -f {temporary} {PATH}\n"
+    )
+
+
+def _block(want: Json) -> tuple[str, ...]:
+    return (_BEGIN, *(" ".join(entry) for entry in want["entries"]), _END)
+
+
+def _summary(block: tuple[str, ...]) -> str:
+    count = len(dict(_names(block)))
+    return f"{count} name{'' if count == 1 else 's'} of the lab" if count else "no name of the lab"
+
+
+def _names(block: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for line in block:
+        if not line.startswith("#"):
+            address, *names = line.split() or [""]
+            yield from ((name, address) for name in names)

@@ -1,0 +1,200 @@
+"""Units of systemd: whether they start at boot and whether they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Captured, Facts, Probe, quote
+
+__all__ = ["Services"]
+
+_KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
+_PROPERTIES = "LoadState,UnitFileState,ActiveState"
+_ENABLED = frozenset({"enabled", "alias"})
+# systemd cannot enable or disable these: they have no place to be wanted from.
+_FIXED = frozenset({"static", "generated", "transient", "indirect"})
+_RUNNING = frozenset({"active", "reloading"})
+# What a unit needs to start or stop; a hanging one must not hold up the others for longer (seconds).
+_PATIENCE = 60
+
+_SET = f"""\
+set_unit() {{
+name=$1; shift
+said=$(timeout {_PATIENCE} systemctl "$@" 2>&1) && return 0
+said=$(printf '%s\\n' "$said" | sed -n '/./{{p;q}}')
+echo "$name: systemctl $1: ${{said:-no answer in {_PATIENCE} s}}"; bad=1; return 1
+}}
+stays_up() {{
+state=$(systemctl is-active "$2" 2>&1) || {{ echo "$1: it was started and is $state"; bad=1; }}
+}}
+bad=0
+"""
+
+
+def unit_of(name: str) -> str:
+    """Return the unit's full name: a service, unless the name has one of systemd's endings."""
+    return name if name.endswith(_KINDS) else f"{name}.service"
+
+
+_Step = tuple[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """One unit as systemd has it: is it there, what happens at boot, what it does now."""
+
+    load: str
+    file: str
+    active: str
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.file in _ENABLED
+
+    @property
+    def is_running(self) -> bool:
+        return self.active in _RUNNING
+
+    @property
+    def shown(self) -> str:
+        if self.load == "not-found":
+            return "no such unit"
+        return f"{self.file or 'not enabled'}, {self.active}"
+
+    @property
+    def lasting(self) -> str:
+        """Return the same without what only passes, such as a reload."""
+        return f"{self.file}, {'running' if self.is_running else 'stopped'}"
+
+
+class Services:
+    """The resource ``services``; rows are named after the units as the lab file writes them."""
+
+    section = "services"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"units": {name: {"enabled": …, "running": …}}}``; None where the file names no unit."""
+        if not host.services:
+            return None
+        units = {name: {"enabled": s.enabled, "running": s.running} for name, s in host.services.items()}
+        return {"units": units}
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the units' names."""
+        return tuple(want["units"])
+
+    def probe(self, want: Json) -> Probe:
+        """Ask systemd once for all units."""
+        units = " ".join(quote(unit_of(name)) for name in want["units"])
+        return Probe((), f"capture services systemctl show --property={_PROPERTIES} -- {units}\n")
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the units that are not as declared, now or at the next boot."""
+        units: Mapping[str, Mapping[str, bool | None]] = want["units"]
+        said = facts.commands.get("services", Captured("systemctl was not asked", 127))
+        observed = list(_units(said.text))
+        if said.status != 0 or len(observed) != len(units):
+            why = f"systemd cannot be asked: {said.last_line}"
+            refused = (Item(name, "refused", _shown(wanted), why=why) for name, wanted in units.items())
+            return SectionPlan(self.section, tuple(refused))
+        found = dict(zip(units, observed, strict=True))
+        items = tuple(_item(name, wanted, found[name]) for name, wanted in units.items())
+        changing = {item.name: units[item.name] for item in items if item.state == "change"}
+        if not changing:
+            return SectionPlan(self.section, items)
+        steps = [step for name, wanted in changing.items() for step in _steps(name, wanted, found[name])]
+        return SectionPlan(
+            self.section,
+            items,
+            _SET + "".join(_line(name, words) for name, words in steps) + "exit $bad",
+            _undo(changing, found),
+            tuple(f"systemctl {' '.join(words)}" for _, words in steps),
+        )
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return systemctl's commands."""
+        nothing = _Unit("loaded", "", "")
+        return tuple(
+            f"systemctl {' '.join(words)}"
+            for name, wanted in want["units"].items()
+            for _, words in _steps(name, wanted, nothing)
+        )
+
+
+def _units(text: str) -> Iterator[_Unit]:
+    """Yield what `systemctl show` said of one unit after the other, in the order of the question."""
+    for block in text.strip().split("\n\n"):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if "LoadState" in values:
+            yield _Unit(values["LoadState"], values.get("UnitFileState", ""), values.get("ActiveState", ""))
+
+
+def _item(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> Item:
+    expected = _shown(wanted)
+    if reason := _refusal(name, wanted, unit):
+        return Item(name, "refused", expected, unit.shown, reason)
+    steps = list(_differences(wanted, unit))
+    if not steps:
+        return Item(name, "ok", expected, unit.shown, observed=unit.lasting)
+    diff = "\n".join(f"-{have}\n+{want}" for have, want in steps)
+    return Item(name, "change", expected, unit.shown, None, diff, observed=unit.lasting)
+
+
+def _refusal(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> str | None:
+    asked = wanted["enabled"] or wanted["running"]
+    if unit.load == "not-found":
+        # What is not there neither starts nor runs.
+        return f"there is no unit {unit_of(name)} here" if asked else None
+    if unit.load == "masked" or unit.file.startswith("masked"):
+        return f"{unit_of(name)} is masked: `systemctl unmask {unit_of(name)}` first" if asked else None
+    if unit.load != "loaded":
+        return f"systemd cannot use {unit_of(name)}: {unit.load}"
+    if wanted["enabled"] is not None and unit.file in _FIXED:
+        return f"{unit_of(name)} is {unit.file}: it can be neither enabled nor disabled"
+    return None
+
+
+def _differences(wanted: Mapping[str, bool | None], unit: _Unit) -> Iterator[tuple[str, str]]:
+    if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
+        yield unit.file or "not enabled", "enabled" if wanted["enabled"] else "disabled"
+    if wanted["running"] is not None and wanted["running"] != unit.is_running:
+        yield unit.active, "running" if wanted["running"] else "stopped"
+
+
+def _shown(wanted: Mapping[str, bool | None]) -> str:
+    words = []
+    if wanted["enabled"] is not None:
+        words.append("enabled" if wanted["enabled"] else "disabled")
+    if wanted["running"] is not None:
+        words.append("running" if wanted["running"] else "stopped")
+    return ", ".join(words)
+
+
+def _steps(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> Iterator[_Step]:
+    """Yield systemctl's arguments for what differs, with the row's name."""
+    if wanted["enabled"] is not None and (not unit.active or wanted["enabled"] != unit.is_enabled):
+        yield name, ("enable" if wanted["enabled"] else "disable", quote(unit_of(name)))
+    if wanted["running"] is not None and (not unit.active or wanted["running"] != unit.is_running):
+        yield name, ("start" if wanted["running"] else "stop", quote(unit_of(name)))
+
+
+def _line(name: str, words: tuple[str, ...]) -> str:
+    line = f"set_unit {quote(name)} {' '.join(words)}"
+    # What ends at once is not running, and no waiting makes it so.
+    after = f" && stays_up {quote(name)} {words[1]}" if words[0] == "start" else ""
+    return f"{line}{after} || :\n"
+
+
+def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, _Unit]) -> str:
+    """Return what puts the units back; at boot nothing may wait for a unit that comes later."""
+    lines = ['[ "${live-}" = no ] && block=--no-block || block=--quiet']
+    for name, wanted in changing.items():
+        unit, word = found[name], quote(unit_of(name))
+        if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
+            lines.append(f"systemctl {'enable' if unit.is_enabled else 'disable'} --quiet {word}")
+        if wanted["running"] is not None and wanted["running"] != unit.is_running:
+            lines.append(f"systemctl {'start' if unit.is_running else 'stop'} $block {word}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,147 @@
+"""Hostname and /etc/hosts: which address a name gets, and what of the file is labrun's."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labrun.tasks.configure.hostname import Hostname
+from labrun.tasks.configure.hosts_file import PATH, Hosts, lab_names
+from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.shell import Facts
+from labrun.tasks.configure.text_diff import unified
+from tests.unit.small_labs import host, lab, network
+
+BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
+BLOCK = f"{BEGIN}\n10.0.0.1 a\n10.0.0.2 b\n# END labrun\n"
+WANT = {"entries": [["10.0.0.1", "a"], ["10.0.0.2", "b"]]}
+LOCAL = "127.0.0.1 localhost\n"
+
+
+def test_a_name_gets_the_address_on_the_network_that_both_are_on_else_the_first() -> None:
+    small = lab(
+        [network("n1", "10.1.0.0/24"), network("n2", "10.2.0.0/24"), network("n3", "10.3.0.0/24")],
+        [
+            host("gate", {"n1": "10.1.0.254/24", "n2": "10.2.0.254/24 fd00:2::254/64"}, "router"),
+            host("one", {"n2": "10.2.0.11/24"}),
+            host("far", {"n3": "10.3.0.11/24"}),
+            host("unknown", {"n3": "dhcp"}),
+            replace(host("box", {}), address="192.0.2.7"),
+            replace(host("named", {}), address="box.example"),
+        ],
+    )
+    hosts = small.hosts
+
+    def seen(name: str) -> list[str]:
+        return [" ".join([str(address), *names]) for address, names in lab_names(small, hosts[name])]
+
+    assert seen("one") == [
+        "10.2.0.254 gate",
+        "fd00:2::254 gate",
+        "10.2.0.11 one",
+        "10.3.0.11 far",
+        "192.0.2.7 box",
+    ]
+    assert seen("far")[0] == "10.1.0.254 gate"
+    assert seen("gate")[0] == "10.1.0.254 gate"
+
+
+def test_a_declared_hostname_is_a_second_name() -> None:
+    second = replace(host("two", {"n": "10.0.0.2/24"}), hostname="second")
+    small = lab([network("n", "10.0.0.0/24")], [host("one", {"n": "10.0.0.1/24"}), second])
+    assert [names for _, names in lab_names(small, small.hosts["one"])] == [("one",), ("two", "second")]
+
+
+def test_what_the_file_leaves_alone_is_no_section() -> None:
+    plain = host("one", {"n": "10.0.0.1/24"})
+    small = lab([network("n", "10.0.0.0/24")], [plain])
+    assert Hosts().desired(small, replace(plain, hosts_file=False)) is None
+    assert Hostname().desired(small, plain) is None
+    assert Hostname().desired(small, replace(plain, hostname="x")) == {"value": "x"}
+
+
+def plan(text: str | None) -> SectionPlan:
+    return Hosts().plan(WANT, Facts({} if text is None else {PATH: text}))
+
+
+def only(section: SectionPlan) -> Item:
+    (item,) = section.items
+    return item
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        (LOCAL, LOCAL + BLOCK),
+        (None, BLOCK),
+        ("127.0.0.1 localhost", LOCAL + BLOCK),
+        (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n# END labrun\n10.5.5.5 mine\n", f"{LOCAL}{BLOCK}10.5.5.5 mine\n"),
+        (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n\n10.5.5.5 mine\n", f"{LOCAL}{BLOCK}\n10.5.5.5 mine\n"),
+        (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n", LOCAL + BLOCK),
+        ("10.5.5.5 caf\N{LATIN SMALL LETTER E WITH ACUTE}\n", None),
+    ],
+    ids=["none yet", "no file", "no last newline", "old block", "no end", "no end, last", "not ascii"],
+)
+def test_the_block_is_put_in_by_the_real_sh_and_all_around_it_stays(
+    text: str | None, after: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "hosts"
+    if text is not None:
+        file.write_bytes(text.encode("latin-1"))
+    section = plan(text)
+    script = section.apply.replace("/etc/", f"{tmp_path}/")
+    subprocess.run(["sh", "-eu"], input=script, text=True, check=True)
+    expected = after if after is not None else (text or "") + BLOCK
+    assert file.read_bytes() == expected.encode("latin-1")
+    assert [path.name for path in tmp_path.iterdir()] == ["hosts"]
+    again = plan(file.read_text(encoding="latin-1"))
+    assert (again.apply, only(again).state) == ("", "ok")
+
+
+def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> None:
+    item = only(plan(LOCAL))
+    assert (item.state, item.expected, item.actual) == ("change", "2 names of the lab", "no name of the lab")
+    assert (item.diff or "").splitlines() == [
+        f"--- {PATH}",
+        f"+++ {PATH}",
+        "@@ -1 +1,5 @@",
+        " 127.0.0.1 localhost",
+        *(f"+{line}" for line in BLOCK.splitlines()),
+    ]
+    moved = only(plan(LOCAL + BLOCK.replace("10.0.0.2", "10.0.0.3")))
+    assert moved.actual == "2 names of the lab, not all as in the lab file"
+    assert moved.observed == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
+    assert moved.declared == BLOCK.rstrip()
+
+
+def names(running: str, static: str | None) -> SectionPlan:
+    files = {"/proc/sys/kernel/hostname": f"{running}\n"}
+    return Hostname().plan(
+        {"value": "uno"}, Facts(files | ({} if static is None else {"/etc/hostname": static}))
+    )
+
+
+@pytest.mark.parametrize(
+    ("running", "static", "actual", "diff"),
+    [
+        ("uno", "one\n", "uno (one after a reboot)", ["-/etc/hostname: one", "+/etc/hostname: uno"]),
+        ("uno", None, "uno (no name after a reboot)", ["+/etc/hostname: uno"]),
+        ("one", "# by hand\nuno\n", "one (uno after a reboot)", ["-running: one", "+running: uno"]),
+    ],
+)
+def test_a_hostname_holds_now_and_after_a_reboot(
+    running: str, static: str | None, actual: str, diff: list[str]
+) -> None:
+    item = only(names(running, static))
+    assert (item.state, item.actual, (item.diff or "").splitlines()) == ("change", actual, diff)
+    assert only(names("uno", "uno\n")).state == "ok"
+    assert names("uno", "uno\n").apply == ""
+
+
+def test_a_unified_diff_tells_a_last_line_without_its_end() -> None:
+    assert unified("/x", "a\n", "a\n") == ""
+    assert unified("/x", None, "a\n").splitlines()[:2] == ["--- /dev/null", "+++ /x"]
+    assert unified("/x", "a", "a\n").splitlines()[3:] == ["-a", "\\ No newline at end of file", "+a"]
