@@ -9,7 +9,8 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
 │   ├── AuthenticationError     exit 4   the guest answered and let nobody in
-│   ├── HostKeyError            exit 4   the guest shows another key than labrun gave it
+│   ├── HostKeyError            exit 4   the guest's host key cannot be checked
+│   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
 └── CommandError                exit 1   a script in a guest ended with an error
 """
@@ -23,6 +24,7 @@ __all__ = [
     "CommandError",
     "ConnectionLostError",
     "ForeignObjectError",
+    "HostKeyChangedError",
     "HostKeyError",
     "HypervisorError",
     "LabFileError",
@@ -127,6 +129,10 @@ class AuthenticationError(TransportError):
 
 class HostKeyError(TransportError):
     """Report a host key that is not the one in the lab's known_hosts."""
+
+
+class HostKeyChangedError(HostKeyError):
+    """Report a host that shows another key than the one on record for it."""
 
 
 class ConnectionLostError(TransportError):

@@ -36,6 +36,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.",
     ),
     "verify": ("verify", "Compare addresses, routes and paths of the hosts with what the lab file implies."),
+    "drift": (
+        "drift",
+        "Compare networks, machines, configuration and paths with the file and with what was applied.",
+    ),
     "graph": ("graph", "Draw networks, hosts, addresses and roles, coloured by the last verify."),
     "report": ("report", "Write one self-contained page with the diagram, the matrix and all results."),
     "break": ("break_", "Plant a fault to find, without telling which; `labrun mend` undoes it."),

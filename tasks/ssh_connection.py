@@ -21,7 +21,13 @@ import paramiko
 from netmiko.channel import SSHChannel
 from netmiko.linux.linux_ssh import LinuxSSH
 
-from labrun.errors import AuthenticationError, HostKeyError, TransportError, UnreachableError
+from labrun.errors import (
+    AuthenticationError,
+    HostKeyChangedError,
+    HostKeyError,
+    TransportError,
+    UnreachableError,
+)
 from labrun.tasks.known_hosts import Stamp, file_stamp, known_keys
 from labrun.tasks.pacing import pace
 
@@ -226,7 +232,7 @@ def _preferring(first: Sequence[str], offered: Sequence[str]) -> tuple[str, ...]
 def _translated(error: Exception, where: str, user: str) -> TransportError:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, paramiko.BadHostKeyException):
-        return HostKeyError(
+        return HostKeyChangedError(
             f"it shows another host key than the one on record: {error.key.fingerprint}"
             f" in place of {error.expected_key.fingerprint}",
             step="host key",

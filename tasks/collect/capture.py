@@ -121,7 +121,9 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
     spec = raw["spec"]
-    links = {link.mac: link for link in _links(_json(facts, "address"))}
+    # Where configure's facts came along, the addresses are among them.
+    shown = "address" if "address" in facts.commands or "link" not in facts.commands else "link"
+    links = {link.mac: link for link in _links(_json(facts, shown))}
     traces = {}
     lost = _lost(facts)
     for number, asked in enumerate(spec["traces"]):

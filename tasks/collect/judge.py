@@ -28,12 +28,17 @@ __all__ = ["judge"]
 
 
 def judge(
-    lab: Lab, captures: Mapping[str, Capture | Unreachable], hosts: Sequence[str] | None = None
+    lab: Lab,
+    captures: Mapping[str, Capture | Unreachable],
+    hosts: Sequence[str] | None = None,
+    *,
+    settings: bool = True,
 ) -> list[Outcome]:
     """Return the rows of the named hosts (None = all), in file order: addresses, routes, paths, settings.
 
     ``captures`` should hold all hosts that were asked, also those beyond ``hosts``: what is wrong
-    on one is why another fails. A named host without capture has its rows as ``unknown``.
+    on one is why another fails. A named host without capture has its rows as ``unknown``. Without
+    ``settings`` the rows of kernel and sshd are left out.
     """
     lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
@@ -47,12 +52,12 @@ def judge(
             silence = shown.silence(host) or not_asked(host)
             rows.extend(_silent(lab, host, silence, ("address", "route")))
             rows.extend(path_rows(shown, found, host))
-            rows.extend(_silent(lab, host, silence, ("sysctl", "sshd")))
+            rows.extend(_silent(lab, host, silence, ("sysctl", "sshd") if settings else ()))
         else:
             rows.extend(address_rows(lab, host, capture))
             rows.extend(route_rows(lab, host, capture))
             rows.extend(path_rows(shown, found, host))
-            rows.extend(_settings(lab, host, capture))
+            rows.extend(_settings(lab, host, capture) if settings else ())
         rows.extend(check_rows(shown, found, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
@@ -12,16 +12,15 @@ from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.shell import Probe, gather_script
 
-__all__ = ["FORWARDING", "collect_script"]
+__all__ = ["FORWARDING", "collect_probes", "collect_script"]
 
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
-_FACTS = """\
-PATH=$PATH:/usr/sbin:/sbin
-capture address ip -j address show
-capture route4 ip -4 -j route show table main
-capture route6 ip -6 -j route show table main
-"""
+_FACTS = {
+    "address": "capture address ip -j address show\n",
+    "route4": "capture route4 ip -4 -j route show table main\n",
+    "route6": "capture route6 ip -6 -j route show table main\n",
+}
 
 # An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
 # NIC came up.
@@ -137,7 +136,16 @@ _AT_ONCE = {"traces": 8, "pings": 16}
 
 def collect_script(spec: Mapping[str, Any], mark: str) -> str:
     """Return the shell text for a spec of ``collect_spec``; ``mark`` begins every frame."""
-    probes = [Probe((*FORWARDING.values(), *FILES), _FACTS + BEFORE)]
+    return gather_script(collect_probes(spec), mark)
+
+
+def collect_probes(spec: Mapping[str, Any], known: Collection[str] = ()) -> list[Probe]:
+    """Return what a host is asked, in this order; ``known`` names what others ask it already.
+
+    These are ``address``, ``route4`` and ``route6``, in the form of ``ip -j``.
+    """
+    facts = "".join(text for name, text in _FACTS.items() if name not in known)
+    probes = [Probe((*FORWARDING.values(), *FILES), facts + BEFORE)]
     probes += [
         resource.probe(spec["settings"][resource.section])
         for resource in SETTINGS
@@ -150,7 +158,7 @@ def collect_script(spec: Mapping[str, Any], mark: str) -> str:
     if spec.get("listeners"):
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
     probes.append(Probe(script=AFTER))
-    return gather_script(probes, mark)
+    return probes
 
 
 def _traces(spec: Mapping[str, Any]) -> Iterator[str]:

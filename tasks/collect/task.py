@@ -11,7 +11,7 @@ from nornir.core.task import Result, Task
 
 from labrun.errors import CommandError, ConnectionLostError, LabrunError
 from labrun.outcome import Status
-from labrun.ports import Transport
+from labrun.ports import Completed, Transport
 from labrun.progress import report
 from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
@@ -20,7 +20,7 @@ from labrun.tasks.collect.script import collect_script
 from labrun.tasks.configure.shell import marker
 from labrun.tasks.transport import transport_of
 
-__all__ = ["SPEC", "captures_of", "collect", "evidence_of"]
+__all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
 
 SPEC = "verify"
 """Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
@@ -40,13 +40,18 @@ def collect(task: Task) -> Result:
     checks = f", {len(spec['checks'])} checks" if spec["checks"] else ""
     report(task.host.name, "collecting", f"{len(spec['traces'])} traces, {len(spec['pings'])} pings{checks}")
     first = _round(transport, spec)
-    later = list(_later(task.host.name, transport, spec, first))
+    later = list(later_rounds(task.host.name, transport, spec, first))
     return Result(host=task.host, changed=False, result={**first, "later": later})
 
 
 def _round(transport: Transport, spec: Mapping[str, Any]) -> dict[str, Any]:
     mark = marker()
     done = transport.run(collect_script(spec, mark), timeout=seconds_for(dict(spec)), sudo=True)
+    return raw_capture(spec, mark, done)
+
+
+def raw_capture(spec: Mapping[str, Any], mark: str, done: Completed) -> dict[str, Any]:
+    """Return what a script said, as plain data for ``read_capture``."""
     return {
         "mark": mark,
         "spec": spec,
@@ -57,7 +62,7 @@ def _round(transport: Transport, spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _later(
+def later_rounds(
     host: str, transport: Transport, spec: Mapping[str, Any], first: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Try again, a second apart, the checks that may wait; yield the rounds in which one was decided."""

@@ -81,15 +81,14 @@ def read_applied(facts: Facts) -> Applied | None:
 def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, digest: str) -> Applied:
     """Return the record after ``plan`` was found to be in place; sections it does not have stay as they were.
 
-    Items that are not as declared are not recorded: they were never applied.
+    Items that are not as declared are not recorded, they were not applied: what was before is still
+    what was applied last.
     """
     sections = {part.section for part in plan.sections}
-    kept = (
-        {}
-        if before is None
-        else {key: value for key, value in before.items.items() if key[0] not in sections}
-    )
-    now = {key: fingerprint(item) for key, item in plan.items().items() if item.state == "ok"}
+    items = plan.items()
+    known = before.items if before is not None else {}
+    kept = {key: value for key, value in known.items() if key[0] not in sections or key in items}
+    now = {key: fingerprint(item) for key, item in items.items() if item.state == "ok"}
     return Applied(run, version, digest, MappingProxyType({**kept, **now}))
 
 

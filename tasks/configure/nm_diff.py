@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent, properties
 from labrun.tasks.configure.nm_state import Device, Link
 
-__all__ = ["actual_summary", "expected_summary", "file_diff", "runtime_diff"]
+__all__ = [
+    "actual_summary",
+    "expected_summary",
+    "file_diff",
+    "runtime_diff",
+    "shown_state",
+    "stored_state",
+]
 
 # Protocols of routes that a person or NetworkManager put there; daemons and the kernel use others.
 _SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
@@ -97,3 +104,23 @@ def actual_summary(device: Device, link: Link, profile: str) -> str:
     if device.profile_id != profile:
         words.append(f"({device.profile_id or 'no profile'})")
     return " ".join(words) or "no address"
+
+
+def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
+    """Return all that the stored profile says, one property a line, for comparison with an earlier run."""
+    lines = [f"{name}: {value}" for name, value in sorted(properties(stored).items())]
+    lines.append(f"uuid: {stored.get('connection', {}).get('uuid', 'none')}")
+    lines += ["not loaded"] * (not loaded) + ["readable by others"] * loose
+    return "".join(f"{line}\n" for line in lines)
+
+
+def shown_state(device: Device, link: Link) -> str:
+    """Return what is in force on a NIC, one thing a line, without what comes and goes by itself."""
+    addresses = {address for address in link.addresses if address.version == 4} | link.lasting
+    lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]
+    lines += sorted(f"address {address}" for address in addresses)
+    lines += sorted(
+        f"route {hop}" for hop, protocol in link.routes.items() if protocol in _SET_BY_HAND - {"ra"}
+    )
+    lines += [f"dns {' '.join(device.dns)}", f"mtu {link.mtu}"]
+    return "".join(f"{line}\n" for line in lines)

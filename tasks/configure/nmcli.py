@@ -15,7 +15,14 @@ from labrun.inventory.existing import marked_nic
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.keyfile import Sections, parse, render
 from labrun.tasks.configure.nm_commands import explain_profile
-from labrun.tasks.configure.nm_diff import actual_summary, expected_summary, file_diff, runtime_diff
+from labrun.tasks.configure.nm_diff import (
+    actual_summary,
+    expected_summary,
+    file_diff,
+    runtime_diff,
+    shown_state,
+    stored_state,
+)
 from labrun.tasks.configure.nm_profiles import desired_profiles, profile_id, property_fault
 from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
@@ -129,7 +136,7 @@ class Nmcli:
             state = observed(facts)
         except CommandError as error:
             why = f"NetworkManager cannot be asked: {error.reason}"
-            return SectionPlan(self.section, tuple(Item(p.network, "refused", why=why) for p in profiles))
+            return SectionPlan(self.section, tuple(_unasked(profile, why) for profile in profiles))
         work = _Work()
         taken: dict[str, str] = {}
         for profile in profiles:
@@ -140,6 +147,11 @@ class Nmcli:
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return ``nmcli connection add`` and ``up`` for every NIC."""
         return tuple(line for raw in want["profiles"] for line in explain_profile(raw, None))
+
+
+def _unasked(profile: _Profile, why: str) -> Item:
+    declared, observed = render(profile.sections), "NetworkManager does not answer"
+    return Item(profile.network, "refused", why=why, declared=declared, observed=observed)
 
 
 def _has_ipv6(profile: Mapping[str, Any]) -> bool:
@@ -207,7 +219,10 @@ class _Nic:
         device = self._device()
         reason = self._refusal(device)
         if reason is not None or device is None:
-            work.items.append(Item(self.profile.network, "refused", why=reason))
+            declared, observed = render(self.profile.sections), None if device is not None else "no such NIC"
+            work.items.append(
+                Item(self.profile.network, "refused", why=reason, declared=declared, observed=observed)
+            )
             return
         self.taken[device.interface] = self.profile.network
         profile = self._bound(device)
@@ -216,18 +231,24 @@ class _Nic:
         uuid = self._uuid(device, replaced)
         stored = parse(self.facts.files.get(profile.path, ""))
         on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
-        if profile.path in self.facts.commands.get("loose", Captured("", 0)).text.splitlines():
+        loose = profile.path in self.facts.commands.get("loose", Captured("", 0)).text.splitlines()
+        if loose:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
         in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
         expected = expected_summary(profile.sections)
         actual = actual_summary(device, link, profile_id(profile.network))
+        loaded = profile.path in self.state.loaded
+        sides = {
+            "declared": render(self.profile.sections),
+            "observed": f"{stored_state(stored, loaded=loaded, loose=loose)}{shown_state(device, link)}",
+        }
         moved = stored.get("connection", {}).get("uuid", "") != uuid
-        if not (on_disk or in_force or moved or profile.path not in self.state.loaded):
-            work.items.append(Item(profile.network, "ok", expected, actual))
+        if not (on_disk or in_force or moved or not loaded):
+            work.items.append(Item(profile.network, "ok", expected, actual, **sides))
             return
         why = None if on_disk or in_force else "NetworkManager has not loaded the file"
         diff = "\n".join([*on_disk, *in_force]) or None
-        work.items.append(Item(profile.network, "change", expected, actual, why, diff))
+        work.items.append(Item(profile.network, "change", expected, actual, why, diff, **sides))
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         work.remove.extend(replaced)

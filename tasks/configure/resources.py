@@ -11,11 +11,11 @@ from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import HostPlan, Json, Resource
 from labrun.tasks.configure.services import Services
-from labrun.tasks.configure.shell import Facts, gather_script
+from labrun.tasks.configure.shell import Facts, Probe, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "row_names"]
+__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "probes", "row_names"]
 
 RESOURCES: tuple[Resource, ...] = (Hostname(), Hosts(), Sysctl(), Sshd(), Nmcli(), Services())
 """In the order in which they are applied: first the network, then what may need it."""
@@ -42,9 +42,14 @@ def _selected(spec: Json, only: Iterable[str]) -> Iterator[tuple[Resource, Json]
             yield resource, want
 
 
+def probes(spec: Json, only: Iterable[str] = ()) -> list[Probe]:
+    """Return what the asked-for sections want to know of the host; no ``only`` = all."""
+    return [resource.probe(want) for resource, want in _selected(spec, only)]
+
+
 def gather(spec: Json, only: Iterable[str], mark: str) -> str:
     """Return the script that reads whatever the asked-for sections compare; no ``only`` = all."""
-    return gather_script((resource.probe(want) for resource, want in _selected(spec, only)), mark)
+    return gather_script(probes(spec, only), mark)
 
 
 def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
@@ -23,6 +23,8 @@ _LINE_NUMBER = re.compile(r"line (\d+): (.+)")
 # Blocks and further files would change what the lines after them mean.
 _NO_KEYWORDS = frozenset({"match", "include"})
 
+# A listener that somebody started with another file or option goes by that; its title has its arguments.
+# Whether root may log in can stand in a Match block for root, which the login's own user never meets.
 # sudo empties the environment; the login's own is still that of the parent process. `read` drops
 # the NULs, so the port is cut where its digits end.
 _JUDGE = """\
@@ -35,8 +37,19 @@ addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
 esac
 judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
 mkdir -p /run/sshd
+pid= title= with=
+{{ read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; }} 2>/dev/null
+case $title in
+"sshd: "*" -"[fo]*" [listener]"*)
+title=${{title%% \\[listener\\]*}} with=${{title#sshd: * }}
+frame "sshd-with $with";;
+esac
 user={user}
-capture sshd judge
+blocks=$(grep -ils '^[[:space:]]*match[[:space:]]' {main} {main}.d/*.conf)
+set -f
+capture sshd judge $with
+[ -z "$blocks" ] || {{ user=root; capture sshd-root judge $with; user={user}; }}
+set +f
 [ -e /run/sshd.pid ] && [ {drop_in} -nt /run/sshd.pid ] && frame stale-sshd
 """
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
@@ -132,7 +145,7 @@ class Sshd:
     def probe(self, want: Json) -> Probe:
         """Read the files and let sshd say what holds for this very login."""
         wanted = _Want.of(want)
-        script = _JUDGE.format(user=quote(wanted.user), drop_in=DROP_IN)
+        script = _JUDGE.format(user=quote(wanted.user), drop_in=DROP_IN, main=_MAIN)
         if not all(is_plain(setting.key) for setting in wanted.sound):
             script += _CANONICAL.format(text=quote(render(wanted.sound)))
         return Probe((_MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
@@ -144,7 +157,7 @@ class Sshd:
         if reason := _broken(said, facts):
             return SectionPlan(self.section, _all_refused(wanted, reason))
         canonical, faults = _canonical(wanted, facts)
-        judge = _Judge(effective_settings(said.text), facts, _written(facts) if said.status == 0 else {})
+        judge = _Judge(_effective(said, facts), facts, _written(facts) if said.status == 0 else {})
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
         items += judge.surplus(wanted)
         if faults:
@@ -172,6 +185,15 @@ class Sshd:
         )
 
 
+def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
+    """Return what holds for this login, and for root where that is what the keyword is about."""
+    effective = effective_settings(said.text)
+    as_root = facts.commands.get("sshd-root")
+    if as_root is not None and as_root.status == 0:
+        effective |= {k: v for k, v in effective_settings(as_root.text).items() if k == "permitrootlogin"}
+    return effective
+
+
 def _broken(said: Captured, facts: Facts) -> str | None:
     if said.status not in (0, 255):
         return f"sshd cannot be asked: {said.last_line}"
@@ -185,14 +207,25 @@ def _broken(said: Captured, facts: Facts) -> str | None:
 
 
 def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:
-    return tuple(Item(s.key, "refused", ", ".join(s.values), "", reason) for s in wanted.settings)
+    return tuple(
+        Item(
+            s.key,
+            "refused",
+            ", ".join(s.values),
+            "",
+            reason,
+            declared=" ".join(s.values),
+            observed="sshd cannot say",
+        )
+        for s in wanted.settings
+    )
 
 
 def _held_back(item: Item, culprits: str) -> Item:
     if item.state != "change":
         return item
     why = f"nothing of sshd was changed, because of {culprits}"
-    return Item(item.name, "refused", item.expected, item.actual, why, item.diff)
+    return replace(item, state="refused", why=why)
 
 
 def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -233,6 +266,12 @@ class _Judge:
 
     def item(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
         """Return how one keyword stands."""
+        written, actual = self.written.get(setting.key), self.effective.get(setting.key)
+        observed = f"effective {actual}; in the drop-in {written}{'; not read yet' * self._stale()}"
+        item = self._judged(setting, values, faults)
+        return replace(item, declared=" ".join(setting.values), observed=observed)
+
+    def _judged(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
         expected = " ".join(values or setting.values)
         actual = " ".join(self.effective.get(setting.key, ()))
         if setting.key in faults or values is None:
@@ -273,6 +312,9 @@ class _Judge:
             and any(other.key == setting.key for other in settings_in(self.facts.files.get(path, "")))
         ]
         where = ", ".join(rivals)
+        other = self.facts.word("sshd-with")
+        if other is not None:
+            return f"the running sshd was started with {other}"
         return (
             f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from labrun.inventory.model import Host, Lab, Role
@@ -158,6 +158,16 @@ def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
 def _item(key: str, value: str, have: _Observed | None) -> Item:
     if have is None:
         return Item(key, "refused", value, "", f"{value!r} cannot be the value of a kernel parameter {key!r}")
+    return replace(_judged(key, value, have), declared=" ".join(value.split()), observed=_seen(have))
+
+
+def _seen(have: _Observed) -> str:
+    running = "absent" if have.running is None else " ".join(have.running.split())
+    at_boot = " ".join((have.at_boot or "").split())
+    return f"running {running}; at boot {f'{have.decided_by}: {at_boot}' if have.decided_by else 'nothing'}"
+
+
+def _judged(key: str, value: str, have: _Observed) -> Item:
     actual = have.running or ""
     if have.running is None:
         return Item(key, "refused", value, "", f"this kernel has no {key} here")

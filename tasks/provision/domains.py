@@ -12,7 +12,16 @@ from labrun.ownership import Tag, read_tag
 from labrun.rendering import render_xml
 from labrun.tasks.provision.driver import NicSpec
 
-__all__ = ["find_domain", "nic_xml", "nics_of", "nics_text", "state_of", "tagged_domains", "wait_until_off"]
+__all__ = [
+    "find_domain",
+    "nic_xml",
+    "nics_of",
+    "nics_text",
+    "plugged_nics",
+    "state_of",
+    "tagged_domains",
+    "wait_until_off",
+]
 
 _POLL = 0.1
 
@@ -91,6 +100,19 @@ def nics_of(xml: str) -> tuple[NicSpec, ...]:
 def nics_text(nics: tuple[NicSpec, ...]) -> str:
     """Return NICs as comparable text: ``mac@network`` in order."""
     return " ".join(f"{nic.mac}@{nic.source}" for nic in nics)
+
+
+def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:
+    """Return the NICs that a running domain has now, in the order of its definition.
+
+    By their MACs: on some networks the running domain's XML names a bridge in the network's place.
+    """
+    now = {nic.mac: nic for nic in nics_of(domain.XMLDesc(0))}
+    known = {nic.mac for nic in defined}
+    return (
+        *(nic for nic in defined if nic.mac in now),
+        *(nic for mac, nic in now.items() if mac not in known),
+    )
 
 
 def nic_xml(nic: NicSpec, model: str | None = None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+from labrun.ownership import Tag
 from labrun.ports import Transport
 
 __all__ = ["Driver", "MachineSpec", "NicSpec", "ObservedMachine", "Seed"]
@@ -60,7 +62,9 @@ class ObservedMachine:
 
     ``state`` is ``running``, ``paused``, ``shut off`` or ``crashed``; ``settings`` are the
     comparable properties as text (``memory``, ``vcpus``, ``nics``, ``image``, ``autostart``, …), by
-    the same names and in the same form as :meth:`Driver.desired` gives them.
+    the same names and in the same form as :meth:`Driver.desired` gives them. ``live`` has those of
+    them that a running machine can be told to have otherwise than its definition says. ``tag`` is
+    what labrun wrote into the definition.
     """
 
     domain: str
@@ -68,6 +72,8 @@ class ObservedMachine:
     uuid: str
     state: str
     settings: Mapping[str, str]
+    live: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    tag: Tag | None = None
 
 
 class Driver(Protocol):

@@ -26,6 +26,7 @@ from labrun.tasks.provision.domains import (
     nic_xml,
     nics_of,
     nics_text,
+    plugged_nics,
     require,
     state_of,
     tagged_domains,
@@ -35,6 +36,7 @@ from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+from labrun.tasks.provision.remembered import APPLIED, remember
 
 __all__ = ["LxcDriver", "domain_xml"]
 
@@ -49,7 +51,8 @@ _starting = threading.BoundedSemaphore(8)
 
 def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
     """Return the libvirt XML of a container whose root file system is at ``root``."""
-    tag = Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image})
+    extra = {"image": spec.image, APPLIED: remember(settings_of(spec))}
+    tag = Tag(spec.lab, spec.host, spec.digest, extra=extra)
     return render_xml(
         "libvirt/lxc-domain.xml.j2",
         name=spec.domain,
@@ -61,6 +64,18 @@ def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
         root=str(root),
         nics=[Markup(nic_xml(nic)) for nic in spec.nics],  # noqa: S704 - rendered and escaped by nic_xml
     )
+
+
+def settings_of(spec: MachineSpec) -> dict[str, str]:
+    """Return what a container is compared by; it has no disk or firmware."""
+    return {
+        "driver": "lxc",
+        "image": spec.image,
+        "memory": str(spec.memory),
+        "vcpus": str(spec.vcpus),
+        "nics": nics_text(spec.nics),
+        "autostart": "yes" if spec.autostart else "no",
+    }
 
 
 class LxcDriver:
@@ -100,17 +115,8 @@ class LxcDriver:
         return False
 
     def desired(self, spec: MachineSpec) -> Mapping[str, str]:
-        """Return driver, image, memory, vcpus and nics; a container has no disk or firmware."""
-        return MappingProxyType(
-            {
-                "driver": "lxc",
-                "image": spec.image,
-                "memory": str(spec.memory),
-                "vcpus": str(spec.vcpus),
-                "nics": nics_text(spec.nics),
-                "autostart": "yes" if spec.autostart else "no",
-            }
-        )
+        """Return driver, image, memory, vcpus, nics and autostart."""
+        return MappingProxyType(settings_of(spec))
 
     def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
         """Return the lab's containers by host name."""
@@ -125,10 +131,29 @@ class LxcDriver:
                 "nics": nics_text(nics_of(xml)),
                 "autostart": "yes" if domain.autostart() else "no",
             }
+            state = state_of(domain)
+            live = self._live(domain, xml) if state == "running" else {}
             found[tag.host] = ObservedMachine(
-                domain.name(), tag.host, domain.UUIDString(), state_of(domain), MappingProxyType(settings)
+                domain.name(),
+                tag.host,
+                domain.UUIDString(),
+                state,
+                MappingProxyType(settings),
+                MappingProxyType(live),
+                tag,
             )
         return MappingProxyType(found)
+
+    def _live(self, domain: Any, xml: str) -> dict[str, str]:
+        import libvirt
+
+        try:
+            limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
+            found = {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
+        except libvirt.libvirtError:
+            # No memory controller, or the container went off meanwhile: then it differs in nothing.
+            return {}
+        return {**found, "memory": str(limit // 1024)} if limit else found
 
     def create(self, spec: MachineSpec) -> None:
         """Make the overlay with its seed, then define the container: defined means complete."""
@@ -149,8 +174,8 @@ class LxcDriver:
         root = Overlay.of(spec.lab, spec.host, self._uri).root
         with translated("update", spec.host):
             domain = require(self._domain(spec.domain, spec.lab), spec.domain)
-            before = nics_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
             if domain.isActive():
+                before = plugged_nics(domain, nics_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
                 if "memory" in changes:
                     # setMemory cannot go beyond what the container was started with; the limit itself can.
                     limit = {"hard_limit": spec.memory * 1024}

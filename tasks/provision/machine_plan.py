@@ -51,9 +51,10 @@ def plan_machine(
         changes = {key: ("", value) for key, value in wanted.items() if value}
         return MachinePlan(host, "create", start=True, changes=MappingProxyType(changes))
     changes = {
-        key: (observed.settings.get(key, ""), value)
+        key: (now, value)
         for key, value in wanted.items()
-        if observed.settings.get(key, "") != value
+        for now in (_now(observed, key, value),)
+        if now != value
     }
     is_down = observed.state != "running"
     frozen = MappingProxyType(changes)
@@ -62,3 +63,9 @@ def plan_machine(
     if changes:
         return MachinePlan(host, "update", start=is_down, changes=frozen)
     return MachinePlan(host, "start" if is_down else "none", start=is_down)
+
+
+def _now(observed: ObservedMachine, key: str, wanted: str) -> str:
+    """Return what the next start brings, and where that is right what the running machine has."""
+    defined = observed.settings.get(key, "")
+    return defined if defined != wanted else observed.live.get(key, defined)

@@ -12,6 +12,7 @@ from typing import Any
 from labrun.inventory.model import DhcpRange, Lab, Mode, Network
 from labrun.ownership import Tag, tag_element
 from labrun.rendering import render_xml
+from labrun.tasks.provision.remembered import APPLIED, remember
 
 __all__ = [
     "NetworkPlan",
@@ -49,7 +50,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class ObservedNetwork:
-    """A network with the lab's tag: ``settings`` in the form of NetworkSpec.settings."""
+    """A network with the lab's tag: ``settings`` in the form of NetworkSpec.settings.
+
+    ``settings`` are its definition, ``live`` those that the running network has otherwise.
+    """
 
     name: str
     active: bool
@@ -57,6 +61,7 @@ class ObservedNetwork:
     reservations: tuple[Reservation, ...] = ()
     dns: DnsHosts = ()
     tag: Tag | None = None
+    live: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +108,14 @@ class NetworkPlan:
     """What has to happen to one network.
 
     ``action`` is ``none``, ``create``, ``update`` (in place), ``restart`` (stop, redefine, start) or
-    ``remove``; ``changes`` maps each setting that differs to (now, wanted).
+    ``remove``; ``changes`` maps each setting that differs to (now, wanted); ``tag`` is that of the
+    network as it is.
     """
 
     name: str
     action: str
     changes: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    tag: Tag | None = None
 
     def diff(self) -> str | None:
         """Return the changes as ``-``/``+`` lines, None without any."""
@@ -210,24 +217,26 @@ def network_spec(lab: Lab, network: Network, uri: str) -> NetworkSpec:
 
     ``uri`` is the lab's hypervisor; it goes into the tag so that ``hypervisor: auto`` stays there.
     """
+    settings = _desired_settings(lab, network)
     return NetworkSpec(
         lab=lab.name,
         name=network.name,
         full_name=lab.libvirt_name(network.name),
-        xml=_network_xml(lab, network, uri),
-        settings=MappingProxyType(_desired_settings(lab, network)),
+        xml=_network_xml(lab, network, uri, settings),
+        settings=MappingProxyType(settings),
         reservations=reservations(lab, network),
         dns=dns_hosts(lab, network),
         autostart=network.autostart,
     )
 
 
-def _network_xml(lab: Lab, network: Network, uri: str) -> str:
+def _network_xml(lab: Lab, network: Network, uri: str, settings: Mapping[str, str]) -> str:
     macvtap = network.mode is Mode.MACVTAP
+    extra = {"network": network.name, "hypervisor": uri, APPLIED: remember(settings)}
     return render_xml(
         "libvirt/network.xml.j2",
         name=lab.libvirt_name(network.name),
-        tag=tag_element(Tag(lab.name, digest=lab.digest, extra={"network": network.name, "hypervisor": uri})),
+        tag=tag_element(Tag(lab.name, digest=lab.digest, extra=extra)),
         forward=_FORWARD.get(network.mode, ""),
         dev=network.dev,
         macvtap=macvtap,
@@ -306,11 +315,22 @@ def plan_network(
         changes = {key: ("", value) for key, value in wanted.items() if value}
         return NetworkPlan(name, "create", MappingProxyType(changes))
     changes = {
-        key: (observed.settings.get(key, ""), value)
+        key: (now, value)
         for key, value in wanted.items()
-        if observed.settings.get(key, "") != value
+        for now in (_now(observed, key, value),)
+        if now != value
     }
     if not changes:
         return NetworkPlan(name, "none")
-    in_place = set(changes) <= _LIVE or not observed.active
-    return NetworkPlan(name, "update" if in_place else "restart", MappingProxyType(changes))
+    # A definition alone is put right beside the running network, which goes on.
+    running = {
+        key for key in changes if observed.live.get(key, observed.settings.get(key, "")) != wanted[key]
+    }
+    in_place = running <= _LIVE or not observed.active
+    return NetworkPlan(name, "update" if in_place else "restart", MappingProxyType(changes), observed.tag)
+
+
+def _now(observed: ObservedNetwork, key: str, wanted: str) -> str:
+    """Return what the next start brings, and where that is right what the running network does."""
+    defined = observed.settings.get(key, "")
+    return defined if defined != wanted else observed.live.get(key, defined)

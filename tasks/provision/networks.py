@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +24,8 @@ __all__ = ["apply_network", "observe_networks", "remove_network"]
 def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
     """Return every network that carries the lab's tag, by its name in the lab.
 
-    Read from the inactive XML, which is what the next start makes. Raises HypervisorError.
+    Read from the inactive XML, which is what the next start makes, and beside it what the running
+    network has otherwise. Raises HypervisorError.
     """
     found: dict[str, ObservedNetwork] = {}
     with translated("networks"):
@@ -35,10 +37,16 @@ def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
             active = bool(network.isActive())
             settings["autostart"] = "yes" if network.isPersistent() and network.autostart() else "no"
             settings["active"] = "yes" if active else "no"
+            live = _live(network, settings) if active else {}
             full = network.name()
             name = tag.extra.get("network") or full.removeprefix(f"{lab}-")
-            found[name] = ObservedNetwork(full, active, MappingProxyType(settings), entries, dns, tag)
+            found[name] = ObservedNetwork(full, active, MappingProxyType(settings), entries, dns, tag, live)
     return found
+
+
+def _live(network: Any, defined: Mapping[str, str]) -> Mapping[str, str]:
+    running, _, _ = read_network(network.XMLDesc(0))
+    return MappingProxyType({key: text for key, text in running.items() if text != defined[key]})
 
 
 def _inactive_xml(network: Any) -> str:
@@ -82,15 +90,16 @@ def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None
         existing = _refuse_foreign(connection, spec.lab, spec.full_name)
         if plan.action == "none":
             return
-        if plan.action == "update" and existing is not None and existing.isActive():
-            _update_live(existing, spec, plan)
-        else:
-            if plan.action == "restart" and existing is not None and existing.isActive():
+        if existing is not None and existing.isActive():
+            if plan.action == "update":
+                _update_live(existing, spec, plan)
+            elif plan.action == "restart":
                 existing.destroy()
-            xml = spec.xml
-            if existing is not None:
-                xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
-            existing = connection.networkDefineXML(xml)
+        xml = spec.xml
+        if existing is not None:
+            xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
+        # Also beside a running network: the definition remembers what it was made to be.
+        existing = connection.networkDefineXML(xml)
         existing.setAutostart(int(spec.autostart))
         if not existing.isActive():
             existing.create()
@@ -115,29 +124,29 @@ def _with_uuid(xml: str, uuid: str, before: str) -> str:
 def _update_live(handle: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
     import libvirt
 
-    both = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
-    _, present, names = read_network(_inactive_xml(handle))
+    live = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+    _, present, names = read_network(handle.XMLDesc(0))
     if "reservations" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
         wanted = {entry.mac: entry for entry in spec.reservations}
         # Delete first: an address may move from one NIC to another, and no two may hold it.
         for entry in present:
             if wanted.get(entry.mac) != entry:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _host_xml(entry), both)
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _host_xml(entry), live)
         for entry in wanted.values():
             if entry not in present:
                 handle.update(
-                    libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _host_xml(entry), both
+                    libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _host_xml(entry), live
                 )
     if "dns" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_DNS_HOST
         wanted_dns = spec.dns
         for item in names:
             if item not in wanted_dns:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _dns_xml(*item), both)
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _dns_xml(*item), live)
         for item in wanted_dns:
             if item not in names:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _dns_xml(*item), both)
+                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _dns_xml(*item), live)
 
 
 def _host_xml(entry: Reservation) -> str:

@@ -19,7 +19,9 @@ from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
     find_domain,
+    nics_of,
     nics_text,
+    plugged_nics,
     require,
     state_of,
     tagged_domains,
@@ -36,7 +38,12 @@ from labrun.tasks.provision.machine_disks import (
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
-from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings
+from labrun.tasks.provision.qemu_xml import (
+    MachineFiles,
+    domain_xml,
+    read_settings,
+    settings_of,
+)
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
@@ -99,19 +106,7 @@ class QemuDriver:
 
     def desired(self, spec: MachineSpec) -> Mapping[str, str]:
         """Return driver, image, memory, vcpus, nics, firmware, autostart, disk and disks."""
-        return MappingProxyType(
-            {
-                "driver": "qemu",
-                "image": spec.image,
-                "memory": str(spec.memory),
-                "vcpus": str(spec.vcpus),
-                "nics": nics_text(spec.nics),
-                "firmware": spec.firmware,
-                "autostart": "yes" if spec.autostart else "no",
-                "disk": str(spec.disk),
-                "disks": " ".join(str(size) for size in spec.disks),
-            }
-        )
+        return MappingProxyType(settings_of(spec))
 
     def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
         """Return the lab's VMs by host name; ``disk`` is ``missing`` where its volume is gone."""
@@ -124,8 +119,15 @@ class QemuDriver:
                     "autostart": "yes" if domain.autostart() else "no",
                     **disk_settings(pool, self._files(lab, tag.host), xml),
                 }
+                state = state_of(domain)
                 found[tag.host] = ObservedMachine(
-                    domain.name(), tag.host, domain.UUIDString(), state_of(domain), MappingProxyType(settings)
+                    domain.name(),
+                    tag.host,
+                    domain.UUIDString(),
+                    state,
+                    MappingProxyType(settings),
+                    MappingProxyType(_live(domain, xml) if state == "running" else {}),
+                    tag,
                 )
         return MappingProxyType(found)
 
@@ -332,3 +334,13 @@ class QemuDriver:
                 f"the domain {domain.name()} is not labrun's", step="machine", hint="labrun leaves it alone"
             )
         return tag
+
+
+def _live(domain: Any, xml: str) -> dict[str, str]:
+    import libvirt
+
+    try:
+        return {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
+    except libvirt.libvirtError:
+        # It went off meanwhile.
+        return {}

@@ -12,8 +12,17 @@ from labrun.rendering import render_xml
 from labrun.tasks.provision.agent import CHANNEL
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
+from labrun.tasks.provision.remembered import APPLIED, remember
 
-__all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml", "read_settings", "tag_of"]
+__all__ = [
+    "MachineFiles",
+    "disk_xml",
+    "domain_xml",
+    "machine_nic_xml",
+    "read_settings",
+    "settings_of",
+    "tag_of",
+]
 
 _FOR_ANY_CPU = frozenset({"debian-12"})
 """Images that run on the first x86-64 CPUs: emulated without newer instructions they boot sooner.
@@ -67,7 +76,23 @@ class MachineFiles:
 
 def tag_of(spec: MachineSpec, image_volume: str) -> Tag:
     """Return the tag of a machine; it names the version of the image that the disk stands on."""
-    return Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image, "image-volume": image_volume})
+    extra = {"image": spec.image, "image-volume": image_volume, APPLIED: remember(settings_of(spec))}
+    return Tag(spec.lab, spec.host, spec.digest, extra=extra)
+
+
+def settings_of(spec: MachineSpec) -> dict[str, str]:
+    """Return what a VM is compared by."""
+    return {
+        "driver": "qemu",
+        "image": spec.image,
+        "memory": str(spec.memory),
+        "vcpus": str(spec.vcpus),
+        "nics": nics_text(spec.nics),
+        "firmware": spec.firmware,
+        "autostart": "yes" if spec.autostart else "no",
+        "disk": str(spec.disk),
+        "disks": " ".join(str(size) for size in spec.disks),
+    }
 
 
 def domain_xml(

@@ -56,6 +56,12 @@ def test_only_what_is_as_declared_is_recorded_and_other_sections_stay() -> None:
     assert (now.run, now.version, now.digest) == ("new", "1", "y")
 
 
+def test_what_cannot_be_put_right_is_still_remembered_as_it_was_applied() -> None:
+    first = renewed(None, plan(Item("a", "ok", "1", "1")), run="r", version="1", digest="d")
+    later = renewed(first, plan(Item("a", "refused", "1", "0")), run="s", version="1", digest="d")
+    assert later.items == first.items
+
+
 def test_a_fingerprint_takes_the_whole_of_both_sides_where_it_is_given() -> None:
     plain = fingerprint(Item("a", "ok", "1", "1"))
     assert plain.declared == plain.observed

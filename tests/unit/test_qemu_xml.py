@@ -11,7 +11,8 @@ import pytest
 
 from labrun.ownership import Tag, read_tag
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
-from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings, settings_of
+from labrun.tasks.provision.remembered import remember
 
 CASES = Path(__file__).parent / "cases" / "xml"
 SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
@@ -87,7 +88,8 @@ def test_settings_are_read_back_from_the_definition() -> None:
     spec, virt, uuid = GOLDEN["qemu-uefi-kvm-disks"]
     xml = domain_xml(spec, FILES, virt=virt, image_volume=VOLUME, uuid=uuid)
     tag = read_tag(xml)
-    assert tag == Tag("lab", "host00", "d" * 64, extra={"image": "debian-12", "image-volume": VOLUME})
+    extra = {"image": "debian-12", "image-volume": VOLUME, "applied": remember(settings_of(spec))}
+    assert tag == Tag("lab", "host00", "d" * 64, extra=extra)
     # libvirt writes memory in KiB, whatever it was told in.
     in_kib = xml.replace('<memory unit="MiB">2048', '<memory unit="KiB">2097152')
     assert read_settings(in_kib, tag) == {

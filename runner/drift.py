@@ -1,0 +1,211 @@
+"""`labrun drift`: whether networks, machines, hosts and paths are still as they were made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.live import progress
+from labrun.runner.lock import lab_lock
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report
+from labrun.runner.session import Session, open_session
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from nornir.core import Nornir
+
+    from labrun.tasks.collect.capture import Capture, Unreachable
+    from labrun.tasks.provision.planning import LabPlan
+
+__all__ = ["Drift", "drift_once", "drift_report"]
+
+_MARGIN = 60.0
+"""Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
+_MOVED = frozenset({Status.DRIFTED, Status.CONFLICT})
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What one look at a lab found: its rows, and by host what was logged where something has moved.
+
+    ``logged`` maps a host to ``{"since": seconds, "lines": [...], "left_out": N}``, see
+    ``tasks/drift/journal.py``.
+    """
+
+    rows: Sequence[Outcome]
+    logged: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@verb("drift")
+def command(invocation: Invocation) -> Report:
+    """Compare networks, machines, configuration and paths with the file and with what was applied.
+
+    Reads only. A row that is not ok says who has moved: `pending` is the file, `drifted` the host,
+    `conflict` both. Exit code 3 then.
+    """
+    session = open_session(invocation)
+    return drift_report(session, drift_once(session))
+
+
+def drift_report(session: Session, found: Drift) -> Report:
+    """Return what a look found as the command's report."""
+    notes = [line for host, log in found.logged.items() for line in _log_lines(host, log)]
+    extra = {"logged": {host: _plain(log) for host, log in found.logged.items()}}
+    return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
+
+
+def drift_once(session: Session) -> Drift:
+    """Look at the lab once, holding its lock: nothing changes meanwhile.
+
+    Raises HypervisorError, and LockedError with who holds the lock. A loop opens a session for
+    each look.
+    """
+    with lab_lock(session.state.lock, session.invocation.command):
+        return look(session)
+
+
+def look(session: Session) -> Drift:
+    """Read everything and judge it, the lab's lock being held: one login and one script a host.
+
+    All hosts are read, also with ``--hosts``: why a host's path fails is often to be seen on another.
+    """
+    from labrun.tasks.collect.task import captures_of
+    from labrun.tasks.drift.judge import Seen, drift_rows
+    from labrun.tasks.drift.task import SPEC, observe
+    from labrun.tasks.provision.planning import plan_lab
+
+    lab = session.lab
+    plan = plan_lab(lab, session.uri, None) if session.uri else None
+    off = _off(plan)
+    data = {host: {SPEC: spec} for host, spec in _specs(session, off).items()}
+    asked = [host for host in lab.hosts if host not in off]
+    deadline = session.invocation.timeout or _deadline(data)
+    with (
+        progress(asked, session.invocation),
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline) as nornir,
+    ):
+        results = _results(nornir.run(observe)) if asked else {}
+        seen = Seen(
+            specs={host: each[SPEC]["configure"] for host, each in data.items()},
+            captures={**captures_of(results), **_silent(off)},
+            plan=plan,
+            made=frozenset(session.state.host_keys()),
+            strange_keys=_strange_keys(results),
+        )
+        rows = drift_rows(lab, seen, session.hosts)
+        return Drift(rows, _logs(session, nornir, rows, seen.captures))
+
+
+def _off(plan: LabPlan | None) -> dict[str, str]:
+    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
+    found = {}
+    for item in plan.machines if plan is not None else ():
+        if item.seen is None:
+            found[item.spec.host] = "there is no such machine: `labrun up` makes it"
+        elif item.seen.machine.state != "running":
+            found[item.spec.host] = f"the machine is {item.seen.machine.state}: `labrun up` starts it"
+    return found
+
+
+def _silent(off: Mapping[str, str]) -> dict[str, Unreachable]:
+    from labrun.tasks.collect.capture import Unreachable
+
+    return {host: Unreachable(why) for host, why in off.items()}
+
+
+def _specs(session: Session, off: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    from labrun.tasks.collect.schedule import collect_spec
+    from labrun.tasks.configure.resources import host_spec
+
+    lab, skipped = session.lab, frozenset(off)
+    return {
+        host: {"configure": host_spec(lab, host), "verify": collect_spec(lab, host, skip=skipped)}
+        for host in lab.hosts
+    }
+
+
+def _deadline(data: Mapping[str, Mapping[str, Any]]) -> float:
+    from labrun.tasks.collect.schedule import patience_for, seconds_for
+    from labrun.tasks.drift.task import SPEC
+
+    specs = [each[SPEC]["verify"] for each in data.values()]
+    return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0) + _MARGIN
+
+
+def _results(aggregated: Any) -> dict[str, Any]:
+    from labrun.runner.engine import cause_of
+
+    return {host: cause_of(found) or found[0].result for host, found in aggregated.items()}
+
+
+def _strange_keys(results: Mapping[str, Any]) -> dict[str, str]:
+    from labrun.errors import HostKeyChangedError
+
+    return {host: each.reason for host, each in results.items() if isinstance(each, HostKeyChangedError)}
+
+
+def _logs(
+    session: Session,
+    nornir: Nornir,
+    rows: Sequence[Outcome],
+    captures: Mapping[str, Capture | Unreachable],
+) -> dict[str, Mapping[str, Any]]:
+    """Read what the hosts logged on which something has moved; the logins are still there."""
+    from labrun.tasks.collect.capture import Capture
+    from labrun.tasks.configure.sshd_profiles import login_user
+    from labrun.tasks.drift.task import read_log
+
+    # A machine is changed on the hypervisor, and its own log does not tell of it.
+    moved = {row.host for row in rows if row.status in _MOVED and row.section != "machine"}
+    hosts = [host for host in session.hosts if host in moved and isinstance(captures.get(host), Capture)]
+    if not hosts:
+        return {}
+    users = {host: login_user(session.lab.hosts[host]) for host in hosts}
+    chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
+    results = _results(chosen.run(read_log, since={}, user=users, key=_fingerprint(session)))
+    return {host: each for host, each in results.items() if not isinstance(each, BaseException)}
+
+
+def _fingerprint(session: Session) -> str:
+    """Return the lab's own key as sshd logs it, empty without one."""
+    if not session.state.has_keys:
+        return ""
+    blob = base64.b64decode(session.state.public_key.split()[1])
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def _plain(log: Mapping[str, Any]) -> dict[str, Any]:
+    lines = [{**line, "time": _moment(line["time"])} for line in log["lines"]]
+    return {**log, "since": _moment(log["since"]) if log["since"] else None, "lines": lines}
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _log_lines(host: str, log: Mapping[str, Any]) -> list[str]:
+    from labrun.runner.terminal import printable
+
+    since = f" since {_local(log['since'])}" if log["since"] else ""
+    if not log["lines"]:
+        return [f"{host} logged nothing about it{since}"]
+    head = f"{host} logged{since}:" if not log["left_out"] else f"{host} logged{since}, the last lines:"
+    return [head, *(f"    {_line(each, printable)}" for each in log["lines"])]
+
+
+def _line(each: Mapping[str, Any], printable: Any) -> str:
+    mark = " (labrun)" if each["labrun"] and each["source"] != "labrun" else ""
+    return f"{_local(each['time'])} {each['source']}{mark}: {printable(each['text'].strip())}"
+
+
+def _local(seconds: float) -> str:
+    then = time.localtime(seconds)
+    today = time.strftime("%F", then) == time.strftime("%F")
+    return time.strftime("%T" if today else "%F %T", then)

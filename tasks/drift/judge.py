@@ -1,0 +1,76 @@
+"""What drift says: every network, machine, setting, address, route and path of a lab with its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.inventory.model import Lab
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.tasks.collect.capture import Capture, Unreachable
+from labrun.tasks.collect.judge import judge
+from labrun.tasks.drift.host_rows import host_rows, silent_rows
+from labrun.tasks.drift.lab_rows import lab_rows
+from labrun.tasks.drift.network_rows import with_verdicts
+from labrun.tasks.provision.planning import LabPlan
+
+__all__ = ["Seen", "drift_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that was read of a lab.
+
+    ``specs`` are the hosts' specs of ``configure``, ``captures`` what each showed, ``plan`` what
+    libvirt has (None for a lab without a hypervisor), ``made`` the hosts that labrun is known to have
+    made, ``strange_keys`` the hosts that showed another host key than theirs, and how it says so.
+    """
+
+    specs: Mapping[str, Mapping[str, Any]]
+    captures: Mapping[str, Capture | Unreachable]
+    plan: LabPlan | None
+    made: Collection[str] = ()
+    strange_keys: Mapping[str, str] | None = None
+
+
+def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
+    """Return the rows of the named hosts, after those of the networks they are on."""
+    lab_side = list(lab_rows(seen.plan, lab.digest, seen.made)) if seen.plan is not None else []
+    unmade = {row.host for row in lab_side if row.section == "machine" and row.status is Status.PENDING}
+    unmade = {host for host in unmade if not isinstance(seen.captures.get(host), Capture)}
+    settings = {host: list(_settings(host, seen, unmade)) for host in lab.hosts}
+    network_side = list(
+        with_verdicts(lab, judge(lab, seen.captures, hosts, settings=False), settings, unmade)
+    )
+    used = {nic.network for host in hosts for nic in lab.hosts[host].interfaces}
+    everything = len(hosts) == len(lab.hosts)
+    rows = [row for row in lab_side if row.host == HYPERVISOR and (everything or row.name in used)]
+    for host in hosts:
+        rows += [row for row in lab_side if row.host == host]
+        rows += _host_key(host, seen)
+        rows += settings[host]
+        rows += [row for row in network_side if row.host == host and not _says_nothing(row)]
+    return rows
+
+
+def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcome]:
+    capture = seen.captures.get(host)
+    spec = seen.specs[host]
+    if isinstance(capture, Capture):
+        yield from host_rows(spec, capture.facts)
+    elif host in unmade:
+        yield from silent_rows(spec, Status.PENDING, "the machine was not made yet")
+    elif capture is not None:
+        yield from silent_rows(spec, capture.status, capture.reason)
+
+
+def _host_key(host: str, seen: Seen) -> Iterator[Outcome]:
+    why = (seen.strange_keys or {}).get(host)
+    if why is not None:
+        why += "; nothing was read over this connection"
+        yield Outcome(host, "machine", "ssh-host-key", Status.DRIFTED, "as on record", "another", why)
+
+
+def _says_nothing(row: Outcome) -> bool:
+    return row.status is Status.SKIPPED and row.section == "address" and row.name == row.host

@@ -1,0 +1,69 @@
+"""What the network shows, as rows: verify's, with a verdict in place of ``failed``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from labrun.inventory.checks import trials_of
+from labrun.inventory.expectations import Expectations, expectations
+from labrun.inventory.model import Lab
+from labrun.outcome import Outcome, Status
+
+__all__ = ["with_verdicts"]
+
+# Paths, routes and addresses follow from these; a check may depend on anything.
+_OF_THE_NETWORK = frozenset({"nmcli", "sysctl", "firewall", "nat"})
+
+
+def with_verdicts(
+    lab: Lab, rows: Iterable[Outcome], settings: Mapping[str, Sequence[Outcome]], unmade: Iterable[str]
+) -> Iterator[Outcome]:
+    """Yield verify's rows, failed ones as ``drifted`` or, where the file has moved, as ``pending``.
+
+    ``settings`` are the rows of the hosts' configuration; a row is ``pending`` where something that
+    it follows from is so on the hosts concerned, and nothing there has drifted. ``unmade`` hosts are
+    in the file only, so nobody can reach them.
+    """
+    missing = frozenset(unmade)
+    found = expectations(lab)
+    for row in rows:
+        if row.status is Status.FAILED:
+            yield replace(row, status=_verdict(row, found, settings))
+        elif row.status is Status.UNREACHABLE and missing & set(_ends(row, found)):
+            yield replace(row, status=Status.PENDING)
+        else:
+            yield row
+
+
+def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[Outcome]]) -> Status:
+    statuses = {
+        setting.status
+        for host in _concerned(row, found)
+        for setting in settings.get(host, ())
+        if row.section == "check" or setting.section in _OF_THE_NETWORK
+        if row.section != "address" or (setting.section, setting.name) == ("nmcli", row.name)
+    }
+    if Status.PENDING in statuses and not statuses & {Status.DRIFTED, Status.CONFLICT}:
+        return Status.PENDING
+    return Status.DRIFTED
+
+
+def _ends(row: Outcome, found: Expectations) -> tuple[str, ...]:
+    """Return the hosts that a row is about."""
+    target: str | None = None
+    if row.section == "path":
+        target = row.name.removesuffix(" (IPv6)").partition(" -> ")[2]
+    elif row.section == "check":
+        trials = (each for each in trials_of(found.lab, row.host) if each.name == row.name)
+        target = next((each.target for each in trials), None)
+    return (row.host,) if target not in found.lab.hosts else (row.host, str(target))
+
+
+def _concerned(row: Outcome, found: Expectations) -> tuple[str, ...]:
+    """Return the hosts that a row follows from: both ends, and the routers between them."""
+    ends = _ends(row, found)
+    if len(ends) == 1 or ends[0] == ends[1]:
+        return ends
+    way = found.path(ends[0], ends[1], 6 if row.name.endswith(" (IPv6)") else 4).way
+    return (*ends, *way.through, *way.back)

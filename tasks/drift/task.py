@@ -1,0 +1,52 @@
+"""The Nornir tasks of drift: one script a host, and where something is off what the host logged."""
+
+from __future__ import annotations
+
+from nornir.core.task import Result, Task
+
+from labrun.progress import report
+from labrun.tasks.collect.schedule import seconds_for
+from labrun.tasks.collect.task import later_rounds, raw_capture
+from labrun.tasks.configure.shell import marker
+from labrun.tasks.drift.journal import journal_script, read_journal
+from labrun.tasks.drift.script import drift_script
+from labrun.tasks.transport import transport_of
+
+__all__ = ["SPEC", "observe", "read_log"]
+
+SPEC = "drift"
+"""Under this key of ``host.data`` stand ``configure`` (host_spec) and ``verify`` (collect_spec)."""
+
+_LOG_TIMEOUT = 30.0
+
+
+def observe(task: Task) -> Result:
+    """Read on one host whatever drift compares; the result is a plain dict for ``captures_of``.
+
+    Changes nothing in the guest. Raises a TransportError where the guest cannot be used.
+    """
+    host, spec = task.host.name, task.host.data[SPEC]
+    report(host, "connecting")
+    transport = transport_of(task.host)
+    verify = {**spec["verify"], "settings": {}}
+    report(host, "reading", f"{len(verify['traces'])} traces, {len(verify['pings'])} pings")
+    mark = marker()
+    script = drift_script(spec["configure"], verify, mark)
+    done = transport.run(script, timeout=seconds_for(dict(verify)), sudo=True)
+    first = raw_capture(verify, mark, done)
+    later = list(later_rounds(host, transport, verify, first))
+    return Result(host=task.host, changed=False, result={**first, "later": later})
+
+
+def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str) -> Result:
+    """Read what the host logged since it was last as declared; the result is a ``Logged`` as plain data.
+
+    ``since`` is by host, in seconds since the epoch, 0 = since something was last applied; ``user``
+    the account that labrun logs in with, ``key`` the fingerprint of its key.
+    """
+    host = task.host.name
+    report(host, "log")
+    mark = marker()
+    script = journal_script(since.get(host, 0.0), mark)
+    done = transport_of(task.host).run(script, timeout=_LOG_TIMEOUT, sudo=True)
+    return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))

@@ -1,0 +1,53 @@
+"""The verdict over one thing from its three sides: last applied, desired, observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labrun.outcome import Status
+
+__all__ = ["Sides", "combined", "verdict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What is known of one thing, by fingerprints of its sides.
+
+    ``holds`` tells whether it is as the file says, ``asked`` whether the file says anything of it
+    at all. ``observed`` None = the host does not tell. ``applied`` are the declared and the observed
+    side when it was last applied, None where it never was. ``recorded`` tells whether there is a
+    record of what was applied at all.
+    """
+
+    holds: bool
+    declared: str = ""
+    observed: str | None = None
+    applied: tuple[str, str] | None = None
+    asked: bool = True
+    recorded: bool = True
+
+
+def verdict(sides: Sides) -> Status:
+    """Return ``ok``, ``pending`` (the file moved), ``drifted`` (the host), ``conflict``, or ``unknown``."""
+    if sides.holds:
+        return Status.OK
+    if sides.applied is None:
+        return Status.PENDING if sides.asked or not sides.recorded else Status.DRIFTED
+    file_moved = not sides.asked or sides.declared != sides.applied[0]
+    if sides.observed is None:
+        return Status.PENDING if file_moved else Status.UNKNOWN
+    host_moved = sides.observed != sides.applied[1]
+    if file_moved:
+        return Status.CONFLICT if host_moved else Status.PENDING
+    # Where neither moved, it was never as declared in the eyes of this labrun: somebody has to look.
+    return Status.DRIFTED if host_moved else Status.UNKNOWN
+
+
+def combined(verdicts: Iterable[Status]) -> Status:
+    """Return the verdict over a thing from those over its parts; ``ok`` without any."""
+    found = set(verdicts)
+    if Status.CONFLICT in found or {Status.PENDING, Status.DRIFTED} <= found:
+        return Status.CONFLICT
+    order = (Status.DRIFTED, Status.PENDING, Status.UNKNOWN)
+    return next((status for status in order if status in found), Status.OK)

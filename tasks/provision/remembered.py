@@ -1,0 +1,30 @@
+"""What a libvirt object was last made to be, kept in its own tag: one short hash a setting.
+
+The third side for `drift`: with it, a setting that is not as the file says tells who has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+__all__ = ["APPLIED", "digest_of", "recall", "remember"]
+
+APPLIED = "applied"
+"""The tag's attribute."""
+
+
+def digest_of(value: str) -> str:
+    """Return the hash that stands for a setting's value."""
+    return sha256(value.encode()).hexdigest()[:8]
+
+
+def remember(settings: Mapping[str, str]) -> str:
+    """Return the attribute's value: ``memory=1a2b3c4d nics=...``."""
+    return " ".join(f"{key}={digest_of(value)}" for key, value in sorted(settings.items()))
+
+
+def recall(attribute: str) -> dict[str, str]:
+    """Return the hashes by setting; empty for an object that an earlier labrun made."""
+    pairs = (word.partition("=") for word in attribute.split())
+    return {key: digest for key, _, digest in pairs if digest}
