@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
+from labrun.runner.terminal import say
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
@@ -33,17 +35,19 @@ _MOVED = frozenset({Status.DRIFTED, Status.CONFLICT})
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What one look at a lab found: its rows, and by host what was logged where something has moved.
+    """What one look at a lab found.
 
-    ``logged`` maps a host to ``{"since": seconds, "lines": [...], "left_out": N}``, see
-    ``tasks/drift/journal.py``.
+    ``last_ok`` is, by item of the rows that are not ok, when the history last saw it as declared, in
+    seconds since the epoch. ``logged`` maps a host on which something has moved to ``{"since":
+    seconds, "lines": [...], "left_out": N}``, see ``tasks/drift/journal.py``.
     """
 
     rows: Sequence[Outcome]
+    last_ok: Mapping[tuple[str, str, str], float] = field(default_factory=lambda: MappingProxyType({}))
     logged: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
 
 
-@verb("drift")
+@verb("drift", recorded=True)
 def command(invocation: Invocation) -> Report:
     """Compare networks, machines, configuration and paths with the file and with what was applied.
 
@@ -56,8 +60,15 @@ def command(invocation: Invocation) -> Report:
 
 def drift_report(session: Session, found: Drift) -> Report:
     """Return what a look found as the command's report."""
-    notes = [line for host, log in found.logged.items() for line in _log_lines(host, log)]
-    extra = {"logged": {host: _plain(log) for host, log in found.logged.items()}}
+    notes = [
+        *_last_lines(found),
+        *(line for host, log in found.logged.items() for line in _log_lines(host, log)),
+    ]
+    last_ok = [
+        {"host": host, "section": section, "name": name, "at": _moment(at)}
+        for (host, section, name), at in found.last_ok.items()
+    ]
+    extra = {"last_ok": last_ok, "logged": {host: _plain(log) for host, log in found.logged.items()}}
     return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
 
 
@@ -100,7 +111,36 @@ def look(session: Session) -> Drift:
             strange_keys=_strange_keys(results),
         )
         rows = drift_rows(lab, seen, session.hosts)
-        return Drift(rows, _logs(session, nornir, rows, seen.captures))
+        _keep_evidence(session, rows, results)
+        last_ok = _last_ok(session, rows)
+        return Drift(rows, last_ok, _logs(session, nornir, rows, seen.captures, last_ok))
+
+
+def _keep_evidence(session: Session, rows: Sequence[Outcome], results: Mapping[str, Any]) -> None:
+    """Attach to the recorded run what the hosts showed on which something is off."""
+    from labrun.tasks.collect.task import evidence_of
+
+    recording = session.invocation.recording
+    if recording is None:
+        return
+    for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
+        if not isinstance(results[host], BaseException):
+            recording.attach(host, evidence_of(results[host]))
+
+
+def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
+    off = [(row.host, row.section, row.name) for row in rows if row.exit_code]
+    history = session.history() if off else None
+    if history is None:
+        return {}
+    try:
+        known = history.last_ok()
+    except LabrunError as error:
+        say(error.reason)
+        return {}
+    finally:
+        history.close()
+    return {item: known[item] for item in off if item in known}
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
@@ -156,6 +196,7 @@ def _logs(
     nornir: Nornir,
     rows: Sequence[Outcome],
     captures: Mapping[str, Capture | Unreachable],
+    last_ok: Mapping[tuple[str, str, str], float],
 ) -> dict[str, Mapping[str, Any]]:
     """Read what the hosts logged on which something has moved; the logins are still there."""
     from labrun.tasks.collect.capture import Capture
@@ -163,13 +204,18 @@ def _logs(
     from labrun.tasks.drift.task import read_log
 
     # A machine is changed on the hypervisor, and its own log does not tell of it.
-    moved = {row.host for row in rows if row.status in _MOVED and row.section != "machine"}
-    hosts = [host for host in session.hosts if host in moved and isinstance(captures.get(host), Capture)]
+    moved = [row for row in rows if row.status in _MOVED and row.section != "machine"]
+    named = {row.host for row in moved}
+    hosts = [host for host in session.hosts if host in named and isinstance(captures.get(host), Capture)]
     if not hosts:
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
+    since = {
+        host: min(last_ok.get((row.host, row.section, row.name), 0.0) for row in moved if row.host == host)
+        for host in hosts
+    }
     chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
-    results = _results(chosen.run(read_log, since={}, user=users, key=_fingerprint(session)))
+    results = _results(chosen.run(read_log, since=since, user=users, key=_fingerprint(session)))
     return {host: each for host, each in results.items() if not isinstance(each, BaseException)}
 
 
@@ -188,6 +234,15 @@ def _plain(log: Mapping[str, Any]) -> dict[str, Any]:
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _last_lines(found: Drift) -> Iterator[str]:
+    """Yield, by host and time, what was last as declared then."""
+    times: dict[tuple[str, float], list[str]] = {}
+    for (host, section, name), at in found.last_ok.items():
+        times.setdefault((host, at), []).append(section if name == host else f"{section} {name}")
+    for (host, at), names in times.items():
+        yield f"{host}: last as declared at {_local(at)}: {', '.join(names)}"
 
 
 def _log_lines(host: str, log: Mapping[str, Any]) -> list[str]:

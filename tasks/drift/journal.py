@@ -23,7 +23,8 @@ _LONGEST = 400
 
 _SCRIPT = """\
 since={since}
-[ "$since" != 0 ] || since=$(stat -c %Y {path} 2>/dev/null) || since=0
+applied=$(stat -c %Y {path} 2>/dev/null) || applied=0
+[ "$applied" -lt "$since" ] || since=$applied
 frame "since $since"
 entries() {{
 journalctl -q --no-pager -o json --output-fields=MESSAGE,SYSLOG_IDENTIFIER --since "@$since" \\
@@ -47,7 +48,7 @@ _COMMAND = re.compile(r"^\s*(?P<user>\S+) : ")
 def journal_script(since: float, mark: str) -> str:
     """Return the script that reads the journal from ``since`` on (seconds since the epoch).
 
-    0 = from when something was last applied, by the guest's own clock.
+    Where something was applied later, it reads from then on, by the guest's own clock.
     """
     text = _SCRIPT.format(since=int(since), path=PATH, entries=_ENTRIES, bytes=_BYTES)
     return gather_script([Probe(script=text)], mark)
