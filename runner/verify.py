@@ -20,6 +20,14 @@ from labrun.runner.verify_outputs import output_options, with_outputs
 if TYPE_CHECKING:
     from labrun.tasks.collect.capture import Capture, Unreachable
 
+_OUTPUTS = ("matrix", "junit", "markdown")
+_APART = {
+    "explain": ("offline", "pair", "hint", *_OUTPUTS),
+    "hint": ("offline", "pair", *_OUTPUTS),
+    "pair": _OUTPUTS,
+}
+"""Options that would be ignored beside others, or tell more than was asked for."""
+
 _MARGIN = 60.0
 """Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
 
@@ -50,6 +58,7 @@ def command(
     """
     from labrun.tasks.collect.judge import judge
 
+    _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
     if pair is not None:
         return _pair(invocation, pair, offline=offline)
     if offline:
@@ -59,7 +68,7 @@ def command(
         return with_outputs(offline_report(lab, invocation), lab, invocation, **outputs)
     session = open_session(invocation)
     if explain:
-        return Report(session.lab.name, text=explained(session))
+        return Report(session.lab.name, text=explained(session, full=full))
     if hint:
         require_planted(session.state)
     captures = gather_captures(session, full=full, evidence=not no_evidence)
@@ -68,6 +77,13 @@ def command(
         return with_hint(session.lab.name, rows, session.state)
     report = session.report(rows)
     return with_outputs(report, session.lab, invocation, **outputs)
+
+
+def _refuse_mixtures(given: Mapping[str, object]) -> None:
+    for one, others in _APART.items():
+        for other in others:
+            if given[one] and given[other]:
+                raise UsageError(f"--{one} and --{other} do not go together", hint="leave one of them out")
 
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
@@ -158,12 +174,12 @@ def _longest(specs: Iterable[dict[str, Any]]) -> float:
     return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0)
 
 
-def explained(session: Session) -> str:
+def explained(session: Session, *, full: bool = False) -> str:
     """Return, per host, the commands whose output `verify` compares."""
     from labrun.tasks.collect.check_script import by_hand
 
     parts = []
-    for host, spec in _specs(session, {}).items():
+    for host, spec in _specs(session, {}, full=full).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]

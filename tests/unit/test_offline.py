@@ -119,6 +119,29 @@ def test_a_pair_is_two_hosts(folder: Path, words: list[str], message: str) -> No
     assert done.stderr.splitlines()[0] == f"error: {message}"
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--pair", "a:b", "--junit", "out"], "--pair and --junit"),
+        (["--pair", "a:b", "--markdown", "out"], "--pair and --markdown"),
+        (["--offline", "--pair", "a:b", "--matrix"], "--pair and --matrix"),
+        (["--hint", "--pair", "a:b"], "--hint and --pair"),
+        (["--hint", "--offline"], "--hint and --offline"),
+        (["--hint", "--matrix"], "--hint and --matrix"),
+        (["--explain", "--offline"], "--explain and --offline"),
+        (["--explain", "--hint"], "--explain and --hint"),
+        (["--explain", "--junit", "out"], "--explain and --junit"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(folder: Path, words: list[str], named: str) -> None:
+    done = run_labrun("--json", "verify", *words, cwd=folder)
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == 2
+    assert document["error"] == f"{named} do not go together"
+    assert document["hint"] == "leave one of them out"
+    assert not (folder / "out").exists()
+
+
 def test_the_steps_are_those_of_the_path() -> None:
     of = two_networks()
     path = expectations(of).path("host01", "host04")
