@@ -108,7 +108,7 @@ class Forwarding:
         self._kin = _kin(self._wires, self._tables)
         self._known: dict[tuple[str, str], Way] = {}
         self._trails: dict[tuple[str, int, int, bool], _Trail] = {}
-        self._answers: dict[tuple[str, int], Address | None] = {}
+        self._answers: dict[tuple[str, str, int], Address | None] = {}
         self._hops: dict[tuple[str, int], tuple[str, str] | Fault] = {}
 
     def target_address(self, source: str, target: str) -> Address | None:
@@ -147,7 +147,10 @@ class Forwarding:
         if fault is not None:
             return Way(source, target, (), there.nodes, back.nodes, (), fault)
         sender = int(own.address)
-        answers = tuple(self._answer(node, own.address, sender) for node in there.nodes)
+        answers = tuple(
+            self._answer(node, came, own.address, sender)
+            for node, came in zip(there.nodes, there.networks, strict=False)
+        )
         redirected = tuple(
             place
             for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
@@ -162,21 +165,24 @@ class Forwarding:
             return None
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
-    def _answer(self, node: str, towards: Address, number: int) -> Address | None:
-        key = (node, number)
+    def _answer(self, node: str, came: str, towards: Address, number: int) -> Address | None:
+        key = (node, came, number)
         if key not in self._answers:
-            self._answers[key] = self._answering(node, towards)
+            self._answers[key] = self._answering(node, came, towards)
         return self._answers[key]
 
-    def _answering(self, node: str, towards: Address) -> Address | None:
+    def _answering(self, node: str, came: str, towards: Address) -> Address | None:
         """Return the address a forwarding node answers the source with, None if it gets lost.
 
-        The kernel picks the source of Time Exceeded by its own route back to the sender
-        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the NIC the probe came in.
+        For IPv4 the kernel picks the source of Time Exceeded by its own route back to the sender
+        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the NIC the probe came in. For IPv6
+        it takes the address of that NIC, since Linux 5.5.
         """
         if node == HYPERVISOR_NODE:
-            network = self._connected_to_hypervisor(towards)
-            address = self._wires.hypervisor[network] if network is not None else None
+            network = came if self._version == 6 else self._connected_to_hypervisor(towards)
+            address = self._wires.hypervisor.get(network) if network is not None else None
+        elif self._version == 6:
+            address = next(own.address for own in self._wires.of[node] if own.network == came)
         else:
             own = self.sends_from(node, towards)
             address = own.address if own is not None else None

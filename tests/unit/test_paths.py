@@ -71,6 +71,28 @@ def test_a_hop_answers_with_the_address_that_its_own_way_back_selects() -> None:
     assert trace(of, "a", "b") == "10.0.1.1 10.0.3.2 10.0.3.9"
 
 
+def test_over_ipv6_a_hop_answers_with_the_address_of_the_nic_that_the_probe_came_in() -> None:
+    of = lab(
+        [network(f"n{i}", None, cidr6=f"fd00:{i}::/64") for i in (1, 2, 3)],
+        [
+            host("a", {"n1": "fd00:1::9/64"}, gateway="r1"),
+            host("r1", {"n1": "fd00:1::1/64", "n2": "fd00:2::1/64"}, "router"),
+            host(
+                "r2",
+                {"n2": "fd00:2::2/64", "n3": "fd00:3::2/64"},
+                "router",
+                routes={"fd00:1::/64": "fd00:3::3"},
+            ),
+            host("r3", {"n3": "fd00:3::3/64", "n2": "fd00:2::3/64"}, "router"),
+            host("b", {"n3": "fd00:3::9/64"}, gateway="r3"),
+        ],
+    )
+    path = forwarding(of, 6).path("a", "b")
+    # As above r2's route back leaves by n3; it answers from n2 all the same.
+    assert path.way.through == ("r1", "r2")
+    assert [str(hop) for hop in path.hops] == ["fd00:1::1", "fd00:2::2", "fd00:3::9"]
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -1,0 +1,1 @@
+"""What labrun works out, against what Linux does: topologies of network namespaces."""
