@@ -172,8 +172,10 @@ def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
 
 _ADDRESS = re.compile(r"\b(ip6?|arp) (saddr|daddr)(?: ip)? (!= )?(\{[^}]*\}|[\w.:/-]+)")
 _DEVICE = re.compile(r"\b(iif|oif)(?:name)? (!= )?(\{[^}]*\}|\"[^\"]+\"|\S+)")
-_PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^}]*\}|\w+)")
+_PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^}]*\}|[\w-]+)")
 _PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^}]*\}|\S+(?: / \S+)?)")
+_ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
+_NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
 _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) (\d+)")
 
 
@@ -200,10 +202,12 @@ def _fits(text: str, packet: Packet) -> bool | None:
             return False
     for found in _PROTOCOL.finditer(rest):
         words = set(re.findall(r"\w[\w-]*", found[2]))
-        if not found[1] and not words & {"icmp", "ipv6-icmp", "icmpv6", "udp", "1", "17", "58"}:
+        if not found[1] and not words & _NUMBERS[packet.source.version]:
             return False
         sure = sure and not found[1] and len(words) > 1
     if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
+        return False
+    if any((found[1] == "v6") != (packet.source.version == 6) for found in _ICMP.finditer(rest)):
         return False
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
         sure = sure and not (pattern is _PORT and pattern.search(rest))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,9 @@ from labrun.tasks.collect.capture import Capture, Link, Unreachable
 from labrun.tasks.collect.netfilter import Packet, suspects
 
 __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
+
+# What asks for a neighbour's MAC over IPv6, as a rule may name it.
+_SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
 CAUSE, SILENT, SYMPTOM = range(3)
 """How sure a finding is: a cause, a host that says nothing, and what may only follow from something else."""
@@ -108,8 +112,30 @@ def neighbour_findings(
         for packet, hook in ((question, "output"), (answer, "input")):
             for found in suspects(*looks, packet, (hook,), ("arp",)):
                 yield Finding(CAUSE, f"{node}: nftables drops ARP for {who}: {found.text}")
+        if version == 6:
+            yield from _solicitations_dropped(shown, node, question, holder, meant)
         what = "ARP" if version == 4 else "neighbour solicitations"
         yield Finding(SYMPTOM, f"{node}: {who} does not answer {what} on {own.network}")
+
+
+def _solicitations_dropped(
+    shown: Shown, node: str, question: Packet, holder: str | None, meant: Attachment | None
+) -> Iterator[Finding]:
+    """Yield the rules that keep a host from asking for a neighbour, or the neighbour from being asked."""
+    theirs = shown.capture(holder) if holder is not None else None
+    link = theirs.links.get(meant.nic.mac) if theirs is not None and meant is not None else None
+    asked = Packet(question.source, question.target, came=link.name if link is not None else "")
+    for host, packet, hooks in (
+        (node, question, ("output", "postrouting")),
+        (holder, asked, ("ingress", "prerouting", "input")),
+    ):
+        capture = shown.capture(host) if host is not None else None
+        if capture is None:
+            continue
+        looks = (capture.evidence.before, capture.evidence.after)
+        for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
+            if _SOLICITATION.search(found.text):
+                yield Finding(CAUSE, f"{host}: nftables drops neighbour solicitations: {found.text}")
 
 
 def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 
 from labrun.inventory.model import Lab
 from labrun.tasks.faults.filter_faults import FILTERS
+from labrun.tasks.faults.ipv6_faults import IPV6
 from labrun.tasks.faults.link_faults import LINKS
 from labrun.tasks.faults.model import Fault, Spot
 from labrun.tasks.faults.routing_faults import ROUTING
@@ -14,7 +15,7 @@ from labrun.tasks.faults.spots import spots
 
 __all__ = ["FAULTS", "choose", "possible"]
 
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS)}
+FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS, *IPV6)}
 """By name, in the order of the documentation."""
 
 
@@ -28,7 +29,7 @@ def possible(
         for fault in FAULTS.values()
         if name in (None, fault.name)
         for spot in everywhere
-        if fault.fits(spot) and (hosts is None or fault.host(spot) in hosts)
+        if fault.version == spot.version and fault.fits(spot) and (hosts is None or fault.host(spot) in hosts)
     ]
 
 

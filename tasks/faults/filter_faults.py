@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault
 
-__all__ = ["FILTERS"]
-
-_GONE = 'nft list table {table} >/dev/null 2>&1 && exit 1\necho "nft delete table {table} 2>/dev/null || :"'
-_INET = _GONE.format(table="inet site")
-_ARP = _GONE.format(table="arp site")
+__all__ = ["FILTERS", "chain", "nft", "table_absent"]
 
 
-def _chain(hook: str, *rules: str, family: str = "inet", policy: str = "accept", priority: str = "0") -> str:
+def table_absent(table: str) -> str:
+    """Return the shell text of ``undo`` for a table that must not be there yet."""
+    return (
+        f'nft list table {table} >/dev/null 2>&1 && exit 1\necho "nft delete table {table} 2>/dev/null || :"'
+    )
+
+
+_INET = table_absent("inet site")
+_ARP = table_absent("arp site")
+
+
+def chain(hook: str, *rules: str, family: str = "inet", policy: str = "accept", priority: str = "0") -> str:
+    """Return a base chain with these rules."""
     base = f"type filter hook {hook} priority {priority}; policy {policy};"
     body = "\n".join(rules)
     return f"chain {hook[:3]}_site {{\n{base}\n{body}\n}}\n"
 
 
-def _nft(*chains: str, family: str = "inet", more: str = "") -> str:
+def nft(*chains: str, family: str = "inet", more: str = "") -> str:
+    """Return the shell text that makes the table ``site`` with these chains."""
     return f"nft -f - <<END\ntable {family} site {{\n{more}{''.join(chains)}}}\nEND"
 
 
@@ -25,7 +34,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-drops",
         "router",
-        _nft(_chain("forward", "ip saddr $own ip daddr $far counter drop")),
+        nft(chain("forward", "ip saddr $own ip daddr $far counter drop")),
         _INET,
         (
             "One pair of hosts cannot talk, in one direction.",
@@ -37,7 +46,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-rejects",
         "router",
-        _nft(_chain("forward", "ip daddr $far_net counter reject with icmp type admin-prohibited")),
+        nft(chain("forward", "ip daddr $far_net counter reject with icmp type admin-prohibited")),
         _INET,
         (
             "Somebody on the way forbids it, and says so.",
@@ -49,7 +58,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-policy",
         "router",
-        _nft(_chain("forward", "tcp dport 22 accept", policy="drop")),
+        nft(chain("forward", "tcp dport 22 accept", policy="drop")),
         _INET,
         (
             "Some traffic between the networks passes, most does not.",
@@ -61,8 +70,8 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "prerouting-drops",
         "router",
-        _nft(
-            _chain("prerouting", 'ip saddr $own ip daddr $far_net counter name "lost" drop', priority="-300"),
+        nft(
+            chain("prerouting", 'ip saddr $own ip daddr $far_net counter name "lost" drop', priority="-300"),
             more="counter lost { }\n",
         ),
         _INET,
@@ -76,7 +85,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "input-drops",
         "source",
-        _nft(_chain("input", "ip saddr $far counter drop")),
+        nft(chain("input", "ip saddr $far counter drop")),
         _INET,
         (
             "A host answers its neighbours, but not everybody.",
@@ -88,7 +97,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "output-drops",
         "source",
-        _nft(_chain("output", "ip daddr $far_net counter drop")),
+        nft(chain("output", "ip daddr $far_net counter drop")),
         _INET,
         (
             "A host cannot reach a network, and cannot answer it.",
@@ -100,7 +109,7 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "large-packets-drop",
         "router",
-        _nft(_chain("forward", "ip length > 1300 drop")),
+        nft(chain("forward", "ip length > 1300 drop")),
         _INET,
         (
             "Pings and logins work; copying a file hangs.",
@@ -112,9 +121,9 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "arp-filtered",
         "source",
-        _nft(
-            _chain("input", "arp saddr ip $gw drop"),
-            _chain("output", "arp daddr ip $gw drop"),
+        nft(
+            chain("input", "arp saddr ip $gw drop"),
+            chain("output", "arp daddr ip $gw drop"),
             family="arp",
         )
         + '\nip neigh del "$gw" dev "$nic" 2>/dev/null || :',

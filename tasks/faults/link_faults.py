@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault, Spot
 
-__all__ = ["LINKS"]
+__all__ = ["LINKS", "reapply"]
 
-# NetworkManager brings a device back to its profile, routes and metrics included.
-_REAPPLY = """\
-uuid=$(nmcli -g GENERAL.CON-UUID device show "{dev}")
-echo "nmcli -w 20 device reapply {dev} >/dev/null 2>&1 || nmcli -w 20 connection up uuid $uuid >/dev/null"
-"""
+
+def reapply(device: str) -> str:
+    """Return the shell text of ``undo`` for what NetworkManager puts right from the profile of a device."""
+    # Routes and metrics included.
+    return (
+        f'uuid=$(nmcli -g GENERAL.CON-UUID device show "{device}")\n'
+        f'echo "nmcli -w 20 device reapply {device} >/dev/null 2>&1 '
+        f'|| nmcli -w 20 connection up uuid $uuid >/dev/null"\n'
+    )
+
 
 # What the kernel made for a link-local address when the NIC first came up, it does not make again
 # for the address that NetworkManager adds. Added, not replaced: that would take another NIC's.
@@ -29,7 +34,7 @@ LINKS: tuple[Fault, ...] = (
         "nic-down",
         "router",
         'ip link set dev "$out" down',
-        'echo "ip link set dev $out up"\n' + _REAPPLY.replace("{dev}", "$out") + _ROUTES_6,
+        'echo "ip link set dev $out up"\n' + reapply("$out") + _ROUTES_6,
         (
             "A whole network is cut off.",
             "{host} should be on it.",
@@ -42,7 +47,7 @@ LINKS: tuple[Fault, ...] = (
         "address-missing",
         "router",
         'ip -4 addr del "$out_own/$out_len" dev "$out"',
-        _REAPPLY.replace("{dev}", "$out"),
+        reapply("$out"),
         (
             "A network has lost its gateway.",
             "The gateway is there, under another name or none: see {host}.",
@@ -67,7 +72,7 @@ LINKS: tuple[Fault, ...] = (
         "prefix-too-wide",
         "source",
         'ip -4 addr add "$own/$wide" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
-        'echo "ip -4 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + _REAPPLY.replace("{dev}", "$nic"),
+        'echo "ip -4 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
         (
             "A host looks for far things nearby.",
             "{host} thinks that {target} is its neighbour.",
@@ -80,7 +85,7 @@ LINKS: tuple[Fault, ...] = (
         "prefix-too-narrow",
         "source",
         'ip -4 addr add "$own/$narrow" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
-        'echo "ip -4 addr del $own/$narrow dev $nic 2>/dev/null || :"\n' + _REAPPLY.replace("{dev}", "$nic"),
+        'echo "ip -4 addr del $own/$narrow dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
         (
             "A host takes a detour to its own neighbours, or does not find them.",
             "{host} believes its network to be smaller than it is.",

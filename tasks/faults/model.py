@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from labrun.inventory.wiring import Version
+
 __all__ = ["Fault", "Spot", "anywhere"]
 
 
@@ -12,6 +14,7 @@ __all__ = ["Fault", "Spot", "anywhere"]
 class Spot:
     """One way through the lab that a fault can break: from ``source`` by ``router`` to ``target``.
 
+    ``version`` is the way's IP version, and that of all addresses and prefixes.
     ``words`` are text for shell and sentences: ``own`` and ``own_len`` (the source's address and
     prefix length), ``own_net``, ``own_mac``, ``gw`` (its next hop), ``goal`` (the route it takes:
     ``default`` or a prefix), ``far`` and ``far_net`` (the target's), ``in_mac`` and ``out_mac`` (the
@@ -24,6 +27,7 @@ class Spot:
     target: str
     is_first_nic: bool
     words: Mapping[str, str]
+    version: Version = 4
 
 
 def anywhere(_spot: Spot) -> bool:
@@ -40,7 +44,7 @@ class Fault:
     is what breaks it. Both have the spot's words as variables, besides ``$nic`` (source) or
     ``$in`` and ``$out`` (router), the device names. ``hints`` go from vague to plain; ``named`` is
     what verify must say. Hints and ``named`` are format strings of the spot's words, ``host``,
-    ``source``, ``router`` and ``target``.
+    ``source``, ``router`` and ``target``. Spots of another IP ``version`` have no room for it.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Fault:
     hints: tuple[str, str, str]
     named: str
     fits: Callable[[Spot], bool] = anywhere
+    version: Version = 4
 
     def host(self, spot: Spot) -> str:
         """Return the host that is changed."""

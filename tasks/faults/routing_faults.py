@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault, Spot
 
-__all__ = ["ROUTING"]
+__all__ = ["ROUTING", "has_neighbour"]
 
 _ROUTE_BACK = 'ip -4 route show exact "$goal" | sed "s,^,ip -4 route add ,; s, *$, 2>/dev/null || :,"'
 
@@ -13,7 +13,8 @@ def _sysctl(key: str) -> str:
     return f'echo "sysctl -qw {key}=$(sysctl -n {key})"'
 
 
-def _has_neighbour(spot: Spot) -> bool:
+def has_neighbour(spot: Spot) -> bool:
+    """Accept spots with a host beside the source."""
     return bool(spot.words["other"])
 
 
@@ -65,7 +66,7 @@ ROUTING: tuple[Fault, ...] = (
             "ip route show on {host}: who is the gateway, and who should be?",
         ),
         "is sent via {other}, not via {gw}",
-        _has_neighbour,
+        has_neighbour,
     ),
     Fault(
         "route-too-narrow",
@@ -78,7 +79,7 @@ ROUTING: tuple[Fault, ...] = (
             "ip route get {far} on {host}",
         ),
         "{host}: {far} is sent via {other}, not via {gw}",
-        _has_neighbour,
+        has_neighbour,
     ),
     Fault(
         "second-default-route",
@@ -91,7 +92,7 @@ ROUTING: tuple[Fault, ...] = (
             "ip route show default on {host}",
         ),
         "is sent via {other}, not via {gw}",
-        lambda spot: _has_neighbour(spot) and spot.words["goal"] == "default",
+        lambda spot: has_neighbour(spot) and spot.words["goal"] == "default",
     ),
     Fault(
         "blackhole-route",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from labrun.inventory.model import Lab, Role
 from labrun.inventory.paths import Path, forwarding
-from labrun.inventory.wiring import Attachment, wiring
+from labrun.inventory.wiring import Attachment, Version, Wiring, wiring
 from labrun.tasks.faults.model import Spot
 
 __all__ = ["spots"]
@@ -16,18 +16,23 @@ _TARGETS = 2
 
 
 def spots(lab: Lab) -> tuple[Spot, ...]:
-    """Return the ways from ordinary hosts over a router of the lab to others, IPv4, in file order."""
+    """Return the ways from ordinary hosts over a router of the lab to others, IPv4 first, in file order."""
+    versions: tuple[Version, ...] = (4, 6)
     return tuple(
-        spot for host in lab.hosts.values() if host.role is Role.HOST for spot in _from(lab, host.name)
+        spot
+        for version in versions
+        for host in lab.hosts.values()
+        if host.role is Role.HOST
+        for spot in _from(lab, version, host.name)
     )
 
 
-def _from(lab: Lab, source: str) -> Iterator[Spot]:
+def _from(lab: Lab, version: Version, source: str) -> Iterator[Spot]:
     found = 0
     for target, host in lab.hosts.items():
         if target == source or host.role is Role.ROUTER:
             continue
-        spot = _spot(lab, forwarding(lab, 4).path(source, target))
+        spot = _spot(lab, version, forwarding(lab, version).path(source, target))
         if spot is not None:
             yield spot
             found += 1
@@ -35,8 +40,8 @@ def _from(lab: Lab, source: str) -> Iterator[Spot]:
             return
 
 
-def _spot(lab: Lab, path: Path) -> Spot | None:
-    wires, ways = wiring(lab, 4), forwarding(lab, 4)
+def _spot(lab: Lab, version: Version, path: Path) -> Spot | None:
+    wires, ways = wiring(lab, version), forwarding(lab, version)
     router = path.way.through[0] if path.way.through else ""
     if path.address is None or path.fault is not None or router not in lab.hosts:
         return None
@@ -47,7 +52,7 @@ def _spot(lab: Lab, path: Path) -> Spot | None:
     if route is None or route.via is None or own is None or far is None or leaves is None or enters is None:
         return None
     default = route.prefix.prefixlen == 0
-    other = _other(lab, own)
+    other = _other(lab, wires, own)
     words = {
         "own": str(own.address),
         "own_len": str(own.prefix.prefixlen),
@@ -67,14 +72,14 @@ def _spot(lab: Lab, path: Path) -> Spot | None:
         **_lengths(own, far, int(route.via), dhcp=own.nic.dhcp),
     }
     first = lab.hosts[router].interfaces[0].mac == leaves.nic.mac
-    return Spot(path.source, router, path.target, first, words)
+    return Spot(path.source, router, path.target, first, words, version)
 
 
-def _other(lab: Lab, own: Attachment) -> Attachment | None:
+def _other(lab: Lab, wires: Wiring, own: Attachment) -> Attachment | None:
     return next(
         (
             each
-            for each in wiring(lab, 4).on[own.network]
+            for each in wires.on[own.network]
             if each.host != own.host and lab.hosts[each.host].role is Role.HOST
         ),
         None,
@@ -86,9 +91,10 @@ def _lengths(own: Attachment, far: Attachment, gateway: int, *, dhcp: bool) -> d
     if dhcp:
         return {"wide": "", "narrow": ""}  # a lease that is renewed would put it right by itself
     here, there = int(own.address), int(far.address)
-    wide = 32 - (here ^ there).bit_length()
-    narrow = 32 - (here ^ gateway).bit_length() + 1
+    bits = own.address.max_prefixlen
+    wide = bits - (here ^ there).bit_length()
+    narrow = bits - (here ^ gateway).bit_length() + 1
     return {
         "wide": str(wide) if 0 < wide < own.prefix.prefixlen else "",
-        "narrow": str(narrow) if own.prefix.prefixlen < narrow <= 30 else "",
+        "narrow": str(narrow) if own.prefix.prefixlen < narrow <= bits - 2 else "",
     }

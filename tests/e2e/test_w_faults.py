@@ -16,25 +16,29 @@ LAB = """\
 name: w4-r-faults
 hypervisor: lxc:///system
 networks:
-  network1: {mode: isolated, cidr: 10.203.8.0/24}
-  network2: {mode: isolated, cidr: 10.204.8.0/24}
+  network1: {mode: isolated, cidr: 10.203.8.0/24, cidr6: "fd00:203:8::/64"}
+  network2: {mode: isolated, cidr: 10.204.8.0/24, cidr6: "fd00:204:8::/64"}
 hosts:
-  host00: {role: router, networks: {network1: 10.203.8.254, network2: 10.204.8.254}}
-  host01: {networks: {network1: 10.203.8.11}}
-  host02: {networks: {network1: 10.203.8.12}}
-  host03: {networks: {network2: 10.204.8.11}}
+  host00:
+    role: router
+    networks:
+      network1: {ipv4: 10.203.8.254, ipv6: "fd00:203:8::fe"}
+      network2: {ipv4: 10.204.8.254, ipv6: "fd00:204:8::fe"}
+  host01: {networks: {network1: {ipv4: 10.203.8.11, ipv6: "fd00:203:8::11"}}}
+  host02: {networks: {network1: {ipv4: 10.203.8.12, ipv6: "fd00:203:8::12"}}}
+  host03: {networks: {network2: {ipv4: 10.204.8.11, ipv6: "fd00:204:8::11"}}}
   host04: {networks: {network2: dhcp}}
 """
 SEED = 1
-QUICK = ("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped")
+QUICK = ("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6")
 # By other commands than the ones that mend uses to compare.
 STATE = r"""
 ip -details -oneline link show | sed "s/ gso_.*//"
 ip -json address show | sed "s/_life_time.:[0-9]*//g; s/.tentative.:true,//"
 ip route show table main; ip -6 route show table main; ip rule; ip -6 rule
 ip neigh show nud permanent; nft -s list ruleset
-grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_default_ttl \
-/proc/sys/net/ipv4/icmp_echo_ignore_all
+grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward \
+/proc/sys/net/ipv4/ip_default_ttl /proc/sys/net/ipv4/icmp_echo_ignore_all
 cat /etc/NetworkManager/system-connections/* /etc/ssh/sshd_config.d/*
 nmcli -t -f NAME,DEVICE,STATE connection show --active
 ls -A /var/lib/labrun 2>/dev/null

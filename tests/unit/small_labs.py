@@ -80,6 +80,30 @@ def two_networks() -> Lab:
     )
 
 
+def dual_stack() -> Lab:
+    """Make the same lab with IPv6 beside IPv4; host04 has none of it."""
+    return lab(
+        [
+            network("network1", "172.16.0.0/24", cidr6="fd00:16::/64"),
+            network("network2", "172.17.0.0/24", cidr6="fd00:17::/64"),
+        ],
+        [
+            host(
+                "host00",
+                {
+                    "network1": "172.16.0.254/24 fd00:16::fe/64",
+                    "network2": "172.17.0.254/24 fd00:17::fe/64",
+                },
+                "router",
+            ),
+            host("host01", {"network1": "172.16.0.11/24 fd00:16::11/64"}),
+            host("host02", {"network1": "172.16.0.12/24 fd00:16::12/64"}),
+            host("host03", {"network2": "172.17.0.11/24 fd00:17::11/64"}),
+            host("host04", {"network2": "dhcp 172.17.0.177/24"}),
+        ],
+    )
+
+
 def _nic(name: str, where: str, what: str) -> Interface:
     words = what.split()
     return Interface(

@@ -11,13 +11,14 @@ import pytest
 from labrun.inventory.model import Lab
 from labrun.inventory.paths import forwarding
 from labrun.inventory.routing import route_table
+from labrun.inventory.wiring import Version
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Unreachable
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
 from labrun.tasks.collect.evidence import Evidence, Neighbour, PolicyRule, read_evidence
 from labrun.tasks.collect.netfilter import read_ruleset
 from labrun.tasks.configure.shell import Captured, Facts
 
-from .small_labs import mac, two_networks
+from .small_labs import dual_stack, mac, two_networks
 
 CONF = "/proc/sys/net/ipv4"
 
@@ -27,7 +28,13 @@ def healthy(of: Lab) -> dict[str, Capture]:
     for name, host in of.hosts.items():
         devices = {nic.network: f"eth{number}" for number, nic in enumerate(host.interfaces)}
         links = {
-            nic.mac: Link(devices[nic.network], nic.mac, True, (nic.ipv4,) if nic.ipv4 else (), mtu=1500)
+            nic.mac: Link(
+                devices[nic.network],
+                nic.mac,
+                True,
+                tuple(own for own in (nic.ipv4, nic.ipv6) if own is not None),
+                mtu=1500,
+            )
             for nic in host.interfaces
         }
         routes = [ObservedRoute(r.prefix, r.via, devices[r.network]) for r in route_table(of, name)]
@@ -38,15 +45,15 @@ def healthy(of: Lab) -> dict[str, Capture]:
 Changes = Mapping[str, Callable[[Capture], Capture | Unreachable]]
 
 
-def reason(changes: Changes) -> str | None:
+def reason(changes: Changes, version: Version = 4) -> str | None:
     """Return why host01 does not reach host03, with some hosts showing something else."""
-    of = two_networks()
+    of = dual_stack()
     captures: dict[str, Capture | Unreachable] = dict(healthy(of))
     for name, change in changes.items():
         found = captures[name]
         assert isinstance(found, Capture)
         captures[name] = change(found)
-    return cause(Shown(of, captures), forwarding(of, 4).path("host01", "host03"))
+    return cause(Shown(of, captures), forwarding(of, version).path("host01", "host03"))
 
 
 def evidence(**changes: object) -> Callable[[Capture], Capture]:
@@ -136,6 +143,38 @@ def test_a_fact_is_the_reason(
     host: str, change: Callable[[Capture], Capture | Unreachable], expected: str | None
 ) -> None:
     assert reason({host: change}) == expected
+
+
+UNANSWERED = (Neighbour("eth0", ip_address("fd00:16::fe"), None, True),)
+
+
+@pytest.mark.parametrize(
+    ("host", "hook", "rule", "expected"),
+    [
+        ("host01", "output", "icmpv6 type nd-neighbor-solicit drop", "host01"),
+        ("host01", "output", "ip6 daddr fd00:17::/64 drop", None),
+        ("host01", "output", "meta l4proto ipv6-icmp drop", "host01"),
+        ("host00", "input", "icmpv6 type { nd-router-solicit, nd-neighbor-solicit } drop", "host00"),
+        ("host00", "input", 'iifname "eth1" icmpv6 type nd-neighbor-solicit drop', None),
+        ("host00", "input", "icmpv6 type echo-request drop", None),
+        ("host00", "forward", "icmpv6 type nd-neighbor-solicit drop", None),
+    ],
+)
+def test_who_drops_the_question_for_a_neighbour(
+    host: str, hook: str, rule: str, expected: str | None
+) -> None:
+    def unanswered(found: Capture) -> Capture:
+        return replace(found, evidence=replace(found.evidence, neighbours=UNANSWERED))
+
+    filtered = hooked(hook, rule)
+    changes: Changes = {"host01": unanswered, host: filtered}
+    if host == "host01":
+        changes = {host: lambda found: unanswered(filtered(found))}
+    why = reason(changes, 6) or ""
+    if expected is None:
+        assert "nftables drops neighbour solicitations" not in why
+    else:
+        assert why == f"{expected}: nftables drops neighbour solicitations: inet x, chain c: {rule}"
 
 
 def test_a_cause_goes_before_what_follows_from_it() -> None:

@@ -52,6 +52,8 @@ def test_a_rule_that_certainly_drops(rule: str) -> None:
         'iifname "eth1" drop',
         "tcp dport 22 drop",
         "ip protocol tcp drop",
+        "meta l4proto ipv6-icmp drop",
+        "icmpv6 type echo-request drop",
         "ip length > 1300 drop",
         "ip daddr 10.2.0.11 accept",
     ],
@@ -65,6 +67,23 @@ def test_a_rule_that_is_not_it(rule: str) -> None:
 )
 def test_a_rule_that_may_be_it(rule: str) -> None:
     assert found(ruleset(rule)) == [(f"inet demo, chain forw: {rule}", False)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sure"),
+    [
+        ("ip6 daddr fd00:2::/64 drop", True),
+        ("meta l4proto { ipv6-icmp, udp } drop", True),
+        ("meta l4proto ipv6-icmp drop", False),
+        ("icmpv6 type echo-request drop", False),
+        ("meta l4proto icmp drop", None),
+        ("icmp type echo-request drop", None),
+    ],
+)
+def test_a_probe_of_ipv6(rule: str, sure: bool | None) -> None:
+    probe = Packet(ip_address("fd00:1::11"), ip_address("fd00:2::11"), "eth0", "eth1")
+    expected = [] if sure is None else [(f"inet demo, chain forw: {rule}", sure)]
+    assert found(ruleset(rule), packet=probe) == expected
 
 
 def test_only_large_packets_fit_a_rule_on_length() -> None:

@@ -15,7 +15,7 @@ from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from labrun.tasks.faults.script import look_script, mend_script, plant_script
 from labrun.tasks.faults.spots import spots
 
-from .small_labs import host, lab, network, two_networks
+from .small_labs import dual_stack, host, lab, network, two_networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def test_there_are_at_least_twenty_and_each_has_its_line_in_the_documentation() 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_has_a_place_in_the_example_and_says_where(name: str) -> None:
-    found = possible(two_networks(), name)
+    found = possible(dual_stack(), name)
     assert found
     for fault, spot in found:
         texts = [fault.said(text, spot) for text in (*fault.hints, fault.named)]
@@ -40,7 +40,7 @@ def test_every_fault_has_a_place_in_the_example_and_says_where(name: str) -> Non
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_script_is_posix_shell(name: str) -> None:
-    fault, spot = possible(two_networks(), name)[0]
+    fault, spot = possible(dual_stack(), name)[0]
     for script in (plant_script(fault, spot), mend_script(), look_script()):
         done = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
@@ -75,6 +75,31 @@ def test_spots_are_ways_over_a_router_of_the_lab() -> None:
     assert found[-1].words["wide"] == "", "a lease would put it right"
 
 
+def test_over_ipv6_there_are_spots_where_both_ends_have_it() -> None:
+    found = [spot for spot in spots(dual_stack()) if spot.version == 6]
+    assert [(spot.source, spot.router, spot.target) for spot in found] == [
+        ("host01", "host00", "host03"),
+        ("host02", "host00", "host03"),
+        ("host03", "host00", "host01"),
+        ("host03", "host00", "host02"),
+    ]
+    words = found[0].words
+    assert {key: words[key] for key in ("own", "gw", "goal", "far", "other", "wide", "narrow")} == {
+        "own": "fd00:16::11",
+        "gw": "fd00:16::fe",
+        "goal": "default",
+        "far": "fd00:17::11",
+        "other": "fd00:16::12",
+        "wide": "31",
+        "narrow": "121",
+    }
+
+
+def test_a_fault_of_ipv6_has_no_place_in_a_lab_without() -> None:
+    assert {fault.version for fault, _ in possible(two_networks())} == {4}
+    assert {fault.version for fault, _ in possible(dual_stack())} == {4, 6}
+
+
 def without_router() -> Lab:
     return lab(
         [network("n1", "10.0.1.0/24")], [host("a", {"n1": "10.0.1.5/24"}), host("b", {"n1": "10.0.1.6/24"})]
@@ -86,7 +111,7 @@ def test_a_lab_without_a_router_has_no_place() -> None:
 
 
 def test_a_seed_chooses_the_same_again_and_others_choose_others() -> None:
-    found = possible(two_networks())
+    found = possible(dual_stack())
     chosen = {seed: choose(found, seed)[0].name for seed in range(200)}
     assert {seed: choose(found, seed)[0].name for seed in range(200)} == chosen
     assert set(chosen.values()) == set(FAULTS)
