@@ -13,8 +13,9 @@ from types import FrameType
 from labrun.hypervisor import enter_network
 
 RESULTS = Path(__file__).resolve().parent / "results"
-_LARGE = ("work50",)
+_LARGE = ("work50", "peers50")
 _SLOW = ("vms",)
+_PEERS = "peers"
 
 
 def _arguments(names: list[str]) -> argparse.Namespace:
@@ -24,6 +25,7 @@ def _arguments(names: list[str]) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each contender (5)")
     parser.add_argument("--quick", action="store_true", help="one run of each, small labs only")
     parser.add_argument("--large", action="store_true", help="also labs of 50 hosts")
+    parser.add_argument("--peers", action="store_true", help="also Ansible and pyinfra, which pip installs")
     parser.add_argument("--vms", action="store_true", help="also virtual machines; takes long")
     parser.add_argument("--record", metavar="FILE", type=Path, help="write the table as Markdown, too")
     found = parser.parse_args()
@@ -40,7 +42,8 @@ def _chosen(found: argparse.Namespace, names: list[str]) -> list[str]:
         return [name for name in names if name in found.only]
     left = [name for name in names if found.large or name not in _LARGE]
     left = [name for name in left if found.vms or name not in _SLOW]
-    return [name for name in left if not name.endswith("20")] if found.quick else left
+    left = [name for name in left if found.peers or not name.startswith(_PEERS)]
+    return [name for name in left if not name.endswith(("10", "20"))] if found.quick else left
 
 
 def _tell(line: str) -> None:
@@ -55,20 +58,24 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 def main() -> int:
     """Measure what was asked for; returns the exit code."""
     signal.signal(signal.SIGTERM, _terminated)
-    # The guests' bridges may be in a namespace of libvirtd's; this process and its children join it.
-    enter_network("lxc:///system")
     from benchmarks.cases import GROUPS
     from benchmarks.measure import Result, compare
+    from benchmarks.peer_tools import install_peers
     from benchmarks.report import as_markdown, as_table, write_json
 
     groups = {group.name: group for group in GROUPS}
     found = _arguments(list(groups))
+    chosen = _chosen(found, list(groups))
+    if any(name.startswith(_PEERS) for name in chosen):
+        install_peers()
+    # The guests' bridges may be in a namespace of libvirtd's, with no way out; this process joins it.
+    enter_network("lxc:///system")
     repeat = 1 if found.quick else found.repeat
     results: list[Result] = []
     os.environ.pop("LABRUN_LAB", None)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as base:
-            for name in _chosen(found, list(groups)):
+            for name in chosen:
                 with groups[name].open(Path(base)) as cases:
                     for case in cases:
                         if found.case in case.name:

@@ -13,6 +13,7 @@ from benchmarks.labs import LABRUN, BenchLab, bench_lab
 from benchmarks.machines import define_machines, start_command
 from benchmarks.measure import Case, Contender
 from benchmarks.openssh import parallel_ssh
+from benchmarks.peers import peer_cases
 from benchmarks.reset import plans, remember, reset
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
@@ -156,8 +157,11 @@ GROUPS = (
     _group("up5", _up(5, 150)),
     _group("up20", _up(20, 150)),
     _group("work5", _work(5, 154)),
+    _group("work10", _work(10, 154)),
     _group("work20", _work(20, 154)),
     _group("work50", _work(50, 154)),
+    _group("peers10", peer_cases(10, 154)),
+    _group("peers50", peer_cases(50, 154)),
     _group("vms", _machines(5, 158)),
 )
 """All groups, in the order in which they are measured; one after the other, so subnets can be used again."""

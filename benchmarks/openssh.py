@@ -21,11 +21,10 @@ Host *
     KexAlgorithms curve25519-sha256
     PreferredAuthentications publickey
     BatchMode yes
-    ControlMaster no
-    ControlPath none
     ConnectTimeout 10
     LogLevel ERROR
 """
+_ALONE = "    ControlMaster no\n    ControlPath none\n"
 _HOST = "Host {name}\n    HostName {address}\n    HostKeyAlias {name}\n"
 
 # The arguments are the directory, which has a script for every host, and the remote command.
@@ -44,15 +43,15 @@ exit $failed
 """
 
 
-def ssh_config(lab: BenchLab) -> str:
-    """Return the ssh_config(5) text for the lab's hosts."""
+def ssh_config(lab: BenchLab, *, shared: bool = False) -> str:
+    """Return the ssh_config(5) text for the lab's hosts; ``shared`` leaves sharing connections open."""
     hosts = lab.lab.hosts.values()
     options = _OPTIONS.format(
         user=next(iter(hosts)).user, identity=lab.state.identity, known_hosts=lab.state.known_hosts
     )
     names = "".join(_HOST.format(name=name, address=address) for name, address in lab.addresses.items())
     # The first value found counts.
-    return names + options
+    return names + options + ("" if shared else _ALONE)
 
 
 def parallel_ssh(lab: BenchLab, name: str, scripts: Mapping[str, str], *, sudo: bool = True) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measured, Result
+from benchmarks.peer_tools import versions
 
 __all__ = ["as_markdown", "as_table", "write_json"]
 
@@ -94,6 +95,7 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "libvirt": _first_line("virsh", "--version"),
         "openssh": _first_line("ssh", "-V"),
+        **versions(),
     }
 
 

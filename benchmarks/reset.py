@@ -13,7 +13,7 @@ from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import host_spec
 from labrun.tasks.transport import transport_of
 
-__all__ = ["plans", "remember", "reset"]
+__all__ = ["plans", "put_back", "remember", "reset", "run_everywhere"]
 
 _SAVED = "/var/lib/bench-fresh"
 _FILES = "etc/NetworkManager/system-connections etc/sysctl.d etc/ssh/sshd_config.d"
@@ -42,7 +42,7 @@ def _run_script(task: Task, script: str) -> Result:
     done = transport_of(task.host).run(script, timeout=60, sudo=True)
     if done.exit_status != 0:
         raise CommandError(f"{done.stdout}{done.stderr}", host=task.host.name, step="reset")
-    return Result(task.host)
+    return Result(task.host, result=done.stdout)
 
 
 def _plan(task: Task) -> Result:
@@ -60,9 +60,19 @@ def _everywhere(lab: BenchLab, task: Any, **parameters: Any) -> dict[str, Any]:
     return {name: found[0].result for name, found in results.items()}
 
 
+def run_everywhere(lab: BenchLab, script: str) -> dict[str, str]:
+    """Run a script as root on every host; returns what it printed, by host. Raises CommandError."""
+    return _everywhere(lab, _run_script, script=script)
+
+
 def remember(lab: BenchLab) -> None:
-    """Note in each guest what it is like now, for :func:`reset`."""
-    _everywhere(lab, _run_script, script=_REMEMBER)
+    """Note in each guest what it is like now, for :func:`put_back`."""
+    run_everywhere(lab, _REMEMBER)
+
+
+def put_back(lab: BenchLab) -> None:
+    """Bring back what :func:`remember` noted."""
+    run_everywhere(lab, _RESET)
 
 
 def plans(lab: BenchLab) -> dict[str, HostPlan]:
@@ -72,7 +82,7 @@ def plans(lab: BenchLab) -> dict[str, HostPlan]:
 
 def reset(lab: BenchLab, wanted: dict[str, HostPlan]) -> None:
     """Bring back what :func:`remember` noted; raises RuntimeError where the plan is not ``wanted`` again."""
-    _everywhere(lab, _run_script, script=_RESET)
+    put_back(lab)
     for name, plan in plans(lab).items():
         if [item.name for item in _changes(plan)] != [item.name for item in _changes(wanted[name])]:
             raise RuntimeError(f"{name} is not what it was: {_changes(plan)}")

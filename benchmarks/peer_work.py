@@ -1,0 +1,100 @@
+"""The work that all peers do alike: files that `configure` leaves on hosts, and what puts them in force."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.labs import BenchLab
+from benchmarks.reset import put_back, remember, run_everywhere
+
+__all__ = ["APPLY", "CHECK", "SECTIONS", "HostWork", "Prepared", "prepare"]
+
+SECTIONS = "nmcli,sysctl,sshd"
+"""What the peers' recipes know; labrun is asked for these, too."""
+
+_LIST = r"""
+for file in /etc/NetworkManager/system-connections/* /etc/sysctl.d/*.conf /etc/ssh/sshd_config.d/*.conf; do
+    [ ! -f "$file" ] || [ -L "$file" ] || echo "$file $(base64 -w0 <"$file")"
+done
+"""
+
+_NICS = "$(nmcli -g DEVICE,TYPE device | sed -n 's/:ethernet$//p')"
+APPLY = {
+    "profile": f"nmcli connection reload && for nic in {_NICS}; do nmcli device reapply $nic || exit 1; done",
+    "sysctl": "/usr/sbin/sysctl -q -p {path}",
+    "sshd": "/usr/sbin/sshd -t && systemctl reload ssh",
+}
+"""Shell lines that bring a file of each kind into force."""
+
+CHECK = " && ".join(
+    (
+        "ip -j address",
+        "ip -j route",
+        "nmcli -t connection show --active",
+        "/usr/sbin/sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter",
+        "/usr/sbin/sshd -T",
+    )
+)
+"""Shell line that shows what is in force, after every run."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostWork:
+    """Files to be there, by path, and files to be gone."""
+
+    write: Mapping[str, str]
+    remove: tuple[str, ...]
+
+    def kind(self, path: str) -> str:
+        """Return which of :data:`APPLY` a path needs."""
+        return "profile" if "NetworkManager" in path else "sysctl" if "sysctl" in path else "sshd"
+
+    def mode(self, path: str) -> str:
+        """Return the file mode in octal."""
+        return "0600" if self.kind(path) == "profile" else "0644"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A lab before its first `configure`, and what each host needs."""
+
+    lab: BenchLab
+    hosts: Mapping[str, HostWork]
+
+    def back(self) -> None:
+        """Put all hosts back to what they were."""
+        put_back(self.lab)
+
+    def check(self) -> None:
+        """Raise RuntimeError unless `configure` finds nothing to do: the peers' work is the same."""
+        self.lab.run("configure", "--only", SECTIONS, "--dry-run")
+
+
+def _files(lab: BenchLab) -> dict[str, dict[str, str]]:
+    found = run_everywhere(lab, _LIST)
+    return {
+        host: {
+            path: base64.b64decode(content).decode()
+            for path, _, content in (line.partition(" ") for line in text.splitlines())
+        }
+        for host, text in found.items()
+    }
+
+
+def prepare(lab: BenchLab) -> Prepared:
+    """Let labrun configure the lab once, note what that leaves, and put the hosts back."""
+    remember(lab)
+    before = _files(lab)
+    lab.run("configure", "--only", SECTIONS)
+    after = _files(lab)
+    work = {
+        host: HostWork(
+            {path: text for path, text in after[host].items() if before[host].get(path) != text},
+            tuple(path for path in before[host] if path not in after[host]),
+        )
+        for host in lab.lab.hosts
+    }
+    put_back(lab)
+    return Prepared(lab, work)
