@@ -8,6 +8,7 @@ from typing import Final
 
 from labrun.inventory.checks import is_about_nobody
 from labrun.inventory.file_contents import with_files
+from labrun.inventory.flow_checks import check_flows
 from labrun.inventory.later import find_notices
 from labrun.inventory.merging import Merged, merge_hosts
 from labrun.inventory.model import (
@@ -89,6 +90,7 @@ def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Repor
         digest=source.digest,
     )
     lab = with_files(lab, merged, report)
+    check_flows(lab, merged, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
     return lab
