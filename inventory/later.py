@@ -14,7 +14,7 @@ __all__ = ["find_notices", "refuse_unsafe"]
 
 _SETTINGS: Final = frozenset({"selinux", "packages", "files", "disks"})
 # Without these a host would be open or reachable in a way that the file rules out.
-_UNSAFE_SETTINGS: Final = frozenset({"firewall", "nat", "access"})
+_UNSAFE_SETTINGS: Final = frozenset({"access"})
 _TOP: Final = frozenset({"schedule"})
 _UNSAFE_TOP: Final = frozenset({"filters"})
 # Machines take images from the store by name; an image declared here is not fetched or built yet.

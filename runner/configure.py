@@ -123,7 +123,7 @@ def configure_hosts(
         result = nornir.run(configure, only=list(sections), dry_run=dry_run)
     named = {host: _names(spec, sections) for host, spec in specs.items()}
     rows = outcomes_of(result, "configure", rows=named)
-    silent = [host for host in session.hosts if not named[host]]
+    silent = [host for host in session.hosts if not named[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from labrun.inventory.model import Lab
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
+from labrun.tasks.configure.nftables import NftSection
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import HostPlan, Json, Resource
 from labrun.tasks.configure.services import Services
@@ -17,7 +18,16 @@ from labrun.tasks.configure.sysctl import Sysctl
 
 __all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "probes", "row_names"]
 
-RESOURCES: tuple[Resource, ...] = (Hostname(), Hosts(), Sysctl(), Sshd(), Nmcli(), Services())
+RESOURCES: tuple[Resource, ...] = (
+    Hostname(),
+    Hosts(),
+    Sysctl(),
+    Sshd(),
+    NftSection("firewall"),
+    NftSection("nat"),
+    Nmcli(),
+    Services(),
+)
 """In the order in which they are applied: first the network, then what may need it."""
 
 SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))

@@ -332,12 +332,9 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
         hosts:
           a:
             networks: {net1: {ipv4: dhcp, filter: calm}}
-            firewall: {input: drop, ssh: false,
-                       allow: [{port: [80, 8000-8010], from: net1, to: b}, {proto: icmp}]}
           b:
             networks: {net1: dhcp}
             access: {via: a}
-            nat: {masquerade: [net1], forward: [{on: net1, port: 80, to: "a:8080"}]}
         filters:
           calm: [{deny: out, proto: tcp, port: 80}]
         """,
@@ -348,18 +345,34 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
     name = tmp_path / "lab.yaml"
     assert str(caught.value).splitlines() == [
         f"{name}:6: hosts.a.networks.net1.filter: {why}",
-        f"{name}:7: hosts.a.firewall: {why}",
-        f"{name}:11: hosts.b.access: {why}",
-        f"{name}:12: hosts.b.nat: {why}",
-        f"{name}:13: filters: {why}",
+        f"{name}:9: hosts.b.access: {why}",
+        f"{name}:10: filters: {why}",
     ]
+    assert lab.hosts["b"].access_via == "a"
+
+
+def test_firewall_and_nat(tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        """
+        hosts:
+          a:
+            networks: {net1: dhcp}
+            firewall: {input: drop, ssh: false,
+                       allow: [{port: [80, 8000-8010], from: net1, to: b}, {proto: icmp}]}
+          b:
+            role: router
+            networks: {net1: dhcp}
+            nat: {masquerade: [net1], forward: [{on: net1, port: 80, to: "a:8080"}]}
+        """,
+    )
+    refuse_unsafe(lab)
     assert lab.hosts["a"].firewall == Firewall(
         input="drop",
         ssh=False,
         allow=(FirewallRule("tcp", ((80, 80), (8000, 8010)), "net1", "b"), FirewallRule("icmp")),
     )
     assert lab.hosts["b"].nat == Nat(("net1",), (Forward("net1", 80, "a", 8080),))
-    assert lab.hosts["b"].access_via == "a"
 
 
 def test_anchors_and_merge_keys(tmp_path: Path) -> None:

@@ -1,0 +1,335 @@
+"""Firewall and address translation: one nftables table of labrun's own, compared as nft itself lists it.
+
+`firewall` and `nat` are two sections with a row each, and one table, which the kernel replaces in one
+transaction: whichever of them is asked for brings the other along.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import unified_diff
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote
+from labrun.tasks.configure.sshd import DROP_IN as SSHD_DROP_IN
+
+__all__ = ["FILE", "UNIT", "NftSection"]
+
+FILE = "/etc/labrun/nftables.nft"
+UNIT = "/etc/systemd/system/labrun-nftables.service"
+_WANTED = "/etc/systemd/system/sysinit.target.wants/labrun-nftables.service"
+_HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
+_UNIT_TEXT = f"""\
+[Unit]
+Description=labrun's firewall and address translation
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+After=nftables.service
+Conflicts=shutdown.target
+ConditionPathExists={FILE}
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f {FILE}
+
+[Install]
+WantedBy=sysinit.target
+"""
+# nftables.service flushes the tables of everybody when it stops, and with Debian's own file when it starts.
+_BESIDE = "/etc/systemd/system/nftables.service.d/labrun.conf"
+_BESIDE_TEXT = f"""\
+[Service]
+ExecStartPost=-/usr/sbin/nft -f {FILE}
+ExecReload=-/usr/sbin/nft -f {FILE}
+ExecStopPost=-/usr/sbin/nft -f {FILE}
+"""
+_UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
+# Both sections ask the same, once. What the file wants is loaded into a network namespace of its own, so
+# that two listings of one nft are compared.
+_ASK = """\
+if [ -z "${{nft_asked-}}" ]; then
+nft_asked=1
+{body}fi
+"""
+_LOOK = f"""\
+[ -L {_WANTED} ] && frame nft-at-boot
+if command -v nft >/dev/null; then capture nft-table nft -s list table {TABLE}; else frame nft-missing; fi
+"""
+_LEFTOVER = f"if [ -e {FILE} ]; then\n{_LOOK}fi\n"
+_RIVALS = """\
+for f in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+[ -e "$f/firewalld.service" ] || continue
+systemctl is-active --quiet firewalld.service && frame nft-rival firewalld
+break
+done
+command -v ufw >/dev/null && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && frame nft-rival ufw
+"""
+# sshd adds up all `Port` lines; what labrun's own drop-in will hold follows from the lab file.
+_SSHD_PORTS = """\
+set --
+for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
+[ ! -e "$f" ] || [ "$f" = {but} ] || set -- "$@" "$f"
+done
+port='^[[:space:]]*[Pp][Oo][Rr][Tt][[:space:]=]\\{{1,\\}}'
+ssh_ports={declared}$([ $# -eq 0 ] || sed -n "s/$port\\([0-9]\\{{1,5\\}}\\).*/ \\1/p" "$@" | tr -d '\\n')
+"""
+_SCRATCH = f"""\
+set -- $ssh_ports
+[ $# -gt 0 ] || set -- 22
+ssh_ports=$*
+frame nft-ssh "$ssh_ports"
+command -v nft >/dev/null && {{{{
+printf 'define {SSH_PORTS} = {{{{ '
+printf '%s, ' "$@"
+echo '}}}}'
+printf %s {{text}}
+}}}} | capture nft-wanted unshare -n sh -c 'nft -f - && nft -s list table {TABLE}'
+"""
+_PATHS = (FILE, *_UNITS)
+_CHAIN = re.compile(r"\tchain (\S+) \{")
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What both sections are planned from: the table as it is and as it should be, chain by chain.
+
+    ``wanted`` and ``found`` are listings of nft, empty where there is no table.
+    """
+
+    text: str
+    ports: tuple[int, ...]
+    wanted: str
+    found: str
+    facts: Facts
+    reason: str | None
+
+    @classmethod
+    def of(cls, want: Json, facts: Facts) -> _State:
+        missing = Captured("", 1)
+        table, scratch = (facts.commands.get(f"nft-{name}", missing) for name in ("table", "wanted"))
+        ports = tuple(int(port) for port in (facts.word("nft-ssh") or "22").split() if port.isdecimal())
+        return cls(
+            want["text"],
+            ports,
+            scratch.text.strip() if scratch.status == 0 else "",
+            table.text.strip() if table.status == 0 else "",
+            facts,
+            _refusal(want, facts, scratch) if want["text"] else None,
+        )
+
+    @property
+    def file(self) -> str:
+        """Return what the file in the guest has to hold, empty where there has to be none."""
+        return _file(self.text, self.ports) if self.text else ""
+
+    @property
+    def before(self) -> str:
+        """Return what the file holds now, empty where there is none."""
+        return self.facts.files.get(FILE, "")
+
+    @property
+    def persists(self) -> bool:
+        """Tell whether the next boot will bring what is wanted."""
+        if not self.text:
+            return not self.before and not any(path in self.facts.files for path in _UNITS)
+        return self.before == self.file and self.is_loaded_at_boot
+
+    @property
+    def is_loaded_at_boot(self) -> bool:
+        """Tell whether systemd knows what to load, and when."""
+        units = {path: self.facts.files.get(path) for path in _UNITS}
+        return units == _UNITS and "nft-at-boot" in self.facts.words
+
+
+def _file(text: str, ports: Sequence[int]) -> str:
+    return _HEADER + ssh_line(ports) + replacement(text)
+
+
+def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
+    if "nft-missing" in facts.words:
+        return "nft is not installed (packages: [nftables] brings it)"
+    rival = facts.word("nft-rival")
+    if rival is not None:
+        hint = f"systemctl disable --now {rival}"
+        return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
+    if scratch.status != 0:
+        lines = [line.strip() for line in scratch.text.splitlines() if "Error:" in line]
+        return f"nft refuses the rules: {lines[0].partition('Error: ')[2] if lines else scratch.last_line}"
+    return None
+
+
+def _chains(listing: str) -> dict[str, str]:
+    """Split a listing into the text of its chains; what is no chain has the name ``""``."""
+    parts: dict[str, list[str]] = {}
+    name = ""
+    for line in listing.splitlines()[1:-1]:
+        opened = _CHAIN.fullmatch(line)
+        name = opened[1] if opened else name
+        parts.setdefault(name, []).append(line)
+        name = "" if line == "\t}" else name
+    return {name: "\n".join(lines).strip("\n") for name, lines in parts.items() if any(lines)}
+
+
+class NftSection:
+    """The resource ``firewall`` or ``nat``; its one row is called like it."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return the table's text and which sections it comes from; an empty one still finds leftovers."""
+        declared = [name for name in ("firewall", "nat") if getattr(host, name) is not None]
+        ports = [int(port) for port in (host.sshd or {}).get("port", ()) if port.strip().isdecimal()]
+        file = SSHD_DROP_IN if host.sshd is not None else ""
+        text = definition(lab, host)
+        return {"text": text, "declared": declared, "ssh_ports": ports, "ssh_file": file}
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the section's own name where the file declares it."""
+        return (self.section,) if self.section in want["declared"] else ()
+
+    def probe(self, want: Json) -> Probe:
+        """Read the file and the table, and let nft list what the file of the lab asks for."""
+        if not want["text"]:
+            return Probe(_PATHS, _ASK.format(body=_LEFTOVER))
+        declared = "".join(f"{port} " for port in want["ssh_ports"])
+        ports = _SSHD_PORTS.format(declared=quote(declared), but=quote(want["ssh_file"]))
+        scratch = _SCRATCH.format(text=quote(replacement(want["text"])))
+        return Probe(_PATHS, _ASK.format(body=_LOOK + _RIVALS + ports + scratch))
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return whether this section's chains, and their place in the next boot, are as declared."""
+        state = _State.of(want, facts)
+        item = self._item(want, state)
+        if item is None or item.state != "change":
+            return SectionPlan(self.section, (item,) if item else ())
+        commands = self.explain({**want, "ssh_ports": state.ports})
+        return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands)
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands that write the file, load it and see to it that the next boot does."""
+        if not want["text"]:
+            return ()
+        if self.section != want["declared"][0]:
+            return ()  # one table: the other section's commands bring it
+        text = _file(want["text"], want["ssh_ports"] or (22,))
+        return (
+            f"mkdir -p {FILE.rpartition('/')[0]}",
+            _typed(text, FILE),
+            f"nft -f {FILE}",
+            f"mkdir -p {_BESIDE.rpartition('/')[0]}",
+            *(_typed(unit, path) for path, unit in _UNITS.items()),
+            "systemctl daemon-reload",
+            "systemctl enable labrun-nftables.service",
+        )
+
+    def _item(self, want: Json, state: _State) -> Item | None:
+        asked = self.section in want["declared"]
+        wanted, found = self._own(want, _chains(state.wanted)), self._own(want, _chains(state.found))
+        if not asked and not found and (state.text or state.persists or self.section == "nat"):
+            return None
+        expected = _summary(wanted) if asked else "not declared"
+        actual = _summary(found)
+        declared, observed = _joined(wanted), _joined(found)
+        if asked and state.reason is not None:
+            return Item(self.section, "refused", expected if wanted else "as declared", actual, state.reason)
+        if found == wanted and state.persists:
+            return Item(self.section, "ok", expected, actual, None, None, declared, observed)
+        if found == wanted:
+            actual = f"{actual} (not so after a reboot)"
+        elif actual == expected:
+            actual = f"{actual}, but other rules"
+        why = None if asked else "no longer in the lab file"
+        diff = _diff(self.section, state, found, wanted)
+        return Item(self.section, "change", expected, actual, why, diff, declared, observed)
+
+    def _own(self, want: Json, chains: Mapping[str, str]) -> dict[str, str]:
+        """Return the section's chains; what belongs to none goes with the first that is declared."""
+        first = (want["declared"] or ["firewall"])[0]
+        return {name: text for name, text in chains.items() if CHAINS.get(name, first) == self.section}
+
+
+def _typed(text: str, path: str) -> str:
+    return f"printf '%s\\n' {' '.join(quote(line) for line in text.splitlines())} > {path}"
+
+
+def _joined(chains: Mapping[str, str]) -> str:
+    return "\n".join(chains[name] for name in sorted(chains))
+
+
+def _summary(chains: Mapping[str, str]) -> str:
+    """Return chains in a few words: ``input drop (9 rules), forward (3 rules)``."""
+    parts = []
+    for name in sorted(chains, key=lambda name: list(CHAINS).index(name) if name in CHAINS else 9):
+        lines = [line.strip() for line in chains[name].splitlines()[1:-1]]
+        rules = [line for line in lines if not line.startswith("type ")]
+        policy = " drop" if any("policy drop" in line for line in lines) else ""
+        parts.append(f"{name or 'other'}{policy} ({len(rules)} {'rule' if len(rules) == 1 else 'rules'})")
+    return ", ".join(parts) or "absent"
+
+
+def _diff(section: str, state: _State, found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    lines: list[str] = []
+    for name in dict.fromkeys([*CHAINS, *found, *wanted]):
+        old, new = found.get(name, "").splitlines(), wanted.get(name, "").splitlines()
+        changes = list(unified_diff(old, new, n=0, lineterm=""))[2:]
+        lines += [f"{line[0]}{name}: {line[1:].strip()}" for line in changes if line[0] in "+-"]
+    if not lines or not state.persists:
+        lines += _file_diff(state)
+    return "\n".join(lines)
+
+
+def _file_diff(state: _State) -> list[str]:
+    if not state.text:
+        return [f"-{path}" for path in _PATHS if path in state.facts.files]
+    lines = []
+    if state.before != state.file:
+        lines.append(f"+{FILE}: {'as above' if not state.before else 'written anew'}")
+    if not state.is_loaded_at_boot:
+        lines.append(f"+{UNIT}: loads it at boot")
+    return lines
+
+
+def _apply(state: _State) -> str:
+    if not state.text:
+        return _forget()
+    lines = f'text={quote(state.file)}\nprintf %s "$text" | nft -c -f -\nprintf %s "$text" | nft -f -\n'
+    lines += install_word(FILE, '"$text"', "0644")
+    if not state.is_loaded_at_boot:
+        lines += _units(_UNITS, at_boot=True) + "systemctl daemon-reload\n"
+    return lines
+
+
+def _units(texts: Mapping[str, str], *, at_boot: bool) -> str:
+    gone = [path for path in _UNITS if path not in texts] + ([] if at_boot else [_WANTED])
+    lines = "".join(install(path, text, "0644") for path, text in texts.items())
+    if gone:
+        lines += f"rm -f {' '.join(gone)}\n"
+    if at_boot:
+        lines += f"mkdir -p {_WANTED.rpartition('/')[0]}\nln -sf {UNIT} {_WANTED}\n"
+    return lines
+
+
+def _forget() -> str:
+    return (
+        f"nft -f - <<'EOF'\n{replacement('')}EOF\n"
+        f"rm -f {FILE} {' '.join(_UNITS)} {_WANTED}\n"
+        f"rmdir {FILE.rpartition('/')[0]} {_BESIDE.rpartition('/')[0]} 2>/dev/null || :\n"
+        "systemctl daemon-reload\n"
+    )
+
+
+def _undo(state: _State) -> str:
+    """Return what brings the old file, units and table back, in the order in which a boot needs them."""
+    files = state.facts.files
+    lines = install(FILE, state.before, "0644") if FILE in files else f"rm -f {FILE}\n"
+    units = {path: files[path] for path in _UNITS if path in files}
+    lines += _units(units, at_boot="nft-at-boot" in state.facts.words)
+    lines += f"printf %s {quote(replacement(state.found + chr(10)))} | nft -f -\n"
+    return lines + '[ "${live-yes}" = no ] || systemctl daemon-reload || :\n'

@@ -1,0 +1,228 @@
+"""What is planned for labrun's nftables table: from listings as real guests gave them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labrun.inventory.model import Firewall, Forward, Host, Lab, Nat
+from labrun.tasks.configure.nftables import FILE, UNIT, NftSection
+from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.shell import Captured, Facts
+from tests.unit.small_labs import host, lab, network
+
+BOOT = frozenset({"nft-at-boot", "nft-ssh 22"})
+
+
+def chain(name: str, *lines: str) -> str:
+    return f"\tchain {name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}"
+
+
+INPUT = chain(
+    "input", "type filter hook input priority filter; policy drop;", "icmp type echo-request accept"
+)
+FORWARD = chain("forward", "type filter hook forward priority filter; policy accept;")
+POST = chain("postrouting", "type nat hook postrouting priority srcnat; policy accept;", "masquerade")
+
+
+def listing(*chains: str) -> str:
+    return "table inet labrun {\n" + "\n\n".join(chains) + "\n}"
+
+
+def small(*, firewall: bool = True, nat: bool = False, port: str | None = None) -> Lab:
+    gate = host("fw", {"outer": "10.1.0.254/24", "inner": "10.2.0.254/24"}, "router")
+    gate = Host(
+        **{
+            **{name: getattr(gate, name) for name in gate.__slots__},
+            "firewall": Firewall("drop") if firewall else None,
+            "nat": Nat(("inner",), (Forward("outer", 80, "10.2.0.9", 80),)) if nat else None,
+            "sshd": {"port": (port,)} if port else {},
+        }
+    )
+    return lab([network("outer", "10.1.0.0/24"), network("inner", "10.2.0.0/24")], [gate])
+
+
+def want(section: str, what: Lab) -> Mapping[str, Any]:
+    found = NftSection(section).desired(what, what.hosts["fw"])
+    assert found is not None
+    return found
+
+
+def plan(
+    section: str,
+    what: Lab,
+    *,
+    found: str | None = None,
+    wanted: str | None = None,
+    files: Mapping[str, str] | None = None,
+    words: frozenset[str] = BOOT,
+) -> SectionPlan:
+    commands = {
+        "nft-table": Captured(f"{found}\n", 0)
+        if found
+        else Captured("Error: No such file or directory\n", 1),
+        "nft-wanted": Captured(f"{wanted}\n", 0) if wanted else Captured("Error: syntax error\nx\n", 1),
+    }
+    return NftSection(section).plan(want(section, what), Facts(files or {}, commands, words))
+
+
+def settled(what: Lab) -> dict[str, str]:
+    """Return the files as a run leaves them, by the commands that it would name."""
+    fresh = plan("firewall" if what.hosts["fw"].firewall else "nat", what, wanted=listing(INPUT, POST))
+    files = {}
+    for command in fresh.commands:
+        words = shlex.split(command)
+        if words[0] == "printf":
+            files[words[-1]] = "".join(f"{line}\n" for line in words[2:-2])
+    return files
+
+
+def item(planned: SectionPlan) -> Item:
+    (found,) = planned.items
+    return found
+
+
+def test_a_fresh_host_gets_table_file_and_unit_and_can_go_back() -> None:
+    planned = plan("firewall", small(), wanted=listing(INPUT, FORWARD))
+    found = item(planned)
+    assert (found.name, found.state, found.actual) == ("firewall", "change", "absent")
+    assert found.expected == "input drop (1 rule), forward (0 rules)"
+    assert found.diff is not None
+    assert "+input: icmp type echo-request accept" in found.diff.splitlines()
+    assert planned.apply.index("nft -c -f -") < planned.apply.index("| nft -f -") < planned.apply.index(FILE)
+    assert f"rm -f {FILE}\n" in planned.undo
+    assert "delete table inet labrun" in planned.undo
+    assert planned.commands[2] == f"nft -f {FILE}"
+    assert planned.commands[-1] == "systemctl enable labrun-nftables.service"
+
+
+def test_what_is_as_declared_and_lasts_needs_nothing() -> None:
+    planned = plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=settled(small()))
+    assert (item(planned).state, planned.apply, planned.undo, planned.commands) == ("ok", "", "", ())
+    assert item(planned).observed == item(planned).declared
+
+
+@pytest.mark.parametrize("lost", [FILE, UNIT, "nft-at-boot"])
+def test_what_would_not_outlive_a_reboot_is_made_to(lost: str) -> None:
+    files = {path: text for path, text in settled(small()).items() if path != lost}
+    words = BOOT - {lost}
+    found = item(
+        plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=files, words=words)
+    )
+    assert (found.state, found.actual) == ("change", "input drop (1 rule) (not so after a reboot)")
+
+
+def test_a_changed_rule_is_shown_and_the_old_table_comes_back_by_undo() -> None:
+    other = INPUT.replace("echo-request", "router-solicitation")
+    files = settled(small())
+    planned = plan("firewall", small(), found=listing(other), wanted=listing(INPUT), files=files)
+    assert item(planned).diff == (
+        "-input: icmp type router-solicitation accept\n+input: icmp type echo-request accept"
+    )
+    assert item(planned).actual == "input drop (1 rule), but other rules"
+    assert "router-solicitation" in planned.undo
+    assert "router-solicitation" not in planned.apply
+
+
+def test_a_flushed_table_and_a_foreign_chain_are_noticed() -> None:
+    files, wanted = settled(small()), listing(INPUT)
+    gone = plan("firewall", small(), wanted=wanted, files=files)
+    assert (item(gone).state, item(gone).actual) == ("change", "absent")
+    more = plan("firewall", small(), found=listing(INPUT, "\tchain mine {\n\t}"), wanted=wanted, files=files)
+    assert item(more).actual == "input drop (1 rule), mine (0 rules)"
+    assert item(more).state == "change"
+
+
+def test_each_section_has_its_own_chains() -> None:
+    what = small(nat=True)
+    both = listing(INPUT, POST)
+    files = settled(what)
+    assert item(plan("firewall", what, found=listing(INPUT), wanted=both, files=files)).state == "ok"
+    planned = plan("nat", what, found=listing(INPUT), wanted=both, files=files)
+    assert (item(planned).name, item(planned).state) == ("nat", "change")
+    assert "filter" not in (item(planned).diff or "filter")
+    assert "type filter hook input" in planned.apply
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"nft-missing"}, "nft is not installed (packages: [nftables] brings it)"),
+        (
+            {"nft-rival firewalld"},
+            (
+                "firewalld is active, and two firewalls would fight:"
+                " stop it (systemctl disable --now firewalld), or drop these keys"
+            ),
+        ),
+        (set(), "nft refuses the rules: syntax error"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(words: set[str], why: str) -> None:
+    planned = plan("firewall", small(), words=frozenset(words))
+    assert (item(planned).state, item(planned).why, planned.apply) == ("refused", why, "")
+
+
+def test_no_longer_declared_means_removed() -> None:
+    nothing = small(firewall=False)
+    assert NftSection("firewall").names(want("firewall", nothing)) == ()
+    assert plan("firewall", nothing, words=frozenset()).items == ()
+    left = plan("firewall", nothing, found=listing(INPUT), files=settled(small()))
+    assert (item(left).state, item(left).expected, item(left).why) == (
+        "change",
+        "not declared",
+        "no longer in the lab file",
+    )
+    assert f"rm -f {FILE} {UNIT}" in left.apply
+    assert "icmp type echo-request" in left.undo
+    assert plan("nat", nothing, found=listing(INPUT), files=settled(small())).items == ()
+
+
+def test_only_one_of_the_two_no_longer_declared() -> None:
+    files = settled(small())
+    planned = plan("nat", small(), found=listing(INPUT, POST), wanted=listing(INPUT), files=files)
+    assert (item(planned).state, item(planned).actual) == ("change", "postrouting (1 rule)")
+    assert "masquerade" not in planned.apply
+
+
+@pytest.mark.parametrize(
+    ("declared", "files", "ports"),
+    [
+        (None, {}, "22"),
+        (None, {"sshd_config": "#Port 22\n"}, "22"),
+        ("2222", {"sshd_config": "#Port 22\n"}, "2222"),
+        (
+            "2222",
+            {"sshd_config": " port = 23\nPort 24\n", "sshd_config.d/50-x.conf": "PORT 25"},
+            "2222 23 24 25",
+        ),
+        (None, {"sshd_config.d/00-labrun.conf": "Port 99\n", "sshd_config": "PortX 1\n"}, "22"),
+    ],
+)
+def test_sshd_s_ports_are_those_it_will_have(
+    tmp_path: Path, declared: str | None, files: dict[str, str], ports: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    script = NftSection("firewall").probe(want("firewall", small(port=declared))).script
+    begin, end = script.index("set --\nfor f in /etc/ssh"), script.index("command -v nft >/dev/null && {")
+    said = subprocess.run(
+        ["sh", "-s"],
+        input="frame() { echo $*; }\n" + script[begin:end].replace("/etc/ssh", str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (said.stdout, said.stderr) == (f"nft-ssh {ports}\n", "")
+
+
+def test_a_host_without_a_firewall_is_only_asked_for_leftovers() -> None:
+    script = NftSection("nat").probe(want("nat", small(firewall=False))).script
+    assert "unshare" not in script
+    assert f"if [ -e {FILE} ]" in script
