@@ -58,6 +58,7 @@ def verb(
     own_format: bool = False,
     passthrough: bool = False,
     recorded: bool = False,
+    kind: type[VerbCommand] = VerbCommand,
     group: click.Group | None = None,
 ) -> Callable[[Callable[..., Report]], VerbCommand]:
     """Make a command of a function ``(invocation, **its own parameters) -> Report``.
@@ -65,7 +66,7 @@ def verb(
     Its docstring is the help, the first line the one-line help. Parameters are added below it by
     ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first
     argument to the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history;
-    ``group`` is the :class:`VerbGroup` it belongs to.
+    ``kind`` is the class of the command, ``group`` is the :class:`VerbGroup` it belongs to.
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
@@ -84,7 +85,7 @@ def verb(
                 invocation = replace(invocation, recording=recording)
             return perform(invocation, lambda: body(invocation, **arguments))
 
-        command = VerbCommand(
+        command = kind(
             name,
             callback=callback,
             params=[*own, *global_options(own_format=own_format)],

@@ -93,15 +93,15 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
     return connection
 
 
-def unreadable(path: Path, error: Exception) -> LabrunError:
-    """Return what to tell of a history that cannot be read."""
+def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
+    """Return what to tell of a history that cannot be read, or ``done`` otherwise."""
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return LabrunError(
             f"the history {path} is damaged: {error}",
             hint="the next run that is recorded sets it aside and begins a new one",
         )
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return LabrunError(f"the history {path} cannot be read: {reason}", hint="--history names another file")
+    return LabrunError(f"the history {path} cannot be {done}: {reason}", hint="--history names another file")
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
