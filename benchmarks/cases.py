@@ -13,6 +13,7 @@ from benchmarks.labs import LABRUN, BenchLab, bench_lab
 from benchmarks.machines import define_machines, start_command
 from benchmarks.measure import Case, Contender
 from benchmarks.openssh import parallel_ssh
+from benchmarks.past import looking_back, make_history
 from benchmarks.peers import peer_cases
 from benchmarks.reset import plans, remember, reset
 from labrun.tasks.collect.schedule import collect_spec
@@ -50,6 +51,16 @@ def _paths(_base: Path) -> Iterator[list[Case]]:
     ours = Contender([sys.executable, "-m", "benchmarks.thousand"])
     name = "routes and paths of 1,000 hosts, 100 routers"
     yield [Case(name, ours, seconds=2.0, mebibytes=300.0)]
+
+
+def _past(base: Path) -> Iterator[list[Case]]:
+    nothing = Contender([sys.executable, "-c", ""])
+    commands = looking_back(LABRUN, make_history(base)).items()
+    # Starting Python is in it, which is more than was asked for.
+    yield [
+        Case(f"{name}, 100,000 outcomes", ours, nothing, "python -c ''", seconds=0.2)
+        for name, ours in commands
+    ]
 
 
 def _up(hosts: int, octet: int) -> Cases:
@@ -154,6 +165,7 @@ def _group(name: str, cases: Cases) -> Group:
 GROUPS = (
     _group("help", _help),
     _group("paths", _paths),
+    _group("past", _past),
     _group("up5", _up(5, 150)),
     _group("up20", _up(20, 150)),
     _group("work5", _work(5, 154)),

@@ -41,7 +41,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Compare networks, machines, configuration and paths with the file and with what was applied.",
     ),
     "graph": ("graph", "Draw networks, hosts, addresses and roles, coloured by the last verify."),
-    "report": ("report", "Write one self-contained page with the diagram, the matrix and all results."),
+    "report": (
+        "report",
+        "Write one self-contained page with the diagram, the matrix, all results and the history.",
+    ),
     "break": ("break_", "Plant a fault to find, without telling which; `labrun mend` undoes it."),
     "mend": ("mend", "Undo what `labrun break` planted, and nothing else."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),

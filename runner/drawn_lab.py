@@ -14,17 +14,19 @@ from labrun.runner.terminal import say
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
+    from labrun.runner.history.reading import Run
 
 __all__ = ["DrawnLab", "draw", "drawn_lab"]
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnLab:
-    """A lab, the hosts asked for, and the last verify if there is one."""
+    """A lab, the hosts asked for, the last verify if there is one, and the newest runs asked for."""
 
     lab: Lab
     hosts: tuple[str, ...]
     last: LastVerify | None
+    runs: tuple[Run, ...] = ()
 
     @property
     def verified(self) -> str | None:
@@ -35,8 +37,8 @@ class DrawnLab:
         return f"verified {self.last.when}{changed}"
 
 
-def drawn_lab(invocation: Invocation) -> DrawnLab:
-    """Load the lab and its last verify.
+def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
+    """Load the lab, its last verify and so many of its newest runs.
 
     Without a hypervisor the file alone remains, and stderr says so. Raises LabFileError, UsageError.
     """
@@ -49,7 +51,10 @@ def drawn_lab(invocation: Invocation) -> DrawnLab:
             raise
         say(f"where the last verify is kept cannot be told: {error.reason}")
         return _of_file(invocation)
-    return DrawnLab(session.lab, session.hosts, last_verify(session.history(), session.uri))
+    history = session.history()
+    last = last_verify(history, session.uri)
+    past = history.runs(limit=runs) if history is not None and runs else ()
+    return DrawnLab(session.lab, session.hosts, last, tuple(past))
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:

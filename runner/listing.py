@@ -30,4 +30,4 @@ def listing(
     buffer = io.StringIO()
     console.file = buffer
     console.print(table)
-    return buffer.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())

@@ -32,14 +32,16 @@ _WIDEST = 60
     help="Where to write the page, - for stdout.",
 )
 def command(invocation: Invocation, path: Path) -> Report:
-    """Write one self-contained page with the diagram, the matrix and all results.
+    """Write one self-contained page with the diagram, the matrix, all results and the history.
 
-    Shows the last verify and asks no host. The page loads nothing, and can be read without scripts.
+    Shows the last verify and the last runs, and asks no host. The page loads nothing, and can be read
+    without scripts.
     """
     from labrun.runner.drawn_lab import drawn_lab
+    from labrun.runner.report_history import RUNS
     from labrun.runner.verify_outputs import write_file
 
-    drawn = drawn_lab(invocation)
+    drawn = drawn_lab(invocation, runs=RUNS)
     text = page(drawn)
     if str(path) == "-":
         return Report(drawn.lab.name, text=text)
@@ -54,6 +56,7 @@ def page(drawn: DrawnLab) -> str:
     from labrun.runner.graph_colours import LEGEND as STATES
     from labrun.runner.graph_svg import svg_element
     from labrun.runner.matrix import LEGEND, matrices
+    from labrun.runner.report_history import MARKS, strips, table
     from labrun.runner.table import order
 
     last, diagram = drawn.last, draw(drawn)
@@ -75,6 +78,9 @@ def page(drawn: DrawnLab) -> str:
         statuses=[(status, counts[status]) for status in _in_order(rows)],
         hosts=list(dict.fromkeys(row.host for row in rows)),
         rows=[_row(row) for row in order(rows)],
+        strips=strips(drawn.runs),
+        marks=MARKS.values(),
+        runs=table(drawn.runs),
     )
 
 

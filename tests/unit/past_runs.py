@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from labrun.outcome import Outcome
+from labrun.runner.history.reading import Run
 from labrun.runner.history.store import open_to_write
 from labrun.runner.history.writing import Beginning, Ending, begin, finish
 from labrun.runner.options import new_run_id
 
-__all__ = ["DAY", "NOON", "remember"]
+__all__ = ["DAY", "NOON", "past", "remember"]
 
 NOON = 1_795_608_000.0
 """2026-11-25T12:00:00Z."""
@@ -51,3 +53,26 @@ def remember(
             )
             finish(connection, number, ending)
     return run
+
+
+def past(exit_code: int | None, number: int = 0, **known: object) -> Run:
+    """Return a run of verify that ended so, the ``number``-th hour ago."""
+    began = NOON - number * 3600
+    run = Run(
+        number=1000 - number,
+        run=new_run_id(began),
+        lab="lab",
+        command="verify",
+        arguments="",
+        digest="d" * 64,
+        labrun="0.1.0",
+        uri="lxc:///system",
+        began=began,
+        seconds=None if exit_code is None else 1.5,
+        exit_code=exit_code,
+        interrupted=exit_code == 130,
+        error=None,
+        counts={} if exit_code is None else {"ok": 58},
+        is_running=False,
+    )
+    return replace(run, **known)  # type: ignore[arg-type]

@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from labrun.inventory.diagram import Diagram
+from labrun.runner.drawn_lab import DrawnLab
 from labrun.runner.graph import writer
 from labrun.runner.report import page
 from tests.unit.drawn_labs import every
+from tests.unit.past_runs import past
 from tests.unit.verify_cases import drawn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -88,9 +90,18 @@ def chromium(directory: Path, address: Path, *options: str) -> str:
     return done.stdout
 
 
+def shown() -> DrawnLab:
+    """Return the broken lab with a long past."""
+    words = (
+        "exec --hosts host00 'sysctl -w net.ipv4.ip_forward=0 && sysctl -w net.ipv6.conf.all.forwarding=0'"
+    )
+    runs = [past((0, 1, 4, None)[number % 4], number) for number in range(59)]
+    return replace(drawn("broken"), runs=(past(0, command="exec", arguments=words), *runs))
+
+
 def measured(directory: Path, width: int, *options: str) -> dict[str, Any]:
     """Return what the probe found in the report of the broken lab, shown in a frame of this width."""
-    inner = page(drawn("broken")).replace("</body>", f"<script>{PROBE}</script></body>")
+    inner = page(shown()).replace("</body>", f"<script>{PROBE}</script></body>")
     (directory / "page.html").write_text(inner, encoding="utf-8")
     frame = f'<iframe src="page.html" style="border:0;width:{width}px;height:1500px"></iframe>'
     listen = "addEventListener('message', (event) => { found.textContent = JSON.stringify(event.data); });"
@@ -127,9 +138,9 @@ def test_without_scripts_every_row_is_there_and_no_dead_form(tmp_path: Path) -> 
     text = re.sub(r"(?s)<script>.*?</script>", "", page(drawn("broken")))
     file = tmp_path / "page.html"
     file.write_text(text, encoding="utf-8")
-    shown = chromium(tmp_path, file, "--dump-dom")
-    assert shown.count("<tbody data-status=") == 105
-    assert '<form id="filter" hidden' in shown
+    dumped = chromium(tmp_path, file, "--dump-dom")
+    assert dumped.count("<tbody data-status=") == 105
+    assert '<form id="filter" hidden' in dumped
 
 
 @pytest.mark.parametrize("name", every())
@@ -146,7 +157,7 @@ def test_words_of_the_drawing_stay_apart_and_in_their_boxes(tmp_path: Path, name
 
 def test_a_picture_can_be_taken(tmp_path: Path) -> None:
     file, picture = tmp_path / "page.html", tmp_path / "page.png"
-    file.write_text(page(drawn("broken")), encoding="utf-8")
+    file.write_text(page(shown()), encoding="utf-8")
     chromium(tmp_path, file, "--window-size=1200,1500", f"--screenshot={picture}")
     content = picture.read_bytes()
     assert content.startswith(b"\x89PNG")

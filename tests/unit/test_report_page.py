@@ -11,6 +11,7 @@ import pytest
 from labrun.outcome import Outcome, Status
 from labrun.runner.drawn_lab import DrawnLab
 from labrun.runner.report import page
+from tests.unit.past_runs import past
 from tests.unit.verify_cases import drawn
 
 VOID = {"meta", "input", "link", "br", "img", "hr"}
@@ -136,3 +137,40 @@ def test_of_many_hosts_the_matrix_is_left_out_and_that_is_said() -> None:
     assert found.last is not None
     shown = replace(found, lab=lab, hosts=tuple(many), last=replace(found.last, rows=(row,)))
     assert "The matrix is left out for so many hosts" in page(shown)
+
+
+def test_the_last_runs_as_strips_and_as_a_table() -> None:
+    runs = (
+        past(0, 1),
+        past(None, 2),
+        past(1, 3, counts={"ok": 50, "failed": 8}, arguments="--hosts a"),
+        past(3, 4, command="drift"),
+        past(4, 5, digest="e" * 64),
+        past(0, 6, counts={"warning": 1, "ok": 57}, digest="e" * 64),
+        past(130, 7, command="up", digest=None, error="</td><script>alert(1)</script>", counts={}),
+    )
+    found = Page(page(replace(drawn("ok"), runs=runs)))
+    assert (found.wrong, found.open, len(found.of("script"))) == ([], [], 1)
+    cells = [each for each in found.of("span") if each.get("role") == "img"]
+    assert [(each["class"], each["title"]) for each in cells] == [
+        ("cell impaired", "2026-11-25T06:00:00Z: warnings or drift, 57 ok, 1 warning"),
+        ("cell unreachable", "2026-11-25T07:00:00Z: unreachable, 58 ok"),
+        ("cell failed", "2026-11-25T09:00:00Z: failed, 50 ok, 8 failed"),
+        ("cell unknown", "2026-11-25T10:00:00Z: not finished, no results"),
+        ("cell ok", "2026-11-25T11:00:00Z: ok, 58 ok"),
+        ("cell impaired", "2026-11-25T08:00:00Z: warnings or drift, 58 ok"),
+    ]
+    words = " ".join(" ".join(found.words).split())
+    assert "2026-11-25T09:00:00Z verify --hosts a exit code 1 50 ok, 8 failed 1.5 s" in words
+    assert "unfinished no results" in words
+    assert words.count("(the lab file had changed)") == 1
+
+
+def test_of_many_runs_the_newest_are_in_the_table() -> None:
+    found = Page(page(replace(drawn("ok"), runs=tuple(past(0, number) for number in range(60)))))
+    assert len([each for each in found.of("td") if each.get("data-label") == "began"]) == 20
+    assert len([each for each in found.of("span") if each.get("role") == "img"]) == 60
+
+
+def test_a_lab_without_a_past_has_no_history() -> None:
+    assert 'id="history"' not in page(drawn("ok"))
