@@ -22,6 +22,7 @@ from labrun.tasks.collect.links import (
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.configure.plan import Item
+from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.configure.shell import Facts
 
 __all__ = ["judge"]
@@ -75,7 +76,7 @@ def _settings(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
     for resource in SETTINGS:
         want = resource.desired(lab, lab.hosts[host])
         if want is not None:
-            for item in resource.plan(want, capture.facts).items:
+            for item in plan_section(resource, want, capture.facts).items:
                 yield Outcome(host, resource.section, item.name, *_verdict(item))
 
 
@@ -103,4 +104,4 @@ def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str]]:
         want = resource.desired(lab, lab.hosts[host])
         if want is not None:
             # Nothing was observed: the items' names and expected values come from the lab file alone.
-            yield from ((item.name, item.expected) for item in resource.plan(want, Facts()).items)
+            yield from ((item.name, item.expected) for item in plan_section(resource, want, Facts()).items)

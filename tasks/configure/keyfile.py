@@ -1,6 +1,8 @@
 """NetworkManager keyfiles: reading, writing, and one spelling for what means the same.
 
-Format: nm-settings-keyfile(5), which is GLib's key file with NetworkManager's own lists.
+Format: nm-settings-keyfile(5), which is GLib's key file with NetworkManager's own lists. Values stay
+escaped as they stand in the file: a list of NetworkManager's has escapes of its own inside, and what
+is written again must not mean something else.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from ipaddress import (
 
 from labrun.inventory.model import Address, Prefix
 
-__all__ = ["Hop", "Intent", "Sections", "intent", "parse", "properties", "render"]
+__all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "properties", "render", "unescaped"]
 
 Sections = Mapping[str, Mapping[str, str]]
-"""Values by section and key, as they stand in the file."""
+"""Values by section and key, as they stand in the file: escaped."""
 
 _NUMBERED = re.compile(r"(address|addresses|route|routing-rule)(\d+)")
 _SECTION = {"802-3-ethernet": "ethernet"}
@@ -39,6 +41,9 @@ _DEFAULTS = {
     ("ipv6", "never-default"): ("false",),
 }
 _UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
+_ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+_SPACE = " \t\r\f"  # GLib knows no other
+_NO_LINE = re.compile(r"[\n\0]")
 _LISTS = ("dns", "dns-search", "dns-options")
 
 
@@ -46,36 +51,39 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     """Return the sections of a keyfile; what is neither section nor setting is passed over."""
     sections: dict[str, dict[str, str]] = {}
     current: dict[str, str] | None = None
-    for line in text.splitlines():
-        line = line.strip()
-        if line.startswith("[") and line.endswith("]"):
-            name = line[1:-1]
+    for line in text.split("\n"):
+        line = line.lstrip(_SPACE)
+        if line.startswith("[") and line.rstrip(_SPACE).endswith("]"):
+            name = line.rstrip(_SPACE)[1:-1]
             current = sections.setdefault(_SECTION.get(name, name), {})
         elif current is not None and "=" in line and not line.startswith("#"):
             key, _, value = line.partition("=")
-            current[key.rstrip()] = _unescape(value.lstrip())
+            current[key.rstrip(_SPACE)] = value.lstrip(_SPACE)
     return sections
 
 
-def _unescape(value: str) -> str:
-    known = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
-    return re.sub(r"\\(.)", lambda match: known.get(match[1], match[0]), value)
-
-
-def _escape(value: str) -> str:
-    for plain, escaped in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
-        value = value.replace(plain, escaped)
-    return re.sub(r"^ +| +$", lambda match: "\\s" * len(match[0]), value)
-
-
 def render(sections: Sections) -> str:
-    """Return the keyfile's text; empty sections are left out."""
+    """Return the keyfile's text; empty sections are left out. ValueError for what is no keyfile's text."""
     blocks = []
     for name, settings in sections.items():
         if settings:
-            lines = "".join(f"{key}={_escape(value)}\n" for key, value in settings.items())
+            lines = "".join(f"{key}={value}\n" for key, value in settings.items())
+            if _NO_LINE.search("".join((name, *settings, *settings.values()))):
+                raise ValueError(f"[{name}] has a value with a line break or a NUL in it")
             blocks.append(f"[{name}]\n{lines}")
     return "\n".join(blocks)
+
+
+def escaped(value: str) -> str:
+    """Return a plain text as a value of a keyfile."""
+    for plain, spelled in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        value = value.replace(plain, spelled)
+    return re.sub(r"^ +| +$", lambda match: "\\s" * len(match[0]), value)
+
+
+def unescaped(value: str) -> str:
+    """Return what a value of a keyfile means; a list's own escapes stay."""
+    return re.sub(r"\\([sntr\\])", lambda match: _ESCAPES[match[1]], value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +176,7 @@ def _spelled(key: str, value: str) -> str:
         return value.lower()
     if key in _LISTS:
         return ",".join(_items(value))
+    value = unescaped(value)
     if value.lower() in ("yes", "no"):
         return "true" if value.lower() == "yes" else "false"
     return value

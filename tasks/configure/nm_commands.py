@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from labrun.secrets import MASK, is_secret
 from labrun.tasks.configure.keyfile import properties
 from labrun.tasks.configure.nm_profiles import profile_id
 from labrun.tasks.configure.nm_state import Device
@@ -23,7 +24,10 @@ def explain_profile(profile: Mapping[str, Any], device: Device | None) -> Iterat
         word
         for key, value in settings.items()
         if key not in _IMPLIED
-        for word in (key.replace("ethernet.", "802-3-ethernet.", 1), value)
+        for word in (
+            key.replace("ethernet.", "802-3-ethernet.", 1),
+            MASK if is_secret(key) else value,
+        )
     ]
     if device is None:
         typed = " ".join(quote(word) for word in words)

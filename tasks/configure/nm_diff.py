@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from labrun.secrets import MASK, is_secret
 from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent, properties
 from labrun.tasks.configure.nm_state import Device, Link
 
@@ -27,9 +28,9 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
         if want.get(name) == have.get(name):
             continue
         if name in have:
-            yield f"-{name}: {have[name]}"
+            yield f"-{name}: {MASK if is_secret(name) else have[name]}"
         if name in want:
-            yield f"+{name}: {want[name]}"
+            yield f"+{name}: {MASK if is_secret(name) else want[name]}"
 
 
 def runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[str]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from labrun.inventory.existing import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.routing import Route, route_table
+from labrun.secrets import is_secret
 from labrun.tasks.configure.keyfile import Sections
 
-__all__ = ["desired_profiles", "profile_id", "property_fault"]
+__all__ = ["desired_profiles", "profile_id", "property_fault", "secret_properties"]
 
 # Above what cloud-init and other tools use, so that at boot no other profile takes the NIC.
 _PRIORITY = "200"
@@ -40,11 +41,27 @@ def property_fault(name: str, value: str) -> str | None:
     """Return why a property of the lab file cannot be set, None where it can be tried."""
     if not _PROPERTY.fullmatch(name):
         return f"{name!r} is not a property of nmcli"
-    if name in _OURS:
+    if any(_stands_for(name, ours) for ours in _OURS):
         return f"{name} is how labrun finds the profile again and cannot be set"
     if "\0" in value:
         return f"{name}: a value cannot contain a NUL character"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{name}: a value has to be text that UTF-8 can spell"
     return None
+
+
+def _stands_for(name: str, ours: str) -> bool:
+    # nmcli takes the beginning of a name for the whole of it.
+    setting, _, key = name.partition(".")
+    our_setting, _, our_key = ours.partition(".")
+    return our_setting.startswith(setting) and our_key.startswith(key)
+
+
+def secret_properties(profiles: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the values of the profiles' properties that must not be shown."""
+    return [value for profile in profiles for name, value in profile["properties"].items() if is_secret(name)]
 
 
 def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:

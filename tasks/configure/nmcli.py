@@ -13,7 +13,8 @@ from typing import Any
 from labrun.errors import CommandError
 from labrun.inventory.existing import marked_nic
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.keyfile import Sections, parse, render
+from labrun.secrets import is_secret
+from labrun.tasks.configure.keyfile import Sections, parse, properties, render
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
@@ -23,7 +24,12 @@ from labrun.tasks.configure.nm_diff import (
     shown_state,
     stored_state,
 )
-from labrun.tasks.configure.nm_profiles import desired_profiles, profile_id, property_fault
+from labrun.tasks.configure.nm_profiles import (
+    desired_profiles,
+    profile_id,
+    property_fault,
+    secret_properties,
+)
 from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
@@ -112,7 +118,12 @@ class Nmcli:
         """Return the profiles of all NICs; None for an existing machine of which the file names none."""
         if host.address is not None and not host.interfaces:
             return None
-        return {"profiles": desired_profiles(lab, host), "exclusive": host.exclusive}
+        profiles = desired_profiles(lab, host)
+        return {
+            "profiles": profiles,
+            "exclusive": host.exclusive,
+            "secrets": secret_properties(profiles),
+        }
 
     def names(self, want: Json) -> tuple[str, ...]:
         """Return the networks that have a profile."""
@@ -142,7 +153,16 @@ class Nmcli:
         for profile in profiles:
             _Nic(profile, facts, state, taken).plan(work)
         _strangers(want, profiles, facts, state, work)
-        return SectionPlan(self.section, tuple(work.items), _script(work), "", tuple(work.commands))
+        seen = [
+            value
+            for path, text in facts.files.items()
+            if path.startswith(f"{DIRECTORY}/")
+            for name, value in properties(parse(text)).items()
+            if is_secret(name)
+        ]
+        return SectionPlan(
+            self.section, tuple(work.items), _script(work), "", tuple(work.commands), tuple(seen)
+        )
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return ``nmcli connection add`` and ``up`` for every NIC."""

@@ -46,7 +46,8 @@ class SectionPlan:
     ``undo`` puts back what ``apply`` replaces, empty where nothing in it can close the way in: the
     guard in the guest runs it when nobody confirms, also at the next boot, before NetworkManager and
     sshd start (``$live`` is then ``no``), so it does not stop where a service does not answer.
-    ``commands`` are what a person would type instead.
+    ``commands`` are what a person would type instead. ``secrets`` are texts found on the host that
+    must not be shown; those of the lab file stand in the spec already.
     """
 
     section: str
@@ -54,6 +55,7 @@ class SectionPlan:
     apply: str = ""
     undo: str = ""
     commands: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[Item, ...]:
@@ -84,7 +86,10 @@ class Resource(Protocol):
     section: str
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return what the lab file asks of this host; None where it asks for nothing."""
+        """Return what the lab file asks of this host; None where it asks for nothing.
+
+        Under the key ``secrets`` it lists the texts in it that must never be shown.
+        """
         ...
 
     def names(self, want: Json) -> tuple[str, ...]:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from labrun.inventory.model import Lab
+from labrun.secrets import Secrets
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nftables import NftSection
 from labrun.tasks.configure.nmcli import Nmcli
-from labrun.tasks.configure.plan import HostPlan, Json, Resource
+from labrun.tasks.configure.plan import HostPlan, Json, Resource, SectionPlan
 from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.shell import Facts, Probe, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["RESOURCES", "SECTIONS", "explain", "gather", "host_spec", "plan_host", "probes", "row_names"]
+__all__ = [
+    "RESOURCES",
+    "SECTIONS",
+    "explain",
+    "gather",
+    "host_spec",
+    "plan_host",
+    "plan_section",
+    "probes",
+    "row_names",
+    "secrets_of",
+]
 
 RESOURCES: tuple[Resource, ...] = (
     Hostname(),
@@ -65,13 +78,47 @@ def gather(spec: Json, only: Iterable[str], mark: str) -> str:
 def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:
     """Return what has to change on the host, as a pure function."""
     return HostPlan(
-        spec["host"], tuple(resource.plan(want, facts) for resource, want in _selected(spec, only))
+        spec["host"], tuple(plan_section(resource, want, facts) for resource, want in _selected(spec, only))
     )
 
 
+def plan_section(resource: Resource, want: Json, facts: Facts) -> SectionPlan:
+    """Return what one resource would change, with no secret of its own in what people see."""
+    plan = resource.plan(want, facts)
+    secrets = Secrets.of((*want.get("secrets", ()), *plan.secrets))
+    return _masked(plan, secrets) if secrets else plan
+
+
+def secrets_of(spec: Json) -> Secrets:
+    """Return what must never be shown of the spec."""
+    return Secrets.of(text for want in spec["sections"].values() for text in want.get("secrets", ()))
+
+
+def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
+    """Return the plan with no secret in what people see; what is applied, undone and hashed keeps them."""
+    items = tuple(
+        replace(
+            item,
+            name=secrets.mask(item.name),
+            expected=secrets.mask(item.expected),
+            actual=secrets.mask(item.actual),
+            why=secrets.mask(item.why),
+            diff=secrets.mask(item.diff),
+            declared=item.expected if item.declared is None else item.declared,
+            observed=item.actual if item.observed is None else item.observed,
+        )
+        for item in plan.items
+    )
+    return replace(plan, items=items, commands=tuple(map(secrets.mask, plan.commands)))
+
+
 def explain(spec: Json, only: Iterable[str] = ()) -> list[str]:
-    """Return the commands a person would type on the host to configure it from nothing."""
-    return [line for resource, want in _selected(spec, only) for line in resource.explain(want)]
+    """Return the commands a person would type on the host to configure it from nothing.
+
+    In the place of a secret stands ``<secret>``.
+    """
+    secrets = secrets_of(spec)
+    return [secrets.mask(line) for resource, want in _selected(spec, only) for line in resource.explain(want)]
 
 
 def row_names(spec: Json, only: Iterable[str] = ()) -> list[tuple[str, str]]:

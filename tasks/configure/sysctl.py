@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from labrun.inventory.model import Host, Lab, Role
+from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Facts, Probe, install, install_word, quote
 from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
@@ -90,7 +91,8 @@ class Sysctl:
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"values": {key: value}}``; an empty one still finds keys left in the file."""
-        return {"values": desired_sysctl(host)}
+        values = desired_sysctl(host)
+        return {"values": values, "secrets": [value for key, value in values.items() if is_secret(key)]}
 
     def names(self, want: Json) -> tuple[str, ...]:
         """Return the keys."""
@@ -113,8 +115,9 @@ class Sysctl:
         items = [_item(key, value, observed.get(key)) for key, value in values.items()]
         ours = _sorted({key: values[key] for key, have in observed.items() if have.can_hold(values[key])})
         items.extend(_surplus(before, {paths[key] for key in ours}, values))
+        secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
-            return SectionPlan(self.section, tuple(items))
+            return SectionPlan(self.section, tuple(items), secrets=secrets)
         return SectionPlan(
             self.section,
             tuple(items),
@@ -123,6 +126,7 @@ class Sysctl:
             commands=_commands(
                 ours, [key for key, value in ours.items() if not _same(observed[key].running, value)]
             ),
+            secrets=secrets,
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
@@ -130,6 +134,15 @@ class Sysctl:
         values: dict[str, str] = dict(want["values"])
         ours = _sorted({key: values[key] for key in _paths(values)})
         return _commands(ours, list(ours)) if ours else ()
+
+
+def _secrets(observed: Mapping[str, _Observed], before: str | None) -> tuple[str, ...]:
+    """Return the values found on the host that must not be shown."""
+    found = [value for key, value in settings_of(before or "").items() if is_secret(key)]
+    for key, have in observed.items():
+        if is_secret(key):
+            found.extend(filter(None, (have.running, have.at_boot)))
+    return tuple(found)
 
 
 def _paths(values: Mapping[str, str]) -> dict[str, str]:
@@ -157,7 +170,10 @@ def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
 
 def _item(key: str, value: str, have: _Observed | None) -> Item:
     if have is None:
-        return Item(key, "refused", value, "", f"{value!r} cannot be the value of a kernel parameter {key!r}")
+        why = f"{value!r} cannot be the value of a kernel parameter {key!r}"
+        if path_of(key) is None:
+            why = f"{key!r} cannot be the name of a kernel parameter"
+        return Item(key, "refused", value, "", why)
     return replace(_judged(key, value, have), declared=" ".join(value.split()), observed=_seen(have))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from nornir.core.task import Result, Task
 
+from labrun.errors import LabrunError
 from labrun.outcome import Status
 from labrun.tasks.configure.confirmation import NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
+from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.transport import fresh_transport, transport_of
 
 __all__ = ["configure"]
@@ -26,7 +28,15 @@ def configure(task: Task, only: list[str] | None = None, dry_run: bool = False) 
     run = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run)
     session = transport_of(host)
     confirmation = NewLogin(session, lambda: fresh_transport(host, patience=_PATIENCE))
-    outcomes = converge(run, session, confirmation)
+    secrets = secrets_of(run.spec)
+    try:
+        outcomes = [secrets.masked(row) for row in converge(run, session, confirmation)]
+    except LabrunError as error:
+        if not secrets:
+            raise
+        # What caused it is cut off with the traceback: its texts are not masked.
+        error.reason, error.args = secrets.mask(error.reason), (secrets.mask(error.reason),)
+        raise error from None
     return Result(
         host=host,
         result=outcomes,

@@ -7,11 +7,9 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, Interface, Lab
-from labrun.tasks.configure.keyfile import Hop, intent, parse, properties, render
+from labrun.tasks.configure.keyfile import Hop, intent, parse, properties
 from labrun.tasks.configure.nm_diff import file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nm_state import Device, Link
@@ -137,36 +135,17 @@ def test_uuids_depend_on_lab_host_and_network_only() -> None:
         ("ipv4", "x", "'ipv4' is not a property of nmcli"),
         ("--ask", "x", "'--ask' is not a property of nmcli"),
         ("connection.uuid", "x", "connection.uuid is how labrun finds the profile again and cannot be set"),
+        ("con.id", "x", "con.id is how labrun finds the profile again and cannot be set"),
+        ("eth.mac", "x", "eth.mac is how labrun finds the profile again and cannot be set"),
+        ("connection.interface-names", "x", None),
         ("ipv4.dns", "a\0b", "ipv4.dns: a value cannot contain a NUL character"),
+        ("ipv4.dns", "a\ud800b", "ipv4.dns: a value has to be text that UTF-8 can spell"),
     ],
 )
 def test_properties_of_the_lab_file_are_checked_before_they_reach_a_shell(
     name: str, value: str, why: str | None
 ) -> None:
     assert property_fault(name, value) == why
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    st.dictionaries(
-        st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True),
-        st.dictionaries(
-            st.from_regex(r"[a-z][a-z-]{0,8}", fullmatch=True),
-            st.text(st.characters(codec="utf-8"), max_size=20),
-            min_size=1,
-        ),
-        max_size=4,
-    )
-)
-def test_a_keyfile_reads_back_as_it_was_written(original: dict[str, dict[str, str]]) -> None:
-    # GLib's files end lines with \n only; other line ends are not text for one line.
-    plain = {
-        section: {
-            key: "".join(c for c in value if c.isprintable() or c in "\n\t\r") for key, value in pairs.items()
-        }
-        for section, pairs in original.items()
-    }
-    assert parse(render(plain)) == plain
 
 
 SPELLINGS = """\

@@ -145,7 +145,8 @@ def test_a_later_file_is_named_by_its_path_before_and_after() -> None:
             "'1\\n2' cannot be the value of a kernel parameter 'net.ipv4.ip_forward'",
         ),
         ("net.ipv4.ip_forward", " ", "' ' cannot be the value of a kernel parameter 'net.ipv4.ip_forward'"),
-        ("net/../x", "1", "'1' cannot be the value of a kernel parameter 'net/../x'"),
+        ("net.$(reboot)", "1", "'net.$(reboot)' cannot be the name of a kernel parameter"),
+        ("net/../x", "1", "'net/../x' cannot be the name of a kernel parameter"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(key: str, value: str, why: str) -> None:

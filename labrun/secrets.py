@@ -1,0 +1,126 @@
+"""What must never be shown: which properties are secret by their name, and masking of secret texts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import overload
+
+from labrun.outcome import Outcome
+
+__all__ = ["MASK", "Secrets", "is_secret"]
+
+MASK = "<secret>"
+"""What stands in the place of a secret."""
+
+# The last part of a property's name, as NetworkManager's settings and the kernel's parameters have it.
+_WORDS = (
+    "leap-password",
+    "mka-cak",
+    "passphrase",
+    "password",
+    "password-raw",
+    "peers",  # of WireGuard: with preshared keys inside
+    "pin",
+    "preshared-key",
+    "private-key",
+    "psk",
+    "secret",
+    "secrets",
+    "stable_secret",
+    "tcp_fastopen_key",
+)
+_LAST_PART = re.compile(r"[^./]*\Z")
+_SECRET = re.compile(
+    rf"(.+-)?({'|'.join(_WORDS)})|wep-key\d*|(phase2-)?(ca-cert|client-cert|private-key)-p[a-z]*"
+)
+# nmcli takes a property by the beginning of its name, as long as that is not ambiguous.
+_SHORTEST = 3
+_LONGER = (*(word for word in _WORDS if "_" not in word), "phase2-private-key")
+# A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
+_SUBSTRING = 4
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether the value of a property or kernel parameter of this name is a secret.
+
+    ``802-1x.password``, ``wifi-sec.psk`` and ``802-1x.private-key-pass`` (nmcli's short form) are,
+    ``802-1x.password-flags`` is not.
+    """
+    found = _LAST_PART.search(name.lower())
+    last = found.group() if found else ""
+    if _SECRET.fullmatch(last):
+        return True
+    return len(last) >= _SHORTEST and any(word.startswith(last) for word in _LONGER)
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secret texts of one host; false where there are none."""
+
+    texts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Secrets:
+        """Return the secrets among ``texts``: empty ones hide nothing."""
+        return cls(frozenset(text for text in texts if text.strip()))
+
+    def __bool__(self) -> bool:
+        return bool(self.texts)
+
+    def __or__(self, other: Secrets) -> Secrets:
+        return Secrets(self.texts | other.texts)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        spelled = sorted({form for text in self.texts for form in _forms(text)}, key=len, reverse=True)
+        words = (
+            re.escape(form) if len(form) >= _SUBSTRING else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in spelled
+        )
+        return re.compile("|".join(words))
+
+    @overload
+    def mask(self, text: str) -> str: ...
+
+    @overload
+    def mask(self, text: None) -> None: ...
+
+    def mask(self, text: str | None) -> str | None:
+        """Return the text with every secret in it replaced by :data:`MASK`, however it is spelled there."""
+        return self._pattern.sub(MASK, text) if text and self.texts else text
+
+    def masked(self, outcome: Outcome) -> Outcome:
+        """Return the row without the secrets."""
+        if not self.texts:
+            return outcome
+        return replace(
+            outcome,
+            name=self.mask(outcome.name),
+            expected=self.mask(outcome.expected),
+            actual=self.mask(outcome.actual),
+            why=self.mask(outcome.why),
+            diff=self.mask(outcome.diff),
+        )
+
+
+def _forms(text: str) -> Iterable[str]:
+    """Yield the spellings of a secret: plain, quoted for a shell, in a keyfile, in Python and JSON.
+
+    Of one with several lines each line is secret too.
+    """
+    yield text
+    yield text.strip()
+    yield text.replace("'", "'\"'\"'")
+    keyfile = text.strip().replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
+    yield keyfile
+    yield keyfile.replace(";", "\\;")
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    lines = text.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= _SUBSTRING)

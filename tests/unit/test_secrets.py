@@ -1,0 +1,182 @@
+"""Secrets: which names are secret, and that none of their values is ever shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labrun.outcome import Outcome, Status
+from labrun.secrets import MASK, Secrets, is_secret
+from labrun.tasks.configure.keyfile import escaped, parse, render
+from labrun.tasks.configure.nmcli import DIRECTORY
+from labrun.tasks.configure.plan import HostPlan
+from labrun.tasks.configure.resources import explain, plan_host, secrets_of
+from labrun.tasks.configure.shell import Captured, Facts, quote
+from tests.unit.test_configure_cases import facts_of, in_words, spec_of
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "802-1x.password",
+        "802-1x.password-raw",
+        "802-1x.private-key",
+        "802-1x.private-key-password",
+        "802-1x.private-key-pass",
+        "802-1x.phase2-private-key-password",
+        "802-1x.ca-cert-password",
+        "802-1x.pin",
+        "802-11-wireless-security.psk",
+        "wifi-sec.psk",
+        "wifi-sec.leap-password",
+        "802-11-wireless-security.wep-key0",
+        "802-11-wireless-security.wep-key3",
+        "gsm.password",
+        "gsm.pin",
+        "pppoe.password",
+        "pppoe.passw",
+        "vpn.secrets",
+        "wireguard.private-key",
+        "wireguard.peers",
+        "macsec.mka-cak",
+        "net.ipv6.conf.all.stable_secret",
+        "net/ipv6/conf/all/stable_secret",
+        "net.ipv4.tcp_fastopen_key",
+    ],
+)
+def test_a_property_whose_value_is_secret(name: str) -> None:
+    assert is_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "802-1x.password-flags",
+        "802-1x.private-key-password-flags",
+        "802-1x.identity",
+        "802-1x.ca-cert",
+        "802-1x.client-cert",
+        "802-1x.pac-file",
+        "802-11-wireless-security.wep-key-type",
+        "802-11-wireless-security.key-mgmt",
+        "connection.id",
+        "connection.permissions",
+        "connection.secondaries",
+        "ethernet.mac-address",
+        "ipv4.dns-priority",
+        "ipv4.dns",
+        "net.ipv4.ip_forward",
+        "net.ipv4.tcp_fastopen",
+        "passwordauthentication",
+        "pubkeyauthentication",
+        "permitrootlogin",
+        "left",
+        "",
+    ],
+)
+def test_a_name_whose_value_may_be_seen(name: str) -> None:
+    assert not is_secret(name)
+
+
+# What stands around a secret here never contains one.
+SECRET = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=4, max_size=30).filter(
+    lambda text: text.strip() and "secret" not in text and not set(text) <= set("<>\\nrtxu'\" ")
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SECRET)
+def test_a_secret_is_masked_in_every_spelling(text: str) -> None:
+    secrets = Secrets.of([text])
+    for spelled in (text, quote(text), escaped(text.strip()), repr(text), json.dumps(text)):
+        assert text.strip() not in secrets.mask(f"=== {spelled} ===").replace(MASK, "")
+    row = Outcome("one", "nmcli", text, Status.FAILED, text, f"a {text}", f"why {text}", f"-{text}\n+{text}")
+    masked = secrets.masked(row)
+    for field in (masked.name, masked.expected, masked.actual, masked.why, masked.diff):
+        assert field is not None
+        assert text not in field.replace(MASK, "")
+
+
+def test_short_secrets_are_masked_as_words_and_empty_ones_not_at_all() -> None:
+    assert Secrets.of(["1"]).mask("10.1.1.1: the pin is 1") == f"10.{MASK}.{MASK}.{MASK}: the pin is {MASK}"
+    assert Secrets.of(["no"]).mask("not known: no") == f"not known: {MASK}"
+    assert not Secrets.of(["", "  "])
+    assert Secrets.of([""]).mask("nothing") == "nothing"
+    assert Secrets.of(["abc"]).mask(None) is None
+
+
+def test_every_line_of_a_long_secret_is_masked() -> None:
+    text = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n"
+    assert Secrets.of([text]).mask("+MIIEvQIBADANBg\n+ab") == f"+{MASK}\n+ab"
+
+
+NEW, OLD = "new pass;word", "the old 'one'"
+
+
+def with_password() -> tuple[dict[str, Any], Facts]:
+    """Return a configured router's spec with a password in a profile, and its facts with another."""
+    spec, facts = spec_of("router-configured"), facts_of("router-configured")
+    profile = spec["sections"]["nmcli"]["profiles"][0]
+    profile["properties"] = {"802-1x.password": NEW}
+    spec["sections"]["nmcli"]["secrets"] = [NEW]
+    path = f"{DIRECTORY}/labrun-{profile['network']}.nmconnection"
+    stored = {**parse(facts.files[path]), "802-1x": {"password": OLD}}
+    said = {**profile["settings"], "802-1x": {"password": NEW}}
+    return spec, replace(
+        facts,
+        files={**facts.files, path: render(stored)},
+        commands={**facts.commands, f"profile-{profile['network']}": Captured(render(said), 0)},
+    )
+
+
+def shown(plan: HostPlan) -> str:
+    return in_words(plan)
+
+
+def test_a_profile_s_password_is_in_no_row_and_no_diff_and_yet_in_what_is_applied() -> None:
+    spec, facts = with_password()
+    plan = plan_host(spec, facts)
+    assert f"-802-1x.password: {MASK}\n    +802-1x.password: {MASK}\n" in shown(plan)
+    assert NEW not in shown(plan)
+    assert OLD not in shown(plan)
+    assert any(f"password={NEW}" in part.apply for part in plan.sections)
+
+
+def test_what_nmcli_says_of_a_password_is_masked() -> None:
+    spec, facts = with_password()
+    network = spec["sections"]["nmcli"]["profiles"][0]["network"]
+    said = Captured(f"Error: '{NEW}' is no password\n", 2)
+    facts = replace(facts, commands={**facts.commands, f"profile-{network}": said})
+    item = plan_host(spec, facts).items()["nmcli", network]
+    assert item.why == f"nmcli refuses the properties: Error: '{MASK}' is no password"
+
+
+def test_explain_has_a_placeholder_in_the_place_of_a_password() -> None:
+    spec, _ = with_password()
+    lines = explain(spec)
+    assert any(f"802-1x.password '{MASK}'" in line for line in lines)
+    assert NEW not in "\n".join(lines)
+
+
+def test_a_secret_kernel_parameter_is_masked_old_and_new() -> None:
+    new, old = "2001:db8::1", "2001:db8::2"
+    key = "net.ipv6.conf.all.stable_secret"
+    spec, facts = spec_of("router-configured"), facts_of("router-configured")
+    spec["sections"]["sysctl"]["values"][key] = new
+    spec["sections"]["sysctl"]["secrets"] = [new]
+    running = "/proc/sys/net/ipv6/conf/all/stable_secret"
+    facts = replace(
+        facts, files={**facts.files, running: f"{old}\n"}, words=facts.words | {f"writable {running}"}
+    )
+    plan = plan_host(spec, facts)
+    item = plan.items()["sysctl", key]
+    assert (item.state, item.expected) == ("change", MASK)
+    assert item.actual.startswith(MASK)
+    assert new not in shown(plan)
+    assert old not in shown(plan)
+    assert secrets_of(spec).mask(f"x {new}") == f"x {MASK}"
