@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
+from labrun.runner.diffs import joined
 from labrun.runner.folding import fold
 from labrun.runner.terminal import console_on, printable
 
@@ -83,9 +84,9 @@ def render(
     if rows:
         _print_table(console, rows if every_row else fold(rows))
     if diff:
-        for row in rows:
-            if row.diff:
-                _print_diff(console, row)
+        for members, lines in joined(rows):
+            what = subject(members[0]) if len(members) == 1 else members[0].section
+            _print_diff(console, f"{members[0].host}: {what}", lines)
     worst = min((_RANK[outcome.status] for outcome in outcomes), default=6)
     console.print(Text(summary(outcomes, seconds), style=_STYLE[worst]))
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
@@ -213,11 +214,12 @@ def _print_below(console: Console, reason: str) -> None:
     console.print(Padding(Text(reason, overflow="fold"), (0, 0, 0, _INDENT)))
 
 
-def _print_diff(console: Console, row: Outcome) -> None:
+def _print_diff(console: Console, heading: str, lines: Sequence[str]) -> None:
     from rich.text import Text
 
-    console.print(Text(f"{row.host}: {printable(subject(row))}", style="bold"))
-    for line in printable(row.diff or "").splitlines():
-        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+    console.print(Text(printable(heading), style="bold"))
+    for line in printable("\n".join(lines)).split("\n"):
+        style = {"+": "green", "-": "red", "@": "cyan", "\\": "dim"}.get(line[:1], "")
+        style = "bold" if line.startswith(("--- ", "+++ ")) else style
         console.print(Text(line, style=style), soft_wrap=True)
     console.print()

@@ -26,6 +26,7 @@ __all__ = [
     "parse_facts",
     "quote",
     "section",
+    "typed_file",
 ]
 
 _READ = """\
@@ -168,6 +169,20 @@ def install_word(path: str, word: str, mode: str) -> str:
         f"chmod {mode} {temporary}\n"
         f"mv -f {temporary} {quote(path)}\n"
     )
+
+
+def typed_file(path: str, content: str, mode: str) -> str:
+    """Return the command by which a person puts ``content`` at ``path``: a here-document.
+
+    What has no end of line at its end cannot be one, and becomes a word of ``printf``.
+    """
+    install = f"install -D -m {mode} /dev/stdin {quote(path)}"
+    if not content.endswith("\n"):
+        return f"printf %s {quote(content)} | {install}"
+    end = "EOF"
+    while end in content.split("\n"):
+        end += "_"
+    return f"{install} <<'{end}'\n{content}{end}"
 
 
 def section(name: str, lines: str) -> str:

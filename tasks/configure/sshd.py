@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
+from labrun.tasks.configure.text_diff import with_file
 
 __all__ = ["DROP_IN", "Sshd", "render"]
 
@@ -36,7 +37,8 @@ set -- ${{environment#*SSH_CONNECTION=}}
 addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
 esac
 judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
-mkdir -p /run/sshd
+# sshd -T wants the directory, and whoever only looks leaves none behind.
+[ -d /run/sshd ] || {{ mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }}
 pid= title= with=
 {{ read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; }} 2>/dev/null
 case $title in
@@ -170,15 +172,14 @@ class Sshd:
         text = render(wanted.sound)
         before = facts.files.get(DROP_IN)
         undo = _RELOAD + _put_back(before) + "reload_sshd\n"
+        items = with_file(items, DROP_IN, before, text)
         return SectionPlan(self.section, items, _apply(text, before), undo, self.explain(want))
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the commands that write, check and load the drop-in, and show what holds."""
         wanted = _Want.of(want)
-        lines = [f"{setting.keyword} {value}" for setting in wanted.sound for value in setting.values]
-        words = " ".join(quote(line) for line in lines)
         return (
-            f"printf '%s\\n' {words} > {DROP_IN}",
+            typed_file(DROP_IN, render(wanted.sound), "0600"),
             "sshd -t",
             "systemctl reload ssh",
             f"sshd -T -C user={quote(wanted.user)},host=localhost,addr=127.0.0.1",

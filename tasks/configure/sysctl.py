@@ -10,8 +10,9 @@ from types import MappingProxyType
 from labrun.inventory.model import Host, Lab, Role
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install, install_word, quote
+from labrun.tasks.configure.shell import Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
+from labrun.tasks.configure.text_diff import with_file
 
 __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
 
@@ -118,9 +119,10 @@ class Sysctl:
         secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
             return SectionPlan(self.section, tuple(items), secrets=secrets)
+        after = _render(ours) if ours else None
         return SectionPlan(
             self.section,
-            tuple(items),
+            with_file(items, DROP_IN, before, after),
             apply=_apply(ours, observed, paths),
             undo=_undo(ours, observed, paths, before),
             commands=_commands(
@@ -269,5 +271,4 @@ def _commands(values: Mapping[str, str], to_set: list[str]) -> tuple[str, ...]:
     if not values:
         return (f"rm {DROP_IN}",)
     running = (f"sysctl -w {quote(f'{key}={values[key]}')}" for key in to_set)
-    words = " ".join(quote(f"{key} = {value}") for key, value in values.items())
-    return (*running, f"printf '%s\\n' {words} > {DROP_IN}")
+    return (*running, typed_file(DROP_IN, _render(values), "0644"))

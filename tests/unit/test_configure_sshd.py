@@ -138,7 +138,10 @@ def states(plan: SectionPlan) -> dict[str, tuple[str, str | None]]:
 def test_a_value_that_holds_by_chance_is_written_down_all_the_same() -> None:
     plan = Sshd().plan(want(("X11Forwarding", ("no",))), facts("x11forwarding no"))
     assert states(plan) == {"x11forwarding": ("change", None)}
-    assert plan.items[0].diff == f"+{DROP_IN}: X11Forwarding no"
+    own, *file = (plan.items[0].diff or "").split("\n")
+    assert own == f"+{DROP_IN}: X11Forwarding no"
+    assert file[:2] == ["--- /dev/null", f"+++ {DROP_IN}"]
+    assert file[-1] == "+X11Forwarding no"
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,14 @@ def test_the_kernel_s_tabs_are_no_difference() -> None:
 def test_what_only_runs_is_made_to_last() -> None:
     item = only_item({"net.ipv4.ip_forward": "1"}, facts({FORWARD: "1"}))
     assert (item.state, item.actual) == ("change", "1 (not kept over a reboot)")
-    assert item.diff == f"+{DROP_IN}: net.ipv4.ip_forward = 1"
+    assert (item.diff or "").split("\n") == [
+        f"+{DROP_IN}: net.ipv4.ip_forward = 1",
+        "--- /dev/null",
+        f"+++ {DROP_IN}",
+        "@@ -0,0 +1,2 @@",
+        "+# Written by labrun configure; changes made here are undone by its next run.",
+        "+net.ipv4.ip_forward = 1",
+    ]
 
 
 def test_a_later_file_is_named_by_its_path_before_and_after() -> None:
