@@ -40,6 +40,7 @@ _SECRET = re.compile(
 # nmcli takes a property by the beginning of its name, as long as that is not ambiguous.
 _SHORTEST = 3
 _LONGER = (*(word for word in _WORDS if "_" not in word), "phase2-private-key")
+_QUOTED = re.compile(r"(?P<mark>['\"])(?P<said>[^\n]*?)(?P=mark)")
 # A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
 _SUBSTRING = 4
 
@@ -90,8 +91,18 @@ class Secrets:
     def mask(self, text: None) -> None: ...
 
     def mask(self, text: str | None) -> str | None:
-        """Return the text with every secret in it replaced by :data:`MASK`, however it is spelled there."""
-        return self._pattern.sub(MASK, text) if text and self.texts else text
+        """Return the text with every secret in it replaced by :data:`MASK`, however it is spelled there.
+
+        So is what stands in quotes and is a piece of a secret: tools name the piece that they dislike.
+        """
+        if not text or not self.texts:
+            return text
+        return _QUOTED.sub(self._piece, self._pattern.sub(MASK, text))
+
+    def _piece(self, match: re.Match[str]) -> str:
+        said = match["said"].strip(" ;,")
+        hides = len(said) >= _SHORTEST and any(said in text for text in self.texts)
+        return f"{match['mark']}{MASK}{match['mark']}" if hides else match[0]
 
     def masked(self, outcome: Outcome) -> Outcome:
         """Return the row without the secrets."""

@@ -110,6 +110,14 @@ def test_short_secrets_are_masked_as_words_and_empty_ones_not_at_all() -> None:
     assert Secrets.of(["abc"]).mask(None) is None
 
 
+def test_a_piece_that_a_tool_quotes_is_masked() -> None:
+    secrets = Secrets.of(["s3cret; and more"])
+    assert secrets.mask("Error: 's3cret;' is not a valid hex character.") == (
+        f"Error: '{MASK}' is not a valid hex character."
+    )
+    assert secrets.mask("invalid property 'nonsense'") == "invalid property 'nonsense'"
+
+
 def test_every_line_of_a_long_secret_is_masked() -> None:
     text = "-----BEGIN KEY-----\nMIIEvQIBADANBg\nab\n"
     assert Secrets.of([text]).mask("+MIIEvQIBADANBg\n+ab") == f"+{MASK}\n+ab"

@@ -1,0 +1,214 @@
+"""See before you do: a dry run that leaves no trace, commands typed by hand, values that stay data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labrun.tasks.configure.shell import (
+    Probe,
+    apply_script,
+    gather_script,
+    install,
+    marker,
+    parse_facts,
+    quote,
+)
+from labrun.tasks.exec_channel import wrapped
+from tests.e2e.conftest import write_lab
+from tests.hostile import HOSTILE
+from tests.labs import RunningLab
+
+pytestmark = pytest.mark.lxc
+
+LAB = """\
+name: scl-show
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 192}
+networks:
+  left: {mode: isolated, cidr: 10.63.24.0/24}
+  right: {mode: isolated, cidr: 10.63.25.0/24, cidr6: "fd00:63:25::/64"}
+hosts:
+  gate: {role: router, networks: {left: 10.63.24.254, right: {ipv4: 10.63.25.254, ipv6: "fd00:63:25::fe"}}}
+  one: {networks: {left: 10.63.24.11}}
+  two: {networks: {right: dhcp}}
+  six: {networks: {right: {ipv4: 10.63.25.12, ipv6: "fd00:63:25::12"}}}
+"""
+ONE = "one: {networks: {left: 10.63.24.11}}"
+HOSTS = ("gate", "one", "two", "six")
+
+
+@pytest.fixture(scope="module")
+def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """A router, a static host, one with DHCP and one with both versions: up, and never configured."""
+    lab = write_lab(tmp_path_factory.mktemp("show"), LAB)
+    try:
+        up = lab.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield lab
+    finally:
+        lab.run("-y", "down")
+
+
+@pytest.fixture(scope="module")
+def lab(fresh: RunningLab) -> RunningLab:
+    """The same lab, configured by hand with what `--explain` prints."""
+    for host in HOSTS:
+        typed = fresh.run("configure", "--explain", "--hosts", host)
+        assert typed.exit_code == 0, typed.stderr
+        # A person's shell stops at nothing; a command that fails must not go unseen.
+        done = fresh.run("ssh", host, "sudo", "sh", "-e", "-s", stdin=typed.stdout)
+        assert done.exit_code == 0, (host, typed.stdout, done.stdout, done.stderr)
+    return fresh
+
+
+def with_one(lab: RunningLab, line: str) -> RunningLab:
+    """Return the lab with another description of host ``one``."""
+    path = lab.path.with_name("other.yaml")
+    path.write_text(LAB.replace(ONE, f"one: {line}"), encoding="utf-8")
+    return RunningLab(path, lab.state)
+
+
+# Everything but logs, login records and what is of this very moment. /run is a file system of its own.
+_EVERYTHING = r"""
+find / -xdev '(' -path /var/log -o -path /run ')' -prune -o -printf '%p %y %m %U:%G %s %T@ %l\n' | sort
+find / -xdev -path /var/log -prune -o -type f -exec cksum {} + | sort -k 3
+find /run/NetworkManager /run/sshd* /run/labrun* -printf '%p %y %m %s\n' 2>/dev/null | sort
+nmcli -t -f uuid,name,type,device,filename,active connection show
+sysctl -a 2>/dev/null | grep ^net | grep -v -e 'conntrack_count' -e 'dentry' -e 'nf_conntrack'
+"""
+
+
+def everything(lab: RunningLab, host: str) -> list[str]:
+    done = lab.run("ssh", host, "sudo", "sh", "-s", stdin=_EVERYTHING)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_dry_run_writes_nothing(fresh: RunningLab) -> None:
+    before = everything(fresh, "gate")
+    assert len(before) > 5000
+    answer = fresh.json("configure", "--dry-run", "--diff", "--hosts", "gate")
+    assert (answer.exit_code, answer.statuses()) == (3, {"would-change"}), answer.bad()
+    after = everything(fresh, "gate")
+    assert sorted(set(before) ^ set(after)) == []
+
+
+def test_the_diff_of_a_file_is_a_unified_one(fresh: RunningLab) -> None:
+    answer = fresh.run("configure", "--dry-run", "--diff", "--hosts", "gate", "--only", "sysctl")
+    header = "# Written by labrun configure; changes made here are undone by its next run."
+    assert (
+        "-running: net.ipv6.conf.all.forwarding = 0\n"
+        "+running: net.ipv6.conf.all.forwarding = 1\n"
+        "--- /dev/null\n"
+        "+++ /etc/sysctl.d/90-labrun.conf\n"
+        "@@ -0,0 +1,5 @@\n"
+        f"+{header}\n"
+        "+net.ipv4.ip_forward = 1\n"
+        "+net.ipv6.conf.all.forwarding = 1\n"
+        "+net.ipv4.conf.all.rp_filter = 2\n"
+        "+net.ipv4.conf.default.rp_filter = 2\n"
+    ) in answer.stdout
+    assert answer.stdout.count(header) == 1
+
+
+def test_after_the_commands_by_hand_configure_finds_nothing_to_do(lab: RunningLab) -> None:
+    answer = lab.json("configure")
+    assert (answer.exit_code, answer.statuses()) == (0, {"ok"}), answer.bad() or [
+        row for row in answer.rows if row["status"] != "ok"
+    ]
+    left = lab.run("configure", "--explain", "--hosts", "one", "--only", "sysctl")
+    assert left.stdout == "# on one, as root\n"
+
+
+PASSWORD = "s3cret; it's $(really) \\ one"
+_EAP = "802-1x.eap: peap, 802-1x.identity: me, 802-1x.phase2-auth: mschapv2"
+
+
+def test_a_password_in_a_profile_is_shown_nowhere(lab: RunningLab, tmp_path: Path) -> None:
+    quoted = json.dumps(PASSWORD)
+    other = with_one(
+        lab,
+        f"{{networks: {{left: {{ipv4: 10.63.24.11, nmcli: {{{_EAP}, 802-1x.password: {quoted}}}}}}}}}",
+    )
+    shown = []
+    for words in (
+        ("configure", "--dry-run", "--diff", "-vv"),
+        ("--json", "configure", "--dry-run"),
+        ("configure", "--explain"),
+    ):
+        answer = other.run(*words, "--hosts", "one")
+        assert answer.exit_code in (0, 3), answer.stderr
+        assert "<secret>" in answer.stdout
+        shown.append(answer.stdout + answer.stderr)
+    assert "+802-1x.password: <secret>" in shown[0]
+    # nmcli repeats a value that it does not like.
+    wrong = with_one(
+        lab,
+        f"{{networks: {{left: {{ipv4: 10.63.24.11, nmcli: {{802-1x.password-raw: {quoted}}}}}}}}}",
+    )
+    for words in (("configure", "-vv"), ("--json", "configure")):
+        answer = wrong.run(*words, "--hosts", "one")
+        assert answer.exit_code == 1
+        assert "nmcli refuses the properties" in answer.stdout
+        shown.append(answer.stdout + answer.stderr)
+    for path in lab.state.rglob("*"):
+        if path.is_file():
+            shown.append(path.read_bytes().decode("utf-8", errors="replace"))
+    for text in shown:
+        for piece in (PASSWORD, quoted[1:-1], "s3cret", "(really)"):
+            assert piece not in text
+
+
+def test_hostile_texts_come_through_a_guest_s_shell_and_files_unchanged(lab: RunningLab) -> None:
+    """All of them in one script by the way labrun's own scripts take, as root and through sudo."""
+    mark = marker()
+    folder = "/root/it's a $(folder)"
+    files = "".join(install(f"{folder}/{n}.conf", text, "0600") for n, text in enumerate(HOSTILE))
+    said = "".join(f"capture c{n} printf %s {quote(text)}\n" for n, text in enumerate(HOSTILE))
+    probe = Probe((f"{quote(folder)}/*.conf",), said)
+    script = apply_script([("files", files)], mark) + gather_script([probe], mark)
+    done = subprocess.run(
+        lab.arguments("ssh", "one", "sudo", "-n", "sh", "-s"),
+        env=lab.environment(),
+        input=wrapped(script).encode(),
+        capture_output=True,
+        check=True,
+    )
+    facts = parse_facts(done.stdout.decode(), mark)
+    assert facts.commands["files"].status == 0, facts.commands["files"]
+    for number, text in enumerate(HOSTILE):
+        whole = text if text.endswith("\n") or not text else f"{text}\n"
+        assert facts.files[f"{folder}/{number}.conf"] == whole
+        assert facts.commands[f"c{number}"].text == text
+    assert "was-run" not in lab.guest("one", "ls /tmp", sudo=False)
+
+
+def test_whatever_a_value_says_it_runs_nothing_in_a_guest(lab: RunningLab) -> None:
+    properties = {
+        "connection.stable-id": "'; touch /tmp/was-run; ' \"$(touch /tmp/was-run)\" \\ `id` \u2603;",
+        "ipv4.dhcp-client-id": "$(touch /tmp/was-run)",
+        "ipv4.dns-search": "a.example",
+    }
+    sshd = {"Banner": "/etc/$(touch${IFS}/tmp/was-run)`touch${IFS}/tmp/was-run`;#"}
+    sysctl = {"net.ipv4.tcp_syncookies": "$(touch /tmp/was-run)"}
+    nic = json.dumps({"left": {"ipv4": "10.63.24.11", "nmcli": properties}})
+    other = with_one(lab, f"{{networks: {nic}, sshd: {json.dumps(sshd)}, sysctl: {json.dumps(sysctl)}}}")
+    first = other.json("configure", "--hosts", "one")
+    assert {row["name"] for row in first.bad()} == {"net.ipv4.tcp_syncookies"}, first.document
+    (changed,) = first.of("nmcli", "one", "left")
+    assert changed["status"] == "changed"
+    again = other.json("configure", "--hosts", "one")
+    assert [row["status"] for row in again.of("nmcli")] == ["ok"], again.of("nmcli")
+    assert {row["status"] for row in again.of("sshd")} == {"ok"}
+    value = lab.guest(
+        "one", "LC_ALL=C.UTF-8 nmcli -g connection.stable-id connection show labrun-left", sudo=False
+    )
+    assert value.replace("\\\\", "\\") == properties["connection.stable-id"] + "\n"
+    assert "was-run" not in lab.guest("one", "ls /tmp /")
+    back = lab.json("configure", "--hosts", "one")
+    assert back.exit_code == 0, back.bad()
