@@ -22,6 +22,7 @@ __all__ = [
     "enter_network",
     "in_daemon_namespace",
     "is_local",
+    "leave_network",
     "networks_of",
     "translated",
 ]
@@ -35,6 +36,7 @@ _PID_FILES = {
 
 _lock = threading.Lock()
 _connections: dict[str, Any] = {}
+_own_network: list[int] = []  # descriptor of the network namespace that labrun was started in; one at most
 
 
 def _libvirt() -> Any:
@@ -181,13 +183,34 @@ def enter_network(uri: str) -> bool:
     try:
         if path.readlink() == Path("/proc/self/ns/net").readlink():
             return False
+        if not _own_network:
+            _own_network.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
         with path.open("rb") as namespace:
-            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+            _set_network(namespace.fileno())
     except OSError as error:
         raise HypervisorError(
             f"cannot enter the network namespace of libvirtd (pid {pid}): {error.strerror}",
             step="namespace",
         ) from error
     return True
+
+
+def leave_network() -> None:
+    """Move this thread back to the network that labrun was started in; others stay where they are.
+
+    Programs that this thread starts are there too. Raises HypervisorError.
+    """
+    if not _own_network:
+        return
+    try:
+        _set_network(_own_network[0])
+    except OSError as error:
+        raise HypervisorError(
+            f"cannot go back to the network that labrun was started in: {error.strerror}", step="namespace"
+        ) from error
+
+
+def _set_network(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -30,7 +30,8 @@ class Report:
     the table's place (an empty one prints nothing). ``extra`` holds further top-level members of
     the JSON document, ``notes`` lines below the table. ``diff`` asks for the outcomes' diffs below
     the table. ``error`` is what ended the command early, ``interrupted`` says that the user did;
-    the outcomes so far are shown all the same. ``code`` replaces the exit code.
+    the outcomes so far are shown all the same. ``code`` replaces the exit code. ``is_shown`` = the
+    command has shown its results itself, as loops do.
     """
 
     lab_name: str | None = None
@@ -42,6 +43,7 @@ class Report:
     error: LabrunError | None = None
     interrupted: bool = False
     code: int | None = None
+    is_shown: bool = False
 
     @property
     def exit_code(self) -> int:

@@ -13,13 +13,16 @@ from labrun.errors import LabrunError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["FILE_WIDTH", "console_on", "printable", "say", "use_lossy_streams", "write"]
+__all__ = ["FILE_WIDTH", "console_on", "is_reader_gone", "printable", "say", "use_lossy_streams", "write"]
 
 FILE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
 
 # Everything of C0, DEL and C1 but newline and tab: a guest's output must not move the cursor here.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+_left: list[TextIO] = []  # the streams whose reader has gone away
 
 
 def printable(text: str) -> str:
@@ -60,9 +63,15 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
+        _left.append(sys.stdout)
     except OSError as error:
         _discard(sys.stdout)
         raise LabrunError(f"cannot write the results: {error.strerror}") from error
+
+
+def is_reader_gone() -> bool:
+    """Tell whether a reader of stdout has gone away: a loop need not go on then."""
+    return sys.stdout in _left
 
 
 def _discard(stream: TextIO) -> None:

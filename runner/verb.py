@@ -17,7 +17,7 @@ from labrun.runner.options import Invocation, format_option_sections, global_opt
 from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.terminal import say, write
 
-__all__ = ["Terminated", "VerbCommand", "VerbGroup", "emit", "perform", "verb"]
+__all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]
 
 
 _ASIDE = ("explain", "offline", "hint", "pair")
@@ -128,25 +128,30 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
     from labrun.runner.logs import log_to_stderr
 
     with log_to_stderr(invocation):
-        try:
-            report = body()
-        except LabrunError as error:
-            report = Report(error=error)
-        except KeyboardInterrupt as signal:
-            rows = _so_far(signal, invocation)
-            report = Report(outcomes=rows, interrupted=True, code=getattr(signal, "exit_code", None))
-        except BrokenPipeError:
-            report = Report(error=LabrunError("the reader of the output has gone away"))
-        except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
-            report = Report(error=_unexpected(error))
-        if invocation.recording is not None:
-            # Before the results are shown: who reads the run's name may look it up at once.
-            invocation.recording.finish(report, invocation.seconds)
-        try:
-            return emit(report, invocation)
-        except LabrunError as error:
-            show_error(error, invocation)
-            return error.exit_code
+        return attempt(invocation, body)
+
+
+def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:
+    """Do what :func:`perform` does but for the log; ``one_line`` as for :func:`emit`."""
+    try:
+        report = body()
+    except LabrunError as error:
+        report = Report(error=error)
+    except KeyboardInterrupt as signal:
+        rows = _so_far(signal, invocation)
+        report = Report(outcomes=rows, interrupted=True, code=getattr(signal, "exit_code", None))
+    except BrokenPipeError:
+        report = Report(error=LabrunError("the reader of the output has gone away"))
+    except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
+        report = Report(error=_unexpected(error))
+    if invocation.recording is not None:
+        # Before the results are shown: who reads the run's name may look it up at once.
+        invocation.recording.finish(report, invocation.seconds)
+    try:
+        return emit(report, invocation, one_line=one_line)
+    except LabrunError as error:
+        show_error(error, invocation)
+        return error.exit_code
 
 
 def _so_far(signal: KeyboardInterrupt, invocation: Invocation) -> Sequence[Outcome]:
@@ -178,6 +183,8 @@ def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> i
 
     ``one_line`` is for loops, whose documents come one a line.
     """
+    if report.is_shown:
+        return report.exit_code
     if invocation.json:
         write(as_text(document(report, invocation), one_line=one_line))
     else:
