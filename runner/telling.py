@@ -1,0 +1,204 @@
+"""Who else learns what a drift run found: metrics, webhook, a command, the journal. None fails the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.outcome import Outcome
+from labrun.runner.last_drift import (
+    Change,
+    DriftRecord,
+    Verdicts,
+    changes_between,
+    read_last_drift,
+    record_of,
+    remember_drift,
+)
+from labrun.runner.options import Invocation
+from labrun.runner.output import Report, as_text, document
+from labrun.runner.terminal import say
+from labrun.runner.told import read_told, remember_told
+from labrun.runner.webhook import Webhook, read_secret
+from labrun.state import LabState
+
+__all__ = ["Listeners", "changes_of", "listeners_of", "tell", "telling_options"]
+
+Body = Callable[..., Any]
+_ABOUT = (
+    "schema",
+    "labrun",
+    "lab",
+    "command",
+    "run",
+    "ok",
+    "exit_code",
+    "seconds",
+    "error",
+    "hint",
+    "changes",
+)
+_DETAILS = ("expected", "actual", "why")
+
+
+def telling_options(body: Body) -> Body:
+    """Add ``--metrics``, ``--webhook``, ``--webhook-secret`` and ``--on-change`` to a command."""
+    file = click.Path(dir_okay=False, path_type=Path)
+    for option in (
+        click.option(
+            "--on-change", metavar="CMD", help="Run CMD with the JSON document when a verdict changes."
+        ),
+        click.option(
+            "--webhook-secret", metavar="FILE|env:NAME", help="What signs the webhook's body (HMAC-SHA256)."
+        ),
+        click.option("--webhook", metavar="URL", help="POST there, as JSON, what changed, when it did."),
+        click.option(
+            "--metrics", type=file, metavar="FILE", help="Write metrics for Prometheus' node_exporter."
+        ),
+    ):
+        body = option(body)
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told besides the person at the terminal."""
+
+    metrics: Path | None = None
+    webhook: Webhook | None = None
+    on_change: str | None = None
+
+
+def listeners_of(
+    metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
+) -> Listeners:
+    """Return what the options ask for. Raises UsageError before anything is done."""
+    if webhook_secret is not None and webhook is None:
+        raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
+    if metrics is not None and not metrics.parent.is_dir():
+        raise UsageError(f"--metrics: there is no directory {metrics.parent}")
+    secret = read_secret(webhook_secret) if webhook_secret is not None else None
+    return Listeners(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
+
+
+def tell(
+    report: Report,
+    invocation: Invocation,
+    state: LabState,
+    hosts: Sequence[str],
+    listeners: Listeners,
+    *,
+    skipped: bool = False,
+) -> Report:
+    """Tell everybody, remember the run, and return the report with what changed since the last one.
+
+    ``hosts`` are all that the lab has. ``skipped`` = nothing was compared, because another labrun
+    holds the lab's lock. What could not be told is said on stderr, and changes are told again by
+    the next run.
+    """
+    before = read_last_drift(state)
+    lab = state.lab
+    if skipped:
+        _write_metrics(listeners, lab, before, skipped=True)
+        return report
+    record = record_of(report, invocation, before, hosts, time.time())
+    changes = changes_between(before.verdicts if before else {}, record.verdicts)
+    report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
+    remember_drift(state, record)
+    if invocation.recording is not None:
+        # Before anybody is told: who learns the run's name may look it up at once.
+        invocation.recording.finish(report, invocation.seconds)
+    _write_metrics(listeners, lab, record, skipped=False)
+    _to_journal(report, invocation, lab, changes)
+    _to_listeners(report, invocation, state, record.verdicts, listeners)
+    return report
+
+
+def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
+    """Return the changes as they stand in a document."""
+    return [change.as_json() for change in changes]
+
+
+def _write_metrics(listeners: Listeners, lab: str, record: DriftRecord | None, *, skipped: bool) -> None:
+    from labrun.runner.metrics import render_metrics, write_metrics
+
+    if listeners.metrics is None:
+        return
+    try:
+        write_metrics(listeners.metrics, render_metrics(lab, record, skipped=skipped))
+    except LabrunError as error:
+        say(f"warning: {error}")
+
+
+def _to_listeners(
+    report: Report, invocation: Invocation, state: LabState, verdicts: Verdicts, listeners: Listeners
+) -> None:
+    for listener, send in _channels(invocation, listeners):
+        changes = changes_between(read_told(state, listener), verdicts)
+        if not changes:
+            continue
+        try:
+            send(replace(report, extra={**report.extra, "changes": changes_of(changes)}))
+        except LabrunError as error:
+            say(f"warning: {error}")
+        else:
+            remember_told(state, listener, verdicts)
+
+
+def _channels(invocation: Invocation, listeners: Listeners) -> Iterator[tuple[str, Callable[[Report], None]]]:
+    """Yield each listener's name, in which nothing can be read, and how it is told."""
+    from labrun.runner.on_change import run_on_change
+
+    webhook, command = listeners.webhook, listeners.on_change
+    if webhook is not None:
+        yield _named("webhook", webhook.url), lambda report: _post(webhook, report, invocation)
+    if command is not None:
+        yield (
+            _named("on-change", command),
+            lambda report: run_on_change(command, as_text(document(report, invocation)).encode()),
+        )
+
+
+def _named(kind: str, what: str) -> str:
+    return f"{kind} {hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
+def _post(webhook: Webhook, report: Report, invocation: Invocation) -> None:
+    body = json.dumps(webhook_document(report, invocation), allow_nan=False).encode("ascii")
+    webhook.post(body, {"X-Labrun-Event": "drift", "X-Labrun-Delivery": invocation.run})
+
+
+def webhook_document(report: Report, invocation: Invocation) -> dict[str, Any]:
+    """Return what a webhook gets: the run, how many items have which status, and what changed."""
+    whole = document(report, invocation)
+    rows = {(row.host, row.section, row.name): row for row in report.outcomes}
+    counts: dict[str, int] = {}
+    for row in report.outcomes:
+        counts[row.status.value] = counts.get(row.status.value, 0) + 1
+    changes = [
+        {**change, **_details(rows.get((change["host"], change["section"], change["name"])))}
+        for change in whole["changes"]
+    ]
+    return {**{key: whole[key] for key in _ABOUT if key in whole}, "counts": counts, "changes": changes}
+
+
+def _details(row: Outcome | None) -> Mapping[str, str | None]:
+    return {key: getattr(row, key, None) for key in _DETAILS}
+
+
+def _to_journal(report: Report, invocation: Invocation, lab: str, changes: Sequence[Change]) -> None:
+    from labrun.runner.journal import is_journal, log_entry
+    from labrun.runner.journal_entries import entries
+
+    if not is_journal():
+        return
+    for entry in entries(report, invocation, lab, changes):
+        log_entry(entry)

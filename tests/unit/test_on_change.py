@@ -1,0 +1,58 @@
+"""--on-change: a shell line with the document on its standard input, and no more time than it is given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from labrun.errors import LabrunError
+from labrun.runner.on_change import run_on_change
+
+DOCUMENT = b'{"lab": "demo"}\n' * 10_000  # more than a pipe holds
+
+
+def test_the_command_reads_the_document(tmp_path: Path) -> None:
+    run_on_change(f"cat >{tmp_path}/seen", DOCUMENT)
+    assert (tmp_path / "seen").read_bytes() == DOCUMENT
+
+
+def test_it_need_not_read_it(capfd: pytest.CaptureFixture[str]) -> None:
+    run_on_change("echo done", DOCUMENT)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "done\n"), "stdout is for labrun's own results"
+
+
+def test_its_failure_is_told() -> None:
+    with pytest.raises(LabrunError) as caught:
+        run_on_change("exit 7", DOCUMENT)
+    assert caught.value.reason == "--on-change: the command ended with exit code 7"
+    with pytest.raises(LabrunError) as caught:
+        run_on_change("kill -KILL $$", DOCUMENT)
+    assert caught.value.reason == "--on-change: the command ended with signal 9"
+
+
+def test_with_its_time_over_it_is_ended_and_what_it_started_too(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    with pytest.raises(LabrunError) as caught:
+        run_on_change(f"sleep 600 & echo $$ $! >{pids}; wait", DOCUMENT, seconds=1.0)
+    assert caught.value.reason == "--on-change: the command did not end within 1 s"
+    for pid in map(int, pids.read_text().split()):
+        assert not _lives(pid)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie that nobody has collected yet has ended too.
+    return " Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
+
+
+def test_it_is_asked_to_end_before_it_is_killed(tmp_path: Path) -> None:
+    trapped = tmp_path / "trapped"
+    with pytest.raises(LabrunError):
+        run_on_change(f"trap 'echo yes >{trapped}; exit' TERM; cat >/dev/null; sleep 600 & wait", b"", 1.0)
+    assert trapped.read_text() == "yes\n"
