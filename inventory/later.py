@@ -15,7 +15,6 @@ __all__ = ["find_notices", "refuse_unsafe"]
 _SETTINGS: Final = frozenset({"selinux", "packages", "files", "disks"})
 # Without these a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"access"})
-_TOP: Final = frozenset({"schedule"})
 _UNSAFE_TOP: Final = frozenset({"filters"})
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
@@ -51,8 +50,8 @@ def refuse_unsafe(lab: Lab) -> None:
 
 def _places(root: Node) -> Iterator[tuple[Path, bool]]:
     for key in _keys(root, ()):
-        if key in _TOP | _UNSAFE_TOP:
-            yield (key,), key in _UNSAFE_TOP
+        if key in _UNSAFE_TOP:
+            yield (key,), True
     yield from _settings(root, ("defaults",))
     for section in ("groups", "hosts"):
         for name in _keys(root, (section,)):

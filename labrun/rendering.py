@@ -1,4 +1,4 @@
-"""Fill in the files under templates/: XML is escaped, an undefined value is an error."""
+"""Fill in the files under templates/: in XML values are escaped; an undefined value is an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render_xml"]
+__all__ = ["render_text", "render_xml"]
 
 
 @cache
@@ -21,6 +21,16 @@ def _xml_environment() -> Environment:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+
+
+@cache
+def _text_environment() -> Environment:
+    return _xml_environment().overlay(autoescape=False, trim_blocks=True, lstrip_blocks=True)
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Return ``templates/<template>`` filled in, values as they are: who fills in quotes them."""
+    return _text_environment().get_template(template).render(values)
 
 
 def render_xml(template: str, **values: Any) -> str:

@@ -62,6 +62,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "list": ("list_", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file, without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),
+    "schedule": ("schedule", "Let systemd (or cron) compare the lab with its file again and again."),
     "completion": ("completion", "Print what makes a shell complete labrun's command line."),
 }
 

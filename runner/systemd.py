@@ -1,0 +1,149 @@
+"""What labrun asks systemd to do: units written, checked, switched on, looked at."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labrun.errors import LabrunError, UsageError
+
+__all__ = ["Systemd", "check_calendar"]
+
+_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """The system's manager, or with ``user`` that of the user who runs labrun."""
+
+    user: bool
+
+    @property
+    def directory(self) -> Path:
+        """Return where an administrator's, or the user's own, units are."""
+        if not self.user:
+            return Path("/etc/systemd/system")
+        configured = os.environ.get("XDG_CONFIG_HOME", "")
+        base = Path(configured) if configured.startswith("/") else Path.home() / ".config"
+        return base / "systemd" / "user"
+
+    @property
+    def scope(self) -> str:
+        """Return the option that means this manager."""
+        return "--user" if self.user else "--system"
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether this manager runs."""
+        if self.user:
+            return (_runtime_directory() / "systemd" / "private").exists()
+        return Path("/run/systemd/system").is_dir()
+
+    def require(self) -> None:
+        """Raise LabrunError where this manager does not run."""
+        if self.is_running:
+            return
+        what = "systemd does not run for this user here" if self.user else "systemd does not run here"
+        raise LabrunError(
+            what,
+            hint="`labrun schedule install --cron` prints a line for cron, "
+            "`labrun drift --every 15m` repeats in the foreground",
+        )
+
+    def call(self, *words: str) -> str:
+        """Run systemctl and return its output. Raises LabrunError."""
+        return _run(["systemctl", self.scope, *words])
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        """Return properties of a unit; those of one that is not there are empty or zero."""
+        lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
+        return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+    def timer(self, unit: str) -> dict[str, Any]:
+        """Return ``next`` and ``last`` of a timer in seconds since the epoch, None for never."""
+        listed = json.loads(self.call("list-timers", "--all", "--output=json", unit) or "[]")
+        found = listed[0] if listed else {}
+        return {key: found[key] / 1e6 if found.get(key) else None for key in ("next", "last")}
+
+    def verify(self, units: Mapping[str, str]) -> str | None:
+        """Return None when systemd accepts the units, or why that could not be checked.
+
+        Raises LabrunError with what systemd says when it does not.
+        """
+        with tempfile.TemporaryDirectory(prefix="labrun-units-") as folder:
+            paths = [Path(folder) / name for name in units]
+            for path, text in zip(paths, units.values(), strict=True):
+                path.write_text(text, encoding="utf-8")
+            command = ["systemd-analyze", self.scope, "verify", "--recursive-errors=no", *map(str, paths)]
+            try:
+                done = _call(command)
+            except FileNotFoundError:
+                return "systemd-analyze is not installed"
+            said = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
+            ours = [line for line in said if any(name in line for name in units)]
+            if ours:
+                raise LabrunError("; ".join(ours), step="systemd-analyze verify")
+            return None if done.returncode == 0 else said[-1] if said else f"exit code {done.returncode}"
+
+    def lingers(self) -> bool | None:
+        """Tell whether this user's units also run while the user is not logged in; None = not known."""
+        try:
+            done = _call(["loginctl", "show-user", getpass.getuser(), "--property=Linger", "--value"])
+        except (FileNotFoundError, LabrunError):
+            return None
+        return {"yes": True, "no": False}.get(done.stdout.strip())
+
+    def linger(self) -> None:
+        """Let this user's units run without a login. Raises LabrunError."""
+        _run(["loginctl", "enable-linger", getpass.getuser()])
+
+
+def check_calendar(expression: str) -> None:
+    """Raise UsageError where systemd cannot read the expression; without its tools say nothing."""
+    try:
+        done = _call(["systemd-analyze", "calendar", expression])
+    except FileNotFoundError:
+        return
+    if done.returncode != 0:
+        raise UsageError(
+            f'--calendar: "{expression}" is no time systemd knows', hint="man 7 systemd.time: Mon..Fri 06:00"
+        )
+
+
+def _runtime_directory() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+
+
+def _call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    environment["XDG_RUNTIME_DIR"] = str(_runtime_directory())
+    try:
+        return subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LabrunError(f"{command[0]} did not answer within {_SECONDS:g} s") from error
+
+
+def _run(command: Sequence[str]) -> str:
+    try:
+        done = _call(command)
+    except FileNotFoundError as error:
+        raise LabrunError(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise LabrunError(said[-1] if said else f"exit code {done.returncode}", step=" ".join(command[:3]))
+    return done.stdout

@@ -1,0 +1,85 @@
+"""The systemd units of a lab's schedule, as text: what runs, when, and what it may touch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labrun.rendering import render_text
+
+__all__ = ["MARK", "Schedule", "quoted", "render_units", "unit_name"]
+
+MARK = "# Written by labrun schedule install"
+"""The first words of each unit that is labrun's; it leaves others alone."""
+_PLAIN = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
+_SHARED_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - only compared with
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What is asked for: exactly one of ``every`` (seconds) and ``calendar``; ``jitter`` in seconds.
+
+    ``command`` is the whole command line, ``python_path`` what it needs to find labrun where that
+    is not installed. ``writable`` are directories that the run writes to, ``readable`` paths that
+    it only reads. ``needs_hypervisor`` says whether libvirt is asked.
+    """
+
+    lab: str
+    lab_file: Path
+    command: Sequence[str]
+    every: float | None
+    calendar: str | None
+    jitter: float
+    user: bool
+    writable: Sequence[Path] = ()
+    readable: Sequence[Path] = ()
+    python_path: Path | None = None
+    needs_hypervisor: bool = True
+
+
+def unit_name(lab: str) -> str:
+    """Return the name of a lab's units without the ending."""
+    return f"labrun-drift-{lab}"
+
+
+def render_units(schedule: Schedule) -> dict[str, str]:
+    """Return the service and the timer by file name."""
+    name = unit_name(schedule.lab)
+    paths = [*schedule.readable, *schedule.writable, schedule.lab_file]
+    values = {
+        "mark": f"{MARK} for {_one_line(schedule.lab_file)}",
+        "lab": schedule.lab,
+        "command": " ".join(quoted(word, command=True) for word in schedule.command),
+        "python_path": quoted(f"PYTHONPATH={schedule.python_path}") if schedule.python_path else "",
+        "writable": [quoted(f"-{path}") for path in dict.fromkeys(schedule.writable)],
+        "private_tmp": not any(path.is_relative_to(tmp) for path in paths for tmp in _SHARED_TMP),
+        "user": schedule.user,
+        "needs_hypervisor": schedule.needs_hypervisor,
+        "calendar": schedule.calendar,
+        "every": f"{schedule.every:g}s" if schedule.every is not None else "",
+        "jitter": f"{schedule.jitter:g}s",
+    }
+    return {
+        f"{name}.{kind}": render_text(f"systemd/drift.{kind}.j2", **values) for kind in ("service", "timer")
+    }
+
+
+def _one_line(path: Path) -> str:
+    """Return a path for a comment."""
+    return str(path).replace("\n", "\\n")
+
+
+def quoted(word: str, *, command: bool = False) -> str:
+    """Return a word as unit files have it; in a ``command`` systemd fills in variables besides.
+
+    ``%`` begins a specifier everywhere, ``$`` a variable in commands.
+    """
+    text = word.replace("%", "%%")
+    if command:
+        text = text.replace("$", "$$")
+    if _PLAIN.fullmatch(word):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
