@@ -172,8 +172,6 @@ class LabState:
             self._public_path,
             self.known_hosts,
             self.fault,
-            self.last_drift,
-            self.told,
             self.lock,
         )
         for path in kept:
@@ -181,16 +179,6 @@ class LabState:
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()
-
-    @property
-    def last_drift(self) -> Path:
-        """Return the path of the file that holds what the last drift run found."""
-        return self.root / "last-drift.json"
-
-    @property
-    def told(self) -> Path:
-        """Return the path of the file that holds what was last told to whom."""
-        return self.root / "told.json"
 
     @property
     def fault(self) -> Path:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from labrun.errors import HypervisorError, LabrunError, LockedError
+from labrun.errors import HypervisorError, LockedError
 from labrun.outcome import Outcome, Status
 from labrun.runner.lab_file import load
 from labrun.runner.lock import lab_lock
@@ -13,10 +12,6 @@ from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.telling import Listeners, tell
-from labrun.state import LabState, state_base
-
-if TYPE_CHECKING:
-    from labrun.inventory.model import Lab
 
 __all__ = ["run_drift"]
 
@@ -35,8 +30,8 @@ def run_drift(
     try:
         session = open_session(invocation)
     except HypervisorError as error:
-        return _not_opened(invocation, error, listeners)
-    hosts = tuple(session.lab.hosts)
+        lab = load(invocation)
+        return tell(Report(lab.name, error=error), invocation, lab, listeners)
     try:
         with lab_lock(session.state.lock, "drift"):
             report = compare(session)
@@ -44,30 +39,11 @@ def run_drift(
         if not skip_locked:
             raise
         report = Report(session.lab.name, [_skipped(host, error) for host in session.hosts])
-        return tell(report, invocation, session.state, hosts, listeners, skipped=True)
+        return tell(report, invocation, session.lab, listeners, skipped=True)
     except HypervisorError as error:
         report = Report(session.lab.name, error=error)
-    return tell(report, invocation, session.state, hosts, listeners)
+    return tell(report, invocation, session.lab, listeners)
 
 
 def _skipped(host: str, error: LockedError) -> Outcome:
     return Outcome(host, "drift", host, Status.SKIPPED, why=error.reason)
-
-
-def _not_opened(invocation: Invocation, error: LabrunError, listeners: Listeners) -> Report:
-    lab = load(invocation)
-    report = Report(lab.name, error=error)
-    state = _last_state(lab, invocation)
-    if state is None:
-        return report
-    return tell(report, invocation, state, tuple(lab.hosts), listeners)
-
-
-def _last_state(lab: Lab, invocation: Invocation) -> LabState | None:
-    """Return the lab's state where the hypervisor cannot be asked which one it is; None for a new lab."""
-    if lab.hypervisor != "auto":
-        return LabState.open(lab.name, lab.hypervisor, invocation.state_dir)
-    base = invocation.state_dir or state_base()
-    known = [LabState(path, lab.name) for path in base.glob(f"{lab.name}-????????")]
-    used = [state for state in known if state.last_drift.is_file()]
-    return max(used, key=lambda state: state.last_drift.stat().st_mtime, default=None)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.drift_memory import write_memory
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
-from labrun.state import LabState, write_private
 
 __all__ = [
     "FINE",
@@ -122,7 +122,7 @@ def changes_between(before: Verdicts, after: Verdicts) -> tuple[Change, ...]:
     return tuple(change for change in (*worse, *better) if change.before is not change.after)
 
 
-def remember_drift(state: LabState, record: DriftRecord) -> None:
+def remember_drift(path: Path, record: DriftRecord) -> None:
     """Keep the record in place of the last one; that this cannot be written ends no command."""
     counts = {
         host: {section: {status.value: n for status, n in found.items()} for section, found in parts.items()}
@@ -138,14 +138,13 @@ def remember_drift(state: LabState, record: DriftRecord) -> None:
         "counts": counts,
         "verdicts": verdicts_json(record.verdicts),
     }
-    with contextlib.suppress(OSError):
-        write_private(state.last_drift, json.dumps(content) + "\n")
+    write_memory(path, json.dumps(content) + "\n")
 
 
-def read_last_drift(state: LabState) -> DriftRecord | None:
+def read_last_drift(path: Path) -> DriftRecord | None:
     """Return the last run; None where there was none, or where its file is not what labrun wrote."""
     try:
-        found = json.loads(state.last_drift.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found["schema"] != _SCHEMA:
             return None
         compared = found["compared"]

@@ -49,7 +49,7 @@ def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, opt
     _check(invocation, options)
     every, jitter = _moments(when, lab)
     base = (invocation.state_dir or state_base()).absolute()
-    metrics = [] if options.metrics is None else [options.metrics.parent.absolute()]
+    written = [file.absolute() for file in (options.metrics, invocation.history) if file is not None]
     secret = [] if options.webhook_secret is None else [Path(options.webhook_secret).absolute()]
     words, python_path = _this_labrun()
     return Schedule(
@@ -60,7 +60,7 @@ def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, opt
         calendar=when.calendar,
         jitter=jitter,
         user=user,
-        writable=[base, *metrics],
+        writable=[base, *(file.parent for file in written)],
         readable=[Path(words[0]), *secret, *([python_path] if python_path else [])],
         python_path=python_path,
         needs_hypervisor=lab.needs_hypervisor,
@@ -113,6 +113,8 @@ def _arguments(invocation: Invocation, base: Path, options: HandedOn) -> list[st
     words = ["--lab", str(Path(lab_path(invocation.lab)).absolute()), "--state-dir", str(base)]
     if invocation.hosts is not None:
         words += ["--hosts", invocation.hosts]
+    if invocation.history is not None:
+        words += ["--history", str(invocation.history.absolute())]
     if invocation.timeout is not None:
         words += ["--timeout", f"{invocation.timeout:g}"]
     if invocation.workers != DEFAULT_WORKERS:

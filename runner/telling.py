@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
+from labrun.runner.drift_memory import drift_memory
 from labrun.runner.last_drift import (
     Change,
     DriftRecord,
@@ -28,7 +29,9 @@ from labrun.runner.output import Report, as_text, document
 from labrun.runner.terminal import say
 from labrun.runner.told import read_told, remember_told
 from labrun.runner.webhook import Webhook, read_secret
-from labrun.state import LabState
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
 
 __all__ = ["Listeners", "changes_of", "listeners_of", "tell", "telling_options"]
 
@@ -92,33 +95,32 @@ def listeners_of(
 def tell(
     report: Report,
     invocation: Invocation,
-    state: LabState,
-    hosts: Sequence[str],
+    lab: Lab,
     listeners: Listeners,
     *,
     skipped: bool = False,
 ) -> Report:
     """Tell everybody, remember the run, and return the report with what changed since the last one.
 
-    ``hosts`` are all that the lab has. ``skipped`` = nothing was compared, because another labrun
+    ``skipped`` = nothing was compared, because another labrun
     holds the lab's lock. What could not be told is said on stderr, and changes are told again by
     the next run.
     """
-    before = read_last_drift(state)
-    lab = state.lab
+    memory = drift_memory(invocation, lab.name)
+    before = read_last_drift(memory.last)
     if skipped:
-        _write_metrics(listeners, lab, before, skipped=True)
+        _write_metrics(listeners, lab.name, before, skipped=True)
         return report
-    record = record_of(report, invocation, before, hosts, time.time())
+    record = record_of(report, invocation, before, tuple(lab.hosts), time.time())
     changes = changes_between(before.verdicts if before else {}, record.verdicts)
     report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
-    remember_drift(state, record)
+    remember_drift(memory.last, record)
     if invocation.recording is not None:
         # Before anybody is told: who learns the run's name may look it up at once.
         invocation.recording.finish(report, invocation.seconds)
-    _write_metrics(listeners, lab, record, skipped=False)
-    _to_journal(report, invocation, lab, changes)
-    _to_listeners(report, invocation, state, record.verdicts, listeners)
+    _write_metrics(listeners, lab.name, record, skipped=False)
+    _to_journal(report, invocation, lab.name, changes)
+    _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
     return report
 
 
@@ -139,10 +141,10 @@ def _write_metrics(listeners: Listeners, lab: str, record: DriftRecord | None, *
 
 
 def _to_listeners(
-    report: Report, invocation: Invocation, state: LabState, verdicts: Verdicts, listeners: Listeners
+    report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Listeners
 ) -> None:
     for listener, send in _channels(invocation, listeners):
-        changes = changes_between(read_told(state, listener), verdicts)
+        changes = changes_between(read_told(told, listener), verdicts)
         if not changes:
             continue
         try:
@@ -150,7 +152,7 @@ def _to_listeners(
         except LabrunError as error:
             say(f"warning: {error}")
         else:
-            remember_told(state, listener, verdicts)
+            remember_told(told, listener, verdicts)
 
 
 def _channels(invocation: Invocation, listeners: Listeners) -> Iterator[tuple[str, Callable[[Report], None]]]:

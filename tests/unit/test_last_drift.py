@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import pytest
 
 from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.drift_memory import drift_memory
 from labrun.runner.last_drift import (
     RUN,
     Change,
@@ -19,7 +21,6 @@ from labrun.runner.last_drift import (
 )
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
-from labrun.state import LabState
 
 NOW = 1_800_000_000.0
 
@@ -99,20 +100,19 @@ def test_changes_are_what_is_new_what_is_other_and_what_is_over() -> None:
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
-    state = LabState.open("demo", "", tmp_path)
-    assert read_last_drift(state) is None
+    path = drift_memory(Invocation("drift", state_dir=tmp_path), "demo").last
+    assert read_last_drift(path) is None
     record = recorded(Report("demo", ROWS))
-    remember_drift(state, record)
-    found = read_last_drift(state)
+    remember_drift(path, record)
+    found = read_last_drift(path)
     assert found is not None
     assert (found.counts, found.verdicts, found.ended) == (record.counts, record.verdicts, NOW)
     assert (found.run, found.exit_code, found.compared) == ("R", 4, None)
-    state.remove()
-    assert not state.root.exists()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2}', '{"schema": 1, "run": 1}', "\udcff"])
 def test_a_file_that_is_not_labruns_is_no_record(tmp_path: Path, text: str) -> None:
-    state = LabState.open("demo", "", tmp_path)
-    state.last_drift.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert read_last_drift(state) is None
+    path = tmp_path / "demo.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert read_last_drift(path) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from labrun.errors import HypervisorError, UsageError
+from labrun.inventory.load import load_lab
 from labrun.outcome import Outcome, Status
 from labrun.runner import webhook
 from labrun.runner.last_drift import read_last_drift
@@ -17,7 +19,6 @@ from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.telling import Listeners, listeners_of, tell
 from labrun.runner.webhook import Webhook
-from labrun.state import LabState
 from tests.webhook_server import Inbox, webhook_server
 
 FORWARD = ("gate", "sysctl", "net.ipv4.ip_forward")
@@ -27,9 +28,12 @@ def report(status: Status = Status.DRIFTED) -> Report:
     return Report("demo", [Outcome(*FORWARD, status, expected="1", actual="0", why="somebody did")])
 
 
+LAB = "name: demo\nhosts:\n  gate: {address: 192.0.2.1}\n"
+
+
 @pytest.fixture
-def state(tmp_path: Path) -> LabState:
-    return LabState.open("demo", "", tmp_path / "state")
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
 
 
 @pytest.fixture
@@ -40,8 +44,9 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
         yield server
 
 
-def told(state: LabState, listeners: Listeners, what: Report, *, skipped: bool = False) -> Report:
-    return tell(what, Invocation("drift", run="R"), state, ["gate"], listeners, skipped=skipped)
+def told(state: Path, listeners: Listeners, what: Report, *, skipped: bool = False) -> Report:
+    lab = load_lab("-", stdin=io.StringIO(LAB))
+    return tell(what, Invocation("drift", run="R", state_dir=state), lab, listeners, skipped=skipped)
 
 
 def changes(inbox: Inbox) -> list[list[tuple[str | None, str | None]]]:
@@ -49,14 +54,14 @@ def changes(inbox: Inbox) -> list[list[tuple[str | None, str | None]]]:
     return [[(change["before"], change["after"]) for change in body["changes"]] for body in bodies]
 
 
-def test_a_webhook_hears_of_changes_only(state: LabState, inbox: Inbox) -> None:
+def test_a_webhook_hears_of_changes_only(state: Path, inbox: Inbox) -> None:
     listeners = Listeners(webhook=Webhook(inbox.url, b"secret"))
     for status in (Status.OK, Status.DRIFTED, Status.DRIFTED, Status.CONFLICT, Status.OK, Status.OK):
         told(state, listeners, report(status))
     assert changes(inbox) == [[(None, "drifted")], [("drifted", "conflict")], [("conflict", None)]]
 
 
-def test_what_a_webhook_gets(state: LabState, inbox: Inbox) -> None:
+def test_what_a_webhook_gets(state: Path, inbox: Inbox) -> None:
     told(state, Listeners(webhook=Webhook(inbox.url)), report())
     (request,) = inbox.received
     body: dict[str, Any] = json.loads(request.body)
@@ -88,7 +93,7 @@ def test_what_a_webhook_gets(state: LabState, inbox: Inbox) -> None:
 
 
 def test_what_could_not_be_told_is_told_by_the_next_run(
-    state: LabState, inbox: Inbox, capsys: pytest.CaptureFixture[str]
+    state: Path, inbox: Inbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inbox.codes = [500, 500, 200]
     listeners = Listeners(webhook=Webhook(inbox.url))
@@ -101,7 +106,7 @@ def test_what_could_not_be_told_is_told_by_the_next_run(
     assert capsys.readouterr().err == ""
 
 
-def test_each_listener_is_told_for_itself(state: LabState, inbox: Inbox, tmp_path: Path) -> None:
+def test_each_listener_is_told_for_itself(state: Path, inbox: Inbox, tmp_path: Path) -> None:
     told(state, Listeners(webhook=Webhook(inbox.url)), report())
     command = f"cat >>{tmp_path}/seen"
     told(state, Listeners(webhook=Webhook(inbox.url), on_change=command), report())
@@ -112,12 +117,12 @@ def test_each_listener_is_told_for_itself(state: LabState, inbox: Inbox, tmp_pat
     assert [(change["before"], change["after"]) for change in document["changes"]] == [(None, "drifted")]
 
 
-def test_a_command_that_fails_fails_nothing(state: LabState, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_fails_fails_nothing(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert told(state, Listeners(on_change="exit 9"), report(Status.PENDING)).exit_code == 3
     assert capfd.readouterr().err == "warning: --on-change: the command ended with exit code 9\n"
 
 
-def test_a_run_that_could_not_be_is_told_too(state: LabState, inbox: Inbox, tmp_path: Path) -> None:
+def test_a_run_that_could_not_be_is_told_too(state: Path, inbox: Inbox, tmp_path: Path) -> None:
     listeners = Listeners(tmp_path / "x.prom", Webhook(inbox.url))
     told(state, listeners, report())
     broken = Report("demo", error=HypervisorError("libvirtd is gone"))
@@ -131,7 +136,7 @@ def test_a_run_that_could_not_be_is_told_too(state: LabState, inbox: Inbox, tmp_
     assert 'labrun_run_success{lab="demo"} 1\n' in (tmp_path / "x.prom").read_text()
 
 
-def test_the_document_says_what_changed_since_the_last_run(state: LabState) -> None:
+def test_the_document_says_what_changed_since_the_last_run(state: Path) -> None:
     found = [
         told(state, Listeners(), report(status)).extra["changes"] for status in (Status.OK, Status.DRIFTED)
     ]
@@ -140,13 +145,14 @@ def test_the_document_says_what_changed_since_the_last_run(state: LabState) -> N
     assert found == [[], [change]]
 
 
-def test_a_run_that_was_left_out_replaces_nothing(state: LabState, inbox: Inbox, tmp_path: Path) -> None:
+def test_a_run_that_was_left_out_replaces_nothing(state: Path, inbox: Inbox, tmp_path: Path) -> None:
     listeners = Listeners(tmp_path / "x.prom", Webhook(inbox.url))
     told(state, listeners, report())
-    before = read_last_drift(state)
+    before = read_last_drift(state / "drift" / "demo.json")
+    assert before is not None
     skipped = Report("demo", [Outcome("gate", "drift", "gate", Status.SKIPPED)])
     assert told(state, listeners, skipped, skipped=True) is skipped
-    assert read_last_drift(state) == before
+    assert read_last_drift(state / "drift" / "demo.json") == before
     assert len(inbox.received) == 1
     text = (tmp_path / "x.prom").read_text()
     assert 'labrun_run_skipped{lab="demo"} 1\n' in text
@@ -154,7 +160,7 @@ def test_a_run_that_was_left_out_replaces_nothing(state: LabState, inbox: Inbox,
 
 
 def test_metrics_that_cannot_be_written_fail_nothing(
-    state: LabState, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "gone" / "x.prom"
     assert told(state, Listeners(path), report(Status.OK)).exit_code == 0

@@ -1,0 +1,130 @@
+"""Hosts by sections as lines of text, however little room there is: the worst stays in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.terminal import printable
+
+__all__ = ["LETTERS", "Parts", "grid_lines"]
+
+Parts = list[str | tuple[str, str]]
+"""Pieces of a line, each with a style or without."""
+LETTERS: Mapping[Status, tuple[str, str]] = {
+    Status.FAILED: ("f", "bold red"),
+    Status.ROLLED_BACK: ("f", "bold red"),
+    Status.UNREACHABLE: ("u", "magenta"),
+    Status.UNKNOWN: ("?", "magenta"),
+    Status.CONFLICT: ("c", "bold yellow"),
+    Status.DRIFTED: ("d", "yellow"),
+    Status.PENDING: ("p", "cyan"),
+    Status.WOULD_CHANGE: ("p", "cyan"),
+    Status.WARNING: ("w", "yellow"),
+}
+"""Which letter stands for a status, and its style; the worst first."""
+
+_GAP = 2
+_CLOCK = len("00:00:00")
+_NARROWEST = 3  # columns for a section
+_Cell = tuple[str, str]
+_Cells = Mapping[tuple[str, str], _Cell]
+
+
+def grid_lines(rows: Sequence[Outcome], changed: Mapping[str, str], width: int, height: int) -> list[Parts]:
+    """Return a heading, a line a host, and what is not shown, for a screen of this size.
+
+    ``changed`` is, by host, when something last changed there. A cell says ``ok``, ``-`` where
+    everything was skipped, or how many items are in the worst state there.
+    """
+    hosts = list(dict.fromkeys(row.host for row in rows))
+    if not hosts:
+        return []
+    cells = _cells(rows)
+    name = min(max(len(host) for host in (*hosts, "host")), max(width // 4, 8))
+    columns, gap = _columns(
+        list(dict.fromkeys(row.section for row in rows)), cells, width - name - _GAP - _CLOCK
+    )
+    sections = len({row.section for row in rows}) - len(columns)
+    shown = _worst(hosts, cells, height - 1 - bool(sections)) if len(hosts) >= height else hosts
+    hidden = len(hosts) - len(shown)
+    titles = "".join(" " * gap + title.ljust(wide) for _, title, wide in columns)
+    lines: list[Parts] = [[("host".ljust(name) + titles + " " * _GAP + "changed", "bold")]]
+    for host in shown:
+        line: Parts = [_cut(printable(host), name)]
+        for section, _, wide in columns:
+            text, style = cells.get((host, section), ("", ""))
+            line += [" " * gap, (_cut(text, wide), style)]
+        lines.append([*line, " " * _GAP, changed.get(host, "")])
+    if hidden or sections:
+        left = [f"{number} {what}" for number, what in ((hidden, "hosts"), (sections, "sections")) if number]
+        lines.append([(f"{' and '.join(left)} not shown", "dim")])
+    return lines
+
+
+def _cells(rows: Sequence[Outcome]) -> dict[tuple[str, str], _Cell]:
+    found: dict[tuple[str, str], list[Status]] = {}
+    for row in rows:
+        found.setdefault((row.host, row.section), []).append(row.status)
+    return {key: _cell(statuses) for key, statuses in found.items()}
+
+
+def _cell(statuses: Sequence[Status]) -> _Cell:
+    for status, (letter, style) in LETTERS.items():
+        if number := statuses.count(status):
+            return f"{number}{letter}", style
+    return ("-", "dim") if all(status is Status.SKIPPED for status in statuses) else ("ok", "green")
+
+
+def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tuple[str, str, int]], int]:
+    """Return (section, heading, width) of the columns that there is room for, and the gap before each."""
+    wide = {
+        section: max(
+            len(section), *(len(text) for (_, where), (text, _) in cells.items() if where == section)
+        )
+        for section in sections
+    }
+    if sum(wide.values()) + _GAP * len(wide) <= room:
+        return [(section, section, width) for section, width in wide.items()], _GAP
+    most = max(room // (_NARROWEST + 1), 1)
+    if len(sections) > most:
+        bad = [section for section in sections if _rank(section, cells, 1) < len(LETTERS)]
+        keep = {
+            *bad[:most],
+            *[section for section in sections if section not in bad][: max(most - len(bad), 0)],
+        }
+        sections = [section for section in sections if section in keep]
+    each = max(room // len(sections) - 1, _NARROWEST)
+    # What short names do not need, long ones get.
+    spare = room - sum(min(wide[section], each) + 1 for section in sections)
+    columns, taken = [], set[str]()
+    for section in sections:
+        width = min(wide[section], each + max(spare, 0))
+        spare -= max(width - each, 0)
+        title = _title(section, width, taken)
+        taken.add(title)
+        columns.append((section, title, width))
+    return columns, 1
+
+
+def _title(section: str, width: int, taken: set[str]) -> str:
+    """Return the beginning of a section's name, its last letter another one where that is taken."""
+    ways = (section[: width - 1] + letter for letter in section[width - 1 :])
+    return next((way for way in ways if way not in taken), section[:width])
+
+
+def _rank(what: str, cells: _Cells, part: int) -> int:
+    """Return how bad the worst cell of a host (part 0) or section (part 1) is; the less the worse."""
+    letters = [letter for letter, _ in LETTERS.values()]
+    found = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
+    return min((letters.index(letter) for letter in found if letter in letters), default=len(LETTERS))
+
+
+def _worst(hosts: Sequence[str], cells: _Cells, room: int) -> list[str]:
+    """Return the hosts that there is room for, the worst of them, in their order."""
+    kept = sorted(hosts, key=lambda host: _rank(host, cells, 0))[: max(room - 1, 1)]
+    return [host for host in hosts if host in kept]
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "\N{HORIZONTAL ELLIPSIS}"

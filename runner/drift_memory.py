@@ -1,0 +1,36 @@
+"""Where a lab's last drift run is remembered: beside the history, whatever hypervisor the lab is on."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labrun.state import state_base, write_private
+
+if TYPE_CHECKING:
+    from labrun.runner.options import Invocation
+
+__all__ = ["DriftMemory", "drift_memory", "write_memory"]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMemory:
+    """The two files of one lab: ``last`` for the last run, ``told`` for who knows what."""
+
+    last: Path
+    told: Path
+
+
+def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
+    """Return the files' paths; a run that cannot reach its hypervisor is remembered there too."""
+    folder = (invocation.state_dir or state_base()) / "drift"
+    return DriftMemory(folder / f"{lab}.json", folder / f"{lab}.told.json")
+
+
+def write_memory(path: Path, text: str) -> None:
+    """Write one of the files; that this is not possible ends no command."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, text)
