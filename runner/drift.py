@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
+from labrun.runner.drift_run import as_asked, running_options
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
-from labrun.runner.session import Session, open_session
+from labrun.runner.session import Session
 from labrun.runner.terminal import say
 from labrun.runner.verb import verb
 
@@ -48,14 +49,14 @@ class Drift:
 
 
 @verb("drift", recorded=True)
-def command(invocation: Invocation) -> Report:
+@running_options
+def command(invocation: Invocation, **running: Any) -> Report:
     """Compare networks, machines, configuration and paths with the file and with what was applied.
 
     Reads only. A row that is not ok says who has moved: `pending` is the file, `drifted` the host,
     `conflict` both. Exit code 3 then.
     """
-    session = open_session(invocation)
-    return drift_report(session, drift_once(session))
+    return as_asked(invocation, lambda session: drift_report(session, drift_once(session)), **running)
 
 
 def drift_report(session: Session, found: Drift) -> Report:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from labrun.errors import HypervisorError, UsageError
+from labrun.errors import HypervisorError
 from labrun.hypervisor import close_all
 from labrun.runner.cadence import Cadence
 from labrun.runner.options import Invocation, new_run_id
@@ -29,8 +29,6 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     the lab file does not let begin; no other failure ends it. Runs never overlap: those that are
     late because of another are left out.
     """
-    if invocation.lab == "-":
-        raise UsageError("the lab file is read anew for each run: it cannot be stdin", hint="--lab FILE")
     begun, number = time.monotonic(), 0
     try:
         while True:

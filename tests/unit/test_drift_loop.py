@@ -155,10 +155,3 @@ def test_it_ends_when_nobody_reads_it_any_more() -> None:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(60) == 0
-
-
-def test_the_file_is_read_for_each_run_and_cannot_be_stdin() -> None:
-    with loop("--lab", "-", "loop", "ok") as process:
-        code, _, err = ending(process)
-    assert code == 2
-    assert err == ("error: the lab file is read anew for each run: it cannot be stdin\nhint: --lab FILE\n")
