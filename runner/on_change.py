@@ -46,12 +46,12 @@ def _run(command: str, document: bytes, seconds: float) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the command and what it started to end, and make sure of it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_GRACE)
-            return
 
 
 def _ending(code: int) -> str:
