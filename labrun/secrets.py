@@ -11,7 +11,7 @@ from typing import overload
 
 from labrun.outcome import Outcome
 
-__all__ = ["MASK", "Secrets", "is_secret"]
+__all__ = ["MASK", "Secrets", "is_secret", "mask_settings"]
 
 MASK = "<secret>"
 """What stands in the place of a secret."""
@@ -41,6 +41,10 @@ _SECRET = re.compile(
 _SHORTEST = 3
 _LONGER = (*(word for word in _WORDS if "_" not in word), "phase2-private-key")
 _QUOTED = re.compile(r"(?P<mark>['\"])(?P<said>[^\n]*?)(?P=mark)")
+# A line ``name=value`` of a file, also inside a string that Python printed with its escapes.
+_SETTING = re.compile(
+    r"(?P<before>(?:\\n)?)(?P<name>[A-Za-z0-9_./-]+)(?P<sign> ?= ?)(?P<value>(?:(?!\\n)[^\n])+)"
+)
 # A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
 _SUBSTRING = 4
 
@@ -56,6 +60,19 @@ def is_secret(name: str) -> bool:
     if _SECRET.fullmatch(last):
         return True
     return len(last) >= _SHORTEST and any(word.startswith(last) for word in _LONGER)
+
+
+def mask_settings(text: str) -> str:
+    """Return the text with the values of all settings ``name=value`` masked whose names are secret.
+
+    For what was read on a host as it is: nobody has told yet which of its texts are secret.
+    """
+    return _SETTING.sub(_setting, text)
+
+
+def _setting(match: re.Match[str]) -> str:
+    shown = f"{match['before']}{match['name']}{match['sign']}{MASK}"
+    return shown if is_secret(match["name"]) else match[0]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
+from typing import Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
+
+from labrun.secrets import Secrets, mask_settings
 
 __all__ = ["RawResults"]
 
@@ -18,11 +23,16 @@ class RawResults:
         """Print nothing yet."""
 
     def task_completed(self, task: Task, result: AggregatedResult) -> None:
-        """Print the results of all hosts; stdout stays the place of labrun's own results."""
+        """Print the results of all hosts; stdout stays the place of labrun's own results.
+
+        They hold whatever was read in the guests, so secrets are masked here once more.
+        """
         from nornir_utils.plugins.functions import print_result
 
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(io.StringIO()) as printed:
             print_result(result)
+        secrets = Secrets.of(_secrets(results[0].host for results in result.values() if results))
+        sys.stderr.write(secrets.mask(mask_settings(printed.getvalue())))
 
     def task_instance_started(self, task: Task, host: Host) -> None:
         """Print nothing."""
@@ -35,3 +45,18 @@ class RawResults:
 
     def subtask_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
         """Print nothing."""
+
+
+def _secrets(hosts: Iterable[Host | None]) -> Iterator[str]:
+    for host in hosts:
+        if host is not None:
+            yield from _below(host.data)
+
+
+def _below(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what stands under a key ``secrets``, however deep in a host's data."""
+    for key, value in data.items():
+        if key == "secrets":
+            yield from value
+        elif isinstance(value, Mapping):
+            yield from _below(value)

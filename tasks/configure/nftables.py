@@ -14,7 +14,7 @@ from difflib import unified_diff
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote
+from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sshd import DROP_IN as SSHD_DROP_IN
 
 __all__ = ["FILE", "UNIT", "NftSection"]
@@ -220,11 +220,9 @@ class NftSection:
             return ()  # one table: the other section's commands bring it
         text = _file(want["text"], want["ssh_ports"] or (22,))
         return (
-            f"mkdir -p {FILE.rpartition('/')[0]}",
-            _typed(text, FILE),
+            typed_file(FILE, text, "0644"),
             f"nft -f {FILE}",
-            f"mkdir -p {_BESIDE.rpartition('/')[0]}",
-            *(_typed(unit, path) for path, unit in _UNITS.items()),
+            *(typed_file(path, unit, "0644") for path, unit in _UNITS.items()),
             "systemctl daemon-reload",
             "systemctl enable labrun-nftables.service",
         )
@@ -253,10 +251,6 @@ class NftSection:
         """Return the section's chains; what belongs to none goes with the first that is declared."""
         first = (want["declared"] or ["firewall"])[0]
         return {name: text for name, text in chains.items() if CHAINS.get(name, first) == self.section}
-
-
-def _typed(text: str, path: str) -> str:
-    return f"printf '%s\\n' {' '.join(quote(line) for line in text.splitlines())} > {path}"
 
 
 def _joined(chains: Mapping[str, str]) -> str:

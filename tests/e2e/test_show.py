@@ -33,7 +33,12 @@ networks:
   left: {mode: isolated, cidr: 10.63.24.0/24}
   right: {mode: isolated, cidr: 10.63.25.0/24, cidr6: "fd00:63:25::/64"}
 hosts:
-  gate: {role: router, networks: {left: 10.63.24.254, right: {ipv4: 10.63.25.254, ipv6: "fd00:63:25::fe"}}}
+  gate:
+    role: router
+    networks: {left: 10.63.24.254, right: {ipv4: 10.63.25.254, ipv6: "fd00:63:25::fe"}}
+    firewall: {input: drop, forward: drop, allow: [{from: left, to: right, port: [22, 80]}]}
+    nat: {masquerade: [left], forward: [{on: right, port: 8080, to: "one:80"}]}
+    services: {cron: {enabled: true, running: true}}
   one: {networks: {left: 10.63.24.11}}
   two: {networks: {right: dhcp}}
   six: {networks: {right: {ipv4: 10.63.25.12, ipv6: "fd00:63:25::12"}}}
@@ -44,7 +49,7 @@ HOSTS = ("gate", "one", "two", "six")
 
 @pytest.fixture(scope="module")
 def fresh(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """A router, a static host, one with DHCP and one with both versions: up, and never configured."""
+    """A router with a firewall, a static host, one with DHCP, one with both versions: never configured."""
     lab = write_lab(tmp_path_factory.mktemp("show"), LAB)
     try:
         up = lab.json("up")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,9 +75,9 @@ def settled(what: Lab) -> dict[str, str]:
     fresh = plan("firewall" if what.hosts["fw"].firewall else "nat", what, wanted=listing(INPUT, POST))
     files = {}
     for command in fresh.commands:
-        words = shlex.split(command)
-        if words[0] == "printf":
-            files[words[-1]] = "".join(f"{line}\n" for line in words[2:-2])
+        first, _, text = command.partition("\n")
+        if first.startswith("install "):
+            files[first.split()[-2]] = text.removesuffix("EOF")
     return files
 
 
@@ -97,7 +96,7 @@ def test_a_fresh_host_gets_table_file_and_unit_and_can_go_back() -> None:
     assert planned.apply.index("nft -c -f -") < planned.apply.index("| nft -f -") < planned.apply.index(FILE)
     assert f"rm -f {FILE}\n" in planned.undo
     assert "delete table inet labrun" in planned.undo
-    assert planned.commands[2] == f"nft -f {FILE}"
+    assert planned.commands[1] == f"nft -f {FILE}"
     assert planned.commands[-1] == "systemctl enable labrun-nftables.service"
 
 

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
+from nornir.core.task import Result, Task
 
 from labrun.outcome import Outcome, Status
-from labrun.secrets import MASK, Secrets, is_secret
+from labrun.runner.engine import build_nornir
+from labrun.runner.raw_results import RawResults
+from labrun.secrets import MASK, Secrets, is_secret, mask_settings
 from labrun.tasks.configure.keyfile import escaped, parse, render
 from labrun.tasks.configure.nmcli import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
@@ -188,3 +192,27 @@ def test_a_secret_kernel_parameter_is_masked_old_and_new() -> None:
     assert new not in shown(plan)
     assert old not in shown(plan)
     assert secrets_of(spec).mask(f"x {new}") == f"x {MASK}"
+
+
+def test_settings_read_on_a_host_are_masked_by_their_names() -> None:
+    text = "[802-1x]\nidentity=me\npassword=a b;c\npassword-flags=0\n"
+    assert mask_settings(text) == f"[802-1x]\nidentity=me\npassword={MASK}\npassword-flags=0\n"
+    assert "a b" not in mask_settings(repr(text))
+    assert mask_settings("net.ipv4.tcp_fastopen_key = 1-2-3-4") == f"net.ipv4.tcp_fastopen_key = {MASK}"
+
+
+def test_raw_results_show_no_secret_of_the_file_and_none_of_the_guest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def read(task: Task) -> Result:
+        return Result(task.host, result={"file": "psk=old wifi word\nx=1\n", "said": f"no {NEW} here"})
+
+    host = Host("one", data={"configure": {"sections": {"nmcli": {"secrets": [NEW]}}}})
+    inventory = Inventory(hosts=Hosts({"one": host}), groups=Groups(), defaults=Defaults())
+    build_nornir(inventory).with_processors([RawResults()]).run(read)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "x=1" in err
+    assert f"no {MASK} here" in err
+    assert NEW not in err
+    assert "old wifi word" not in err
