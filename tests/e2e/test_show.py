@@ -38,7 +38,8 @@ hosts:
     networks: {left: 10.63.24.254, right: {ipv4: 10.63.25.254, ipv6: "fd00:63:25::fe"}}
     firewall: {input: drop, forward: drop, allow: [{from: left, to: right, port: [22, 80]}]}
     nat: {masquerade: [left], forward: [{on: right, port: 8080, to: "one:80"}]}
-    services: {cron: {enabled: true, running: true}}
+    hostname: door
+    services: {remote-fs.target: disabled, systemd-time-wait-sync: enabled}
   one: {networks: {left: 10.63.24.11}}
   two: {networks: {right: dhcp}}
   six: {networks: {right: {ipv4: 10.63.25.12, ipv6: "fd00:63:25::12"}}}
