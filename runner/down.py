@@ -79,9 +79,10 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
         if lab.hypervisor != "auto":
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
-    else:
-        _begin(invocation, name, None)
     found = lab_uris(name)
+    if lab is None and found:
+        # A name that was only mistyped has no past.
+        _begin(invocation, name, None)
     return name, found[0] if found else None, lab
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from labrun.errors import HypervisorError
 from labrun.inventory.diagram import Diagram, diagram
 from labrun.runner.history.last_verify import LastVerify, last_verify
+from labrun.runner.history.reading import recalled
 from labrun.runner.options import Invocation
 from labrun.runner.terminal import say
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
-    from labrun.runner.history.reading import Run
+    from labrun.runner.history.reading import History, Run
 
 __all__ = ["DrawnLab", "draw", "drawn_lab"]
 
@@ -51,10 +52,13 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
             raise
         say(f"where the last verify is kept cannot be told: {error.reason}")
         return _of_file(invocation)
-    history = session.history()
-    last = last_verify(history, session.uri)
-    past = history.runs(limit=runs) if history is not None and runs else ()
-    return DrawnLab(session.lab, session.hosts, last, tuple(past))
+    lab, hosts = session.lab, session.hosts
+
+    def told(history: History) -> DrawnLab:
+        last = last_verify(history, session.uri)
+        return DrawnLab(lab, hosts, last, tuple(history.runs(limit=runs) if runs else ()))
+
+    return recalled(session.history(), told, DrawnLab(lab, hosts, None))
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:

@@ -87,7 +87,7 @@ def _head(run: Run, file_now: str | None) -> str:
         "ended": ended,
         "error": run.error,
         "lab file": file,
-        "labrun": run.labrun,
+        "labrun": ", ".join([run.labrun, *(f"{name} {number}" for name, number in run.versions.items())]),
         "on": run.uri,
     }
     return "".join(f"{name:<9} {_printable(value)}\n" for name, value in facts.items() if value)

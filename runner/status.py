@@ -100,12 +100,13 @@ def _row(entry: dict[str, Any], login: str | None) -> Outcome:
 
 
 def _last_runs(session: Session) -> dict[str, Any]:
-    history = session.history()
-    if history is None:
-        return {}
+    from labrun.runner.history.reading import Run, recalled
+
+    nothing: dict[str, Run] = {}
+    runs = recalled(session.history(), lambda history: history.last_of_each(), nothing)
     return {
         command: {"run": run.run, "exit_code": run.exit_code, "seconds": round(run.seconds or 0.0, 1)}
-        for command, run in history.last_of_each().items()
+        for command, run in runs.items()
     }
 
 

@@ -6,12 +6,12 @@ import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
@@ -23,7 +23,9 @@ from labrun.runner.terminal import say
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
 
-__all__ = ["History", "Item", "Run", "open_history", "remembered"]
+__all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
+
+T = TypeVar("T")
 
 Item = tuple[str, str, str]
 """Host, section and name: what an outcome is about."""
@@ -107,6 +109,7 @@ class Run:
     interrupted: bool
     error: str | None
     counts: Mapping[str, int]
+    versions: Mapping[str, str]
     is_running: bool
 
     @property
@@ -130,6 +133,7 @@ class Run:
             "arguments": self.arguments,
             "lab_file": self.digest,
             "labrun": self.labrun,
+            "versions": dict(self.versions),
             "hypervisor": self.uri,
             "began": self.when,
             "seconds": self.seconds,
@@ -153,6 +157,17 @@ def remembered(invocation: Invocation, lab: str) -> History | None:
     except LabrunError as error:
         say(error.reason)
         return None
+
+
+def recalled(history: History | None, ask: Callable[[History], T], otherwise: T) -> T:
+    """Return what the history answers; ``otherwise`` without one, or where it is damaged, which is said."""
+    if history is None:
+        return otherwise
+    try:
+        return ask(history)
+    except LabrunError as error:
+        say(error.reason)
+        return otherwise
 
 
 class History:
@@ -276,6 +291,7 @@ def _run(row: sqlite3.Row) -> Run:
             "number": row["id"],
             "interrupted": bool(row["interrupted"]),
             "counts": json.loads(row["counts"]),
+            "versions": json.loads(row["versions"]),
             "is_running": row["exit_code"] is None and is_running(row["process"]),
         }
     )

@@ -13,12 +13,9 @@ _NAME = r"(?:password|passwd|passphrase|secret|psk|token|api[_-]?key|private[_-]
 # What is masked already stays as it is.
 _VALUE = r"""(?!\(redacted\))(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;&]+)"""
 _PRIVATE = r"[A-Z0-9 ]{0,40}PRIVATE KEY-----"
+# A block that is cut off is as secret as a whole one.
+_BLOCK = re.compile(rf"(-----BEGIN {_PRIVATE})(?!\(redacted\)).*?(?:-----END {_PRIVATE}|\Z)", re.DOTALL)
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # A block that is cut off is as secret as a whole one.
-    (
-        re.compile(rf"(-----BEGIN {_PRIVATE})(?!\(redacted\)).*?(?:-----END {_PRIVATE}|\Z)", re.DOTALL),
-        rf"\1{MASK}",
-    ),
     (re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
     (
         re.compile(r"([?&][\w-]{0,40}?(?:token|key|secret|sig|signature|auth|password)=)[^&\s\"']+", re.I),
@@ -32,7 +29,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     # What crypt(3) makes of a password can be tried offline.
     (re.compile(r"\$(?:1|5|6|y|2[aby])\$[^\s:'\"]{8,}"), MASK),
 )
-# Thousands of rows have none of these; looking for them costs a tenth of the patterns.
+# Few rows and few lines have one of these; looking for them costs a tenth of the patterns.
 _SIGNS = ("key", "://", "token", "secret", "sig", "auth", "pass", "bearer", "psk", ".pin", "$")
 
 
@@ -44,6 +41,14 @@ def redacted(text: str) -> str:
     lower = text.lower()
     if not any(sign in lower for sign in _SIGNS):
         return text
+    text = _BLOCK.sub(rf"\1{MASK}", text)
+    return "\n".join(_line(line) for line in text.split("\n"))
+
+
+def _line(line: str) -> str:
+    lower = line.lower()
+    if not any(sign in lower for sign in _SIGNS):
+        return line
     for pattern, instead in _SHAPES:
-        text = pattern.sub(instead, text)
-    return text
+        line = pattern.sub(instead, line)
+    return line

@@ -31,7 +31,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             removed_lab INTEGER NOT NULL DEFAULT 0,
             error TEXT,
             counts TEXT NOT NULL DEFAULT '{}'
-        ) STRICT
+        )
         """,
         "CREATE INDEX runs_of_a_lab ON runs (lab, id)",
         "CREATE INDEX runs_by_name ON runs (run)",
@@ -42,7 +42,7 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             section TEXT NOT NULL,
             name TEXT NOT NULL,
             UNIQUE (host, section, name)
-        ) STRICT
+        )
         """,
         """
         CREATE TABLE outcomes (
@@ -56,17 +56,18 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             diff TEXT,
             seconds REAL NOT NULL,
             PRIMARY KEY (run, position)
-        ) STRICT, WITHOUT ROWID
+        ) WITHOUT ROWID
         """,
         "CREATE INDEX outcomes_of_an_item ON outcomes (item, status, run)",
         """
         CREATE TABLE evidence (
             run INTEGER PRIMARY KEY REFERENCES runs (id) ON DELETE CASCADE,
             content BLOB NOT NULL
-        ) STRICT
+        )
         """,
-        "CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     ),
+    ("ALTER TABLE runs ADD COLUMN versions TEXT NOT NULL DEFAULT '{}'",),
 )
 VERSION = len(MIGRATIONS)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 import sqlite3
+import sys
 import time
 import zlib
 from collections import Counter
@@ -123,7 +126,7 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
     with _transaction(connection):
         connection.execute(
             "UPDATE runs SET seconds = ?, exit_code = ?, interrupted = ?, removed_lab = ?, error = ?,"
-            " uri = ?, counts = ? WHERE id = ?",
+            " uri = ?, counts = ?, versions = ? WHERE id = ?",
             (
                 round(ending.seconds, 3),
                 ending.exit_code,
@@ -132,6 +135,7 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
                 None if ending.error is None else _clean(ending.error),
                 ending.uri,
                 json.dumps(counts),
+                json.dumps(_versions()),
                 number,
             ),
         )
@@ -139,6 +143,16 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
         if packed is not None:
             connection.execute("INSERT INTO evidence (run, content) VALUES (?, ?)", (number, packed))
         prune(connection, number)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what the run was made with, as far as it was used."""
+    found = {"python": platform.python_version()}
+    libvirt = sys.modules.get("libvirt")
+    if libvirt is not None:
+        number = libvirt.getVersion()
+        found["libvirt"] = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+    return found
 
 
 def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]) -> None:
@@ -194,7 +208,12 @@ def keep(connection: sqlite3.Connection, *, runs: int | None = None, days: int |
         for name, value in (("keep_runs", runs), ("keep_days", days)):
             if value is not None:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
-        return prune(connection)
+        gone = prune(connection)
+    if gone:
+        # Gives the room back; where there is none to do it in, the next runs use what is free.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("VACUUM")
+    return gone
 
 
 def prune(connection: sqlite3.Connection, newest: int | None = None) -> int:

@@ -103,6 +103,18 @@ def test_a_damaged_memory_is_no_memory_and_is_said(lab: Path) -> None:
     assert "no verify yet" in "".join(ET.fromstring(done.stdout).itertext())
 
 
+def test_damage_in_the_middle_of_the_memory_ends_no_drawing(lab: Path) -> None:
+    for _ in range(3):
+        remember(lab, "broken")
+    path = lab / "state" / "history" / "captured.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    done = run_labrun("--state-dir", "state", "report", "--html", "page.html", cwd=lab)
+    assert (done.returncode, done.stdout) == (0, "wrote page.html\n")
+    assert done.stderr.startswith("the history state/history/captured.sqlite is damaged: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_without_a_hypervisor_the_file_is_drawn(
     lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,8 @@ def test_the_list_as_a_document(past: Past) -> None:
     run = past.remember(PATH_BAD, SYSCTL, exit_code=1)
     document = past.json("history")
     assert (document["results"], document["more"]) == ([], False)
+    assert isinstance(document["runs"], list)
+    assert document["runs"][0].pop("versions")["python"] == platform.python_version()
     assert document["runs"] == [
         {
             "run": run,
@@ -161,13 +166,14 @@ def test_what_is_refused(past: Past, words: list[str], message: str | None) -> N
 def test_a_run_in_full(past: Past) -> None:
     run = past.remember(PATH_BAD, SYSCTL_BAD, exit_code=1, arguments="--full", digest=DIGEST)
     text = past.text("show", "-1")
+    text = re.sub(r"(?m)^(labrun .*python [^,\n]+).*$", r"\1", text)
     assert text.splitlines()[:10] == [
         f"run       {run}",
         "command   labrun verify --full",
         "began     2026-11-25T12:00:00Z, took 1.0 s",
         "ended     exit code 1",
         f"lab file  {DIGEST[:12]}, as it is now",
-        "labrun    0.1.0",
+        f"labrun    0.1.0, python {platform.python_version()}",
         "on        lxc:///system",
         "",
         "host  what                        expected           got         result",
@@ -296,7 +302,8 @@ def test_an_export_has_every_run_on_a_line_of_its_own_oldest_first(past: Past) -
 
 
 def test_how_much_is_kept(past: Past) -> None:
-    runs = [past.remember(SYSCTL) for _ in range(3)]
+    now = time.time()
+    runs = [past.remember(SYSCTL, began=now, forever=False) for _ in range(3)]
     assert past.text("history", "--keep-runs", "2") == "keeps 2 runs and 365 days; 1 run removed\n"
     assert past.json("history", "--keep-days", "0")["removed"] == 0
     runs.append(past.remember(SYSCTL))

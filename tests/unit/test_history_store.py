@@ -45,6 +45,19 @@ def test_an_older_version_becomes_the_present_one(path: Path, monkeypatch: pytes
         assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (1,)
 
 
+def test_the_first_version_is_still_read_and_its_runs_are_there(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.migrate(connection, schema.MIGRATIONS[:1])
+        connection.execute(
+            "INSERT INTO runs (run, lab, command, arguments, labrun, process, began, seconds, exit_code)"
+            " VALUES ('2026-11-25T12:00:00Z-0001', 'lab', 'up', '', '0.1.0', '', 1795608000, 1.5, 0)"
+        )
+    (run,) = of(path).runs()
+    assert (run.run, run.state, run.versions) == ("2026-11-25T12:00:00Z-0001", "finished", {})
+    remember(path, [OK])
+    assert [bool(run.versions) for run in of(path).runs()] == [True, False]
+
+
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     remember(path, [OK])
     later = (*schema.MIGRATIONS, ["ALTER TABLE runs ADD COLUMN mood TEXT", "no such statement"])
@@ -142,15 +155,15 @@ def test_the_last_run_of_each_command(path: Path) -> None:
 
 def test_old_runs_go_by_count_and_by_age(path: Path) -> None:
     now = time.time()
-    old = remember(path, [OTHER], began=now - 400 * DAY)
+    old = remember(path, [OTHER], began=now - 400 * DAY, forever=False)
     assert [run.run for run in of(path).runs()] == [old], "a run is never too old when it is written"
-    kept = [remember(path, [OK], began=now - hour) for hour in (3, 2, 1)]
+    kept = [remember(path, [OK], began=now - hour, forever=False) for hour in (3, 2, 1)]
     assert [run.run for run in of(path).runs()] == kept[::-1]
     with contextlib.closing(open_to_write(path)) as connection:
         assert connection.execute("SELECT host FROM items").fetchall() == [("a",)]
         assert writing.keep(connection, runs=2) == 1
         assert writing.kept(connection) == (2, writing.KEEP_DAYS)
-    kept.append(remember(path, [OK], began=now))
+    kept.append(remember(path, [OK], began=now, forever=False))
     remember(path, lab="another")
     assert [run.run for run in of(path).runs()] == kept[:-3:-1]
     with contextlib.closing(open_to_write(path)) as connection:
