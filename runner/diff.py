@@ -11,15 +11,15 @@ import click
 from labrun.outcome import Outcome
 from labrun.runner.history.changes import Change, Comparison, compare
 from labrun.runner.history.reading import Run
-from labrun.runner.history.words import NAME, RunsCommand, history_of, hosts_meant, only_of
+from labrun.runner.history.words import NAME, RunsCommand, complete_run, history_of, hosts_meant, only_of
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 
 
 @verb("diff", kind=RunsCommand)
-@click.argument("before", metavar="RUN")
-@click.argument("after", metavar="RUN")
+@click.argument("before", metavar="RUN", shell_complete=complete_run)
+@click.argument("after", metavar="RUN", shell_complete=complete_run)
 @NAME
 def command(invocation: Invocation, before: str, after: str, name: str | None) -> Report:
     """Show what changed between two runs: results, what was seen, reasons, the lab file.

@@ -19,6 +19,7 @@ from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.history.words import NAME, hosts_meant
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.selection import complete_host
 from labrun.runner.verb import verb
 
 _LIMIT = 20
@@ -29,7 +30,12 @@ _BOUND = click.IntRange(min=0)
 
 @verb("history")
 @click.option(
-    "--host", "of_hosts", multiple=True, metavar="HOST", help="Only runs with results of this host."
+    "--host",
+    "of_hosts",
+    multiple=True,
+    metavar="HOST",
+    shell_complete=complete_host,
+    help="Only runs with results of this host.",
 )
 @click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d, or a date.")
 @click.option("--failed", is_flag=True, help="Only runs that did not end with exit code 0.")

@@ -12,14 +12,14 @@ import click
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome
 from labrun.runner.history.reading import Run
-from labrun.runner.history.words import NAME, RunsCommand, history_of, hosts_meant, only_of
+from labrun.runner.history.words import NAME, RunsCommand, complete_run, history_of, hosts_meant, only_of
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 
 
 @verb("show", kind=RunsCommand)
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @click.option("--evidence", is_flag=True, help="Show what the hosts showed, in place of the results.")
 @click.option("--diff", is_flag=True, help="Show the results' diffs, too.")
 @NAME

@@ -31,9 +31,13 @@ class Terminated(KeyboardInterrupt):
 
 
 class VerbCommand(click.Command):
-    """A command that takes the global options too; ``own_format`` = all but ``--format``."""
+    """A command that takes the global options too; ``own_format`` = all but ``--format``.
+
+    ``recorded`` tells whether its runs are kept in the lab's history.
+    """
 
     own_format = False
+    recorded = False
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Keep the command's own options apart from those of every command."""
@@ -93,6 +97,7 @@ def verb(
             context_settings={"allow_interspersed_args": False} if passthrough else None,
         )
         command.own_format = own_format
+        command.recorded = recorded
         if group is not None:
             group.add_command(command)
         return command

@@ -15,9 +15,13 @@ from labrun.runner.history.reading import History, open_history
 from labrun.runner.verb import VerbCommand
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from labrun.runner.options import Invocation
 
-__all__ = ["NAME", "RunsCommand", "history_of", "hosts_meant", "only_of"]
+__all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "only_of"]
+
+_OFFERED = 30
 
 NAME = click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
 """The option by which commands that read the past need no lab file."""
@@ -46,6 +50,28 @@ def history_of(invocation: Invocation, name: str | None) -> History:
             hint="`labrun up`, `verify` and others record their runs",
         )
     return found
+
+
+def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return completions of RUN: words, and the last letters of new IDs; none where there is no history.
+
+    A whole ID has colons, at which bash breaks words.
+    """
+    from click.shell_completion import CompletionItem
+
+    from labrun.runner.options import invocation_of
+
+    try:
+        runs = history_of(invocation_of(ctx), ctx.params.get("name")).runs(limit=_OFFERED)
+    except (LabrunError, OSError):
+        return []
+    words = {"last": "the last run", **{run.command: f"the last {run.command}" for run in runs}}
+    letters = {run.run.rpartition("-")[2]: f"{run.when} {run.command}" for run in runs}
+    return [
+        CompletionItem(word, help=said)
+        for word, said in {**words, **letters}.items()
+        if word.startswith(incomplete)
+    ]
 
 
 def hosts_meant(invocation: Invocation) -> list[str]:

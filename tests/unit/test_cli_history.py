@@ -335,3 +335,18 @@ def test_a_damaged_history_is_said_and_left(past: Past, words: list[str]) -> Non
 )
 def test_moments(text: str, seconds: float) -> None:
     assert moment(text, option="--since", now=NOON) == seconds
+
+
+def test_runs_are_completed_without_colons(past: Past) -> None:
+    run = past.remember(SYSCTL)
+    past.remember(SYSCTL, command="up")
+    env = {"_LABRUN_COMPLETE": "bash_complete", "LABRUN_STATE_DIR": "state"}
+
+    def offered(words: str, number: int) -> list[str]:
+        asked = {**env, "COMP_WORDS": words, "COMP_CWORD": str(number)}
+        return run_labrun(cwd=past.directory, env=asked).stdout.splitlines()
+
+    assert offered("labrun show ", 2)[:3] == ["plain,last", "plain,up", "plain,verify"]
+    letters = run.rpartition("-")[2]
+    assert offered(f"labrun diff last {letters}", 3) == [f"plain,{letters}"]
+    assert offered("labrun diff --name another ", 4) == [""]

@@ -132,6 +132,17 @@ def test_the_variables_are_those_that_the_options_read() -> None:
     assert named - read <= own | {"LABRUN_COMMAND_OPTION", "LABRUN_IMAGE_DIR"}
 
 
+def test_the_commands_that_are_recorded_are_all_named() -> None:
+    said = sections(COMMANDS, 2)["What is remembered"].split(" is recorded")[0]
+    recorded = {
+        name
+        for found in verb_commands().values()
+        for name, command in found
+        if getattr(command, "recorded", 0)
+    }
+    assert set(re.findall(r"`([a-z]+)`", said)) == recorded
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_somewhere(page: Path) -> None:
     text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
