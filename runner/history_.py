@@ -24,7 +24,7 @@ from labrun.runner.verb import verb
 
 _LIMIT = 20
 _WIDEST = 60
-"""Characters of a command in the list; `show` has all of it."""
+"""Characters of a command or an error in the list; `show` has all of it."""
 _BOUND = click.IntRange(min=0)
 
 
@@ -112,7 +112,7 @@ def counted(run: Run) -> str:
     if run.state != "finished":
         words.insert(0, run.state)
     elif run.error is not None:
-        words.append(run.error)
+        words.append(shorten(run.error, _WIDEST, placeholder=" ..."))
     return ", ".join(words) or "-"
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from labrun.errors import LabrunError
 from labrun.runner.history.schema import APPLICATION, VERSION, migrate, version_of
@@ -105,6 +104,8 @@ def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
+    from urllib.parse import quote  # costs more than all of SQLite; who only writes does without
+
     name = f"file:{quote(str(path.absolute()))}"
     connection = sqlite3.connect(f"{name}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:

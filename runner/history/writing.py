@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import sqlite3
 import sys
 import time
@@ -147,7 +146,7 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
 
 def _versions() -> dict[str, str]:
     """Return the versions of what the run was made with, as far as it was used."""
-    found = {"python": platform.python_version()}
+    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
     libvirt = sys.modules.get("libvirt")
     if libvirt is not None:
         number = libvirt.getVersion()
