@@ -73,6 +73,8 @@ def main() -> int:
     repeat = 1 if found.quick else found.repeat
     results: list[Result] = []
     os.environ.pop("LABRUN_LAB", None)
+    # Where bytecode is not kept, every run would compile labrun anew, as nobody's does.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as base:
             for name in chosen:

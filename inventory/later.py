@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from labrun.errors import LabFileError, Problem
 from labrun.inventory.model import Lab, Notice
 from labrun.inventory.problems import Path, spelled
-from labrun.inventory.tree import Node, line_in
+
+if TYPE_CHECKING:
+    from labrun.inventory.tree import Node
 
 __all__ = ["find_notices", "refuse_unsafe"]
 
@@ -22,6 +24,8 @@ _ORIGINS: Final = frozenset({"url", "path", "build"})
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
     """Return a notice for each key not acted on, at its first place; unsafe ones at every place."""
+    from labrun.inventory.tree import line_in
+
     notices: list[Notice] = []
     named: set[str] = set()
     for path, unsafe in _places(root):

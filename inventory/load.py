@@ -7,13 +7,12 @@ from typing import TextIO
 
 from labrun.inventory.build import build_lab
 from labrun.inventory.jsonschema import json_schema, known_keys
-from labrun.inventory.later import refuse_unsafe
 from labrun.inventory.model import Lab
 from labrun.inventory.shape import read_shape
-from labrun.inventory.source import find_lab_file, read_source
+from labrun.inventory.source import Source, read_source
 from labrun.inventory.tree import parse_tree
 
-__all__ = ["find_lab_file", "json_schema", "load_lab", "refuse_unsafe"]
+__all__ = ["json_schema", "lab_of", "load_lab"]
 
 
 def load_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
@@ -21,7 +20,11 @@ def load_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
 
     Raises :class:`labrun.errors.LabFileError` with every problem of the file.
     """
-    source = read_source(path, stdin)
+    return lab_of(read_source(path, stdin))
+
+
+def lab_of(source: Source) -> Lab:
+    """Return the lab that a file's text describes; raises like :func:`load_lab`."""
     root, report = parse_tree(source, known_keys)
     file, cut = read_shape(root, report)
     lab = build_lab(file, cut, source, root, report)

@@ -21,9 +21,9 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of, translated
 from labrun.inventory.connections import access_of, connection_extras
 from labrun.inventory.leases import LibvirtLeases
-from labrun.inventory.load import find_lab_file, load_lab
 from labrun.inventory.locate import Located, locate
 from labrun.inventory.model import Host, Lab
+from labrun.inventory.source import find_lab_file
 from labrun.ownership import read_tag
 from labrun.state import LabState
 
@@ -53,6 +53,8 @@ class LabInventory:
 
     def load(self) -> Inventory:
         """Read the lab file, ask the hypervisor for leases and return the inventory."""
+        from labrun.inventory.load import load_lab
+
         lab = load_lab(self.lab_file or find_lab_file(Path.cwd()))
         uri = self.hypervisor
         if uri is None:

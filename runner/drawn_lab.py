@@ -62,11 +62,11 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:
-    from labrun.inventory.load import load_lab
+    from labrun.inventory.remembered import remembered_lab
     from labrun.runner.lab_file import lab_path
     from labrun.runner.selection import select_hosts
 
-    lab = load_lab(lab_path(invocation.lab))
+    lab = remembered_lab(lab_path(invocation.lab))
     return DrawnLab(lab, select_hosts(lab, invocation.hosts), None)
 
 

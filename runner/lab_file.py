@@ -19,7 +19,7 @@ def lab_path(given: str | None) -> str:
     """Return the path ``--lab`` gives, else the nearest lab.yaml from here upwards."""
     if given is not None:
         return given
-    from labrun.inventory.load import find_lab_file
+    from labrun.inventory.source import find_lab_file
 
     return str(find_lab_file(Path.cwd()))
 
@@ -30,14 +30,14 @@ def load(invocation: Invocation, *, safely: bool = True) -> Lab:
     ``safely`` refuses a file in which leaving such a key out would be dangerous (a firewall that is
     not there). Raises LabFileError with every problem.
     """
-    from labrun.inventory.load import load_lab
+    from labrun.inventory.remembered import remembered_lab
 
-    lab = load_lab(lab_path(invocation.lab), stdin=sys.stdin)
+    lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin)
     for notice in lab.notices:
         if not notice.unsafe:
             say(f"{lab.source}:{notice.line}: {notice.path} is not acted on yet")
     if safely:
-        from labrun.inventory.load import refuse_unsafe
+        from labrun.inventory.later import refuse_unsafe
 
         refuse_unsafe(lab)
     return lab

@@ -83,9 +83,9 @@ def _lab_for_completion(ctx: Any) -> Lab | None:
     from labrun.runner.options import invocation_of
 
     try:
-        from labrun.inventory.load import load_lab
+        from labrun.inventory.remembered import remembered_lab
 
         path = lab_path(invocation_of(ctx).lab)
-        return None if path == "-" else load_lab(path)
+        return None if path == "-" else remembered_lab(path)
     except (LabrunError, OSError):
         return None

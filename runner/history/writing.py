@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from labrun import __version__
 from labrun.outcome import Outcome
@@ -174,6 +175,7 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
     )
 
 
+@lru_cache(maxsize=4096)  # the rows of fifty hosts say much the same
 def _clean(text: str) -> str:
     """Return the text without secrets, and without what SQLite cannot hold as text."""
     return redacted(text).encode("utf-8", "backslashreplace").decode("utf-8")

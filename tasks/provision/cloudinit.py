@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from labrun.inventory.model import Host, Lab, Mode
 from labrun.state import HostKey
 from labrun.tasks.provision.driver import Seed
@@ -28,6 +26,8 @@ def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_ke
 
 
 def _dump(value: Any) -> str:
+    import yaml  # only where a machine is made
+
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, width=10_000)
 
 

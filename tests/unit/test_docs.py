@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError
-from labrun.inventory.load import json_schema, load_lab, refuse_unsafe
+from labrun.inventory.later import refuse_unsafe
+from labrun.inventory.load import json_schema, load_lab
 from labrun.inventory.model import Lab
 from labrun.runner.cli import VERBS, cli
 from labrun.runner.options import GlobalOption

@@ -10,7 +10,8 @@ import yaml
 
 from labrun.errors import LabFileError, UsageError
 from labrun.inventory import tree
-from labrun.inventory.load import find_lab_file, load_lab
+from labrun.inventory.load import load_lab
+from labrun.inventory.source import find_lab_file
 
 CASES = sorted((Path(__file__).parent / "cases" / "lab_errors").glob("*.yaml"))
 

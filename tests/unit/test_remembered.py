@@ -1,0 +1,144 @@
+"""Labs that were read before: the same as from their file, and never anybody else's word for it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from labrun.errors import LabFileError
+from labrun.inventory.load import load_lab
+from labrun.inventory.remembered import KEPT, cache_directory, remembered_lab
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+LAB = """\
+name: demo
+networks: {n1: {cidr: 10.0.1.0/24}}
+hosts: {a: {networks: {n1: 10.0.1.10}}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "labrun" / "labs"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "lab.yaml"
+    path.write_text(LAB)
+    return path
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*")) if cache.exists() else []
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_a_lab_is_the_same_from_memory(path: Path, cache: Path) -> None:
+    first, second = remembered_lab(path), remembered_lab(path)
+    assert first == second == load_lab(path)
+    assert first is not second
+    assert isinstance(second.hosts, MappingProxyType)
+    assert list(second.hosts) == list(first.hosts)
+    has_files = any(host.files for host in first.hosts.values())
+    assert len(kept(cache)) == (0 if has_files else 1)
+
+
+def test_what_is_remembered_needs_no_parser(file: Path) -> None:
+    script = (
+        "import sys; from labrun.inventory.remembered import remembered_lab; remembered_lab(sys.argv[1]);"
+        "print([name for name in ('pydantic', 'yaml') if name in sys.modules])"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said == ["['pydantic', 'yaml']\n", "[]\n"]
+
+
+def test_another_text_or_place_is_read_anew(file: Path, tmp_path: Path, cache: Path) -> None:
+    assert remembered_lab(file).hosts["a"].interfaces[0].ipv4 is not None
+    file.write_text(LAB.replace("10.0.1.10", "10.0.1.11"))
+    assert str(remembered_lab(file).hosts["a"].interfaces[0].ipv4) == "10.0.1.11/24"
+    elsewhere = tmp_path / "other" / "lab.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(LAB)
+    assert remembered_lab(elsewhere).directory == str(elsewhere.parent)
+    assert len(kept(cache)) == 3
+
+
+def test_a_wrong_file_is_refused_every_time(file: Path, cache: Path) -> None:
+    file.write_text(LAB + "nonsense: 1\n")
+    for _ in range(2):
+        with pytest.raises(LabFileError):
+            remembered_lab(file)
+    assert kept(cache) == []
+
+
+def test_contents_beside_the_file_are_read_every_time(file: Path, tmp_path: Path, cache: Path) -> None:
+    file.write_text(LAB.replace("}}}\n", "}, files: {/etc/motd: {src: motd}}}}\n"))
+    for text in ("one", "two"):
+        (tmp_path / "motd").write_text(text)
+        assert [each.content for each in remembered_lab(file).hosts["a"].files] == [text.encode()]
+    assert kept(cache) == []
+
+
+class _Evil:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("evil",)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps("no lab"), pickle.dumps(_Evil())])
+def test_what_is_no_lab_is_written_anew(
+    content: bytes, file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lab = remembered_lab(file)
+    (place,) = kept(cache)
+    place.write_bytes(content)
+    assert remembered_lab(file) == lab
+    assert not (tmp_path / "evil").exists()
+    assert place.read_bytes() != content
+
+
+def test_what_others_could_have_written_is_not_believed(file: Path, cache: Path) -> None:
+    lab = remembered_lab(file)
+    (place,) = kept(cache)
+    file.write_text(LAB.replace("demo", "forged"))
+    remembered_lab(file)
+    (forged,) = set(kept(cache)) - {place}
+    place.write_bytes(forged.read_bytes())
+    file.write_text(LAB)
+    assert remembered_lab(file).name == "forged", "its own owner's word counts"
+    place.chmod(0o622)
+    assert remembered_lab(file) == lab
+    assert place.stat().st_mode & 0o777 == 0o600
+
+
+def test_only_so_many_are_kept(file: Path, cache: Path) -> None:
+    for number in range(KEPT + 3):
+        file.write_text(LAB + f"# {number}\n")
+        remembered_lab(file)
+    assert len(kept(cache)) == KEPT
+
+
+@pytest.mark.parametrize("home", ["/dev/null/nowhere", "/proc/nowhere"])
+def test_without_a_place_labs_are_read(home: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", home)
+    assert remembered_lab(file) == remembered_lab(file) == load_lab(file)
+
+
+def test_the_cache_is_below_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_directory() == Path("/home/somebody/.cache/labrun/labs")
