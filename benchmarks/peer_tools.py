@@ -15,6 +15,7 @@ __all__ = [
     "by_hand_command",
     "end_masters",
     "install_peers",
+    "naive_command",
     "pyinfra_command",
     "versions",
 ]
@@ -187,19 +188,23 @@ def end_masters(prepared: Prepared) -> None:
         subprocess.run(command, capture_output=True, check=False)
 
 
-def pyinfra_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work by a pyinfra deploy."""
-    directory = _directory(prepared, "pyinfra")
-    state = prepared.lab.state
-    # pyinfra looks up host keys by address.
+def _write_known_hosts(prepared: Prepared, directory: Path) -> None:
+    """Write the host keys by address, as paramiko looks them up."""
+    lines = prepared.lab.state.known_hosts.read_text(encoding="utf-8").splitlines()
     known = "".join(
         f"{prepared.lab.addresses[host]} {rest}\n"
-        for line in state.known_hosts.read_text(encoding="utf-8").splitlines()
-        for names, _, rest in [line.partition(" ")]
+        for names, _, rest in (line.partition(" ") for line in lines)
         for host in names.split(",")[:1]
         if host in prepared.hosts
     )
     (directory / "known_hosts").write_text(known, encoding="utf-8")
+
+
+def pyinfra_command(prepared: Prepared) -> list[str]:
+    """Return the command that does the work by a pyinfra deploy."""
+    directory = _directory(prepared, "pyinfra")
+    state = prepared.lab.state
+    _write_known_hosts(prepared, directory)
     hosts = [
         (
             prepared.lab.addresses[host],
@@ -231,6 +236,40 @@ def pyinfra_command(prepared: Prepared) -> list[str]:
         "inventory.py",
         "deploy.py",
     ]
+
+
+def naive_command(prepared: Prepared) -> list[str]:
+    """Return the command that does the work by Nornir with a task for every command."""
+    directory = _directory(prepared, "naive")
+    _write_known_hosts(prepared, directory)
+    extras = {
+        "use_keys": True,
+        "key_file": str(prepared.lab.state.identity),
+        "ssh_strict": True,
+        "alt_host_keys": True,
+        "alt_key_file": str(directory / "known_hosts"),
+    }
+    hosts = {
+        host: {
+            "hostname": prepared.lab.addresses[host],
+            "username": prepared.lab.lab.hosts[host].user,
+            "platform": "linux",
+            "connection_options": {"netmiko": {"extras": extras}},
+        }
+        for host in prepared.hosts
+    }
+    work = {
+        host: {
+            "remove": each.remove,
+            "write": [(path, each.kind(path), each.mode(path), text) for path, text in each.write.items()],
+            "apply": _apply(each),
+        }
+        for host, each in prepared.hosts.items()
+    }
+    for name, content in (("hosts", hosts), ("groups", {}), ("defaults", {})):
+        (directory / f"{name}.yaml").write_text(json.dumps(content), encoding="utf-8")
+    (directory / "work.json").write_text(json.dumps(work), encoding="utf-8")
+    return [sys.executable, "-m", "benchmarks.naive_nornir", str(directory / "work.json")]
 
 
 _PUT = r"""

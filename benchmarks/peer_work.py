@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.labs import BenchLab
 from benchmarks.reset import put_back, remember, run_everywhere
 
-__all__ = ["APPLY", "CHECK", "SECTIONS", "HostWork", "Prepared", "prepare"]
+__all__ = ["APPLY", "CHECK", "CHECKS", "SECTIONS", "HostWork", "Prepared", "prepare"]
 
 SECTIONS = "nmcli,sysctl,sshd"
 """What the peers' recipes know; labrun is asked for these, too."""
@@ -28,16 +28,17 @@ APPLY = {
 }
 """Shell lines that bring a file of each kind into force."""
 
-CHECK = " && ".join(
-    (
-        "ip -j address",
-        "ip -j route",
-        "nmcli -t connection show --active",
-        "/usr/sbin/sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter",
-        "/usr/sbin/sshd -T",
-    )
+CHECKS = (
+    "ip -j address",
+    "ip -j route",
+    "nmcli -t connection show --active",
+    "/usr/sbin/sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter",
+    "/usr/sbin/sshd -T",
 )
-"""Shell line that shows what is in force, after every run."""
+"""Commands that show what is in force, after every run."""
+
+CHECK = " && ".join(CHECKS)
+"""All of them as one line."""
 
 
 @dataclass(frozen=True, slots=True)

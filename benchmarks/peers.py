@@ -11,6 +11,7 @@ from benchmarks.peer_tools import (
     ansible_command,
     by_hand_command,
     end_masters,
+    naive_command,
     pyinfra_command,
 )
 from benchmarks.peer_work import SECTIONS, Prepared, prepare
@@ -20,6 +21,7 @@ __all__ = ["peer_cases"]
 _PEERS: dict[str, tuple[Callable[[Prepared], list[str]], float | None, float | None]] = {
     # Ours as a multiple of theirs, when all and when nothing is to change.
     "OpenSSH script": (by_hand_command, 1.4, 1.15),
+    "Nornir, a task a command": (naive_command, None, 1 / 1.2),
     "pyinfra": (pyinfra_command, None, 1 / 1.2),
     "Ansible": (ansible_command, None, 1 / 15),
 }
