@@ -109,9 +109,10 @@ class _Contents:
             where = f"{error.name or name}:{error.lineno}"
             self._report.add(place, f"{where}: {error.message or 'this is no template'}")
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            where = _line_of(error.__traceback__, self._directory) or name
+            where = _line_of(error.__traceback__, self._directory)
             reason = getattr(error, "message", None) or str(error) or type(error).__name__
-            self._report.add(place, f"{where}: {reason}", f"rendered for {host.name}")
+            what = f"{where}: {reason}" if where else reason
+            self._report.add(place, what, f"rendered for {host.name}" if where else None)
         return b""
 
 
@@ -123,8 +124,11 @@ def _environment(directory: Path) -> Environment:
         file = directory / name
         try:
             return file.read_text(encoding="utf-8"), str(file), None
+        except UnicodeDecodeError:
+            raise TemplateNotFound(name, f"{name} is not UTF-8") from None
         except (OSError, ValueError) as error:
-            raise TemplateNotFound(name, f"{name} cannot be read: {error}") from error
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TemplateNotFound(name, f"{name} cannot be read: {reason}") from error
 
     def present(value: Any) -> Any:
         if value is None:
@@ -147,7 +151,7 @@ def _line_of(traceback: TracebackType | None, directory: Path) -> str | None:
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
-        if file.startswith(f"{directory}/") and traceback.tb_frame.f_globals.get("__jinja_template__"):
+        if file.startswith(f"{directory}/"):
             found = f"{file.removeprefix(f'{directory}/')}:{traceback.tb_lineno}"
         traceback = traceback.tb_next
     return found

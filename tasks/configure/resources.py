@@ -8,6 +8,7 @@ from typing import Any
 
 from labrun.inventory.model import Lab
 from labrun.secrets import Secrets
+from labrun.tasks.configure.files import Files
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nftables import NftSection
@@ -39,6 +40,7 @@ RESOURCES: tuple[Resource, ...] = (
     NftSection("firewall"),
     NftSection("nat"),
     Nmcli(),
+    Files(),
     Services(),
 )
 """In the order in which they are applied: first the network, then what may need it."""

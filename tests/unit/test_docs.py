@@ -203,6 +203,21 @@ def examples(text: str, mark: str = "") -> Iterator[Any]:
             yield laid_over(whole, parsed(block))
 
 
+@pytest.fixture(autouse=True)
+def _beside_the_lab_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the files that the examples name where a lab file from standard input looks for them."""
+    monkeypatch.chdir(tmp_path)
+    (template,) = fenced(LAB_FILE, "jinja")
+    Path("peers.j2").write_text(template, encoding="utf-8")
+    Path("logo.png").write_bytes(b"\x89PNG")
+
+
+def test_the_template_shown_is_rendered() -> None:
+    files = [file for lab in map(loaded, examples(LAB_FILE)) for file in lab.hosts["two"].files]
+    (content,) = [file.content.decode() for file in files if file.path == "/etc/app/peers.conf"]
+    assert re.fullmatch(r"listen 10\.40\.2\.\d+\npeer gate 10\.40\.1\.254\npeer one 10\.40\.1\.10\n", content)
+
+
 @pytest.mark.parametrize("text", [LAB_FILE, TUTORIAL, README], ids=["lab-file", "tutorial", "README"])
 def test_examples_load(text: str) -> None:
     found = [loaded(content) for content in examples(text)]
@@ -238,7 +253,7 @@ def test_every_key_of_the_lab_file_is_named_and_shown() -> None:
     shown = "\n".join(fenced(LAB_FILE, "yaml"))
     for key in schema_keys(json_schema()):
         assert re.search(rf"`{key}\b|`\{{[^`]*\b{key}\b[^`]*`", LAB_FILE), f"{key} is not named"
-        if key not in ("ping", "trace", "udp", "http", "dns", "exec", "src", "template"):
+        if key not in ("ping", "trace", "udp", "http", "dns", "exec"):
             assert re.search(rf"\b{key}:", shown), f"{key} is in no example"
 
 

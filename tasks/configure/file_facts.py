@@ -1,0 +1,98 @@
+"""What files are in a guest: kind, mode, owner, hash, and the content where it is not the wanted one."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from labrun.tasks.configure.shell import Captured, Facts, quote
+
+__all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
+
+# What is larger is compared by its hash only, and shown in no diff.
+_LARGEST_SHOWN = 256 * 1024
+
+# One stat and one sha256sum for all of them, however many there are.
+_LOOK = """\
+set --
+for f in {paths}; do
+if [ -L "$f" ]; then frame "file-link $f"
+elif [ -f "$f" ]; then set -- "$@" "$f"
+elif [ -e "$f" ]; then frame "file-other $f"
+fi
+done
+sums=
+if [ $# -gt 0 ]; then
+sums=$(sha256sum -- "$@")
+capture files-stat stat -c '%a %U %G %n' -- "$@"
+capture files-hash printf '%s\\n' "$sums"
+fi
+text_of() {{
+case "
+$sums
+" in *"
+$1  $3
+"*) return;; esac
+if [ -f "$3" ] && [ ! -L "$3" ] && [ "$(wc -c <"$3")" -le {largest} ]
+then capture "file-text-$2" base64 -w 0 -- "$3"; fi
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of a guest; ``content`` is None where it is the wanted one, or too large to be shown."""
+
+    mode: str
+    owner: str
+    group: str
+    digest: str
+    content: bytes | None = None
+
+
+def look_at(files: Sequence[tuple[str, str]]) -> str:
+    """Return the script that reads files, given by path and wanted SHA-256 (hex)."""
+    script = _LOOK.format(paths=" ".join(quote(path) for path, _ in files), largest=_LARGEST_SHOWN)
+    return script + "".join(
+        f"text_of {digest} {number} {quote(path)}\n" for number, (path, digest) in enumerate(files)
+    )
+
+
+def odd_kind(path: str, facts: Facts) -> str | None:
+    """Return why what is at a path is no file that can be replaced, None where it is one or nothing."""
+    if f"file-link {path}" in facts.words:
+        return "there is a symbolic link: name the file that it leads to, or remove it"
+    if f"file-other {path}" in facts.words:
+        return "there is something else than a file, such as a directory"
+    return None
+
+
+def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
+    """Return the files that are there, by path."""
+    digests = {}
+    for line in _lines(facts, "files-hash"):
+        digest, _, path = line.partition("  ")
+        digests[path] = digest
+    found = {}
+    for line in _lines(facts, "files-stat"):
+        mode, owner, group, path = line.split(" ", 3)
+        if path in digests and path in paths:
+            text = facts.commands.get(f"file-text-{paths.index(path)}")
+            found[path] = FoundFile(f"{mode:0>4}", owner, group, digests[path], _decoded(text))
+    return found
+
+
+def _lines(facts: Facts, name: str) -> list[str]:
+    said = facts.commands.get(name)
+    return [line for line in said.text.splitlines() if line.count(" ") >= 2] if said is not None else []
+
+
+def _decoded(said: Captured | None) -> bytes | None:
+    if said is None or said.status != 0:
+        return None
+    try:
+        return base64.b64decode(said.text.strip(), validate=True)
+    except binascii.Error:
+        return None

@@ -1,0 +1,163 @@
+"""The shell text that puts files in their places, checks them first, and can put back what was there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from labrun.tasks.configure.shell import quote
+
+__all__ = ["FileChange", "apply_changes", "commands_of", "undo_changes"]
+
+# Copies of what is replaced, for whoever undoes it: the guest may have to do without the controller.
+_KEPT = "/var/lib/labrun/files"
+# For each command of the lab file (seconds).
+_PATIENCE = 60
+
+_PUT_BACK = f"""\
+kept={_KEPT}
+beside() {{ t="${{p%/*}}/.${{p##*/}}.labrun"; }}
+put_back() {{
+path "$1"; beside
+if [ -e "$kept/$1" ]; then cp -p "$kept/$1" "$t" && mv -f "$t" "$p"
+elif [ -e "$kept/$1.absent" ]; then rm -f "$p"
+fi
+}}
+"""
+# A candidate lies beside its destination, so that it gets there in one step, under a hidden name: sudoers.d,
+# cron.d and their like pass over those.
+_APPLY = f"""\
+bad=0
+placed=' '
+first_line() {{ printf '%s\\n' "$1" | sed -n '/[^[:space:]]/{{p;q}}'; }}
+keep() {{
+path "$1"
+if [ -e "$p" ]; then cp -p "$p" "$kept/$1"; else : >"$kept/$1.absent"; fi
+}}
+failed() {{ echo "$p: $1$(first_line "$said")${{2-}}"; rm -f "$t"; bad=1; }}
+place() {{
+said=$({{ chown "$3" "$t" && chmod "$2" "$t"; }} 2>&1) || {{ failed ''; return 0; }}
+if [ -n "$4" ] && ! said=$(timeout {_PATIENCE} sh -c "$4" 2>&1)
+then said=$(printf '%s' "$said" | sed "$5"); failed 'validate: '; return 0
+fi
+mv -f "$t" "$p"
+placed="$placed$1 "
+}}
+after() {{
+command=$1; shift
+mine=
+for n; do case $placed in *" $n "*) mine="$mine $n";; esac; done
+[ -n "$mine" ] || return 0
+said=$(timeout {_PATIENCE} sh -c "$command" 2>&1) && return 0
+for n in $mine; do put_back "$n"; failed 'on_change: ' '; the file was put back'; done
+}}
+rm -rf "$kept"
+mkdir -p "$kept"
+chmod 700 "$kept"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file as it shall be: its content as ``text`` or in ``base64``, and everything else about it.
+
+    ``number`` tells it from the others of its host.
+    """
+
+    number: int
+    path: str
+    text: str | None
+    base64: str | None
+    mode: str
+    owner: str
+    group: str
+    validate: str | None
+    on_change: str | None
+
+    @property
+    def writer(self) -> str:
+        """Return shell text that prints the content."""
+        if self.text is not None:
+            return f"printf %s {quote(self.text)}"
+        return f"printf %s {self.base64} | base64 -d"
+
+    @property
+    def directory(self) -> str:
+        """Return where it lies."""
+        return self.path.rpartition("/")[0] or "/"
+
+    @property
+    def candidate(self) -> str:
+        """Return where it lies before it counts."""
+        directory, _, name = self.path.rpartition("/")
+        return f"{directory}/.{name}.labrun"
+
+    def validated(self, path: str) -> str:
+        """Return the command that checks the file at ``path``, empty where the lab file has none."""
+        return (self.validate or "").replace("%s", quote(path))
+
+
+def apply_changes(changes: Sequence[FileChange]) -> str:
+    """Return the script: keep what is there, then for each file write, check and move, then the commands."""
+    lines = [_paths(changes), _PUT_BACK, _APPLY]
+    lines.extend(f"keep {change.number}\n" for change in changes)
+    lines.extend(_put(change) for change in changes)
+    for command, numbers in _after(changes):
+        lines.append(f"after {quote(command)} {' '.join(numbers)}\n")
+    return "".join([*lines, "exit $bad"])
+
+
+def undo_changes(changes: Sequence[FileChange]) -> str:
+    """Return the script that puts back what was kept; at boot services read it by themselves."""
+    lines = [_paths(changes), _PUT_BACK]
+    lines.extend(f"put_back {change.number}\n" for change in changes)
+    commands = [command for command, _ in _after(changes)]
+    if commands:
+        run = "".join(f"timeout {_PATIENCE} sh -c {quote(command)} || :\n" for command in commands)
+        lines.append(f'if [ "${{live-}}" != no ]; then\n{run}fi\n')
+    return "".join(lines)
+
+
+def _paths(changes: Sequence[FileChange]) -> str:
+    cases = "".join(f"{change.number}) p={quote(change.path)};;\n" for change in changes)
+    return f"path() {{ case $1 in\n{cases}esac; }}\n"
+
+
+def _put(change: FileChange) -> str:
+    owner = quote(f"{change.owner}:{change.group}")
+    check, shown = quote(change.validated(change.candidate)), quote(_renaming(change.candidate, change.path))
+    return (
+        f"path {change.number}; beside\n"
+        f'if said=$({{ mkdir -p "${{p%/*}}/" && rm -f "$t" && umask 077 && {change.writer} >"$t"; }} 2>&1)\n'
+        f"then place {change.number} {change.mode} {owner} {check} {shown}\n"
+        "else failed 'it cannot be written: '\nfi\n"
+    )
+
+
+def _renaming(candidate: str, path: str) -> str:
+    """Return sed's command that names the file where a message names the candidate."""
+    pattern = re.sub(r"[][\\.*^$#]", r"\\\g<0>", candidate)
+    replacement = re.sub(r"[\\&#]", r"\\\g<0>", path)
+    return f"s#{pattern}#{replacement}#g"
+
+
+def _after(changes: Sequence[FileChange]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each command that runs after a change, once, with the numbers of its files."""
+    commands: dict[str, list[str]] = {}
+    for change in changes:
+        if change.on_change is not None:
+            commands.setdefault(change.on_change, []).append(str(change.number))
+    yield from commands.items()
+
+
+def commands_of(changes: Sequence[FileChange]) -> tuple[str, ...]:
+    """Return the commands a person would type."""
+    lines = []
+    for change in changes:
+        path = quote(change.path)
+        lines += [f"mkdir -p {quote(change.directory)}"] if change.directory.count("/") > 1 else []
+        lines.append(f"{change.writer} > {path}")
+        lines += [f"chown {quote(f'{change.owner}:{change.group}')} {path}", f"chmod {change.mode} {path}"]
+        lines += [change.validated(change.path)] if change.validate else []
+    return (*lines, *(command for command, _ in _after(changes)))

@@ -1,0 +1,146 @@
+"""Files: content, mode and owner, validated before they count, with a command to run after a change."""
+
+from __future__ import annotations
+
+import base64
+from hashlib import sha256
+
+from labrun.inventory.model import FileSpec, Host, Lab
+from labrun.tasks.configure.file_facts import FoundFile, found_files, look_at, odd_kind
+from labrun.tasks.configure.file_script import FileChange, apply_changes, commands_of, undo_changes
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Facts, Probe
+from labrun.tasks.configure.text_diff import unified
+
+__all__ = ["Files", "packed"]
+
+_MODE, _OWNER, _GROUP = "0644", "root", "root"
+
+
+class Files:
+    """The resource ``files``; rows are named after the paths."""
+
+    section = "files"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"files": […]}`` with each content as text, else in base64; None without files."""
+        return {"files": [packed(file) for file in host.files]} if host.files else None
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the paths."""
+        return tuple(str(file["path"]) for file in want["files"])
+
+    def probe(self, want: Json) -> Probe:
+        """Read what each file is, whose, and its hash; its content where that is another."""
+        return Probe((), look_at([(file["path"], _digest(file)) for file in want["files"]]))
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the files whose content, mode or owner is not as declared."""
+        found = found_files(self.names(want), facts)
+        planned = [(raw, _item(raw, found.get(raw["path"]), facts)) for raw in want["files"]]
+        items = tuple(item for _, item in planned)
+        changes = [
+            _change(raw, number, found.get(raw["path"]))
+            for number, (raw, item) in enumerate(planned)
+            if item.state == "change"
+        ]
+        if not changes:
+            return SectionPlan(self.section, items)
+        return SectionPlan(
+            self.section, items, apply_changes(changes), undo_changes(changes), commands_of(changes)
+        )
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands that write, check and use each file."""
+        return commands_of([_change(raw, number, None) for number, raw in enumerate(want["files"])])
+
+
+def packed(file: FileSpec) -> dict[str, str | None]:
+    """Return a file as it travels in host data: its content as ``text``, else in ``base64``."""
+    text = _text(file.content)
+    return {
+        "path": file.path,
+        **({"base64": base64.b64encode(file.content).decode()} if text is None else {"text": text}),
+        "mode": None if file.mode is None else f"{file.mode:0>4}",
+        "owner": file.owner,
+        "group": file.group,
+        "validate": file.validate,
+        "on_change": file.on_change,
+    }
+
+
+def _text(content: bytes) -> str | None:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def _content(raw: Json) -> bytes:
+    return str(raw["text"]).encode() if "text" in raw else base64.b64decode(raw["base64"])
+
+
+def _digest(raw: Json) -> str:
+    return sha256(_content(raw)).hexdigest()
+
+
+def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
+    """Return the whole of what the file shall be; what is not declared stays, a new file gets the usual."""
+    return FileChange(
+        number=number,
+        path=raw["path"],
+        text=raw.get("text"),
+        base64=raw.get("base64"),
+        mode=raw["mode"] or (found.mode if found else _MODE),
+        owner=raw["owner"] or (found.owner if found else _OWNER),
+        group=raw["group"] or (found.group if found else _GROUP),
+        validate=raw["validate"],
+        on_change=raw["on_change"],
+    )
+
+
+def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
+    meant = _change(raw, 0, found)
+    digest = _digest(raw)
+    expected = _summary(digest, meant.mode, meant.owner, meant.group)
+    declared = " ".join([digest, *(str(raw[key] or "-") for key in ("mode", "owner", "group"))])
+    observed = "absent"
+    if found is not None:
+        observed = f"{found.digest} {found.mode} {found.owner} {found.group}"
+    actual = _summary(found.digest, found.mode, found.owner, found.group) if found else "absent"
+    if reason := odd_kind(raw["path"], facts):
+        return Item(raw["path"], "refused", expected, "", reason, declared=declared, observed="no file")
+    if found is not None and expected == actual and digest == found.digest:
+        return Item(raw["path"], "ok", expected, actual, declared=declared, observed=observed)
+    diff = "\n".join(_differences(raw, meant, found, same=found is not None and found.digest == digest))
+    return Item(raw["path"], "change", expected, actual, None, diff, declared=declared, observed=observed)
+
+
+def _summary(digest: str, mode: str, owner: str, group: str) -> str:
+    return f"{digest[:8]} {mode} {owner}:{group}"
+
+
+def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same: bool) -> list[str]:
+    lines = []
+    if not same:
+        lines.append(_content_diff(raw, found))
+    have = (found.mode, f"{found.owner}:{found.group}") if found else ("", "")
+    for name, before, after in zip(
+        ("mode", "owner"), have, (meant.mode, f"{meant.owner}:{meant.group}"), strict=True
+    ):
+        if before != after:
+            lines += [f"-{name}: {before}"] if before else []
+            lines.append(f"+{name}: {after}")
+    return lines
+
+
+def _content_diff(raw: Json, found: FoundFile | None) -> str:
+    path, after = raw["path"], raw.get("text")
+    before = "" if found is None else _text(found.content) if found.content is not None else None
+    if after is None or before is None:
+        size = f"{len(_content(raw))} bytes"
+        if found is None:
+            return f"+{path}: {size}, binary"
+        return f"-{path}: another content\n+{path}: {size}, " + ("binary" if after is None else "not shown")
+    return unified(path, None if found is None else before, str(after))

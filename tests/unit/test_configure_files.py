@@ -1,0 +1,230 @@
+"""Files: read, put in place, checked and put back by the real sh, whatever is in them."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from labrun.inventory.model import FileSpec
+from labrun.tasks.configure.files import Files, packed
+from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.shell import gather_script, parse_facts
+
+OWNER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+KEPT = "/var/lib/labrun/files"
+
+
+def spec(path: Path, content: bytes = b"new\n", **more: Any) -> FileSpec:
+    return FileSpec(str(path), content, **{"mode": "0644", "owner": OWNER, "group": GROUP, **more})
+
+
+class Guest:
+    """This machine in place of a guest: what is kept goes to a directory of the test's."""
+
+    def __init__(self, kept: Path):
+        self.kept = kept
+
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
+        script = script.replace(KEPT, str(self.kept))
+        return subprocess.run(["sh"], input=script, text=True, capture_output=True, check=False, timeout=60)
+
+    def plan(self, *files: FileSpec) -> SectionPlan:
+        want = {"files": [packed(file) for file in files]}
+        done = self.run(gather_script([Files().probe(want)], "mark"))
+        assert done.stderr == ""
+        return Files().plan(want, parse_facts(done.stdout, "mark"))
+
+    def apply(self, section: SectionPlan) -> tuple[int, list[str]]:
+        done = self.run(f"set -e\n{section.apply}")
+        return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    return Guest(tmp_path / "kept")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "etc").mkdir()
+    return tmp_path / "etc"
+
+
+def only(section: SectionPlan) -> Item:
+    (item,) = section.items
+    return item
+
+
+def test_a_new_file_is_made_and_a_second_plan_is_empty(guest: Guest, place: Path) -> None:
+    file = spec(place / "app.d" / "it's new", b"$(id) `id` \\ ' \"\n\n\n", mode="600")
+    first = guest.plan(file)
+    assert (only(first).state, only(first).actual) == ("change", "absent")
+    assert guest.apply(first) == (0, [])
+    assert (place / "app.d" / "it's new").read_bytes() == file.content
+    assert stat.S_IMODE((place / "app.d" / "it's new").stat().st_mode) == 0o600
+    again = guest.plan(file)
+    assert (only(again).state, again.apply, again.undo, again.commands) == ("ok", "", "", ())
+    guest.run(first.undo)
+    assert list((place / "app.d").iterdir()) == []
+
+
+def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) -> None:
+    (place / "x").write_text("one\ntwo\n", encoding="ascii")
+    (place / "x").chmod(0o600)
+    item = only(guest.plan(spec(place / "x", b"one\nthree\n")))
+    assert (item.diff or "").splitlines() == [
+        f"--- {place}/x",
+        f"+++ {place}/x",
+        "@@ -1,2 +1,2 @@",
+        " one",
+        "-two",
+        "+three",
+        "-mode: 0600",
+        "+mode: 0644",
+    ]
+    assert item.actual.endswith(f" 0600 {OWNER}:{GROUP}")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        (None, b"\0\1", ["+PATH: 2 bytes, binary", "+mode: 0644", f"+owner: {OWNER}:{GROUP}"]),
+        (b"\xff\n", b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
+        (b"x" * 300_000, b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
+        (b"text\n", b"\0", ["-PATH: another content", "+PATH: 1 bytes, binary"]),
+    ],
+)
+def test_what_is_no_text_or_too_long_is_not_shown_and_still_put_in_place(
+    guest: Guest, place: Path, before: bytes | None, after: bytes, lines: list[str]
+) -> None:
+    path = place / "x"
+    if before is not None:
+        path.write_bytes(before)
+        path.chmod(0o644)
+    section = guest.plan(spec(path, after))
+    assert (only(section).diff or "").replace(str(path), "PATH").splitlines() == lines
+    assert guest.apply(section) == (0, [])
+    assert path.read_bytes() == after
+    assert only(guest.plan(spec(path, after))).state == "ok"
+    guest.run(section.undo)
+    assert (path.read_bytes() if path.exists() else None) == before
+
+
+def test_what_is_not_declared_of_a_file_stays(guest: Guest, place: Path) -> None:
+    path = place / "x"
+    path.write_text("old", encoding="ascii")
+    path.chmod(0o4750)
+    file = FileSpec(str(path), b"new\n")
+    assert guest.apply(guest.plan(file)) == (0, [])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o4750
+    assert only(guest.plan(file)).state == "ok"
+
+
+def test_links_and_directories_are_not_replaced(guest: Guest, place: Path) -> None:
+    (place / "target").write_text("new\n", encoding="ascii")
+    (place / "link").symlink_to("target")
+    (place / "dir").mkdir()
+    section = guest.plan(spec(place / "link"), spec(place / "dir"))
+    assert [(item.state, item.why) for item in section.items] == [
+        ("refused", "there is a symbolic link: name the file that it leads to, or remove it"),
+        ("refused", "there is something else than a file, such as a directory"),
+    ]
+    assert section.apply == ""
+
+
+def test_a_candidate_that_does_not_hold_up_changes_nothing_and_keeps_no_other_back(
+    guest: Guest, place: Path
+) -> None:
+    (place / "bad").write_text("old\n", encoding="ascii")
+    refusal = "echo; echo %s: line 1 is rubbish; false"
+    section = guest.plan(
+        spec(place / "bad", validate=refusal, on_change=f"touch {place}/ran"),
+        spec(place / "good", validate="grep -q new %s"),
+        spec(place / "unowned", owner="nobody-of-this-name"),
+    )
+    status, said = guest.apply(section)
+    assert status == 1
+    assert said[0] == f"{place}/bad: validate: {place}/bad: line 1 is rubbish"
+    assert said[1].startswith(f"{place}/unowned: chown: invalid user")
+    assert sorted(path.name for path in place.iterdir()) == ["bad", "good"]
+    assert (place / "bad").read_text(encoding="ascii") == "old\n"
+
+
+def test_the_same_command_runs_once_after_all_its_files(guest: Guest, place: Path) -> None:
+    command = f"cat {place}/a {place}/b >>{place}/log"
+    files = [spec(place / name, name.encode(), on_change=command) for name in "ab"]
+    assert guest.apply(guest.plan(*files)) == (0, [])
+    assert (place / "log").read_text(encoding="ascii") == "ab"
+    assert guest.plan(*files).apply == ""
+
+
+def test_a_command_that_fails_puts_its_files_back_so_that_the_next_run_tries_again(
+    guest: Guest, place: Path
+) -> None:
+    (place / "a").write_text("old\n", encoding="ascii")
+    command = "echo the daemon refuses; exit 3"
+    files = [spec(place / name, on_change=command) for name in "ab"] + [spec(place / "c")]
+    status, said = guest.apply(guest.plan(*files))
+    ending = "on_change: the daemon refuses; the file was put back"
+    assert (status, said) == (1, [f"{place}/a: {ending}", f"{place}/b: {ending}"])
+    assert (place / "a").read_text(encoding="ascii") == "old\n"
+    assert sorted(path.name for path in place.iterdir()) == ["a", "c"]
+    assert [item.state for item in guest.plan(*files).items] == ["change", "change", "ok"]
+
+
+def test_the_undo_puts_back_content_and_mode_and_runs_commands_only_where_services_run(
+    guest: Guest, place: Path
+) -> None:
+    (place / "a").write_text("old\n", encoding="ascii")
+    (place / "a").chmod(0o600)
+    section = guest.plan(spec(place / "a", on_change=f"echo x >>{place}/log"), spec(place / "b"))
+    assert guest.apply(section) == (0, [])
+    guest.run(f"live=no\n{section.undo}")
+    assert (place / "a").read_text(encoding="ascii") == "old\n"
+    assert stat.S_IMODE((place / "a").stat().st_mode) == 0o600
+    assert sorted(path.name for path in place.iterdir()) == ["a", "log"]
+    assert (place / "log").read_text(encoding="ascii") == "x\n"
+    guest.run(section.undo)
+    assert (place / "log").read_text(encoding="ascii") == "x\nx\n"
+
+
+def test_an_undo_before_anything_was_kept_touches_nothing(guest: Guest, place: Path) -> None:
+    (place / "a").write_text("old\n", encoding="ascii")
+    assert guest.run(guest.plan(spec(place / "a")).undo).returncode == 0
+    assert (place / "a").read_text(encoding="ascii") == "old\n"
+
+
+def test_the_commands_do_by_hand_what_the_script_does(guest: Guest, place: Path) -> None:
+    file = spec(place / "d" / "x", b"it's\n\0", validate="test -s %s", on_change=f"touch {place}/ran")
+    lines = Files().explain({"files": [packed(file)]})
+    assert guest.run("set -e\n" + "\n".join(lines)).returncode == 0
+    assert guest.plan(file).apply == ""
+    assert (place / "ran").exists()
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace")),
+    st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=20),
+)
+def test_no_content_and_no_name_breaks_out_of_the_script(
+    guest: Guest, place: Path, content: bytes, name: str
+) -> None:
+    if name in (".", ".."):
+        return
+    file = spec(place / name, content)
+    section = guest.plan(file)
+    assert guest.apply(section) == (0, [])
+    assert (place / name).read_bytes() == content
+    assert guest.plan(file).apply == ""
+    (place / name).unlink()
+    assert list(place.iterdir()) == []
