@@ -109,10 +109,10 @@ class _Contents:
             where = f"{error.name or name}:{error.lineno}"
             self._report.add(place, f"{where}: {error.message or 'this is no template'}")
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            where = _line_of(error.__traceback__, self._directory)
+            line = _line_of(error.__traceback__, self._directory)
             reason = getattr(error, "message", None) or str(error) or type(error).__name__
-            what = f"{where}: {reason}" if where else reason
-            self._report.add(place, what, f"rendered for {host.name}" if where else None)
+            what = f"{line}: {reason}" if line else reason
+            self._report.add(place, what, f"rendered for {host.name}" if line else None)
         return b""
 
 

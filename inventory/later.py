@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_notices", "refuse_unsafe"]
 
-_SETTINGS: Final = frozenset({"selinux", "packages", "disks"})
+_SETTINGS: Final = frozenset({"disks"})
 # Without these a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"access"})
 _UNSAFE_TOP: Final = frozenset({"filters"})

@@ -13,7 +13,9 @@ from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nftables import NftSection
 from labrun.tasks.configure.nmcli import Nmcli
+from labrun.tasks.configure.packages import Packages
 from labrun.tasks.configure.plan import HostPlan, Json, Resource, SectionPlan
+from labrun.tasks.configure.selinux import Selinux
 from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.shell import Facts, Probe, gather_script
 from labrun.tasks.configure.sshd import Sshd
@@ -35,11 +37,13 @@ __all__ = [
 RESOURCES: tuple[Resource, ...] = (
     Hostname(),
     Hosts(),
+    Selinux(),
     Sysctl(),
     Sshd(),
     NftSection("firewall"),
     NftSection("nat"),
     Nmcli(),
+    Packages(),
     Files(),
     Services(),
 )

@@ -69,6 +69,7 @@ def test_every_host_knows_the_lab_s_names_even_after_a_restart(lab: RunningLab) 
     other = with_one(lab, "hostname: uno")
     assert configured(other) == {("hosts", "/etc/hosts"), ("hostname", "hostname")}
     assert lab.run("restart", "--hosts", "one").exit_code == 0
+    assert lab.run("up").exit_code == 0
     assert lab.guest("one", "hostname; cat /etc/hostname; getent hosts mine").split() == [
         "uno",
         "uno",
@@ -119,3 +120,106 @@ def test_profiles_of_others_stay_unless_the_file_wants_no_others(lab: RunningLab
     assert configured(with_one(lab, "exclusive: true")) == {("nmcli", "theirs"), ("nmcli", "also")}
     assert lab.guest("one", f"ls {PROFILES}").split() == ["labrun-left.nmconnection"]
     assert "theirs" not in lab.guest("one", "nmcli --terse connection show")
+
+
+def test_files_are_held_with_mode_and_owner_and_shown_before_they_change(lab: RunningLab) -> None:
+    (lab.path.parent / "app.j2").write_text("{{ host.name }} {{ hosts.gate.address }}\n", encoding="utf-8")
+    more = """files: {
+      /etc/motd: {content: "hello\\n$(id)\\n"},
+      /etc/app.d/app.conf: {template: app.j2, mode: 0640, group: lab, on_change: "date >>/root/ran"},
+      /etc/app.d/other: {content: "x", on_change: "date >>/root/ran"},
+      /etc/sudoers.d/alice: {content: "alice ALL=(ALL) ALL\\n", mode: "0440", validate: visudo -cf %s}}"""
+    other = with_one(lab, more)
+    lab.guest("one", "echo hello >/etc/motd")
+    dry = other.json("configure", "--hosts", "one", "--dry-run")
+    assert row(dry, "files", "/etc/motd")["diff"].splitlines()[-2:] == [" hello", "+$(id)"]
+    assert {name for _, name in configured(other)} == {
+        "/etc/motd",
+        "/etc/app.d/app.conf",
+        "/etc/app.d/other",
+        "/etc/sudoers.d/alice",
+    }
+    assert lab.guest(
+        "one", "cat /etc/app.d/app.conf; stat -c '%a %U %G' /etc/app.d/app.conf; wc -l </root/ran"
+    ) == ("one 10.62.8.254\n640 root lab\n1\n")
+    lab.guest("one", "chmod 666 /etc/app.d/app.conf; echo x >>/etc/app.d/other")
+    assert configured(other) == {("files", "/etc/app.d/app.conf"), ("files", "/etc/app.d/other")}
+    assert lab.guest("one", "wc -l </root/ran") == "2\n"
+
+
+def test_a_file_that_does_not_hold_up_leaves_the_old_one(lab: RunningLab) -> None:
+    before = lab.guest("one", "cksum /etc/sudoers.d/*")
+    more = """files: {
+      /etc/sudoers.d/bob: {content: "bob is great\\n", validate: visudo -cf %s},
+      /etc/app.d/third: {content: "y", on_change: "echo no daemon; false"}}"""
+    for _ in range(2):
+        answer = with_one(lab, more).json("configure", "--hosts", "one")
+        assert answer.exit_code == 1
+        why = row(answer, "files", "/etc/sudoers.d/bob")["why"]
+        assert why.startswith("validate: /etc/sudoers.d/bob:1:"), why
+        assert (
+            row(answer, "files", "/etc/app.d/third")["why"] == "on_change: no daemon; the file was put back"
+        )
+    assert lab.guest("one", "cksum /etc/sudoers.d/*; ls /etc/app.d") == before + "app.conf\nother\n"
+
+
+REPOSITORY = """\
+mkdir -p /srv/repo/tiny/DEBIAN /srv/repo/tiny/usr/share/tiny
+cd /srv/repo
+echo here >tiny/usr/share/tiny/file
+cat >tiny/DEBIAN/control <<END
+Package: tiny
+Version: 1.2-3
+Architecture: all
+Maintainer: A <a@lab.test>
+Description: x
+END
+dpkg-deb --build tiny tiny.deb >/dev/null
+{ dpkg-deb --field tiny.deb; echo Filename: tiny.deb; stat -c 'Size: %s' tiny.deb
+sha256sum tiny.deb | sed 's/^\\([0-9a-f]*\\).*/SHA256: \\1/'; } >Packages
+systemd-run --quiet --collect --unit=repo python3 -m http.server --directory /srv/repo 8000
+"""
+
+
+@pytest.fixture
+def repository(lab: RunningLab) -> Iterator[str]:
+    """An apt repository on ``gate``, the only one that ``one`` knows; returns the name of its package."""
+    lab.run("ssh", "gate", "sudo sh -s", stdin=REPOSITORY)
+    lab.guest("one", "echo 'deb [trusted=yes] http://gate:8000 ./' >/etc/apt/sources.list")
+    wait = "for n in 1 2 3 4 5 6 7 8 9; do curl -sf http://gate:8000/Packages && break; sleep 0.3; done"
+    assert "tiny" in lab.guest("one", wait, sudo=False)
+    yield "tiny"
+    lab.guest("gate", "systemctl stop repo")
+
+
+def test_missing_packages_are_installed_and_the_row_says_their_version(
+    lab: RunningLab, repository: str
+) -> None:
+    other = with_one(lab, f"packages: [{repository}, curl, 'libc6:amd64']")
+    first = other.json("configure", "--hosts", "one")
+    assert (first.exit_code, row(first, "packages", "tiny")["actual"]) == (0, "1.2-3"), first.bad()
+    assert [row(first, "packages", name)["status"] for name in ("tiny", "curl", "libc6:amd64")] == [
+        "changed",
+        "ok",
+        "ok",
+    ]
+    assert lab.guest("one", "cat /usr/share/tiny/file", sudo=False) == "here\n"
+    assert configured(other) == set()
+    lab.guest("one", "dpkg --remove tiny")
+    assert configured(other) == {("packages", "tiny")}
+
+
+def test_a_package_that_nobody_has_is_named_and_nothing_is_installed(
+    lab: RunningLab, repository: str
+) -> None:
+    lab.guest("one", "dpkg --remove tiny")
+    answer = with_one(lab, f"packages: [{repository}, nowhere]").json("configure", "--hosts", "one")
+    assert answer.exit_code == 1
+    assert row(answer, "packages", "nowhere")["why"] == "apt-get finds no such package"
+    assert row(answer, "packages", "tiny")["why"] == "apt-get: Unable to locate package nowhere"
+
+
+def test_what_a_container_cannot_do_is_skipped_with_its_reason(lab: RunningLab) -> None:
+    answer = with_one(lab, "selinux: enforcing").json("configure", "--hosts", "one")
+    found = row(answer, "selinux", "mode")
+    assert (answer.exit_code, found["status"], found["why"]) == (0, "skipped", "no SELinux in this kernel")

@@ -1,0 +1,141 @@
+"""SELinux: the mode in force, and the one that /etc/selinux/config gives at the next boot."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.shell import Facts, Probe, install, quote
+
+__all__ = ["CONFIG", "Selinux"]
+
+CONFIG = "/etc/selinux/config"
+_ENFORCE = "/sys/fs/selinux/enforce"
+_NAME = "mode"
+_MODES = {"0": "permissive", "1": "enforcing"}
+_LINE = re.compile(r"^[ \t]*SELINUX[ \t]*=[ \t]*([a-z]*).*$", re.MULTILINE | re.IGNORECASE)
+_TYPE = re.compile(r"^[ \t]*SELINUXTYPE[ \t]*=[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
+# systemd halts at boot where it shall enforce a policy that is not there.
+_PROBE = f"""\
+[ -w {_ENFORCE} ] && frame selinux-writable
+for f in /etc/selinux/*/policy/policy.*; do [ -e "$f" ] && frame "selinux-policy $f"; done
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Observed:
+    """How SELinux stands: ``live`` None = not in force, ``at_boot`` None = no word in the file."""
+
+    live: str | None
+    at_boot: str | None
+    config: str | None
+    writable: bool
+    policies: tuple[str, ...]
+
+    @property
+    def has_policy(self) -> bool:
+        """Tell whether a policy of the kind that is asked for at boot is installed."""
+        kind = _TYPE.search(self.config or "")
+        start = f"/etc/selinux/{kind[1]}/" if kind else "/etc/selinux/"
+        return any(policy.startswith(start) for policy in self.policies)
+
+    @property
+    def shown(self) -> str:
+        live, at_boot = self.live or "disabled", self.at_boot or "disabled"
+        return live if live == at_boot else f"{live} ({at_boot} after a reboot)"
+
+
+class Selinux:
+    """The resource ``selinux``: one row, ``mode``."""
+
+    section = "selinux"
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return ``{"mode": …}``; None where the lab file says nothing."""
+        return {"mode": host.selinux} if host.selinux is not None else None
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the one row's name."""
+        return (_NAME,)
+
+    def probe(self, want: Json) -> Probe:
+        """Read the kernel's word, the file, and which policies there are."""
+        return Probe((_ENFORCE, CONFIG), _PROBE)
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return what differs; ``disabled`` is owed to a reboot: a running kernel does not let go of it."""
+        mode, have = str(want["mode"]), _observe(facts)
+        why: str | None
+        if have.live is None and have.config is None and mode != "disabled":
+            return self._only(Item(_NAME, "skipped", mode, "", "no SELinux in this kernel"))
+        if have.live is not None and not have.writable:
+            return self._only(
+                Item(_NAME, "skipped", mode, have.live, "SELinux is the machine's, not the container's")
+            )
+        if mode == "enforcing" and not have.has_policy:
+            why = "no SELinux policy is installed here, and without one the next boot would halt"
+            return self._only(Item(_NAME, "refused", mode, have.shown, why))
+        set_live = mode != "disabled" and have.live not in (None, mode)
+        if not set_live and (have.at_boot or "disabled") == mode:
+            # What is in the file and not in force yet, only a reboot brings.
+            return self._only(Item(_NAME, "ok", mode, have.shown, observed=have.shown))
+        why = None if set_live or have.live == mode else f"{mode} only after a reboot"
+        diff = "\n".join(_diff(mode, have, set_live))
+        item = Item(_NAME, "change", mode, have.shown, why, diff, observed=have.shown)
+        return SectionPlan(
+            self.section, (item,), _apply(mode, have, set_live), _undo(have, set_live), self.explain(want)
+        )
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return setenforce and the edit of the file."""
+        mode = str(want["mode"])
+        edit = f"sed -i 's/^SELINUX=.*/SELINUX={mode}/' {CONFIG}"
+        return (edit,) if mode == "disabled" else (f"setenforce {mode.capitalize()}", edit)
+
+    def _only(self, item: Item) -> SectionPlan:
+        return SectionPlan(self.section, (item,))
+
+
+def _diff(mode: str, have: _Observed, set_live: bool) -> list[str]:
+    lines = [f"-running: {have.live}", f"+running: {mode}"] if set_live else []
+    if have.at_boot != mode:
+        lines += [f"-{CONFIG}: SELINUX={have.at_boot}"] if have.at_boot else []
+        lines.append(f"+{CONFIG}: SELINUX={mode}")
+    return lines
+
+
+def _observe(facts: Facts) -> _Observed:
+    config = facts.files.get(CONFIG)
+    line = _LINE.search(config or "")
+    return _Observed(
+        live=_MODES.get(facts.files.get(_ENFORCE, "").strip()),
+        at_boot=line[1].lower() if line else None,
+        config=config,
+        writable="selinux-writable" in facts.words,
+        policies=tuple(w.partition(" ")[2] for w in sorted(facts.words) if w.startswith("selinux-policy ")),
+    )
+
+
+def _configured(config: str | None, mode: str) -> str:
+    """Return the file with this mode, all its other lines as they were."""
+    if config is None:
+        return f"SELINUX={mode}\nSELINUXTYPE=default\n"
+    if _LINE.search(config):
+        return _LINE.sub(f"SELINUX={mode}", config, count=1)
+    return f"{config.rstrip()}\nSELINUX={mode}\n"
+
+
+def _number(mode: str) -> str:
+    return next(number for number, name in _MODES.items() if name == mode)
+
+
+def _apply(mode: str, have: _Observed, set_live: bool) -> str:
+    text = install(CONFIG, _configured(have.config, mode), "0644") if have.at_boot != mode else ""
+    return text + (f"printf %s {_number(mode)} >{_ENFORCE}\n" if set_live else "")
+
+
+def _undo(have: _Observed, set_live: bool) -> str:
+    text = f"rm -f {quote(CONFIG)}\n" if have.config is None else install(CONFIG, have.config, "0644")
+    return (f"printf %s {_number(have.live)} >{_ENFORCE}\n" if set_live and have.live else "") + text
