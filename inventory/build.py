@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from labrun.inventory.checks import is_about_nobody
 from labrun.inventory.file_contents import with_files
@@ -34,6 +34,7 @@ from labrun.inventory.problems import Report
 from labrun.inventory.references import check_references
 from labrun.inventory.schema import (
     CHECK_KINDS,
+    SSHD_PROFILES,
     CheckModel,
     FirewallModel,
     HostModel,
@@ -119,6 +120,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         routes=ways.routes(host),
         sysctl=MappingProxyType(dict(model.sysctl or {})),
         sshd=_sshd(model),
+        sshd_profile=_sshd_profile(model),
         firewall=_firewall(model.firewall),
         nat=_nat(model.nat),
         selinux=model.selinux,
@@ -154,7 +156,13 @@ def _machine(model: HostModel) -> Machine:
 def _sshd(model: HostModel) -> Mapping[str, tuple[str, ...]] | None:
     if model.sshd is False:
         return None
-    return MappingProxyType({keyword: tuple(values) for keyword, values in (model.sshd or {}).items()})
+    keywords = {key: tuple(values) for key, values in (model.sshd or {}).items() if key != "profile"}
+    return MappingProxyType(keywords)
+
+
+def _sshd_profile(model: HostModel) -> Literal["host", "router", "bastion"] | None:
+    found = (model.sshd or {}).get("profile")
+    return next((name for name in SSHD_PROFILES if found == [name]), None)
 
 
 def _firewall(model: FirewallModel | None) -> Firewall | None:

@@ -250,7 +250,8 @@ class Host:
 
     ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold
     only what the file declares, not the role's own values; ``sshd`` None = leave sshd alone, a
-    repeatable keyword has several values. ``hosts_file`` = the lab's names stand in /etc/hosts.
+    repeatable keyword has several values; ``sshd_profile`` None = by what the host is for others.
+    ``hosts_file`` = the lab's names stand in /etc/hosts.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Host:
     routes: tuple[StaticRoute, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=_nothing)
     sshd: Mapping[str, tuple[str, ...]] | None = field(default_factory=lambda: MappingProxyType({}))
+    sshd_profile: Literal["host", "router", "bastion"] | None = None
     firewall: Firewall | None = None
     nat: Nat | None = None
     selinux: Literal["enforcing", "permissive", "disabled"] | None = None

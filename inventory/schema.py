@@ -59,6 +59,7 @@ __all__ = [
     "CHECK_KINDS",
     "FILE_ORIGINS",
     "LONGEST_WAIT",
+    "SSHD_PROFILES",
     "CheckModel",
     "DhcpModel",
     "FileModel",
@@ -78,6 +79,7 @@ __all__ = [
 CHECK_KINDS: Final = ("ping", "trace", "tcp", "udp", "http", "dns", "exec", "sysctl", "sshd", "mtu")
 FILE_ORIGINS: Final = ("content", "src", "template")
 LONGEST_WAIT: Final = 600
+SSHD_PROFILES: Final[tuple[Literal["host", "router", "bastion"], ...]] = ("host", "router", "bastion")
 _NEEDS_TO: Final = ("ping", "trace", "tcp", "udp", "mtu")
 _KEYS_OF_KINDS: Final = {
     "via": ("trace",),
@@ -99,6 +101,14 @@ def _nic(value: Any) -> Any:
 def _sshd(value: Any) -> Any:
     if value is not False and not isinstance(value, dict):
         raise wrong(f"a mapping or false is wanted, not {shown(value)}")
+    return value
+
+
+def _with_profile(value: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Hold the one key to its words that is labrun's own and no keyword of sshd's."""
+    found = value.get("profile")
+    if found is not None and (len(found) != 1 or found[0] not in SSHD_PROFILES):
+        raise wrong(f"profile is one of {', '.join(SSHD_PROFILES)}")
     return value
 
 
@@ -333,6 +343,7 @@ class Settings(Section):
                     ],
                 ],
                 BeforeValidator(_once),
+                AfterValidator(_with_profile),
                 Tag("(mapping)"),
             ],
             Discriminator(is_switch),

@@ -44,6 +44,8 @@ _UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
 _ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 _SPACE = " \t\r\f"  # GLib knows no other
 _NO_LINE = re.compile(r"[\n\0]")
+# The one whose routes are compared, as NetworkManager numbers it; 0 = not said.
+_MAIN_TABLE = ("0", "254")
 _LISTS = ("dns", "dns-search", "dns-options")
 
 
@@ -135,9 +137,15 @@ def intent(sections: Sections, version: int) -> Intent:
         gateway = gateway or inline
     everywhere: Prefix = IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
     no_default = _truth(settings.get("never-default", ""))
-    hops = {_hop(value) for _, value in _numbered(settings, "route")}
+    hops = {
+        _hop(value)
+        for key, value in _numbered(settings, "route")
+        if _is_ordinary(settings.get(f"{key}_options", ""))
+    }
     if gateway and not no_default:
         hops.add(Hop(everywhere, ip_address(gateway)))
+    if settings.get("route-table", "0") not in _MAIN_TABLE:
+        hops = set()
     ignores = _truth(settings.get("ignore-auto-routes", ""))
     return Intent(
         method=settings.get("method", "auto"),
@@ -146,6 +154,12 @@ def intent(sections: Sections, version: int) -> Intent:
         dns=_items(settings.get("dns", "")),
         keeps_announced_default=not (no_default or ignores),
     )
+
+
+def _is_ordinary(options: str) -> bool:
+    """Tell whether a route sends packets on and is in the main table, the one that is compared."""
+    found = dict(option.strip().partition("=")[::2] for option in options.split(","))
+    return found.get("table", "0") in _MAIN_TABLE and found.get("type", "unicast") == "unicast"
 
 
 def _hop(value: str) -> Hop:

@@ -14,7 +14,7 @@ from labrun.errors import CommandError
 from labrun.inventory.existing import marked_nic
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
-from labrun.tasks.configure.keyfile import Sections, parse, properties, render
+from labrun.tasks.configure.keyfile import Sections, intent, parse, properties, render
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
@@ -43,10 +43,18 @@ _RUNTIME = "/run/NetworkManager/system-connections"
 _MTU = 1500
 
 # A profile with the UUID of the active one is taken over by reapply, and no address goes away for a
-# moment. Otherwise the NIC goes down and up: as a unit of its own, because the session may go with it.
+# moment. Of several IPv4 addresses it loses some where the first changes and the kernel does not promote the
+# others (promote_secondaries). Then, and otherwise, the NIC goes down and up: as a unit of its own, because
+# the session may go with it.
 _BRING = """\
+holds() {
+n=0
+until there=$(ip -o -4 address show dev "$1"); missing=; for a in $2; do
+case $there in *" $a "*) ;; *) missing=$a;; esac
+done; [ -z "$missing" ]; do n=$((n + 1)); [ $n -lt 10 ] || return 1; sleep 0.1; done
+}
 bring() {
-if [ "$3" = same ] && said=$(nmcli device reapply "$1" 2>&1); then return 0; fi
+if [ "$3" = same ] && said=$(nmcli device reapply "$1" 2>&1) && holds "$1" "$5"; then return 0; fi
 systemd-run --quiet --collect --wait --pipe nmcli --wait 30 connection up uuid "$2" ifname "$1" && return 0
 echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 }
@@ -104,7 +112,7 @@ class _Work:
     write: dict[str, str] = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
     load: list[str] = field(default_factory=list)
-    bring: list[tuple[str, str, bool, str]] = field(default_factory=list)
+    bring: list[tuple[str, str, bool, str, str]] = field(default_factory=list)
     reset_mtu: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
@@ -281,7 +289,7 @@ class _Nic:
         if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)
         same = device.profile == uuid
-        work.bring.append((device.interface, uuid, same, profile.network))
+        work.bring.append((device.interface, uuid, same, profile.network, _several(profile.sections)))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
         work.commands.extend(explain_profile(raw, device if same else None))
 
@@ -348,6 +356,12 @@ class _Nic:
         return own or self.profile.sections["connection"]["uuid"]
 
 
+def _several(sections: Sections) -> str:
+    """Return the IPv4 addresses of a profile that has several, else nothing."""
+    addresses = intent(sections, 4).addresses
+    return " ".join(map(str, addresses)) if len(addresses) > 1 else ""
+
+
 def _strangers(want: Json, profiles: list[_Profile], facts: Facts, state: NmState, work: _Work) -> None:
     """Add the profiles that have to go: labrun's own of former networks, with ``exclusive`` all others."""
     kept = {profile.path for profile in profiles} | set(work.remove)
@@ -376,8 +390,9 @@ def _script(work: _Work) -> str:
     # NetworkManager leaves an MTU as it is when the profile no longer names one.
     lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
     lines.append(_BRING.rstrip())
-    for interface, uuid, same, network in work.bring:
-        words = " ".join(quote(word) for word in (interface, uuid, "same" if same else "other", network))
+    for interface, uuid, same, network, addresses in work.bring:
+        how = "same" if same else "other"
+        words = " ".join(quote(word) for word in (interface, uuid, how, network, addresses))
         lines.append(f"bring {words} || bad=1")
     if work.bring:
         lines.append(_SETTLE.rstrip())

@@ -23,6 +23,9 @@ _INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MUL
 _LINE_NUMBER = re.compile(r"line (\d+): (.+)")
 # Blocks and further files would change what the lines after them mean.
 _NO_KEYWORDS = frozenset({"match", "include"})
+# Where systemd listens in sshd's place, these have no effect.
+_OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
+_SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
 
 # A listener that somebody started with another file or option goes by that; its title has its arguments.
 # Whether root may log in can stand in a Match block for root, which the login's own user never meets.
@@ -150,6 +153,8 @@ class Sshd:
         script = _JUDGE.format(user=quote(wanted.user), drop_in=DROP_IN, main=_MAIN)
         if not all(is_plain(setting.key) for setting in wanted.sound):
             script += _CANONICAL.format(text=quote(render(wanted.sound)))
+        if any(setting.key in _OF_THE_SOCKET for setting in wanted.settings):
+            script += _SOCKET
         return Probe((_MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
@@ -233,6 +238,9 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
     """Return each keyword's values as sshd writes them, and the keywords that sshd refuses."""
     values = {s.key: tuple(plain_value(s.key, value) for value in s.values) for s in wanted.sound}
     faults = {s.key: reason for s in wanted.settings if (reason := _unsound(s)) is not None}
+    if "sshd-socket" in facts.words:
+        why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+        faults |= {s.key: why for s in wanted.settings if s.key in _OF_THE_SOCKET}
     asked = facts.commands.get("canonical")
     if asked is None:
         return values, faults

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from labrun.inventory.model import Host, Lab, Role
 
-__all__ = ["Setting", "desired_sshd", "is_bastion", "profile"]
+__all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
 _LINE = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>\S.*?)\s*")
 
@@ -45,7 +45,7 @@ def settings_in(text: str) -> Iterator[Setting]:
 
 @cache
 def profile(name: str) -> tuple[Setting, ...]:
-    """Return the settings of ``bastion`` or ``host``, those of every role first."""
+    """Return the settings of ``bastion``, ``host`` or ``router``, those of every role first."""
     folder = files("labrun.templates") / "sshd"
     return tuple(
         setting
@@ -54,10 +54,19 @@ def profile(name: str) -> tuple[Setting, ...]:
     )
 
 
-def is_bastion(lab: Lab, host: Host) -> bool:
-    """Tell whether other hosts may be reached through this one."""
-    through = any(other.access_via == host.name for other in lab.hosts.values())
-    return host.role is Role.ROUTER or len(host.interfaces) > 1 or through
+def profile_of(lab: Lab, host: Host) -> str:
+    """Return the name of the host's profile: the file's word, else by what the host is for others.
+
+    A host through which another is reached is a bastion, a router too; so is any other host on
+    several networks, because it may be the only way into one of them.
+    """
+    if host.sshd_profile is not None:
+        return host.sshd_profile
+    if any(other.access_via == host.name for other in lab.hosts.values()):
+        return "bastion"
+    if host.role is Role.ROUTER:
+        return "router"
+    return "bastion" if len(host.interfaces) > 1 else "host"
 
 
 def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
@@ -67,7 +76,7 @@ def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
     """
     if host.sshd is None:
         return None
-    settings = {setting.key: setting for setting in profile("bastion" if is_bastion(lab, host) else "host")}
+    settings = {setting.key: setting for setting in profile(profile_of(lab, host))}
     if login_user(host) == "root":
         # Keys only, but not locked out: this machine is configured as root.
         reason = "labrun itself logs in as root here, with a key."

@@ -10,6 +10,7 @@ __all__ = ["effective_settings", "is_plain", "meets", "plain_value"]
 _WORDS = frozenset(
     {
         "allowagentforwarding",
+        "allowstreamlocalforwarding",
         "allowtcpforwarding",
         "gatewayports",
         "kbdinteractiveauthentication",

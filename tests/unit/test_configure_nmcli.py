@@ -301,6 +301,22 @@ def test_an_intent_is_typed() -> None:
     assert str(hop("0.0.0.0/0", "10.0.0.254")) == "default via 10.0.0.254"
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "route1=10.9.0.0/16,10.0.0.254\nroute1_options=table=100\n",
+        "route1=10.9.0.0/16\nroute1_options=type=blackhole\n",
+        "route1=10.9.0.0/16,10.0.0.254\ngateway=10.0.0.254\nroute-table=100\n",
+    ],
+    ids=["one in a table of its own", "one that sends nothing on", "all in a table of their own"],
+)
+def test_routes_that_the_main_table_does_not_have_are_not_missed_there(settings: str) -> None:
+    text = f"[ipv4]\nmethod=manual\naddress1=10.0.0.1/24\n{settings}"
+    assert intent(parse(text), 4).routes == frozenset()
+    plain = text.replace("=100", "=254").replace("blackhole", "unicast")
+    assert hop("10.9.0.0/16", None if "blackhole" in text else "10.0.0.254") in intent(parse(plain), 4).routes
+
+
 def plan_with(case: str, **changes: Any) -> SectionPlan:
     return Nmcli().plan(spec_of(case)["sections"]["nmcli"], replace(facts_of(case), **changes))
 

@@ -15,13 +15,14 @@ from labrun.inventory.model import Host, SshSettings
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd import DROP_IN, Sshd, render
-from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, settings_in
+from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, profile_of, settings_in
 from labrun.tasks.configure.sshd_values import effective_settings, meets, plain_value
 from tests.unit.small_labs import host, lab, network
 
 MAIN = "/etc/ssh/sshd_config"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf\n"
 ON_N1 = {"n1": "10.0.0.11/24"}
+ON_BOTH = {**ON_N1, "n2": "10.0.1.11/24"}
 
 
 def desired(one: Host, *others: Host) -> dict[str, tuple[str, ...]] | None:
@@ -30,7 +31,26 @@ def desired(one: Host, *others: Host) -> dict[str, tuple[str, ...]] | None:
     return None if found is None else {setting.key: setting.values for setting in found}
 
 
-@pytest.mark.parametrize("name", ["host", "bastion"])
+@pytest.mark.parametrize(
+    ("one", "others", "name"),
+    [
+        (host("h", ON_N1), [], "host"),
+        (host("r", ON_N1, role="router"), [], "router"),
+        (host("h", ON_BOTH), [], "bastion"),
+        (host("h", ON_N1), [replace(host("x", ON_N1), access_via="h")], "bastion"),
+        (host("r", ON_N1, role="router"), [replace(host("x", ON_N1), access_via="r")], "bastion"),
+        (replace(host("r", ON_BOTH, role="router"), sshd_profile="host"), [], "host"),
+        (replace(host("h", ON_N1), sshd_profile="bastion"), [], "bastion"),
+    ],
+)
+def test_the_profile_is_by_what_a_host_is_for_the_others_or_by_the_file(
+    one: Host, others: list[Host], name: str
+) -> None:
+    networks = [network("n1", "10.0.0.0/24"), network("n2", "10.0.1.0/24")]
+    assert profile_of(lab(networks, [one, *others]), one) == name
+
+
+@pytest.mark.parametrize("name", ["host", "router", "bastion"])
 def test_every_setting_of_a_profile_has_a_reason(name: str) -> None:
     reasons = {setting.keyword: setting.reason for setting in profile(name)}
     # The count belongs to the interval above it.
@@ -39,13 +59,13 @@ def test_every_setting_of_a_profile_has_a_reason(name: str) -> None:
 
 
 def test_a_profile_names_no_keyword_twice() -> None:
-    for name in ("host", "bastion"):
+    for name in ("host", "router", "bastion"):
         keys = [setting.key for setting in profile(name)]
         assert len(keys) == len(set(keys))
 
 
 def test_what_would_lock_labrun_or_a_jump_out_is_not_in_a_profile() -> None:
-    for name in ("host", "bastion"):
+    for name in ("host", "router", "bastion"):
         held = {setting.key: setting.values[0] for setting in profile(name)}
         assert int(held["maxsessions"]) >= 4
         assert int(held["maxauthtries"]) >= 4
@@ -129,6 +149,22 @@ def facts(
     if canonical is not None:
         commands["canonical"] = canonical
     return Facts({MAIN: INCLUDE, **(files or {})}, commands, frozenset())
+
+
+@pytest.mark.parametrize("keyword", ["Port", "ListenAddress"])
+def test_where_systemd_listens_a_port_of_sshd_s_is_refused_and_said(keyword: str) -> None:
+    wanted = want((keyword, ("2222",)), ("MaxAuthTries", ("4",)))
+    assert "is-active ssh.socket" in Sshd().probe(wanted).script
+    assert "is-active ssh.socket" not in Sshd().probe(want(("MaxAuthTries", ("4",)))).script
+    have = facts("maxauthtries 6", canonical=Captured(f"{keyword.lower()} 2222", 0))
+    plan = Sshd().plan(wanted, replace(have, words=frozenset({"sshd-socket"})))
+    why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+    assert states(plan) == {
+        keyword.lower(): ("refused", why),
+        "maxauthtries": ("refused", f"nothing of sshd was changed, because of {keyword}"),
+    }
+    assert plan.apply == ""
+    assert states(Sshd().plan(wanted, have))[keyword.lower()] == ("change", None)
 
 
 def states(plan: SectionPlan) -> dict[str, tuple[str, str | None]]:
@@ -228,7 +264,7 @@ def test_a_value_never_adds_a_line_to_the_drop_in(value: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="no OpenSSH here")
-@pytest.mark.parametrize("name", ["host", "bastion"])
+@pytest.mark.parametrize("name", ["host", "router", "bastion"])
 def test_the_real_sshd_accepts_the_profile_and_means_what_it_says(name: str, tmp_path: Path) -> None:
     sshd = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin")
     if sshd is None:

@@ -1,0 +1,132 @@
+"""What a profile can hold, on a real NetworkManager: set, found as set, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import write_lab
+from tests.labs import RunningLab
+
+pytestmark = pytest.mark.lxc
+
+_TABLE = '"9.0.0.0/8 10.62.24.1 table=9"'
+LAB = """\
+name: res-nm
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 256}
+networks:
+  left: {mode: isolated, cidr: 10.62.24.0/24, cidr6: "fd00:62:24::/64"}
+hosts:
+  one: {networks: {left: {ipv4: 10.62.24.11, ipv6: "fd00:62:24::11"MORE}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """One host with both versions, up and configured; every test leaves it so."""
+    lab = write_lab(tmp_path_factory.mktemp("nmcli"), LAB.replace("MORE", ""))
+    try:
+        up = lab.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield lab
+    finally:
+        lab.run("-y", "down")
+
+
+def with_properties(lab: RunningLab, properties: str) -> RunningLab:
+    path = lab.path.with_name("other.yaml")
+    path.write_text(LAB.replace("MORE", f", nmcli: {{{properties}}}"), encoding="utf-8")
+    return RunningLab(path, lab.state)
+
+
+def settles(lab: RunningLab) -> list[str]:
+    """Configure the NICs twice; the status of each time."""
+    found = []
+    for _ in range(2):
+        answer = lab.json("configure", "--only", "nmcli")
+        assert not answer.bad(), answer.bad()
+        (row,) = answer.rows
+        found.append(row["status"])
+    return found
+
+
+_FIELDS = "connection.zone,connection.lldp,ipv4.may-fail,ipv6.ip6-privacy"
+_TWO = "10.62.24.11/24, 10.62.24.50/24"
+
+
+@pytest.mark.parametrize(
+    ("properties", "asked", "shown"),
+    [
+        (
+            f'ipv4.addresses: "{_TWO}", ipv6.addresses: "fd00:62:24::11/64,fd00:62:24::50/64"',
+            "ip -br address show eth0",
+            ["10.62.24.11/24 10.62.24.50/24 ", "fd00:62:24::50/64"],
+        ),
+        # The second becomes the first: reapply alone would lose one of them.
+        (
+            'ipv4.addresses: "10.62.24.50/24,10.62.24.11/24"',
+            "ip -br address show eth0",
+            ["10.62.24.50/24 10.62.24.11/24 "],
+        ),
+        (
+            'ipv4.routes: "10.99.0.0/16 10.62.24.1 300, 10.98.0.0/16 10.62.24.1 src=10.62.24.11"',
+            "ip route",
+            [
+                "10.99.0.0/16 via 10.62.24.1 dev eth0 proto static metric 300",
+                "10.98.0.0/16 via 10.62.24.1 dev eth0 proto static src 10.62.24.11",
+            ],
+        ),
+        (
+            'ipv6.routes: "fd99::/64 fd00:62:24::1 400"',
+            "ip -6 route",
+            ["fd99::/64 via fd00:62:24::1 dev eth0 proto static metric 400"],
+        ),
+        (
+            f'ipv4.routes: {_TABLE}, ipv4.routing-rules: "priority 9 to 9.9.9.9 table 9"',
+            "ip rule; ip route show table 9",
+            ["to 9.9.9.9 lookup 9", "9.0.0.0/8 via 10.62.24.1"],
+        ),
+        (
+            'ipv4.gateway: 10.62.24.1, ipv4.never-default: "no", ipv4.route-metric: 50',
+            "ip route",
+            ["default via 10.62.24.1 dev eth0 proto static metric 50"],
+        ),
+        (
+            'ipv4.dns: "10.62.24.1 10.62.24.9", ipv4.dns-search: "a.test, b.test", ipv4.dns-options: rotate',
+            "cat /etc/resolv.conf",
+            ["search a.test b.test\nnameserver 10.62.24.1\nnameserver 10.62.24.9\noptions rotate"],
+        ),
+        ("802-3-ethernet.mtu: 1400", "ip link show eth0", ["mtu 1400"]),
+        (
+            "ethernet.mtu: auto, connection.zone: trusted, connection.autoconnect: yes, ipv4.may-fail: no",
+            f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
+            ["connection.zone:trusted", "ipv4.may-fail:no"],
+        ),
+        (
+            "connection.lldp: enable-rx, ipv6.ip6-privacy: 2, ethernet.wake-on-lan: magic",
+            f"nmcli --terse --fields {_FIELDS} connection show labrun-left",
+            ["connection.lldp:enable-rx", "ip6-privacy:2"],
+        ),
+        ("ipv4.method: auto", "ip -br -4 address show eth0", ["10.62.24.11/24"]),
+    ],
+    ids="addresses order routes routes6 table gateway dns mtu spellings words dhcp".split(),  # noqa: SIM905
+)
+def test_a_property_is_in_force_is_found_so_and_goes_again(
+    lab: RunningLab, properties: str, asked: str, shown: list[str]
+) -> None:
+    assert settles(with_properties(lab, properties)) == ["changed", "ok"]
+    seen = lab.guest("one", asked)
+    for text in shown:
+        assert text in seen
+    assert settles(lab) == ["changed", "ok"]
+
+
+def test_what_nmcli_does_not_take_is_refused_in_its_words(lab: RunningLab) -> None:
+    answer = with_properties(lab, "ipv6.method: disabled").json("configure", "--only", "nmcli")
+    (row,) = answer.rows
+    assert (answer.exit_code, row["status"]) == (1, "failed")
+    assert row["why"].startswith("nmcli refuses the properties: Error: "), row["why"]
+    assert "ipv6.addresses" in row["why"]
+    assert settles(lab) == ["ok", "ok"]
