@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from getpass import getuser
+
+from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from labrun.errors import LabrunError
 from labrun.outcome import Status
 from labrun.tasks.configure.confirmation import NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
+from labrun.tasks.configure.password_proof import offered_methods, proved
 from labrun.tasks.configure.resources import secrets_of
-from labrun.tasks.transport import fresh_transport, transport_of
+from labrun.tasks.transport import CONNECTION, fresh_transport, transport_of
 
 __all__ = ["configure"]
 
@@ -22,7 +26,8 @@ def configure(task: Task, only: list[str] | None = None, dry_run: bool = False) 
 
     ``only`` names sections, none = all. The result is a list of outcomes. Raises a TransportError
     where the host cannot be entered. The session is one with a key: labrun knows no other, so
-    passwords are only ever switched off by somebody who does not need them.
+    passwords are only ever switched off by somebody who does not need them, and afterwards one attempt
+    without a key shows that nobody is asked for one.
     """
     host = task.host
     run = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run)
@@ -37,9 +42,16 @@ def configure(task: Task, only: list[str] | None = None, dry_run: bool = False) 
         # What caused it is cut off with the traceback: its texts are not masked.
         error.reason, error.args = secrets.mask(error.reason), (secrets.mask(error.reason),)
         raise error from None
+    if not dry_run:
+        outcomes = proved(outcomes, lambda: _offered(host))
     return Result(
         host=host,
         result=outcomes,
         changed=any(outcome.status is Status.CHANGED for outcome in outcomes),
         diff="\n".join(outcome.diff for outcome in outcomes if outcome.diff),
     )
+
+
+def _offered(host: Host) -> frozenset[str]:
+    options = host.get_connection_parameters(CONNECTION)
+    return offered_methods(str(host.hostname), options.port or 22, options.username or getuser())
