@@ -8,8 +8,9 @@ from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.model import Interface, Lab
-from labrun.inventory.paths import Path, forwarding
+from labrun.inventory.paths import forwarding
 from labrun.inventory.routing import Route, route_table
+from labrun.inventory.way import Path
 from labrun.inventory.wiring import Version, wiring
 
 __all__ = ["Expectations", "expectations"]

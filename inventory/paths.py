@@ -2,85 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 
+from labrun.inventory.flows import hidden
 from labrun.inventory.longest_prefix import LongestPrefix
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.routing import Route, tables
+from labrun.inventory.way import Fault, Path, Trail, Way
 from labrun.inventory.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
 
-__all__ = ["Fault", "Forwarding", "Path", "Way", "forwarding"]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Where a packet ends and why; ``node`` is a host or the hypervisor."""
-
-    node: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.node}: {self.what}"
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """What all paths between two kinds of hosts have in common; found between ``source`` and ``target``.
-
-    ``answers`` are the hops before the target, None where no answer can come back. ``through`` and
-    ``back`` name who forwards to the target and back. ``redirected`` are indexes of hops that the
-    source may learn to leave out, since they send packets back into the network they came from
-    (ICMP redirect).
-    """
-
-    source: str
-    target: str
-    answers: tuple[Address | None, ...] = ()
-    through: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
-    redirected: tuple[int, ...] = ()
-    fault: Fault | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """What tracing ``address`` from ``source`` must show.
-
-    ``address`` is None where the target has none of this IP version that the file knows.
-    """
-
-    source: str
-    target: str
-    address: Address | None
-    way: Way
-
-    @property
-    def hops(self) -> tuple[Address | None, ...]:
-        """Return every answer, the target's last; empty where it cannot be reached."""
-        return () if self.way.fault is not None else (*self.way.answers, self.address)
-
-    @property
-    def fault(self) -> Fault | None:
-        """Return why the target cannot be reached, None where it can."""
-        fault = self.way.fault
-        if fault is None:
-            return None
-        named = {self.way.source: self.source, self.way.target: self.target}
-        return Fault(named.get(fault.node, fault.node), fault.what)
-
-
-@dataclass(frozen=True, slots=True)
-class _Trail:
-    """The nodes that forward from a start to an address, and the networks between them.
-
-    ``networks`` has one more than ``nodes``: the one left by from the start, then from each node.
-    """
-
-    nodes: tuple[str, ...]
-    networks: tuple[str, ...]
-    fault: Fault | None = None
+__all__ = ["Forwarding", "forwarding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +37,13 @@ class Forwarding:
         self._tables: Mapping[str, tuple[Route, ...]] = tables(lab, version)
         self._longest = {name: LongestPrefix(table) for name, table in self._tables.items()}
         self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
+        self._hidden = {
+            name: hidden(lab, host, version) for name, host in lab.hosts.items() if host.nat is not None
+        }
         self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
         self._kin = _kin(self._wires, self._tables)
         self._known: dict[tuple[str, str], Way] = {}
-        self._trails: dict[tuple[str, int, int, bool], _Trail] = {}
+        self._trails: dict[tuple[str, int, int, bool], Trail] = {}
         self._answers: dict[tuple[str, str, int], Address | None] = {}
         self._hops: dict[tuple[str, int], tuple[str, str] | Fault] = {}
 
@@ -141,22 +77,21 @@ class Forwarding:
         own = self.sends_from(source, address)
         if own is None:
             return Way(source, target, fault=self._no_route(source, address))
-        there = self._trail(source, address, own.address, False)
-        back = self._trail(target, own.address, address, True)
-        fault = there.fault or back.fault
+        there = self.trail(source, address, own.address)
+        back, lost = self.homeward(target, address, there, own.address)
+        fault = there.fault or lost
         if fault is not None:
-            return Way(source, target, (), there.nodes, back.nodes, (), fault)
-        sender = int(own.address)
-        answers = tuple(
-            self._answer(node, came, own.address, sender)
-            for node, came in zip(there.nodes, there.networks, strict=False)
-        )
+            return Way(source, target, (), there.nodes, tuple(name for name, _ in back[1:]), (), fault)
+        answers = tuple(self._answer(place, there, own.address) for place, _ in enumerate(there.nodes))
         redirected = tuple(
             place
             for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
             if came == leaves
         )
-        return Way(source, target, answers, there.nodes, back.nodes, redirected)
+        seen = tuple(None if each == own.address else each for each in there.senders)
+        returns = tuple(None if goal == own.address else goal for _, goal in back) if seen else ()
+        through_back = tuple(name for name, _ in back[1:])
+        return Way(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
 
     def sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""
@@ -165,10 +100,40 @@ class Forwarding:
             return None
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
-    def _answer(self, node: str, came: str, towards: Address, number: int) -> Address | None:
-        key = (node, came, number)
+    def trail(self, start: str, to: Address, sender: Address) -> Trail:
+        """Return how a packet travels that asks for something; whoever masquerades changes its sender."""
+        return self._trail(start, to, sender, False)
+
+    def homeward(
+        self, start: str, sender: Address, there: Trail, own: Address, place: int | None = None
+    ) -> tuple[tuple[tuple[str, Address], ...], Fault | None]:
+        """Return who sends an answer to what came by a trail where to, and where it ends if it gets lost.
+
+        The one who answers comes first: the trail's goal, or ``place`` of its nodes. Whoever hid the sender
+        gets the answer and sends it on; ``own`` is the sender's address before that.
+        """
+        senders = there.senders[: len(there.nodes) + 1 if place is None else place + 1] or (own,)
+        steps: list[tuple[str, Address]] = []
+        for at in range(len(senders) - 1, -1, -1):
+            if at and senders[at] == senders[at - 1]:
+                continue
+            trail = self._trail(start, senders[at], sender, True)
+            steps += [(node, senders[at]) for node in (start, *trail.nodes)]
+            if trail.fault is not None:
+                return tuple(steps), trail.fault
+            start = there.nodes[at - 1] if at else start
+        return tuple(steps), None
+
+    def _answer(self, place: int, there: Trail, own: Address) -> Address | None:
+        node, came = there.nodes[place], there.networks[place]
+        seen = there.senders[place] if there.senders else own
+        if seen != own:
+            address = self._answering(node, came, seen)
+            lost = address is None or self.homeward(node, address, there, own, place)[1] is not None
+            return None if lost else address
+        key = (node, came, int(own))
         if key not in self._answers:
-            self._answers[key] = self._answering(node, came, towards)
+            self._answers[key] = self._answering(node, came, own)
         return self._answers[key]
 
     def _answering(self, node: str, came: str, towards: Address) -> Address | None:
@@ -190,18 +155,19 @@ class Forwarding:
             return None
         return address
 
-    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> _Trail:
+    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> Trail:
         key = (start, int(to), int(sender), answer)
         known = self._trails.get(key)
         if known is None:
             known = self._trails[key] = self._walk(start, _Packet(to, sender, answer, key[1], key[2]))
         return known
 
-    def _walk(self, start: str, packet: _Packet) -> _Trail:
-        goal = self._wires.owner[packet.to]
+    def _walk(self, start: str, packet: _Packet) -> Trail:
+        goal, first = self._wires.owner[packet.to], packet.sender
         node, came = start, None
         nodes: list[str] = []
         networks: list[str] = []
+        senders: list[Address] = []
         passed = {start}
         fault: Fault | None = None
         while node != goal:
@@ -211,6 +177,9 @@ class Forwarding:
                 break
             network, following = leaves
             networks.append(network)
+            if node in self._hidden and not packet.answer:
+                packet = self._masqueraded(node, network, packet)
+            senders.append(packet.sender)
             if following in passed:
                 fault = Fault(following, f"packets to {self._name(packet.to)} go round in a loop")
                 break
@@ -220,7 +189,16 @@ class Forwarding:
                 passed.add(node)
         if fault is None and came is not None and not self._accepts(node, came, packet):
             fault = Fault(node, f"no route back to {self._name(packet.sender)}")
-        return _Trail(tuple(nodes), tuple(networks), fault)
+        changed = any(each != first for each in senders)
+        return Trail(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
+
+    def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
+        """Return the packet as it leaves a router: from the router's address where it hides the sender."""
+        subnets = self._hidden[node]
+        if not _within(packet.sender, subnets) or _within(packet.to, subnets):
+            return packet
+        own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
+        return packet if own is None else replace(packet, sender=own, came=int(own))
 
     def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Fault:
         """Return the network a node sends by and who is next, or the fault that ends it there."""
@@ -297,6 +275,10 @@ class Forwarding:
         if own is not None:
             return own.prefix
         return IPv4Network(address) if address.version == 4 else IPv6Network(address)
+
+
+def _within(address: Address, subnets: Sequence[Prefix]) -> bool:
+    return any(address in subnet for subnet in subnets)
 
 
 def _kin(wires: Wiring, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:

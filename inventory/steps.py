@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Lab
-from labrun.inventory.paths import Path, forwarding
+from labrun.inventory.paths import forwarding
 from labrun.inventory.routing import Route
+from labrun.inventory.way import Path
 from labrun.inventory.wiring import HYPERVISOR_NODE, Version
 
 __all__ = ["Step", "steps_back", "steps_there"]
@@ -49,13 +50,10 @@ def steps_back(lab: Lab, path: Path) -> tuple[Step, ...]:
     own = forwarding(lab, _version(path.address)).sends_from(path.source, path.address)
     if own is None or (path.fault is not None and not path.way.back):
         return ()
-    nodes = (path.target, *path.way.back)
-    found = [
-        Step(
-            node, own.address, _chosen(lab, node, own.address), path.address if node == path.target else None
-        )
-        for node in nodes
-    ]
+    found = []
+    for place, node in enumerate((path.target, *path.way.back)):
+        to = path.way.returned_to(place, own.address)
+        found.append(Step(node, to, _chosen(lab, node, to), path.address if place == 0 else None))
     if path.fault is None:
         found.append(Step(path.source, own.address, None, own.address))
     return tuple(found)

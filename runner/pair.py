@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import UsageError
 from labrun.inventory.expectations import expectations
-from labrun.inventory.paths import Path
 from labrun.inventory.problems import did_you_mean
 from labrun.inventory.steps import Step, steps_back, steps_there
+from labrun.inventory.way import Path
 from labrun.inventory.wiring import HYPERVISOR_NODE
 from labrun.outcome import Outcome
 from labrun.runner.offline import offline_rows

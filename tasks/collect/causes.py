@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Address, Lab, Prefix
-from labrun.inventory.paths import Forwarding, Path, forwarding
+from labrun.inventory.paths import Forwarding, forwarding
 from labrun.inventory.routing import Route
+from labrun.inventory.way import Path
 from labrun.inventory.wiring import HYPERVISOR_NODE, Version, wiring
 from labrun.tasks.collect.capture import ObservedRoute
 from labrun.tasks.collect.filter_causes import (
@@ -90,16 +91,24 @@ def _along(
         last = place == len(nodes) - 1
         version: Version = 6 if ends[1].version == 6 else 4
         ways = forwarding(shown.lab, version)
-        route = None if last else ways.chosen(node, ends[1])
+        source, target = _carried(path, place, ends, back=back)
+        route = None if last else ways.chosen(node, target)
         leaves = route.network if route is not None else None
         capture = shown.capture(node)
         if capture is None:
             if shown.silence(node) is not None and node not in (path.source, path.target):
                 yield Finding(SILENT, f"{node} does not answer")
         else:
-            at = Passage(node, capture, *ends, came if place else None, leaves, size)
+            at = Passage(node, capture, source, target, came if place else None, leaves, size)
             yield from _at(shown, at, place, len(nodes), back=back)
         came = leaves
+
+
+def _carried(path: Path, place: int, ends: tuple[Address, Address], *, back: bool) -> tuple[Address, Address]:
+    """Return the addresses in a packet at a place of the way, where a router may hide the source."""
+    if back:
+        return ends[0], path.way.returned_to(place, ends[1])
+    return path.way.seen_by(place, ends[0]), ends[1]
 
 
 def _at(shown: Shown, at: Passage, place: int, count: int, *, back: bool) -> Iterator[Finding]:

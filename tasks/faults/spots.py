@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Lab, Role
-from labrun.inventory.paths import Path, forwarding
+from labrun.inventory.paths import forwarding
+from labrun.inventory.way import Path
 from labrun.inventory.wiring import Attachment, Version, Wiring, wiring
 from labrun.tasks.faults.model import Spot
 
