@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
 
+from labrun.inventory.derived_checks import derived_trials
 from labrun.inventory.duration import duration_seconds
 from labrun.inventory.expectations import expectations
 from labrun.inventory.groups import group_members
 from labrun.inventory.model import Address, Check, Lab, Match, Role
 from labrun.inventory.paths import forwarding
+from labrun.inventory.trial import ACCEPTED, Trial
 from labrun.inventory.wiring import Version, per_lab, wiring
 
 __all__ = [
     "NEGATIVE",
-    "Trial",
     "expected_text",
     "is_about_nobody",
     "meets",
@@ -27,21 +27,6 @@ __all__ = [
 ]
 
 NEGATIVE: Final = ("blocked", "refused", "filtered")
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One check on one host: a row. ``target`` is the host of the lab it is about, ``address`` what is tried.
-
-    Both are None where the check is about the source alone; ``address`` is None too where nobody
-    but a DHCP server knows it.
-    """
-
-    check: Check
-    name: str
-    source: str
-    target: str | None = None
-    address: Address | None = None
 
 
 def trials(lab: Lab, check: Check) -> tuple[Trial, ...]:
@@ -64,7 +49,7 @@ def trials(lab: Lab, check: Check) -> tuple[Trial, ...]:
 
 
 def trials_of(lab: Lab, host: str) -> tuple[Trial, ...]:
-    """Return what is tried from a host, in the order of the file."""
+    """Return what is tried from a host: what is declared, in the order of the file, then what is derived."""
     return _by_source(lab, 4).get(host, ())
 
 
@@ -75,6 +60,8 @@ def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[Trial, ...]]:
     for check in lab.checks:
         for trial in trials(lab, check):
             found.setdefault(trial.source, []).append(trial)
+    for trial in derived_trials(lab):
+        found.setdefault(trial.source, []).append(trial)
     return {source: tuple(those) for source, those in found.items()}
 
 
@@ -133,7 +120,9 @@ def wait_seconds(check: Check) -> int:
 
 def meets(expect: str, seen: str) -> bool:
     """Tell whether what was seen is what is expected; ``blocked`` is refused or filtered."""
-    return seen == expect or (expect == "blocked" and seen in ("refused", "filtered"))
+    return seen == expect or seen in {"blocked": ("refused", "filtered"), ACCEPTED: ("open", "refused")}.get(
+        expect, ()
+    )
 
 
 def expected_text(check: Check) -> str:
@@ -142,6 +131,8 @@ def expected_text(check: Check) -> str:
         if len(check.values) == 1:
             return next(iter(check.values.values()))
         return ", ".join(f"{key} {value}" for key, value in check.values.items())
+    if check.expect == ACCEPTED:
+        return "open or refused"
     if check.expect != "open":
         return check.expect
     parts = []

@@ -69,9 +69,9 @@ class Trace:
     """What tracing one address showed.
 
     ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None where it did not;
-    ``method`` is ``udp``, ``icmp``, ``tracepath`` or ``ping``, the one that got furthest; ``asked``
-    counts the attempts; ``refused`` is who said that there is no way on, and in which letters. ``lost`` is
-    what did not come back from a target that was reached: ``large`` pings or every ``echo``.
+    ``method`` is ``udp``, ``echo`` (ICMP from the start), ``icmp`` (after UDP), ``tracepath`` or ``ping``;
+    ``asked`` counts the attempts; ``refused`` is who said that there is no way on, and in which letters.
+    ``lost`` is what did not come back from a target that was reached: ``large`` pings or every ``echo``.
     """
 
     answers: Mapping[int, Address]

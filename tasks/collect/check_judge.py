@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from labrun.inventory.checks import Trial, expected_text, meets, trials_of
+from labrun.inventory.checks import expected_text, meets, trials_of
 from labrun.inventory.expectations import Expectations
 from labrun.inventory.model import Address, Lab
-from labrun.inventory.paths import Path, forwarding
+from labrun.inventory.paths import forwarding
+from labrun.inventory.reach import Connection, reach
+from labrun.inventory.trial import ACCEPTED, Trial
+from labrun.inventory.way import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
@@ -58,7 +61,7 @@ def _verdict(shown: Shown, found: Expectations, trial: Trial) -> _Verdict:
         tried = _silent(shown, trial)
     if tried.seen == "error":
         return _not_tried(shown.lab, trial, path, tried)
-    if trial.check.expect == "open":
+    if trial.check.expect in ("open", ACCEPTED):
         return _positive(shown, trial, path, tried)
     return _negative(shown, trial, path, tried)
 
@@ -129,16 +132,29 @@ def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> _Verd
 
 
 def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
-    if tried.seen == "open":
+    if meets(trial.check.expect, tried.seen):
         return Status.OK, tried.actual, tried.why
     if tried.seen == "wrong" or path is None:
         return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
     if path.fault is not None:
         return Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}"
+    dropped = _dropped_by_file(shown.lab, trial)
+    if dropped is not None and tried.seen == "filtered":
+        return Status.FAILED, tried.actual, f"by the lab file it cannot be: {dropped}"
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return row.status, tried.actual, row.why
     return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
+
+
+def _dropped_by_file(lab: Lab, trial: Trial) -> str | None:
+    """Return which firewall of the file drops what a check tries; None where none does."""
+    check = trial.check
+    if trial.address is None or check.kind not in ("tcp", "udp"):
+        return None
+    proto: Literal["tcp", "udp"] = "tcp" if check.kind == "tcp" else "udp"
+    verdict = reach(lab, Connection(trial.source, trial.address, int(check.target), proto))
+    return verdict.by if verdict is not None and not verdict.passes else None
 
 
 def _reason(trial: Trial, tried: Tried) -> str:
@@ -154,10 +170,14 @@ def _reason(trial: Trial, tried: Tried) -> str:
 def _negative(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
     """Judge what should not be possible: it counts only where the same pair can reach each other."""
     expect = trial.check.expect
+    dropped = _dropped_by_file(shown.lab, trial)
+    wrong = f"it should be {expect}" + (f": {dropped}" if dropped is not None else "")
     if tried.seen in ("open", "wrong"):
-        return Status.FAILED, tried.actual, f"it should be {expect}"
+        return Status.FAILED, tried.actual, wrong
     status = Status.OK if meets(expect, tried.seen) else Status.FAILED
-    why = tried.why if status is Status.OK else f"it should be {expect}"
+    why = tried.why if status is Status.OK else wrong
+    if status is Status.OK and dropped is not None and tried.seen == "filtered" and not trial.derived:
+        why = f"by the lab file: {dropped}"
     if trial.check.kind == "exec":
         return status, tried.actual, why
     if path is None:

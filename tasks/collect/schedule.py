@@ -9,13 +9,22 @@ from typing import Any
 from labrun.inventory.checks import trials_of, udp_targets
 from labrun.inventory.expectations import Expectations, expectations
 from labrun.inventory.model import Host, Lab
-from labrun.inventory.paths import Path
+from labrun.inventory.way import Path
 from labrun.tasks.collect.check_script import check_specs, seconds_of
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 
-__all__ = ["ALL_PAIRS", "LARGEST", "SETTINGS", "collect_spec", "packet_size", "patience_for", "seconds_for"]
+__all__ = [
+    "ALL_PAIRS",
+    "LARGEST",
+    "SETTINGS",
+    "collect_spec",
+    "drops_udp",
+    "packet_size",
+    "patience_for",
+    "seconds_for",
+]
 
 ALL_PAIRS = 10
 """Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
@@ -86,6 +95,7 @@ def collect_spec(
                 "version": str(path.address.version) if path.address else "",
                 "address": str(path.address),
                 "hops": len(path.hops),
+                "by": "echo" if drops_udp(lab, path) else "udp",
                 "size": _payload(lab, path),
                 "wave": waves.place((*path.way.through, path.target)),
             }
@@ -136,6 +146,13 @@ def _split(
             first.setdefault(kind, path.target)
             traced.append(path)
     return traced, pinged
+
+
+def drops_udp(lab: Lab, path: Path) -> bool:
+    """Tell whether a firewall of the file drops the datagrams of a trace, but not echo requests."""
+    chains = [(node, "forward") for node in path.way.through] + [(path.target, "input")]
+    firewalls = [(lab.hosts[node].firewall, chain) for node, chain in chains if node in lab.hosts]
+    return any(firewall and getattr(firewall, chain) == "drop" for firewall, chain in firewalls)
 
 
 def packet_size(lab: Lab, path: Path) -> int:

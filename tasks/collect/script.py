@@ -31,8 +31,9 @@ while [ $n -lt 15 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1))
 
 # Traces run in the background, each with a file of its own. Exactly as many probes are sent as
 # hops are expected: every one beyond would cost the target one of its few answers a second.
-# Where UDP does not get through, ICMP echo asks two hops further, since echo replies are not
-# limited; without traceroute tracepath does, and without that ping with a rising TTL.
+# Where UDP does not get through, or a firewall of the file drops it, ICMP echo asks two hops further,
+# since echo replies are not limited; without traceroute tracepath does, and without that ping with a
+# rising TTL.
 _TRACE = """\
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -58,6 +59,9 @@ by_ping "$1" "$2" 1 $(($3 + 2))
 elif [ $tool = tracepath ]; then
 echo by tracepath
 timeout $(($3 + 4)) tracepath -n -m "$3" "$2"
+elif [ "$4" = echo ]; then
+echo by echo
+traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
 else
 echo by udp
 traceroute -n -q 1 -w 1 -N "$3" -m "$3" "$2"
@@ -69,7 +73,7 @@ echo by ping
 by_ping "$1" "$2" 1 $(($3 + 2))
 return
 fi
-echo by icmp
+[ "$4" = echo ] && echo by echo || echo by icmp
 traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
 } >>"$tmp/$1" 2>&1
 }
@@ -95,12 +99,14 @@ break
 done <"$tmp/$1"
 }
 again() {
+how=
+[ "$3" != echo ] || how=-I
 missing "$1" "$2"
 for hole in $holes; do
 [ $asks -gt 0 ] || return 0
 asks=$((asks - 1))
 sleep 1
-said=$(traceroute -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" 2>&1)
+said=$(traceroute $how -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" 2>&1)
 printf 'by again\n%s\n' "$said" >>"$tmp/$1"
 case $said in *'*'*) ;; *) heard=1;; esac
 done
@@ -172,11 +178,11 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
     for wave, members in groupby(sorted(numbered, key=lambda each: each[1]["wave"]), lambda e: e[1]["wave"]):
         yield f"sleep {wave - last}\n" if wave > last else ""
         last = wave
-        calls = [f"trace {n} {_word(trace)} {int(trace['hops'])}" for n, trace in members]
+        calls = [f"trace {n} {_word(trace)} {int(trace['hops'])} {_by(trace)}" for n, trace in members]
         yield from _in_parallel(calls, _AT_ONCE["traces"])
     yield _AGAIN
     for number, trace in numbered:
-        yield f"again {number} {_word(trace)}\n"
+        yield f"again {number} {_word(trace)} {_by(trace)}\n"
     yield "done\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
@@ -203,6 +209,10 @@ def _pings(spec: Mapping[str, Any]) -> Iterator[str]:
 def _in_parallel(calls: list[str], at_once: int) -> Iterator[str]:
     for start in range(0, len(calls), at_once):
         yield "".join(f"{call} &\n" for call in calls[start : start + at_once]) + "wait\n"
+
+
+def _by(item: Mapping[str, Any]) -> str:
+    return "echo" if item.get("by") == "echo" else "udp"
 
 
 def _word(item: Mapping[str, Any]) -> str:

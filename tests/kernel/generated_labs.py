@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from labrun.inventory.model import Host, Lab, Network
+from labrun.inventory.model import Firewall, FirewallRule, Forward, Host, Lab, Nat, Network
 from tests.unit.small_labs import host, lab, network
 
 __all__ = ["KINDS", "generated"]
 
+_PORTS = ((), ((80, 80),), ((81, 81), (8080, 8090)))
 _STRICT = dict.fromkeys(("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter"), "1")
 
 
@@ -25,6 +27,7 @@ class _Drawing:
         self.versions = [dice.choice(("46", "46", "46", "4", "6")) for _ in range(count)]
         self.modes = ["isolated"] * count
         self.routing = "auto"
+        self.flows: dict[str, tuple[Firewall | None, Nat | None]] = {}
 
     def router(self, *networks: int) -> str:
         self.routers.append(name := f"r{len(self.nics)}")
@@ -91,7 +94,9 @@ class _Drawing:
                 for at in theirs
             }
             role = "router" if name in self.routers else "host"
-            hosts.append(host(name, words, role, **self.more.get(name, {})))  # type: ignore[arg-type]
+            made = host(name, words, role, **self.more.get(name, {}))  # type: ignore[arg-type]
+            firewall, nat = self.flows.get(name, (None, None))
+            hosts.append(replace(made, firewall=firewall, nat=nat))
         return lab(nets, hosts, self.routing)
 
 
@@ -177,6 +182,40 @@ def _mixed(dice: random.Random) -> _Drawing:
     return drawing
 
 
+def _hiding(dice: random.Random) -> _Drawing:
+    """Draw routers that hide networks, and no firewall."""
+    drawing = dice.choice((_chain, _triangle, _several_paths, _asymmetric))(dice)
+    networks = [f"n{at}" for at in range(len(drawing.versions))]
+    for name in drawing.routers:
+        names = tuple(dice.sample(networks, dice.randint(0, 2)))
+        drawing.flows[name] = None, Nat(names)
+    return drawing
+
+
+def _filtering(dice: random.Random) -> _Drawing:
+    """Draw firewalls anywhere, and routers that forward ports and hide networks."""
+    drawing = dice.choice((_chain, _triangle, _several_paths, _asymmetric))(dice)
+    networks = [f"n{at}" for at in range(len(drawing.versions))]
+    ends = [None, *networks, *drawing.nics]
+    for name, own in drawing.nics.items():
+        rules = tuple(
+            FirewallRule("tcp", dice.choice(_PORTS), dice.choice(ends), dice.choice(ends))
+            for _ in range(dice.randint(0, 3))
+        )
+        policies = [dice.choice(("accept", "drop")) for _ in range(2)]
+        firewall = Firewall(policies[0], policies[1], dice.random() < 0.5, rules)  # type: ignore[arg-type]
+        near = [other for other, theirs in drawing.nics.items() if other != name and set(own) & set(theirs)]
+        nat = None
+        if name in drawing.routers and near:
+            keys = dice.sample([(f"n{at}", port) for at in own for port in (80, 81)], dice.randint(0, 2))
+            forward = tuple(
+                Forward(on, port, dice.choice(near), dice.choice((80, 8080))) for on, port in keys
+            )
+            nat = Nat(tuple(dice.sample(networks, dice.randint(0, 1))), forward)
+        drawing.flows[name] = firewall if dice.random() < 0.6 else None, nat
+    return drawing
+
+
 KINDS: Mapping[str, Callable[[random.Random], _Drawing]] = {
     "chain": _chain,
     "triangle": _triangle,
@@ -186,6 +225,8 @@ KINDS: Mapping[str, Callable[[random.Random], _Drawing]] = {
     "hole": _hole,
     "strict": _strict,
     "mixed": _mixed,
+    "hiding": _hiding,
+    "filtering": _filtering,
 }
 """What is drawn, by name."""
 

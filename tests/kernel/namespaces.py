@@ -2,9 +2,10 @@
 
 Reads JSON from stdin and prints JSON. In: ``networks`` (each a list of addresses that the hypervisor
 has on it), ``hosts`` (each with ``nics`` ``[network, [address/length...]]``, ``routes`` ``[prefix, via,
-nic]``, ``sysctl``), ``probes`` ``[host, address]`` and ``longest``, the most hops to try. Hosts, networks
-and NICs are numbers. Out: for each probe its hops, null for one that does not answer; null where nothing
-comes back from the address itself.
+nic]``, ``sysctl``, ``nft``, a text for nft), ``probes`` ``[host, address]``, ``dials`` ``[host, address,
+port]`` and ``longest``, the most hops to try. Hosts, networks and NICs are numbers. Out: ``hops``, for
+each probe its hops, null for one that does not answer; null where nothing comes back from the address
+itself. ``answers``, for each dial whether anything came back (nobody listens, so it is a refusal).
 
 Knows nothing of labrun. The namespaces have no names; the kernel removes them with this process.
 """
@@ -12,6 +13,7 @@ Knows nothing of labrun. The namespaces have no names; the kernel removes them w
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import select
@@ -127,6 +129,8 @@ def build(topology: dict[str, Any]) -> list[int]:
     for namespace, what in zip(namespaces, topology["hosts"], strict=True):
         _enter(namespace)
         _ip(_host(what))
+        if what["nft"]:
+            subprocess.run(["nft", "-f", "-"], input=what["nft"], text=True, check=True)
     _enter(fabric)
     _wait_for_cables()
     return namespaces
@@ -227,12 +231,47 @@ def _echo(version: int, number: int, ttl: int) -> bytes:
     return head[:2] + struct.pack("!H", ~total & 0xFFFF) + head[4:]
 
 
+# --- connections -------------------------------------------------------------------------------------
+
+
+def dial(namespaces: list[int], dials: list[tuple[int, str, int]]) -> list[bool]:
+    """Tell for each whether the other side answers; what is silent is dialled once more."""
+    answered = [False] * len(dials)
+    for quiet in _QUIET[-2:]:
+        waiting = select.poll()
+        opened: dict[int, tuple[int, socket.socket]] = {}
+        for number, (host, address, port) in enumerate(dials):
+            if answered[number]:
+                continue
+            _enter(namespaces[host])
+            made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+            made.setblocking(False)
+            status = made.connect_ex((address, port))
+            if status == errno.EINPROGRESS:
+                waiting.register(made, select.POLLOUT)
+                opened[made.fileno()] = number, made
+            else:
+                answered[number] = status == errno.ECONNREFUSED
+        while opened and (events := waiting.poll(quiet * 1000)):
+            for descriptor, _ in events:
+                number, made = opened.pop(descriptor)
+                waiting.unregister(descriptor)
+                status = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                answered[number] = status in (0, errno.ECONNREFUSED)
+                made.close()
+        for _, made in opened.values():
+            made.close()
+    return answered
+
+
 def main() -> None:
     """Answer one topology."""
     topology = json.load(sys.stdin)
     probes = [(host, address) for host, address in topology["probes"]]
-    prober = Prober(build(topology), probes, topology["longest"])
-    json.dump(prober.run(), sys.stdout)
+    namespaces = build(topology)
+    hops = Prober(namespaces, probes, topology["longest"]).run()
+    answers = dial(namespaces, [(host, address, port) for host, address, port in topology["dials"]])
+    json.dump({"hops": hops, "answers": answers}, sys.stdout)
 
 
 if __name__ == "__main__":

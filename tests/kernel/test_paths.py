@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 
 from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.paths import forwarding
+from labrun.inventory.reach import Connection, reach
 from labrun.inventory.routing import route_table
+from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
 from tests.unit.small_labs import host, lab, network
 
 from .generated_labs import KINDS, generated
@@ -25,6 +28,8 @@ AT_ONCE = 8
 SECONDS = 120
 Probe = tuple[str, str, str]
 """Who asks, whom, and which address."""
+Dial = tuple[str, str, int]
+"""Who dials, which address, which port."""
 
 
 def topology(of: Lab) -> tuple[dict[str, Any], list[Probe]]:
@@ -52,12 +57,26 @@ def topology(of: Lab) -> tuple[dict[str, Any], list[Probe]]:
                     if route.via is not None
                 ],
                 "sysctl": sysctl_of(each),
+                "nft": nft_of(of, each),
             }
             for each in of.hosts.values()
         ],
         "probes": [[names.index(source), address] for source, _, address in probes],
+        "dials": [
+            [names.index(source), address, port] for source, _, address in probes for port in ports_of(of)
+        ],
         "longest": len(of.hosts) + 1,
     }, probes
+
+
+def nft_of(of: Lab, who: Host) -> str:
+    text = definition(of, who)
+    return ssh_line([22]) + replacement(text) if text else ""
+
+
+def ports_of(of: Lab) -> tuple[int, ...]:
+    """Return the ports to dial: none where there is nothing that could tell them apart."""
+    return (22, 80, 81, 8080) if any(each.firewall for each in of.hosts.values()) else ()
 
 
 def place_of(who: Host, where: str) -> int:
@@ -89,8 +108,8 @@ def aims(source: Host, target: Host) -> Iterator[str]:
             yield str(theirs[shared[0]].ip if shared else next(iter(theirs.values())).ip)
 
 
-def traced(of: Lab) -> dict[Probe, list[str | None] | None]:
-    """Return what the kernel shows."""
+def traced(of: Lab) -> tuple[dict[Probe, list[str | None] | None], dict[Dial, bool]]:
+    """Return what the kernel shows: the hops, and who gets an answer on which port."""
     content, probes = topology(of)
     done = subprocess.run(
         [sys.executable, "-I", str(SCRIPT)],
@@ -101,7 +120,9 @@ def traced(of: Lab) -> dict[Probe, list[str | None] | None]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return dict(zip(probes, json.loads(done.stdout), strict=True))
+    said = json.loads(done.stdout)
+    dials = [(source, address, port) for source, _, address in probes for port in ports_of(of)]
+    return dict(zip(probes, said["hops"], strict=True)), dict(zip(dials, said["answers"], strict=True))
 
 
 def expected(of: Lab, probe: Probe) -> list[str | None] | None:
@@ -114,9 +135,16 @@ def expected(of: Lab, probe: Probe) -> list[str | None] | None:
 def differences(of: Lab) -> dict[str, tuple[object, object]]:
     """Return where labrun and the kernel disagree: first what labrun says."""
     assert os.geteuid() == 0, "network namespaces are root's to make"
-    seen = traced(of)
+    seen, answered = traced(of)
     said = {probe: expected(of, probe) for probe in seen}
-    return {" ".join(probe): (said[probe], seen[probe]) for probe in seen if said[probe] != seen[probe]}
+    found: dict[str, tuple[object, object]] = {
+        " ".join(probe): (said[probe], seen[probe]) for probe in seen if said[probe] != seen[probe]
+    }
+    for (source, address, port), answer in answered.items():
+        verdict = reach(of, Connection(source, ip_address(address), port))
+        if verdict is not None and verdict.passes is not answer:
+            found[f"{source} {address} {port}"] = verdict, answer
+    return found
 
 
 @pytest.mark.parametrize("numbers", [range(4), pytest.param(range(4, 60), marks=pytest.mark.full)], ids=len)
@@ -148,7 +176,7 @@ def test_the_namespaces_notice_when_a_path_is_another() -> None:
         text=True,
         check=True,
     )
-    seen = dict(zip(probes, json.loads(done.stdout), strict=True))
+    seen = dict(zip(probes, json.loads(done.stdout)["hops"], strict=True))
     assert seen["h1", "h2", "10.0.1.12"] is None
     assert seen["h1", "r0", "10.0.0.10"] == ["10.0.0.10"]
     assert seen["h2", "r0", "10.0.1.10"] == ["10.0.1.10"]
