@@ -31,7 +31,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a connection: where it ends, and by which rules.
+    """What becomes of a connection: where it ends (host and port), and by which rules.
 
     ``rules`` are the accepting rules as (host, rule in words); ``by`` says who drops it and why, empty
     where nobody does.
@@ -39,6 +39,7 @@ class Verdict:
 
     passes: bool
     end: str
+    port: int
     rules: tuple[tuple[str, str], ...] = ()
     by: str = ""
 
@@ -90,7 +91,7 @@ class _Walk:
             end, seen = self._owner[to], leg.senders()
             for node, who in zip(leg.trail.nodes, seen, strict=False):
                 if not self._accepts(node, "forward", who, to, port):
-                    return self._dropped(end, node, "forward")
+                    return self._dropped(end, port, node, "forward")
             self._passed.update(leg.trail.nodes)
             turned = self._turned(end, to, port) if end != self._dialled.source else None
             if turned is None:
@@ -104,12 +105,12 @@ class _Walk:
 
     def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
         if not self._accepts(end, "input", who, to, port):
-            return self._dropped(end, end, "input")
-        return Verdict(True, end, tuple(self._rules)) if self._answers_get_back() else None
+            return self._dropped(end, port, end, "input")
+        return Verdict(True, end, port, tuple(self._rules)) if self._answers_get_back() else None
 
-    def _dropped(self, end: str, node: str, chain: str) -> Verdict:
+    def _dropped(self, end: str, port: int, node: str, chain: str) -> Verdict:
         why = f"{node}: firewall.{chain} is drop and no rule accepts it"
-        return Verdict(False, end, tuple(self._rules), why)
+        return Verdict(False, end, port, tuple(self._rules), why)
 
     def _turned(self, end: str, to: Address, port: int) -> Redirection | None:
         fitting = redirections(self._lab, self._lab.hosts[end])

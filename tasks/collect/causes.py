@@ -31,7 +31,7 @@ from labrun.tasks.collect.nic_causes import (
     small_links,
 )
 
-__all__ = ["Shown", "cause", "cause_of_loss", "network_of", "not_asked"]
+__all__ = ["Shown", "cause", "cause_of_drop", "cause_of_loss", "network_of", "not_asked"]
 
 
 def cause(shown: Shown, path: Path, *, size: int = 60) -> str | None:
@@ -53,6 +53,17 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> str | None:
     silent = shown.capture(path.source) is None or shown.capture(path.target) is None
     best = min(found, key=lambda each: each.rank, default=None)
     return None if best is None or (silent and best.rank == SYMPTOM) else best.text
+
+
+def cause_of_drop(shown: Shown, path: Path, port: int) -> str | None:
+    """Return which nftables rule on the way drops TCP connections to a port, None where none may."""
+    ends = _ends(shown, path)
+    if ends is None or path.address is None or path.fault is not None:
+        return None
+    there = (path.source, *path.way.through, path.target)
+    found = _along(shown, path, there, (ends[0], path.address), 60, back=False, port=port)
+    best = min((each for each in found if each.rank != SILENT), key=lambda each: each.rank, default=None)
+    return None if best is None else best.text
 
 
 def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> str | None:
@@ -80,9 +91,16 @@ def _ends(shown: Shown, path: Path) -> tuple[Address, Forwarding] | None:
 
 
 def _along(
-    shown: Shown, path: Path, nodes: tuple[str, ...], ends: tuple[Address, Address], size: int, *, back: bool
+    shown: Shown,
+    path: Path,
+    nodes: tuple[str, ...],
+    ends: tuple[Address, Address],
+    size: int,
+    *,
+    back: bool,
+    port: int = 0,
 ) -> Iterator[Finding]:
-    """Yield what is wrong at each node from the first to the last."""
+    """Yield what is wrong at each node from the first to the last; with a port only what drops that."""
     came: str | None = None
     for place, node in enumerate(nodes):
         if node == HYPERVISOR_NODE:
@@ -99,8 +117,8 @@ def _along(
             if shown.silence(node) is not None and node not in (path.source, path.target):
                 yield Finding(SILENT, f"{node} does not answer")
         else:
-            at = Passage(node, capture, source, target, came if place else None, leaves, size)
-            yield from _at(shown, at, place, len(nodes), back=back)
+            at = Passage(node, capture, source, target, came if place else None, leaves, size, port)
+            yield from dropped(shown, at) if port else _at(shown, at, place, len(nodes), back=back)
         came = leaves
 
 

@@ -9,12 +9,12 @@ from labrun.inventory.checks import expected_text, meets, trials_of
 from labrun.inventory.expectations import Expectations
 from labrun.inventory.model import Address, Lab
 from labrun.inventory.paths import forwarding
-from labrun.inventory.reach import Connection, reach
+from labrun.inventory.reach import Connection, Verdict, reach
 from labrun.inventory.trial import ACCEPTED, Trial
 from labrun.inventory.way import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
-from labrun.tasks.collect.causes import Shown, not_asked
+from labrun.tasks.collect.causes import Shown, cause_of_drop, not_asked
 from labrun.tasks.collect.checks import Tried, is_met
 from labrun.tasks.collect.traces import path_row
 
@@ -144,17 +144,34 @@ def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _V
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return row.status, tried.actual, row.why
-    return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
+    why = tried.why or _dropped_on_the_way(shown, trial, path, tried)
+    return Status.FAILED, tried.actual, why or _reason(trial, tried)
 
 
-def _dropped_by_file(lab: Lab, trial: Trial) -> str | None:
-    """Return which firewall of the file drops what a check tries; None where none does."""
+def _implied(lab: Lab, trial: Trial) -> Verdict | None:
+    """Return what the file says of the connection that a check tries; None where it cannot tell."""
     check = trial.check
     if trial.address is None or check.kind not in ("tcp", "udp"):
         return None
     proto: Literal["tcp", "udp"] = "tcp" if check.kind == "tcp" else "udp"
-    verdict = reach(lab, Connection(trial.source, trial.address, int(check.target), proto))
+    return reach(lab, Connection(trial.source, trial.address, int(check.target), proto))
+
+
+def _dropped_by_file(lab: Lab, trial: Trial) -> str | None:
+    verdict = _implied(lab, trial)
     return verdict.by if verdict is not None and not verdict.passes else None
+
+
+def _dropped_on_the_way(shown: Shown, trial: Trial, path: Path, tried: Tried) -> str | None:
+    """Return which rule drops a connection, as the hosts' nftables show it."""
+    if trial.check.kind != "tcp" or tried.seen != "filtered":
+        return None
+    verdict, port = _implied(shown.lab, trial), int(trial.check.target)
+    if verdict is not None and verdict.end not in (trial.source, trial.target):
+        # A port forward leads on: what it makes of the packets is looked for on their way.
+        version: Literal[4, 6] = 4 if trial.address is not None and trial.address.version == 4 else 6
+        path, port = forwarding(shown.lab, version).path(trial.source, verdict.end), verdict.port
+    return cause_of_drop(shown, path, port)
 
 
 def _reason(trial: Trial, tried: Tried) -> str:

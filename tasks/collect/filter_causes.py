@@ -15,7 +15,10 @@ __all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One packet at one host: where it came in and where it should leave, by network; None = own."""
+    """One packet at one host: where it came in and where it should leave, by network; None = own.
+
+    ``port`` is that of the TCP connection it begins, 0 for a probe.
+    """
 
     node: str
     capture: Capture
@@ -24,6 +27,7 @@ class Passage:
     came: str | None
     leaves: str | None
     size: int = 60
+    port: int = 0
 
 
 def _device(shown: Shown, at: Passage, network: str | None) -> str:
@@ -87,7 +91,8 @@ def policy_findings(at: Passage) -> Iterator[Finding]:
 def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the nftables rules and policies that may drop the packet at this host."""
     seen = at.capture.evidence
-    packet = Packet(at.source, at.target, _device(shown, at, at.came), _device(shown, at, at.leaves), at.size)
+    came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port)
     hooks = ("output", "postrouting") if at.came is None else ("ingress", "prerouting", "forward")
     if at.came is not None:
         hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")

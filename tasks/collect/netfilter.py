@@ -27,13 +27,17 @@ _NOISE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What a rule can look at; ``came`` and ``leaves`` are device names, empty where there is none."""
+    """What a rule can look at; ``came`` and ``leaves`` are device names, empty where there is none.
+
+    With a ``port`` it is the first packet of a TCP connection, without one a probe: UDP or echo.
+    """
 
     source: Address
     target: Address
     came: str = ""
     leaves: str = ""
     size: int = 60
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,14 @@ _PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^}
 _PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^}]*\}|\S+(?: / \S+)?)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
 _NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
+_DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^}]*\}|\S+)")
+_STATE = re.compile(r"\bct state (!= )?(\{[^}]*\}|\S+)")
+_TCP = frozenset({"tcp", "6"})
 _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) (\d+)")
 
 
 def _fits(text: str, packet: Packet) -> bool | None:
-    """Tell whether a probe (UDP or echo) matches; None where that cannot be told."""
+    """Tell whether the packet matches; None where that cannot be told."""
     rest, sure = _NOISE.sub("", text), True
     for found in _ADDRESS.finditer(rest):
         address = packet.source if found[2] == "saddr" else packet.target
@@ -202,18 +209,37 @@ def _fits(text: str, packet: Packet) -> bool | None:
             return False
     for found in _PROTOCOL.finditer(rest):
         words = set(re.findall(r"\w[\w-]*", found[2]))
-        if not found[1] and not words & _NUMBERS[packet.source.version]:
+        if not found[1] and not words & (_TCP if packet.port else _NUMBERS[packet.source.version]):
             return False
-        sure = sure and not found[1] and len(words) > 1
-    if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
+        sure = sure and not found[1] and (len(words) > 1 or bool(packet.port))
+    if not (_fits_connection(rest, packet.port) if packet.port else _fits_probe(rest, packet)):
         return False
-    if any((found[1] == "v6") != (packet.source.version == 6) for found in _ICMP.finditer(rest)):
-        return False
+    if packet.port:
+        rest = _STATE.sub("", _DPORT.sub("", rest))
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
         sure = sure and not (pattern is _PORT and pattern.search(rest))
         rest = pattern.sub("", rest)
     left = _JUMP.sub("", _ENDS.sub("", rest)).strip()
     return True if sure and not left else None
+
+
+def _fits_probe(rest: str, packet: Packet) -> bool:
+    if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
+        return False
+    return all((found[1] == "v6") is (packet.source.version == 6) for found in _ICMP.finditer(rest))
+
+
+def _fits_connection(rest: str, port: int) -> bool:
+    """Tell whether what a rule asks of ports, states and other protocols lets it match a new connection."""
+    if re.search(r"\b(?:udp|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)", rest):
+        return False
+    for found in _DPORT.finditer(rest):
+        ranges = [word.strip().partition("-") for word in found[2].strip("{ }").split(",")]
+        known = all(low.isdecimal() and (high.isdecimal() or not dash) for low, dash, high in ranges)
+        among = known and any(int(low) <= port <= int(high or low) for low, _, high in ranges)
+        if known and among is bool(found[1]):
+            return False
+    return all(("new" in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))
 
 
 def _among(address: Address, words: str) -> bool | None:

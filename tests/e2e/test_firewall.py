@@ -80,6 +80,21 @@ def test_from_outside_only_the_forwarded_ports_and_ssh_answer(lab: RunningLab) -
     assert seen == {80: "open", 443: "open", 22: "open", 23: "filtered", 81: "filtered", 8080: "filtered"}
 
 
+def test_verify_names_the_rule_that_drops_and_what_should_have_been_dropped(lab: RunningLab) -> None:
+    lab.guest("fw", "nft insert rule inet labrun forward tcp dport 443 counter drop")
+    lab.guest("fw", "nft insert rule inet labrun input tcp dport 23 accept")
+    found = lab.json("verify", "--hosts", "visitor")
+    back = lab.json("configure", "--hosts", "fw")
+    assert back.exit_code == 0, back.bad()
+    whys = {row["name"]: (row["status"], row["actual"], row["why"]) for row in found.bad()}
+    status, actual, why = whys["visitor -> fw tcp/443"]
+    assert (status, actual) == ("failed", "filtered")
+    assert why.startswith("fw: nftables drops it: inet labrun, chain forward: tcp dport 443 drop ("), whys
+    dropped = "it should be filtered: fw: firewall.input is drop and no rule accepts it"
+    assert whys["visitor -> fw tcp/23"] == ("failed", "refused", dropped)
+    assert set(whys) == {"visitor -> fw tcp/443", "visitor -> fw tcp/23", "page by TLS"}, whys
+
+
 @pytest.mark.parametrize(
     ("server", "address", "port", "peer"),
     [("visitor", "10.61.0.66", 8081, "10.61.0.254"), ("web", "10.61.1.80", 8082, None)],

@@ -134,3 +134,46 @@ def test_a_chain_that_is_jumped_to() -> None:
     text = ruleset("ip saddr 10.1.0.11 jump other", more=other)
     assert found(text) == [("inet demo, chain other: ip daddr 10.2.0.11 drop", True)]
     assert found(ruleset("ip saddr 10.9.0.11 jump other", more=other)) == []
+
+
+DIAL = Packet(ip_address("10.1.0.11"), ip_address("10.2.0.11"), "eth0", "eth1", port=443)
+
+
+@pytest.mark.parametrize(
+    ("rule", "sure"),
+    [
+        ("tcp dport 443 drop", True),
+        ("tcp dport { 80, 400-500 } drop", True),
+        ("meta l4proto tcp drop", True),
+        ("meta l4proto 6 ip daddr 10.2.0.11 drop", True),
+        ("ct state new tcp dport 443 drop", True),
+        ("tcp dport != 22 reject with tcp reset", True),
+        ("tcp dport @ports drop", True),
+        ("tcp flags syn drop", False),
+        ("ct mark 0x00000001 drop", False),
+    ],
+)
+def test_a_rule_that_drops_a_connection(rule: str, sure: bool) -> None:
+    assert found(ruleset(rule), packet=DIAL) == [(f"inet demo, chain forw: {rule}", sure)]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "tcp dport 80 drop",
+        "tcp dport != 443 drop",
+        "udp dport 443 drop",
+        "meta l4proto udp drop",
+        "icmp type echo-request drop",
+        "ct state established,related drop",
+        "ct state != new drop",
+    ],
+)
+def test_a_rule_that_is_not_about_this_connection(rule: str) -> None:
+    assert found(ruleset(rule), packet=DIAL) == []
+
+
+def test_a_policy_drops_a_connection_that_no_rule_accepts() -> None:
+    text = ruleset("ct state established,related accept", "icmp type echo-request accept", policy="drop")
+    assert found(text, packet=DIAL) == [("inet demo, chain forw: policy drop", True)]
+    assert found(ruleset("tcp dport 443 accept", policy="drop"), packet=DIAL) == []
