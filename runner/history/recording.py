@@ -110,14 +110,14 @@ class Recording:
     def _set_aside(self, error: Exception, seen: os.stat_result) -> bool:
         """Move a damaged history out of the way; True where another try makes sense."""
         assert self._path is not None
-        if isinstance(error, ForeignFileError):
-            movable = self._movable
-        else:
-            damaged = isinstance(error, sqlite3.Error) and is_damaged(error)
-            movable = damaged and (self._movable or is_ours(self._path))
-        if not movable:
-            return False
+        damaged = isinstance(error, sqlite3.Error) and is_damaged(error)
         try:
+            if isinstance(error, ForeignFileError):
+                movable = self._movable
+            else:
+                movable = damaged and (self._movable or is_ours(self._path))
+            if not movable:
+                return False
             aside = set_aside(self._path, seen)
         except OSError:
             return False
@@ -126,9 +126,9 @@ class Recording:
         return True
 
     def _complain(self, error: Exception) -> None:
-        reason = error.strerror if isinstance(error, OSError) else None
         if isinstance(error, LabrunError):
-            said = f"{error.reason}"
+            said = error.reason
         else:
+            reason = error.strerror if isinstance(error, OSError) else None
             said = f"the history {self._path} cannot be written: {reason or error}"
         say(f"this run is not recorded: {said}")

@@ -72,10 +72,10 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
 
     An older version is brought up to date first where the file can be written. Raises LabrunError.
     """
-    if not path.exists():
-        return None
-    _refuse_foreign(path)
     try:
+        if not path.exists():
+            return None
+        _refuse_foreign(path)
         connection = _connect_to_read(path)
         version = version_of(connection)
         if 0 < version < VERSION:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
-import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from labrun.outcome import Outcome, Status
+from labrun.runner import cli
 from labrun.runner.history.changes import compare
 from labrun.runner.history.moments import moment
 from tests.unit import past_runs
@@ -29,23 +31,34 @@ SYSCTL = Outcome("r", "sysctl", "net.ipv4.ip_forward", Status.OK, "1", "1", seco
 SYSCTL_BAD = Outcome("r", "sysctl", "net.ipv4.ip_forward", Status.FAILED, "1", "0", diff="-1\n+0")
 
 
-class Past:
-    """A lab file in a directory of its own, and the runs that a test lets it have had."""
+@dataclass(frozen=True)
+class Done:
+    """What one command line gave back."""
 
-    def __init__(self, directory: Path) -> None:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Past:
+    """A lab file in the current directory, and the runs that a test lets the lab have had."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.directory = directory
-        self.path = directory / "state" / "history" / "lab.sqlite"
+        self.path = Path("state", "history", "lab.sqlite")
+        self._capsys = capsys
         (directory / "lab.yaml").write_text(LAB, encoding="utf-8")
 
     def remember(self, *rows: Outcome, **known: object) -> str:
         return past_runs.remember(self.path, rows, **known)  # type: ignore[arg-type]
 
-    def run(self, *words: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
-        env = {"COLUMNS": str(columns)}
-        return run_labrun("--state-dir", "state", *words, cwd=self.directory, env=env)
+    def run(self, *words: str) -> Done:
+        code = cli.run(["--state-dir", "state", *words])
+        said = self._capsys.readouterr()
+        return Done(code, said.out, said.err)
 
-    def text(self, *words: str, columns: int = 80) -> str:
-        done = self.run(*words, columns=columns)
+    def text(self, *words: str) -> str:
+        done = self.run(*words)
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
@@ -56,8 +69,12 @@ class Past:
 
 
 @pytest.fixture
-def past(tmp_path: Path) -> Past:
-    return Past(tmp_path)
+def past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Past:
+    for variable in [name for name in os.environ if name.startswith("LABRUN_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    return Past(tmp_path, capsys)
 
 
 def test_the_list_fits_80_columns_newest_first(past: Past) -> None:

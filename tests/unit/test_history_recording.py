@@ -300,6 +300,13 @@ def test_where_nothing_can_be_written_the_command_does_its_work(what: str) -> No
         # What is there can still be read by whoever cannot write it.
         code = "print(len(open_history(Path(sys.argv[1]), 'lab').runs()))"
         assert python(code, str(path), "nobody").communicate(timeout=60)[0] == "1\n"
+        path.chmod(0)
+        code = "from labrun.runner.history.reading import remembered; print(remembered(invocation, 'lab'))"
+        out, err = python(code, str(path), "nobody").communicate(timeout=60)
+        assert (out, err.splitlines()[-1]) == (
+            "None\n",
+            f"the history {path} cannot be read: Permission denied",
+        )
 
 
 def test_a_full_disk_costs_the_record_and_nothing_else(tmp_path: Path) -> None:
