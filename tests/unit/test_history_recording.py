@@ -258,6 +258,17 @@ def test_damage_in_the_middle_of_a_run_costs_the_runs_before_and_not_this_one(
     assert of(path).outcomes(only(path)) == ROWS
 
 
+def test_of_many_who_find_it_damaged_one_sets_it_aside(path: Path) -> None:
+    remember(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    writers = [python("recording.finish(Report('lab'), 1.0)", str(path)) for _ in range(4)]
+    said = [line for writer in writers for line in writer.communicate(timeout=120)[1].splitlines()]
+    assert ["was damaged" in line for line in said] == [True]
+    assert [found.state for found in of(path).runs()] == ["finished"] * 4
+    assert len(list(path.parent.glob("lab.sqlite.damaged-*"))) == 1
+
+
 def test_a_file_of_somebody_else_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
