@@ -223,7 +223,8 @@ def format_option_sections(
     """Write a command's own options first, then those that stand everywhere."""
     sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of every command": []}
     for param in command.get_params(ctx):
-        record = param.get_help_record(ctx)
+        # The usage line names the arguments; newer versions of click have a record of them as well.
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
         if record is not None:
             everywhere = isinstance(param, GlobalOption)
             sections["Options of every command" if everywhere else "Options"].append(record)

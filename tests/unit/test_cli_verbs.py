@@ -160,3 +160,8 @@ def test_commands_options_hosts_and_groups_complete(lab: Path, line: str, offere
 def test_completion_stays_silent_where_the_lab_file_is_broken(lab: Path) -> None:
     (lab / "lab.yaml").write_text("name: [")
     assert complete(lab, "labrun validate --hosts ") == []
+
+
+def test_help_lists_options_and_not_the_arguments_among_them(tmp_path: Path) -> None:
+    own = run_labrun("diff", "--help", cwd=tmp_path).stdout.split("\nOptions:\n")[1].split("\n\n")[0]
+    assert [line.split()[0] for line in own.splitlines()] == ["--name", "-h,"]
