@@ -45,6 +45,10 @@ _QUOTED = re.compile(r"(?P<mark>['\"])(?P<said>[^\n]*?)(?P=mark)")
 _SETTING = re.compile(
     r"(?P<before>(?:\\n)?)(?P<name>[A-Za-z0-9_./-]+)(?P<sign> ?= ?)(?P<value>(?:(?!\\n)[^\n])+)"
 )
+# So frames a gather what it read of /proc/sys: the path in one line, the value in the next.
+_PARAMETER = re.compile(r"(?P<path>/proc/sys/\S+?)(?P<end>\\n|\n)(?P<value>(?:(?!\\n)[^\n])+)")
+# Most of what hosts show has none of these, and looking for settings takes a while.
+_SIGNS = re.compile("|".join(word for word in _WORDS if word != "pin") + "|wep-key|pin ?=")
 # A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
 _SUBSTRING = 4
 
@@ -67,12 +71,18 @@ def mask_settings(text: str) -> str:
 
     For what was read on a host as it is: nobody has told yet which of its texts are secret.
     """
-    return _SETTING.sub(_setting, text)
+    if not _SIGNS.search(text):
+        return text
+    return _PARAMETER.sub(_parameter, _SETTING.sub(_setting, text))
 
 
 def _setting(match: re.Match[str]) -> str:
     shown = f"{match['before']}{match['name']}{match['sign']}{MASK}"
     return shown if is_secret(match["name"]) else match[0]
+
+
+def _parameter(match: re.Match[str]) -> str:
+    return f"{match['path']}{match['end']}{MASK}" if is_secret(match["path"]) else match[0]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from labrun.errors import CommandError, ConnectionLostError, LabrunError
 from labrun.outcome import Status
 from labrun.ports import Completed, Transport
 from labrun.progress import report
+from labrun.secrets import mask_settings
 from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
 from labrun.tasks.collect.schedule import seconds_for
@@ -102,9 +103,9 @@ def captures_of(
 
 
 def evidence_of(result: Mapping[str, Any]) -> str:
-    """Return what a host printed in all rounds, as text to keep; each round with the same mark."""
+    """Return what a host printed in all rounds, as text to keep: secrets masked, the same mark in each."""
     rounds = (result, *result.get("later", ()))
-    return "".join(str(each["stdout"]).replace(str(each["mark"]), "labrun") for each in rounds)
+    return mask_settings("".join(str(each["stdout"]).replace(str(each["mark"]), "labrun") for each in rounds))
 
 
 def _capture(host: str, result: Mapping[str, Any] | BaseException) -> Capture | Unreachable:

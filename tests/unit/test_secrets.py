@@ -198,6 +198,10 @@ def test_settings_read_on_a_host_are_masked_by_their_names() -> None:
     text = "[802-1x]\nidentity=me\npassword=a b;c\npassword-flags=0\n"
     assert mask_settings(text) == f"[802-1x]\nidentity=me\npassword={MASK}\npassword-flags=0\n"
     assert "a b" not in mask_settings(repr(text))
+    read = "x file /proc/sys/net/ipv4/tcp_fastopen_key\n1-2-3-4\nx file /proc/sys/net/ipv4/ip_forward\n1\n"
+    for text in (read, repr(read)):
+        assert "1-2-3-4" not in mask_settings(text)
+        assert "ip_forward\n1" in mask_settings(text).replace("\\n", "\n")
     assert mask_settings("net.ipv4.tcp_fastopen_key = 1-2-3-4") == f"net.ipv4.tcp_fastopen_key = {MASK}"
 
 
