@@ -77,21 +77,29 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan)
-    with hypervisor_engine(session.uri) as hypervisor:
-        from labrun.runner.engine import outcomes_of
-        from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_networks
+    return rows + carry_out(session, plan, plan.busy(), wait=wishes.wait) + existing
 
+
+def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:
+    """Make networks, images and machines of the plan; the lab's lock is held. Returns their rows.
+
+    ``busy`` names, per network, the running machines of the lab that a restart would cut off.
+    """
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_networks
+
+    with hypervisor_engine(session.uri) as hypervisor:
         networks = [spec.as_json() for spec, _ in plan.networks]
-        result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=plan.busy())
-        rows += outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
+        result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=busy)
+        rows = outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
         # An image is carried to the hypervisor for machines that are made from it now.
         made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
         used = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in made)
         result = hypervisor.run(prepare_images, uses=[list(use) for use in used])
         rows += outcomes_of(result, "image", *(image for _, _, image in used))
     if any(row.status is Status.FAILED for row in rows):
-        return rows + [_not_begun(item.spec.host) for item in plan.machines] + existing
-    return rows + _bring_up_machines(session, plan, wishes) + existing
+        return rows + [_not_begun(item.spec.host) for item in plan.machines]
+    return rows + _bring_up_machines(session, plan, wait=wait)
 
 
 def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
@@ -130,12 +138,12 @@ def _as_hypervisors(row: Outcome) -> Outcome:
     return replace(row, host=HYPERVISOR)
 
 
-def _bring_up_machines(session: Session, plan: LabPlan, wishes: _Wishes) -> list[Outcome]:
+def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[Outcome]:
     from labrun.runner.engine import outcomes_of
     from labrun.tasks.provision.bring_up import provision_machine
 
     located = session.locate()
-    jobs = _jobs(session, plan, wishes)
+    jobs = _jobs(session, plan, wait=wait)
     names = [item.spec.host for item in plan.machines]
     deadline = max((job["timeout"] for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -145,7 +153,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, wishes: _Wishes) -> list
     return outcomes_of(result, "machine", rows=rows)
 
 
-def _jobs(session: Session, plan: LabPlan, wishes: _Wishes) -> dict[str, dict[str, Any]]:
+def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str, Any]]:
     """Make the lab's keys where they are missing, and what each host's task has to know."""
     from labrun.tasks.provision.specs import seeded, spec_to_json
 
@@ -178,7 +186,7 @@ def _jobs(session: Session, plan: LabPlan, wishes: _Wishes) -> dict[str, dict[st
             "driver": item.kind,
             "uri": item.uri,
             "old_driver": [item.seen.kind, item.seen.uri] if item.seen else [item.kind, item.uri],
-            "wait": wishes.wait,
+            "wait": wait,
             "timeout": session.invocation.timeout or _READY_SECONDS[item.kind],
             "addresses": _addresses(session, name),
             "dhcp": _dhcp(session, name),

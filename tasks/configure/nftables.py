@@ -234,7 +234,8 @@ class NftSection:
             return None
         expected = _summary(wanted) if asked else "not declared"
         actual = _summary(found)
-        declared, observed = _joined(wanted), _joined(found)
+        at_boot = "loaded at boot" if state.is_loaded_at_boot else "not loaded at boot"
+        declared, observed = _joined(wanted), f"{_joined(found)}\n{state.before}\n{at_boot}"
         if asked and state.reason is not None:
             return Item(self.section, "refused", expected if wanted else "as declared", actual, state.reason)
         if found == wanted and state.persists:

@@ -283,8 +283,11 @@ class _Nic:
         work.items.append(Item(profile.network, "change", expected, actual, why, diff, **sides))
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
-        work.remove.extend(replaced)
-        work.load.extend([profile.path, *replaced])
+        # A profile changed in memory only lies in /run and hides the file until it is gone.
+        shadow = f"{_RUNTIME}/{profile_id(profile.network)}.nmconnection"
+        hiding = [shadow] if shadow in self.state.loaded else []
+        work.remove.extend([*replaced, *hiding])
+        work.load.extend([profile.path, *replaced, *hiding])
         named = any(line.startswith("+ethernet.mtu") for line in on_disk)
         if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)

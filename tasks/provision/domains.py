@@ -106,13 +106,34 @@ def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ..
     """Return the NICs that a running domain has now, in the order of its definition.
 
     By their MACs: on some networks the running domain's XML names a bridge in the network's place.
+    A NIC whose network was stopped, or started anew, is not plugged in any more, although it is there.
     """
-    now = {nic.mac: nic for nic in nics_of(domain.XMLDesc(0))}
+    now = {nic.mac: nic for nic, port in _ports(domain.XMLDesc(0)) if _is_plugged(domain, nic, port)}
     known = {nic.mac for nic in defined}
     return (
         *(nic for nic in defined if nic.mac in now),
         *(nic for mac, nic in now.items() if mac not in known),
     )
+
+
+def _ports(xml: str) -> list[tuple[NicSpec, str]]:
+    sources = (nic.find("source") for nic in ET.fromstring(xml).iterfind("./devices/interface"))  # noqa: S314
+    ports = ["" if source is None else source.get("portid", "") for source in sources]
+    return list(zip(nics_of(xml), ports, strict=True))
+
+
+def _is_plugged(domain: Any, nic: NicSpec, port: str) -> bool:
+    import libvirt
+
+    if not (nic.source and port):
+        return True
+    try:
+        domain.connect().networkLookupByName(nic.source).portLookupByUUIDString(port)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_NETWORK_PORT):
+            return False
+        raise
+    return True
 
 
 def nic_xml(nic: NicSpec, model: str | None = None) -> str:

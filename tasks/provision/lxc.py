@@ -175,25 +175,27 @@ class LxcDriver:
         with translated("update", spec.host):
             domain = require(self._domain(spec.domain, spec.lab), spec.domain)
             if domain.isActive():
-                before = plugged_nics(domain, nics_of(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
                 if "memory" in changes:
                     # setMemory cannot go beyond what the container was started with; the limit itself can.
                     limit = {"hard_limit": spec.memory * 1024}
                     domain.setMemoryParameters(limit, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-                self._replug(domain, before, spec.nics)
+                self._replug(domain, spec.nics)
             domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
             domain.setAutostart(int(spec.autostart))
         return True
 
-    def _replug(self, domain: Any, before: tuple[NicSpec, ...], wanted: tuple[NicSpec, ...]) -> None:
+    def _replug(self, domain: Any, wanted: tuple[NicSpec, ...]) -> None:
         import libvirt
 
         live = libvirt.VIR_DOMAIN_AFFECT_LIVE
-        for nic in before:
-            if nic not in wanted:
+        there = nics_of(domain.XMLDesc(0))
+        kept = {(nic.mac, nic.source) for nic in plugged_nics(domain, there)}
+        kept &= {(nic.mac, nic.source) for nic in wanted}
+        for nic in there:
+            if (nic.mac, nic.source) not in kept:
                 domain.detachDeviceFlags(nic_xml(nic), live)
         for nic in wanted:
-            if nic not in before:
+            if (nic.mac, nic.source) not in kept:
                 domain.attachDeviceFlags(nic_xml(nic), live)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from labrun.tasks.provision.domains import nics_of
+from labrun.tasks.provision.domains import nics_of, plugged_nics
 from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.qemu_xml import machine_nic_xml
 
@@ -26,9 +26,10 @@ def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
     import libvirt
 
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE
-    before = {(nic.mac, nic.source): nic for nic in nics_of(domain.XMLDesc(0))}
+    there = nics_of(domain.XMLDesc(0))
     after = {(nic.mac, nic.source): nic for nic in wanted}
-    gone = [nic for key, nic in before.items() if key not in after]
+    before = {(nic.mac, nic.source) for nic in plugged_nics(domain, there)}
+    gone = [nic for nic in there if (nic.mac, nic.source) not in before & after.keys()]
     try:
         for nic in gone:
             domain.detachDeviceFlags(machine_nic_xml(nic), live)

@@ -108,14 +108,14 @@ class NetworkPlan:
     """What has to happen to one network.
 
     ``action`` is ``none``, ``create``, ``update`` (in place), ``restart`` (stop, redefine, start) or
-    ``remove``; ``changes`` maps each setting that differs to (now, wanted); ``tag`` is that of the
-    network as it is.
+    ``remove``; ``changes`` maps each setting that differs to (now, wanted);
+    ``observed`` is the network as it is.
     """
 
     name: str
     action: str
     changes: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
-    tag: Tag | None = None
+    observed: ObservedNetwork | None = None
 
     def diff(self) -> str | None:
         """Return the changes as ``-``/``+`` lines, None without any."""
@@ -327,7 +327,7 @@ def plan_network(
         key for key in changes if observed.live.get(key, observed.settings.get(key, "")) != wanted[key]
     }
     in_place = running <= _LIVE or not observed.active
-    return NetworkPlan(name, "update" if in_place else "restart", MappingProxyType(changes), observed.tag)
+    return NetworkPlan(name, "update" if in_place else "restart", MappingProxyType(changes), observed)
 
 
 def _now(observed: ObservedNetwork, key: str, wanted: str) -> str:
