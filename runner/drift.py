@@ -6,12 +6,15 @@ import base64
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from labrun.errors import LabrunError
+import click
+
+from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status
+from labrun.runner.drift_fix import Fix, after_fix, apply, choose
 from labrun.runner.drift_run import as_asked, running_options
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from labrun.tasks.collect.capture import Capture, Unreachable
     from labrun.tasks.provision.planning import LabPlan
 
-__all__ = ["Drift", "drift_once", "drift_report"]
+__all__ = ["Drift", "Fix", "drift_once", "drift_report"]
 
 _MARGIN = 60.0
 """Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
@@ -46,22 +49,44 @@ class Drift:
     rows: Sequence[Outcome]
     last_ok: Mapping[tuple[str, str, str], float] = field(default_factory=lambda: MappingProxyType({}))
     logged: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    notes: Sequence[str] = ()
 
 
 @verb("drift", recorded=True)
+@click.option(
+    "--fix", is_flag=True, help="Put right what has drifted, by `up` and `configure`, and read again."
+)
+@click.option(
+    "--apply-pending", is_flag=True, help="With --fix: apply what the file has moved, and conflicts, too."
+)
+@click.option(
+    "--max-changes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --fix: do nothing when more than N things would change.",
+)
 @running_options
-def command(invocation: Invocation, **running: Any) -> Report:
+def command(
+    invocation: Invocation, fix: bool, apply_pending: bool, max_changes: int | None, **running: Any
+) -> Report:
     """Compare networks, machines, configuration and paths with the file and with what was applied.
 
-    Reads only. A row that is not ok says who has moved: `pending` is the file, `drifted` the host,
-    `conflict` both. Exit code 3 then.
+    Reads only, unless --fix is given. A row that is not ok says who has moved: `pending` is the
+    file, `drifted` the host, `conflict` both. Exit code 3 then.
     """
-    return as_asked(invocation, lambda session: drift_report(session, drift_once(session)), **running)
+    if (apply_pending or max_changes is not None) and not fix:
+        option = "--apply-pending" if apply_pending else "--max-changes"
+        raise UsageError(f"{option} needs --fix", hint="without --fix, drift only reads")
+    allowed = Fix(apply_pending, max_changes) if fix else None
+    return as_asked(
+        invocation, lambda session: drift_report(session, drift_once(session, allowed)), **running
+    )
 
 
 def drift_report(session: Session, found: Drift) -> Report:
     """Return what a look found as the command's report."""
     notes = [
+        *found.notes,
         *_last_lines(found),
         *(line for host, log in found.logged.items() for line in _log_lines(host, log)),
     ]
@@ -69,18 +94,37 @@ def drift_report(session: Session, found: Drift) -> Report:
         {"host": host, "section": section, "name": name, "at": _moment(at)}
         for (host, section, name), at in found.last_ok.items()
     ]
-    extra = {"last_ok": last_ok, "logged": {host: _plain(log) for host, log in found.logged.items()}}
+    logged = {host: _plain(log) for host, log in found.logged.items()}
+    extra = {"last_ok": last_ok, "logged": logged, "notes": list(found.notes)}
     return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
 
 
-def drift_once(session: Session) -> Drift:
-    """Look at the lab once, holding its lock: nothing changes meanwhile.
+def drift_once(session: Session, fix: Fix | None = None) -> Drift:
+    """Look at the lab once, holding its lock: nothing changes meanwhile but what ``fix`` puts right.
 
     Raises HypervisorError, and LockedError with who holds the lock. A loop opens a session for
     each look.
     """
     with lab_lock(session.state.lock, session.invocation.command):
-        return look(session)
+        found = look(session)
+        return found if fix is None else _fixed(session, found, fix)
+
+
+def _fixed(session: Session, found: Drift, fix: Fix) -> Drift:
+    wanted = choose(found.rows, fix)
+    count = len(wanted.items)
+    if fix.max_changes is not None and count > fix.max_changes:
+        note = (
+            f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
+        )
+        return replace(found, notes=(note,))
+    if not wanted.items:
+        return replace(found, rows=after_fix(found.rows, (), found.rows, wanted))
+    done = apply(session, wanted)
+    again = look(session)
+    rows = after_fix(found.rows, done, again.rows, wanted)
+    # What was logged before is about what is right now, too.
+    return replace(found, rows=rows, last_ok={**found.last_ok, **again.last_ok})
 
 
 def look(session: Session) -> Drift:
@@ -204,8 +248,9 @@ def _logs(
     from labrun.tasks.configure.sshd_profiles import login_user
     from labrun.tasks.drift.task import read_log
 
-    # A machine is changed on the hypervisor, and its own log does not tell of it.
-    moved = [row for row in rows if row.status in _MOVED and row.section != "machine"]
+    # A machine is changed on the hypervisor, and why a path fails is rarely to be seen at its end.
+    elsewhere = ("machine", "path", "check")
+    moved = [row for row in rows if row.status in _MOVED and row.section not in elsewhere]
     named = {row.host for row in moved}
     hosts = [host for host in session.hosts if host in named and isinstance(captures.get(host), Capture)]
     if not hosts:

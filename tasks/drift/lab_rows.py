@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.ownership import Tag
 from labrun.tasks.drift.verdict import Sides, combined, verdict
-from labrun.tasks.provision.network_state import NetworkPlan
+from labrun.tasks.provision.driver import ObservedMachine
+from labrun.tasks.provision.machine_plan import MachinePlan
+from labrun.tasks.provision.network_state import NetworkPlan, ObservedNetwork
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
 from labrun.tasks.provision.remembered import APPLIED, digest_of, recall
 
@@ -39,7 +40,7 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
 def _network(name: str, found: NetworkPlan, digest: str, *, plugged: bool) -> Outcome:
     if found.action == "create":
         return _absent(HYPERVISOR, "network", name, "machines are plugged into it" if plugged else None)
-    return _row(HYPERVISOR, "network", name, found.changes, found.diff(), found.tag, digest)
+    return _row(HYPERVISOR, "network", name, found, found.observed, digest)
 
 
 def _machine(item: PlannedMachine, digest: str, *, was_made: bool) -> Outcome:
@@ -47,7 +48,7 @@ def _machine(item: PlannedMachine, digest: str, *, was_made: bool) -> Outcome:
     if item.seen is None:
         return _absent(host, "machine", host, "its host key is on record" if was_made else None)
     machine = item.seen.machine
-    row = _row(host, "machine", host, item.plan.changes, item.plan.diff(), machine.tag, digest)
+    row = _row(host, "machine", host, item.plan, machine, digest)
     if machine.state == "running":
         return row
     status = combined([row.status, Status.DRIFTED])
@@ -66,26 +67,36 @@ def _absent(host: str, section: str, name: str, trace: str | None) -> Outcome:
 
 
 def _row(
-    host: str, section: str, name: str, changes: Changes, diff: str | None, tag: Tag | None, digest: str
+    host: str,
+    section: str,
+    name: str,
+    plan: NetworkPlan | MachinePlan,
+    observed: ObservedNetwork | ObservedMachine | None,
+    digest: str,
 ) -> Outcome:
-    if not changes:
+    if not plan.changes or observed is None:
         return Outcome(host, section, name, Status.OK, "as in the file", "as declared")
-    verdicts = _verdicts(changes, tag, digest)
+    verdicts = _verdicts(plan.changes, observed, digest)
     status = combined(verdicts.values())
-    pairs = {key: _shown(key, now, wanted) for key, (now, wanted) in changes.items()}
+    pairs = {key: _shown(key, now, wanted) for key, (now, wanted) in plan.changes.items()}
     expected = ", ".join(f"{key} {wanted}" for key, (_, wanted) in pairs.items())
     actual = ", ".join(f"{key} {now}" for key, (now, _) in pairs.items())
-    return Outcome(host, section, name, status, expected, actual, _why(status, verdicts), diff)
+    return Outcome(host, section, name, status, expected, actual, _why(status, verdicts), plan.diff())
 
 
-def _verdicts(changes: Changes, tag: Tag | None, digest: str) -> dict[str, Status]:
+def _verdicts(
+    changes: Changes, observed: ObservedNetwork | ObservedMachine, digest: str
+) -> dict[str, Status]:
+    tag = observed.tag
     last = recall(tag.extra.get(APPLIED, "")) if tag is not None else {}
     found = {}
     for key, (now, wanted) in changes.items():
         applied = last.get(key)
         if applied is not None:
-            sides = Sides(False, digest_of(wanted), digest_of(now), (applied, applied))
-            found[key] = verdict(sides)
+            # Somebody may have changed what runs, and not the definition that shows what differs.
+            here = {digest_of(value) for value in (now, observed.live.get(key, now))}
+            moved = next(iter(here - {applied}), applied)
+            found[key] = verdict(Sides(False, digest_of(wanted), moved, (applied, applied)))
         elif tag is not None and tag.digest == digest:
             # An earlier labrun kept only the file's own hash: the file is still that one.
             found[key] = Status.DRIFTED

@@ -82,6 +82,12 @@ def test_hashes_come_back_from_the_tag() -> None:
             "memory 64",
         ),
         (
+            machine({"memory": "128"}, applied={**WANTED, "memory": "128"}, live={"memory": "64"}),
+            Status.CONFLICT,
+            "memory 256",
+            "memory 128",
+        ),
+        (
             machine({"memory": "128", "autostart": "yes"}, applied={**WANTED, "memory": "128"}),
             Status.CONFLICT,
             "memory 256, autostart no",

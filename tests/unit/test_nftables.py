@@ -103,7 +103,14 @@ def test_a_fresh_host_gets_table_file_and_unit_and_can_go_back() -> None:
 def test_what_is_as_declared_and_lasts_needs_nothing() -> None:
     planned = plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=settled(small()))
     assert (item(planned).state, planned.apply, planned.undo, planned.commands) == ("ok", "", "", ())
-    assert item(planned).observed == item(planned).declared
+    observed, declared = item(planned).observed, item(planned).declared
+    assert observed is not None
+    assert declared is not None
+    assert observed.startswith(declared)
+    # A file that somebody edited is another observation, although the same rules are in force.
+    edited = {**settled(small()), FILE: "flush ruleset\n"}
+    other = plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=edited)
+    assert item(other).observed != observed
 
 
 @pytest.mark.parametrize("lost", [FILE, UNIT, "nft-at-boot"])
