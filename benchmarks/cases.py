@@ -20,6 +20,7 @@ from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.configure.resources import gather, host_spec
 from labrun.tasks.configure.shell import apply_script
+from labrun.tasks.drift.script import drift_script
 from labrun.tasks.exec_channel import wrapped
 
 __all__ = ["GROUPS", "Group"]
@@ -93,7 +94,7 @@ def _machines(hosts: int, octet: int) -> Cases:
 def _work(hosts: int, octet: int) -> Cases:
     def cases(base: Path) -> Iterator[list[Case]]:
         with bench_lab(base, f"bench-work{hosts}", hosts, octet, up=True) as lab:
-            yield [_second_up(lab), _everything(lab), _nothing(lab), _verify(lab)]
+            yield [_second_up(lab), _everything(lab), _nothing(lab), _verify(lab), _drift(lab)]
 
     return cases
 
@@ -155,6 +156,24 @@ def _verify(lab: BenchLab) -> Case:
         _SSH,
         pause=_ICMP_PAUSE,
         setup=lambda: lab.run("configure"),
+    )
+
+
+def _drift(lab: BenchLab) -> Case:
+    """Return the case whose floor reads all that drift reads, over one login a host, and judges nothing."""
+    scripts = {
+        name: wrapped(drift_script(host_spec(lab.lab, name), collect_spec(lab.lab, name), _MARK))
+        for name in lab.lab.hosts
+    }
+    return Case(
+        f"drift, {len(lab.lab.hosts)} hosts, untouched",
+        Contender(lab.labrun("drift")),
+        Contender(parallel_ssh(lab, "observe", scripts)),
+        _SSH,
+        pause=_ICMP_PAUSE,
+        setup=lambda: lab.run("configure"),
+        guests=lab.guests_cpu,
+        cpu_factor=1.2,
     )
 
 

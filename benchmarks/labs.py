@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labrun.hypervisor import connect
 from labrun.inventory.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.state import LabState
+from labrun.tasks.provision.domains import tagged_domains
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -80,6 +82,11 @@ class BenchLab:
     def down(self) -> None:
         """Take the lab down; no error where there is none."""
         self.run("-y", "down")
+
+    def guests_cpu(self) -> float:
+        """Return the CPU seconds that the lab's containers have used since they were started."""
+        domains = tagged_domains(connect(self.uri), self.lab.name)
+        return float(sum(domain.info()[4] for domain, _, _ in domains)) / 1e9
 
     @contextmanager
     def engine(self, data: Mapping[str, Mapping[str, Any]]) -> Iterator[Nornir]:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -42,7 +43,9 @@ class Case:
 
     ``factor`` is what ours may take, as a multiple of the other; ``seconds`` and ``mebibytes`` what it
     may take at most. None = no goal. ``setup`` goes before everything, ``pause`` (seconds)
-    before every run. ``warm`` asks for the run that is not timed.
+    before every run. ``warm`` asks for the run that is not timed. ``guests`` returns the CPU seconds
+    that the guests have used so far: they work for both; ``cpu_factor`` is for theirs and the
+    command's together.
     """
 
     name: str
@@ -55,14 +58,22 @@ class Case:
     pause: float = 0.0
     setup: Callable[[], None] = do_nothing
     warm: bool = True
+    guests: Callable[[], float] | None = None
+    cpu_factor: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: wall and CPU seconds, the latter of the command and all its children."""
+    """One run: wall and CPU seconds, the latter of the command and all its children, and the guests'."""
 
     wall: float
     cpu: float
+    guests: float = 0.0
+
+    @property
+    def all_cpu(self) -> float:
+        """Return the CPU seconds of both ends."""
+        return self.cpu + self.guests
 
 
 @dataclass(slots=True)
@@ -87,6 +98,11 @@ class Measured:
         """Return the median of the CPU seconds."""
         return statistics.median(sample.cpu for sample in self.samples)
 
+    @property
+    def guests(self) -> float:
+        """Return the median of the guests' CPU seconds."""
+        return statistics.median(sample.guests for sample in self.samples)
+
 
 @dataclass(slots=True)
 class Result:
@@ -102,6 +118,12 @@ class Result:
         """Return the median over the rounds of ours to the other's wall time; None without another."""
         pairs = list(zip(self.ours.walls, self.other.walls, strict=False))
         return statistics.median(one / two for one, two in pairs) if pairs else None
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """Return the same for the CPU time of both ends."""
+        pairs = list(zip(self.ours.samples, self.other.samples, strict=False))
+        return statistics.median(one.all_cpu / two.all_cpu for one, two in pairs) if pairs else None
 
 
 def compare(case: Case, repeat: int, tell: Callable[[str], None]) -> Result:
@@ -120,9 +142,10 @@ def compare(case: Case, repeat: int, tell: Callable[[str], None]) -> Result:
         measured.mebibytes = _once(contender, case.pause, _watched)
     for turn in range(repeat):
         for contender, measured, name in sides if turn % 2 == 0 else sides[::-1]:
-            sample = _once(contender, case.pause, _timed)
+            sample = _once(contender, case.pause, partial(_timed, guests=case.guests))
             measured.samples.append(sample)
-            tell(f"{case.name}: {name}: {sample.wall:.2f} s, {sample.cpu:.2f} s of CPU")
+            guests = f" and {sample.guests:.2f} s in the guests" if case.guests is not None else ""
+            tell(f"{case.name}: {name}: {sample.wall:.2f} s, {sample.cpu:.2f} s of CPU{guests}")
     return result
 
 
@@ -135,7 +158,8 @@ def _once(contender: Contender, pause: float, how: Callable[[Sequence[str]], T])
         contender.after()
 
 
-def _timed(command: Sequence[str]) -> Sample:
+def _timed(command: Sequence[str], guests: Callable[[], float] | None = None) -> Sample:
+    used = guests() if guests is not None else 0.0
     with tempfile.TemporaryFile() as out:
         began = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -148,7 +172,7 @@ def _timed(command: Sequence[str]) -> Sample:
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         _check(command, process.returncode, out)
-    return Sample(wall, usage.ru_utime + usage.ru_stime)
+    return Sample(wall, usage.ru_utime + usage.ru_stime, guests() - used if guests is not None else 0.0)
 
 
 def _watched(command: Sequence[str]) -> float:

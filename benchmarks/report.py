@@ -22,13 +22,17 @@ _HEAD = ("what", "who", "wall s (min-max)", "CPU s", "MiB", "x", "goal", "load")
 def _figures(measured: Measured) -> tuple[str, str, str]:
     low, high = min(measured.walls), max(measured.walls)
     memory = "" if measured.mebibytes is None else f"{measured.mebibytes:.0f}"
-    return f"{measured.wall:.2f} ({low:.2f}-{high:.2f})", f"{measured.cpu:.2f}", memory
+    cpu = f"{measured.cpu:.2f}" + (f" + {measured.guests:.2f}" if measured.guests else "")
+    return f"{measured.wall:.2f} ({low:.2f}-{high:.2f})", cpu, memory
 
 
 def _goal(result: Result) -> str:
     case, words = result.case, []
     if case.factor is not None and result.ratio is not None:
         words.append(_verdict(f"<= {case.factor:g} x", result.ratio <= case.factor))
+    if case.cpu_factor is not None and result.cpu_ratio is not None:
+        goal = f"CPU <= {case.cpu_factor:g} x"
+        words.append(f"{_verdict(goal, result.cpu_ratio <= case.cpu_factor)} ({result.cpu_ratio:.2f})")
     if case.seconds is not None:
         words.append(_verdict(f"< {case.seconds:g} s", result.ours.wall < case.seconds))
     if case.mebibytes is not None and result.ours.mebibytes is not None:
@@ -103,6 +107,7 @@ def _numbers(measured: Measured) -> dict[str, Any]:
     return {
         "wall": [round(sample.wall, 4) for sample in measured.samples],
         "cpu": [round(sample.cpu, 4) for sample in measured.samples],
+        "guests": [round(sample.guests, 4) for sample in measured.samples],
         "mebibytes": None if measured.mebibytes is None else round(measured.mebibytes, 1),
     }
 
