@@ -27,7 +27,8 @@ _FEWEST = 3
 def fold(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows with runs of one host's sshd settings of one status folded into one row.
 
-    What failed, or has a reason of its own, stays as it is; so does a run of fewer than three.
+    So are all rows of a host that cannot be reached: the one reason stands for all of them. What
+    failed, or has a reason of its own, stays as it is; so does a run of fewer than three.
     """
     folded: list[Outcome] = []
     for _, members in groupby(enumerate(rows), key=lambda each: _key(*each)):
@@ -37,6 +38,8 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _key(number: int, row: Outcome) -> tuple[object, ...]:
+    if row.status is Status.UNREACHABLE and row.why:
+        return (row.host, row.status, row.why)
     shared = row.status in _REASON_IS_SHARED
     if row.section in _SECTIONS and row.status in _SAID and (shared or not row.why):
         return (row.host, row.section, row.status, row.why)
@@ -45,6 +48,10 @@ def _key(number: int, row: Outcome) -> tuple[object, ...]:
 
 def _folded(run: Sequence[Outcome]) -> Outcome:
     first = run[0]
+    if any(row.section != first.section for row in run):
+        # A host that nobody can log in to: its one reason stands for everything about it.
+        everything = f"everything ({len(run)})"
+        return replace(first, section=everything, name=first.host, expected=None, actual=None, diff=None)
     return replace(
         first,
         name=f"({len(run)} settings)",

@@ -6,7 +6,7 @@ import io
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.folding import fold
-from labrun.runner.table import render
+from labrun.runner.table import render, subject
 
 SETTINGS = [Outcome("host01", "sshd", f"keyword{number}", Status.OK, "no", "no") for number in range(5)]
 
@@ -30,6 +30,15 @@ def test_few_rows_other_hosts_and_other_sections_are_not_folded() -> None:
     assert fold(paths) == paths
     other = [Outcome("host02", "sshd", f"keyword{number}", Status.OK) for number in range(3)]
     assert [row.host for row in fold([*SETTINGS, *other])] == ["host01", "host02"]
+
+
+def test_a_host_that_nobody_reaches_is_one_row_with_its_reason() -> None:
+    sections = ("sysctl", "sshd", "nmcli", "path")
+    silent = [Outcome("host01", name, name, Status.UNREACHABLE, "x", None, "no login") for name in sections]
+    other = [Outcome("host02", name, name, Status.UNREACHABLE, "x", None, "off") for name in sections]
+    one, two = fold([*silent, *other])
+    assert (one.host, subject(one), one.why, one.expected) == ("host01", "everything (4)", "no login", None)
+    assert (two.host, two.why) == ("host02", "off")
 
 
 def test_the_table_folds_unless_every_row_is_asked_for() -> None:
