@@ -13,7 +13,7 @@ from labrun.runner.confirm import confirm
 from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
-from labrun.runner.scheduled_run import HandedOn, When, schedule_of
+from labrun.runner.scheduled_run import HandedOn, When, make_state_base, schedule_of
 from labrun.runner.systemd import Systemd
 from labrun.runner.telling import telling_options
 from labrun.runner.timer_files import install_units, other_lab_file, remove_units
@@ -70,7 +70,8 @@ def install(
     unchecked = systemd.verify(units)
     if other := other_lab_file(systemd, units):
         confirm(invocation, f"Replace the schedule of another lab file, {other}?")
-    changed = install_units(systemd, lab.name, units)
+    make_state_base(invocation)
+    changed = install_units(systemd, lab.name, units, at_once=schedule.every is not None)
     rows = [unit_row(unit, Status.CHANGED if unit in changed else Status.OK, "installed") for unit in units]
     notes = [f"systemd-analyze could not check the units: {unchecked}"] if unchecked else []
     notes += _lingering(systemd, enable=linger) if systemd.user else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labrun.errors import UsageError
+from labrun.errors import LabrunError, UsageError
 from labrun.runner.cadence import default_jitter, seconds_of
 from labrun.runner.lab_file import lab_path
 from labrun.runner.options import DEFAULT_WORKERS, Invocation
@@ -20,7 +20,7 @@ from labrun.state import state_base
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
-__all__ = ["HandedOn", "When", "schedule_of"]
+__all__ = ["HandedOn", "When", "make_state_base", "schedule_of"]
 
 _CALENDAR_JITTER = 60.0
 
@@ -67,11 +67,26 @@ def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, opt
     )
 
 
+def make_state_base(invocation: Invocation) -> None:
+    """Make the directory that holds all state: a confined run may write in it, and not beside it.
+
+    Raises LabrunError.
+    """
+    base = invocation.state_dir or state_base()
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"cannot make the state directory {base}: {error.strerror}"
+        raise LabrunError(reason, hint="--state-dir names another") from error
+
+
 def _check(invocation: Invocation, options: HandedOn) -> None:
     if invocation.lab == "-":
         raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
+    if invocation.history is not None and not invocation.history.parent.is_dir():
+        raise UsageError(f"--history: there is no directory {invocation.history.parent}")
     listeners_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)
 
 

@@ -62,7 +62,7 @@ class Systemd:
         return _run(["systemctl", self.scope, *words])
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Return properties of a unit; those of one that is not there are empty or zero."""
+        """Return properties of a unit; times are in UTC. Those of one that is not there are empty or zero."""
         lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -81,7 +81,14 @@ class Systemd:
             paths = [Path(folder) / name for name in units]
             for path, text in zip(paths, units.values(), strict=True):
                 path.write_text(text, encoding="utf-8")
-            command = ["systemd-analyze", self.scope, "verify", "--recursive-errors=no", *map(str, paths)]
+            command = [
+                "systemd-analyze",
+                self.scope,
+                "verify",
+                "--man=no",
+                "--recursive-errors=no",
+                *map(str, paths),
+            ]
             try:
                 done = _call(command)
             except FileNotFoundError:
@@ -122,7 +129,7 @@ def _runtime_directory() -> Path:
 
 
 def _call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "TZ": "UTC"}
     environment["XDG_RUNTIME_DIR"] = str(_runtime_directory())
     try:
         return subprocess.run(

@@ -27,10 +27,11 @@ def other_lab_file(systemd: Systemd, units: Mapping[str, str]) -> str | None:
     return None
 
 
-def install_units(systemd: Systemd, lab: str, units: Mapping[str, str]) -> set[str]:
+def install_units(systemd: Systemd, lab: str, units: Mapping[str, str], *, at_once: bool = False) -> set[str]:
     """Write what differs, and start the timer; returns the names of the units that changed.
 
-    Raises LabrunError; the units are then as they were.
+    ``at_once`` begins a first run where anything changed, and does not wait for it. Raises
+    LabrunError; the units are then as they were.
     """
     timer = f"{unit_name(lab)}.timer"
     before = {unit: _ours(systemd.directory / unit) for unit in units}
@@ -44,6 +45,8 @@ def install_units(systemd: Systemd, lab: str, units: Mapping[str, str]) -> set[s
         if changed or found != {"ActiveState": "active", "UnitFileState": "enabled"}:
             systemd.call("enable", timer)
             systemd.call("restart", timer)
+        if changed and at_once:
+            systemd.call("start", "--no-block", f"{unit_name(lab)}.service")
     except LabrunError:
         _put_back(systemd, before)
         raise

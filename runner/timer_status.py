@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import time
 from typing import Any
 
@@ -17,10 +18,17 @@ def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
     name = unit_name(lab)
     timer = systemd.show(f"{name}.timer", "LoadState", "ActiveState", "UnitFileState")
     service = systemd.show(
-        f"{name}.service", "Result", "ExecMainStatus", "ActiveState", "ExecMainExitTimestamp"
+        f"{name}.service",
+        "Result",
+        "ExecMainStatus",
+        "ActiveState",
+        "ExecMainStartTimestamp",
+        "ExecMainExitTimestamp",
     )
     ran = bool(service["ExecMainExitTimestamp"])
     moments = systemd.timer(f"{name}.timer")
+    # The timer knows nothing of a run that it did not start, the service nothing of one before a boot.
+    began = _seconds(service["ExecMainStartTimestamp"]) or moments["last"]
     return {
         "unit": f"{name}.timer",
         "manager": "user" if systemd.user else "system",
@@ -28,11 +36,19 @@ def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
         "enabled": timer["UnitFileState"] == "enabled",
         "active": timer["ActiveState"] == "active",
         "running": service["ActiveState"] == "activating",
-        "last": _moment(moments["last"]),
+        "last": _moment(began),
         "next": _moment(moments["next"]),
         "last_exit_code": int(service["ExecMainStatus"]) if ran else None,
         "last_result": service["Result"] if ran else None,
     }
+
+
+def _seconds(text: str) -> float | None:
+    """Return the time that systemd writes as ``Thu 2026-11-26 00:15:23 UTC``, None for none."""
+    try:
+        return float(calendar.timegm(time.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC")))
+    except ValueError:
+        return None
 
 
 def _moment(seconds: float | None) -> str | None:
