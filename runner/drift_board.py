@@ -94,21 +94,26 @@ def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
 def _text(*parts: str | tuple[str, str], width: int | None = None) -> Text:
     from rich.text import Text
 
-    line = Text.assemble(*parts, no_wrap=True, end="")
+    plain = [_one_line(part) if isinstance(part, str) else (_one_line(part[0]), part[1]) for part in parts]
+    line = Text.assemble(*plain, no_wrap=True, end="")
     if width is not None:
         line.truncate(width, overflow="ellipsis")
     return line
 
 
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
+
+
 def _title(board: Board, width: int) -> Text:
     said = summary(board.rows, board.seconds).rpartition(" in ")[0] if board.ended is not None else ""
-    return _text((f"{board.lab}  ", "bold"), printable(said), width=width)
+    return _text((f"{board.lab}  ", "bold"), said, width=width)
 
 
 def _state(board: Board, width: int, now: float) -> Text:
     last = "" if board.ended is None else f"{_clock(board.ended)}, {board.seconds:.1f} s; "
     following = "comparing ..." if board.due is None else f"next in {max(board.due - now, 0):.0f} s"
-    trouble = printable(board.trouble).replace("\n", " ")
+    trouble = board.trouble
     return _text(f"{last}{following}", (f"  {trouble}" if trouble else "", "bold red"), width=width)
 
 
@@ -138,10 +143,10 @@ def _changes(board: Board, width: int, height: int) -> list[Text]:
         )
         style = next((style for status, (_, style) in LETTERS.items() if status == change.after), "green")
         parts = (
-            f"{_clock(change.at)}  {printable(change.host)}  {printable(what)}: ",
+            f"{_clock(change.at)}  {change.host}  {what}: ",
             (change.after or "ok", style),
             (f" (was {change.before or 'ok'})", "dim"),
-            f"  {printable(change.detail)}".replace("\n", " ") if change.detail else "",
+            f"  {change.detail}" if change.detail else "",
         )
         lines.append(_text(*parts, width=width))
     return lines

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.terminal import printable
 
 __all__ = ["LETTERS", "Parts", "grid_lines"]
 
@@ -51,7 +50,7 @@ def grid_lines(rows: Sequence[Outcome], changed: Mapping[str, str], width: int, 
     titles = "".join(" " * gap + title.ljust(wide) for _, title, wide in columns)
     lines: list[Parts] = [[("host".ljust(name) + titles + " " * _GAP + "changed", "bold")]]
     for host in shown:
-        line: Parts = [_cut(printable(host), name)]
+        line: Parts = [_cut(host, name)]
         for section, _, wide in columns:
             text, style = cells.get((host, section), ("", ""))
             line += [" " * gap, (_cut(text, wide), style)]
@@ -59,7 +58,7 @@ def grid_lines(rows: Sequence[Outcome], changed: Mapping[str, str], width: int, 
     if hidden or sections:
         left = [f"{number} {what}" for number, what in ((hidden, "hosts"), (sections, "sections")) if number]
         lines.append([(f"{' and '.join(left)} not shown", "dim")])
-    return lines
+    return lines[:height]
 
 
 def _cells(rows: Sequence[Outcome]) -> dict[tuple[str, str], _Cell]:
