@@ -25,11 +25,15 @@ capture packages rpm --query \
 fi
 """
 # Another apt may be at work, such as the daily one: it is waited for. What somebody configured stays so.
+# Without a logind that could keep the machine from halting meanwhile, apt waits 25 seconds for one.
 # apt-get update ends with 0 whatever it could not reach: what it said counts where something is missing.
 _APT = """\
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+inhibit=true
+[ -d /run/systemd/inhibit ] || inhibit=false
 apt() {{
-apt-get --quiet=2 --yes --option DPkg::Lock::Timeout=60 --option Dpkg::Use-Pty=0 \\
+apt-get --quiet=2 --yes --option DPkg::Lock::Timeout=60 --option Dpkg::Use-Pty=0 \
+--option DPkg::Inhibit-Shutdown=$inhibit \\
 --option Dpkg::Options::=--force-confdef --option Dpkg::Options::=--force-confold \\
 --option Acquire::Retries=1 --option Acquire::http::Timeout=15 --option Acquire::https::Timeout=15 "$@" 2>&1
 }}
