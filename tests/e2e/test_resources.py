@@ -223,3 +223,25 @@ def test_what_a_container_cannot_do_is_skipped_with_its_reason(lab: RunningLab) 
     answer = with_one(lab, "selinux: enforcing").json("configure", "--hosts", "one")
     found = row(answer, "selinux", "mode")
     assert (answer.exit_code, found["status"], found["why"]) == (0, "skipped", "no SELinux in this kernel")
+
+
+def test_a_bastion_s_profile_is_held_and_given_up_again(lab: RunningLab) -> None:
+    bastion = with_one(lab, "sshd: {profile: bastion}")
+    own = {("sshd", name) for name in ("allowtcpforwarding", "allowstreamlocalforwarding", "maxstartups")}
+    assert configured(bastion) == own
+    assert "maxstartups 60:30:120" in lab.guest("one", "sshd -T")
+    assert configured(lab) == own
+
+
+def test_a_port_is_refused_where_systemd_listens_in_sshd_s_place(lab: RunningLab) -> None:
+    swap = "systemd-run --quiet --collect --wait sh -c 'systemctl stop ssh.{}; systemctl start ssh.{}'"
+    lab.guest("one", swap.format("service", "socket"))
+    try:
+        answer = with_one(lab, "sshd: {Port: 2222}").json("configure", "--hosts", "one", "--only", "sshd")
+        assert answer.exit_code == 1
+        why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+        assert row(answer, "sshd", "port")["why"] == why
+        assert configured(lab, "--only", "sshd") == set()
+    finally:
+        lab.guest("one", swap.format("socket", "service"))
+    assert configured(lab) == set()
