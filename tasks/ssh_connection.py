@@ -7,10 +7,8 @@ changes anything goes through it. So it opens when somebody first calls ``send_c
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import stat
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -28,6 +26,7 @@ from labrun.errors import (
     TransportError,
     UnreachableError,
 )
+from labrun.tasks.dialling import await_banner, dial, unreachable
 from labrun.tasks.known_hosts import Stamp, file_stamp, known_keys
 from labrun.tasks.pacing import pace
 
@@ -41,9 +40,6 @@ for _name in ("paramiko", "netmiko"):
 _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 # With these no MAC is computed beside: paramiko compares MACs byte by byte, in Python.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-# Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
-_TCP_PATIENCE = 30_000
-_SILENT = "accepted the connection but did not finish the SSH handshake in time"
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -52,10 +48,19 @@ class LabSSH(LinuxSSH):
 
     ``host_key_alias``: the name in known_hosts under which the key is looked up (default: the
     address, ``[address]:port`` where the port is not 22). ``look_for_keys``: try the user's default
-    keys. Raises labrun's TransportErrors, not Netmiko's.
+    keys. ``dialled``: a socket from :func:`labrun.tasks.dialling.dial`, for the first login. Raises
+    labrun's TransportErrors, not Netmiko's.
     """
 
-    def __init__(self, *, host_key_alias: str | None = None, look_for_keys: bool = False, **options: Any):
+    def __init__(
+        self,
+        *,
+        host_key_alias: str | None = None,
+        look_for_keys: bool = False,
+        dialled: socket.socket | None = None,
+        **options: Any,
+    ):
+        self._dialled = dialled
         self.host_key_alias = host_key_alias
         self.look_for_keys = look_for_keys
         self.remote_conn_pre: paramiko.SSHClient | None = None
@@ -75,9 +80,10 @@ class LabSSH(LinuxSSH):
         share = pace()
         patience = self.banner_timeout
         if self.sock is None:
-            self.sock = _dial(self.host, self.port, share.remaining(self.conn_timeout))
+            dialled, self._dialled = self._dialled, None
+            self.sock = dialled or dial(self.host, self.port, share.remaining(self.conn_timeout))
             where = f"{self.host} port {self.port}"
-            patience -= _await_banner(self.sock, where, share.remaining(patience))
+            patience -= await_banner(self.sock, where, share.remaining(patience))
         client = self.remote_conn_pre = paramiko.SSHClient()
         name = self._known_name()
         self._trust(client, name)
@@ -195,27 +201,6 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         )
 
 
-def _dial(host: str, port: int, timeout: float) -> socket.socket:
-    where = f"{host} port {port}"
-    try:
-        sock = socket.create_connection((host, port), timeout=timeout or 0.001)
-    except OSError as error:
-        raise _translated(error, where, "") from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_PATIENCE)
-    return sock
-
-
-def _await_banner(sock: socket.socket, where: str, patience: float) -> float:
-    """Wait until the server has said something, or hung up; returns the seconds that took."""
-    began = time.monotonic()
-    heard = select.poll()
-    heard.register(sock, select.POLLIN)
-    if not heard.poll(patience * 1000):
-        raise UnreachableError(f"{where} {_SILENT}", step="connect")
-    return time.monotonic() - began
-
-
 def _transport(sock: Any, /, *args: Any, **keywords: Any) -> paramiko.Transport:
     transport = paramiko.Transport(sock, *args, **keywords)
     options = transport.get_security_options()
@@ -248,23 +233,7 @@ def _translated(error: Exception, where: str, user: str) -> TransportError:
     if isinstance(error, paramiko.SSHException) and "authentication methods available" in text:
         hint = "name one: ssh: {identity: FILE}"
         return AuthenticationError("there is no key to log in with", step="login", hint=hint)
-    return UnreachableError(_unreachable(error, where, text), step="connect")
-
-
-def _unreachable(error: Exception, where: str, text: str) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return f"{where} refused the connection"
-    if isinstance(error, socket.gaierror):
-        return f"{where}: the name has no address ({error.strerror})"
-    if isinstance(error, TimeoutError):
-        return f"{where} did not answer in time"
-    if isinstance(error, ConnectionResetError | EOFError):
-        return f"{where} closed the connection during the handshake"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{where}: {error.strerror}"
-    if "banner" in text or "No existing session" in text or text.startswith("Authentication timeout"):
-        return f"{where} {_SILENT}"
-    return f"{where}: {text}"
+    return UnreachableError(unreachable(error, where), step="connect")
 
 
 def load_key(path: str | Path) -> paramiko.PKey:

@@ -15,6 +15,7 @@ from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from labrun.errors import CommandError, LabrunError, UnreachableError
 from labrun.ports import Completed
+from labrun.tasks.dialling import dial
 from labrun.tasks.pacing import pace
 
 if TYPE_CHECKING:
@@ -74,20 +75,25 @@ class LabrunSsh:
 
 
 def _connect(options: dict[str, Any], patience: float) -> LabSSH:
-    # Netmiko takes 0.2 s to import: paid by the first login, not by every command line.
-    from labrun.tasks.ssh_connection import LabSSH
-
     share = pace()
     until = time.monotonic() + share.remaining(patience)
     pause = _FIRST_PAUSE
     while True:
         try:
-            return LabSSH(**options)
+            return _logged_in(options, share.remaining(options["conn_timeout"]))
         except UnreachableError:
             left = until - time.monotonic()
             if left <= 0 or share.stopping.wait(min(pause, left)):
                 raise
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
+    dialled = dial(options["host"], options["port"], timeout)
+    # Netmiko takes 0.2 s to import: paid by the first login, while sshd gets ready for it.
+    from labrun.tasks.ssh_connection import LabSSH
+
+    return LabSSH(dialled=dialled, **options)
 
 
 class SshTransport:
