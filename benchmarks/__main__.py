@@ -21,7 +21,12 @@ _PEERS = "peers"
 def _arguments(names: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--case", default="", metavar="TEXT", help="only cases whose name has this text")
+    parser.add_argument(
+        "--case",
+        default="",
+        metavar="TEXT",
+        help="only cases whose name, or whom it is measured against, has this text",
+    )
     parser.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each contender (5)")
     parser.add_argument("--quick", action="store_true", help="one run of each, small labs only")
     parser.add_argument("--large", action="store_true", help="also labs of 50 hosts")
@@ -80,7 +85,7 @@ def main() -> int:
             for name in chosen:
                 with groups[name].open(Path(base)) as cases:
                     for case in cases:
-                        if found.case in case.name:
+                        if found.case in f"{case.name}, {case.against}":
                             results.append(compare(case, repeat, _tell))
     except KeyboardInterrupt:
         _tell("interrupted; what was made is taken down")

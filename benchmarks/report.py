@@ -29,7 +29,7 @@ def _figures(measured: Measured) -> tuple[str, str, str]:
 def _goal(result: Result) -> str:
     case, words = result.case, []
     if case.factor is not None and result.ratio is not None:
-        words.append(_verdict(f"<= {case.factor:g} x", result.ratio <= case.factor))
+        words.append(_verdict(f"<= {case.factor:.3g} x", result.ratio <= case.factor))
     if case.cpu_factor is not None and result.cpu_ratio is not None:
         goal = f"CPU <= {case.cpu_factor:g} x"
         words.append(f"{_verdict(goal, result.cpu_ratio <= case.cpu_factor)} ({result.cpu_ratio:.2f})")
@@ -47,7 +47,7 @@ def _verdict(goal: str, reached: bool) -> str:
 def _rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for result in results:
-        ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
+        ratio = "" if result.ratio is None else f"{result.ratio:.{2 if result.ratio >= 0.1 else 3}f}"
         load = f"{result.load:.1f}"
         rows.append((result.case.name, "labrun", *_figures(result.ours), ratio, _goal(result), load))
         if result.case.other is not None:
