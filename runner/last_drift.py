@@ -26,6 +26,7 @@ __all__ = [
     "remember_drift",
     "verdicts_from",
     "verdicts_json",
+    "with_fixed",
 ]
 
 Key = tuple[str, str, str]
@@ -63,7 +64,10 @@ class DriftRecord:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A verdict that is not what it was; None = as declared, or not in the file."""
+    """A verdict that is not what it was; None = as declared, or not in the file.
+
+    ``after`` is ``changed`` for what the run itself put right.
+    """
 
     key: Key
     before: Status | None
@@ -120,6 +124,13 @@ def changes_between(before: Verdicts, after: Verdicts) -> tuple[Change, ...]:
     worse = [Change(key, before.get(key), status) for key, status in after.items()]
     better = [Change(key, status, None) for key, status in before.items() if key not in after]
     return tuple(change for change in (*worse, *better) if change.before is not change.after)
+
+
+def with_fixed(changes: Sequence[Change], before: Verdicts, rows: Sequence[Outcome]) -> tuple[Change, ...]:
+    """Return the changes, those that the run itself made among them: it found drift and put it right."""
+    fixed = [(row.host, row.section, row.name) for row in rows if row.status is Status.CHANGED]
+    others = [change for change in changes if change.key not in set(fixed)]
+    return (*others, *(Change(key, before.get(key), Status.CHANGED) for key in fixed))
 
 
 def remember_drift(path: Path, record: DriftRecord) -> None:

@@ -114,12 +114,11 @@ def _cron(schedule: Schedule) -> str:
 
 
 def _lingering(systemd: Systemd, *, enable: bool) -> list[str]:
-    lingers = systemd.lingers()
-    if enable and not lingers:
+    if systemd.lingers:
+        return []
+    if enable:
         systemd.linger()
         return ["lingering is on now: the timer also runs while you are not logged in"]
-    if lingers:
-        return []
     return [
         "the timer runs only while you are logged in; `--linger` or `loginctl enable-linger` changes that"
     ]

@@ -23,6 +23,7 @@ from labrun.runner.last_drift import (
     read_last_drift,
     record_of,
     remember_drift,
+    with_fixed,
 )
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report, as_text, document
@@ -112,7 +113,8 @@ def tell(
         _write_metrics(listeners, lab.name, before, skipped=True)
         return report
     record = record_of(report, invocation, before, tuple(lab.hosts), time.time())
-    changes = changes_between(before.verdicts if before else {}, record.verdicts)
+    known = before.verdicts if before else {}
+    changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
     report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
     remember_drift(memory.last, record)
     if invocation.recording is not None:
@@ -144,7 +146,8 @@ def _to_listeners(
     report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Listeners
 ) -> None:
     for listener, send in _channels(invocation, listeners):
-        changes = changes_between(read_told(told, listener), verdicts)
+        known = read_told(told, listener)
+        changes = with_fixed(changes_between(known, verdicts), known, report.outcomes)
         if not changes:
             continue
         try:

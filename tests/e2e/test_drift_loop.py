@@ -26,6 +26,7 @@ import pytest
 
 from labrun.errors import LockedError
 from labrun.runner.lock import lab_lock
+from labrun.runner.timer_units import Schedule, render_units
 from labrun.state import LabState
 from tests.e2e.conftest import write_lab
 from tests.labs import RunningLab
@@ -212,6 +213,25 @@ def test_a_lab_that_somebody_works_on_is_left_alone(lab: RunningLab, gate: Gate)
         assert person.exit_code == 1
         assert person.document["error"].startswith(f"another labrun (pid {os.getpid()}, configure, since ")
         assert lab.json("drift", "--skip-locked").statuses() == {"skipped"}
+
+
+def test_the_capabilities_of_the_unit_are_enough(lab: RunningLab, gate: Gate) -> None:
+    # The rest of a unit's confinement is tested where a systemd runs; there is no libvirtd there.
+    schedule = Schedule("sch-loop", lab.path, ["/bin/true"], 60.0, None, 0.0, user=False)
+    service = render_units(schedule)["labrun-drift-sch-loop.service"]
+    (line,) = [each for each in service.splitlines() if each.startswith("CapabilityBoundingSet=")]
+    kept = line.partition("=")[2].lower().replace("cap_", "+").split()
+    confined = ["setpriv", "--no-new-privs", "--inh-caps=-all", f"--bounding-set=-all,{','.join(kept)}"]
+    done = subprocess.run(
+        [*confined, *lab.arguments("--json", "drift")],
+        env=lab.environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert {row["host"] for row in json.loads(done.stdout)["results"]} == {"hypervisor", "box"}
 
 
 class Terminal:

@@ -66,10 +66,11 @@ class Inside:
         assert answer.exit_code == 0, answer.stderr + answer.stdout
         return answer.stdout
 
-    def labrun(self, *words: str, code: int = 0) -> dict[str, Any]:
-        """Run labrun there with --json; returns the document."""
-        line = shlex.join([LABRUN, "--lab", "/srv/lab/lab.yaml", "--json", *words])
-        answer = self.lab.run("ssh", "box", "sudo sh -s", stdin=f"cd /; {line}\n")
+    def labrun(self, *words: str, code: int = 0, root: bool = True) -> dict[str, Any]:
+        """Run labrun there with --json, as root or as the login user; returns the document."""
+        lab = "/srv/lab/lab.yaml" if root else "/home/lab/lab.yaml"
+        line = shlex.join([LABRUN, "--lab", lab, "--json", *words])
+        answer = self.lab.run("ssh", "box", "sudo sh -s" if root else "sh -s", stdin=f"cd /; {line}\n")
         document: dict[str, Any] = json.loads(answer.stdout)
         assert document["exit_code"] == code, answer.stdout + answer.stderr
         return document
@@ -82,11 +83,11 @@ class Inside:
                 pytest.fail(self.shell(f"systemctl status {UNIT}.timer {UNIT}.service || true"))
         return found
 
-    def ended(self, code: int) -> dict[str, Any]:
+    def ended(self, code: int, *, root: bool = True) -> dict[str, Any]:
         """Wait until a run has ended with this code and none is under way; returns the status."""
 
         def look() -> dict[str, Any] | None:
-            found: dict[str, Any] = self.labrun("schedule", "status")["schedule"]
+            found: dict[str, Any] = self.labrun("schedule", "status", root=root)["schedule"]
             return found if found["last_exit_code"] == code else None
 
         found: dict[str, Any] = self.until(look)
@@ -211,3 +212,20 @@ def test_a_calendar_and_a_path_with_everything_in_it(inside: Inside) -> None:
     finally:
         inside.labrun(*lab, "schedule", "remove")
     assert inside.shell("find /etc/systemd /run/systemd /var/lib/systemd -name '*labrun-drift*'") == ""
+
+
+@pytest.mark.full  # pam waits half a minute for logind, which does not answer in this container
+def test_a_user_without_rights_has_a_timer_too(inside: Inside) -> None:
+    # logind, which would start this manager at a login, does not do so in this container.
+    inside.shell(
+        "cp /root/key ~lab/key && cp /root/known_hosts ~lab && cp /srv/lab/lab.yaml ~lab && "
+        "sed -i s,/root/,/home/lab/,g ~lab/lab.yaml && chown lab: ~lab/key ~lab/known_hosts ~lab/lab.yaml && "
+        "systemctl start user@1000\n"
+    )
+    installed = inside.labrun("schedule", "install", "--every", "1h", root=False)
+    assert {row["status"] for row in installed["results"]} == {"changed"}
+    assert installed["schedule"]["manager"] == "user"
+    assert inside.ended(0, root=False)["last_result"] == "success"
+    assert inside.shell("cd ~lab/.local/state/labrun/history && ls") == "self.sqlite\n"
+    inside.labrun("schedule", "remove", root=False)
+    assert inside.shell("find ~lab/.config/systemd -type f -o -type l") == ""

@@ -145,6 +145,16 @@ def test_the_document_says_what_changed_since_the_last_run(state: Path) -> None:
     assert found == [[], [change]]
 
 
+def test_what_a_run_put_right_is_told_once(state: Path, inbox: Inbox) -> None:
+    listeners = Listeners(webhook=Webhook(inbox.url))
+    told(state, listeners, report(Status.CHANGED))
+    told(state, listeners, report(Status.OK))
+    told(state, listeners, report(Status.DRIFTED))
+    told(state, listeners, report(Status.CHANGED))
+    told(state, listeners, report(Status.OK))
+    assert changes(inbox) == [[(None, "changed")], [(None, "drifted")], [("drifted", "changed")]]
+
+
 def test_a_run_that_was_left_out_replaces_nothing(state: Path, inbox: Inbox, tmp_path: Path) -> None:
     listeners = Listeners(tmp_path / "x.prom", Webhook(inbox.url))
     told(state, listeners, report())
