@@ -27,10 +27,12 @@ from labrun.runner.verb import verb
 if TYPE_CHECKING:
     from nornir.core import Nornir
 
-    from labrun.tasks.collect.capture import Capture, Unreachable
+    from labrun.secrets import Secrets
+    from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.drift.judge import Seen
     from labrun.tasks.provision.planning import LabPlan
 
-__all__ = ["Drift", "Fix", "drift_once", "drift_report"]
+__all__ = ["Drift", "Fix", "drift_once", "drift_report", "masked_log"]
 
 _MARGIN = 60.0
 """Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
@@ -156,21 +158,27 @@ def look(session: Session) -> Drift:
             strange_keys=_strange_keys(results),
         )
         rows = drift_rows(lab, seen, session.hosts)
-        _keep_evidence(session, rows, results)
+        _keep_evidence(session, rows, results, seen.specs)
         last_ok = _last_ok(session, rows)
-        return Drift(rows, last_ok, _logs(session, nornir, rows, seen.captures, last_ok))
+        return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))
 
 
-def _keep_evidence(session: Session, rows: Sequence[Outcome], results: Mapping[str, Any]) -> None:
+def _keep_evidence(
+    session: Session,
+    rows: Sequence[Outcome],
+    results: Mapping[str, Any],
+    specs: Mapping[str, Mapping[str, Any]],
+) -> None:
     """Attach to the recorded run what the hosts showed on which something is off."""
     from labrun.tasks.collect.task import evidence_of
+    from labrun.tasks.configure.resources import secrets_of
 
     recording = session.invocation.recording
     if recording is None:
         return
     for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
         if not isinstance(results[host], BaseException):
-            recording.attach(host, evidence_of(results[host]))
+            recording.attach(host, secrets_of(specs[host]).mask(evidence_of(results[host])))
 
 
 def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
@@ -240,11 +248,12 @@ def _logs(
     session: Session,
     nornir: Nornir,
     rows: Sequence[Outcome],
-    captures: Mapping[str, Capture | Unreachable],
+    seen: Seen,
     last_ok: Mapping[tuple[str, str, str], float],
 ) -> dict[str, Mapping[str, Any]]:
     """Read what the hosts logged on which something has moved; the logins are still there."""
     from labrun.tasks.collect.capture import Capture
+    from labrun.tasks.configure.resources import secrets_of
     from labrun.tasks.configure.sshd_profiles import login_user
     from labrun.tasks.drift.task import read_log
 
@@ -252,7 +261,7 @@ def _logs(
     elsewhere = ("machine", "path", "check")
     moved = [row for row in rows if row.status in _MOVED and row.section not in elsewhere]
     named = {row.host for row in moved}
-    hosts = [host for host in session.hosts if host in named and isinstance(captures.get(host), Capture)]
+    hosts = [host for host in session.hosts if host in named and isinstance(seen.captures.get(host), Capture)]
     if not hosts:
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
@@ -262,7 +271,14 @@ def _logs(
     }
     chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
     results = _results(chosen.run(read_log, since=since, user=users, key=_fingerprint(session)))
-    return {host: each for host, each in results.items() if not isinstance(each, BaseException)}
+    logs = {host: each for host, each in results.items() if not isinstance(each, BaseException)}
+    return {host: masked_log(log, secrets_of(seen.specs[host])) for host, log in logs.items()}
+
+
+def masked_log(log: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """Return what a host logged with no secret of the lab file in it."""
+    lines = [{**line, "text": secrets.mask(str(line["text"]))} for line in log["lines"]]
+    return {**log, "lines": lines}
 
 
 def _fingerprint(session: Session) -> str:

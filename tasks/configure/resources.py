@@ -100,6 +100,11 @@ def secrets_of(spec: Json) -> Secrets:
     return Secrets.of(text for want in spec["sections"].values() for text in want.get("secrets", ()))
 
 
+def _unmasked(side: str | None, shown: str, secrets: Secrets) -> str | None:
+    """Return a side as it is hashed; None stays None where what is shown says it all."""
+    return shown if side is None and secrets.mask(shown) != shown else side
+
+
 def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
     """Return the plan with no secret in what people see; what is applied, undone and hashed keeps them."""
     items = tuple(
@@ -110,8 +115,8 @@ def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
             actual=secrets.mask(item.actual),
             why=secrets.mask(item.why),
             diff=secrets.mask(item.diff),
-            declared=item.expected if item.declared is None else item.declared,
-            observed=item.actual if item.observed is None else item.observed,
+            declared=_unmasked(item.declared, item.expected, secrets),
+            observed=_unmasked(item.observed, item.actual, secrets),
         )
         for item in plan.items
     )

@@ -27,7 +27,9 @@ hosts:
   one:
     networks: {left: 10.65.10.11}
     services: {systemd-tmpfiles-clean.timer: running}
-    firewall: {input: drop, allow: [{port: 80}]}
+    firewall: {input: accept, allow: [{port: 80}]}
+    packages: [eject]
+    files: {/etc/motd: {content: "As the file says.\\n"}}
   two: {networks: {right: dhcp}}
 """
 GATE = "  gate: {role: router, "
@@ -138,6 +140,12 @@ RUNTIME = [
         "one",
         "nft add rule inet labrun input tcp dport 23 accept",
     ),
+    Fault(
+        "a file edited",
+        {("one", "files", "/etc/motd"): "-As somebody says."},
+        "one",
+        "sed -i s/the.file/somebody/ /etc/motd",
+    ),
 ]
 FILES = [
     Fault("all tables flushed", {("one", "firewall", "firewall"): "absent"}, "one", "nft flush ruleset"),
@@ -208,6 +216,14 @@ OTHERS = [
         "mkdir -p /run/sshd; /usr/sbin/sshd -f /etc/ssh/other",
         undo="kill $(cat /run/sshd.pid); rm /etc/ssh/other; systemctl start ssh",
         out_of_band=True,
+    ),
+    # Nothing can be installed again here without a mirror; dpkg only has to think so.
+    Fault(
+        "a package removed",
+        {("one", "packages", "eject"): "not installed"},
+        "one",
+        "cp /var/lib/dpkg/status /root/status; dpkg --remove --force-depends eject",
+        undo="mv /root/status /var/lib/dpkg/status",
     ),
 ]
 LIBVIRT = [
@@ -359,7 +375,7 @@ def test_what_somebody_changed_is_found_named_and_put_right(lab: RunningLab, fau
     drifted = {
         (row["host"], row["section"], row["name"]) for row in answer.rows if row["status"] == "drifted"
     }
-    follows = ("address", "route", "path")
+    follows = ("address", "route", "path", "check")
     assert changed == {key for key in drifted if key[1] not in follows}
     untouched(lab)
 

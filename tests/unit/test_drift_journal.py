@@ -82,3 +82,13 @@ def test_a_script_that_broke_off_tells_nothing() -> None:
 def test_the_script_asks_from_the_record_on_or_from_a_time() -> None:
     assert "since=0\n" in journal_script(0.0, "m")
     assert "since=1795648000\n" in journal_script(1795648000.7, "m")
+
+
+def test_a_secret_in_a_quoted_line_is_masked() -> None:
+    from labrun.runner.drift import masked_log
+    from labrun.secrets import Secrets
+
+    log = read_journal(output(("sudo", f"{BY_HAND} psk hunter2hunter2")), "m", "lab", KEY)
+    (line,) = masked_log(log, Secrets.of(["hunter2hunter2"]))["lines"]
+    assert "hunter2" not in line["text"]
+    assert line["source"] == "sudo"
