@@ -11,7 +11,7 @@ from typing import Literal
 from labrun.inventory.model import Address, Host, Interface, Lab, Mode, Network
 from labrun.ports import Lease, LeaseSource
 
-__all__ = ["Found", "Located", "Source", "locate"]
+__all__ = ["Found", "Located", "Source", "beside", "file_addresses", "locate"]
 
 Source = Literal["file", "lease", "agent"]
 _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
@@ -61,6 +61,34 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
         for lease in source.leases([lab.libvirt_name(name) for name in asked]):
             leases.setdefault(lease.mac.lower(), []).append(lease)
     return {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
+
+
+def beside(
+    lab: Lab, located: Mapping[str, Located], had: Mapping[str, Iterable[str]]
+) -> dict[str, dict[str, list[str]]]:
+    """Return where else each host may be, as it stands in its Nornir data.
+
+    ``labrun_expected`` is what the file alone gives it, ``labrun_former`` what it ``had`` and has no
+    more by the file.
+    """
+    expected = locate(lab, None)
+    found = {}
+    for name, host in lab.hosts.items():
+        present = {located[name].address, *file_addresses(host)}
+        reserved = expected[name].address
+        found[name] = {
+            "labrun_expected": [reserved] if reserved is not None else [],
+            "labrun_former": [each for each in had.get(name, ()) if each not in present],
+        }
+    return found
+
+
+def file_addresses(host: Host) -> list[str]:
+    """Return every address that the file gives a host, IPv4 first."""
+    nics = host.interfaces
+    return [str(nic.ipv4.ip) for nic in nics if nic.ipv4 is not None] + [
+        str(nic.ipv6.ip) for nic in nics if nic.ipv6 is not None
+    ]
 
 
 def _to_be_asked(lab: Lab) -> tuple[str, ...]:

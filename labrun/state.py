@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from labrun.errors import LabrunError
 
 __all__ = ["HostKey", "LabState", "make_host_key", "state_base", "write_private"]
 
+# How many addresses of former days a host is looked for at.
+_FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 
 
@@ -138,13 +140,30 @@ class LabState:
             found[names.split(",")[0]] = key
         return found
 
+    def host_addresses(self) -> dict[str, list[str]]:
+        """Return every address that a host has had, by host name, the newest first."""
+        names = (line.partition(" ")[0].split(",") for line in self._known_lines())
+        return {first: rest for first, *rest in names}
+
+    def remember_addresses(self, addresses: Mapping[str, Sequence[str]]) -> None:
+        """Put these addresses first in the lines of their hosts, and keep a few of those before."""
+        keys = self.host_keys()
+        had = self.host_addresses()
+        moved = {
+            host: (list(dict.fromkeys([*new, *had[host]]))[: len(new) + _FORMER], keys[host])
+            for host, new in addresses.items()
+            if host in keys and list(new) != had[host][: len(new)]
+        }
+        if moved:
+            self.remember_host_keys(moved)
+
     def _known_lines(self) -> list[str]:
         try:
             return [line for line in self.known_hosts.read_text(encoding="utf-8").splitlines() if line]
         except FileNotFoundError:
             return []
 
-    def remember_host_keys(self, keys: dict[str, tuple[Sequence[str], str]]) -> bool:
+    def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
         """Hold exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Other hosts' lines stay. The host's own name stands first in its line. True when the file

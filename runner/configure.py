@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from labrun.errors import UsageError
+from labrun.inventory.locate import file_addresses
 from labrun.outcome import Outcome, Status
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
@@ -17,9 +18,11 @@ from labrun.runner.rollout import MaxFail, Rollout, parse_max_fail
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb
 
-__all__ = ["configure_hosts"]
+__all__ = ["CONFIRM_SECONDS", "configure_hosts"]
 
 _SECONDS = 180.0
+CONFIRM_SECONDS = 60
+"""How long a changed host waits for labrun's word unless it is told otherwise."""
 
 
 @verb("configure", recorded=True)
@@ -38,6 +41,15 @@ _SECONDS = 180.0
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing; exit code 3 then.")
 @click.option("--diff", is_flag=True, help="Show what changes, line by line.")
 @click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
+@click.option("--no-guard", is_flag=True, help="Change hosts without their going back by themselves.")
+@click.option(
+    "--confirm-timeout",
+    metavar="SECONDS",
+    type=click.IntRange(1, 3600),
+    default=CONFIRM_SECONDS,
+    show_default=True,
+    help="How long a changed host waits for a new login before it goes back.",
+)
 def command(
     invocation: Invocation,
     only: str | None,
@@ -46,12 +58,14 @@ def command(
     dry_run: bool,
     diff: bool,
     explain: bool,
+    no_guard: bool,
+    confirm_timeout: int,
 ) -> Report:
     """Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.
 
-    Each host is read once, compared, and changed only where it differs; what was changed is read
-    again over a new login. A second run changes nothing. Hosts with the same `redundancy` word are
-    never changed at the same time.
+    Each host is read once, compared, and changed only where it differs. It goes back by itself
+    unless a new login then finds everything as declared. A second run changes nothing. Hosts with
+    the same `redundancy` word are never changed at the same time.
     """
     sections = _sections(only)
     allowed = _max_fail(canary, max_fail)
@@ -59,7 +73,14 @@ def command(
     if explain:
         return Report(session.lab.name, text=_explained(session, sections))
     with lab_lock(session.state.lock, "configure"):
-        rows = configure_hosts(session, sections, dry_run=dry_run, canary=canary, max_fail=allowed)
+        rows = configure_hosts(
+            session,
+            sections,
+            dry_run=dry_run,
+            canary=canary,
+            max_fail=allowed,
+            confirm_timeout=None if no_guard else confirm_timeout,
+        )
     return session.report(rows, diff=diff)
 
 
@@ -103,10 +124,12 @@ def configure_hosts(
     dry_run: bool = False,
     canary: int | None = None,
     max_fail: MaxFail | None = None,
+    confirm_timeout: int | None = CONFIRM_SECONDS,
 ) -> list[Outcome]:
     """Configure the session's hosts in parallel, the lab's lock being held; returns their rows.
 
     A host that was not begun, because of ``canary`` and ``max_fail``, has rows that are skipped.
+    ``confirm_timeout`` is how many seconds a changed host waits before it goes back; None = never.
     """
     from labrun.runner.engine import outcomes_of
     from labrun.tasks.configure.resources import host_spec
@@ -115,16 +138,31 @@ def configure_hosts(
     specs = {host: host_spec(session.lab, host) for host in session.hosts}
     data = {host: {"configure": spec} for host, spec in specs.items()}
     limit = session.invocation.timeout or _SECONDS
+    settings: dict[str, Any] = {
+        "only": list(sections),
+        "dry_run": dry_run,
+        "run": session.invocation.run,
+        "digest": session.lab.digest,
+        "confirm_timeout": confirm_timeout,
+    }
     rollout = Rollout(canary, max_fail, _redundancy(session))
     with (
         progress(session.hosts, session.invocation),
         session.engine(session.locate(), data, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir,
     ):
-        result = nornir.run(configure, only=list(sections), dry_run=dry_run)
+        result = nornir.run(configure, **settings)
     named = {host: _names(spec, sections) for host, spec in specs.items()}
     rows = outcomes_of(result, "configure", rows=named)
+    _remember_addresses(session, rows, dry_run)
     silent = [host for host in session.hosts if not named[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]
+
+
+def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool) -> None:
+    """Keep where the hosts are now: there they are looked for when the file moves them."""
+    bad = {row.host for row in rows if row.exit_code}
+    done = [] if dry_run else [host for host in session.hosts if host not in bad]
+    session.state.remember_addresses({name: file_addresses(session.lab.hosts[name]) for name in done})
 
 
 def _redundancy(session: Session) -> dict[str, str]:

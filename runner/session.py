@@ -86,6 +86,7 @@ class Session:
         ``data`` maps a host's name to what is added, such as ``{"up": {...}}``; ``deadline`` in
         seconds per host, ``rollout`` who begins when.
         """
+        from labrun.inventory.locate import beside
         from labrun.inventory.plugin import inventory_of
         from labrun.runner.engine import engine
 
@@ -93,6 +94,9 @@ class Session:
         for name in list(inventory.hosts):
             if name not in (self.hosts if hosts is None else hosts):
                 del inventory.hosts[name]
+        for name, others in beside(self.lab, located, self.state.host_addresses()).items():
+            if name in inventory.hosts:
+                inventory.hosts[name].data.update(others)
         for name, added in (data or {}).items():
             if name in inventory.hosts:
                 inventory.hosts[name].data.update(added)

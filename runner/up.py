@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from labrun.errors import UsageError
+from labrun.inventory.locate import file_addresses
 from labrun.inventory.model import Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
@@ -168,9 +169,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str,
         made = item.plan.action in ("create", "recreate")
         if made:
             host_key = make_host_key(name)
-            addresses = [str(nic.ipv4.ip) for nic in host.interfaces if nic.ipv4 is not None]
-            addresses += [str(nic.ipv6.ip) for nic in host.interfaces if nic.ipv6 is not None]
-            keys[name] = (addresses, host_key.public)
+            keys[name] = (file_addresses(host), host_key.public)
             logins = (state.public_key, *host.ssh_keys)
             spec = seeded(spec, lab, instance=f"i-{uuid.uuid4()}", host_key=host_key, login_keys=logins)
         recover = not made and name not in known

@@ -21,7 +21,7 @@ __all__ = ["Pace", "pace", "paced"]
 _TURN_POLL = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pace:
     """One host's share of a run: ``deadline`` on the monotonic clock, ``stopping`` once Ctrl-C came.
 
@@ -35,6 +35,10 @@ class Pace:
     def remaining(self, most: float = math.inf) -> float:
         """Return the seconds left until the deadline, at most ``most`` and never below 0."""
         return max(0.0, min(most, self.deadline - time.monotonic()))
+
+    def extend(self, seconds: float) -> None:
+        """Give the host at least ``seconds`` from now: it is going back, and that is waited for."""
+        self.deadline = max(self.deadline, time.monotonic() + seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

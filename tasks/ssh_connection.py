@@ -177,6 +177,14 @@ class LabSSH(LinuxSSH):
             self.sock = None
         super().paramiko_cleanup()
 
+    def notice_loss(self, seconds: int) -> None:
+        """Take a peer whose kernel has not answered for ``seconds`` for gone, a busy one's sshd aside."""
+        if self.sock is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+
     def is_alive(self) -> bool:
         """Tell whether the connection stands, without a word on the wire."""
         return self.transport is not None and self.transport.is_active()

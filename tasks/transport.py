@@ -13,7 +13,7 @@ from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
-from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
 from labrun.ports import Completed
 from labrun.tasks.dialling import dial
 from labrun.tasks.pacing import pace
@@ -44,9 +44,10 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 class LabrunSsh:
     """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
 
-    ``extras`` are keywords of :class:`labrun.tasks.ssh_connection.LabSSH`, and ``patience``: how
-    many seconds a refused or unanswered connection is tried again (0 = once). After a wrong host
-    key or a refused login nothing is tried again. The user's ``~/.ssh/config`` is never read.
+    ``extras`` are keywords of :class:`labrun.tasks.ssh_connection.LabSSH`, and ``others``: further
+    addresses where the host may be if it is not at the first, and ``patience``: how many seconds a
+    refused or unanswered connection is tried again (0 = once). After a wrong host key or a refused
+    login nothing is tried again. The user's ``~/.ssh/config`` is never read.
     """
 
     connection: LabSSH
@@ -67,25 +68,39 @@ class LabrunSsh:
         options.update(
             device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None
         )
-        self.connection = _connect(options, patience)
+        addresses = [options["host"], *options.pop("others", ())]
+        self.connection = _connect(options, addresses, patience)
 
     def close(self) -> None:
         """Close the connection; closing twice is no error."""
         self.connection.disconnect()
 
 
-def _connect(options: dict[str, Any], patience: float) -> LabSSH:
+def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> LabSSH:
     share = pace()
     until = time.monotonic() + share.remaining(patience)
     pause = _FIRST_PAUSE
     while True:
         try:
-            return _logged_in(options, share.remaining(options["conn_timeout"]))
+            return _connect_once(options, addresses, share.remaining(options["conn_timeout"]))
         except UnreachableError:
             left = until - time.monotonic()
             if left <= 0 or share.stopping.wait(min(pause, left)):
                 raise
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
+    """Try one address after the other; when all fail, what the first said counts."""
+    first: LabrunError | None = None
+    for address in addresses:
+        try:
+            return _logged_in({**options, "host": address}, timeout)
+        except (UnreachableError, HostKeyError) as error:
+            # With another key, somebody else has the address by now.
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
@@ -124,6 +139,15 @@ class SshTransport:
                 _check_sudo(done, self.connection.username)
         return done
 
+    @property
+    def address(self) -> str:
+        """Return the address that the connection goes to."""
+        return str(self.connection.host)
+
+    def notice_loss(self, seconds: int) -> None:
+        """Take a host whose kernel has not answered for ``seconds`` for gone: it may change its address."""
+        self.connection.notice_loss(seconds)
+
     def close(self) -> None:
         """Close a connection that belongs to this transport alone; a host's own stays open."""
         if self._owned:
@@ -151,21 +175,25 @@ def _check_sudo(done: Completed, user: str) -> None:
         )
 
 
-def _address(host: Host) -> str:
+def _addresses(host: Host, beside: str) -> list[str]:
+    """Return where the host should answer, and what its data has under ``beside``."""
     reason = host.data.get("labrun_unreachable")
-    if reason or not host.hostname:
+    found = [] if reason or not host.hostname else [str(host.hostname)]
+    found = list(dict.fromkeys([*found, *host.data.get(beside, ())]))
+    if not found:
         raise UnreachableError(str(reason or "it has no address"), host=host.name, step="address")
-    return str(host.hostname)
+    return found
 
 
 def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
     """Return the host's transport, logging in where no live connection is there yet.
 
     ``patience`` is how many seconds a host that does not answer yet is tried again, ``dial`` how
-    many one attempt waits for TCP, in place of the host's own ``conn_timeout``. Raises
+    many one attempt waits for TCP, in place of the host's own ``conn_timeout``. A host that is not
+    where it should be is looked for at its former addresses (``labrun_former`` in its data). Raises
     UnreachableError, AuthenticationError or HostKeyError.
     """
-    address = _address(host)
+    address, *former = _addresses(host, "labrun_former")
     opened = host.connections.get(CONNECTION)
     if isinstance(opened, LabrunSsh) and not opened.connection.is_alive():
         host.close_connection(CONNECTION)
@@ -174,34 +202,44 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
         register_connection()
         with _named(host.name):
             opened = host.open_connection(
-                CONNECTION, configuration=_CONFIG, hostname=address, extras=_extras(host, patience, dial)
+                CONNECTION,
+                configuration=_CONFIG,
+                hostname=address,
+                extras=_extras(host, former, patience, dial),
             )
     return SshTransport(host.name, opened.connection)
 
 
-def fresh_transport(host: Host, *, address: str | None = None, patience: float = 0.0) -> SshTransport:
+def fresh_transport(
+    host: Host, *, address: str | None = None, patience: float = 0.0, dial: float | None = None
+) -> SshTransport:
     """Return a second transport over a new, key-only login that nobody shares; close it after use.
 
-    It proves that one can still get in, at ``address`` when that is about to become the host's.
+    It proves that one can still get in: at ``address``, or where the host should now be and nowhere
+    else. That may be the address reserved for it, too (``labrun_expected`` in its data). ``patience``
+    and ``dial`` are as in :func:`transport_of`.
     """
+    first, *others = [address] if address else _addresses(host, "labrun_expected")
     options = host.get_connection_parameters(CONNECTION)
     plugin = LabrunSsh()
     with _named(host.name):
         plugin.open(
-            hostname=address or _address(host),
+            hostname=first,
             username=options.username,
             password=None,
             port=options.port,
             platform=options.platform,
-            extras=_extras(host, patience),
+            extras=_extras(host, others, patience, dial),
         )
     return SshTransport(host.name, plugin.connection, owned=True)
 
 
-def _extras(host: Host, patience: float, dial: float | None = None) -> dict[str, Any]:
+def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:
     extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
     if dial is not None:
         extras["conn_timeout"] = dial
+    if others:
+        extras["others"] = others
     return {**extras, "patience": patience} if patience else extras
 
 

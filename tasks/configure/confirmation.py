@@ -1,23 +1,67 @@
-"""When a change may stay: the seam where a guard wraps apply, and what stands there today."""
+"""When a change may stay: the seam at which a guard stands, and what stands there without one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
-from labrun.errors import CommandError, TransportError
+from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
-from labrun.tasks.configure.plan import HostPlan
-from labrun.tasks.configure.shell import apply_script, marker, parse_facts
+from labrun.tasks.configure.plan import HostPlan, Seen
+from labrun.tasks.configure.shell import Captured, Facts, apply_script, marker, parse_facts
 
-__all__ = ["Confirmation", "Login", "NewLogin"]
+__all__ = ["APPLY_SECONDS", "Confirmation", "Login", "Look", "NewLogin", "Return", "remember"]
+
+_log = logging.getLogger(__name__)
+_SECONDS = 60.0
+
+APPLY_SECONDS = 180
+"""How long making the changes may take on one host."""
 
 Login = Callable[[], Transport]
 """A new login with a key and nothing else; raises a TransportError when there is no way in."""
 
+Look = Callable[[Transport], Seen]
+"""Read the host again over a transport; raises a TransportError or CommandError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """What became of a change that could not stay.
+
+    ``seen`` is what was read of the host over a new login once it had gone back; None where nobody
+    could look, or the host did not go back. ``put_back`` are the sections whose undo ran without
+    that anybody looked; ``otherwise`` says how it stands with the others then. ``stayed`` = the
+    change turned out to be confirmed after all.
+    """
+
+    seen: Seen | None = None
+    put_back: frozenset[str] = frozenset()
+    otherwise: str = "the host has not been seen since"
+    stayed: bool = False
+
+
+def remember(transport: Transport, record: str) -> None:
+    """Write the record of what is applied; a host that cannot keep one is nevertheless as declared."""
+    if not record:
+        return
+    try:
+        transport.run(apply_script([("record", record)], marker()), timeout=_SECONDS, sudo=True)
+    except LabrunError as error:
+        _log.debug("the record was not written: %s", error, extra={"host": error.host})
+
 
 class Confirmation(Protocol):
-    """Decide over a change from outside: armed with it, then confirmed or undone."""
+    """Decide over a change from outside: armed with it, then confirmed or taken back.
+
+    ``patience`` is how many seconds may be spent on waiting until what was applied is in force.
+    """
+
+    patience: float
 
     def first(self, plan: HostPlan) -> str:
         """Return shell text that runs before the changes, in the same script."""
@@ -27,16 +71,24 @@ class Confirmation(Protocol):
         """Return shell text that runs after the changes, in the same script."""
         ...
 
+    def refusal(self, said: Facts) -> str | None:
+        """Return why the script ended before any change, by what it said; None where it did not."""
+        ...
+
     def enter(self) -> Transport:
         """Return a transport over a new login; raises a TransportError where there is none."""
         ...
 
-    def keep(self, transport: Transport, plan: HostPlan) -> None:
-        """Make the change permanent: the new login works and nothing is left to change."""
+    def demands(self, plan: HostPlan, now: Seen) -> str | None:
+        """Return what keeps the change from staying, by how the host is now; None = it may stay."""
         ...
 
-    def undo(self, plan: HostPlan) -> bool:
-        """Take the change back; True when that is certain."""
+    def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
+        """Make the change permanent and run ``record``; False when the host had gone back already."""
+        ...
+
+    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
+        """Take the change back; ``via`` is a new login that works, None where there is none."""
         ...
 
 
@@ -44,13 +96,14 @@ class NewLogin:
     """Confirm by a new key-only login; where there is none, undo over the session still open.
 
     What cannot be undone from here (a NIC that went down with the session) stays as it is: undoing
-    that takes a guard in the guest.
+    that takes a guard in the guest. What only partly took stays too, and its rows say so.
     """
 
-    def __init__(self, session: Transport, login: Login, *, timeout: float = 60.0):
+    patience = math.inf
+
+    def __init__(self, session: Transport, login: Login):
         self._session = session
         self._login = login
-        self._timeout = timeout
 
     def first(self, plan: HostPlan) -> str:
         """Return nothing: there is no guard to arm."""
@@ -60,22 +113,33 @@ class NewLogin:
         """Return nothing: there is no guard to arm."""
         return ""
 
+    def refusal(self, said: Facts) -> str | None:
+        """Return None: nothing is asked before the changes."""
+        return None
+
     def enter(self) -> Transport:
         """Return the transport of a new login."""
         return self._login()
 
-    def keep(self, transport: Transport, plan: HostPlan) -> None:
-        """Do nothing: the change is in place already."""
+    def demands(self, plan: HostPlan, now: Seen) -> str | None:
+        """Return None: the new login is all that is demanded."""
+        return None
 
-    def undo(self, plan: HostPlan) -> bool:
+    def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
+        """Run ``record``; the change is in place already."""
+        remember(transport, record)
+        return True
+
+    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
         """Run the undo scripts, the last section's first, over the session that made the change."""
-        scripts = [(part.section, part.undo) for part in reversed(plan.sections) if part.apply and part.undo]
-        if not scripts:
-            return False
-        mark = marker()
-        try:
-            done = self._session.run(apply_script(scripts, mark), timeout=self._timeout, sudo=True)
-            said = parse_facts(done.stdout, mark).commands
-        except (TransportError, CommandError):
-            return False
-        return all(name in said and said[name].status == 0 for name, _ in scripts)
+        # Saved copies are the guard's: what needs them cannot be undone without one.
+        parts = [part for part in reversed(plan.sections) if part.apply and part.undo and not part.saves]
+        said: Mapping[str, Captured] = {}
+        if parts and via is None:
+            mark = marker()
+            script = apply_script([(part.section, part.undo) for part in parts], mark)
+            with suppress(TransportError, CommandError):
+                done = self._session.run(script, timeout=_SECONDS, sudo=True)
+                said = parse_facts(done.stdout, mark).commands
+        ended = frozenset(name for name, each in said.items() if each.status == 0)
+        return Return(put_back=ended, otherwise="the change is in place")

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from labrun import __version__
 from labrun.errors import CommandError, ConnectionLostError, TransportError
 from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
-from labrun.tasks.configure.confirmation import Confirmation
-from labrun.tasks.configure.plan import HostPlan, Item, Json
+from labrun.tasks.configure.applied import read_applied, renewed, write_applied
+from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
+from labrun.tasks.configure.gateways import answers_probe, silent
+from labrun.tasks.configure.guard import clear_leftover, close
+from labrun.tasks.configure.guard_state import Standing, standing, took_back
+from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
+from labrun.tasks.configure.rows import Story
 from labrun.tasks.configure.shell import Captured, Facts, apply_script, marker, parse_facts
 from labrun.tasks.pacing import pace
 
 __all__ = ["HostRun", "converge"]
 
 _GATHER_TIMEOUT = 60.0
-_APPLY_TIMEOUT = 180.0
 # How long a host may take until what was applied is in force (a DHCP lease, sshd's reload).
 _SETTLE = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
@@ -27,49 +32,91 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 @dataclass(frozen=True, slots=True)
 class HostRun:
-    """What is to be done on one host: its spec, the sections asked for (none = all), dry or not."""
+    """What is to be done on one host: its spec, the sections asked for (none = all), dry or not.
+
+    ``run`` and ``digest`` are the run's ID and the lab file's, for the record in the guest.
+    """
 
     host: str
     spec: Json
     only: tuple[str, ...] = ()
     dry_run: bool = False
+    run: str = ""
+    digest: str = ""
 
-    def replan(self, transport: Transport) -> HostPlan:
-        """Gather over ``transport`` and return what is left to change."""
+    def look(self, transport: Transport, gateways: Sequence[str] = ()) -> Seen:
+        """Gather over ``transport`` and return what was found and what is left to change.
+
+        ``gateways`` are asked for an answer besides.
+        """
         mark = marker()
-        done = transport.run(gather(self.spec, self.only, mark), timeout=_GATHER_TIMEOUT, sudo=True)
+        also = [answers_probe(gateways)] if gateways else []
+        script = gather(self.spec, self.only, mark, also)
+        done = transport.run(script, timeout=_GATHER_TIMEOUT, sudo=True)
         try:
             facts = parse_facts(done.stdout, mark)
         except CommandError as error:
             said = Captured(done.stderr, done.exit_status).last_line
             raise CommandError(f"{error.reason}: {said}", host=self.host, step="gather") from error
-        return plan_host(self.spec, facts, self.only)
+        return Seen(plan_host(self.spec, facts, self.only), facts)
+
+    def record(self, before: Seen, after: HostPlan) -> str:
+        """Return shell text that records ``after`` as applied; empty where the guest knows it already."""
+        known = read_applied(before.facts)
+        now = renewed(known, after, run=self.run, version=__version__, digest=self.digest)
+        stale = now.items != (known.items if known is not None else {})
+        return write_applied(now) if stale else ""
 
 
-def converge(run: HostRun, transport: Transport, confirmation: Confirmation) -> list[Outcome]:
+def converge(
+    run: HostRun, transport: Transport, confirmation: Confirmation, login: Callable[[], Transport]
+) -> list[Outcome]:
     """Bring the host to its spec and return one row per thing, in the order of the sections.
 
-    Raises a TransportError or CommandError where nothing could be done or told.
+    ``login`` comes in anew where ``transport`` did. Raises a TransportError or CommandError where
+    nothing could be done or told.
     """
-    started = time.monotonic()
     report(run.host, "gather")
-    plan = run.replan(transport)
-    if run.dry_run or plan.is_empty:
-        return list(_rows(run, plan, None, {}, started))
-    report(run.host, "apply", ", ".join(part.section for part in plan.sections if part.apply))
-    said = _apply(transport, plan, confirmation)
-    report(run.host, "confirm")
+    seen = run.look(transport)
+    left_over = standing(seen.facts)
+    if left_over is not None and not left_over.is_left_over and not seen.plan.is_empty and not run.dry_run:
+        return Story(run.host, seen.plan).refused(str(left_over))
+    if left_over is None or not left_over.is_left_over:
+        return _converge(run, seen, transport, confirmation)
+    if run.dry_run:
+        return [
+            _leftover_row(run, left_over, "would be taken back"),
+            *_converge(run, seen, transport, confirmation),
+        ]
+    report(run.host, "guard", f"run {left_over.run} left a change unconfirmed")
+    seen = clear_leftover(left_over, transport, login, run.look)
+    fresh = login()
     try:
-        fresh = confirmation.enter()
-    except TransportError as error:
-        return list(_taken_back(run, plan, confirmation.undo(plan), error, started))
-    try:
-        left = _settled(run, fresh, said)
-        if left.is_empty:
-            confirmation.keep(fresh, plan)
+        rows = _converge(run, seen, fresh, confirmation)
     finally:
-        _close(fresh)
-    return list(_rows(run, plan, left, said.commands, started))
+        close(fresh)
+    return [_leftover_row(run, left_over, "was taken back first"), *rows]
+
+
+def _leftover_row(run: HostRun, left_over: Standing, ending: str) -> Outcome:
+    why = f"what it had changed and nobody confirmed {ending}"
+    return Outcome(run.host, "guard", left_over.run, Status.WARNING, why=why)
+
+
+def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Confirmation) -> list[Outcome]:
+    story = Story(run.host, seen.plan)
+    if run.dry_run:
+        return story.untouched(dry_run=True)
+    if seen.plan.is_empty:
+        remember(transport, run.record(seen, seen.plan))
+        return story.untouched()
+    report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
+    said = _apply(transport, seen.plan, confirmation)
+    refusal = confirmation.refusal(said)
+    if refusal is not None:
+        return story.refused(refusal)
+    report(run.host, "confirm")
+    return _confirm(run, story, seen, said, confirmation)
 
 
 def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> Facts:
@@ -82,22 +129,57 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
         last=confirmation.last(plan),
     )
     try:
-        done = transport.run(script, timeout=_APPLY_TIMEOUT, sudo=True)
+        done = transport.run(script, timeout=APPLY_SECONDS, sudo=True)
         return parse_facts(done.stdout, mark)
     except ConnectionLostError:
         return Facts()
 
 
-def _settled(run: HostRun, fresh: Transport, said: Facts) -> HostPlan:
-    """Return what is left once the host has settled; its time is bounded."""
+def _confirm(
+    run: HostRun, story: Story, seen: Seen, said: Facts, confirmation: Confirmation
+) -> list[Outcome]:
+    """Come in anew, look, and confirm; else have the host go back."""
+    fresh: Transport | None = None
+    left: HostPlan | None = None
+    try:
+        try:
+            fresh = confirmation.enter()
+            now = _settled(run, fresh, said, seen.plan, confirmation.patience)
+            fault = confirmation.demands(seen.plan, now)
+            left = now.plan if took_back(now.facts, run.run) is None else None
+            if fault is None:
+                if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
+                    return story.changed(now.plan, said)
+                fault = "it was not confirmed in time"
+        except (TransportError, CommandError) as error:
+            fault = (
+                f"the new login broke: {error.reason}"
+                if fresh
+                else f"no new login after the change: {error.reason}"
+            )
+        report(run.host, "going back", fault)
+        back: Return = confirmation.go_back(run.look, seen.plan, fresh)
+    finally:
+        close(fresh)
+    if back.stayed and back.seen is not None:
+        return story.changed(back.seen.plan, said)
+    return story.taken_back(fault, back, left, said)
+
+
+def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, patience: float) -> Seen:
+    """Return how the host is once it has settled, or has gone back; its time is bounded."""
+    gateways = [address for part in plan.sections for address in part.gateways]
     share = pace()
-    until = time.monotonic() + share.remaining(_SETTLE)
+    until = time.monotonic() + share.remaining(min(_SETTLE, patience))
     pause = _FIRST_PAUSE
     while True:
-        left = run.replan(fresh)
+        now = run.look(fresh, gateways)
         remaining = until - time.monotonic()
-        if not _may_settle(left, said) or remaining <= 0 or share.stopping.wait(min(pause, remaining)):
-            return left
+        open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
+        if not open_ends or took_back(now.facts, run.run) is not None or remaining <= 0:
+            return now
+        if share.stopping.wait(min(pause, remaining)):
+            return now
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
@@ -105,94 +187,3 @@ def _may_settle(left: HostPlan, said: Facts) -> bool:
     """Tell whether waiting can help: something is left, and its section did not say that it failed."""
     open_ends = [part.section for part in left.sections if part.apply]
     return any(said.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)
-
-
-def _close(transport: Transport) -> None:
-    close = getattr(transport, "close", None)
-    if close is not None:
-        close()
-
-
-def _rows(
-    run: HostRun,
-    plan: HostPlan,
-    left: HostPlan | None,
-    said: Mapping[str, Captured],
-    started: float,
-) -> Iterator[Outcome]:
-    after = left.items() if left is not None else {}
-    seconds = time.monotonic() - started
-    before = plan.items()
-    for (section, name), item in before.items():
-        now = after.get((section, name))
-        yield _row(run, section, item, now, said.get(section), seconds)
-    for (section, name), item in after.items():
-        if (section, name) not in before and item.state != "ok":
-            yield _row(run, section, item, item, said.get(section), seconds)
-
-
-def _row(
-    run: HostRun, section: str, item: Item, now: Item | None, said: Captured | None, seconds: float
-) -> Outcome:
-    status, shown, why = _judged(run, item, now, said)
-    return Outcome(
-        host=run.host,
-        section=section,
-        name=item.name,
-        status=status,
-        expected=item.expected,
-        actual=shown.actual,
-        why=why,
-        diff=item.diff if item.state == "change" else None,
-        seconds=seconds,
-    )
-
-
-def _judged(
-    run: HostRun, item: Item, now: Item | None, said: Captured | None
-) -> tuple[Status, Item, str | None]:
-    if item.state == "skipped":
-        return Status.SKIPPED, item, item.why
-    if item.state == "refused":
-        return Status.FAILED, item, item.why
-    if item.state == "ok":
-        # What held before and no longer does was broken by this run.
-        broken = now is not None and now.state != "ok"
-        return (
-            (Status.FAILED, now, now.why or "it held before this run")
-            if broken and now
-            else (Status.OK, item, None)
-        )
-    if run.dry_run:
-        return Status.WOULD_CHANGE, item, item.why
-    if now is None:
-        return Status.CHANGED, Item(item.name, "ok", item.expected, item.expected), item.why
-    if now.state == "ok":
-        return Status.CHANGED, now, None
-    return Status.FAILED, now, _reason(item.name, now, said)
-
-
-def _reason(name: str, now: Item, said: Captured | None) -> str:
-    """Return why a change did not take: what the host said of this very thing, else what it said last."""
-    if said is not None and said.status != 0:
-        lines = [line.strip() for line in said.text.splitlines()]
-        own = [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
-        return own[-1] if own else said.last_line
-    return now.why or "it was set and is not so"
-
-
-def _taken_back(
-    run: HostRun, plan: HostPlan, undone: bool, error: TransportError, started: float
-) -> Iterator[Outcome]:
-    """Say what became of a change after which nobody could log in."""
-    seconds = time.monotonic() - started
-    reversible: Sequence[str] = [part.section for part in plan.sections if part.undo]
-    for (section, name), item in plan.items().items():
-        if item.state != "change":
-            yield _row(run, section, item, None, None, seconds)
-            continue
-        back = undone and section in reversible
-        ending = "the change was put back" if back else "the change is in place"
-        why = f"no new login after the change: {error.reason}; {ending}"
-        status = Status.FAILED if back else Status.UNKNOWN
-        yield Outcome(run.host, section, name, status, item.expected, item.actual, why, item.diff, seconds)

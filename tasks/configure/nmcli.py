@@ -31,6 +31,7 @@ from labrun.tasks.configure.nm_profiles import (
     secret_properties,
 )
 from labrun.tasks.configure.nm_state import PROBE, Device, Link, NmState, observed
+from labrun.tasks.configure.nm_undo import Was, new_gateways, undo, was
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, quote
 from labrun.tasks.configure.way_in import PROBE as WAY_IN
@@ -114,6 +115,8 @@ class _Work:
     load: list[str] = field(default_factory=list)
     bring: list[tuple[str, str, bool, str, str]] = field(default_factory=list)
     reset_mtu: list[str] = field(default_factory=list)
+    was: list[Was] = field(default_factory=list)
+    gateways: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 
 
@@ -168,8 +171,16 @@ class Nmcli:
             for name, value in properties(parse(text)).items()
             if is_secret(name)
         ]
+        touched = tuple(dict.fromkeys([*work.write, *work.remove]))
         return SectionPlan(
-            self.section, tuple(work.items), _script(work), "", tuple(work.commands), tuple(seen)
+            self.section,
+            tuple(work.items),
+            apply=_script(work),
+            undo=undo(touched, work.load, work.was) if work.load else "",
+            commands=tuple(work.commands),
+            secrets=tuple(seen),
+            saves=touched,
+            gateways=tuple(work.gateways),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
@@ -293,6 +304,8 @@ class _Nic:
             work.reset_mtu.append(device.interface)
         same = device.profile == uuid
         work.bring.append((device.interface, uuid, same, profile.network, _several(profile.sections)))
+        work.was.append(was(device, link, self.facts.files))
+        work.gateways.extend(new_gateways(profile.sections, link))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
         work.commands.extend(explain_profile(raw, device if same else None))
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.shell import Facts, Probe
 
-__all__ = ["HostPlan", "Item", "Json", "Resource", "SectionPlan", "State"]
+__all__ = ["HostPlan", "Item", "Json", "Resource", "SectionPlan", "Seen", "State"]
 
 Json = Mapping[str, Any]
 """A plain JSON-able mapping, as it travels in Nornir's host data."""
@@ -46,6 +46,8 @@ class SectionPlan:
     ``undo`` puts back what ``apply`` replaces, empty where nothing in it can close the way in: the
     guard in the guest runs it when nobody confirms, also at the next boot, before NetworkManager and
     sshd start (``$live`` is then ``no``), so it does not stop where a service does not answer.
+    ``saves`` are files that are copied aside before ``apply``: ``restore PATH`` in ``undo`` puts one
+    back, or removes it where there was none. ``gateways`` have to answer when the change is in place.
     ``commands`` are what a person would type instead. ``secrets`` are texts found on the host that
     must not be shown; those of the lab file stand in the spec already.
     """
@@ -56,6 +58,8 @@ class SectionPlan:
     undo: str = ""
     commands: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
+    saves: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[Item, ...]:
@@ -107,3 +111,11 @@ class Resource(Protocol):
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the commands a person would type to get there from nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A host as one gather found it: the facts, and what differs from the spec."""
+
+    plan: HostPlan
+    facts: Facts

@@ -8,7 +8,9 @@ from typing import Any
 
 from labrun.inventory.model import Lab
 from labrun.secrets import Secrets
+from labrun.tasks.configure.applied import PROBE as APPLIED
 from labrun.tasks.configure.files import Files
+from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nftables import NftSection
@@ -76,9 +78,13 @@ def probes(spec: Json, only: Iterable[str] = ()) -> list[Probe]:
     return [resource.probe(want) for resource, want in _selected(spec, only)]
 
 
-def gather(spec: Json, only: Iterable[str], mark: str) -> str:
-    """Return the script that reads whatever the asked-for sections compare; no ``only`` = all."""
-    return gather_script(probes(spec, only), mark)
+def gather(spec: Json, only: Iterable[str], mark: str, also: Iterable[Probe] = ()) -> str:
+    """Return the script that reads whatever the asked-for sections compare; no ``only`` = all.
+
+    It reads the record of what was applied too, the guard of a change that is under way, and what
+    ``also`` wants to know.
+    """
+    return gather_script([*probes(spec, only), APPLIED, GUARD, *also], mark)
 
 
 def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:

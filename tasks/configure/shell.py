@@ -159,15 +159,18 @@ def install_word(path: str, word: str, mode: str) -> str:
     """Do as :func:`install` with what a word of the shell (``"$text"``) stands for.
 
     The temporary file is hidden: NetworkManager, sshd and sysctl all pass over names with a dot.
+    Where it cannot be written whole, the file stays as it was and the text ends in an error, with
+    ``set -e`` and without.
     """
     directory, _, name = path.rpartition("/")
     temporary = quote(f"{directory}/.{name}.labrun")
     return (
-        f"mkdir -p {quote(directory)}\n"
-        f"rm -f {temporary}\n"
-        f"( umask 077; printf %s {word} >{temporary} )\n"
-        f"chmod {mode} {temporary}\n"
-        f"mv -f {temporary} {quote(path)}\n"
+        f"[ -d {quote(directory)} ] || mkdir -p {quote(directory)}\n"
+        f"rm -f {temporary} && ( umask 077; printf %s {word} >{temporary} ) && chmod {mode} {temporary} &&\n"
+        f"mv -f {temporary} {quote(path)} ||\n"
+        # The shell only says that there was an error; dd says which.
+        f"{{ rm -f {temporary}; why=$(dd if=/dev/zero bs=1 count=1 of={temporary} 2>&1) || "
+        f"printf '%s\\n' \"$why\" | head -n 1; rm -f {temporary}; false; }}\n"
     )
 
 

@@ -91,6 +91,15 @@ done
 }
 """
 
+# An sshd that could not listen where it was told to has ended, and reloading does not start it.
+_REVIVE = """\
+[ "$live" != no ] || exit 0
+for unit in ssh.service sshd.service; do
+systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }
+done
+reload_sshd
+"""
+
 
 def render(settings: Sequence[Setting]) -> str:
     """Return the drop-in: every setting with its reason above it."""
@@ -176,7 +185,7 @@ class Sshd:
             return SectionPlan(self.section, items)
         text = render(wanted.sound)
         before = facts.files.get(DROP_IN)
-        undo = _RELOAD + _put_back(before) + "reload_sshd\n"
+        undo = _RELOAD + _put_back(before) + _REVIVE
         items = with_file(items, DROP_IN, before, text)
         return SectionPlan(self.section, items, _apply(text, before), undo, self.explain(want))
 

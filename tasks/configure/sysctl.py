@@ -258,11 +258,13 @@ def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: 
 def _undo(
     values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str], before: str | None
 ) -> str:
-    lines = [
+    running = [
         f"printf '%s\\n' {quote(have.running)} >{quote('/proc/sys/' + paths[key])}"
         for key in values
         if (have := observed[key]).running is not None and not _same(have.running, values[key])
     ]
+    # At the next boot the values are the kernel's own, and the files will be read after this.
+    lines = ['if [ "$live" != no ]; then', *running, "fi"] if running else []
     lines.append(f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0644"))
     return "\n".join(lines)
 

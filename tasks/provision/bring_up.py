@@ -149,7 +149,9 @@ def _is_running(driver: Driver, spec: MachineSpec) -> bool:
 def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
     host = spec.host
     if not ready.error:
-        actual = f"ready at {address} in {ready.seconds:.1f} s"
+        actual = f"ready at {ready.address} in {ready.seconds:.1f} s"
+        if ready.address != address:
+            note = f"that is its former address; `labrun configure` gives it {address or 'the new one'}"
         return Outcome(host, "ready", host, Status.OK, "ready", actual, note or None, seconds=ready.seconds)
     status = Status.UNREACHABLE if ready.error == "unreachable" else Status.FAILED
     tail = driver.console_tail(spec.domain)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from labrun.errors import (
@@ -43,6 +43,7 @@ class Ready:
     """How far a machine came: ``stage`` is the last one reached or, with ``why``, the one it hangs in.
 
     ``error`` is ``unreachable``, ``failed`` or empty; ``addresses`` maps MACs to what the guest has.
+    ``address`` is where it let us in, which may be one that it had before the file gave it another.
     """
 
     stage: str
@@ -50,6 +51,7 @@ class Ready:
     error: str = ""
     why: str = ""
     addresses: Mapping[str, tuple[str, ...]] | None = None
+    address: str = ""
 
 
 def wait_until_ready(
@@ -83,7 +85,10 @@ def wait_until_ready(
     if transport is None:
         return Ready("ssh", spent(), "unreachable", f"no login at {found} after {spent():.0f} s: {why}")
     report(host, "cloud-init")
-    return _finish(host, transport, deadline, expected, spent)
+    answered = str(getattr(transport, "address", found))
+    # At a former address, the present one is not to be expected.
+    ready = _finish(host, transport, deadline, expected if answered == found else {}, spent)
+    return replace(ready, address=answered)
 
 
 def _poll_address(

@@ -38,6 +38,7 @@ class Guest:
     said: dict[str, tuple[int, str]] = field(default_factory=dict)
     breaks: TransportError | None = None
     applied: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)
     gathers: int = 0
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
@@ -51,6 +52,9 @@ class Guest:
             return Completed(
                 0, gathered(self.after if self.applied else self.before).replace(MARK, mark), "", 0.1
             )
+        if "frame out record" in script:
+            self.recorded.append(script)
+            return Completed(0, f"\n{mark} end\n", "", 0.1)
         self.applied.append(script)
         if self.breaks is not None:
             raise self.breaks
@@ -70,7 +74,7 @@ def configured(
     only: tuple[str, ...] = (),
 ) -> list[Outcome]:
     run = HostRun("a", spec_of(case), only, dry_run)
-    return converge(run, guest, NewLogin(guest, login or (lambda: guest)))
+    return converge(run, guest, NewLogin(guest, login or (lambda: guest)), login or (lambda: guest))
 
 
 def statuses(rows: list[Outcome], section: str | None = None) -> set[Status]:
@@ -87,7 +91,7 @@ def test_a_change_is_applied_once_and_confirmed_over_a_new_login() -> None:
 
     rows = configured(guest, "host-fresh", login=login)
     assert statuses(rows) == {Status.CHANGED}
-    assert (len(guest.applied), len(logins), guest.gathers) == (1, 1, 2)
+    assert (len(guest.applied), len(logins), guest.gathers, len(guest.recorded)) == (1, 1, 2, 1)
     (nic,) = [row for row in rows if row.section == "nmcli"]
     assert (nic.name, nic.expected, nic.actual) == (
         "n1",
@@ -97,10 +101,12 @@ def test_a_change_is_applied_once_and_confirmed_over_a_new_login() -> None:
     assert "-/etc/NetworkManager/system-connections/cloud-init-eth0.nmconnection" in (nic.diff or "")
 
 
-def test_a_second_run_reads_once_and_changes_nothing() -> None:
+def test_a_second_run_reads_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop.HostRun, "record", lambda run, before, after: "")
     guest = Guest("host-configured", "host-configured")
     rows = configured(guest, "host-configured")
     assert statuses(rows) == {Status.OK}
+    assert guest.recorded == []
     assert (guest.applied, guest.gathers, exit_code(rows)) == ([], 1, 0)
     assert all(row.diff is None for row in rows)
 
@@ -203,7 +209,7 @@ class Silent:
 
 def test_a_gather_that_breaks_off_names_host_step_and_the_shell_s_words() -> None:
     with pytest.raises(CommandError) as caught:
-        converge(HostRun("a", spec_of("host-fresh")), Silent(), NewLogin(Silent(), Silent))
+        converge(HostRun("a", spec_of("host-fresh")), Silent(), NewLogin(Silent(), Silent), Silent)
     assert str(caught.value) == "a: gather: the script broke off before its end: sh: 3: Syntax error"
 
 
@@ -213,4 +219,4 @@ def test_a_host_that_goes_away_before_anything_was_changed_is_an_error_of_the_tr
             raise UnreachableError("no route", host="a")
 
     with pytest.raises(UnreachableError):
-        converge(HostRun("a", spec_of("host-fresh")), Gone(), NewLogin(Gone(), Gone))
+        converge(HostRun("a", spec_of("host-fresh")), Gone(), NewLogin(Gone(), Gone), Gone)

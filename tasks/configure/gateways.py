@@ -1,0 +1,29 @@
+"""Whether a new gateway is there: asked before a change that leads to it may stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from labrun.tasks.configure.shell import Facts, Probe, quote
+
+__all__ = ["answers_probe", "silent"]
+
+# A gateway need not answer pings: that its link-layer address is known is enough. Without `ping` in the
+# guest nobody has asked for it yet, and nothing can be said against it.
+_ANSWERS = """\
+answers() {
+ping -c 1 -W 1 -n "$1" >/dev/null 2>&1 || [ $? -eq 127 ] ||
+case $(ip neigh show to "$1") in *lladdr*) true ;; *) false ;; esac
+}
+"""
+
+
+def answers_probe(gateways: Sequence[str]) -> Probe:
+    """Return the probe that asks each of these addresses for an answer, a second at most."""
+    asked = "".join(f"answers {quote(each)} && frame answers {quote(each)}\n" for each in gateways)
+    return Probe((), _ANSWERS + asked)
+
+
+def silent(facts: Facts, gateways: Sequence[str]) -> list[str]:
+    """Return the gateways that gave no answer."""
+    return [each for each in gateways if f"answers {each}" not in facts.words]

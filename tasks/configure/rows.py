@@ -1,0 +1,169 @@
+"""From plans to rows: what became of each thing, by how it was, how it is, and what the host said."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+from labrun.outcome import Outcome, Status
+from labrun.tasks.configure.confirmation import Return
+from labrun.tasks.configure.guard_script import guarded
+from labrun.tasks.configure.plan import HostPlan, Item
+from labrun.tasks.configure.shell import Captured, Facts
+
+__all__ = ["Story"]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One host's run so far: the plan it began with; every method returns the rows of one ending."""
+
+    host: str
+    before: HostPlan
+    started: float = field(default_factory=time.monotonic)
+
+    def untouched(self, *, dry_run: bool = False) -> list[Outcome]:
+        """Return the rows where nothing was changed: nothing had to be, or the run is a dry one."""
+        rows = []
+        for (section, name), item in self.before.items().items():
+            row = self._row(section, name, item, *_standing(item))
+            if item.state == "change" and dry_run:
+                row = replace(row, status=Status.WOULD_CHANGE, why=item.why)
+            rows.append(row)
+        return rows
+
+    def refused(self, why: str) -> list[Outcome]:
+        """Return the rows where something kept every change from being made."""
+        return [
+            replace(row, status=Status.FAILED, why=f"nothing was changed: {why}")
+            if item.state == "change"
+            else row
+            for row, item in zip(self.untouched(), self.before.items().values(), strict=True)
+        ]
+
+    def changed(self, left: HostPlan, said: Facts) -> list[Outcome]:
+        """Return the rows after a change that stays; ``left`` is what a new login found."""
+        after = left.items()
+        rows = [
+            self._after(section, name, item, after.get((section, name)), said)
+            for (section, name), item in self.before.items().items()
+        ]
+        return rows + self._added(left, said)
+
+    def taken_back(self, fault: str, back: Return, left: HostPlan | None, said: Facts) -> list[Outcome]:
+        """Return the rows after a change that could not stay.
+
+        ``fault`` is what kept it from staying; ``left`` is what a new login found before the host
+        went back, None without one.
+        """
+        covered = {part.section for part in guarded(self.before)}
+        now = back.seen.plan.items() if back.seen is not None else {}
+        then = left.items() if left is not None else {}
+        rows = []
+        for (section, name), item in self.before.items().items():
+            key = (section, name)
+            if back.seen is not None and (section not in covered or item.state != "change"):
+                rows.append(self._after(section, name, item, now.get(key), said))
+                continue
+            if item.state != "change":
+                rows.append(self._row(section, name, item, *_standing(item)))
+                continue
+            own = _own_reason(item, then.get(key), said.commands.get(section)) or fault
+            rows.append(self._gone_back(section, name, item, now.get(key), own, back))
+        return rows
+
+    def _gone_back(
+        self, section: str, name: str, item: Item, now: Item | None, why: str, back: Return
+    ) -> Outcome:
+        if back.seen is None:
+            undone = section in back.put_back
+            ending = "the change was put back" if undone else back.otherwise
+            status = Status.FAILED if undone else Status.UNKNOWN
+            return self._row(section, name, item, status, f"{why}; {ending}")
+        if now is None or not _equal(item, now):
+            shown = now or Item(name, "ok")
+            why = f"{why}; the host went back, and yet this is not as it was before"
+            return replace(self._row(section, name, shown, Status.FAILED, why), expected=item.expected)
+        return self._row(section, name, item, Status.ROLLED_BACK, f"{why}; the host went back")
+
+    def _after(self, section: str, name: str, item: Item, now: Item | None, said: Facts) -> Outcome:
+        """Return the row of a thing that was looked at before and after."""
+        if item.state in ("skipped", "refused"):
+            return self._row(section, name, item, *_standing(item))
+        if item.state == "ok":
+            if now is None or now.state == "ok":
+                return self._row(section, name, item, Status.OK, None)
+            # What held before and no longer does was broken by this run.
+            return self._row(section, name, now, Status.FAILED, now.why or "it held before this run")
+        if now is None:
+            gone = Item(name, "ok", item.expected, item.expected)
+            return self._row(section, name, gone, Status.CHANGED, item.why, item.diff)
+        if now.state == "ok":
+            return self._row(section, name, now, Status.CHANGED, None, item.diff)
+        why = _reason(name, now, said.commands.get(section))
+        return self._row(section, name, now, Status.FAILED, why, item.diff)
+
+    def _added(self, left: HostPlan, said: Facts) -> list[Outcome]:
+        """Return rows for what was not there before and is not as declared now."""
+        known = self.before.items()
+        return [
+            self._row(section, name, item, Status.FAILED, _reason(name, item, said.commands.get(section)))
+            for (section, name), item in left.items().items()
+            if (section, name) not in known and item.state != "ok"
+        ]
+
+    def _row(
+        self,
+        section: str,
+        name: str,
+        shown: Item,
+        status: Status,
+        why: str | None,
+        diff: str | None = None,
+    ) -> Outcome:
+        return Outcome(
+            host=self.host,
+            section=section,
+            name=name,
+            status=status,
+            expected=shown.expected,
+            actual=shown.actual,
+            why=why,
+            diff=diff or (shown.diff if shown.state == "change" else None),
+            seconds=time.monotonic() - self.started,
+        )
+
+
+def _standing(item: Item) -> tuple[Status, str | None]:
+    """Return status and reason of a thing that nobody touched."""
+    if item.state == "skipped":
+        return Status.SKIPPED, item.why
+    if item.state == "ok":
+        return Status.OK, None
+    return Status.FAILED, item.why
+
+
+def _equal(before: Item, now: Item) -> bool:
+    """Tell whether a thing is as it was, as far as the host shows it."""
+    return (before.state, before.actual, before.observed, before.diff) == (
+        now.state,
+        now.actual,
+        now.observed,
+        now.diff,
+    )
+
+
+def _own_reason(item: Item, left: Item | None, said: Captured | None) -> str | None:
+    """Return why this very thing did not take, None where it did or nobody could look."""
+    if left is None or left.state == "ok":
+        return None
+    return _reason(item.name, left, said)
+
+
+def _reason(name: str, now: Item, said: Captured | None) -> str:
+    """Return why a change did not take: what the host said of this very thing, else what it said last."""
+    if said is not None and said.status != 0:
+        lines = [line.strip() for line in said.text.splitlines()]
+        own = [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
+        return own[-1] if own else said.last_line
+    return now.why or "it was set and is not so"

@@ -1,0 +1,42 @@
+"""Guests from outside: a root shell that needs no network, and everything that a change may touch."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+__all__ = ["STATE", "inside", "wait_until"]
+
+# By other commands than labrun's own.
+STATE = r"""
+cd /etc; grep -r . NetworkManager/system-connections ssh/sshd_config.d ssh/sshd_config sysctl.d sudoers.d
+find NetworkManager ssh sysctl.d systemd/system -name '*labrun*' -printf '%p %m %u\n' | sort
+ip -brief -4 address show dev eth0 | sed 's/@[^ ]*//'
+ip route; cat /proc/sys/net/ipv4/ip_default_ttl
+nmcli -t -f UUID,DEVICE,STATE connection show --active | grep -v :lo:
+sshd -T | sort
+nft list ruleset; ls /etc/labrun /etc/systemd/system | grep labrun-nft; ls /run | grep labrun-guard
+ls -A /var/lib/labrun | grep -v rolled-back
+systemctl list-units --all --no-legend 'labrun-guard-*'
+busctl get-property org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+org.freedesktop.NetworkManager Checkpoints
+true
+"""
+
+
+def inside(domain: str, script: str) -> str:
+    """Run a script as root in a container, whatever its network and its sshd do; returns its output."""
+    words = ["virsh", "-c", "lxc:///system", "lxc-enter-namespace", domain, "--noseclabel", "--"]
+    done = subprocess.run(
+        [*words, "/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    # virsh adds a line of its own.
+    return done.stdout.removesuffix("\n")
+
+
+def wait_until(domain: str, condition: str, *, seconds: float = 120.0) -> None:
+    """Wait until a shell condition holds in a container; fails when ``seconds`` have passed."""
+    until = time.monotonic() + seconds
+    while "yes" not in inside(domain, f"if {condition}; then echo yes; fi"):
+        assert time.monotonic() < until, f"{domain}: not in {seconds} s: {condition}"
+        time.sleep(0.1)

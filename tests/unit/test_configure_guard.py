@@ -1,0 +1,271 @@
+"""The guard's scripts, run by a real shell in a directory of their own: arm, confirm, go back, once each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from labrun.tasks.configure.guard_script import (
+    DIRECTORY,
+    PROBE,
+    Ticket,
+    arm,
+    confirm,
+    nothing_more,
+    trigger,
+)
+from labrun.tasks.configure.guard_state import refusal, standing, took_back
+from labrun.tasks.configure.plan import HostPlan, SectionPlan
+from labrun.tasks.configure.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
+
+MARK = "labrun-test"
+TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
+STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
+CREATED = """case $* in *CheckpointCreate*) echo 'o "/org/checkpoint/7"' ;; esac\n"""
+
+
+@dataclass
+class Guest:
+    """A root directory, with stand-ins for systemd and NetworkManager that write down what they were told."""
+
+    root: Path
+
+    @classmethod
+    def made(cls, root: Path) -> Guest:
+        for folder in ("etc/systemd/system", "etc/nm", "var/lib", "bin"):
+            (root / folder).mkdir(parents=True)
+        for name in ("systemctl", "systemd-run", "busctl", "sync"):
+            path = root / "bin" / name
+            path.write_text(STUB + (CREATED if name == "busctl" else ""))
+            path.chmod(0o755)
+        return cls(root)
+
+    def here(self, text: str) -> str:
+        """Return the text with the guest's paths below the root."""
+        text = text.replace("/var/lib/labrun", f"{self.root}/var/lib/labrun")
+        text = text.replace("/run/labrun-guard", f"{self.root}/run-labrun-guard")
+        return text.replace("/etc/systemd", f"{self.root}/etc/systemd")
+
+    def run(self, script: str, *words: str) -> Facts:
+        done = subprocess.run(
+            ["sh", "-s", *words],
+            input=self.here(script),
+            env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "CALLS": f"{self.root}/calls"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return parse_facts(done.stdout, MARK)
+
+    def configure(self, plan: HostPlan, ticket: Ticket = TICKET, during: str = "") -> Facts:
+        parts = [(part.section, part.apply) for part in plan.sections]
+        return self.run(
+            apply_script(parts, MARK, first=arm(ticket, plan), last=during + nothing_more(ticket))
+        )
+
+    def undo(self, *words: str) -> int:
+        path = self.root / DIRECTORY.lstrip("/") / "undo"
+        done = subprocess.run(
+            ["sh", str(path), *words],
+            env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "CALLS": f"{self.root}/calls"},
+            check=False,
+        )
+        return done.returncode
+
+    def restarts(self) -> None:
+        """Empty what a boot empties."""
+        (self.root / "run-labrun-guard").unlink()
+
+    def gathered(self) -> Facts:
+        facts = self.run(gather_script([PROBE], MARK))
+        files = {path.removeprefix(str(self.root)): text for path, text in facts.files.items()}
+        return Facts(MappingProxyType(files), facts.commands, facts.words)
+
+    @property
+    def calls(self) -> str:
+        path = self.root / "calls"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def profile(self) -> Path:
+        return self.root / "etc/nm/a $(touch x)'s profile"
+
+    def plan(self, *, section: str = "nmcli") -> HostPlan:
+        path = quote(str(self.profile))
+        undo = f'restore {path}\n[ "$live" != no ] || exit 0\nroll_back\n'
+        apply = f"echo new >{path}"
+        return HostPlan("a", (SectionPlan(section, (), apply, undo, (), saves=(str(self.profile),)),))
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Guest:
+    made = Guest.made(tmp_path)
+    made.profile.write_text("old\n")
+    return made
+
+
+def everything(guest: Guest) -> set[str]:
+    kept = {"bin", "calls"}
+    return {str(p.relative_to(guest.root)) for p in guest.root.rglob("*") if not kept & set(p.parts)}
+
+
+def test_what_is_confirmed_stays_and_the_guard_leaves_nothing_behind(guest: Guest) -> None:
+    before = everything(guest)
+    said = guest.configure(guest.plan())
+    assert refusal(said) is None
+    assert guest.profile.read_text() == "new\n"
+    assert f"--on-active=60 --timer-property=AccuracySec=100ms --unit={TICKET.timer}" in guest.calls
+    assert "CheckpointCreate aouu 0 480 6" in guest.calls
+    here = standing(guest.gathered())
+    assert here is not None
+    assert (here.run, here.owner, here.is_left_over) == (TICKET.run, TICKET.owner, False)
+    assert here.remaining is not None
+    assert 55 < here.remaining < 63
+
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET, "echo recorded")))
+    assert (done.commands["confirm"].status, done.commands["record"].text) == (0, "recorded\n")
+    assert f"systemctl stop {TICKET.timer}.timer" in guest.calls
+    assert "CheckpointDestroy o /org/checkpoint/7" in guest.calls
+    assert everything(guest) == before | {"var/lib/labrun", "etc/systemd/system/sysinit.target.wants"}
+    assert guest.profile.read_text() == "new\n"
+    assert standing(guest.gathered()) is None
+
+
+@pytest.mark.parametrize("occasion", ["now", "timer", "boot", "again"])
+def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str) -> None:
+    guest.configure(guest.plan())
+    (guest.root / DIRECTORY.lstrip("/") / "until").write_text("0\n")
+    if occasion == "boot":
+        # systemd may start the unit before there was a boot, when somebody reloads it.
+        guest.undo("boot")
+        assert guest.profile.read_text() == "new\n"
+        guest.restarts()
+    assert guest.undo(occasion, TICKET.run) == 0
+    assert guest.profile.read_text() == "old\n"
+    assert ("CheckpointRollback o /org/checkpoint/7" in guest.calls) is (occasion != "boot")
+    facts = guest.gathered()
+    assert standing(facts) is None
+    assert took_back(facts, TICKET.run) == occasion
+    assert took_back(facts, "another") is None
+
+
+def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:
+    guest.profile.unlink()
+    guest.configure(guest.plan())
+    guest.undo("now", TICKET.run)
+    assert not guest.profile.exists()
+
+
+def test_going_back_comes_too_late_for_what_is_confirmed(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    script = guest.root / DIRECTORY.lstrip("/") / "undo"
+    (guest.root / "late").write_text(script.read_text())
+    (guest.root / DIRECTORY.lstrip("/") / "armed").rename(script.with_name("confirmed"))
+    assert guest.undo("timer", TICKET.run) == 0
+    assert guest.profile.read_text() == "new\n"
+
+
+def test_confirming_comes_too_late_for_what_has_gone_back(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    guest.undo("now", TICKET.run)
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET, "echo recorded")))
+    assert done.commands["confirm"].status != 0
+    assert "record" not in done.commands
+
+
+def test_what_was_interrupted_while_it_went_back_is_ended_at_the_next_boot(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    directory = guest.root / DIRECTORY.lstrip("/")
+    (directory / "armed").rename(directory / "undoing")
+    assert guest.undo("timer", TICKET.run) == 0
+    assert guest.profile.read_text() == "new\n"
+    guest.restarts()
+    assert guest.undo("boot") == 0
+    assert guest.profile.read_text() == "old\n"
+
+
+def test_a_timer_of_another_run_undoes_nothing(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    assert guest.undo("timer", "another run") == 0
+    assert guest.profile.read_text() == "new\n"
+
+
+def test_a_second_labrun_changes_nothing_and_says_whose_the_host_is(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    guest.profile.write_text("mine\n")
+    second = Ticket("2026-11-25T23:33:00Z-aaaa", "labrun (pid 2 of bob on desk)", 60, 180)
+    why = refusal(guest.configure(guest.plan(), second))
+    assert why is not None
+    assert why.startswith("labrun (pid 1 of ann on laptop) changes this host and has ")
+    assert why.endswith(" s left to confirm that")
+    assert guest.profile.read_text() == "mine\n"
+    here = standing(guest.gathered())
+    assert here is not None
+    assert here.run == TICKET.run
+
+
+@pytest.mark.parametrize("missing", ["systemd-run", "busctl", "sync"])
+def test_where_the_guard_cannot_be_armed_nothing_is_changed_and_nothing_is_left(
+    guest: Guest, missing: str
+) -> None:
+    (guest.root / "bin" / missing).write_text(STUB + "echo it is full >&2; exit 1\n")
+    why = refusal(guest.configure(guest.plan()))
+    assert why == "the guard cannot be armed: it is full"
+    assert guest.profile.read_text() == "old\n"
+    assert standing(guest.gathered()) is None
+    assert "undo" not in {path.name for path in guest.root.rglob("*")}
+
+
+def test_without_profiles_no_checkpoint_is_asked_for(guest: Guest) -> None:
+    guest.configure(guest.plan(section="sshd"))
+    assert "busctl" not in guest.calls
+    guest.run(apply_script([], MARK, first=confirm(TICKET, "")))
+    assert "busctl" not in guest.calls
+
+
+def test_what_can_not_be_taken_back_needs_no_guard() -> None:
+    plan = HostPlan("a", (SectionPlan("packages", (), "true"),))
+    assert arm(TICKET, plan) == ""
+
+
+def test_a_directory_that_is_no_guard_is_removed(guest: Guest) -> None:
+    (guest.root / DIRECTORY.lstrip("/")).mkdir(parents=True)
+    here = standing(guest.gathered())
+    assert here is not None
+    assert here.is_left_over
+    subprocess.run(["sh"], input=guest.here(trigger("again", here.run)), text=True, check=True)
+    assert standing(guest.gathered()) is None
+
+
+OWNER = f"{TICKET.run}\n{TICKET.owner}\nboot-1\n"
+
+
+@pytest.mark.parametrize(
+    ("until", "boot", "left_over"),
+    [("100", "boot-1", False), ("40", "boot-1", True), ("100", "boot-2", True), ("", "boot-1", True)],
+)
+def test_a_guard_is_left_over_when_its_time_or_its_boot_is_over(
+    until: str, boot: str, left_over: bool
+) -> None:
+    files = {f"{DIRECTORY}/owner": OWNER, f"{DIRECTORY}/until": until}
+    words = frozenset({"guard-uptime 80", f"guard-boot {boot}"})
+    here = standing(Facts(MappingProxyType(files), MappingProxyType({}), words))
+    assert here is not None
+    assert here.is_left_over is left_over
+
+
+def test_a_checkpoint_of_somebody_else_is_told_with_its_time() -> None:
+    held = {"Created": {"data": 990_676}, "RollbackTimeout": {"data": 60}}
+    objects = {"/org/checkpoint/1": {"org.freedesktop.NetworkManager.Checkpoint": held}}
+    commands = {
+        "guard": Captured("Call failed: device 'lo' is already included in checkpoint\n", 1),
+        "checkpoints": Captured(json.dumps({"data": [objects]}), 0),
+    }
+    said = Facts(MappingProxyType({}), MappingProxyType(commands), frozenset({"guard-uptime 1000", "end"}))
+    assert refusal(said) == "another tool holds a checkpoint of NetworkManager for 51 s more"
