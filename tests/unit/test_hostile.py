@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from labrun.tasks.configure.keyfile import escaped, parse, properties, render, unescaped
@@ -96,6 +96,8 @@ def test_what_a_gather_reads_is_what_files_and_commands_hold(texts: list[str]) -
 @MANY
 @given(TEXTS)
 def test_a_keyfile_reads_back_as_it_was_written(text: str) -> None:
+    # GLib drops a form feed that leads a value, and has no escape for it.
+    assume(not text.startswith("\f"))
     written = render({"connection": {"id": escaped(text), "type": "ethernet"}, "ipv4": {"method": "auto"}})
     sections = parse(written)
     assert list(sections) == ["connection", "ipv4"]
