@@ -22,11 +22,17 @@ _SSH = 22
 _UNUSED = (23, 79, 7, 9)
 
 
+_Chain = Literal["input", "forward"]
+_Found = tuple[str, str, Connection, str]
+"""Source, target, what is dialled, and what is expected of it."""
+
+
 def derived_trials(lab: Lab) -> tuple[Trial, ...]:
     """Return the connections that must be accepted or dropped; in the order of the file, none twice.
 
     One pair of hosts stands for each TCP rule and each port forward, one for each two networks between
-    which a forward chain drops, and one for each network from which an input chain does.
+    which a forward chain drops, one for each network from which an input chain does, and one for each TCP
+    rule of a filter on a NIC.
     """
     found: dict[tuple[str, Address, int], Trial] = {}
     for host in lab.hosts.values():
@@ -35,12 +41,28 @@ def derived_trials(lab: Lab) -> tuple[Trial, ...]:
                 for source, target, dialled, expect in _Derived(lab, host, version).all():
                     key = dialled.source, dialled.address, dialled.port
                     found.setdefault(key, _trial(source, target, dialled, expect, version))
+        for version in _VERSIONS:
+            for source, target, dialled, expect in _filtered(lab, host, version):
+                key = dialled.source, dialled.address, dialled.port
+                found.setdefault(key, _trial(source, target, dialled, expect, version))
     return tuple(found.values())
 
 
-_Chain = Literal["input", "forward"]
-_Found = tuple[str, str, Connection, str]
-"""Source, target, what is dialled, and what is expected of it."""
+def _filtered(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
+    """Yield a connection for each TCP rule that the hypervisor enforces on a NIC of the host."""
+    members = wiring(lab, version).on
+    for nic in host.interfaces:
+        own = next((there for there in members[nic.network] if there.host == host.name), None)
+        other = next((there for there in members[nic.network] if there.host != host.name), None)
+        rules = lab.filters[nic.filter].rules if nic.filter is not None and nic.filter in lab.filters else ()
+        for rule in rules:
+            if own is None or other is None or rule.proto != "tcp":
+                continue
+            source, target = (own, other) if rule.deny != "in" else (other, own)
+            dialled = Connection(source.host, target.address, rule.port or _SSH)
+            verdict = reach(lab, dialled)
+            if verdict is not None and verdict.by.startswith("hypervisor: "):
+                yield source.host, target.host, dialled, "filtered"
 
 
 def _trial(source: str, target: str, dialled: Connection, expect: str, version: Version) -> Trial:

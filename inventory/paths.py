@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
 
 from labrun.inventory.flows import hidden
 from labrun.inventory.longest_prefix import LongestPrefix
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
+from labrun.inventory.nic_filters import denied
 from labrun.inventory.routing import Route, tables
 from labrun.inventory.way import Fault, Path, Trail, Way
 from labrun.inventory.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
@@ -39,6 +41,12 @@ class Forwarding:
         self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
         self._hidden = {
             name: hidden(lab, host, version) for name, host in lab.hosts.items() if host.nat is not None
+        }
+        self._filtered = {
+            (name, nic.network): nic
+            for name, host in lab.hosts.items()
+            for nic in host.interfaces
+            if nic.filter is not None
         }
         self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
         self._kin = _kin(self._wires, self._tables)
@@ -180,6 +188,9 @@ class Forwarding:
             if node in self._hidden and not packet.answer:
                 packet = self._masqueraded(node, network, packet)
             senders.append(packet.sender)
+            fault = self._kept(node, following, network) if self._filtered else None
+            if fault is not None:
+                break
             if following in passed:
                 fault = Fault(following, f"packets to {self._name(packet.to)} go round in a loop")
                 break
@@ -191,6 +202,16 @@ class Forwarding:
             fault = Fault(node, f"no route back to {self._name(packet.sender)}")
         changed = any(each != first for each in senders)
         return Trail(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
+
+    def _kept(self, node: str, following: str, network: str) -> Fault | None:
+        """Return which filter of the hypervisor keeps echo from getting from one NIC to the next."""
+        for name, direction in ((node, "out"), (following, "in")):
+            nic = self._filtered.get((name, network))
+            side: Literal["in", "out"] = "out" if direction == "out" else "in"
+            found = denied(self._lab, nic, side, "icmp", self._version)
+            if found is not None:
+                return Fault(HYPERVISOR_NODE, f"the filter {found} drops it at {name}'s NIC on {network}")
+        return None
 
     def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
         """Return the packet as it leaves a router: from the router's address where it hides the sender."""
@@ -295,7 +316,7 @@ def _kin(wires: Wiring, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[s
     first: dict[tuple[str, tuple[Route, ...]], str] = {}
     kin = {}
     for name, attachments in wires.of.items():
-        if len(attachments) != 1 or name in wires.routers:
+        if len(attachments) != 1 or name in wires.routers or attachments[0].nic.filter is not None:
             continue
         own = attachments[0]
         narrower = (prefix for prefix in odd if prefix.prefixlen > own.prefix.prefixlen)

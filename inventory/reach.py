@@ -1,4 +1,4 @@
-"""Whether a connection gets through the firewalls and port forwards of a lab, and who decides it."""
+"""Whether a connection gets through a lab's firewalls, forwards and filters, and who decides it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal
 
 from labrun.inventory.flows import Flow, Redirection, accepted, redirections
 from labrun.inventory.model import Address, Host, Lab, Prefix
+from labrun.inventory.nic_filters import denied
 from labrun.inventory.paths import Forwarding, forwarding
 from labrun.inventory.way import Trail
 from labrun.inventory.wiring import wiring
@@ -89,6 +90,9 @@ class _Walk:
                 return None
             self._legs.append(leg)
             end, seen = self._owner[to], leg.senders()
+            kept = self._kept(leg, port)
+            if kept is not None:
+                return Verdict(False, end, port, tuple(self._rules), kept)
             for node, who in zip(leg.trail.nodes, seen, strict=False):
                 if not self._accepts(node, "forward", who, to, port):
                     return self._dropped(end, port, node, "forward")
@@ -101,6 +105,21 @@ class _Walk:
             self._rules.append((end, turned.said))
             self._passed.add(end)
             start, to, port, sender = end, turned.to, turned.to_port, self._hairpin(end, turned, seen[-1])
+        return None
+
+    def _kept(self, leg: _Leg, port: int) -> str | None:
+        """Say which filter of the hypervisor drops the question or its answer at a NIC on the way."""
+        nodes = (leg.start, *leg.trail.nodes, self._owner[leg.to])
+        for place, network in enumerate(leg.trail.networks):
+            for name, out, back in ((nodes[place], "out", "in"), (nodes[place + 1], "in", "out")):
+                host = self._lab.hosts.get(name)
+                nic = host.interface_on(network) if host is not None else None
+                version = leg.to.version
+                found = denied(self._lab, nic, _side(out), self._proto, version, port)
+                found = found or denied(self._lab, nic, _side(back), self._proto, version)
+                if found is not None:
+                    what = f"{self._proto}/{port}"
+                    return f"hypervisor: the filter {found} drops {what} at {name}'s NIC on {network}"
         return None
 
     def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
@@ -155,6 +174,10 @@ class _Walk:
         host = self._lab.hosts.get(node)
         drops = host is not None and host.firewall is not None and host.firewall.forward == "drop"
         return drops and node not in self._passed
+
+
+def _side(direction: str) -> Literal["in", "out"]:
+    return "out" if direction == "out" else "in"
 
 
 def _ssh_ports(host: Host) -> Iterator[int]:
