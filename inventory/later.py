@@ -17,7 +17,6 @@ __all__ = ["find_notices", "refuse_unsafe"]
 _SETTINGS: Final = frozenset({"disks"})
 # Without these a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"access"})
-_UNSAFE_TOP: Final = frozenset({"filters"})
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
 
@@ -53,17 +52,10 @@ def refuse_unsafe(lab: Lab) -> None:
 
 
 def _places(root: Node) -> Iterator[tuple[Path, bool]]:
-    for key in _keys(root, ()):
-        if key in _UNSAFE_TOP:
-            yield (key,), True
     yield from _settings(root, ("defaults",))
     for section in ("groups", "hosts"):
         for name in _keys(root, (section,)):
             yield from _settings(root, (section, name))
-    for host in _keys(root, ("hosts",)):
-        for network in _keys(root, ("hosts", host, "networks")):
-            path = ("hosts", host, "networks", network)
-            yield from (((*path, key), True) for key in _keys(root, path) if key == "filter")
     for image in _keys(root, ("images",)):
         origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
         yield from ((("images", image, key), False) for key in origins)

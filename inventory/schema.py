@@ -402,6 +402,12 @@ class FilterRuleModel(Section):
     proto: Literal["all", "tcp", "udp", "icmp", "icmpv6", "arp", "ipv4", "ipv6"] = "all"
     port: Port | None = None
 
+    @model_validator(mode="after")
+    def _ports_make_sense(self) -> FilterRuleModel:
+        if self.port is not None and self.proto not in ("tcp", "udp"):
+            raise wrong(f"{self.proto} has no ports", "proto: tcp or udp")
+        return self
+
 
 class ImageModel(Section):
     """One entry of ``images``."""

@@ -95,6 +95,7 @@ def _take_down(
     invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
 ) -> list[Outcome]:
     from labrun.tasks.provision.drivers import driver_for, lab_drivers
+    from labrun.tasks.provision.filters import observe_filters
     from labrun.tasks.provision.networks import observe_networks
 
     seen = see_machines(lab, uri)
@@ -104,9 +105,10 @@ def _take_down(
     networks = (
         [(name, net.name) for name, net in observe_networks(connect(uri), lab).items()] if whole else []
     )
-    if machines or networks:
+    filters = list(observe_filters(connect(uri), lab)) if whole else []
+    if machines or networks or filters:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
-        confirm(invocation, "Remove these?", losses + [f"network {name}" for name, _ in networks])
+        confirm(invocation, "Remove these?", losses + _named(networks, filters))
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines)
     state.forget_hosts(chosen)
@@ -114,6 +116,7 @@ def _take_down(
         # A network with guests on it stays: its removal would only make the failure harder to read.
         return rows
     rows += remove_networks(uri, lab, networks)
+    rows += remove_filters(uri, lab, filters)
     if whole and not any(row.exit_code for row in rows):
         for kind, driver_uri in lab_drivers(uri):
             if driver_uri == uri or any(found.kind == kind for found in machines):
@@ -121,6 +124,10 @@ def _take_down(
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
+
+
+def _named(networks: Sequence[tuple[str, str]], filters: Sequence[str]) -> list[str]:
+    return [f"network {name}" for name, _ in networks] + [f"filter {name}" for name in filters]
 
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
@@ -164,3 +171,15 @@ def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> 
             hypervisor_tasks.remove_networks, uri=uri, lab=lab, networks=[list(pair) for pair in networks]
         )
         return outcomes_of(result, "network", *(name for name, _ in networks))
+
+
+def remove_filters(uri: str, lab: str, filters: Sequence[str]) -> list[Outcome]:
+    """Remove filters of the lab by their names in it; returns their rows."""
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.provision import filter_tasks
+
+    if not filters:
+        return []
+    with hypervisor_engine(uri) as nornir:
+        result = nornir.run(filter_tasks.remove_filters, uri=uri, lab=lab, filters=list(filters))
+        return outcomes_of(result, "filter", *filters)

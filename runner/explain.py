@@ -16,8 +16,11 @@ def explain_up(session: Session) -> str:
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset)
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]
+    virsh = f"virsh -c {session.uri}"
+    for each, todo in plan.filters:
+        if todo.action != "none":
+            lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.xml}\nXML")
     for spec, found in plan.networks:
-        virsh = f"virsh -c {session.uri}"
         if found.action == "none":
             lines.append(f"# network {spec.name} is as declared")
             continue

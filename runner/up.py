@@ -78,21 +78,34 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan)
-    return rows + carry_out(session, plan, plan.busy(), wait=wishes.wait) + existing
+    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
+    if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
+        # Not before: until now machines may have had them.
+        from labrun.runner.down import remove_filters
+
+        rows += remove_filters(session.uri, session.lab.name, plan.extra_filters)
+    return rows + existing
 
 
 def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:
-    """Make networks, images and machines of the plan; the lab's lock is held. Returns their rows.
+    """Make filters, networks, images and machines of the plan; the lab's lock is held. Returns their rows.
 
     ``busy`` names, per network, the running machines of the lab that a restart would cut off.
     """
     from labrun.runner.engine import outcomes_of
+    from labrun.tasks.provision.filter_tasks import provision_filters
     from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_networks
 
+    rows: list[Outcome] = []
+
     with hypervisor_engine(session.uri) as hypervisor:
+        filters = [[spec.name, spec.full_name, list(spec.rules)] for spec, _ in plan.filters]
+        if filters:
+            result = hypervisor.run(provision_filters, uri=session.uri, lab=session.lab.name, filters=filters)
+            rows += outcomes_of(result, "filter", *(spec.name for spec, _ in plan.filters))
         networks = [spec.as_json() for spec, _ in plan.networks]
         result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=busy)
-        rows = outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
+        rows += outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
         # An image is carried to the hypervisor for machines that are made from it now.
         made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
         used = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in made)
@@ -108,6 +121,7 @@ def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
         losses += [f"network {name}" for name, _ in plan.extra_networks]
+        losses += [f"filter {name}" for name in plan.extra_filters]
     if losses:
         confirm(session.invocation, "Remove these?", losses)
 
@@ -117,7 +131,7 @@ def _is_lost(item: PlannedMachine) -> bool:
 
 
 def _not_begun(host: str) -> Outcome:
-    why = "networks or images are not there"
+    why = "filters, networks or images are not there"
     return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.drift.verdict import Sides, combined, verdict
 from labrun.tasks.provision.driver import ObservedMachine
+from labrun.tasks.provision.filters import FilterPlan
 from labrun.tasks.provision.machine_plan import MachinePlan
 from labrun.tasks.provision.network_state import NetworkPlan, ObservedNetwork
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
@@ -21,11 +22,18 @@ _LISTS = frozenset({"nics", "reservations", "dns"})
 
 
 def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outcome]:
-    """Yield a row per network and machine of the plan.
+    """Yield a row per filter, network and machine of the plan.
 
     ``digest`` is the lab file's; ``made`` names the hosts that labrun is known to have made: what is
     not there any more has no tag to say so.
     """
+    applied = any(
+        item.seen.machine.tag is not None and item.seen.machine.tag.digest == digest
+        for item in plan.machines
+        if item.seen is not None
+    )
+    for each, todo in plan.filters:
+        yield _filter(each.name, todo, applied=applied)
     for spec, found in plan.networks:
         plugged = any(
             spec.full_name in item.seen.machine.settings.get("nics", "")
@@ -35,6 +43,15 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
         yield _network(spec.name, found, digest, plugged=plugged)
     for item in plan.machines:
         yield _machine(item, digest, was_made=item.spec.host in made)
+
+
+def _filter(name: str, found: FilterPlan, *, applied: bool) -> Outcome:
+    """Judge a filter, which has no tag: where this very file was applied, somebody else changed it."""
+    if found.action == "none":
+        return Outcome(HYPERVISOR, "filter", name, Status.OK, "as in the file", "as declared")
+    status = Status.DRIFTED if applied else Status.PENDING
+    actual = "absent" if found.action == "create" else "other rules"
+    return Outcome(HYPERVISOR, "filter", name, status, "as in the file", actual, None, found.diff())
 
 
 def _network(name: str, found: NetworkPlan, digest: str, *, plugged: bool) -> Outcome:

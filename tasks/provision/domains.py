@@ -87,19 +87,21 @@ def nics_of(xml: str) -> tuple[NicSpec, ...]:
     found = []
     for element in ET.fromstring(xml).findall("./devices/interface"):  # noqa: S314 - libvirt's own output
         mac, source, mtu = element.find("mac"), element.find("source"), element.find("mtu")
+        reference = element.find("filterref")
         found.append(
             NicSpec(
                 mac="" if mac is None else mac.get("address", "").lower(),
                 source="" if source is None else source.get("network", ""),
                 mtu=None if mtu is None else int(mtu.get("size", "0")),
+                filter="" if reference is None else reference.get("filter", ""),
             )
         )
     return tuple(found)
 
 
 def nics_text(nics: tuple[NicSpec, ...]) -> str:
-    """Return NICs as comparable text: ``mac@network`` in order."""
-    return " ".join(f"{nic.mac}@{nic.source}" for nic in nics)
+    """Return NICs as comparable text: ``mac@network``, with a filter ``mac@network+filter``, in order."""
+    return " ".join(f"{nic.mac}@{nic.source}" + (f"+{nic.filter}" if nic.filter else "") for nic in nics)
 
 
 def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:
@@ -138,8 +140,16 @@ def _is_plugged(domain: Any, nic: NicSpec, port: str) -> bool:
 
 def nic_xml(nic: NicSpec, model: str | None = None) -> str:
     """Return the ``<interface>`` element of a NIC; ``model`` is ``virtio`` for a VM."""
+    # libvirt-LXC names the hypervisor's end of a NIC too late for a filter: with one it needs a name.
+    device = f"lr{nic.mac.replace(':', '')}" if nic.filter and model is None else None
     return render_xml(
-        "libvirt/nic.xml.j2", mac=nic.mac, source=nic.source, model=model, mtu=nic.mtu if model else None
+        "libvirt/nic.xml.j2",
+        mac=nic.mac,
+        source=nic.source,
+        device=device,
+        filter=nic.filter,
+        model=model,
+        mtu=nic.mtu if model else None,
     )
 
 

@@ -15,11 +15,12 @@ __all__ = ["Driver", "MachineSpec", "NicSpec", "ObservedMachine", "Seed"]
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """One NIC: ``mac`` in lower case, ``source`` the libvirt network's full name."""
+    """One NIC: ``mac`` in lower case, ``source`` and ``filter`` full names in libvirt; no filter is empty."""
 
     mac: str
     source: str
     mtu: int | None = None
+    filter: str = ""
 
 
 @dataclass(frozen=True, slots=True)

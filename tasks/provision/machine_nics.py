@@ -27,9 +27,9 @@ def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
 
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE
     there = nics_of(domain.XMLDesc(0))
-    after = {(nic.mac, nic.source): nic for nic in wanted}
-    before = {(nic.mac, nic.source) for nic in plugged_nics(domain, there)}
-    gone = [nic for nic in there if (nic.mac, nic.source) not in before & after.keys()]
+    after = {(nic.mac, nic.source, nic.filter): nic for nic in wanted}
+    before = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
+    gone = [nic for nic in there if (nic.mac, nic.source, nic.filter) not in before & after.keys()]
     try:
         for nic in gone:
             domain.detachDeviceFlags(machine_nic_xml(nic), live)

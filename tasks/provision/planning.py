@@ -11,6 +11,13 @@ from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
 from labrun.tasks.provision.drivers import driver_for, driver_of, lab_drivers
+from labrun.tasks.provision.filters import (
+    FilterPlan,
+    FilterSpec,
+    filter_spec,
+    observe_filters,
+    plan_filter,
+)
 from labrun.tasks.provision.machine_plan import MachinePlan, plan_machine
 from labrun.tasks.provision.network_state import (
     NetworkPlan,
@@ -61,6 +68,8 @@ class LabPlan:
     machines: tuple[PlannedMachine, ...]
     extra_networks: tuple[tuple[str, ObservedNetwork], ...]
     extra_machines: tuple[SeenMachine, ...]
+    filters: tuple[tuple[FilterSpec, FilterPlan], ...] = ()
+    extra_filters: tuple[str, ...] = ()
 
     def busy(self) -> dict[str, str]:
         """Return, per network, the running machines on it as text."""
@@ -116,7 +125,11 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         wanted = driver_for(kind, driver_uri).desired(spec)
         plan = plan_machine(host.name, wanted, there.machine if there else None, recreate=recreate)
         machines.append(PlannedMachine(spec, kind, driver_uri, plan, there))
+    here = observe_filters(connect(uri), lab.name)
+    specs = [filter_spec(lab, each) for each in lab.filters.values()]
     return LabPlan(
+        filters=tuple((each, plan_filter(each, here.get(each.name))) for each in specs),
+        extra_filters=tuple(name for name in here if name not in lab.filters),
         networks=tuple(networks),
         machines=tuple(machines),
         extra_networks=tuple((name, net) for name, net in observed.items() if name not in lab.networks),
@@ -143,8 +156,9 @@ def _row(host: str, section: str, name: str, action: str, diff: str | None) -> O
 
 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
-    """Return the rows of `plan`: one per network, image and machine."""
-    rows = [
+    """Return the rows of `plan`: one per filter, network, image and machine."""
+    rows = [_row(HYPERVISOR, "filter", spec.name, todo.action, todo.diff()) for spec, todo in plan.filters]
+    rows += [
         _row(HYPERVISOR, "network", spec.name, found.action, found.diff()) for spec, found in plan.networks
     ]
     images = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in plan.machines)
@@ -163,6 +177,7 @@ def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
     """Return a row for what the file no longer has: named and left, or with ``prune`` to be removed."""
     found = [(HYPERVISOR, "machine", seen.machine.host) for seen in plan.extra_machines]
     found += [(HYPERVISOR, "network", name) for name, _ in plan.extra_networks]
+    found += [(HYPERVISOR, "filter", name) for name in plan.extra_filters]
     if prune:
         return [_row(host, section, name, "remove", None) for host, section, name in found]
     why = "not in the file: left alone; `labrun up --prune` removes it"

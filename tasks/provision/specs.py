@@ -32,7 +32,12 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         vcpus=machine.vcpus,
         disk=machine.disk,
         nics=tuple(
-            NicSpec(nic.mac, lab.libvirt_name(nic.network), lab.networks[nic.network].mtu)
+            NicSpec(
+                nic.mac,
+                lab.libvirt_name(nic.network),
+                lab.networks[nic.network].mtu,
+                lab.libvirt_name(nic.filter) if nic.filter is not None else "",
+            )
             for nic in host.interfaces
         ),
         seed=Seed("", "", ""),

@@ -11,6 +11,7 @@ from labrun.outcome import Outcome, Status
 from labrun.ownership import Tag
 from labrun.tasks.drift.lab_rows import lab_rows
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine, Seed
+from labrun.tasks.provision.filters import FilterSpec, plan_filter
 from labrun.tasks.provision.lxc import settings_of
 from labrun.tasks.provision.machine_plan import plan_machine
 from labrun.tasks.provision.network_state import NetworkSpec, ObservedNetwork, plan_network
@@ -163,3 +164,27 @@ def test_a_definition_alone_is_put_right_beside_the_running_network() -> None:
         "restart",
         "restart",
     ]
+
+
+@pytest.mark.parametrize(
+    ("observed", "digest", "status", "actual"),
+    [
+        (("drop in mac",), FILE, Status.OK, "as declared"),
+        (("drop out mac",), FILE, Status.DRIFTED, "other rules"),
+        (None, FILE, Status.DRIFTED, "absent"),
+        (("drop out mac",), "0" * 64, Status.PENDING, "other rules"),
+        (None, "0" * 64, Status.PENDING, "absent"),
+    ],
+)
+def test_a_filter_has_moved_where_the_machines_were_made_from_this_very_file(
+    observed: tuple[str, ...] | None, digest: str, status: Status, actual: str
+) -> None:
+    spec = FilterSpec("lab", "quiet", "lab-quiet", ("drop in mac",))
+    settings = MappingProxyType(dict(WANTED))
+    seen = ObservedMachine("lab-one", "one", "u", "running", settings, {}, tag(WANTED, digest))
+    there = SeenMachine("lxc", "lxc:///system", seen)
+    item = PlannedMachine(SPEC, "lxc", "lxc:///system", plan_machine("one", WANTED, seen), there)
+    plan = LabPlan((), (item,), (), (), ((spec, plan_filter(spec, observed)),))
+    row, _ = lab_rows(plan, FILE, ())
+    assert (row.host, row.section, row.name) == ("hypervisor", "filter", "quiet")
+    assert (row.status, row.actual) == (status, actual)

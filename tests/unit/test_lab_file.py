@@ -332,12 +332,11 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
         """
         hosts:
           a:
-            networks: {net1: {ipv4: dhcp, filter: calm}}
+            networks: {net1: dhcp}
           b:
             networks: {net1: dhcp}
             access: {via: a}
-        filters:
-          calm: [{deny: out, proto: tcp, port: 80}]
+        groups: {all: {hosts: [a], access: {via: b}}}
         """,
     )
     why = "this release cannot do this yet, and leaving it out is unsafe (remove it)"
@@ -345,9 +344,8 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
         refuse_unsafe(lab)
     name = tmp_path / "lab.yaml"
     assert str(caught.value).splitlines() == [
-        f"{name}:6: hosts.a.networks.net1.filter: {why}",
         f"{name}:9: hosts.b.access: {why}",
-        f"{name}:10: filters: {why}",
+        f"{name}:10: groups.all.access: {why}",
     ]
     assert lab.hosts["b"].access_via == "a"
 

@@ -59,7 +59,8 @@ def test_values_cannot_break_out_of_the_xml(tmp_path: Path) -> None:
     from labrun.rendering import render_xml
 
     evil = '"/><evil a="&'
-    assert "<evil" not in render_xml("libvirt/nic.xml.j2", mac=evil, source=evil, model=evil, mtu=None)
+    values = dict.fromkeys(("mac", "source", "model", "device", "filter"), evil)
+    assert "<evil" not in render_xml("libvirt/nic.xml.j2", **values, mtu=None)
 
 
 def test_a_spec_survives_json(tmp_path: Path) -> None:

@@ -1,0 +1,174 @@
+"""Filters that the hypervisor enforces on NICs: libvirt nwfilters, named and numbered after the lab.
+
+Their rules are for frames (ebtables): rules for TCP alone would become iptables rules, which see no bridged
+packet unless the whole hypervisor sends bridged traffic through iptables.
+"""
+
+from __future__ import annotations
+
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from labrun.errors import ForeignObjectError
+from labrun.hypervisor import translated
+from labrun.inventory.model import Filter, FilterRule, Lab
+
+__all__ = [
+    "FilterPlan",
+    "FilterSpec",
+    "apply_filter",
+    "filter_spec",
+    "observe_filters",
+    "plan_filter",
+    "remove_filter",
+]
+
+# An nwfilter has no metadata; what tells whose it is is this UUID, which follows from its name.
+_NAMESPACE = uuid.UUID("5b1f8a52-7c0e-5d64-9c5e-6c6162727566")
+_FRAMES = {
+    "all": (("mac", ""),),
+    "arp": (("arp", ""),),
+    "ipv4": (("ip", ""),),
+    "ipv6": (("ipv6", ""),),
+    "icmp": (("ip", "icmp"),),
+    "icmpv6": (("ipv6", "icmpv6"),),
+    "tcp": (("ip", "tcp"), ("ipv6", "tcp")),
+    "udp": (("ip", "udp"), ("ipv6", "udp")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSpec:
+    """One filter as libvirt shall have it; ``rules`` in words, in order: ``drop out ip tcp 80``."""
+
+    lab: str
+    name: str
+    full_name: str
+    rules: tuple[str, ...]
+
+    @property
+    def uuid(self) -> str:
+        """Return the UUID that tells that the filter is this lab's."""
+        return _uuid(self.full_name)
+
+    @property
+    def xml(self) -> str:
+        """Return libvirt's XML of the filter."""
+        root = ET.Element("filter", {"name": self.full_name, "chain": "root"})
+        ET.SubElement(root, "uuid").text = self.uuid
+        for text in self.rules:
+            action, direction, level, *rest = text.split()
+            rule = ET.SubElement(root, "rule", {"action": action, "direction": direction, "priority": "500"})
+            keys = dict(zip(("protocol", "dstportstart"), rest, strict=False))
+            ET.SubElement(rule, level, keys)
+        return ET.tostring(root, encoding="unicode")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """What has to be done to one filter, and the rules before and after."""
+
+    action: Literal["none", "create", "update"]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    def diff(self) -> str | None:
+        """Return the rules that differ as lines, None where none do."""
+        gone = [f"-{rule}" for rule in self.before if rule not in self.after]
+        new = [f"+{rule}" for rule in self.after if rule not in self.before]
+        return "\n".join([*gone, *new]) or None
+
+
+def _uuid(full_name: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, full_name))
+
+
+def filter_spec(lab: Lab, found: Filter) -> FilterSpec:
+    """Return what libvirt shall have of one entry of ``filters``."""
+    rules = tuple(text for rule in found.rules for text in _rules(rule))
+    return FilterSpec(lab.name, found.name, lab.libvirt_name(found.name), rules)
+
+
+def _rules(rule: FilterRule) -> Iterator[str]:
+    # libvirt turns the ports of an "inout" rule round for one of the two directions: two rules do not.
+    for direction in ("in", "out") if rule.deny == "inout" else (rule.deny,):
+        for level, protocol in _FRAMES[rule.proto]:
+            words = ("drop", direction, level, protocol, "" if rule.port is None else str(rule.port))
+            yield " ".join(word for word in words if word)
+
+
+def observe_filters(connection: Any, lab: str) -> dict[str, tuple[str, ...]]:
+    """Return the rules of every filter of the lab, by its name in the lab. Raises HypervisorError."""
+    import libvirt
+
+    found: dict[str, tuple[str, ...]] = {}
+    with translated("filters"):
+        try:
+            filters = connection.listAllNWFilters()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+                raise
+            return {}
+        for each in filters:
+            full = each.name()
+            if full.startswith(f"{lab}-") and each.UUIDString() == _uuid(full):
+                found[full.removeprefix(f"{lab}-")] = _read(each.XMLDesc(0))
+    return found
+
+
+def _read(xml: str) -> tuple[str, ...]:
+    rules = []
+    for rule in ET.fromstring(xml).findall("rule"):  # noqa: S314 - libvirt's own output
+        words = [rule.get("action", ""), rule.get("direction", "")]
+        for match in rule:
+            words += [match.tag, match.get("protocol", ""), match.get("dstportstart", "")]
+        if len(rule) == 0:
+            words.append("all")
+        rules.append(" ".join(word for word in words if word))
+    return tuple(rules)
+
+
+def plan_filter(spec: FilterSpec, observed: tuple[str, ...] | None) -> FilterPlan:
+    """Return what has to be done; ``observed`` None = there is no such filter."""
+    if observed is None:
+        return FilterPlan("create", (), spec.rules)
+    return FilterPlan("none" if observed == spec.rules else "update", observed, spec.rules)
+
+
+def _own(connection: Any, full_name: str) -> Any:
+    """Return the lab's filter of that name, None where there is none; raise for another's."""
+    import libvirt
+
+    try:
+        found = connection.nwfilterLookupByName(full_name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_NWFILTER:
+            return None
+        raise
+    if found.UUIDString() != _uuid(full_name):
+        raise ForeignObjectError(
+            f"the filter {full_name} exists and is not this lab's",
+            step="filter",
+            hint=f"rename the filter, or look at it with `virsh nwfilter-dumpxml {full_name}`",
+        )
+    return found
+
+
+def apply_filter(connection: Any, spec: FilterSpec) -> None:
+    """Define the filter; running machines that have it get the new rules at once."""
+    with translated(f"filter {spec.name}"):
+        _own(connection, spec.full_name)
+        connection.nwfilterDefineXML(spec.xml)
+
+
+def remove_filter(connection: Any, lab: str, name: str) -> bool:
+    """Undefine a filter of the lab; False where there was none. Raises for another's or one in use."""
+    with translated(f"filter {name}"):
+        found = _own(connection, f"{lab}-{name}")
+        if found is None:
+            return False
+        found.undefine()
+    return True
