@@ -15,7 +15,7 @@ Key = tuple[str, str, str]
 """Host, section and name."""
 
 _MOVED = frozenset({Status.PENDING, Status.CONFLICT})
-_LAB = frozenset({"network", "machine"})
+_LAB = frozenset({"filter", "network", "machine"})
 # What a host shows follows from its settings: it is not put right by itself.
 _FOLLOWS = frozenset({"address", "route", "path", "check"})
 _BAD = frozenset({Status.FAILED, Status.ROLLED_BACK})
@@ -31,7 +31,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be put right: networks and machines by name, sections by host, and all items of these.
+    """What is to be put right: filters, networks and machines by name, sections by host, all their items.
 
     ``left`` says why an item that has drifted is not among them.
     """
@@ -41,6 +41,7 @@ class Wanted:
     sections: Mapping[str, tuple[str, ...]]
     items: frozenset[Key]
     left: Mapping[Key, str]
+    filters: frozenset[str] = frozenset()
 
 
 def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
@@ -69,6 +70,7 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
         sections={host: tuple(names) for host, names in sections.items()},
         items=frozenset(items),
         left=left,
+        filters=frozenset(name for _, section, name in items if section == "filter"),
     )
 
 
@@ -88,7 +90,7 @@ def _key(row: Outcome) -> Key:
 def apply(session: Session, wanted: Wanted) -> list[Outcome]:
     """Put it right, the lab's lock being held; returns the rows of `up` and `configure`."""
     rows: list[Outcome] = []
-    if wanted.networks or wanted.machines:
+    if wanted.filters or wanted.networks or wanted.machines:
         rows += _up(session, wanted)
     groups: dict[tuple[str, ...], list[str]] = {}
     for host, sections in wanted.sections.items():
@@ -111,6 +113,7 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
         whole,
         networks=tuple(each for each in whole.networks if each[0].name in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
+        filters=tuple(each for each in whole.filters if each[0].name in wanted.filters),
         extra_networks=(),
         extra_machines=(),
     )

@@ -189,13 +189,13 @@ class LxcDriver:
 
         live = libvirt.VIR_DOMAIN_AFFECT_LIVE
         there = nics_of(domain.XMLDesc(0))
-        kept = {(nic.mac, nic.source) for nic in plugged_nics(domain, there)}
-        kept &= {(nic.mac, nic.source) for nic in wanted}
+        kept = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
+        kept &= {(nic.mac, nic.source, nic.filter) for nic in wanted}
         for nic in there:
-            if (nic.mac, nic.source) not in kept:
+            if (nic.mac, nic.source, nic.filter) not in kept:
                 domain.detachDeviceFlags(nic_xml(nic), live)
         for nic in wanted:
-            if (nic.mac, nic.source) not in kept:
+            if (nic.mac, nic.source, nic.filter) not in kept:
                 domain.attachDeviceFlags(nic_xml(nic), live)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:

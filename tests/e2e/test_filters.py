@@ -105,13 +105,16 @@ def test_rules_and_nics_change_while_the_machine_runs(lab: RunningLab) -> None:
     assert dial(lab, "a", "10.61.90.11", 80) == "filtered"
 
 
+@pytest.mark.full
 def test_a_filter_changed_by_hand_is_put_right(lab: RunningLab, tmp_path: Path) -> None:
     xml = virsh("nwfilter-dumpxml", "nft-e2e-filt-quiet").replace("dstportstart='80'", "dstportstart='8080'")
     (tmp_path / "filter.xml").write_text(xml, encoding="utf-8")
     virsh("nwfilter-define", str(tmp_path / "filter.xml"))
     assert dial(lab, "a", "10.61.90.11", 80) == "refused"
-    up = lab.json("up")
-    assert [row["name"] for row in up.rows if row["status"] == "changed"] == ["quiet"]
+    drifted = lab.json("drift").of("filter", name="quiet")
+    assert [(row["status"], row["actual"]) for row in drifted] == [("drifted", "other rules")]
+    fixed = lab.json("-y", "drift", "--fix")
+    assert [row["status"] for row in fixed.of("filter", name="quiet")] == ["changed"], fixed.stderr
     assert dial(lab, "a", "10.61.90.11", 80) == "filtered"
 
 
