@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -58,5 +59,7 @@ def fresh(invocation: Invocation) -> Invocation:
     """
     with contextlib.suppress(HypervisorError):
         close_all()
+    # Short runs leave their garbage to the end of the process; a loop has none.
+    gc.collect()
     recording = invocation.recording.again() if invocation.recording is not None else None
     return replace(invocation, run=new_run_id(), started=time.monotonic(), recording=recording)

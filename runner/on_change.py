@@ -21,12 +21,23 @@ _GRACE = 5.0  # until a command that was ended is gone
 def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> None:
     """Run a shell line; what it prints goes to stderr. Raises LabrunError where it fails or takes longer.
 
-    With its time over, it and what it started are ended.
+    With its time over, or when labrun is interrupted, it and what it started are ended.
     """
-    outside(lambda: _run(command, document, seconds), seconds=seconds + 2 * _GRACE, what="--on-change")
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        outside(
+            lambda: _run(command, document, seconds, started),
+            seconds=seconds + 3 * _GRACE,
+            what="--on-change",
+        )
+    except KeyboardInterrupt:
+        for process in started:
+            if process.returncode is None:
+                _end(process)
+        raise
 
 
-def _run(command: str, document: bytes, seconds: float) -> None:
+def _run(command: str, document: bytes, seconds: float, started: list[subprocess.Popen[bytes]]) -> None:
     stderr = _STDERR if sys.stderr is not None else subprocess.DEVNULL  # None: closed by who started labrun
     # Its own session, so that everything it starts can be ended with it; stdout is for labrun's results.
     with subprocess.Popen(
@@ -36,6 +47,7 @@ def _run(command: str, document: bytes, seconds: float) -> None:
         stderr=stderr,
         start_new_session=True,
     ) as process:
+        started.append(process)
         try:
             process.communicate(document, timeout=seconds)
         except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ import pytest
 
 # A command whose runs do what the words on its command line say, the last one for ever.
 LOOP = """
-import sys, threading, time
+import sys, threading, time, weakref
 from types import ModuleType
 import click
 from labrun.errors import HypervisorError, LabFileError, Problem
@@ -29,7 +29,7 @@ from labrun.runner.verb import verb
 @click.argument("words", nargs=-1)
 def command(invocation, words):
     "Loop."
-    todo = list(words)
+    todo, seen = list(words), []
     def run(this):
         word = todo.pop(0) if len(todo) > 1 else todo[0]
         if word == "gone":
@@ -43,6 +43,12 @@ def command(invocation, words):
         if word == "long":
             print("begun", file=sys.stderr, flush=True)
             threading.Event().wait(600)
+        if word == "cycle":
+            kept = any(each() is not None for each in seen)
+            thing = ModuleType("garbage")
+            thing.itself = thing
+            seen.append(weakref.ref(thing))
+            word = "drift" if kept else "ok"
         status = Status.DRIFTED if word == "drift" else Status.OK
         return Report("demo", [Outcome("one", "sysctl", "x", status)])
     return repeat(invocation, run, Cadence(0.3))
@@ -136,6 +142,14 @@ def test_runs_that_would_overlap_are_left_out() -> None:
         code, _, err = ending(process)
     assert code == 0
     assert "left out: the last one took 1 s\n" in err
+
+
+def test_what_a_run_leaves_behind_is_gone_before_the_next() -> None:
+    with loop("--json", "loop", "cycle") as process:
+        found = documents(process, 3)
+        process.send_signal(signal.SIGTERM)
+        assert ending(process)[0] == 0
+    assert [document["exit_code"] for document in found] == [0, 0, 0]
 
 
 def test_a_table_for_each_run() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -39,6 +42,28 @@ def test_with_its_time_over_it_is_ended_and_what_it_started_too(tmp_path: Path) 
     with pytest.raises(LabrunError) as caught:
         run_on_change(f"sleep 600 & echo $$ $! >{pids}; wait", DOCUMENT, seconds=1.0)
     assert caught.value.reason == "--on-change: the command did not end within 1 s"
+    _wait_until_gone(pids)
+
+
+def test_an_interrupted_labrun_leaves_nothing_running(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = (
+        "import sys; from labrun.runner.on_change import run_on_change\n"
+        "try: run_on_change(sys.argv[1], b'')\n"
+        "except KeyboardInterrupt: sys.exit(130)"
+    )
+    line = f"sleep 600 & echo $$ $! >{pids}.new; mv {pids}.new {pids}; wait"
+    with subprocess.Popen([sys.executable, "-c", code, line]) as process:
+        deadline = time.monotonic() + 60
+        while not pids.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    _wait_until_gone(pids)
+
+
+def _wait_until_gone(pids: Path) -> None:
     deadline = time.monotonic() + 60
     while any(_lives(int(pid)) for pid in pids.read_text().split()):
         assert time.monotonic() < deadline
