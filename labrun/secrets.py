@@ -51,6 +51,8 @@ _PARAMETER = re.compile(r"(?P<path>/proc/sys/\S+?)(?P<end>\\n|\n)(?P<value>(?:(?
 _SIGNS = re.compile("|".join(word for word in _WORDS if word != "pin") + "|wep-key|pin ?=")
 # A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
 _SUBSTRING = 4
+# Of a whole file, what is shorter is a word that may stand anywhere.
+_LINE = 8
 
 
 def is_secret(name: str) -> bool:
@@ -161,4 +163,4 @@ def _forms(text: str) -> Iterable[str]:
     yield json.dumps(text, ensure_ascii=False)[1:-1]
     lines = text.splitlines()
     if len(lines) > 1:
-        yield from (line.strip() for line in lines if len(line.strip()) >= _SUBSTRING)
+        yield from (line.strip() for line in lines if len(line.strip()) >= _LINE)

@@ -23,8 +23,15 @@ class Files:
     section = "files"
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"files": […]}`` with each content as text, else in base64; None without files."""
-        return {"files": [packed(file) for file in host.files]} if host.files else None
+        """Return ``{"files": […]}`` with each content as text, else in base64; None without files.
+
+        The content of a file that only its owner may read is a secret.
+        """
+        if not host.files:
+            return None
+        files = [packed(file) for file in host.files]
+        private = (raw for raw in files if _is_private(raw["mode"]))
+        return {"files": files, "secrets": [raw.get("text") or raw.get("base64") or "" for raw in private]}
 
     def names(self, want: Json) -> tuple[str, ...]:
         """Return the paths."""
@@ -69,6 +76,10 @@ def packed(file: FileSpec) -> dict[str, str | None]:
     }
 
 
+def _is_private(mode: str | None) -> bool:
+    return mode is not None and not int(mode, 8) & 0o077
+
+
 def _text(content: bytes) -> str | None:
     try:
         text = content.decode()
@@ -103,12 +114,17 @@ def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
 def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
     meant = _change(raw, 0, found)
     digest = _digest(raw)
-    expected = _summary(digest, meant.mode, meant.owner, meant.group)
+    private = _is_private(meant.mode) or (found is not None and _is_private(found.mode))
+    expected = _summary("content" if private else digest[:8], meant.mode, meant.owner, meant.group)
     declared = " ".join([digest, *(str(raw[key] or "-") for key in ("mode", "owner", "group"))])
     observed = "absent"
     if found is not None:
         observed = f"{found.digest} {found.mode} {found.owner} {found.group}"
-    actual = _summary(found.digest, found.mode, found.owner, found.group) if found else "absent"
+    actual = "absent"
+    if found is not None:
+        # Even a hash could be tried against what somebody guesses.
+        shown = "content" if found.digest == digest else "another content"
+        actual = _summary(shown if private else found.digest[:8], found.mode, found.owner, found.group)
     if reason := odd_kind(raw["path"], facts):
         return Item(raw["path"], "refused", expected, "", reason, declared=declared, observed="no file")
     if found is not None and expected == actual and digest == found.digest:
@@ -117,14 +133,15 @@ def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
     return Item(raw["path"], "change", expected, actual, None, diff, declared=declared, observed=observed)
 
 
-def _summary(digest: str, mode: str, owner: str, group: str) -> str:
-    return f"{digest[:8]} {mode} {owner}:{group}"
+def _summary(content: str, mode: str, owner: str, group: str) -> str:
+    return f"{content} {mode} {owner}:{group}"
 
 
 def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same: bool) -> list[str]:
     lines = []
     if not same:
-        lines.append(_content_diff(raw, found))
+        private = _is_private(meant.mode) or (found is not None and _is_private(found.mode))
+        lines.append(_hidden_diff(raw, found) if private else _content_diff(raw, found))
     have = (found.mode, f"{found.owner}:{found.group}") if found else ("", "")
     for name, before, after in zip(
         ("mode", "owner"), have, (meant.mode, f"{meant.owner}:{meant.group}"), strict=True
@@ -133,6 +150,11 @@ def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same:
             lines += [f"-{name}: {before}"] if before else []
             lines.append(f"+{name}: {after}")
     return lines
+
+
+def _hidden_diff(raw: Json, found: FoundFile | None) -> str:
+    before = f"-{raw['path']}: another content\n" if found is not None else ""
+    return f"{before}+{raw['path']}: not shown, as only its owner may read it"
 
 
 def _content_diff(raw: Json, found: FoundFile | None) -> str:

@@ -79,7 +79,7 @@ def test_a_new_file_is_made_and_a_second_plan_is_empty(guest: Guest, place: Path
 
 def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) -> None:
     (place / "x").write_text("one\ntwo\n", encoding="ascii")
-    (place / "x").chmod(0o600)
+    (place / "x").chmod(0o640)
     item = only(guest.plan(spec(place / "x", b"one\nthree\n")))
     assert (item.diff or "").splitlines() == [
         f"--- {place}/x",
@@ -88,10 +88,23 @@ def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) ->
         " one",
         "-two",
         "+three",
-        "-mode: 0600",
+        "-mode: 0640",
         "+mode: 0644",
     ]
-    assert item.actual.endswith(f" 0600 {OWNER}:{GROUP}")
+    assert item.actual.endswith(f" 0640 {OWNER}:{GROUP}")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0o600, "0644"), (0o644, "0400"), (None, "0600")])
+def test_what_only_its_owner_may_read_is_shown_nowhere(
+    guest: Guest, place: Path, before: int | None, after: str
+) -> None:
+    if before is not None:
+        (place / "x").write_text("old secret\n", encoding="ascii")
+        (place / "x").chmod(before)
+    item = only(guest.plan(spec(place / "x", b"new secret\n", mode=after)))
+    assert "secret" not in f"{item.diff} {item.expected} {item.actual}"
+    assert f"+{place}/x: not shown, as only its owner may read it" in (item.diff or "").splitlines()
+    assert item.expected.startswith(f"content {after}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
+from labrun.inventory.model import FileSpec
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine import build_nornir
 from labrun.runner.raw_results import RawResults
@@ -19,8 +20,9 @@ from labrun.secrets import MASK, Secrets, is_secret, mask_settings
 from labrun.tasks.configure.keyfile import escaped, parse, render
 from labrun.tasks.configure.nmcli import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
-from labrun.tasks.configure.resources import explain, plan_host, secrets_of
+from labrun.tasks.configure.resources import explain, host_spec, plan_host, secrets_of
 from labrun.tasks.configure.shell import Captured, Facts, quote
+from tests.unit.small_labs import host, lab, network
 from tests.unit.test_configure_cases import facts_of, in_words, spec_of
 
 
@@ -220,3 +222,17 @@ def test_raw_results_show_no_secret_of_the_file_and_none_of_the_guest(
     assert f"no {MASK} here" in err
     assert NEW not in err
     assert "old wifi word" not in err
+
+
+def test_the_content_of_a_private_file_is_a_secret_of_its_host() -> None:
+    content = b"key = it's \\ secret\nno\n"
+    one = replace(
+        host("a", {"n1": "10.0.1.11/24"}),
+        files=(FileSpec("/etc/k", content, mode="600"), FileSpec("/etc/open", b"seen by all\n", mode="644")),
+    )
+    spec = host_spec(lab([network("n1", "10.0.1.0/24")], [one]), "a")
+    lines = "\n".join(explain(spec, ["files"]))
+    assert "secret\n" not in lines
+    assert "it's" not in lines
+    assert "seen by all" in lines
+    assert secrets_of(spec).mask("line 1: key = it's \\ secret: wrong") == f"line 1: {MASK}: wrong"
