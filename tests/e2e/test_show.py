@@ -79,10 +79,12 @@ def with_one(lab: RunningLab, line: str) -> RunningLab:
     return RunningLab(path, lab.state)
 
 
-# Everything but logs, login records and what is of this very moment. /run is a file system of its own.
+# Everything but logs, login records, and what NetworkManager and systemd note for themselves now and then.
+# /run is a file system of its own.
 _EVERYTHING = r"""
-find / -xdev '(' -path /var/log -o -path /run ')' -prune -o -printf '%p %y %m %U:%G %s %T@ %l\n' | sort
-find / -xdev -path /var/log -prune -o -type f -exec cksum {} + | sort -k 3
+notes='-path /var/log -o -path /run -o -path /var/lib/NetworkManager -o -path /var/lib/systemd'
+find / -xdev '(' $notes ')' -prune -o -printf '%p %y %m %U:%G %s %T@ %l\n' | sort
+find / -xdev '(' $notes ')' -prune -o -type f -exec cksum {} + | sort -k 3
 find /run/NetworkManager /run/sshd* /run/labrun* -printf '%p %y %m %s\n' 2>/dev/null | sort
 nmcli -t -f uuid,name,type,device,filename,active connection show
 sysctl -a 2>/dev/null | grep ^net | grep -v -e 'conntrack_count' -e 'dentry' -e 'nf_conntrack'
