@@ -42,7 +42,7 @@ _DEFAULTS = {
 }
 _UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
 _ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
-_SPACE = " \t\r\f"  # GLib knows no other
+_SPACE = " \t\r"
 _NO_LINE = re.compile(r"[\n\0]")
 # The one whose routes are compared, as NetworkManager numbers it; 0 = not said.
 _MAIN_TABLE = ("0", "254")

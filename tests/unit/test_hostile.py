@@ -95,6 +95,8 @@ def test_what_a_gather_reads_is_what_files_and_commands_hold(texts: list[str]) -
 
 @MANY
 @given(TEXTS)
+@example("\f")
+@example("\r")
 def test_a_keyfile_reads_back_as_it_was_written(text: str) -> None:
     # GLib drops a form feed that leads a value, and has no escape for it.
     assume(not text.startswith("\f"))
