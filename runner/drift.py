@@ -182,7 +182,9 @@ def _keep_evidence(
 
 
 def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
-    off = [(row.host, row.section, row.name) for row in rows if row.exit_code]
+    # Of a host that cannot be reached nothing is known, so nothing of it is worth a date.
+    told = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
+    off = [(row.host, row.section, row.name) for row in told]
     history = session.history() if off else None
     if history is None:
         return {}
