@@ -102,6 +102,8 @@ def apply_changes(changes: Sequence[FileChange]) -> str:
     """Return the script: keep what is there, then for each file write, check and move, then the commands."""
     lines = [_paths(changes), _PUT_BACK, _APPLY]
     lines.extend(f"keep {change.number}\n" for change in changes)
+    # A power cut must not leave a copy empty: the undo at the next boot would put that in place.
+    lines.append('sync "$kept"/*\n')
     lines.extend(_put(change) for change in changes)
     for command, numbers in _after(changes):
         lines.append(f"after {quote(command)} {' '.join(numbers)}\n")

@@ -160,7 +160,23 @@ def test_a_file_that_does_not_hold_up_leaves_the_old_one(lab: RunningLab) -> Non
         assert (
             row(answer, "files", "/etc/app.d/third")["why"] == "on_change: no daemon; the file was put back"
         )
-    assert lab.guest("one", "cksum /etc/sudoers.d/*; ls /etc/app.d") == before + "app.conf\nother\n"
+    assert lab.guest("one", "cksum /etc/sudoers.d/*") == before
+    assert "third" not in lab.guest("one", "ls -A /etc/app.d")
+
+
+def test_the_commands_by_hand_leave_nothing_to_do(lab: RunningLab) -> None:
+    more = """hostname: uno, services: {nftables: {enabled: true, running: true}}, files: {
+      /etc/app.d/it's: {content: "$(id)\\n", mode: "0640", group: lab, validate: test -s %s, on_change: sync},
+      /root/blob: {src: blob}}"""
+    (lab.path.parent / "blob").write_bytes(bytes(range(256)))
+    other = with_one(lab, more)
+    words = ("--hosts", "one", "--only", "hostname,services,files")
+    typed = other.run("configure", "--explain", *words)
+    done = lab.run("ssh", "one", "sudo", "sh", "-e", "-s", stdin=typed.stdout)
+    assert done.exit_code == 0, (typed.stdout, done.stderr)
+    assert configured(other, "--only", "hostname,services,files") == set()
+    lab.guest("one", "systemctl disable --now nftables; rm /root/blob")
+    assert configured(with_one(lab, "hostname: one")) == {("hostname", "hostname")}
 
 
 REPOSITORY = """\
