@@ -54,7 +54,12 @@ class Files:
         if not changes:
             return SectionPlan(self.section, items)
         return SectionPlan(
-            self.section, items, apply_changes(changes), undo_changes(changes), commands_of(changes)
+            self.section,
+            items,
+            apply_changes(changes),
+            undo_changes(changes),
+            commands_of(changes),
+            partial=True,
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:

@@ -113,6 +113,8 @@ def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
     after = {part.section: part for part in now.sections}
     found = now.items()
     for part in guarded(plan):
+        if part.partial:
+            continue
         left = after.get(part.section)
         if left is not None and left.apply:
             return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take"

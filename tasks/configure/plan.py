@@ -48,6 +48,7 @@ class SectionPlan:
     sshd start (``$live`` is then ``no``), so it does not stop where a service does not answer.
     ``saves`` are files that are copied aside before ``apply``: ``restore PATH`` in ``undo`` puts one
     back, or removes it where there was none. ``gateways`` have to answer when the change is in place.
+    ``partial`` = its items stand each for itself: one that does not take is no reason to take the rest back.
     ``commands`` are what a person would type instead. ``secrets`` are texts found on the host that
     must not be shown; those of the lab file stand in the spec already.
     """
@@ -60,6 +61,7 @@ class SectionPlan:
     secrets: tuple[str, ...] = ()
     saves: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    partial: bool = False
 
     @property
     def changes(self) -> tuple[Item, ...]:

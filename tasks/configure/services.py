@@ -112,6 +112,7 @@ class Services:
             _SET + "".join(_line(name, words) for name, words in steps) + "exit $bad",
             _undo(changing, found),
             tuple(f"systemctl {' '.join(words)}" for _, words in steps),
+            partial=True,
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:

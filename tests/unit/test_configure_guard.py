@@ -10,6 +10,8 @@ from types import MappingProxyType
 
 import pytest
 
+from labrun.ports import Completed, Transport
+from labrun.tasks.configure.guard import Guard as Confirming
 from labrun.tasks.configure.guard_script import (
     DIRECTORY,
     PROBE,
@@ -20,13 +22,20 @@ from labrun.tasks.configure.guard_script import (
     trigger,
 )
 from labrun.tasks.configure.guard_state import refusal, standing, took_back
-from labrun.tasks.configure.plan import HostPlan, SectionPlan
+from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan, Seen
 from labrun.tasks.configure.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
 
 MARK = "labrun-test"
 TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
 STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 CREATED = """case $* in *CheckpointCreate*) echo 'o "/org/checkpoint/7"' ;; esac\n"""
+
+
+class Silent:
+    """A session over which nothing is asked."""
+
+    def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+        raise AssertionError(f"asked: {script}")
 
 
 @dataclass
@@ -232,6 +241,19 @@ def test_without_profiles_no_checkpoint_is_asked_for(guest: Guest) -> None:
 def test_what_can_not_be_taken_back_needs_no_guard() -> None:
     plan = HostPlan("a", (SectionPlan("packages", (), "true"),))
     assert arm(TICKET, plan) == ""
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_what_did_not_take_is_a_reason_to_go_back_unless_its_items_stand_each_for_itself(
+    partial: bool,
+) -> None:
+    def nobody() -> Transport:
+        raise AssertionError("nobody logs in here")
+
+    part = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=partial)
+    plan = HostPlan("a", (part,))
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(plan, Seen(plan, Facts())) == (None if partial else "services x did not take")
 
 
 def test_a_directory_that_is_no_guard_is_removed(guest: Guest) -> None:
