@@ -120,7 +120,7 @@ def suspects(
             for verdict in _walk(before, after, chain, packet, 0):
                 if isinstance(verdict, Suspect):
                     yield Suspect(verdict.text, verdict.sure and sure, verdict.meanwhile)
-                elif verdict:  # a rule accepts it for certain
+                elif verdict:
                     break
                 else:
                     sure = False
@@ -132,7 +132,7 @@ def suspects(
 def _walk(
     before: Ruleset, after: Ruleset, chain: Chain, packet: Packet, depth: int
 ) -> Iterator[Suspect | bool]:
-    """Yield suspects in order; True where a rule accepts for certain, False where one may."""
+    """Yield suspects in order; True where a rule certainly ends the chain, False where one may accept."""
     for rule in chain.rules:
         fits = _fits(rule.text, packet)
         if fits is False:
@@ -153,6 +153,9 @@ def _walk(
                 meanwhile = _meanwhile(before, chain, rule)
                 sure = fits is True and rule.counted != 0
                 yield Suspect(_named(chain, rule, meanwhile), sure, meanwhile)
+            if fits is True:
+                yield True  # nothing gets from here to the rules after it
+                return
         elif "return" in rule.text:
             yield False
 

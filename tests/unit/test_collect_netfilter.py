@@ -177,3 +177,13 @@ def test_a_policy_drops_a_connection_that_no_rule_accepts() -> None:
     text = ruleset("ct state established,related accept", "icmp type echo-request accept", policy="drop")
     assert found(text, packet=DIAL) == [("inet demo, chain forw: policy drop", True)]
     assert found(ruleset("tcp dport 443 accept", policy="drop"), packet=DIAL) == []
+
+
+def test_what_a_rule_certainly_drops_gets_to_no_rule_after_it() -> None:
+    text = ruleset("tcp dport 443 counter packets 0 bytes 0 drop", "counter packets 7 bytes 420 drop")
+    assert found(text, packet=DIAL) == [
+        ("inet demo, chain forw: tcp dport 443 drop (nothing counted yet)", False)
+    ]
+    # Which of two may be it is left open.
+    text = ruleset("ct mark 0x00000001 drop", "counter packets 7 bytes 420 drop")
+    assert len(found(text, packet=DIAL)) == 2
