@@ -17,6 +17,11 @@ def reapply(device: str) -> str:
     )
 
 
+# NetworkManager makes a NIC that it brings up one of a host, whatever it was.
+_FORWARDING_6 = (
+    'key=/proc/sys/net/ipv6/conf/$out/forwarding\n[ ! -e $key ] || echo "echo $(cat $key) >$key"\n'
+)
+
 # What the kernel made for a link-local address when the NIC first came up, it does not make again
 # for the address that NetworkManager adds. Added, not replaced: that would take another NIC's.
 _ROUTES_6 = (
@@ -34,7 +39,7 @@ LINKS: tuple[Fault, ...] = (
         "nic-down",
         "router",
         'ip link set dev "$out" down',
-        'echo "ip link set dev $out up"\n' + reapply("$out") + _ROUTES_6,
+        'echo "ip link set dev $out up"\n' + reapply("$out") + _FORWARDING_6 + _ROUTES_6,
         (
             "A whole network is cut off.",
             "{host} should be on it.",
