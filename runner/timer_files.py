@@ -69,12 +69,18 @@ def _put_back(systemd: Systemd, before: Mapping[str, str | None]) -> None:
 
 
 def remove_units(systemd: Systemd, lab: str) -> list[str]:
-    """Stop the timer and remove its units; returns their names. Raises LabrunError."""
+    """Stop the timer and a run that is under way, and remove the units.
+
+    Returns their names. Raises LabrunError.
+    """
     name = unit_name(lab)
     units = [f"{name}.timer", f"{name}.service"]
     there = [unit for unit in units if _ours(systemd.directory / unit) is not None]
     if there and systemd.is_running:
-        systemd.call("disable", "--now", *(unit for unit in there if unit.endswith(".timer")))
+        if timers := [unit for unit in there if unit.endswith(".timer")]:
+            systemd.call("disable", "--now", *timers)
+        # A run may be under way; it only reads.
+        systemd.call("stop", f"{name}.service")
     for unit in there:
         _unlink(systemd.directory / unit)
     if there and systemd.is_running:
