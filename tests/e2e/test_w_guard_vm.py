@@ -1,0 +1,68 @@
+"""A virtual machine that loses its power inside the window: what was on its disk by then decides."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import write_lab
+from tests.labs import RunningLab
+
+URI = "qemu:///system"
+LAB = """\
+name: grd-vm
+hypervisor: qemu:///system
+networks: {left: {mode: isolated, cidr: 10.60.3.0/24}}
+hosts:
+  one: {networks: {left: {ipv4: 10.60.3.11, nmcli: {PROPERTIES}}}SSHD}
+"""
+# A restarted kernel numbers sockets and processes anew; everything that configure holds is here.
+STATE = """\
+cd /etc; grep -r . NetworkManager/system-connections ssh/sshd_config.d sysctl.d
+ls systemd/system systemd/system/sysinit.target.wants /var/lib/labrun
+ip -brief -4 address show scope global; ip route; sshd -T | sort
+"""
+
+
+def state(lab: RunningLab) -> list[str]:
+    answer = lab.run("ssh", "one", "sudo sh", stdin=STATE)
+    assert answer.exit_code == 0, answer.stderr
+    return [line for line in answer.stdout.splitlines() if line != "rolled-back"]
+
+
+@pytest.mark.vm
+@pytest.mark.full
+def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path: Path) -> None:
+    good = LAB.replace("PROPERTIES", "").replace("SSHD", "")
+    lab = write_lab(tmp_path, good)
+    path = tmp_path / "bad.yaml"
+    bad = LAB.replace("PROPERTIES", "ipv4.addresses: 10.99.0.5/24")
+    path.write_text(bad.replace("SSHD", ", sshd: {AllowUsers: nobody}"), encoding="utf-8")
+    try:
+        up = lab.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        before = state(lab)
+        wrong = RunningLab(path, lab.state)
+        arguments = wrong.arguments("configure", "--confirm-timeout", "3600")
+        with subprocess.Popen(
+            arguments,
+            env=wrong.environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            assert any(": confirm" in line for line in process.stderr)
+            process.kill()
+        for action in ("destroy", "start"):
+            subprocess.run(["virsh", "-q", "-c", URI, action, "grd-vm-one"], check=True)
+        back = lab.json("up")
+        assert back.exit_code == 0, back.bad() or back.stderr
+        assert state(lab) == before
+        assert lab.guest("one", "cat /var/lib/labrun/rolled-back").endswith(" boot\n")
+        again = lab.json("configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    finally:
+        lab.run("-y", "down")
