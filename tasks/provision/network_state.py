@@ -167,6 +167,9 @@ def _dns_text(entries: DnsHosts) -> str:
     return " ".join(f"{address}={','.join(names)}" for address, names in entries)
 
 
+_OWN_NAT_PORTS = (1024, 65535)
+
+
 def _settings(
     *,
     forward: str,
@@ -188,7 +191,8 @@ def _settings(
         "mtu": str(mtu or ""),
         "dev": device or "",
         "bridge": bridge or "",
-        "nat_ports": f"{nat_ports[0]}-{nat_ports[1]}" if nat_ports else "",
+        # What libvirt itself takes is shown by running networks only, and the same whether declared or not.
+        "nat_ports": f"{nat_ports[0]}-{nat_ports[1]}" if nat_ports and nat_ports != _OWN_NAT_PORTS else "",
     }
 
 
