@@ -130,8 +130,12 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
     )
     try:
         done = transport.run(script, timeout=APPLY_SECONDS, sudo=True)
-        return parse_facts(done.stdout, mark)
     except ConnectionLostError:
+        return Facts()
+    try:
+        return parse_facts(done.stdout, mark)
+    except CommandError:
+        # Killed in the middle, with the machine or alone: no failure that leaves everything as it was.
         return Facts()
 
 
