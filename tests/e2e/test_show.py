@@ -85,7 +85,7 @@ _EVERYTHING = r"""
 notes='-path /var/log -o -path /run -o -path /var/lib/NetworkManager -o -path /var/lib/systemd'
 find / -xdev '(' $notes ')' -prune -o -printf '%p %y %m %U:%G %s %T@ %l\n' | sort
 find / -xdev '(' $notes ')' -prune -o -type f -exec cksum {} + | sort -k 3
-find /run/NetworkManager /run/sshd* /run/labrun* -printf '%p %y %m %s\n' 2>/dev/null | sort
+find /run/NetworkManager/system-connections /run/sshd* /run/labrun* -printf '%p %y %m %s\n' 2>/dev/null | sort
 nmcli -t -f uuid,name,type,device,filename,active connection show
 sysctl -a 2>/dev/null | grep ^net | grep -v -e 'conntrack_count' -e 'dentry' -e 'nf_conntrack'
 """
