@@ -114,14 +114,23 @@ def _natural(title: str, cells: Sequence[str]) -> int:
     return max(len(title), *(len(line) for cell in cells for line in cell.split("\n")))
 
 
+def _longest_word(cells: Sequence[str]) -> int:
+    return max((len(word) for cell in cells for word in cell.split()), default=0)
+
+
 def _widths(columns: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
-    """Return each column's width; where they do not fit, the widest gives first."""
+    """Return each column's width; where they do not fit, the widest gives first.
+
+    Words are broken only when no column can give without.
+    """
     widths = {title: _natural(title, cells) for title, cells in columns.items()}
-    while sum(widths.values()) + _GAP * (len(widths) - 1) > room:
-        widest = max((title for title in widths if title != "result"), key=lambda title: widths[title])
-        if widths[widest] <= len("expected"):
-            break
-        widths[widest] -= 1
+    whole = {title: max(len("expected"), _longest_word(cells)) for title, cells in columns.items()}
+    for least in (whole, dict.fromkeys(columns, len("expected"))):
+        while sum(widths.values()) + _GAP * (len(widths) - 1) > room:
+            giving = [title for title in widths if title != "result" and widths[title] > least[title]]
+            if not giving:
+                break
+            widths[max(giving, key=lambda title: widths[title])] -= 1
     return widths
 
 

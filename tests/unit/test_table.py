@@ -150,3 +150,18 @@ def test_a_plain_row_looks_like_one_that_only_rich_can_draw(
     drawn = render([other, row], stream=stream(), width=width)
     assert "nobödy" in drawn
     assert render([row, row], stream=stream(), width=width) == drawn.replace("nobödy", "nobody")
+
+
+def test_words_are_broken_only_where_no_column_can_give_without() -> None:
+    row = Outcome(
+        "host00",
+        "sysctl",
+        "net.ipv4.conf.default.rp_filter",
+        Status.DRIFTED,
+        "2",
+        "0 (not kept over a reboot)",
+    )
+    assert "net.ipv4.conf.default.rp_filter" in shown([row], width=80)
+    narrow = shown([row], width=40)
+    assert "net.ipv4.conf.default.rp_filter" not in narrow
+    assert max(len(line) for line in narrow.splitlines()) <= 40
