@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError
 from labrun.outcome import Outcome
@@ -85,7 +86,11 @@ def verb(
             if recorded and not any(arguments.get(aside) for aside in _ASIDE):
                 from labrun.runner.history.recording import Recording
 
-                recording = Recording(_as_typed(own, arguments, invocation))
+                defaults = {
+                    name for name in names if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
+                }
+                given = {name: value for name, value in arguments.items() if name not in defaults}
+                recording = Recording(_as_typed(own, given, invocation))
                 invocation = replace(invocation, recording=recording)
             return perform(invocation, lambda: body(invocation, **arguments))
 

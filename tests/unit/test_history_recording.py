@@ -68,6 +68,7 @@ def test_a_run_is_recorded_as_it_was(monkeypatch: pytest.MonkeyPatch, path: Path
         click.option("--dry-run", is_flag=True),
         click.option("--only"),
         click.option("--prune", is_flag=True),
+        click.option("--patience", default=60, help="Not given, so not part of what was typed."),
         click.argument("words", nargs=-1),
     )
     offer(monkeypatch, works_on(), *params, recorded=True)
