@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 Run = Callable[[Invocation], Report]
-_REFRESH = 1  # times a second: the seconds until the next run are all that moves
+_REFRESH = 1  # times a second: between two changes, the seconds until the next run are all that moves
 _WRONG_USAGE = 2
 
 
@@ -67,22 +67,29 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     try:
         with (
             _key("q", asked),
-            Live(screen, console=console, screen=True, refresh_per_second=_REFRESH, redirect_stdout=False),
+            Live(
+                screen, console=console, screen=True, refresh_per_second=_REFRESH, redirect_stdout=False
+            ) as live,
         ):
-            _show_runs(quiet, run, cadence, screen)
+            _show_runs(quiet, run, cadence, screen, live.refresh)
     except KeyboardInterrupt as signalled:
         code = getattr(signalled, "exit_code", INTERRUPTED)
     return Report(is_shown=True, code=0 if asked.is_set() or code == Terminated.exit_code else code)
 
 
-def _show_runs(invocation: Invocation, run: Run, cadence: Cadence, screen: _Screen) -> None:
+def _show_runs(
+    invocation: Invocation, run: Run, cadence: Cadence, screen: _Screen, refresh: Callable[[], None]
+) -> None:
     begun, number = time.monotonic(), 0
     while True:
         screen.board = replace(screen.board, due=None)
+        refresh()
         screen.board = _after(screen.board, run, fresh(invocation), first=number == 0)
         number = cadence.after(number, time.monotonic() - begun)
         wait = max(cadence.due(number) - (time.monotonic() - begun), 0.0)
         screen.board = replace(screen.board, due=time.time() + wait)
+        # A short wait may begin and end between two looks of the screen's own.
+        refresh()
         threading.Event().wait(wait)
 
 
