@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Literal
 
+from labrun.inventory.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.checks import is_about_nobody
 from labrun.inventory.file_contents import with_files
 from labrun.inventory.flow_checks import check_flows
+from labrun.inventory.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.later import find_notices
 from labrun.inventory.merging import Merged, merge_hosts
 from labrun.inventory.model import (
@@ -29,18 +31,11 @@ from labrun.inventory.model import (
     Service,
     SshSettings,
 )
+from labrun.inventory.network_models import FirewallModel, NatModel
 from labrun.inventory.nics import build_nics
 from labrun.inventory.problems import Report
 from labrun.inventory.references import check_references
-from labrun.inventory.schema import (
-    CHECK_KINDS,
-    SSHD_PROFILES,
-    CheckModel,
-    FirewallModel,
-    HostModel,
-    LabFile,
-    NatModel,
-)
+from labrun.inventory.schema import LabFile
 from labrun.inventory.shape import Cut
 from labrun.inventory.source import Source
 from labrun.inventory.subnets import build_networks

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from labrun.inventory.host_models import FileModel
 from labrun.inventory.merging import Merged
 from labrun.inventory.model import FileSpec, Host, Lab
 from labrun.inventory.problems import Path as Place
 from labrun.inventory.problems import Report, quoted
-from labrun.inventory.schema import FileModel
 from labrun.inventory.template_values import lab_values
 
 if TYPE_CHECKING:

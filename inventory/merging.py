@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from labrun.inventory.forms import Section
+from labrun.inventory.host_models import FILE_ORIGINS, FileModel, HostModel
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import FILE_ORIGINS, FileModel, HostModel, LabFile
+from labrun.inventory.schema import LabFile
 
 __all__ = ["Merged", "merge_hosts"]
 

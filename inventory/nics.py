@@ -10,9 +10,9 @@ from types import MappingProxyType
 from labrun.inventory.addressing import derived_macs, leased_addresses
 from labrun.inventory.merging import Merged
 from labrun.inventory.model import Address, Interface, Mode, Network, Prefix
+from labrun.inventory.network_models import NicModel
 from labrun.inventory.notation import DHCP
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import NicModel
 from labrun.inventory.shape import Cut
 
 __all__ = ["Nics", "build_nics"]

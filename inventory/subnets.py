@@ -9,8 +9,9 @@ from typing import Final
 
 from labrun.inventory.addressing import LARGEST_RANGE, default_range, hypervisor_address
 from labrun.inventory.model import DhcpRange, Mode, Network
+from labrun.inventory.network_models import DhcpModel, NetworkModel
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import DhcpModel, LabFile, NetworkModel
+from labrun.inventory.schema import LabFile
 
 __all__ = ["LONGEST_NAME", "build_networks"]
 

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 from labrun.inventory.merging import Merged
 from labrun.inventory.model import Address, Gateway, Interface, Network, Prefix, StaticRoute
+from labrun.inventory.network_models import RouteModel
 from labrun.inventory.nics import Nics
 from labrun.inventory.problems import Path, Report
-from labrun.inventory.schema import RouteModel
 from labrun.inventory.shape import Cut
 
 __all__ = ["WaysOut"]
