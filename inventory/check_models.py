@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from labrun.inventory.duration import duration_seconds
 from labrun.inventory.fields import (
@@ -12,20 +13,17 @@ from labrun.inventory.fields import (
     AddressText,
     DomainName,
     Duration,
-    EndText,
-    HttpTarget,
-    JsonPath,
     Line,
     Port,
-    Regex,
     SshdKeyword,
     SshdValue,
     SysctlKey,
     SysctlValue,
     Text,
 )
-from labrun.inventory.forms import Section, Shorthand, listed, wrong
-from labrun.inventory.problems import shown
+from labrun.inventory.forms import Matching, Section, Shorthand, listed, wrong
+from labrun.inventory.json_path import parse_path
+from labrun.inventory.problems import quoted, shown
 
 __all__ = ["CHECK_KINDS", "LONGEST_WAIT", "CheckModel", "MatchModel"]
 
@@ -41,6 +39,34 @@ _KEYS_OF_KINDS: Final = {
 }
 
 
+def _http(value: Any) -> Any:
+    if value is False:
+        raise wrong("this is true, a port, a path or a URL, not false")
+    return "/" if value is True else f":{value}/" if isinstance(value, int) else value
+
+
+def _http_target(value: str) -> str:
+    if not re.fullmatch(r"(https?://[^\s/]+|:[0-9]{1,5})?(/[^\s]*)?", value) or not value:
+        raise wrong(f"{quoted(value)} is no path or URL", "true, 8080, /index.html, :8080/x or http://HOST/x")
+    return value if "/" in value.partition("//")[2] or value.startswith(("/", ":")) else f"{value}/"
+
+
+def _json_path(value: str) -> str:
+    try:
+        parse_path(value)
+    except ValueError as error:
+        raise wrong(f"{quoted(value)} is no path into JSON: {error}", "such as routes[0].gateway") from None
+    return value
+
+
+def _regex(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise wrong(f"{quoted(value)} is no regular expression: {error}") from None
+    return value
+
+
 def _only_true(value: Any) -> Any:
     if value is not True:
         raise wrong(f"true is wanted, not {shown(value)}")
@@ -51,13 +77,26 @@ def _match(value: Any) -> Any:
     return value if isinstance(value, dict) else {"contains": value}
 
 
+_EndText = Annotated[
+    Text, Matching(r"@?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "host, network, @group or address")
+]
+_HttpTarget = Annotated[
+    str,
+    BeforeValidator(_http),
+    AfterValidator(_http_target),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}]}),
+]
+_JsonPath = Annotated[Text, AfterValidator(_json_path)]
+_Regex = Annotated[Text, AfterValidator(_regex)]
+
+
 class MatchModel(Section):
     """What the output of ``exec`` or the body of ``http`` must be like."""
 
     contains: Text | None = None
-    regex: Regex | None = None
+    regex: _Regex | None = None
     equals: Text | None = None
-    json_path: JsonPath | None = Field(default=None, alias="json")
+    json_path: _JsonPath | None = Field(default=None, alias="json")
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> MatchModel:
@@ -74,13 +113,13 @@ class CheckModel(Section):
     """One declared check."""
 
     name: Line
-    source: EndText = Field(alias="from")
-    to: EndText | None = None
+    source: _EndText = Field(alias="from")
+    to: _EndText | None = None
     ping: _True | None = None
     trace: _True | None = None
     tcp: Port | None = None
     udp: Port | None = None
-    http: HttpTarget | None = None
+    http: _HttpTarget | None = None
     dns: DomainName | None = None
     exec: Line | None = None
     sysctl: dict[SysctlKey, SysctlValue] | None = None

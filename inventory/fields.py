@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 
 from labrun.inventory.duration import is_duration
 from labrun.inventory.forms import Matching, parsed, wrong
-from labrun.inventory.json_path import parse_path
 from labrun.inventory.notation import (
     Nic4,
     Nic6,
@@ -36,14 +35,11 @@ __all__ = [
     "DeviceName",
     "DomainName",
     "Duration",
-    "EndText",
     "FilePath",
     "GroupName",
     "HostName",
-    "HttpTarget",
     "IPv4",
     "ImageName",
-    "JsonPath",
     "LabName",
     "Line",
     "Mac",
@@ -57,7 +53,6 @@ __all__ = [
     "PortRange",
     "Prefix",
     "PublicKey",
-    "Regex",
     "SshdKeyword",
     "SshdValue",
     "SysctlKey",
@@ -192,34 +187,6 @@ def _port_range(value: Any) -> tuple[int, int]:
     return low, high
 
 
-def _http(value: Any) -> Any:
-    if value is False:
-        raise wrong("this is true, a port, a path or a URL, not false")
-    return "/" if value is True else f":{value}/" if isinstance(value, int) else value
-
-
-def _http_target(value: str) -> str:
-    if not re.fullmatch(r"(https?://[^\s/]+|:[0-9]{1,5})?(/[^\s]*)?", value) or not value:
-        raise wrong(f"{quoted(value)} is no path or URL", "true, 8080, /index.html, :8080/x or http://HOST/x")
-    return value if "/" in value.partition("//")[2] or value.startswith(("/", ":")) else f"{value}/"
-
-
-def _json_path(value: str) -> str:
-    try:
-        parse_path(value)
-    except ValueError as error:
-        raise wrong(f"{quoted(value)} is no path into JSON: {error}", "such as routes[0].gateway") from None
-    return value
-
-
-def _regex(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise wrong(f"{quoted(value)} is no regular expression: {error}") from None
-    return value
-
-
 def _duration(value: str) -> str:
     if not is_duration(value):
         raise wrong(f"{quoted(value)} is no duration", "such as 30s, 15m or 2h")
@@ -336,16 +303,6 @@ PackageName = Annotated[
 ]
 FilePath = Annotated[str, AfterValidator(_one_line), AfterValidator(_file_path)]
 UnitName = Annotated[str, AfterValidator(_unit_name)]
-EndText = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching(r"@?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "host, network, @group or address"),
-]
-HttpTarget = Annotated[
-    str, BeforeValidator(_http), AfterValidator(_http_target), WithJsonSchema(_SCALAR_OR_BOOL)
-]
-JsonPath = Annotated[str, BeforeValidator(_text), AfterValidator(_json_path)]
-Regex = Annotated[str, BeforeValidator(_text), AfterValidator(_regex)]
 Duration = Annotated[
     str,
     BeforeValidator(_text),
