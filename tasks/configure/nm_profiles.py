@@ -13,7 +13,16 @@ from labrun.inventory.routing import Route, route_table
 from labrun.secrets import is_secret
 from labrun.tasks.configure.keyfile import Sections
 
-__all__ = ["desired_profiles", "profile_id", "property_fault", "secret_properties"]
+__all__ = [
+    "DIRECTORY",
+    "desired_profiles",
+    "profile_id",
+    "profile_path",
+    "property_fault",
+    "secret_properties",
+]
+
+DIRECTORY = "/etc/NetworkManager/system-connections"
 
 # Above what cloud-init and other tools use, so that at boot no other profile takes the NIC.
 _PRIORITY = "200"
@@ -35,6 +44,11 @@ _OURS = frozenset(
 def profile_id(network: str) -> str:
     """Return the profile's name: ``labrun-<network>``."""
     return f"labrun-{network}"
+
+
+def profile_path(network: str) -> str:
+    """Return the file of labrun's profile for this network."""
+    return f"{DIRECTORY}/{profile_id(network)}.nmconnection"
 
 
 def property_fault(name: str, value: str) -> str | None:

@@ -18,7 +18,7 @@ from labrun.runner.engine import build_nornir
 from labrun.runner.raw_results import RawResults
 from labrun.secrets import MASK, Secrets, is_secret, mask_settings
 from labrun.tasks.configure.keyfile import escaped, parse, render
-from labrun.tasks.configure.nmcli import DIRECTORY
+from labrun.tasks.configure.nm_profiles import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import explain, host_spec, plan_host, secrets_of
 from labrun.tasks.configure.shell import Captured, Facts, quote

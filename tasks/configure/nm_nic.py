@@ -1,0 +1,222 @@
+"""One NIC: whether its profile's file, NetworkManager and the kernel agree, and what makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labrun.inventory.existing import marked_nic
+from labrun.tasks.configure.keyfile import Sections, intent, parse, render
+from labrun.tasks.configure.nm_commands import explain_profile
+from labrun.tasks.configure.nm_diff import (
+    actual_summary,
+    expected_summary,
+    file_diff,
+    runtime_diff,
+    shown_state,
+    stored_state,
+)
+from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
+from labrun.tasks.configure.nm_script import Work
+from labrun.tasks.configure.nm_state import Device, Link, NmState
+from labrun.tasks.configure.nm_undo import new_gateways, was
+from labrun.tasks.configure.plan import Item
+from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.configure.way_in import cut_off, way_in
+
+__all__ = ["Nic", "Profile"]
+
+_RUNTIME = "/run/NetworkManager/system-connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One NIC's desired profile; ``fault`` says why it cannot be, where it cannot.
+
+    Of a machine that labrun did not make (``existing``), ``marks`` tell the NIC where ``mac`` is
+    empty, and ``reached_at`` is the address that must not go away.
+    """
+
+    network: str
+    mac: str
+    sections: Sections
+    existing: bool = False
+    marks: tuple[str, ...] = ()
+    reached_at: str | None = None
+    fault: str | None = None
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
+        """Return the profile of one NIC; with properties, as the guest's own nmcli puts them into it."""
+        plain = cls(
+            raw["network"],
+            raw["mac"],
+            raw["settings"],
+            raw["existing"],
+            tuple(raw.get("marks", ())),
+            raw.get("reached_at"),
+        )
+        if not raw["properties"]:
+            return plain
+        faults = (property_fault(name, value) for name, value in raw["properties"].items())
+        fault = next(filter(None, faults), None)
+        said = facts.commands.get(f"profile-{plain.network}")
+        if fault is None and (said is None or said.status != 0):
+            fault = f"nmcli refuses the properties: {said.last_line if said else 'no answer'}"
+        if fault is not None or said is None:
+            return replace(plain, fault=fault)
+        sections = parse(said.text)
+        try:
+            expected_summary(sections)
+        except ValueError as error:
+            return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
+        return replace(plain, sections=sections)
+
+    @property
+    def path(self) -> str:
+        """Return where the profile's file lies."""
+        return profile_path(self.network)
+
+    def with_uuid(self, uuid: str) -> Sections:
+        """Return the sections under this UUID."""
+        return {**self.sections, "connection": {**self.sections["connection"], "uuid": uuid}}
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """One NIC: its desired profile beside what was observed; ``taken`` = networks by interface so far."""
+
+    profile: Profile
+    facts: Facts
+    state: NmState
+    taken: dict[str, str]
+
+    def plan(self, work: Work) -> None:
+        """Add this NIC's item, and what makes it true, to the work."""
+        device = self._device()
+        reason = self._refusal(device)
+        if reason is not None or device is None:
+            declared, observed = render(self.profile.sections), None if device is not None else "no such NIC"
+            work.items.append(
+                Item(self.profile.network, "refused", why=reason, declared=declared, observed=observed)
+            )
+            return
+        self.taken[device.interface] = self.profile.network
+        profile = self._bound(device)
+        link = self.state.links.get(device.interface, Link(0, frozenset(), frozenset(), {}))
+        replaced = self._replaced(device)
+        uuid = self._uuid(device, replaced)
+        stored = parse(self.facts.files.get(profile.path, ""))
+        on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
+        loose = profile.path in self.facts.commands.get("loose", Captured("", 0)).text.splitlines()
+        if loose:
+            on_disk.append(f"+{profile.path}: owner root, mode 0600")
+        in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
+        expected = expected_summary(profile.sections)
+        actual = actual_summary(device, link, profile_id(profile.network))
+        loaded = profile.path in self.state.loaded
+        sides = {
+            "declared": render(self.profile.sections),
+            "observed": f"{stored_state(stored, loaded=loaded, loose=loose)}{shown_state(device, link)}",
+        }
+        moved = stored.get("connection", {}).get("uuid", "") != uuid
+        if not (on_disk or in_force or moved or not loaded):
+            work.items.append(Item(profile.network, "ok", expected, actual, **sides))
+            return
+        why = None if on_disk or in_force else "NetworkManager has not loaded the file"
+        diff = "\n".join([*on_disk, *in_force]) or None
+        work.items.append(Item(profile.network, "change", expected, actual, why, diff, **sides))
+        if on_disk or moved:
+            work.write[profile.path] = render(profile.with_uuid(uuid))
+        # A profile changed in memory only lies in /run and hides the file until it is gone.
+        shadow = f"{_RUNTIME}/{profile_id(profile.network)}.nmconnection"
+        hiding = [shadow] if shadow in self.state.loaded else []
+        work.remove.extend([*replaced, *hiding])
+        work.load.extend([profile.path, *replaced, *hiding])
+        named = any(line.startswith("+ethernet.mtu") for line in on_disk)
+        if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
+            work.reset_mtu.append(device.interface)
+        same = device.profile == uuid
+        work.bring.append((device.interface, uuid, same, profile.network, _several(profile.sections)))
+        work.was.append(was(device, link, self.facts.files))
+        work.gateways.extend(new_gateways(profile.sections, link))
+        raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
+        work.commands.extend(explain_profile(raw, device if same else None))
+
+    def _device(self) -> Device | None:
+        """Return the NIC with the profile's MAC; without one, the NIC that its marks tell."""
+        if self.profile.mac:
+            return self.state.devices.get(self.profile.mac)
+        by_name = {device.interface: device for device in self.state.devices.values()}
+        shown = {name: link.addresses for name, link in self.state.links.items() if name in by_name}
+        found = marked_nic(self.profile.marks, shown)
+        return by_name[found] if found is not None else None
+
+    def _bound(self, device: Device) -> Profile:
+        """Return the profile with the MAC that the NIC really has."""
+        sections = dict(self.profile.sections)
+        sections["ethernet"] = {**sections.get("ethernet", {}), "mac-address": device.mac}
+        ipv4 = sections.get("ipv4", {})
+        servers = [server for server in device.dns if "." in server]
+        if self.profile.existing and ipv4.get("method") == "manual" and "dns" not in ipv4 and servers:
+            # The file says nothing of its name servers, so they stay.
+            sections["ipv4"] = {**ipv4, "dns": "".join(f"{server};" for server in servers)}
+        return replace(self.profile, mac=device.mac, sections=sections)
+
+    def _refusal(self, device: Device | None) -> str | None:
+        if self.profile.fault is not None:
+            return self.profile.fault
+        if device is None:
+            if self.profile.mac:
+                return f"no NIC here has the MAC {self.profile.mac}"
+            return "no single NIC here has an address of this network: name its `mac`"
+        if device.interface in self.taken:
+            return f"{device.interface} is the NIC of {self.taken[device.interface]} already"
+        if not device.is_managed:
+            return f"{device.interface} is not managed by NetworkManager"
+        if not self.profile.existing:
+            return None
+        way = way_in(self.facts, self.profile.reached_at)
+        return cut_off(way, self.profile.sections, device.interface, self.state.links)
+
+    def _replaced(self, device: Device) -> list[str]:
+        """Return cloud-init's profiles of this NIC: they give way to labrun's.
+
+        On an existing machine those of labrun under other names do too: another lab file had them.
+        """
+        kinds = ("cloud-init-", "labrun-") if self.profile.existing else ("cloud-init-",)
+        found = []
+        for path, text in sorted(self.facts.files.items()):
+            if path == self.profile.path or not path.startswith(tuple(f"{DIRECTORY}/{k}" for k in kinds)):
+                continue
+            sections = parse(text)
+            mac = sections.get("ethernet", {}).get("mac-address", "").lower()
+            name = sections.get("connection", {}).get("interface-name", "")
+            if mac == device.mac or (not mac and name == device.interface):
+                found.append(path)
+        return found
+
+    def _uuid(self, device: Device, replaced: list[str]) -> str:
+        """Return the UUID the profile shall have: that of the active one where it may be taken over."""
+        volatile = not device.file or device.file.startswith(f"{_RUNTIME}/")
+        if device.profile is not None and (device.file in (*replaced, self.profile.path) or volatile):
+            return device.profile
+        stored = parse(self.facts.files.get(self.profile.path, ""))
+        own = stored.get("connection", {}).get("uuid")
+        return own or self.profile.sections["connection"]["uuid"]
+
+
+def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:
+    if device.profile == uuid and device.is_up:
+        return []
+    return [
+        f"-{device.interface}: {device.profile_id or 'no profile'}",
+        f"+{device.interface}: {profile_id(profile.network)}",
+    ]
+
+
+def _several(sections: Sections) -> str:
+    """Return the IPv4 addresses of a profile that has several, else nothing."""
+    addresses = intent(sections, 4).addresses
+    return " ".join(map(str, addresses)) if len(addresses) > 1 else ""
