@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
+from labrun.tasks.configure.shell import Captured, Facts, Probe, quote, typed_file
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
+from labrun.tasks.configure.sshd_script import DROP_IN, MAIN, apply_script, probe_script, undo_script
 from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
 from labrun.tasks.configure.text_diff import with_file
 
-__all__ = ["DROP_IN", "Sshd", "render"]
+__all__ = ["Sshd", "render"]
 
-# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
-DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
-_MAIN = "/etc/ssh/sshd_config"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 _INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
 _LINE_NUMBER = re.compile(r"line (\d+): (.+)")
@@ -25,80 +23,6 @@ _LINE_NUMBER = re.compile(r"line (\d+): (.+)")
 _NO_KEYWORDS = frozenset({"match", "include"})
 # Where systemd listens in sshd's place, these have no effect.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
-_SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
-
-# A listener that somebody started with another file or option goes by that; its title has its arguments.
-# Whether root may log in can stand in a Match block for root, which the login's own user never meets.
-# sudo empties the environment; the login's own is still that of the parent process. `read` drops
-# the NULs, so the port is cut where its digits end.
-_JUDGE = """\
-addr=127.0.0.1 laddr=127.0.0.1 lport=22
-environment=
-IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
-case $environment in *SSH_CONNECTION=*)
-set -- ${{environment#*SSH_CONNECTION=}}
-addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
-esac
-judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
-# sshd -T wants the directory, and whoever only looks leaves none behind.
-[ -d /run/sshd ] || {{ mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }}
-pid= title= with=
-{{ read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; }} 2>/dev/null
-case $title in
-"sshd: "*" -"[fo]*" [listener]"*)
-title=${{title%% \\[listener\\]*}} with=${{title#sshd: * }}
-frame "sshd-with $with";;
-esac
-user={user}
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]]' {main} {main}.d/*.conf)
-set -f
-capture sshd judge $with
-[ -z "$blocks" ] || {{ user=root; capture sshd-root judge $with; user={user}; }}
-set +f
-[ -e /run/sshd.pid ] && [ {drop_in} -nt /run/sshd.pid ] && frame stale-sshd
-"""
-_CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
-_APPLY = """\
-mkdir -p /run/sshd
-tree=$(mktemp -d /run/labrun-sshd.XXXXXX)
-trap 'rm -rf "$tree"' EXIT
-mkdir "$tree/sshd_config.d"
-for f in /etc/ssh/sshd_config.d/*.conf; do
-[ "$f" = {drop_in} ] || [ ! -e "$f" ] || cp "$f" "$tree/sshd_config.d/"
-done
-text={text}
-printf %s "$text" >"$tree/sshd_config.d/00-labrun.conf"
-include='[Ii][Nn][Cc][Ll][Uu][Dd][Ee]'
-sed "/^[[:space:]]*$include[[:space:]]/s#\\(/etc/ssh/\\)\\{{0,1\\}}sshd_config\\.d/#$tree/sshd_config.d/#g" \\
-{main} >"$tree/sshd_config"
-if ! said=$(sshd -t -f "$tree/sshd_config" 2>&1); then
-printf 'sshd -t: %s\\n' "$said" | sed -e '/: terminating, /d' -e "s#$tree/#/etc/ssh/#g"
-exit 1
-fi
-"""
-_RELOAD = """\
-reload_sshd() {
-: >/run/labrun-sshd-reload
-if systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
-elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
-else return 0
-fi
-n=0
-while [ -e /run/sshd.pid ] && [ /run/labrun-sshd-reload -nt /run/sshd.pid ]; do
-n=$((n + 1)); [ $n -le 200 ] || { echo 'sshd did not come back from its reload in 10 s'; return 1; }
-sleep 0.05
-done
-}
-"""
-
-# An sshd that could not listen where it was told to has ended, and reloading does not start it.
-_REVIVE = """\
-[ "$live" != no ] || exit 0
-for unit in ssh.service sshd.service; do
-systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }
-done
-reload_sshd
-"""
 
 
 def render(settings: Sequence[Setting]) -> str:
@@ -159,12 +83,13 @@ class Sshd:
     def probe(self, want: Json) -> Probe:
         """Read the files and let sshd say what holds for this very login."""
         wanted = _Want.of(want)
-        script = _JUDGE.format(user=quote(wanted.user), drop_in=DROP_IN, main=_MAIN)
-        if not all(is_plain(setting.key) for setting in wanted.sound):
-            script += _CANONICAL.format(text=quote(render(wanted.sound)))
-        if any(setting.key in _OF_THE_SOCKET for setting in wanted.settings):
-            script += _SOCKET
-        return Probe((_MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
+        unclear = not all(is_plain(setting.key) for setting in wanted.sound)
+        script = probe_script(
+            wanted.user,
+            unclear=render(wanted.sound) if unclear else None,
+            socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
+        )
+        return Probe((MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or whose line in the drop-in, is not as declared."""
@@ -185,9 +110,10 @@ class Sshd:
             return SectionPlan(self.section, items)
         text = render(wanted.sound)
         before = facts.files.get(DROP_IN)
-        undo = _RELOAD + _put_back(before) + _REVIVE
         items = with_file(items, DROP_IN, before, text)
-        return SectionPlan(self.section, items, _apply(text, before), undo, self.explain(want))
+        return SectionPlan(
+            self.section, items, apply_script(text, before), undo_script(before), self.explain(want)
+        )
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the commands that write, check and load the drop-in, and show what holds."""
@@ -216,8 +142,8 @@ def _broken(said: Captured, facts: Facts) -> str | None:
         # What labrun wrote itself may be broken: that is what this run puts right.
         lines = [line for line in said.text.splitlines() if line.strip() and ": terminating, " not in line]
         return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
-    if not _INCLUDES.search(facts.files.get(_MAIN, "")):
-        return f"{_MAIN} does not include sshd_config.d, so a drop-in would not be read"
+    if not _INCLUDES.search(facts.files.get(MAIN, "")):
+        return f"{MAIN} does not include sshd_config.d, so a drop-in would not be read"
     return None
 
 
@@ -322,7 +248,7 @@ class _Judge:
         return "stale-sshd" in self.facts.words
 
     def _rival(self, setting: Setting) -> str:
-        files = [_MAIN, *(path for path in self.facts.files if path.startswith(_MAIN + ".d/"))]
+        files = [MAIN, *(path for path in self.facts.files if path.startswith(MAIN + ".d/"))]
         rivals = [
             path
             for path in files
@@ -336,16 +262,3 @@ class _Judge:
         return (
             f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
         )
-
-
-def _apply(text: str, before: str | None) -> str:
-    return (
-        _APPLY.format(text=quote(text), drop_in=DROP_IN, main=_MAIN)
-        + _RELOAD
-        + install_word(DROP_IN, '"$text"', "0600")
-        + f"reload_sshd || {{ {_put_back(before)}reload_sshd; exit 1; }}\n"
-    )
-
-
-def _put_back(before: str | None) -> str:
-    return f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0600")
