@@ -60,6 +60,9 @@ def _unsound(setting: Setting) -> str | None:
         v.strip() and v.replace("\t", " ").isprintable() for v in setting.values
     ):
         return f"{setting.keyword}: a value must be one line of text"
+    if any(value.lstrip().startswith("=") for value in setting.values):
+        # sshd takes the first `=` after a keyword for a part of the syntax.
+        return f"{setting.keyword}: a value must not begin with ="
     return None
 
 
