@@ -16,7 +16,7 @@ from labrun.tasks.transport import transport_of
 __all__ = ["plans", "put_back", "remember", "reset", "run_everywhere"]
 
 _SAVED = "/var/lib/bench-fresh"
-_FILES = "etc/NetworkManager/system-connections etc/sysctl.d etc/ssh/sshd_config.d"
+_FILES = "etc/NetworkManager/system-connections etc/sysctl.d etc/ssh/sshd_config.d etc/hosts"
 _KEYS = "net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.default.rp_filter"
 
 _REMEMBER = f"""
@@ -29,7 +29,8 @@ tar -C / -cf {_SAVED}.tar {_FILES}
 _RESET = f"""
 set -eu
 cd /
-for directory in {_FILES}; do find "$directory" -type f -delete; done
+for place in {_FILES}; do find "$place" -type f -delete; done
+rm -rf var/lib/labrun
 tar -xf {_SAVED}.tar
 /usr/sbin/sysctl -q -p {_SAVED}.sysctl
 systemctl reload ssh
@@ -47,7 +48,7 @@ def _run_script(task: Task, script: str) -> Result:
 
 def _plan(task: Task) -> Result:
     run = HostRun(task.host.name, task.host.data["configure"])
-    return Result(task.host, result=run.replan(transport_of(task.host)))
+    return Result(task.host, result=run.look(transport_of(task.host)).plan)
 
 
 def _everywhere(lab: BenchLab, task: Any, **parameters: Any) -> dict[str, Any]:
