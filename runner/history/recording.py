@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from labrun.errors import LabrunError
 from labrun.runner.history import writing
 from labrun.runner.history.place import history_path
-from labrun.runner.history.store import ForeignFileError, is_damaged, is_ours, open_to_write, set_aside
+from labrun.runner.history.store import ForeignFileError, is_damaged, open_to_write, set_aside
 from labrun.runner.output import Report, reason_of
 from labrun.runner.terminal import say
 
@@ -110,16 +110,13 @@ class Recording:
     def _set_aside(self, error: Exception, seen: os.stat_result) -> bool:
         """Move a damaged history out of the way; True where another try makes sense."""
         assert self._path is not None
+        foreign = isinstance(error, ForeignFileError)
         damaged = isinstance(error, sqlite3.Error) and is_damaged(error)
+        if not (damaged or (foreign and self._movable)):
+            return False
         try:
-            if isinstance(error, ForeignFileError):
-                movable = self._movable
-            else:
-                movable = damaged and (self._movable or is_ours(self._path))
-            if not movable:
-                return False
-            aside = set_aside(self._path, seen)
-        except OSError:
+            aside = set_aside(self._path, seen, whoever=self._movable)
+        except (OSError, ForeignFileError):
             return False
         if aside is not None:
             say(f"the history {self._path} was damaged: it is {aside.name} now, and a new one begins")

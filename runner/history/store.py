@@ -139,8 +139,10 @@ def _refuse_foreign(path: Path) -> None:
 
 def _refuse_others(path: Path, connection: sqlite3.Connection) -> None:
     # Not out of the file's first bytes: what is new may still be in the log beside it.
-    owner = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    # Both as of one moment: between two, another run may make the tables and write whose they are.
+    owner, tables = connection.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)"
+    ).fetchone()
     if owner != APPLICATION and (owner or tables):
         raise LabrunError(f"{path} is a database of another program", hint="--history names another file")
 
@@ -163,10 +165,11 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def set_aside(path: Path, seen: os.stat_result) -> Path | None:
+def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None:
     """Rename a damaged history and return its new name, None where somebody else has done so already.
 
-    ``seen`` is the file that was found damaged. Raises OSError.
+    ``seen`` is the file that was found damaged; unless ``whoever``, it has to have been a history.
+    Raises OSError, ForeignFileError.
     """
     with _alone(path):
         try:
@@ -174,6 +177,11 @@ def set_aside(path: Path, seen: os.stat_result) -> Path | None:
                 return None
         except FileNotFoundError:
             return None
+        # Only now: before, it could have been the new file that somebody else has begun.
+        if not whoever and not is_ours(path):
+            raise ForeignFileError(
+                f"{path} is not a history of labrun's", hint="--history names another file"
+            )
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{stamp}")
         for suffix in ("-wal", "-shm"):
