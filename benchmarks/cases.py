@@ -131,6 +131,7 @@ def _everything(lab: BenchLab) -> Case:
         Contender(parallel_ssh(lab, "apply", scripts), before=back, after=check),
         _SSH,
         factor=1.4,
+        guests=lab.guests_cpu,
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import IO, TypeVar
 __all__ = ["Case", "Contender", "Measured", "Result", "Sample", "compare", "do_nothing"]
 
 _SECONDS = 1800
-_LOOK = 0.02  # seconds between two looks at the memory of a process tree
+_LOOK = 0.02  # seconds between two looks at the memory of a process tree, at least
+_SHARE = 4  # how many times as long as a look took nobody looks: hundreds of processes take a while
 _KIB = 1024
 T = TypeVar("T")
 
@@ -153,9 +155,14 @@ def _once(contender: Contender, pause: float, how: Callable[[Sequence[str]], T])
     contender.before()
     time.sleep(pause)
     try:
-        return how(contender.command)
-    finally:
-        contender.after()
+        found = how(contender.command)
+    except BaseException:
+        # What failed is told, not what it left undone.
+        with suppress(RuntimeError):
+            contender.after()
+        raise
+    contender.after()
+    return found
 
 
 def _timed(command: Sequence[str], guests: Callable[[], float] | None = None) -> Sample:
@@ -183,8 +190,9 @@ def _watched(command: Sequence[str]) -> float:
         try:
             until = time.monotonic() + _SECONDS
             while process.poll() is None and time.monotonic() < until:
+                began = time.monotonic()
                 peak = max(peak, _pss(_tree(process.pid)))
-                time.sleep(_LOOK)
+                time.sleep(max(_LOOK, _SHARE * (time.monotonic() - began)))
         finally:
             if process.poll() is None:
                 process.terminate()
