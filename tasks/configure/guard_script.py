@@ -33,6 +33,8 @@ _THIS_BOOT = "/run/labrun-guard"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"
 _NM = "org.freedesktop.NetworkManager"
 _MANAGER = f"busctl --auto-start=no {{}} {_NM} /org/freedesktop/NetworkManager {_NM}"
+# Of what speaks D-Bus this takes the least time to start; not every host has it.
+_SEND = "dbus-send --system --print-reply=literal"
 _OBJECTS = (
     f"busctl --auto-start=no --json=short call {_NM} "
     "/org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects"
@@ -95,7 +97,7 @@ fi
 [ -e undoing ] && [ "$1" != timer ] && [ "$1" != now ] || mv armed undoing 2>/dev/null || exit 0
 if [ "$live" = yes ] && read -r pid start <applying && read -r line <"/proc/$pid/stat"; then
 set -- "$1" ${{line##*") "}}
-[ "${{21}}" != "$start" ] || kill -KILL -- "-$4"
+[ "${{21}}" != "$start" ] || kill -KILL "-$4"
 fi 2>/dev/null
 if [ -s checkpoint ]; then
 read -r kind checkpoint <checkpoint; checkpoint=${{checkpoint#?}}; checkpoint=${{checkpoint%?}}
@@ -164,7 +166,9 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
     checkpoint = any(part.section == "nmcli" for part in parts)
     saves = tuple(dict.fromkeys(path for part in parts for path in part.saves))
     lines = _prepare(ticket, parts, saves) + _start(ticket, checkpoint, saves)
-    return f"{section('guard', lines)}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n"
+    # Not $$: the script may be one of several that a shell runs, each in a process of its own.
+    text = f"read -r self </proc/self/stat\n{section('guard', lines)}"
+    return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n"
 
 
 def _prepare(ticket: Ticket, parts: Sequence[SectionPlan], saves: Sequence[str]) -> str:
@@ -178,9 +182,8 @@ new={_new(ticket)}
 mkdir -p "$new" {made}
 read -r up rest </proc/uptime
 read -r boot </proc/sys/kernel/random/boot_id
-read -r line </proc/$$/stat
-set -- ${{line##*") "}}
-echo "$$ ${{20}}" >"$new/applying"
+set -- ${{self##*") "}}
+echo "${{self%% *}} ${{20}}" >"$new/applying"
 printf '%s\\n' {quote(ticket.run)} {quote(ticket.owner)} "$boot" >"$new/owner"
 echo $((${{up%.*}} + {ticket.applying + ticket.seconds})) >"$new/until"
 printf %s {quote(ticket.run)} >"$new/record"
@@ -235,6 +238,7 @@ def _destroy() -> str:
     return f"""\
 if [ -s {DIRECTORY}/checkpoint ]; then
 read -r kind point <{DIRECTORY}/checkpoint; point=${{point#?}}
+{_SEND} --dest={_NM} /org/freedesktop/NetworkManager {_NM}.CheckpointDestroy objpath:"${{point%?}}" ||
 {_MANAGER.format("call")} CheckpointDestroy o "${{point%?}}"
 fi
 """
@@ -242,8 +246,14 @@ fi
 
 def _tidy(ticket: Ticket) -> str:
     """Return shell text that removes whatever the guard is made of."""
-    timer = quote(f"{ticket.timer}.timer")
-    return f"{_destroy()}systemctl stop {timer}\nrm -rf {UNIT} {_LINK} {_THIS_BOOT} {DIRECTORY}\n"
+    timer = f"{ticket.timer}.timer"
+    systemd = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1"
+    return f"""\
+{_destroy()}\
+{_SEND} --dest={systemd}.Manager.StopUnit string:{quote(timer)} string:replace ||
+systemctl stop {quote(timer)}
+rm -rf {UNIT} {_LINK} {_THIS_BOOT} {DIRECTORY}
+"""
 
 
 def _give_up(ticket: Ticket) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ HOSTS = {
     "link": 16,
     "moves": 17,
     "stopped": 18,
+    "stuck": 19,
 }
 GUARD = "/var/lib/labrun/guard"
 MADE = f"[ -e {GUARD}/armed ] && [ ! -s {GUARD}/applying ]"
@@ -103,9 +105,18 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=60)
 
 
+def slow_down(host: str, seconds: int) -> None:
+    """Have a host take so long to load profiles: /usr/local/bin comes first for sudo."""
+    script = f"""#!/bin/sh
+case "$*" in *LoadConnections*) sleep {seconds};; esac
+exec /usr/bin/busctl "$@"
+"""
+    path = "/usr/local/bin/busctl"
+    inside(domain(host), f"printf %s {shlex.quote(script)} >{path} && chmod 755 {path}")
+
+
 def test_a_labrun_that_is_killed_leaves_a_host_that_goes_back(lab: RunningLab) -> None:
-    slow = "printf '#!/bin/sh\nsleep 2\nexec /usr/bin/nmcli \"$@\"\n' >/usr/local/bin/nmcli"
-    inside(domain("apply"), f"{slow}; chmod 755 /usr/local/bin/nmcli")
+    slow_down("apply", 2)
     before = {host: state(host) for host in ("gather", "apply", "confirm")}
     search = "ipv4.dns-search: x.example"
     bad = with_bad(lab, **{host: f"{nic(host, search)}, sshd: {{MaxSessions: 7}}" for host in before})
@@ -130,8 +141,26 @@ def test_a_labrun_that_is_killed_leaves_a_host_that_goes_back(lab: RunningLab) -
     assert records["gather"] == ""
     assert records["apply"].endswith(" timer\n")
     assert records["confirm"].endswith(" timer\n")
-    inside(domain("apply"), "rm /usr/local/bin/nmcli")
+    inside(domain("apply"), "rm /usr/local/bin/busctl")
     again = lab.json("--hosts", ",".join(before), "configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+def test_a_script_that_is_still_at_work_is_ended_before_its_change_is_taken_back(lab: RunningLab) -> None:
+    slow_down("stuck", 591)
+    before = state("stuck")
+    bad = with_bad(lab, stuck=nic("stuck", f"ipv4.addresses: {AWAY}"))
+    process = begun(bad, "stuck", "configure")
+    wait_until(domain("stuck"), "pgrep -fx 'sleep 591'")
+    end(process)
+    run = inside(domain("stuck"), f"head -n 1 {GUARD}/owner").strip()
+    assert inside(domain("stuck"), "pgrep -fx 'sleep 591'") != "", "what was begun is not cut off with labrun"
+    inside(domain("stuck"), f"sh {GUARD}/undo now {run}")
+    assert inside(domain("stuck"), "pgrep -fx 'sleep 591'") == ""
+    assert inside(domain("stuck"), f"ls {GUARD}") == ""
+    assert state("stuck") == before
+    inside(domain("stuck"), "rm /usr/local/bin/busctl")
+    again = lab.json("--hosts", "stuck", "configure")
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
