@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
+from contextlib import suppress
 
 from labrun.errors import UnreachableError
 
@@ -13,12 +14,34 @@ __all__ = ["SILENT", "await_banner", "dial", "unreachable"]
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
 # Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
 _TCP_PATIENCE = 30_000
+_MOST = 16 * 1024
+
+
+class _PromptSocket(socket.socket):
+    """Takes all that has arrived, and acknowledges it at once; ``recv`` hands it out.
+
+    sshd sends small packets for a session without a terminal, each when the one before is acknowledged
+    (Nagle's algorithm), and Linux lets an acknowledgement wait for 40 ms. The kernel forgets the option.
+    paramiko reads every packet in two or three pieces.
+    """
+
+    _held = b""
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Read as a socket does, from what was taken before where there is any."""
+        if not self._held:
+            self._held = super().recv(max(size, _MOST), flags)
+            with suppress(OSError):
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        data, self._held = self._held[:size], self._held[size:]
+        return data
 
 
 def dial(host: str, port: int, timeout: float) -> socket.socket:
-    """Return a connected socket. Raises UnreachableError when it takes longer than ``timeout`` seconds."""
+    """Return a connected socket that is quick to acknowledge; UnreachableError after ``timeout`` seconds."""
     try:
-        sock = socket.create_connection((host, port), timeout=timeout or 0.001)
+        plain = socket.create_connection((host, port), timeout=timeout or 0.001)
+        sock = _PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
     except OSError as error:
         raise UnreachableError(unreachable(error, f"{host} port {port}"), step="connect") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,12 +13,14 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 from labrun.errors import CommandError, ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 
-__all__ = ["MOST_BYTES", "run_script", "wrapped"]
+__all__ = ["CHUNK", "MOST_BYTES", "open_channel", "request_exec", "run_script", "why_no_status", "wrapped"]
 
 MOST_BYTES = 32 * 1024 * 1024
 """How much one stream may bring before the script is cut off."""
 
-_CHUNK = 32 * 1024
+CHUNK = 32 * 1024
+"""How many bytes are handed to a channel, or taken from it, at once."""
+
 # A process left in the background may hold the streams open after the script ended (seconds).
 _LINGER = 1.0
 _NO_STATUS = -1
@@ -48,7 +50,7 @@ class _Talk:
         moved = False
         try:
             while self.unsent and self.channel.send_ready():
-                sent = self.channel.send(bytes(self.unsent[:_CHUNK]))
+                sent = self.channel.send(bytes(self.unsent[:CHUNK]))
                 if not sent:
                     break
                 self.unsent = self.unsent[sent:]
@@ -66,9 +68,9 @@ class _Talk:
         """Take what has arrived; True when something had."""
         before = len(self.out) + len(self.err)
         while self.channel.recv_ready():
-            self.out += self.channel.recv(_CHUNK)
+            self.out += self.channel.recv(CHUNK)
         while self.channel.recv_stderr_ready():
-            self.err += self.channel.recv_stderr(_CHUNK)
+            self.err += self.channel.recv_stderr(CHUNK)
         return len(self.out) + len(self.err) > before
 
 
@@ -81,14 +83,14 @@ def run_script(
     or the deadline passed in the middle, CommandError when a stream exceeds ``most`` bytes.
     """
     started = time.monotonic()
-    channel = _open(transport, deadline)
+    channel = open_channel(transport, deadline)
     try:
-        _request(channel, command)
+        request_exec(channel, command)
         talk = _Talk(channel, memoryview(script.encode("utf-8", errors="surrogateescape")))
         _converse(talk, deadline, most)
         status = channel.recv_exit_status() if channel.status_event.is_set() else _NO_STATUS
         if status == _NO_STATUS:
-            raise ConnectionLostError(_why_no_status(transport), step="script")
+            raise ConnectionLostError(why_no_status(transport), step="script")
     except EOFError as error:
         raise ConnectionLostError("the connection broke while the script ran", step="script") from error
     finally:
@@ -97,7 +99,8 @@ def run_script(
     return Completed(status, out, err, time.monotonic() - started)
 
 
-def _open(transport: paramiko.Transport, deadline: float) -> Any:
+def open_channel(transport: paramiko.Transport, deadline: float) -> Any:
+    """Return a new session channel; raises UnreachableError where there is none until ``deadline``."""
     try:
         # 0 would mean paramiko's own default of an hour.
         return transport.open_session(timeout=max(0.001, deadline - time.monotonic()))
@@ -111,7 +114,8 @@ def _open(transport: paramiko.Transport, deadline: float) -> Any:
         raise UnreachableError(reason, step="session") from error
 
 
-def _request(channel: Any, command: str) -> None:
+def request_exec(channel: Any, command: str) -> None:
+    """Have ``command`` started on the channel, without waiting for the answer."""
     # paramiko's exec_command waits for the answer without any limit. Sent like this, the script
     # follows in the same breath, and a refusal closes the channel.
     message = paramiko.Message()
@@ -155,7 +159,8 @@ def _await_status(channel: Any, deadline: float) -> None:
     channel.status_event.wait(max(0.0, min(deadline - time.monotonic(), 10.0)))
 
 
-def _why_no_status(transport: paramiko.Transport) -> str:
+def why_no_status(transport: paramiko.Transport) -> str:
+    """Return why a command left no exit status behind."""
     if transport.is_active():
         return "the script was killed, or never started, and left no exit status"
     return "the connection broke while the script ran"

@@ -11,7 +11,7 @@ import socket
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ for _name in ("paramiko", "netmiko"):
 _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 # With these no MAC is computed beside: paramiko compares MACs byte by byte, in Python.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+_LOOK = 1.0
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -48,8 +49,9 @@ class LabSSH(LinuxSSH):
 
     ``host_key_alias``: the name in known_hosts under which the key is looked up (default: the
     address, ``[address]:port`` where the port is not 22). ``look_for_keys``: try the user's default
-    keys. ``dialled``: a socket from :func:`labrun.tasks.dialling.dial`, for the first login. Raises
-    labrun's TransportErrors, not Netmiko's.
+    keys. ``ask_methods``: before the key is shown, ask what would be taken without it (``offered``
+    has the answer). ``dialled``: a socket from :func:`labrun.tasks.dialling.dial`, for the first
+    login. Raises labrun's TransportErrors, not Netmiko's.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class LabSSH(LinuxSSH):
         *,
         host_key_alias: str | None = None,
         look_for_keys: bool = False,
+        ask_methods: bool = False,
         dialled: socket.socket | None = None,
         **options: Any,
     ):
         self._dialled = dialled
         self.host_key_alias = host_key_alias
         self.look_for_keys = look_for_keys
+        self.ask_methods = ask_methods
         self.remote_conn_pre: paramiko.SSHClient | None = None
         self._shell_ready = False
         super().__init__(**options)
@@ -108,7 +112,7 @@ class LabSSH(LinuxSSH):
                 banner_timeout=patience,
                 auth_timeout=pace().remaining(self.auth_timeout or self.banner_timeout),
                 channel_timeout=self.blocking_timeout,
-                transport_factory=_transport,
+                transport_factory=partial(_transport, _Asking if self.ask_methods else paramiko.Transport),
             )
         except TransportError:
             raise
@@ -194,6 +198,32 @@ class LabSSH(LinuxSSH):
         """Return paramiko's transport, None when closed."""
         return self.remote_conn_pre.get_transport() if self.remote_conn_pre is not None else None
 
+    @property
+    def offered(self) -> frozenset[str] | None:
+        """Return the methods that sshd offered to a login without a key, ``none`` where it asks for nothing.
+
+        None where it was not asked.
+        """
+        transport = self.transport
+        return transport.offered if isinstance(transport, _Asking) else None
+
+
+class _Asking(paramiko.Transport):
+    """Asks once, before the first key is shown, what is offered without one: no failure, as sshd counts."""
+
+    offered: frozenset[str] | None = None
+
+    def auth_publickey(self, *args: Any, **keywords: Any) -> list[str]:
+        """Show the key, unless nothing at all is asked for."""
+        username = str(keywords["username"] if "username" in keywords else args[0])
+        if self.offered is None:
+            try:
+                self.auth_none(username)
+                self.offered = frozenset({"none"})
+            except paramiko.BadAuthenticationType as refusal:
+                self.offered = frozenset(refusal.allowed_types)
+        return [] if "none" in self.offered else list(super().auth_publickey(*args, **keywords))
+
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
     def __init__(self, files: list[Path], known_by: str):
@@ -209,8 +239,12 @@ class _Refuse(paramiko.MissingHostKeyPolicy):
         )
 
 
-def _transport(sock: Any, /, *args: Any, **keywords: Any) -> paramiko.Transport:
-    transport = paramiko.Transport(sock, *args, **keywords)
+def _transport(
+    kind: type[paramiko.Transport], sock: Any, /, *args: Any, **keywords: Any
+) -> paramiko.Transport:
+    transport = kind(sock, *args, **keywords)
+    # paramiko's thread looks ten times a second whether it should end; whoever closes here wakes it.
+    sock.settimeout(_LOOK)
     options = transport.get_security_options()
     options.kex = _preferring(_FIRST_KEX, options.kex)
     options.ciphers = _preferring(_FIRST_CIPHERS, options.ciphers)

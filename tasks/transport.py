@@ -19,7 +19,10 @@ from labrun.tasks.dialling import dial
 from labrun.tasks.pacing import pace
 
 if TYPE_CHECKING:
+    import paramiko
+
     from labrun.tasks.ssh_connection import LabSSH
+    from labrun.tasks.standing_shell import StandingShell
 
 __all__ = [
     "CONNECTION",
@@ -118,6 +121,8 @@ class SshTransport:
         self.host = host
         self.connection = connection
         self._owned = owned
+        self._keeps_shell = False
+        self._root: StandingShell | None = None
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
@@ -125,24 +130,48 @@ class SshTransport:
         The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing
         was started), ConnectionLostError (what it did is unknown), CommandError (sudo refused).
         """
-        from labrun.tasks.exec_channel import run_script, wrapped
-
         deadline = time.monotonic() + pace().remaining(timeout)
         transport = self.connection.transport
         with _named(self.host):
             if transport is None:
                 raise UnreachableError("the connection is closed", step="session")
-            # Root needs no sudo, and a machine that labrun did not make may have none.
-            sudo = sudo and transport.get_username() != "root"
-            done = run_script(transport, _SUDO_SHELL if sudo else _SHELL, wrapped(script), deadline=deadline)
-            if sudo:
+            done = self._run(transport, script, deadline, sudo)
+            if sudo and transport.get_username() != "root":
                 _check_sudo(done, self.connection.username)
         return done
+
+    def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
+        from labrun.tasks.exec_channel import run_script, wrapped
+        from labrun.tasks.standing_shell import StandingShell
+
+        # Root needs no sudo, and a machine that labrun did not make may have none.
+        command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
+        if not (sudo and self._keeps_shell):
+            return run_script(transport, command, wrapped(script), deadline=deadline)
+        if self._root is None or not self._root.is_open:
+            self._root = StandingShell(transport, command)
+        return self._root.run(script, deadline=deadline)
+
+    def keep_shell(self) -> None:
+        """From now on run root's scripts one after the other in one shell; not from two threads at once."""
+        self._keeps_shell = True
+
+    def end_shell(self) -> None:
+        """End the shell that was kept, if any; the connection stays."""
+        self._keeps_shell = False
+        if self._root is not None:
+            self._root.close()
+            self._root = None
 
     @property
     def address(self) -> str:
         """Return the address that the connection goes to."""
         return str(self.connection.host)
+
+    @property
+    def offered(self) -> frozenset[str] | None:
+        """Return the methods that sshd offered to a login without a key; None where it was not asked."""
+        return self.connection.offered
 
     def notice_loss(self, seconds: int) -> None:
         """Take a host whose kernel has not answered for ``seconds`` for gone: it may change its address."""
@@ -150,6 +179,7 @@ class SshTransport:
 
     def close(self) -> None:
         """Close a connection that belongs to this transport alone; a host's own stays open."""
+        self.end_shell()
         if self._owned:
             self.connection.disconnect()
 
@@ -211,13 +241,19 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
 
 
 def fresh_transport(
-    host: Host, *, address: str | None = None, patience: float = 0.0, dial: float | None = None
+    host: Host,
+    *,
+    address: str | None = None,
+    patience: float = 0.0,
+    dial: float | None = None,
+    ask_methods: bool = False,
 ) -> SshTransport:
     """Return a second transport over a new, key-only login that nobody shares; close it after use.
 
     It proves that one can still get in: at ``address``, or where the host should now be and nowhere
     else. That may be the address reserved for it, too (``labrun_expected`` in its data). ``patience``
-    and ``dial`` are as in :func:`transport_of`.
+    and ``dial`` are as in :func:`transport_of`. With ``ask_methods`` sshd is asked first what it would
+    take without a key.
     """
     first, *others = [address] if address else _addresses(host, "labrun_expected")
     options = host.get_connection_parameters(CONNECTION)
@@ -229,7 +265,7 @@ def fresh_transport(
             password=None,
             port=options.port,
             platform=options.platform,
-            extras=_extras(host, others, patience, dial),
+            extras={**_extras(host, others, patience, dial), "ask_methods": ask_methods},
         )
     return SshTransport(host.name, plugin.connection, owned=True)
 

@@ -27,6 +27,7 @@ from labrun.tasks.configure.way_in import cut_off, way_in
 
 __all__ = ["Nic", "Profile"]
 
+_LINK_LOCAL = ("disabled", "ignore", "link-local")
 _RUNTIME = "/run/NetworkManager/system-connections"
 
 
@@ -138,7 +139,9 @@ class Nic:
         if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)
         same = device.profile == uuid
-        work.bring.append((device.interface, uuid, same, profile.network, _several(profile.sections)))
+        way = device.path if same else ""
+        work.await_ipv6 |= profile.sections["ipv6"].get("method") not in _LINK_LOCAL
+        work.bring.append((device.interface, uuid, way, profile.network, _several(profile.sections)))
         work.was.append(was(device, link, self.facts.files))
         work.gateways.extend(new_gateways(profile.sections, link))
         raw = {"network": profile.network, "settings": profile.sections, "properties": {}}

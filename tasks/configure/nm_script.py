@@ -16,7 +16,15 @@ _MTU = 1500
 # moment. Of several IPv4 addresses it loses some where the first changes and the kernel does not promote the
 # others (promote_secondaries). Then, and otherwise, the NIC goes down and up: as a unit of its own, because
 # the session may go with it.
+#
+# nmcli first asks for everything that NetworkManager knows; so it is spoken to directly, and what it
+# refuses is left to nmcli to do or to explain.
 _BRING = """\
+nm() { busctl --auto-start=no call org.freedesktop.NetworkManager "$@"; }
+load() {
+case $(nm /org/freedesktop/NetworkManager/Settings org.freedesktop.NetworkManager.Settings \
+LoadConnections as $# "$@" 2>/dev/null) in "bas true"*) ;; *) nmcli connection load "$@";; esac
+}
 holds() {
 n=0
 until there=$(ip -o -4 address show dev "$1"); missing=; for a in $2; do
@@ -24,7 +32,9 @@ case $there in *" $a "*) ;; *) missing=$a;; esac
 done; [ -z "$missing" ]; do n=$((n + 1)); [ $n -lt 10 ] || return 1; sleep 0.1; done
 }
 bring() {
-if [ "$3" = same ] && said=$(nmcli device reapply "$1" 2>&1) && holds "$1" "$5"; then return 0; fi
+if [ -n "$3" ] &&
+said=$(nm "$3" org.freedesktop.NetworkManager.Device Reapply 'a{sa{sv}}tu' 0 0 0 2>&1) &&
+holds "$1" "$5"; then return 0; fi
 systemd-run --quiet --collect --wait --pipe nmcli --wait 30 connection up uuid "$2" ifname "$1" && return 0
 echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 }
@@ -41,13 +51,18 @@ while [ $n -lt 25 ] && [ -n "$(ip -6 address show scope global tentative)" ]; do
 
 @dataclass(slots=True)
 class Work:
-    """What the plan collects for the one script: files, removals, and NICs to bring up."""
+    """What the plan collects for the one script: files, removals, and NICs to bring up.
+
+    ``bring`` has interface, UUID, the NIC's D-Bus path where that profile is the active one already,
+    network, and addresses to look for.
+    """
 
     items: list[Item] = field(default_factory=list)
     write: dict[str, str] = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
     load: list[str] = field(default_factory=list)
-    bring: list[tuple[str, str, bool, str, str]] = field(default_factory=list)
+    bring: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    await_ipv6: bool = False
     reset_mtu: list[str] = field(default_factory=list)
     was: list[Was] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
@@ -62,14 +77,12 @@ def apply_script(work: Work) -> str:
     if work.remove:
         lines.append("rm -f " + " ".join(quote(path) for path in dict.fromkeys(work.remove)))
     paths = " ".join(quote(path) for path in dict.fromkeys(work.load))
-    lines.append(f"nmcli connection load {paths}")
+    lines += [_BRING.rstrip(), f"load {paths}"]
     # NetworkManager leaves an MTU as it is when the profile no longer names one.
     lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
-    lines.append(_BRING.rstrip())
-    for interface, uuid, same, network, addresses in work.bring:
-        how = "same" if same else "other"
-        words = " ".join(quote(word) for word in (interface, uuid, how, network, addresses))
+    for interface, uuid, way, network, addresses in work.bring:
+        words = " ".join(quote(word) for word in (interface, uuid, way, network, addresses))
         lines.append(f"bring {words} || bad=1")
-    if work.bring:
+    if work.await_ipv6:
         lines.append(_SETTLE.rstrip())
     return "\n".join([*lines, "exit $bad"])

@@ -22,16 +22,34 @@ _ETHERNET, _VETH = 1, 20
 PROBE = f"""\
 capture nm busctl --json=short call {_BUS} \\
 /org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects
-capture link ip -j address
-capture route4 ip -j -4 route
+both=$(ip -j -batch - 2>&1 <<'END'
+address
+route
+END
+)
+status=$?
+[ "${{both#*
+}}" != "$both" ] || both="$both
+[]"
+frame out link; printf '%s\n' "${{both%%
+*}}"; frame status link $status
+frame out route4; printf '%s\n' "${{both##*
+}}"; frame status route4 $status
 """
-"""The script; ``route6`` is asked for only where a profile has IPv6 routes."""
+"""The script; ``route6`` is asked for only where a profile has IPv6 routes.
+
+One process shows addresses and IPv4 routes, a line each.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One NIC as NetworkManager has it; ``profile`` is the UUID of the active profile."""
+    """One NIC as NetworkManager has it; ``profile`` is the UUID of the active profile.
 
+    ``path`` names it on the D-Bus.
+    """
+
+    path: str
     interface: str
     mac: str
     state: int
@@ -94,7 +112,7 @@ def observed(facts: Facts) -> NmState:
 
 
 def _devices(objects: Mapping[str, Any]) -> Iterator[Device]:
-    for interfaces in objects.values():
+    for path, interfaces in objects.items():
         device = interfaces.get(f"{_BUS}.Device")
         # A bridge or VLAN over a NIC has the same MAC; only the NIC itself is meant.
         if device is None or device["DeviceType"] not in (_ETHERNET, _VETH):
@@ -103,6 +121,7 @@ def _devices(objects: Mapping[str, Any]) -> Iterator[Device]:
         active = objects.get(device["ActiveConnection"], {}).get(f"{_BUS}.Connection.Active", {})
         stored = objects.get(active.get("Connection", "/"), {}).get(f"{_BUS}.Settings.Connection", {})
         yield Device(
+            path=path,
             interface=device["Interface"],
             mac=str(wired.get("PermHwAddress") or device["HwAddress"]).lower(),
             state=device["State"],

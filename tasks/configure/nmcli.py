@@ -31,10 +31,10 @@ from labrun.tasks.configure.way_in import PROBE as WAY_IN
 __all__ = ["Nmcli"]
 
 # NetworkManager passes over a profile that others may read or that is not root's.
-_LOOSE = (
-    f"capture loose find {DIRECTORY} -maxdepth 1 -name 'labrun-*.nmconnection' "
-    "'(' -perm /077 -o ! -user 0 ')'\n"
-)
+_LOOSE = f"""\
+set -- {DIRECTORY}/labrun-*.nmconnection
+[ ! -e "$1" ] || capture loose find "$@" '(' -perm /077 -o ! -user 0 ')'
+"""
 
 
 class Nmcli:

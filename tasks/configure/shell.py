@@ -29,6 +29,8 @@ __all__ = [
     "typed_file",
 ]
 
+_MADE = 0o666
+"""The mode of a file that a shell makes, without its umask."""
 _READ = """\
 set --
 for f in {patterns}; do [ -e "$f" ] && [ ! -d "$f" ] && set -- "$@" "$f"; done
@@ -164,9 +166,15 @@ def install_word(path: str, word: str, mode: str) -> str:
     """
     directory, _, name = path.rpartition("/")
     temporary = quote(f"{directory}/.{name}.labrun")
+    bits = int(mode, 8)
+    # No process for what the shell can do: a file is made with its mode, unless that makes it executable.
+    umask, chmod = (
+        (f"{0o777 & ~bits:03o}", "") if not bits & ~_MADE else ("077", f"chmod {mode} {temporary} &&")
+    )
     return (
         f"[ -d {quote(directory)} ] || mkdir -p {quote(directory)}\n"
-        f"rm -f {temporary} && ( umask 077; printf %s {word} >{temporary} ) && chmod {mode} {temporary} &&\n"
+        f"[ ! -e {temporary} ] && [ ! -L {temporary} ] || rm -f {temporary}\n"
+        f"( umask {umask}; printf %s {word} >{temporary} ) && {chmod}\n"
         f"mv -f {temporary} {quote(path)} ||\n"
         # The shell only says that there was an error; dd says which.
         f"{{ rm -f {temporary}; why=$(dd if=/dev/zero bs=1 count=1 of={temporary} 2>&1) || "

@@ -43,13 +43,16 @@ set +f
 """
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 _APPLY = """\
-mkdir -p /run/sshd
-tree=$(mktemp -d /run/labrun-sshd.XXXXXX)
+[ -d /run/sshd ] || mkdir -p /run/sshd
+tree=/run/labrun-sshd.$$
+[ ! -e "$tree" ] || rm -rf "$tree"
 trap 'rm -rf "$tree"' EXIT
-mkdir "$tree/sshd_config.d"
+mkdir -m 700 "$tree" "$tree/sshd_config.d"
+set --
 for f in /etc/ssh/sshd_config.d/*.conf; do
-[ "$f" = {drop_in} ] || [ ! -e "$f" ] || cp "$f" "$tree/sshd_config.d/"
+[ "$f" = {drop_in} ] || [ ! -e "$f" ] || set -- "$@" "$f"
 done
+[ $# -eq 0 ] || cp "$@" "$tree/sshd_config.d/"
 text={text}
 printf %s "$text" >"$tree/sshd_config.d/00-labrun.conf"
 include='[Ii][Nn][Cc][Ll][Uu][Dd][Ee]'
@@ -60,10 +63,16 @@ printf 'sshd -t: %s\\n' "$said" | sed -e '/: terminating, /d' -e "s#$tree/#/etc/
 exit 1
 fi
 """
+# What `systemctl reload` has sshd told is this signal, after `sshd -t`, which has been asked already; through
+# systemd it costs a host as much as a login. Not every listener has a pid file that leads to it.
 _RELOAD = """\
 reload_sshd() {
 : >/run/labrun-sshd-reload
-if systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
+pid= title=
+{ read -r pid </run/sshd.pid && IFS= read -r title <"/proc/$pid/cmdline"; } 2>/dev/null || :
+case $title in "sshd: "*" [listener]"*) kill -HUP "$pid" || title=;; *) title=;; esac
+if [ -n "$title" ]; then :
+elif systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
 elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
 else return 0
 fi

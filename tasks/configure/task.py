@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from getpass import getuser
+from dataclasses import dataclass
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -17,9 +17,9 @@ from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Log
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import Ticket
-from labrun.tasks.configure.password_proof import offered_methods, proved
+from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
-from labrun.tasks.transport import CONNECTION, SshTransport, fresh_transport, transport_of
+from labrun.tasks.transport import SshTransport, fresh_transport, transport_of
 
 __all__ = ["configure"]
 
@@ -45,14 +45,16 @@ def configure(
     ``confirm_timeout`` is how many seconds the host waits for labrun's word that a change may stay;
     None = it stays without. The result is a list of outcomes. Raises a TransportError where the host
     cannot be entered. The session is one with a key: labrun knows no other, so passwords are only
-    ever switched off by somebody who does not need them, and afterwards one attempt without a key
-    shows that nobody is asked for one.
+    ever switched off by somebody who does not need them, and the new login first shows that without a
+    key nobody is asked for one.
     """
     host = task.host
     session = transport_of(host)
-    came_from = _login(host, 0.0, session.address)
+    session.keep_shell()
+    came_from = _Login(host, 0.0, session.address)
+    anew = _Login(host, _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout))
     work = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest)
-    confirmation = _confirmation(host, session, came_from, run, confirm_timeout)
+    confirmation = _confirmation(session, anew, came_from, run, confirm_timeout)
     secrets = secrets_of(work.spec)
     try:
         outcomes = [secrets.masked(row) for row in converge(work, session, confirmation, came_from)]
@@ -62,8 +64,10 @@ def configure(
         # What caused it is cut off with the traceback: its texts are not masked.
         error.reason, error.args = secrets.mask(error.reason), (secrets.mask(error.reason),)
         raise error from None
+    finally:
+        session.end_shell()
     if not dry_run:
-        outcomes = proved(outcomes, lambda: _offered(host))
+        outcomes = proved(outcomes, anew.offered)
     return Result(
         host=host,
         result=outcomes,
@@ -72,31 +76,37 @@ def configure(
     )
 
 
-def _offered(host: Host) -> frozenset[str]:
-    options = host.get_connection_parameters(CONNECTION)
-    return offered_methods(str(host.hostname), options.port or 22, options.username or getuser())
-
-
 def _confirmation(
-    host: Host, session: SshTransport, came_from: Login, run: str, seconds: int | None
+    session: SshTransport, anew: Login, came_from: Login, run: str, seconds: int | None
 ) -> Confirmation:
     if seconds is None:
-        return NewLogin(session, _login(host, _PATIENCE))
+        return NewLogin(session, anew)
     session.notice_loss(_SILENCE)
-    ticket = Ticket(run, _owner(), seconds, APPLY_SECONDS)
-    return Guard(ticket, session, _login(host, min(_PATIENCE, seconds)), came_from)
+    return Guard(Ticket(run, _owner(), seconds, APPLY_SECONDS), session, anew, came_from)
 
 
-def _login(host: Host, patience: float, address: str | None = None) -> Login:
-    """Return how to come in anew, where the host should now be or at an address."""
+@dataclass(slots=True)
+class _Login:
+    """How to come in anew, where the host should now be or at an address; a host's shell is kept.
 
-    def login() -> Transport:
-        dial = _DIAL if address is not None else None
-        fresh = fresh_transport(host, address=address, patience=patience, dial=dial)
+    ``offered`` are the methods that sshd offered to the last login before it showed its key.
+    """
+
+    host: Host
+    patience: float
+    address: str | None = None
+    offered: frozenset[str] | None = None
+
+    def __call__(self) -> Transport:
+        dial = _DIAL if self.address is not None else None
+        asks = self.address is None
+        fresh = fresh_transport(
+            self.host, address=self.address, patience=self.patience, dial=dial, ask_methods=asks
+        )
         fresh.notice_loss(_SILENCE)
+        fresh.keep_shell()
+        self.offered = fresh.offered
         return fresh
-
-    return login
 
 
 def _owner() -> str:

@@ -218,7 +218,7 @@ def hop(to: str, via: str | None = None) -> Hop:
 
 
 def device(**changes: Any) -> Device:
-    one = Device("eth0", "02:aa:00:00:00:01", 100, "2", "x", "/etc/x", ("9.9.9.9", "1.1.1.1"))
+    one = Device("/2", "eth0", "02:aa:00:00:00:01", 100, "2", "x", "/etc/x", ("9.9.9.9", "1.1.1.1"))
     return replace(one, **changes)
 
 
@@ -347,7 +347,7 @@ def test_cloud_init_s_profile_is_taken_over_with_its_uuid_so_that_reapply_can_do
     cloud = next(text for path, text in facts_of("host-fresh").files.items() if "/cloud-init-" in path)
     uuid = parse(cloud)["connection"]["uuid"]
     assert f"\nuuid={uuid}\n" in plan.apply
-    assert f"bring eth0 {uuid} same n1" in plan.apply
+    assert f"bring eth0 {uuid} /org/freedesktop/NetworkManager/Devices/2 n1" in plan.apply
     assert "rm -f /etc/NetworkManager/system-connections/cloud-init-eth0.nmconnection" in plan.apply
 
 

@@ -91,7 +91,7 @@ def test_a_file_is_never_there_half_written_nor_readable_too_early(tmp_path: Pat
     done = sh("set -eu\n" + text)
     assert done.returncode != 0
     assert (tmp_path / "file").read_text(encoding="utf-8") == "old"
-    assert "umask 077" in text
+    assert "umask 177" in text
 
 
 def test_a_nul_is_refused_by_name() -> None:

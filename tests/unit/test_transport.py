@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,15 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoopbackSshd]:
         yield server
 
 
-@pytest.fixture
-def transport(sshd: LoopbackSshd) -> Iterator[SshTransport]:
+@pytest.fixture(params=["a shell for each", "one shell for all"])
+def transport(
+    request: pytest.FixtureRequest, sshd: LoopbackSshd, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SshTransport]:
     with fresh_transport(sshd.host()) as opened:
+        if request.param == "one shell for all":
+            opened.keep_shell()
+            monkeypatch.setattr(opened, "run", partial(opened.run, sudo=True))
+            opened.run("first=1; cd /tmp; umask 077; trap 'echo trapped' EXIT; set -eu", timeout=10)
         yield opened
 
 
