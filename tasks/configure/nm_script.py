@@ -34,7 +34,7 @@ done; [ -z "$missing" ]; do n=$((n + 1)); [ $n -lt 10 ] || return 1; sleep 0.1; 
 bring() {
 if [ -n "$3" ] &&
 said=$(nm "$3" org.freedesktop.NetworkManager.Device Reapply 'a{sa{sv}}tu' 0 0 0 2>&1) &&
-holds "$1" "$5"; then return 0; fi
+{ [ -z "$5" ] || holds "$1" "$5"; }; then return 0; fi
 systemd-run --quiet --collect --wait --pipe nmcli --wait 30 connection up uuid "$2" ifname "$1" && return 0
 echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
 }
