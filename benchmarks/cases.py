@@ -130,7 +130,6 @@ def _everything(lab: BenchLab) -> Case:
         Contender(lab.labrun("configure"), before=back, after=check),
         Contender(parallel_ssh(lab, "apply", scripts), before=back, after=check),
         _SSH,
-        factor=1.4,
         guests=lab.guests_cpu,
     )
 

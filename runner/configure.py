@@ -21,6 +21,7 @@ from labrun.runner.verb import verb
 __all__ = ["CONFIRM_SECONDS", "configure_hosts"]
 
 _SECONDS = 180.0
+_WOULD_CHANGE = 3
 CONFIRM_SECONDS = 60
 """How long a changed host waits for labrun's word unless it is told otherwise."""
 
@@ -70,6 +71,8 @@ def command(
     sections = _sections(only)
     allowed = _max_fail(canary, max_fail)
     session = open_session(invocation)
+    if explain and dry_run:
+        return _what_differs(session, sections)
     if explain:
         return Report(session.lab.name, text=_explained(session, sections))
     with lab_lock(session.state.lock, "configure"):
@@ -115,6 +118,38 @@ def _explained(session: Session, sections: Sequence[str]) -> str:
         lines = explain(host_spec(session.lab, host), sections)
         parts.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
     return "\n".join(parts)
+
+
+def _what_differs(session: Session, sections: Sequence[str]) -> Report:
+    """Ask the hosts, and return the commands for what is not as declared, below the name of each host."""
+    from labrun.runner.engine import outcomes_of
+    from labrun.tasks.configure.by_hand import by_hand
+    from labrun.tasks.configure.resources import host_spec
+
+    specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    data = {host: {"configure": spec} for host, spec in specs.items()}
+    limit = session.invocation.timeout or _SECONDS
+    with (
+        progress(session.hosts, session.invocation),
+        session.engine(session.locate(), data, deadline=limit, dry_run=True) as nornir,
+    ):
+        result = nornir.run(by_hand, only=list(sections))
+    rows = outcomes_of(
+        result, "configure", rows={host: _names(spec, sections) for host, spec in specs.items()}
+    )
+    commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
+    parts = []
+    for host, lines in commands.items():
+        # Whoever could not be read, or differs in what cannot be changed, has no commands but reasons.
+        reasons = dict.fromkeys(
+            f"# {row.status}: {' '.join(str(row.why).split())}"
+            for row in rows
+            if row.host == host and row.exit_code not in (0, _WOULD_CHANGE)
+        )
+        if lines or reasons:
+            parts.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
+    text = "\n".join(parts) or "# nothing differs\n"
+    return Report(session.lab.name, rows, text=text, extra={"commands": commands})
 
 
 def configure_hosts(

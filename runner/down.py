@@ -19,6 +19,7 @@ from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
 from labrun.runner.session import hypervisor_engine
+from labrun.runner.timer_files import scheduled
 from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.tasks.provision.planning import SeenMachine, see_machines
@@ -39,12 +40,12 @@ def command(invocation: Invocation, name: str | None) -> Report:
     if lab is not None and not lab.needs_hypervisor:
         if invocation.hosts is None:
             _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
-        return Report(lab_name, existing)
+        return Report(lab_name, existing, notes=_left(invocation, lab_name))
     if uri is None:
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
-        return Report(lab_name, [row, *existing])
+        return Report(lab_name, [row, *existing], notes=_left(invocation, lab_name))
     if invocation.recording is not None:
         invocation.recording.uri = uri
     enter_network(uri)
@@ -53,7 +54,12 @@ def command(invocation: Invocation, name: str | None) -> Report:
         rows = _take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             _forget(state, invocation)
-    return Report(lab_name, rows + existing)
+    return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
+
+
+def _left(invocation: Invocation, lab: str) -> list[str]:
+    """Return what goes on although the whole lab is gone."""
+    return scheduled(lab) if invocation.hosts is None else []
 
 
 def _forget(state: LabState, invocation: Invocation) -> None:

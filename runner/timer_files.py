@@ -11,7 +11,7 @@ from labrun.errors import LabrunError
 from labrun.runner.systemd import Systemd
 from labrun.runner.timer_units import MARK, unit_name
 
-__all__ = ["install_units", "other_lab_file", "remove_units"]
+__all__ = ["install_units", "other_lab_file", "remove_units", "scheduled"]
 
 
 def other_lab_file(systemd: Systemd, units: Mapping[str, str]) -> str | None:
@@ -91,6 +91,16 @@ def remove_units(systemd: Systemd, lab: str) -> list[str]:
     with contextlib.suppress(OSError):
         (_stamps(systemd) / f"stamp-{name}.timer").unlink(missing_ok=True)
     return there
+
+
+def scheduled(lab: str) -> list[str]:
+    """Return a line for each schedule of the lab that is installed, the machine's and the user's own."""
+    unit = f"{unit_name(lab)}.timer"
+    return [
+        f"its schedule stays ({unit}): `labrun schedule remove{' --user' if user else ''}` ends it"
+        for user in (False, True)
+        if (Systemd(user).directory / unit).exists()
+    ]
 
 
 def _stamps(systemd: Systemd) -> Path:

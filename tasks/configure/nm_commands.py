@@ -6,37 +6,47 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from labrun.secrets import MASK, is_secret
-from labrun.tasks.configure.keyfile import properties
+from labrun.tasks.configure.keyfile import Sections, properties
 from labrun.tasks.configure.nm_profiles import profile_id
-from labrun.tasks.configure.nm_state import Device
 from labrun.tasks.configure.shell import quote
 
-__all__ = ["explain_profile"]
+__all__ = ["change_profile", "explain_profile"]
 
 _IMPLIED = frozenset({"connection.id", "connection.type"})
 _WIDTH = 100
 
 
-def explain_profile(profile: Mapping[str, Any], device: Device | None) -> Iterator[str]:
-    """Yield the commands that make the profile and bring it up, or change the one ``device`` runs on."""
+def explain_profile(profile: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the commands that make the profile and bring it up."""
     name = profile_id(profile["network"])
     settings = properties(profile["settings"]) | dict(profile["properties"])
-    pairs = [
-        (key.replace("ethernet.", "802-3-ethernet.", 1), MASK if is_secret(key) else value)
+    # Of an existing machine without a MAC in the file, only the machine itself can tell the NIC.
+    nic = "'*'" if "ethernet.mac-address" in settings else "NIC"
+    yield _wrapped(
+        f"nmcli connection add type ethernet ifname {nic} con-name {quote(name)}", _pairs(settings)
+    )
+    yield f"nmcli connection up {quote(name)}"
+
+
+def change_profile(network: str, wanted: Sections, stored: Sections, active_on: str | None) -> Iterator[str]:
+    """Yield the commands that make of labrun's ``stored`` profile the wanted one, and put it in force.
+
+    ``active_on`` is the NIC that runs on it already, None where there is none.
+    """
+    name = quote(profile_id(network))
+    settings = properties(wanted)
+    # What has no value any more goes back to its default.
+    gone = {key: "" for key in properties(stored) if key not in settings}
+    yield _wrapped(f"nmcli connection modify {name}", [*_pairs(settings), *_pairs(gone)])
+    yield f"nmcli connection up {name}" if active_on is None else f"nmcli device reapply {quote(active_on)}"
+
+
+def _pairs(settings: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (key.replace("ethernet.", "802-3-ethernet.", 1), MASK if value and is_secret(key) else value)
         for key, value in settings.items()
         if key not in _IMPLIED
     ]
-    if device is None:
-        # Of an existing machine without a MAC in the file, only the machine itself can tell the NIC.
-        nic = "'*'" if "ethernet.mac-address" in settings else "NIC"
-        begin = f"nmcli connection add type ethernet ifname {nic} con-name {quote(name)}"
-        yield _wrapped(begin, pairs)
-        yield f"nmcli connection up {quote(name)}"
-        return
-    if device.profile_id != name:
-        pairs = [("connection.id", name), *pairs]
-    yield _wrapped(f"nmcli connection modify {quote(device.profile_id)}", pairs)
-    yield f"nmcli device reapply {quote(device.interface)}"
 
 
 def _wrapped(begin: str, pairs: Iterable[tuple[str, str]]) -> str:

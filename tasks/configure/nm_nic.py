@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from labrun.inventory.existing import marked_nic
 from labrun.tasks.configure.keyfile import Sections, intent, parse, render
-from labrun.tasks.configure.nm_commands import explain_profile
+from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
     expected_summary,
@@ -22,7 +22,7 @@ from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_state import Device, Link, NmState
 from labrun.tasks.configure.nm_undo import new_gateways, was
 from labrun.tasks.configure.plan import Item
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.configure.shell import Captured, Facts, quote
 from labrun.tasks.configure.way_in import cut_off, way_in
 
 __all__ = ["Nic", "Profile"]
@@ -144,8 +144,30 @@ class Nic:
         work.bring.append((device.interface, uuid, way, profile.network, _several(profile.sections)))
         work.was.append(was(device, link, self.facts.files))
         work.gateways.extend(new_gateways(profile.sections, link))
-        raw = {"network": profile.network, "settings": profile.sections, "properties": {}}
-        work.commands.extend(explain_profile(raw, device if same else None))
+        work.commands.extend(
+            self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)
+        )
+
+    def _typed(
+        self, profile: Profile, active_on: str | None, replaced: list[str], hiding: list[str], *, loose: bool
+    ) -> Iterator[str]:
+        """Yield what a person would type for the same."""
+        path = quote(profile.path)
+        if profile.path in self.facts.files:
+            if hiding:
+                yield from _removed(hiding)
+            if loose:
+                yield f"chown root: {path} && chmod 600 {path}"
+            # NetworkManager may not have seen what somebody wrote there.
+            yield f"nmcli connection load {path}"
+            stored = parse(self.facts.files[profile.path])
+            yield from change_profile(profile.network, profile.sections, stored, active_on)
+        else:
+            yield from explain_profile(
+                {"network": profile.network, "settings": profile.sections, "properties": {}}
+            )
+        if replaced:
+            yield from _removed(replaced)
 
     def _device(self) -> Device | None:
         """Return the NIC with the profile's MAC; without one, the NIC that its marks tell."""
@@ -223,3 +245,8 @@ def _several(sections: Sections) -> str:
     """Return the IPv4 addresses of a profile that has several, else nothing."""
     addresses = intent(sections, 4).addresses
     return " ".join(map(str, addresses)) if len(addresses) > 1 else ""
+
+
+def _removed(paths: Iterable[str]) -> Iterator[str]:
+    yield f"rm -f {' '.join(quote(path) for path in paths)}"
+    yield "nmcli connection reload"

@@ -102,7 +102,7 @@ class Nmcli:
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return ``nmcli connection add`` and ``up`` for every NIC, then what removes cloud-init's."""
-        lines = [line for raw in want["profiles"] for line in explain_profile(raw, None)]
+        lines = [line for raw in want["profiles"] for line in explain_profile(raw)]
         # On an existing machine they may be those of NICs that the file does not name.
         if lines and not any(raw["existing"] for raw in want["profiles"]):
             lines += [f"rm -f {DIRECTORY}/cloud-init-*.nmconnection", "nmcli connection reload"]

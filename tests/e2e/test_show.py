@@ -133,6 +133,44 @@ def test_after_the_commands_by_hand_configure_finds_nothing_to_do(lab: RunningLa
     assert left.stdout == "# on one, as root\n"
 
 
+def test_explain_of_a_dry_run_has_only_what_differs(lab: RunningLab) -> None:
+    before = lab.run("configure", "--dry-run", "--explain")
+    assert (before.exit_code, before.stdout) == (0, "# nothing differs\n"), before.stderr
+    drop_in = "/etc/ssh/sshd_config.d/00-labrun.conf"
+    lab.guest("gate", "sysctl -q net.ipv4.ip_forward=0; nft delete table inet labrun")
+    lab.guest("one", f"nmcli connection modify labrun-left ipv4.dns-search x.example; rm {drop_in}")
+    typed = lab.run("configure", "--dry-run", "--explain")
+    assert typed.exit_code == 3, typed.stderr
+    assert lab.run("configure", "--dry-run", "--explain").stdout == typed.stdout, "nothing was changed"
+    gate, one = typed.stdout.split("\n\n# on one, as root\n")
+    assert gate.startswith("# on gate, as root\n")
+    assert "net.ipv4.ip_forward" in gate
+    assert "nft" in gate
+    assert "nmcli" not in gate
+    assert "nmcli" in one
+    assert drop_in in one
+    assert "nft" not in one
+    for host, lines in (("gate", gate), ("one", one)):
+        done = lab.run("ssh", host, "sudo", "sh", "-e", "-s", stdin=lines)
+        assert done.exit_code == 0, (host, lines, done.stdout, done.stderr)
+    after = lab.json("configure")
+    assert (after.exit_code, after.statuses()) == (0, {"ok"}), after.rows
+
+
+def test_explain_of_a_dry_run_says_what_no_command_mends(lab: RunningLab) -> None:
+    other = with_one(lab, "{networks: {left: 10.63.24.11}, sysctl: {net.ipv4.no_such_key: 1}}")
+    answer = other.run("configure", "--dry-run", "--explain", "--only", "sysctl")
+    assert answer.exit_code == 1
+    assert answer.stdout == "# on one, as root\n# failed: this kernel has no net.ipv4.no_such_key here\n"
+    assert lab.run("--hosts", "six", "stop").exit_code == 0
+    try:
+        silent = lab.run("configure", "--dry-run", "--explain", "--hosts", "six")
+        assert silent.exit_code == 4
+        assert silent.stdout.startswith("# on six, as root\n# unreachable: ")
+    finally:
+        assert lab.run("up").exit_code == 0
+
+
 PASSWORD = "s3cret; it's $(really) \\ one"
 _EAP = "802-1x.eap: peap, 802-1x.identity: me, 802-1x.phase2-auth: mschapv2"
 

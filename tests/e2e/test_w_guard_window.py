@@ -31,6 +31,8 @@ HOSTS = {
     "moves": 17,
     "stopped": 18,
     "stuck": 19,
+    "here": 20,
+    "there": 21,
 }
 GUARD = "/var/lib/labrun/guard"
 MADE = f"[ -e {GUARD}/armed ] && [ ! -s {GUARD}/applying ]"
@@ -279,3 +281,18 @@ def test_a_host_that_gets_another_address_is_followed(lab: RunningLab) -> None:
     # /etc/hosts cuts nobody off and had stayed.
     assert again.exit_code == 0, again.bad()
     assert again.statuses("nmcli") == {"ok"}, again.of("nmcli")
+
+
+def test_two_hosts_that_swap_their_addresses_are_followed(lab: RunningLab) -> None:
+    swapped = {"here": f"10.60.2.{HOSTS['there']}", "there": f"10.60.2.{HOSTS['here']}"}
+    other = with_bad(lab, **{host: f"networks: {{left: {address}}}" for host, address in swapped.items()})
+    up = other.json("--hosts", "here,there", "up")
+    assert up.exit_code == 0, up.bad()
+    done = other.json("--hosts", "here,there", "configure")
+    assert done.exit_code == 0, done.bad()
+    for host, address in swapped.items():
+        (row,) = done.of("nmcli", host)
+        assert (row["status"], row["actual"]) == ("changed", f"{address}/24")
+        assert address in inside(domain(host), "ip -brief -4 address show dev eth0")
+    again = other.json("--hosts", "here,there", "configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()

@@ -112,6 +112,20 @@ def test_a_file_from_stdin_is_no_schedule(place: Path) -> None:
 
 
 @needs_no_systemd
+def test_down_says_that_a_schedule_stays(place: Path) -> None:
+    env = {"XDG_CONFIG_HOME": str(place)}
+    down = ("-y", "down", "--state-dir", "state")
+    assert "schedule" not in run_labrun(*down, cwd=place, env=env).stdout
+    units = place / "systemd" / "user"
+    units.mkdir(parents=True)
+    (units / "labrun-drift-demo.timer").write_text(MARK)
+    done = run_labrun(*down, cwd=place, env=env)
+    assert done.returncode == 0
+    note = "its schedule stays (labrun-drift-demo.timer): `labrun schedule remove --user` ends it\n"
+    assert done.stdout.endswith(note)
+    assert "schedule" not in run_labrun(*down, "--hosts", "one", cwd=place, env=env).stdout
+
+
 def test_removing_what_is_not_there_is_no_error(place: Path) -> None:
     done = run_labrun(
         "--json", "schedule", "remove", "--user", cwd=place, env={"XDG_CONFIG_HOME": str(place)}
