@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import Literal
 from labrun.inventory.model import Address, Host, Interface, Lab, Mode, Network
 from labrun.ports import Lease, LeaseSource
 
-__all__ = ["Found", "Located", "Source", "beside", "file_addresses", "locate"]
+__all__ = ["Found", "Located", "Source", "beside", "file_addresses", "locate", "still_held"]
 
 Source = Literal["file", "lease", "agent"]
 _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
@@ -89,6 +89,20 @@ def file_addresses(host: Host) -> list[str]:
     return [str(nic.ipv4.ip) for nic in nics if nic.ipv4 is not None] + [
         str(nic.ipv6.ip) for nic in nics if nic.ipv6 is not None
     ]
+
+
+def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the hosts that have not left an address yet which the file gives to another: host by address.
+
+    ``had`` are the addresses that were recorded of each host, the latest first.
+    """
+    given = {address for host in lab.hosts.values() for address in file_addresses(host)}
+    held: dict[str, str] = {}
+    for name, host in lab.hosts.items():
+        own = file_addresses(host)
+        latest = had.get(name, ())[: len(own)]
+        held |= {address: name for address in latest if address in given and address not in own}
+    return held
 
 
 def _to_be_asked(lab: Lab) -> tuple[str, ...]:

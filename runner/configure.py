@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from labrun.errors import UsageError
-from labrun.inventory.locate import file_addresses
+from labrun.inventory.locate import file_addresses, still_held
 from labrun.outcome import Outcome, Status
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
@@ -171,6 +171,10 @@ def configure_hosts(
     from labrun.tasks.configure.task import configure
 
     specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    held = still_held(session.lab, session.state.host_addresses())
+    for spec in specs.values():
+        if "nmcli" in spec["sections"]:
+            spec["sections"]["nmcli"]["held"] = held
     data = {host: {"configure": spec} for host, spec in specs.items()}
     limit = session.invocation.timeout or _SECONDS
     settings: dict[str, Any] = {

@@ -156,7 +156,8 @@ def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
         return "nft is not installed (packages: [nftables] brings it)"
     rival = facts.word("nft-rival")
     if rival is not None:
-        hint = f"systemctl disable --now {rival}"
+        # Stopping ufw's unit leaves it enabled in its own file.
+        hint = "ufw disable" if rival == "ufw" else f"systemctl disable --now {rival}"
         return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
     if scratch.status != 0:
         lines = [line.strip() for line in scratch.text.splitlines() if "Error:" in line]

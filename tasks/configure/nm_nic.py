@@ -47,6 +47,19 @@ class Profile:
     reached_at: str | None = None
     fault: str | None = None
 
+    def unless_held(self, held: Mapping[str, str]) -> Profile:
+        """Return the profile, with a fault where another host has its address still (``held``: by address).
+
+        Two machines with one address cut each other off, and nobody can tell them apart from outside.
+        """
+        meant = {str(each.ip) for version in (4, 6) for each in intent(self.sections, version).addresses}
+        clash = sorted(meant & held.keys())
+        if not clash or self.fault is not None:
+            return self
+        other = held[clash[0]]
+        fault = f"{other} still has {clash[0]}: configure {other} first; for a swap, by way of a free address"
+        return replace(self, fault=fault)
+
     @classmethod
     def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
         """Return the profile of one NIC; with properties, as the guest's own nmcli puts them into it."""

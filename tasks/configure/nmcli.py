@@ -70,7 +70,8 @@ class Nmcli:
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the NICs whose profile, activation or kernel state is not as declared."""
-        profiles = [Profile.of(raw, facts) for raw in want["profiles"]]
+        held = want.get("held", {})
+        profiles = [Profile.of(raw, facts).unless_held(held) for raw in want["profiles"]]
         try:
             state = observed(facts)
         except CommandError as error:

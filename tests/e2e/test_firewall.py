@@ -176,19 +176,31 @@ def other(lab: RunningLab, old: str, new: str) -> RunningLab:
     return RunningLab(path, lab.state)
 
 
-RIVAL = "printf '[Service]\\nExecStart=sleep infinity\\n' >/etc/systemd/system/firewalld.service"
+FIREWALLD = "/etc/systemd/system/firewalld.service"
+# What the two of them leave to be seen, when they are on and when they were stopped as the hint says.
+RIVALS = {
+    "firewalld": (
+        "systemctl disable --now firewalld",
+        f"printf '[Service]\\nExecStart=sleep infinity\\n' >{FIREWALLD}; systemctl start firewalld",
+        f"systemctl disable --now firewalld; rm {FIREWALLD}; systemctl daemon-reload",
+    ),
+    "ufw": (
+        "ufw disable",
+        "mkdir /etc/ufw; echo ENABLED=yes >/etc/ufw/ufw.conf; ln -s /bin/true /usr/sbin/ufw",
+        "rm -r /etc/ufw /usr/sbin/ufw",
+    ),
+}
 
 
-def test_another_firewall_is_not_fought_with(lab: RunningLab) -> None:
-    lab.guest("fw", f"{RIVAL}; systemctl daemon-reload; systemctl start firewalld")
+@pytest.mark.parametrize("rival", RIVALS)
+def test_another_firewall_is_not_fought_with(lab: RunningLab, rival: str) -> None:
+    hint, start, stop = RIVALS[rival]
+    lab.guest("fw", start)
     answer = lab.json("configure", "--hosts", "fw")
-    lab.guest(
-        "fw", "systemctl stop firewalld; rm /etc/systemd/system/firewalld.service; systemctl daemon-reload"
-    )
+    lab.guest("fw", stop)
     assert answer.exit_code == 1
     whys = {row["why"] for row in answer.rows if row["status"] == "failed"}
-    hint = "stop it (systemctl disable --now firewalld), or drop these keys"
-    assert whys == {f"firewalld is active, and two firewalls would fight: {hint}"}
+    assert whys == {f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"}
     assert_settled(lab)
 
 

@@ -17,7 +17,7 @@ from labrun.hypervisor import daemon_pid
 from tests.e2e.conftest import write_lab
 from tests.e2e.guests import STATE, inside, wait_until
 from tests.e2e.test_w_existing import Inside
-from tests.labs import RunningLab
+from tests.labs import Answer, RunningLab
 
 pytestmark = pytest.mark.lxc
 
@@ -283,16 +283,35 @@ def test_a_host_that_gets_another_address_is_followed(lab: RunningLab) -> None:
     assert again.statuses("nmcli") == {"ok"}, again.of("nmcli")
 
 
-def test_two_hosts_that_swap_their_addresses_are_followed(lab: RunningLab) -> None:
-    swapped = {"here": f"10.60.2.{HOSTS['there']}", "there": f"10.60.2.{HOSTS['here']}"}
-    other = with_bad(lab, **{host: f"networks: {{left: {address}}}" for host, address in swapped.items()})
-    up = other.json("--hosts", "here,there", "up")
-    assert up.exit_code == 0, up.bad()
-    done = other.json("--hosts", "here,there", "configure")
-    assert done.exit_code == 0, done.bad()
-    for host, address in swapped.items():
-        (row,) = done.of("nmcli", host)
-        assert (row["status"], row["actual"]) == ("changed", f"{address}/24")
-        assert address in inside(domain(host), "ip -brief -4 address show dev eth0")
-    again = other.json("--hosts", "here,there", "configure")
+def configured(lab: RunningLab, **numbers: int) -> Answer:
+    """Bring hosts up and configure them with other addresses."""
+    bad = {host: f"networks: {{left: 10.60.2.{number}}}" for host, number in numbers.items()}
+    other = with_bad(lab, **bad)
+    assert other.run("--hosts", ",".join(numbers), "up").exit_code == 0
+    return other.json("--hosts", ",".join(numbers), "configure")
+
+
+def test_an_address_that_another_host_has_is_not_taken(lab: RunningLab) -> None:
+    before = {host: state(host) for host in ("here", "there")}
+    swap = configured(lab, here=HOSTS["there"], there=HOSTS["here"])
+    assert swap.exit_code == 1
+    why = "{0} still has 10.60.2.{1}: configure {0} first; for a swap, by way of a free address"
+    assert {(row["host"], row["why"]) for row in swap.of("nmcli")} == {
+        ("here", why.format("there", HOSTS["there"])),
+        ("there", why.format("here", HOSTS["here"])),
+    }
+    assert {host: state(host) for host in before} == before
+    assert lab.json("--hosts", "here,there", "configure").statuses() == {"ok", "changed"}
+
+
+@pytest.mark.full
+def test_a_swap_by_way_of_a_free_address_works(lab: RunningLab) -> None:
+    here, there = HOSTS["here"], HOSTS["there"]
+    assert configured(lab, here=29, there=here).statuses("nmcli") == {"changed", "failed"}
+    for _ in range(2):
+        moved = configured(lab, here=there, there=here)
+    assert moved.exit_code == 0, moved.bad()
+    for host, number in (("here", there), ("there", here)):
+        assert f" 10.60.2.{number}/24" in inside(domain(host), "ip -brief -4 address show dev eth0")
+    again = configured(lab, here=there, there=here)
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrun.inventory.load import load_lab
-from labrun.inventory.locate import Located, locate
+from labrun.inventory.locate import Located, locate, still_held
 from labrun.inventory.model import Lab
 from labrun.ports import Lease
 
@@ -142,3 +142,22 @@ def test_with_nobody_to_ask_the_reserved_address_counts(lab: Lab) -> None:
     assert nic.ipv4 is not None
     assert told(located["leased"]) == (str(nic.ipv4.ip), "file", "two")
     assert located["outside"].reason == "lan gives addresses by DHCP"
+
+
+@pytest.mark.parametrize(
+    ("had", "held"),
+    [
+        ({}, {}),
+        ({"fixed": ["10.4.1.11"], "mixed": ["10.4.1.14"]}, {}),
+        ({"fixed": ["10.4.1.14"], "mixed": ["10.4.1.14"]}, {"10.4.1.14": "fixed"}),
+        # It has left that one, and nobody is given the other.
+        ({"fixed": ["10.4.1.11", "10.4.1.14"]}, {}),
+        ({"fixed": ["10.4.1.77"]}, {}),
+        ({"fixed": ["10.4.1.14"], "mixed": ["10.4.1.11"]}, {"10.4.1.14": "fixed", "10.4.1.11": "mixed"}),
+        ({"removed": ["10.4.1.11"]}, {}),
+    ],
+)
+def test_an_address_is_held_until_its_host_was_seen_elsewhere(
+    lab: Lab, had: dict[str, list[str]], held: dict[str, str]
+) -> None:
+    assert still_held(lab, had) == held
