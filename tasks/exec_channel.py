@@ -13,49 +13,81 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 from labrun.errors import CommandError, ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 
-__all__ = ["CHUNK", "MOST_BYTES", "open_channel", "request_exec", "run_script", "why_no_status", "wrapped"]
+__all__ = [
+    "MOST_BYTES",
+    "Talk",
+    "await_status",
+    "grouped",
+    "open_channel",
+    "request_exec",
+    "run_script",
+    "too_late",
+    "why_no_status",
+    "wrapped",
+]
 
 MOST_BYTES = 32 * 1024 * 1024
 """How much one stream may bring before the script is cut off."""
 
-CHUNK = 32 * 1024
-"""How many bytes are handed to a channel, or taken from it, at once."""
-
+_CHUNK = 32 * 1024
 # A process left in the background may hold the streams open after the script ended (seconds).
 _LINGER = 1.0
 _NO_STATUS = -1
 
 
-def wrapped(script: str) -> str:
+def grouped(script: str) -> str:
     """Return the script as one group: a shell parses all of it before it runs any of it.
 
-    So a script whose end never arrives does nothing, and no command in it can eat the rest by
-    reading stdin. The blank line keeps a trailing backslash from joining the closing brace.
+    The blank line keeps a trailing backslash from joining the closing brace.
     """
-    return "{ :\n" + script + "\n\n} </dev/null\n"
+    return f"{{ :\n{script}\n\n}}"
+
+
+def wrapped(script: str) -> str:
+    """Return the script as a group that can be fed to a shell.
+
+    A script whose end never arrives does nothing, and no command in it can eat the rest by reading stdin.
+    """
+    return f"{grouped(script)} </dev/null\n"
 
 
 @dataclass(slots=True)
-class _Talk:
-    """What is still to be sent and what has come back."""
+class Talk:
+    """What is still to be sent and what has come back, ``most`` bytes a stream.
+
+    ``ends_stdin`` = once all is sent, the other side is told that nothing follows.
+    """
 
     channel: Any
     unsent: memoryview
+    most: int
+    ends_stdin: bool = True
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
     closed_stdin: bool = False
 
-    def send(self) -> bool:
-        """Send what the window takes; True when something went out."""
+    def exchange(self) -> bool:
+        """Send what the window takes and take what has arrived; True when something moved.
+
+        Raises CommandError when a stream has brought more than ``most`` bytes.
+        """
+        moved = self._send()
+        moved = self._receive() or moved
+        if max(len(self.out), len(self.err)) > self.most:
+            reason = f"the script wrote more than {self.most} bytes and was cut off"
+            raise CommandError(reason, step="script")
+        return moved
+
+    def _send(self) -> bool:
         moved = False
         try:
             while self.unsent and self.channel.send_ready():
-                sent = self.channel.send(bytes(self.unsent[:CHUNK]))
+                sent = self.channel.send(bytes(self.unsent[:_CHUNK]))
                 if not sent:
                     break
                 self.unsent = self.unsent[sent:]
                 moved = True
-            if not self.unsent and not self.closed_stdin:
+            if self.ends_stdin and not self.unsent and not self.closed_stdin:
                 self.closed_stdin = True
                 self.channel.shutdown_write()
         except OSError:
@@ -64,13 +96,12 @@ class _Talk:
             self.closed_stdin = True
         return moved
 
-    def receive(self) -> bool:
-        """Take what has arrived; True when something had."""
+    def _receive(self) -> bool:
         before = len(self.out) + len(self.err)
         while self.channel.recv_ready():
-            self.out += self.channel.recv(CHUNK)
+            self.out += self.channel.recv(_CHUNK)
         while self.channel.recv_stderr_ready():
-            self.err += self.channel.recv_stderr(CHUNK)
+            self.err += self.channel.recv_stderr(_CHUNK)
         return len(self.out) + len(self.err) > before
 
 
@@ -86,8 +117,8 @@ def run_script(
     channel = open_channel(transport, deadline)
     try:
         request_exec(channel, command)
-        talk = _Talk(channel, memoryview(script.encode("utf-8", errors="surrogateescape")))
-        _converse(talk, deadline, most)
+        talk = Talk(channel, memoryview(script.encode("utf-8", errors="surrogateescape")), most)
+        _converse(talk, deadline)
         status = channel.recv_exit_status() if channel.status_event.is_set() else _NO_STATUS
         if status == _NO_STATUS:
             raise ConnectionLostError(why_no_status(transport), step="script")
@@ -127,7 +158,7 @@ def request_exec(channel: Any, command: str) -> None:
     channel.transport._send_user_message(message)
 
 
-def _converse(talk: _Talk, deadline: float, most: int) -> None:
+def _converse(talk: Talk, deadline: float) -> None:
     channel = talk.channel
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)
@@ -135,12 +166,9 @@ def _converse(talk: _Talk, deadline: float, most: int) -> None:
     while True:
         # Looked at before reading: what arrived until then is all there is.
         complete = channel.eof_received or channel.closed
-        moved = talk.send()
-        moved = talk.receive() or moved
-        if max(len(talk.out), len(talk.err)) > most:
-            raise CommandError(f"the script wrote more than {most} bytes and was cut off", step="script")
+        moved = talk.exchange()
         if complete:
-            _await_status(channel, deadline)
+            await_status(channel, deadline)
             return
         now = time.monotonic()
         if channel.exit_status_ready():
@@ -148,13 +176,19 @@ def _converse(talk: _Talk, deadline: float, most: int) -> None:
             if now - ended >= _LINGER:
                 return
         if now >= deadline:
-            reason = "the script did not end in time; it may still be running"
-            raise ConnectionLostError(reason, step="script", hint="--timeout allows more")
+            raise too_late()
         wait = min(deadline - now, _LINGER if ended is not None or not talk.unsent else 0.02)
         ready.poll(wait * 1000)
 
 
-def _await_status(channel: Any, deadline: float) -> None:
+def too_late() -> ConnectionLostError:
+    """Return the error of a script whose time was up."""
+    reason = "the script did not end in time; it may still be running"
+    return ConnectionLostError(reason, step="script", hint="--timeout allows more")
+
+
+def await_status(channel: Any, deadline: float) -> None:
+    """Wait a moment for the exit status of what ran on the channel."""
     # The exit status may come after the end of the streams, but not long after.
     channel.status_event.wait(max(0.0, min(deadline - time.monotonic(), 10.0)))
 

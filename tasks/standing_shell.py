@@ -15,9 +15,18 @@ from typing import Any
 
 import paramiko
 
-from labrun.errors import CommandError, ConnectionLostError, UnreachableError
+from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
-from labrun.tasks.exec_channel import CHUNK, MOST_BYTES, open_channel, request_exec, why_no_status
+from labrun.tasks.exec_channel import (
+    MOST_BYTES,
+    Talk,
+    await_status,
+    grouped,
+    open_channel,
+    request_exec,
+    too_late,
+    why_no_status,
+)
 
 __all__ = ["StandingShell"]
 
@@ -72,14 +81,12 @@ class StandingShell:
             raise
         if not complete:
             self.close()
-        return Completed(status, _text(turn.out), _text(turn.err), time.monotonic() - started)
+        return Completed(status, _text(turn.talk.out), _text(turn.talk.err), time.monotonic() - started)
 
     def _own_status(self, deadline: float) -> int:
         """Return with what status the shell ended; raises ConnectionLostError where it left none."""
-        event = self._channel.status_event
-        # The exit status may come after the end of the streams, but not long after.
-        event.wait(max(0.0, min(deadline - time.monotonic(), 10.0)))
-        status = self._channel.recv_exit_status() if event.is_set() else -1
+        await_status(self._channel, deadline)
+        status = self._channel.recv_exit_status() if self._channel.status_event.is_set() else -1
         if status == -1:
             raise ConnectionLostError(why_no_status(self._transport), step="script")
         return int(status)
@@ -94,74 +101,49 @@ class StandingShell:
 
 
 class _Turn:
-    """One script on its way through the shell: what is unsent, and what has come back."""
+    """One script on its way through the shell, and where its output ends."""
 
     def __init__(self, channel: Any, script: str, most: int):
         mark = f"labrun-{secrets.token_hex(12)}"
-        text = _TURN.format(script=shlex.quote(f"{{ :\n{script}\n\n}}"), mark=mark)
-        self.out = bytearray()
-        self.err = bytearray()
+        text = _TURN.format(script=shlex.quote(grouped(script)), mark=mark)
+        unsent = memoryview(text.encode("utf-8", errors="surrogateescape"))
+        self.talk = Talk(channel, unsent, most, ends_stdin=False)
         self.status = -1
-        self._channel = channel
-        self._unsent = memoryview(text.encode("utf-8", errors="surrogateescape"))
-        self._most = most
         self._out_end = f"\n{mark} ".encode()
         self._err_end = f"\n{mark}\n".encode()
         self._out_from = self._err_from = 0
 
     def converse(self, deadline: float) -> bool:
         """Send and receive until the script has ended; False where the shell ended before it."""
-        channel = self._channel
+        channel = self.talk.channel
         ready = select.poll()
         ready.register(channel.fileno(), select.POLLIN)
         while True:
             # Looked at before reading: what arrived until then is all there is.
             over = channel.eof_received or channel.closed
-            self._send()
-            self._receive()
+            self.talk.exchange()
             if self._is_complete():
                 return True
-            if max(len(self.out), len(self.err)) > self._most:
-                raise CommandError(
-                    f"the script wrote more than {self._most} bytes and was cut off", step="script"
-                )
             if over:
                 return False
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                reason = "the script did not end in time; it may still be running"
-                raise ConnectionLostError(reason, step="script", hint="--timeout allows more")
-            ready.poll(min(remaining, 1.0 if not self._unsent else 0.02) * 1000)
-
-    def _send(self) -> None:
-        try:
-            while self._unsent and self._channel.send_ready():
-                sent = self._channel.send(bytes(self._unsent[:CHUNK]))
-                if not sent:
-                    return
-                self._unsent = self._unsent[sent:]
-        except OSError:
-            # The shell ended without reading everything; its exit status says why.
-            self._unsent = memoryview(b"")
-
-    def _receive(self) -> None:
-        while self._channel.recv_ready():
-            self.out += self._channel.recv(CHUNK)
-        while self._channel.recv_stderr_ready():
-            self.err += self._channel.recv_stderr(CHUNK)
+                raise too_late()
+            ready.poll(min(remaining, 1.0 if not self.talk.unsent else 0.02) * 1000)
 
     def _is_complete(self) -> bool:
         """Cut both streams where the script ended, once both have come so far, and keep its status."""
-        end = self.err.find(self._err_end, self._err_from)
-        at = self.out.find(self._out_end, self._out_from)
-        line = self.out.find(b"\n", at + len(self._out_end)) if at >= 0 else -1
+        out, err = self.talk.out, self.talk.err
+        end = err.find(self._err_end, self._err_from)
+        at = out.find(self._out_end, self._out_from)
+        line = out.find(b"\n", at + len(self._out_end)) if at >= 0 else -1
         if end < 0 or line < 0:
             # What has been searched is not searched again, but for a mark that has come in part.
-            self._err_from = max(0, len(self.err) - len(self._err_end))
-            self._out_from = at if at >= 0 else max(0, len(self.out) - len(self._out_end))
+            self._err_from = max(0, len(err) - len(self._err_end))
+            self._out_from = at if at >= 0 else max(0, len(out) - len(self._out_end))
             return False
-        self.status = int(self.out[at + len(self._out_end) : line])
-        del self.out[at:], self.err[end:]
+        self.status = int(out[at + len(self._out_end) : line])
+        del out[at:], err[end:]
         return True
 
 

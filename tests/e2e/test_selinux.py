@@ -155,7 +155,7 @@ def test_enforcing_that_shuts_every_login_out_is_taken_back(with_policy: Running
     before = state(lab)
     assert before == ("0", "SELINUX=permissive", "SELINUXTYPE=labtest")
     # Without these sshd finds no context for anybody, which only counts in enforcing mode.
-    lab.guest("one", "mv /etc/selinux/labtest/contexts /root/contexts")
+    lab.guest("one", "mv /etc/selinux/labtest/contexts /etc/selinux/labtest/contexts.away")
     try:
         exit_code, status, actual, why = mode(lab, "enforcing")
         assert (exit_code, status, actual) == (1, "rolled-back", "permissive")
@@ -164,6 +164,6 @@ def test_enforcing_that_shuts_every_login_out_is_taken_back(with_policy: Running
         assert why.endswith("; the host went back")
         assert state(lab) == before
     finally:
-        lab.guest("one", "mv /root/contexts /etc/selinux/labtest/contexts")
+        lab.guest("one", "mv /etc/selinux/labtest/contexts.away /etc/selinux/labtest/contexts")
     assert mode(lab, "enforcing")[:3] == (0, "changed", "enforcing")
     assert mode(lab, "permissive")[:3] == (0, "changed", "permissive")
