@@ -128,11 +128,19 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         exclusive=bool(model.exclusive),
         access_via=model.access.via if model.access else None,
         redundancy=model.redundancy,
+        last_resort=_last_resort(model),
         groups=host.groups,
         ssh_keys=host.ssh_keys,
         address=model.address,
         ssh=_ssh(model),
     )
+
+
+def _last_resort(model: HostModel) -> Literal["reboot", "leave"]:
+    """Return what the file says; without a word only machines that labrun made are restarted."""
+    if model.guard is not None:
+        return model.guard.last_resort
+    return "reboot" if model.address is None else "leave"
 
 
 def _machine(model: HostModel) -> Machine:

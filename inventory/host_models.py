@@ -137,6 +137,12 @@ class AccessModel(Section):
     via: HostName
 
 
+class GuardModel(Section):
+    """``guard: {last_resort: reboot}``."""
+
+    last_resort: Literal["reboot", "leave"]
+
+
 class SshModel(Section):
     """How an existing machine is reached."""
 
@@ -204,6 +210,7 @@ class Settings(Section):
     exclusive: bool | None = None
     access: AccessModel | None = None
     redundancy: Word | None = None
+    guard: GuardModel | None = None
     ssh: SshModel | None = None
 
 

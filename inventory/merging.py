@@ -45,7 +45,8 @@ def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
         mine = tuple(dict.fromkeys(members.get(name, ())))
         if len(mine) > 1:
             _contradictions(name, [(group, groups[group]) for group in mine], told, report)
-        layers: list[tuple[Path, Mapping[str, Any]]] = [(("defaults",), defaults)]
+        everywhere = {"guard": file.guard} if file.guard is not None else {}
+        layers: list[tuple[Path, Mapping[str, Any]]] = [((), everywhere), (("defaults",), defaults)]
         layers += [(("groups", group), groups[group]) for group in mine]
         layers.append((("hosts", name), written(host)))
         values, origin = _laid_over(layers)

@@ -251,7 +251,8 @@ class Host:
     ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold
     only what the file declares, not the role's own values; ``sshd`` None = leave sshd alone, a
     repeatable keyword has several values; ``sshd_profile`` None = by what the host is for others.
-    ``hosts_file`` = the lab's names stand in /etc/hosts.
+    ``hosts_file`` = the lab's names stand in /etc/hosts. ``last_resort`` is what the host may do when it
+    rolled a change back and is cut off nevertheless.
     """
 
     name: str
@@ -275,6 +276,7 @@ class Host:
     exclusive: bool = False
     access_via: str | None = None
     redundancy: str | None = None
+    last_resort: Literal["reboot", "leave"] = "leave"
     groups: tuple[str, ...] = ()
     ssh_keys: tuple[str, ...] = ()
     address: str | None = None

@@ -26,7 +26,7 @@ from labrun.inventory.fields import (
     Word,
 )
 from labrun.inventory.forms import Matching, Section, wrong
-from labrun.inventory.host_models import GroupModel, HostModel, Settings
+from labrun.inventory.host_models import GroupModel, GuardModel, HostModel, Settings
 from labrun.inventory.network_models import FilterRuleModel, NetworkModel
 
 __all__ = ["ImageModel", "LabFile"]
@@ -71,4 +71,5 @@ class LabFile(Section):
     checks: list[CheckModel] = Field(default_factory=list)
     schedule: ScheduleModel | None = None
     routing: Literal["auto", "manual"] = "auto"
+    guard: GuardModel | None = None
     ssh_keys: list[PublicKey] = Field(default_factory=list)

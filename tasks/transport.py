@@ -169,6 +169,11 @@ class SshTransport:
         return str(self.connection.host)
 
     @property
+    def user(self) -> str:
+        """Return who is logged in."""
+        return str(self.connection.username)
+
+    @property
     def offered(self) -> frozenset[str] | None:
         """Return the methods that sshd offered to a login without a key; None where it was not asked."""
         return self.connection.offered

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
-from labrun.tasks.configure.plan import HostPlan, Seen
-from labrun.tasks.configure.shell import Captured, Facts, apply_script, marker, parse_facts
+from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
+from labrun.tasks.configure.shell import Captured, Facts, Probe, apply_script, marker, parse_facts, quote
+from labrun.tasks.guest_scripts import assigned, guest_script
 
-__all__ = ["APPLY_SECONDS", "Confirmation", "Login", "Look", "NewLogin", "Return", "remember"]
+__all__ = [
+    "APPLY_SECONDS",
+    "KEPT",
+    "Confirmation",
+    "Login",
+    "Look",
+    "NewLogin",
+    "Return",
+    "kept_functions",
+    "live_values",
+    "remember",
+]
 
 _log = logging.getLogger(__name__)
 _SECONDS = 60.0
@@ -36,13 +48,16 @@ class Return:
     ``seen`` is what was read of the host over a new login once it had gone back; None where nobody
     could look, or the host did not go back. ``put_back`` are the sections whose undo ran without
     that anybody looked; ``otherwise`` says how it stands with the others then. ``stayed`` = the
-    change turned out to be confirmed after all.
+    change turned out to be confirmed after all. ``differences`` is what the host itself found not to be
+    as it was before, with ``goes_on`` as long as it still tries to put it back.
     """
 
     seen: Seen | None = None
     put_back: frozenset[str] = frozenset()
     otherwise: str = "the host has not been seen since"
     stayed: bool = False
+    differences: tuple[str, ...] = ()
+    goes_on: bool = False
 
 
 def remember(transport: Transport, record: str) -> None:
@@ -79,8 +94,12 @@ class Confirmation(Protocol):
         """Return a transport over a new login; raises a TransportError where there is none."""
         ...
 
-    def demands(self, plan: HostPlan, now: Seen) -> str | None:
-        """Return what keeps the change from staying, by how the host is now; None = it may stay."""
+    def probes(self, plan: HostPlan) -> Sequence[Probe]:
+        """Return what has to be read beside the sections before the change may stay."""
+        ...
+
+    def demands(self, before: Seen, now: Seen) -> str | None:
+        """Return what keeps the change from staying, by how the host was and is; None = it may stay."""
         ...
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
@@ -90,6 +109,20 @@ class Confirmation(Protocol):
     def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
         """Take the change back; ``via`` is a new login that works, None where there is none."""
         ...
+
+
+KEPT = "/run/labrun-kept"
+"""Where copies lie while a run without a guard may still have to undo."""
+
+
+def kept_functions(parts: Sequence[SectionPlan]) -> str:
+    """Return the shell functions that keep and restore the files of these sections."""
+    paths = dict.fromkeys(path for part in parts for path in part.saves)
+    cases = "".join(f"{quote(path)}) number={number};;\n" for number, path in enumerate(paths))
+    return (
+        f"{assigned({'kept': KEPT})}number_of() {{\ncase $1 in\n{cases}*) number=none;;\nesac\n}}\n"
+        f"{guest_script('kept')}"
+    )
 
 
 class NewLogin:
@@ -106,8 +139,10 @@ class NewLogin:
         self._login = login
 
     def first(self, plan: HostPlan) -> str:
-        """Return nothing: there is no guard to arm."""
-        return ""
+        """Return the text that copies aside what would have to be put back."""
+        parts = _undoable(plan)
+        words = " ".join(quote(path) for part in parts for path in part.saves)
+        return f"( {kept_functions(parts)}keep {words}\n)\n" if words else ""
 
     def last(self, plan: HostPlan) -> str:
         """Return nothing: there is no guard to arm."""
@@ -121,7 +156,11 @@ class NewLogin:
         """Return the transport of a new login."""
         return self._login()
 
-    def demands(self, plan: HostPlan, now: Seen) -> str | None:
+    def probes(self, plan: HostPlan) -> Sequence[Probe]:
+        """Return nothing: the new login is all that is demanded."""
+        return ()
+
+    def demands(self, before: Seen, now: Seen) -> str | None:
         """Return None: the new login is all that is demanded."""
         return None
 
@@ -132,14 +171,23 @@ class NewLogin:
 
     def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
         """Run the undo scripts, the last section's first, over the session that made the change."""
-        # Saved copies are the guard's: what needs them cannot be undone without one.
-        parts = [part for part in reversed(plan.sections) if part.apply and part.undo and not part.saves]
+        parts = _undoable(plan)
         said: Mapping[str, Captured] = {}
         if parts and via is None:
             mark = marker()
-            script = apply_script([(part.section, part.undo) for part in parts], mark)
+            texts = [(part.section, live_values(part) + part.undo) for part in reversed(parts)]
+            script = apply_script(texts, mark, first=kept_functions(parts))
             with suppress(TransportError, CommandError):
                 done = self._session.run(script, timeout=_SECONDS, sudo=True)
                 said = parse_facts(done.stdout, mark).commands
         ended = frozenset(name for name, each in said.items() if each.status == 0)
         return Return(put_back=ended, otherwise="the change is in place")
+
+
+def _undoable(plan: HostPlan) -> list[SectionPlan]:
+    return [part for part in plan.sections if part.apply and part.undo]
+
+
+def live_values(part: SectionPlan) -> str:
+    """Return shell text that puts back the kernel values a section changes."""
+    return "".join(f"printf '%s\\n' {quote(value)} >{quote(path)}\n" for path, value in part.kernel)

@@ -13,13 +13,13 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.configure.applied import read_applied, renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
-from labrun.tasks.configure.gateways import answers_probe, silent
+from labrun.tasks.configure.gateways import silent
 from labrun.tasks.configure.guard import clear_leftover, close
-from labrun.tasks.configure.guard_state import Standing, standing, took_back
+from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import Story
-from labrun.tasks.configure.shell import Captured, Facts, apply_script, marker, parse_facts
+from labrun.tasks.configure.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 from labrun.tasks.pacing import pace
 
 __all__ = ["HostRun", "converge"]
@@ -44,13 +44,12 @@ class HostRun:
     run: str = ""
     digest: str = ""
 
-    def look(self, transport: Transport, gateways: Sequence[str] = ()) -> Seen:
+    def look(self, transport: Transport, also: Sequence[Probe] = ()) -> Seen:
         """Gather over ``transport`` and return what was found and what is left to change.
 
-        ``gateways`` are asked for an answer besides.
+        ``also`` is what else is asked.
         """
         mark = marker()
-        also = [answers_probe(gateways)] if gateways else []
         script = gather(self.spec, self.only, mark, also)
         done = transport.run(script, timeout=_GATHER_TIMEOUT, sudo=True)
         try:
@@ -79,10 +78,10 @@ def converge(
     report(run.host, "gather")
     seen = run.look(transport)
     left_over = standing(seen.facts)
-    if left_over is not None and not left_over.is_left_over and not seen.plan.is_empty and not run.dry_run:
-        return Story(run.host, seen.plan).refused(str(left_over))
-    if left_over is None or not left_over.is_left_over:
+    if left_over is None:
         return _converge(run, seen, transport, confirmation)
+    if not left_over.is_left_over:
+        return Story(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
     if run.dry_run:
         return [
             _leftover_row(run, left_over, "would be taken back"),
@@ -148,9 +147,9 @@ def _confirm(
     try:
         try:
             fresh = confirmation.enter()
-            now = _settled(run, fresh, said, seen.plan, confirmation.patience)
-            fault = confirmation.demands(seen.plan, now)
-            left = now.plan if took_back(now.facts, run.run) is None else None
+            now = _settled(run, fresh, said, seen.plan, confirmation)
+            fault = confirmation.demands(seen, now)
+            left = now.plan if rolled_back(now.facts, run.run) is None else None
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
                     return story.changed(now.plan, said)
@@ -170,17 +169,18 @@ def _confirm(
     return story.taken_back(fault, back, left, said)
 
 
-def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, patience: float) -> Seen:
+def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confirmation: Confirmation) -> Seen:
     """Return how the host is once it has settled, or has gone back; its time is bounded."""
     gateways = [address for part in plan.sections for address in part.gateways]
+    probes = confirmation.probes(plan)
     share = pace()
-    until = time.monotonic() + share.remaining(min(_SETTLE, patience))
+    until = time.monotonic() + share.remaining(min(_SETTLE, confirmation.patience))
     pause = _FIRST_PAUSE
     while True:
-        now = run.look(fresh, gateways)
+        now = run.look(fresh, probes)
         remaining = until - time.monotonic()
         open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
-        if not open_ends or took_back(now.facts, run.run) is not None or remaining <= 0:
+        if not open_ends or rolled_back(now.facts, run.run) is not None or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
             return now

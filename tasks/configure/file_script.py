@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 from labrun.tasks.configure.shell import quote
 
-__all__ = ["FileChange", "apply_changes", "commands_of", "undo_changes"]
+__all__ = ["FileChange", "apply_changes", "commands_of", "seconds_for", "undo_changes"]
 
 # Copies of what is replaced, for whoever undoes it: the guest may have to do without the controller.
 _KEPT = "/var/lib/labrun/files"
 # For each command of the lab file (seconds).
 _PATIENCE = 60
+# The same while a host goes back: somebody waits for it (seconds).
+_UNDO_PATIENCE = 15
 
 _PUT_BACK = f"""\
 kept={_KEPT}
@@ -38,19 +40,30 @@ if [ -e "$p" ]; then cp -p "$p" "$kept/$1"; else : >"$kept/$1.absent"; fi
 failed() {{ echo "$p: $1$(first_line "$said")${{2-}}"; rm -f "$t"; bad=1; }}
 place() {{
 said=$({{ chown "$3" "$t" && chmod "$2" "$t"; }} 2>&1) || {{ failed ''; return 0; }}
-if [ -n "$4" ] && ! said=$(timeout {_PATIENCE} sh -c "$4" 2>&1)
+if [ -n "$4" ] && ! run "$4"
 then said=$(printf '%s' "$said" | sed "$5"); failed 'validate: '; return 0
 fi
 mv -f "$t" "$p"
 placed="$placed$1 "
+}}
+# What a command leaves running keeps its output open: it is not waited for.
+run() {{
+ended=0
+timeout {_PATIENCE} sh -c "$1" >"$kept/said" 2>&1 </dev/null || ended=$?
+said=$(head -c 65536 "$kept/said")
+[ $ended -ne 124 ] || said='no answer in {_PATIENCE} s'
+return $ended
 }}
 after() {{
 command=$1; shift
 mine=
 for n; do case $placed in *" $n "*) mine="$mine $n";; esac; done
 [ -n "$mine" ] || return 0
-said=$(timeout {_PATIENCE} sh -c "$command" 2>&1) && return 0
-for n in $mine; do put_back "$n"; failed 'on_change: ' '; the file was put back'; done
+run "$command" && return 0
+for n in $mine; do
+if put_back "$n"; then failed 'on_change: ' '; the file was put back'
+else failed 'on_change: ' '; the file could not be put back'; fi
+done
 }}
 rm -rf "$kept"
 mkdir -p "$kept"
@@ -111,14 +124,25 @@ def apply_changes(changes: Sequence[FileChange]) -> str:
 
 
 def undo_changes(changes: Sequence[FileChange]) -> str:
-    """Return the script that puts back what was kept; at boot services read it by themselves."""
-    lines = [_paths(changes), _PUT_BACK]
-    lines.extend(f"put_back {change.number}\n" for change in changes)
+    """Return the script that puts the files back; at boot services read them by themselves.
+
+    The commands run once more, so that what they told reads the old files; what else they do, the guard
+    puts back after them.
+    """
+    lines = [f"restore {quote(change.path)}\n" for change in changes]
     commands = [command for command, _ in _after(changes)]
     if commands:
-        run = "".join(f"timeout {_PATIENCE} sh -c {quote(command)} || :\n" for command in commands)
-        lines.append(f'if [ "${{live-}}" != no ]; then\n{run}fi\n')
+        run = "".join(
+            f"timeout {_UNDO_PATIENCE} sh -c {quote(command)} >/dev/null 2>&1 || :\n" for command in commands
+        )
+        lines.append(f'if [ "$on" = live ]; then\n{run}fi\n')
     return "".join(lines)
+
+
+def seconds_for(changes: Sequence[FileChange]) -> int:
+    """Return how long the commands of these files may take."""
+    checks = sum(change.validate is not None for change in changes)
+    return 10 + _PATIENCE * (checks + len(list(_after(changes))))
 
 
 def _paths(changes: Sequence[FileChange]) -> str:

@@ -7,7 +7,13 @@ from hashlib import sha256
 
 from labrun.inventory.model import FileSpec, Host, Lab
 from labrun.tasks.configure.file_facts import FoundFile, found_files, look_at, odd_kind
-from labrun.tasks.configure.file_script import FileChange, apply_changes, commands_of, undo_changes
+from labrun.tasks.configure.file_script import (
+    FileChange,
+    apply_changes,
+    commands_of,
+    seconds_for,
+    undo_changes,
+)
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Facts, Probe
 from labrun.tasks.configure.text_diff import unified
@@ -59,7 +65,10 @@ class Files:
             apply_changes(changes),
             undo_changes(changes),
             commands_of(changes),
+            saves=tuple(change.path for change in changes),
             partial=True,
+            wide=True,
+            seconds=seconds_for(changes),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:

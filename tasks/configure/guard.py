@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.confirmation import Login, Look, Return, remember
-from labrun.tasks.configure.gateways import silent
+from labrun.tasks.configure.gateways import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
     DIRECTORY,
     Ticket,
+    applying_seconds,
     arm,
     confirm,
     guarded,
+    is_wide,
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.guard_state import Standing, refusal, standing, took_back
+from labrun.tasks.configure.guard_state import Standing, refusal, rolled_back, standing
+from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
-from labrun.tasks.configure.shell import Facts, apply_script, marker, parse_facts
+from labrun.tasks.configure.shell import Facts, Probe, apply_script, marker, parse_facts
 from labrun.tasks.pacing import pace
 
 __all__ = ["Guard", "clear_leftover", "close"]
@@ -31,6 +34,8 @@ _SECONDS = 30.0
 _TELL = 5.0
 # How long after its time a host may still be about to go back, NICs and sshd included.
 _MARGIN = 30.0
+# What looking after itself, and a restart as its last resort, may take a host beside that.
+_RESTART = 120.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
@@ -50,6 +55,7 @@ class Guard:
         self._old_login = old_login
         self._asked_to_keep = False
         self._made = False
+        self._address: str | None = None
 
     def first(self, plan: HostPlan) -> str:
         """Return the text that arms the guard."""
@@ -57,7 +63,7 @@ class Guard:
 
     def last(self, plan: HostPlan) -> str:
         """Return the text from which on the time to confirm runs."""
-        return nothing_more(self._ticket) if guarded(plan) else ""
+        return nothing_more(self._ticket, plan)
 
     def refusal(self, said: Facts) -> str | None:
         """Return why the guard was not armed."""
@@ -66,17 +72,27 @@ class Guard:
 
     def enter(self) -> Transport:
         """Return the transport of a new login."""
-        return self._login()
+        fresh = self._login()
+        self._address = getattr(fresh, "address", None)
+        return fresh
 
-    def demands(self, plan: HostPlan, now: Seen) -> str | None:
-        """Return that the host has gone back, or what the guard covers and is not as declared."""
-        if took_back(now.facts, self._ticket.run) is not None:
+    def probes(self, plan: HostPlan) -> Sequence[Probe]:
+        """Return what asks the new gateways, and for the next boot where anything may have changed."""
+        gateways = _gateways(plan)
+        also = [answers_probe(gateways)] if gateways else []
+        return [*also, next_boot_probe()] if is_wide(plan) else also
+
+    def demands(self, before: Seen, now: Seen) -> str | None:
+        """Return that the host has gone back, what is not as declared, or what keeps a later login out."""
+        if rolled_back(now.facts, self._ticket.run) is not None:
             return f"no new login found it as declared within {self._ticket.seconds} s"
-        gateways = [address for part in plan.sections for address in part.gateways]
-        mute = silent(now.facts, gateways)
+        plan = before.plan
+        if not guarded(plan):
+            return None
+        mute = silent(now.facts, _gateways(plan))
         if mute:
             return f"the gateway {mute[0]} does not answer"
-        return _unmet(plan, now.plan)
+        return _unmet(plan, now.plan) or _lost(plan, now.plan) or next_boot_fault(before, now, self._address)
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
         """Confirm and run ``record`` in one script; False where the host has gone back."""
@@ -84,7 +100,7 @@ class Guard:
             remember(transport, record)
             return True
         mark = marker()
-        script = apply_script([], mark, first=confirm(self._ticket, record))
+        script = apply_script([], mark, first=confirm(self._ticket.run, record))
         self._asked_to_keep = True
         done = transport.run(script, timeout=_SECONDS, sudo=True)
         said = parse_facts(done.stdout, mark).commands.get("confirm")
@@ -95,34 +111,48 @@ class Guard:
         if not guarded(plan):
             return Return()
         run = self._ticket.run
-        pace().extend(2 * _TELL + _MARGIN)
+        restart = _RESTART if self._ticket.reboots else 0.0
+        pace().extend(2 * _TELL + _MARGIN + restart)
         told = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
         # Of a script that was cut off nobody knows when its time to confirm began.
-        longest = 0 if told else self._ticket.seconds + (0 if self._made else self._ticket.applying)
-        pace().extend(longest + 2 * _MARGIN)
-        seen = _gone(look, self._old_login, run, longest + _MARGIN)
+        making = 0 if self._made else applying_seconds(self._ticket, plan)
+        longest = 0 if told else self._ticket.seconds + making
+        pace().extend(longest + 2 * _MARGIN + restart)
+        seen = _gone(look, self._old_login, run, longest + _MARGIN + restart)
         if seen is None:
             return Return()
-        if took_back(seen.facts, run) is None:
+        found = rolled_back(seen.facts, run)
+        if found is None:
             return Return(seen, stayed=self._asked_to_keep)
-        return Return(seen)
+        return Return(seen, differences=found.differences, goes_on=found.goes_on)
+
+
+def _gateways(plan: HostPlan) -> list[str]:
+    return [address for part in plan.sections for address in part.gateways]
 
 
 def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what of the changes is not in place, or cannot be told any more."""
+    """Return what of the changes is not in place."""
     after = {part.section: part for part in now.sections}
-    found = now.items()
     for part in guarded(plan):
-        if part.partial:
-            continue
         left = after.get(part.section)
-        if left is not None and left.apply:
+        if not part.partial and left is not None and left.apply:
             return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take"
-        for item in part.changes:
-            # What the plan had said already, such as a file that counts more, is no news.
-            here = found.get((part.section, item.name))
-            if here is not None and here.state == "refused" and here.why != item.why:
-                return here.why or f"{part.section} {item.name} cannot be told"
+    return None
+
+
+def _lost(plan: HostPlan, now: HostPlan) -> str | None:
+    """Return what could be told before and cannot any more, whichever section changed."""
+    found = now.items()
+    alone = {part.section for part in plan.sections if part.partial}
+    for (section, name), item in plan.items().items():
+        here = found.get((section, name))
+        if here is None or here.state != "refused" or item.state == "refused":
+            continue
+        # What the plan had said already, such as a file that counts more, is no news.
+        if here.why == item.why or (section in alone and item.state == "change"):
+            continue
+        return here.why or f"{section} {name} cannot be told"
     return None
 
 
@@ -136,7 +166,10 @@ def _tell(transport: Transport, occasion: str, run: str) -> bool:
 
 
 def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
-    """Wait over new logins until the guard of ``run`` is no more; None when ``longest`` seconds passed."""
+    """Wait over new logins until the guard of ``run`` is no more, or says that it will take longer.
+
+    None when ``longest`` seconds passed.
+    """
     until = time.monotonic() + longest
     pause = _FIRST_PAUSE
     # The run's own wish to stop does not end this: a host is left where it can be told how it is.
@@ -147,7 +180,8 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
             fresh = login()
             seen = look(fresh)
             here = standing(seen.facts)
-            if here is None or here.run != run:
+            found = rolled_back(seen.facts, run)
+            if here is None or here.run != run or (found is not None and found.goes_on):
                 return seen
         except (TransportError, CommandError):
             pass
@@ -164,11 +198,15 @@ def clear_leftover(left: Standing, session: Transport, login: Login, look: Look)
 
     Raises CommandError when it does not come to an end.
     """
+    pace().extend(_TELL + 2 * _MARGIN)
     _tell(session, "again", left.run)
-    seen = _gone(look, login, left.run, _MARGIN)
-    if seen is None:
+    seen = _gone(look, login, left.run, 2 * _MARGIN)
+    here = standing(seen.facts) if seen is not None else None
+    if seen is None or (here is not None and here.run == left.run):
+        found = rolled_back(seen.facts, left.run) if seen is not None else None
+        reason = f": {found.differences[0]}" if found is not None and found.differences else ""
         raise CommandError(
-            f"what run {left.run} left unconfirmed could not be taken back",
+            f"what run {left.run} left unconfirmed could not be taken back{reason}",
             step="guard",
             hint=f"on the host, as root: sh {DIRECTORY}/undo again {left.run}",
         )

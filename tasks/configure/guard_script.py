@@ -1,50 +1,57 @@
-"""Shell text of the guard: what a guest runs to take a change back by itself unless it is confirmed.
+"""What a guest runs to take a change back by itself unless it is confirmed: arm, confirm, demand.
 
-Everything the guard is lies in one directory of the guest. Its file ``armed`` decides: confirming
-renames it in one way, undoing in another, and of two renames of one file only one succeeds.
+The shell itself is under ``templates/guest``. Everything the guard is lies in one directory of the guest, and
+in one in its memory, where the file ``decided`` decides: whoever makes it first, to confirm or to undo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from labrun.tasks.configure.guard_place import GUARD, LIVE
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.configure.shell import Probe, quote, section
+from labrun.tasks.guest_scripts import assigned, guest_script
 
 __all__ = [
     "DIRECTORY",
     "PROBE",
-    "RECORD",
+    "RECORDS",
     "UNIT",
     "Ticket",
+    "applying_seconds",
     "arm",
     "confirm",
     "guarded",
+    "is_wide",
     "nothing_more",
     "trigger",
 ]
 
-DIRECTORY = "/var/lib/labrun/guard"
-RECORD = "/var/lib/labrun/rolled-back"
-"""Which run the host took back last, and on what occasion: ``RUN timer``, ``now``, ``again``, ``boot``."""
+DIRECTORY = GUARD
+RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
+"""Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
+
+The occasion is ``timer``, ``now``, ``again`` or ``boot``. What lies in memory is newer where it is there.
+"""
 UNIT = "/etc/systemd/system/labrun-guard.service"
-_THIS_BOOT = "/run/labrun-guard"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"
+_PLACES = {"guard": DIRECTORY, "live": LIVE, "unit": UNIT, "link": _LINK}
 _NM = "org.freedesktop.NetworkManager"
-_MANAGER = f"busctl --auto-start=no {{}} {_NM} /org/freedesktop/NetworkManager {_NM}"
-# Of what speaks D-Bus this takes the least time to start; not every host has it.
-_SEND = "dbus-send --system --print-reply=literal"
 _OBJECTS = (
     f"busctl --auto-start=no --json=short call {_NM} "
     "/org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects"
 )
+# What arming and a change take beside what the sections say they need (seconds).
+_SPARE = 20
+# Nothing else says how far these sections reach in the kernel.
+_SPREADING = ("net.ipv4.ip_forward", ".conf.all.", ".conf.default.", "/conf/all/", "/conf/default/")
 
 PROBE = Probe(
-    (RECORD, f"{DIRECTORY}/owner", f"{DIRECTORY}/until"),
+    (*RECORDS, f"{DIRECTORY}/owner", f"{DIRECTORY}/until"),
     f"""\
 if [ -d {DIRECTORY} ]; then
-for f in armed undoing confirmed undo; do [ ! -e {DIRECTORY}/$f ] || frame guard $f; done
+for f in armed changed confirmed undoing undone; do [ ! -e {DIRECTORY}/$f ] || frame guard $f; done
 read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"
 read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
 fi
@@ -53,14 +60,13 @@ fi
 """What a gather reads of the guard: nothing is started for it where there is none."""
 
 # No daemon-reload is needed: systemd reads it when it boots. Where somebody reloads before that, starting
-# any service would start this too, because sysinit.target wants it: hence the file in /run, which does not
-# survive a boot.
+# any service would start this too, because sysinit.target wants it: hence the look at what is in memory only.
 _BOOT_UNIT = f"""\
 [Unit]
-Description=Take back a change by labrun that nobody confirmed
+Description=Roll back an unconfirmed labrun change
 DefaultDependencies=no
 ConditionPathExists={DIRECTORY}/undo
-ConditionPathExists=!{_THIS_BOOT}
+ConditionPathExists=!{LIVE}
 After=local-fs.target
 Before=systemd-sysctl.service network-pre.target NetworkManager.service ssh.service sshd.service
 Before=ssh.socket sshd.socket nftables.service labrun-nftables.service sysinit.target shutdown.target
@@ -70,87 +76,68 @@ Type=oneshot
 ExecStart=/bin/sh {DIRECTORY}/undo boot
 """
 
-# Seconds of uptime, because a clock can be set; the applying script is ended before its work is undone.
-_UNDO = """\
-# labrun: takes back what run {run} changed on this host, unless that is confirmed.
-export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
-run={run} guard={directory} live=yes checkpoint=
-cd "$guard" || exit 0
-[ "$1" != boot ] || [ ! -e {this_boot} ] || exit 0
-[ "$1" != boot ] || live=no
-[ "$live" = no ] || [ "$2" = "$run" ] || exit 0
-tidy() {{
-rm -rf {unit} {link} {this_boot} "$guard"
-[ "$live" = no ] || systemctl stop "labrun-guard-$run.timer" 2>/dev/null
-}}
-uptime() {{ read -r up rest </proc/uptime; up=${{up%.*}}; }}
-if [ "$1" = timer ]; then
-uptime; last=$((up + {applying}))
-while [ -e armed ]; do
-read -r until <until
-case $until in "" | *[!0-9]*) until=$last;; esac
-uptime; [ "$up" -lt "$until" ] && [ "$up" -lt "$last" ] || break
-sleep 0.3
-done
-fi
-[ ! -e confirmed ] || [ "$1" = timer ] || [ "$1" = now ] || {{ tidy; exit 0; }}
-[ -e undoing ] && [ "$1" != timer ] && [ "$1" != now ] || mv armed undoing 2>/dev/null || exit 0
-if [ "$live" = yes ] && read -r pid start <applying && read -r line <"/proc/$pid/stat"; then
-set -- "$1" ${{line##*") "}}
-[ "${{21}}" != "$start" ] || kill -KILL "-$4"
-fi 2>/dev/null
-if [ -s checkpoint ]; then
-read -r kind checkpoint <checkpoint; checkpoint=${{checkpoint#?}}; checkpoint=${{checkpoint%?}}
-fi
-restore() {{
-if [ ! -e "$guard/kept$1" ]; then rm -f "$1"
-else
-cp -p "$guard/kept$1" "${{1%/*}}/.labrun-restored" && mv -f "${{1%/*}}/.labrun-restored" "$1" ||
-{{ rm -f "${{1%/*}}/.labrun-restored"; false; }}
-fi
-}}
-roll_back() {{ [ -n "$checkpoint" ] && {rollback} CheckpointRollback o "$checkpoint"; }}
-{sections}printf ' %s\\n' "$1" >>record
-mv -f record {record}
-tidy
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whose change it is: the run's ID, who says so to others, and how long it waits to be confirmed.
+    """Whose change it is: the run's ID, who says so to others, how long it waits.
 
-    ``seconds`` begin when the change has been made, for which ``applying`` seconds are allowed.
+    ``process`` names the controlling process for a later one of the same machine. ``seconds`` begin when
+    the change has been made, for which ``applying`` seconds are allowed at most. ``user`` is who logs in.
+    With ``reboots`` the host restarts itself where it went back and is cut off nevertheless.
     """
 
     run: str
     owner: str
     seconds: int
     applying: int
-
-    @property
-    def timer(self) -> str:
-        """Return the name of the transient unit that undoes the change in time."""
-        return f"labrun-guard-{self.run}"
+    process: str = ""
+    user: str = "root"
+    reboots: bool = False
 
 
 def guarded(plan: HostPlan) -> tuple[SectionPlan, ...]:
-    """Return the sections that change something and can be taken back, in the order they are applied."""
-    return tuple(part for part in plan.sections if part.apply and part.undo)
+    """Return the sections that change something and can be taken back, in the order they are applied.
+
+    There are none where all that changes is harmless.
+    """
+    parts = tuple(part for part in plan.sections if part.apply and part.undo)
+    return () if all(part.harmless for part in parts) else parts
 
 
-def _undo_script(ticket: Ticket, parts: Sequence[SectionPlan]) -> str:
-    sections = "".join(f"(\n{part.undo.rstrip()}\n) </dev/null\n" for part in reversed(parts))
-    return _UNDO.format(
-        run=quote(ticket.run),
-        directory=DIRECTORY,
-        unit=UNIT,
-        link=_LINK,
-        this_boot=_THIS_BOOT,
-        rollback=_MANAGER.format("call"),
-        sections=sections,
-        record=RECORD,
-        applying=ticket.applying,
+def is_wide(plan: HostPlan) -> bool:
+    """Tell whether the change runs what others wrote, so that anything on the host may change with it."""
+    return any(part.wide for part in guarded(plan))
+
+
+def applying_seconds(ticket: Ticket, plan: HostPlan) -> int:
+    """Return how long making this change may take."""
+    return min(ticket.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
+
+
+def _function(name: str, text: str) -> str:
+    return f"{name}() {{\n:\n{text.rstrip()}\n}}\n"
+
+
+def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
+    parts = [part for part in reversed(guarded(plan)) if part.undo]
+    kernel = [
+        f"printf '%s\\n' {quote(value)} >{quote(path)}" for part in parts for path, value in part.kernel
+    ]
+    values: dict[str, str | int | bool] = {
+        "run": ticket.run,
+        "seconds": ticket.seconds,
+        "applying": applying_seconds(ticket, plan),
+        "resort": "reboot" if ticket.reboots else "leave",
+        "sections": " ".join(part.section for part in parts),
+        **_PLACES,
+    }
+    own = "\n".join(['[ "$on" = live ] || return 0', *kernel]) if kernel else ""
+    functions = "".join(_function(f"undo_{part.section}", part.undo) for part in parts)
+    return (
+        f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
+        'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
+        f"{assigned(values)}{guest_script('snapshot')}"
+        f"{_function('kernel_own', own)}{functions}{guest_script('guard')}"
     )
 
 
@@ -163,97 +150,40 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
     parts = guarded(plan)
     if not parts:
         return ""
-    checkpoint = any(part.section == "nmcli" for part in parts)
-    saves = tuple(dict.fromkeys(path for part in parts for path in part.saves))
-    lines = _prepare(ticket, parts, saves) + _start(ticket, checkpoint, saves)
+    saves = sorted({path for part in parts for path in part.saves}, key=lambda path: path.rpartition("/"))
+    changed = {name for part in parts for name in (part.section, *(item.name for item in part.changes))}
+    wide = is_wide(plan)
+    values: dict[str, str | int | bool] = {
+        "run": ticket.run,
+        "owner": ticket.owner,
+        "process": ticket.process,
+        "seconds": ticket.seconds,
+        "applying": applying_seconds(ticket, plan),
+        "user": ticket.user,
+        "wide": wide,
+        "rules": wide or "nmcli" in changed,
+        "nft": wide or bool(changed & {"firewall", "nat"}),
+        "spread": any(mark in name for name in changed for mark in _SPREADING),
+        "checkpoint": "nmcli" in changed,
+        "undo_text": _undo_script(ticket, plan),
+        "unit_text": _BOOT_UNIT,
+        **_PLACES,
+    }
+    words = " ".join(quote(path) for path in saves)
+    vital = guest_script("vital") if wide else ""
+    lines = f"{assigned(values)}set -- {words}\n{vital}{guest_script('arm')}"
     # Not $$: the script may be one of several that a shell runs, each in a process of its own.
-    text = f"read -r self </proc/self/stat\n{section('guard', lines)}"
-    return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n"
+    text = (
+        'read -r self </proc/self/stat\nset -- ${self##*") "}\nself_start=${20}\n'
+        f"{section('guard', lines)}"
+    )
+    mark = f"export LABRUN_CHANGE={quote(ticket.run)}\n"
+    return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n{mark}"
 
 
-def _prepare(ticket: Ticket, parts: Sequence[SectionPlan], saves: Sequence[str]) -> str:
-    """Make the directory under another name, complete; renaming it takes the lock and arms at once."""
-    folders = dict.fromkeys(path.rpartition("/")[0] for path in saves)
-    made = " ".join(f'"$new/kept"{quote(folder)}' for folder in folders)
-    copies = "".join(_copies(folder, saves) for folder in folders)
-    return f"""\
-umask 077
-new={_new(ticket)}
-mkdir -p "$new" {made}
-read -r up rest </proc/uptime
-read -r boot </proc/sys/kernel/random/boot_id
-set -- ${{self##*") "}}
-echo "${{self%% *}} ${{20}}" >"$new/applying"
-printf '%s\\n' {quote(ticket.run)} {quote(ticket.owner)} "$boot" >"$new/owner"
-echo $((${{up%.*}} + {ticket.applying + ticket.seconds})) >"$new/until"
-printf %s {quote(ticket.run)} >"$new/record"
-printf %s {quote(_undo_script(ticket, parts))} >"$new/undo"
-: >"$new/armed"
-{copies}\
-if ! mv -T "$new" {DIRECTORY} 2>/dev/null; then
-[ ! -d {DIRECTORY} ] || exit 3
-echo "{DIRECTORY} cannot be made"; exit 1
-fi
-"""
-
-
-def _copies(folder: str, saves: Sequence[str]) -> str:
-    """Copy those of the files in one directory that are there, with one process."""
-    names = " ".join(quote(path) for path in saves if path.rpartition("/")[0] == folder)
-    return f"""\
-set --
-for f in {names}; do [ ! -e "$f" ] || set -- "$@" "$f"; done
-[ $# -eq 0 ] || cp -p "$@" "$new/kept"{quote(folder)}
-"""
-
-
-def _new(ticket: Ticket) -> str:
-    return quote(f"{DIRECTORY}.{ticket.run}")
-
-
-def _start(ticket: Ticket, checkpoint: bool, saves: Sequence[str]) -> str:
-    """Start what may undo the change: NetworkManager's own net, the timer, the unit of the next boot."""
-    lines = ""
-    if checkpoint:
-        # Later than the guard's own time: two that undo at different times could undo one half.
-        seconds = 2 * (ticket.applying + ticket.seconds)
-        lines += f"{_MANAGER.format('call')} CheckpointCreate aouu 0 {seconds} 6 >{DIRECTORY}/checkpoint\n"
-    files = " ".join(quote(f"{DIRECTORY}/kept{path}") for path in saves)
-    wants = _LINK.rpartition("/")[0]
-    return f"""{lines}\
-systemd-run --quiet --collect --on-active={ticket.seconds} --timer-property=AccuracySec=100ms \\
---unit={quote(ticket.timer)} /bin/sh {DIRECTORY}/undo timer {quote(ticket.run)}
-: >{_THIS_BOOT}
-printf %s {quote(_BOOT_UNIT)} >{UNIT}
-[ -d {wants} ] || mkdir {wants}
-ln -sf {UNIT} {_LINK}
-set -- {DIRECTORY} {DIRECTORY}/undo {UNIT}
-for f in {files}; do [ ! -e "$f" ] || set -- "$@" "$f"; done
-sync "$@"
-"""
-
-
-def _destroy() -> str:
-    """Return shell text that gives NetworkManager's checkpoint up, where there is one."""
-    return f"""\
-if [ -s {DIRECTORY}/checkpoint ]; then
-read -r kind point <{DIRECTORY}/checkpoint; point=${{point#?}}
-{_SEND} --dest={_NM} /org/freedesktop/NetworkManager {_NM}.CheckpointDestroy objpath:"${{point%?}}" ||
-{_MANAGER.format("call")} CheckpointDestroy o "${{point%?}}"
-fi
-"""
-
-
-def _tidy(ticket: Ticket) -> str:
+def _tidy() -> str:
     """Return shell text that removes whatever the guard is made of."""
-    timer = f"{ticket.timer}.timer"
-    systemd = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1"
-    return f"""\
-{_destroy()}\
-{_SEND} --dest={systemd}.Manager.StopUnit string:{quote(timer)} string:replace ||
-systemctl stop {quote(timer)}
-rm -rf {UNIT} {_LINK} {_THIS_BOOT} {DIRECTORY}
-"""
+    return f"{assigned(_PLACES)}{guest_script('tidy')}"
 
 
 def _give_up(ticket: Ticket) -> str:
@@ -269,46 +199,48 @@ if [ "$run" = {quote(ticket.run)} ]; then
 [ ! -e {DIRECTORY}/checkpoint ] || [ -s {DIRECTORY}/checkpoint ] || {{
 capture checkpoints {_OBJECTS}
 read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"; }}
-{{ {_tidy(ticket)} }} >/dev/null
+( {_tidy()} ) >/dev/null
 fi
 fi 2>/dev/null
-rm -rf {_new(ticket)}
+rm -rf {quote(f"{DIRECTORY}.{ticket.run}")}
 """
 
 
-def nothing_more(ticket: Ticket) -> str:
+def nothing_more(ticket: Ticket, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: from now on the time to confirm runs."""
+    if not guarded(plan):
+        return ""
+    rehearsal = f"{assigned({'guard': DIRECTORY})}{guest_script('rehearse')}" if is_wide(plan) else ""
     return f"""\
+{rehearsal}\
+# A way that still works because it is remembered is none.
+ip neigh flush all 2>/dev/null
 if [ -e {DIRECTORY}/armed ]; then
 : >{DIRECTORY}/applying
 read -r up rest </proc/uptime; echo $((${{up%.*}} + 1 + {ticket.seconds})) >{DIRECTORY}/until
+mv {DIRECTORY}/armed {DIRECTORY}/changed
 fi
 """
 
 
-def confirm(ticket: Ticket, record: str) -> str:
-    """Return shell text that makes the change permanent, or does nothing where it was undone already.
+def confirm(run: str, record: str) -> str:
+    """Return shell text that makes the change of ``run`` permanent, unless it was undone already.
 
     It is the section ``confirm``: status 0 = confirmed. ``record`` is what remembers the change.
     """
-    lines = f"""\
-read -r run <{DIRECTORY}/owner
-[ "$run" = {quote(ticket.run)} ]
-mv {DIRECTORY}/armed {DIRECTORY}/confirmed
-sync {DIRECTORY}
-set +e
-{_tidy(ticket)}"""
+    lines = (
+        f"{assigned({'run': run, **_PLACES})}{guest_script('confirm')}set +e\n{guest_script('tidy')}exit 0"
+    )
     return f"{section('confirm', lines)}if [ $status -eq 0 ]; then\n{section('record', record)}fi\n"
 
 
 def trigger(occasion: str, run: str) -> str:
-    """Return shell text that starts the undoing of ``run`` beside the session, which it may cut.
+    """Return shell text that has ``run`` undone, beside the session, which that may cut.
 
     ``occasion`` is ``now``, or ``again`` for a guard that is left over.
     """
-    words = f"/bin/sh {DIRECTORY}/undo {occasion} {quote(run)}"
     return f"""\
-if [ ! -e {DIRECTORY}/undo ]; then rm -rf {DIRECTORY} {UNIT} {_LINK} {_THIS_BOOT}
-else systemd-run --quiet --collect {words} || {{ setsid {words} </dev/null >/dev/null 2>&1 & }}
+if [ -e {DIRECTORY}/undo ]; then /bin/sh {DIRECTORY}/undo {occasion} {quote(run)}
+else rm -rf {DIRECTORY} {UNIT} {_LINK} {LIVE}
 fi
 """

@@ -1,17 +1,20 @@
-"""What a host says of its guard: who holds it, for how long, what it took back, why it was not armed."""
+"""What a host says of its guard: whose it is, for how long, what it rolled back, why it was not armed."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
-from labrun.tasks.configure.guard_script import DIRECTORY, RECORD
+from labrun.tasks.configure.guard_script import DIRECTORY, RECORDS
 from labrun.tasks.configure.shell import Facts
 
-__all__ = ["Standing", "refusal", "standing", "took_back"]
+__all__ = ["RolledBack", "Standing", "controller", "refusal", "rolled_back", "standing"]
 
 # Undoing itself takes a while; only then nobody can be expected to end what was begun (seconds).
 _GRACE = 30
+_GOES_ON = "the host goes on trying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +22,64 @@ class Standing:
     """A guard that stands in the guest: whose it is and how many seconds are left to confirm.
 
     ``remaining`` is below 0 when its time is over, None when it is from before a restart of the host.
+    ``controller`` names the process that armed it, as :func:`controller` does.
     """
 
     run: str
     owner: str
     remaining: int | None
+    controller: str = ""
 
     @property
     def is_left_over(self) -> bool:
         """Tell whether nobody will end it any more."""
-        return self.remaining is None or self.remaining < -_GRACE
+        return self.remaining is None or self.remaining < -_GRACE or _has_died(self.controller)
 
     def __str__(self) -> str:
         left = max(0, self.remaining or 0)
         return f"{self.owner} changes this host and has {left} s left to confirm that"
+
+    @property
+    def borrowed(self) -> str:
+        """Return why nothing that is seen now can be relied on."""
+        left = max(0, self.remaining or 0)
+        return f"run {self.run} has {left} s left to confirm its change, or the host goes back"
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a host took back: on what occasion, and what is not as it was before, a line each.
+
+    ``goes_on`` = not all of it succeeded yet, and the host tries again.
+    """
+
+    occasion: str
+    differences: tuple[str, ...] = ()
+    goes_on: bool = False
+
+
+def controller() -> str:
+    """Return a name of this very process that no other has, on this machine or another."""
+    return f"{_boot()} {os.getpid()} {_started(os.getpid())}"
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _started(pid: int) -> str | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(") ")[2].split()
+    return None if state == "Z" else fields[18]
+
+
+def _has_died(name: str) -> bool:
+    """Tell whether it was a process of this machine that is no more; of another machine nobody can tell."""
+    boot, pid, started = (*name.split(), "", "", "")[:3]
+    return boot == _boot() and pid.isdecimal() and len(pid) < 12 and _started(int(pid)) != started
 
 
 def standing(facts: Facts) -> Standing | None:
@@ -40,18 +87,27 @@ def standing(facts: Facts) -> Standing | None:
     uptime = facts.word("guard-uptime")
     if uptime is None:
         return None
-    lines = [*facts.files.get(f"{DIRECTORY}/owner", "").splitlines(), "", "", ""]
-    run, owner, boot = lines[:3]
+    lines = [*facts.files.get(f"{DIRECTORY}/owner", "").splitlines(), "", "", "", ""]
+    run, owner, boot, process = lines[:4]
     until = facts.files.get(f"{DIRECTORY}/until", "").strip()
-    if not until.isdigit() or not uptime.isdigit() or boot != facts.word("guard-boot"):
-        return Standing(run, owner or "another labrun", None)
-    return Standing(run, owner, int(until) - int(uptime))
+    if not (_is_number(until) and _is_number(uptime)) or boot != facts.word("guard-boot"):
+        return Standing(run, owner or "another labrun", None, process)
+    return Standing(run, owner, int(until) - int(uptime), process)
 
 
-def took_back(facts: Facts, run: str) -> str | None:
-    """Return on what occasion the host took back what ``run`` changed; None where it did not."""
-    found, _, occasion = facts.files.get(RECORD, "").strip().partition(" ")
-    return (occasion or "unknown") if run and found == run else None
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 12
+
+
+def rolled_back(facts: Facts, run: str) -> RolledBack | None:
+    """Return what the host says of taking back what ``run`` changed; None where it did not."""
+    for path in RECORDS:
+        found, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
+        name, _, occasion = found.partition(" ")
+        if run and name == run:
+            kept = tuple(line for line in lines if line and line != _GOES_ON)
+            return RolledBack(occasion or "unknown", kept, _GOES_ON in lines)
+    return None
 
 
 def refusal(said: Facts) -> str | None:
@@ -62,7 +118,7 @@ def refusal(said: Facts) -> str | None:
     held = said.word("guard-held")
     if held is not None:
         left, _, owner = held.partition(" ")
-        return str(Standing("", owner, int(left) if left.lstrip("-").isdigit() else 0))
+        return str(Standing("", owner, int(left) if _is_number(left) else 0))
     return _checkpoint(said) or f"the guard cannot be armed: {armed.last_line}"
 
 

@@ -45,7 +45,16 @@ class Hostname:
             diff += [f"-{_STATIC}: {static}"] if static else []
             diff.append(f"+{_STATIC}: {value}")
         item = Item(_NAME, "change", value, actual, None, "\n".join(diff))
-        return SectionPlan(self.section, (item,), _apply(value), "", self.explain(want))
+        undo = f'[ "$on" != live ] || {{ {_set_running(running)}; }}\nrestore {_STATIC}\n'
+        return SectionPlan(
+            self.section,
+            (item,),
+            _apply(value),
+            undo,
+            self.explain(want),
+            saves=(_STATIC,),
+            harmless=True,
+        )
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return hostnamectl's command."""
@@ -58,9 +67,13 @@ def _at_boot(text: str | None) -> str:
 
 
 def _apply(value: str) -> str:
+    return f"{_set_running(value)}\n{install(_STATIC, value + chr(10), '0644')}"
+
+
+def _set_running(value: str) -> str:
     # hostname(1) asks the kernel and no daemon; hostnamectl is for systems that leave it out.
     name = quote(value)
     return (
         f"if command -v hostname >/dev/null; then hostname {name}\n"
-        f"else hostnamectl --transient set-hostname {name}; fi\n" + install(_STATIC, value + "\n", "0644")
+        f"else hostnamectl --transient set-hostname {name}; fi"
     )

@@ -109,7 +109,15 @@ class Hosts:
             actual += ", not all as in the lab file"
         diff = unified(PATH, text, after)
         item = Item(PATH, "change", shown, actual, None, diff, declared=expected, observed=observed)
-        return SectionPlan(self.section, (item,), _apply(cut, block), "", self.explain(want))
+        return SectionPlan(
+            self.section,
+            (item,),
+            _apply(cut, block),
+            f"restore {PATH}\n",
+            self.explain(want),
+            saves=(PATH,),
+            harmless=True,
+        )
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the command that appends the block."""

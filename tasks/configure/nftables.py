@@ -50,6 +50,7 @@ ExecReload=-/usr/sbin/nft -f {FILE}
 ExecStopPost=-/usr/sbin/nft -f {FILE}
 """
 _UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
+_SAVES = (FILE, *_UNITS, _WANTED)
 # Both sections ask the same, once. What the file wants is loaded into a network namespace of its own, so
 # that two listings of one nft are compared.
 _ASK = """\
@@ -211,7 +212,7 @@ class NftSection:
         if item is None or item.state != "change":
             return SectionPlan(self.section, (item,) if item else ())
         commands = self.explain({**want, "ssh_ports": state.ports})
-        return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands)
+        return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands, saves=_SAVES)
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the commands that write the file, load it and see to it that the next boot does."""
@@ -322,10 +323,11 @@ def _forget() -> str:
 
 
 def _undo(state: _State) -> str:
-    """Return what brings the old file, units and table back, in the order in which a boot needs them."""
-    files = state.facts.files
-    lines = install(FILE, state.before, "0644") if FILE in files else f"rm -f {FILE}\n"
-    units = {path: files[path] for path in _UNITS if path in files}
-    lines += _units(units, at_boot="nft-at-boot" in state.facts.words)
-    lines += f"printf %s {quote(replacement(state.found + chr(10)))} | nft -f -\n"
-    return lines + '[ "${live-yes}" = no ] || systemctl daemon-reload || :\n'
+    """Return what brings the old table, file and units back; at boot the files suffice.
+
+    The live table first: it needs nothing of the disk.
+    """
+    table = f"printf %s {quote(replacement(state.found + chr(10)))} | nft -f -\n"
+    lines = f'[ "$on" != live ] || {table}'
+    lines += "".join(f"restore {path}\n" for path in _SAVES)
+    return lines + '[ "$on" != live ] || systemctl daemon-reload\n'

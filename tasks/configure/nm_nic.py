@@ -155,7 +155,7 @@ class Nic:
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections["ipv6"].get("method") not in _LINK_LOCAL
         work.bring.append((device.interface, uuid, way, profile.network, _several(profile.sections)))
-        work.was.append(was(device, link, self.facts.files))
+        work.was.append(was(device, link))
         work.gateways.extend(new_gateways(profile.sections, link))
         work.commands.extend(
             self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)

@@ -46,7 +46,7 @@ One process shows addresses and IPv4 routes, a line each.
 class Device:
     """One NIC as NetworkManager has it; ``profile`` is the UUID of the active profile.
 
-    ``path`` names it on the D-Bus.
+    ``path`` names it on the D-Bus. ``available`` are the files of the profiles that could be activated on it.
     """
 
     path: str
@@ -57,6 +57,7 @@ class Device:
     profile_id: str
     file: str
     dns: tuple[str, ...]
+    available: frozenset[str] = frozenset()
 
     @property
     def is_managed(self) -> bool:
@@ -129,6 +130,11 @@ def _devices(objects: Mapping[str, Any]) -> Iterator[Device]:
             profile_id=active.get("Id", ""),
             file=stored.get("Filename", ""),
             dns=tuple(_name_servers(objects, device)),
+            available=frozenset(
+                stored["Filename"]
+                for each in device.get("AvailableConnections", ())
+                if (stored := objects.get(each, {}).get(f"{_BUS}.Settings.Connection"))
+            ),
         )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
 
-from labrun.tasks.configure.keyfile import Sections, intent, parse
+from labrun.tasks.configure.keyfile import Sections, intent
 from labrun.tasks.configure.nm_state import Device, Link
 from labrun.tasks.configure.shell import quote
 
@@ -18,51 +16,51 @@ __all__ = ["Was", "new_gateways", "undo", "was"]
 _BACK = """\
 back() {
 [ "$(cat /sys/class/net/"$1"/mtu)" = "$3" ] || ip link set dev "$1" mtu "$3"
-if [ -z "$2" ]; then nmcli device disconnect "$1"; return; fi
+if [ -z "$2" ]; then
+case $(nmcli --get-values GENERAL.STATE device show "$1") in
+100*) nmcli device disconnect "$1";;
+esac
+return
+fi
 [ "$(nmcli --get-values GENERAL.CON-UUID device show "$1")" = "$2" ] ||
-nmcli --wait 20 connection up uuid "$2" ifname "$1"
+nmcli --wait 20 connection up uuid "$2" ifname "$1" || return
 n=0
 while [ $n -lt 50 ]; do
 case $(nmcli --get-values GENERAL.STATE device show "$1") in 100*) return ;; esac
 n=$((n + 1)); sleep 0.2
 done
+echo "$1 did not come up again"; return 1
 }
+bad=0
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Was:
-    """How a NIC was before the change: its active profile, its MTU, the addresses added by hand."""
+    """How a NIC was before the change: its active profile and its MTU."""
 
     interface: str
     profile: str | None
     mtu: int
-    added: tuple[IPv4Interface | IPv6Interface, ...]
 
 
-def was(device: Device, link: Link, files: Mapping[str, str]) -> Was:
-    """Return what has to come back of a NIC; ``files`` has the profiles that could be read."""
-    profile = device.profile if device.is_up else None
-    added: set[IPv4Interface | IPv6Interface] = set()
-    if device.file in files:
-        with suppress(ValueError):
-            sections = parse(files[device.file])
-            own = {each for version in (4, 6) for each in intent(sections, version).addresses}
-            added = set(link.lasting) - own
-    return Was(device.interface, profile, link.mtu, tuple(sorted(added, key=str)))
+def was(device: Device, link: Link) -> Was:
+    """Return what has to come back of a NIC."""
+    return Was(device.interface, device.profile if device.is_up else None, link.mtu)
 
 
 def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> str:
-    """Return what puts files, profiles and NICs back; before NetworkManager starts the files suffice."""
+    """Return what puts files, profiles and NICs back; before NetworkManager starts the files suffice.
+
+    The guard itself puts back what somebody had added to a NIC by hand.
+    """
     lines = [f"restore {quote(path)}" for path in dict.fromkeys(touched)]
-    lines.append('[ "$live" != no ] || exit 0')
+    lines.append('[ "$on" = live ] || exit 0')
     lines.append("systemctl is-active --quiet NetworkManager || systemctl start NetworkManager")
-    lines.append("nmcli connection load " + " ".join(quote(path) for path in dict.fromkeys(load)))
+    lines.append("nmcli connection load " + " ".join(quote(path) for path in dict.fromkeys(load)) + " || :")
     lines += ["roll_back", _BACK.rstrip()]
-    for nic in nics:
-        lines.append(f"back {quote(nic.interface)} {quote(nic.profile or '')} {nic.mtu}")
-        lines.extend(f"ip address replace {address} dev {quote(nic.interface)}" for address in nic.added)
-    return "\n".join(lines) + "\n"
+    lines.extend(f"back {quote(nic.interface)} {quote(nic.profile or '')} {nic.mtu} || bad=1" for nic in nics)
+    return "\n".join([*lines, "exit $bad"]) + "\n"
 
 
 def new_gateways(sections: Sections, link: Link) -> Iterator[str]:

@@ -98,6 +98,7 @@ class Nmcli:
             commands=tuple(work.commands),
             secrets=tuple(seen),
             saves=touched,
+            seconds=20 + 40 * len(work.bring),
             gateways=tuple(work.gateways),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, quote
 
@@ -37,23 +38,50 @@ apt-get --quiet=2 --yes --option DPkg::Lock::Timeout=60 --option Dpkg::Use-Pty=0
 --option Dpkg::Options::=--force-confdef --option Dpkg::Options::=--force-confold \\
 --option Acquire::Retries=1 --option Acquire::http::Timeout=15 --option Acquire::https::Timeout=15 "$@" 2>&1
 }}
+# What a package starts keeps the output open: it goes to a file, which nobody waits for.
+said=/run/labrun-packages
 updated=$(apt update) || :
-if ! said=$(apt install {names}); then
+if ! apt install {names} >"$said"; then
 trouble=$(printf '%s\\n' "$updated" | sed -n '/^[EW]: /{{s/^[EW]: *//;p;q}}')
-printf '%s\\n' "$said" | sed -n 's/^E: Unable to locate package \\(.*\\)$/\\1/p' | while read -r name
+sed -n 's/^E: Unable to locate package \\(.*\\)$/\\1/p' "$said" | while read -r name
 do echo "$name: apt-get finds no such package${{trouble:+ (apt-get update: $trouble)}}"; done
-echo "apt-get: $(printf '%s\\n' "$said" | sed -n '/^E: /{{s/^E: *//;p;q}}')"
+echo "apt-get: $(sed -n '/^E: /{{s/^E: *//;p;q}}' "$said")"
 exit 1
 fi
 """
 _DNF = """\
-if ! said=$(dnf --assumeyes --quiet install {names} 2>&1); then
-printf '%s\\n' "$said" | sed -n 's/^No match for argument: \\(.*\\)$/\\1: dnf finds no such package/p'
-echo "dnf: $(printf '%s\\n' "$said" | sed -n '/[^[:space:]]/{{s/^Error: *//;p;q}}')"
+said=/run/labrun-packages
+if ! dnf --assumeyes --quiet install {names} >"$said" 2>&1; then
+sed -n 's/^No match for argument: \\(.*\\)$/\\1: dnf finds no such package/p' "$said"
+echo "dnf: $(sed -n '/[^[:space:]]/{{s/^Error: *//;p;q}}' "$said")"
 exit 1
 fi
 """
 _SCRIPTS = {"apt": _APT, "dnf": _DNF}
+_LISTS = {
+    "apt": "dpkg-query --show --showformat '${Package}:${Architecture}\\n'",
+    "dnf": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\\n'",
+}
+_PURGE = {
+    "apt": "DEBIAN_FRONTEND=noninteractive timeout 60 dpkg --purge --force-depends --force-remove-reinstreq",
+    "dnf": "timeout 60 rpm --erase --nodeps",
+}
+# Where there is a guard, it learns which packages there were.
+_BEFORE = {
+    name: f"[ ! -d {GUARD} ] || {{ {text} | sort >{GUARD}/packages; }}\n" for name, text in _LISTS.items()
+}
+# What was put in is taken out; what its scripts did beside that, the guard puts back after it.
+_UNDO = {
+    name: f"""\
+[ "$on" = live ] && [ -e "$guard/packages" ] || exit 0
+{text} | sort >"$live/packages"
+set -- $(comm -13 "$guard/packages" "$live/packages")
+[ $# -eq 0 ] || {_PURGE[name]} "$@"
+"""
+    for name, text in _LISTS.items()
+}
+# How long all of it may take: what is over it, the guard ends (seconds).
+_PATIENCE = 170
 
 
 class Packages:
@@ -87,8 +115,17 @@ class Packages:
         missing = [item.name for item in items if item.state == "change"]
         if not missing:
             return SectionPlan(self.section, items)
-        script = _SCRIPTS[manager].format(names=_words(missing))
-        return SectionPlan(self.section, items, script, "", _commands(missing, manager))
+        script = _BEFORE[manager] + _SCRIPTS[manager].format(names=_words(missing))
+        return SectionPlan(
+            self.section,
+            items,
+            script,
+            _UNDO[manager],
+            _commands(missing, manager),
+            partial=True,
+            wide=True,
+            seconds=_PATIENCE,
+        )
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return apt-get's commands: which one a host has is not known here, and labrun's image has that."""

@@ -44,10 +44,14 @@ class SectionPlan:
 
     ``apply`` is shell text for a root shell with ``set -e``, empty when nothing is to be done;
     ``undo`` puts back what ``apply`` replaces, empty where nothing in it can close the way in: the
-    guard in the guest runs it when nobody confirms, also at the next boot, before NetworkManager and
-    sshd start (``$live`` is then ``no``), so it does not stop where a service does not answer.
+    guard in the guest runs it with ``set -e`` when nobody confirms, and again until it ends with 0; also at
+    the next boot, before NetworkManager and sshd start (``$on`` is then ``boot`` and not ``live``).
     ``saves`` are files that are copied aside before ``apply``: ``restore PATH`` in ``undo`` puts one
-    back, or removes it where there was none. ``gateways`` have to answer when the change is in place.
+    back, or removes it where there was none. ``kernel`` are paths below /proc/sys and the values they had:
+    they go back before anything else. ``wide`` = ``apply`` runs what others wrote, so anything may change
+    with it, and the guard looks after the whole host. ``harmless`` = it goes back with the others, and
+    alone it needs no guard. ``seconds`` is how long ``apply`` may take.
+    ``gateways`` have to answer when the change is in place.
     ``partial`` = its items stand each for itself: one that does not take is no reason to take the rest back.
     ``commands`` are what a person would type instead. ``secrets`` are texts found on the host that
     must not be shown; those of the lab file stand in the spec already.
@@ -62,6 +66,10 @@ class SectionPlan:
     saves: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
     partial: bool = False
+    kernel: tuple[tuple[str, str], ...] = ()
+    wide: bool = False
+    harmless: bool = False
+    seconds: int = 10
 
     @property
     def changes(self) -> tuple[Item, ...]:

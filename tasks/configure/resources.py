@@ -61,6 +61,7 @@ def host_spec(lab: Lab, host_name: str) -> dict[str, Any]:
     wanted = {resource.section: resource.desired(lab, host) for resource in RESOURCES}
     return {
         "host": host_name,
+        "reboots": host.last_resort == "reboot",
         "sections": {name: dict(want) for name, want in wanted.items() if want is not None},
     }
 

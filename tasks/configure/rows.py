@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from labrun.outcome import Outcome, Status
 from labrun.tasks.configure.confirmation import Return
 from labrun.tasks.configure.guard_script import guarded
+from labrun.tasks.configure.guard_state import Standing
 from labrun.tasks.configure.plan import HostPlan, Item
 from labrun.tasks.configure.shell import Captured, Facts
 
@@ -39,6 +40,15 @@ class Story:
             if item.state == "change"
             else row
             for row, item in zip(self.untouched(), self.before.items().values(), strict=True)
+        ]
+
+    def borrowed(self, held: Standing, *, dry_run: bool = False) -> list[Outcome]:
+        """Return the rows of a host on which another run's change stands that may still go back."""
+        return [
+            replace(row, status=Status.UNKNOWN, why=held.borrowed)
+            if item.state == "ok" or (dry_run and item.state == "change")
+            else row
+            for row, item in zip(self.refused(str(held)), self.before.items().values(), strict=True)
         ]
 
     def changed(self, left: HostPlan, said: Facts) -> list[Outcome]:
@@ -80,6 +90,13 @@ class Story:
             ending = "the change was put back" if undone else back.otherwise
             status = Status.FAILED if undone else Status.UNKNOWN
             return self._row(section, name, item, status, f"{why}; {ending}")
+        if back.differences or back.goes_on:
+            first, *others = back.differences or ("it is not said what",)
+            more = f" (and {len(others)} more)" if others else ""
+            ending = "; the host goes on trying" if back.goes_on else ""
+            row = self._row(section, name, now or Item(name, "ok"), Status.FAILED, None)
+            why = f"{why}; the host went back, not as before: {first}{more}{ending}"
+            return replace(row, why=why, expected=item.expected)
         if now is None or not _equal(item, now):
             shown = now or Item(name, "ok")
             why = f"{why}; the host went back, and yet this is not as it was before"

@@ -85,7 +85,12 @@ class Selinux:
         diff = "\n".join(_diff(mode, have, set_live))
         item = Item(_NAME, "change", mode, have.shown, why, diff, observed=have.shown)
         return SectionPlan(
-            self.section, (item,), _apply(mode, have, set_live), _undo(have, set_live), self.explain(want)
+            self.section,
+            (item,),
+            _apply(mode, have, set_live),
+            _undo(have, set_live),
+            self.explain(want),
+            saves=(CONFIG,),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
@@ -137,5 +142,7 @@ def _apply(mode: str, have: _Observed, set_live: bool) -> str:
 
 
 def _undo(have: _Observed, set_live: bool) -> str:
-    text = f"rm -f {quote(CONFIG)}\n" if have.config is None else install(CONFIG, have.config, "0644")
-    return (f"printf %s {_number(have.live)} >{_ENFORCE}\n" if set_live and have.live else "") + text
+    live = (
+        f'[ "$on" != live ] || printf %s {_number(have.live)} >{_ENFORCE}\n' if set_live and have.live else ""
+    )
+    return f"{live}restore {quote(CONFIG)}\n"

@@ -113,6 +113,8 @@ class Services:
             _undo(changing, found),
             tuple(f"systemctl {' '.join(words)}" for _, words in steps),
             partial=True,
+            wide=True,
+            seconds=10 + _PATIENCE * len(steps),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
@@ -190,12 +192,12 @@ def _line(name: str, words: tuple[str, ...]) -> str:
 
 
 def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, _Unit]) -> str:
-    """Return what puts the units back; at boot nothing may wait for a unit that comes later."""
-    lines = ['[ "${live-}" = no ] && block=--no-block || block=--quiet']
+    """Return what puts the units back; at boot the guard has put back what is enabled, and that suffices."""
+    lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():
         unit, word = found[name], quote(unit_of(name))
         if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
-            lines.append(f"systemctl {'enable' if unit.is_enabled else 'disable'} --quiet {word}")
+            lines.append(f"systemctl {'enable' if unit.is_enabled else 'disable'} --quiet {word} || bad=1")
         if wanted["running"] is not None and wanted["running"] != unit.is_running:
-            lines.append(f"systemctl {'start' if unit.is_running else 'stop'} $block {word}")
-    return "\n".join(lines) + "\n"
+            lines.append(f"timeout 30 systemctl {'start' if unit.is_running else 'stop'} {word} || bad=1")
+    return "\n".join([*lines, "exit $bad"]) + "\n"

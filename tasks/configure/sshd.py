@@ -115,7 +115,13 @@ class Sshd:
         before = facts.files.get(DROP_IN)
         items = with_file(items, DROP_IN, before, text)
         return SectionPlan(
-            self.section, items, apply_script(text, before), undo_script(before), self.explain(want)
+            self.section,
+            items,
+            apply_script(text, before),
+            undo_script(),
+            self.explain(want),
+            saves=(DROP_IN,),
+            seconds=20,
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ done
 
 # An sshd that could not listen where it was told to has ended, and reloading does not start it.
 _REVIVE = """\
-[ "$live" != no ] || exit 0
+[ "$on" = live ] || exit 0
 for unit in ssh.service sshd.service; do
 systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }
 done
@@ -116,9 +116,9 @@ def apply_script(text: str, before: str | None) -> str:
     )
 
 
-def undo_script(before: str | None) -> str:
+def undo_script() -> str:
     """Return what puts the drop-in back as it was, and an sshd on its feet that ended over the new one."""
-    return _RELOAD + _put_back(before) + _REVIVE
+    return f"{_RELOAD}restore {DROP_IN}\n{_REVIVE}"
 
 
 def _put_back(before: str | None) -> str:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from labrun.inventory.model import Host, Lab, Role
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install, install_word, quote, typed_file
+from labrun.tasks.configure.shell import Facts, Probe, install_word, quote, typed_file
 from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
 from labrun.tasks.configure.text_diff import with_file
 
@@ -124,7 +124,14 @@ class Sysctl:
             self.section,
             with_file(items, DROP_IN, before, after),
             apply=_apply(ours, observed, paths),
-            undo=_undo(ours, observed, paths, before),
+            undo=f"restore {quote(DROP_IN)}\n",
+            saves=(DROP_IN,),
+            # At the next boot the values are the kernel's own, and the files are read after the undoing.
+            kernel=tuple(
+                ("/proc/sys/" + paths[key], have.running)
+                for key in ours
+                if (have := observed[key]).running is not None and not _same(have.running, ours[key])
+            ),
             commands=_commands(
                 ours, [key for key, value in ours.items() if not _same(observed[key].running, value)]
             ),
@@ -253,20 +260,6 @@ def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: 
         )
     lines.append(install_word(DROP_IN, '"$kept"', "0644") if values else f"rm -f {DROP_IN}")
     return "\n".join([*lines, "exit $bad"])
-
-
-def _undo(
-    values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str], before: str | None
-) -> str:
-    running = [
-        f"printf '%s\\n' {quote(have.running)} >{quote('/proc/sys/' + paths[key])}"
-        for key in values
-        if (have := observed[key]).running is not None and not _same(have.running, values[key])
-    ]
-    # At the next boot the values are the kernel's own, and the files will be read after this.
-    lines = ['if [ "$live" != no ]; then', *running, "fi"] if running else []
-    lines.append(f"rm -f {DROP_IN}\n" if before is None else install(DROP_IN, before, "0644"))
-    return "\n".join(lines)
 
 
 def _commands(values: Mapping[str, str], to_set: list[str]) -> tuple[str, ...]:

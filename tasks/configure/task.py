@@ -17,6 +17,7 @@ from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Log
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import Ticket
+from labrun.tasks.configure.guard_state import controller
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.transport import SshTransport, fresh_transport, transport_of
@@ -54,7 +55,7 @@ def configure(
     came_from = _Login(host, 0.0, session.address)
     anew = _Login(host, _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout))
     work = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest)
-    confirmation = _confirmation(session, anew, came_from, run, confirm_timeout)
+    confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
     try:
         outcomes = [secrets.masked(row) for row in converge(work, session, confirmation, came_from)]
@@ -77,12 +78,21 @@ def configure(
 
 
 def _confirmation(
-    session: SshTransport, anew: Login, came_from: Login, run: str, seconds: int | None
+    session: SshTransport, anew: Login, came_from: Login, work: HostRun, seconds: int | None
 ) -> Confirmation:
     if seconds is None:
         return NewLogin(session, anew)
     session.notice_loss(_SILENCE)
-    return Guard(Ticket(run, _owner(), seconds, APPLY_SECONDS), session, anew, came_from)
+    ticket = Ticket(
+        run=work.run,
+        owner=_owner(),
+        seconds=seconds,
+        applying=APPLY_SECONDS,
+        process=controller(),
+        user=session.user or "root",
+        reboots=bool(work.spec.get("reboots")),
+    )
+    return Guard(ticket, session, anew, came_from)
 
 
 @dataclass(slots=True)

@@ -172,7 +172,7 @@ def test_without_a_new_login_sshd_is_put_back_and_the_rest_is_unknown() -> None:
         "no new login after the change: the guest lets lab in with none of the keys; the change was put back"
     }
     undo = guest.applied[1]
-    assert "rm -f /etc/ssh/sshd_config.d/00-labrun.conf" in undo
+    assert "restore /etc/ssh/sshd_config.d/00-labrun.conf" in undo
     assert "reload_sshd" in undo
 
 

@@ -18,6 +18,7 @@ from labrun.inventory.model import FileSpec
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.shell import gather_script, parse_facts
+from tests.unit.undoing import keeping, undoing
 
 OWNER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
 KEPT = "/var/lib/labrun/files"
@@ -68,12 +69,13 @@ def test_a_new_file_is_made_and_a_second_plan_is_empty(guest: Guest, place: Path
     file = spec(place / "app.d" / "it's new", b"$(id) `id` \\ ' \"\n\n\n", mode="600")
     first = guest.plan(file)
     assert (only(first).state, only(first).actual) == ("change", "absent")
+    guest.run(keeping(first, place.parent))
     assert guest.apply(first) == (0, [])
     assert (place / "app.d" / "it's new").read_bytes() == file.content
     assert stat.S_IMODE((place / "app.d" / "it's new").stat().st_mode) == 0o600
     again = guest.plan(file)
     assert (only(again).state, again.apply, again.undo, again.commands) == ("ok", "", "", ())
-    guest.run(first.undo)
+    guest.run(undoing(first, place.parent))
     assert list((place / "app.d").iterdir()) == []
 
 
@@ -125,10 +127,11 @@ def test_what_is_no_text_or_too_long_is_not_shown_and_still_put_in_place(
         path.chmod(0o644)
     section = guest.plan(spec(path, after))
     assert (only(section).diff or "").replace(str(path), "PATH").splitlines() == lines
+    guest.run(keeping(section, place.parent))
     assert guest.apply(section) == (0, [])
     assert path.read_bytes() == after
     assert only(guest.plan(spec(path, after))).state == "ok"
-    guest.run(section.undo)
+    guest.run(undoing(section, place.parent))
     assert (path.read_bytes() if path.exists() else None) == before
 
 
@@ -200,19 +203,20 @@ def test_the_undo_puts_back_content_and_mode_and_runs_commands_only_where_servic
     (place / "a").write_text("old\n", encoding="ascii")
     (place / "a").chmod(0o600)
     section = guest.plan(spec(place / "a", on_change=f"echo x >>{place}/log"), spec(place / "b"))
+    guest.run(keeping(section, place.parent))
     assert guest.apply(section) == (0, [])
-    guest.run(f"live=no\n{section.undo}")
+    guest.run(undoing(section, place.parent, on="boot"))
     assert (place / "a").read_text(encoding="ascii") == "old\n"
     assert stat.S_IMODE((place / "a").stat().st_mode) == 0o600
     assert sorted(path.name for path in place.iterdir()) == ["a", "log"]
     assert (place / "log").read_text(encoding="ascii") == "x\n"
-    guest.run(section.undo)
+    guest.run(undoing(section, place.parent))
     assert (place / "log").read_text(encoding="ascii") == "x\nx\n"
 
 
 def test_an_undo_before_anything_was_kept_touches_nothing(guest: Guest, place: Path) -> None:
     (place / "a").write_text("old\n", encoding="ascii")
-    assert guest.run(guest.plan(spec(place / "a")).undo).returncode == 0
+    assert guest.run(undoing(guest.plan(spec(place / "a")), place.parent)).returncode == 0
     assert (place / "a").read_text(encoding="ascii") == "old\n"
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
 import subprocess
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,13 +27,18 @@ from labrun.tasks.configure.guard_script import (
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.guard_state import refusal, standing, took_back
+from labrun.tasks.configure.guard_state import RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan, Seen
 from labrun.tasks.configure.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
 
 MARK = "labrun-test"
 TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
 STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
+# What waits for the decision really does, in a session of its own.
+START = """\
+while case $1 in --*) true ;; *) false ;; esac; do shift; done
+setsid "$@" >>"$CALLS.watch" 2>&1 </dev/null &
+"""
 CREATED = """case $* in *CheckpointCreate*) echo 'o "/org/checkpoint/7"' ;; esac\n"""
 
 
@@ -48,16 +59,18 @@ class Guest:
     def made(cls, root: Path) -> Guest:
         for folder in ("etc/systemd/system", "etc/nm", "var/lib", "bin"):
             (root / folder).mkdir(parents=True)
-        for name in ("systemctl", "systemd-run", "busctl", "sync"):
+        more = {"busctl": CREATED, "systemd-run": START}
+        # Nothing here may touch the network of the machine that tests run on.
+        for name in ("systemctl", "systemd-run", "busctl", "dbus-send", "sync", "ip", "nft", "nmcli"):
             path = root / "bin" / name
-            path.write_text(STUB + (CREATED if name == "busctl" else ""))
+            path.write_text(STUB + more.get(name, ""))
             path.chmod(0o755)
         return cls(root)
 
     def here(self, text: str) -> str:
         """Return the text with the guest's paths below the root."""
         text = text.replace("/var/lib/labrun", f"{self.root}/var/lib/labrun")
-        text = text.replace("/run/labrun-guard", f"{self.root}/run-labrun-guard")
+        text = text.replace("/run/labrun-", f"{self.root}/run-labrun-")
         return text.replace("/etc/systemd", f"{self.root}/etc/systemd")
 
     def run(self, script: str, *words: str) -> Facts:
@@ -75,21 +88,46 @@ class Guest:
     def configure(self, plan: HostPlan, ticket: Ticket = TICKET, during: str = "") -> Facts:
         parts = [(part.section, part.apply) for part in plan.sections]
         return self.run(
-            apply_script(parts, MARK, first=arm(ticket, plan), last=during + nothing_more(ticket))
+            apply_script(parts, MARK, first=arm(ticket, plan), last=during + nothing_more(ticket, plan))
         )
 
+    @property
+    def directory(self) -> Path:
+        return self.root / DIRECTORY.lstrip("/")
+
     def undo(self, *words: str) -> int:
-        path = self.root / DIRECTORY.lstrip("/") / "undo"
         done = subprocess.run(
-            ["sh", str(path), *words],
+            ["sh", str(self.directory / "undo"), *words],
             env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "CALLS": f"{self.root}/calls"},
             check=False,
         )
         return done.returncode
 
-    def restarts(self) -> None:
-        """Empty what a boot empties."""
-        (self.root / "run-labrun-guard").unlink()
+    def ends(self) -> None:
+        """Wait until the guard is no more."""
+        until = time.monotonic() + 20
+        while self.directory.exists():
+            assert time.monotonic() < until, (self.root / "calls.watch").read_text()
+            time.sleep(0.05)
+
+    def loses_power(self) -> None:
+        """End whatever waits, and empty what a boot empties."""
+        self.kills_the_watch()
+        shutil.rmtree(self.root / "run-labrun-guard")
+
+    def kills_the_watch(self) -> None:
+        """Kill whatever waits, as soon as it has said who it is."""
+        path = self.root / "run-labrun-guard" / "pid"
+        until = time.monotonic() + 20
+        while not path.exists() or not path.read_text().endswith("\n"):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        pid = int(path.read_text().split()[0])
+        os.killpg(pid, signal.SIGKILL)
+        with suppress(FileNotFoundError):
+            while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
+                assert time.monotonic() < until
+                time.sleep(0.02)
 
     def gathered(self) -> Facts:
         facts = self.run(gather_script([PROBE], MARK))
@@ -107,20 +145,23 @@ class Guest:
 
     def plan(self, *, section: str = "nmcli") -> HostPlan:
         path = quote(str(self.profile))
-        undo = f'restore {path}\n[ "$live" != no ] || exit 0\nroll_back\n'
+        undo = f'restore {path}\n[ "$on" = live ] || exit 0\nroll_back\n'
         apply = f"echo new >{path}"
         return HostPlan("a", (SectionPlan(section, (), apply, undo, (), saves=(str(self.profile),)),))
 
 
 @pytest.fixture
-def guest(tmp_path: Path) -> Guest:
+def guest(tmp_path: Path) -> Iterator[Guest]:
     made = Guest.made(tmp_path)
     made.profile.write_text("old\n")
-    return made
+    yield made
+    if made.directory.exists():
+        # What still waits sees that there is nothing left to wait for.
+        shutil.rmtree(made.directory)
 
 
 def everything(guest: Guest) -> set[str]:
-    kept = {"bin", "calls"}
+    kept = {"bin", "calls", "calls.watch"}
     return {str(p.relative_to(guest.root)) for p in guest.root.rglob("*") if not kept & set(p.parts)}
 
 
@@ -129,18 +170,17 @@ def test_what_is_confirmed_stays_and_the_guard_leaves_nothing_behind(guest: Gues
     said = guest.configure(guest.plan())
     assert refusal(said) is None
     assert guest.profile.read_text() == "new\n"
-    assert f"--on-active=60 --timer-property=AccuracySec=100ms --unit={TICKET.timer}" in guest.calls
-    assert "CheckpointCreate aouu 0 480 6" in guest.calls
+    assert f"--unit=labrun-guard-{TICKET.run} --slice=-.slice" in guest.calls
+    assert "CheckpointCreate aouu 0 180 6" in guest.calls
     here = standing(guest.gathered())
     assert here is not None
     assert (here.run, here.owner, here.is_left_over) == (TICKET.run, TICKET.owner, False)
     assert here.remaining is not None
     assert 55 < here.remaining < 63
 
-    done = guest.run(apply_script([], MARK, first=confirm(TICKET, "echo recorded")))
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET.run, "echo recorded")))
     assert (done.commands["confirm"].status, done.commands["record"].text) == (0, "recorded\n")
-    assert f"systemctl stop {TICKET.timer}.timer" in guest.calls
-    assert "CheckpointDestroy o /org/checkpoint/7" in guest.calls
+    assert "CheckpointDestroy objpath:/org/checkpoint/7" in guest.calls
     assert everything(guest) == before | {"var/lib/labrun", "etc/systemd/system/sysinit.target.wants"}
     assert guest.profile.read_text() == "new\n"
     assert standing(guest.gathered()) is None
@@ -149,59 +189,93 @@ def test_what_is_confirmed_stays_and_the_guard_leaves_nothing_behind(guest: Gues
 @pytest.mark.parametrize("occasion", ["now", "timer", "boot", "again"])
 def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str) -> None:
     guest.configure(guest.plan())
-    (guest.root / DIRECTORY.lstrip("/") / "until").write_text("0\n")
     if occasion == "boot":
         # systemd may start the unit before there was a boot, when somebody reloads it.
         guest.undo("boot")
         assert guest.profile.read_text() == "new\n"
-        guest.restarts()
-    assert guest.undo(occasion, TICKET.run) == 0
+        guest.loses_power()
+        guest.undo("boot")
+    elif occasion == "timer":
+        (guest.directory / "until").write_text("0\n")
+    else:
+        assert guest.undo(occasion, TICKET.run) == 0
+    guest.ends()
     assert guest.profile.read_text() == "old\n"
     assert ("CheckpointRollback o /org/checkpoint/7" in guest.calls) is (occasion != "boot")
     facts = guest.gathered()
     assert standing(facts) is None
-    assert took_back(facts, TICKET.run) == occasion
-    assert took_back(facts, "another") is None
+    assert rolled_back(facts, TICKET.run) == RolledBack(occasion)
+    assert rolled_back(facts, "another") is None
+
+
+def test_what_cannot_be_put_back_is_tried_until_it_can(guest: Guest) -> None:
+    plan = guest.plan()
+    mended = guest.root / "mended"
+    part = plan.sections[0]
+    undo = f"echo 'it is full'; [ -e {quote(str(mended))} ]\n{part.undo}"
+    guest.configure(HostPlan("a", (replace(part, undo=undo),)))
+    guest.undo("now", TICKET.run)
+    until = time.monotonic() + 20
+    while rolled_back(guest.gathered(), TICKET.run) is None:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    said = rolled_back(guest.gathered(), TICKET.run)
+    assert said == RolledBack("now", ("nmcli: it is full",), goes_on=True)
+    assert standing(guest.gathered()) is not None
+    mended.touch()
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+    assert rolled_back(guest.gathered(), TICKET.run) == RolledBack("now")
+
+
+def test_a_watch_that_is_killed_can_be_started_again_and_goes_on(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    guest.kills_the_watch()
+    guest.undo("now", TICKET.run)
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
 
 
 def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:
     guest.profile.unlink()
     guest.configure(guest.plan())
     guest.undo("now", TICKET.run)
+    guest.ends()
     assert not guest.profile.exists()
 
 
 def test_going_back_comes_too_late_for_what_is_confirmed(guest: Guest) -> None:
     guest.configure(guest.plan())
-    script = guest.root / DIRECTORY.lstrip("/") / "undo"
-    (guest.root / "late").write_text(script.read_text())
-    (guest.root / DIRECTORY.lstrip("/") / "armed").rename(script.with_name("confirmed"))
-    assert guest.undo("timer", TICKET.run) == 0
+    undo = guest.root / "late"
+    undo.write_text((guest.directory / "undo").read_text())
+    (guest.root / "run-labrun-guard" / "decided").write_text("keep\n")
+    (guest.directory / "changed").rename(guest.directory / "confirmed")
+    assert guest.undo("now", TICKET.run) == 0
     assert guest.profile.read_text() == "new\n"
 
 
 def test_confirming_comes_too_late_for_what_has_gone_back(guest: Guest) -> None:
     guest.configure(guest.plan())
     guest.undo("now", TICKET.run)
-    done = guest.run(apply_script([], MARK, first=confirm(TICKET, "echo recorded")))
+    guest.ends()
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET.run, "echo recorded")))
     assert done.commands["confirm"].status != 0
     assert "record" not in done.commands
 
 
 def test_what_was_interrupted_while_it_went_back_is_ended_at_the_next_boot(guest: Guest) -> None:
     guest.configure(guest.plan())
-    directory = guest.root / DIRECTORY.lstrip("/")
-    (directory / "armed").rename(directory / "undoing")
-    assert guest.undo("timer", TICKET.run) == 0
-    assert guest.profile.read_text() == "new\n"
-    guest.restarts()
+    guest.loses_power()
+    (guest.directory / "changed").rename(guest.directory / "undoing")
     assert guest.undo("boot") == 0
+    guest.ends()
     assert guest.profile.read_text() == "old\n"
 
 
-def test_a_timer_of_another_run_undoes_nothing(guest: Guest) -> None:
+def test_whoever_speaks_of_another_run_undoes_nothing(guest: Guest) -> None:
     guest.configure(guest.plan())
-    assert guest.undo("timer", "another run") == 0
+    assert guest.undo("now", "another run") == 0
+    assert not (guest.root / "run-labrun-guard" / "decided").exists()
     assert guest.profile.read_text() == "new\n"
 
 
@@ -234,7 +308,7 @@ def test_where_the_guard_cannot_be_armed_nothing_is_changed_and_nothing_is_left(
 def test_without_profiles_no_checkpoint_is_asked_for(guest: Guest) -> None:
     guest.configure(guest.plan(section="sshd"))
     assert "busctl" not in guest.calls
-    guest.run(apply_script([], MARK, first=confirm(TICKET, "")))
+    guest.run(apply_script([], MARK, first=confirm(TICKET.run, "")))
     assert "busctl" not in guest.calls
 
 
@@ -251,9 +325,39 @@ def test_what_did_not_take_is_a_reason_to_go_back_unless_its_items_stand_each_fo
         raise AssertionError("nobody logs in here")
 
     part = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=partial)
-    plan = HostPlan("a", (part,))
+    seen = Seen(HostPlan("a", (part,)), Facts())
     made = Confirming(TICKET, Silent(), nobody, nobody)
-    assert made.demands(plan, Seen(plan, Facts())) == (None if partial else "services x did not take")
+    assert made.demands(seen, seen) == (None if partial else "services x did not take")
+
+
+def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() -> None:
+    changing = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=True)
+    before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
+    lost = SectionPlan("nmcli", (Item("left", "refused", why="NetworkManager cannot be asked"),))
+    now = HostPlan("a", (lost, SectionPlan("services", (Item("x", "ok"),))))
+
+    def nobody() -> Transport:
+        raise AssertionError("nobody logs in here")
+
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
+
+
+def test_a_guard_of_a_process_of_this_machine_that_has_died_is_left_over() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        boot, _, _ = controller().split()
+        started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()[19]
+        files = {
+            f"{DIRECTORY}/owner": f"{OWNER}{boot} {process.pid} {started}\n",
+            f"{DIRECTORY}/until": "100",
+        }
+        words = frozenset({"guard-uptime 80", "guard-boot boot-1"})
+        facts = Facts(MappingProxyType(files), MappingProxyType({}), words)
+        here = standing(facts)
+        assert here is not None
+        assert not here.is_left_over
+        process.kill()
+    assert here.is_left_over
 
 
 def test_a_directory_that_is_no_guard_is_removed(guest: Guest) -> None:
@@ -262,6 +366,7 @@ def test_a_directory_that_is_no_guard_is_removed(guest: Guest) -> None:
     assert here is not None
     assert here.is_left_over
     subprocess.run(["sh"], input=guest.here(trigger("again", here.run)), text=True, check=True)
+    guest.ends()
     assert standing(guest.gathered()) is None
 
 

@@ -10,6 +10,7 @@ import pytest
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.selinux import CONFIG, Selinux
 from labrun.tasks.configure.shell import Facts
+from tests.unit.undoing import keeping, undoing
 
 POLICY = "selinux-policy /etc/selinux/targeted/policy/policy.33"
 FILE = "# a remark\nSELINUX={}\nSELINUXTYPE=targeted\n"
@@ -104,12 +105,13 @@ def test_the_script_and_its_undo_touch_one_line_and_the_switch(
 
     def run(script: str) -> None:
         script = script.replace("/etc/selinux", str(tmp_path)).replace("/sys/fs/selinux", str(tmp_path))
-        subprocess.run(["sh", "-eu"], input=script, text=True, check=True)
+        subprocess.run(["sh", "-e"], input=script, text=True, check=True)
 
+    run(keeping(section, tmp_path))
     run(section.apply)
     assert (file.read_text(encoding="ascii"), switch.read_text(encoding="ascii")) == (after, "1")
     assert plan("enforcing", "1", after, POLICY, "selinux-policy /etc/selinux/default/x").apply == ""
-    run(section.undo)
+    run(undoing(section, tmp_path))
     assert switch.read_text(encoding="ascii") == "0"
     assert (file.read_text(encoding="ascii") if file.exists() else None) == config
 

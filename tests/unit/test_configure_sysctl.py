@@ -14,6 +14,7 @@ from labrun.tasks.configure.shell import Facts
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
 from labrun.tasks.configure.sysctl_files import Winner, settings_of, winner
 from tests.unit.small_labs import host
+from tests.unit.undoing import keeping, undoing
 
 FORWARD = "net/ipv4/ip_forward"
 
@@ -227,12 +228,13 @@ def test_the_script_makes_the_plan_empty_and_undo_brings_the_old_state_back(tmp_
     box.write(DROP_IN, "net.ipv4.old = 1\n")
     values = {"net.ipv4.tcp_rmem": "4 5 6", "net.ipv4.ip_forward": "1"}
     first = plan(values, box.facts())
+    assert box.run(keeping(first, tmp_path)).returncode == 0
     assert box.run(first.apply).returncode == 0
     assert plan(values, box.facts()).apply == ""
     assert box.read(f"/proc/sys/{FORWARD}") == "1\n"
     # Writing ip_forward resets other keys, so it must come first.
     assert first.apply.index("ip_forward") < first.apply.index("tcp_rmem")
-    assert box.run(first.undo).returncode == 0
+    assert box.run(undoing(first, tmp_path)).returncode == 0
     assert box.read(f"/proc/sys/{FORWARD}") == "0\n"
     assert box.read(DROP_IN) == "net.ipv4.old = 1\n"
 

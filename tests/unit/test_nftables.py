@@ -94,7 +94,7 @@ def test_a_fresh_host_gets_table_file_and_unit_and_can_go_back() -> None:
     assert found.diff is not None
     assert "+input: icmp type echo-request accept" in found.diff.splitlines()
     assert planned.apply.index("nft -c -f -") < planned.apply.index("| nft -f -") < planned.apply.index(FILE)
-    assert f"rm -f {FILE}\n" in planned.undo
+    assert f"restore {FILE}\n" in planned.undo
     assert "delete table inet labrun" in planned.undo
     assert planned.commands[1] == f"nft -f {FILE}"
     assert planned.commands[-1] == "systemctl enable labrun-nftables.service"

@@ -1,0 +1,250 @@
+"""Whether the next boot would let labrun in again: one judgement over units, sshd, fstab and NetworkManager.
+
+A new login proves the present. What only a boot acts on has to be read: each finding here is something that
+was not so before the change.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from ipaddress import ip_address
+
+from labrun.errors import CommandError
+from labrun.tasks.configure.guard_place import GUARD
+from labrun.tasks.configure.keyfile import parse
+from labrun.tasks.configure.nm_state import Device, NmState, observed
+from labrun.tasks.configure.plan import Seen
+from labrun.tasks.configure.shell import Captured, Facts, Probe
+from labrun.tasks.guest_scripts import assigned, guest_script
+
+__all__ = ["next_boot_fault", "next_boot_probe"]
+
+_LISTENERS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
+_TARGETS = ("multi-user.target", "graphical.target")
+_STARTS = frozenset({"enabled", "enabled-runtime", "alias", "static", "indirect", "generated", "linked"})
+_UNMANAGED = re.compile(r"^(?:unmanaged-devices|managed)=(.*)$", re.MULTILINE)
+_NOTHING = Captured("", 127)
+
+_Units = Mapping[str, Mapping[str, str]]
+
+
+def next_boot_probe() -> Probe:
+    """Return what asks a host for it, where its guard looks after the whole host."""
+    return Probe(
+        (), assigned({"guard": GUARD}) + guest_script("vital").strip() + "\n" + guest_script("next_boot")
+    )
+
+
+def next_boot_fault(before: Seen, now: Seen, address: str | None) -> str | None:
+    """Return why the next boot would keep labrun out, None where nothing speaks for that.
+
+    ``address`` is where the new login came in: the NIC that has it is the way in.
+    """
+    facts = now.facts
+    found: Iterator[str] = _faults(before, facts, address)
+    return next(found, None)
+
+
+def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
+    yield from _unit_faults(_units(facts, "boot-before"), _units(facts, "boot-now"))
+    sshd = facts.commands.get("boot-sshd")
+    if sshd is not None and sshd.status != 0:
+        yield f"sshd would not start at the next boot: {sshd.last_line}"
+    yield from _fstab_faults(facts)
+    for name, said in facts.commands.items():
+        kind, _, unit = name.partition(" ")
+        if kind in ("boot-unit", "boot-condition") and said.status != 0:
+            yield f"{unit} would not start at the next boot: {said.last_line}"
+    yield from _profile_faults(before.facts, facts, address)
+
+
+def _units(facts: Facts, name: str) -> _Units:
+    """Return what systemd said of each unit; empty where it was not asked."""
+    said = facts.commands.get(name, _NOTHING)
+    blocks = (
+        dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        for block in said.text.strip().split("\n\n")
+    )
+    return {block["Id"]: block for block in blocks if "Id" in block}
+
+
+def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
+    if not before:
+        return
+    if not now:
+        yield "systemd cannot be asked any more"
+        return
+    networks = ["NetworkManager.service"]
+    if not _runs(before, networks[0]):
+        networks = ["systemd-networkd.service", "networking.service"]
+    for unit in ("dbus.service", "dbus.socket", "dbus-broker.service", *networks):
+        if _runs(before, unit) and not _runs(now, unit):
+            yield f"{unit} ran before and does not now"
+        if _starts(before, unit) and not _starts(now, unit):
+            yield f"{unit} would not start at the next boot: it is {_file(now, unit)}"
+    gates = ("systemd-logind.service", "systemd-user-sessions.service")
+    for unit in gates:
+        if _starts(before, unit) and not _starts(now, unit):
+            yield f"{unit} would not start at the next boot: it is {_file(now, unit)}"
+    had = [unit for unit in _LISTENERS if _starts(before, unit)]
+    if had and not any(_starts(now, unit) for unit in _LISTENERS):
+        yield f"{had[0]} would not start at the next boot: it is {_file(now, had[0])}"
+    was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
+    if target != was and target not in _TARGETS:
+        yield f"the next boot would only go as far as {target or 'nowhere'}"
+
+
+def _runs(units: _Units, unit: str) -> bool:
+    return units.get(unit, {}).get("ActiveState") in ("active", "reloading", "activating")
+
+
+def _file(units: _Units, unit: str) -> str:
+    found = units.get(unit, {})
+    if found.get("LoadState") not in ("loaded", None):
+        return found["LoadState"]
+    return found.get("UnitFileState") or "not there"
+
+
+def _starts(units: _Units, unit: str) -> bool:
+    found = units.get(unit, {})
+    return found.get("LoadState") == "loaded" and found.get("UnitFileState") in _STARTS
+
+
+def _fstab_faults(facts: Facts) -> Iterator[str]:
+    before = set(_errors(facts.commands.get("boot-fstab-before", _NOTHING).text))
+    for line in _errors(facts.commands.get("boot-fstab", _NOTHING).text):
+        if line not in before:
+            yield f"/etc/fstab would stop the next boot: {line}"
+
+
+def _errors(text: str) -> Iterator[str]:
+    """Yield what findmnt calls an error, with the mount point that it stands below."""
+    place = ""
+    for line in text.splitlines():
+        if line and not line[0].isspace():
+            place = line.strip()
+        elif "[E]" in line:
+            yield f"{place}: {line.partition('[E]')[2].strip()}"
+
+
+def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterator[str]:
+    if "nm" not in facts.commands or address is None:
+        return
+    try:
+        state = observed(facts)
+    except CommandError:
+        # That it cannot be asked any more is another's finding.
+        return
+    device = _way_in(state, address)
+    if device is None or not device.is_managed or not device.file:
+        return
+    was = _former(before, device)
+    settings, former = parse(_text(facts, device.file)), parse(_text(before, device.file))
+    name = device.profile_id or device.file
+    at_boot = f"{device.interface} would stay down at the next boot: profile {name}"
+    for key, bad, words in (
+        ("autoconnect", ("false", "no", "0"), "is not activated by itself"),
+        ("permissions", None, "is for some users only"),
+    ):
+        value = settings.get("connection", {}).get(key, "")
+        if value and (bad is None or value in bad) and value != former.get("connection", {}).get(key, ""):
+            yield f"{at_boot} {words} (connection.{key}: {value})"
+    fits, fitted = device.file in device.available, was is None or was.file in was.available
+    if fitted and not fits:
+        yield f"{at_boot} does not fit this machine"
+    if device.file.startswith("/run/") and not (was and was.file.startswith("/run/")):
+        yield f"{at_boot} is not on the disk"
+    yield from _rival_faults(facts, device, settings)
+    yield from _unmanaged_faults(facts, device)
+
+
+def _way_in(state: NmState, address: str) -> Device | None:
+    try:
+        wanted = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    for device in state.devices.values():
+        link = state.links.get(device.interface)
+        if link is not None and any(each.ip == wanted for each in link.addresses):
+            return device
+    return None
+
+
+def _former(before: Facts, device: Device) -> Device | None:
+    if "nm" not in before.commands:
+        return None
+    try:
+        return observed(before).devices.get(device.mac)
+    except CommandError:
+        return None
+
+
+def _text(facts: Facts, path: str) -> str:
+    captured = facts.commands.get(f"boot-profile {path}")
+    return captured.text if captured is not None else facts.files.get(path, "")
+
+
+def _rival_faults(facts: Facts, device: Device, own: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Yield the changed profiles that would be chosen for this NIC in the place of its own."""
+    for name in facts.commands:
+        kind, _, path = name.partition(" ")
+        if kind != "boot-profile" or path == device.file:
+            continue
+        rival = parse(_text(facts, path))
+        connection = rival.get("connection", {})
+        names = (connection.get("interface-name"), device.interface)
+        macs = (rival.get("ethernet", {}).get("mac-address", "").lower() or None, device.mac)
+        if any(wanted not in (None, "", have) for wanted, have in (names, macs)):
+            continue
+        if connection.get("autoconnect") in ("false", "no", "0"):
+            continue
+        if _priority(connection) > _priority(own.get("connection", {})):
+            yield f"{path} would take {device.interface} at the next boot"
+
+
+def _priority(connection: Mapping[str, str]) -> int:
+    text = connection.get("autoconnect-priority", "0")
+    return int(text) if re.fullmatch(r"-?[0-9]{1,4}", text) else 0
+
+
+def _unmanaged_faults(facts: Facts, device: Device) -> Iterator[str]:
+    before = facts.commands.get("boot-nm-before", _NOTHING)
+    now = facts.commands.get("boot-nm")
+    if now is None:
+        return
+    if now.status != 0:
+        yield f"NetworkManager would not start at the next boot: {now.last_line}"
+        return
+    had = set(_UNMANAGED.findall(before.text))
+    for value in _UNMANAGED.findall(now.text):
+        if value not in had and _leaves_alone(value, device):
+            yield f"NetworkManager would leave {device.interface} alone after the next boot ({value})"
+
+
+def _leaves_alone(value: str, device: Device) -> bool:
+    """Tell whether a list of device patterns may mean this one; what is not understood may."""
+    meant = False
+    for word in re.split(r"[;,]", value):
+        word = word.strip()
+        negated = word.startswith("except:")
+        kind, separator, pattern = word.removeprefix("except:").partition(":")
+        if not word:
+            continue
+        if not separator:
+            hit = fnmatchcase(device.interface, word.removeprefix("except:")) or word in ("0", "no", "false")
+        elif kind == "interface-name":
+            hit = fnmatchcase(device.interface, pattern.lstrip("=~"))
+        elif kind == "mac":
+            hit = pattern.lower() == device.mac
+        elif re.fullmatch(r"(?i)([0-9a-f]{2}:){5}[0-9a-f]{2}", word):
+            hit = word.lower() == device.mac
+        elif kind == "type":
+            hit = pattern == "ethernet"
+        else:
+            hit = not negated
+        if hit and negated:
+            return False
+        meant = meant or (hit and not negated)
+    return meant

@@ -1,0 +1,81 @@
+# Make the host ready to take the change back: everything that this takes is at hand before anything is changed.
+# Values: run owner process seconds applying user resort wide spread rules nft checkpoint guard live unit link
+# undo_text unit_text; the paths to keep are the arguments.
+umask 077
+new=$guard.$run
+rm -rf "$new"
+mkdir -p "$new"
+up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
+up_seconds
+read -r boot </proc/sys/kernel/random/boot_id
+printf '%s\n' "$run" "$owner" "$boot" "$process" >"$new/owner"
+echo $((up + applying + seconds)) >"$new/until"
+printf '%s %s\n' "${self%% *}" "$self_start" >"$new/applying"
+# Renaming a folder that is complete takes the lock.
+if ! mv -T "$new" "$guard" 2>/dev/null; then
+[ ! -d "$guard" ] || exit 3
+echo "$guard cannot be made"; exit 1
+fi
+printf '%s' "$undo_text" >"$guard/undo"
+labrun_only=functions
+. "$guard/undo"
+# The room that the record takes later.
+printf '%1024s\n' '' >"$guard/record"
+: >"$guard/absent"
+# A copy in the folder of each file: putting it back is a rename, which takes no room.
+for path; do
+folder=${path%/*}
+if [ ! -e "$path" ] && [ ! -L "$path" ]; then printf '%s\n' "$path" >>"$guard/absent"; continue; fi
+[ "$folder" = "${last-}" ] || { mkdir -p "$folder/.labrun-kept"; printf '%s\n' "$folder" >>"$guard/folders"; last=$folder; }
+cp -a "$path" "$folder/.labrun-kept/"
+done
+ip_state >"$guard/ip"
+[ -z "$rules" ] || { rule_state >>"$guard/ip"; : >"$guard/has-rules"; }
+[ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
+if [ -n "$spread" ] && [ -z "$wide" ]; then : >"$guard/spread"; kernel_now >"$guard/kernel"; fi
+came=${SSH_CONNECTION-}
+[ -n "$came" ] || came=$(tr '\0' '\n' <"/proc/$PPID/environ" | sed -n 's/^SSH_CONNECTION=//p')
+printf '%s\n' "$came" >"$guard/way"
+if [ -n "$wide" ]; then
+kernel_now >"$guard/kernel"
+unit_state >"$guard/units"
+vital_state >"$guard/vital"
+nm_state >"$guard/nm"
+home=$(getent passwd "$user" | cut -d : -f 6)
+number=0
+for root in /etc /root/.ssh "$home/.ssh"; do
+[ -d "$root" ] && ! grep -Fxqs "$root" "$guard/roots" || continue
+number=$((number + 1))
+echo "$root" >>"$guard/roots"
+(
+cd "$root"
+rm -rf .labrun-tree
+mkdir .labrun-tree
+set --
+for entry in * .[!.]*; do
+case $entry in .labrun-tree | .labrun-kept) ;; *) [ ! -e "$entry" ] && [ ! -L "$entry" ] || set -- "$@" "$entry";; esac
+done
+[ $# -eq 0 ] || cp -a "$@" .labrun-tree/
+tree_list >"$guard/tree$number"
+)
+done
+stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /var /var/lib /run 2>/dev/null \
+>"$guard/modes" || :
+fi
+if [ -n "$checkpoint" ]; then
+# Later than the guard's own time: two that undo at different times could undo one half.
+busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+org.freedesktop.NetworkManager CheckpointCreate aouu 0 $((2 * (applying + seconds))) 6 >"$guard/checkpoint"
+fi
+printf '%s' "$unit_text" >"$unit"
+[ -d "${link%/*}" ] || mkdir "${link%/*}"
+ln -sf "$unit" "$link"
+: >"$guard/armed"
+mkdir "$live"
+start_watch
+if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
+else
+set -- "$guard" "$guard"/* "$unit"
+[ ! -s "$guard/folders" ] || while IFS= read -r folder; do set -- "$@" "$folder"/.labrun-kept/*; done <"$guard/folders"
+sync "$@"
+fi

@@ -1,0 +1,28 @@
+# What the next boot would do with this host, asked only where a change could have touched it. Value: guard.
+if [ -s "$guard/vital" ] && [ -d /etc/.labrun-tree ]; then
+frame out boot-before; cat "$guard/vital"; frame status boot-before 0
+capture boot-now vital_state
+capture boot-sshd sshd -t
+changed() { ! cmp -s "/etc/.labrun-tree/$1" "/etc/$1"; }
+if changed fstab; then
+capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab
+capture boot-fstab findmnt --verify
+fi
+if ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
+for each in ssh.service sshd.service ssh.socket NetworkManager.service; do
+case $(systemctl show --property=LoadState,UnitFileState --value "$each" | tr '\n' ' ') in
+loaded\ enabled*)
+capture "boot-unit $each" systemd-analyze verify --man=no "$each"
+capture "boot-condition $each" systemd-analyze condition --unit="$each";;
+esac
+done
+fi
+if ! diff -rq -x .labrun-kept /etc/.labrun-tree/NetworkManager /etc/NetworkManager >/dev/null 2>&1; then
+capture boot-nm-before NetworkManager --print-config --config /etc/.labrun-tree/NetworkManager/NetworkManager.conf \
+--config-dir /etc/.labrun-tree/NetworkManager/conf.d
+capture boot-nm NetworkManager --print-config
+for each in /etc/NetworkManager/system-connections/*.nmconnection; do
+[ ! -e "$each" ] || cmp -s "/etc/.labrun-tree/${each#/etc/}" "$each" || capture "boot-profile $each" cat "$each"
+done
+fi
+fi

@@ -1,0 +1,253 @@
+# What a host holds beside its own settings: written down before a change, compared and put back after it.
+# Sourced by what arms the guard and by what undoes. $guard is its directory, $live its place in memory.
+
+up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
+
+# Start the process that waits for the decision, as a unit of its own that nothing stops: no target, no slice,
+# and no wish for another state of the machine; killed, it comes back.
+start_watch() {
+systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --property=DefaultDependencies=no \
+--property=IgnoreOnIsolate=yes --property=RefuseManualStop=yes --property=Restart=on-failure --property=RestartSec=1 \
+--property=StartLimitIntervalSec=0 --property=OOMScoreAdjust=-1000 --property=TimeoutStopSec=2 \
+/bin/sh "$guard/undo"
+}
+
+# --- Links, addresses, routes and rules -----------------------------------------------------------------------
+
+ip_state() {
+ip -o -batch - <<'END'
+link show
+address show
+route show table all
+END
+}
+
+rule_state() {
+ip -o -4 rule show | sed 's/^/rule4 /'
+ip -o -6 rule show 2>/dev/null | sed 's/^/rule6 /'
+}
+
+# Prints the commands of `ip` that lead from the second listing to the first, family first; nothing = the same.
+# A lease keeps running, and the kernel makes its local table by itself: neither is a difference.
+ip_difference() {
+awk '
+function after(word,   i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1); return "" }
+function note(kind, name, words) {
+    if (seen[w, kind, name]++) return
+    order[w, kind, ++count[w, kind]] = name; has[w, kind, name] = words
+}
+FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
+/^rule[46] / {
+    family = substr($1, 5); pref = $2; sub(/^rule[46] [0-9]+:[ \t]*/, ""); gsub(/\[detached\]/, "")
+    note("rule", family " pref " substr(pref, 1, length(pref) - 1) " " $0, "")
+    next
+}
+/^[0-9]+: [^ ]+: </ {
+    name = $2; sub(/:$/, "", name); sub(/@.*/, "", name)
+    note("link", name, ($3 ~ /[<,]UP[,>]/ ? "up" : "down") "|" after("mtu") "|" ($3 ~ /NOARP/ ? "off" : "on") \
+        "|" after("master") "|" after("link/ether"))
+    next
+}
+/^[0-9]+: [^ ]+ +inet6? / {
+    if (/ temporary/ || / deprecated.*dynamic/) next
+    family = $3 == "inet6" ? 6 : 4; words = ""
+    if (after("peer") != "") words = words " peer " after("peer")
+    if (family == 4 && after("brd") != "") words = words " brd " after("brd")
+    if (after("scope") != "global") words = words " scope " after("scope")
+    if (/ noprefixroute/) words = words " noprefixroute"
+    if (family == 6) words = words " nodad"
+    life = ""
+    if (/ dynamic/ && after("valid_lft") ~ /sec/) {
+        valid = after("valid_lft"); preferred = after("preferred_lft")
+        sub(/sec/, "", valid); sub(/sec/, "", preferred)
+        life = " valid_lft " valid " preferred_lft " preferred
+    }
+    note("address", family " " $4 " dev " $2, words life); is_dynamic[w, family " " $4 " dev " $2] = / dynamic/
+    next
+}
+{
+    gsub(/\\/, " "); gsub(/ expires [0-9]+sec/, ""); gsub(/ (linkdown|dead|rt_trap|rt_offload|offload|trap)/, "")
+    if (/ error -?[0-9]/ || /^(multicast|anycast|broadcast) / || /^ff00::/ || /^fe80::/) next
+    if (/ table local / && / proto kernel/) next
+    gsub(/[ \t]+/, " "); sub(/ $/, "")
+    note("route", (/:/ || / pref / ? 6 : 4) " " $0, "")
+}
+END {
+    for (i = 1; i <= count["old", "link"]; i++) {
+        name = order["old", "link", i]; split(has["old", "link", name], o, "|")
+        if (!(("new", "link", name) in has)) { print "4 link show dev " name; continue }
+        split(has["new", "link", name], n, "|")
+        if (o[5] != n[5] && o[5] != "") print "4 link set dev " name " address " o[5]
+        if (o[4] != n[4]) print "4 link set dev " name (o[4] == "" ? " nomaster" : " master " o[4])
+        if (o[3] != n[3]) print "4 link set dev " name " arp " o[3]
+        if (o[2] != n[2]) print "4 link set dev " name " mtu " o[2]
+        if (o[1] != n[1]) print "4 link set dev " name " " o[1]
+    }
+    for (i = 1; i <= count["new", "address"]; i++) {
+        name = order["new", "address", i]
+        split(name, part, " ")
+        if (!(("old", "link", part[4]) in has)) continue
+        if (!(("old", "address", name) in has) && !is_dynamic["new", name] && name !~ /^6 fe80:/)
+            print substr(name, 1, 2) "address del " substr(name, 3)
+    }
+    for (i = 1; i <= count["old", "address"]; i++) {
+        name = order["old", "address", i]
+        if (("new", "address", name) in has) continue
+        split(substr(name, 3), part, " ")
+        print substr(name, 1, 2) "address add " part[1] has["old", "address", name] " dev " part[3]
+    }
+    for (k = 1; k <= 2; k++) {
+        kind = k == 1 ? "route" : "rule"
+        for (i = 1; i <= count["new", kind]; i++) {
+            name = order["new", kind, i]
+            device = match(name, / dev [^ ]+/) ? substr(name, RSTART + 5, RLENGTH - 5) : "lo"
+            if (!(("old", "link", device) in has)) continue
+            if (!(("old", kind, name) in has)) print substr(name, 1, 2) kind " del " substr(name, 3)
+        }
+        for (i = 1; i <= count["old", kind]; i++) {
+            name = order["old", kind, i]
+            if (!(("new", kind, name) in has)) print substr(name, 1, 2) kind " add " substr(name, 3)
+        }
+    }
+    for (i = 1; i <= count["new", "link"]; i++) {
+        name = order["new", "link", i]
+        # Containers and guests of this host come and go by themselves.
+        if (!(("old", "link", name) in has) && name !~ /^(veth|vnet|tap|docker|br-|cni|virbr|lxc|cali|flannel)/)
+            print "4 link del dev " name
+    }
+}' "$1" "$2"
+}
+
+# --- nftables -------------------------------------------------------------------------------------------------
+
+nft_state() { nft -s list ruleset; }
+
+# Prints the transaction that leads from the second ruleset to the first, table by table.
+nft_difference() {
+awk '
+/^#/ { next }
+FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
+/^table / { name = $2 " " $3; order[w, ++count[w]] = name }
+{ text[w, name] = text[w, name] $0 "\n" }
+END {
+    for (i = 1; i <= count["new"]; i++) {
+        name = order["new", i]
+        if (text["old", name] != text["new", name]) print "delete table " name
+    }
+    for (i = 1; i <= count["old"]; i++) {
+        name = order["old", i]
+        if (text["old", name] != text["new", name]) printf "%s", text["old", name]
+    }
+}' "$1" "$2"
+}
+
+# --- Kernel parameters ----------------------------------------------------------------------------------------
+
+# What can be written below these folders, PATH:VALUE; what the kernel itself keeps changing is left out. Of what
+# has several lines, the first: that is a table, and no value that could be set.
+kernel_state() {
+grep -rsm1 '' --exclude-dir=random --exclude-dir=binfmt_misc --exclude=flush --exclude=stat_refresh \
+--exclude=compact_memory --exclude=drop_caches --exclude=ns_last_pid --exclude='perf_*' --exclude='hung_task_*' \
+--exclude=tainted "$@" | while IFS= read -r kernel_line; do
+[ ! -w "${kernel_line%%:*}" ] || printf '%s\n' "$kernel_line"
+done
+}
+
+# Puts back, with what the shell has built in, the values without which no process may be started.
+kernel_make_room() {
+[ "$on" = live ] && [ -e "$guard/kernel" ] || return 0
+while IFS= read -r kernel_line; do
+case $kernel_line in
+*/kernel/pid_max:* | */kernel/threads-max:* | */vm/overcommit_* | */vm/min_free_kbytes:* | */user/max_*)
+printf '%s\n' "${kernel_line#*:}" >"${kernel_line%%:*}";;
+esac
+done <"$guard/kernel"
+} 2>/dev/null
+
+# Prints the lines of the first listing whose values are others in the second.
+kernel_difference() {
+awk -F : 'FILENAME == ARGV[1] { old[$1] = $0; next } ($1 in old) && old[$1] != $0 { print old[$1] }' "$1" "$2"
+}
+
+kernel_now() {
+if [ -e "$guard/spread" ]; then kernel_state /proc/sys/net/ipv4 /proc/sys/net/ipv6; else kernel_state /proc/sys; fi
+}
+
+# Some values reset others: hence up to three rounds.
+kernel_put_back() {
+[ "$on" = live ] && [ -e "$guard/kernel" ] || return 0
+for kernel_round in 1 2 3; do
+kernel_now >"$live/kernel"
+kernel_difference "$guard/kernel" "$live/kernel" >"$live/todo"
+[ -s "$live/todo" ] || return 0
+while IFS= read -r kernel_line; do printf '%s\n' "${kernel_line#*:}" >"${kernel_line%%:*}"; done <"$live/todo"
+done
+} 2>/dev/null
+
+# --- NetworkManager -------------------------------------------------------------------------------------------
+
+nm_state() { nmcli -t -f UUID,DEVICE connection show --active 2>/dev/null | grep -v ':lo$' || :; }
+
+# --- Units ----------------------------------------------------------------------------------------------------
+
+unit_state() {
+systemctl list-units --all --plain --no-legend --no-pager --full \
+--type=service,socket,timer,path,mount,automount,swap,target
+}
+
+# Prints `start UNIT` and `stop UNIT` for what leads from the second listing to the first. What systemd
+# starts when it is asked for, and what comes and goes by itself, is no difference.
+unit_difference() {
+awk '
+{ active = $3 == "active" || $3 == "reloading" }
+FILENAME == ARGV[1] { if (active) old[$1] = 1; known[$1] = 1; next }
+active { now[$1] = 1 }
+active && !($1 in old) { print "stop " $1 }
+END { for (unit in old) if (!(unit in now)) print "start " unit }
+' "$1" "$2" | grep -vE '^(start|stop) (labrun-guard|run-|user@|user-runtime-dir@|session|init\.scope|dev-|sys-|proc-|-\.|system-|systemd-(hostnamed|timedated|localed|machined|logind-|tmpfiles-clean|ask-password|fsck|rfkill|backlight|coredump)|NetworkManager-(dispatcher|wait)|polkit|packagekit|apt-|dpkg-|man-db|e2scrub|fstrim|logrotate|motd-|cloud-|emergency|rescue|shutdown|umount|final|getty-pre|network-pre|nss-|remote-fs-pre|time-)' |
+grep -vE '^start [^ ]*\.(mount|swap)$' || :
+}
+
+# --- Files ----------------------------------------------------------------------------------------------------
+
+# Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's
+# file is NetworkManager's own work.
+tree_list() {
+find . -mindepth 1 '(' -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
+-prune -o -type d -printf '%p\t%y %m %U:%G\t\n' -o -printf '%p\t%y %m %U:%G %s %T@ %l\t%C@\n' | LC_ALL=C sort
+}
+
+# Prints `put PATH` for what is missing or another, `rm PATH` for what is new; with "sure" as third argument
+# it goes by content alone and not by the time of the last change.
+tree_difference() {
+awk -F '\t' -v sure="${3-}" '
+FILENAME == ARGV[1] { old[$1] = $2; touched[$1] = $3; order[++n] = $1; next }
+{ now[$1] = 1; if (!($1 in old)) print "rm " $1
+  else if (old[$1] != $2) print "put " $1
+  else if (!sure && touched[$1] != $3) print "look " $1 }
+END { for (i = 1; i <= n; i++) if (!(order[i] in now)) print "put " order[i] }
+' "$1" "$2"
+}
+
+tree_put_back() {
+cd "$1" || return 1
+tree_list >"$live/tree" || return 1
+tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
+tree_bad=0
+while IFS=' ' read -r tree_do tree_path; do
+tree_kept=.labrun-tree/$tree_path
+case $tree_do in
+rm) rm -rf "$tree_path" || tree_bad=1;;
+*)
+if [ -d "$tree_kept" ] && [ ! -L "$tree_kept" ]; then
+{ [ -d "$tree_path" ] && [ ! -L "$tree_path" ]; } || { rm -f "$tree_path"; mkdir -p "$tree_path"; }
+chown --reference="$tree_kept" "$tree_path" && chmod --reference="$tree_kept" "$tree_path" || tree_bad=1
+elif [ -e "$tree_kept" ] || [ -L "$tree_kept" ]; then
+[ "$tree_do" = put ] || ! cmp -s "$tree_kept" "$tree_path" || continue
+[ ! -d "$tree_path" ] || [ -L "$tree_path" ] || rm -rf "$tree_path"
+mv -f "$tree_kept" "$tree_path" || tree_bad=1
+fi;;
+esac
+done <"$live/todo"
+return $tree_bad
+}

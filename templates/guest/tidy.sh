@@ -1,0 +1,17 @@
+# Remove whatever the guard is made of. Values: guard live unit link.
+if [ -s "$guard/checkpoint" ]; then
+read -r kind point <"$guard/checkpoint"; point=${point#?}
+dbus-send --system --print-reply=literal --dest=org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+org.freedesktop.NetworkManager.CheckpointDestroy objpath:"${point%?}" ||
+busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+org.freedesktop.NetworkManager CheckpointDestroy o "${point%?}"
+fi
+watcher=
+[ ! -e "$live/pid" ] || read -r watcher started <"$live/pid"
+set -- "$unit" "$link" "$live"
+if [ -s "$guard/folders" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"; fi
+if [ -s "$guard/roots" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-tree"; done <"$guard/roots"; fi
+rm -rf "$@"
+rm -rf "$guard"
+# It would notice by itself, a moment later.
+[ -z "$watcher" ] || kill "$watcher"

@@ -1,0 +1,7 @@
+# The units that a login needs, as they are now and as the next boot finds them.
+vital_state() {
+systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
+dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
+systemd-logind.service systemd-user-sessions.service
+printf '\nId=default.target\nTarget=%s\n' "$(systemctl get-default)"
+}
