@@ -131,7 +131,7 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     limit = session.invocation.timeout or _SECONDS
     with (
         progress(session.hosts, session.invocation),
-        session.engine(session.locate(), data, deadline=limit, dry_run=True) as nornir,
+        session.engine(session.locate(), data, deadline=limit, dry_run=True, reads=True) as nornir,
     ):
         result = nornir.run(by_hand, only=list(sections))
     rows = outcomes_of(
@@ -191,7 +191,15 @@ def configure_hosts(
     rollout = Rollout(canary, max_fail, _redundancy(session))
     with (
         progress(session.hosts, session.invocation),
-        session.engine(located, data, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir,
+        session.engine(
+            located,
+            data,
+            deadline=limit,
+            dry_run=dry_run,
+            rollout=rollout,
+            reads=dry_run,
+            until="confirmed or gone back",
+        ) as nornir,
     ):
         result = nornir.run(configure, **settings)
     named = {host: _names(spec, sections) for host, spec in specs.items()}

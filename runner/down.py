@@ -106,6 +106,7 @@ def _take_down(
 
     seen = see_machines(lab, uri)
     chosen = _chosen(invocation, seen, model)
+    invocation.interruption.lab, invocation.interruption.hosts = lab, tuple(chosen)
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
     networks = (
@@ -163,7 +164,7 @@ def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list
         found.machine.host: {"down": [found.kind, found.uri, lab, found.machine.host, found.machine.domain]}
         for found in machines
     }
-    with hypervisor_engine(uri, data) as nornir:
+    with hypervisor_engine(uri, data, until="been removed") as nornir:
         return outcomes_of(nornir.run(remove_machine), "machine")
 
 

@@ -162,7 +162,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     names = [item.spec.host for item in plan.machines]
     deadline = max((job["timeout"] for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
-    with session.engine(located, data, hosts=names, deadline=deadline) as nornir:
+    with session.engine(located, data, hosts=names, deadline=deadline, until="become ready") as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}
     return outcomes_of(result, "machine", rows=rows)
