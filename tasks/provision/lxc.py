@@ -155,6 +155,21 @@ class LxcDriver:
             return {}
         return {**found, "memory": str(limit // 1024)} if limit else found
 
+    def rehearse(self, spec: MachineSpec) -> None:
+        """Look for the image's root tree, and for a domain of somebody else's that has the name."""
+        self.prepare_image(spec.image)
+        with translated("define", spec.host):
+            self._domain(spec.domain, spec.lab)
+
+    def retire(self, lab: str, domain: str) -> None:
+        """End the container and delete its definition and control groups."""
+        with translated("remove", domain):
+            handle = self._domain(domain, lab)
+            if handle is not None:
+                self._end(handle)
+                remove_cgroups(self._uri, domain)
+                handle.undefine()
+
     def create(self, spec: MachineSpec) -> None:
         """Make the overlay with its seed, then define the container: defined means complete."""
         overlay = Overlay.of(spec.lab, spec.host, self._uri)

@@ -90,10 +90,11 @@ def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, x
     import libvirt
 
     count = _extra_disks(xml)
+    # More than defined: those of an update that was killed before the definition had them.
+    plugged = _extra_disks(domain.XMLDesc(0)) if domain.isActive() else 0
     names = [files.disk, *(files.further(number) for number in range(1, len(spec.disks) + 1))]
     for index, (name, size) in enumerate(zip(names, (spec.disk, *spec.disks), strict=True)):
-        is_new = index > count
-        if is_new:
+        if index > max(count, plugged):
             # Defined after this: a volume of that name is of an update that was interrupted.
             delete_volume(pool, name)
             create_qcow2(pool, name, size)

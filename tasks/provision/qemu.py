@@ -55,6 +55,7 @@ from labrun.tasks.provision.volumes import (
     lab_pool,
     refresh,
     remove_pool,
+    require_room,
     volume_names,
 )
 
@@ -144,6 +145,25 @@ class QemuDriver:
             then = read_settings(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
             return tuple(key for key in now if now[key] != then[key])
 
+    def rehearse(self, spec: MachineSpec) -> None:
+        """Look for the image, its size, the pool, and a domain of somebody else's that has the name."""
+        connection = self._connection()
+        with translated("define", spec.host):
+            find_domain(connection, spec.domain, spec.lab)
+            find_pool(connection, lab_pool(spec.lab, self._base))
+            require_room(spec.disk, virtual_size(connection, self._image(spec)))
+
+    def _image(self, spec: MachineSpec) -> Any:
+        image = find_image_volume(self._connection(), image_pool(self._base), spec.image)
+        if image is None:
+            raise HypervisorError(
+                f"the image {spec.image} is not on the hypervisor",
+                host=spec.host,
+                step="image",
+                hint="`labrun up` brings it there",
+            )
+        return image
+
     def create(self, spec: MachineSpec) -> None:
         """Make overlay, seed and further disks, then define the VM: defined means complete."""
         connection = self._connection()
@@ -151,14 +171,7 @@ class QemuDriver:
         with translated("define", spec.host):
             if find_domain(connection, spec.domain, spec.lab) is not None:
                 return
-            image = find_image_volume(connection, image_pool(self._base), spec.image)
-            if image is None:
-                raise HypervisorError(
-                    f"the image {spec.image} is not on the hypervisor",
-                    host=spec.host,
-                    step="image",
-                    hint="`labrun up` brings it there",
-                )
+            image = self._image(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
             make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
@@ -249,10 +262,26 @@ class QemuDriver:
             if domain.isActive():
                 raise
 
-    def remove(self, lab: str, host: str, domain: str) -> None:
-        """Destroy the VM, delete its volumes, and undefine it with NVRAM, snapshots and saved state."""
+    def retire(self, lab: str, domain: str) -> None:
+        """Destroy the VM and undefine it with NVRAM, snapshots and saved state."""
+        with translated("remove", domain):
+            handle = find_domain(self._connection(), domain, lab)
+            if handle is not None:
+                self._pull_the_plug(handle)
+                self._undefine(handle)
+
+    def _undefine(self, domain: Any) -> None:
         import libvirt
 
+        domain.undefineFlags(
+            libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+            | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        )
+
+    def remove(self, lab: str, host: str, domain: str) -> None:
+        """Destroy the VM, delete its volumes, and undefine it with NVRAM, snapshots and saved state."""
         with translated("remove", host):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
@@ -266,12 +295,7 @@ class QemuDriver:
                     delete_volume(pool, name)
             # Last, so that an interrupted removal is found and ended by the next one.
             if handle is not None:
-                handle.undefineFlags(
-                    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-                    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-                )
+                self._undefine(handle)
 
     def remove_lab(self, lab: str) -> None:
         """Delete the lab's pool, its directory and whatever volume a killed run left there."""
