@@ -108,6 +108,9 @@ class Screen:
     def has_finished(self, hosts: int) -> bool:
         return re.search(rb"(?<!\d)%d of \d+ finished" % hosts, self.heard) is not None
 
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
     def close(self) -> None:
         self._listener.join(10)
         os.close(self._ours)
@@ -205,6 +208,32 @@ def test_the_table_has_the_rows_and_stderr_says_why_it_is_not_all(fleet: Fleet) 
         ]
     )
     assert ended.stderr.rstrip().endswith("interrupted")
+
+
+def test_q_leaves_the_screen_soon_though_a_host_is_stalled(fleet: Fleet) -> None:
+    screen = Screen()
+    before = logins(fleet)
+    with subprocess.Popen(
+        fleet.arguments("drift", "--watch"),
+        stdin=screen.terminal,
+        stdout=screen.terminal,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(screen.terminal)
+        try:
+            until = time.monotonic() + SECONDS
+            while logins(fleet) < before + len(fleet.servers):
+                assert time.monotonic() < until, screen.heard.decode()
+                time.sleep(0.02)
+            began = time.monotonic()
+            screen.press(b"q")
+            _, said = process.communicate(timeout=SECONDS)
+            took = time.monotonic() - began
+        finally:
+            process.kill()
+    screen.close()
+    assert (process.returncode, said, took < SOON) == (0, b"", True), took
 
 
 def test_nobody_is_told_of_a_drift_that_was_interrupted(fleet: Fleet, tmp_path: Path) -> None:
