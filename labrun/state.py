@@ -65,6 +65,11 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
+def _root_of(lab: str, uri: str, base: Path | None) -> Path:
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    return (base or state_base()) / f"{lab}-{digest}"
+
+
 @dataclass(frozen=True, slots=True)
 class LabState:
     """The state directory of one lab on one hypervisor (mode 0700)."""
@@ -75,8 +80,7 @@ class LabState:
     @classmethod
     def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
         """Return the directory's state, making the directory where it is missing."""
-        digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
-        root = (base or state_base()) / f"{lab}-{digest}"
+        root = _root_of(lab, uri, base)
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             root.chmod(0o700)
@@ -85,6 +89,12 @@ class LabState:
                 f"cannot use the state directory {root}: {error.strerror}", hint="--state-dir names another"
             ) from error
         return cls(root, lab)
+
+    @classmethod
+    def find(cls, lab: str, uri: str, base: Path | None = None) -> LabState | None:
+        """Return the directory's state, None where there is none."""
+        root = _root_of(lab, uri, base)
+        return cls(root, lab) if root.is_dir() else None
 
     @property
     def identity(self) -> Path:
@@ -124,9 +134,16 @@ class LabState:
             ) from error
 
     def ensure_keys(self) -> bool:
-        """Make the lab's key pair where it is missing; True when it was made."""
+        """Make the lab's key pair where it is missing; True when it was made.
+
+        No host has the new one yet, so no host's key stays on record: that is how the next run knows, should
+        this one be killed before they have it. The public half comes last, and goes first: one that is
+        there belongs to the private one beside it.
+        """
         if self.has_keys:
             return False
+        self._public_path.unlink(missing_ok=True)
+        self.known_hosts.unlink(missing_ok=True)
         pair = make_host_key(f"labrun-{self.lab}")
         write_private(self.identity, pair.private)
         write_private(self._public_path, pair.public + "\n")
@@ -195,6 +212,10 @@ class LabState:
         )
         for path in kept:
             path.unlink(missing_ok=True)
+            if path.parent == self.root:
+                # A process that was killed while it wrote the file has left its part of it.
+                for part in self.root.glob(f".{path.name}.*"):
+                    part.unlink(missing_ok=True)
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()

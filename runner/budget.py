@@ -5,10 +5,12 @@ Who begins when is the agenda's business (``runner/rollout.py``), how a host end
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nornir.core.task import AggregatedResult, MultiResult, Result
@@ -16,14 +18,25 @@ from nornir.core.task import AggregatedResult, MultiResult, Result
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
 from labrun.runner.ending import ended_well, is_known
+from labrun.runner.interruption import Interruption
 from labrun.runner.rollout import ALL_AT_ONCE, Agenda, Rollout
+from labrun.runner.terminal import say
 from labrun.tasks.pacing import Pace, paced
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host
     from nornir.core.task import Task
 
-__all__ = ["CONNECTORS", "RUNNER", "WORKERS", "BudgetRunner", "Interrupted", "NotStartedError"]
+__all__ = [
+    "CONNECTORS",
+    "PATIENT",
+    "RUNNER",
+    "WORKERS",
+    "BudgetRunner",
+    "Interrupted",
+    "Leaving",
+    "NotStartedError",
+]
 
 RUNNER = "labrun-budget"
 WORKERS = 32
@@ -32,6 +45,10 @@ CONNECTORS = 16
 
 # A task that minds its deadline explains itself better than being cut off does (seconds).
 _GRACE = 2.0
+# What is nearly done when a signal comes is done within this (seconds): reading ends within two.
+_LAST_MOMENT = 0.7
+_MOST_NAMES = 5
+_CUT_SHORT = "interrupted"
 # A signal that comes just before a lock is waited for is noticed only when the wait ends.
 _ATTENTION = 0.1
 
@@ -52,6 +69,23 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What the first Ctrl-C or SIGTERM brings about.
+
+    ``interruption`` None = hosts at work are waited for until they have ``until`` (a participle), which
+    is said unless ``quiet``; then Interrupted is raised. Else the run only reads: hosts at work have a
+    last moment, the signal is noted in ``interruption``, and the run returns what there is.
+    """
+
+    until: str = "finished"
+    interruption: Interruption | None = None
+    quiet: bool = False
+
+
+PATIENT = Leaving()
+
+
 class BudgetRunner:
     """Run a task on hosts in ``workers`` threads, of which ``connectors`` may be logging in.
 
@@ -59,7 +93,7 @@ class BudgetRunner:
     NotStartedError as its result.
     ``deadline`` is in seconds for each host from its own start; None = no limit. A host that
     exceeds it is cut off: its connections are closed and its result is a ConnectionLostError.
-    After Ctrl-C no further host begins, those at work finish, and Interrupted is raised; after a
+    After Ctrl-C no further host begins, and ``leaving`` says what becomes of those at work; after a
     second Ctrl-C nobody is waited for.
     """
 
@@ -69,6 +103,7 @@ class BudgetRunner:
         connectors: int = CONNECTORS,
         deadline: float | None = None,
         rollout: Rollout = ALL_AT_ONCE,
+        leaving: Leaving = PATIENT,
     ):
         if min(workers, connectors) < 1:
             raise ValueError("workers and connectors must be 1 or more")
@@ -76,6 +111,7 @@ class BudgetRunner:
         self.connectors = connectors
         self.deadline = deadline
         self.rollout = rollout
+        self.leaving = leaving
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
@@ -91,6 +127,7 @@ class _Run:
         self._seconds = math.inf if budget.deadline is None else budget.deadline
         self._workers = min(budget.workers, len(hosts))
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
+        self._leaving = budget.leaving
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -99,6 +136,10 @@ class _Run:
         self._results: dict[str, MultiResult] = {}
 
     def finish(self) -> AggregatedResult:
+        interruption = self._leaving.interruption
+        if interruption is not None and interruption.came:
+            self._drop_waiting()
+            return self._aggregated()
         for host in self._hosts[self._workers :]:
             report(host.name, "queued")
         try:
@@ -106,7 +147,11 @@ class _Run:
                 self._start_worker()
             self._wait()
         except KeyboardInterrupt as signal:
-            self._wind_down()
+            if interruption is not None and self._let_go():
+                interruption.signal = signal
+                return self._aggregated()
+            if interruption is None:
+                self._wind_down()
             raise Interrupted(self._aggregated(), getattr(signal, "exit_code", None)) from signal
         return self._aggregated()
 
@@ -183,16 +228,36 @@ class _Run:
             "" if error is None else str(getattr(error, "reason", error)),
         )
 
-    def _wait(self) -> None:
+    def _wait(self, until: float = math.inf) -> None:
+        """Wait for all hosts, or for a moment on the monotonic clock; who is overdue is cut off."""
+        said = 0.0
         while True:
             with self._changed:
-                if len(self._results) == len(self._hosts):
+                left = until - time.monotonic()
+                if len(self._results) == len(self._hosts) or left <= 0:
                     return
                 overdue = self._overdue()
+                if self._stopping.is_set() and self._leaving.interruption is None:
+                    said = self._say_what_is_waited_for(said)
                 if not overdue:
-                    self._changed.wait(self._until_next())
+                    self._changed.wait(min(left, self._until_next()))
             for host in overdue:
                 self._cut(host)
+
+    def _say_what_is_waited_for(self, said: float) -> float:
+        """Say for whom and for how long at most, again when that has become longer; returns the moment."""
+        last = max((share.deadline for _, share in self._running.values()), default=0.0)
+        if self._leaving.quiet or last <= said + _GRACE:
+            return max(said, last)
+        names = list(self._running)
+        who = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        if len(names) > _MOST_NAMES:
+            who = f"{len(names)} hosts"
+        have = "has" if len(names) == 1 else "have"
+        left = last + _GRACE - time.monotonic()
+        most = f"; at most {math.ceil(left)} s" if math.isfinite(left) else ""
+        say(f"waiting until {who} {have} {self._leaving.until}{most}")
+        return last
 
     def _overdue(self) -> list[Host]:
         now = time.monotonic()
@@ -214,9 +279,22 @@ class _Run:
 
     def _cut(self, host: Host) -> None:
         # Closing may itself wait for the peer.
-        threading.Thread(target=host.close_connections, name=f"labrun-cut-{host.name}", daemon=True).start()
+        threading.Thread(target=_closed, args=(host,), name=f"labrun-cut-{host.name}", daemon=True).start()
         if self._agenda.waiting:
             self._start_worker()
+
+    def _let_go(self) -> bool:
+        """Give hosts at work a last moment and part with the rest; False when a second signal came."""
+        try:
+            self._stopping.set()
+            self._drop_waiting()
+            self._wait(time.monotonic() + _LAST_MOMENT)
+        except KeyboardInterrupt:
+            self._drop_waiting()
+            self._abandon()
+            return False
+        self._abandon()
+        return True
 
     def _wind_down(self) -> None:
         try:
@@ -239,10 +317,17 @@ class _Run:
         with self._changed:
             left = [host for host, _ in self._running.values()]
             for host in left:
-                error = ConnectionLostError("interrupted in the middle", host=host.name, step=self._task.name)
+                error = ConnectionLostError(_CUT_SHORT, host=host.name)
                 self._settle(host, self._failed(host, error))
         for host in left:
             self._cut(host)
+
+
+def _closed(host: Host) -> None:
+    """Close a host's connections; nobody is there any more to be told that one could not be closed."""
+    for name in list(host.connections):
+        with contextlib.suppress(Exception):
+            host.close_connection(name)
 
 
 def _stage(error: BaseException | None, result: MultiResult) -> str:

@@ -131,7 +131,7 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     limit = session.invocation.timeout or _SECONDS
     with (
         progress(session.hosts, session.invocation),
-        session.engine(session.locate(), data, deadline=limit, dry_run=True) as nornir,
+        session.engine(session.locate(), data, deadline=limit, dry_run=True, reads=True) as nornir,
     ):
         result = nornir.run(by_hand, only=list(sections))
     rows = outcomes_of(
@@ -166,11 +166,15 @@ def configure_hosts(
     A host that was not begun, because of ``canary`` and ``max_fail``, has rows that are skipped.
     ``confirm_timeout`` is how many seconds a changed host waits before it goes back; None = never.
     """
+    from labrun.runner.behind import carried_by
     from labrun.runner.engine import outcomes_of
     from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.configure.task import configure
 
+    located = session.locate()
     specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
+        specs[host]["behind"] = others
     held = still_held(session.lab, session.state.host_addresses())
     for spec in specs.values():
         if "nmcli" in spec["sections"]:
@@ -187,7 +191,15 @@ def configure_hosts(
     rollout = Rollout(canary, max_fail, _redundancy(session))
     with (
         progress(session.hosts, session.invocation),
-        session.engine(session.locate(), data, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir,
+        session.engine(
+            located,
+            data,
+            deadline=limit,
+            dry_run=dry_run,
+            rollout=rollout,
+            reads=dry_run,
+            until="confirmed or gone back",
+        ) as nornir,
     ):
         result = nornir.run(configure, **settings)
     named = {host: _names(spec, sections) for host, spec in specs.items()}

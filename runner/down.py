@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labrun.errors import LabFileError, UsageError
+from labrun.errors import HypervisorError, LabFileError, UsageError
 from labrun.hypervisor import connect, enter_network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
@@ -42,6 +42,8 @@ def command(invocation: Invocation, name: str | None) -> Report:
             _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
         return Report(lab_name, existing, notes=_left(invocation, lab_name))
     if uri is None:
+        if invocation.hosts is None:
+            _remove_leftovers(invocation, lab_name)
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
@@ -55,6 +57,31 @@ def command(invocation: Invocation, name: str | None) -> Report:
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             _forget(state, invocation)
     return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
+
+
+def _remove_leftovers(invocation: Invocation, lab: str) -> None:
+    """Delete what a `down` that was killed near its end has left of a lab of which libvirt knows nothing."""
+    from labrun.tasks.provision.choose import LOCAL_URIS
+
+    for uri in LOCAL_URIS:
+        state = LabState.find(lab, uri, invocation.state_dir)
+        if state is not None:
+            with lab_lock(state.lock, "down"):
+                _remove_storage(lab, uri)
+                _forget(state, invocation)
+
+
+def _remove_storage(lab: str, uri: str) -> None:
+    """Delete what the lab as a whole keeps, with either driver of its hypervisor: its machines are gone."""
+    from labrun.tasks.provision.drivers import driver_for, lab_drivers
+
+    for kind, driver_uri in lab_drivers(uri):
+        try:
+            driver_for(kind, driver_uri).remove_lab(lab)
+        except HypervisorError:
+            if driver_uri == uri:
+                raise
+            # The hypervisor has no such driver: then it keeps nothing with it.
 
 
 def _left(invocation: Invocation, lab: str) -> list[str]:
@@ -100,12 +127,12 @@ def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
 def _take_down(
     invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
 ) -> list[Outcome]:
-    from labrun.tasks.provision.drivers import driver_for, lab_drivers
     from labrun.tasks.provision.filters import observe_filters
     from labrun.tasks.provision.networks import observe_networks
 
     seen = see_machines(lab, uri)
     chosen = _chosen(invocation, seen, model)
+    invocation.interruption.lab, invocation.interruption.hosts = lab, tuple(chosen)
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
     networks = (
@@ -124,9 +151,7 @@ def _take_down(
     rows += remove_networks(uri, lab, networks)
     rows += remove_filters(uri, lab, filters)
     if whole and not any(row.exit_code for row in rows):
-        for kind, driver_uri in lab_drivers(uri):
-            if driver_uri == uri or any(found.kind == kind for found in machines):
-                driver_for(kind, driver_uri).remove_lab(lab)
+        _remove_storage(lab, uri)
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
@@ -163,7 +188,7 @@ def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list
         found.machine.host: {"down": [found.kind, found.uri, lab, found.machine.host, found.machine.domain]}
         for found in machines
     }
-    with hypervisor_engine(uri, data) as nornir:
+    with hypervisor_engine(uri, data, until="been removed") as nornir:
         return outcomes_of(nornir.run(remove_machine), "machine")
 
 

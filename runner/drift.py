@@ -109,7 +109,9 @@ def drift_once(session: Session, fix: Fix | None = None) -> Drift:
     """
     with lab_lock(session.state.lock, session.invocation.command):
         found = look(session)
-        return found if fix is None else _fixed(session, found, fix)
+        if fix is None or session.invocation.interruption.came:
+            return found
+        return _fixed(session, found, fix)
 
 
 def _fixed(session: Session, found: Drift, fix: Fix) -> Drift:
@@ -147,7 +149,7 @@ def look(session: Session) -> Drift:
     deadline = session.invocation.timeout or _deadline(data)
     with (
         progress(asked, session.invocation),
-        session.engine(session.locate(), data, hosts=asked, deadline=deadline) as nornir,
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
     ):
         results = _results(nornir.run(observe)) if asked else {}
         seen = Seen(

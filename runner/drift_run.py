@@ -115,6 +115,9 @@ def run_drift(
         return tell(Report(session.lab.name, rows), invocation, session.lab, listeners, skipped=True)
     except HypervisorError as error:
         report = Report(session.lab.name, error=error)
+    if invocation.interruption.came:
+        # Whoever was not asked to the end has not changed: there is nothing to tell.
+        return report
     return tell(report, invocation, session.lab, listeners)
 
 

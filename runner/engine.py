@@ -13,7 +13,15 @@ from nornir.core.state import GlobalState
 
 from labrun.errors import ConnectionLostError, HypervisorError, LabrunError, TransportError
 from labrun.outcome import Outcome, Status
-from labrun.runner.budget import CONNECTORS, RUNNER, WORKERS, BudgetRunner, NotStartedError
+from labrun.runner.budget import (
+    CONNECTORS,
+    PATIENT,
+    RUNNER,
+    WORKERS,
+    BudgetRunner,
+    Leaving,
+    NotStartedError,
+)
 from labrun.runner.ending import cause_of
 from labrun.runner.rollout import ALL_AT_ONCE, Rollout
 from labrun.tasks.transport import register_connection
@@ -50,6 +58,7 @@ def build_nornir(
     connectors: int = CONNECTORS,
     dry_run: bool = False,
     rollout: Rollout = ALL_AT_ONCE,
+    leaving: Leaving = PATIENT,
 ) -> Nornir:
     """Return a Nornir with labrun's runner and connection; ``deadline`` in seconds per host and task.
 
@@ -59,7 +68,7 @@ def build_nornir(
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoGrudge()
-    runner = BudgetRunner(workers, connectors, deadline, rollout)
+    runner = BudgetRunner(workers, connectors, deadline, rollout, leaving)
     nornir = Nornir(inventory=inventory, data=state, runner=runner)
     # The root logger is at DEBUG with -vv only; see runner/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -78,6 +87,7 @@ def engine(
     connectors: int = CONNECTORS,
     dry_run: bool = False,
     rollout: Rollout = ALL_AT_ONCE,
+    leaving: Leaving = PATIENT,
 ) -> Iterator[Nornir]:
     """Lend a Nornir for the block; whatever happens, no connection is open after it."""
     try:
@@ -88,6 +98,7 @@ def engine(
             connectors=connectors,
             dry_run=dry_run,
             rollout=rollout,
+            leaving=leaving,
         )
     finally:
         close_connections(inventory.hosts.values())

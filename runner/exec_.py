@@ -56,7 +56,10 @@ def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
     session = open_session(invocation, safely=False)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
     limit = invocation.timeout or _SECONDS
-    with progress(session.hosts, invocation), session.engine(session.locate(), deadline=limit) as nornir:
+    with (
+        progress(session.hosts, invocation),
+        session.engine(session.locate(), deadline=limit, reads=True) as nornir,
+    ):
         rows = outcomes_of(nornir.run(run_command, script=script, timeout=limit), "exec", script)
     text = None if invocation.json else "".join(_spoken(row) for row in rows)
     return Report(session.lab.name, rows, text=text)

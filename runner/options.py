@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from labrun.runner.interruption import Interruption
+
 if TYPE_CHECKING:
     from labrun.runner.history.recording import Recording
 
@@ -42,8 +44,9 @@ class Invocation:
     ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` in seconds, None = the
     command's own. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` says what
     the user allows; a terminal is needed besides. ``history`` is the file that is used in place of the
-    lab's own, ``recording`` what writes this run into it, None where nothing is recorded. ``started``
-    is a ``time.monotonic()``.
+    lab's own, ``recording`` what writes this run into it, None where nothing is recorded.
+    ``interruption`` is the signal that ends the command, shared by all runs of a loop. ``started`` is a
+    ``time.monotonic()``.
     """
 
     command: str
@@ -58,6 +61,7 @@ class Invocation:
     state_dir: Path | None = None
     history: Path | None = None
     recording: Recording | None = field(default=None, compare=False, repr=False)
+    interruption: Interruption = field(default_factory=Interruption, compare=False, repr=False)
     run: str = field(default_factory=new_run_id)
     started: float = field(default_factory=time.monotonic)
 

@@ -15,6 +15,7 @@ from labrun.runner.session import hypervisor_engine, open_session
 from labrun.runner.verb import verb
 
 _SHUTDOWN_SECONDS = 60.0
+_DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
 def _switch(invocation: Invocation, action: str) -> Report:
@@ -41,7 +42,7 @@ def _run(uri: str, data: Mapping[str, Mapping[str, Any]], action: str, timeout: 
     from labrun.runner.engine import outcomes_of
     from labrun.tasks.provision.power import power
 
-    with hypervisor_engine(uri, data) as nornir:
+    with hypervisor_engine(uri, data, until=_DONE[action]) as nornir:
         return outcomes_of(nornir.run(power, action=action, timeout=timeout), "machine")
 
 

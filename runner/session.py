@@ -80,14 +80,18 @@ class Session:
         deadline: float | None = None,
         dry_run: bool = False,
         rollout: Rollout = ALL_AT_ONCE,
+        reads: bool = False,
+        until: str = "finished",
     ) -> Iterator[Nornir]:
         """Lend a Nornir over the hosts asked for; ``data`` is put into each host's data, by host.
 
         ``data`` maps a host's name to what is added, such as ``{"up": {...}}``; ``deadline`` in
-        seconds per host, ``rollout`` who begins when.
+        seconds per host, ``rollout`` who begins when. With ``reads`` a signal has the run return what
+        it has; else hosts at work are waited for until they have ``until`` (a participle).
         """
         from labrun.inventory.locate import beside
         from labrun.inventory.plugin import inventory_of
+        from labrun.runner.budget import Leaving
         from labrun.runner.engine import engine
 
         inventory = inventory_of(self.lab, located, self.state)
@@ -102,7 +106,10 @@ class Session:
                 inventory.hosts[name].data.update(added)
         limit = self.invocation.timeout if deadline is None else deadline
         workers = self.invocation.workers
-        with engine(inventory, workers=workers, deadline=limit, dry_run=dry_run, rollout=rollout) as nornir:
+        leaving = Leaving(until, self.invocation.interruption if reads else None, self.invocation.quiet)
+        with engine(
+            inventory, workers=workers, deadline=limit, dry_run=dry_run, rollout=rollout, leaving=leaving
+        ) as nornir:
             yield nornir
 
 
@@ -116,6 +123,7 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
     lab = load(invocation, safely=safely)
     hosts = select_hosts(lab, invocation.hosts)
+    invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
     if invocation.recording is not None:
         invocation.recording.begin(invocation, lab.name, lab.digest)
     if not lab.needs_hypervisor:
@@ -130,16 +138,20 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
 
 @contextmanager
-def hypervisor_engine(uri: str, hosts: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Nornir]:
+def hypervisor_engine(
+    uri: str, hosts: Mapping[str, Mapping[str, Any]] | None = None, *, until: str = "finished"
+) -> Iterator[Nornir]:
     """Lend a Nornir whose one host is the hypervisor, or with ``hosts`` these by name with their data.
 
-    Its tasks talk libvirt, never SSH.
+    Its tasks talk libvirt, never SSH. ``until`` as for :meth:`Session.engine`.
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
+    from labrun.runner.budget import Leaving
     from labrun.runner.engine import engine
 
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
-    with engine(Inventory(hosts=members, groups=Groups(), defaults=Defaults())) as nornir:
+    inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
+    with engine(inventory, leaving=Leaving(until)) as nornir:
         yield nornir

@@ -6,7 +6,9 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
+from labrun.errors import ConnectionLostError, LabrunError
 from labrun.outcome import Outcome, Status
+from labrun.runner.budget import NotStartedError
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
@@ -14,6 +16,8 @@ from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import SeenMachine
 
 _LOGIN_SECONDS = 10.0
+_INTERRUPTED = "interrupted"
+_NOT_ASKED = (ConnectionLostError, NotStartedError)
 
 
 def try_login(task: Task) -> Result:
@@ -49,7 +53,6 @@ def command(invocation: Invocation) -> Report:
 
 def _logins(session: Session, seen: dict[str, SeenMachine], located: Any) -> dict[str, str]:
     """Return, per running host, ``ok`` or why no login works."""
-    from labrun.errors import LabrunError
     from labrun.runner.engine import cause_of
 
     running = [
@@ -61,10 +64,12 @@ def _logins(session: Session, seen: dict[str, SeenMachine], located: Any) -> dic
         return {}
     found: dict[str, str] = {}
     limit = session.invocation.timeout or _LOGIN_SECONDS
-    with session.engine(located, hosts=running, deadline=limit) as nornir:
+    with session.engine(located, hosts=running, deadline=limit, reads=True) as nornir:
         for name, results in nornir.run(try_login).items():
             error = cause_of(results)
             reason = error.reason if isinstance(error, LabrunError) else str(error)
+            if session.invocation.interruption.came and isinstance(error, _NOT_ASKED):
+                reason = _INTERRUPTED
             found[name] = "ok" if error is None else reason
     return found
 
@@ -88,11 +93,12 @@ def _host(
 
 def _row(entry: dict[str, Any], login: str | None) -> Outcome:
     failed = login not in (None, "ok")
+    silence = Status.UNKNOWN if login == _INTERRUPTED else Status.UNREACHABLE
     return Outcome(
         entry["name"],
         "machine",
         entry["name"],
-        Status.UNREACHABLE if failed else Status.OK,
+        silence if failed else Status.OK,
         expected=None,
         actual=entry["state"],
         why=login if failed else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,7 +162,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     names = [item.spec.host for item in plan.machines]
     deadline = max((job["timeout"] for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
-    with session.engine(located, data, hosts=names, deadline=deadline) as nornir:
+    with session.engine(located, data, hosts=names, deadline=deadline, until="become ready") as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}
     return outcomes_of(result, "machine", rows=rows)
@@ -173,17 +173,17 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str,
     from labrun.tasks.provision.specs import seeded, spec_to_json
 
     lab, state = session.lab, session.state
-    new_key = state.ensure_keys()
-    known = {} if new_key else state.host_keys()
-    keys: dict[str, tuple[Sequence[str], str]] = {}
+    state.ensure_keys()
+    known = state.host_keys()
     jobs: dict[str, dict[str, Any]] = {}
     for item in plan.machines:
         host = lab.hosts[item.spec.host]
         spec, name = item.spec, item.spec.host
         made = item.plan.action in ("create", "recreate")
+        on_record = None
         if made:
             host_key = make_host_key(name)
-            keys[name] = (file_addresses(host), host_key.public)
+            on_record = [file_addresses(host), host_key.public]
             logins = (state.public_key, *host.ssh_keys)
             spec = seeded(spec, lab, instance=f"i-{uuid.uuid4()}", host_key=host_key, login_keys=logins)
         recover = not made and name not in known
@@ -205,10 +205,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str,
             "dhcp": _dhcp(session, name),
             "state": str(state.root),
             "recover": recover,
+            "host_key": on_record,
         }
-    # Before anything starts: the first login is checked against these already.
-    if keys:
-        state.remember_host_keys(keys)
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import traceback
@@ -14,6 +15,7 @@ from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError
 from labrun.outcome import Outcome
+from labrun.runner.interruption import with_missing
 from labrun.runner.options import Invocation, format_option_sections, global_options, invocation_of
 from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.terminal import say, write
@@ -149,11 +151,14 @@ def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
         report = Report(error=error)
     except KeyboardInterrupt as signal:
         rows = _so_far(signal, invocation)
-        report = Report(outcomes=rows, interrupted=True, code=getattr(signal, "exit_code", None))
+        lab, code = invocation.interruption.lab, getattr(signal, "exit_code", None)
+        report = Report(lab, rows, interrupted=True, code=code)
     except BrokenPipeError:
         report = Report(error=LabrunError("the reader of the output has gone away"))
     except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
         report = Report(error=_unexpected(error))
+    if invocation.interruption.came and not report.is_shown:
+        report = replace(report, interrupted=True, code=invocation.interruption.exit_code)
     if invocation.recording is not None:
         # Before the results are shown: who reads the run's name may look it up at once.
         invocation.recording.finish(report, invocation.seconds)
@@ -167,15 +172,14 @@ def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
 def _so_far(signal: KeyboardInterrupt, invocation: Invocation) -> Sequence[Outcome]:
     """Return the rows of a run that was interrupted: no host that was asked for is missing."""
     partial = getattr(signal, "partial", None)
-    if partial is None:
-        return ()
-    from labrun.runner.engine import outcomes_of
+    rows: Sequence[Outcome] = ()
+    if partial is not None:
+        from labrun.runner.engine import outcomes_of
 
-    try:
-        return outcomes_of(partial, invocation.command)
-    except TypeError:
         # A task that collects raw material has no rows before it is judged.
-        return ()
+        with contextlib.suppress(TypeError):
+            rows = outcomes_of(partial, invocation.command)
+    return with_missing(rows, invocation.interruption.hosts, invocation.command)
 
 
 def _unexpected(error: Exception) -> LabrunError:

@@ -129,7 +129,7 @@ def gather_captures(
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     with (
         progress(asked, session.invocation),
-        session.engine(session.locate(), data, hosts=asked, deadline=deadline) as nornir,
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
     ):
         results = nornir.run(collect)
     raw = {host: cause_of(found) or found[0].result for host, found in results.items()}

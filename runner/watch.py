@@ -104,6 +104,7 @@ def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Bo
         if first and error.exit_code == _WRONG_USAGE:
             raise
         return replace(board, trouble=reason_of(error))
+    invocation.interruption.end()
     board = replace(board, lab=report.lab_name or board.lab)
     if report.error is not None:
         return replace(board, trouble=reason_of(report.error))

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from labrun.errors import UnreachableError
 
-__all__ = ["Pace", "pace", "paced"]
+__all__ = ["Pace", "finishing", "pace", "paced"]
 
 _TURN_POLL = 0.2
 
@@ -74,3 +74,21 @@ def paced(share: Pace) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def finishing() -> Iterator[None]:
+    """Bring to its end what has begun: inside the block this host's share does not hear the wish to stop.
+
+    Its deadline stays. A change that is being confirmed needs its further tries most when somebody
+    has pressed Ctrl-C: with the first refusal it would be taken back, good as it is.
+    """
+    share = pace()
+    if share is _UNLIMITED:
+        yield  # everybody's: and it never stops
+        return
+    heard, share.stopping = share.stopping, threading.Event()
+    try:
+        yield
+    finally:
+        share.stopping = heard

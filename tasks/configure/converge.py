@@ -20,7 +20,7 @@ from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import Story
 from labrun.tasks.configure.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
-from labrun.tasks.pacing import pace
+from labrun.tasks.pacing import finishing, pace
 
 __all__ = ["HostRun", "converge"]
 
@@ -115,7 +115,8 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if refusal is not None:
         return story.refused(refusal)
     report(run.host, "confirm")
-    return _confirm(run, story, seen, said, confirmation)
+    with finishing():
+        return _confirm(run, story, seen, said, confirmation)
 
 
 def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> Facts:

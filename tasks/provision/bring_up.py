@@ -35,8 +35,9 @@ def provision_machine(task: Task) -> Result:
 
     Reads ``host.data["up"]``: ``spec`` (spec_to_json), ``plan`` (action, start, changes), ``driver``,
     ``uri``, ``wait``, ``timeout`` in seconds, ``addresses`` (mac -> addresses the guest must have),
-    ``state`` (the state directory), ``recover`` (put the lab's key in without a login). The result
-    is a list of Outcomes, sections ``machine`` and ``ready``.
+    ``state`` (the state directory), ``recover`` (put the lab's key in without a login), ``host_key``
+    ([addresses, public key] of a machine that is made, else None). The result is a list of Outcomes,
+    sections ``machine`` and ``ready``.
     """
     host = task.host.name
     job = task.host.data["up"]
@@ -45,7 +46,7 @@ def provision_machine(task: Task) -> Result:
     driver = driver_for(job["driver"], job["uri"])
     began = time.monotonic()
     try:
-        row = _make(driver, spec, plan, job["old_driver"], began)
+        row = _make(driver, spec, plan, job, began)
     except LabrunError as error:
         rows = [failure_row(error, host, "machine", host, began)]
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
@@ -59,15 +60,14 @@ def provision_machine(task: Task) -> Result:
     return Result(host=task.host, result=rows, changed=row.status is Status.CHANGED)
 
 
-def _make(
-    driver: Driver, spec: MachineSpec, plan: MachinePlan, old_driver: list[str], began: float
-) -> Outcome:
+def _make(driver: Driver, spec: MachineSpec, plan: MachinePlan, job: dict[str, Any], began: float) -> Outcome:
     report(spec.host, plan.action if plan.action != "none" else "running")
     done = "running"
     if plan.action == "recreate":
-        driver_for(*old_driver).remove(spec.lab, spec.host, spec.domain)
+        _retire(driver, spec, job["old_driver"])
         done = "made anew"
     if plan.action in ("create", "recreate"):
+        _put_on_record(spec, job)
         driver.create(spec)
         report(spec.host, "defined")
         done = "created" if plan.action == "create" else done
@@ -102,6 +102,27 @@ def _make(
         diff=plan.diff(),
         seconds=seconds,
     )
+
+
+def _retire(driver: Driver, spec: MachineSpec, old_driver: list[str]) -> None:
+    """Part with the machine that is made anew, once it is known that a new one can be made."""
+    driver.rehearse(spec)
+    if old_driver == [driver.name, driver.uri()]:
+        driver.retire(spec.lab, spec.domain)
+    else:
+        # The other driver's files are nobody's to replace.
+        driver_for(*old_driver).remove(spec.lab, spec.host, spec.domain)
+
+
+def _put_on_record(spec: MachineSpec, job: dict[str, Any]) -> None:
+    """Put the new machine's host key on record, while neither the old machine nor the new one is there.
+
+    Whenever this run is killed, the key on record is that of the machine that is defined, or there is
+    none and the next run makes one with a key of its own.
+    """
+    addresses, public = job["host_key"]
+    with _known_hosts:
+        LabState(Path(job["state"]), spec.lab).remember_host_keys({spec.host: (addresses, public)})
 
 
 def _ready_row(task: Task, driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> Outcome:

@@ -11,9 +11,11 @@ from labrun.inventory.model import Lab
 from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import tagged_domains
 
-__all__ = ["Choice", "choose_hypervisor", "lab_uris"]
+__all__ = ["LOCAL_URIS", "Choice", "choose_hypervisor", "lab_uris"]
 
 _LXC, _QEMU = "lxc:///system", "qemu:///system"
+LOCAL_URIS = (_LXC, _QEMU)
+"""Where a lab with ``hypervisor: auto`` can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Choice:
 def lab_uris(name: str) -> tuple[str, ...]:
     """Return the local URIs that carry the tag of the lab ``name``, the lab's own first."""
     found: list[str] = []
-    for uri in (_LXC, _QEMU):
+    for uri in LOCAL_URIS:
         try:
             connection = connect(uri)
         except HypervisorError:

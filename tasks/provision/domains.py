@@ -19,7 +19,9 @@ __all__ = [
     "nics_text",
     "plugged_nics",
     "state_of",
+    "tag_of",
     "tagged_domains",
+    "undefine_wholly",
     "wait_until_off",
 ]
 
@@ -68,6 +70,16 @@ def tagged_domains(connection: Any, lab: str | None = None) -> list[tuple[Any, T
             if tag is not None and (lab is None or tag.lab == lab):
                 found.append((domain, tag, xml))
     return found
+
+
+def tag_of(domain: Any) -> Tag:
+    """Return the tag of a domain; raises HypervisorError where it has none."""
+    tag = read_tag(domain.XMLDesc(0))
+    if tag is None:
+        raise HypervisorError(
+            f"the domain {domain.name()} is not labrun's", step="machine", hint="labrun leaves it alone"
+        )
+    return tag
 
 
 def state_of(domain: Any) -> str:
@@ -161,6 +173,18 @@ def wait_until_off(domain: Any, timeout: float) -> bool:
             return False
         time.sleep(_POLL)
     return True
+
+
+def undefine_wholly(domain: Any) -> None:
+    """Delete a VM's definition with its NVRAM, its saved state and what libvirt knows of snapshots."""
+    import libvirt
+
+    domain.undefineFlags(
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    )
 
 
 def require(domain: Any, name: str) -> Any:

@@ -106,8 +106,19 @@ class Driver(Protocol):
         """Return every domain that carries the lab's tag, by host name."""
         ...
 
+    def rehearse(self, spec: MachineSpec) -> None:
+        """Raise what ``create`` would raise, as far as that can be known; nothing is touched."""
+        ...
+
     def create(self, spec: MachineSpec) -> None:
-        """Make storage, seed and definition; the machine is then defined and shut off."""
+        """Make storage, seed and definition; the machine is then defined and shut off.
+
+        Files of a machine that is not defined are replaced.
+        """
+        ...
+
+    def retire(self, lab: str, domain: str) -> None:
+        """Destroy and undefine a machine that ``create`` makes anew: its files are replaced there."""
         ...
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:

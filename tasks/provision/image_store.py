@@ -6,13 +6,13 @@ name in one step, and whoever still reads the old version keeps it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -211,11 +211,22 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
     versions = image_directory() / VERSIONS
     try:
         versions.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=versions))
+        lock = (image_directory() / f".{name}.lock").open("w")
     except OSError as error:
         raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
+    with lock:
+        # One import of a name at a time: what has its scratch name now is of one that was killed.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _store(path, name, versions, virtual_size, progress or (lambda _what, _share: None))
+    return _stored(image_paths(name))
+
+
+def _store(path: Path, name: str, versions: Path, virtual_size: int, progress: Progress) -> None:
+    scratch = versions / f".import-{name}"
     try:
-        digest = _copy(path, scratch / "disk.qcow2", progress or (lambda _what, _share: None))
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        digest = _copy(path, scratch / "disk.qcow2", progress)
         manifest = {
             "name": name,
             "source": path.name,
@@ -229,7 +240,6 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
         raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _stored(image_paths(name))
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> str:
@@ -257,11 +267,12 @@ def _take_name(name: str, scratch: Path, version: Path) -> None:
     scratch.chmod(0o755)
     if not version.is_dir():
         scratch.rename(version)
-    old = image_paths(name).directory
-    link = version.parent / f".{name}-link-{os.getpid()}"
+    link = version.parent / f".{name}.link"
     link.unlink(missing_ok=True)
     link.symlink_to(Path(VERSIONS) / version.name)
     link.replace(image_directory() / name)
-    # Machines use copies in a pool of libvirt's; the version that lost its name serves nobody.
-    if old.parent == version.parent.resolve() and old != version.resolve():
-        shutil.rmtree(old, ignore_errors=True)
+    # Machines use copies in a pool of libvirt's; versions that have lost the name serve nobody.
+    for old in version.parent.glob(f"{name}-*"):
+        manifest = _read_manifest(ImagePaths(name, old))
+        if old != version and manifest.get("name") == name and "recipe" not in manifest:
+            shutil.rmtree(old, ignore_errors=True)

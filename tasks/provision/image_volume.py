@@ -62,9 +62,13 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
 
     Raises HypervisorError where neither the controller nor the hypervisor has it.
     """
-    if find_image_volume(connection, where, image) is not None:
-        return False
     name = volume_name(image)
+    here = find_image_volume(connection, where, image)
+    if here is not None:
+        if name is not None:
+            # A run that was killed between bringing this version and this step has left the others.
+            prune_versions(connection, find_pool(connection, where), image, name)
+        return False
     if name is None:
         raise HypervisorError(
             f"the image {image} has no disk for machines",

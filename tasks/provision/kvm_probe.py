@@ -22,12 +22,21 @@ from uuid import uuid4
 from labrun.hypervisor import is_local, translated
 from labrun.rendering import render_xml
 from labrun.tasks.provision.volume_stream import write_volume
-from labrun.tasks.provision.volumes import create_raw, delete_volume, ensure_pool, image_pool
+from labrun.tasks.provision.volumes import (
+    create_raw,
+    delete_volume,
+    ensure_pool,
+    find_volume,
+    image_pool,
+    volume_names,
+)
 
 __all__ = ["KvmVerdict", "kvm_verdict", "probe"]
 
 _DEADLINE = 15.0
 _POLL = 0.05
+_NAMES = "labrun-probe-"
+_ABANDONED = 600.0  # seconds after which a probe's disk is nobody's any more
 _REFUSAL_LIVES = 24 * 3600.0
 _DISK_BYTES = 1024 * 1024  # firmware finds no geometry for a disk of one sector
 
@@ -104,9 +113,10 @@ def probe(connection: Any, *, virt: str = "kvm", deadline: float = _DEADLINE) ->
     """Run the probing guest and return what became of it; ``virt`` may be ``qemu`` to test the test."""
     import libvirt
 
-    name = f"labrun-probe-{uuid4().hex[:12]}"
+    name = f"{_NAMES}{uuid4().hex[:12]}"
     with translated("kvm"):
         pool = ensure_pool(connection, image_pool())
+        _delete_abandoned(pool)
         try:
             volume = create_raw(pool, f"{name}.img", _DISK_BYTES)
             write_volume(connection, volume, _BOOT_SECTOR)
@@ -122,6 +132,19 @@ def probe(connection: Any, *, virt: str = "kvm", deadline: float = _DEADLINE) ->
                 _destroy(domain)
         finally:
             delete_volume(pool, f"{name}.img")
+
+
+def _delete_abandoned(pool: Any) -> None:
+    """Delete disks of probes whose labrun was killed; a probe of this minute may still need its own."""
+    for name in volume_names(pool):
+        volume = find_volume(pool, name) if name.startswith(_NAMES) else None
+        if volume is not None and time.time() - _made_at(volume) > _ABANDONED:
+            delete_volume(pool, name)
+
+
+def _made_at(volume: Any) -> float:
+    text = ET.fromstring(volume.XMLDesc(0)).findtext("./target/timestamps/mtime")  # noqa: S314 - libvirt
+    return float(text) if text else time.time()
 
 
 def _one_line(error: Exception) -> str:

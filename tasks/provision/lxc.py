@@ -29,6 +29,7 @@ from labrun.tasks.provision.domains import (
     plugged_nics,
     require,
     state_of,
+    tag_of,
     tagged_domains,
     wait_until_off,
 )
@@ -155,6 +156,19 @@ class LxcDriver:
             return {}
         return {**found, "memory": str(limit // 1024)} if limit else found
 
+    def rehearse(self, spec: MachineSpec) -> None:
+        """Look for the image's root tree, and for a domain of somebody else's that has the name."""
+        self.prepare_image(spec.image)
+        with translated("define", spec.host):
+            self._domain(spec.domain, spec.lab)
+
+    def retire(self, lab: str, domain: str) -> None:
+        """End the container and delete its definition and control groups."""
+        with translated("remove", domain):
+            handle = self._ended(lab, domain)
+            if handle is not None:
+                handle.undefine()
+
     def create(self, spec: MachineSpec) -> None:
         """Make the overlay with its seed, then define the container: defined means complete."""
         overlay = Overlay.of(spec.lab, spec.host, self._uri)
@@ -208,7 +222,7 @@ class LxcDriver:
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
-            tag = self._tag(domain)
+            tag = tag_of(domain)
             if domain.isActive():
                 return
             overlay = Overlay.of(tag.lab, tag.host, self._uri)
@@ -235,19 +249,11 @@ class LxcDriver:
             _log.warning("%s: the start failed (%s); trying once more", host, error)
             domain.create()
 
-    def _tag(self, domain: Any) -> Tag:
-        from labrun.ownership import read_tag
-
-        tag = read_tag(domain.XMLDesc(0))
-        if tag is None:
-            raise HypervisorError(f"the domain {domain.name()} is not labrun's", step="machine")
-        return tag
-
     def stop(self, domain: str, timeout: float) -> None:
         """Ask the container's systemd to power off, end it after ``timeout``; unmount the overlay."""
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
-            tag = self._tag(handle)
+            tag = tag_of(handle)
             if handle.isActive():
                 init = container_init(handle.ID())
                 if init is not None:
@@ -262,14 +268,18 @@ class LxcDriver:
     def remove(self, lab: str, host: str, domain: str) -> None:
         """End the container and delete its definition, files, mounts and control groups."""
         with translated("remove", host):
-            handle = self._domain(domain, lab)
-            if handle is not None:
-                self._end(handle)
-                remove_cgroups(self._uri, domain)
+            handle = self._ended(lab, domain)
             Overlay.of(lab, host, self._uri).remove()
             # Last, so that an interrupted removal is found and ended by the next one.
             if handle is not None:
                 handle.undefine()
+
+    def _ended(self, lab: str, domain: str) -> Any:
+        handle = self._domain(domain, lab)
+        if handle is not None:
+            self._end(handle)
+            remove_cgroups(self._uri, domain)
+        return handle
 
     def _end(self, handle: Any) -> None:
         if not handle.isActive():
@@ -318,7 +328,7 @@ class LxcDriver:
             handle = self._connection().lookupByName(domain)
             if not handle.isActive():
                 return None
-            return NamespaceTransport(self._tag(handle).host, handle.ID())
+            return NamespaceTransport(tag_of(handle).host, handle.ID())
 
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands that make the same container by hand."""

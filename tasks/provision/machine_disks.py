@@ -6,18 +6,40 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from typing import Any
 
+from labrun.errors import HypervisorError
 from labrun.tasks.provision.driver import MachineSpec
+from labrun.tasks.provision.image_volume import find_image_volume
 from labrun.tasks.provision.qemu_xml import MachineFiles, disk_xml
 from labrun.tasks.provision.seed_iso import seed_iso
 from labrun.tasks.provision.volume_stream import read_volume, write_volume
-from labrun.tasks.provision.volumes import create_qcow2, create_raw, delete_volume, find_volume, volume_names
+from labrun.tasks.provision.volumes import (
+    Pool,
+    create_qcow2,
+    create_raw,
+    delete_volume,
+    find_volume,
+    volume_names,
+)
 
-__all__ = ["disk_settings", "grow_disks", "is_growth", "make_volumes", "virtual_size"]
+__all__ = ["disk_settings", "grow_disks", "image_of", "is_growth", "make_volumes", "virtual_size"]
 
 _GIB = 1024**3
 # Big-endian, in the header of every version of qcow2 (docs/interop/qcow2.txt in QEMU's source).
 _SIZE_AT, _SIZE_END = 24, 32
 _SYSTEM_DISK, _OTHER_DISKS = "vda", ("vda", "vdb")
+
+
+def image_of(connection: Any, where: Pool, spec: MachineSpec) -> Any:
+    """Return the volume of the image that a VM is made from; raises HypervisorError without one."""
+    image = find_image_volume(connection, where, spec.image)
+    if image is None:
+        raise HypervisorError(
+            f"the image {spec.image} is not on the hypervisor",
+            host=spec.host,
+            step="image",
+            hint="`labrun up` brings it there",
+        )
+    return image
 
 
 def virtual_size(connection: Any, volume: Any) -> int:
@@ -90,10 +112,11 @@ def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, x
     import libvirt
 
     count = _extra_disks(xml)
+    # More than defined: those of an update that was killed before the definition had them.
+    plugged = _extra_disks(domain.XMLDesc(0)) if domain.isActive() else 0
     names = [files.disk, *(files.further(number) for number in range(1, len(spec.disks) + 1))]
     for index, (name, size) in enumerate(zip(names, (spec.disk, *spec.disks), strict=True)):
-        is_new = index > count
-        if is_new:
+        if index > max(count, plugged):
             # Defined after this: a volume of that name is of an update that was interrupted.
             delete_volume(pool, name)
             create_qcow2(pool, name, size)

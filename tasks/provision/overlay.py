@@ -135,6 +135,8 @@ class Overlay:
             return
         self.unmount()
         try:
+            # First: what is deleted in part must not be taken for a whole one.
+            (self.directory / "complete").unlink(missing_ok=True)
             shutil.rmtree(self.directory)
         except OSError as error:
             raise HypervisorError(

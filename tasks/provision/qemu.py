@@ -11,9 +11,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
 
-from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, translated
-from labrun.ownership import Tag, read_tag
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
@@ -24,7 +22,9 @@ from labrun.tasks.provision.domains import (
     plugged_nics,
     require,
     state_of,
+    tag_of,
     tagged_domains,
+    undefine_wholly,
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
@@ -33,6 +33,7 @@ from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict
 from labrun.tasks.provision.machine_disks import (
     disk_settings,
     grow_disks,
+    image_of,
     is_growth,
     make_volumes,
     virtual_size,
@@ -55,6 +56,7 @@ from labrun.tasks.provision.volumes import (
     lab_pool,
     refresh,
     remove_pool,
+    require_room,
     volume_names,
 )
 
@@ -139,10 +141,18 @@ class QemuDriver:
             handle = self._connection().lookupByName(domain)
             if not handle.isActive():
                 return ()
-            tag = self._tag(handle)
+            tag = tag_of(handle)
             now = read_settings(handle.XMLDesc(0), tag)
             then = read_settings(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
             return tuple(key for key in now if now[key] != then[key])
+
+    def rehearse(self, spec: MachineSpec) -> None:
+        """Look for the image, its size, the pool, and a domain of somebody else's that has the name."""
+        connection = self._connection()
+        with translated("define", spec.host):
+            find_domain(connection, spec.domain, spec.lab)
+            find_pool(connection, lab_pool(spec.lab, self._base))
+            require_room(spec.disk, virtual_size(connection, self._image_of(spec)))
 
     def create(self, spec: MachineSpec) -> None:
         """Make overlay, seed and further disks, then define the VM: defined means complete."""
@@ -151,14 +161,7 @@ class QemuDriver:
         with translated("define", spec.host):
             if find_domain(connection, spec.domain, spec.lab) is not None:
                 return
-            image = find_image_volume(connection, image_pool(self._base), spec.image)
-            if image is None:
-                raise HypervisorError(
-                    f"the image {spec.image} is not on the hypervisor",
-                    host=spec.host,
-                    step="image",
-                    hint="`labrun up` brings it there",
-                )
+            image = self._image_of(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
             make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
@@ -191,7 +194,7 @@ class QemuDriver:
                     spec,
                     files,
                     virt=ET.fromstring(xml).get("type", "qemu"),  # noqa: S314 - libvirt's own output
-                    image_volume=self._tag(domain).extra.get("image-volume", ""),
+                    image_volume=tag_of(domain).extra.get("image-volume", ""),
                     uuid=domain.UUIDString(),
                 )
             )
@@ -207,7 +210,7 @@ class QemuDriver:
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
-            self._tag(domain)
+            tag_of(domain)
             try:
                 if not domain.isActive():
                     domain.create()
@@ -224,7 +227,7 @@ class QemuDriver:
 
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
-            self._tag(handle)
+            tag_of(handle)
             deadline = time.monotonic() + timeout
             ways = (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
             attempt = 0
@@ -249,10 +252,16 @@ class QemuDriver:
             if domain.isActive():
                 raise
 
+    def retire(self, lab: str, domain: str) -> None:
+        """Destroy the VM and undefine it with NVRAM, snapshots and saved state."""
+        with translated("remove", domain):
+            handle = find_domain(self._connection(), domain, lab)
+            if handle is not None:
+                self._pull_the_plug(handle)
+                undefine_wholly(handle)
+
     def remove(self, lab: str, host: str, domain: str) -> None:
         """Destroy the VM, delete its volumes, and undefine it with NVRAM, snapshots and saved state."""
-        import libvirt
-
         with translated("remove", host):
             handle = find_domain(self._connection(), domain, lab)
             if handle is not None:
@@ -266,12 +275,7 @@ class QemuDriver:
                     delete_volume(pool, name)
             # Last, so that an interrupted removal is found and ended by the next one.
             if handle is not None:
-                handle.undefineFlags(
-                    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-                    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-                    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-                    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-                )
+                undefine_wholly(handle)
 
     def remove_lab(self, lab: str) -> None:
         """Delete the lab's pool, its directory and whatever volume a killed run left there."""
@@ -283,7 +287,7 @@ class QemuDriver:
     def console_tail(self, domain: str, lines: int = 15) -> str:
         """Return the last lines of the serial console since the last start, escapes removed."""
         with translated("console", domain):
-            tag = self._tag(self._connection().lookupByName(domain))
+            tag = tag_of(self._connection().lookupByName(domain))
             pool = find_pool(self._connection(), lab_pool(tag.lab, self._base))
             volume = None if pool is None else find_volume(pool, self._files(tag.lab, tag.host).console)
             if volume is None:
@@ -298,7 +302,7 @@ class QemuDriver:
             handle = self._connection().lookupByName(domain)
             if not handle.isActive() or not is_agent_connected(handle):
                 return None
-            return AgentTransport(self._tag(handle).host, handle)
+            return AgentTransport(tag_of(handle).host, handle)
 
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands that make the same VM by hand."""
@@ -324,16 +328,11 @@ class QemuDriver:
             f"{virsh} start {spec.domain}",
         ]
 
+    def _image_of(self, spec: MachineSpec) -> Any:
+        return image_of(self._connection(), image_pool(self._base), spec)
+
     def _files(self, lab: str, host: str) -> MachineFiles:
         return MachineFiles(str(lab_pool(lab, self._base).directory), host)
-
-    def _tag(self, domain: Any) -> Tag:
-        tag = read_tag(domain.XMLDesc(0))
-        if tag is None:
-            raise HypervisorError(
-                f"the domain {domain.name()} is not labrun's", step="machine", hint="labrun leaves it alone"
-            )
-        return tag
 
 
 def _live(domain: Any, xml: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ __all__ = [
     "lab_pool",
     "refresh",
     "remove_pool",
+    "require_room",
     "volume_names",
 ]
 
@@ -208,13 +209,18 @@ def create_qcow2(pool: Any, name: str, gib: int, backing: str | None = None, *, 
     ``least`` is the size in bytes below which a guest would not find all of its image. Raises
     HypervisorError when the volume would be smaller.
     """
+    require_room(gib, least)
+    return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing), 0)
+
+
+def require_room(gib: int, least: int) -> None:
+    """Raise HypervisorError where a disk of ``gib`` GiB holds less than ``least`` bytes."""
     if gib * _GIB < least:
         raise HypervisorError(
             f"a disk of {gib} GiB is too small for the image",
             step="storage",
             hint=f"set disk to {-(-least // _GIB)} or more",
         )
-    return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing), 0)
 
 
 def _volume_xml(name: str, size: int, kind: str, backing: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import libvirt
 import pytest
 
 from labrun.errors import ForeignObjectError, HypervisorError
@@ -34,6 +36,7 @@ from labrun.tasks.provision.volumes import (
     find_volume,
     image_pool,
     lab_pool,
+    refresh,
     volume_names,
 )
 
@@ -204,6 +207,62 @@ def test_what_a_killed_run_left_is_replaced(driver: QemuDriver, spec: MachineSpe
     assert dict(_settings(driver, spec)) == dict(driver.desired(spec))
 
 
+def test_a_machine_that_is_retired_is_made_anew_on_fresh_files(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(replace(spec, disks=(1,)))
+    driver.start(spec)
+    driver.rehearse(spec)
+    before = _volumes(spec)
+    driver.retire(spec.lab, spec.domain)
+    driver.retire(spec.lab, spec.domain)
+    assert (driver.observe(spec.lab), _volumes(spec)) == ({}, before)
+    driver.create(replace(spec, seed=Seed("instance-id: second\n", "#cloud-config\n", "")))
+    assert _volumes(spec) == {"h1.qcow2", "h1-seed.iso", "h1-console.log"}
+    seed = find_volume(find_pool(connection, lab_pool(spec.lab)), "h1-seed.iso")
+    assert b"instance-id: second" in read_volume(connection, seed)
+    assert _settings(driver, spec) == dict(driver.desired(spec))
+
+
+def test_it_is_known_beforehand_that_a_machine_cannot_be_made(driver: QemuDriver, spec: MachineSpec) -> None:
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    before = (driver.observe(spec.lab), _volumes(spec))
+    with pytest.raises(HypervisorError, match="a disk of 0 GiB is too small for the image"):
+        driver.rehearse(replace(spec, disk=0))
+    with pytest.raises(HypervisorError, match="the image t-nowhere is not on the hypervisor"):
+        driver.rehearse(replace(spec, image="t-nowhere"))
+    assert (driver.observe(spec.lab), _volumes(spec)) == before
+
+
+def test_versions_that_a_killed_run_left_go_with_the_next(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    driver.prepare_image(spec.image)
+    pool = find_pool(connection, image_pool())
+    stale = f"{spec.image}-0123456789abcdef.qcow2"
+    create_raw(pool, stale, 512)
+    assert driver.prepare_image(spec.image) is False
+    assert stale not in volume_names(pool)
+    assert driver.image_ready(spec.image)
+
+
+def test_disks_of_probes_that_were_killed_go_after_a_while(connection: Any) -> None:
+    pool = ensure_pool(connection, image_pool())
+    names = [f"labrun-probe-{kind}-{uuid4().hex[:8]}.img" for kind in ("old", "new")]
+    try:
+        for name in names:
+            create_raw(pool, name, 512)
+        os.utime(Path(str(image_pool().directory), names[0]), (1, 1))
+        refresh(pool)
+        kvm_probe._delete_abandoned(pool)
+        assert [name in volume_names(pool) for name in names] == [False, True]
+    finally:
+        for name in names:
+            delete_volume(pool, name)
+
+
 def test_the_seed_arrives_whole_and_private(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
     driver.prepare_image(spec.image)
     secret = "#cloud-config\n# " + "s" * 300_000 + "\n"
@@ -353,6 +412,26 @@ def test_a_running_machine_gets_nics_and_a_disk(driver: QemuDriver, spec: Machin
     nics = (NicSpec("02:00:00:00:00:01", network), NicSpec("02:00:00:00:00:02", network))
     wanted = replace(spec, nics=nics, disks=(1,))
     assert driver.update(wanted, ("nics", "disks")) is True
+    assert driver.restart_owed(spec.domain) == ()
+    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+
+
+def test_an_update_that_was_killed_before_its_definition_goes_on(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    """The running machine has the disk, its definition does not know of it."""
+    driver.prepare_image(spec.image)
+    driver.create(spec)
+    driver.start(spec)
+    domain = connection.lookupByName(spec.domain)
+    before = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    wanted = replace(spec, disks=(1,))
+    assert driver.update(wanted, ("disks",)) is True
+    path = Path(str(lab_pool(spec.lab).directory), "h1.disk1.qcow2")
+    file = path.stat().st_ino
+    connection.defineXML(before)
+    assert driver.update(wanted, ("disks",)) is True
+    assert path.stat().st_ino == file, "the guest has it in use"
     assert driver.restart_owed(spec.domain) == ()
     assert _settings(driver, wanted) == dict(driver.desired(wanted))
 

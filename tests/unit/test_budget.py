@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,8 +29,9 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.progress import LOGGER_NAME
-from labrun.runner.budget import BudgetRunner, Interrupted, NotStartedError
+from labrun.runner.budget import BudgetRunner, Interrupted, Leaving, NotStartedError
 from labrun.runner.engine import build_nornir, cause_of, engine, outcomes_of
+from labrun.runner.interruption import Interruption
 from labrun.runner.rollout import MaxFail, Rollout
 from labrun.tasks.pacing import pace
 from labrun.tasks.ssh_connection import LabSSH
@@ -292,6 +294,125 @@ def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
     thread.join(10)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
+
+
+def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Meter) -> None:
+    interruption = Interruption()
+    leaving = Leaving(interruption=interruption)
+
+    def read(task: Task, meter: Any) -> str:
+        if task.host.name == "host00":
+            return "read"
+        meter.enter()
+        if task.host.name == "host01":
+            # What is nearly done has a moment left.
+            assert pace().stopping.wait(20)
+            return "just so"
+        meter.open.wait(20)
+        return "late"
+
+    def press() -> None:
+        meter.await_inside(2)
+        interrupt()
+
+    thread = in_background(press)
+    nornir = build_nornir(inventory(5), workers=2, leaving=leaving)
+    began = time.monotonic()
+    results = nornir.run(read, meter=meter)
+    assert time.monotonic() - began < 2
+    thread.join(10)
+    assert interruption.came
+    assert interruption.exit_code is None
+    assert [results[host][0].result for host in ("host00", "host01")] == ["read", "just so"]
+    causes = [cause_of(results[f"host{n:02}"]) for n in (2, 3, 4)]
+    assert [type(cause) for cause in causes] == [ConnectionLostError, NotStartedError, NotStartedError]
+    rows = outcomes_of(nornir.run(read, meter=meter), "read")
+    assert {row.status for row in rows} == {Status.SKIPPED}, "after it nobody is asked any more"
+
+
+def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
+    interruption = Interruption()
+
+    def press_twice() -> None:
+        meter.await_inside(1)
+        interrupt()
+        assert heard.wait(10)
+        interrupt()
+
+    heard = threading.Event()
+
+    def deaf(task: Task, meter: Any) -> None:
+        meter.enter()
+        assert pace().stopping.wait(20)
+        heard.set()
+        meter.open.wait(20)
+
+    thread = in_background(press_twice)
+    with pytest.raises(Interrupted) as caught:
+        build_nornir(inventory(2), workers=1, leaving=Leaving(interruption=interruption)).run(
+            deaf, meter=meter
+        )
+    thread.join(10)
+    assert not interruption.came
+    assert len(caught.value.partial) == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "deadline", "said"),
+    [
+        (1, 42, "waiting until host00 has confirmed or gone back; at most (4[0-4]) s\n"),
+        (2, None, "waiting until host00 and host01 have confirmed or gone back\n"),
+        (3, 42, "waiting until host00, host01 and host02 have confirmed or gone back; at most (4[0-4]) s\n"),
+        (6, 42, "waiting until 6 hosts have confirmed or gone back; at most (4[0-4]) s\n"),
+    ],
+)
+def test_it_is_said_who_is_waited_for_and_how_long_at_most(
+    meter: Meter, capsys: pytest.CaptureFixture[str], count: int, deadline: float | None, said: str
+) -> None:
+    def changes(task: Task, meter: Any) -> None:
+        meter.enter()
+        assert pace().stopping.wait(20)
+        meter.open.wait(20)
+
+    def press() -> None:
+        meter.await_inside(count)
+        interrupt()
+        until = time.monotonic() + 10
+        while not (heard := capsys.readouterr().err) and time.monotonic() < until:
+            time.sleep(0.02)
+        told.append(heard)
+        meter.open.set()
+
+    told: list[str] = []
+    thread = in_background(press)
+    leaving = Leaving("confirmed or gone back")
+    with pytest.raises(Interrupted):
+        build_nornir(inventory(count), deadline=deadline, leaving=leaving).run(changes, meter=meter)
+    thread.join(10)
+    assert re.fullmatch(said, told[0]), told
+    assert capsys.readouterr().err == "", "once"
+
+
+def test_a_wait_that_has_become_longer_is_said_again(
+    meter: Meter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def goes_back(task: Task, meter: Any) -> None:
+        meter.enter()
+        assert pace().stopping.wait(20)
+        pace().extend(100)
+        meter.open.wait(0.5)
+
+    def press() -> None:
+        meter.await_inside(1)
+        interrupt()
+
+    thread = in_background(press)
+    with pytest.raises(Interrupted):
+        build_nornir(inventory(1), deadline=10).run(goes_back, meter=meter)
+    thread.join(10)
+    first, again = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"waiting until host00 has finished; at most 1\d s", first)
+    assert re.fullmatch(r"waiting until host00 has finished; at most 10\d s", again)
 
 
 def test_a_canary_that_fails_keeps_all_others_from_beginning() -> None:

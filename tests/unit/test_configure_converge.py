@@ -20,6 +20,7 @@ from labrun.ports import Completed, Transport
 from labrun.tasks.configure import converge as loop
 from labrun.tasks.configure.confirmation import NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
+from labrun.tasks.pacing import Pace, pace, paced
 from tests.unit.test_configure_cases import MARK, gathered, spec_of
 
 MARKER = re.compile(r"^m='?(\S+?)'?$", re.MULTILINE)
@@ -99,6 +100,22 @@ def test_a_change_is_applied_once_and_confirmed_over_a_new_login() -> None:
         "10.5.1.11/24 via 10.5.1.254",
     )
     assert "-/etc/NetworkManager/system-connections/cloud-init-eth0.nmconnection" in (nic.diff or "")
+
+
+def test_a_confirmation_that_has_begun_does_not_hear_the_wish_to_stop() -> None:
+    guest = Guest("host-fresh", "host-configured")
+    share = Pace()
+    share.stopping.set()
+    heard: list[bool] = []
+
+    def login() -> Transport:
+        heard.append(pace().stopping.is_set())
+        return guest
+
+    with paced(share):
+        rows = configured(guest, "host-fresh", login=login)
+    assert (statuses(rows), heard) == ({Status.CHANGED}, [False])
+    assert share.stopping.is_set()
 
 
 def test_a_second_run_reads_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,53 @@ def test_known_hosts_has_one_line_a_host_and_a_second_write_changes_nothing(tmp_
     assert list(state.host_keys()) == ["two"]
 
 
+@pytest.mark.parametrize("missing", ["id_ed25519", "id_ed25519.pub"])
+def test_a_new_key_pair_forgets_who_had_the_old_one(tmp_path: Path, missing: str) -> None:
+    """Killed right after it, the next run still knows that no host has the new key."""
+    state = LabState.open("lab", "lxc:///system", tmp_path)
+    state.ensure_keys()
+    state.remember_host_keys({"one": (["10.0.0.1"], make_host_key("one").public)})
+    (state.root / missing).unlink()
+    assert state.ensure_keys() is True
+    assert state.host_keys() == {}
+
+
+def test_a_key_pair_that_was_killed_in_the_making_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = LabState.open("lab", "lxc:///system", tmp_path)
+    state.ensure_keys()
+    state.identity.unlink()
+    written: list[Path] = []
+
+    def killed(path: Path, text: str) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        path.write_text(text, encoding="utf-8")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("labrun.state.write_private", killed)
+        with pytest.raises(KeyboardInterrupt):
+            state.ensure_keys()
+    assert written == [state.identity]
+    assert not state.has_keys
+    assert state.ensure_keys() is True
+    said = subprocess.run(
+        ["ssh-keygen", "-y", "-f", str(state.identity)], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split()[:2] == state.public_key.split()[:2]
+
+
+def test_removing_the_state_takes_parts_of_files_along(tmp_path: Path) -> None:
+    state = LabState.open("lab", "lxc:///system", tmp_path)
+    state.ensure_keys()
+    for name in (".id_ed25519.abc123", ".id_ed25519.pub.q", ".known_hosts.x1", ".fault.y"):
+        (state.root / name).write_text("part", encoding="utf-8")
+    state.remove()
+    assert not state.root.exists()
+
+
 def test_removing_the_state_leaves_what_is_not_labruns(tmp_path: Path) -> None:
     state = LabState.open("lab", "lxc:///system", tmp_path)
     state.ensure_keys()

@@ -54,6 +54,23 @@ def test_an_import_is_listed_with_its_digest(store: Path, tmp_path: Path) -> Non
 
 
 @needs_qemu_img
+def test_what_killed_imports_left_goes_with_the_next(store: Path, tmp_path: Path) -> None:
+    """Whenever it was killed: while copying, before the name moved, before the version before it went."""
+    first = import_image(_qcow2(tmp_path / "first.qcow2"), "one")
+    other = import_image(_qcow2(tmp_path / "other.qcow2", content=b"other"), "one-two")
+    versions = store / "versions"
+    (kept,) = versions.glob("one-" + first.sha256[:16])
+    shutil.copytree(kept, versions / "one-0123456789abcdef")
+    (versions / ".import-one").mkdir()
+    (versions / ".import-one" / "disk.qcow2").write_bytes(b"half")
+    (versions / ".one.link").symlink_to("nowhere")
+    second = import_image(_qcow2(tmp_path / "second.qcow2", content=b"two"), "one")
+    expected = {f"one-{second.sha256[:16]}", f"one-two-{other.sha256[:16]}"}
+    assert {path.name for path in versions.iterdir()} == expected
+    assert list_images() == (second, other)
+
+
+@needs_qemu_img
 def test_the_same_import_again_stores_nothing_new(store: Path, tmp_path: Path) -> None:
     source = _qcow2(tmp_path / "cloud.qcow2")
     import_image(source, "one")

@@ -23,7 +23,7 @@ from labrun.errors import (
 )
 from labrun.ports import Completed, Transport
 from labrun.state import LabState, make_host_key
-from labrun.tasks.pacing import Pace, paced
+from labrun.tasks.pacing import Pace, finishing, paced
 from labrun.tasks.transport import (
     CONNECTION,
     SshTransport,
@@ -250,6 +250,32 @@ def test_patience_bridges_a_host_that_is_still_booting(tmp_path: Path) -> None:
         with fresh_transport(server.host(port=later.getsockname()[1]), patience=15) as transport:
             assert transport.run("echo up", timeout=10).stdout == "up\n"
         forward.join(10)
+
+
+def test_a_confirming_login_is_tried_again_though_somebody_wants_to_stop(tmp_path: Path) -> None:
+    """sshd is reloading and refuses for a moment, and Ctrl-C came before."""
+    share = Pace(time.monotonic() + 60)
+    share.stopping.set()
+    with loopback_sshd(tmp_path) as server, socket.socket() as later:
+        later.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        later.bind(("127.0.0.1", 0))
+        host = server.host(port=later.getsockname()[1])
+        with paced(share), pytest.raises(UnreachableError, match="refused the connection"):
+            fresh_transport(host, patience=15)
+        forward = threading.Timer(0.7, _serve_one, [later, server.port])
+        forward.start()
+        with paced(share), finishing(), fresh_transport(host, patience=15) as transport:
+            assert transport.run("echo up", timeout=10).stdout == "up\n"
+        forward.join(10)
+    assert share.stopping.is_set(), "afterwards it is heard again"
+
+
+def test_a_confirming_login_keeps_its_deadline(sshd: LoopbackSshd) -> None:
+    share = Pace(time.monotonic() + 0.5)
+    began = time.monotonic()
+    with paced(share), finishing(), pytest.raises(UnreachableError, match="refused the connection"):
+        fresh_transport(sshd.host(port=free_port()), patience=60)
+    assert 0.3 < time.monotonic() - began < 5
 
 
 def _serve_one(listener: socket.socket, port: int) -> None:

@@ -1,0 +1,162 @@
+"""Whether hosts behind a router still answer, asked from the machine that labrun runs on.
+
+What is asked here rides on nothing that was known before: a new connection, and where it matters a
+link-layer address that the kernel has to ask for anew.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, TypedDict
+
+from labrun.inventory.behind import Lead
+
+__all__ = ["Behind", "answering", "answers", "cut_off", "forget_neighbour", "leads"]
+
+_IP_SECONDS = 5.0
+# What one attempt is given; a lost SYN is sent again after 1 s.
+_TRY_SECONDS = 3.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
+_AT_ONCE = 64
+# A server may send lines of its own before its version.
+_MOST_BANNER = 16 * 1024
+
+
+class Behind(TypedDict):
+    """A host that is reached through another: where its sshd answers."""
+
+    name: str
+    address: str
+    port: int
+
+
+def leads(addresses: Mapping[str, str]) -> dict[str, Lead]:
+    """Return how this machine's kernel reaches each host; ``addresses`` are IP addresses or names, by host.
+
+    A name without an address is left out. Where the kernel has no answer, or ``ip`` is not there, the
+    lead is not ``known``. Asks in the network namespace of the calling thread.
+    """
+    found = {name: each for name, text in addresses.items() if (each := _resolved(text)) is not None}
+    routes = _routes(found.values())
+    return {name: routes.get(address, Lead(address, known=False)) for name, address in found.items()}
+
+
+def _resolved(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        pass
+    try:
+        known = socket.getaddrinfo(text, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    return ip_address(known[0][4][0])
+
+
+def _routes(addresses: Iterable[IPv4Address | IPv6Address]) -> dict[IPv4Address | IPv6Address, Lead]:
+    asked = "".join(f"route get {each}\n" for each in dict.fromkeys(addresses))
+    found = {}
+    # One process for all; with -force an address without a route does not keep the others from an answer.
+    for line in _ip("-force", "-json", "-batch", "-", text=asked).splitlines():
+        try:
+            (route,) = json.loads(line)
+            address = ip_address(route["dst"])
+            via, source = (_address(each) for each in (_gateway(route), route.get("prefsrc")))
+        except (ValueError, KeyError, TypeError):
+            continue
+        found[address] = Lead(address, via, source)
+    return found
+
+
+def _gateway(route: Mapping[str, Any]) -> Any:
+    # `via` names a gateway of the other IP version.
+    return route.get("gateway") or (route.get("via") or {}).get("host")
+
+
+def _address(text: Any) -> IPv4Address | IPv6Address | None:
+    return None if text is None else ip_address(text)
+
+
+def _ip(*words: str, text: str = "") -> str:
+    """Return what ``ip`` prints; nothing where it is not there or takes too long."""
+    try:
+        done = subprocess.run(
+            ["ip", *words], input=text, text=True, capture_output=True, timeout=_IP_SECONDS, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def forget_neighbour(address: str) -> None:
+    """Have this machine's kernel ask for the link-layer address of ``address`` again.
+
+    Does nothing where ``address`` is a name, is not on the link, or where only root may do that.
+    """
+    try:
+        target = ip_address(address)
+    except ValueError:
+        return
+    # `all` takes what somebody entered by hand, too, so such an entry is left alone: no `nud`.
+    _ip(f"-{target.version}", "neigh", "flush", "to", str(target))
+
+
+def answers(address: str, port: int, seconds: float) -> bool:
+    """Tell whether an SSH server says its version on a new connection, within ``seconds``."""
+    until = time.monotonic() + seconds
+    try:
+        with socket.create_connection((address, port), timeout=max(0.001, seconds)) as sock:
+            return _says_version(sock, until)
+    except (OSError, UnicodeError):
+        return False
+
+
+def _says_version(sock: socket.socket, until: float) -> bool:
+    heard = b""
+    while len(heard) < _MOST_BANNER:
+        left = until - time.monotonic()
+        if left <= 0:
+            return False
+        sock.settimeout(left)
+        more = sock.recv(1024)
+        if not more:
+            return False
+        heard += more
+        if any(line.startswith(b"SSH-") for line in heard.split(b"\n")[:-1]):
+            return True
+    return False
+
+
+def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Behind]:
+    """Return those that answer within ``seconds``, each asked once and all at the same time."""
+    if not hosts:
+        return []
+    until = time.monotonic() + seconds
+
+    def asked(host: Behind) -> bool:
+        left = min(_TRY_SECONDS, until - time.monotonic())
+        return left > 0 and answers(host["address"], host["port"], left)
+
+    with ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind") as pool:
+        said = list(pool.map(asked, hosts))
+    return [host for host, answered in zip(hosts, said, strict=True) if answered]
+
+
+def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:
+    """Return those that gave no answer within ``seconds``; they are asked again until they do."""
+    until = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    silent = list(hosts)
+    while silent and (left := until - time.monotonic()) > 0:
+        heard = [host["name"] for host in answering(silent, left)]
+        silent = [host for host in silent if host["name"] not in heard]
+        if silent:
+            time.sleep(max(0.0, min(pause, until - time.monotonic())))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+    return silent
