@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
+from labrun.tasks.configure.behind import Behind, answering, cut_off
 from labrun.tasks.configure.confirmation import Login, Look, Return, remember
 from labrun.tasks.configure.gateways import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
@@ -36,6 +37,8 @@ _TELL = 5.0
 _MARGIN = 30.0
 # What looking after itself, and a restart as its last resort, may take a host beside that.
 _RESTART = 120.0
+# How long a host behind a router is given until it answers again.
+_ASK = 12.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
@@ -43,10 +46,18 @@ class Guard:
     """Confirm a change over a new login with nothing left to do, else see the host go back.
 
     ``session`` made the change; ``login`` comes in where the host should answer now, ``old_login``
-    where the session had come in.
+    where the session had come in. ``behind`` are hosts that are reached through this one: those that
+    answered before have to answer again.
     """
 
-    def __init__(self, ticket: Ticket, session: Transport, login: Login, old_login: Login):
+    def __init__(
+        self,
+        ticket: Ticket,
+        session: Transport,
+        login: Login,
+        old_login: Login,
+        behind: Sequence[Behind] = (),
+    ):
         # Of the time to confirm, what is needed to look again and to go back in good order stays.
         self.patience = ticket.seconds / 2
         self._ticket = ticket
@@ -56,9 +67,12 @@ class Guard:
         self._asked_to_keep = False
         self._made = False
         self._address: str | None = None
+        self._behind = behind
+        self._answered: Sequence[Behind] = ()
 
     def first(self, plan: HostPlan) -> str:
         """Return the text that arms the guard."""
+        self._answered = answering(self._behind) if guarded(plan) else ()
         return arm(self._ticket, plan)
 
     def last(self, plan: HostPlan) -> str:
@@ -92,7 +106,20 @@ class Guard:
         mute = silent(now.facts, _gateways(plan))
         if mute:
             return f"the gateway {mute[0]} does not answer"
-        return _unmet(plan, now.plan) or _lost(plan, now.plan) or next_boot_fault(before, now, self._address)
+        return (
+            _unmet(plan, now.plan)
+            or _lost(plan, now.plan)
+            or next_boot_fault(before, now, self._address)
+            or self._cut_off()
+        )
+
+    def _cut_off(self) -> str | None:
+        """Return which hosts behind this one answered before the change and do not now."""
+        names = [host["name"] for host in cut_off(self._answered, min(_ASK, self.patience))]
+        if not names:
+            return None
+        ending = "answers" if len(names) == 1 else "answer"
+        return f"reached through this host, {', '.join(names)} no longer {ending}"
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
         """Confirm and run ``record`` in one script; False where the host has gone back."""

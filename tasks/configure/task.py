@@ -13,6 +13,7 @@ from nornir.core.task import Result, Task
 from labrun.errors import LabrunError
 from labrun.outcome import Status
 from labrun.ports import Transport
+from labrun.tasks.configure.behind import forget_neighbour
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Login, NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
@@ -92,7 +93,7 @@ def _confirmation(
         user=session.user or "root",
         reboots=bool(work.spec.get("reboots")),
     )
-    return Guard(ticket, session, anew, came_from)
+    return Guard(ticket, session, anew, came_from, work.spec.get("behind", ()))
 
 
 @dataclass(slots=True)
@@ -110,6 +111,10 @@ class _Login:
     def __call__(self) -> Transport:
         dial = _DIAL if self.address is not None else None
         asks = self.address is None
+        if asks:
+            # A login by a remembered link-layer address proves nothing about the next one.
+            for address in dict.fromkeys([self.host.hostname, *self.host.data.get("labrun_expected", ())]):
+                forget_neighbour(str(address))
         fresh = fresh_transport(
             self.host, address=self.address, patience=self.patience, dial=dial, ask_methods=asks
         )
