@@ -12,6 +12,9 @@ from labrun.tasks.configure.shell import Captured, Facts, Probe, quote
 __all__ = ["Services"]
 
 _KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
+# What stands for many units, and the units by which logins come in.
+_GROUPS = (".target", ".slice", ".mount", ".socket")
+_LISTENERS = "ssh.service sshd.service ssh.socket sshd.socket"
 _PROPERTIES = "LoadState,UnitFileState,ActiveState"
 _ENABLED = frozenset({"enabled", "alias"})
 # systemd cannot enable or disable these: they have no place to be wanted from.
@@ -89,7 +92,14 @@ class Services:
     def probe(self, want: Json) -> Probe:
         """Ask systemd once for all units."""
         units = " ".join(quote(unit_of(name)) for name in want["units"])
-        return Probe((), f"capture services systemctl show --property={_PROPERTIES} -- {units}\n")
+        script = f"capture services systemctl show --property={_PROPERTIES} -- {units}\n"
+        if any(
+            name.endswith(_GROUPS) and wanted["running"] is False for name, wanted in want["units"].items()
+        ):
+            script += (
+                f"capture services-under-sshd systemctl show --property=Requires --value -- {_LISTENERS}\n"
+            )
+        return Probe((), script)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the units that are not as declared, now or at the next boot."""
@@ -101,7 +111,8 @@ class Services:
             refused = (Item(name, "refused", _shown(wanted), why=why) for name, wanted in units.items())
             return SectionPlan(self.section, tuple(refused))
         found = dict(zip(units, observed, strict=True))
-        items = tuple(_item(name, wanted, found[name]) for name, wanted in units.items())
+        under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
+        items = tuple(_item(name, wanted, found[name], under) for name, wanted in units.items())
         changing = {item.name: units[item.name] for item in items if item.state == "change"}
         if not changing:
             return SectionPlan(self.section, items)
@@ -135,8 +146,11 @@ def _units(text: str) -> Iterator[_Unit]:
             yield _Unit(values["LoadState"], values.get("UnitFileState", ""), values.get("ActiveState", ""))
 
 
-def _item(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> Item:
+def _item(name: str, wanted: Mapping[str, bool | None], unit: _Unit, under: frozenset[str]) -> Item:
     expected = _shown(wanted)
+    if wanted["running"] is False and name in under:
+        why = f"sshd needs {name}: stopping it would end every login"
+        return Item(name, "refused", expected, unit.shown, why)
     if reason := _refusal(name, wanted, unit):
         return Item(name, "refused", expected, unit.shown, reason)
     steps = list(_differences(wanted, unit))

@@ -20,6 +20,9 @@ DROP_IN = "/etc/sysctl.d/90-labrun.conf"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 # systemd writes here in what kind of container it runs, and nothing where it runs on a machine.
 _CONTAINER = "/run/systemd/container"
+# These limit how many processes there may be; the file says how many there are.
+_LIMITS = frozenset({"kernel/pid_max", "kernel/threads-max"})
+_LOAD = "/proc/loadavg"
 _PART = re.compile(r"[A-Za-z0-9_@:.-]+")
 # Writing ip_forward resets what other keys hold, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -60,7 +63,10 @@ def path_of(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Observed:
-    """How one key stands: running value, whether it can be written, what decides at boot."""
+    """How one key stands: running value, whether it can be written, what decides at boot.
+
+    ``least`` is what its value has to be above, where it limits how many processes there are.
+    """
 
     running: str | None
     writable: bool
@@ -68,6 +74,7 @@ class _Observed:
     decided_by: str | None
     ours: str | None
     is_machines: bool
+    least: int | None = None
 
     def can_hold(self, value: str) -> bool:
         """Tell whether the key exists here and is, or can be made, ``value``."""
@@ -105,7 +112,8 @@ class Sysctl:
         running = tuple(quote(f"/proc/sys/{path}") for path in keys.values())
         names = " ".join(running)
         script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
-        return Probe((*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER), script)
+        files = (*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER)
+        return Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that differ now or would differ after a reboot."""
@@ -174,7 +182,15 @@ def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
         ours=settings_of(before or "").get(path),
         # A network namespace has its own net.*; all the rest of a container is its machine's.
         is_machines=_CONTAINER in facts.files and not path.startswith("net/"),
+        least=_tasks(facts) if path in _LIMITS else None,
     )
+
+
+def _tasks(facts: Facts) -> int | None:
+    """Return how many processes and threads there are, None where that was not read."""
+    words = facts.files.get(_LOAD, "").split()
+    total = words[3].partition("/")[2] if len(words) > 3 else ""
+    return int(total) if total.isdecimal() and len(total) < 9 else None
 
 
 def _item(key: str, value: str, have: _Observed | None) -> Item:
@@ -200,6 +216,9 @@ def _judged(key: str, value: str, have: _Observed) -> Item:
         why = f"{key} cannot be written here"
         if have.is_machines:
             return Item(key, "skipped", value, actual, f"{why}: it is the machine's, not the container's")
+        return Item(key, "refused", value, actual, why)
+    if have.least is not None and value.strip().isdecimal() and int(value[:20]) <= have.least:
+        why = f"{have.least} processes and threads run here, and with {value} none could be started"
         return Item(key, "refused", value, actual, why)
     runs, persists = _same(have.running, value), _same(have.at_boot, value)
     if runs and persists:

@@ -48,7 +48,7 @@ for root in /etc /root/.ssh "$home/.ssh"; do
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
 (
-cd "$root"
+cd "$root" || exit
 rm -rf .labrun-tree
 mkdir .labrun-tree
 set --

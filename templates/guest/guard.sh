@@ -142,7 +142,7 @@ if [ "$systemd_before" != "$(cat /etc/systemd/system/*.wants/* /etc/systemd/syst
 # The files are as they were; what sshd made of others goes with the next reading.
 reload_sshd() {
 [ -s "$guard/roots" ] && [ ! -e "$live/done-sshd" ] && sshd -t || return 0
-reload_pid= reload_title=
+reload_pid='' reload_title=''
 # There is no newline at its end, which `read` takes for a failure.
 { read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
 case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && : >"$live/done-sshd";; esac

@@ -141,3 +141,19 @@ def test_one_unit_that_fails_does_not_keep_the_others_back(tmp_path: Path) -> No
         "start dead.service",
         "is-active dead.service",
     ]
+
+
+def test_what_sshd_stands_on_is_not_stopped() -> None:
+    units = {"sysinit.target": wanted(running=False), "timers.target": wanted(running=False)}
+    assert "Requires" in Services().probe({"units": units}).script
+    assert "Requires" not in Services().probe({"units": {"cron": wanted(running=False)}}).script
+    said = {
+        "services": Captured("\n".join([shown(file="static"), shown(file="static")]), 0),
+        "services-under-sshd": Captured("sysinit.target system.slice\n\nsysinit.target\n", 0),
+    }
+    first, second = Services().plan({"units": units}, Facts({}, said)).items
+    assert (first.state, first.why) == (
+        "refused",
+        "sshd needs sysinit.target: stopping it would end every login",
+    )
+    assert second.state == "change"

@@ -266,3 +266,20 @@ def test_any_value_is_written_as_it_is_or_refused(
     done = box.run(planned.apply)
     assert (done.returncode, done.stderr) == (0, "")
     assert box.read("/proc/sys/net/a") == value + "\n"
+
+
+@pytest.mark.parametrize("key", ["kernel.pid_max", "kernel.threads-max"])
+def test_a_limit_below_what_runs_is_refused(key: str) -> None:
+    path = key.replace(".", "/")
+    have = Facts(
+        {f"/proc/sys/{path}": "32768\n", "/proc/loadavg": "0.10 0.10 0.10 1/301 4711\n"},
+        {},
+        frozenset({f"writable /proc/sys/{path}"}),
+    )
+    item = next(iter(plan({key: "301"}, have).items))
+    assert (item.state, item.why) == (
+        "refused",
+        "301 processes and threads run here, and with 301 none could be started",
+    )
+    assert next(iter(plan({key: "4000"}, have).items)).state == "change"
+    assert "/proc/loadavg" in Sysctl().probe({"values": {key: "301"}}).patterns

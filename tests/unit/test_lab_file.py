@@ -434,3 +434,19 @@ def test_no_durations(text: str) -> None:
     assert not is_duration(text)
     with pytest.raises(ValueError, match="is no duration"):
         duration_seconds(text)
+
+
+def test_the_last_resort_is_a_restart_for_machines_of_ours_and_can_be_said_anywhere(tmp_path: Path) -> None:
+    text = """
+        GUARD
+        groups: {edge: {hosts: [b], guard: {last_resort: leave}}}
+        hosts:
+          a: {networks: {net1: dhcp}}
+          b: {networks: {net1: dhcp}}
+          c: {address: 192.0.2.9}
+          d: {address: 192.0.2.8, guard: {last_resort: reboot}}
+        """
+    lab = lab_of(tmp_path, text.replace("GUARD\n", "\n"))
+    assert [host.last_resort for host in lab.hosts.values()] == ["reboot", "leave", "leave", "reboot"]
+    everywhere = lab_of(tmp_path, text.replace("GUARD\n", "guard: {last_resort: leave}\n"))
+    assert [host.last_resort for host in everywhere.hosts.values()] == ["leave", "leave", "leave", "reboot"]
