@@ -1,4 +1,4 @@
-"""Undo one section's change with a real shell, as a run without a guard does: copies before, restored after."""
+"""Undo one section's change by a real shell, as a run without a guard does: copied before, restored after."""
 
 from __future__ import annotations
 
