@@ -81,7 +81,9 @@ return 1
 # Put one file back. Its copy lies in the folder where it is needed, so this is a rename and takes no room.
 restore() {
 restore_kept=${1%/*}/.labrun-kept/${1##*/}
-if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then mv -f "$restore_kept" "$1"
+if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then
+# What cannot be replaced may never have been.
+mv -f "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
 elif noted "$1"; then rm -f "$1"
 fi
 }

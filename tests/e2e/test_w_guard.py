@@ -30,7 +30,7 @@ READ_ONLY = "mount --bind {0} {0}; mount -o remount,ro,bind {0}"
 # Once the change is made, something goes wrong until the host has gone back.
 MEANWHILE = """\
 systemd-run --quiet --collect sh -c \
-'until [ -e /var/lib/labrun/guard/armed ] && [ ! -s /var/lib/labrun/guard/applying ]; do sleep 0.02; done
+'until [ -e /var/lib/labrun/guard/changed ]; do sleep 0.02; done
 {0}; while [ -e /var/lib/labrun/guard ]; do sleep 0.1; done; {1}'
 """
 SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
@@ -79,8 +79,8 @@ CASES = {
         more="sysctl: {net.ipv4.ip_default_ttl: banana}",
     ),
     "full": Case(
-        "rolled-back",
-        ".*No space left on device; the host went back",
+        "failed",
+        "nothing was changed: the guard cannot be armed: .*No space left on device",
         nmcli="ipv4.dns-search: x.example",
         before=FULL,
         after=f"umount {PROFILES}; nmcli connection reload",
