@@ -11,7 +11,7 @@ __all__ = ["STATE", "inside", "wait_until"]
 STATE = r"""
 cd /etc; grep -r . NetworkManager/system-connections ssh/sshd_config.d ssh/sshd_config sysctl.d sudoers.d
 find NetworkManager ssh sysctl.d systemd/system -name '*labrun*' -printf '%p %m %u\n' | sort
-ip -brief -4 address show dev eth0 | sed 's/@[^ ]*//'
+ip -brief -4 address show dev eth0 | sed 's/@[^ ]*//' | tr -s ' '
 ip route; cat /proc/sys/net/ipv4/ip_default_ttl
 nmcli -t -f UUID,DEVICE,STATE connection show --active | grep -v :lo:
 sshd -T | sort
