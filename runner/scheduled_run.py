@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
+from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.runner.cadence import default_jitter, seconds_of
 from labrun.runner.lab_file import lab_path
 from labrun.runner.options import DEFAULT_WORKERS, Invocation
@@ -85,6 +86,8 @@ def _check(invocation: Invocation, options: HandedOn) -> None:
         raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
+    if asked_hypervisor() is not None:
+        raise UsageError(f"{VARIABLE}: a scheduled run has no such variable", hint="name it in the lab file")
     if invocation.history is not None and not invocation.history.parent.is_dir():
         raise UsageError(f"--history: there is no directory {invocation.history.parent}")
     listeners_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)

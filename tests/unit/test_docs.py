@@ -130,7 +130,7 @@ def test_the_variables_are_those_that_the_options_read() -> None:
     named = set(re.findall(r"LABRUN_[A-Z_]+", text))
     # --json is a spelling of --format and reads nothing.
     assert read - {"LABRUN_JSON"} <= named
-    assert named - read <= own | {"LABRUN_COMMAND_OPTION", "LABRUN_IMAGE_DIR"}
+    assert named - read <= own | {"LABRUN_COMMAND_OPTION", "LABRUN_HYPERVISOR", "LABRUN_IMAGE_DIR"}
 
 
 def test_the_commands_that_are_recorded_are_all_named() -> None:
