@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.state_files import (
+    DamagedFileError,
+    keep_regular,
+    read_file,
+    read_or_begin_anew,
+    set_aside,
+)
+from labrun.state_folders import private_folder
 
-__all__ = ["HostKey", "LabState", "make_host_key", "state_base", "write_private"]
+__all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
 
 # How many addresses of former days a host is looked for at.
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
+_KEY_BYTES = 64 * 1024
+_SHORTEST_KEY = 40
+# Without anything that a shell could take for more than a word.
+_PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
 
 def state_base() -> Path:
@@ -51,6 +65,40 @@ def make_host_key(comment: str) -> HostKey:
     return HostKey(private, f"{public} {comment}")
 
 
+def public_half(private: bytes) -> str | None:
+    """Return ``type base64`` of an OpenSSH private key without a passphrase, None for what is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_ssh_private_key,
+    )
+
+    try:
+        key = load_ssh_private_key(private, None)
+        return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+
+
+def _lines_of_hosts(data: bytes) -> list[str]:
+    """Return the lines of a known_hosts file of labrun's; ValueError for any other."""
+    lines = [line for line in data.decode("utf-8").splitlines() if line]
+    if not all(_is_host_key(line.partition(" ")[2]) for line in lines):
+        raise ValueError("no host key")
+    return lines
+
+
+def _is_host_key(text: str) -> bool:
+    kind, _, key = text.partition(" ")
+    try:
+        blob = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    size = int.from_bytes(blob[:4], "big")
+    return blob[4 : 4 + size] == kind.encode() and len(blob) >= _SHORTEST_KEY
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file with mode 0600 in one atomic step, its directory being there."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -74,17 +122,24 @@ class LabState:
 
     @classmethod
     def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
-        """Return the directory's state, making the directory where it is missing."""
+        """Return the directory's state, making the directory where it is missing.
+
+        Raises LabrunError where it cannot be used, or where others could have put something into it.
+        """
         digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
         root = (base or state_base()) / f"{lab}-{digest}"
+        private_folder(root)
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             root.chmod(0o700)
         except OSError as error:
             raise LabrunError(
                 f"cannot use the state directory {root}: {error.strerror}", hint="--state-dir names another"
             ) from error
-        return cls(root, lab)
+        state = cls(root, lab)
+        # ssh itself refuses a key that others may read, and would follow a link to anything.
+        keep_regular(state.identity, 0o600)
+        keep_regular(state._public_path)
+        return state
 
     @property
     def identity(self) -> Path:
@@ -101,12 +156,12 @@ class LabState:
         """Return the path of the lab's lock file: for root one on the machine, wherever the state is."""
         if os.geteuid() != 0:
             return self.root / "lock"
-        _LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(_LOCKS)
         return _LOCKS / self.root.name
 
     @property
     def has_keys(self) -> bool:
-        """Tell whether the key pair is there."""
+        """Tell whether a key pair is there; :meth:`ensure_keys` sees whether it is one."""
         return self.identity.is_file() and self._public_path.is_file()
 
     @property
@@ -117,20 +172,51 @@ class LabState:
     def public_key(self) -> str:
         """Return the public key as one line; raises LabrunError where ``up`` never ran."""
         try:
-            return self._public_path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise LabrunError(
-                f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
-            ) from error
+            data = read_file(self._public_path, largest=_KEY_BYTES) or b""
+        except DamagedFileError:
+            data = b""  # `up` looks at the pair, and makes another
+        found = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
+        if found is not None:
+            return found[0]
+        raise LabrunError(
+            f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
+        )
 
     def ensure_keys(self) -> bool:
-        """Make the lab's key pair where it is missing; True when it was made."""
-        if self.has_keys:
-            return False
-        pair = make_host_key(f"labrun-{self.lab}")
+        """Make the lab's key pair where there is none; True when it was made.
+
+        Two files that are no pair, or another lab's, are none: they are set aside.
+        """
+        private = self._read_key(self.identity)
+        public = self._read_key(self._public_path)
+        if private is not None and public is not None:
+            wrong = self._what_is_wrong(private, public)
+            if wrong is None:
+                return False
+            set_aside(self.identity, wrong)
+            set_aside(self._public_path, "the private key beside it is set aside")
+        elif private is not None:
+            set_aside(self.identity, "its public key is missing")
+        pair = make_host_key(self._comment)
         write_private(self.identity, pair.private)
         write_private(self._public_path, pair.public + "\n")
         return True
+
+    @property
+    def _comment(self) -> str:
+        return f"labrun-{self.lab}"
+
+    def _read_key(self, path: Path) -> bytes | None:
+        nothing: bytes | None = None
+        return read_or_begin_anew(path, lambda data: data, nothing, largest=_KEY_BYTES)
+
+    def _what_is_wrong(self, private: bytes, public: bytes) -> str | None:
+        kind, key, comment = [*public.decode("ascii", "replace").split(None, 2), "", "", ""][:3]
+        if public_half(private) != f"{kind} {key}":
+            return "it is damaged, or not the key of the .pub file beside it"
+        if comment.startswith("labrun-") and comment.strip() != self._comment:
+            return f"it is the key of another lab, {comment.strip().removeprefix('labrun-')}"
+        return None
 
     def host_keys(self) -> dict[str, str]:
         """Return the remembered public host key (``type base64``) by host name."""
@@ -158,21 +244,21 @@ class LabState:
             self.remember_host_keys(moved)
 
     def _known_lines(self) -> list[str]:
-        try:
-            return [line for line in self.known_hosts.read_text(encoding="utf-8").splitlines() if line]
-        except FileNotFoundError:
-            return []
+        nothing: list[str] = []
+        return read_or_begin_anew(self.known_hosts, _lines_of_hosts, nothing)
 
     def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
         """Hold exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Other hosts' lines stay. The host's own name stands first in its line. True when the file
-        changed.
+        changed. Raises LabrunError for what is no host key: a guest may have said it.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
         for host, (names, key) in keys.items():
             bare = " ".join(key.split()[:2])
+            if not _is_host_key(bare):
+                raise LabrunError(f"{bare[:60]!r} is no host key", host=host, step="host key")
             lines[host] = ",".join(dict.fromkeys([host, *names])) + f" {bare}"
         if lines == before and self.known_hosts.exists():
             return False

@@ -68,7 +68,7 @@ def command(
     lab = lab_name(invocation, name)
     if keep_runs is not None or keep_days is not None:
         return _keep(invocation, lab, keep_runs, keep_days)
-    history = open_history(history_path(invocation, lab), lab)
+    history = open_history(history_path(invocation, lab), lab, own=invocation.history is None)
     bound = limit if export is not None else (limit or _LIMIT) + 1
     asked = [*of_hosts, *hosts_meant(invocation)]
     runs = history.runs(hosts=asked, since=begin, failed=failed, limit=bound) if history else []

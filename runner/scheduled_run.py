@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labrun.errors import LabrunError, UsageError
+from labrun.errors import UsageError
 from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.runner.cadence import default_jitter, seconds_of
 from labrun.runner.lab_file import lab_path
@@ -17,6 +17,7 @@ from labrun.runner.systemd import check_calendar
 from labrun.runner.telling import listeners_of
 from labrun.runner.timer_units import Schedule
 from labrun.state import state_base
+from labrun.state_folders import private_folder
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -73,12 +74,7 @@ def make_state_base(invocation: Invocation) -> None:
 
     Raises LabrunError.
     """
-    base = invocation.state_dir or state_base()
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot make the state directory {base}: {error.strerror}"
-        raise LabrunError(reason, hint="--state-dir names another") from error
+    private_folder(invocation.state_dir or state_base())
 
 
 def _check(invocation: Invocation, options: HandedOn) -> None:

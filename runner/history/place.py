@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
 from labrun.state import state_base
+from labrun.state_files import keep_regular
+from labrun.state_folders import check_folder
 
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
@@ -22,9 +24,17 @@ _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 def history_path(invocation: Invocation, lab: str) -> Path:
     """Return the file that ``--history`` names, else the lab's own in the state directory.
 
-    It lies beside the directories that `down` removes: what was, stays known.
+    It lies beside the directories that `down` removes: what was, stays known. What is there in its place and
+    is no file of the user's is set aside. Raises LabrunError where others could have put something there.
     """
-    return invocation.history or (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
+    if invocation.history is not None:
+        return invocation.history
+    path = (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
+    check_folder(path.parent)
+    if path.parent.exists():
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            keep_regular(each)
+    return path
 
 
 def lab_name(invocation: Invocation, given: str | None = None) -> str:

@@ -17,8 +17,9 @@ from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.history.place import history_path
 from labrun.runner.history.processes import is_running
-from labrun.runner.history.store import open_to_read, unreadable
+from labrun.runner.history.store import HINT, LONGEST, open_to_read, set_aside, unreadable
 from labrun.runner.terminal import say
+from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
@@ -84,6 +85,7 @@ _LAST_WITH = """
         GROUP BY item
     ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
 """
+_ESCAPED = 2  # JSON spells some characters with more bytes
 _BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d+))?|-(?P<count>\d+))")
 
 
@@ -144,16 +146,19 @@ class Run:
         }
 
 
-def open_history(path: Path, lab: str) -> History | None:
-    """Return the lab's part of the history in this file, None without one. Raises LabrunError."""
+def open_history(path: Path, lab: str, *, own: bool = False) -> History | None:
+    """Return the lab's part of the history in this file, None without one. Raises LabrunError.
+
+    ``own`` is one that nobody has named: where it says what labrun does not write, it is set aside.
+    """
     connection = open_to_read(path)
-    return None if connection is None else History(connection, path, lab)
+    return None if connection is None else History(connection, path, lab, own=own)
 
 
 def remembered(invocation: Invocation, lab: str) -> History | None:
     """Return the lab's history; one that cannot be read is said on stderr, and is none."""
     try:
-        return open_history(history_path(invocation, lab), lab)
+        return open_history(history_path(invocation, lab), lab, own=invocation.history is None)
     except LabrunError as error:
         say(error.reason)
         return None
@@ -173,8 +178,9 @@ def recalled(history: History | None, ask: Callable[[History], T], otherwise: T)
 class History:
     """What is remembered of one lab. Every method raises LabrunError where the file is damaged."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str, *, own: bool = False) -> None:
         self.path = path
+        self._own = own
         self.lab = lab
         self._connection = connection
         connection.row_factory = sqlite3.Row
@@ -183,8 +189,22 @@ class History:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
-        except (sqlite3.Error, zlib.error, ValueError) as error:
+        except sqlite3.Error as error:
             raise unreadable(self.path, error) from error
+        except (zlib.error, *WRONG) as error:
+            raise self._not_ours() from error
+
+    def _not_ours(self) -> LabrunError:
+        said = f"the history {self.path} is damaged: {NOT_OURS}"
+        if not self._own:
+            return LabrunError(said, hint=HINT)
+        self._connection.close()
+        try:
+            aside = set_aside(self.path, self.path.stat(), whoever=True)
+        except OSError as error:
+            return LabrunError(f"{said}, and cannot be set aside: {error.strerror}", hint=HINT)
+        name = aside.name if aside is not None else "set aside"
+        return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one begins")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -245,13 +265,13 @@ class History:
                 " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
                 (run.number,),
             ).fetchall()
-            return tuple(Outcome(**{**row, "status": _STATUS[row["status"]]}) for row in rows)
+            return tuple(_outcome(row) for row in rows)
 
     def evidence(self, run: Run) -> dict[str, str]:
         """Return what each host showed in the run, by host; empty where nothing is kept."""
         with self._reading() as connection:
             found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
-            return {} if found is None else dict(json.loads(zlib.decompress(found[0])))
+            return {} if found is None else _evidence(found[0])
 
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
@@ -280,18 +300,67 @@ class History:
         asked = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
         with self._reading() as connection:
             found = connection.execute(_LAST_WITH, asked)
-            return {(host, section, name): began for host, section, name, began in found}
+            return {
+                (_text(host), _text(section), _text(name)): finite(began)
+                for host, section, name, began in found
+            }
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("this is no text")
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("this is no whole number")
+    return value
 
 
 def _run(row: sqlite3.Row) -> Run:
-    known = {name: row[name] for name in row.keys() if name not in ("id", "process", "removed_lab")}  # noqa: SIM118
+    code, seconds, process = row["exit_code"], row["seconds"], _text(row["process"])
     return Run(
-        **{
-            **known,
-            "number": row["id"],
-            "interrupted": bool(row["interrupted"]),
-            "counts": json.loads(row["counts"]),
-            "versions": json.loads(row["versions"]),
-            "is_running": row["exit_code"] is None and is_running(row["process"]),
-        }
+        number=_whole(row["id"]),
+        run=_text(row["run"]),
+        lab=_text(row["lab"]),
+        command=_text(row["command"]),
+        arguments=_text(row["arguments"]),
+        digest=_text_or_none(row["digest"]),
+        labrun=_text(row["labrun"]),
+        uri=_text_or_none(row["uri"]),
+        began=finite(row["began"]),
+        seconds=None if seconds is None else finite(seconds),
+        exit_code=None if code is None else _whole(code),
+        interrupted=bool(_whole(row["interrupted"])),
+        error=_text_or_none(row["error"]),
+        counts={_text(status): _whole(number) for status, number in parse_json(row["counts"]).items()},
+        versions={_text(name): _text(number) for name, number in parse_json(row["versions"]).items()},
+        is_running=code is None and is_running(process),
     )
+
+
+def _outcome(row: sqlite3.Row) -> Outcome:
+    return Outcome(
+        _text(row["host"]),
+        _text(row["section"]),
+        _text(row["name"]),
+        _STATUS[row["status"]],
+        expected=_text_or_none(row["expected"]),
+        actual=_text_or_none(row["actual"]),
+        why=_text_or_none(row["why"]),
+        diff=_text_or_none(row["diff"]),
+        seconds=finite(row["seconds"]),
+    )
+
+
+def _evidence(packed: bytes) -> dict[str, str]:
+    unpacking = zlib.decompressobj()
+    found = parse_json(unpacking.decompress(packed, LONGEST * _ESCAPED))
+    if not unpacking.eof:
+        raise ValueError("there is more in this than labrun writes")
+    return {_text(host): _text(said) for host, said in found.items()}

@@ -43,7 +43,7 @@ def history_of(invocation: Invocation, name: str | None) -> History:
     """Return the history of the lab that is meant. Raises LabrunError where there is none."""
     lab = lab_name(invocation, name)
     path = history_path(invocation, lab)
-    found = open_history(path, lab)
+    found = open_history(path, lab, own=invocation.history is None)
     if found is None:
         raise LabrunError(
             f"nothing is recorded of {lab} in {path}",

@@ -105,7 +105,8 @@ def test_no_command_runs_what_the_file_names(tmp_path: Path, command: str) -> No
     shown = uri if len(uri) <= 60 else uri[:59] + "…"
     expected = (
         f'lab.yaml:2: hypervisor: "{shown}" is no hypervisor that a lab file can name'
-        " (auto, or qemu or lxc with ssh, tls or nothing: qemu+ssh://user@host/system; LABRUN_HYPERVISOR takes any URI)\n"
+        " (auto, or qemu or lxc with ssh, tls or nothing: qemu+ssh://user@host/system;"
+        " LABRUN_HYPERVISOR takes any URI)\n"
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert expected in done.stderr
