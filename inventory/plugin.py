@@ -40,7 +40,7 @@ class LabInventory:
     ``lab_file`` defaults to the lab.yaml of the current directory or its parents, ``state_dir`` to
     the user's; ``hypervisor`` (or ``LABRUN_HYPERVISOR``) names a libvirt URI in place of the file's,
     and an empty string asks none: addresses are then what the file alone knows, and the lab's key is
-    not named.
+    not named. ``allow_outside`` is the command line's ``--allow-outside``.
     """
 
     def __init__(
@@ -48,16 +48,18 @@ class LabInventory:
         lab_file: str | Path | None = None,
         state_dir: str | Path | None = None,
         hypervisor: str | None = None,
+        allow_outside: bool = False,
     ):
         self.lab_file = Path(lab_file) if lab_file is not None else None
         self.state_dir = Path(state_dir) if state_dir is not None else None
         self.hypervisor = hypervisor
+        self.allow_outside = allow_outside
 
     def load(self) -> Inventory:
         """Read the lab file, ask the hypervisor for leases and return the inventory."""
         from labrun.inventory.load import load_lab
 
-        lab = load_lab(self.lab_file or find_lab_file(Path.cwd()))
+        lab = load_lab(self.lab_file or find_lab_file(Path.cwd()), allow_outside=self.allow_outside)
         uri = self.hypervisor
         if uri is None:
             uri = (asked_hypervisor() or _home_of(lab)) if lab.needs_hypervisor else ""

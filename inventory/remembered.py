@@ -28,12 +28,12 @@ KEPT: Final = 50
 """So many labs are kept; the oldest goes first."""
 
 
-def remembered_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
+def remembered_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outside: bool = False) -> Lab:
     """Return what :func:`labrun.inventory.load.load_lab` returns, from an earlier time where there was one.
 
     Raises :class:`labrun.errors.LabFileError` with every problem of the file.
     """
-    source = read_source(path, stdin)
+    source = read_source(path, stdin, allow_outside=allow_outside)
     directory = cache_directory()
     place = None if directory is None else directory / f"{_key(source)}.lab"
     lab = None if place is None else _recall(place)

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 
 from labrun.errors import LabrunError
 from labrun.notices import notice
+from labrun.regular_files import read_regular
 
 __all__ = [
     "LARGEST",
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes; labrun writes nothing larger but histories."""
+_BY_KIND: Final = (errno.EFBIG, errno.EINVAL)
 NOT_OURS: Final = "it is not what labrun wrote"
 _MOST_SECONDS: Final = 1e11  # a moment in the year 5138
 WRONG: Final = (
@@ -98,22 +100,12 @@ def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> b
     if look(path, anyones=anyones) is None:
         return None
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        return read_regular(path, largest, follow=False)
     except FileNotFoundError:
         return None
     except OSError as error:
-        why = "it is a link" if error.errno == errno.ELOOP else f"it cannot be read: {error.strerror}"
+        why = f"it is {error.strerror}" if error.errno in _BY_KIND else f"it cannot be read: {error.strerror}"
         raise DamagedFileError(path, why) from error
-    with os.fdopen(descriptor, "rb") as file:
-        seen = os.fstat(descriptor)
-        _check(path, seen, anyones=anyones)
-        try:
-            data = file.read(largest + 1)
-        except OSError as error:
-            raise DamagedFileError(path, f"it cannot be read: {error.strerror}", seen) from error
-    if len(data) > largest:
-        raise DamagedFileError(path, f"it is larger than {largest} bytes", seen)
-    return data
 
 
 def parse_json(data: bytes | str) -> Any:

@@ -66,7 +66,7 @@ def _of_file(invocation: Invocation) -> DrawnLab:
     from labrun.runner.lab_file import lab_path
     from labrun.runner.selection import select_hosts
 
-    lab = remembered_lab(lab_path(invocation.lab))
+    lab = remembered_lab(lab_path(invocation.lab), allow_outside=invocation.allow_outside)
     return DrawnLab(lab, select_hosts(lab, invocation.hosts), None)
 
 

@@ -48,6 +48,7 @@ class Invocation:
 
     command: str
     lab: str | None = None
+    allow_outside: bool = False
     hosts: str | None = None
     format: Format = "table"
     workers: int = DEFAULT_WORKERS
@@ -128,6 +129,10 @@ _BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": "The lab file, - for stdin; by default lab.yaml, here or further up.",
         },
     ),
+    (
+        ("--allow-outside",),
+        {"is_flag": True, "help": "Let the lab file name files outside its folder."},
+    ),
     (("--hosts",), {"metavar": "A,B,@GROUP", "shell_complete": _complete_hosts, "help": "Only these hosts."}),
 )
 _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
@@ -177,7 +182,18 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
 
 
-_NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir", "history")
+_NAMES = (
+    "lab",
+    "allow_outside",
+    "hosts",
+    "format",
+    "workers",
+    "timeout",
+    "yes",
+    "no_color",
+    "state_dir",
+    "history",
+)
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:

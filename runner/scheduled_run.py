@@ -125,6 +125,8 @@ def _this_labrun() -> tuple[list[str], Path | None]:
 
 def _arguments(invocation: Invocation, base: Path, options: HandedOn) -> list[str]:
     words = ["--lab", str(Path(lab_path(invocation.lab)).absolute()), "--state-dir", str(base)]
+    if invocation.allow_outside:
+        words += ["--allow-outside"]
     if invocation.hosts is not None:
         words += ["--hosts", invocation.hosts]
     if invocation.history is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -14,6 +16,7 @@ import yaml
 
 from labrun.errors import LabFileError
 from labrun.inventory.later import refuse_unsafe
+from labrun.inventory.lab_json import lab_from_json, lab_to_json
 from labrun.inventory.load import json_schema, load_lab
 from labrun.inventory.model import Lab
 from labrun.runner.cli import VERBS, cli
@@ -224,6 +227,11 @@ def test_examples_load(text: str) -> None:
     assert found
     for lab in found:
         refuse_unsafe(lab)
+        # What is remembered of a lab holds no contents of files.
+        bare = replace(
+            lab, hosts=MappingProxyType({name: replace(host, files=()) for name, host in lab.hosts.items()})
+        )
+        assert lab_from_json(lab_to_json(bare)) == bare
 
 
 def test_what_is_refused_is_well_formed_and_refused() -> None:
