@@ -47,7 +47,14 @@ def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
         content = contents.of(host, merged, path, model)
         found.append(
             FileSpec(
-                path, content, model.mode, model.owner, model.group, model.validate_with, model.on_change
+                path,
+                content,
+                model.mode,
+                model.owner,
+                model.group,
+                model.validate_with,
+                model.on_change,
+                secret=bool(model.secret),
             )
         )
     return replace(host, files=tuple(found))

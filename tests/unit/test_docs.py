@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError
-from labrun.inventory.later import refuse_unsafe
 from labrun.inventory.lab_json import lab_from_json, lab_to_json
+from labrun.inventory.later import refuse_unsafe
 from labrun.inventory.load import json_schema, load_lab
 from labrun.inventory.model import Lab
 from labrun.runner.cli import VERBS, cli
