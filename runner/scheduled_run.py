@@ -13,6 +13,7 @@ from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.runner.cadence import default_jitter, seconds_of
 from labrun.runner.lab_file import lab_path
 from labrun.runner.options import DEFAULT_WORKERS, Invocation
+from labrun.runner.outputs import is_stdout
 from labrun.runner.systemd import check_calendar
 from labrun.runner.telling import listeners_of
 from labrun.runner.timer_units import Schedule
@@ -80,6 +81,8 @@ def make_state_base(invocation: Invocation) -> None:
 def _check(invocation: Invocation, options: HandedOn) -> None:
     if invocation.lab == "-":
         raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
+    if is_stdout(options.metrics):
+        raise UsageError("--metrics: nobody reads what a scheduled run writes to stdout", hint="name a file")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
     if asked_hypervisor() is not None:
