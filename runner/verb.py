@@ -15,10 +15,16 @@ from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError, UsageError
 from labrun.outcome import Outcome
-from labrun.runner.options import Invocation, format_option_sections, global_options, invocation_of
+from labrun.runner.options import (
+    Invocation,
+    bound,
+    format_option_sections,
+    global_options,
+    invocation_of,
+)
 from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.outputs import is_stdout
-from labrun.runner.terminal import say, write
+from labrun.runner.terminal import printable, say, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]
 
@@ -79,6 +85,7 @@ def verb(
     def wrap(body: Callable[..., Report]) -> VerbCommand:
         own = list(reversed(getattr(body, "__click_params__", [])))
         names = {param.name for param in own}
+        bound(own)
         _name_variables(own, *([str(group.name)] if group is not None else []), name)
 
         def callback(**_params: Any) -> int:
@@ -241,7 +248,7 @@ def _show(report: Report, invocation: Invocation) -> None:
             )
         )
     if report.notes and not invocation.quiet:
-        write("".join(f"{note}\n" for note in report.notes))
+        write("".join(f"{printable(note)}\n" for note in report.notes))
 
 
 def show_error(error: LabrunError, invocation: Invocation) -> None:

@@ -86,7 +86,7 @@ _LAST_WITH = """
     ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
 """
 _ESCAPED = 2  # JSON spells some characters with more bytes
-_BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d+))?|-(?P<count>\d+))")
+_BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d{1,9}))?|-(?P<count>\d{1,9}))")
 
 
 @dataclass(frozen=True, slots=True)

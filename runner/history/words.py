@@ -32,7 +32,7 @@ class RunsCommand(VerbCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell ``-N`` in a way that is no option to click."""
-        return super().parse_args(ctx, [re.sub(r"^-([1-9]\d*)$", _spelled, word) for word in args])
+        return super().parse_args(ctx, [re.sub(r"^-([1-9]\d{0,8})$", _spelled, word) for word in args])
 
 
 def _spelled(match: re.Match[str]) -> str:
