@@ -91,7 +91,7 @@ class Invocation:
 class BoundedNumber(click.IntRange):
     """A whole number that nothing it is handed on to (SQLite, a clock, the kernel) can find too large."""
 
-    def __init__(self, low: float | None = None, high: float | None = None):
+    def __init__(self, low: int | None = None, high: int | None = None):
         super().__init__(low, high)
         if low is None and high is None:
             self.name = "integer"  # as click calls it where there is nothing to say of a range
@@ -265,7 +265,8 @@ def bound(params: Iterable[click.Parameter]) -> None:
     """Give every whole number among the parameters bounds, where it has none."""
     for param in params:
         if isinstance(param.type, click.IntRange):
-            param.type = BoundedNumber(param.type.min, param.type.max)
+            low, high = param.type.min, param.type.max
+            param.type = BoundedNumber(None if low is None else int(low), None if high is None else int(high))
         elif isinstance(param.type, click.types.IntParamType):
             param.type = BoundedNumber()
 
