@@ -28,6 +28,8 @@ __all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", 
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 _KEY_BYTES = 64 * 1024
+_ROOM = 64 * 1024  # keys, and a line in known_hosts for each of some hundred hosts
+_ANOTHER = "--state-dir names another"
 _SHORTEST_KEY = 40
 # Without anything that a shell could take for more than a word.
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
@@ -100,17 +102,20 @@ def _is_host_key(text: str) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file with mode 0600 in one atomic step, its directory being there."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file with mode 0600 in one atomic step, its directory being there. Raises LabrunError."""
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise LabrunError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +138,25 @@ class LabState:
             root.chmod(0o700)
         except OSError as error:
             raise LabrunError(
-                f"cannot use the state directory {root}: {error.strerror}", hint="--state-dir names another"
+                f"cannot use the state directory {root}: {error.strerror}", hint=_ANOTHER
             ) from error
         state = cls(root, lab)
         # ssh itself refuses a key that others may read, and would follow a link to anything.
         keep_regular(state.identity, 0o600)
         keep_regular(state._public_path)
         return state
+
+    def check_room(self) -> None:
+        """Raise LabrunError where what `up` keeps cannot be written; to be asked before it makes anything."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".room.") as file:
+                file.write(bytes(_ROOM))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise LabrunError(
+                f"cannot write to the state directory {self.root}: {error.strerror}", hint=_ANOTHER
+            ) from error
 
     @property
     def identity(self) -> Path:
@@ -271,7 +288,10 @@ class LabState:
         write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
 
     def remove(self) -> None:
-        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays."""
+        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays.
+
+        Raises LabrunError.
+        """
         kept = (
             self.identity,
             self._public_path,
@@ -279,8 +299,11 @@ class LabState:
             self.fault,
             self.lock,
         )
-        for path in kept:
-            path.unlink(missing_ok=True)
+        try:
+            for path in kept:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise LabrunError(f"cannot remove {path}: {error.strerror}") from error
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from labrun.errors import LabrunError
 from labrun.hypervisor import is_local, translated
 from labrun.rendering import render_xml
 from labrun.state import write_private
@@ -209,5 +210,5 @@ def _write_cache(key: str, verdict: KvmVerdict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         entries = _load(path) | {key: {**asdict(verdict), "at": time.time()}}
         write_private(path, json.dumps(entries, indent=1) + "\n")
-    except OSError:
+    except (OSError, LabrunError):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from labrun.state import LabState
 from tests.labs import RunningLab
 
 LXC = "lxc:///system"
@@ -272,3 +274,30 @@ def test_a_host_that_does_not_get_there_says_where_it_hangs_and_the_others_go_on
     assert "systemd" in row["why"].split("last lines of its console:")[1]
     assert answer.of("ready", "two")[0]["status"] == "ok"
     assert {entry["host"] for entry in answer.of("ready")} == {"gate", "one", "two"}
+
+
+def test_a_full_state_directory_is_named_before_anything_is_made(
+    libvirtd: libvirt.virConnect, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.yaml").write_text(SMALL.replace("e2e-small", "e2e-full"), encoding="utf-8")
+    script = (
+        "mkdir state && mount -t tmpfs -o size=64k none state && labrun=$1 && shift;"
+        ' mkdir state/history; "$labrun" -c "$1"; head -c 1000000 /dev/zero >state/filler 2>/dev/null;'
+        ' exec "$labrun" -m labrun --state-dir state -y up'
+    )
+    made = (
+        "from pathlib import Path; from labrun.state import LabState;"
+        f"LabState.open('e2e-full', {LXC!r}, Path('state'))"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, made],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    root = LabState.open("e2e-full", LXC, tmp_path / "elsewhere").root.name
+    reason = f"cannot write to the state directory state/{root}: No space left on device"
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert f"error: {reason}\nhint: --state-dir names another\n" in done.stderr
+    assert names(libvirtd, "e2e-full") == []
