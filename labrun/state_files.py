@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar
 from labrun.errors import LabrunError
 from labrun.notices import notice
 from labrun.regular_files import read_regular
+from labrun.state_folders import trusted_owners
 
 __all__ = [
     "LARGEST",
@@ -86,7 +87,7 @@ def _check(path: Path, seen: os.stat_result, *, anyones: bool) -> None:
         raise DamagedFileError(path, f"it is {kind}", seen)
     if anyones:
         return
-    if seen.st_uid not in (0, os.geteuid()):
+    if seen.st_uid not in trusted_owners():
         raise DamagedFileError(path, f"it belongs to uid {seen.st_uid}", seen)
     if seen.st_mode & _OTHERS_MAY_WRITE:
         raise DamagedFileError(path, "others may write it", seen)

@@ -6,11 +6,12 @@ import grp
 import os
 import pwd
 import stat
+from functools import cache
 from pathlib import Path
 
 from labrun.errors import LabrunError
 
-__all__ = ["check_folder", "distrust", "private_folder"]
+__all__ = ["check_folder", "distrust", "private_folder", "trusted_owners"]
 
 _MOST_LINKS = 40
 
@@ -75,8 +76,17 @@ def distrust(path: Path) -> str | None:
     return why
 
 
+@cache
+def trusted_owners() -> frozenset[int]:
+    """Return the users whose files are believed: root, whoever runs this, and the owner of /.
+
+    In a user namespace, as systemd makes for confined units of a user, root has another number.
+    """
+    return frozenset({0, os.geteuid(), Path("/").lstat().st_uid})
+
+
 def _distrust_of(path: Path, seen: os.stat_result) -> str | None:
-    if seen.st_uid not in (0, os.geteuid()):
+    if seen.st_uid not in trusted_owners():
         return f"{path} belongs to {_user(seen.st_uid)}"
     if not stat.S_ISDIR(seen.st_mode) or seen.st_mode & stat.S_ISVTX:
         return None

@@ -21,6 +21,7 @@ from typing import Final
 import click
 
 from labrun.errors import LabrunError
+from labrun.state_folders import trusted_owners
 
 __all__ = ["STDOUT", "OutputFile", "is_stdout", "write_output"]
 
@@ -79,7 +80,7 @@ def _descriptor_of(path: Path) -> int | None:
 def _what_is_there(path: Path) -> os.stat_result | None:
     try:
         link = path.lstat()
-        if stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid()):
+        if stat.S_ISLNK(link.st_mode) and link.st_uid not in trusted_owners():
             # In /tmp anybody can put one there, and have it lead to a file of root's.
             raise OSError(errno.EPERM, f"it is a link that belongs to uid {link.st_uid}")
         return path.stat()

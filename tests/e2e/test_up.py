@@ -13,7 +13,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.state import LabState
+from labrun.state import LabState, make_host_key
 from tests.labs import RunningLab
 
 LXC = "lxc:///system"
@@ -211,6 +211,30 @@ def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) ->
     assert ready["why"] == "the lab's keys were lost: a new one was put in without a login"
     assert lab.guest("one", "id -un") == "root\n"
     assert lab.json("up").of("ready", "one")[0]["why"] is None
+
+
+def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    key = next(lab.state.rglob("id_ed25519"))
+    for damaged in (key.read_text()[:100], make_host_key("labrun-other").private):
+        key.write_text(damaged, encoding="ascii")
+        began = time.monotonic()
+        answer = lab.json("up")
+        assert answer.exit_code == 0, answer.bad()
+        assert time.monotonic() - began < 30
+        assert "id_ed25519: it is damaged, or not the key of the .pub file beside it; it is " in answer.stderr
+        why = {row["why"] for row in answer.of("ready")}
+        assert why == {"the lab's keys were lost: a new one was put in without a login"}
+    known = key.with_name("known_hosts")
+    known.write_bytes(b"\xff")
+    answer = lab.json("up")
+    assert answer.exit_code == 0, answer.bad()
+    assert f"{known}: it is not what labrun wrote; it is " in answer.stderr
+    key.chmod(0o644)
+    last = lab.json("status")
+    assert last.exit_code == 0, last.stderr
+    assert last.stderr == f"{key} had the mode 0644: it is 0600 again\n"
 
 
 def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvirt.virConnect) -> None:
