@@ -8,11 +8,12 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.notices import notice
 from labrun.state_files import (
     DamagedFileError,
     keep_regular,
@@ -116,6 +117,15 @@ def write_private(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise LabrunError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell what cannot be written rather than end the command for it."""
+    try:
+        yield
+    except LabrunError as error:
+        notice(error.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +268,9 @@ class LabState:
             if host in keys and list(new) != had[host][: len(new)]
         }
         if moved:
-            self.remember_host_keys(moved)
+            # What was done to the hosts counts, whatever can be noted of it.
+            with _told():
+                self.remember_host_keys(moved)
 
     def _known_lines(self) -> list[str]:
         nothing: list[str] = []
@@ -283,9 +295,12 @@ class LabState:
         return True
 
     def forget_hosts(self, hosts: Sequence[str]) -> None:
-        """Drop the lines of these hosts."""
-        kept = [line for line in self._known_lines() if line.split(" ", 1)[0].split(",")[0] not in hosts]
-        write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
+        """Drop the lines of these hosts; one that stays is replaced when a host of that name is made."""
+        known = self._known_lines()
+        kept = [line for line in known if line.split(" ", 1)[0].split(",")[0] not in hosts]
+        if kept != known:
+            with _told():
+                write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
 
     def remove(self) -> None:
         """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays.

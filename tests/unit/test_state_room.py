@@ -75,6 +75,20 @@ def test_what_cannot_be_written_is_named(call: str, reason: str, tmp_path: Path)
 
 
 @needs_mounts
+@pytest.mark.parametrize("call", ["forget_hosts(['a'])", "remember_addresses({'a': ['10.0.0.2']})"])
+def test_what_is_only_noted_ends_no_command(call: str, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    keys = "{name: ([], make_host_key(name).public) for name in ['a', *map(str, range(300))]}"
+    setup = SETUP.replace("import LabState", "import LabState, make_host_key")
+    setup += f".remember_host_keys({keys})"
+    script = SETUP + f".{call}; print('went on')"
+    done = on_a_full_disk(state, setup, sys.executable, "-c", script, str(state))
+    root = LabState.open("demo", "x", tmp_path / "elsewhere").root.name
+    assert done.stdout == "went on\n", done.stderr
+    assert done.stderr == f"cannot write {state / root}/known_hosts: No space left on device\n"
+
+
+@needs_mounts
 @pytest.mark.parametrize("command", ["exec true", "drift", "history", "status", "configure", "down"])
 def test_no_command_calls_it_a_defect(command: str, tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(LAB)
