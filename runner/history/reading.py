@@ -17,7 +17,8 @@ from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.history.place import history_path
 from labrun.runner.history.processes import is_running
-from labrun.runner.history.store import HINT, LONGEST, open_to_read, set_aside, unreadable
+from labrun.runner.history.store import HINT, open_to_read, set_aside, unreadable
+from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_none, whole
 from labrun.runner.terminal import say
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
@@ -36,7 +37,7 @@ _COLUMNS = (
     " error, counts"
 )
 _NOT_OK = [status.value for status in Status if exit_code([Outcome("", "", "", status)])]
-_STATUS = {status.value: status for status in Status}
+_STATUS = [status.value for status in Status]
 _OF_ALL = """
     SELECT * FROM runs
     WHERE lab = :lab AND (:since IS NULL OR began >= :since) AND (:command IS NULL OR command = :command)
@@ -85,7 +86,6 @@ _LAST_WITH = """
         GROUP BY item
     ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
 """
-_ESCAPED = 2  # JSON spells some characters with more bytes
 _BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d{1,9}))?|-(?P<count>\d{1,9}))")
 
 
@@ -230,7 +230,7 @@ class History:
         """
         bounds = {"since": since, "command": command, "limit": limit or -1}
         if hosts:
-            statuses = _NOT_OK if failed else list(_STATUS)
+            statuses = _NOT_OK if failed else _STATUS
             return self._runs(_OF_HOSTS, hosts=json.dumps(hosts), statuses=json.dumps(statuses), **bounds)
         return self._runs(_OF_ALL, failed=failed, **bounds)
 
@@ -265,13 +265,13 @@ class History:
                 " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
                 (run.number,),
             ).fetchall()
-            return tuple(_outcome(row) for row in rows)
+            return tuple(outcome_of(row) for row in rows)
 
     def evidence(self, run: Run) -> dict[str, str]:
         """Return what each host showed in the run, by host; empty where nothing is kept."""
         with self._reading() as connection:
             found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
-            return {} if found is None else _evidence(found[0])
+            return {} if found is None else evidence_of(found[0])
 
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
@@ -301,66 +301,27 @@ class History:
         with self._reading() as connection:
             found = connection.execute(_LAST_WITH, asked)
             return {
-                (_text(host), _text(section), _text(name)): finite(began)
-                for host, section, name, began in found
+                (text(host), text(section), text(name)): finite(began) for host, section, name, began in found
             }
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("this is no text")
-    return value
-
-
-def _text_or_none(value: object) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError("this is no whole number")
-    return value
-
-
 def _run(row: sqlite3.Row) -> Run:
-    code, seconds, process = row["exit_code"], row["seconds"], _text(row["process"])
+    code, seconds, process = row["exit_code"], row["seconds"], text(row["process"])
     return Run(
-        number=_whole(row["id"]),
-        run=_text(row["run"]),
-        lab=_text(row["lab"]),
-        command=_text(row["command"]),
-        arguments=_text(row["arguments"]),
-        digest=_text_or_none(row["digest"]),
-        labrun=_text(row["labrun"]),
-        uri=_text_or_none(row["uri"]),
+        number=whole(row["id"]),
+        run=text(row["run"]),
+        lab=text(row["lab"]),
+        command=text(row["command"]),
+        arguments=text(row["arguments"]),
+        digest=text_or_none(row["digest"]),
+        labrun=text(row["labrun"]),
+        uri=text_or_none(row["uri"]),
         began=finite(row["began"]),
         seconds=None if seconds is None else finite(seconds),
-        exit_code=None if code is None else _whole(code),
-        interrupted=bool(_whole(row["interrupted"])),
-        error=_text_or_none(row["error"]),
-        counts={_text(status): _whole(number) for status, number in parse_json(row["counts"]).items()},
-        versions={_text(name): _text(number) for name, number in parse_json(row["versions"]).items()},
+        exit_code=None if code is None else whole(code),
+        interrupted=bool(whole(row["interrupted"])),
+        error=text_or_none(row["error"]),
+        counts={text(status): whole(number) for status, number in parse_json(row["counts"]).items()},
+        versions={text(name): text(number) for name, number in parse_json(row["versions"]).items()},
         is_running=code is None and is_running(process),
     )
-
-
-def _outcome(row: sqlite3.Row) -> Outcome:
-    return Outcome(
-        _text(row["host"]),
-        _text(row["section"]),
-        _text(row["name"]),
-        _STATUS[row["status"]],
-        expected=_text_or_none(row["expected"]),
-        actual=_text_or_none(row["actual"]),
-        why=_text_or_none(row["why"]),
-        diff=_text_or_none(row["diff"]),
-        seconds=finite(row["seconds"]),
-    )
-
-
-def _evidence(packed: bytes) -> dict[str, str]:
-    unpacking = zlib.decompressobj()
-    found = parse_json(unpacking.decompress(packed, LONGEST * _ESCAPED))
-    if not unpacking.eof:
-        raise ValueError("there is more in this than labrun writes")
-    return {_text(host): _text(said) for host, said in found.items()}

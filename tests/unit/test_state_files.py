@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError
-from labrun.outcome import Status
+from labrun.outcome import Outcome, Status
 from labrun.runner.drift_memory import drift_memory
 from labrun.runner.history.place import history_path
 from labrun.runner.history.reading import open_history
@@ -477,3 +477,29 @@ def test_json_is_a_value_or_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - of every kind
         parse_json(text)
     assert parse_json(json.dumps({"a": 1})) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE outcomes SET status = 'splendid'", ["show", "last"]),
+        ("UPDATE outcomes SET seconds = 'long'", ["show", "last"]),
+        ("UPDATE outcomes SET why = x'ff00'", ["show", "last"]),
+        ("UPDATE items SET name = x'ff'", ["show", "last"]),
+        ("UPDATE evidence SET content = x'00'", ["show", "last", "--evidence"]),
+        ("UPDATE evidence SET content = 7", ["show", "last", "--evidence"]),
+    ],
+)
+def test_results_of_wrong_types_are_said(statement: str, words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text("name: lab\nhosts: {a: {address: 192.0.2.1}}\n")
+    recording = Recording()
+    recording.begin(invocation(tmp_path / "state"), "lab", None)
+    recording.attach("a", "what it showed")
+    recording.finish(Report("lab", [Outcome("a", "exec", "true", Status.OK)]), 1.0)
+    path = history_path(invocation(tmp_path / "state"), "lab")
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    connection.close()
+    done = run_labrun("--history", str(path), *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: the history {path} is damaged: it is not what labrun wrote\n")
