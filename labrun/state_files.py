@@ -41,6 +41,7 @@ T = TypeVar("T")
 LARGEST: Final = 16 * 1024 * 1024
 """Bytes; labrun writes nothing larger but histories."""
 _BY_KIND: Final = (errno.EFBIG, errno.EINVAL)
+_OF_THE_FILE: Final = (*_BY_KIND, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
 NOT_OURS: Final = "it is not what labrun wrote"
 _MOST_SECONDS: Final = 1e11  # a moment in the year 5138
 WRONG: Final = (
@@ -57,12 +58,21 @@ _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DamagedFileError(LabrunError):
-    """Report why a file is not believed; ``seen`` is what was found, None where only its content is wrong."""
+    """Report why a file is not believed; ``seen`` is what was found, None where only its content is wrong.
 
-    def __init__(self, path: Path, why: str, seen: os.stat_result | None = None):
+    ``number`` is the error of the system where that did not let the file be read.
+    """
+
+    def __init__(self, path: Path, why: str, seen: os.stat_result | None = None, number: int | None = None):
         super().__init__(f"{path}: {why}")
         self.why = why
         self.seen = seen
+        self.number = number
+
+    @property
+    def is_passing(self) -> bool:
+        """Tell whether the file may well be whole, and another try may read it."""
+        return self.number is not None and self.number not in _OF_THE_FILE
 
 
 def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
@@ -75,7 +85,7 @@ def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise DamagedFileError(path, f"it cannot be read: {error.strerror}") from error
+        raise DamagedFileError(path, f"it cannot be read: {error.strerror}", None, error.errno) from error
     _check(path, seen, anyones=anyones)
     return seen
 
@@ -106,7 +116,7 @@ def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> b
         return None
     except OSError as error:
         why = f"it is {error.strerror}" if error.errno in _BY_KIND else f"it cannot be read: {error.strerror}"
-        raise DamagedFileError(path, why) from error
+        raise DamagedFileError(path, why, None, error.errno) from error
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -128,11 +138,14 @@ def read_or_begin_anew(path: Path, parse: Callable[[bytes], T], missing: T, *, l
     """Return what ``parse`` makes of the file, ``missing`` without one.
 
     A file that is not to be believed, or that ``parse`` cannot take apart, is set aside, and counts as
-    missing. Raises LabrunError where it cannot even be set aside.
+    missing. Raises LabrunError where it cannot even be set aside, and where the reading failed for a reason
+    that is not the file's: too many open files, a disk that does not answer.
     """
     try:
         data = read_file(path, largest=largest)
     except DamagedFileError as error:
+        if error.is_passing:
+            raise
         set_aside(path, error.why, error.seen)
         return missing
     if data is None:
@@ -154,6 +167,8 @@ def keep_regular(path: Path, mode: int | None = None) -> None:
     except DamagedFileError as error:
         # A mode can be mended: the file is where only its owner could have put it.
         found = error.seen
+        if error.is_passing:
+            raise
         if mode is None or found is None or not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             set_aside(path, error.why, found)
             return

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from labrun.errors import LabFileError
+from labrun.errors import HostKeyError, LabFileError
 from labrun.inventory.file_contents import ALL, LARGEST
 from labrun.inventory.lab_json import lab_from_json, lab_to_json
 from labrun.inventory.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.inventory.template_process import Renderer, TemplateError
+from labrun.tasks.known_hosts import known_keys
 from tests.unit.command_line import run_labrun
 
 MIB = 1024 * 1024
@@ -316,3 +317,11 @@ def test_a_lab_is_the_same_after_json(tmp_path: Path) -> None:
     path.write_text("name: demo\nhosts: {a: {address: 192.0.2.1, sshd: false, services: {cron: enabled}}}\n")
     lab = load_lab(path)
     assert lab_from_json(lab_to_json(lab)) == lab
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "/dev/zero"])
+def test_a_known_hosts_file_that_a_lab_names_is_not_waited_for(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "known"
+    _fifo(path) if kind == "FIFO" else path.symlink_to(kind)
+    with pytest.raises(HostKeyError, match="cannot read .*/known: no regular file"):
+        known_keys(path, "host")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -470,6 +471,22 @@ def test_what_came_in_the_place_of_a_damaged_file_stays(tmp_path: Path) -> None:
     path.write_bytes(b"y")
     assert read_or_begin_anew(path, parse, None) is None
     assert len(list(tmp_path.glob("file.damaged-*"))) == 2
+
+
+def test_a_file_that_only_cannot_be_read_now_stays(tmp_path: Path) -> None:
+    known(tmp_path)
+    path = state(tmp_path).known_hosts
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = [os.dup(0) for _ in range(3)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(held), limit[1]))
+        with pytest.raises(LabrunError, match="it cannot be read: Too many open files"):
+            LabState(path.parent, "lab").host_keys()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for each in held:
+            os.close(each)
+    assert list(state(tmp_path).host_keys()) == ["one"]
 
 
 @pytest.mark.parametrize("text", [DEEP, b'{"a":' * 50_000, b"1" * 5000, b"\xff", b""])
