@@ -323,5 +323,5 @@ def test_a_lab_is_the_same_after_json(tmp_path: Path) -> None:
 def test_a_known_hosts_file_that_a_lab_names_is_not_waited_for(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "known"
     _fifo(path) if kind == "FIFO" else path.symlink_to(kind)
-    with pytest.raises(HostKeyError, match="cannot read .*/known: no regular file"):
+    with pytest.raises(HostKeyError, match=r"cannot read .*/known: no regular file"):
         known_keys(path, "host")
