@@ -100,15 +100,18 @@ class Renderer:
         # Nothing of the user's environment, in which tokens may stand, but where Python's modules are.
         kept = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-X", "utf8", str(_SCRIPT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-X", "utf8", str(_SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _EndedError(f"no process can be started that renders it: {error.strerror}") from error
         self._until = time.monotonic() + ALL_SECONDS
         first = {"values": self._values or {}, "memory": _MEMORY, "seconds": ALL_SECONDS}
         self._asked(first, deadline)

@@ -252,6 +252,15 @@ def test_a_process_that_was_killed_is_a_problem_and_no_crash() -> None:
         assert renderer.render("t", "a") == "x"
 
 
+def test_where_no_process_can_be_started_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "t").write_text("x")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+    (said,) = refusal(tmp_path, "{/f: {template: t}}")
+    assert said == "t: no process can be started that renders it: No such file or directory"
+
+
 def test_a_lab_without_templates_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     script = (
