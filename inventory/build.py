@@ -85,7 +85,7 @@ def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Repor
         directory=source.directory,
         digest=source.digest,
     )
-    lab = with_files(lab, merged, report)
+    lab = with_files(lab, merged, report, allow_outside=source.allow_outside)
     check_flows(lab, merged, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)

@@ -8,12 +8,13 @@ from typing import Final
 __all__ = ["duration_seconds", "is_duration"]
 
 _SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_LONGEST: Final = 100 * 366 * 86400
 _SHAPE = re.compile("([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?")
 
 
 def is_duration(text: str) -> bool:
-    """Tell whether the text is a duration of at least a second."""
-    return bool(_SHAPE.fullmatch(text)) and _sum(text) > 0
+    """Tell whether the text is a duration of at least a second, and of no more than a hundred years."""
+    return bool(_SHAPE.fullmatch(text)) and 0 < _sum(text) <= _LONGEST
 
 
 def duration_seconds(text: str) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
+from labrun.hypervisor_uri import PLAIN_URI, VARIABLE
 from labrun.inventory.duration import is_duration
 from labrun.inventory.forms import Matching, parsed, wrong
 from labrun.inventory.notation import (
@@ -235,9 +236,10 @@ DeviceName = Annotated[
 Uri = Annotated[
     str,
     Matching(
-        r"auto|[a-z][a-z0-9]*(\+[a-z0-9]+)?://[^\s'\"<>`$;|\\]*",
-        "libvirt URI",
-        "auto, or such as qemu:///system",
+        f"auto|{PLAIN_URI}",
+        "hypervisor that a lab file can name",
+        "auto, or qemu or lxc with ssh, tls or nothing: qemu+ssh://user@host/system;"
+        f" {VARIABLE} takes any URI",
     ),
 ]
 Cidr4 = Annotated[IPv4Network, *parsed(network4, {"examples": ["172.16.0.0/24"]}, "an IPv4 subnet")]

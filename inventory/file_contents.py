@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from labrun.inventory.host_models import FileModel
 from labrun.inventory.merging import Merged
 from labrun.inventory.model import FileSpec, Host, Lab
 from labrun.inventory.problems import Path as Place
 from labrun.inventory.problems import Report, quoted
+from labrun.inventory.template_process import Renderer, TemplateError
 from labrun.inventory.template_values import lab_values
+from labrun.regular_files import read_regular
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-__all__ = ["LARGEST", "with_files"]
+__all__ = ["ALL", "LARGEST", "with_files"]
 
 LARGEST: Final = 1024 * 1024
+"""Bytes of one file, of one template, and of what it is rendered to."""
+ALL: Final = 64 * LARGEST
+"""Bytes of everything that is read and rendered for one lab."""
 
 
-def with_files(lab: Lab, merged: Mapping[str, Merged], report: Report) -> Lab:
+def with_files(lab: Lab, merged: Mapping[str, Merged], report: Report, *, allow_outside: bool) -> Lab:
     """Return the lab with every host's files; what cannot be read or rendered goes to the report.
 
     Templates see the whole lab, so this comes when all the rest is there. Where something else is
-    wrong already, they are parsed and not rendered: what they would show is not what is meant.
+    wrong already, they are parsed and not rendered: what they would show is not what is meant. What is
+    not below the lab file's folder is only read with ``allow_outside``.
     """
     if not any(host.model.files for host in merged.values()):
         return lab
-    contents = _Contents(lab, report)
-    hosts = {name: _with_files(host, merged[name], contents) for name, host in lab.hosts.items()}
+    with _Contents(lab, report, allow_outside=allow_outside) as contents:
+        hosts = {name: _with_files(host, merged[name], contents) for name, host in lab.hosts.items()}
     return replace(lab, hosts=MappingProxyType(hosts))
 
 
@@ -42,20 +47,37 @@ def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
         content = contents.of(host, merged, path, model)
         found.append(
             FileSpec(
-                path, content, model.mode, model.owner, model.group, model.validate_with, model.on_change
+                path,
+                content,
+                model.mode,
+                model.owner,
+                model.group,
+                model.validate_with,
+                model.on_change,
+                secret=bool(model.secret),
             )
         )
     return replace(host, files=tuple(found))
 
 
 class _Contents:
-    """Reads and renders; a template is compiled once, for however many hosts."""
+    """Reads and renders, each file once, for however many hosts."""
 
-    def __init__(self, lab: Lab, report: Report):
+    def __init__(self, lab: Lab, report: Report, *, allow_outside: bool):
         self._report = report
         self._directory = Path(lab.directory)
-        self._environment: Environment | None = None
-        self._values = None if report else lab_values(lab)
+        self._allow_outside = allow_outside
+        self._read_before: dict[str, bytes] = {}
+        self._left = ALL
+        values = None if report else lab_values(lab)
+        self._renderer = Renderer(self._source, values, LARGEST)
+
+    def __enter__(self) -> _Contents:
+        self._renderer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._renderer.__exit__(*error)
 
     def of(self, host: Host, merged: Merged, path: str, model: FileModel) -> bytes:
         if model.content is not None:
@@ -63,10 +85,14 @@ class _Contents:
         key = "src" if model.src is not None else "template"
         place = (*self._origin(merged, path), key)
         name = model.src or model.template or ""
-        data = self._read(place, name)
-        if data is None or model.src is not None:
-            return data or b""
-        return self._rendered(host, place, name)
+        try:
+            data = self._read(name)
+            return data if model.src is not None else self._rendered(host, place, name)
+        except FileNotFoundError:
+            self._report.add(place, f"there is no file {quoted(name)}", f"looked for in {self._directory}")
+        except _UnreadableError as error:
+            self._report.add(place, error.why, error.hint)
+        return b""
 
     def _origin(self, merged: Merged, path: str) -> Place:
         layers: tuple[Place, ...] = (
@@ -77,81 +103,63 @@ class _Contents:
         places = [(*layer, "files", path) for layer in layers]
         return next((place for place in places if self._report.is_in_file(place)), places[0])
 
-    def _read(self, place: Place, name: str) -> bytes | None:
-        file = self._directory / name
+    def _read(self, name: str) -> bytes:
+        """Return a file's content. Raises FileNotFoundError, _UnreadableError."""
+        if name not in self._read_before:
+            self._read_before[name] = self._counted(self._read_anew(name))
+        return self._read_before[name]
+
+    def _read_anew(self, name: str) -> bytes:
         try:
-            with file.open("rb") as stream:
-                data = stream.read(LARGEST + 1)
+            file = (self._directory / name).resolve()
+            if not (self._allow_outside or file.is_relative_to(self._directory.resolve())):
+                raise _UnreadableError(
+                    f"{quoted(name)} is outside the lab file's folder", "--allow-outside lets it be read"
+                )
+            # Resolved: a link that is put there meanwhile leads nowhere.
+            return read_regular(file, LARGEST, follow=False)
         except FileNotFoundError:
-            self._report.add(place, f"there is no file {quoted(name)}", f"looked for in {self._directory}")
-            return None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            self._report.add(place, f"{quoted(name)} cannot be read: {reason}")
-            return None
-        if len(data) > LARGEST:
-            self._report.add(
-                place, f"{quoted(name)} is larger than 1 MiB", "put it into a package or an image"
-            )
-            return None
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+            if number == errno.EFBIG:
+                raise _UnreadableError(
+                    f"{quoted(name)} is larger than 1 MiB", "put it into a package or an image"
+                ) from None
+            if number == errno.EINVAL:
+                raise _UnreadableError(f"{quoted(name)} is no regular file") from None
+            raise _UnreadableError(f"{quoted(name)} cannot be read: {reason}") from error
+
+    def _counted(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _UnreadableError(f"the files up to here make more than {ALL // LARGEST} MiB")
         return data
 
-    def _rendered(self, host: Host, place: Place, name: str) -> bytes:
-        from jinja2 import TemplateError, TemplateSyntaxError
-
-        if self._environment is None:
-            self._environment = _environment(self._directory)
+    def _source(self, name: str) -> str:
+        """Return the text of a template, for the process that renders it. Raises TemplateError."""
         try:
-            template = self._environment.get_template(name)
-            if self._values is not None:
-                return template.render(self._values, host=self._values["hosts"][host.name]).encode()
-        except TemplateSyntaxError as error:
-            where = f"{error.name or name}:{error.lineno}"
-            self._report.add(place, f"{where}: {error.message or 'this is no template'}")
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-            line = _line_of(error.__traceback__, self._directory)
-            reason = getattr(error, "message", None) or str(error) or type(error).__name__
-            what = f"{line}: {reason}" if line else reason
-            self._report.add(place, what, f"rendered for {host.name}" if line else None)
+            return self._read(name).decode("utf-8")
+        except FileNotFoundError:
+            raise TemplateError(f"{name} cannot be read: {os.strerror(errno.ENOENT)}") from None
+        except _UnreadableError as error:
+            raise TemplateError(f"{error.why} ({error.hint})" if error.hint else error.why) from None
+        except UnicodeDecodeError:
+            raise TemplateError(f"{name} is not UTF-8") from None
+
+    def _rendered(self, host: Host, place: Place, name: str) -> bytes:
+        try:
+            return self._counted(self._renderer.render(name, host.name).encode("utf-8", "surrogatepass"))
+        except TemplateError as error:
+            what = f"{error.where}: {error.why}" if error.where else error.why
+            self._report.add(place, what, f"rendered for {host.name}" if error.where else None)
         return b""
 
 
-def _environment(directory: Path) -> Environment:
-    from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+class _UnreadableError(Exception):
+    """A file of the lab's that is not to be had."""
 
-    def load(name: str) -> tuple[str, str, None]:
-        file = directory / name
-        try:
-            return file.read_text(encoding="utf-8"), str(file), None
-        except UnicodeDecodeError:
-            raise TemplateNotFound(name, f"{name} is not UTF-8") from None
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise TemplateNotFound(name, f"{name} cannot be read: {reason}") from error
-
-    def present(value: Any) -> Any:
-        if value is None:
-            raise ValueError("this value is none: `default(..., true)` gives it another")
-        return value
-
-    return ImmutableSandboxedEnvironment(
-        loader=FunctionLoader(load),
-        undefined=StrictUndefined,
-        finalize=present,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-def _line_of(traceback: TracebackType | None, directory: Path) -> str | None:
-    """Return ``FILE:LINE`` of the innermost template in a traceback; jinja has put their names there."""
-    found = None
-    while traceback is not None:
-        file = traceback.tb_frame.f_code.co_filename
-        if file.startswith(f"{directory}/"):
-            found = f"{file.removeprefix(f'{directory}/')}:{traceback.tb_lineno}"
-        traceback = traceback.tb_next
-    return found
+    def __init__(self, why: str, hint: str | None = None):
+        super().__init__(why)
+        self.why = why
+        self.hint = hint

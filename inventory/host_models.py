@@ -110,6 +110,7 @@ class FileModel(Section):
         default=None, alias="validate"
     )
     on_change: Line | None = None
+    secret: Literal[True] | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FileModel:

@@ -15,12 +15,14 @@ from labrun.inventory.tree import parse_tree
 __all__ = ["json_schema", "lab_of", "load_lab"]
 
 
-def load_lab(path: Path | str, *, stdin: TextIO | None = None) -> Lab:
+def load_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outside: bool = False) -> Lab:
     """Return the lab that a file describes; ``-`` reads standard input.
+
+    ``allow_outside`` lets its ``files`` be read from anywhere, not only from below its folder.
 
     Raises :class:`labrun.errors.LabFileError` with every problem of the file.
     """
-    return lab_of(read_source(path, stdin))
+    return lab_of(read_source(path, stdin, allow_outside=allow_outside))
 
 
 def lab_of(source: Source) -> Lab:

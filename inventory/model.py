@@ -225,6 +225,7 @@ class FileSpec:
 
     ``mode`` is octal text, ``owner`` and ``group`` are names; None = a file that is there keeps its
     own. ``validate`` is a command with ``%s`` for the candidate, ``on_change`` one to run afterwards.
+    ``secret`` = its content is shown to nobody, whatever the mode.
     """
 
     path: str
@@ -234,6 +235,7 @@ class FileSpec:
     group: str | None = None
     validate: str | None = None
     on_change: str | None = None
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

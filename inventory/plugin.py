@@ -19,6 +19,7 @@ from nornir.core.inventory import Host as NornirHost
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of, translated
+from labrun.hypervisor_uri import asked_hypervisor, is_plain
 from labrun.inventory.connections import access_of, connection_extras
 from labrun.inventory.leases import LibvirtLeases
 from labrun.inventory.locate import Located, locate
@@ -37,8 +38,9 @@ class LabInventory:
     """Nornir's inventory plugin ``labrun``; options as in ``InitNornir(inventory={"options": ...})``.
 
     ``lab_file`` defaults to the lab.yaml of the current directory or its parents, ``state_dir`` to
-    the user's; ``hypervisor`` names a libvirt URI in place of the file's, and an empty string asks
-    none: addresses are then what the file alone knows, and the lab's key is not named.
+    the user's; ``hypervisor`` (or ``LABRUN_HYPERVISOR``) names a libvirt URI in place of the file's,
+    and an empty string asks none: addresses are then what the file alone knows, and the lab's key is
+    not named. ``allow_outside`` is the command line's ``--allow-outside``.
     """
 
     def __init__(
@@ -46,19 +48,21 @@ class LabInventory:
         lab_file: str | Path | None = None,
         state_dir: str | Path | None = None,
         hypervisor: str | None = None,
+        allow_outside: bool = False,
     ):
         self.lab_file = Path(lab_file) if lab_file is not None else None
         self.state_dir = Path(state_dir) if state_dir is not None else None
         self.hypervisor = hypervisor
+        self.allow_outside = allow_outside
 
     def load(self) -> Inventory:
         """Read the lab file, ask the hypervisor for leases and return the inventory."""
         from labrun.inventory.load import load_lab
 
-        lab = load_lab(self.lab_file or find_lab_file(Path.cwd()))
+        lab = load_lab(self.lab_file or find_lab_file(Path.cwd()), allow_outside=self.allow_outside)
         uri = self.hypervisor
         if uri is None:
-            uri = _home_of(lab) if lab.needs_hypervisor else ""
+            uri = (asked_hypervisor() or _home_of(lab)) if lab.needs_hypervisor else ""
         located = locate(lab, LibvirtLeases(uri) if uri else None)
         # Which directory is the lab's follows from the hypervisor.
         state = LabState.open(lab.name, uri, self.state_dir) if uri else None
@@ -76,7 +80,8 @@ def _home_of(lab: Lab) -> str:
                 for _, xml in networks_of(connect(uri)):
                     tag = read_tag(xml)
                     if tag is not None and tag.lab == lab.name:
-                        return tag.extra.get("hypervisor", uri)
+                        named = tag.extra.get("hypervisor", uri)
+                        return named if is_plain(named) else uri
         except HypervisorError as error:
             failures.append(error.reason)
     if len(failures) == len(_LOCAL_URIS):

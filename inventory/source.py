@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TextIO
 
 from labrun.errors import LabFileError, Problem, UsageError
+from labrun.regular_files import read_regular
 
 __all__ = ["FILE_NAME", "LARGEST", "Source", "find_lab_file", "read_source"]
 
@@ -23,12 +25,16 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udf
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A lab file's text: ``name`` as given on the command line, ``directory`` for relative paths."""
+    """A lab file's text: ``name`` as given on the command line, ``directory`` for relative paths.
+
+    ``allow_outside`` = the user lets the lab read what is not below this directory.
+    """
 
     name: str
     directory: str
     text: str
     digest: str
+    allow_outside: bool = False
 
 
 def find_lab_file(start: Path) -> Path:
@@ -44,24 +50,31 @@ def find_lab_file(start: Path) -> Path:
     raise UsageError(f"no {FILE_NAME} in {here} or above", hint="name one with --lab FILE")
 
 
-def read_source(path: Path | str, stdin: TextIO | None = None) -> Source:
+def read_source(path: Path | str, stdin: TextIO | None = None, *, allow_outside: bool = False) -> Source:
     """Return the file's text; ``-`` reads ``stdin``.
 
     Raises :class:`labrun.errors.LabFileError` for what is no text file of at most 1 MiB in UTF-8.
     """
     if str(path) == "-":
-        return decode_source(_read_stdin(stdin or sys.stdin), STDIN, str(Path.cwd()))
-    name = str(path)
-    file = Path(path)
+        source = decode_source(_read_stdin(stdin or sys.stdin), STDIN, str(Path.cwd()))
+    else:
+        source = _read_file(Path(path), str(path))
+    return replace(source, allow_outside=allow_outside)
+
+
+def _read_file(file: Path, name: str) -> Source:
     try:
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        data = read_regular(file, LARGEST)
     except IsADirectoryError:
         raise _refused(name, 1, "this is a directory, not a lab file", f"--lab {file / FILE_NAME}") from None
     except FileNotFoundError:
         raise _refused(name, 1, "there is no such file") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+        if number == errno.EFBIG:
+            raise _too_large(name) from None
+        if number == errno.EINVAL:
+            raise _refused(name, 1, "this is no regular file", "--lab - reads standard input") from None
         raise _refused(name, 1, f"the file cannot be read: {reason}") from error
     return decode_source(data, name, str(file.resolve().parent))
 
@@ -69,9 +82,7 @@ def read_source(path: Path | str, stdin: TextIO | None = None) -> Source:
 def decode_source(data: bytes, name: str, directory: str) -> Source:
     """Return the source that these bytes are; raises like :func:`read_source`."""
     if len(data) > LARGEST:
-        raise _refused(
-            name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it holds no data"
-        )
+        raise _too_large(name)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -90,6 +101,10 @@ def _read_stdin(stdin: TextIO) -> bytes:
         data: bytes = raw.read(LARGEST + 1)
         return data
     return stdin.read(LARGEST + 1).encode("utf-8", "surrogateescape")
+
+
+def _too_large(name: str) -> LabFileError:
+    return _refused(name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it holds no data")
 
 
 def _refused(name: str, line: int, what: str, hint: str | None = None) -> LabFileError:

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def connect(uri: str) -> Any:
             raise HypervisorError(
                 f"cannot open {uri}: {_reason(error)}",
                 step="libvirt",
-                hint="is libvirtd running? `virsh -c " + uri + " list` must work",
+                hint=f"is libvirtd running? `virsh -c {shlex.quote(uri)} list` must work",
             ) from error
         _connections[uri] = connection
         return connection

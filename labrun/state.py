@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.notices import notice
+from labrun.state_files import (
+    DamagedFileError,
+    keep_regular,
+    read_file,
+    read_or_begin_anew,
+    set_aside,
+)
+from labrun.state_folders import private_folder
 
-__all__ = ["HostKey", "LabState", "make_host_key", "state_base", "write_private"]
+__all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
 
 # How many addresses of former days a host is looked for at.
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
+_KEY_BYTES = 64 * 1024
+_ROOM = 64 * 1024  # keys, and a line in known_hosts for each of some hundred hosts
+_ANOTHER = "--state-dir names another"
+_SHORTEST_KEY = 40
+# Without anything that a shell could take for more than a word.
+_PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
 
 def state_base() -> Path:
@@ -51,18 +68,64 @@ def make_host_key(comment: str) -> HostKey:
     return HostKey(private, f"{public} {comment}")
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file with mode 0600 in one atomic step, its directory being there."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def public_half(private: bytes) -> str | None:
+    """Return ``type base64`` of an OpenSSH private key without a passphrase, None for what is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_ssh_private_key,
+    )
+
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        key = load_ssh_private_key(private, None)
+        return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+
+
+def _lines_of_hosts(data: bytes) -> list[str]:
+    """Return the lines of a known_hosts file of labrun's; ValueError for any other."""
+    lines = [line for line in data.decode("utf-8").splitlines() if line]
+    if not all(_is_host_key(line.partition(" ")[2]) for line in lines):
+        raise ValueError("no host key")
+    return lines
+
+
+def _is_host_key(text: str) -> bool:
+    kind, _, key = text.partition(" ")
+    try:
+        blob = base64.b64decode(key, validate=True)
+    except ValueError:
+        return False
+    size = int.from_bytes(blob[:4], "big")
+    return blob[4 : 4 + size] == kind.encode() and len(blob) >= _SHORTEST_KEY
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file with mode 0600 in one atomic step, its directory being there. Raises LabrunError."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise LabrunError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Tell what cannot be written rather than end the command for it."""
+    try:
+        yield
+    except LabrunError as error:
+        notice(error.reason)
 
 
 def _root_of(lab: str, uri: str, base: Path | None) -> Path:
@@ -79,16 +142,35 @@ class LabState:
 
     @classmethod
     def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
-        """Return the directory's state, making the directory where it is missing."""
+        """Return the directory's state, making the directory where it is missing.
+
+        Raises LabrunError where it cannot be used, or where others could have put something into it.
+        """
         root = _root_of(lab, uri, base)
+        private_folder(root)
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             root.chmod(0o700)
         except OSError as error:
             raise LabrunError(
-                f"cannot use the state directory {root}: {error.strerror}", hint="--state-dir names another"
+                f"cannot use the state directory {root}: {error.strerror}", hint=_ANOTHER
             ) from error
-        return cls(root, lab)
+        state = cls(root, lab)
+        # ssh itself refuses a key that others may read, and would follow a link to anything.
+        keep_regular(state.identity, 0o600)
+        keep_regular(state._public_path)
+        return state
+
+    def check_room(self) -> None:
+        """Raise LabrunError where what `up` keeps cannot be written; to be asked before it makes anything."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".room.") as file:
+                file.write(bytes(_ROOM))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise LabrunError(
+                f"cannot write to the state directory {self.root}: {error.strerror}", hint=_ANOTHER
+            ) from error
 
     @classmethod
     def find(cls, lab: str, uri: str, base: Path | None = None) -> LabState | None:
@@ -111,12 +193,12 @@ class LabState:
         """Return the path of the lab's lock file: for root one on the machine, wherever the state is."""
         if os.geteuid() != 0:
             return self.root / "lock"
-        _LOCKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(_LOCKS)
         return _LOCKS / self.root.name
 
     @property
     def has_keys(self) -> bool:
-        """Tell whether the key pair is there."""
+        """Tell whether a key pair is there; :meth:`ensure_keys` sees whether it is one."""
         return self.identity.is_file() and self._public_path.is_file()
 
     @property
@@ -127,27 +209,58 @@ class LabState:
     def public_key(self) -> str:
         """Return the public key as one line; raises LabrunError where ``up`` never ran."""
         try:
-            return self._public_path.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise LabrunError(
-                f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
-            ) from error
+            data = read_file(self._public_path, largest=_KEY_BYTES) or b""
+        except DamagedFileError:
+            data = b""  # `up` looks at the pair, and makes another
+        found = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
+        if found is not None:
+            return found[0]
+        raise LabrunError(
+            f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
+        )
 
     def ensure_keys(self) -> bool:
-        """Make the lab's key pair where it is missing; True when it was made.
+        """Make the lab's key pair where there is none; True when it was made.
 
-        No host has the new one yet, so no host's key stays on record: that is how the next run knows, should
-        this one be killed before they have it. The public half comes last, and goes first: one that is
-        there belongs to the private one beside it.
+        Two files that are no pair, or another lab's, are none: they are set aside. No host has the new one
+        yet, so no host's key stays on record: that is how the next run knows, should this one be killed
+        before they have it. The public half comes last, and goes first: one that is there belongs to the
+        private one beside it.
         """
-        if self.has_keys:
-            return False
+        private = self._read_key(self.identity)
+        public = self._read_key(self._public_path)
+        if private is not None and public is not None:
+            wrong = self._what_is_wrong(private, public)
+            if wrong is None:
+                return False
+            set_aside(self._public_path, "the private key beside it is set aside")
+            set_aside(self.identity, wrong)
+        elif private is not None:
+            set_aside(self.identity, "its public key is missing")
         self._public_path.unlink(missing_ok=True)
+        if self.known_hosts.is_dir():
+            set_aside(self.known_hosts, "it is no file")
         self.known_hosts.unlink(missing_ok=True)
-        pair = make_host_key(f"labrun-{self.lab}")
+        pair = make_host_key(self._comment)
         write_private(self.identity, pair.private)
         write_private(self._public_path, pair.public + "\n")
         return True
+
+    @property
+    def _comment(self) -> str:
+        return f"labrun-{self.lab}"
+
+    def _read_key(self, path: Path) -> bytes | None:
+        nothing: bytes | None = None
+        return read_or_begin_anew(path, lambda data: data, nothing, largest=_KEY_BYTES)
+
+    def _what_is_wrong(self, private: bytes, public: bytes) -> str | None:
+        kind, key, comment = [*public.decode("ascii", "replace").split(None, 2), "", "", ""][:3]
+        if public_half(private) != f"{kind} {key}":
+            return "it is damaged, or not the key of the .pub file beside it"
+        if comment.startswith("labrun-") and comment.strip() != self._comment:
+            return f"it is the key of another lab, {comment.strip().removeprefix('labrun-')}"
+        return None
 
     def host_keys(self) -> dict[str, str]:
         """Return the remembered public host key (``type base64``) by host name."""
@@ -172,24 +285,26 @@ class LabState:
             if host in keys and list(new) != had[host][: len(new)]
         }
         if moved:
-            self.remember_host_keys(moved)
+            # What was done to the hosts counts, whatever can be noted of it.
+            with _told():
+                self.remember_host_keys(moved)
 
     def _known_lines(self) -> list[str]:
-        try:
-            return [line for line in self.known_hosts.read_text(encoding="utf-8").splitlines() if line]
-        except FileNotFoundError:
-            return []
+        nothing: list[str] = []
+        return read_or_begin_anew(self.known_hosts, _lines_of_hosts, nothing)
 
     def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
         """Hold exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Other hosts' lines stay. The host's own name stands first in its line. True when the file
-        changed.
+        changed. Raises LabrunError for what is no host key: a guest may have said it.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
         for host, (names, key) in keys.items():
             bare = " ".join(key.split()[:2])
+            if not _is_host_key(bare):
+                raise LabrunError(f"{bare[:60]!r} is no host key", host=host, step="host key")
             lines[host] = ",".join(dict.fromkeys([host, *names])) + f" {bare}"
         if lines == before and self.known_hosts.exists():
             return False
@@ -197,12 +312,18 @@ class LabState:
         return True
 
     def forget_hosts(self, hosts: Sequence[str]) -> None:
-        """Drop the lines of these hosts."""
-        kept = [line for line in self._known_lines() if line.split(" ", 1)[0].split(",")[0] not in hosts]
-        write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
+        """Drop the lines of these hosts; one that stays is replaced when a host of that name is made."""
+        known = self._known_lines()
+        kept = [line for line in known if line.split(" ", 1)[0].split(",")[0] not in hosts]
+        if kept != known:
+            with _told():
+                write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
 
     def remove(self) -> None:
-        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays."""
+        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays.
+
+        Raises LabrunError.
+        """
         kept = (
             self.identity,
             self._public_path,
@@ -210,12 +331,15 @@ class LabState:
             self.fault,
             self.lock,
         )
-        for path in kept:
-            path.unlink(missing_ok=True)
-            if path.parent == self.root:
-                # A process that was killed while it wrote the file has left its part of it.
-                for part in self.root.glob(f".{path.name}.*"):
-                    part.unlink(missing_ok=True)
+        try:
+            for path in kept:
+                path.unlink(missing_ok=True)
+                if path.parent == self.root:
+                    # A process that was killed while it wrote the file has left its part of it.
+                    for part in self.root.glob(f".{path.name}.*"):
+                        part.unlink(missing_ok=True)
+        except OSError as error:
+            raise LabrunError(f"cannot remove {path}: {error.strerror}") from error
         # Anything else in it is not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()

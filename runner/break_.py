@@ -42,6 +42,8 @@ def command(invocation: Invocation, fault: str | None, seed: int | None) -> Repo
     with lab_lock(session.state.lock, "break"):
         if recall(session.state) is not None:
             raise LabrunError(_ALREADY, hint=_FIND_IT)
+        # A fault that nobody remembers could not be undone.
+        session.state.check_room()
         chosen, spot = _choice(session, fault, seed)
         _refuse_second(session, chosen.host(spot))
         _plant(session, chosen, spot)

@@ -9,6 +9,7 @@ import click
 
 from labrun.errors import HypervisorError, LabFileError, UsageError
 from labrun.hypervisor import connect, enter_network
+from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
 from labrun.runner.existing import NO_HYPERVISOR, existing_rows
@@ -109,10 +110,11 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
         _begin(invocation, lab.name, lab.digest)
         if not lab.needs_hypervisor:
             return lab.name, None, lab
-        if lab.hypervisor != "auto":
+        if lab.hypervisor != "auto" or asked_hypervisor():
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
-    found = lab_uris(name)
+    asked = asked_hypervisor()
+    found = (asked,) if asked else lab_uris(name)
     if lab is None and found:
         # A name that was only mistyped has no past.
         _begin(invocation, name, None)

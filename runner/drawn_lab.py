@@ -11,7 +11,7 @@ from labrun.inventory.diagram import Diagram, diagram
 from labrun.runner.history.last_verify import LastVerify, last_verify
 from labrun.runner.history.reading import recalled
 from labrun.runner.options import Invocation
-from labrun.runner.terminal import say
+from labrun.runner.terminal import printable, say
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -35,7 +35,7 @@ class DrawnLab:
         if self.last is None:
             return None
         changed = "" if self.last.is_of(self.lab) else ", before the lab file was changed"
-        return f"verified {self.last.when}{changed}"
+        return f"verified {printable(self.last.when)}{changed}"
 
 
 def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
@@ -66,7 +66,7 @@ def _of_file(invocation: Invocation) -> DrawnLab:
     from labrun.runner.lab_file import lab_path
     from labrun.runner.selection import select_hosts
 
-    lab = remembered_lab(lab_path(invocation.lab))
+    lab = remembered_lab(lab_path(invocation.lab), allow_outside=invocation.allow_outside)
     return DrawnLab(lab, select_hosts(lab, invocation.hosts), None)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from labrun.errors import LabrunError
 from labrun.state import state_base, write_private
+from labrun.state_folders import check_folder, private_folder
 
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
@@ -24,13 +26,17 @@ class DriftMemory:
 
 
 def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
-    """Return the files' paths; a run that cannot reach its hypervisor is remembered there too."""
+    """Return the files' paths; a run that cannot reach its hypervisor is remembered there too.
+
+    Raises LabrunError where others could have put something there.
+    """
     folder = (invocation.state_dir or state_base()) / "drift"
+    check_folder(folder)
     return DriftMemory(folder / f"{lab}.json", folder / f"{lab}.told.json")
 
 
 def write_memory(path: Path, text: str) -> None:
     """Write one of the files; that this is not possible ends no command."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, LabrunError):
+        private_folder(path.parent)
         write_private(path, text)

@@ -10,6 +10,7 @@ import click
 
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _FORMATS = ("ascii", "svg", "mermaid", "dot", "drawio")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="ascii", help="Of the drawing.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write it there, and not to stdout.",
 )
@@ -32,13 +33,12 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     Asks no host. Without a verify yet, everything is drawn as not verified.
     """
     from labrun.runner.drawn_lab import draw, drawn_lab
-    from labrun.runner.verify_outputs import write_file
 
     drawn = drawn_lab(invocation)
     text = writer(kind)(draw(drawn))
-    if output is None:
+    if output is None or is_stdout(output):
         return Report(drawn.lab.name, text=text)
-    write_file(output, text)
+    write_output(output, text)
     return Report(drawn.lab.name, text=f"wrote {output}\n")
 
 

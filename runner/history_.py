@@ -11,7 +11,6 @@ from textwrap import shorten
 
 import click
 
-from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Status
 from labrun.runner.history.moments import moment
 from labrun.runner.history.place import history_path, lab_name
@@ -19,6 +18,7 @@ from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.history.words import NAME, hosts_meant
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.selection import complete_host
 from labrun.runner.verb import verb
 
@@ -42,7 +42,7 @@ _BOUND = click.IntRange(min=0)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"So many runs, by default {_LIMIT}.")
 @click.option(
     "--export",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    type=OutputFile(),
     metavar="FILE",
     help="Write these runs with their results as JSON Lines, - for stdout.",
 )
@@ -68,7 +68,7 @@ def command(
     lab = lab_name(invocation, name)
     if keep_runs is not None or keep_days is not None:
         return _keep(invocation, lab, keep_runs, keep_days)
-    history = open_history(history_path(invocation, lab), lab)
+    history = open_history(history_path(invocation, lab), lab, own=invocation.history is None)
     bound = limit if export is not None else (limit or _LIMIT) + 1
     asked = [*of_hosts, *hosts_meant(invocation)]
     runs = history.runs(hosts=asked, since=begin, failed=failed, limit=bound) if history else []
@@ -120,15 +120,9 @@ def _export(
     invocation: Invocation, lab: str, history: History | None, runs: Sequence[Run], path: Path
 ) -> Report:
     lines = _lines(history, runs) if history else iter(())
-    if str(path) == "-":
-        if invocation.json:
-            raise UsageError("--export - and --json both want stdout", hint="name a file")
+    if is_stdout(path):
         return Report(lab, text="".join(lines))
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            file.writelines(lines)
-    except OSError as error:
-        raise LabrunError(f"cannot write {path}: {error.strerror}") from error
+    write_output(path, lines)
     extra = {"exported": len(runs)}
     return Report(lab, extra=extra, text=f"wrote {len(runs)} run{'s' if len(runs) != 1 else ''} to {path}\n")
 

@@ -39,6 +39,7 @@ def list_command(invocation: Invocation) -> Report:
             "sha256": image.sha256,
             "made": image.made,
             "source": image.source,
+            "unreadable": image.unreadable or None,
         }
         for image in images
     ]
@@ -51,7 +52,8 @@ def list_command(invocation: Invocation) -> Report:
 def _line(image: StoredImage) -> tuple[str, ...]:
     size = f"{image.disk_bytes / 2**20:.0f} MiB" if image.disk_bytes else "-"
     makes = ", ".join({"lxc": "containers", "qemu": "VMs"}[kind] for kind in image.drivers)
-    return (image.name, makes, size, image.made or "-", image.sha256[:12] or "-", image.source or "-")
+    source = f"unreadable: {image.unreadable}" if image.unreadable else image.source or "-"
+    return (image.name, makes or "-", size, image.made or "-", image.sha256[:12] or "-", source)
 
 
 @verb("build", group=command)

@@ -10,6 +10,7 @@ import click
 from labrun.errors import LabrunError, UsageError
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.outputs import is_stdout, write_output
 from labrun.runner.session import open_session
 from labrun.runner.verb import verb
 
@@ -20,7 +21,7 @@ _FORMATS = ("nornir", "ansible", "ssh-config", "hosts", "json")
 @click.option("--format", "kind", type=click.Choice(_FORMATS), default="json", help="For which tool.")
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, allow_dash=True, path_type=Path),
     metavar="DIR",
     help="With --format nornir: write hosts.yaml, groups.yaml and defaults.yaml there.",
 )
@@ -38,10 +39,13 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     lab = replace(session.lab, hosts={name: session.lab.hosts[name] for name in session.hosts})
     if output is None:
         return Report(lab.name, text=export(lab, located, session.state, kind))
+    files = nornir_files(lab, located, session.state)
+    if is_stdout(output):
+        return Report(lab.name, text="".join(f"# {name}\n{text}" for name, text in files.items()))
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for name, text in nornir_files(lab, located, session.state).items():
-            (output / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise LabrunError(f"cannot write {error.filename}: {error.strerror}") from error
+    for name, text in files.items():
+        write_output(output / name, text)
     return Report(session.lab.name, text=f"wrote hosts.yaml, groups.yaml and defaults.yaml to {output}\n")

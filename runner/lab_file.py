@@ -32,7 +32,7 @@ def load(invocation: Invocation, *, safely: bool = True) -> Lab:
     """
     from labrun.inventory.remembered import remembered_lab
 
-    lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin)
+    lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
     for notice in lab.notices:
         if not notice.unsafe:
             say(f"{lab.source}:{notice.line}: {notice.path} is not acted on yet")

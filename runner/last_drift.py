@@ -12,6 +12,7 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.drift_memory import write_memory
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.state_files import finite, parse_json, read_or_begin_anew
 
 __all__ = [
     "FINE",
@@ -153,28 +154,30 @@ def remember_drift(path: Path, record: DriftRecord) -> None:
 
 
 def read_last_drift(path: Path) -> DriftRecord | None:
-    """Return the last run; None where there was none, or where its file is not what labrun wrote."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["schema"] != _SCHEMA:
-            return None
-        compared = found["compared"]
-        return DriftRecord(
-            str(found["run"]),
-            float(found["ended"]),
-            float(found["seconds"]),
-            int(found["exit_code"]),
-            None if compared is None else float(compared),
-            {host: _by_section(parts) for host, parts in found["counts"].items()},
-            verdicts_from(found["verdicts"]),
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
+    """Return the last run, None where there was none; a file that does not say it is set aside."""
+    nothing: DriftRecord | None = None
+    return read_or_begin_anew(path, _record_in, nothing)
+
+
+def _record_in(data: bytes) -> DriftRecord:
+    found = parse_json(data)
+    if found["schema"] != _SCHEMA:
+        raise ValueError("another version of this file")
+    compared = found["compared"]
+    return DriftRecord(
+        str(found["run"]),
+        finite(found["ended"]),
+        finite(found["seconds"]),
+        int(found["exit_code"]),
+        None if compared is None else finite(compared),
+        {str(host): _by_section(parts) for host, parts in found["counts"].items()},
+        verdicts_from(found["verdicts"]),
+    )
 
 
 def _by_section(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Status, int]]:
     return {
-        section: {Status(status): int(number) for status, number in counts.items()}
+        str(section): {Status(status): int(number) for status, number in counts.items()}
         for section, counts in parts.items()
     }
 
@@ -185,5 +188,8 @@ def verdicts_json(verdicts: Verdicts) -> list[list[str]]:
 
 
 def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
-    """Return what :func:`verdicts_json` gave; ValueError for anything else."""
-    return {(host, section, name): Status(status) for host, section, name, status in content}
+    """Return what :func:`verdicts_json` gave; ValueError or TypeError for anything else."""
+    found = {(host, section, name): Status(status) for host, section, name, status in content}
+    if not all(isinstance(part, str) for key in found for part in key):
+        raise TypeError("an item is named by three texts")
+    return found

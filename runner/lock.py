@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError, LockedError
+from labrun.state_files import finite, keep_regular, parse_json
 
 __all__ = ["Holder", "lab_lock"]
 
@@ -79,8 +80,9 @@ def _take(path: Path) -> int:
 
 
 def _open(path: Path) -> int:
+    keep_regular(path)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         hint = "--state-dir names another directory"
         raise LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint) from error
@@ -94,8 +96,10 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 
 def _sign(descriptor: int, holder: Holder) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
+    # Who cannot say who they are, on a full disk for instance, hold the lock all the same.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
 
 def _holder(descriptor: int) -> Holder | None:
@@ -110,8 +114,9 @@ def _holder(descriptor: int) -> Holder | None:
 
 def _read(descriptor: int) -> Holder | None:
     try:
-        return Holder(**json.loads(os.pread(descriptor, 4096, 0)))
-    except (ValueError, TypeError):
+        found = parse_json(os.pread(descriptor, 4096, 0))
+        return Holder(int(found["pid"]), str(found["command"]), str(found["user"]), finite(found["since"]))
+    except (ValueError, TypeError, KeyError, OSError):
         return None
 
 

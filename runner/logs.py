@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from labrun.notices import LOGGER_NAME as NOTICES
 from labrun.progress import LOGGER_NAME
 from labrun.runner.options import Invocation
 from labrun.runner.terminal import say
@@ -17,7 +18,7 @@ _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DE
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record))
+        say(record.getMessage() if record.name == NOTICES else self.format(record))
 
 
 @contextmanager
@@ -39,6 +40,7 @@ def log_to_stderr(invocation: Invocation) -> Iterator[None]:
     # Progress has its own display; here it would come a second time.
     shown.addFilter(lambda record: record.name != LOGGER_NAME)
     logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
+    logging.getLogger(NOTICES).setLevel(logging.WARNING)
     try:
         yield
     finally:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Status
 from labrun.runner.last_drift import DriftRecord
+from labrun.runner.outputs import write_output
 
 __all__ = ["HOST_STATES", "METRICS", "render_metrics", "write_metrics"]
 
@@ -81,18 +79,5 @@ def _escaped(value: str) -> str:
 
 
 def write_metrics(path: Path, text: str) -> None:
-    """Put the text in the file's place in one step, readable by all. Raises LabrunError.
-
-    The name of what is half written does not end in ``.prom``: node_exporter must not read it.
-    """
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise LabrunError(f"cannot write the metrics {path}: {error.strerror}") from error
+    """Put the text in the file's place in one step, readable by all. Raises LabrunError."""
+    write_output(path, text, mode=0o644, kind="the metrics ")

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_WORKERS",
+    "MOST",
+    "BoundedNumber",
     "GlobalOption",
     "Invocation",
+    "bound",
     "format_option_sections",
     "global_options",
     "invocation_of",
@@ -29,6 +32,8 @@ __all__ = [
 
 Format = Literal["table", "json"]
 DEFAULT_WORKERS = 32
+MOST = 1_000_000
+"""No number that an option takes may be further from 0, in seconds or in things."""
 
 
 def new_run_id(now: float | None = None) -> str:
@@ -51,6 +56,7 @@ class Invocation:
 
     command: str
     lab: str | None = None
+    allow_outside: bool = False
     hosts: str | None = None
     format: Format = "table"
     workers: int = DEFAULT_WORKERS
@@ -86,6 +92,27 @@ class Invocation:
         return replace(self, run=new_run_id(), started=time.monotonic(), recording=recording)
 
 
+class BoundedNumber(click.IntRange):
+    """A whole number that nothing it is handed on to (SQLite, a clock, the kernel) can find too large."""
+
+    def __init__(self, low: int | None = None, high: int | None = None):
+        super().__init__(low, high)
+        if low is None and high is None:
+            self.name = "integer"  # as click calls it where there is nothing to say of a range
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; words for one too far from 0, too."""
+        number = super().convert(value, param, ctx)
+        if abs(number) > MOST:
+            self.fail(f"{_shortened(number)} is {'more' if number > 0 else 'less'} than {MOST}.", param, ctx)
+        return number
+
+
+def _shortened(number: int) -> str:
+    text = str(number)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
 class GlobalOption(click.Option):
     """An option that every command takes."""
 
@@ -99,6 +126,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str | None) -> f
         seconds = math.nan
     if not math.isfinite(seconds) or seconds <= 0:
         raise click.BadParameter(f"{value!r} is not a number of seconds above 0.", ctx, param)
+    if seconds > MOST:
+        raise click.BadParameter(f"{value!r} is more than {MOST} seconds.", ctx, param)
     return seconds
 
 
@@ -132,13 +161,17 @@ _BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": "The lab file, - for stdin; by default lab.yaml, here or further up.",
         },
     ),
+    (
+        ("--allow-outside",),
+        {"is_flag": True, "help": "Let the lab file name files outside its folder."},
+    ),
     (("--hosts",), {"metavar": "A,B,@GROUP", "shell_complete": _complete_hosts, "help": "Only these hosts."}),
 )
 _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("--workers",),
         {
-            "type": click.IntRange(min=1),
+            "type": BoundedNumber(1),
             "metavar": "N",
             "help": f"Hosts worked on at a time, by default {DEFAULT_WORKERS}.",
         },
@@ -181,7 +214,18 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
 
 
-_NAMES = ("lab", "hosts", "format", "workers", "timeout", "yes", "no_color", "state_dir", "history")
+_NAMES = (
+    "lab",
+    "allow_outside",
+    "hosts",
+    "format",
+    "workers",
+    "timeout",
+    "yes",
+    "no_color",
+    "state_dir",
+    "history",
+)
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:
@@ -211,7 +255,7 @@ def _words_of(environ: Mapping[str, str]) -> list[str]:
     verbose = environ.get("LABRUN_VERBOSE", "").lower()
     if verbose in false:
         return []
-    return ["v"] * (min(int(verbose), 2) if verbose.isdecimal() else 1)
+    return ["v"] * (2 if verbose.isdecimal() and verbose.lstrip("0") != "1" else 1)
 
 
 def _verbosity(words: Iterable[str]) -> int:
@@ -219,6 +263,16 @@ def _verbosity(words: Iterable[str]) -> int:
     for word in words:
         level = -1 if word == "q" else max(level, 0) + 1
     return min(level, 2)
+
+
+def bound(params: Iterable[click.Parameter]) -> None:
+    """Give every whole number among the parameters bounds, where it has none."""
+    for param in params:
+        if isinstance(param.type, click.IntRange):
+            low, high = param.type.min, param.type.max
+            param.type = BoundedNumber(None if low is None else int(low), None if high is None else int(high))
+        elif isinstance(param.type, click.types.IntParamType):
+            param.type = BoundedNumber()
 
 
 def format_option_sections(

@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from labrun.state import LabState, write_private
+from labrun.state_files import parse_json, read_or_begin_anew
 
 if TYPE_CHECKING:
     from labrun.runner.session import Session
 
 __all__ = ["Planted", "forget", "on_hosts", "recall", "remember"]
+
+_LARGEST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,22 @@ def remember(state: LabState, planted: Planted) -> None:
 
 
 def recall(state: LabState) -> Planted | None:
-    """Return what is planted, None where nothing is or the file cannot be read."""
+    """Return what is planted, None where nothing is; a file that does not say it is set aside."""
+    nothing: Planted | None = None
+    return read_or_begin_anew(state.fault, _unpacked, nothing, largest=_LARGEST)
+
+
+def _unpacked(data: bytes) -> Planted:
+    unpacking = zlib.decompressobj()
     try:
-        text = zlib.decompress(base64.b64decode(state.fault.read_text(encoding="ascii")))
-        found = json.loads(text)
-        return Planted(found["fault"], found["host"], tuple(found["hints"]), int(found["given"]))
-    except (OSError, ValueError, KeyError, TypeError, zlib.error):
-        return None
+        text = unpacking.decompress(base64.b64decode(data), _LARGEST)
+    except zlib.error as error:
+        raise ValueError("this is not packed") from error
+    if not unpacking.eof:
+        raise ValueError("there is more in this than labrun writes")
+    found = parse_json(text)
+    hints = tuple(str(hint) for hint in found["hints"])
+    return Planted(str(found["fault"]), str(found["host"]), hints, int(found["given"]))
 
 
 def forget(state: LabState) -> None:

@@ -12,6 +12,7 @@ from labrun import __version__
 from labrun.outcome import Outcome
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _WIDEST = 60
 @click.option(
     "--html",
     "path",
-    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    type=OutputFile(),
     required=True,
     metavar="FILE",
     help="Where to write the page, - for stdout.",
@@ -39,13 +40,12 @@ def command(invocation: Invocation, path: Path) -> Report:
     """
     from labrun.runner.drawn_lab import drawn_lab
     from labrun.runner.report_history import RUNS
-    from labrun.runner.verify_outputs import write_file
 
     drawn = drawn_lab(invocation, runs=RUNS)
     text = page(drawn)
-    if str(path) == "-":
+    if is_stdout(path):
         return Report(drawn.lab.name, text=text)
-    write_file(path, text)
+    write_output(path, text)
     return Report(drawn.lab.name, text=f"wrote {path}\n")
 
 

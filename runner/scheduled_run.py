@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labrun.errors import LabrunError, UsageError
+from labrun.errors import UsageError
+from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.runner.cadence import default_jitter, seconds_of
 from labrun.runner.lab_file import lab_path
 from labrun.runner.options import DEFAULT_WORKERS, Invocation
+from labrun.runner.outputs import is_stdout
 from labrun.runner.systemd import check_calendar
 from labrun.runner.telling import listeners_of
 from labrun.runner.timer_units import Schedule
 from labrun.state import state_base
+from labrun.state_folders import private_folder
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -72,19 +75,18 @@ def make_state_base(invocation: Invocation) -> None:
 
     Raises LabrunError.
     """
-    base = invocation.state_dir or state_base()
-    try:
-        base.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"cannot make the state directory {base}: {error.strerror}"
-        raise LabrunError(reason, hint="--state-dir names another") from error
+    private_folder(invocation.state_dir or state_base())
 
 
 def _check(invocation: Invocation, options: HandedOn) -> None:
     if invocation.lab == "-":
         raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
+    if is_stdout(options.metrics):
+        raise UsageError("--metrics: nobody reads what a scheduled run writes to stdout", hint="name a file")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
+    if asked_hypervisor() is not None:
+        raise UsageError(f"{VARIABLE}: a scheduled run has no such variable", hint="name it in the lab file")
     if invocation.history is not None and not invocation.history.parent.is_dir():
         raise UsageError(f"--history: there is no directory {invocation.history.parent}")
     listeners_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)
@@ -126,6 +128,8 @@ def _this_labrun() -> tuple[list[str], Path | None]:
 
 def _arguments(invocation: Invocation, base: Path, options: HandedOn) -> list[str]:
     words = ["--lab", str(Path(lab_path(invocation.lab)).absolute()), "--state-dir", str(base)]
+    if invocation.allow_outside:
+        words += ["--allow-outside"]
     if invocation.hosts is not None:
         words += ["--hosts", invocation.hosts]
     if invocation.history is not None:

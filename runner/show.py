@@ -62,12 +62,14 @@ def _ended(text: str) -> str:
 
 def _file_now(invocation: Invocation, name: str | None) -> str | None:
     """Return the SHA-256 of the lab file as it is now, None where none is read."""
+    from labrun.inventory.source import LARGEST
+    from labrun.regular_files import read_regular
     from labrun.runner.lab_file import lab_path
 
     if name is not None or invocation.lab == "-":
         return None
     try:
-        return hashlib.sha256(Path(lab_path(invocation.lab)).read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(Path(lab_path(invocation.lab)), LARGEST)).hexdigest()
     except OSError:
         return None
 

@@ -122,6 +122,7 @@ def _told(last: dict[str, Any]) -> list[str]:
 
 def _table(hosts: list[dict[str, Any]], notes: list[str], invocation: Invocation) -> str:
     from labrun.runner.listing import listing
+    from labrun.runner.terminal import printable
 
     columns = ("host", "state", "addresses", "ssh", "driver")
     lines = [
@@ -134,4 +135,4 @@ def _table(hosts: list[dict[str, Any]], notes: list[str], invocation: Invocation
         )
         for entry in hosts
     ]
-    return listing(columns, lines, color=invocation.color) + "".join(f"{note}\n" for note in notes)
+    return listing(columns, lines, color=invocation.color) + "".join(f"{printable(note)}\n" for note in notes)

@@ -27,6 +27,7 @@ from labrun.runner.last_drift import (
 )
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report, as_text, document
+from labrun.runner.outputs import OutputFile, is_stdout
 from labrun.runner.terminal import say
 from labrun.runner.told import read_told, remember_told
 from labrun.runner.webhook import Webhook, read_secret
@@ -55,7 +56,6 @@ _DETAILS = ("expected", "actual", "why")
 
 def telling_options(body: Body) -> Body:
     """Add ``--metrics``, ``--webhook``, ``--webhook-secret`` and ``--on-change`` to a command."""
-    file = click.Path(dir_okay=False, path_type=Path)
     for option in (
         click.option(
             "--on-change", metavar="CMD", help="Run CMD with the JSON document when a verdict changes."
@@ -65,7 +65,10 @@ def telling_options(body: Body) -> Body:
         ),
         click.option("--webhook", metavar="URL", help="POST there, as JSON, what changed, when it did."),
         click.option(
-            "--metrics", type=file, metavar="FILE", help="Write metrics for Prometheus' node_exporter."
+            "--metrics",
+            type=OutputFile(),
+            metavar="FILE",
+            help="Write metrics for Prometheus' node_exporter, - for stdout.",
         ),
     ):
         body = option(body)
@@ -110,8 +113,7 @@ def tell(
     memory = drift_memory(invocation, lab.name)
     before = read_last_drift(memory.last)
     if skipped:
-        _write_metrics(listeners, lab.name, before, skipped=True)
-        return report
+        return _with_metrics(report, listeners, lab.name, before, skipped=True)
     record = record_of(report, invocation, before, tuple(lab.hosts), time.time())
     known = before.verdicts if before else {}
     changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
@@ -120,10 +122,9 @@ def tell(
     if invocation.recording is not None:
         # Before anybody is told: who learns the run's name may look it up at once.
         invocation.recording.finish(report, invocation.seconds)
-    _write_metrics(listeners, lab.name, record, skipped=False)
     _to_journal(report, invocation, lab.name, changes)
     _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
-    return report
+    return _with_metrics(report, listeners, lab.name, record, skipped=False)
 
 
 def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
@@ -131,15 +132,22 @@ def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
     return [change.as_json() for change in changes]
 
 
-def _write_metrics(listeners: Listeners, lab: str, record: DriftRecord | None, *, skipped: bool) -> None:
+def _with_metrics(
+    report: Report, listeners: Listeners, lab: str, record: DriftRecord | None, *, skipped: bool
+) -> Report:
+    """Write the metrics, readable by all; those for standard output take the table's place."""
     from labrun.runner.metrics import render_metrics, write_metrics
 
     if listeners.metrics is None:
-        return
+        return report
+    text = render_metrics(lab, record, skipped=skipped)
+    if is_stdout(listeners.metrics):
+        return replace(report, text=text, notes=())
     try:
-        write_metrics(listeners.metrics, render_metrics(lab, record, skipped=skipped))
+        write_metrics(listeners.metrics, text)
     except LabrunError as error:
         say(f"warning: {error}")
+    return report
 
 
 def _to_listeners(

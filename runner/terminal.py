@@ -13,7 +13,16 @@ from labrun.errors import LabrunError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["FILE_WIDTH", "console_on", "is_reader_gone", "printable", "say", "use_lossy_streams", "write"]
+__all__ = [
+    "FILE_WIDTH",
+    "console_on",
+    "harmless",
+    "is_reader_gone",
+    "printable",
+    "say",
+    "use_lossy_streams",
+    "write",
+]
 
 FILE_WIDTH = 120
 """Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
@@ -21,6 +30,10 @@ FILE_WIDTH = 120
 # Everything of C0, DEL and C1 but newline and tab: a guest's output must not move the cursor here.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+
+# The only sequences that labrun itself sends besides: colours, bold, dim and underlined. None hides a text.
+_COLOUR = r"(?:[0-4]|[349][0-7]|10[0-7]|[34]8;5;\d{1,3}|[34]8;2(?:;\d{1,3}){3})"
+_SHOWN = re.compile(rf"\x1b\[{_COLOUR}?(?:;{_COLOUR})*m|{_CONTROL.pattern}")
 
 _left: list[TextIO] = []  # the streams whose reader has gone away
 
@@ -33,6 +46,11 @@ def printable(text: str) -> str:
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def harmless(text: str) -> str:
+    """Return the text with control characters spelled out, but for the colours that labrun itself uses."""
+    return _SHOWN.sub(lambda match: match[0] if len(match[0]) > 1 else _spelled(match), text)
 
 
 def use_lossy_streams() -> None:
@@ -59,7 +77,8 @@ def write(text: str) -> None:
     if sys.stdout is None:  # closed by whoever started labrun
         return
     try:
-        sys.stdout.write(text)
+        # Whatever it is and whoever said it: what goes into a file is the file's, a terminal obeys.
+        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
@@ -93,7 +112,7 @@ def console_on(stream: IO[str], *, color: bool, width: int | None = None) -> Con
     interactive = stream.isatty()
     if width is None and not interactive:
         columns = os.environ.get("COLUMNS", "")
-        width = int(columns) if columns.isdecimal() and int(columns) > 0 else FILE_WIDTH
+        width = int(columns) if re.fullmatch("[1-9][0-9]{0,4}", columns) else FILE_WIDTH
     return Console(
         file=stream,
         width=width,

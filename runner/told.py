@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from labrun.runner.drift_memory import write_memory
 from labrun.runner.last_drift import Verdicts, verdicts_from, verdicts_json
+from labrun.state_files import parse_json, read_or_begin_anew
 
 __all__ = ["read_told", "remember_told"]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _read(path: Path) -> dict[str, Verdicts]:
+    nothing: dict[str, Verdicts] = {}
+    return read_or_begin_anew(path, _verdicts_in, nothing)
+
+
+def _verdicts_in(data: bytes) -> dict[str, Verdicts]:
+    return {str(listener): verdicts_from(content) for listener, content in parse_json(data).items()}
 
 
 def read_told(path: Path, listener: str) -> Verdicts:
     """Return the verdicts that a listener knows of, nothing where it was told nothing."""
-    try:
-        return verdicts_from(_read(path).get(listener, []))
-    except (ValueError, TypeError):
-        return {}
+    return _read(path).get(listener, {})
 
 
 def remember_told(path: Path, listener: str, verdicts: Verdicts) -> None:
     """Note what a listener knows now; that this cannot be written ends no command."""
-    known = {**_read(path), listener: verdicts_json(verdicts)}
+    known = {name: verdicts_json(found) for name, found in {**_read(path), listener: verdicts}.items()}
     write_memory(path, json.dumps(known) + "\n")

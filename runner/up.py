@@ -75,6 +75,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
     _ask(session, plan, wishes)
+    session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan)

@@ -8,17 +8,25 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from labrun.errors import LabFileError, LabrunError
+from labrun.errors import LabFileError, LabrunError, UsageError
 from labrun.outcome import Outcome
 from labrun.runner.interruption import with_missing
-from labrun.runner.options import Invocation, format_option_sections, global_options, invocation_of
+from labrun.runner.options import (
+    Invocation,
+    bound,
+    format_option_sections,
+    global_options,
+    invocation_of,
+)
 from labrun.runner.output import Report, as_text, document, reason_of
-from labrun.runner.terminal import say, write
+from labrun.runner.outputs import is_stdout
+from labrun.runner.terminal import printable, say, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]
 
@@ -79,6 +87,7 @@ def verb(
     def wrap(body: Callable[..., Report]) -> VerbCommand:
         own = list(reversed(getattr(body, "__click_params__", [])))
         names = {param.name for param in own}
+        bound(own)
         _name_variables(own, *([str(group.name)] if group is not None else []), name)
 
         def callback(**_params: Any) -> int:
@@ -94,7 +103,12 @@ def verb(
                 given = {name: value for name, value in arguments.items() if name not in defaults}
                 recording = Recording(_as_typed(own, given, invocation))
                 invocation = replace(invocation, recording=recording)
-            return perform(invocation, lambda: body(invocation, **arguments))
+
+            def checked() -> Report:
+                _refuse_two_documents(own, arguments, invocation)
+                return body(invocation, **arguments)
+
+            return perform(invocation, checked)
 
         command = kind(
             name,
@@ -110,6 +124,16 @@ def verb(
         return command
 
     return wrap
+
+
+def _refuse_two_documents(
+    params: Sequence[click.Parameter], arguments: Mapping[str, Any], invocation: Invocation
+) -> None:
+    wanting = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
+    if invocation.json:
+        wanting.append("--json")
+    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in wanting):
+        raise UsageError(f"{one} and {other} both want stdout", hint="name a file")
 
 
 def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invocation: Invocation) -> str:
@@ -228,7 +252,7 @@ def _show(report: Report, invocation: Invocation) -> None:
             )
         )
     if report.notes and not invocation.quiet:
-        write("".join(f"{note}\n" for note in report.notes))
+        write("".join(f"{printable(note)}\n" for note in report.notes))
 
 
 def show_error(error: LabrunError, invocation: Invocation) -> None:

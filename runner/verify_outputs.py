@@ -15,11 +15,12 @@ from labrun.inventory.model import Lab
 from labrun.outcome import Outcome
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
+from labrun.runner.outputs import OutputFile, is_stdout, write_output
 
-__all__ = ["output_options", "with_outputs", "write_file"]
+__all__ = ["output_options", "with_outputs"]
 
 Body = Callable[..., Any]
-_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE = OutputFile()
 
 
 def output_options(body: Body) -> Body:
@@ -27,9 +28,14 @@ def output_options(body: Body) -> Body:
     for option in (
         click.option("--matrix", is_flag=True, help="Show below the table who reaches whom."),
         click.option(
-            "--markdown", type=_FILE, metavar="FILE", help="Write a job summary, as GitHub shows it."
+            "--markdown",
+            type=_FILE,
+            metavar="FILE",
+            help="Write a job summary as GitHub shows it, - for stdout.",
         ),
-        click.option("--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit XML."),
+        click.option(
+            "--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit XML, - for stdout."
+        ),
     ):
         body = option(body)
     return body
@@ -53,9 +59,9 @@ def with_outputs(
             from labrun.runner.junit import junit as as_junit
 
             text = as_junit(lab.name, invocation.command, invocation.run, rows, invocation.seconds)
-            write_file(junit, text)
+            report = _written(report, junit, text)
         if markdown is not None:
-            _write_markdown(markdown, lab, invocation, report)
+            report = _with_markdown(markdown, lab, invocation, report)
     except LabrunError as error:
         return replace(report, error=error)
     return report
@@ -69,18 +75,17 @@ def _with_matrix(report: Report, lab: Lab, rows: Sequence[Outcome]) -> Report:
     return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(found)})
 
 
-def _write_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> None:
+def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> Report:
     from labrun.runner.markdown import markdown
 
     ok = report.exit_code == 0
     text = markdown(lab.name, invocation.command, list(lab.hosts), report.outcomes, invocation.seconds, ok=ok)
-    write_file(path, text, append=str(path) == os.environ.get("GITHUB_STEP_SUMMARY"))
+    return _written(report, path, text, append=str(path) == os.environ.get("GITHUB_STEP_SUMMARY"))
 
 
-def write_file(path: Path, text: str, *, append: bool = False) -> None:
-    """Write a text file, or add to it. Raises LabrunError."""
-    try:
-        with path.open("a" if append else "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise LabrunError(f"cannot write {path}: {error.strerror}") from error
+def _written(report: Report, path: Path, text: str, *, append: bool = False) -> Report:
+    """Return the report; what goes to standard output takes the table's place."""
+    if is_stdout(path):
+        return replace(report, text=text, notes=())
+    write_output(path, text, append=append)
+    return report

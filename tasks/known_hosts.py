@@ -9,11 +9,13 @@ import paramiko
 from paramiko.hostkeys import HostKeyEntry
 
 from labrun.errors import HostKeyError
+from labrun.regular_files import read_regular
 
 __all__ = ["Stamp", "file_stamp", "known_keys"]
 
 Stamp = tuple[int, int, int]
 _ABSENT: Stamp = (0, 0, 0)
+_LARGEST = 16 * 1024 * 1024
 
 
 def file_stamp(path: Path) -> Stamp:
@@ -45,7 +47,7 @@ def _index(path: Path, stamp: Stamp) -> tuple[dict[str, list[str]], list[tuple[s
     if stamp == _ABSENT:
         return plain, hashed
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, _LARGEST).decode("utf-8", "replace")
     except OSError as error:
         raise HostKeyError(f"cannot read {path}: {error.strerror}", step="host key") from error
     for line in text.splitlines():

@@ -20,8 +20,8 @@ def moment(text: str, *, option: str, now: float | None = None) -> float:
         return (time.time() if now is None else now) - duration_seconds(text)
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
         raise UsageError(
             f'"{text}" is no time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"
         ) from None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
+from labrun.inventory.source import LARGEST
+from labrun.regular_files import read_regular
 from labrun.state import state_base
+from labrun.state_files import keep_regular
+from labrun.state_folders import check_folder
 
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
@@ -22,9 +26,17 @@ _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 def history_path(invocation: Invocation, lab: str) -> Path:
     """Return the file that ``--history`` names, else the lab's own in the state directory.
 
-    It lies beside the directories that `down` removes: what was, stays known.
+    It lies beside the directories that `down` removes: what was, stays known. What is there in its place and
+    is no file of the user's is set aside. Raises LabrunError where others could have put something there.
     """
-    return invocation.history or (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
+    if invocation.history is not None:
+        return invocation.history
+    path = (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
+    check_folder(path.parent)
+    if path.parent.exists():
+        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            keep_regular(each)
+    return path
 
 
 def lab_name(invocation: Invocation, given: str | None = None) -> str:
@@ -39,7 +51,7 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
     from labrun.runner.lab_file import lab_path
 
     path = lab_path(invocation.lab)
-    text = sys.stdin.read() if path == "-" else _read(path)
+    text = sys.stdin.read(LARGEST) if path == "-" else _read(path)
     found = _name_in(text)
     if found is None:
         raise LabrunError(f"{path} does not say the lab's name", hint="--name LAB works without the file")
@@ -48,10 +60,11 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
+        return read_regular(Path(path), LARGEST).decode("utf-8", "replace")
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot read {os.fspath(path)}: {error.strerror}", hint="--name LAB works without the file"
+            f"cannot read {os.fspath(path)}: {getattr(error, 'strerror', error)}",
+            hint="--name LAB works without the file",
         ) from error
 
 

@@ -17,8 +17,10 @@ from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.history.place import history_path
 from labrun.runner.history.processes import is_running
-from labrun.runner.history.store import open_to_read, unreadable
+from labrun.runner.history.store import HINT, open_to_read, set_aside, unreadable
+from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_none, whole
 from labrun.runner.terminal import say
+from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
     from labrun.runner.options import Invocation
@@ -35,7 +37,7 @@ _COLUMNS = (
     " error, counts"
 )
 _NOT_OK = [status.value for status in Status if exit_code([Outcome("", "", "", status)])]
-_STATUS = {status.value: status for status in Status}
+_STATUS = [status.value for status in Status]
 _OF_ALL = """
     SELECT * FROM runs
     WHERE lab = :lab AND (:since IS NULL OR began >= :since) AND (:command IS NULL OR command = :command)
@@ -84,7 +86,7 @@ _LAST_WITH = """
         GROUP BY item
     ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
 """
-_BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d+))?|-(?P<count>\d+))")
+_BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d{1,9}))?|-(?P<count>\d{1,9}))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +146,19 @@ class Run:
         }
 
 
-def open_history(path: Path, lab: str) -> History | None:
-    """Return the lab's part of the history in this file, None without one. Raises LabrunError."""
+def open_history(path: Path, lab: str, *, own: bool = False) -> History | None:
+    """Return the lab's part of the history in this file, None without one. Raises LabrunError.
+
+    ``own`` is one that nobody has named: where it says what labrun does not write, it is set aside.
+    """
     connection = open_to_read(path)
-    return None if connection is None else History(connection, path, lab)
+    return None if connection is None else History(connection, path, lab, own=own)
 
 
 def remembered(invocation: Invocation, lab: str) -> History | None:
     """Return the lab's history; one that cannot be read is said on stderr, and is none."""
     try:
-        return open_history(history_path(invocation, lab), lab)
+        return open_history(history_path(invocation, lab), lab, own=invocation.history is None)
     except LabrunError as error:
         say(error.reason)
         return None
@@ -173,8 +178,9 @@ def recalled(history: History | None, ask: Callable[[History], T], otherwise: T)
 class History:
     """What is remembered of one lab. Every method raises LabrunError where the file is damaged."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str, *, own: bool = False) -> None:
         self.path = path
+        self._own = own
         self.lab = lab
         self._connection = connection
         connection.row_factory = sqlite3.Row
@@ -183,8 +189,22 @@ class History:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._connection
-        except (sqlite3.Error, zlib.error, ValueError) as error:
+        except sqlite3.Error as error:
             raise unreadable(self.path, error) from error
+        except (zlib.error, *WRONG) as error:
+            raise self._not_ours() from error
+
+    def _not_ours(self) -> LabrunError:
+        said = f"the history {self.path} is damaged: {NOT_OURS}"
+        if not self._own:
+            return LabrunError(said, hint=HINT)
+        self._connection.close()
+        try:
+            aside = set_aside(self.path, self.path.stat(), whoever=True)
+        except OSError as error:
+            return LabrunError(f"{said}, and cannot be set aside: {error.strerror}", hint=HINT)
+        name = aside.name if aside is not None else "set aside"
+        return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one begins")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -210,7 +230,7 @@ class History:
         """
         bounds = {"since": since, "command": command, "limit": limit or -1}
         if hosts:
-            statuses = _NOT_OK if failed else list(_STATUS)
+            statuses = _NOT_OK if failed else _STATUS
             return self._runs(_OF_HOSTS, hosts=json.dumps(hosts), statuses=json.dumps(statuses), **bounds)
         return self._runs(_OF_ALL, failed=failed, **bounds)
 
@@ -245,13 +265,13 @@ class History:
                 " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
                 (run.number,),
             ).fetchall()
-            return tuple(Outcome(**{**row, "status": _STATUS[row["status"]]}) for row in rows)
+            return tuple(outcome_of(row) for row in rows)
 
     def evidence(self, run: Run) -> dict[str, str]:
         """Return what each host showed in the run, by host; empty where nothing is kept."""
         with self._reading() as connection:
             found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
-            return {} if found is None else dict(json.loads(zlib.decompress(found[0])))
+            return {} if found is None else evidence_of(found[0])
 
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
@@ -280,18 +300,28 @@ class History:
         asked = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
         with self._reading() as connection:
             found = connection.execute(_LAST_WITH, asked)
-            return {(host, section, name): began for host, section, name, began in found}
+            return {
+                (text(host), text(section), text(name)): finite(began) for host, section, name, began in found
+            }
 
 
 def _run(row: sqlite3.Row) -> Run:
-    known = {name: row[name] for name in row.keys() if name not in ("id", "process", "removed_lab")}  # noqa: SIM118
+    code, seconds, process = row["exit_code"], row["seconds"], text(row["process"])
     return Run(
-        **{
-            **known,
-            "number": row["id"],
-            "interrupted": bool(row["interrupted"]),
-            "counts": json.loads(row["counts"]),
-            "versions": json.loads(row["versions"]),
-            "is_running": row["exit_code"] is None and is_running(row["process"]),
-        }
+        number=whole(row["id"]),
+        run=text(row["run"]),
+        lab=text(row["lab"]),
+        command=text(row["command"]),
+        arguments=text(row["arguments"]),
+        digest=text_or_none(row["digest"]),
+        labrun=text(row["labrun"]),
+        uri=text_or_none(row["uri"]),
+        began=finite(row["began"]),
+        seconds=None if seconds is None else finite(seconds),
+        exit_code=None if code is None else whole(code),
+        interrupted=bool(whole(row["interrupted"])),
+        error=text_or_none(row["error"]),
+        counts={text(status): whole(number) for status, number in parse_json(row["counts"]).items()},
+        versions={text(name): text(number) for name, number in parse_json(row["versions"]).items()},
+        is_running=code is None and is_running(process),
     )

@@ -16,6 +16,8 @@ from labrun.runner.history.schema import APPLICATION, VERSION, migrate, version_
 
 __all__ = [
     "BUSY_SECONDS",
+    "HINT",
+    "LONGEST",
     "ForeignFileError",
     "is_damaged",
     "is_ours",
@@ -25,6 +27,9 @@ __all__ = [
     "unreadable",
 ]
 
+HINT = "--history names another file"
+LONGEST = 32 * 1024 * 1024
+"""Bytes of one value; what a run keeps of its hosts is less."""
 BUSY_SECONDS = 5.0
 """How long one writer waits for another."""
 
@@ -55,6 +60,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
+        _trust_nothing(connection)
         _refuse_others(path, connection)
         if version_of(connection) < VERSION:
             with _alone(path):
@@ -82,6 +88,7 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
             connection.close()
             open_to_write(path).close()
             connection = _connect_to_read(path)
+        _trust_nothing(connection)
         _refuse_others(path, connection)
         _refuse_newer(path, version)
     except (sqlite3.Error, OSError) as error:
@@ -100,7 +107,7 @@ def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
             hint="the next run that is recorded sets it aside and begins a new one",
         )
     reason = error.strerror if isinstance(error, OSError) else str(error)
-    return LabrunError(f"the history {path} cannot be {done}: {reason}", hint="--history names another file")
+    return LabrunError(f"the history {path} cannot be {done}: {reason}", hint=HINT)
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
@@ -123,28 +130,39 @@ def _refuse_newer(path: Path, version: int) -> None:
     if version > VERSION:
         raise LabrunError(
             f"the history {path} is of a newer labrun: version {version}, this one knows {VERSION}",
-            hint="--history names another file",
+            hint=HINT,
         )
 
 
 def _refuse_foreign(path: Path) -> None:
     """Refuse what cannot be a history: whoever names a wrong file shall not lose it."""
     if not path.is_file():
-        raise LabrunError(f"{path} is not a history: no regular file", hint="--history names another file")
+        raise LabrunError(f"{path} is not a history: no regular file", hint=HINT)
     with path.open("rb") as file:
         head = file.read(len(_MAGIC))
     if head and head != _MAGIC:
-        raise ForeignFileError(f"{path} is not a history of labrun's", hint="--history names another file")
+        raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
+
+
+def _trust_nothing(connection: sqlite3.Connection) -> None:
+    """Keep a file of somebody else's from running functions, or from filling the memory with one value."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
 
 
 def _refuse_others(path: Path, connection: sqlite3.Connection) -> None:
     # Not out of the file's first bytes: what is new may still be in the log beside it.
     # Both as of one moment: between two, another run may make the tables and write whose they are.
-    owner, tables = connection.execute(
-        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master)"
+    owner, tables, programs = connection.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master),"
+        " (SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE '%generated%')"
     ).fetchone()
+    if owner == APPLICATION and programs:
+        # A view in a table's place may take for ever, a trigger write what nobody asked for.
+        raise ForeignFileError(f"{path} is not a history of labrun's: it has views or triggers", hint=HINT)
     if owner != APPLICATION and (owner or tables):
-        raise LabrunError(f"{path} is a database of another program", hint="--history names another file")
+        raise LabrunError(f"{path} is a database of another program", hint=HINT)
 
 
 def is_ours(path: Path) -> bool:
@@ -179,9 +197,7 @@ def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None
             return None
         # Only now: before, it could have been the new file that somebody else has begun.
         if not whoever and not is_ours(path):
-            raise ForeignFileError(
-                f"{path} is not a history of labrun's", hint="--history names another file"
-            )
+            raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{stamp}")
         for suffix in ("-wal", "-shm"):

@@ -32,7 +32,7 @@ class RunsCommand(VerbCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell ``-N`` in a way that is no option to click."""
-        return super().parse_args(ctx, [re.sub(r"^-([1-9]\d*)$", _spelled, word) for word in args])
+        return super().parse_args(ctx, [re.sub(r"^-([1-9]\d{0,8})$", _spelled, word) for word in args])
 
 
 def _spelled(match: re.Match[str]) -> str:
@@ -43,7 +43,7 @@ def history_of(invocation: Invocation, name: str | None) -> History:
     """Return the history of the lab that is meant. Raises LabrunError where there is none."""
     lab = lab_name(invocation, name)
     path = history_path(invocation, lab)
-    found = open_history(path, lab)
+    found = open_history(path, lab, own=invocation.history is None)
     if found is None:
         raise LabrunError(
             f"nothing is recorded of {lab} in {path}",

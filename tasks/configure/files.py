@@ -31,12 +31,12 @@ class Files:
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"files": […]}`` with each content as text, else in base64; None without files.
 
-        The content of a file that only its owner may read is a secret.
+        The content of a file that not everybody on its host may read is a secret, and of one declared so.
         """
         if not host.files:
             return None
         files = [packed(file) for file in host.files]
-        private = (raw for raw in files if _is_private(raw["mode"]))
+        private = (raw for raw in files if _is_secret(raw, raw["mode"]))
         return {"files": files, "secrets": [raw.get("text") or raw.get("base64") or "" for raw in private]}
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -69,6 +69,12 @@ class Files:
             partial=True,
             wide=True,
             seconds=seconds_for(changes),
+            # What nobody declared private can be so on the host, and stays it.
+            secrets=tuple(
+                str(raw.get("text") or raw.get("base64") or "")
+                for raw, _ in planned
+                if (there := found.get(raw["path"])) is not None and _is_private(there.mode)
+            ),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
@@ -76,7 +82,7 @@ class Files:
         return commands_of([_change(raw, number, None) for number, raw in enumerate(want["files"])])
 
 
-def packed(file: FileSpec) -> dict[str, str | None]:
+def packed(file: FileSpec) -> Json:
     """Return a file as it travels in host data: its content as ``text``, else in ``base64``."""
     text = _text(file.content)
     return {
@@ -87,11 +93,17 @@ def packed(file: FileSpec) -> dict[str, str | None]:
         "group": file.group,
         "validate": file.validate,
         "on_change": file.on_change,
+        **({"secret": True} if file.secret else {}),
     }
 
 
 def _is_private(mode: str | None) -> bool:
-    return mode is not None and not int(mode, 8) & 0o077
+    """Tell whether there are users who may not read a file of this mode."""
+    return mode is not None and not int(mode, 8) & 0o004
+
+
+def _is_secret(raw: Json, *modes: str | None) -> bool:
+    return bool(raw.get("secret")) or any(map(_is_private, modes))
 
 
 def _text(content: bytes) -> str | None:
@@ -128,7 +140,7 @@ def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
 def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
     meant = _change(raw, 0, found)
     digest = _digest(raw)
-    private = _is_private(meant.mode) or (found is not None and _is_private(found.mode))
+    private = _is_secret(raw, meant.mode, found.mode if found else None)
     expected = _summary("content" if private else digest[:8], meant.mode, meant.owner, meant.group)
     declared = " ".join([digest, *(str(raw[key] or "-") for key in ("mode", "owner", "group"))])
     observed = "absent"
@@ -154,8 +166,8 @@ def _summary(content: str, mode: str, owner: str, group: str) -> str:
 def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same: bool) -> list[str]:
     lines = []
     if not same:
-        private = _is_private(meant.mode) or (found is not None and _is_private(found.mode))
-        lines.append(_hidden_diff(raw, found) if private else _content_diff(raw, found))
+        private = _is_secret(raw, meant.mode, found.mode if found else None)
+        lines.append(_hidden_diff(raw, meant.mode, found) if private else _content_diff(raw, found))
     have = (found.mode, f"{found.owner}:{found.group}") if found else ("", "")
     for name, before, after in zip(
         ("mode", "owner"), have, (meant.mode, f"{meant.owner}:{meant.group}"), strict=True
@@ -166,9 +178,11 @@ def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same:
     return lines
 
 
-def _hidden_diff(raw: Json, found: FoundFile | None) -> str:
+def _hidden_diff(raw: Json, mode: str, found: FoundFile | None) -> str:
     before = f"-{raw['path']}: another content\n" if found is not None else ""
-    return f"{before}+{raw['path']}: not shown, as only its owner may read it"
+    for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not everybody"
+    why = "it is declared secret" if raw.get("secret") else f"{for_owner} may read it"
+    return f"{before}+{raw['path']}: not shown, as {why}"
 
 
 def _content_diff(raw: Json, found: FoundFile | None) -> str:

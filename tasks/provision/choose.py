@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of
+from labrun.hypervisor_uri import VARIABLE, asked_hypervisor, is_plain
 from labrun.inventory.model import Lab
 from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import tagged_domains
@@ -37,7 +38,9 @@ def lab_uris(name: str) -> tuple[str, ...]:
         for _, xml in networks_of(connection):
             tag = read_tag(xml)
             if tag is not None and tag.lab == name and tag.extra.get("hypervisor"):
-                found.insert(0, tag.extra["hypervisor"])
+                # A tag is data as well; what it may not name is here, where it was found.
+                named = tag.extra["hypervisor"]
+                found.insert(0, named if is_plain(named) else uri)
         if tagged_domains(connection, name):
             found.append(uri)
     return tuple(dict.fromkeys(found))
@@ -46,9 +49,11 @@ def lab_uris(name: str) -> tuple[str, ...]:
 def choose_hypervisor(lab: Lab) -> Choice:
     """Return where the lab lives or shall live. Raises HypervisorError where nothing can carry it.
 
-    ``hypervisor: auto`` stays with what carries the lab's tag; a new lab gets qemu where KVM truly
-    works, else containers where labrun is root, else qemu without KVM.
+    ``LABRUN_HYPERVISOR`` goes before the file. ``hypervisor: auto`` stays with what carries the lab's tag;
+    a new lab gets qemu where KVM truly works, else containers where labrun is root, else qemu without KVM.
     """
+    if asked := asked_hypervisor():
+        return Choice(asked, f"{VARIABLE} names it")
     if lab.hypervisor != "auto":
         return Choice(lab.hypervisor, "the lab file names it")
     if existing := lab_uris(lab.name):

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["MANIFEST", "BuiltImage", "find_image", "read_manifest", "write_manifest"]
+from labrun.state_files import NOT_OURS, WRONG, DamagedFileError, parse_json, read_file
+
+__all__ = [
+    "MANIFEST",
+    "BuiltImage",
+    "find_image",
+    "read_image_manifest",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST = "image.json"
 _FORMAT = 1
+_LARGEST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ def find_image(dest: Path, name: str) -> BuiltImage | None:
 def read_manifest(path: Path) -> BuiltImage | None:
     """Return the image in ``path``, or None where its manifest is missing, foreign or of another format."""
     try:
-        data: Any = json.loads((path / MANIFEST).read_text())
+        data = read_image_manifest(path / MANIFEST)
         if data["format"] != _FORMAT:
             return None
         return BuiltImage(
@@ -75,8 +86,25 @@ def read_manifest(path: Path) -> BuiltImage | None:
             virtual_size=int(data["virtual_size"]),
             sha256=str(data["sha256"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DamagedFileError, *WRONG):
         return None
+
+
+def read_image_manifest(path: Path) -> Mapping[str, Any]:
+    """Return what a manifest says, empty where there is none. Raises DamagedFileError.
+
+    Images are for all users of a machine: whoever's the file is, it is only a regular one, and a small one.
+    """
+    data = read_file(path, largest=_LARGEST, anyones=True)
+    if data is None:
+        return {}
+    try:
+        found = parse_json(data)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise DamagedFileError(path, NOT_OURS)
+    return found
 
 
 def write_manifest(image: BuiltImage) -> None:

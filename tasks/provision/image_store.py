@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabrunError, UsageError
+from labrun.state_files import DamagedFileError
+from labrun.tasks.provision.image_manifest import read_image_manifest
 
 __all__ = [
     "VERSIONS",
@@ -72,6 +74,7 @@ class StoredImage:
     ``drivers`` are the kinds of machine it can make (``lxc``, ``qemu``); ``disk_bytes`` is the size
     of the qcow2 file and ``sha256`` its digest, 0 and empty without one; ``made`` is when it was
     built or imported (ISO 8601), ``source`` where it came from, both empty when unknown.
+    ``unreadable`` is why its manifest is not believed, empty where it is or where there is none.
     """
 
     name: str
@@ -80,6 +83,7 @@ class StoredImage:
     sha256: str
     made: str
     source: str
+    unreadable: str = ""
 
 
 def image_directory() -> Path:
@@ -103,17 +107,27 @@ def _check_name(name: str) -> None:
 
 
 def list_images() -> tuple[StoredImage, ...]:
-    """Return every image of the store, by name; directories without any part of one are left out."""
+    """Return every image of the store, by name; directories without any part of one are left out.
+
+    Raises LabrunError where the store itself cannot be read.
+    """
     try:
         names = sorted(entry.name for entry in image_directory().iterdir())
     except FileNotFoundError:
         return ()
+    except OSError as error:
+        raise LabrunError(f"cannot read {image_directory()}: {error.strerror}", step="image") from error
     found = (_stored(image_paths(name)) for name in names if _NAME.fullmatch(name) and name != VERSIONS)
-    return tuple(image for image in found if image.drivers)
+    return tuple(image for image in found if image.drivers or image.unreadable)
 
 
 def _stored(paths: ImagePaths) -> StoredImage:
-    manifest = _read_manifest(paths)
+    unreadable = ""
+    manifest: Mapping[str, Any] = {}
+    try:
+        manifest = read_image_manifest(paths.manifest)
+    except DamagedFileError as error:
+        unreadable = error.why
     has_disk = paths.disk.is_file()
     parts = (("lxc", paths.rootfs.is_dir()), ("qemu", has_disk))
     return StoredImage(
@@ -123,15 +137,15 @@ def _stored(paths: ImagePaths) -> StoredImage:
         sha256=str(manifest.get("sha256") or "") if has_disk else "",
         made=str(manifest.get("built") or manifest.get("imported") or ""),
         source=str(manifest.get("source") or ""),
+        unreadable=unreadable,
     )
 
 
 def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
     try:
-        manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_image_manifest(paths.manifest)
+    except DamagedFileError:
         return {}
-    return manifest if isinstance(manifest, dict) else {}
 
 
 def disk_digest(paths: ImagePaths) -> str | None:

@@ -19,8 +19,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from labrun.errors import LabrunError
 from labrun.hypervisor import is_local, translated
 from labrun.rendering import render_xml
+from labrun.state import write_private
+from labrun.state_files import DamagedFileError, parse_json, read_file
+from labrun.state_folders import distrust
 from labrun.tasks.provision.volume_stream import write_volume
 from labrun.tasks.provision.volumes import (
     create_raw,
@@ -200,8 +204,11 @@ def _cache_file() -> Path:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        # With sudo the home may be somebody else's, who must not decide what root believes.
+        if distrust(path.parent) is not None:
+            return {}
+        entries = parse_json(read_file(path) or b"")
+    except (OSError, ValueError, DamagedFileError):
         return {}
     return entries if isinstance(entries, dict) else {}
 
@@ -211,7 +218,8 @@ def _read_cache(key: str, clock: Callable[[], float] = time.time) -> KvmVerdict 
     if not isinstance(entry, dict) or not isinstance(entry.get("usable"), bool):
         return None
     # A module may have been loaded or a setting of the BIOS changed since a refusal.
-    if not entry["usable"] and clock() - float(entry.get("at", 0)) > _REFUSAL_LIVES:
+    at = entry.get("at", 0)
+    if not entry["usable"] and not (isinstance(at, (int, float)) and clock() - at <= _REFUSAL_LIVES):
         return None
     return KvmVerdict(entry["usable"], str(entry.get("why", "")))
 
@@ -220,10 +228,10 @@ def _write_cache(key: str, verdict: KvmVerdict) -> None:
     """Keep the verdict; a cache that cannot be written only costs the next probe."""
     path = _cache_file()
     try:
+        if distrust(path.parent) is not None:
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         entries = _load(path) | {key: {**asdict(verdict), "at": time.time()}}
-        scratch = path.with_name(f".kvm-{os.getpid()}")
-        scratch.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError:
+        write_private(path, json.dumps(entries, indent=1) + "\n")
+    except (OSError, LabrunError):
         return

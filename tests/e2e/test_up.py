@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from labrun.state import LabState, make_host_key
 from tests.labs import RunningLab
 
 LXC = "lxc:///system"
@@ -211,6 +213,30 @@ def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) ->
     assert lab.json("up").of("ready", "one")[0]["why"] is None
 
 
+def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
+    lab = make_lab(SMALL)
+    assert lab.json("up").exit_code == 0
+    key = next(lab.state.rglob("id_ed25519"))
+    for damaged in (key.read_text()[:100], make_host_key("labrun-other").private):
+        key.write_text(damaged, encoding="ascii")
+        began = time.monotonic()
+        answer = lab.json("up")
+        assert answer.exit_code == 0, answer.bad()
+        assert time.monotonic() - began < 30
+        assert "id_ed25519: it is damaged, or not the key of the .pub file beside it; it is " in answer.stderr
+        why = {row["why"] for row in answer.of("ready")}
+        assert why == {"the lab's keys were lost: a new one was put in without a login"}
+    known = key.with_name("known_hosts")
+    known.write_bytes(b"\xff")
+    answer = lab.json("up")
+    assert answer.exit_code == 0, answer.bad()
+    assert f"{known}: it is not what labrun wrote; it is " in answer.stderr
+    key.chmod(0o644)
+    last = lab.json("status")
+    assert last.exit_code == 0, last.stderr
+    assert last.stderr == f"{key} had the mode 0644: it is 0600 again\n"
+
+
 def test_down_works_by_name_and_without_the_file(make_lab: Make, libvirtd: libvirt.virConnect) -> None:
     lab = make_lab(SMALL)
     assert lab.json("up", "--no-wait").exit_code == 0
@@ -272,3 +298,30 @@ def test_a_host_that_does_not_get_there_says_where_it_hangs_and_the_others_go_on
     assert "systemd" in row["why"].split("last lines of its console:")[1]
     assert answer.of("ready", "two")[0]["status"] == "ok"
     assert {entry["host"] for entry in answer.of("ready")} == {"gate", "one", "two"}
+
+
+def test_a_full_state_directory_is_named_before_anything_is_made(
+    libvirtd: libvirt.virConnect, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.yaml").write_text(SMALL.replace("e2e-small", "e2e-full"), encoding="utf-8")
+    script = (
+        "mkdir state && mount -t tmpfs -o size=64k none state && labrun=$1 && shift;"
+        ' mkdir state/history; "$labrun" -c "$1"; head -c 1000000 /dev/zero >state/filler 2>/dev/null;'
+        ' exec "$labrun" -m labrun --state-dir state -y up'
+    )
+    made = (
+        "from pathlib import Path; from labrun.state import LabState;"
+        f"LabState.open('e2e-full', {LXC!r}, Path('state'))"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, made],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    root = LabState.open("e2e-full", LXC, tmp_path / "elsewhere").root.name
+    reason = f"cannot write to the state directory state/{root}: No space left on device"
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert f"error: {reason}\nhint: --state-dir names another\n" in done.stderr
+    assert names(libvirtd, "e2e-full") == []

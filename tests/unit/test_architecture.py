@@ -102,6 +102,28 @@ def test_a_layer_stays_away_from_what_is_not_its_business(layer: str, forbidden:
     assert found == []
 
 
+def test_nothing_that_is_read_can_be_code() -> None:
+    codecs = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "copyreg", "code", "runpy"}
+    found = [
+        f"{path}:{line}: {name}" for _, path, line, name in every_import() if name.split(".")[0] in codecs
+    ]
+    for layer in LAYERS:
+        for path in modules(layer):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Call):
+                    called = ast.unparse(node.func)
+                    if called in {
+                        "eval",
+                        "exec",
+                        "compile",
+                        "yaml.load",
+                        "yaml.unsafe_load",
+                        "yaml.full_load",
+                    }:
+                        found.append(f"{path}:{node.lineno}: {called}")
+    assert found == []
+
+
 def test_libvirt_is_opened_in_one_place() -> None:
     openers = {
         str(path.relative_to(ROOT))

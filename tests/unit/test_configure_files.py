@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import grp
+import io
 import os
 import pwd
 import stat
 import subprocess
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from labrun.inventory.load import load_lab
 from labrun.inventory.model import FileSpec
+from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.shell import gather_script, parse_facts
@@ -81,7 +86,7 @@ def test_a_new_file_is_made_and_a_second_plan_is_empty(guest: Guest, place: Path
 
 def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) -> None:
     (place / "x").write_text("one\ntwo\n", encoding="ascii")
-    (place / "x").chmod(0o640)
+    (place / "x").chmod(0o664)
     item = only(guest.plan(spec(place / "x", b"one\nthree\n")))
     assert (item.diff or "").splitlines() == [
         f"--- {place}/x",
@@ -90,10 +95,10 @@ def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) ->
         " one",
         "-two",
         "+three",
-        "-mode: 0640",
+        "-mode: 0664",
         "+mode: 0644",
     ]
-    assert item.actual.endswith(f" 0640 {OWNER}:{GROUP}")
+    assert item.actual.endswith(f" 0664 {OWNER}:{GROUP}")
 
 
 @pytest.mark.parametrize(("before", "after"), [(0o600, "0644"), (0o644, "0400"), (None, "0600")])
@@ -107,6 +112,53 @@ def test_what_only_its_owner_may_read_is_shown_nowhere(
     assert "secret" not in f"{item.diff} {item.expected} {item.actual}"
     assert f"+{place}/x: not shown, as only its owner may read it" in (item.diff or "").splitlines()
     assert item.expected.startswith(f"content {after}")
+
+
+@pytest.mark.parametrize("mode", ["0400", "0440", "0600", "0640", "0660", "0700", "0750", "4710", "0711"])
+@pytest.mark.parametrize("before", [None, 0o644, 0o640])
+def test_what_not_everybody_may_read_is_a_secret(
+    guest: Guest, place: Path, before: int | None, mode: str
+) -> None:
+    if before is not None:
+        (place / "x").write_text("the old one\n", encoding="ascii")
+        (place / "x").chmod(before)
+    _is_hidden(guest, spec(place / "x", b"the new one\n", mode=mode))
+
+
+@pytest.mark.parametrize("mode", [None, "0644", "0604"])
+@pytest.mark.parametrize("before", [None, 0o644, 0o640])
+def test_what_is_declared_secret_is_one_whatever_its_mode(
+    guest: Guest, place: Path, before: int | None, mode: str | None
+) -> None:
+    if before is not None:
+        (place / "x").write_text("the old one\n", encoding="ascii")
+        (place / "x").chmod(before)
+    file = spec(place / "x", b"the new one\n", mode=mode, secret=True)
+    _is_hidden(guest, file)
+    assert f"+{place}/x: not shown, as it is declared secret" in (only(guest.plan(file)).diff or "")
+
+
+def test_what_is_private_on_the_host_stays_so_where_no_mode_is_declared(guest: Guest, place: Path) -> None:
+    (place / "x").write_text("the old one\n", encoding="ascii")
+    (place / "x").chmod(0o640)
+    file = spec(place / "x", b"the new one\n", mode=None)
+    item = only(guest.plan(file))
+    assert "one" not in f"{item.diff} {item.expected} {item.actual}"
+    assert guest.plan(file).secrets == ("the new one\n",)
+
+
+def _is_hidden(guest: Guest, file: FileSpec) -> None:
+    item = only(guest.plan(file))
+    digest = sha256(file.content).hexdigest()[:8]
+    for text in (item.diff, item.expected, item.actual):
+        assert "one" not in (text or "").replace("not shown, as not everybody", "")
+        assert digest not in (text or "")
+    lab = load_lab("-", stdin=io.StringIO("name: demo\nhosts: {a: {address: 192.0.2.1}}\n"))
+    want = Files().desired(lab, replace(lab.hosts["a"], files=(file,)))
+    assert want is not None
+    assert want["secrets"] == ["the new one\n"]
+    secrets = Secrets.of(want["secrets"])
+    assert "the new one" not in "".join(map(secrets.mask, Files().explain(want)))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError
+from labrun.inventory.lab_json import lab_from_json, lab_to_json
 from labrun.inventory.later import refuse_unsafe
 from labrun.inventory.load import json_schema, load_lab
 from labrun.inventory.model import Lab
@@ -130,7 +133,7 @@ def test_the_variables_are_those_that_the_options_read() -> None:
     named = set(re.findall(r"LABRUN_[A-Z_]+", text))
     # --json is a spelling of --format and reads nothing.
     assert read - {"LABRUN_JSON"} <= named
-    assert named - read <= own | {"LABRUN_COMMAND_OPTION", "LABRUN_IMAGE_DIR"}
+    assert named - read <= own | {"LABRUN_COMMAND_OPTION", "LABRUN_HYPERVISOR", "LABRUN_IMAGE_DIR"}
 
 
 def test_the_commands_that_are_recorded_are_all_named() -> None:
@@ -224,6 +227,11 @@ def test_examples_load(text: str) -> None:
     assert found
     for lab in found:
         refuse_unsafe(lab)
+        # What is remembered of a lab holds no contents of files.
+        bare = replace(
+            lab, hosts=MappingProxyType({name: replace(host, files=()) for name, host in lab.hosts.items()})
+        )
+        assert lab_from_json(lab_to_json(bare)) == bare
 
 
 def test_what_is_refused_is_well_formed_and_refused() -> None:

@@ -405,10 +405,11 @@ def test_a_real_command_is_recorded_and_status_tells(tmp_path: Path) -> None:
 
 def test_a_hypervisor_that_does_not_answer_is_a_run_that_failed(tmp_path: Path) -> None:
     uri = "qemu+unix:///system?socket=/nowhere"
-    text = LAB.replace("office\n", f"gone\nhypervisor: {uri}\n").split("hosts:")[0]
+    text = LAB.replace("office\n", "gone\n").split("hosts:")[0]
     text += "networks: {n: {mode: isolated, cidr: 10.64.0.0/24}}\nhosts: {a: {networks: {n: 10.64.0.9}}}\n"
     (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
-    assert run_labrun("--state-dir", "state", "plan", cwd=tmp_path).returncode == 5
+    env = {"LABRUN_HYPERVISOR": uri}
+    assert run_labrun("--state-dir", "state", "plan", cwd=tmp_path, env=env).returncode == 5
     found = only_of(tmp_path / "state" / "history" / "gone.sqlite", "gone")
     assert (found.command, found.exit_code, found.state) == ("plan", 5, "finished")
     assert (found.error or "").startswith(f"libvirt: cannot open {uri}: ")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from labrun.errors import LabrunError, UsageError
+from labrun.tasks.provision.image_manifest import find_image
 from labrun.tasks.provision.image_store import disk_digest, image_paths, import_image, list_images
+from tests.unit.command_line import run_labrun
 
 needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
 
@@ -168,3 +172,49 @@ def test_a_disk_without_a_manifest_is_read(store: Path) -> None:
     assert disk_digest(paths) is None
     paths.disk.write_bytes(b"content")
     assert disk_digest(paths) == sha256(b"content").hexdigest()
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+BAD_MANIFESTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "deep": (lambda path: path.write_bytes(b"[" * 60_000), "it is not what labrun wrote"),
+    "deep mappings": (lambda path: path.write_bytes(b'{"a":' * 10_000), "it is not what labrun wrote"),
+    "a list": (lambda path: path.write_text("[]"), "it is not what labrun wrote"),
+    "random": (lambda path: path.write_bytes(bytes(range(256))), "it is not what labrun wrote"),
+    "large": (lambda path: path.write_bytes(bytes(100_000)), "it is larger than 65536 bytes"),
+    "FIFO": (_fifo, "it is a FIFO"),
+    "directory": (Path.mkdir, "it is a directory"),
+    "link to a device": (lambda path: path.symlink_to("/dev/zero"), "it is a link"),
+    "link": (lambda path: path.symlink_to("/etc/hostname"), "it is a link"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_MANIFESTS)
+def test_one_image_that_cannot_be_read_hides_no_other(kind: str, store: Path, tmp_path: Path) -> None:
+    make, why = BAD_MANIFESTS[kind]
+    for name in ("bad", "good"):
+        (store / name).mkdir(parents=True)
+        (store / name / "disk.qcow2").write_bytes(b"disk")
+    (store / "good" / "image.json").write_text('{"source": "cloud"}')
+    (store / "only-a-manifest").mkdir()
+    for name in ("bad", "only-a-manifest"):
+        make(store / name / "image.json")
+    found = {image.name: (image.drivers, image.unreadable, image.source) for image in list_images()}
+    assert found == {
+        "bad": (("qemu",), why, ""),
+        "good": (("qemu",), "", "cloud"),
+        "only-a-manifest": ((), why, ""),
+    }
+    assert disk_digest(image_paths("bad")) == sha256(b"disk").hexdigest()
+    assert find_image(store, "bad") is None
+    env = {"LABRUN_IMAGE_DIR": str(store)}
+    listed = run_labrun("image", "list", cwd=tmp_path, env=env, timeout=30)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    lines = listed.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["image", "bad", "good", "only-a-manifest"]
+    assert lines[1].endswith(f"unreadable: {why}")
+    assert lines[2].endswith("cloud")
+    document = json.loads(run_labrun("image", "list", "--json", cwd=tmp_path, env=env).stdout)
+    assert [image["unreadable"] for image in document["images"]] == [why, None, why]

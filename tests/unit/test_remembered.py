@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import pytest
 
@@ -93,22 +95,69 @@ def test_contents_beside_the_file_are_read_every_time(file: Path, tmp_path: Path
     assert kept(cache) == []
 
 
-class _Evil:
-    def __reduce__(self) -> Any:
-        return os.mkdir, ("evil",)
+FORGED = [
+    b"",
+    b"junk",
+    b"[" * 100_000,
+    pickle.dumps("no lab"),
+    b'["os.mkdir","evil"]',
+    b'["Lab"]',
+    b'["Host","a"]',
+    b'["__import__","os"]',
+]
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps("no lab"), pickle.dumps(_Evil())])
-def test_what_is_no_lab_is_written_anew(
-    content: bytes, file: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("content", FORGED, ids=lambda content: repr(content[:20]))
+@pytest.mark.parametrize("signed", [False, True])
+def test_what_is_no_lab_is_written_anew(content: bytes, signed: bool, file: Path, cache: Path) -> None:
     lab = remembered_lab(file)
     (place,) = kept(cache)
+    content = hashlib.sha256(content).hexdigest().encode() + b"\n" + content if signed else content
     place.write_bytes(content)
     assert remembered_lab(file) == lab
-    assert not (tmp_path / "evil").exists()
     assert place.read_bytes() != content
+
+
+def _link_to_itself(path: Path) -> None:
+    path.rename(path.with_suffix(".moved"))
+    path.symlink_to(path.with_suffix(".moved"))
+
+
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "link": _link_to_itself,
+    "FIFO": _fifo,
+    "others may write it": lambda path: path.chmod(0o622),
+    "somebody else's": lambda path: shutil.chown(path, 12345),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("kind", SPOILT)
+def test_what_others_could_have_written_is_written_anew(kind: str, file: Path, cache: Path) -> None:
+    lab = remembered_lab(file)
+    (place,) = kept(cache)
+    SPOILT[kind](place)
+    assert remembered_lab(file) == lab
+    assert place.is_file()
+    assert not place.is_symlink()
+    assert (place.stat().st_uid, place.stat().st_mode & 0o777) == (0, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("kind", ["somebody else's", "others may write it"])
+@pytest.mark.parametrize("above", [0, 1, 2])
+def test_a_folder_of_somebody_else_s_is_not_used(kind: str, above: int, file: Path, cache: Path) -> None:
+    lab = remembered_lab(file)
+    (place,) = kept(cache)
+    place.write_bytes(b"not read, and not written")
+    SPOILT[kind](place.parents[above])
+    assert remembered_lab(file) == lab
+    assert place.read_bytes() == b"not read, and not written"
 
 
 def test_what_others_could_have_written_is_not_believed(file: Path, cache: Path) -> None:

@@ -1,0 +1,120 @@
+"""Rendering templates in a process that can be ended: run as a script, with pipes for everything.
+
+Each line on standard input and output is one JSON document. First come the values that templates see; then
+for each ``{"template": NAME, "host": NAME}`` the answer is ``{"text": …}`` or ``{"problem": …, "where": …}``.
+Between the two, ``{"load": NAME}`` asks for a template's source: this process opens no file of the lab's.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from types import TracebackType
+from typing import Any
+
+from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+_MARK = "labrun-template:"
+"""Stands before a template's name in tracebacks."""
+
+
+class _TooLongError(Exception):
+    """More text than a file may have."""
+
+
+def _ask(question: dict[str, Any]) -> dict[str, Any]:
+    sys.stdout.write(json.dumps(question) + "\n")
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(0)
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+def _load(name: str) -> tuple[str, str, None]:
+    answer = _ask({"load": name})
+    if "source" not in answer:
+        raise TemplateNotFound(name, str(answer["problem"]))
+    return str(answer["source"]), _MARK + name, None
+
+
+def _present(value: Any) -> Any:
+    if value is None:
+        raise ValueError("this value is none: `default(..., true)` gives it another")
+    return value
+
+
+def _rendered(environment: ImmutableSandboxedEnvironment, values: dict[str, Any], job: dict[str, Any]) -> str:
+    template = environment.get_template(job["template"])
+    if job["host"] is None:
+        return ""
+    parts: list[str] = []
+    left = int(job["largest"])
+    for part in template.generate(values, host=values["hosts"][job["host"]]):
+        left -= len(part)
+        if left < 0:
+            raise _TooLongError
+        parts.append(part)
+    return "".join(parts)
+
+
+def _line_of(traceback: TracebackType | None) -> str | None:
+    """Return ``FILE:LINE`` of the innermost template in a traceback; jinja has put their names there."""
+    found = None
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if file.startswith(_MARK):
+            found = f"{file.removeprefix(_MARK)}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return found
+
+
+def _answer(environment: ImmutableSandboxedEnvironment, values: dict[str, Any], job: dict[str, Any]) -> Any:
+    try:
+        return {"text": _rendered(environment, values, job)}
+    except TemplateSyntaxError as error:
+        where = f"{error.name or job['template']}:{error.lineno}"
+        return {"problem": f"{where}: {error.message or 'this is no template'}", "where": None}
+    except _TooLongError:
+        return {"too_long": True, "where": None}
+    except TemplateNotFound as error:
+        return {"problem": error.message, "where": _line_of(error.__traceback__)}
+    except Exception as error:  # noqa: BLE001 - whatever a template can make of its values
+        # What is constant is worked out before there is a line.
+        return {"problem": _reason(error)[:1000], "where": _line_of(error.__traceback__) or job["template"]}
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "this takes too much memory"
+    if isinstance(error, RecursionError):
+        return "this is nested too deeply"
+    return str(getattr(error, "message", None) or error) or type(error).__name__
+
+
+def main() -> None:
+    """Render what is asked for until standard input ends."""
+    first = json.loads(sys.stdin.readline())
+    resource.setrlimit(resource.RLIMIT_AS, (first["memory"], first["memory"]))
+    # Should whoever started this be gone, a loop ends all the same.
+    resource.setrlimit(resource.RLIMIT_CPU, (first["seconds"], first["seconds"]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    environment = ImmutableSandboxedEnvironment(
+        loader=FunctionLoader(_load),
+        undefined=StrictUndefined,
+        finalize=_present,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    job = _ask({"ready": True})
+    while True:
+        job = _ask(_answer(environment, first["values"], job))
+
+
+if __name__ == "__main__":
+    main()

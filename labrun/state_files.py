@@ -1,0 +1,216 @@
+"""Reading what labrun itself wrote on an earlier day: never believed, never waited for.
+
+Between two runs anything may happen to a file: a full disk, a restore, another user with an idea. So it has
+to be a regular file of bounded size, reached through no link, the user's own or root's, and nobody else's to
+write. What is none, or does not say what labrun writes, is set aside under another name and begun anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from labrun.errors import LabrunError
+from labrun.notices import notice
+from labrun.regular_files import read_regular
+from labrun.state_folders import trusted_owners
+
+__all__ = [
+    "LARGEST",
+    "NOT_OURS",
+    "WRONG",
+    "DamagedFileError",
+    "finite",
+    "keep_regular",
+    "look",
+    "parse_json",
+    "read_file",
+    "read_or_begin_anew",
+    "set_aside",
+]
+
+T = TypeVar("T")
+
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes; labrun writes nothing larger but histories."""
+_BY_KIND: Final = (errno.EFBIG, errno.EINVAL)
+_OF_THE_FILE: Final = (*_BY_KIND, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
+NOT_OURS: Final = "it is not what labrun wrote"
+_MOST_SECONDS: Final = 1e11  # a moment in the year 5138
+WRONG: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+"""What comes of taking apart a value that is not the one expected."""
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+class DamagedFileError(LabrunError):
+    """Report why a file is not believed; ``seen`` is what was found, None where only its content is wrong.
+
+    ``number`` is the error of the system where that did not let the file be read.
+    """
+
+    def __init__(self, path: Path, why: str, seen: os.stat_result | None = None, number: int | None = None):
+        super().__init__(f"{path}: {why}")
+        self.why = why
+        self.seen = seen
+        self.number = number
+
+    @property
+    def is_passing(self) -> bool:
+        """Tell whether the file may well be whole, and another try may read it."""
+        return self.number is not None and self.number not in _OF_THE_FILE
+
+
+def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
+    """Return what is there, None where nothing is; ``anyones`` does not ask whose it is.
+
+    Raises DamagedFileError for what is no regular file, or is or may be somebody else's work.
+    """
+    try:
+        seen = path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedFileError(path, f"it cannot be read: {error.strerror}", None, error.errno) from error
+    _check(path, seen, anyones=anyones)
+    return seen
+
+
+def _check(path: Path, seen: os.stat_result, *, anyones: bool) -> None:
+    if not stat.S_ISREG(seen.st_mode):
+        kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO"}
+        kind = kinds.get(stat.S_IFMT(seen.st_mode), "no regular file")
+        raise DamagedFileError(path, f"it is {kind}", seen)
+    if anyones:
+        return
+    if seen.st_uid not in trusted_owners():
+        raise DamagedFileError(path, f"it belongs to uid {seen.st_uid}", seen)
+    if seen.st_mode & _OTHERS_MAY_WRITE:
+        raise DamagedFileError(path, "others may write it", seen)
+
+
+def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> bytes | None:
+    """Return the file's content, None where there is no file. Raises DamagedFileError as :func:`look` does.
+
+    Also for more than ``largest`` bytes. Waits for nobody, whatever takes the file's place meanwhile.
+    """
+    if look(path, anyones=anyones) is None:
+        return None
+    try:
+        return read_regular(path, largest, follow=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        why = f"it is {error.strerror}" if error.errno in _BY_KIND else f"it cannot be read: {error.strerror}"
+        raise DamagedFileError(path, why, None, error.errno) from error
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Return what a JSON document says. Raises ValueError also for one too deep or too large to take in."""
+    try:
+        return json.loads(data)
+    except (RecursionError, MemoryError) as error:
+        raise ValueError("this JSON is nested too deeply") from error
+
+
+def finite(value: object) -> float:
+    """Return the number; ValueError for what is none, or no moment or duration that a clock could show."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST_SECONDS:
+        raise ValueError("no number of seconds")
+    return float(value)
+
+
+def read_or_begin_anew(path: Path, parse: Callable[[bytes], T], missing: T, *, largest: int = LARGEST) -> T:
+    """Return what ``parse`` makes of the file, ``missing`` without one.
+
+    A file that is not to be believed, or that ``parse`` cannot take apart, is set aside, and counts as
+    missing. Raises LabrunError where it cannot even be set aside, and where the reading failed for a reason
+    that is not the file's: too many open files, a disk that does not answer.
+    """
+    try:
+        data = read_file(path, largest=largest)
+    except DamagedFileError as error:
+        if error.is_passing:
+            raise
+        set_aside(path, error.why, error.seen)
+        return missing
+    if data is None:
+        return missing
+    try:
+        return parse(data)
+    except WRONG:
+        set_aside(path, NOT_OURS)
+        return missing
+
+
+def keep_regular(path: Path, mode: int | None = None) -> None:
+    """Set aside what is there and is no file to be believed; give it ``mode`` where it has another.
+
+    Raises LabrunError where that is not possible.
+    """
+    try:
+        seen = look(path)
+    except DamagedFileError as error:
+        # A mode can be mended: the file is where only its owner could have put it.
+        found = error.seen
+        if error.is_passing:
+            raise
+        if mode is None or found is None or not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            set_aside(path, error.why, found)
+            return
+        seen = found
+    if seen is None or mode is None or stat.S_IMODE(seen.st_mode) == mode:
+        return
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        raise LabrunError(
+            f"cannot give {path} the mode {mode:04o}: {error.strerror}", hint="--state-dir names another"
+        ) from error
+    notice(f"{path} had the mode {stat.S_IMODE(seen.st_mode):04o}: it is {mode:04o} again")
+
+
+def set_aside(path: Path, why: str, seen: os.stat_result | None = None) -> Path | None:
+    """Give the file another name, say so, and return that; None where another labrun was first.
+
+    ``seen`` is what is to be moved: whatever has come in its place since stays. Raises LabrunError.
+    """
+    try:
+        if seen is not None and not os.path.samestat(path.lstat(), seen):
+            return None
+        aside = _free_name(path)
+        path.rename(aside)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LabrunError(
+            f"{path}: {why}, and it cannot be set aside: {error.strerror}", hint="--state-dir names another"
+        ) from error
+    notice(f"{path}: {why}; it is {aside.name} now, and a new one begins")
+    return aside
+
+
+def _free_name(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    number = 0
+    while True:
+        aside = path.with_name(f"{path.name}.damaged-{stamp}" + (f".{number}" if number else ""))
+        with contextlib.suppress(FileNotFoundError):
+            aside.lstat()
+            number += 1
+            continue
+        return aside
