@@ -27,7 +27,7 @@ __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "propertie
 Sections = Mapping[str, Mapping[str, str]]
 """Values by section and key, as they stand in the file: escaped."""
 
-_NUMBERED = re.compile(r"(address|addresses|route|routing-rule)(\d+)")
+_NUMBERED = re.compile(r"(address|addresses|route|routing-rule)([0-9]{1,9})")
 _SECTION = {"802-3-ethernet": "ethernet"}
 # What NetworkManager writes by itself where nothing was asked for.
 _DEFAULTS = {

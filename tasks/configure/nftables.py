@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
 
+from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
@@ -113,7 +114,8 @@ class _State:
     def of(cls, want: Json, facts: Facts) -> _State:
         missing = Captured("", 1)
         table, scratch = (facts.commands.get(f"nft-{name}", missing) for name in ("table", "wanted"))
-        ports = tuple(int(port) for port in (facts.word("nft-ssh") or "22").split() if port.isdecimal())
+        said = (facts.word("nft-ssh") or "22").split()
+        ports = tuple(port for word in said if (port := integer(word, least=1, most=65535)) is not None)
         return cls(
             want["text"],
             ports,
@@ -160,7 +162,7 @@ def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
         hint = "ufw disable" if rival == "ufw" else f"systemctl disable --now {rival}"
         return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
     if scratch.status != 0:
-        lines = [line.strip() for line in scratch.text.splitlines() if "Error:" in line]
+        lines = [line.strip() for line in scratch.both.splitlines() if "Error:" in line]
         return f"nft refuses the rules: {lines[0].partition('Error: ')[2] if lines else scratch.last_line}"
     return None
 

@@ -145,7 +145,8 @@ def test_links_to_dev_null_and_empty_files_are_files_and_directories_are_not(tmp
 def test_a_command_comes_back_with_both_streams_and_its_status(tmp_path: Path) -> None:
     script = "capture one sh -c 'echo out; echo err >&2; exit 3'\nframe seen it\n"
     facts = parse_facts(gathered([Probe((), script)]), "mark")
-    assert (facts.commands["one"].status, facts.commands["one"].text) == (3, "out\nerr\n")
+    one = facts.commands["one"]
+    assert (one.status, one.text, one.error) == (3, "out\n", "err\n")
     assert facts.commands["one"].last_line == "err"
     assert "seen it" in facts.words
 
