@@ -29,6 +29,7 @@ from labrun.errors import UnreadableError
 __all__ = [
     "LATEST",
     "MOST_LINES",
+    "address",
     "as_address",
     "as_integer",
     "as_interface",
@@ -167,6 +168,14 @@ def as_text(value: object, what: str) -> str:
 def as_address(value: object, what: str) -> IPv4Address | IPv6Address:
     """Return an IP address given as text; raises UnreadableError for anything else."""
     return _parsed(ip_address, value, what, "an address")
+
+
+def address(value: object) -> IPv4Address | IPv6Address | None:
+    """Return an IP address given as text, a zone cut off (``fe80::1%eth0``); None for anything else."""
+    try:
+        return as_address(value.partition("%")[0] if isinstance(value, str) else value, "")
+    except UnreadableError:
+        return None
 
 
 def as_interface(value: object, what: str) -> IPv4Interface | IPv6Interface:

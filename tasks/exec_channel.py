@@ -139,7 +139,8 @@ def open_channel(transport: paramiko.Transport, deadline: float) -> Any:
     except paramiko.ChannelException as error:
         reason = f"sshd refuses another session: {error.text}"
         raise UnreachableError(reason, step="session", hint="MaxSessions must be 4 or more") from error
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except Exception as error:
+        # As broad as that: what paramiko's thread stumbled over in a server's words is raised here.
         reason = "the connection was gone before the script was sent"
         if transport.is_active():
             reason = "no session was opened in time; nothing was run"

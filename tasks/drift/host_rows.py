@@ -45,7 +45,10 @@ def _section(
             status = _verdict(item, key, applied, asked=key in asked)
             why = _why(item, status, applied)
             if untold is not None and status not in (Status.OK, Status.SKIPPED):
-                status, why = Status.UNKNOWN, f"who has moved cannot be told: {untold}"
+                status, why = (
+                    Status.UNKNOWN,
+                    f"who has moved cannot be told: {untold}; `labrun configure` writes it anew",
+                )
             diff = None if status is Status.OK else item.diff
             yield Outcome(spec["host"], *key, status, item.expected, item.actual, why, diff)
 
