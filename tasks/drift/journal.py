@@ -19,7 +19,7 @@ __all__ = ["journal_script", "read_journal"]
 _ENTRIES = 800
 _BYTES = 400_000
 _OTHERS, _OWN = 20, 4
-_LONGEST = 400
+_LONGEST, _LONGEST_SEARCHED = 400, 4096
 
 _SCRIPT = """\
 since={since}
@@ -89,15 +89,15 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
         microseconds = integer(entry.get("__REALTIME_TIMESTAMP"), most=LATEST * 1_000_000)
         kept = _KEPT.get(source) if isinstance(source, str) else None
         if microseconds is not None and kept is not None and kept.search(message):
-            yield {"time": microseconds / 1e6, "source": source, "text": message}
+            yield {"time": microseconds / 1e6, "source": source, "text": message[:_LONGEST]}
 
 
 def _message(value: object) -> str:
     """Return the beginning of a line as it was logged; raises UnreadableError for what is no text."""
     if isinstance(value, str):
-        return value[:_LONGEST]
+        return value[:_LONGEST_SEARCHED]
     # journald gives what is not UTF-8 as numbers.
-    numbers = [integer(each, most=255) for each in as_list(value, "journal")[:_LONGEST]]
+    numbers = [integer(each, most=255) for each in as_list(value, "journal")[:_LONGEST_SEARCHED]]
     return bytes(each for each in numbers if each is not None).decode(errors="replace")
 
 
