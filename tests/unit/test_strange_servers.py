@@ -95,9 +95,11 @@ def endless(chunk: bytes) -> Callable[[socket.socket], None]:
 
 def refusal(sshd: LoopbackSshd, talk: Callable[[socket.socket], None]) -> str:
     """Return why such a server is unreachable, its port as N."""
-    with server(talk) as port, pytest.raises(UnreachableError) as caught:
-        began = time.monotonic()
-        transport_of(sshd.host(port=port, banner_timeout=2, conn_timeout=2, auth_timeout=2))
+    began = time.monotonic()
+    with server(talk) as port:
+        host = sshd.host(port=port, banner_timeout=2, conn_timeout=2, auth_timeout=2)
+        with pytest.raises(UnreachableError) as caught:
+            transport_of(host)
     assert time.monotonic() - began < 6
     return re.sub(r"port \d+", "port N", caught.value.reason)
 
