@@ -153,9 +153,11 @@ def _frames(output: str, mark: str) -> Iterator[tuple[str, str]]:
 def parse_facts(output: str, mark: str) -> Facts:
     """Return what a gather or apply script printed.
 
-    Raises CommandError where its end is missing, UnreadableError for what no script of labrun's prints.
+    A NUL, which no script can put back, becomes U+FFFD. Raises CommandError where its end is missing,
+    UnreadableError for what no script of labrun's prints.
     """
     require_lines(output, "gather")
+    output = output.replace("\0", "\ufffd")
     files: dict[str, str] = {}
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}

@@ -33,7 +33,7 @@ from labrun.tasks.drift.judge import Seen, drift_rows
 
 from .small_labs import host, lab, network
 
-__all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "mutated"]
+__all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "mutated", "three"]
 
 FOLDER = Path(__file__).parent / "cases"
 MARK = "labrun-mark"
@@ -152,6 +152,7 @@ def gather_of(name: str, case: str, lab_case: str = "healthy") -> Gather:
     applied = write_applied(renewed(None, plan_host(spec, facts), run="r", version="1", digest="d"))
     files = {
         **{head: body for head, body in (*seen.items(), *recorded.items()) if head.startswith("file ")},
+        **{head: body for head, body in seen.items() if head.startswith("file /proc/")},
         f"file {PATH}": applied.partition("printf %s '")[2].partition("' >")[0] or '{"schema": 1}',
     }
     names = "".join(f"{head.partition(' ')[2]}\n" for head in files)
@@ -326,19 +327,20 @@ def mutated(gather: Gather, seed: int) -> Gather:
         frames[place] = (head, body)
         if dice.random() < 0.05:
             dice.shuffle(frames)
-        gather = replace(gather, **{field: tuple(frames)})
+        changed = tuple(frames)
+        gather = replace(gather, log=changed) if field == "log" else replace(gather, frames=changed)
     return gather
 
 
-LARGE: Mapping[str, str] = {
-    "newlines": "\n" * 8_000_000,
-    "objects": "{}" * 4_000_000,
-    "list": "[" + "{}," * 2_600_000 + "{}]",
-    "words": "x " * 4_000_000,
-    "wide": "🙂" * 2_000_000,
-    "frames": f"\n{MARK} x" * 500_000,
-    "rules": "table inet x {\n\tchain y {\n" + "\t\tdrop # handle 1\n" * 400_000 + "\t}\n}\n",
-    "journal": (json.dumps({**_ENTRY, "MESSAGE": 1_000_000_000}) + "\n") * 50_000,
+LARGE: Mapping[str, Callable[[], str]] = {
+    "newlines": lambda: "\n" * 8_000_000,
+    "objects": lambda: "{}" * 4_000_000,
+    "list": lambda: "[" + "{}," * 2_600_000 + "{}]",
+    "words": lambda: "x " * 4_000_000,
+    "wide": lambda: "🙂" * 2_000_000,
+    "frames": lambda: f"\n{MARK} x" * 500_000,
+    "rules": lambda: "table inet x {\n\tchain y {\n" + "\t\tdrop # handle 1\n" * 400_000 + "\t}\n}\n",
+    "journal": lambda: (json.dumps({**_ENTRY, "MESSAGE": 1_000_000_000}) + "\n") * 50_000,
 }
 """As much as comes through at most, of one kind."""
 
@@ -351,10 +353,7 @@ def main(kind: str, place: str) -> None:
 
     healthy = {"r": gather_of("r", "router-configured"), **{n: gather_of(n, "host-configured") for n in "ac"}}
     if kind in LARGE:
-        evil = healthy["r"].plus(place, LARGE[kind])
-        if place == "log":
-            evil = replace(evil, log=tuple((h, LARGE[kind] if h == "out log" else b) for h, b in evil.log))
-        healthy["r"] = evil
+        healthy["r"] = healthy["r"].plus(place, LARGE[kind]())
     began = time.monotonic()
     rows = judged(healthy)
     spent = time.monotonic() - began
