@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
 
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
@@ -17,6 +16,7 @@ from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sshd_script import DROP_IN as SSHD_DROP_IN
+from labrun.tasks.configure.text_diff import compared
 
 __all__ = ["FILE", "UNIT", "NftSection"]
 
@@ -276,7 +276,7 @@ def _diff(section: str, state: _State, found: Mapping[str, str], wanted: Mapping
     lines: list[str] = []
     for name in dict.fromkeys([*CHAINS, *found, *wanted]):
         old, new = found.get(name, "").splitlines(), wanted.get(name, "").splitlines()
-        changes = list(unified_diff(old, new, n=0, lineterm=""))[2:]
+        changes = compared(old, new)[2:]
         lines += [f"{line[0]}{name}: {line[1:].strip()}" for line in changes if line[0] in "+-"]
     if not lines or not state.persists:
         lines += _file_diff(state)

@@ -30,7 +30,7 @@ __all__ = [
     "typed_file",
 ]
 
-_LONGEST_REASON = 400
+_LONGEST_REASON = 4_000
 _MOST_FRAMES = 20_000
 """A guest reads the marker in the script, and can print more frames than the script does."""
 _MADE = 0o666

@@ -17,7 +17,7 @@ from labrun.tasks.configure.text_diff import with_file
 __all__ = ["Sshd", "render"]
 
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
-_INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
+_INCLUDES = re.compile(r"^[ \t]*+include[ \t].*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
 _LINE_NUMBER = re.compile(r"line ([0-9]{1,9}): (.+)")
 # Blocks and further files would change what the lines after them mean.
 _NO_KEYWORDS = frozenset({"match", "include"})

@@ -13,7 +13,8 @@ from labrun.inventory.model import Host, Lab, Role
 
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
-_LINE = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>\S.*?)\s*")
+# For lines without white space at their ends: a guest may have a megabyte of it.
+_LINE = re.compile(r"(?P<keyword>[A-Za-z0-9]++)(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def settings_in(text: str) -> Iterator[Setting]:
         if line.lstrip().startswith("#"):
             reason.append(line.lstrip("# \t").rstrip())
             continue
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line.strip())
         if match is not None:
             yield Setting(match["keyword"], (match["value"],), " ".join(reason))
         reason = []

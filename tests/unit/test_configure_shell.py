@@ -251,6 +251,6 @@ def test_what_no_script_prints_is_an_error_in_words(text: str, reason: str) -> N
 
 
 def test_a_reason_is_one_line_and_no_longer_than_a_table_takes() -> None:
-    assert Captured("x" * 1000, 1).last_line == "x" * 400
+    assert Captured("x" * 10_000, 1).last_line == "x" * 4_000
     assert Captured("\n" * 1_000_000, 1).last_line == "exit status 1"
     assert Captured("out\n", 1, "first\nlast\n\n").last_line == "last"
