@@ -29,6 +29,7 @@ from labrun.errors import UnreadableError
 __all__ = [
     "LATEST",
     "MOST_LINES",
+    "SETTINGS_LINES",
     "address",
     "as_address",
     "as_integer",
@@ -45,6 +46,8 @@ __all__ = [
 
 MOST_LINES = 200_000
 """How many lines one host's output may have: a line costs a hundred times what a byte does."""
+SETTINGS_LINES = 10_000
+"""How many lines a file of settings may have, or what a daemon says of its own."""
 LATEST = 253_402_300_799
 """The last second of the year 9999, in seconds since the epoch: no calendar here goes beyond."""
 
@@ -202,10 +205,10 @@ def _parsed(parse: Callable[[str], _T], value: object, what: str, kind: str) -> 
     raise UnreadableError(f"{_shown(value)} in place of {kind}", step=what)
 
 
-def require_lines(text: str, what: str) -> None:
+def require_lines(text: str, what: str, most: int = MOST_LINES) -> None:
     """Raise UnreadableError where a text has more lines than are ever of use."""
-    if text.count("\n") > MOST_LINES:
-        raise UnreadableError(f"more than {MOST_LINES} lines", step=what)
+    if text.count("\n") > most:
+        raise UnreadableError(f"more than {most} lines", step=what)
 
 
 def _shown(value: object) -> str:

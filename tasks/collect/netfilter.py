@@ -178,6 +178,7 @@ class _Walk:
     packet: Packet
     budget: int = _MOST_RULES
     known: dict[tuple[str, str, int], _Way] = field(default_factory=dict)
+    fitting: dict[str, bool | None] = field(default_factory=dict)
 
     @property
     def is_spent(self) -> bool:
@@ -198,11 +199,15 @@ class _Walk:
             if self.is_spent or not pace().remaining():
                 self.budget, way.leaves = 0, True
                 break
-            fits = _fits(rule.text, self.packet)
+            fits = self.fitting[rule.text] if rule.text in self.fitting else self._look(rule.text)
             if fits is not False and self._meets(way, chain, rule, fits is True, depth):
                 way.ends = True
                 break
         return way
+
+    def _look(self, text: str) -> bool | None:
+        self.fitting[text] = found = _fits(text, self.packet)
+        return found
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
         """Add what a rule that may match does; tells whether the packet certainly gets no further."""

@@ -20,7 +20,7 @@ __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings
 # What asks for a neighbour's MAC over IPv6, as a rule may name it.
 _SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
-_SECONDS_A_HOST = 5.0
+_SECONDS_A_HOST = 2.0
 """So long all rows together may look at one host's evidence: a ruleset of it may have 20,000 rules."""
 
 CAUSE, SILENT, SYMPTOM = range(3)

@@ -20,6 +20,7 @@ from ipaddress import (
     ip_network,
 )
 
+from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.inventory.model import Address, Prefix
 
 __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "properties", "render", "unescaped"]
@@ -50,7 +51,11 @@ _LISTS = ("dns", "dns-search", "dns-options")
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
-    """Return the sections of a keyfile; what is neither section nor setting is passed over."""
+    """Return the sections of a keyfile; what is neither section nor setting is passed over.
+
+    Raises UnreadableError for one of more lines than any profile has.
+    """
+    require_lines(text, "keyfile", SETTINGS_LINES)
     sections: dict[str, dict[str, str]] = {}
     current: dict[str, str] | None = None
     for line in text.split("\n"):

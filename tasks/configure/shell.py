@@ -30,7 +30,7 @@ __all__ = [
     "typed_file",
 ]
 
-_LONGEST_REASON = 4_000
+_LARGEST_FILE, _LONGEST_REASON = 2 * 1024 * 1024, 4_000
 _MOST_FRAMES = 20_000
 """A guest reads the marker in the script, and can print more frames than the script does."""
 _MADE = 0o666
@@ -166,6 +166,8 @@ def parse_facts(output: str, mark: str) -> Facts:
     for head, body in _frames(output, mark):
         kind, _, name = head.partition(" ")
         if kind == "file":
+            if len(body) > _LARGEST_FILE:
+                raise UnreadableError(f"{len(body)} characters, more than {_LARGEST_FILE}", step=name)
             files[name] = body
         elif kind == "files":
             # awk shows no frame for an empty file; the list of names does.

@@ -9,6 +9,7 @@ from functools import cache
 from getpass import getuser
 from importlib.resources import files
 
+from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.inventory.model import Host, Lab, Role
 
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
@@ -32,7 +33,11 @@ class Setting:
 
 
 def settings_in(text: str) -> Iterator[Setting]:
-    """Yield the settings of an sshd_config text, each with the comment lines right above it."""
+    """Yield the settings of an sshd_config text, each with the comment lines right above it.
+
+    Raises UnreadableError for one of more lines than anybody writes.
+    """
+    require_lines(text, "sshd_config", SETTINGS_LINES)
     reason: list[str] = []
     for line in text.splitlines():
         if line.lstrip().startswith("#"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from labrun.bounded import integer
+from labrun.bounded import SETTINGS_LINES, integer, require_lines
 
 __all__ = ["effective_settings", "is_plain", "meets", "plain_value"]
 
@@ -60,6 +60,7 @@ def plain_value(key: str, value: str) -> str:
 
 def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
     """Return what ``sshd -T`` printed: the values of each keyword, repeated ones in order."""
+    require_lines(text, "sshd -T", SETTINGS_LINES)
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.errors import UnreadableError
 
 __all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
@@ -17,7 +18,7 @@ DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/us
 
 _GLOB = re.compile(r"[*?\[]")
 # So much no file of settings has; a guest may have any, and each pattern is compiled.
-_MOST_LINES, _MOST_PATTERNS, _LONGEST_KEY = 10_000, 1_000, 400
+_MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,10 @@ def _normal(key: str) -> str:
 # Every wanted key asks all files.
 @lru_cache(maxsize=64)
 def _lines(text: str) -> tuple[tuple[str, str | None], ...]:
-    if text.count("\n") > _MOST_LINES:
-        raise UnreadableError(f"a file in sysctl.d has more than {_MOST_LINES} lines", step="sysctl")
+    require_lines(text, "sysctl.d", SETTINGS_LINES)
     found = tuple(_settings(text))
     if sum(_GLOB.search(key) is not None for key, _ in found) > _MOST_PATTERNS:
-        raise UnreadableError(f"a file in sysctl.d has more than {_MOST_PATTERNS} patterns", step="sysctl")
+        raise UnreadableError(f"more than {_MOST_PATTERNS} patterns", step="sysctl.d")
     return found
 
 

@@ -254,3 +254,9 @@ def test_a_reason_is_one_line_and_no_longer_than_a_table_takes() -> None:
     assert Captured("x" * 10_000, 1).last_line == "x" * 4_000
     assert Captured("\n" * 1_000_000, 1).last_line == "exit status 1"
     assert Captured("out\n", 1, "first\nlast\n\n").last_line == "last"
+
+
+def test_a_file_that_is_too_large_for_a_setting_is_named() -> None:
+    with pytest.raises(UnreadableError) as caught:
+        parse_facts(f"\nm file /etc/hosts\n{' ' * 3_000_000}\nm files\n/etc/hosts\n\nm end\n", "m")
+    assert caught.value.on("evil") == "/etc/hosts on evil: 3000000 characters, more than 2097152"
