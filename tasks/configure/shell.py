@@ -30,7 +30,7 @@ __all__ = [
     "typed_file",
 ]
 
-_LARGEST_FILE, _LONGEST_REASON = 2 * 1024 * 1024, 4_000
+_LARGEST_FILE, _LONGEST_REASON = 1024 * 1024, 4_000
 _MOST_FRAMES = 20_000
 """A guest reads the marker in the script, and can print more frames than the script does."""
 _MADE = 0o666

@@ -259,4 +259,4 @@ def test_a_reason_is_one_line_and_no_longer_than_a_table_takes() -> None:
 def test_a_file_that_is_too_large_for_a_setting_is_named() -> None:
     with pytest.raises(UnreadableError) as caught:
         parse_facts(f"\nm file /etc/hosts\n{' ' * 3_000_000}\nm files\n/etc/hosts\n\nm end\n", "m")
-    assert caught.value.on("evil") == "/etc/hosts on evil: 3000000 characters, more than 2097152"
+    assert caught.value.on("evil") == "/etc/hosts on evil: 3000000 characters, more than 1048576"
