@@ -241,7 +241,7 @@ def test_the_content_of_a_private_file_is_a_secret_of_its_host() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [each * 200_000 for each in ("y", "/proc/sys/", "pin", "a.b-", "\\n", "a=", "a ", "'a")],
+    [(each * 500_000)[:500_000] for each in ("y", "/proc/sys/", "pin", "a.b-", "\\n", "a=", "a ", "'a")],
     ids=lambda text: text[:10],
 )
 def test_what_a_guest_prints_is_masked_in_time_that_grows_with_its_length(text: str) -> None:
