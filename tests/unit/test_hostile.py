@@ -242,7 +242,8 @@ def test_whatever_text_of_a_spec_is_hostile_the_scripts_still_parse(
     try:
         plan = plan_host(spec, facts_of(name))
     except UnreadableError as refusal:
-        assert isinstance(refusal.__cause__, ValueError)
+        if not isinstance(refusal.__cause__, ValueError):
+            raise
         # No address, no mode: the lab file's checks let none of these come here.
         assert leaf[:2] == ("nmcli", "profiles") or leaf[-1] == "mode"
         return
