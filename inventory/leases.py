@@ -6,9 +6,9 @@ import logging
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
+from labrun.bounded import address, integer
 from labrun.hypervisor import connect, translated
 from labrun.ports import Lease
 
@@ -59,9 +59,10 @@ def _of_network(network: Any) -> Iterator[Lease]:
         # A network without DHCP, or one that is being stopped at this moment.
         _log.debug("%s: no leases: %s", network.name(), error)
         return
-    for lease in sorted(leases, key=lambda lease: int(lease["expirytime"]), reverse=True):
-        if lease.get("mac") and lease.get("ipaddr"):
-            yield Lease(str(lease["mac"]).lower(), ip_address(lease["ipaddr"]), "lease")
+    for lease in sorted(leases, key=lambda lease: integer(lease["expirytime"]) or 0, reverse=True):
+        given = address(lease.get("ipaddr"))
+        if lease.get("mac") and given is not None:
+            yield Lease(str(lease["mac"]).lower(), given, "lease")
 
 
 def _of_agent(domain: Any, networks: set[str], known: set[str]) -> Iterator[Lease]:
@@ -78,10 +79,10 @@ def _of_agent(domain: Any, networks: set[str], known: set[str]) -> Iterator[Leas
         _log.debug("%s: no answer from the agent: %s", domain.name(), error)
         return
     for interface in interfaces.values():
-        for address in interface.get("addrs") or ():
-            if interface.get("hwaddr"):
-                # A link-local address may carry its zone.
-                plain = ip_address(str(address["addr"]).partition("%")[0])
+        for entry in interface.get("addrs") or ():
+            # A link-local address may carry its zone, and a guest may say anything.
+            plain = address(entry.get("addr"))
+            if interface.get("hwaddr") and plain is not None:
                 yield Lease(str(interface["hwaddr"]).lower(), plain, "agent")
 
 

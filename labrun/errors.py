@@ -13,6 +13,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 │   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
 └── CommandError                exit 1   a script in a guest ended with an error
+    └── UnreadableError         exit 4   what a guest printed cannot be read: nothing is known of it
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "Problem",
     "TransportError",
     "UnreachableError",
+    "UnreadableError",
     "UsageError",
 ]
 
@@ -141,3 +143,13 @@ class ConnectionLostError(TransportError):
 
 class CommandError(LabrunError):
     """Report a script that ended with an error in a guest."""
+
+
+class UnreadableError(CommandError):
+    """Report output of a guest that is not what it should be; ``step`` names the output."""
+
+    exit_code = 4
+
+    def on(self, host: str) -> str:
+        """Return the reason with the output and the host in front: ``ip address on web: not JSON``."""
+        return f"{self.step or 'what it showed'} on {host}: {self.reason}"

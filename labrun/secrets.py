@@ -41,12 +41,14 @@ _SECRET = re.compile(
 _SHORTEST = 3
 _LONGER = (*(word for word in _WORDS if "_" not in word), "phase2-private-key")
 _QUOTED = re.compile(r"(?P<mark>['\"])(?P<said>[^\n]*?)(?P=mark)")
-# A line ``name=value`` of a file, also inside a string that Python printed with its escapes.
+# A line ``name=value`` of a file, also inside a string that Python printed with its escapes. A guest may
+# print a word of a megabyte: it is looked at once, not from each of its letters on.
 _SETTING = re.compile(
-    r"(?P<before>(?:\\n)?)(?P<name>[A-Za-z0-9_./-]+)(?P<sign> ?= ?)(?P<value>(?:(?!\\n)[^\n])+)"
+    r"(?P<before>\\n|(?<![A-Za-z0-9_./-]))(?P<name>[A-Za-z0-9_./-]++)(?P<sign> ?= ?)"
+    r"(?P<value>(?:(?!\\n)[^\n])++)"
 )
 # So frames a gather what it read of /proc/sys: the path in one line, the value in the next.
-_PARAMETER = re.compile(r"(?P<path>/proc/sys/\S+?)(?P<end>\\n|\n)(?P<value>(?:(?!\\n)[^\n])+)")
+_PARAMETER = re.compile(r"(?P<path>/proc/sys/\S{1,300}?)(?P<end>\\n|\n)(?P<value>(?:(?!\\n)[^\n])++)")
 # Most of what hosts show has none of these, and looking for settings takes a while.
 _SIGNS = re.compile("|".join(word for word in _WORDS if word != "pin") + "|wep-key|pin ?=")
 # A shorter text is no secret worth the name, and replaced everywhere it would garble every row.

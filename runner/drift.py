@@ -139,6 +139,7 @@ def look(session: Session) -> Drift:
     from labrun.tasks.collect.task import captures_of
     from labrun.tasks.drift.judge import Seen, drift_rows
     from labrun.tasks.drift.task import SPEC, observe
+    from labrun.tasks.judging import judging_time
     from labrun.tasks.provision.planning import plan_lab
 
     lab = session.lab
@@ -152,14 +153,15 @@ def look(session: Session) -> Drift:
         session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
     ):
         results = _results(nornir.run(observe)) if asked else {}
-        seen = Seen(
-            specs={host: each[SPEC]["configure"] for host, each in data.items()},
-            captures={**captures_of(results), **_silent(off)},
-            plan=plan,
-            made=frozenset(session.state.host_keys()),
-            strange_keys=_strange_keys(results),
-        )
-        rows = drift_rows(lab, seen, session.hosts)
+        with judging_time(session.invocation.timeout):
+            seen = Seen(
+                specs={host: each[SPEC]["configure"] for host, each in data.items()},
+                captures={**captures_of(results), **_silent(off)},
+                plan=plan,
+                made=frozenset(session.state.host_keys()),
+                strange_keys=_strange_keys(results),
+            )
+            rows = drift_rows(lab, seen, session.hosts)
         _keep_evidence(session, rows, results, seen.specs)
         last_ok = _last_ok(session, rows)
         return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))

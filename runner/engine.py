@@ -11,7 +11,13 @@ from nornir.core import Nornir
 from nornir.core.plugins.runners import RunnersPluginRegister
 from nornir.core.state import GlobalState
 
-from labrun.errors import ConnectionLostError, HypervisorError, LabrunError, TransportError
+from labrun.errors import (
+    ConnectionLostError,
+    HypervisorError,
+    LabrunError,
+    TransportError,
+    UnreadableError,
+)
 from labrun.outcome import Outcome, Status
 from labrun.runner.budget import (
     CONNECTORS,
@@ -150,13 +156,13 @@ def row_of_error(host: str, section: str, name: str, error: BaseException) -> Ou
         section=section,
         name=name,
         status=_status(error),
-        why=_why(error),
+        why=_why(host, error),
         hypervisor_fault=isinstance(error, HypervisorError),
     )
 
 
 def _status(error: BaseException) -> Status:
-    if isinstance(error, ConnectionLostError):
+    if isinstance(error, ConnectionLostError | UnreadableError):
         return Status.UNKNOWN
     if isinstance(error, NotStartedError):
         return Status.SKIPPED
@@ -165,7 +171,9 @@ def _status(error: BaseException) -> Status:
     return Status.FAILED
 
 
-def _why(error: BaseException) -> str:
+def _why(host: str, error: BaseException) -> str:
+    if isinstance(error, UnreadableError):
+        return error.on(host)
     if isinstance(error, LabrunError):
         reason = f"{error.step}: {error.reason}" if error.step else error.reason
         return f"{reason} ({error.hint})" if error.hint else reason

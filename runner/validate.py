@@ -9,9 +9,13 @@ from labrun.runner.lab_file import load
 from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
+from labrun.runner.terminal import say
 from labrun.runner.verb import verb
+from labrun.searching import is_linear
 
 __all__ = ["command"]
+
+_SLOW = "looks around, refers back or counts too far: it is searched for in a process of its own, 2 s at most"
 
 
 @verb("validate")
@@ -19,10 +23,13 @@ def command(invocation: Invocation) -> Report:
     """Check the lab file, without touching anything.
 
     Every problem is reported with its line; the exit code is 2 when there is one. Keys that labrun
-    reads but does not act on yet are named on stderr.
+    reads but does not act on yet are named on stderr, and so are patterns that may take exponential time.
     """
     lab = load(invocation)
     select_hosts(lab, invocation.hosts)
+    for check in lab.checks:
+        if check.match is not None and check.match.regex is not None and not is_linear(check.match.regex):
+            say(f"{lab.source}: check {check.name}: {check.match.regex} {_SLOW}")
     text = "" if invocation.quiet else f"{lab.source}: {_summary(lab)}"
     return Report(lab_name=lab.name, text=text, extra=_members(lab))
 

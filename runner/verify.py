@@ -57,6 +57,7 @@ def command(
     Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
     """
     from labrun.tasks.collect.judge import judge
+    from labrun.tasks.judging import judging_time
 
     _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
     if pair is not None:
@@ -72,7 +73,8 @@ def command(
     if hint:
         require_planted(session.state)
     captures = gather_captures(session, full=full, evidence=not no_evidence)
-    rows = judge(session.lab, captures, session.hosts)
+    with judging_time(invocation.timeout):
+        rows = judge(session.lab, captures, session.hosts)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     report = session.report(rows)
@@ -88,6 +90,7 @@ def _refuse_mixtures(given: Mapping[str, object]) -> None:
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
     from labrun.runner.pair import nodes_of, pair_of, pair_report
+    from labrun.tasks.judging import judging_time
 
     if invocation.hosts is not None:
         raise UsageError("--pair names its hosts itself", hint="leave --hosts out")
@@ -98,7 +101,8 @@ def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
     source, target = pair_of(session.lab, pair)
     # Those on the way show why the path fails; nobody else is asked.
     captures = gather_captures(session, only=nodes_of(session.lab, source, target), pair=(source, target))
-    return pair_report(session.lab, source, target, captures)
+    with judging_time(invocation.timeout):
+        return pair_report(session.lab, source, target, captures)
 
 
 def gather_captures(
@@ -118,6 +122,7 @@ def gather_captures(
     from labrun.runner.engine import cause_of
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
+    from labrun.tasks.judging import judging_time
 
     off = _off(session)
     specs = _specs(session, off, full=full)
@@ -137,7 +142,8 @@ def gather_captures(
         for host, shown in raw.items():
             if not isinstance(shown, BaseException):
                 session.invocation.recording.attach(host, evidence_of(shown))
-    return {**captures_of(raw), **{host: Unreachable(why) for host, why in off.items()}}
+    with judging_time(session.invocation.timeout):
+        return {**captures_of(raw), **{host: Unreachable(why) for host, why in off.items()}}
 
 
 def _off(session: Session) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 import time
@@ -9,15 +10,19 @@ from contextlib import suppress
 
 from labrun.errors import UnreachableError
 
-__all__ = ["SILENT", "await_banner", "dial", "unreachable"]
+__all__ = ["SILENT", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
 
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
 # Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
 _TCP_PATIENCE = 30_000
-_MOST = 16 * 1024
+_MOST, _LARGEST_READ = 16 * 1024, 256 * 1024
+# An SSH server may say something before its version, but nobody has so much to say.
+_LONGEST_GREETING = 8 * 1024
+_VERSION = re.compile(rb"^SSH-[^\n]*\n", re.MULTILINE)
+_LONGEST_SHOWN, _LONGEST_REASON = 60, 300
 
 
-class _PromptSocket(socket.socket):
+class PromptSocket(socket.socket):
     """Takes all that has arrived, and acknowledges it at once; ``recv`` hands it out.
 
     sshd sends small packets for a session without a terminal, each when the one before is acknowledged
@@ -26,22 +31,47 @@ class _PromptSocket(socket.socket):
     """
 
     _held = b""
+    _greeting = b""
+    greeted = hung_up = False
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read as a socket does, from what was taken before where there is any."""
+        """Read as a socket does, from what was taken before where there is any.
+
+        Raises ConnectionError for a server that talks on and on, and has not said that it speaks SSH.
+        """
         if not self._held:
-            self._held = super().recv(max(size, _MOST), flags)
+            try:
+                self._held = super().recv(min(max(size, _MOST), _LARGEST_READ), flags)
+            except ConnectionError:
+                self.hung_up = True
+                raise
             with suppress(OSError):
                 self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self.hung_up = not self._held
+            if not self.greeted:
+                self._listen()
         data, self._held = self._held[:size], self._held[size:]
         return data
 
+    def _listen(self) -> None:
+        self._greeting += self._held
+        self.greeted = _VERSION.search(self._greeting) is not None
+        if not self.greeted and len(self._greeting) > _LONGEST_GREETING:
+            raise ConnectionError("no version of SSH")
 
-def dial(host: str, port: int, timeout: float) -> socket.socket:
+    @property
+    def sent(self) -> str:
+        """Return the first line that came, as far as it can be shown; empty where nothing came."""
+        line = self._greeting.lstrip().partition(b"\n")[0][: 4 * _LONGEST_SHOWN].decode(errors="replace")
+        shown = " ".join("".join(c if c.isprintable() else "�" for c in line.strip()).split())
+        return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"
+
+
+def dial(host: str, port: int, timeout: float) -> PromptSocket:
     """Return a connected socket that is quick to acknowledge; UnreachableError after ``timeout`` seconds."""
     try:
         plain = socket.create_connection((host, port), timeout=timeout or 0.001)
-        sock = _PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
+        sock = PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
     except OSError as error:
         raise UnreachableError(unreachable(error, f"{host} port {port}"), step="connect") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -59,6 +89,15 @@ def await_banner(sock: socket.socket, where: str, patience: float) -> float:
     return time.monotonic() - began
 
 
+def no_ssh(sock: PromptSocket, where: str) -> str | None:
+    """Return in words what a server did that does not speak SSH; None for one that does, or said nothing."""
+    if not sock.greeted and sock.sent:
+        return f"{where} does not speak SSH (it sent: {sock.sent})"
+    if sock.hung_up:
+        return f"{where} closed the connection during the handshake"
+    return None
+
+
 def unreachable(error: Exception, where: str) -> str:
     """Return in words why nobody could be reached at ``where``."""
     text = str(error).strip() or type(error).__name__
@@ -74,4 +113,4 @@ def unreachable(error: Exception, where: str) -> str:
         return f"{where}: {error.strerror}"
     if "banner" in text or "No existing session" in text or text.startswith("Authentication timeout"):
         return f"{where} {SILENT}"
-    return f"{where}: {text}"
+    return f"{where}: {text[:_LONGEST_REASON]}"

@@ -10,7 +10,7 @@ from typing import Any
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
-from labrun.errors import CommandError, ConnectionLostError, UnreachableError
+from labrun.errors import ConnectionLostError, UnreachableError, UnreadableError
 from labrun.ports import Completed
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     "wrapped",
 ]
 
-MOST_BYTES = 32 * 1024 * 1024
-"""How much one stream may bring before the script is cut off."""
+MOST_BYTES = 8 * 1024 * 1024
+"""How much both streams together may bring before the script is cut off: a run has many hosts to remember."""
 
 _CHUNK = 32 * 1024
 # A process left in the background may hold the streams open after the script ended (seconds).
@@ -53,7 +53,7 @@ def wrapped(script: str) -> str:
 
 @dataclass(slots=True)
 class Talk:
-    """What is still to be sent and what has come back, ``most`` bytes a stream.
+    """What is still to be sent and what has come back, ``most`` bytes on both streams together.
 
     ``ends_stdin`` = once all is sent, the other side is told that nothing follows.
     """
@@ -69,13 +69,13 @@ class Talk:
     def exchange(self) -> bool:
         """Send what the window takes and take what has arrived; True when something moved.
 
-        Raises CommandError when a stream has brought more than ``most`` bytes.
+        Raises UnreadableError when the streams have brought more than ``most`` bytes.
         """
         moved = self._send()
         moved = self._receive() or moved
-        if max(len(self.out), len(self.err)) > self.most:
+        if len(self.out) + len(self.err) > self.most:
             reason = f"the script wrote more than {self.most} bytes and was cut off"
-            raise CommandError(reason, step="script")
+            raise UnreadableError(reason, step="script")
         return moved
 
     def _send(self) -> bool:
@@ -98,9 +98,10 @@ class Talk:
 
     def _receive(self) -> bool:
         before = len(self.out) + len(self.err)
-        while self.channel.recv_ready():
+        # Who writes without end may be as quick as whoever reads.
+        while self.channel.recv_ready() and len(self.out) <= self.most:
             self.out += self.channel.recv(_CHUNK)
-        while self.channel.recv_stderr_ready():
+        while self.channel.recv_stderr_ready() and len(self.err) <= self.most:
             self.err += self.channel.recv_stderr(_CHUNK)
         return len(self.out) + len(self.err) > before
 
@@ -111,7 +112,7 @@ def run_script(
     """Feed ``script`` to ``command`` and collect until both streams end; ``deadline`` is monotonic.
 
     Raises UnreachableError when nothing was started, ConnectionLostError when the connection broke
-    or the deadline passed in the middle, CommandError when a stream exceeds ``most`` bytes.
+    or the deadline passed in the middle, UnreadableError when the streams exceed ``most`` bytes.
     """
     started = time.monotonic()
     channel = open_channel(transport, deadline)
@@ -126,7 +127,7 @@ def run_script(
         raise ConnectionLostError("the connection broke while the script ran", step="script") from error
     finally:
         channel.close()
-    out, err = (bytes(part).decode("utf-8", errors="replace") for part in (talk.out, talk.err))
+    out, err = (part.decode("utf-8", errors="replace") for part in (talk.out, talk.err))
     return Completed(status, out, err, time.monotonic() - started)
 
 
@@ -138,7 +139,8 @@ def open_channel(transport: paramiko.Transport, deadline: float) -> Any:
     except paramiko.ChannelException as error:
         reason = f"sshd refuses another session: {error.text}"
         raise UnreachableError(reason, step="session", hint="MaxSessions must be 4 or more") from error
-    except (paramiko.SSHException, OSError, EOFError) as error:
+    except Exception as error:
+        # As broad as that: what paramiko's thread stumbled over in a server's words is raised here.
         reason = "the connection was gone before the script was sent"
         if transport.is_active():
             reason = "no session was opened in time; nothing was run"

@@ -26,7 +26,7 @@ from labrun.errors import (
     TransportError,
     UnreachableError,
 )
-from labrun.tasks.dialling import await_banner, dial, unreachable
+from labrun.tasks.dialling import PromptSocket, await_banner, dial, no_ssh, unreachable
 from labrun.tasks.known_hosts import Stamp, file_stamp, known_keys
 from labrun.tasks.pacing import pace
 
@@ -41,6 +41,8 @@ _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 # With these no MAC is computed beside: paramiko compares MACs byte by byte, in Python.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _LOOK = 1.0
+_LARGEST_PACKET = 300 * 1024
+"""OpenSSH's own limit is 256 KiB, and labrun asks for much less."""
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
@@ -116,9 +118,20 @@ class LabSSH(LinuxSSH):
             )
         except TransportError:
             raise
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            where = f"{self.host} port {self.port}"
-            raise _translated(error, where, self.username) from error
+        except Exception as error:
+            # As broad as that: paramiko raises whatever its own code stumbles over in a server's words.
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> TransportError:
+        where = f"{self.host} port {self.port}"
+        known = isinstance(error, OSError | EOFError | paramiko.SSHException)
+        refused = isinstance(error, paramiko.AuthenticationException | paramiko.BadHostKeyException)
+        reason = no_ssh(self.sock, where) if isinstance(self.sock, PromptSocket) and not refused else None
+        if reason is None and not known:
+            reason = f"{where} does not speak SSH (what follows its greeting cannot be read)"
+        if reason is not None:
+            return UnreachableError(reason, step="connect")
+        return _translated(error, where, self.username)
 
     def _known_name(self) -> str:
         if self.host_key_alias:
@@ -243,12 +256,25 @@ def _transport(
     kind: type[paramiko.Transport], sock: Any, /, *args: Any, **keywords: Any
 ) -> paramiko.Transport:
     transport = kind(sock, *args, **keywords)
+    _bound_packets(transport.packetizer)
     # paramiko's thread looks ten times a second whether it should end; whoever closes here wakes it.
     sock.settimeout(_LOOK)
     options = transport.get_security_options()
     options.kex = _preferring(_FIRST_KEX, options.kex)
     options.ciphers = _preferring(_FIRST_CIPHERS, options.ciphers)
     return transport
+
+
+def _bound_packets(packetizer: Any) -> None:
+    """Have a packet refused that is larger than any may be: paramiko would wait for all of its 4 GiB."""
+    read_all = packetizer.read_all
+
+    def bounded(size: int, check_rekey: bool = False) -> bytes:
+        if size > _LARGEST_PACKET:
+            raise paramiko.SSHException(f"a packet of {size} bytes")
+        return bytes(read_all(size, check_rekey))
+
+    packetizer.read_all = bounded
 
 
 def _preferring(first: Sequence[str], offered: Sequence[str]) -> tuple[str, ...]:

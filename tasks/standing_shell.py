@@ -15,6 +15,7 @@ from typing import Any
 
 import paramiko
 
+from labrun.bounded import as_integer
 from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 from labrun.tasks.exec_channel import (
@@ -60,8 +61,8 @@ class StandingShell:
 
         Where the shell itself ends before the script does (sudo refused, ``exec``), its own exit
         status is returned. Raises UnreachableError when nothing was started, ConnectionLostError when
-        the connection broke or the deadline passed in the middle, CommandError when a stream exceeds
-        ``most`` bytes.
+        the connection broke or the deadline passed in the middle, UnreadableError when the streams
+        exceed ``most`` bytes.
         """
         if self._closed:
             raise UnreachableError("the shell is closed", step="session")
@@ -142,10 +143,11 @@ class _Turn:
             self._err_from = max(0, len(err) - len(self._err_end))
             self._out_from = at if at >= 0 else max(0, len(out) - len(self._out_end))
             return False
-        self.status = int(out[at + len(self._out_end) : line])
+        status = out[at + len(self._out_end) : min(line, at + len(self._out_end) + 8)]
+        self.status = as_integer(status.decode("ascii", errors="replace"), "script")
         del out[at:], err[end:]
         return True
 
 
 def _text(stream: bytearray) -> str:
-    return bytes(stream).decode("utf-8", errors="replace")
+    return stream.decode("utf-8", errors="replace")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from types import MappingProxyType
 from typing import Any
 
+from labrun.bounded import (
+    as_address,
+    as_integer,
+    as_interface,
+    as_list,
+    as_object,
+    as_prefix,
+    as_text,
+    integer,
+    objects,
+    read_json,
+)
+from labrun.errors import UnreadableError
 from labrun.inventory.model import Address, Prefix
 from labrun.outcome import Status
 from labrun.tasks.collect.checks import Tried, read_check
@@ -19,13 +31,19 @@ from labrun.tasks.configure.shell import Facts, parse_facts
 
 __all__ = ["Capture", "Link", "ObservedRoute", "Ping", "Trace", "Unreachable", "read_capture"]
 
-_HOP = re.compile(r"\s*(?P<ttl>\d+)\s+(?P<who>[0-9a-fA-F.:]+)\s+[\d.]+ ms(?P<marks>(?:\s+![A-Z0-9<>-]*)*)\s*")
+# What a guest prints may be a line without end: none of these looks at it more often than once, and a TTL
+# and an address are never longer than this.
+_TTL, _WHO = r"(?P<ttl>[0-9]{1,3})", r"(?P<who>[0-9a-fA-F.:]{2,45})"
+_HOP = re.compile(rf"\s*+{_TTL}\s++{_WHO}\s++[\d.]++ ms(?P<marks>(?:\s++![A-Z0-9<>-]*+)*+)\s*+")
 _TRACEPATH = re.compile(
-    r"\s*(?P<ttl>\d+):\s+(?P<who>[0-9a-fA-F.:]+)\s+[\d.]+ms *(?:asymm +\d+ *)?(?:pmtu \d+ *)?"
-    r"(?P<marks>(?:![A-Z])?)(?:reached)?\s*"
+    rf"\s*+{_TTL}:\s++{_WHO}\s++[\d.]++ms *+(?:asymm ++\d++ *+)?(?:pmtu \d++ *+)?"
+    r"(?P<marks>(?:![A-Z])?)(?:reached)?\s*+"
 )
-_EXCEEDED = re.compile(r"From (?P<who>[0-9a-fA-F.:]+?):? icmp_seq.*exceeded", re.IGNORECASE)
-_REPLY = re.compile(r"\d+ bytes from (?P<who>[0-9a-fA-F.:]+?): icmp_seq")
+_EXCEEDED = re.compile(r"From (?P<who>[0-9a-fA-F.:]{2,45}?):? icmp_seq.*exceeded", re.IGNORECASE)
+_REPLY = re.compile(r"\d++ bytes from (?P<who>[0-9a-fA-F.:]{2,45}?): icmp_seq")
+_LONGEST_LINE, _LAST_TTL, _MOST_WORDS = 1000, 255, 100_000
+_OUTPUTS = {"address": "ip address", "link": "ip address", "route4": "ip route", "route6": "ip -6 route"}
+"""What the answers are called where one cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +121,6 @@ class Capture:
     evidence: Evidence = field(default_factory=Evidence)
     checks: Mapping[str, Tried] = field(default_factory=lambda: MappingProxyType({}))
 
-    def mac_of(self, device: str) -> str | None:
-        """Return the MAC behind a device name."""
-        return next((link.mac for link in self.links.values() if link.name == device), None)
-
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None where it did not say."""
         text = self.facts.files.get(FORWARDING[version])
@@ -116,14 +130,14 @@ class Capture:
 def read_capture(raw: Mapping[str, Any]) -> Capture:
     """Return what the raw result of the task ``collect`` means.
 
-    Raises CommandError where the script did not get to its end, ValueError for output that is not
+    Raises CommandError where the script did not get to its end, UnreadableError for output that is not
     what ``ip -j`` prints.
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
     spec = raw["spec"]
     # Where configure's facts came along, the addresses are among them.
     shown = "address" if "address" in facts.commands or "link" not in facts.commands else "link"
-    links = {link.mac: link for link in _links(_json(facts, shown))}
+    links = {link.mac: link for link in _links(_rows(facts, shown, "links"))}
     traces = {}
     lost = _lost(facts)
     for number, asked in enumerate(spec["traces"]):
@@ -131,14 +145,17 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         key = asked["to"], int(asked["version"])
         traces[key] = _trace(said.text if said else "", ip_address(asked["address"]), lost.get(number))
     answered = facts.commands.get("pings")
-    numbers = set(answered.text.split()) if answered else set()
+    numbers = set(answered.text[:_MOST_WORDS].split()) if answered else set()
     pings = {
         (asked["to"], int(asked["version"])): Ping(str(number) in numbers, asked["like"])
         for number, asked in enumerate(spec["pings"])
     }
     return Capture(
         links=MappingProxyType(links),
-        routes=tuple(_routes(_json(facts, "route4"), 4)) + tuple(_routes(_json(facts, "route6"), 6)),
+        routes=(
+            *_routes(_rows(facts, "route4", "routes"), 4),
+            *_routes(_rows(facts, "route6", "routes"), 6),
+        ),
         facts=facts,
         traces=MappingProxyType(traces),
         pings=MappingProxyType(pings),
@@ -158,56 +175,57 @@ def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
 
 def _lost(facts: Facts) -> dict[int, str]:
     said = facts.commands.get("large")
-    words = [line.split() for line in said.text.splitlines()] if said else []
-    return {int(each[0]): each[1] for each in words if len(each) == 2 and each[0].isdecimal()}
+    words = [line.split(maxsplit=2) for line in said.text.splitlines()] if said else []
+    pairs = [(integer(each[0]), each[1]) for each in words if len(each) == 2]
+    return {number: what for number, what in pairs if number is not None}
 
 
-def _json(facts: Facts, name: str) -> list[Mapping[str, Any]]:
-    said = facts.commands.get(name)
+def _rows(facts: Facts, name: str, kind: str) -> list[Mapping[str, Any]]:
+    said, what = facts.commands.get(name), _OUTPUTS[name]
     if said is None or said.status != 0:
-        raise ValueError(f"ip {name}: {said.last_line if said else 'not asked'}")
+        raise UnreadableError(said.last_line if said else "not asked", step=what)
     # iproute2 prints nothing at all for an empty table.
-    found = json.loads(said.text) if said.text.strip() else []
-    return [each for each in found if each] if isinstance(found, list) else []
+    return objects(read_json(said.text, what) if said.text.strip() else [], what, kind)
 
 
 def _links(found: list[Mapping[str, Any]]) -> Iterator[Link]:
+    what = _OUTPUTS["address"]
     for link in found:
         if link.get("link_type") != "ether":
             continue
         lasting: list[IPv4Interface | IPv6Interface] = []
         fleeting: list[IPv4Interface | IPv6Interface] = []
-        for each in link.get("addr_info", ()):
+        for each in objects(link.get("addr_info", []), what, "addresses"):
             if each.get("scope") == "global" and "local" in each:
-                comes_and_goes = each["family"] == "inet6" and (each.get("dynamic") or each.get("temporary"))
-                address = ip_interface(f"{each['local']}/{each['prefixlen']}")
-                (fleeting if comes_and_goes else lasting).append(address)
-        flags = link.get("flags", ())
+                comes_and_goes = each.get("dynamic") or each.get("temporary")
+                address = as_interface(f"{each['local']}/{each.get('prefixlen')}", what)
+                (fleeting if address.version == 6 and comes_and_goes else lasting).append(address)
+        flags = as_list(link.get("flags", []), what)
         yield Link(
-            name=link["ifname"],
-            mac=link.get("address", "").lower(),
+            name=as_text(link.get("ifname"), what),
+            mac=as_text(link.get("address", ""), what).lower(),
             is_up="UP" in flags and link.get("operstate") != "DOWN",
             addresses=tuple(lasting),
             fleeting=tuple(fleeting),
-            mtu=link.get("mtu"),
+            mtu=as_integer(link["mtu"], what) if "mtu" in link else None,
             has_arp="NOARP" not in flags,
         )
 
 
 def _routes(found: list[Mapping[str, Any]], version: int) -> Iterator[ObservedRoute]:
-    everything = "0.0.0.0/0" if version == 4 else "::/0"
+    everything, what = "0.0.0.0/0" if version == 4 else "::/0", _OUTPUTS[f"route{version}"]
     for route in found:
-        dst = route["dst"]
-        prefix = ip_network(everything if dst == "default" else dst)
-        for hop in route.get("nexthops") or (route,):
-            via = hop.get("gateway") or (hop.get("via") or {}).get("host")
+        dst = as_text(route.get("dst"), what)
+        prefix = as_prefix(everything if dst == "default" else dst, what)
+        for hop in objects(route.get("nexthops") or [route], what, "next hops"):
+            via = hop.get("gateway") or as_object(hop.get("via") or {}, what).get("host")
             yield ObservedRoute(
                 prefix=prefix,
-                via=ip_address(via) if via else None,
-                device=hop.get("dev", ""),
-                kind=route.get("type", "unicast"),
-                protocol=str(route.get("protocol", "")),
-                metric=int(route.get("metric", 0)),
+                via=as_address(via, what) if via else None,
+                device=as_text(hop.get("dev", ""), what),
+                kind=as_text(route.get("type", "unicast"), what),
+                protocol=as_text(route.get("protocol", ""), what),
+                metric=as_integer(route.get("metric", 0), what),
             )
 
 
@@ -215,22 +233,31 @@ def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
     answers: dict[int, Address] = {}
     method, asked, refused, ttl = "", 0, None, 0
     for line in text.splitlines():
+        if len(line) > _LONGEST_LINE:
+            continue
         if line.startswith("by "):
             asked += 1
             method = method if line == "by again" else line[3:]
             continue
         if line.startswith("ttl "):
-            ttl = int(line[4:])
+            ttl = integer(line[4:], most=_LAST_TTL) or 0
             continue
         hop = _HOP.fullmatch(line) or _TRACEPATH.fullmatch(line)
         said = hop or _EXCEEDED.match(line) or _REPLY.match(line)
-        if said is None:
+        who = _responder(said["who"]) if said is not None else None
+        place = integer(hop["ttl"], most=_LAST_TTL) if hop else ttl
+        if who is None or place is None:
             continue
-        who = ip_address(said["who"])
-        place = int(hop["ttl"]) if hop else ttl
         if hop and hop["marks"].strip() and who != target:
             refused = f"{who} {hop['marks'].strip()}"
             continue
         answers.setdefault(place, who)
     reached = min((place for place, who in answers.items() if who == target), default=None)
     return Trace(MappingProxyType(answers), reached, method, asked, refused, lost)
+
+
+def _responder(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from labrun.inventory.model import Address, Lab, Prefix
 from labrun.inventory.paths import Forwarding, forwarding
@@ -118,7 +119,8 @@ def _along(
                 yield Finding(SILENT, f"{node} does not answer")
         else:
             at = Passage(node, capture, source, target, came if place else None, leaves, size, port)
-            yield from dropped(shown, at) if port else _at(shown, at, place, len(nodes), back=back)
+            judge = partial(dropped, shown, at) if port else partial(_at, shown, at, place, len(nodes))
+            yield from shown.told(node, judge if port else partial(judge, back=back))
         came = leaves
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from labrun.inventory.checks import expected_text, meets, trials_of
@@ -17,6 +18,7 @@ from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Shown, cause_of_drop, not_asked
 from labrun.tasks.collect.checks import Tried, is_met
 from labrun.tasks.collect.traces import path_row
+from labrun.tasks.judging import guarded
 
 __all__ = ["check_rows", "unmet"]
 
@@ -39,10 +41,16 @@ def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome
     """Yield one row for each check that is tried from a host, in the order of the file."""
     for trial in trials_of(shown.lab, host):
         check = trial.check
-        status, actual, why = _verdict(shown, found, trial)
+        ((status, actual, why),) = guarded(
+            host, partial(_verdicts, shown, found, trial), lambda why: [(Status.UNKNOWN, None, why)]
+        )
         if status is Status.FAILED and check.level == "warning":
             status = Status.WARNING
         yield Outcome(host, "check", trial.name, status, expected_text(check), actual, why)
+
+
+def _verdicts(shown: Shown, found: Expectations, trial: Trial) -> list[_Verdict]:
+    return [_verdict(shown, found, trial)]
 
 
 def _verdict(shown: Shown, found: Expectations, trial: Trial) -> _Verdict:

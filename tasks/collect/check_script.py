@@ -29,10 +29,10 @@ trap 'rm -rf "$tmp"' EXIT
 _FUNCTIONS = f"""\
 try() {{
 n=$1; shift
-"$@" >"$tmp/check.$n" 2>&1 </dev/null
+"$@" >"$tmp/check.$n" 2>"$tmp/noise.$n" </dev/null
 echo $? >"$tmp/status.$n"
 }}
-given() {{ cat "$tmp/check.$1"; return "$(cat "$tmp/status.$1")"; }}
+given() {{ cat "$tmp/check.$1"; cat "$tmp/noise.$1" >&2; return "$(cat "$tmp/status.$1")"; }}
 need() {{ command -v "$1" >/dev/null || {{ echo "$1"; return 1; }}; }}
 way() {{ ip route get "$1" >/dev/null; }}
 last() {{ printf '%s\\n' "$(tail -n 1 "$1")"; }}

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
 
+from labrun.bounded import integer, read_json
+from labrun.errors import UnreadableError
 from labrun.inventory.checks import meets
 from labrun.inventory.json_path import as_text, look_up
+from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
 from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd_values import effective_settings, plain_value
 from labrun.tasks.configure.sshd_values import meets as sshd_meets
+from labrun.tasks.pacing import pace
 
 __all__ = ["Seen", "Tried", "is_met", "read_check"]
 
 Seen = Literal["open", "refused", "filtered", "silent", "wrong", "error"]
 
-_FRAGMENT = re.compile(r"(?:mtu ?= ?)(\d+)")
-_UNREACHABLE = re.compile(r"^From (\S+?):? icmp_seq=\d+ (.+)$", re.MULTILINE)
-_LONGEST = 60
+_FRAGMENT = re.compile(r"mtu ?= ?([0-9]{1,5})\b")
+_UNREACHABLE = re.compile(r"^From (\S{1,60}?):? icmp_seq=\d{1,9} (.{1,200})", re.MULTILINE)
+_LONGEST, _LONGEST_REASON, _MOST_ANSWERS = 60, 400, 32
+_MOST_CHARACTERS = 256 * 1024
+"""Four times what the script lets a page or a command print: a guest may print what it likes."""
+_MOST_DIGITS = 2 * 65535
+"""Of a DNS answer in hexadecimal."""
+_SEARCH_SECONDS = 2.0
 _NAMES = {0: "answers", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 
 
@@ -53,23 +61,26 @@ def read_check(spec: Mapping[str, Any], said: Captured | None, facts: Facts) -> 
     if said.status == NO_WAY and spec["kind"] != "exec":
         return Tried("error", "no route", f"no route to {spec['address']}")
     if said.status == NO_TOOL and spec["kind"] != "exec":
-        return Tried("error", "not tried", f"{said.last_line} is not installed")
-    return _READERS[spec["kind"]](spec, said)
+        return Tried("error", "not tried", f"{said.text.strip()[:_LONGEST]} is not installed")
+    try:
+        return _READERS[spec["kind"]](spec, said)
+    except SearchError as error:
+        return Tried("error", "not judged", error.reason)
 
 
 def _tcp(_spec: Mapping[str, Any], said: Captured) -> Tried:
     if said.status == 0:
         return Tried("open", "open")
-    if "refused" in said.text:
+    if "refused" in said.both:
         return Tried("refused", "refused")
-    prohibited = "No route to host" in said.text or "unreachable" in said.text
+    prohibited = "No route to host" in said.both or "unreachable" in said.both
     return Tried("filtered", "filtered", "an ICMP error came back" if prohibited else None)
 
 
 def _udp(_spec: Mapping[str, Any], said: Captured) -> Tried:
     if said.status != 0:
         return Tried("refused", "refused")
-    if (said.text.split() or ["0"])[-1] == "0":
+    if (said.text[-_LONGEST:].split() or ["0"])[-1] == "0":
         return Tried("silent", "no answer")
     return Tried("open", "open")
 
@@ -77,7 +88,7 @@ def _udp(_spec: Mapping[str, Any], said: Captured) -> Tried:
 def _ping(_spec: Mapping[str, Any], said: Captured) -> Tried:
     if said.status == 0:
         return Tried("open", "open")
-    answer = _UNREACHABLE.search(said.text)
+    answer = _UNREACHABLE.search(said.both)
     return Tried("filtered", "filtered", f"{answer[1]} says: {answer[2]}" if answer else None)
 
 
@@ -86,7 +97,7 @@ def _mtu(spec: Mapping[str, Any], said: Captured) -> Tried:
         return Tried("open", spec["target"])
     if said.status == SMALL_LOST:
         return Tried("filtered", "filtered", "not even small packets are answered")
-    sizes = [int(size) for size in _FRAGMENT.findall(said.text)]
+    sizes = [int(size) for size in _FRAGMENT.findall(said.both)]
     if sizes:
         return Tried("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
     why = (
@@ -98,12 +109,13 @@ def _mtu(spec: Mapping[str, Any], said: Captured) -> Tried:
 def _http(spec: Mapping[str, Any], said: Captured) -> Tried:
     first, _, rest = said.text.partition("\n")
     error, _, body = rest.partition("\n")
+    error = error[:_LONGEST_REASON]
     code, _, connected = first.partition(" ")
     if said.status == 0:
-        return _page(spec, int(code) if code.isdecimal() else 0, body)
+        return _page(spec, integer(code) or 0, body)
     if said.status == 6:
         return Tried("error", "no name", error.partition(") ")[2] or "the name is not known")
-    if said.status in (7, 28) and float(connected or 0) == 0:
+    if said.status in (7, 28) and not connected.strip("0."):
         if "refused" in error:
             return Tried("refused", "refused")
         if "Network is unreachable" in error and spec["address"] is None:
@@ -128,6 +140,7 @@ def _page(spec: Mapping[str, Any], code: int, body: str) -> Tried:
 
 def _exec(spec: Mapping[str, Any], said: Captured) -> Tried:
     error, _, out = said.text.partition("\n")
+    error = error[:_LONGEST_REASON]
     if said.status in (126, 127):
         return Tried("error", f"exit {said.status}", error.strip() or "the command cannot be run")
     negative: Seen = "filtered" if spec["expect"] == "blocked" else "wrong"
@@ -142,11 +155,13 @@ def _exec(spec: Mapping[str, Any], said: Captured) -> Tried:
 
 def _matched(match: Mapping[str, str | None] | None, text: str) -> tuple[str, str | None]:
     """Return the text that counts, and what it lacks: None where it is as declared."""
+    if len(text) > _MOST_CHARACTERS:
+        return "", f"there are {len(text)} characters, more than {_MOST_CHARACTERS}"
     if match is not None and match["json"] is not None:
         try:
-            text = as_text(look_up(json.loads(text), match["json"]))
-        except ValueError:
-            return text, "this is not JSON"
+            text = as_text(look_up(read_json(text, "the answer"), match["json"]))
+        except UnreadableError as error:
+            return text, f"this is {error.reason}"
         except LookupError as error:
             return text, f"{match['json']}: {error.args[0]}"
     return text, None if match is None else _mismatch(match, text)
@@ -157,7 +172,7 @@ def _mismatch(match: Mapping[str, str | None], text: str) -> str | None:
         return f"it is {_short(text)}"
     if match["contains"] is not None and match["contains"] not in text:
         return f"{match['contains']} is not in it"
-    if match["regex"] is not None and re.search(match["regex"], text, re.MULTILINE) is None:
+    if match["regex"] is not None and not matches(match["regex"], text, pace().remaining(_SEARCH_SECONDS)):
         return f"nothing in it matches {match['regex']}"
     return None
 
@@ -169,16 +184,15 @@ def _short(text: str) -> str:
 
 def _dns(spec: Mapping[str, Any], said: Captured) -> Tried:
     if spec["address"] is None:
-        found = list(dict.fromkeys(line.split()[0] for line in said.text.splitlines() if line.split()))
+        names = (line.strip() for line in said.text[:_MOST_CHARACTERS].splitlines())
+        found = list(dict.fromkeys(name.split(maxsplit=1)[0][:_LONGEST] for name in names if name))
         if said.status != 0 or not found:
             return Tried("wrong", "no such name", "the host's resolver does not know it")
         return _answers(spec, found)
     if said.status != 0:
         return Tried("refused", "refused", "nobody answers DNS there")
     lines = said.text.splitlines()
-    packet = bytes.fromhex(
-        "".join(line for line in lines if re.fullmatch("[0-9a-f ]+", line)).replace(" ", "")
-    )
+    packet = _packet(lines)
     if len(packet) < 12:
         return Tried("filtered", "filtered")
     code = packet[3] & 15
@@ -189,10 +203,16 @@ def _dns(spec: Mapping[str, Any], said: Captured) -> Tried:
 
 
 def _answers(spec: Mapping[str, Any], found: Sequence[str]) -> Tried:
-    actual = " ".join(found)
+    actual = " ".join(found[:_MOST_ANSWERS])
     if spec["answer"] is not None and spec["answer"] not in found:
         return Tried("wrong", actual)
     return Tried("open", "open" if spec["answer"] is None else str(spec["answer"]))
+
+
+def _packet(lines: Sequence[str]) -> bytes:
+    """Return the bytes that od printed, none where that is no whole number of them."""
+    digits = "".join(line for line in lines if re.fullmatch("[0-9a-f ]+", line)).replace(" ", "")
+    return b"" if len(digits) % 2 or len(digits) > _MOST_DIGITS else bytes.fromhex(digits)
 
 
 def _records(packet: bytes) -> list[str]:
@@ -223,7 +243,8 @@ def _after_name(packet: bytes, at: int) -> int:
 
 
 def _sysctl(spec: Mapping[str, Any], said: Captured) -> Tried:
-    have = dict(line.partition(" ")[::2] for line in said.text.splitlines())
+    lines = (line.partition(" ") for line in said.text.splitlines())
+    have = {key: value[:_LONGEST_REASON] for key, _, value in lines}
     pairs = [(key, want, have.get(key)) for key, want in spec["values"].items()]
     wrong = [f"{k} is {v or 'unknown'}" for k, want, v in pairs if v is None or v.split() != want.split()]
     return _values(spec, [" ".join((value or "absent").split()) for _, _, value in pairs], wrong)
@@ -235,7 +256,7 @@ def _sshd(spec: Mapping[str, Any], said: Captured) -> Tried:
     have = effective_settings(said.text)
     actual, wrong = [], []
     for key, want in spec["values"].items():
-        actual.append(" ".join(have.get(key, ())) or "absent")
+        actual.append(" ".join(have.get(key, ()))[:_LONGEST_REASON] or "absent")
         if not sshd_meets(key, [plain_value(key, want)], have):
             wrong.append(f"{key} is {actual[-1]}")
     return _values(spec, actual, wrong)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from labrun.bounded import as_address, as_integer, as_prefix, as_text, integer, objects, read_json
+from labrun.errors import UnreadableError
 from labrun.inventory.model import Address, Prefix
 from labrun.tasks.collect.netfilter import Ruleset, read_ruleset
 from labrun.tasks.configure.shell import Facts
@@ -35,6 +35,8 @@ capture nft-after nft -a list ruleset
 """
 """Asked once more when the traces are through: what counted and who did not answer ARP."""
 
+_T = TypeVar("_T")
+_Parse = Callable[[list[Mapping[str, Any]]], Iterable[_T]]
 _DEFAULT = {0: "local", 32766: "main", 32767: "default"}
 
 
@@ -76,8 +78,7 @@ class Evidence:
 
     def setting(self, key: str) -> int | None:
         """Return a setting below net.ipv4 as a number (``conf/eth0/rp_filter``), None where unknown."""
-        text = self.settings.get(f"{_IPV4}/{key}", "").strip()
-        return int(text) if text.isdecimal() else None
+        return integer(self.settings.get(f"{_IPV4}/{key}"))
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
         """Return the entry for an address on a device."""
@@ -86,14 +87,16 @@ class Evidence:
 
 
 def read_evidence(facts: Facts) -> Evidence:
-    """Return what the facts show; a command that is missing in the guest leaves its part empty."""
-    after = _text(facts, "nft-after")
+    """Return what the facts show; a part that is missing or cannot be read is empty: no row needs it."""
     return Evidence(
-        neighbours=tuple(_neighbours(_json(facts, "neighbours"))),
-        rules=(*_rules(_json(facts, "rules4"), 4), *_rules(_json(facts, "rules6"), 6)),
+        neighbours=_read(facts, "neighbours", "neighbours", _neighbours),
+        rules=(
+            *_read(facts, "rules4", "rules", lambda found: _rules(found, 4)),
+            *_read(facts, "rules6", "rules", lambda found: _rules(found, 6)),
+        ),
         settings=facts.files,
         before=read_ruleset(_text(facts, "nft-before")),
-        after=read_ruleset(after),
+        after=read_ruleset(_text(facts, "nft-after")),
     )
 
 
@@ -102,31 +105,35 @@ def _text(facts: Facts, name: str) -> str:
     return said.text if said is not None and said.status == 0 else ""
 
 
-def _json(facts: Facts, name: str) -> list[Mapping[str, Any]]:
+def _read(facts: Facts, name: str, kind: str, parse: _Parse[_T]) -> tuple[_T, ...]:
     try:
-        found = json.loads(_text(facts, name) or "[]")
-    except ValueError:
-        return []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+        return tuple(parse(objects(read_json(_text(facts, name) or "[]", name), name, kind)))
+    except UnreadableError:
+        return ()
 
 
 def _neighbours(found: list[Mapping[str, Any]]) -> Iterator[Neighbour]:
     for each in found:
-        mac = each.get("lladdr")
-        failed = bool({"FAILED", "INCOMPLETE"} & set(each.get("state", ())))
-        yield Neighbour(each.get("dev", ""), ip_address(each["dst"]), mac.lower() if mac else None, failed)
+        mac, states = each.get("lladdr"), each.get("state")
+        failed = isinstance(states, list) and ("FAILED" in states or "INCOMPLETE" in states)
+        yield Neighbour(
+            as_text(each.get("dev", ""), "neighbours"),
+            as_address(each.get("dst"), "neighbours"),
+            as_text(mac, "neighbours").lower() if mac else None,
+            failed,
+        )
 
 
 def _rules(found: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:
     for each in found:
-        priority, table = int(each.get("priority", 0)), str(each.get("table", ""))
+        priority, table = as_integer(each.get("priority", 0), "rules"), str(each.get("table", ""))
         if _DEFAULT.get(priority) == table and each.get("src") == "all" and "action" not in each:
             continue
         yield PolicyRule(
             priority,
             _prefix(each, "src"),
             _prefix(each, "dst"),
-            str(each.get("action") or f"lookup {table}"),
+            as_text(each.get("action") or f"lookup {table}", "rules"),
             version,
             conditional=bool({"not", "fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos"} & set(each)),
         )
@@ -136,5 +143,6 @@ def _prefix(rule: Mapping[str, Any], key: str) -> Prefix | None:
     address = rule.get(key, "all")
     if address == "all":
         return None
-    given = ip_address(address)
-    return ip_network(f"{given}/{rule.get(f'{key}len', given.max_prefixlen)}", strict=False)
+    given = as_address(address, "rules")
+    length = as_integer(rule.get(f"{key}len", given.max_prefixlen), "rules", most=given.max_prefixlen)
+    return as_prefix(f"{given}/{length}", "rules")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from labrun.inventory.expectations import expectations
 from labrun.inventory.model import Lab
@@ -24,6 +25,7 @@ from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.configure.shell import Facts
+from labrun.tasks.judging import guarded
 
 __all__ = ["judge"]
 
@@ -48,17 +50,12 @@ def judge(
     for host in lab.hosts:
         if hosts is not None and host not in hosts:
             continue
-        capture, before = shown.capture(host), len(rows)
-        if capture is None:
-            silence = shown.silence(host) or not_asked(host)
-            rows.extend(_silent(lab, host, silence, ("address", "route")))
-            rows.extend(path_rows(shown, found, host))
-            rows.extend(_silent(lab, host, silence, ("sysctl", "sshd") if settings else ()))
-        else:
-            rows.extend(address_rows(lab, host, capture))
-            rows.extend(route_rows(lab, host, capture))
-            rows.extend(path_rows(shown, found, host))
-            rows.extend(_settings(lab, host, capture) if settings else ())
+        before = len(rows)
+        rows.extend(_section(shown, host, "address"))
+        rows.extend(_section(shown, host, "route"))
+        rows.extend(path_rows(shown, found, host))
+        for section in ("sysctl", "sshd") if settings else ():
+            rows.extend(_section(shown, host, section))
         rows.extend(check_rows(shown, found, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
@@ -72,12 +69,33 @@ def _nothing(host: str, silence: Unreachable | None) -> Outcome:
     return Outcome(host, "address", host, Status.SKIPPED, why="the file says nothing to verify here")
 
 
-def _settings(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
-    for resource in SETTINGS:
-        want = resource.desired(lab, lab.hosts[host])
-        if want is not None:
-            for item in plan_section(resource, want, capture.facts).items:
-                yield Outcome(host, resource.section, item.name, *_verdict(item))
+def _section(shown: Shown, host: str, section: str) -> list[Outcome]:
+    """Return the rows of one section that follow from what the host itself showed."""
+    capture = shown.capture(host)
+    if capture is None:
+        silence = shown.silence(host) or not_asked(host)
+        return list(_silent(shown.lab, host, silence, section))
+    return guarded(
+        host,
+        lambda: _JUDGES[section](shown.lab, host, capture),
+        lambda why: _silent(shown.lab, host, Unreachable(why, Status.UNKNOWN), section),
+    )
+
+
+def _settings(lab: Lab, host: str, capture: Capture, section: str) -> Iterator[Outcome]:
+    resource = next(each for each in SETTINGS if each.section == section)
+    want = resource.desired(lab, lab.hosts[host])
+    if want is not None:
+        for item in plan_section(resource, want, capture.facts).items:
+            yield Outcome(host, section, item.name, *_verdict(item))
+
+
+_JUDGES: Mapping[str, Callable[[Lab, str, Capture], Iterator[Outcome]]] = {
+    "address": address_rows,
+    "route": route_rows,
+    "sysctl": partial(_settings, section="sysctl"),
+    "sshd": partial(_settings, section="sshd"),
+}
 
 
 def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
@@ -87,11 +105,10 @@ def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
     return status, item.expected, item.actual, None if holds else item.why
 
 
-def _silent(lab: Lab, host: str, silence: Unreachable, sections: Sequence[str]) -> Iterator[Outcome]:
+def _silent(lab: Lab, host: str, silence: Unreachable, section: str) -> Iterator[Outcome]:
     """Yield what was expected of a host that showed nothing: no host and no row is ever missing."""
-    for section in sections:
-        for name, expected in _expected(lab, host, section):
-            yield Outcome(host, section, name, silence.status, expected, None, silence.reason)
+    for name, expected in _expected(lab, host, section):
+        yield Outcome(host, section, name, silence.status, expected, None, silence.reason)
 
 
 def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str]]:

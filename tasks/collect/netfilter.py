@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
+from labrun.bounded import integer
 from labrun.inventory.model import Address
+from labrun.tasks.pacing import pace
 
 __all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 
+_MOST_RULES = 20_000
+"""So many rules of a host are read, and so many are looked at for one packet."""
+_DEEPEST = 16
+"""As many jumps as the kernel follows."""
+_LONGEST_RULE, _LONGEST_SHOWN = 64 * 1024, 300
+# What a guest prints may be a line without end, and never what nft prints: each of these is linear.
 _TABLE = re.compile(r"table (?P<family>\w+) (?P<name>\S+) \{.*")
 _CHAIN = re.compile(r"\tchain (?P<name>\S+) \{.*")
 _COUNTER = re.compile(r"\tcounter (?P<name>\S+) \{.*")
 _BASE = re.compile(r"type \w+ hook (?P<hook>\w+) .*?(?:policy (?P<policy>\w+);)?")
-_PACKETS = re.compile(r"counter packets (\d+) bytes \d+ ?")
+_PACKETS = re.compile(r"counter packets ([0-9]{1,20}) bytes \d+ ?")
 _NAMED = re.compile(r'counter name "?([\w.-]+)"? ?')
-_PACKETS_OF_NAMED = re.compile(r"\s*packets (\d+) bytes \d+")
+_PACKETS_OF_NAMED = re.compile(r"\s*+packets ([0-9]{1,20}) bytes \d+")
 _JUMP = re.compile(r"\b(?:jump|goto) (\S+)")
 _ENDS = re.compile(r"\b(drop|reject|accept)\b")
 _NOISE = re.compile(
@@ -59,6 +67,7 @@ class Chain:
     hook: str = ""
     policy: str = "accept"
     rules: list[Rule] = field(default_factory=list)
+    by_handle: dict[str, Rule] = field(default_factory=dict)
 
 
 Ruleset = Mapping[tuple[str, str], Chain]
@@ -75,10 +84,13 @@ class Suspect:
 
 
 def read_ruleset(text: str) -> Ruleset:
-    """Return the chains of ``nft -a list ruleset``; what is not understood is left out."""
+    """Return the chains of ``nft -a list ruleset``; what is not understood is left out.
+
+    So is all of a ruleset that has more rules than can be followed.
+    """
     chains: dict[tuple[str, str], Chain] = {}
     named: dict[tuple[str, str], int] = {}
-    table, chain, counter = "", None, ""
+    table, chain, counter, count = "", None, "", 0
     for line in text.splitlines():
         if found := _TABLE.match(line):
             table, chain = f"{found['family']} {found['name']}", None
@@ -89,9 +101,12 @@ def read_ruleset(text: str) -> Ruleset:
         elif line.startswith("\t}"):
             chain, counter = None, ""
         elif counter and (found := _PACKETS_OF_NAMED.match(line)):
-            named[table, counter] = int(found[1])
+            named[table, counter] = integer(found[1]) or 0
         elif chain is not None:
             _take(chain, line.strip(), named)
+            count += 1
+            if count > _MOST_RULES:
+                return {}
     return chains
 
 
@@ -105,59 +120,116 @@ def _take(chain: Chain, line: str, named: Mapping[tuple[str, str], int]) -> None
         return
     own, by_name = _PACKETS.search(text), _NAMED.search(text)
     counter = by_name[1] if by_name else ""
-    counted = int(own[1]) if own else named.get((chain.table, counter)) if by_name else None
+    counted = integer(own[1]) if own else named.get((chain.table, counter)) if by_name else None
     bare = _NAMED.sub("", _PACKETS.sub("", text)).strip()
-    chain.rules.append(Rule(handle, bare, counted, counter))
+    rule = Rule(handle, bare, counted, counter)
+    chain.rules.append(rule)
+    chain.by_handle.setdefault(handle, rule)
 
 
 def suspects(
     before: Ruleset, after: Ruleset, packet: Packet, hooks: tuple[str, ...], families: tuple[str, ...]
 ) -> Iterator[Suspect]:
-    """Yield what may drop the packet at these hooks, in tables of these families."""
+    """Yield what may drop the packet at these hooks, in tables of these families.
+
+    The time that takes grows with the number of rules, however many ways through them there are. Of a
+    ruleset that is too large to be followed nothing is certain.
+    """
+    walk = _Walk(before, after, packet)
     for (table, _), chain in after.items():
         if chain.hook in hooks and table.split()[0] in families:
-            sure = True
-            for verdict in _walk(before, after, chain, packet, 0):
-                if isinstance(verdict, Suspect):
-                    yield Suspect(verdict.text, verdict.sure and sure, verdict.meanwhile)
-                elif verdict:
-                    break
-                else:
-                    sure = False
-            else:
-                if chain.policy == "drop":
-                    yield Suspect(f"{table}, chain {chain.name}: policy drop", sure, None)
+            way = walk.through(chain)
+            for found in way.suspects:
+                yield found if not walk.is_spent else replace(found, sure=False)
+            if chain.policy == "drop" and not way.ends:
+                yield Suspect(f"{table}, chain {chain.name}: policy drop", not way.leaves, None)
 
 
-def _walk(
-    before: Ruleset, after: Ruleset, chain: Chain, packet: Packet, depth: int
-) -> Iterator[Suspect | bool]:
-    """Yield suspects in order; True where a rule certainly ends the chain, False where one may accept."""
-    for rule in chain.rules:
-        fits = _fits(rule.text, packet)
-        if fits is False:
-            continue
+@dataclass(slots=True)
+class _Way:
+    """What becomes of a packet in a chain and those that it leads to.
+
+    ``leaves`` = something may let it go before the end, so what follows is not sure to meet it;
+    ``ends`` = it certainly gets no further. ``found`` has the suspects by text: one that can be come to
+    in several ways is sure where one of them is.
+    """
+
+    found: dict[str, Suspect] = field(default_factory=dict)
+    leaves: bool = False
+    ends: bool = False
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...]:
+        return tuple(self.found.values())
+
+    def add(self, suspect: Suspect, *, sure: bool) -> None:
+        known = self.found.get(suspect.text)
+        sure = suspect.sure and sure and not self.leaves
+        if known is None or (sure and not known.sure):
+            self.found[suspect.text] = replace(suspect, sure=sure)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One packet's way through a ruleset: each chain is gone through once for each depth of jumps."""
+
+    before: Ruleset
+    after: Ruleset
+    packet: Packet
+    budget: int = _MOST_RULES
+    known: dict[tuple[str, str, int], _Way] = field(default_factory=dict)
+    fitting: dict[str, bool | None] = field(default_factory=dict)
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether not everything was looked at."""
+        return self.budget <= 0
+
+    def through(self, chain: Chain, depth: int = 0) -> _Way:
+        key = chain.table, chain.name, depth
+        way = self.known.get(key)
+        if way is None:
+            way = self.known[key] = self._through(chain, depth)
+        return way
+
+    def _through(self, chain: Chain, depth: int) -> _Way:
+        way = _Way()
+        for rule in chain.rules:
+            self.budget -= 1
+            if self.is_spent or not pace().remaining():
+                self.budget, way.leaves = 0, True
+                break
+            fits = self.fitting[rule.text] if rule.text in self.fitting else self._look(rule.text)
+            if fits is not False and self._meets(way, chain, rule, fits is True, depth):
+                way.ends = True
+                break
+        return way
+
+    def _look(self, text: str) -> bool | None:
+        self.fitting[text] = found = _fits(text, self.packet)
+        return found
+
+    def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
+        """Add what a rule that may match does; tells whether the packet certainly gets no further."""
         jump, ends = _JUMP.search(rule.text), _ENDS.search(rule.text)
-        if jump and depth < 8 and (chain.table, jump[1]) in after:
-            for verdict in _walk(before, after, after[chain.table, jump[1]], packet, depth + 1):
-                if isinstance(verdict, Suspect):
-                    yield Suspect(verdict.text, verdict.sure and fits is True, verdict.meanwhile)
-                else:
-                    yield verdict and fits is True
-        elif ends and ends[1] == "accept":
-            yield fits is True
-        elif ends:
+        if jump and depth < _DEEPEST and (chain.table, jump[1]) in self.after:
+            beyond = self.through(self.after[chain.table, jump[1]], depth + 1)
+            for found in beyond.suspects:
+                way.add(found, sure=fits)
+            way.leaves = way.leaves or beyond.leaves or (beyond.ends and not fits)
+            return beyond.ends and fits
+        if ends and ends[1] == "accept":
+            way.leaves = way.leaves or not fits
+            return fits
+        if ends:
             # A host that was slow to begin may have counted everything before its first look, one that
             # was done early nothing before its last.
             if rule.counted != 0 or fits:
-                meanwhile = _meanwhile(before, chain, rule)
-                sure = fits is True and rule.counted != 0
-                yield Suspect(_named(chain, rule, meanwhile), sure, meanwhile)
-            if fits is True:
-                yield True  # nothing gets from here to the rules after it
-                return
-        elif "return" in rule.text:
-            yield False
+                meanwhile = _meanwhile(self.before, chain, rule)
+                way.add(Suspect(_named(chain, rule, meanwhile), rule.counted != 0, meanwhile), sure=fits)
+            return fits
+        way.leaves = way.leaves or "return" in rule.text
+        return False
 
 
 def _meanwhile(before: Ruleset, chain: Chain, rule: Rule) -> int | None:
@@ -165,8 +237,8 @@ def _meanwhile(before: Ruleset, chain: Chain, rule: Rule) -> int | None:
     if rule.counted is None:
         return None
     earlier = before.get((chain.table, chain.name))
-    same = [old for old in earlier.rules if old.handle == rule.handle] if earlier else []
-    return rule.counted - (same[0].counted or 0 if same else 0)
+    same = earlier.by_handle.get(rule.handle) if earlier is not None else None
+    return rule.counted - (same.counted or 0 if same is not None else 0)
 
 
 def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
@@ -174,23 +246,26 @@ def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
     seen = f"{meanwhile} packets meanwhile" if meanwhile else f"{rule.counted} packets before"
     seen = seen if rule.counted else "nothing counted yet"
     counted = "" if meanwhile is None else f" ({counter}{seen})"
-    return f"{chain.table}, chain {chain.name}: {rule.text}{counted}"
+    text = rule.text if len(rule.text) <= _LONGEST_SHOWN else f"{rule.text[: _LONGEST_SHOWN - 1]}…"
+    return f"{chain.table}, chain {chain.name}: {text}{counted}"
 
 
-_ADDRESS = re.compile(r"\b(ip6?|arp) (saddr|daddr)(?: ip)? (!= )?(\{[^}]*\}|[\w.:/-]+)")
-_DEVICE = re.compile(r"\b(iif|oif)(?:name)? (!= )?(\{[^}]*\}|\"[^\"]+\"|\S+)")
-_PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^}]*\}|[\w-]+)")
-_PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^}]*\}|\S+(?: / \S+)?)")
+_ADDRESS = re.compile(r"\b(ip6?|arp) (saddr|daddr)(?: ip)? (!= )?(\{[^{}]*+\}|[\w.:/-]+)")
+_DEVICE = re.compile(r"\b(iif|oif)(?:name)? (!= )?(\{[^{}]*+\}|\"[^\"]+\"|\S+)")
+_PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^{}]*+\}|[\w-]+)")
+_PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^{}]*+\}|\S+(?: / \S+)?)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
 _NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
-_DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^}]*\}|\S+)")
-_STATE = re.compile(r"\bct state (!= )?(\{[^}]*\}|\S+)")
+_DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
+_STATE = re.compile(r"\bct state (!= )?(\{[^{}]*+\}|\S+)")
 _TCP = frozenset({"tcp", "6"})
-_LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) (\d+)")
+_LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
 
 
 def _fits(text: str, packet: Packet) -> bool | None:
     """Tell whether the packet matches; None where that cannot be told."""
+    if len(text) > _LONGEST_RULE:
+        return None
     rest, sure = _NOISE.sub("", text), True
     for found in _ADDRESS.finditer(rest):
         address = packet.source if found[2] == "saddr" else packet.target
@@ -238,8 +313,9 @@ def _fits_connection(rest: str, port: int) -> bool:
         return False
     for found in _DPORT.finditer(rest):
         ranges = [word.strip().partition("-") for word in found[2].strip("{ }").split(",")]
-        known = all(low.isdecimal() and (high.isdecimal() or not dash) for low, dash, high in ranges)
-        among = known and any(int(low) <= port <= int(high or low) for low, _, high in ranges)
+        bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
+        known = all(low is not None and high is not None for low, high in bounds)
+        among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
         if known and among is bool(found[1]):
             return False
     return all(("new" in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from labrun.inventory.model import Address, Lab
 from labrun.inventory.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Link, Unreachable
 from labrun.tasks.collect.netfilter import Packet, suspects
+from labrun.tasks.judging import guarded
 
 __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
 
 # What asks for a neighbour's MAC over IPv6, as a rule may name it.
 _SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
+
+_SECONDS_A_HOST = 2.0
+"""So long all rows together may look at one host's evidence: a ruleset of it may have 20,000 rules."""
 
 CAUSE, SILENT, SYMPTOM = range(3)
 """How sure a finding is: a cause, a host that says nothing, and what may only follow from something else."""
@@ -36,6 +42,7 @@ class Shown:
     lab: Lab
     captures: Mapping[str, Capture | Unreachable]
     _held: dict[Address, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _spent: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def capture(self, host: str) -> Capture | None:
         """Return what a host showed, None where it showed nothing."""
@@ -46,6 +53,15 @@ class Shown:
         """Return why a host that was asked showed nothing, None where it did show something."""
         found = self.captures.get(host)
         return found if isinstance(found, Unreachable) else None
+
+    def told(self, host: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+        """Return what a host's evidence tells: nothing where it cannot be judged, or has taken too long."""
+        spent, began = self._spent.get(host, 0.0), time.monotonic()
+        if spent > _SECONDS_A_HOST:
+            return []
+        found = guarded(host, look, lambda _why: ())
+        self._spent[host] = spent + time.monotonic() - began
+        return found
 
     def holders(self, address: Address) -> list[str]:
         """Return the hosts that show an address on one of their NICs."""
@@ -64,8 +80,11 @@ def not_asked(host: str) -> Unreachable:
 
 def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
     """Name a device by the lab network that its MAC belongs to, else by itself."""
-    mac = capture.mac_of(device)
-    return next((nic.network for nic in lab.hosts[host].interfaces if nic.mac == mac), device or "nowhere")
+    for nic in lab.hosts[host].interfaces:
+        link = capture.links.get(nic.mac)
+        if link is not None and link.name == device:
+            return nic.network
+    return device or "nowhere"
 
 
 def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Finding]:
@@ -130,12 +149,17 @@ def _solicitations_dropped(
         (holder, asked, ("ingress", "prerouting", "input")),
     ):
         capture = shown.capture(host) if host is not None else None
-        if capture is None:
-            continue
-        looks = (capture.evidence.before, capture.evidence.after)
-        for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
-            if _SOLICITATION.search(found.text):
-                yield Finding(CAUSE, f"{host}: nftables drops neighbour solicitations: {found.text}")
+        if host is not None and capture is not None:
+            yield from shown.told(host, partial(_refused_questions, host, capture, packet, hooks))
+
+
+def _refused_questions(
+    host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]
+) -> Iterator[Finding]:
+    looks = (capture.evidence.before, capture.evidence.after)
+    for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
+        if _SOLICITATION.search(found.text):
+            yield Finding(CAUSE, f"{host}: nftables drops neighbour solicitations: {found.text}")
 
 
 def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:

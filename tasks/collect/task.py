@@ -9,7 +9,7 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
-from labrun.errors import CommandError, ConnectionLostError, LabrunError
+from labrun.errors import CommandError, ConnectionLostError, LabrunError, UnreadableError
 from labrun.outcome import Status
 from labrun.ports import Completed, Transport
 from labrun.progress import report
@@ -18,7 +18,8 @@ from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
-from labrun.tasks.configure.shell import marker
+from labrun.tasks.configure.shell import Captured, marker
+from labrun.tasks.judging import guarded
 from labrun.tasks.transport import transport_of
 
 __all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
@@ -26,6 +27,8 @@ __all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw
 SPEC = "verify"
 """Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
 
+_MOST_EVIDENCE = 512 * 1024
+"""Characters of what a host printed that are worth keeping."""
 _PAUSE = 1.0
 """Seconds between two tries of a check that may wait."""
 
@@ -69,19 +72,23 @@ def later_rounds(
     """Try again, a second apart, the checks that may wait; yield the rounds in which one was decided."""
     since = time.monotonic()
     try:
-        pending = unmet(spec["checks"], read_capture(first))
+        pending = _unmet(host, spec["checks"], first)
         while pending:
             report(host, "waiting", ", ".join(check["name"] for check in pending))
             time.sleep(_PAUSE)
             found = _round(transport, _only(spec, pending))
-            still = unmet(pending, read_capture(found))
+            still = _unmet(host, pending, found)
             waiting = [check for check in still if time.monotonic() - since < check["wait"]]
             if len(waiting) < len(pending):
                 yield found
             pending = waiting
-    except (LabrunError, ValueError, KeyError, TypeError):
-        # What was seen before stands; a first round that cannot be read is for others to say.
-        return
+    except LabrunError:
+        return  # what was seen before stands
+
+
+def _unmet(host: str, specs: list[dict[str, Any]], shown: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the checks that are worth another try; that a round cannot be read is for others to say."""
+    return guarded(host, lambda: unmet(specs, read_capture(shown)), lambda _why: ())
 
 
 def _only(spec: Mapping[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -105,32 +112,45 @@ def captures_of(
 def evidence_of(result: Mapping[str, Any]) -> str:
     """Return what a host printed in all rounds, as text to keep: secrets masked, the same mark in each."""
     rounds = (result, *result.get("later", ()))
-    return mask_settings("".join(str(each["stdout"]).replace(str(each["mark"]), "labrun") for each in rounds))
+    parts = (_head(str(each["stdout"])).replace(str(each["mark"]), "labrun") for each in rounds)
+    return mask_settings(_head("".join(parts)))
+
+
+def _head(text: str) -> str:
+    """Return whole lines, as many as are kept: a secret that is cut in two would not be found."""
+    return text if len(text) <= _MOST_EVIDENCE else text[:_MOST_EVIDENCE].rpartition("\n")[0]
 
 
 def _capture(host: str, result: Mapping[str, Any] | BaseException) -> Capture | Unreachable:
     if isinstance(result, BaseException):
         return _silence(result)
+    (capture,) = guarded(host, lambda: [_all_rounds(result)], lambda why: [Unreachable(why, Status.UNKNOWN)])
+    return capture
+
+
+def _all_rounds(result: Mapping[str, Any]) -> Capture | Unreachable:
     try:
         capture = read_capture(result)
-        for each in result.get("later", ()):
-            later = read_capture(each)
-            capture = replace(
-                capture,
-                checks={**capture.checks, **later.checks},
-                traces={**capture.traces, **later.traces},
-                pings={**capture.pings, **later.pings},
-            )
-        return capture
-    except (CommandError, ValueError, KeyError, TypeError) as error:
-        said = str(result.get("stderr", "")).strip().splitlines()
-        reason = f"what {host} showed cannot be read: {said[-1] if said else error}"
-        return Unreachable(reason, Status.UNKNOWN)
+    except UnreadableError:
+        raise
+    except CommandError as error:
+        # The script broke off: what the shell said last may tell why.
+        said = Captured("", 0, str(result.get("stderr", "")))
+        raise CommandError(said.last_line if said.error.strip() else error.reason) from error
+    for each in result.get("later", ()):
+        later = read_capture(each)
+        capture = replace(
+            capture,
+            checks={**capture.checks, **later.checks},
+            traces={**capture.traces, **later.traces},
+            pings={**capture.pings, **later.pings},
+        )
+    return capture
 
 
 def _silence(error: BaseException) -> Unreachable:
     if not isinstance(error, LabrunError):
         return Unreachable(f"{type(error).__name__}: {error}", Status.UNKNOWN)
-    lost = isinstance(error, ConnectionLostError) or error.exit_code != 4
+    lost = isinstance(error, ConnectionLostError | UnreadableError) or error.exit_code != 4
     reason = f"{error.reason} ({error.hint})" if error.hint else error.reason
     return Unreachable(reason, Status.UNKNOWN if lost else Status.UNREACHABLE)

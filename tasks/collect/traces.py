@@ -12,6 +12,7 @@ from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked
 from labrun.tasks.collect.schedule import packet_size
+from labrun.tasks.judging import guarded
 
 __all__ = ["path_row", "path_rows"]
 
@@ -46,11 +47,13 @@ def _row(shown: Shown, path: Path, name: str) -> Outcome:
     if capture is None:
         silence = shown.silence(path.source) or not_asked(path.source)
         return Outcome(path.source, "path", name, silence.status, expected, None, silence.reason)
-    status, actual, why = _verdict(shown, path, capture)
+    ((status, actual, why),) = guarded(
+        path.source, lambda: [_verdict(shown, path, capture)], lambda why: [(Status.UNKNOWN, None, why)]
+    )
     return Outcome(path.source, "path", name, status, expected, actual, why)
 
 
-_Verdict = tuple[Status, str, str | None]
+_Verdict = tuple[Status, str | None, str | None]
 
 
 def _verdict(shown: Shown, path: Path, capture: Capture) -> _Verdict:

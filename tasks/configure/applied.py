@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
 
+from labrun.bounded import as_list, as_object, as_text, read_json
+from labrun.errors import UnreadableError
 from labrun.tasks.configure.plan import HostPlan, Item
 from labrun.tasks.configure.shell import Facts, Probe, install
 
@@ -21,6 +23,7 @@ __all__ = [
     "Fingerprint",
     "fingerprint",
     "read_applied",
+    "record_of",
     "renewed",
     "write_applied",
 ]
@@ -65,17 +68,36 @@ def fingerprint(item: Item) -> Fingerprint:
 def read_applied(facts: Facts) -> Applied | None:
     """Return what the guest remembers; None where labrun was never here, or the file is not its own."""
     try:
-        found = json.loads(facts.files[PATH])
-        if found["schema"] != _SCHEMA:
-            return None
-        items = {
-            (str(section), str(name)): Fingerprint(str(pair[0]), str(pair[1]))
-            for section, names in found["items"].items()
-            for name, pair in names.items()
-        }
-        return Applied(str(found["run"]), str(found["labrun"]), str(found["digest"]), MappingProxyType(items))
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        return record_of(facts)
+    except UnreadableError:
         return None
+
+
+def record_of(facts: Facts) -> Applied | None:
+    """Return what the guest remembers; None where labrun was never here, or the schema is another.
+
+    Raises UnreadableError for a file that is no record: then nobody knows what was applied.
+    """
+    text = facts.files.get(PATH)
+    if text is None:
+        return None
+    found = as_object(read_json(text, PATH), PATH, "a record of labrun's")
+    if found.get("schema") != _SCHEMA:
+        return None
+    items = {
+        (section, name): Fingerprint(*_pair(pair))
+        for section, names in as_object(found.get("items"), PATH, "a record of labrun's").items()
+        for name, pair in as_object(names, PATH, "a record of labrun's").items()
+    }
+    run, version, digest = (as_text(found.get(key), PATH) for key in ("run", "labrun", "digest"))
+    return Applied(run, version, digest, MappingProxyType(items))
+
+
+def _pair(value: object) -> tuple[str, str]:
+    pair = as_list(value, PATH, "a record of labrun's")
+    if len(pair) != 2:
+        raise UnreadableError("not a record of labrun's", step=PATH)
+    return as_text(pair[0], PATH), as_text(pair[1], PATH)
 
 
 def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, digest: str) -> Applied:

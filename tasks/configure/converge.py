@@ -56,7 +56,7 @@ class HostRun:
             facts = parse_facts(done.stdout, mark)
         except CommandError as error:
             said = Captured(done.stderr, done.exit_status).last_line
-            raise CommandError(f"{error.reason}: {said}", host=self.host, step="gather") from error
+            raise type(error)(f"{error.reason}: {said}", host=self.host, step="gather") from error
         return Seen(plan_host(self.spec, facts, self.only), facts)
 
     def record(self, before: Seen, after: HostPlan) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun.bounded import as_list, as_object, integer, read_json
+from labrun.errors import UnreadableError
 from labrun.tasks.configure.guard_script import DIRECTORY, RECORDS
 from labrun.tasks.configure.shell import Facts
 
@@ -89,14 +91,10 @@ def standing(facts: Facts) -> Standing | None:
         return None
     lines = [*facts.files.get(f"{DIRECTORY}/owner", "").splitlines(), "", "", "", ""]
     run, owner, boot, process = lines[:4]
-    until = facts.files.get(f"{DIRECTORY}/until", "").strip()
-    if not (_is_number(until) and _is_number(uptime)) or boot != facts.word("guard-boot"):
+    until, now = integer(facts.files.get(f"{DIRECTORY}/until", "")), integer(uptime)
+    if until is None or now is None or boot != facts.word("guard-boot"):
         return Standing(run, owner or "another labrun", None, process)
-    return Standing(run, owner, int(until) - int(uptime), process)
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 12
+    return Standing(run, owner, until - now, process)
 
 
 def rolled_back(facts: Facts, run: str) -> RolledBack | None:
@@ -118,26 +116,30 @@ def refusal(said: Facts) -> str | None:
     held = said.word("guard-held")
     if held is not None:
         left, _, owner = held.partition(" ")
-        return str(Standing("", owner, int(left) if _is_number(left) else 0))
+        return str(Standing("", owner, integer(left) or 0))
     return _checkpoint(said) or f"the guard cannot be armed: {armed.last_line}"
 
 
 def _checkpoint(said: Facts) -> str | None:
     """Return who keeps NetworkManager from making a checkpoint, as far as it says."""
     found = said.commands.get("checkpoints")
-    uptime = said.word("guard-uptime")
+    uptime = integer(said.word("guard-uptime"))
     if found is None or found.status != 0 or uptime is None:
         return None
     try:
-        (objects,) = json.loads(found.text)["data"]
-        left = [
-            each["Created"]["data"] / 1000 + each["RollbackTimeout"]["data"] - int(uptime)
-            for interfaces in objects.values()
-            for name, each in interfaces.items()
-            if name == "org.freedesktop.NetworkManager.Checkpoint"
-        ]
-    except (ValueError, KeyError, TypeError):
+        left = [seconds - uptime for seconds in _checkpoint_ends(found.text)]
+    except (UnreadableError, ValueError, KeyError, TypeError):
         return None
     if not left:
         return None
     return f"another tool holds a checkpoint of NetworkManager for {max(left):.0f} s more"
+
+
+def _checkpoint_ends(text: str) -> Iterator[float]:
+    """Yield when each checkpoint ends, in seconds since the host came up."""
+    what = "NetworkManager"
+    (objects,) = as_list(as_object(read_json(text, what), what)["data"], what)
+    for interfaces in as_object(objects, what).values():
+        for name, each in as_object(interfaces, what).items():
+            if name == "org.freedesktop.NetworkManager.Checkpoint":
+                yield each["Created"]["data"] / 1000 + each["RollbackTimeout"]["data"]

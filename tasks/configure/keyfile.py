@@ -20,6 +20,7 @@ from ipaddress import (
     ip_network,
 )
 
+from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.inventory.model import Address, Prefix
 
 __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "properties", "render", "unescaped"]
@@ -27,7 +28,7 @@ __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "propertie
 Sections = Mapping[str, Mapping[str, str]]
 """Values by section and key, as they stand in the file: escaped."""
 
-_NUMBERED = re.compile(r"(address|addresses|route|routing-rule)(\d+)")
+_NUMBERED = re.compile(r"(address|addresses|route|routing-rule)([0-9]{1,9})")
 _SECTION = {"802-3-ethernet": "ethernet"}
 # What NetworkManager writes by itself where nothing was asked for.
 _DEFAULTS = {
@@ -50,7 +51,11 @@ _LISTS = ("dns", "dns-search", "dns-options")
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
-    """Return the sections of a keyfile; what is neither section nor setting is passed over."""
+    """Return the sections of a keyfile; what is neither section nor setting is passed over.
+
+    Raises UnreadableError for one of more lines than any profile has.
+    """
+    require_lines(text, "keyfile", SETTINGS_LINES)
     sections: dict[str, dict[str, str]] = {}
     current: dict[str, str] | None = None
     for line in text.split("\n"):

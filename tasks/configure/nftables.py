@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff
 
+from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sshd_script import DROP_IN as SSHD_DROP_IN
+from labrun.tasks.configure.text_diff import compared
 
 __all__ = ["FILE", "UNIT", "NftSection"]
 
@@ -114,7 +115,8 @@ class _State:
     def of(cls, want: Json, facts: Facts) -> _State:
         missing = Captured("", 1)
         table, scratch = (facts.commands.get(f"nft-{name}", missing) for name in ("table", "wanted"))
-        ports = tuple(int(port) for port in (facts.word("nft-ssh") or "22").split() if port.isdecimal())
+        said = (facts.word("nft-ssh") or "22").split()
+        ports = tuple(port for word in said if (port := integer(word, least=1, most=65535)) is not None)
         return cls(
             want["text"],
             ports,
@@ -161,7 +163,7 @@ def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
         hint = "ufw disable" if rival == "ufw" else f"systemctl disable --now {rival}"
         return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
     if scratch.status != 0:
-        lines = [line.strip() for line in scratch.text.splitlines() if "Error:" in line]
+        lines = [line.strip() for line in scratch.both.splitlines() if "Error:" in line]
         return f"nft refuses the rules: {lines[0].partition('Error: ')[2] if lines else scratch.last_line}"
     return None
 
@@ -275,7 +277,7 @@ def _diff(section: str, state: _State, found: Mapping[str, str], wanted: Mapping
     lines: list[str] = []
     for name in dict.fromkeys([*CHAINS, *found, *wanted]):
         old, new = found.get(name, "").splitlines(), wanted.get(name, "").splitlines()
-        changes = list(unified_diff(old, new, n=0, lineterm=""))[2:]
+        changes = compared(old, new)[2:]
         lines += [f"{line[0]}{name}: {line[1:].strip()}" for line in changes if line[0] in "+-"]
     if not lines or not state.persists:
         lines += _file_diff(state)

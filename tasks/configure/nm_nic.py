@@ -83,6 +83,8 @@ class Profile:
         sections = parse(said.text)
         try:
             expected_summary(sections)
+            if "connection" not in sections:
+                raise ValueError("there is no connection in it")
         except ValueError as error:
             return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
         return replace(plain, sections=sections)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labrun.errors import CommandError
+from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
 from labrun.tasks.configure.keyfile import parse, properties, render
@@ -74,6 +74,8 @@ class Nmcli:
         profiles = [Profile.of(raw, facts).unless_held(held) for raw in want["profiles"]]
         try:
             state = observed(facts)
+        except UnreadableError:
+            raise
         except CommandError as error:
             why = f"NetworkManager cannot be asked: {error.reason}"
             return SectionPlan(self.section, tuple(_unasked(profile, why) for profile in profiles))

@@ -22,6 +22,7 @@ from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.shell import Facts, Probe, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
+from labrun.tasks.judging import understood
 
 __all__ = [
     "RESOURCES",
@@ -34,6 +35,7 @@ __all__ = [
     "probes",
     "row_names",
     "secrets_of",
+    "sections_of",
 ]
 
 RESOURCES: tuple[Resource, ...] = (
@@ -74,6 +76,11 @@ def _selected(spec: Json, only: Iterable[str]) -> Iterator[tuple[Resource, Json]
             yield resource, want
 
 
+def sections_of(spec: Json) -> list[str]:
+    """Return the sections that the file asks for on this host, in the order in which they are applied."""
+    return [resource.section for resource, _ in _selected(spec, ())]
+
+
 def probes(spec: Json, only: Iterable[str] = ()) -> list[Probe]:
     """Return what the asked-for sections want to know of the host; no ``only`` = all."""
     return [resource.probe(want) for resource, want in _selected(spec, only)]
@@ -97,7 +104,7 @@ def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:
 
 def plan_section(resource: Resource, want: Json, facts: Facts) -> SectionPlan:
     """Return what one resource would change, with no secret of its own in what people see."""
-    plan = resource.plan(want, facts)
+    plan = understood(resource.section, lambda: resource.plan(want, facts))
     secrets = Secrets.of((*want.get("secrets", ()), *plan.secrets))
     return _masked(plan, secrets) if secrets else plan
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from labrun.errors import CommandError
+from labrun.bounded import as_integer, require_lines
+from labrun.errors import CommandError, UnreadableError
 
 __all__ = [
     "Captured",
@@ -29,6 +30,9 @@ __all__ = [
     "typed_file",
 ]
 
+_LARGEST_FILE, _LONGEST_REASON = 1024 * 1024, 4_000
+_MOST_FRAMES = 20_000
+"""A guest reads the marker in the script, and can print more frames than the script does."""
 _MADE = 0o666
 """The mode of a file that a shell makes, without its umask."""
 _READ = """\
@@ -39,11 +43,18 @@ each='FNR == 1 {{ printf "\\n%s file %s\\n", m, FILENAME }} {{ print }}'
 frame files
 [ $# -eq 0 ] || printf '%s\\n' "$@"
 """
+# The shell keeps what comes on stderr, so that noise of a program never stands in its answer. The process
+# that it starts for this becomes the command itself: there is none more.
 _PRELUDE = """\
 export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
 m={marker}
 frame() {{ printf '\\n%s %s\\n' "$m" "$*"; }}
-capture() {{ n=$1; shift; frame out "$n"; "$@" 2>&1; frame status "$n" $?; }}
+capture() {{
+n=$1; shift; frame out "$n"
+{{ errors=$("$@" 2>&1 >&3 3>&-); ended=$?; }} 3>&1
+[ -z "$errors" ] || {{ frame err "$n"; printf '%s\\n' "$errors"; }}
+frame status "$n" $ended
+}}
 """
 
 
@@ -73,16 +84,25 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What one command printed (both streams) and its exit status."""
+    """What one command printed on stdout (``text``) and stderr (``error``), and its exit status."""
 
     text: str
     status: int
+    error: str = ""
+
+    @property
+    def both(self) -> str:
+        """Return both streams for who looks for words: what went wrong stands first."""
+        return f"{self.error}\n{self.text}" if self.error and self.text else self.error or self.text
 
     @property
     def last_line(self) -> str:
-        """Return the last line that says something, for a reason in a table."""
-        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
-        return lines[-1] if lines else f"exit status {self.status}"
+        """Return the last line that says something, of stderr if it has any, for a reason in a table."""
+        for stream in (self.error, self.text):
+            said = stream.rstrip()
+            if said:
+                return said[max(said.rfind("\n"), said.rfind("\r")) + 1 :].strip()[:_LONGEST_REASON]
+        return f"exit status {self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +142,44 @@ def gather_script(probes: Iterable[Probe], mark: str) -> str:
 
 
 def _frames(output: str, mark: str) -> Iterator[tuple[str, str]]:
-    for part in output.split(f"\n{mark} ")[1:]:
+    parts = output.split(f"\n{mark} ", _MOST_FRAMES + 1)
+    if len(parts) > _MOST_FRAMES + 1:
+        raise UnreadableError(f"more than {_MOST_FRAMES} parts", step="gather")
+    for part in parts[1:]:
         head, _, body = part.partition("\n")
         yield head, body
 
 
 def parse_facts(output: str, mark: str) -> Facts:
-    """Return what a gather or apply script printed; raises CommandError where its end is missing."""
+    """Return what a gather or apply script printed.
+
+    A NUL, which no script can put back, becomes U+FFFD. Raises CommandError where its end is missing,
+    UnreadableError for what no script of labrun's prints.
+    """
+    require_lines(output, "gather")
+    output = output.replace("\0", "\ufffd")
     files: dict[str, str] = {}
     texts: dict[str, str] = {}
+    errors: dict[str, str] = {}
     commands: dict[str, Captured] = {}
     words: set[str] = set()
     for head, body in _frames(output, mark):
         kind, _, name = head.partition(" ")
         if kind == "file":
+            if len(body) > _LARGEST_FILE:
+                raise UnreadableError(f"{len(body)} characters, more than {_LARGEST_FILE}", step=name)
             files[name] = body
         elif kind == "files":
             # awk shows no frame for an empty file; the list of names does.
             files = {path: files.get(path, "") for path in body.splitlines()}
         elif kind == "out":
             texts[name] = body
+        elif kind == "err":
+            errors[name] = body
         elif kind == "status":
             name, _, status = name.rpartition(" ")
-            commands[name] = Captured(texts.pop(name, ""), int(status))
+            ended = as_integer(status, f"status of {name}")
+            commands[name] = Captured(texts.pop(name, ""), ended, errors.pop(name, ""))
         else:
             words.add(head)
     if "end" not in words:

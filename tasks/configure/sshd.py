@@ -17,8 +17,8 @@ from labrun.tasks.configure.text_diff import with_file
 __all__ = ["Sshd", "render"]
 
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
-_INCLUDES = re.compile(r"^\s*include\s.*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
-_LINE_NUMBER = re.compile(r"line (\d+): (.+)")
+_INCLUDES = re.compile(r"^[ \t]*+include[ \t].*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
+_LINE_NUMBER = re.compile(r"line ([0-9]{1,9}): (.+)")
 # Blocks and further files would change what the lines after them mean.
 _NO_KEYWORDS = frozenset({"match", "include"})
 # Where systemd listens in sshd's place, these have no effect.
@@ -147,9 +147,10 @@ def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
 def _broken(said: Captured, facts: Facts) -> str | None:
     if said.status not in (0, 255):
         return f"sshd cannot be asked: {said.last_line}"
-    if said.status != 0 and DROP_IN not in said.text:
+    if said.status != 0 and DROP_IN not in said.both:
         # What labrun wrote itself may be broken: that is what this run puts right.
-        lines = [line for line in said.text.splitlines() if line.strip() and ": terminating, " not in line]
+        told = (said.error or said.text).splitlines()
+        lines = [line for line in told if line.strip() and ": terminating, " not in line]
         return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
     if not _INCLUDES.search(facts.files.get(MAIN, "")):
         return f"{MAIN} does not include sshd_config.d, so a drop-in would not be read"
@@ -192,7 +193,7 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
         printed = effective_settings(asked.text)
         return {key: printed.get(key, value) for key, value in values.items()}, faults
     lines = render(wanted.sound).splitlines()
-    for number, message in _LINE_NUMBER.findall(asked.text):
+    for number, message in _LINE_NUMBER.findall(asked.both):
         at = int(number) - 1
         if at < len(lines):
             faults[lines[at].partition(" ")[0].lower()] = f"sshd -t: {message.strip()}"

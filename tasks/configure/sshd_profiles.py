@@ -9,11 +9,13 @@ from functools import cache
 from getpass import getuser
 from importlib.resources import files
 
+from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.inventory.model import Host, Lab, Role
 
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
-_LINE = re.compile(r"\s*(?P<keyword>[A-Za-z0-9]+)(?:\s*=\s*|\s+)(?P<value>\S.*?)\s*")
+# For lines without white space at their ends: a guest may have a megabyte of it.
+_LINE = re.compile(r"(?P<keyword>[A-Za-z0-9]++)(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,17 @@ class Setting:
 
 
 def settings_in(text: str) -> Iterator[Setting]:
-    """Yield the settings of an sshd_config text, each with the comment lines right above it."""
+    """Yield the settings of an sshd_config text, each with the comment lines right above it.
+
+    Raises UnreadableError for one of more lines than anybody writes.
+    """
+    require_lines(text, "sshd_config", SETTINGS_LINES)
     reason: list[str] = []
     for line in text.splitlines():
         if line.lstrip().startswith("#"):
             reason.append(line.lstrip("# \t").rstrip())
             continue
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(line.strip())
         if match is not None:
             yield Setting(match["keyword"], (match["value"],), " ".join(reason))
         reason = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from labrun.bounded import SETTINGS_LINES, integer, require_lines
+
 __all__ = ["effective_settings", "is_plain", "meets", "plain_value"]
 
 _WORDS = frozenset(
@@ -26,7 +28,7 @@ _NUMBERS = frozenset({"clientalivecountmax", "maxauthtries", "maxsessions"})
 _TIMES = frozenset({"clientaliveinterval", "logingracetime"})
 _ALIASES = {"without-password": "prohibit-password", "true": "yes", "false": "no"}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_TIME = re.compile(r"(\d+)([smhdw]?)", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{1,12})([smhdw]?)", re.IGNORECASE)
 # Every file adds to these lists; what Debian's own file adds does not weaken anything.
 _GROWING = frozenset({"acceptenv"})
 
@@ -48,8 +50,8 @@ def plain_value(key: str, value: str) -> str:
     value = value.strip().strip('"')
     if key in _TIMES:
         return _seconds(value)
-    if key in _NUMBERS and value.isdecimal():
-        return str(int(value))
+    if key in _NUMBERS and (number := integer(value)) is not None:
+        return str(number)
     if key in _WORDS:
         value = value.lower()
         return _ALIASES.get(value, value)
@@ -58,6 +60,7 @@ def plain_value(key: str, value: str) -> str:
 
 def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
     """Return what ``sshd -T`` printed: the values of each keyword, repeated ones in order."""
+    require_lines(text, "sshd -T", SETTINGS_LINES)
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")

@@ -6,14 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from labrun.bounded import SETTINGS_LINES, require_lines
+from labrun.errors import UnreadableError
 
 __all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 """In the order in which a file of the same name hides the others."""
 
-_LINE = re.compile(r"\s*(?P<dash>-?)\s*(?P<key>[^\s=#;][^=]*?)\s*(?:=\s*(?P<value>.*?)\s*)?")
 _GLOB = re.compile(r"[*?\[]")
+# So much no file of settings has; a guest may have any, and each pattern is compiled.
+_MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +36,26 @@ def _normal(key: str) -> str:
     return key
 
 
-def _lines(text: str) -> Iterator[tuple[str, str | None]]:
+# Every wanted key asks all files.
+@lru_cache(maxsize=64)
+def _lines(text: str) -> tuple[tuple[str, str | None], ...]:
+    require_lines(text, "sysctl.d", SETTINGS_LINES)
+    found = tuple(_settings(text))
+    if sum(_GLOB.search(key) is not None for key, _ in found) > _MOST_PATTERNS:
+        raise UnreadableError(f"more than {_MOST_PATTERNS} patterns", step="sysctl.d")
+    return found
+
+
+def _settings(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield ``key = value``, ``key`` alone (None) only where a dash before it exempts it from patterns."""
     for line in text.splitlines():
-        match = _LINE.fullmatch(line)
-        if match is None:
+        bare = line.strip()
+        name, sign, value = bare.removeprefix("-").partition("=")
+        key = name.strip()
+        if not key or key[0] in "#;" or len(key) > _LONGEST_KEY:
             continue
-        value = match["value"]
-        if value is None and not match["dash"]:
-            continue
-        yield _normal(match["key"]), value
+        if sign or bare.startswith("-"):
+            yield _normal(key), value.strip() if sign else None
 
 
 def settings_of(text: str) -> dict[str, str]:

@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from labrun.tasks.configure.plan import Item
 
-__all__ = ["unified", "with_file"]
+__all__ = ["compared", "unified", "with_file"]
 
 _CONTEXT = 2
+_MOST_LINES = 2_000
+_PLACE = re.compile(r"(?<= )([-+])([0-9]+)")
 _NO_END = "\\ No newline at end of file"
 
 
 def unified(path: str, before: str | None, after: str | None) -> str:
     """Return how ``after`` differs from ``before`` (None = no such file), empty where it does not."""
-    lines = difflib.unified_diff(
-        _lines(before or ""),
-        _lines(after or ""),
-        "/dev/null" if before is None else path,
-        "/dev/null" if after is None else path,
-        n=_CONTEXT,
-        lineterm="",
-    )
+    names = ("/dev/null" if before is None else path, "/dev/null" if after is None else path)
+    lines = compared(_lines(before or ""), _lines(after or ""), names, context=_CONTEXT)
     return "\n".join(lines)
+
+
+def compared(
+    before: Sequence[str], after: Sequence[str], names: tuple[str, str] = ("", ""), *, context: int = 0
+) -> list[str]:
+    """Return the lines of a unified diff, two of names first; none where there is no difference.
+
+    Comparing takes time that grows with the square of the lines, or worse: of what differs in more than
+    2,000 only the number of lines is told.
+    """
+    first = 0
+    if max(len(before), len(after)) > _MOST_LINES:
+        same = _shared(before, after)
+        end = _shared(before[: same - 1 if same else None : -1], after[: same - 1 if same else None : -1])
+        old, new = (len(each) - same - end for each in (before, after))
+        if max(old, new) > _MOST_LINES:
+            return [f"--- {names[0]}", f"+++ {names[1]}", f"-{old} lines", f"+{new} lines"]
+        first, last = max(0, same - context), max(0, end - context)
+        before, after = before[first : len(before) - last], after[first : len(after) - last]
+    lines = difflib.unified_diff(before, after, *names, n=context, lineterm="")
+    return [_moved(line, first) if first and line.startswith("@@ ") else line for line in lines]
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return with how many equal lines both begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _moved(header: str, by: int) -> str:
+    """Return the header of a hunk with its places moved on."""
+    return _PLACE.sub(lambda found: f"{found[1]}{int(found[2]) + by}", header)
 
 
 def with_file(items: Iterable[Item], path: str, before: str | None, after: str | None) -> tuple[Item, ...]:

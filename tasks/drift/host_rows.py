@@ -3,34 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from labrun.errors import UnreadableError
 from labrun.outcome import Outcome, Status
-from labrun.tasks.configure.applied import Applied, fingerprint, read_applied
+from labrun.tasks.configure.applied import PATH, Applied, fingerprint, record_of
 from labrun.tasks.configure.plan import Item, Json
-from labrun.tasks.configure.resources import plan_host, row_names
+from labrun.tasks.configure.resources import plan_host, row_names, sections_of
 from labrun.tasks.configure.shell import Facts
 from labrun.tasks.drift.verdict import Sides, verdict
+from labrun.tasks.judging import guarded, understood
 
 __all__ = ["host_rows", "silent_rows"]
 
 
 def host_rows(spec: Json, facts: Facts) -> Iterator[Outcome]:
     """Yield a row for everything that ``configure`` holds true on this host, in its order."""
-    applied = read_applied(facts)
-    asked = frozenset(row_names(spec))
-    for part in plan_host(spec, facts).sections:
+    host = spec["host"]
+    applied: Applied | None = None
+    untold: str | None = None
+    try:
+        applied = understood(PATH, lambda: record_of(facts))
+    except UnreadableError as error:
+        untold = error.on(host)
+    for section in sections_of(spec):
+        yield from guarded(
+            host,
+            partial(_section, spec, facts, section, applied, untold),
+            partial(silent_rows, spec, Status.UNKNOWN, section=section),
+        )
+
+
+def _section(
+    spec: Json, facts: Facts, section: str, applied: Applied | None, untold: str | None
+) -> Iterator[Outcome]:
+    """Yield the rows of one section; ``untold`` is why the host's record cannot be read."""
+    asked = frozenset(row_names(spec, (section,)))
+    for part in plan_host(spec, facts, (section,)).sections:
         for item in part.items:
-            key = (part.section, item.name)
+            key = (section, item.name)
             status = _verdict(item, key, applied, asked=key in asked)
             why = _why(item, status, applied)
+            if untold is not None and status not in (Status.OK, Status.SKIPPED):
+                status, why = (
+                    Status.UNKNOWN,
+                    f"who has moved cannot be told: {untold}; `labrun configure` writes it anew",
+                )
             diff = None if status is Status.OK else item.diff
             yield Outcome(spec["host"], *key, status, item.expected, item.actual, why, diff)
 
 
-def silent_rows(spec: Json, status: Status, why: str) -> Iterator[Outcome]:
-    """Yield the rows of a host that shows nothing: none of them is missing."""
-    for section, name in row_names(spec):
-        yield Outcome(spec["host"], section, name, status, why=why)
+def silent_rows(spec: Json, status: Status, why: str, section: str | None = None) -> Iterator[Outcome]:
+    """Yield the rows of a host that shows nothing, or nothing of a section: none of them is missing."""
+    for where, name in row_names(spec, () if section is None else (section,)):
+        yield Outcome(spec["host"], where, name, status, why=why)
 
 
 def _verdict(item: Item, key: tuple[str, str], applied: Applied | None, *, asked: bool) -> Status:

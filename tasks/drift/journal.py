@@ -5,12 +5,12 @@ labrun's own sessions are marked. Who somebody is does not follow from a log: li
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from labrun.errors import CommandError
+from labrun.bounded import LATEST, as_list, as_object, integer, read_json
+from labrun.errors import CommandError, UnreadableError
 from labrun.tasks.configure.applied import PATH
 from labrun.tasks.configure.shell import Probe, gather_script, parse_facts
 
@@ -19,7 +19,7 @@ __all__ = ["journal_script", "read_journal"]
 _ENTRIES = 800
 _BYTES = 400_000
 _OTHERS, _OWN = 20, 4
-_LONGEST = 400
+_LONGEST, _LONGEST_SEARCHED = 400, 4096
 
 _SCRIPT = """\
 since={since}
@@ -39,6 +39,7 @@ _KEPT = {
     "sshd": re.compile(r"Accepted |Failed |Invalid user |Received SIG|Received signal|Server listening "),
     "labrun": re.compile(""),
 }
+# All are for a line's first 400 characters.
 _ACCEPTED = re.compile(r"Accepted publickey for (?P<user>\S+) .* (?P<key>SHA256:\S+)")
 # labrun's scripts come on the standard input of this, and of nothing else.
 _OWN_COMMAND = re.compile(r"^\s*(?P<user>\S+) : .*COMMAND=\S*/sh -s$")
@@ -69,30 +70,35 @@ def read_journal(output: str, mark: str, user: str, key: str) -> dict[str, Any]:
     others = [entry for entry in entries if not entry["labrun"]]
     own = [entry for entry in entries if entry["labrun"]]
     kept = sorted([*others[-_OTHERS:], *own[-_OWN:]], key=lambda entry: float(entry["time"]))
-    since = facts.word("since") or "0"
     return {
-        "since": float(since) if since.isdecimal() else 0.0,
+        "since": float(integer(facts.word("since"), most=LATEST) or 0),
         "lines": kept,
         "left_out": max(0, len(others) - _OTHERS),
     }
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
+    # A guest may print more than it was asked for.
+    for line in text[-_BYTES:].splitlines()[-_ENTRIES:]:
         try:
-            entry = json.loads(line)
-            source, message = entry["SYSLOG_IDENTIFIER"], _message(entry["MESSAGE"])
-            seconds = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
-        except (ValueError, KeyError, TypeError):
+            entry = as_object(read_json(line, "journal"), "journal")
+            message = _message(entry.get("MESSAGE"))
+        except UnreadableError:
             continue  # the first one may have been cut in two
-        kept = _KEPT.get(source)
-        if kept is not None and kept.search(message):
-            yield {"time": seconds, "source": source, "text": message[:_LONGEST]}
+        source = entry.get("SYSLOG_IDENTIFIER")
+        microseconds = integer(entry.get("__REALTIME_TIMESTAMP"), most=LATEST * 1_000_000)
+        kept = _KEPT.get(source) if isinstance(source, str) else None
+        if microseconds is not None and kept is not None and kept.search(message):
+            yield {"time": microseconds / 1e6, "source": source, "text": message[:_LONGEST]}
 
 
-def _message(value: Any) -> str:
+def _message(value: object) -> str:
+    """Return the beginning of a line as it was logged; raises UnreadableError for what is no text."""
+    if isinstance(value, str):
+        return value[:_LONGEST_SEARCHED]
     # journald gives what is not UTF-8 as numbers.
-    return value if isinstance(value, str) else bytes(value).decode(errors="replace")
+    numbers = [integer(each, most=255) for each in as_list(value, "journal")[:_LONGEST_SEARCHED]]
+    return bytes(each for each in numbers if each is not None).decode(errors="replace")
 
 
 def _marked(entries: list[dict[str, Any]], user: str, key: str) -> Iterator[Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from labrun.tasks.collect.judge import judge
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.drift.lab_rows import lab_rows
 from labrun.tasks.drift.network_rows import with_verdicts
+from labrun.tasks.judging import guarded
 from labrun.tasks.provision.planning import LabPlan
 
 __all__ = ["Seen", "drift_rows"]
@@ -58,7 +59,11 @@ def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcom
     capture = seen.captures.get(host)
     spec = seen.specs[host]
     if isinstance(capture, Capture):
-        yield from host_rows(spec, capture.facts)
+        yield from guarded(
+            host,
+            lambda: host_rows(spec, capture.facts),
+            lambda why: silent_rows(spec, Status.UNKNOWN, why),
+        )
     elif host in unmade:
         yield from silent_rows(spec, Status.PENDING, "the machine was not made yet")
     elif capture is not None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import contextlib
 import json
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
 from typing import Any
 
-from labrun.errors import CommandError, ConnectionLostError, TransportError, UnreachableError
+from labrun.bounded import address, as_integer, as_object
+from labrun.errors import (
+    CommandError,
+    ConnectionLostError,
+    TransportError,
+    UnreachableError,
+    UnreadableError,
+)
 from labrun.ports import Completed, Lease
+from labrun.tasks.judging import understood
 
 __all__ = ["CHANNEL", "AgentTransport", "agent_leases", "is_agent_connected"]
 
 CHANNEL = "org.qemu.guest_agent.0"
+_WHAT = "guest agent"
 _ANSWER_SECONDS = 10
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.25
 _ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]
@@ -73,7 +82,7 @@ class AgentTransport:
             "capture-output": True,
         }
         began = time.monotonic()
-        pid = int(self._ask("guest-exec", arguments, UnreachableError)["pid"])
+        pid = as_integer(self._ask("guest-exec", arguments, UnreachableError).get("pid"), _WHAT)
         pause = _FIRST_POLL
         while True:
             status = self._ask("guest-exec-status", {"pid": pid}, ConnectionLostError)
@@ -92,17 +101,13 @@ class AgentTransport:
                 "the script wrote more than the guest agent keeps (16 MiB)", host=self.host, step="agent"
             )
         # As a shell tells it: 128 and the signal.
-        code = status["exitcode"] if "exitcode" in status else 128 + int(status.get("signal", 0))
-        return Completed(
-            int(code),
-            base64.b64decode(status.get("out-data", "")).decode(errors="replace"),
-            base64.b64decode(status.get("err-data", "")).decode(errors="replace"),
-            seconds,
-        )
+        signal = as_integer(status.get("signal", 0), _WHAT)
+        code = as_integer(status["exitcode"], _WHAT) if "exitcode" in status else 128 + signal
+        return Completed(code, _decoded(status, "out-data"), _decoded(status, "err-data"), seconds)
 
     def _kill(self, pid: int) -> None:
         # What matters was said already: no end in time.
-        with contextlib.suppress(TransportError):
+        with contextlib.suppress(TransportError, UnreadableError):
             self._ask("guest-exec", {"path": "/bin/sh", "arg": ["-c", _KILL, str(pid)]}, ConnectionLostError)
 
     def _ask(self, command: str, arguments: dict[str, Any], error: type[TransportError]) -> dict[str, Any]:
@@ -119,8 +124,17 @@ class AgentTransport:
             if "disabled" in reason:
                 hint = f"the guest's qemu-guest-agent must allow {command}"
             raise error(f"guest agent: {reason}", host=self.host, step="agent", hint=hint) from failure
-        result = json.loads(answer)["return"]
+        # 16 MiB of output, and a third more in base64, is what the agent itself keeps.
+        result = as_object(understood(_WHAT, lambda: json.loads(answer)), _WHAT).get("return")
         return result if isinstance(result, dict) else {}
+
+
+def _decoded(status: dict[str, Any], stream: str) -> str:
+    data = status.get(stream, "")
+    try:
+        return base64.b64decode(data if isinstance(data, str) else "").decode(errors="replace")
+    except binascii.Error as error:
+        raise UnreadableError("output that is not base64", step=_WHAT) from error
 
 
 def agent_leases(domain: Any) -> tuple[Lease, ...]:
@@ -137,7 +151,7 @@ def agent_leases(domain: Any) -> tuple[Lease, ...]:
     found = []
     for nic in nics.values():
         for entry in nic.get("addrs") or ():
-            address = ip_address(entry["addr"].partition("%")[0])
-            if nic.get("hwaddr") and not address.is_link_local and not address.is_loopback:
-                found.append(Lease(nic["hwaddr"].lower(), address, "agent"))
+            seen = address(entry.get("addr"))
+            if nic.get("hwaddr") and seen is not None and not seen.is_link_local and not seen.is_loopback:
+                found.append(Lease(nic["hwaddr"].lower(), seen, "agent"))
     return tuple(found)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+from labrun.bounded import as_list, as_object, as_text, objects, read_json
 from labrun.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -15,6 +14,7 @@ from labrun.errors import (
     LabrunError,
     TransportError,
     UnreachableError,
+    UnreadableError,
 )
 from labrun.ports import Completed, Transport
 from labrun.progress import report
@@ -22,6 +22,7 @@ from labrun.progress import report
 __all__ = ["Ready", "wait_until_ready"]
 
 _POLL = 0.1
+_LONGEST_ERROR = 400
 # Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
 _AFTER_REFUSAL = 5.0
 
@@ -141,15 +142,14 @@ def _finish(
         return Ready("cloud-init", spent(), "unreachable", error.reason)
     try:
         result, addresses = _read(done)
-    except (ValueError, KeyError, TypeError) as error:
+    except UnreadableError as error:
         raise LabrunError(
             f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}", host=host, step="cloud-init"
         ) from error
     if result is None:
         return Ready("cloud-init", spent(), "unreachable", f"cloud-init is not done after {spent():.0f} s")
-    errors = result["v1"].get("errors") or []
-    if errors:
-        return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(map(str, errors))}", addresses)
+    if result:
+        return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(result)}", addresses)
     for mac, wanted in expected.items():
         missing = [text for text in wanted if text not in addresses.get(mac, ())]
         if missing:
@@ -160,14 +160,20 @@ def _finish(
     return Ready("ready", spent(), addresses=addresses)
 
 
-def _read(done: Completed) -> tuple[Any, dict[str, tuple[str, ...]]]:
+def _read(done: Completed) -> tuple[list[str] | None, dict[str, tuple[str, ...]]]:
+    """Return cloud-init's errors, None where it is not done yet, and the addresses by MAC."""
     head, _, tail = done.stdout.partition("==addresses==")
     addresses: dict[str, tuple[str, ...]] = {}
-    for link in json.loads(tail):
-        mac = str(link.get("address", "")).lower()
+    for link in objects(read_json(tail, "ip address"), "ip address", "links"):
+        mac = as_text(link.get("address", ""), "ip address").lower()
         addresses[mac] = tuple(
-            f"{entry['local']}/{entry['prefixlen']}"
-            for entry in link.get("addr_info", [])
+            f"{entry.get('local')}/{entry.get('prefixlen')}"
+            for entry in objects(link.get("addr_info", []), "ip address", "addresses")
             if entry.get("scope") == "global"
         )
-    return json.loads(head), addresses
+    result = read_json(head, "cloud-init")
+    if result is None:
+        return None, addresses
+    version = as_object(as_object(result, "cloud-init").get("v1"), "cloud-init")
+    errors = as_list(version.get("errors") or [], "cloud-init")
+    return [str(each)[:_LONGEST_ERROR] for each in errors], addresses

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -24,11 +25,12 @@ from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, ObservedRoute, Ping, Trace, Unreachable, read_capture
 from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows, unmet
-from labrun.tasks.collect.check_script import by_hand, check_specs
+from labrun.tasks.collect.check_script import by_hand, check_probe, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.configure.shell import Captured, Facts, Probe, gather_script, parse_facts
+from labrun.tasks.pacing import Pace, paced
 
 LAB = """\
 name: small
@@ -357,3 +359,100 @@ def test_a_trace_check_has_its_pair_traced_in_a_large_lab_and_full_traces_all() 
     without = replace(of, checks=())
     assert [each["to"] for each in collect_spec(without, "a")["traces"]] == ["r", "b"]
     assert len(collect_spec(of, "a", full=True)["traces"]) == 15
+
+
+EVIL = "\n" + "a" * 38 + "b"
+
+
+@pytest.mark.parametrize(
+    ("check", "seen", "why"),
+    [
+        ("exec: x, stdout: {regex: '^(a+)+$'}", "wrong", "nothing in it matches ^(a+)+$"),
+        (
+            "exec: x, expect: blocked, stdout: {regex: '^(a|aa)+$'}",
+            "filtered",
+            "nothing in it matches ^(a|aa)+$",
+        ),
+        (
+            r"exec: x, stdout: {regex: '^(a+)+\1$'}",
+            "error",
+            r"searching for ^(a+)+\1$ did not end within 1 s",
+        ),
+    ],
+)
+def test_no_pattern_takes_a_guest_at_its_word(check: str, seen: str, why: str) -> None:
+    began = time.monotonic()
+    with paced(Pace(began + 1)):
+        tried = read_check(spec(check), Captured(EVIL, 0), Facts())
+    assert (tried.seen, tried.why) == (seen, why)
+    assert time.monotonic() - began < 4
+
+
+def test_what_cannot_be_judged_in_time_is_unknown() -> None:
+    row = judged("exec: x", Tried("error", "not judged", "searching did not end"))
+    assert (row.status.value, row.why) == ("unknown", "a: searching did not end")
+
+
+STRANGE = [
+    "",
+    "\n",
+    "\0",
+    "9" * 5000,
+    "٣ ²",
+    "[" * 100_000,
+    "\n" * 100_000,
+    "\n" + "x" * 1_000_000,
+    "ffff " * 50_000,
+    "f",
+    "-1 -1",
+]
+EVERY = [
+    "to: b, tcp: 80",
+    "to: b, udp: 80",
+    "to: b, ping: true",
+    "to: b, mtu: 1500",
+    "to: b, http: true",
+    "to: b, http: true, body: {json: a}",
+    "to: b, dns: b.lab",
+    "dns: b.lab",
+    "exec: x",
+    "exec: x, stdout: {regex: x, contains: y}",
+    "exec: x, stdout: {json: 'a[0]', equals: 1}",
+    "sysctl: {net.ipv4.ip_forward: 1}",
+    "sshd: {PasswordAuthentication: no}",
+    "sshd: {LoginGraceTime: 1m}",
+    "sshd: {MaxSessions: 4}",
+]
+
+
+@pytest.mark.parametrize("check", EVERY)
+def test_a_tool_may_say_anything(check: str) -> None:
+    began = time.monotonic()
+    for text in STRANGE:
+        for status in (0, 1, 6, 7, 28, 124, 127, 200, 201, 202, 255):
+            for said in (Captured(text, status), Captured("", status, text), Captured(text, status, text)):
+                tried = read_check(spec(check), said, Facts())
+                assert max(len(tried.actual), len(tried.why or "")) < 5000
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", ["exec: echo 1", "sysctl: {kernel.ostype: Linux}"])
+def test_noise_on_stderr_is_no_part_of_what_a_check_found(kind: str) -> None:
+    more = ", stdout: {json: $, equals: 1}" if kind.startswith("exec") else ""
+    specs = [spec(f"{kind}{more}")]
+    probe = check_probe(specs, has_room=False)
+    assert probe is not None
+    noisy = probe.script.replace("try() {\n", "try() {\necho 'warning: [1' >&2\n")
+    noisy = noisy.replace("try_exec() {\n", "try_exec() {\necho warning >&2\n")
+    noisy = noisy.replace("try_sysctl() {\n", "try_sysctl() {\necho kernel.ostype is noise >&2\n")
+    done = subprocess.run(
+        ["sh", "-s"],
+        input=gather_script([Probe(script=noisy)], "m"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    facts = parse_facts(done.stdout, "m")
+    said = facts.commands["check 0"]
+    assert said.error != ""
+    assert read_check(specs[0], said, facts).seen == "open"

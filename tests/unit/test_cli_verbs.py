@@ -165,3 +165,17 @@ def test_completion_stays_silent_where_the_lab_file_is_broken(lab: Path) -> None
 def test_help_lists_options_and_not_the_arguments_among_them(tmp_path: Path) -> None:
     own = run_labrun("diff", "--help", cwd=tmp_path).stdout.split("\nOptions:\n")[1].split("\n\n")[0]
     assert [line.split()[0] for line in own.splitlines()] == ["--name", "-h,"]
+
+
+def test_validate_warns_of_patterns_that_may_take_exponential_time(lab: Path) -> None:
+    checks = r"""checks:
+  - {name: plain, from: web, exec: id, stdout: {regex: "^(a+)+$"}}
+  - {name: twice, from: web, exec: id, stdout: {regex: '(a+)\1'}}
+"""
+    (lab / "lab.yaml").write_text(LAB + checks)
+    done = run_labrun("validate", cwd=lab)
+    assert done.returncode == 0
+    assert done.stderr.partition("\n")[2] == (
+        f"{lab}/lab.yaml: check twice: (a+)\\1 looks around, refers back or counts too far:"
+        " it is searched for in a process of its own, 2 s at most\n"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from labrun.errors import CommandError
+from labrun.errors import CommandError, UnreadableError
 from labrun.tasks.collect.capture import Trace, read_capture
 
 NIC = (
@@ -149,7 +149,7 @@ def test_a_trace_without_an_answer(text: str) -> None:
 
 def test_a_command_that_failed_is_an_error_with_its_words() -> None:
     broken = output().replace("M status address 0", "M status address 1").replace(NIC, "ip: no such object")
-    with pytest.raises(ValueError, match=r"^ip address: ip: no such object$"):
+    with pytest.raises(UnreadableError, match=r"^ip address: ip: no such object$"):
         read_capture(raw(broken))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from labrun.tasks.collect.netfilter import Packet, read_ruleset, suspects
+from labrun.tasks.pacing import Pace, paced
 
 PROBE = Packet(ip_address("10.1.0.11"), ip_address("10.2.0.11"), "eth0", "eth1")
 
@@ -187,3 +190,99 @@ def test_what_a_rule_certainly_drops_gets_to_no_rule_after_it() -> None:
     # Which of two may be it is left open.
     text = ruleset("ct mark 0x00000001 drop", "counter packets 7 bytes 420 drop")
     assert len(found(text, packet=DIAL)) == 2
+
+
+def chains(levels: int, jumps: int, last: str = "drop", jump: str = "jump") -> str:
+    """Return a ruleset in which there are ``jumps`` ways from each chain to the next."""
+    parts = []
+    for level in range(levels):
+        body = f"{jump} c{level + 1}" if level < levels - 1 else last
+        count = jumps if level < levels - 1 else 1
+        lines = "".join(f"\t\t{body} # handle {number}\n" for number in range(count))
+        head = "\t\ttype filter hook forward priority filter; policy accept;\n" if level == 0 else ""
+        parts.append(f"\tchain c{level} {{ # handle {level}\n{head}{lines}\t}}\n")
+    return "table inet demo { # handle 1\n" + "".join(parts) + "}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # 12^8 ways; a packet that TCP is asked of may or may not go any of them.
+        (chains(9, 12, "ip daddr 10.2.0.11 drop"), [("inet demo, chain c8: ip daddr 10.2.0.11 drop", True)]),
+        (chains(17, 12, "ip daddr 10.9.0.1 drop"), []),
+        (
+            chains(9, 12, "drop", "ct mark 1 jump"),
+            [("inet demo, chain c8: drop", False)],
+        ),
+        # Round and round: no kernel takes it, a guest may print it.
+        (chains(3, 12, "jump c1"), []),
+        (chains(1, 1, "jump c0"), []),
+        # Deeper than any jump goes.
+        (chains(4000, 2), []),
+    ],
+)
+def test_there_may_be_any_number_of_ways_through_a_ruleset(
+    text: str, expected: list[tuple[str, bool]]
+) -> None:
+    began = time.monotonic()
+    assert found(text) == expected
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "ip daddr { " * 20_000,
+        "iifname { " * 20_000,
+        'comment "' * 20_000,
+        'log prefix "' * 20_000,
+        "tcp dport { " * 20_000,
+        "ip saddr 10.0.0.1-" + "9" * 100_000,
+        "ip length > " + "9" * 5000 + " drop",
+        "tcp dport " + "9" * 5000 + " drop",
+        "counter packets " + "9" * 5000 + " bytes 0 drop",
+        "type filter hook forward " + "policy " * 20_000,
+        "{" * 100_000,
+        " " * 100_000,
+    ],
+    ids=lambda rule: rule[:20],
+)
+def test_a_rule_without_end_takes_no_time(rule: str) -> None:
+    began = time.monotonic()
+    found(ruleset(rule, f"{rule} drop"))
+    found(ruleset(rule, f"{rule} drop"), packet=replace(PROBE, port=80))
+    assert time.monotonic() - began < 2
+
+
+def test_a_ruleset_that_is_too_large_is_no_evidence() -> None:
+    rule = "ip daddr 10.2.0.11 drop"
+    assert len(found(ruleset(*[f'{rule} comment "{n}"' for n in range(300)]))) == 1
+    assert read_ruleset(ruleset(*[rule] * 20_001)) == {}
+    deep = "".join(
+        f"\tchain d{level} {{ # handle 9{level}\n"
+        + "".join(f"\t\tct mark {n} jump d{n % 16} # handle {n}\n" for n in range(1200))
+        + "\t}\n"
+        for level in range(16)
+    )
+    began = time.monotonic()
+    assert not any(sure for _, sure in found(ruleset("jump d0", "drop", more=deep)))
+    assert time.monotonic() - began < 3
+
+
+def test_no_time_left_leaves_nothing_certain() -> None:
+    with paced(Pace(time.monotonic() - 1)):
+        assert found(ruleset("drop", policy="drop")) == [("inet demo, chain forw: policy drop", False)]
+
+
+def test_a_verdict_behind_a_jump_is_as_sure_as_the_way_there() -> None:
+    more = (
+        "\tchain sub { # handle 8\n\t\tip daddr 10.2.0.11 drop # handle 81\n\t}\n"
+        "\tchain let { # handle 9\n\t\taccept # handle 91\n\t}\n"
+    )
+    drop = "inet demo, chain sub: ip daddr 10.2.0.11 drop"
+    assert found(ruleset("jump sub", more=more)) == [(drop, True)]
+    assert found(ruleset("return", "jump sub", more=more)) == [(drop, False)]
+    assert found(ruleset("ct mark 1 jump sub", "jump sub", more=more)) == [(drop, False)]
+    assert found(ruleset("ct mark 1 jump let", "jump sub", more=more)) == [(drop, False)]
+    assert found(ruleset("jump let", "jump sub", more=more)) == []
+    assert found(ruleset("ct mark 1 jump sub", more=more)) == [(drop, False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.errors import CommandError
+from labrun.errors import CommandError, UnreadableError
+from labrun.tasks.configure.nm_state import PROBE as NM_PROBE
+from labrun.tasks.configure.nm_state import observed
 from labrun.tasks.configure.shell import (
+    Captured,
     Probe,
     apply_script,
     gather_script,
@@ -145,7 +149,8 @@ def test_links_to_dev_null_and_empty_files_are_files_and_directories_are_not(tmp
 def test_a_command_comes_back_with_both_streams_and_its_status(tmp_path: Path) -> None:
     script = "capture one sh -c 'echo out; echo err >&2; exit 3'\nframe seen it\n"
     facts = parse_facts(gathered([Probe((), script)]), "mark")
-    assert (facts.commands["one"].status, facts.commands["one"].text) == (3, "out\nerr\n")
+    one = facts.commands["one"]
+    assert (one.status, one.text, one.error) == (3, "out\n", "err\n")
     assert facts.commands["one"].last_line == "err"
     assert "seen it" in facts.words
 
@@ -185,3 +190,73 @@ def test_what_is_begun_is_ended_when_the_session_is_cut(tmp_path: Path) -> None:
         os.close(reader)
         run.communicate(script.encode(), timeout=30)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["also", "done"]
+
+
+def test_noise_on_stderr_never_stands_in_an_answer(tmp_path: Path) -> None:
+    noisy = "say() { echo warning: noise >&2; echo '[]'; echo more >&2; return $1; }\n"
+    script = (
+        f"{noisy}capture good say 0\ncapture bad say 3\ncapture quiet true\nprintf x | capture piped cat\n"
+    )
+    commands = parse_facts(gathered([Probe((), script)]), "mark").commands
+    assert commands["good"] == Captured("[]\n", 0, "warning: noise\nmore\n")
+    assert commands["bad"] == Captured("[]\n", 3, "warning: noise\nmore\n")
+    assert commands["quiet"] == Captured("", 0)
+    assert commands["piped"].text == "x"
+    assert commands["bad"].last_line == "more"
+
+
+def test_an_ip_that_makes_noise_is_understood(tmp_path: Path) -> None:
+    """Both of its answers come from one process."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    links = '[{"ifname":"eth0","mtu":1500,"addr_info":[]}]'
+    for name, text in {
+        "busctl": 'echo \'busctl: noise\' >&2; echo \'{"type":"a","data":[{}]}\'',
+        "ip": f"cat >/dev/null; echo 'ip: noise' >&2; echo '{links}'; echo '[]'; echo 'ip: more' >&2",
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (tools / name).chmod(0o755)
+    facts = parse_facts(gathered([Probe((), f"PATH={quote(str(tools))}:$PATH\n{NM_PROBE}")]), "mark")
+    assert facts.commands["link"] == Captured(links + "\n", 0, "ip: noise\nip: more\n")
+    assert facts.commands["route4"].text == "[]\n"
+    assert observed(facts).links["eth0"].mtu == 1500
+
+
+def test_a_captured_command_costs_no_second_process() -> None:
+    """What keeps stderr apart becomes the command itself: the parent of each is the script's own shell."""
+    script = "".join(f"capture {n} sh -c 'echo $PPID'\n" for n in range(3))
+    found = parse_facts(gathered([Probe((), script)]), "mark")
+    assert len({found.commands[str(n)].text for n in range(3)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("\nm status one x\n\nm end\n", 'status of one: "x" in place of a number'),
+        (
+            "\nm status one " + "9" * 5000 + "\n\nm end\n",
+            'status of one: "' + "9" * 38 + "… in place of a number",
+        ),
+        ("\nm out a\n" + "\n" * 8_000_000 + "\nm end\n", "gather: more than 200000 lines"),
+        ("\nm x" * 30_000 + "\nm end\n", "gather: more than 20000 parts"),
+    ],
+    ids=["word", "digits", "lines", "frames"],
+)
+def test_what_no_script_prints_is_an_error_in_words(text: str, reason: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UnreadableError) as caught:
+        parse_facts(text, "m")
+    assert str(caught.value) == reason
+    assert time.monotonic() - began < 1
+
+
+def test_a_reason_is_one_line_and_no_longer_than_a_table_takes() -> None:
+    assert Captured("x" * 10_000, 1).last_line == "x" * 4_000
+    assert Captured("\n" * 1_000_000, 1).last_line == "exit status 1"
+    assert Captured("out\n", 1, "first\nlast\n\n").last_line == "last"
+
+
+def test_a_file_that_is_too_large_for_a_setting_is_named() -> None:
+    with pytest.raises(UnreadableError) as caught:
+        parse_facts(f"\nm file /etc/hosts\n{' ' * 3_000_000}\nm files\n/etc/hosts\n\nm end\n", "m")
+    assert caught.value.on("evil") == "/etc/hosts on evil: 3000000 characters, more than 1048576"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import io
+import time
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.diffs import joined
 from labrun.runner.table import render
 from labrun.tasks.configure.plan import Item
-from labrun.tasks.configure.text_diff import unified, with_file
+from labrun.tasks.configure.text_diff import compared, unified, with_file
 from tests.unit.test_table import Terminal
 
 PATH = "/etc/sysctl.d/90-labrun.conf"
@@ -97,3 +99,25 @@ def test_the_whole_file_stands_beside_the_first_item_that_changes_it() -> None:
     assert with_file(items[:1], PATH, None, "x\n") == items[:1]
     gone = with_file((Item("a.b", "change"),), PATH, "a.b = 1\n", None)
     assert gone[0].diff == f"--- {PATH}\n+++ /dev/null\n@@ -1 +0,0 @@\n-a.b = 1"
+
+
+def test_a_file_of_many_lines_is_compared_where_it_differs() -> None:
+    before = [f"line {number}" for number in range(50_000)]
+    after = [*before[:30_000], "new", *before[30_000:]]
+    began = time.monotonic()
+    whole = list(
+        difflib.unified_diff(
+            before[29_000:31_000], [*before[29_000:30_000], "new", *before[30_000:31_000]], n=2, lineterm=""
+        )
+    )
+    found = compared(before, after, context=2)
+    assert found[3:] == whole[3:]
+    assert found[2] == "@@ -29999,4 +29999,5 @@"
+    assert compared(before, list(reversed(before)), ("a", "b")) == [
+        "--- a",
+        "+++ b",
+        "-50000 lines",
+        "+50000 lines",
+    ]
+    assert compared(before, before) == []
+    assert time.monotonic() - began < 3

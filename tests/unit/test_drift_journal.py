@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import time
+
+import pytest
 
 from labrun.tasks.drift.journal import journal_script, read_journal
 
@@ -92,3 +96,62 @@ def test_a_secret_in_a_quoted_line_is_masked() -> None:
     (line,) = masked_log(log, Secrets.of(["hunter2hunter2"]))["lines"]
     assert "hunter2" not in line["text"]
     assert line["source"] == "sudo"
+
+
+def entry(**changes: object) -> str:
+    given = {"__REALTIME_TIMESTAMP": "1795648000000000", "SYSLOG_IDENTIFIER": "sudo", "MESSAGE": BY_HAND}
+    return json.dumps({**given, **changes})
+
+
+STRANGE = [
+    entry(__REALTIME_TIMESTAMP="9" * 26),
+    entry(__REALTIME_TIMESTAMP="9" * 5000),
+    entry(__REALTIME_TIMESTAMP="-1"),
+    entry(__REALTIME_TIMESTAMP=1e300),
+    entry(__REALTIME_TIMESTAMP=None),
+    entry(__REALTIME_TIMESTAMP=[]),
+    entry(MESSAGE=1_000_000_000),
+    entry(MESSAGE=True),
+    entry(MESSAGE={"a": 1}),
+    entry(MESSAGE=None),
+    entry(MESSAGE=["x"]),
+    entry(MESSAGE=[256, -1, 1e9]),
+    entry(SYSLOG_IDENTIFIER=["sudo"]),
+    entry(SYSLOG_IDENTIFIER={"sudo": 1}),
+    "[" * 100_000,
+    '{"MESSAGE": ' * 1000,
+    "null",
+    "[]",
+    '"text"',
+    "1" * 5000,
+    "{",
+]
+
+
+@pytest.mark.parametrize("line", STRANGE, ids=lambda line: line[:50])
+def test_a_line_that_no_journal_has_is_left_out(line: str) -> None:
+    text = f"\nm since 0\n\nm out log\n{entry()}\n{line}\n{entry()}\n\nm status log 0\n\nm end\n"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert [each["text"] for each in read_journal(text, "m", "lab", KEY)["lines"]] == [BY_HAND] * 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.parametrize("since", ["9" * 26, "9" * 5000, "²", "-1", "x", ""])
+def test_a_beginning_that_no_clock_shows_is_none(since: str) -> None:
+    text = f"\nm since {since}\n\nm out log\n\nm status log 0\n\nm end\n"
+    assert read_journal(text, "m", "lab", KEY)["since"] == 0.0
+
+
+def test_bytes_that_are_no_utf8_are_read_as_far_as_they_are_kept() -> None:
+    message = [*b"COMMAND=/usr/bin/\xff", *[65] * 50_000]
+    text = f"\nm since 0\n\nm out log\n{entry(MESSAGE=message)}\n\nm status log 0\n\nm end\n"
+    (line,) = read_journal(text, "m", "lab", KEY)["lines"]
+    assert line["text"] == "COMMAND=/usr/bin/\ufffd" + "A" * 382
+
+
+def test_more_lines_than_were_asked_for_take_no_time() -> None:
+    lines = f"{entry(SYSLOG_IDENTIFIER='sshd', MESSAGE=ACCEPTED)}\n" * 30_000
+    began = time.monotonic()
+    found = read_journal(f"\nm since 0\n\nm out log\n{lines}\n\nm status log 0\n\nm end\n", "m", "lab", KEY)
+    assert time.monotonic() - began < 3
+    assert len(found["lines"]) == 20

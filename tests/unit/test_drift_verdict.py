@@ -123,9 +123,27 @@ def test_a_silent_host_has_all_its_rows() -> None:
     ]
 
 
-def test_a_damaged_record_counts_as_none(remembered: dict[str, str]) -> None:
-    broken = {path: text[:-9] for path, text in remembered.items()}
-    assert row(spec(), facts(running="0"), broken).status is PENDING
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"schema": 1, "run": "r"', "not JSON"),
+        ("", "not JSON"),
+        ("[" * 100_000, "nested more than 64 deep"),
+        ('{"schema": ' + "1" * 5000 + "}", "a number of more than 40 digits"),
+        ('{"schema": 1, "items": []}', "not a record of labrun's"),
+    ],
+)
+def test_with_a_damaged_record_nobody_knows_who_has_moved(
+    text: str, fault: str, remembered: dict[str, str]
+) -> None:
+    broken = dict.fromkeys(remembered, text)
+    found = row(spec(), facts(running="0"), broken)
+    (path,) = remembered
+    assert (found.status, found.why) == (
+        UNKNOWN,
+        f"who has moved cannot be told: {path} on one: {fault}; `labrun configure` writes it anew",
+    )
+    assert row(spec(), facts(running="1"), broken).status is OK
 
 
 def test_the_record_is_about_what_was_declared_then() -> None:

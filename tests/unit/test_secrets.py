@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -236,3 +237,14 @@ def test_the_content_of_a_private_file_is_a_secret_of_its_host() -> None:
     assert "it's" not in lines
     assert "seen by all" in lines
     assert secrets_of(spec).mask("line 1: key = it's \\ secret: wrong") == f"line 1: {MASK}: wrong"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [(each * 500_000)[:500_000] for each in ("y", "/proc/sys/", "pin", "a.b-", "\\n", "a=", "a ", "'a")],
+    ids=lambda text: text[:10],
+)
+def test_what_a_guest_prints_is_masked_in_time_that_grows_with_its_length(text: str) -> None:
+    began = time.monotonic()
+    assert mask_settings(f"{text}\npsk=hidden\n").endswith(f"\npsk={MASK}\n")
+    assert time.monotonic() - began < 2

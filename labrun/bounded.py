@@ -1,0 +1,218 @@
+"""What comes from a host, read within bounds: JSON, numbers and addresses of what type they should be.
+
+A guest may print anything. What is too large, too deep or of another type is an UnreadableError that says
+so in words; nothing here takes more time or memory than its input is long.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from itertools import accumulate
+from typing import Any, NoReturn, TypeVar
+
+from labrun.errors import UnreadableError
+
+__all__ = [
+    "LATEST",
+    "MOST_LINES",
+    "SETTINGS_LINES",
+    "address",
+    "as_address",
+    "as_integer",
+    "as_interface",
+    "as_list",
+    "as_object",
+    "as_prefix",
+    "as_text",
+    "integer",
+    "objects",
+    "read_json",
+    "require_lines",
+]
+
+MOST_LINES = 200_000
+"""How many lines one host's output may have: a line costs a hundred times what a byte does."""
+SETTINGS_LINES = 10_000
+"""How many lines a file of settings may have, or what a daemon says of its own."""
+LATEST = 253_402_300_799
+"""The last second of the year 9999, in seconds since the epoch: no calendar here goes beyond."""
+
+_MOST_CHARACTERS = 4 * 1024 * 1024
+_MOST_ELEMENTS = 250_000
+_MOST_OBJECTS = 20_000
+_DEEPEST = 64
+_MOST_DIGITS = 40
+_LARGEST = 2**64 - 1
+_LONGEST_ADDRESS, _LONGEST_TEXT = 80, 4096
+
+# Possessive, and content with an end that is missing: each character is looked at once.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+_LONG_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{_MOST_DIGITS + 1}}}")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
+
+Hook = Callable[[dict[str, Any]], Any]
+_T = TypeVar("_T")
+
+
+def read_json(text: str, what: str, hook: Hook | None = None) -> Any:
+    """Return the JSON document that a host printed as ``what`` (``ip address``); ``hook`` is ``json``'s.
+
+    Of a key that is there twice the last one counts. Half a surrogate pair becomes ``?``, since no file
+    and no terminal takes it. Raises UnreadableError.
+    """
+    _require_bounds(text, what)
+    try:
+        if _SURROGATE.search(text):
+            plain = json.dumps(json.loads(text), ensure_ascii=False)
+            text = plain.encode("utf-8", errors="replace").decode("utf-8")
+        return json.loads(text, object_hook=hook, parse_float=_finite, parse_constant=_no_number)
+    except UnreadableError as error:
+        error.step = error.step or what
+        raise
+    except ValueError as error:
+        raise UnreadableError("not JSON", step=what) from error
+
+
+def _require_bounds(text: str, what: str) -> None:
+    if len(text) > _MOST_CHARACTERS:
+        raise UnreadableError(f"{len(text)} characters, more than {_MOST_CHARACTERS}", step=what)
+    if "[" not in text and "{" not in text and len(text) <= _MOST_DIGITS:
+        return
+    bare = _STRING.sub("", text)
+    brackets = _NO_BRACKET.sub("", bare)
+    if len(brackets) + bare.count(",") > _MOST_ELEMENTS:
+        raise UnreadableError(f"more than {_MOST_ELEMENTS} values", step=what)
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST:
+        raise UnreadableError(f"nested more than {_DEEPEST} deep", step=what)
+    if _LONG_NUMBER.search(bare):
+        raise UnreadableError(f"a number of more than {_MOST_DIGITS} digits", step=what)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UnreadableError("a number that is too large")
+    return value
+
+
+def _no_number(text: str) -> NoReturn:
+    raise UnreadableError(f"{text} in place of a number")
+
+
+def integer(value: object, *, least: int = 0, most: int = _LARGEST) -> int | None:
+    """Return a whole number that a host gave as text or in JSON, None for anything else or out of range."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = int(text) if _INTEGER.fullmatch(text) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if least <= value <= most else None
+
+
+def as_integer(value: object, what: str, *, least: int = 0, most: int = _LARGEST) -> int:
+    """Return a whole number from ``least`` to ``most``; raises UnreadableError for anything else."""
+    found = integer(value, least=least, most=most)
+    if found is None:
+        raise UnreadableError(f"{_shown(value)} in place of a number", step=what)
+    return found
+
+
+def as_object(value: object, what: str, kind: str = "an object") -> Mapping[str, Any]:
+    """Return a JSON object; raises UnreadableError ``not KIND``."""
+    if not isinstance(value, dict):
+        raise UnreadableError(f"not {kind}", step=what)
+    return value
+
+
+def as_list(value: object, what: str, kind: str = "a list") -> list[Any]:
+    """Return a JSON list; raises UnreadableError ``not KIND``."""
+    if not isinstance(value, list):
+        raise UnreadableError(f"not {kind}", step=what)
+    return value
+
+
+def objects(value: object, what: str, kind: str) -> list[Mapping[str, Any]]:
+    """Return a JSON list of objects without the empty ones; raises UnreadableError ``not a list of KIND``.
+
+    No list of what a host has is longer than 20,000.
+    """
+    found = as_list(value, what, f"a list of {kind}")
+    if len(found) > _MOST_OBJECTS:
+        raise UnreadableError(f"more than {_MOST_OBJECTS} {kind}", step=what)
+    return [as_object(each, what, f"a list of {kind}") for each in found if each != {}]
+
+
+def as_text(value: object, what: str) -> str:
+    """Return a JSON string that is no longer than a path may be; raises UnreadableError for anything else."""
+    if not isinstance(value, str):
+        raise UnreadableError(f"{_shown(value)} in place of a text", step=what)
+    if len(value) > _LONGEST_TEXT:
+        raise UnreadableError(f"a text of {len(value)} characters", step=what)
+    return value
+
+
+def as_address(value: object, what: str) -> IPv4Address | IPv6Address:
+    """Return an IP address given as text; raises UnreadableError for anything else."""
+    return _parsed(ip_address, value, what, "an address")
+
+
+def address(value: object) -> IPv4Address | IPv6Address | None:
+    """Return an IP address given as text, a zone cut off (``fe80::1%eth0``); None for anything else."""
+    try:
+        return as_address(value.partition("%")[0] if isinstance(value, str) else value, "")
+    except UnreadableError:
+        return None
+
+
+def as_interface(value: object, what: str) -> IPv4Interface | IPv6Interface:
+    """Return an address with its prefix length, given as text; raises UnreadableError for anything else."""
+    return _parsed(ip_interface, value, what, "an address")
+
+
+def as_prefix(value: object, what: str) -> IPv4Network | IPv6Network:
+    """Return a prefix given as text, host bits cut off; raises UnreadableError for anything else."""
+    return _parsed(_network, value, what, "a prefix")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=False)
+
+
+def _parsed(parse: Callable[[str], _T], value: object, what: str, kind: str) -> _T:
+    try:
+        # A number would be taken for the address with that number.
+        if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS:
+            return parse(value)
+    except ValueError:
+        pass
+    raise UnreadableError(f"{_shown(value)} in place of {kind}", step=what)
+
+
+def require_lines(text: str, what: str, most: int = MOST_LINES) -> None:
+    """Raise UnreadableError where a text has more lines than are ever of use."""
+    if text.count("\n") > most:
+        raise UnreadableError(f"more than {most} lines", step=what)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 40 else f"{text[:39]}…"
