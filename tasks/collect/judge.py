@@ -9,6 +9,7 @@ from labrun.inventory.expectations import expectations
 from labrun.inventory.model import Lab
 from labrun.inventory.routing import route_table
 from labrun.outcome import Outcome, Status
+from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
 from labrun.tasks.collect.check_judge import check_rows
@@ -59,7 +60,7 @@ def judge(
         rows.extend(check_rows(shown, found, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
-    return rows
+    return on_borrowed_time(rows, captures) if settings else rows
 
 
 def _nothing(host: str, silence: Unreachable | None) -> Outcome:

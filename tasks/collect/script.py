@@ -10,6 +10,7 @@ from typing import Any
 from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
 from labrun.tasks.collect.schedule import SETTINGS
+from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.configure.shell import Probe, gather_script
 
 __all__ = ["FORWARDING", "collect_probes", "collect_script"]
@@ -163,7 +164,7 @@ def collect_probes(spec: Mapping[str, Any], known: Collection[str] = ()) -> list
         probes.append(checks)
     if spec.get("listeners"):
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
-    probes.append(Probe(script=AFTER))
+    probes += [Probe(script=AFTER), GUARD]
     return probes
 
 

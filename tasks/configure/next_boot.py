@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
+from labrun.bounded import integer
 from labrun.errors import CommandError
+from labrun.tasks.collect.netfilter import Packet, read_ruleset, suspects
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.keyfile import parse
 from labrun.tasks.configure.nm_state import Device, NmState, observed
@@ -26,6 +28,8 @@ _TARGETS = ("multi-user.target", "graphical.target")
 _STARTS = frozenset({"enabled", "enabled-runtime", "alias", "static", "indirect", "generated", "linked"})
 _UNMANAGED = re.compile(r"^(?:unmanaged-devices|managed)=(.*)$", re.MULTILINE)
 _NOTHING = Captured("", 127)
+_SSH = 22
+_INWARD = ("prerouting", "input")
 
 _Units = Mapping[str, Mapping[str, str]]
 
@@ -57,6 +61,7 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
         kind, _, unit = name.partition(" ")
         if kind in ("boot-unit", "boot-condition") and said.status != 0:
             yield f"{unit} would not start at the next boot: {said.last_line}"
+    yield from _firewall_faults(facts)
     yield from _profile_faults(before.facts, facts, address)
 
 
@@ -127,6 +132,26 @@ def _errors(text: str) -> Iterator[str]:
             place = line.strip()
         elif "[E]" in line:
             yield f"{place}: {line.partition('[E]')[2].strip()}"
+
+
+def _firewall_faults(facts: Facts) -> Iterator[str]:
+    """Yield the rule of the distribution's own firewall file that would drop what labrun sends."""
+    said, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
+    if said is None:
+        return
+    if said.status != 0:
+        yield f"nftables.service would fail at the next boot: {said.last_line}"
+        return
+    try:
+        source, target = (ip_address(each.partition("%")[0]) for each in (way[0], way[2]))
+        port = integer(way[3]) or _SSH
+    except (IndexError, ValueError):
+        return
+    ruleset = read_ruleset(said.text)
+    families = ("inet", "ip" if target.version == 4 else "ip6")
+    for found in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
+        if found.sure:
+            yield f"/etc/nftables.conf would keep labrun out after the next boot ({found.text})"
 
 
 def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterator[str]:

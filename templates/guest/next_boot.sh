@@ -8,6 +8,14 @@ if changed fstab; then
 capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab
 capture boot-fstab findmnt --verify
 fi
+# What would be loaded is loaded where it filters nothing, beside devices of the same names.
+case $(systemctl show --property=UnitFileState --value nftables.service) in
+enabled*)
+capture boot-way cat "$guard/way"
+# shellcheck disable=SC2016,SC2046
+capture boot-nft unshare --net sh -c 'for each; do [ "$each" = lo ] || ip link add "$each" type bridge; done
+nft -f /etc/nftables.conf && nft -a list ruleset' sh $(ls /sys/class/net);;
+esac
 if ! diff -rq --no-dereference -x .labrun-kept -x labrun-guard.service /etc/.labrun-tree/systemd /etc/systemd >/dev/null 2>&1; then
 for each in ssh.service sshd.service ssh.socket NetworkManager.service; do
 case $(systemctl show --property=LoadState,UnitFileState --value "$each" | tr '\n' ' ') in

@@ -147,6 +147,9 @@ CASES: dict[str, Case] = {
         '"[connection]\\nid=x\\nuuid=6b2ae03f-9a5b-4b8a-9b3f-0d1c2e3f4a5b\\ntype=ethernet\\nautoconnect-priority=900'
         '\\n[ipv4]\\nmethod=manual\\naddress1=10.99.0.9/24\\n"}}'
     ),
+    "nftboot": Case(
+        files={"/etc/nftables.conf": (f"flush ruleset\n{NFT_DROP}", None)}, services={"nftables": "enabled"}
+    ),
     "target": on_change("systemctl set-default rescue.target"),
     "dropin": only_file("/etc/systemd/system/ssh.service.d/x.conf", "[Service]\nExecStart=\n"),
     # What could be asked before can be asked after.
