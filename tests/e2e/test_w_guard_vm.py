@@ -66,3 +66,38 @@ def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path
         assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
     finally:
         lab.run("-y", "down")
+
+
+@pytest.mark.vm
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "values",
+    [
+        "vm.overcommit_memory: 2, vm.overcommit_ratio: 0",
+        "kernel.pid_max: 301",
+        "kernel.threads-max: 20",
+        "vm.min_free_kbytes: 300000",
+        "kernel.modules_disabled: 1, net.ipv4.ip_default_ttl: banana",
+    ],
+)
+def test_values_of_the_whole_kernel_leave_a_way_in(hypervisor: None, tmp_path: Path, values: str) -> None:
+    good = LAB.replace("PROPERTIES", "").replace("SSHD", "")
+    lab = write_lab(tmp_path, good)
+    path = tmp_path / "bad.yaml"
+    bad = LAB.replace("PROPERTIES", "").replace("SSHD", f", sysctl: {{{values}}}")
+    path.write_text(bad, encoding="utf-8")
+    try:
+        up = lab.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        before = state(lab)
+        answer = RunningLab(path, lab.state).json("configure")
+        rows = answer.of("sysctl", "one")
+        assert {row["status"] for row in rows} <= {"changed", "failed", "rolled-back"}, rows
+        if "changed" not in {row["status"] for row in rows}:
+            assert state(lab) == before
+        for action in ("destroy", "start"):
+            subprocess.run(["virsh", "-q", "-c", URI, action, "grd-vm-one"], check=True)
+        back = lab.json("up")
+        assert back.exit_code == 0, back.bad() or back.stderr
+    finally:
+        lab.run("-y", "down")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -239,3 +240,68 @@ def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
     assert all(re.search("reached through this host, far no longer answers", row["why"]) for row in rows)
     again = Inside(good.path, good.state, pid=pid).json("configure")
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+TWO = """\
+name: grd-two
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 128}
+networks:
+  left: {mode: isolated, cidr: 10.60.8.0/24, cidr6: "fd00:60:8::/64"}
+  right: {mode: isolated, cidr: 10.60.9.0/24}
+hosts:
+  pair:
+    networks:
+      left: {ipv4: 10.60.8.11, nmcli: {ipv4.gateway: 10.60.8.1 MTU}}
+      right: {ipv4: 10.60.9.11, nmcli: {ipv4.gateway: 10.60.9.1}}
+  six: {networks: {left: {ipv4: 10.60.8.12, ipv6: "fd00:60:8::12"}}}
+"""
+SIX = """\
+name: grd-six
+networks: {{left: {{cidr6: "fd00:60:8::/64"}}}}
+hosts:
+  six: {{address: "fd00:60:8::12", ssh: {ssh}, sysctl: {{{sysctl}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def two(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    lab = write_lab(tmp_path_factory.mktemp("two"), TWO.replace(" MTU", ""))
+    try:
+        up = lab.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield lab
+    finally:
+        lab.run("-y", "down")
+
+
+@pytest.mark.lxc
+def test_of_two_ways_out_the_same_is_taken_as_before(two: RunningLab) -> None:
+    before = inside("grd-two-pair", WHOLE)
+    path = two.path.with_name("mtu.yaml")
+    path.write_text(TWO.replace(" MTU", ", ethernet.mtu: 68"), encoding="utf-8")
+    answer = RunningLab(path, two.state).json("--hosts", "pair", "configure", "--confirm-timeout", "10")
+    assert answer.exit_code == 1, answer.rows
+    assert answer.statuses("nmcli") <= {"ok", "rolled-back"}, answer.bad()
+    assert inside("grd-two-pair", WHOLE) == before
+
+
+@pytest.mark.lxc
+def test_a_host_reached_over_ipv6_alone_gets_its_addresses_back(two: RunningLab, tmp_path: Path) -> None:
+    (state,) = two.state.glob("*-*")
+    known = tmp_path / "known_hosts"
+    lines = (state / "known_hosts").read_text(encoding="utf-8").splitlines()
+    key = next(line.partition(" ")[2] for line in lines if "10.60.8.12" in line or "fd00:60:8::12" in line)
+    known.write_text(f"fd00:60:8::12 {key}\n", encoding="utf-8")
+    ssh = json.dumps({"user": "lab", "identity": str(state / "id_ed25519"), "known_hosts": str(known)})
+    pid = daemon_pid(URI)
+    assert pid is not None
+    text = SIX.format(ssh=ssh, sysctl="net.ipv6.conf.all.disable_ipv6: 1")
+    made = write_lab(tmp_path / "six", text)
+    before = inside("grd-two-six", WHOLE)
+    started = time.monotonic()
+    answer = Inside(made.path, made.state, pid=pid).json("configure", "--confirm-timeout", "8")
+    assert time.monotonic() - started < 90
+    (row,) = answer.of("sysctl", "six")
+    assert row["status"] == "rolled-back", row
+    assert inside("grd-two-six", WHOLE) == before
