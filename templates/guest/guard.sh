@@ -162,6 +162,10 @@ set --
 while read -r units_do units_name; do
 if [ "$units_do" = start ]; then set -- "$@" "$units_name"; else units_stop="${units_stop-} $units_name"; fi
 done <"$live/todo"
+# An sshd that systemd has lost sight of still has the port; sessions are processes of their own.
+case " $* " in
+*" ssh.service "* | *" sshd.service "*) [ ! -e /run/sshd.pid ] || { read -r units_pid </run/sshd.pid; kill "$units_pid"; };;
+esac
 [ $# -eq 0 ] || { timeout 10 systemctl reset-failed "$@"; timeout 20 systemctl --no-block start "$@"; }
 # What is fixed in its place or made for the moment was started by something else.
 for units_name in ${units_stop-}; do

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from labrun.errors import UnreadableError
 from labrun.inventory.checks import expected_text, trials, trials_of
 from labrun.inventory.expectations import expectations
 from labrun.inventory.json_path import look_up, parse_path
@@ -431,7 +432,10 @@ def test_a_tool_may_say_anything(check: str) -> None:
     for text in STRANGE:
         for status in (0, 1, 6, 7, 28, 124, 127, 200, 201, 202, 255):
             for said in (Captured(text, status), Captured("", status, text), Captured(text, status, text)):
-                tried = read_check(spec(check), said, Facts())
+                try:
+                    tried = read_check(spec(check), said, Facts())
+                except UnreadableError:
+                    continue  # the judge makes the check's row of it
                 assert max(len(tried.actual), len(tried.why or "")) < 5000
     assert time.monotonic() - began < 20
 
