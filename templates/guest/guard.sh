@@ -189,7 +189,7 @@ nft_state >"$live/nft" && nft_difference "$guard/nft" "$live/nft" >"$live/todo"
 put_back_ip() {
 [ -e "$guard/ip" ] || return 0
 ip_round=0 ip_quiet=0
-while [ $ip_round -lt 30 ] && [ $ip_quiet -lt 2 ]; do
+while [ $ip_round -lt 15 ] && [ $ip_quiet -lt 2 ]; do
 list_ip
 if [ -s "$live/todo" ]; then ip_quiet=0
 # It gets a moment to do by itself what it is about to do.
@@ -342,13 +342,13 @@ sleep $((tries < 10 ? tries : 30))
 done
 differ=$(differences) closed=
 if [ "$on" = live ]; then
-for pause in 1 1 2 3 5; do
+for pause in 1 1 2 4; do
 [ -n "$differ" ] || break
 sleep $pause; attempt; differ=$(differences)
 done
 # What comes and goes is not open either.
 closed=$(still_open)
-for pause in 1 2 4 8; do
+for pause in 1 2 4; do
 [ -n "$closed" ] || break
 sleep $pause; stop_applying; attempt; closed=$(still_open)
 done

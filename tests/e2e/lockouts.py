@@ -96,7 +96,7 @@ sleep 12; umount /var/lib/labrun'
 OWN = "/etc/sysctl.d/70-own.conf"
 NFT_DROP = "table inet shut { chain in { type filter hook input priority 0; policy drop; }; }\n"
 
-CASES: dict[str, Case] = {
+_ALL: dict[str, Case] = {
     # The undo finds no room, or a disk that takes nothing for a while.
     "full": Case("sshd: {AllowUsers: nobody}", before=FULL_LATER, after=EMPTY_LATER),
     "readonly": Case("firewall: {input: drop, ssh: false}", before=READ_ONLY_LATER),
@@ -161,6 +161,12 @@ CASES: dict[str, Case] = {
     "mtu": Case(nmcli="ethernet.mtu: 68"),
     "slow": Case("sshd: {AllowUsers: nobody}", files={"/etc/labrun-test.conf": ("x\n", "sleep 1000 &")}),
 }
+# One of each kind, for every run of the suite.
+_ONE_OF_EACH = (
+    "full readonly linkdown mask daemon sudoers twin autoconnect match nmoff unmanaged allow sysctld rival dropin "
+    "nftboot dbusstop arp slow"
+).split()
+CASES = {name: _ALL[name] for name in _ONE_OF_EACH}
 """By the host's name."""
 
 _NM = "/etc/NetworkManager"
@@ -326,6 +332,7 @@ _NMCLI = (
     "connection.zone: x, ipv4.never-default: yes, connection.autoconnect: no",
 )
 FULL: dict[str, Case] = {
+    **{name: case for name, case in _ALL.items() if name not in CASES},
     **{f"c{number}": on_change(command) for number, command in enumerate(_COMMANDS)},
     **{f"f{number}": only_file(path, text) for number, (path, text) in enumerate(_FILES)},
     **{f"u{number}": Case(services=units) for number, units in enumerate(_SERVICES)},
