@@ -66,6 +66,7 @@ set -- ${stop_line##*") "}
 kill -KILL "-$3"
 fi
 # Whatever the change started has this in its environment, wherever it has gone since.
+# shellcheck disable=SC2013 # paths below /proc have no spaces
 for stop_pid in $(grep -lsz "^LABRUN_CHANGE=$run\$" /proc/[0-9]*/environ); do
 stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
 done
@@ -284,7 +285,7 @@ echo "nothing listens on port $way_port"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
-[ ! -e /run/nologin ] && [ ! -e /etc/nologin ] || { echo "logins are refused by a file nologin"; return 1; }
+if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
 }
 
 # The same, a while long where something is not as it was.
@@ -292,7 +293,7 @@ still_open() {
 open_looks=0
 while way_in; do
 open_looks=$((open_looks + 1))
-[ -n "$differ" ] && [ $open_looks -lt 12 ] || return 0
+{ [ -n "$differ" ] && [ $open_looks -lt 12 ]; } || return 0
 sleep 0.3
 done
 }
