@@ -194,7 +194,7 @@ if [ $ip_round -ge 3 ] || ! systemctl is-active --quiet NetworkManager; then
 set -f
 while read -r ip_family ip_words; do
 # shellcheck disable=SC2086
-ip "-$ip_family" $ip_words
+case $ip_family in tc) tc $ip_words;; *) ip "-$ip_family" $ip_words;; esac
 done <"$live/todo"
 set +f
 fi
@@ -233,7 +233,13 @@ printf '%s' "$failing"
 if [ "$on" = live ]; then
 if [ -e "$guard/ip" ]; then
 list_ip
-while read -r differ_family differ_words; do echo "missing: ip $differ_words"; done <"$live/todo"
+while read -r differ_family differ_words; do
+case "$differ_family $differ_words" in
+tc*) echo "missing: tc $differ_words";;
+*" route append "*) echo "missing: ip route add ${differ_words#route append }";;
+*) echo "missing: ip $differ_words";;
+esac
+done <"$live/todo"
 fi
 if [ -s "$guard/nm" ] && nm_state >"$live/nm"; then
 while IFS= read -r differ_line; do
