@@ -83,8 +83,8 @@ return 1
 restore() {
 restore_kept=${1%/*}/.labrun-kept/${1##*/}
 if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then
-# What cannot be replaced may never have been.
-mv -f "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
+# Without -T a link to a folder would be followed. What cannot be replaced may never have been.
+mv -fT "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
 elif noted "$1"; then rm -f "$1"
 fi
 }
@@ -270,8 +270,19 @@ differ_number=0
 while IFS= read -r differ_root; do
 differ_number=$((differ_number + 1))
 (cd "$differ_root" && tree_list >"$live/tree" && tree_difference "$guard/tree$differ_number" "$live/tree" sure) 2>/dev/null |
-while IFS=' ' read -r differ_do differ_path; do echo "$differ_root/${differ_path#./} is not as before"; done
+while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not as before"; done
 done <"$guard/roots"
+}
+
+# Prints who listens where labrun came in; sshd on another address of this host is no way in.
+way_listeners() {
+ss -Hltn "sport = :$way_port" 2>/dev/null | while read -r way_state way_queue way_most way_local way_rest; do
+way_local=${way_local%:*}
+case "${way_local%%%*} ${way_server%%%*}" in
+"* "* | "0.0.0.0 "*.* | "[::] "*:*) echo any;;
+*) [ "${way_local%%%*}" != "${way_server%%%*}" ] && [ "${way_local%%%*}" != "[${way_server%%%*}]" ] || echo own;;
+esac
+done
 }
 
 # Whether labrun could come in as it did: its address, a way back, sshd listening and willing. Says why not.
@@ -286,8 +297,8 @@ case $way_client in
 *%*) ;;
 *) ip route get "$way_client" from "$way_server" >/dev/null 2>&1 || { echo "there is no route to $way_client"; return 1; };;
 esac
-if command -v ss >/dev/null && [ -z "$(ss -Hltn "sport = :$way_port" 2>/dev/null)" ]; then
-echo "nothing listens on port $way_port"; return 1
+if command -v ss >/dev/null && [ -z "$(way_listeners)" ]; then
+echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }

@@ -249,7 +249,7 @@ systemctl list-units --all --plain --no-legend --no-pager --full \
 unit_difference() {
 awk '
 { active = $3 == "active" || $3 == "reloading" }
-FILENAME == ARGV[1] { if (active) old[$1] = 1; known[$1] = 1; next }
+FILENAME == ARGV[1] { if (active) old[$1] = 1; next }
 active { now[$1] = 1 }
 active && !($1 in old) { print "stop " $1 }
 END { for (unit in old) if (!(unit in now)) print "start " unit }
@@ -260,9 +260,10 @@ grep -vE '^start [^ ]*\.(mount|swap)$' || :
 # --- Files ----------------------------------------------------------------------------------------------------
 
 # Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's
-# file is NetworkManager's own work.
+# file is NetworkManager's own work. A name with a line break or a tab would be taken for two: such files stay as they are.
 tree_list() {
-find . -mindepth 1 '(' -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
+tree_odd=$(printf '\n\t.')
+find . -mindepth 1 '(' -name "*[${tree_odd%.}]*" -o -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
 -prune -o -type d -printf '%p\t%y %m %U:%G\t\n' -o -printf '%p\t%y %m %U:%G %s %T@ %l\t%C@\n' | LC_ALL=C sort
 }
 
@@ -273,9 +274,26 @@ awk -F '\t' -v sure="${3-}" '
 FILENAME == ARGV[1] { old[$1] = $2; touched[$1] = $3; order[++n] = $1; next }
 { now[$1] = 1; if (!($1 in old)) print "rm " $1
   else if (old[$1] != $2) print "put " $1
-  else if (!sure && touched[$1] != $3) print "look " $1 }
+  else if (!sure && touched[$1] != $3 && $2 ~ /^f/) print "look " $1 }
 END { for (i = 1; i <= n; i++) if (!(order[i] in now)) print "put " order[i] }
 ' "$1" "$2"
+}
+
+# What cannot be renamed over may be fixed in its place: by an attribute, or by something mounted upon it.
+tree_replace() {
+mv -fT "$1" "$2" 2>/dev/null && return
+chattr -ia "$2" "${2%/*}" 2>/dev/null
+mv -fT "$1" "$2" && return
+[ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ] && [ ! -L "$2" ] || return
+cmp -s "$1" "$2" || cat "$1" >"$2" || return
+chown --reference="$1" "$2" && chmod --reference="$1" "$2" && touch -r "$1" "$2"
+}
+
+tree_remove() {
+rm -rf "$1" 2>/dev/null && return
+chattr -R -ia "$1" 2>/dev/null
+chattr -ia "${1%/*}" 2>/dev/null
+rm -rf "$1"
 }
 
 tree_put_back() {
@@ -283,18 +301,20 @@ cd "$1" || return 1
 tree_list >"$live/tree" || return 1
 tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
 tree_bad=0
-while IFS=' ' read -r tree_do tree_path; do
+while IFS= read -r tree_line; do
+# A name may end in a space.
+tree_do=${tree_line%% *} tree_path=${tree_line#* }
 tree_kept=.labrun-tree/$tree_path
 case $tree_do in
-rm) rm -rf "$tree_path" || tree_bad=1;;
+rm) tree_remove "$tree_path" || tree_bad=1;;
 *)
 if [ -d "$tree_kept" ] && [ ! -L "$tree_kept" ]; then
-{ [ -d "$tree_path" ] && [ ! -L "$tree_path" ]; } || { rm -f "$tree_path"; mkdir -p "$tree_path"; }
+{ [ -d "$tree_path" ] && [ ! -L "$tree_path" ]; } || { tree_remove "$tree_path"; mkdir -p "$tree_path"; }
 chown --reference="$tree_kept" "$tree_path" && chmod --reference="$tree_kept" "$tree_path" || tree_bad=1
 elif [ -e "$tree_kept" ] || [ -L "$tree_kept" ]; then
 [ "$tree_do" = put ] || ! cmp -s "$tree_kept" "$tree_path" || continue
-[ ! -d "$tree_path" ] || [ -L "$tree_path" ] || rm -rf "$tree_path"
-mv -f "$tree_kept" "$tree_path" || tree_bad=1
+[ ! -d "$tree_path" ] || [ -L "$tree_path" ] || tree_remove "$tree_path"
+tree_replace "$tree_kept" "$tree_path" || tree_bad=1
 fi;;
 esac
 done <"$live/todo"
