@@ -179,7 +179,13 @@ done
 put_back_nft() {
 [ -e "$guard/nft" ] || return 0
 nft_state >"$live/nft" && nft_difference "$guard/nft" "$live/nft" >"$live/todo"
-[ ! -s "$live/todo" ] || nft -f "$live/todo" || nft_state >/dev/null
+[ -s "$live/todo" ] && ! nft -f "$live/todo" || return 0
+# What xtables alone understands cannot be read again: such a table keeps no other from going back.
+sed -n 's/^table \([^{]*\) {.*/\1/p' "$guard/nft" "$live/nft" | sort -u >"$live/tables"
+while IFS= read -r nft_table; do
+nft_difference "$guard/nft" "$live/nft" "$nft_table" >"$live/todo"
+[ ! -s "$live/todo" ] || nft -f "$live/todo"
+done <"$live/tables"
 } 2>/dev/null
 
 # NetworkManager may still be at work: what is to be done is looked up anew until twice nothing is left.

@@ -171,12 +171,13 @@ END {
 
 nft_state() { nft -s list ruleset; }
 
-# Prints the transaction that leads from the second ruleset to the first, table by table.
+# Prints the transaction that leads from the second ruleset to the first, table by table; a third argument is the
+# `FAMILY NAME` of the only table that counts.
 nft_difference() {
-awk '
+awk -v only="${3-}" '
 /^#/ { next }
 FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
-/^table / { name = $2 " " $3; order[w, ++count[w]] = name }
+/^table / { name = $2 " " $3; if (only == "" || only == name) order[w, ++count[w]] = name }
 { text[w, name] = text[w, name] $0 "\n" }
 END {
     for (i = 1; i <= count["new"]; i++) {
