@@ -79,10 +79,13 @@ test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
 	@$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(VENV)/dev.stamp ## lint, format and types
+check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 	@$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	# Values that a fragment uses stand in a head made for it, and other fragments use its own: SC2154, SC2034.
+	shellcheck --shell=sh --exclude=SC2154,SC2034 templates/guest/*.sh
+	for file in templates/guest/*.sh; do dash -n "$$file"; done
 
 .PHONY: shell
 shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE names another)

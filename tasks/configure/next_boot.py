@@ -7,7 +7,7 @@ was not so before the change.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
@@ -25,8 +25,11 @@ __all__ = ["next_boot_fault", "next_boot_probe"]
 
 _LISTENERS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _TARGETS = ("multi-user.target", "graphical.target")
-_STARTS = frozenset({"enabled", "enabled-runtime", "alias", "static", "indirect", "generated", "linked"})
-_UNMANAGED = re.compile(r"^(?:unmanaged-devices|managed)=(.*)$", re.MULTILINE)
+# A boot starts the first by themselves; the others where something else asks for them, or not any more.
+_BY_ITSELF = frozenset({"enabled", "alias", "generated"})
+_BY_OTHERS = frozenset({"static", "indirect", "linked", "enabled-runtime"})
+_NO = ("false", "no", "0")
+_ETHERNET = ("ethernet", "802-3-ethernet")
 _NOTHING = Captured("", 127)
 _SSH = 22
 _INWARD = ("prerouting", "input")
@@ -87,15 +90,10 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     for unit in ("dbus.service", "dbus.socket", "dbus-broker.service", *networks):
         if _runs(before, unit) and not _runs(now, unit):
             yield f"{unit} ran before and does not now"
-        if _starts(before, unit) and not _starts(now, unit):
-            yield f"{unit} would not start at the next boot: it is {_file(now, unit)}"
-    gates = ("systemd-logind.service", "systemd-user-sessions.service")
-    for unit in gates:
-        if _starts(before, unit) and not _starts(now, unit):
-            yield f"{unit} would not start at the next boot: it is {_file(now, unit)}"
-    had = [unit for unit in _LISTENERS if _starts(before, unit)]
-    if had and not any(_starts(now, unit) for unit in _LISTENERS):
-        yield f"{had[0]} would not start at the next boot: it is {_file(now, had[0])}"
+        yield from _start_faults(before, now, (unit,))
+    for unit in ("systemd-logind.service", "systemd-user-sessions.service"):
+        yield from _start_faults(before, now, (unit,))
+    yield from _start_faults(before, now, _LISTENERS)
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
     if target != was and target not in _TARGETS:
         yield f"the next boot would only go as far as {target or 'nowhere'}"
@@ -112,9 +110,20 @@ def _file(units: _Units, unit: str) -> str:
     return found.get("UnitFileState") or "not there"
 
 
-def _starts(units: _Units, unit: str) -> bool:
+def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Iterator[str]:
+    """Yield the unit that a boot would have started, where it would start none of them any more."""
+    best = max(any_of, key=lambda unit: _starts(before, unit))
+    if max(_starts(now, unit) for unit in any_of) < _starts(before, best):
+        yield f"{best} would not start at the next boot: it is {_file(now, best)}"
+
+
+def _starts(units: _Units, unit: str) -> int:
+    """Return how sure a boot is to start a unit: 2 = by itself, 1 = where something asks for it, 0 = not."""
     found = units.get(unit, {})
-    return found.get("LoadState") == "loaded" and found.get("UnitFileState") in _STARTS
+    state = found.get("UnitFileState")
+    if found.get("LoadState") != "loaded":
+        return 0
+    return 2 if state in _BY_ITSELF else int(state in _BY_OTHERS)
 
 
 def _fstab_faults(facts: Facts) -> Iterator[str]:
@@ -170,7 +179,7 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     name = device.profile_id or device.file
     at_boot = f"{device.interface} would stay down at the next boot: profile {name}"
     for key, bad, words in (
-        ("autoconnect", ("false", "no", "0"), "is not activated by itself"),
+        ("autoconnect", _NO, "is not activated by itself"),
         ("permissions", None, "is for some users only"),
     ):
         value = settings.get("connection", {}).get(key, "")
@@ -181,7 +190,8 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
         yield f"{at_boot} does not fit this machine"
     if device.file.startswith("/run/") and not (was and was.file.startswith("/run/")):
         yield f"{at_boot} is not on the disk"
-    yield from _rival_faults(facts, device, settings)
+    stepped_back = _priority(settings.get("connection", {})) < _priority(former.get("connection", {}))
+    yield from _rival_faults(facts, device, settings, device.available if stepped_back else ())
     yield from _unmanaged_faults(facts, device)
 
 
@@ -211,11 +221,13 @@ def _text(facts: Facts, path: str) -> str:
     return captured.text if captured is not None else facts.files.get(path, "")
 
 
-def _rival_faults(facts: Facts, device: Device, own: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
-    """Yield the changed profiles that would be chosen for this NIC in the place of its own."""
-    for name in facts.commands:
-        kind, _, path = name.partition(" ")
-        if kind != "boot-profile" or path == device.file:
+def _rival_faults(
+    facts: Facts, device: Device, own: Mapping[str, Mapping[str, str]], others: Iterable[str]
+) -> Iterator[str]:
+    """Yield the profiles, changed ones and ``others``, that would take the place of this NIC's own."""
+    changed = (name.partition(" ")[2] for name in facts.commands if name.startswith("boot-profile "))
+    for path in dict.fromkeys((*changed, *sorted(others))):
+        if path == device.file:
             continue
         rival = parse(_text(facts, path))
         connection = rival.get("connection", {})
@@ -223,7 +235,7 @@ def _rival_faults(facts: Facts, device: Device, own: Mapping[str, Mapping[str, s
         macs = (rival.get("ethernet", {}).get("mac-address", "").lower() or None, device.mac)
         if any(wanted not in (None, "", have) for wanted, have in (names, macs)):
             continue
-        if connection.get("autoconnect") in ("false", "no", "0"):
+        if connection.get("autoconnect") in _NO or connection.get("type", _ETHERNET[0]) not in _ETHERNET:
             continue
         if _priority(connection) > _priority(own.get("connection", {})):
             yield f"{path} would take {device.interface} at the next boot"
@@ -242,34 +254,44 @@ def _unmanaged_faults(facts: Facts, device: Device) -> Iterator[str]:
     if now.status != 0:
         yield f"NetworkManager would not start at the next boot: {now.last_line}"
         return
-    had = set(_UNMANAGED.findall(before.text))
-    for value in _UNMANAGED.findall(now.text):
-        if value not in had and _leaves_alone(value, device):
-            yield f"NetworkManager would leave {device.interface} alone after the next boot ({value})"
+    had = set(_lists(before.text))
+    for key, value, devices in _lists(now.text):
+        if (key, value, devices) not in had and _means(devices, device):
+            yield f"NetworkManager would leave {device.interface} alone after the next boot ({key}={value})"
 
 
-def _leaves_alone(value: str, device: Device) -> bool:
+def _lists(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the settings that leave devices alone: key, value, and the list of patterns of those devices."""
+    for name, settings in parse(text).items():
+        if "unmanaged-devices" in settings:
+            value = settings["unmanaged-devices"]
+            yield "unmanaged-devices", value, value
+        if settings.get("managed") in _NO and name != "ifupdown":
+            yield "managed", settings["managed"], settings.get("match-device", "*")
+
+
+def _means(patterns: str, device: Device) -> bool:
     """Tell whether a list of device patterns may mean this one; what is not understood may."""
-    meant = False
-    for word in re.split(r"[;,]", value):
-        word = word.strip()
-        negated = word.startswith("except:")
-        kind, separator, pattern = word.removeprefix("except:").partition(":")
-        if not word:
-            continue
-        if not separator:
-            hit = fnmatchcase(device.interface, word.removeprefix("except:")) or word in ("0", "no", "false")
-        elif kind == "interface-name":
-            hit = fnmatchcase(device.interface, pattern.lstrip("=~"))
-        elif kind == "mac":
-            hit = pattern.lower() == device.mac
-        elif re.fullmatch(r"(?i)([0-9a-f]{2}:){5}[0-9a-f]{2}", word):
-            hit = word.lower() == device.mac
-        elif kind == "type":
-            hit = pattern == "ethernet"
-        else:
-            hit = not negated
-        if hit and negated:
-            return False
-        meant = meant or (hit and not negated)
-    return meant
+    words = [word.strip() for word in re.split(r"[;,]", patterns) if word.strip()]
+    excepted = [word.removeprefix("except:") for word in words if word.startswith("except:")]
+    meant = [word for word in words if not word.startswith("except:")]
+    if any(_hits(word, device, unknown=False) for word in excepted):
+        return False
+    # A list of nothing but exceptions means all others.
+    return any(_hits(word, device, unknown=True) for word in meant) or (not meant and bool(excepted))
+
+
+def _hits(pattern: str, device: Device, *, unknown: bool) -> bool:
+    """Tell whether one pattern means this device; ``unknown`` is the answer where nobody can tell."""
+    kind, separator, rest = pattern.partition(":")
+    if not separator:
+        return fnmatchcase(device.interface, pattern)
+    if kind == "interface-name":
+        return fnmatchcase(device.interface, rest.lstrip("=~"))
+    if kind == "mac":
+        return rest.lower() == device.mac
+    if kind == "type":
+        return rest in (*_ETHERNET, "veth")
+    if re.fullmatch(r"(?i)([0-9a-f]{2}:){5}[0-9a-f]{2}", pattern):
+        return pattern.lower() == device.mac
+    return unknown

@@ -18,6 +18,7 @@ echo "$guard cannot be made"; exit 1
 fi
 printf '%s' "$undo_text" >"$guard/undo"
 labrun_only=functions
+# shellcheck source=/dev/null
 . "$guard/undo"
 # The room that the record takes later.
 printf '%1024s\n' '' >"$guard/record"
@@ -44,7 +45,7 @@ nm_state >"$guard/nm"
 home=$(getent passwd "$user" | cut -d : -f 6)
 number=0
 for root in /etc /root/.ssh "$home/.ssh"; do
-[ -d "$root" ] && ! grep -Fxqs "$root" "$guard/roots" || continue
+if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
 (
@@ -53,7 +54,7 @@ rm -rf .labrun-tree
 mkdir .labrun-tree
 set --
 for entry in * .[!.]*; do
-case $entry in .labrun-tree | .labrun-kept) ;; *) [ ! -e "$entry" ] && [ ! -L "$entry" ] || set -- "$@" "$entry";; esac
+case $entry in .labrun-tree | .labrun-kept) ;; *) if [ -e "$entry" ] || [ -L "$entry" ]; then set -- "$@" "$entry"; fi;; esac
 done
 [ $# -eq 0 ] || cp -a "$@" .labrun-tree/
 tree_list >"$guard/tree$number"

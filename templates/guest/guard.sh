@@ -66,6 +66,7 @@ set -- ${stop_line##*") "}
 kill -KILL "-$3"
 fi
 # Whatever the change started has this in its environment, wherever it has gone since.
+# shellcheck disable=SC2013 # paths below /proc have no spaces
 for stop_pid in $(grep -lsz "^LABRUN_CHANGE=$run\$" /proc/[0-9]*/environ); do
 stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
 done
@@ -82,8 +83,8 @@ return 1
 restore() {
 restore_kept=${1%/*}/.labrun-kept/${1##*/}
 if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then
-# What cannot be replaced may never have been.
-mv -f "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
+# Without -T a link to a folder would be followed. What cannot be replaced may never have been.
+mv -fT "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
 elif noted "$1"; then rm -f "$1"
 fi
 }
@@ -182,7 +183,13 @@ done
 put_back_nft() {
 [ -e "$guard/nft" ] || return 0
 nft_state >"$live/nft" && nft_difference "$guard/nft" "$live/nft" >"$live/todo"
-[ ! -s "$live/todo" ] || nft -f "$live/todo" || nft_state >/dev/null
+[ -s "$live/todo" ] && ! nft -f "$live/todo" || return 0
+# What xtables alone understands cannot be read again: such a table keeps no other from going back.
+sed -n 's/^table \([^{]*\) {.*/\1/p' "$guard/nft" "$live/nft" | sort -u >"$live/tables"
+while IFS= read -r nft_table; do
+nft_difference "$guard/nft" "$live/nft" "$nft_table" >"$live/todo"
+[ ! -s "$live/todo" ] || nft -f "$live/todo"
+done <"$live/tables"
 } 2>/dev/null
 
 # NetworkManager may still be at work: what is to be done is looked up anew until twice nothing is left.
@@ -197,7 +204,7 @@ if [ $ip_round -ge 3 ] || ! systemctl is-active --quiet NetworkManager; then
 set -f
 while read -r ip_family ip_words; do
 # shellcheck disable=SC2086
-ip "-$ip_family" $ip_words
+case $ip_family in tc) tc $ip_words;; *) ip "-$ip_family" $ip_words;; esac
 done <"$live/todo"
 set +f
 fi
@@ -236,7 +243,13 @@ printf '%s' "$failing"
 if [ "$on" = live ]; then
 if [ -e "$guard/ip" ]; then
 list_ip
-while read -r differ_family differ_words; do echo "missing: ip $differ_words"; done <"$live/todo"
+while read -r differ_family differ_words; do
+case "$differ_family $differ_words" in
+tc*) echo "missing: tc $differ_words";;
+*" route append "*) echo "missing: ip route add ${differ_words#route append }";;
+*) echo "missing: ip $differ_words";;
+esac
+done <"$live/todo"
 fi
 if [ -s "$guard/nm" ] && nm_state >"$live/nm"; then
 while IFS= read -r differ_line; do
@@ -267,8 +280,19 @@ differ_number=0
 while IFS= read -r differ_root; do
 differ_number=$((differ_number + 1))
 (cd "$differ_root" && tree_list >"$live/tree" && tree_difference "$guard/tree$differ_number" "$live/tree" sure) 2>/dev/null |
-while IFS=' ' read -r differ_do differ_path; do echo "$differ_root/${differ_path#./} is not as before"; done
+while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not as before"; done
 done <"$guard/roots"
+}
+
+# Prints who listens where labrun came in; sshd on another address of this host is no way in.
+way_listeners() {
+ss -Hltn "sport = :$way_port" 2>/dev/null | while read -r way_state way_queue way_most way_local way_rest; do
+way_local=${way_local%:*}
+case "${way_local%%%*} ${way_server%%%*}" in
+"* "* | "0.0.0.0 "*.* | "[::] "*:*) echo any;;
+*) [ "${way_local%%%*}" != "${way_server%%%*}" ] && [ "${way_local%%%*}" != "[${way_server%%%*}]" ] || echo own;;
+esac
+done
 }
 
 # Whether labrun could come in as it did: its address, a way back, sshd listening and willing. Says why not.
@@ -283,12 +307,12 @@ case $way_client in
 *%*) ;;
 *) ip route get "$way_client" from "$way_server" >/dev/null 2>&1 || { echo "there is no route to $way_client"; return 1; };;
 esac
-if command -v ss >/dev/null && [ -z "$(ss -Hltn "sport = :$way_port" 2>/dev/null)" ]; then
-echo "nothing listens on port $way_port"; return 1
+if command -v ss >/dev/null && [ -z "$(way_listeners)" ]; then
+echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
-[ ! -e /run/nologin ] && [ ! -e /etc/nologin ] || { echo "logins are refused by a file nologin"; return 1; }
+if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
 }
 
 # The same, a while long where something is not as it was.
@@ -296,7 +320,7 @@ still_open() {
 open_looks=0
 while way_in; do
 open_looks=$((open_looks + 1))
-[ -n "$differ" ] && [ $open_looks -lt 12 ] || return 0
+{ [ -n "$differ" ] && [ $open_looks -lt 12 ]; } || return 0
 sleep 0.3
 done
 }

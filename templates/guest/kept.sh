@@ -13,6 +13,6 @@ done
 restore() {
 number_of "$1"
 if [ -e "$kept/$number.absent" ]; then rm -f "$1"
-elif [ -e "$kept/$number" ] || [ -L "$kept/$number" ]; then cp -a "$kept/$number" "${1%/*}/.labrun-restored" && mv -f "${1%/*}/.labrun-restored" "$1"
+elif [ -e "$kept/$number" ] || [ -L "$kept/$number" ]; then cp -a "$kept/$number" "${1%/*}/.labrun-restored" && mv -fT "${1%/*}/.labrun-restored" "$1"
 fi
 }

@@ -27,8 +27,9 @@ ip -o -4 rule show | sed 's/^/rule4 /'
 ip -o -6 rule show 2>/dev/null | sed 's/^/rule6 /'
 }
 
-# Prints the commands of `ip` that lead from the second listing to the first, family first; nothing = the same.
-# A lease keeps running, and the kernel makes its local table by itself: neither is a difference.
+# Prints the commands that lead from the second listing to the first, a line each, after `4` or `6` for those of
+# `ip`, after `tc` for those of tc; nothing = the same. A lease keeps running, containers come and go, and the
+# kernel makes local routes by itself: no difference but where one is missing.
 ip_difference() {
 awk '
 function after(word,   i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1); return "" }
@@ -36,84 +37,132 @@ function note(kind, name, words) {
     if (seen[w, kind, name]++) return
     order[w, kind, ++count[w, kind]] = name; has[w, kind, name] = words
 }
+# What containers and guests of this host bring and take along.
+function passes(name) {
+    return name ~ /^(veth|vnet|tap|docker|cni|virbr|lxc|cali|flannel)/ || (name ~ /^br-[0-9a-f]+$/ && length(name) == 15)
+}
+function device(name) { return match(name, / dev [^ ]+/) ? substr(name, RSTART + 5, RLENGTH - 5) : "lo" }
+function is_gone(name) { return passes(name) && !(("new", "link", name) in has) }
+function is_usual(qdisc) { return qdisc ~ /^(noop|noqueue|pfifo_fast|fq|fq_codel|mq|)$/ }
 FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
 /^rule[46] / {
-    family = substr($1, 5); pref = $2; sub(/^rule[46] [0-9]+:[ \t]*/, ""); gsub(/\[detached\]/, "")
+    family = substr($1, 5); pref = $2; sub(/^rule[46] [0-9]+:[ \t]*/, "")
+    gsub(/\[(detached|unresolved)\]/, ""); sub(/lookup \[l3mdev-table\]/, "l3mdev")
+    gsub(/[ \t]+/, " "); sub(/ $/, "")
     note("rule", family " pref " substr(pref, 1, length(pref) - 1) " " $0, "")
     next
 }
 /^[0-9]+: [^ ]+: </ {
     name = $2; sub(/:$/, "", name); sub(/@.*/, "", name)
     note("link", name, ($3 ~ /[<,]UP[,>]/ ? "up" : "down") "|" after("mtu") "|" ($3 ~ /NOARP/ ? "off" : "on") \
-        "|" after("master") "|" after("link/ether"))
+        "|" after("master") "|" after("link/ether") "|" (/ prog\/xdp/ ? "xdp" : "") "|" after("qdisc"))
+    number[w, name] = $1; name_of[w, $1] = name
     next
 }
 /^[0-9]+: [^ ]+ +inet6? / {
-    if (/ temporary/ || / deprecated.*dynamic/) next
-    family = $3 == "inet6" ? 6 : 4; words = ""
-    if (after("peer") != "") words = words " peer " after("peer")
+    family = $3 == "inet6" ? 6 : 4; words = life = label = ""
+    name = family " " $4 (after("peer") != "" ? " peer " after("peer") : "") " dev " $2
+    is_dynamic = / dynamic / || / dynamic\\/
+    if ((/ temporary / || (/ deprecated / && is_dynamic)) && !(w == "new" && ("old", "address", name) in has)) next
     if (family == 4 && after("brd") != "") words = words " brd " after("brd")
     if (after("scope") != "global") words = words " scope " after("scope")
     if (/ noprefixroute/) words = words " noprefixroute"
     if (family == 6) words = words " nodad"
-    life = ""
-    if (/ dynamic/ && after("valid_lft") ~ /sec/) {
-        valid = after("valid_lft"); preferred = after("preferred_lft")
-        sub(/sec/, "", valid); sub(/sec/, "", preferred)
-        life = " valid_lft " valid " preferred_lft " preferred
+    # The label is the last word before the lifetimes.
+    for (i = 1; i <= NF; i++) if ($i ~ /\\$/) label = substr($i, 1, length($i) - 1)
+    if (family == 4 && label ~ /:/) words = words " label " label
+    if (is_dynamic && after("valid_lft") ~ /sec/) {
+        life = after("valid_lft") " preferred_lft " after("preferred_lft"); gsub(/sec/, "", life)
     }
-    note("address", family " " $4 " dev " $2, words life); is_dynamic[w, family " " $4 " dev " $2] = / dynamic/
+    note("address", name, words)
+    lives[w, name] = life != "" ? life : "forever preferred_lft " (/ deprecated / ? "0" : "forever")
+    leased[w, name] = life != ""; secondary[w, name] = / secondary /
+    sub(/\/.*/, "", $4); held[w, $4] = 1
     next
 }
 {
-    gsub(/\\/, " "); gsub(/ expires [0-9]+sec/, ""); gsub(/ (linkdown|dead|rt_trap|rt_offload|offload|trap)/, "")
-    if (/ error -?[0-9]/ || /^(multicast|anycast|broadcast) / || /^ff00::/ || /^fe80::/) next
-    if (/ table local / && / proto kernel/) next
-    gsub(/[ \t]+/, " "); sub(/ $/, "")
-    note("route", (/:/ || / pref / ? 6 : 4) " " $0, "")
+    gsub(/\\/, " "); gsub(/ expires [0-9]+sec/, ""); gsub(/ nhid [0-9]+/, "")
+    gsub(/ (linkdown|dead|rt_trap|rt_offload|offload|trap)/, ""); gsub(/[ \t]+/, " "); sub(/ $/, "")
+    if (/^anycast /) next
+    if (/ error -?[0-9]/) { if (/ proto kernel/) next; gsub(/ error -?[0-9]+/, "") }
+    to = $1 ~ /^(unicast|local|broadcast|multicast|blackhole|unreachable|prohibit|throw)$/ ? $2 : $1
+    family = to ~ /:/ || (to == "default" && / pref /) ? 6 : 4
+    if ((/ table local / && / proto kernel/) || /^fe80::/) {
+        holder = to ~ /^(fe80|ff00)::\// ? "" : (w, to) in held ? to : after("src")
+        note("kept", $1 " " to " dev " after("dev"), family " route append " $0)
+        holders[w, $1 " " to " dev " after("dev")] = holder
+        next
+    }
+    note("route", family " " $0, "")
 }
 END {
     for (i = 1; i <= count["old", "link"]; i++) {
+        name = order["old", "link", i]; other = name_of["new", number["old", name]]
+        if (("new", "link", name) in has || other == "" || ("old", "link", other) in has) continue
+        # It has its own name again before anything else is said of it.
+        print "4 link set dev " other " down"; print "4 link set dev " other " name " name
+        renamed = 1
+    }
+    if (renamed) exit
+    for (i = 1; i <= count["old", "link"]; i++) {
         name = order["old", "link", i]; split(has["old", "link", name], o, "|")
+        if (is_gone(name)) continue
         if (!(("new", "link", name) in has)) { print "4 link show dev " name; continue }
         split(has["new", "link", name], n, "|")
         if (o[5] != n[5] && o[5] != "") print "4 link set dev " name " address " o[5]
         if (o[4] != n[4]) print "4 link set dev " name (o[4] == "" ? " nomaster" : " master " o[4])
         if (o[3] != n[3]) print "4 link set dev " name " arp " o[3]
         if (o[2] != n[2]) print "4 link set dev " name " mtu " o[2]
+        if (o[6] == "" && n[6] != "") print "4 link set dev " name " xdp off"
+        if (is_usual(o[7]) && !is_usual(n[7])) print "tc qdisc del dev " name " root"
         if (o[1] != n[1]) print "4 link set dev " name " " o[1]
     }
     for (i = 1; i <= count["new", "address"]; i++) {
         name = order["new", "address", i]
-        split(name, part, " ")
-        if (!(("old", "link", part[4]) in has)) continue
-        if (!(("old", "address", name) in has) && !is_dynamic["new", name] && name !~ /^6 fe80:/)
-            print substr(name, 1, 2) "address del " substr(name, 3)
+        if (!(("old", "link", device(name)) in has)) continue
+        if (("old", "address", name) in has) {
+            # Another broadcast address or label is another address, and so is one that has lost its rank.
+            if (has["old", "address", name] != has["new", "address", name] || secondary["old", name] != secondary["new", name]) {
+                again[name] = 1; print substr(name, 1, 2) "address del " substr(name, 3)
+            }
+        } else if (!leased["new", name] && name !~ /^6 fe80:/) print substr(name, 1, 2) "address del " substr(name, 3)
     }
     for (i = 1; i <= count["old", "address"]; i++) {
-        name = order["old", "address", i]
-        if (("new", "address", name) in has) continue
-        split(substr(name, 3), part, " ")
-        print substr(name, 1, 2) "address add " part[1] has["old", "address", name] " dev " part[3]
+        name = order["old", "address", i]; at = device(name)
+        if (is_gone(at)) continue
+        if (!(("new", "address", name) in has) || name in again) does = "add"
+        else if (!leased["old", name] && lives["old", name] != lives["new", name]) does = "change"
+        else continue
+        words = substr(name, 3); sub(/ dev .*/, "", words)
+        life = lives["old", name] == "forever preferred_lft forever" && does == "add" ? "" : " valid_lft " lives["old", name]
+        print substr(name, 1, 2) "address " does " " words has["old", "address", name] life " dev " at
+    }
+    for (i = 1; i <= count["old", "kept"]; i++) {
+        name = order["old", "kept", i]; holder = holders["old", name]
+        if (!(("new", "link", device(name)) in has)) continue
+        # Where its address or link comes back only now, the kernel is about to make it.
+        if (("new", "kept", name) in has || has["new", "link", device(name)] !~ /^up/) continue
+        if (holder == "" || (("old", holder) in held && ("new", holder) in held)) print has["old", "kept", name]
     }
     for (k = 1; k <= 2; k++) {
         kind = k == 1 ? "route" : "rule"
         for (i = 1; i <= count["new", kind]; i++) {
             name = order["new", kind, i]
-            device = match(name, / dev [^ ]+/) ? substr(name, RSTART + 5, RLENGTH - 5) : "lo"
-            if (!(("old", "link", device) in has)) continue
+            if (kind == "route" && !(("old", "link", device(name)) in has)) continue
             if (!(("old", kind, name) in has)) print substr(name, 1, 2) kind " del " substr(name, 3)
         }
         for (i = 1; i <= count["old", kind]; i++) {
             name = order["old", kind, i]
-            if (!(("new", kind, name) in has)) print substr(name, 1, 2) kind " add " substr(name, 3)
+            if (kind == "route" && is_gone(device(name))) continue
+            if (!(("new", kind, name) in has)) {
+                # Another of the same metric may be there: `add` would find that it exists.
+                print substr(name, 1, 2) kind (kind == "route" ? " append " : " add ") substr(name, 3)
+            }
         }
     }
     for (i = 1; i <= count["new", "link"]; i++) {
         name = order["new", "link", i]
-        # Containers and guests of this host come and go by themselves.
-        if (!(("old", "link", name) in has) && name !~ /^(veth|vnet|tap|docker|br-|cni|virbr|lxc|cali|flannel)/)
-            print "4 link del dev " name
+        if (!(("old", "link", name) in has) && !passes(name)) print "4 link del dev " name
     }
 }' "$1" "$2"
 }
@@ -122,12 +171,13 @@ END {
 
 nft_state() { nft -s list ruleset; }
 
-# Prints the transaction that leads from the second ruleset to the first, table by table.
+# Prints the transaction that leads from the second ruleset to the first, table by table; a third argument is the
+# `FAMILY NAME` of the only table that counts.
 nft_difference() {
-awk '
+awk -v only="${3-}" '
 /^#/ { next }
 FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
-/^table / { name = $2 " " $3; order[w, ++count[w]] = name }
+/^table / { name = $2 " " $3; if (only == "" || only == name) order[w, ++count[w]] = name }
 { text[w, name] = text[w, name] $0 "\n" }
 END {
     for (i = 1; i <= count["new"]; i++) {
@@ -200,7 +250,7 @@ systemctl list-units --all --plain --no-legend --no-pager --full \
 unit_difference() {
 awk '
 { active = $3 == "active" || $3 == "reloading" }
-FILENAME == ARGV[1] { if (active) old[$1] = 1; known[$1] = 1; next }
+FILENAME == ARGV[1] { if (active) old[$1] = 1; next }
 active { now[$1] = 1 }
 active && !($1 in old) { print "stop " $1 }
 END { for (unit in old) if (!(unit in now)) print "start " unit }
@@ -211,9 +261,10 @@ grep -vE '^start [^ ]*\.(mount|swap)$' || :
 # --- Files ----------------------------------------------------------------------------------------------------
 
 # Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's
-# file is NetworkManager's own work.
+# file is NetworkManager's own work. A name with a line break or a tab would be taken for two: such files stay as they are.
 tree_list() {
-find . -mindepth 1 '(' -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
+tree_odd=$(printf '\n\t.')
+find . -mindepth 1 '(' -name "*[${tree_odd%.}]*" -o -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
 -prune -o -type d -printf '%p\t%y %m %U:%G\t\n' -o -printf '%p\t%y %m %U:%G %s %T@ %l\t%C@\n' | LC_ALL=C sort
 }
 
@@ -224,9 +275,26 @@ awk -F '\t' -v sure="${3-}" '
 FILENAME == ARGV[1] { old[$1] = $2; touched[$1] = $3; order[++n] = $1; next }
 { now[$1] = 1; if (!($1 in old)) print "rm " $1
   else if (old[$1] != $2) print "put " $1
-  else if (!sure && touched[$1] != $3) print "look " $1 }
+  else if (!sure && touched[$1] != $3 && $2 ~ /^f/) print "look " $1 }
 END { for (i = 1; i <= n; i++) if (!(order[i] in now)) print "put " order[i] }
 ' "$1" "$2"
+}
+
+# What cannot be renamed over may be fixed in its place: by an attribute, or by something mounted upon it.
+tree_replace() {
+mv -fT "$1" "$2" 2>/dev/null && return
+chattr -ia "$2" "${2%/*}" 2>/dev/null
+mv -fT "$1" "$2" && return
+[ -f "$1" ] && [ ! -L "$1" ] && [ -f "$2" ] && [ ! -L "$2" ] || return
+cmp -s "$1" "$2" || cat "$1" >"$2" || return
+chown --reference="$1" "$2" && chmod --reference="$1" "$2" && touch -r "$1" "$2"
+}
+
+tree_remove() {
+rm -rf "$1" 2>/dev/null && return
+chattr -R -ia "$1" 2>/dev/null
+chattr -ia "${1%/*}" 2>/dev/null
+rm -rf "$1"
 }
 
 tree_put_back() {
@@ -234,18 +302,20 @@ cd "$1" || return 1
 tree_list >"$live/tree" || return 1
 tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
 tree_bad=0
-while IFS=' ' read -r tree_do tree_path; do
+while IFS= read -r tree_line; do
+# A name may end in a space.
+tree_do=${tree_line%% *} tree_path=${tree_line#* }
 tree_kept=.labrun-tree/$tree_path
 case $tree_do in
-rm) rm -rf "$tree_path" || tree_bad=1;;
+rm) tree_remove "$tree_path" || tree_bad=1;;
 *)
 if [ -d "$tree_kept" ] && [ ! -L "$tree_kept" ]; then
-{ [ -d "$tree_path" ] && [ ! -L "$tree_path" ]; } || { rm -f "$tree_path"; mkdir -p "$tree_path"; }
+{ [ -d "$tree_path" ] && [ ! -L "$tree_path" ]; } || { tree_remove "$tree_path"; mkdir -p "$tree_path"; }
 chown --reference="$tree_kept" "$tree_path" && chmod --reference="$tree_kept" "$tree_path" || tree_bad=1
 elif [ -e "$tree_kept" ] || [ -L "$tree_kept" ]; then
 [ "$tree_do" = put ] || ! cmp -s "$tree_kept" "$tree_path" || continue
-[ ! -d "$tree_path" ] || [ -L "$tree_path" ] || rm -rf "$tree_path"
-mv -f "$tree_kept" "$tree_path" || tree_bad=1
+[ ! -d "$tree_path" ] || [ -L "$tree_path" ] || tree_remove "$tree_path"
+tree_replace "$tree_kept" "$tree_path" || tree_bad=1
 fi;;
 esac
 done <"$live/todo"
