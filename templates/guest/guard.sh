@@ -4,6 +4,8 @@
 # armed -> changed -> confirmed, or armed|changed -> undoing -> undone (and gone). The files of these names in
 # $guard outlive the power; $live/decided, made by whoever is first, decides while the host runs.
 
+# A redirection that fails ends the shell where the command is a special one such as `:`, hence `true` here.
+
 # Whether the process that $1 names (its ID and when it started) is still the same.
 is_alive() {
 { read -r alive_pid alive_start <"$1" && read -r alive_line <"/proc/$alive_pid/stat"; } 2>/dev/null || return 1
@@ -108,7 +110,7 @@ for attempt_section in $sections; do
 attempt_said=$( exec 2>&1 </dev/null; set -e; "undo_$attempt_section" )
 attempt_status=$?
 printf '%s\n' "$attempt_said"
-if [ $attempt_status -eq 0 ]; then : >"$live/done.$attempt_section"
+if [ $attempt_status -eq 0 ]; then true >"$live/done.$attempt_section"
 else
 attempt_last=
 while IFS= read -r attempt_line; do [ -z "$attempt_line" ] || attempt_last=$attempt_line; done <<END
@@ -148,7 +150,7 @@ reload_sshd() {
 reload_pid='' reload_title=''
 # There is no newline at its end, which `read` takes for a failure.
 { read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
-case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && : >"$live/done-sshd";; esac
+case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && true >"$live/done-sshd";; esac
 } 2>/dev/null
 
 put_back_units() {
@@ -223,7 +225,7 @@ done <"$guard/nm"
 # It may hold on to a configuration that is no more.
 nm_state >"$live/nm"
 if ! cmp -s "$guard/nm" "$live/nm" && [ ! -e "$live/done-nm" ]; then
-: >"$live/done-nm"
+true >"$live/done-nm"
 timeout 30 systemctl restart NetworkManager
 nm_round=0
 while [ $nm_round -lt 30 ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm"; do
@@ -330,7 +332,7 @@ done
 write_record() {
 record=$(printf '%s %s\n' "$run" "$occasion"; printf '%s\n' "$1" | head -n 20 | cut -c 1-300)
 printf '%s\n' "$record" >/run/labrun-rolled-back
-[ -e "$guard/record" ] || : >"$guard/record"
+[ -e "$guard/record" ] || true >"$guard/record"
 printf '%s\n' "$record" 1<>"$guard/record"
 mv -f "$guard/record" /var/lib/labrun/rolled-back
 } 2>/dev/null
@@ -347,6 +349,16 @@ rm -rf "$live"
 rm -rf "$guard"
 }
 
+# The last resort, once: what is on the disk is undone before the network starts.
+start_anew() {
+[ "$resort" = reboot ] && [ ! -e "$guard/rebooted" ] || return 0
+true >"$guard/rebooted" || return 0
+sync "$guard"
+echo "labrun: $closed; this host starts anew"
+timeout 20 systemctl --no-wall reboot || timeout 10 systemctl --force --no-wall reboot || reboot -f
+sleep 120
+}
+
 undo() {
 # Before anything else, and without another process.
 kernel_own
@@ -359,9 +371,13 @@ attempt
 [ -n "$failing" ] || break
 [ "$on" = live ] || return
 tries=$((tries + 1))
-# Somebody waits for a word; the trying goes on.
-[ $tries -ne 3 ] || write_record "$(differences)
+# Somebody waits for a word; the trying goes on. Where nobody gets in meanwhile, a restart may help.
+if [ $tries -eq 3 ]; then
+write_record "$(differences)
 the host goes on trying"
+closed=$(way_in)
+[ -z "$closed" ] || start_anew
+fi
 sleep $((tries < 10 ? tries : 30))
 done
 differ=$(differences) closed=
@@ -380,12 +396,7 @@ fi
 if [ -n "$closed" ]; then
 differ="$differ
 $closed"
-if [ "$resort" = reboot ] && [ ! -e "$guard/rebooted" ]; then
-: >"$guard/rebooted"; sync "$guard"
-echo "labrun: $closed; this host starts anew"
-timeout 20 systemctl --no-wall reboot || timeout 10 systemctl --force --no-wall reboot || reboot -f
-sleep 120
-fi
+start_anew
 fi
 # What was enabled before, and is so again, has its place in this boot.
 if [ "$on" = boot ] && [ -e "$guard/units" ]; then
@@ -433,6 +444,10 @@ start_watch
 fi
 exit;;
 esac
+# A signal is a failure, after which systemd starts this again, as long as there is something to guard. Nobody
+# may be left who reads what is printed here.
+trap '[ ! -d "$guard" ] || exit 7; exit 0' HUP INT TERM
+trap '' PIPE
 IFS=' ' read -r self_pid self_rest </proc/self/stat
 # shellcheck disable=SC2086
 set -- ${self_rest##*") "}

@@ -236,6 +236,27 @@ def test_a_watch_that_is_killed_can_be_started_again_and_goes_on(guest: Guest) -
     assert guest.profile.read_text() == "old\n"
 
 
+def test_a_signal_does_not_end_the_watch_for_good(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    path = guest.root / "run-labrun-guard" / "pid"
+    until = time.monotonic() + 20
+    while not path.exists() or not path.read_text().endswith("\n"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    directory = guest.here(str(Path("/var/lib/labrun")))
+    text = Path(directory, "guard", "undo").read_text()
+    process = subprocess.Popen(
+        ["sh", "-c", f"labrun_only=\n{text}"],
+        env={"PATH": f"{guest.root}/bin:/usr/bin:/bin", "CALLS": f"{guest.root}/calls"},
+    )
+    while path.read_text().split()[0] != str(process.pid):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.terminate()
+    # What is no success has systemd start it again.
+    assert process.wait(20) == 7
+
+
 def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:
     guest.profile.unlink()
     guest.configure(guest.plan())
