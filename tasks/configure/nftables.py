@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
@@ -319,7 +320,10 @@ def _forget() -> str:
     return (
         f"nft -f - <<'EOF'\n{replacement('')}EOF\n"
         f"rm -f {FILE} {' '.join(_UNITS)} {_WANTED}\n"
-        f"rmdir {FILE.rpartition('/')[0]} {_BESIDE.rpartition('/')[0]} 2>/dev/null || :\n"
+        f"for each in {FILE.rpartition('/')[0]} {_BESIDE.rpartition('/')[0]}; do\n"
+        # As long as the guard keeps copies in a folder, it is not empty.
+        f'rmdir "$each" 2>/dev/null || [ ! -d {GUARD} ] || echo "$each" >>{GUARD}/emptied\n'
+        "done\n"
         "systemctl daemon-reload\n"
     )
 

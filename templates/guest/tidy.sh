@@ -12,6 +12,7 @@ set -- "$unit" "$link" "$live"
 if [ -s "$guard/folders" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"; fi
 if [ -s "$guard/roots" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-tree"; done <"$guard/roots"; fi
 rm -rf "$@"
+if [ -s "$guard/emptied" ]; then while IFS= read -r folder; do rmdir "$folder"; done <"$guard/emptied"; fi
 rm -rf "$guard"
 # It would notice by itself, a moment later.
 [ -z "$watcher" ] || kill "$watcher"
