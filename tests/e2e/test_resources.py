@@ -166,7 +166,7 @@ def test_a_file_that_does_not_hold_up_leaves_the_old_one(lab: RunningLab) -> Non
 
 def test_the_commands_by_hand_leave_nothing_to_do(lab: RunningLab) -> None:
     more = """hostname: uno, services: {nftables: {enabled: true, running: true}}, files: {
-      /etc/app.d/it's: {content: "$(id)\\n", mode: "0640", group: lab, validate: test -s %s, on_change: sync},
+      /etc/app.d/it's: {content: "$(id)\\n", mode: "0644", group: lab, validate: test -s %s, on_change: sync},
       /root/blob: {src: blob}}"""
     (lab.path.parent / "blob").write_bytes(bytes(range(256)))
     other = with_one(lab, more)
