@@ -163,7 +163,7 @@ _ALL: dict[str, Case] = {
 }
 # One of each kind, for every run of the suite.
 _ONE_OF_EACH = (
-    *("full", "readonly", "linkdown", "sshstop", "daemon", "sudoers", "twin", "autoconnect", "match"),
+    *("full", "readonly", "linkdown", "sshstop", "sudoers", "twin", "autoconnect", "match"),
     *("nmoff", "unmanaged", "allow", "sysctld", "rival", "dropin", "nftboot", "dbusstop", "arp", "slow"),
 )
 CASES = {name: _ALL[name] for name in _ONE_OF_EACH}
