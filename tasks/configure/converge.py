@@ -109,6 +109,8 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if seen.plan.is_empty:
         remember(transport, run.record(seen, seen.plan))
         return story.untouched()
+    if pace().stopping.is_set():
+        return story.interrupted()
     report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
     said = _apply(transport, seen.plan, confirmation)
     refusal = confirmation.refusal(said)

@@ -33,6 +33,15 @@ class Story:
             rows.append(row)
         return rows
 
+    def interrupted(self) -> list[Outcome]:
+        """Return the rows where the run was to stop before anything was changed."""
+        return [
+            replace(row, status=Status.UNKNOWN, why="interrupted before anything was changed")
+            if item.state == "change"
+            else row
+            for row, item in zip(self.untouched(), self.before.items().values(), strict=True)
+        ]
+
     def refused(self, why: str) -> list[Outcome]:
         """Return the rows where something kept every change from being made."""
         return [

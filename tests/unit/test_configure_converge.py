@@ -237,3 +237,16 @@ def test_a_host_that_goes_away_before_anything_was_changed_is_an_error_of_the_tr
 
     with pytest.raises(UnreachableError):
         converge(HostRun("a", spec_of("host-fresh")), Gone(), NewLogin(Gone(), Gone), Gone)
+
+
+def test_a_signal_that_comes_before_the_change_keeps_it_from_being_made() -> None:
+    guest = Guest("host-fresh", "host-configured")
+    share = Pace()
+    share.stopping.set()
+    with paced(share):
+        rows = configured(guest, "host-fresh")
+    assert guest.applied == []
+    changing = [row for row in rows if row.status is not Status.OK]
+    assert {(row.status, row.why) for row in changing} == {
+        (Status.UNKNOWN, "interrupted before anything was changed")
+    }
