@@ -103,9 +103,18 @@ def test_a_change_is_applied_once_and_confirmed_over_a_new_login() -> None:
 
 
 def test_a_confirmation_that_has_begun_does_not_hear_the_wish_to_stop() -> None:
-    guest = Guest("host-fresh", "host-configured")
     share = Pace()
-    share.stopping.set()
+
+    class Interrupted(Guest):
+        """A guest during whose change the signal comes."""
+
+        def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+            done = super().run(script, timeout=timeout, sudo=sudo)
+            if self.applied:
+                share.stopping.set()
+            return done
+
+    guest = Interrupted("host-fresh", "host-configured")
     heard: list[bool] = []
 
     def login() -> Transport:
