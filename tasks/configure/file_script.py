@@ -92,7 +92,9 @@ class FileChange:
     def writer(self) -> str:
         """Return shell text that prints the content."""
         if self.text is not None:
-            return f"printf %s {quote(self.text)}"
+            word = quote(self.text)
+            # Quoted in any case: `<secret>` may take its place, which a shell would read as redirections.
+            return f"printf %s {word if word != self.text else chr(39) + word + chr(39)}"
         return f"printf %s {self.base64} | base64 -d"
 
     @property

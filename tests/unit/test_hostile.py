@@ -226,6 +226,17 @@ SPECS = (
 )
 
 
+def test_a_secret_that_needs_no_quotes_is_hidden_as_a_word_of_the_shell() -> None:
+    spec = spec_of("files-fresh")
+    spec["sections"]["files"]["files"][0]["text"] = "-n"
+    spec["sections"]["files"]["secrets"] = ["-n"]
+    commands = [
+        command for part in plan_host(spec, facts_of("files-fresh")).sections for command in part.commands
+    ]
+    assert any("printf %s '<secret>' >" in command for command in commands)
+    parses("\n".join(commands))
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(SPECS), st.data(), TEXTS)
 def test_whatever_text_of_a_spec_is_hostile_the_scripts_still_parse(
@@ -250,7 +261,7 @@ def test_whatever_text_of_a_spec_is_hostile_the_scripts_still_parse(
     parses(gather(spec, (), marker()))
     parses(apply_script([(part.section, part.apply) for part in plan.sections if part.apply], marker()))
     for part in plan.sections:
-        parses(f"live=no\n{part.undo}")
+        parses(f"on=boot\n{part.undo}")
     if leaf[-1] not in ("on_change", "validate"):
         # These are commands of the user's, and are typed as they are.
         parses("\n".join(command for part in plan.sections for command in part.commands))
