@@ -119,7 +119,7 @@ def _function(name: str, text: str) -> str:
 
 
 def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
-    parts = [part for part in reversed(guarded(plan)) if part.undo]
+    parts = guarded(plan)[::-1]
     kernel = [
         f"printf '%s\\n' {quote(value)} >{quote(path)}" for part in parts for path, value in part.kernel
     ]
