@@ -10,7 +10,7 @@ from benchmarks.measure import Contender
 from labrun.outcome import Outcome, Status
 from labrun.runner.history.store import open_to_write
 from labrun.runner.history.writing import Beginning, Ending, begin, finish
-from labrun.runner.options import new_run_id
+from labrun.runner.invocation import new_run_id
 
 __all__ = ["looking_back", "make_history"]
 

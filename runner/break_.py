@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labrun.errors import LabrunError, UsageError
+from labrun.runner.invocation import Invocation
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.planted import Planted, on_hosts, recall, remember
 from labrun.runner.session import Session, open_session

@@ -17,7 +17,8 @@ import click
 
 from labrun import __version__
 from labrun.errors import UsageError
-from labrun.runner.options import Invocation, format_option_sections, global_options
+from labrun.runner.invocation import Invocation
+from labrun.runner.options import format_option_sections, global_options
 from labrun.runner.output import INTERRUPTED, Report
 from labrun.runner.terminal import say, use_lossy_streams
 from labrun.runner.verb import Terminated, VerbCommand, emit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 

@@ -10,9 +10,9 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.locate import file_addresses, still_held
 from labrun.outcome import Outcome, Status
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.rollout import MaxFail, Rollout, parse_max_fail
 from labrun.runner.session import Session, open_session

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from labrun.errors import LabrunError, UsageError
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import paused
-from labrun.runner.options import Invocation
 from labrun.runner.terminal import say
 
 __all__ = ["confirm"]

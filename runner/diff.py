@@ -12,7 +12,7 @@ from labrun.outcome import Outcome
 from labrun.runner.history.changes import Change, Comparison, compare
 from labrun.runner.history.reading import Run
 from labrun.runner.history.words import NAME, RunsCommand, complete_run, history_of, hosts_meant, only_of
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 

@@ -13,10 +13,10 @@ from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
 from labrun.runner.existing import NO_HYPERVISOR, existing_rows
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
 from labrun.runner.session import hypervisor_engine
@@ -49,8 +49,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
         return Report(lab_name, [row, *existing], notes=_left(invocation, lab_name))
-    if invocation.recording is not None:
-        invocation.recording.uri = uri
+    invocation.recording.uri = uri
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
@@ -92,8 +91,7 @@ def _left(invocation: Invocation, lab: str) -> list[str]:
 
 def _forget(state: LabState, invocation: Invocation) -> None:
     state.remove()
-    if invocation.recording is not None:
-        invocation.recording.removed_lab = True
+    invocation.recording.removed_lab = True
 
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
@@ -122,8 +120,7 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
 
 
 def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
-    if invocation.recording is not None:
-        invocation.recording.begin(invocation, lab, digest)
+    invocation.recording.begin(invocation, lab, digest)
 
 
 def _take_down(

@@ -10,7 +10,7 @@ from labrun.errors import HypervisorError
 from labrun.inventory.diagram import Diagram, diagram
 from labrun.runner.history.last_verify import LastVerify, last_verify
 from labrun.runner.history.reading import recalled
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.terminal import printable, say
 
 if TYPE_CHECKING:

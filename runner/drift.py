@@ -16,9 +16,9 @@ from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status
 from labrun.runner.drift_fix import Fix, after_fix, apply, choose
 from labrun.runner.drift_run import as_asked, running_options
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session
 from labrun.runner.terminal import say
@@ -178,7 +178,7 @@ def _keep_evidence(
     from labrun.tasks.configure.resources import secrets_of
 
     recording = session.invocation.recording
-    if recording is None:
+    if not recording.is_kept:
         return
     for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
         if not isinstance(results[host], BaseException):

@@ -7,12 +7,11 @@ import gc
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import close_all
 from labrun.runner.cadence import Cadence
-from labrun.runner.options import Invocation, new_run_id
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import INTERRUPTED, Report
 from labrun.runner.terminal import is_reader_gone, say
 from labrun.runner.verb import Terminated, attempt
@@ -61,5 +60,4 @@ def fresh(invocation: Invocation) -> Invocation:
         close_all()
     # Short runs leave their garbage to the end of the process; a loop has none.
     gc.collect()
-    recording = invocation.recording.again() if invocation.recording is not None else None
-    return replace(invocation, run=new_run_id(), started=time.monotonic(), recording=recording)
+    return invocation.again()

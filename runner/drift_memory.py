@@ -12,7 +12,7 @@ from labrun.state import state_base, write_private
 from labrun.state_folders import check_folder, private_folder
 
 if TYPE_CHECKING:
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["DriftMemory", "drift_memory", "write_memory"]
 

@@ -12,8 +12,8 @@ import click
 from labrun.errors import HypervisorError, LockedError, UsageError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cadence import Cadence, cadence_of
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.telling import Listeners, listeners_of, tell, telling_options

@@ -10,8 +10,8 @@ from nornir.core.task import Result, Task
 
 from labrun.outcome import Outcome, Status
 from labrun.progress import report
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import progress
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import open_session
 from labrun.runner.verb import verb

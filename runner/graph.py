@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.verb import verb

@@ -16,7 +16,7 @@ from labrun.runner.history.moments import moment
 from labrun.runner.history.place import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.history.words import NAME, hosts_meant
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.selection import complete_host

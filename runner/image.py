@@ -9,9 +9,9 @@ import click
 from labrun.errors import UsageError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
+from labrun.runner.invocation import Invocation
 from labrun.runner.listing import listing
 from labrun.runner.live import progress
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import VerbGroup, verb
 from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from labrun.errors import LabrunError, UsageError
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.outputs import is_stdout, write_output
 from labrun.runner.session import open_session

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from labrun.outcome import Outcome
+from labrun.runner.invocation import Invocation
 from labrun.runner.journal import ERROR, INFO, NOTICE, WARNING
 from labrun.runner.last_drift import Change, Key
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report, reason_of
 from labrun.runner.table import summary
 

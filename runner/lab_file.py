@@ -10,7 +10,7 @@ from labrun.runner.terminal import say
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["lab_path", "load"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.drift_memory import write_memory
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.state_files import finite, parse_json, read_or_begin_anew
 

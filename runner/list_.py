@@ -7,8 +7,8 @@ from typing import Any
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of
 from labrun.ownership import read_tag
+from labrun.runner.invocation import Invocation
 from labrun.runner.listing import listing
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 from labrun.tasks.provision.domains import state_of, tagged_domains

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from labrun.progress import LOGGER_NAME
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.terminal import console_on, printable, say
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from labrun.notices import LOGGER_NAME as NOTICES
 from labrun.progress import LOGGER_NAME
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.terminal import say
 
 __all__ = ["log_to_stderr"]

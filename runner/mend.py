@@ -6,8 +6,8 @@ from typing import Any
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
+from labrun.runner.invocation import Invocation
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.planted import Planted, forget, on_hosts, recall
 from labrun.runner.session import open_session

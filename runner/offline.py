@@ -9,7 +9,7 @@ from dataclasses import replace
 from labrun.inventory.expectations import Expectations, expectations
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable

@@ -4,92 +4,26 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import click
 
-from labrun.runner.interruption import Interruption
-
-if TYPE_CHECKING:
-    from labrun.runner.history.recording import Recording
+from labrun.runner.invocation import DEFAULT_WORKERS, Invocation
 
 __all__ = [
-    "DEFAULT_WORKERS",
     "MOST",
     "BoundedNumber",
     "GlobalOption",
-    "Invocation",
     "bound",
     "format_option_sections",
     "global_options",
     "invocation_of",
-    "new_run_id",
 ]
 
-Format = Literal["table", "json"]
-DEFAULT_WORKERS = 32
 MOST = 1_000_000
 """No number that an option takes may be further from 0, in seconds or in things."""
-
-
-def new_run_id(now: float | None = None) -> str:
-    """Return a run's name, unique enough and sorted by time: ``2026-11-20T16:00:00Z-3f2a``."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
-    return f"{stamp}-{os.urandom(2).hex()}"
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """One call of labrun: the command's full name and the global options as they came out.
-
-    ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` in seconds, None = the
-    command's own. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` says what
-    the user allows; a terminal is needed besides. ``history`` is the file that is used in place of the
-    lab's own, ``recording`` what writes this run into it, None where nothing is recorded.
-    ``interruption`` is the signal that ends the command, shared by all runs of a loop. ``started`` is a
-    ``time.monotonic()``.
-    """
-
-    command: str
-    lab: str | None = None
-    allow_outside: bool = False
-    hosts: str | None = None
-    format: Format = "table"
-    workers: int = DEFAULT_WORKERS
-    timeout: float | None = None
-    yes: bool = False
-    verbosity: int = 0
-    color: bool = True
-    state_dir: Path | None = None
-    history: Path | None = None
-    recording: Recording | None = field(default=None, compare=False, repr=False)
-    interruption: Interruption = field(default_factory=Interruption, compare=False, repr=False)
-    run: str = field(default_factory=new_run_id)
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def json(self) -> bool:
-        """Tell whether exactly one JSON document is asked for."""
-        return self.format == "json"
-
-    @property
-    def quiet(self) -> bool:
-        """Tell whether only what is not ok shall be shown."""
-        return self.verbosity < 0
-
-    @property
-    def seconds(self) -> float:
-        """Return the seconds since labrun, or this run of a loop, began."""
-        return time.monotonic() - self.started
-
-    def again(self) -> Invocation:
-        """Return the invocation of a loop's next run: a run ID, a clock and a record of its own."""
-        recording = self.recording.again() if self.recording is not None else None
-        return replace(self, run=new_run_id(), started=time.monotonic(), recording=recording)
 
 
 class BoundedNumber(click.IntRange):

@@ -11,7 +11,7 @@ from typing import Any
 from labrun import __version__
 from labrun.errors import LabFileError, LabrunError
 from labrun.outcome import Outcome, exit_code
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 
 __all__ = ["INTERRUPTED", "SCHEMA", "Report", "as_text", "document"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from labrun.runner.existing import existing_rows
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import open_session
 from labrun.runner.verb import verb

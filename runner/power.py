@@ -7,9 +7,9 @@ from typing import Any
 
 from labrun.outcome import Outcome
 from labrun.runner.existing import existing_rows
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import hypervisor_engine, open_session
 from labrun.runner.verb import verb

@@ -10,7 +10,7 @@ import click
 
 from labrun import __version__
 from labrun.outcome import Outcome
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.outputs import OutputFile, is_stdout, write_output
 from labrun.runner.verb import verb

@@ -10,8 +10,8 @@ import click
 from labrun.errors import UsageError
 from labrun.outcome import Status
 from labrun.runner.confirm import confirm
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.scheduled_run import HandedOn, When, make_state_base, schedule_of
 from labrun.runner.systemd import Systemd

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from labrun.errors import UsageError
 from labrun.hypervisor_uri import VARIABLE, asked_hypervisor
 from labrun.runner.cadence import default_jitter, seconds_of
+from labrun.runner.invocation import DEFAULT_WORKERS, Invocation
 from labrun.runner.lab_file import lab_path
-from labrun.runner.options import DEFAULT_WORKERS, Invocation
 from labrun.runner.outputs import is_stdout
 from labrun.runner.systemd import check_calendar
 from labrun.runner.telling import listeners_of

@@ -80,12 +80,20 @@ def complete_host(ctx: Any, _param: Any, incomplete: str) -> list[str]:
 def _lab_for_completion(ctx: Any) -> Lab | None:
     from labrun.errors import LabrunError
     from labrun.runner.lab_file import lab_path
-    from labrun.runner.options import invocation_of
 
     try:
         from labrun.inventory.remembered import remembered_lab
 
-        path = lab_path(invocation_of(ctx).lab)
+        path = lab_path(_given_lab(ctx))
         return None if path == "-" else remembered_lab(path)
     except (LabrunError, OSError):
         return None
+
+
+def _given_lab(ctx: Any) -> str | None:
+    """Return the ``--lab`` of a command line that is still being typed: the innermost level that has one."""
+    while ctx is not None:
+        if (given := ctx.params.get("lab")) is not None:
+            return str(given)
+        ctx = ctx.parent
+    return None

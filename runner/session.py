@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR, Outcome
 from labrun.runner.existing import NO_HYPERVISOR
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.selection import select_hosts
@@ -124,14 +124,12 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
     lab = load(invocation, safely=safely)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
-    if invocation.recording is not None:
-        invocation.recording.begin(invocation, lab.name, lab.digest)
+    invocation.recording.begin(invocation, lab.name, lab.digest)
     if not lab.needs_hypervisor:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
-    if invocation.recording is not None:
-        invocation.recording.uri = choice.uri
+    invocation.recording.uri = choice.uri
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir)
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)

@@ -13,7 +13,7 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome
 from labrun.runner.history.reading import Run
 from labrun.runner.history.words import NAME, RunsCommand, complete_run, history_of, hosts_meant, only_of
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 

@@ -8,7 +8,7 @@ import click
 
 from labrun.errors import LabrunError, UnreachableError
 from labrun.inventory.connections import access_of
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import complete_host, select_hosts
 from labrun.runner.session import Session, open_session

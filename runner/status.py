@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 from labrun.errors import ConnectionLostError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.budget import NotStartedError
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb

@@ -15,6 +15,7 @@ import click
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
 from labrun.runner.drift_memory import drift_memory
+from labrun.runner.invocation import Invocation
 from labrun.runner.last_drift import (
     Change,
     DriftRecord,
@@ -25,7 +26,6 @@ from labrun.runner.last_drift import (
     remember_drift,
     with_fixed,
 )
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report, as_text, document
 from labrun.runner.outputs import OutputFile, is_stdout
 from labrun.runner.terminal import say
@@ -119,9 +119,8 @@ def tell(
     changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
     report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
     remember_drift(memory.last, record)
-    if invocation.recording is not None:
-        # Before anybody is told: who learns the run's name may look it up at once.
-        invocation.recording.finish(report, invocation.seconds)
+    # Before anybody is told: who learns the run's name may look it up at once.
+    invocation.recording.finish(report, invocation.seconds)
     _to_journal(report, invocation, lab.name, changes)
     _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
     return _with_metrics(report, listeners, lab.name, record, skipped=False)

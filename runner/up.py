@@ -15,9 +15,9 @@ from labrun.inventory.model import Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.confirm import confirm
 from labrun.runner.existing import existing_rows
+from labrun.runner.invocation import Invocation
 from labrun.runner.live import progress
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, hypervisor_engine, open_session
 from labrun.runner.terminal import say

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from labrun.inventory.model import Lab, Role
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.selection import select_hosts
 from labrun.runner.terminal import say

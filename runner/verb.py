@@ -17,13 +17,8 @@ from click.core import ParameterSource
 from labrun.errors import LabFileError, LabrunError, UsageError
 from labrun.outcome import Outcome
 from labrun.runner.interruption import with_missing
-from labrun.runner.options import (
-    Invocation,
-    bound,
-    format_option_sections,
-    global_options,
-    invocation_of,
-)
+from labrun.runner.invocation import Invocation
+from labrun.runner.options import bound, format_option_sections, global_options, invocation_of
 from labrun.runner.output import Report, as_text, document, reason_of
 from labrun.runner.outputs import is_stdout
 from labrun.runner.terminal import printable, say, write
@@ -183,9 +178,8 @@ def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
         report = Report(error=_unexpected(error))
     if invocation.interruption.came and not report.is_shown:
         report = replace(report, interrupted=True, code=invocation.interruption.exit_code)
-    if invocation.recording is not None:
-        # Before the results are shown: who reads the run's name may look it up at once.
-        invocation.recording.finish(report, invocation.seconds)
+    # Before the results are shown: who reads the run's name may look it up at once.
+    invocation.recording.finish(report, invocation.seconds)
     try:
         return emit(report, invocation, one_line=one_line)
     except LabrunError as error:

@@ -9,9 +9,9 @@ import click
 
 from labrun.errors import UsageError
 from labrun.runner.hint import require_planted, with_hint
+from labrun.runner.invocation import Invocation
 from labrun.runner.lab_file import load
 from labrun.runner.live import progress
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.session import Session, open_session
 from labrun.runner.verb import verb
@@ -138,7 +138,7 @@ def gather_captures(
     ):
         results = nornir.run(collect)
     raw = {host: cause_of(found) or found[0].result for host, found in results.items()}
-    if evidence and session.invocation.recording is not None:
+    if evidence and session.invocation.recording.is_kept:
         for host, shown in raw.items():
             if not isinstance(shown, BaseException):
                 session.invocation.recording.attach(host, evidence_of(shown))

@@ -13,7 +13,7 @@ import click
 from labrun.errors import LabrunError
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.outputs import OutputFile, is_stdout, write_output
 

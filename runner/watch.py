@@ -22,7 +22,7 @@ from labrun.outcome import Status
 from labrun.runner.cadence import Cadence
 from labrun.runner.drift_board import Board, draw, with_run
 from labrun.runner.drift_loop import fresh
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation, RunRecord
 from labrun.runner.output import INTERRUPTED, Report, reason_of
 from labrun.runner.terminal import console_on
 from labrun.runner.verb import Terminated
@@ -60,7 +60,7 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
         raise UsageError("--watch draws a screen on a terminal", hint="--every 15m prints each run instead")
     from rich.live import Live
 
-    quiet = replace(invocation, verbosity=-1, recording=None)
+    quiet = replace(invocation, verbosity=-1, recording=RunRecord())
     screen = _Screen(Board(""))
     console = console_on(sys.stdout, color=invocation.color)
     asked, code = threading.Event(), 0

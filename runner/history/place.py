@@ -16,7 +16,7 @@ from labrun.state_files import keep_regular
 from labrun.state_folders import check_folder
 
 if TYPE_CHECKING:
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["history_path", "lab_name"]
 

@@ -23,7 +23,7 @@ from labrun.runner.terminal import say
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
 

@@ -14,28 +14,30 @@ from labrun.errors import LabrunError
 from labrun.runner.history import writing
 from labrun.runner.history.place import history_path
 from labrun.runner.history.store import ForeignFileError, is_damaged, open_to_write, set_aside
+from labrun.runner.invocation import RunRecord
 from labrun.runner.output import Report, reason_of
 from labrun.runner.terminal import say
 
 if TYPE_CHECKING:
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["Recording"]
 
 T = TypeVar("T")
 
 
-class Recording:
+class Recording(RunRecord):
     """Begins when the lab is known, ends with the command's report; does nothing before and after.
 
     ``arguments`` are the command's words as one line of shell. A process that ends in between leaves
     a run that is not finished.
     """
 
+    is_kept = True
+
     def __init__(self, arguments: str = "") -> None:
+        super().__init__()
         self.arguments = arguments
-        self.uri: str | None = None
-        self.removed_lab = False
         self._evidence: dict[str, str] = {}
         self._path: Path | None = None
         self._movable = False

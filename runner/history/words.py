@@ -17,7 +17,7 @@ from labrun.runner.verb import VerbCommand
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
 
 __all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "only_of"]
 

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from labrun.runner import cli
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from labrun.runner.verb import verb
 

@@ -15,7 +15,7 @@ from labrun.errors import LabrunError
 from labrun.progress import report
 from labrun.runner.confirm import confirm
 from labrun.runner.live import progress
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 invocation = Invocation("down", yes="yes" in sys.argv)
 with progress(["host00"], invocation):
     report("host00", "busy")

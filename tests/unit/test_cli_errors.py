@@ -25,7 +25,7 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli import run
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from tests.unit.command_line import offer, run_labrun
 

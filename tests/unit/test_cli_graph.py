@@ -11,7 +11,7 @@ from labrun.errors import HypervisorError
 from labrun.inventory.load import load_lab
 from labrun.runner import session
 from labrun.runner.drawn_lab import drawn_lab
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from tests.unit import past_runs
 from tests.unit.command_line import run_labrun
 from tests.unit.verify_cases import CASES, captured

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from labrun.runner.cli import run
-from labrun.runner.options import DEFAULT_WORKERS, new_run_id
+from labrun.runner.invocation import DEFAULT_WORKERS, new_run_id
 from labrun.runner.output import Report
 from tests.unit.command_line import offer
 

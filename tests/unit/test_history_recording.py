@@ -19,7 +19,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli import run
 from labrun.runner.history.place import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report
 from tests.unit.command_line import offer, run_labrun
 from tests.unit.past_runs import remember
@@ -45,7 +45,6 @@ def works_on(lab: str = "lab", report: Report | None = None) -> Callable[..., Re
     """Return the body of a command that works on a lab, as `open_session` begins it."""
 
     def body(invocation: Invocation, **_own: object) -> Report:
-        assert invocation.recording is not None
         invocation.recording.begin(invocation, lab, "c0ffee")
         invocation.recording.uri = "lxc:///system"
         return report if report is not None else Report(lab, ROWS)
@@ -92,7 +91,6 @@ def test_a_loop_records_each_of_its_runs(
     def body(invocation: Invocation) -> Report:
         for _ in range(2):
             each = invocation.again()
-            assert each.recording is not None
             each.recording.finish(works_on()(each), each.seconds)
         return Report("lab")
 
@@ -118,7 +116,7 @@ def test_what_only_explains_is_no_run(
     monkeypatch: pytest.MonkeyPatch, path: Path, state: list[str], aside: str
 ) -> None:
     def body(invocation: Invocation, **_own: object) -> Report:
-        assert invocation.recording is None
+        assert not invocation.recording.is_kept
         return Report()
 
     offer(monkeypatch, body, click.option(f"--{aside}", is_flag=True), recorded=True)
@@ -155,7 +153,7 @@ BEGUN = """
     from labrun.outcome import Outcome, Status
     from labrun.runner.history.reading import open_history
     from labrun.runner.history.recording import Recording
-    from labrun.runner.options import Invocation
+    from labrun.runner.invocation import Invocation
     from labrun.runner.output import Report
 
     if sys.argv[2:] == ["nobody"] and os.geteuid() == 0:
@@ -360,7 +358,6 @@ def test_a_disk_without_room_from_the_start(tmp_path: Path) -> None:
 def test_secrets_never_reach_the_file(monkeypatch: pytest.MonkeyPatch, path: Path, state: list[str]) -> None:
     def body(invocation: Invocation, **_own: object) -> Report:
         report = works_on()(invocation)
-        assert invocation.recording is not None
         invocation.recording.attach("a", "wifi-sec.psk:hunter2\n")
         return report
 

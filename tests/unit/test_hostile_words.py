@@ -18,7 +18,8 @@ import pytest
 from labrun.runner.cli import VERBS, cli
 from labrun.runner.history.place import history_path
 from labrun.runner.history.recording import Recording
-from labrun.runner.options import BoundedNumber, Invocation, global_options
+from labrun.runner.invocation import Invocation
+from labrun.runner.options import BoundedNumber, global_options
 from labrun.runner.output import Report
 from labrun.runner.terminal import harmless
 from labrun.runner.verb import VerbGroup

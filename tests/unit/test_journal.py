@@ -11,10 +11,10 @@ import pytest
 
 from labrun.errors import HypervisorError
 from labrun.outcome import Outcome, Status
+from labrun.runner.invocation import Invocation
 from labrun.runner.journal import encoded, is_journal, log_entry
 from labrun.runner.journal_entries import entries
 from labrun.runner.last_drift import Change
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 
 KEY = ("gate", "sysctl", "net.ipv4.ip_forward")

@@ -10,6 +10,7 @@ import pytest
 from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.drift_memory import drift_memory
+from labrun.runner.invocation import Invocation
 from labrun.runner.last_drift import (
     RUN,
     Change,
@@ -19,7 +20,6 @@ from labrun.runner.last_drift import (
     record_of,
     remember_drift,
 )
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from labrun import __version__
 from labrun.errors import HypervisorError, LabrunError, UnreachableError, UsageError
 from labrun.outcome import Outcome, Status
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report, as_text, document
 
 OK = Outcome("host01", "route", "default", Status.OK, "via 10.0.0.1", "via 10.0.0.1", seconds=0.12345)

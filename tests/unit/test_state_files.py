@@ -23,9 +23,9 @@ from labrun.runner.drift_memory import drift_memory
 from labrun.runner.history.place import history_path
 from labrun.runner.history.reading import open_history
 from labrun.runner.history.recording import Recording
+from labrun.runner.invocation import Invocation
 from labrun.runner.last_drift import DriftRecord, read_last_drift, remember_drift
 from labrun.runner.lock import lab_lock
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.planted import Planted, recall, remember
 from labrun.runner.told import read_told, remember_told

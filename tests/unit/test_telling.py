@@ -14,8 +14,8 @@ from labrun.errors import HypervisorError, UsageError
 from labrun.inventory.load import load_lab
 from labrun.outcome import Outcome, Status
 from labrun.runner import webhook
+from labrun.runner.invocation import Invocation
 from labrun.runner.last_drift import read_last_drift
-from labrun.runner.options import Invocation
 from labrun.runner.output import Report
 from labrun.runner.telling import Listeners, listeners_of, tell
 from labrun.runner.webhook import Webhook

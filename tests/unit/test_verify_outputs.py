@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from labrun.runner.options import Invocation
+from labrun.runner.invocation import Invocation
 from labrun.runner.output import Report, document
 from labrun.runner.verify_outputs import with_outputs
 from tests.unit.verify_cases import captured
