@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labrun.hypervisor import connect
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.state import LabState
 from labrun.tasks.provision.domains import tagged_domains
@@ -91,9 +91,9 @@ class BenchLab:
     @contextmanager
     def engine(self, data: Mapping[str, Mapping[str, Any]]) -> Iterator[Nornir]:
         """Lend a Nornir over the lab's hosts, ``data`` put into theirs, as labrun's commands use it."""
-        from labrun.inventory.locate import locate
-        from labrun.inventory.plugin import inventory_of
-        from labrun.runner.engine import engine
+        from labrun.inventory.hosts.locate import locate
+        from labrun.inventory.hosts.plugin import inventory_of
+        from labrun.runner.engine.nornir import engine
 
         inventory = inventory_of(self.lab, locate(self.lab, None), self.state)
         for name, added in data.items():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.measure import Contender
 from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import new_run_id
 from labrun.runner.history.store import open_to_write
 from labrun.runner.history.writing import Beginning, Ending, begin, finish
-from labrun.runner.invocation import new_run_id
 
 __all__ = ["looking_back", "make_history"]
 

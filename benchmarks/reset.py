@@ -11,7 +11,7 @@ from labrun.errors import CommandError
 from labrun.tasks.configure.converge import HostRun
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import host_spec
-from labrun.tasks.transport import transport_of
+from labrun.tasks.guest.transport import transport_of
 
 __all__ = ["plans", "put_back", "remember", "reset", "run_everywhere"]
 

@@ -6,8 +6,8 @@ import gc
 import tempfile
 from pathlib import Path
 
-from labrun.inventory.expectations import expectations
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.topology.expectations import expectations
 
 _ROUTERS = 100
 _HOSTS = 900

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labrun.runner.cli import main
+from labrun.runner.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,12 +16,12 @@ from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError, UsageError
 from labrun.outcome import Outcome
-from labrun.runner.interruption import with_missing
-from labrun.runner.invocation import Invocation
-from labrun.runner.options import bound, format_option_sections, global_options, invocation_of
-from labrun.runner.output import Report, as_text, document, reason_of
-from labrun.runner.outputs import is_stdout
-from labrun.runner.terminal import printable, say, write
+from labrun.runner.cli.interruption import with_missing
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.options import bound, format_option_sections, global_options, invocation_of
+from labrun.runner.cli.output import Report, as_text, document, reason_of
+from labrun.runner.cli.outputs import is_stdout
+from labrun.runner.cli.terminal import printable, say, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]
 
@@ -156,7 +156,7 @@ def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
 
 def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
     """Run a command's body, show what it reports or why it ended, and return the exit code."""
-    from labrun.runner.logs import log_to_stderr
+    from labrun.runner.cli.logs import log_to_stderr
 
     with log_to_stderr(invocation):
         return attempt(invocation, body)
@@ -192,7 +192,7 @@ def _so_far(signal: KeyboardInterrupt, invocation: Invocation) -> Sequence[Outco
     partial = getattr(signal, "partial", None)
     rows: Sequence[Outcome] = ()
     if partial is not None:
-        from labrun.runner.engine import outcomes_of
+        from labrun.runner.engine.nornir import outcomes_of
 
         # A task that collects raw material has no rows before it is judged.
         with contextlib.suppress(TypeError):
@@ -232,7 +232,7 @@ def _show(report: Report, invocation: Invocation) -> None:
     if report.text is not None:
         write(report.text if report.text.endswith("\n") or not report.text else report.text + "\n")
     elif report.outcomes:
-        from labrun.runner.table import render
+        from labrun.runner.views.table import render
 
         write(
             render(

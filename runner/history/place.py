@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
-from labrun.inventory.source import LARGEST
+from labrun.inventory.file.source import LARGEST
 from labrun.regular_files import read_regular
 from labrun.state import state_base
 from labrun.state_files import keep_regular
 from labrun.state_folders import check_folder
 
 if TYPE_CHECKING:
-    from labrun.runner.invocation import Invocation
+    from labrun.runner.cli.invocation import Invocation
 
 __all__ = ["history_path", "lab_name"]
 
@@ -48,7 +48,7 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
         if _LAB_NAME.fullmatch(given) is None:
             raise UsageError(f'"{given}" is no name of a lab', step="--name")
         return given
-    from labrun.runner.lab_file import lab_path
+    from labrun.runner.cli.lab_file import lab_path
 
     path = lab_path(invocation.lab)
     text = sys.stdin.read(LARGEST) if path == "-" else _read(path)

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
+from labrun.runner.cli.terminal import say
 from labrun.runner.history.place import history_path
 from labrun.runner.history.processes import is_running
 from labrun.runner.history.store import HINT, open_to_read, set_aside, unreadable
 from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_none, whole
-from labrun.runner.terminal import say
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
-    from labrun.runner.invocation import Invocation
+    from labrun.runner.cli.invocation import Invocation
 
 __all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
 

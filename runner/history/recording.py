@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError
+from labrun.runner.cli.invocation import RunRecord
+from labrun.runner.cli.output import Report, reason_of
+from labrun.runner.cli.terminal import say
 from labrun.runner.history import writing
 from labrun.runner.history.place import history_path
 from labrun.runner.history.store import ForeignFileError, is_damaged, open_to_write, set_aside
-from labrun.runner.invocation import RunRecord
-from labrun.runner.output import Report, reason_of
-from labrun.runner.terminal import say
 
 if TYPE_CHECKING:
-    from labrun.runner.invocation import Invocation
+    from labrun.runner.cli.invocation import Invocation
 
 __all__ = ["Recording"]
 

@@ -27,7 +27,7 @@ from labrun.outcome import Status
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
-from labrun.tasks.configure.shell import Facts, parse_facts
+from labrun.tasks.guest.shell import Facts, parse_facts
 
 __all__ = ["Capture", "Link", "ObservedRoute", "Ping", "Trace", "Unreachable", "read_capture"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from labrun.inventory.checks import trials_of, wait_seconds
 from labrun.inventory.model import Lab
-from labrun.inventory.trial import Trial
-from labrun.tasks.configure.shell import Probe, quote
+from labrun.inventory.topology.checks import trials_of, wait_seconds
+from labrun.inventory.topology.trial import Trial
+from labrun.tasks.guest.shell import Probe, quote
 
 __all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "check_specs", "seconds_of"]
 

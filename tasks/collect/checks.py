@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from labrun.bounded import integer, read_json
 from labrun.errors import UnreadableError
-from labrun.inventory.checks import meets
 from labrun.inventory.json_path import as_text, look_up
+from labrun.inventory.topology.checks import meets
 from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
-from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd_values import effective_settings, plain_value
 from labrun.tasks.configure.sshd_values import meets as sshd_meets
-from labrun.tasks.pacing import pace
+from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["Seen", "Tried", "is_met", "read_check"]
 

@@ -11,7 +11,7 @@ from labrun.bounded import as_address, as_integer, as_prefix, as_text, integer, 
 from labrun.errors import UnreadableError
 from labrun.inventory.model import Address, Prefix
 from labrun.tasks.collect.netfilter import Ruleset, read_ruleset
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["AFTER", "BEFORE", "FILES", "Evidence", "Neighbour", "PolicyRule", "read_evidence"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from labrun.inventory.expectations import expectations
 from labrun.inventory.model import Lab
-from labrun.inventory.routing import route_table
+from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
@@ -25,7 +25,7 @@ from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.resources import plan_section
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded
 
 __all__ = ["judge"]

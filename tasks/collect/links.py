@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
 
 from labrun.inventory.model import Interface, Lab, Mode, Prefix
-from labrun.inventory.routing import Route, default_prefix, route_table
-from labrun.inventory.wiring import wiring
+from labrun.inventory.topology.routing import Route, default_prefix, route_table
+from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute
 from labrun.tasks.collect.causes import network_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from labrun.inventory.model import Address, Lab
-from labrun.inventory.wiring import Attachment, Version, wiring
+from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Link, Unreachable
 from labrun.tasks.collect.netfilter import Packet, suspects

@@ -11,7 +11,7 @@ from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.guard_script import PROBE as GUARD
-from labrun.tasks.configure.shell import Probe, gather_script
+from labrun.tasks.guest.shell import Probe, gather_script
 
 __all__ = ["FORWARDING", "collect_probes", "collect_script"]
 

@@ -18,9 +18,9 @@ from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
-from labrun.tasks.configure.shell import Captured, marker
+from labrun.tasks.guest.shell import Captured, marker
+from labrun.tasks.guest.transport import transport_of
 from labrun.tasks.judging import guarded
-from labrun.tasks.transport import transport_of
 
 __all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from labrun.inventory.expectations import Expectations
 from labrun.inventory.model import Address
-from labrun.inventory.way import Path
+from labrun.inventory.topology.expectations import Expectations
+from labrun.inventory.topology.way import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from labrun.bounded import as_list, as_object, as_text, read_json
 from labrun.errors import UnreadableError
 from labrun.tasks.configure.plan import HostPlan, Item
-from labrun.tasks.configure.shell import Facts, Probe, install
+from labrun.tasks.guest.shell import Facts, Probe, install
 
 __all__ = [
     "PATH",

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, TypedDict
 
-from labrun.inventory.behind import Lead
+from labrun.inventory.topology.behind import Lead
 
 __all__ = ["Behind", "answering", "answers", "cut_off", "forget_neighbour", "leads"]
 

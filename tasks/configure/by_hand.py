@@ -7,7 +7,7 @@ from nornir.core.task import Result, Task
 from labrun.tasks.configure.converge import HostRun
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.configure.rows import Story
-from labrun.tasks.transport import transport_of
+from labrun.tasks.guest.transport import transport_of
 
 __all__ = ["by_hand"]
 

@@ -12,8 +12,8 @@ from typing import Protocol
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
-from labrun.tasks.configure.shell import Captured, Facts, Probe, apply_script, marker, parse_facts, quote
-from labrun.tasks.guest_scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts, quote
 
 __all__ = [
     "APPLY_SECONDS",

@@ -19,8 +19,8 @@ from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import Story
-from labrun.tasks.configure.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
-from labrun.tasks.pacing import finishing, pace
+from labrun.tasks.guest.pacing import finishing, pace
+from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["HostRun", "converge"]
 

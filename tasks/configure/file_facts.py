@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from labrun.tasks.configure.shell import Captured, Facts, quote
+from labrun.tasks.guest.shell import Captured, Facts, quote
 
 __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from labrun.tasks.configure.shell import quote
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["FileChange", "apply_changes", "commands_of", "seconds_for", "undo_changes"]
 

@@ -15,8 +15,8 @@ from labrun.tasks.configure.file_script import (
     undo_changes,
 )
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe
 from labrun.tasks.configure.text_diff import unified
+from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = ["Files", "packed"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from labrun.tasks.configure.shell import Facts, Probe, quote
+from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = ["answers_probe", "silent"]
 

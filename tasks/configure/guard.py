@@ -25,8 +25,8 @@ from labrun.tasks.configure.guard_script import (
 from labrun.tasks.configure.guard_state import Standing, refusal, rolled_back, standing
 from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
-from labrun.tasks.configure.shell import Facts, Probe, apply_script, marker, parse_facts
-from labrun.tasks.pacing import pace
+from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["Guard", "clear_leftover", "close"]
 

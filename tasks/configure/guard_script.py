@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from labrun.tasks.configure.guard_place import GUARD, LIVE
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
-from labrun.tasks.configure.shell import Probe, quote, section
-from labrun.tasks.guest_scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.shell import Probe, quote, section
 
 __all__ = [
     "DIRECTORY",

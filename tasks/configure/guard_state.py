@@ -10,7 +10,7 @@ from pathlib import Path
 from labrun.bounded import as_list, as_object, integer, read_json
 from labrun.errors import UnreadableError
 from labrun.tasks.configure.guard_script import DIRECTORY, RECORDS
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["RolledBack", "Standing", "controller", "refusal", "rolled_back", "standing"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install, quote
+from labrun.tasks.guest.shell import Facts, Probe, install, quote
 
 __all__ = ["Hostname"]
 

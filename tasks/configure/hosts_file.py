@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 from labrun.inventory.model import Address, Host, Interface, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, quote
 from labrun.tasks.configure.text_diff import unified
+from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = ["PATH", "Hosts", "lab_names"]
 

@@ -18,8 +18,8 @@ from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.keyfile import parse
 from labrun.tasks.configure.nm_state import Device, NmState, observed
 from labrun.tasks.configure.plan import Seen
-from labrun.tasks.configure.shell import Captured, Facts, Probe
-from labrun.tasks.guest_scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.shell import Captured, Facts, Probe
 
 __all__ = ["next_boot_fault", "next_boot_probe"]
 

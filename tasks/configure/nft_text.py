@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import summarize_address_range
 
-from labrun.inventory.flows import Flow, Redirection, accepted, hidden, redirections
 from labrun.inventory.model import Address, Host, Lab, Prefix
+from labrun.inventory.topology.flows import Flow, Redirection, accepted, hidden, redirections
 
 __all__ = ["CHAINS", "SSH_PORTS", "TABLE", "definition", "replacement", "ssh_line"]
 

@@ -15,9 +15,9 @@ from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.configure.sshd_script import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.configure.text_diff import compared
+from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 
 __all__ = ["FILE", "UNIT", "NftSection"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from labrun.secrets import MASK, is_secret
 from labrun.tasks.configure.keyfile import Sections, properties
 from labrun.tasks.configure.nm_profiles import profile_id
-from labrun.tasks.configure.shell import quote
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["change_profile", "explain_profile"]
 

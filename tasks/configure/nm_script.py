@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from labrun.tasks.configure.nm_undo import Was
 from labrun.tasks.configure.plan import Item
-from labrun.tasks.configure.shell import install, quote
+from labrun.tasks.guest.shell import install, quote
 
 __all__ = ["Work", "apply_script"]
 

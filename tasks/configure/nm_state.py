@@ -21,7 +21,7 @@ from labrun.bounded import (
 )
 from labrun.errors import CommandError
 from labrun.tasks.configure.keyfile import Hop
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["PROBE", "Device", "Link", "NmState", "observed"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labrun.tasks.configure.keyfile import Sections, intent
 from labrun.tasks.configure.nm_state import Device, Link
-from labrun.tasks.configure.shell import quote
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["Was", "new_gateways", "undo", "was"]
 

@@ -25,8 +25,8 @@ from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.configure.nm_state import PROBE, NmState, observed
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, quote
 from labrun.tasks.configure.way_in import PROBE as WAY_IN
+from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = ["Nmcli"]
 

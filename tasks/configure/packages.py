@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, quote
+from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 
 __all__ = ["Packages"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.shell import Facts, Probe
+from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = ["HostPlan", "Item", "Json", "Resource", "SectionPlan", "Seen", "State"]
 

@@ -19,9 +19,9 @@ from labrun.tasks.configure.packages import Packages
 from labrun.tasks.configure.plan import HostPlan, Json, Resource, SectionPlan
 from labrun.tasks.configure.selinux import Selinux
 from labrun.tasks.configure.services import Services
-from labrun.tasks.configure.shell import Facts, Probe, gather_script
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
+from labrun.tasks.guest.shell import Facts, Probe, gather_script
 from labrun.tasks.judging import understood
 
 __all__ = [

@@ -10,7 +10,7 @@ from labrun.tasks.configure.confirmation import Return
 from labrun.tasks.configure.guard_script import guarded
 from labrun.tasks.configure.guard_state import Standing
 from labrun.tasks.configure.plan import HostPlan, Item
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["Story"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install, quote
+from labrun.tasks.guest.shell import Facts, Probe, install, quote
 
 __all__ = ["CONFIG", "Selinux"]
 

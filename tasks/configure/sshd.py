@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts, Probe, quote, typed_file
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import DROP_IN, MAIN, apply_script, probe_script, undo_script
 from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
 from labrun.tasks.configure.text_diff import with_file
+from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
 
 __all__ = ["Sshd", "render"]
 

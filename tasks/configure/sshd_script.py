@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labrun.tasks.configure.shell import install, install_word, quote
+from labrun.tasks.guest.shell import install, install_word, quote
 
 __all__ = ["DROP_IN", "MAIN", "apply_script", "probe_script", "undo_script"]
 

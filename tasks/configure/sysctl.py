@@ -10,9 +10,9 @@ from types import MappingProxyType
 from labrun.inventory.model import Host, Lab, Role
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.shell import Facts, Probe, install_word, quote, typed_file
 from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
 from labrun.tasks.configure.text_diff import with_file
+from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
 
 __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
 

@@ -21,7 +21,7 @@ from labrun.tasks.configure.guard_script import Ticket
 from labrun.tasks.configure.guard_state import controller
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
-from labrun.tasks.transport import SshTransport, fresh_transport, transport_of
+from labrun.tasks.guest.transport import SshTransport, fresh_transport, transport_of
 
 __all__ = ["configure"]
 

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from labrun.inventory.model import Address
 from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent
 from labrun.tasks.configure.nm_state import Link
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 
 __all__ = ["PROBE", "WayIn", "cut_off", "way_in"]
 

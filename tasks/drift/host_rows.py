@@ -10,8 +10,8 @@ from labrun.outcome import Outcome, Status
 from labrun.tasks.configure.applied import PATH, Applied, fingerprint, record_of
 from labrun.tasks.configure.plan import Item, Json
 from labrun.tasks.configure.resources import plan_host, row_names, sections_of
-from labrun.tasks.configure.shell import Facts
 from labrun.tasks.drift.verdict import Sides, verdict
+from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded, understood
 
 __all__ = ["host_rows", "silent_rows"]

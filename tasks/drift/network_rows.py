@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from labrun.inventory.checks import trials_of
-from labrun.inventory.expectations import Expectations, expectations
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.checks import trials_of
+from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.outcome import Outcome, Status
 
 __all__ = ["with_verdicts"]

@@ -8,7 +8,7 @@ from typing import Any
 from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.configure.applied import PROBE as APPLIED
 from labrun.tasks.configure.resources import probes
-from labrun.tasks.configure.shell import gather_script
+from labrun.tasks.guest.shell import gather_script
 
 __all__ = ["drift_script"]
 

@@ -7,10 +7,10 @@ from nornir.core.task import Result, Task
 from labrun.progress import report
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.task import later_rounds, raw_capture
-from labrun.tasks.configure.shell import marker
 from labrun.tasks.drift.journal import journal_script, read_journal
 from labrun.tasks.drift.script import drift_script
-from labrun.tasks.transport import transport_of
+from labrun.tasks.guest.shell import marker
+from labrun.tasks.guest.transport import transport_of
 
 __all__ = ["SPEC", "observe", "read_log"]
 

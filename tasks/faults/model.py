@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from labrun.inventory.wiring import Version
+from labrun.inventory.topology.wiring import Version
 
 __all__ = ["Fault", "Spot", "anywhere"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from labrun.tasks.configure.shell import quote
 from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "look_script", "mend_script", "plant_script"]
 

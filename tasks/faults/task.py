@@ -38,6 +38,6 @@ def _way_in(task: Task) -> Transport:
         transport = driver_for(kind, uri).out_of_band(domain)
         if transport is not None:
             return transport
-    from labrun.tasks.transport import transport_of
+    from labrun.tasks.guest.transport import transport_of
 
     return transport_of(task.host)

@@ -126,7 +126,7 @@ def _put_on_record(spec: MachineSpec, job: dict[str, Any]) -> None:
 
 
 def _ready_row(task: Task, driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> Outcome:
-    from labrun.tasks.transport import transport_of
+    from labrun.tasks.guest.transport import transport_of
 
     began = time.monotonic()
     note = ""
@@ -150,7 +150,7 @@ def _address(task: Task, job: dict[str, Any]) -> str | None:
     """Look once for the host's address: static ones are known, a lease has to appear first."""
     if not job["dhcp"]:
         return str(task.host.hostname) if task.host.hostname else None
-    from labrun.inventory.leases import LibvirtLeases
+    from labrun.inventory.hosts.leases import LibvirtLeases
 
     for lease in LibvirtLeases(job["uri"], agents=False).leases(job["dhcp"]["networks"]):
         if lease.mac == job["dhcp"]["mac"]:

@@ -25,8 +25,8 @@ from typing import Any
 import pytest
 
 from labrun.errors import LockedError
-from labrun.runner.lock import lab_lock
-from labrun.runner.timer_units import Schedule, render_units
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.timer.units import Schedule, render_units
 from labrun.state import LabState
 from tests.e2e.conftest import write_lab
 from tests.labs import RunningLab

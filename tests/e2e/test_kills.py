@@ -238,11 +238,11 @@ def assert_nothing_left(lab: RunningLab) -> None:
 
 _DIES = """
 import os, sys
-from labrun.runner.cli import main
+from labrun.runner.main import main
 from labrun.state import LabState
 from labrun.tasks.provision import overlay
 from labrun.tasks.provision.lxc import LxcDriver
-from labrun.runner import down
+from labrun.runner.commands import down
 owners = {{"LxcDriver": LxcDriver, "LabState": LabState, "Overlay": overlay.Overlay}}
 owners |= {{"shutil": overlay.shutil, "down": down}}
 owner = owners[{owner!r}]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.configure.shell import (
+from labrun.tasks.guest.exec_channel import wrapped
+from labrun.tasks.guest.shell import (
     Probe,
     apply_script,
     gather_script,
@@ -18,7 +19,6 @@ from labrun.tasks.configure.shell import (
     parse_facts,
     quote,
 )
-from labrun.tasks.exec_channel import wrapped
 from tests.e2e.conftest import write_lab
 from tests.hostile import HOSTILE
 from tests.labs import RunningLab

@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from labrun.runner.lock import lab_lock
+from labrun.runner.engine.lock import lab_lock
 from labrun.state import LabState
 from tests.labs import Answer, RunningLab
 

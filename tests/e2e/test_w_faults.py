@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from tests.labs import Answer, RunningLab
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from labrun.inventory.model import Host, Lab, Role
-from labrun.inventory.paths import forwarding
-from labrun.inventory.reach import Connection, reach
-from labrun.inventory.routing import route_table
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.reach import Connection, reach
+from labrun.inventory.topology.routing import route_table
 from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
 from tests.unit.small_labs import host, lab, network
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
 from labrun.tasks.provision.kvm_probe import kvm_verdict

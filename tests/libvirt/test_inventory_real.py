@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from labrun.hypervisor import daemon_pid
-from labrun.inventory.leases import LibvirtLeases
-from labrun.inventory.load import load_lab
-from labrun.inventory.locate import locate
-from labrun.inventory.plugin import LabInventory
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.leases import LibvirtLeases
+from labrun.inventory.hosts.locate import locate
+from labrun.inventory.hosts.plugin import LabInventory
 from tests.labs import RunningLab
 
 pytestmark = pytest.mark.lxc
@@ -77,8 +77,8 @@ def near_python(lab: RunningLab, code: str, host: str = "dyn") -> Any:
     """Run Python near the guests, ``host`` and the transport at hand; return what it prints."""
     preamble = f"""
         from labrun.errors import *
-        from labrun.inventory.plugin import LabInventory
-        from labrun.tasks.transport import fresh_transport, transport_of
+        from labrun.inventory.hosts.plugin import LabInventory
+        from labrun.tasks.guest.transport import fresh_transport, transport_of
         host = LabInventory({str(lab.path)!r}, state_dir={str(lab.state)!r}).load().hosts[{host!r}]
     """
     script = textwrap.dedent(preamble) + textwrap.dedent(code)

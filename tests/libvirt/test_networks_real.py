@@ -8,7 +8,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.tasks.provision.network_state import network_spec, plan_network
 from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network

@@ -14,9 +14,9 @@ from typing import Any
 import click
 import pytest
 
-from labrun.runner import cli
-from labrun.runner.invocation import Invocation
-from labrun.runner.output import Report
+from labrun.runner import main as cli
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
 from labrun.runner.verb import verb
 
 __all__ = ["Seen", "offer", "run_labrun"]
@@ -73,7 +73,7 @@ def offer(
     recorded.__doc__ = "Do what the test wants."
     for param in params:
         param(recorded)
-    module = ModuleType(f"labrun.runner.{name}")
+    module = ModuleType(f"labrun.runner.commands.{name}")
     command: click.Command = verb(name, **settings)(recorded)
     module.__dict__["command"] = command
     monkeypatch.setitem(sys.modules, module.__name__, module)

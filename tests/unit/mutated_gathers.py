@@ -19,16 +19,16 @@ from labrun.errors import LabrunError
 from labrun.inventory.model import Host, Lab
 from labrun.outcome import Outcome
 from labrun.ports import Completed
-from labrun.runner.engine import row_of_error
+from labrun.runner.engine.nornir import row_of_error
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of, evidence_of
 from labrun.tasks.configure import converge
 from labrun.tasks.configure.applied import PATH, renewed, write_applied
 from labrun.tasks.configure.resources import plan_host, row_names
 from labrun.tasks.configure.rows import Story
-from labrun.tasks.configure.shell import parse_facts
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
+from labrun.tasks.guest.shell import parse_facts
 
 from .small_labs import host, lab, network
 
@@ -358,9 +358,9 @@ def _peak() -> int:
 
 def main(kind: str, place: str) -> None:
     """Judge three hosts, the first of which shows too much of one kind; print KiB and seconds."""
-    import labrun.runner.drift
-    import labrun.runner.verify
-    import labrun.tasks.ssh_connection  # noqa: F401 - what a run has loaded
+    import labrun.runner.commands.drift.command
+    import labrun.runner.commands.verify.command
+    import labrun.tasks.guest.ssh_connection  # noqa: F401 - what a run has loaded
 
     healthy = {"r": gather_of("r", "router-configured"), **{n: gather_of(n, "host-configured") for n in "ac"}}
     if kind in LARGE:

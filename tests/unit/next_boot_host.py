@@ -8,7 +8,7 @@ from typing import Any
 
 from labrun.tasks.configure.next_boot import next_boot_fault
 from labrun.tasks.configure.plan import HostPlan, Seen
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 ADDRESS, MAC = "10.0.0.1", "52:54:00:aa:00:01"
 FOLDER = "/etc/NetworkManager/system-connections"

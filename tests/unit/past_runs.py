@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from labrun.outcome import Outcome
+from labrun.runner.cli.invocation import new_run_id
 from labrun.runner.history.reading import Run
 from labrun.runner.history.store import open_to_write
 from labrun.runner.history.writing import Beginning, Ending, begin, finish, keep
-from labrun.runner.invocation import new_run_id
 
 __all__ = ["DAY", "NOON", "past", "remember"]
 

@@ -19,7 +19,7 @@ from labrun.tasks.configure.applied import (
     write_applied,
 )
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 
 
 def plan(*items: Item, section: str = "sysctl") -> HostPlan:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from labrun.runner.cli import VERBS, cli
+from labrun.runner.main import VERBS, cli
 from labrun.runner.verb import VerbCommand, VerbGroup
 from tests.unit.command_line import run_labrun
 
@@ -70,6 +70,38 @@ def test_imports_point_down() -> None:
         if (target := layer_of(name)) is not None
         and LAYERS.index(target) > LAYERS.index(layer)
         and path != ENTRY
+    ]
+    assert upward == []
+
+
+# The rooms of a layer, from the bottom up: the same rule. A module beside them is a room of its own.
+ROOMS = {
+    "inventory": ("model", "duration", "json_path", "topology", "file", "hosts", "drawing"),
+    "runner": ("cli", "history", "engine", "views", "verb", "watching", "timer", "commands", "main"),
+}
+
+
+def room_of(name: str, layer: str) -> str | None:
+    """Return the room of a dotted name below a layer, None for what lies elsewhere or is the layer itself."""
+    parts = name.split(".")
+    return parts[2] if parts[:2] == ["labrun", layer] and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_every_module_stands_in_a_room(layer: str) -> None:
+    own = {path.relative_to(ROOT / layer).parts[0].removesuffix(".py") for path in modules(layer)}
+    assert own - {"__init__"} == set(ROOMS[layer])
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_imports_point_down_from_room_to_room(layer: str) -> None:
+    rooms = ROOMS[layer]
+    upward = [
+        f"{path}:{line}: {room} imports {name}"
+        for where, path, line, name in every_import()
+        if where == layer and path.parts[1] != "__init__.py"
+        for room in [path.parts[1].removesuffix(".py")]
+        if (target := room_of(name, layer)) is not None and rooms.index(target) > rooms.index(room)
     ]
     assert upward == []
 
@@ -187,7 +219,7 @@ def test_the_wheel_runs_without_the_repository(wheel: zipfile.ZipFile, tmp_path:
     # -P keeps the current directory off the path; the checkout is only known through an editable install.
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); "
-        "import labrun; from labrun.runner.cli import run; print(labrun.__file__); "
+        "import labrun; from labrun.runner.main import run; print(labrun.__file__); "
         "sys.exit(run(['--version']))"
     )
     done = subprocess.run(
@@ -204,7 +236,7 @@ def test_the_wheel_runs_without_the_repository(wheel: zipfile.ZipFile, tmp_path:
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["bogus"], ["completion", "bash"]])
 def test_what_needs_no_lab_imports_nothing_heavy(args: list[str]) -> None:
     code = (
-        "import sys; from labrun.runner.cli import run; run(sys.argv[2:]); "
+        "import sys; from labrun.runner.main import run; run(sys.argv[2:]); "
         "print(*sorted(set(sys.argv[1].split(',')) & set(sys.modules)), sep=',', file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, ",".join(HEAVY), *args]

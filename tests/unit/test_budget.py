@@ -29,13 +29,13 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.progress import LOGGER_NAME
-from labrun.runner.budget import BudgetRunner, Interrupted, Leaving, NotStartedError
-from labrun.runner.engine import build_nornir, cause_of, engine, outcomes_of
-from labrun.runner.interruption import Interruption
-from labrun.runner.rollout import MaxFail, Rollout
-from labrun.tasks.pacing import pace
-from labrun.tasks.ssh_connection import LabSSH
-from labrun.tasks.transport import transport_of
+from labrun.runner.cli.interruption import Interruption
+from labrun.runner.engine.budget import BudgetRunner, Interrupted, Leaving, NotStartedError
+from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
+from labrun.runner.engine.rollout import MaxFail, Rollout
+from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.ssh_connection import LabSSH
+from labrun.tasks.guest.transport import transport_of
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
 
@@ -224,7 +224,7 @@ def test_failures_put_nothing_on_stderr_and_no_log_in_the_directory(tmp_path: Pa
 def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
     meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labrun.runner.budget._GRACE", 0.1)
+    monkeypatch.setattr("labrun.runner.engine.budget._GRACE", 0.1)
 
     def one_hangs(task: Task, meter: Any) -> str:
         if task.host.name == "host00":
@@ -479,7 +479,7 @@ def test_two_of_one_redundancy_group_never_work_at_once_and_hold_up_nobody_else(
 def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, meter: Meter
 ) -> None:
-    monkeypatch.setattr("labrun.runner.budget._GRACE", 0.1)
+    monkeypatch.setattr("labrun.runner.engine.budget._GRACE", 0.1)
 
     def first_hangs(task: Task, meter: Any) -> Result:
         if task.host.name == "host00":

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labrun.errors import UsageError
-from labrun.runner.cadence import Cadence, cadence_of, default_jitter, seconds_of
+from labrun.runner.watching.cadence import Cadence, cadence_of, default_jitter, seconds_of
 
 
 def test_without_jitter_the_cadence_is_fixed_and_the_first_run_is_at_once() -> None:

@@ -247,8 +247,8 @@ def test_nobody_is_told_of_a_drift_that_was_interrupted(fleet: Fleet, tmp_path: 
 def test_a_signal_before_anybody_was_asked_names_every_host(fleet: Fleet) -> None:
     script = """
 import os, signal, sys
-from labrun.runner import session
-from labrun.runner.cli import main
+from labrun.runner.engine import session
+from labrun.runner.main import main
 def ask(self, **_):
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labrun.errors import UnreadableError
-from labrun.inventory.checks import expected_text, trials, trials_of
-from labrun.inventory.expectations import expectations
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.json_path import look_up, parse_path
-from labrun.inventory.load import load_lab
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.checks import expected_text, trials, trials_of
+from labrun.inventory.topology.expectations import expectations
 from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, ObservedRoute, Ping, Trace, Unreachable, read_capture
 from labrun.tasks.collect.causes import Shown
@@ -30,8 +30,8 @@ from labrun.tasks.collect.check_script import by_hand, check_probe, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
-from labrun.tasks.configure.shell import Captured, Facts, Probe, gather_script, parse_facts
-from labrun.tasks.pacing import Pace, paced
+from labrun.tasks.guest.pacing import Pace, paced
+from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
 
 LAB = """\
 name: small

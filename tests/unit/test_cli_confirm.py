@@ -13,9 +13,9 @@ ASK = """
 import sys
 from labrun.errors import LabrunError
 from labrun.progress import report
-from labrun.runner.confirm import confirm
-from labrun.runner.live import progress
-from labrun.runner.invocation import Invocation
+from labrun.runner.cli.confirm import confirm
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.invocation import Invocation
 invocation = Invocation("down", yes="yes" in sys.argv)
 with progress(["host00"], invocation):
     report("host00", "busy")

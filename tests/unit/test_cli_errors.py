@@ -24,9 +24,9 @@ from labrun.errors import (
     UsageError,
 )
 from labrun.outcome import Outcome, Status
-from labrun.runner.cli import run
-from labrun.runner.invocation import Invocation
-from labrun.runner.output import Report
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 
 ROW = Outcome("host01", "ready", "host01", Status.OK)
@@ -214,8 +214,8 @@ def test_ctrl_c_exits_with_130(
 
 WAITING = """
 import sys, types
-from labrun.runner import cli
-from labrun.runner.output import Report
+from labrun.runner import main as cli
+from labrun.runner.cli.output import Report
 from labrun.runner.verb import verb
 import signal
 
@@ -225,7 +225,7 @@ def command(invocation):
     signal.pause()
     return Report()
 
-sys.modules["labrun.runner.demo"] = module = types.ModuleType("labrun.runner.demo")
+sys.modules["labrun.runner.commands.demo"] = module = types.ModuleType("labrun.runner.commands.demo")
 module.command = command
 cli.VERBS["demo"] = ("demo", "")
 cli.main()
@@ -253,13 +253,13 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path: Path) -
     script = (
         "import sys, types\n"
         "from labrun.outcome import Outcome, Status\n"
-        "from labrun.runner import cli\n"
-        "from labrun.runner.output import Report\n"
+        "from labrun.runner import main as cli\n"
+        "from labrun.runner.cli.output import Report\n"
         "from labrun.runner.verb import verb\n"
         "rows = [Outcome(f'h{n}', 'ready', '', Status.FAILED) for n in range(5000)]\n"
-        "module = types.ModuleType('labrun.runner.demo')\n"
+        "module = types.ModuleType('labrun.runner.commands.demo')\n"
         "module.command = verb('demo')(lambda invocation: Report(outcomes=rows))\n"
-        "sys.modules['labrun.runner.demo'] = module\n"
+        "sys.modules['labrun.runner.commands.demo'] = module\n"
         "cli.VERBS['demo'] = ('demo', '')\n"
         "cli.main()\n"
     )

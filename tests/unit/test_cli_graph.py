@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import HypervisorError
-from labrun.inventory.load import load_lab
-from labrun.runner import session
-from labrun.runner.drawn_lab import drawn_lab
-from labrun.runner.invocation import Invocation
+from labrun.inventory.file.load import load_lab
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.engine import session
+from labrun.runner.views.drawn_lab import drawn_lab
 from tests.unit import past_runs
 from tests.unit.command_line import run_labrun
 from tests.unit.verify_cases import CASES, captured

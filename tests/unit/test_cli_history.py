@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from labrun.outcome import Outcome, Status
-from labrun.runner import cli
+from labrun.runner import main as cli
 from labrun.runner.history.changes import compare
 from labrun.runner.history.moments import moment
 from tests.unit import past_runs

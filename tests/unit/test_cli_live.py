@@ -15,14 +15,14 @@ import pytest
 from rich.console import Console
 
 from labrun.progress import LOGGER_NAME, report
-from labrun.runner.invocation import Invocation
-from labrun.runner.live import _Board, progress
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.live import _Board, progress
 
 WORK = """
 import sys
 from labrun.progress import report
-from labrun.runner.live import progress
-from labrun.runner.invocation import Invocation
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.invocation import Invocation
 settings = {"format": "table", "verbosity": 0} | dict(pair.split("=") for pair in sys.argv[1:])
 invocation = Invocation("up", format=settings["format"], verbosity=int(settings["verbosity"]))
 with progress(["host00", "host01"], invocation):

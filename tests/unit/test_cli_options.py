@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import pytest
 
-from labrun.runner.cli import run
-from labrun.runner.invocation import DEFAULT_WORKERS, new_run_id
-from labrun.runner.output import Report
+from labrun.runner.cli.invocation import DEFAULT_WORKERS, new_run_id
+from labrun.runner.cli.output import Report
+from labrun.runner.main import run
 from tests.unit.command_line import offer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from labrun.errors import UsageError
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network, Role
-from labrun.runner.selection import select_hosts
+from labrun.runner.cli.selection import select_hosts
 
 
 def host(name: str, *networks: str, role: Role = Role.HOST) -> Host:

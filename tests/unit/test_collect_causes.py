@@ -9,14 +9,14 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from labrun.inventory.model import Lab
-from labrun.inventory.paths import forwarding
-from labrun.inventory.routing import route_table
-from labrun.inventory.wiring import Version
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.routing import route_table
+from labrun.inventory.topology.wiring import Version
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Unreachable
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
 from labrun.tasks.collect.evidence import Evidence, Neighbour, PolicyRule, read_evidence
 from labrun.tasks.collect.netfilter import read_ruleset
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 from .small_labs import dual_stack, mac, two_networks
 

@@ -17,13 +17,13 @@ import pytest
 
 from labrun.errors import UnreachableError
 from labrun.inventory.model import Check, Host, Lab
-from labrun.inventory.routing import route_table
+from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Trace, Unreachable
 from labrun.tasks.collect.checks import Tried
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 
 from .small_labs import host, lab, network
 

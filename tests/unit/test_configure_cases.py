@@ -13,7 +13,7 @@ import pytest
 
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import SECTIONS, explain, plan_host
-from labrun.tasks.configure.shell import Facts, parse_facts
+from labrun.tasks.guest.shell import Facts, parse_facts
 
 CASES = Path(__file__).parent / "cases" / "configure"
 NAMES = sorted(path.name for path in CASES.iterdir() if path.is_dir())

@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import FileSpec
 from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import Item, SectionPlan
-from labrun.tasks.configure.shell import gather_script, parse_facts
+from labrun.tasks.guest.shell import gather_script, parse_facts
 from tests.unit.undoing import keeping, undoing
 
 OWNER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name

@@ -29,7 +29,7 @@ from labrun.tasks.configure.guard_script import (
 )
 from labrun.tasks.configure.guard_state import RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan, Seen
-from labrun.tasks.configure.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
+from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
 
 MARK = "labrun-test"
 TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)

@@ -11,8 +11,8 @@ import pytest
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import PATH, Hosts, lab_names
 from labrun.tasks.configure.plan import Item, SectionPlan
-from labrun.tasks.configure.shell import Facts
 from labrun.tasks.configure.text_diff import unified
+from labrun.tasks.guest.shell import Facts
 from tests.unit.small_labs import host, lab, network
 
 BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."

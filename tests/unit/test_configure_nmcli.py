@@ -15,7 +15,7 @@ from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nm_state import Device, Link
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import host, lab, network
 from tests.unit.test_configure_cases import facts_of, spec_of
 

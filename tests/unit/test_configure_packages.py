@@ -9,7 +9,7 @@ import pytest
 
 from labrun.tasks.configure.packages import Packages
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 DPKG = """\
 awk: not-installed\x20

@@ -9,7 +9,7 @@ import pytest
 
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.selinux import CONFIG, Selinux
-from labrun.tasks.configure.shell import Facts
+from labrun.tasks.guest.shell import Facts
 from tests.unit.undoing import keeping, undoing
 
 POLICY = "selinux-policy /etc/selinux/targeted/policy/policy.33"

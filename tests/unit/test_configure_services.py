@@ -9,7 +9,7 @@ import pytest
 
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.services import Services, unit_of
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 
 Wanted = dict[str, bool | None]
 

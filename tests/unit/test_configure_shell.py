@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from labrun.errors import CommandError, UnreadableError
 from labrun.tasks.configure.nm_state import PROBE as NM_PROBE
 from labrun.tasks.configure.nm_state import observed
-from labrun.tasks.configure.shell import (
+from labrun.tasks.guest.shell import (
     Captured,
     Probe,
     apply_script,

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, SshSettings
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd import Sshd, render
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, profile_of, settings_in
 from labrun.tasks.configure.sshd_script import DROP_IN
 from labrun.tasks.configure.sshd_values import effective_settings, meets, plain_value
+from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import host, lab, network
 
 MAIN = "/etc/ssh/sshd_config"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from labrun.errors import ForeignObjectError, HypervisorError, LabrunError, UnreachableError
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.state import HostKey, LabState, make_host_key, state_base

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.inventory.diagram import Diagram, Health, diagram
-from labrun.inventory.diagram_layout import Drawing, Metrics, lay_out, network_order
-from labrun.inventory.load import load_lab
-from labrun.runner.graph_svg import METRICS as PIXELS
+from labrun.inventory.drawing.diagram import Diagram, Health, diagram
+from labrun.inventory.drawing.layout import Drawing, Metrics, lay_out, network_order
+from labrun.inventory.file.load import load_lab
+from labrun.runner.views.graph.svg import METRICS as PIXELS
 from tests.labs import EXAMPLES
 from tests.unit.drawn_labs import chain, every, ring, star
 from tests.unit.small_labs import host, lab, network

@@ -7,8 +7,8 @@ import io
 import time
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.diffs import joined
-from labrun.runner.table import render
+from labrun.runner.views.diffs import joined
+from labrun.runner.views.table import render
 from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.text_diff import compared, unified, with_file
 from tests.unit.test_table import Terminal

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError
-from labrun.inventory.lab_json import lab_from_json, lab_to_json
-from labrun.inventory.later import refuse_unsafe
-from labrun.inventory.load import json_schema, load_lab
+from labrun.inventory.file.lab_json import lab_from_json, lab_to_json
+from labrun.inventory.file.later import refuse_unsafe
+from labrun.inventory.file.load import json_schema, load_lab
 from labrun.inventory.model import Lab
-from labrun.runner.cli import VERBS, cli
-from labrun.runner.options import GlobalOption
+from labrun.runner.cli.options import GlobalOption
+from labrun.runner.main import VERBS, cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

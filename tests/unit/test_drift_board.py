@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.runner.drift_board import Board, draw, with_run
-from labrun.runner.drift_grid import grid_lines
+from labrun.runner.watching.board import Board, draw, with_run
+from labrun.runner.watching.grid import grid_lines
 
 SECTIONS = [
     *("machine", "nmcli", "sysctl", "sshd", "hostname", "hosts", "firewall", "nat"),

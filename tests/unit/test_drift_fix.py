@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.runner.drift_fix import Fix, after_fix, choose
+from labrun.runner.commands.drift.fix import Fix, after_fix, choose
 
 DRIFTED, PENDING, CONFLICT, OK = Status.DRIFTED, Status.PENDING, Status.CONFLICT, Status.OK
 ROWS = [

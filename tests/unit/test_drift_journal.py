@@ -89,7 +89,7 @@ def test_the_script_asks_from_the_record_on_or_from_a_time() -> None:
 
 
 def test_a_secret_in_a_quoted_line_is_masked() -> None:
-    from labrun.runner.drift import masked_log
+    from labrun.runner.commands.drift.command import masked_log
     from labrun.secrets import Secrets
 
     log = read_journal(output(("sudo", f"{BY_HAND} psk hunter2hunter2")), "m", "lab", KEY)

@@ -19,10 +19,10 @@ from types import ModuleType
 import click
 from labrun.errors import HypervisorError, LabFileError, Problem
 from labrun.outcome import Outcome, Status
-from labrun.runner import cli
-from labrun.runner.cadence import Cadence
-from labrun.runner.drift_loop import repeat
-from labrun.runner.output import Report
+from labrun.runner import main as cli
+from labrun.runner.watching.cadence import Cadence
+from labrun.runner.watching.loop import repeat
+from labrun.runner.cli.output import Report
 from labrun.runner.verb import verb
 
 @verb("loop")
@@ -53,7 +53,7 @@ def command(invocation, words):
         return Report("demo", [Outcome("one", "sysctl", "x", status)])
     return repeat(invocation, run, Cadence(0.3))
 
-module = ModuleType("labrun.runner.loop")
+module = ModuleType("labrun.runner.commands.loop")
 module.command = command
 sys.modules[module.__name__] = module
 cli.VERBS["loop"] = ("loop", "Loop.")

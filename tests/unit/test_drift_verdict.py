@@ -11,9 +11,9 @@ from labrun.outcome import Outcome, Status
 from labrun.tasks.configure import applied as record
 from labrun.tasks.configure.applied import Applied, Fingerprint, renewed, write_applied
 from labrun.tasks.configure.resources import plan_host
-from labrun.tasks.configure.shell import Facts
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.drift.verdict import Sides, combined, verdict
+from labrun.tasks.guest.shell import Facts
 
 OK, PENDING, DRIFTED = Status.OK, Status.PENDING, Status.DRIFTED
 CONFLICT, UNKNOWN = Status.CONFLICT, Status.UNKNOWN

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from labrun.errors import LabFileError
-from labrun.inventory.existing import marked_nic, marks_of, reached_at
-from labrun.inventory.load import load_lab
-from labrun.inventory.locate import locate
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.existing import marked_nic, marks_of, reached_at
+from labrun.inventory.hosts.locate import locate
 from labrun.inventory.model import Lab, Mode
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Link, Unreachable
@@ -26,8 +26,8 @@ from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts
 from labrun.tasks.configure.sshd_profiles import desired_sshd
+from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.command_line import run_labrun
 from tests.unit.test_configure_cases import facts_of, spec_of
 

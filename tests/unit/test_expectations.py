@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from labrun.inventory.expectations import expectations
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.expectations import expectations
 
 from .small_labs import host, lab, network, two_networks
 

@@ -18,13 +18,13 @@ from nornir.core.filter import F
 from nornir.plugins.inventory import SimpleInventory
 
 from labrun.errors import LabrunError
-from labrun.inventory.exports import FORMATS, export, nornir_files
-from labrun.inventory.load import load_lab
-from labrun.inventory.locate import Located, locate
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.exports import FORMATS, export, nornir_files
+from labrun.inventory.hosts.locate import Located, locate
+from labrun.inventory.hosts.plugin import inventory_of
+from labrun.inventory.hosts.yamltext import Unsafe, yaml_text
 from labrun.inventory.model import Lab
-from labrun.inventory.plugin import inventory_of
-from labrun.inventory.yamltext import Unsafe, yaml_text
-from labrun.runner.engine import build_nornir
+from labrun.runner.engine.nornir import build_nornir
 from labrun.state import LabState
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 from tests.unit.test_locate import Leases

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labrun.inventory.model import Lab
-from labrun.runner.planted import Planted, forget, recall, remember
+from labrun.runner.commands.faults.planted import Planted, forget, recall, remember
 from labrun.state import LabState
 from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from labrun.tasks.faults.script import look_script, mend_script, plant_script

@@ -7,11 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from labrun.inventory.checks import trials_of
-from labrun.inventory.expectations import expectations
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Filter, FilterRule, Lab
-from labrun.inventory.reach import Connection, reach
+from labrun.inventory.topology.checks import trials_of
+from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.reach import Connection, reach
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.filters import FilterSpec, filter_spec, plan_filter

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.folding import fold
-from labrun.runner.table import render, subject
+from labrun.runner.views.folding import fold
+from labrun.runner.views.table import render, subject
 
 SETTINGS = [Outcome("host01", "sshd", f"keyword{number}", Status.OK, "no", "no") for number in range(5)]
 

@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from labrun.inventory.diagram import Diagram, Health, diagram
-from labrun.runner.drawn_lab import draw
-from labrun.runner.graph import writer
-from labrun.runner.graph_colours import DARK, LEGEND, LIGHT, Palette
+from labrun.inventory.drawing.diagram import Diagram, Health, diagram
+from labrun.runner.commands.graph import writer
+from labrun.runner.views.drawn_lab import draw
+from labrun.runner.views.graph.colours import DARK, LEGEND, LIGHT, Palette
 from tests.unit.drawn_labs import every
 from tests.unit.small_labs import host, lab, network
 from tests.unit.verify_cases import drawn

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from labrun.inventory.diagram import Health, worst
+from labrun.inventory.drawing.diagram import Health, worst
 from labrun.outcome import Outcome, Status
-from labrun.runner.health import health_of, rated
+from labrun.runner.views.health import health_of, rated
 from tests.unit.verify_cases import captured
 
 

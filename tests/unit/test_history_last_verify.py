@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from labrun.runner.cli.invocation import Invocation
 from labrun.runner.history.last_verify import last_verify
 from labrun.runner.history.reading import open_history, remembered
-from labrun.runner.invocation import Invocation
 from tests.unit.past_runs import remember
 from tests.unit.verify_cases import captured
 

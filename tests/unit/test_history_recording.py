@@ -16,11 +16,11 @@ import pytest
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
-from labrun.runner.cli import run
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
 from labrun.runner.history.place import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
-from labrun.runner.invocation import Invocation
-from labrun.runner.output import Report
+from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 from tests.unit.past_runs import remember
 
@@ -153,8 +153,8 @@ BEGUN = """
     from labrun.outcome import Outcome, Status
     from labrun.runner.history.reading import open_history
     from labrun.runner.history.recording import Recording
-    from labrun.runner.invocation import Invocation
-    from labrun.runner.output import Report
+    from labrun.runner.cli.invocation import Invocation
+    from labrun.runner.cli.output import Report
 
     if sys.argv[2:] == ["nobody"] and os.geteuid() == 0:
         os.setgid(65534)

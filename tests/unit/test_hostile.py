@@ -15,7 +15,11 @@ from labrun.errors import UnreadableError
 from labrun.tasks.configure.keyfile import escaped, parse, properties, render, unescaped
 from labrun.tasks.configure.nm_profiles import property_fault
 from labrun.tasks.configure.resources import explain, gather, plan_host
-from labrun.tasks.configure.shell import (
+from labrun.tasks.configure.sshd import render as render_sshd
+from labrun.tasks.configure.sshd_profiles import Setting, settings_in
+from labrun.tasks.configure.sysctl_files import settings_of
+from labrun.tasks.guest.exec_channel import wrapped
+from labrun.tasks.guest.shell import (
     Captured,
     Facts,
     Probe,
@@ -27,10 +31,6 @@ from labrun.tasks.configure.shell import (
     quote,
     typed_file,
 )
-from labrun.tasks.configure.sshd import render as render_sshd
-from labrun.tasks.configure.sshd_profiles import Setting, settings_in
-from labrun.tasks.configure.sysctl_files import settings_of
-from labrun.tasks.exec_channel import wrapped
 from tests.hostile import HOSTILE, LINES, TEXTS
 from tests.unit.test_configure_cases import facts_of, spec_of
 

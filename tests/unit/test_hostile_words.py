@@ -15,13 +15,13 @@ from pathlib import Path
 import click
 import pytest
 
-from labrun.runner.cli import VERBS, cli
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.options import BoundedNumber, global_options
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.terminal import harmless
 from labrun.runner.history.place import history_path
 from labrun.runner.history.recording import Recording
-from labrun.runner.invocation import Invocation
-from labrun.runner.options import BoundedNumber, global_options
-from labrun.runner.output import Report
-from labrun.runner.terminal import harmless
+from labrun.runner.main import VERBS, cli
 from labrun.runner.verb import VerbGroup
 from tests.unit.command_line import run_labrun
 

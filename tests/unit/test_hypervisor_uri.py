@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from labrun.hypervisor_uri import PLAIN_URI, is_plain
-from labrun.inventory.load import json_schema
+from labrun.inventory.file.load import json_schema
 from labrun.tasks.provision import choose
 from tests.unit.command_line import run_labrun
 

@@ -11,11 +11,11 @@ import pytest
 
 from labrun.errors import HypervisorError
 from labrun.outcome import Outcome, Status
-from labrun.runner.invocation import Invocation
-from labrun.runner.journal import encoded, is_journal, log_entry
-from labrun.runner.journal_entries import entries
-from labrun.runner.last_drift import Change
-from labrun.runner.output import Report
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.watching.journal import encoded, is_journal, log_entry
+from labrun.runner.watching.journal_entries import entries
+from labrun.runner.watching.last_drift import Change
 
 KEY = ("gate", "sysctl", "net.ipv4.ip_forward")
 

@@ -10,7 +10,7 @@ import pytest
 import xmlschema
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.junit import junit
+from labrun.runner.views.junit import junit
 from tests.unit.verify_cases import captured
 
 RUN = "2026-11-20T16:00:00Z-3f2a"

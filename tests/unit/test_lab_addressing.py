@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labrun.inventory.addressing import default_range, derived_macs, hypervisor_address, leased_addresses
+from labrun.inventory.file.addressing import default_range, derived_macs, hypervisor_address, leased_addresses
 from labrun.inventory.model import DhcpRange
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,6}", fullmatch=True)

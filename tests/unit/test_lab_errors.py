@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError, UsageError
-from labrun.inventory import tree
-from labrun.inventory.load import load_lab
-from labrun.inventory.source import find_lab_file
+from labrun.inventory.file import tree
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.file.source import find_lab_file
 
 CASES = sorted((Path(__file__).parent / "cases" / "lab_errors").glob("*.yaml"))
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labrun.errors import LabFileError
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 
 KEY_WORDS = """

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import HostKeyError, LabFileError
-from labrun.inventory.file_contents import ALL, LARGEST
-from labrun.inventory.lab_json import lab_from_json, lab_to_json
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.file_contents import ALL, LARGEST
+from labrun.inventory.file.lab_json import lab_from_json, lab_to_json
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.file.template_process import Renderer, TemplateError
 from labrun.inventory.model import Lab
-from labrun.inventory.template_process import Renderer, TemplateError
-from labrun.tasks.known_hosts import known_keys
+from labrun.tasks.guest.known_hosts import known_keys
 from tests.unit.command_line import run_labrun
 
 MIB = 1024 * 1024
@@ -264,7 +264,7 @@ def test_where_no_process_can_be_started_that_is_said(
 def test_a_lab_without_templates_starts_no_process(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("x")
     script = (
-        "import subprocess, sys; subprocess.Popen = None; from labrun.inventory.load import load_lab;"
+        "import subprocess, sys; subprocess.Popen = None; from labrun.inventory.file.load import load_lab;"
         "load_lab(sys.argv[1]); print('jinja2' in sys.modules)"
     )
     lab_of(tmp_path, "{/f: {src: f}}")

@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from labrun.inventory.jsonschema import home_of_key, known_keys
-from labrun.inventory.load import json_schema
+from labrun.inventory.file.jsonschema import home_of_key, known_keys
+from labrun.inventory.file.load import json_schema
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ERRORS = Path(__file__).parent / "cases" / "lab_errors"

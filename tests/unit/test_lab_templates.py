@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabFileError
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import FileSpec, Lab
 
 LAB = """\

@@ -9,9 +9,9 @@ import pytest
 
 from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.runner.drift_memory import drift_memory
-from labrun.runner.invocation import Invocation
-from labrun.runner.last_drift import (
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.watching.last_drift import (
     RUN,
     Change,
     DriftRecord,
@@ -20,7 +20,7 @@ from labrun.runner.last_drift import (
     record_of,
     remember_drift,
 )
-from labrun.runner.output import Report
+from labrun.runner.watching.memory import drift_memory
 
 NOW = 1_800_000_000.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labrun.inventory.load import load_lab
-from labrun.inventory.locate import Located, locate, still_held
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.locate import Located, locate, still_held
 from labrun.inventory.model import Lab
 from labrun.ports import Lease
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, LockedError
-from labrun.runner.lock import Holder, lab_lock
+from labrun.runner.engine.lock import Holder, lab_lock
 
 HOLD = """
 import signal, sys
 from pathlib import Path
-from labrun.runner.lock import lab_lock
+from labrun.runner.engine.lock import lab_lock
 with lab_lock(Path(sys.argv[1]), "up"):
     print("held", flush=True)
     signal.pause()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.markdown import LIMIT, markdown
+from labrun.runner.views.markdown import LIMIT, markdown
 from tests.unit.verify_cases import captured
 
 

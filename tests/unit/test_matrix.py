@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.matrix import Pair, as_json, matrices, pair_of, text
+from labrun.runner.views.matrix import Pair, as_json, matrices, pair_of, text
 from tests.unit.verify_cases import captured
 
 

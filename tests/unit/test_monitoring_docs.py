@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from labrun.runner.metrics import HOST_STATES, METRICS
+from labrun.runner.watching.metrics import HOST_STATES, METRICS
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES = yaml.safe_load((DOCS / "monitoring" / "alerts.yaml").read_text(encoding="utf-8"))

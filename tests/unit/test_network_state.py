@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labrun.errors import ForeignObjectError
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.tasks.provision.network_state import NetworkSpec, network_spec, plan_network
 from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network

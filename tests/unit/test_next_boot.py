@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labrun.tasks.configure.shell import Captured
+from labrun.tasks.guest.shell import Captured
 from tests.unit.next_boot_host import HEALTHY, fault, now, ok, units
 
 

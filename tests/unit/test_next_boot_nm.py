@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labrun.tasks.configure.shell import Captured
+from labrun.tasks.guest.shell import Captured
 from tests.unit.next_boot_host import MAC, OTHER, OWN, PROFILE, RIVAL, fault, objects, ok
 
 DOWN = "eth0 would stay down at the next boot: profile left"

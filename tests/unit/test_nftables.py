@@ -12,7 +12,7 @@ import pytest
 from labrun.inventory.model import Firewall, Forward, Host, Lab, Nat
 from labrun.tasks.configure.nftables import FILE, UNIT, NftSection
 from labrun.tasks.configure.plan import Item, SectionPlan
-from labrun.tasks.configure.shell import Captured, Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import host, lab, network
 
 BOOT = frozenset({"nft-at-boot", "nft-ssh 22"})

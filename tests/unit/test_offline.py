@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import UsageError
-from labrun.inventory.expectations import expectations
-from labrun.inventory.load import load_lab
-from labrun.inventory.steps import steps_back, steps_there
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.steps import steps_back, steps_there
 from labrun.outcome import Status
-from labrun.runner.offline import offline_rows
-from labrun.runner.pair import nodes_of, pair_of, pair_report
+from labrun.runner.commands.verify.offline import offline_rows
+from labrun.runner.commands.verify.pair import nodes_of, pair_of, pair_report
 from labrun.tasks.collect.judge import judge
 
 from .command_line import run_labrun

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError
-from labrun.runner.on_change import run_on_change
+from labrun.runner.watching.on_change import run_on_change
 
 DOCUMENT = b'{"lab": "demo"}\n' * 10_000  # more than a pipe holds
 
@@ -48,7 +48,7 @@ def test_with_its_time_over_it_is_ended_and_what_it_started_too(tmp_path: Path) 
 def test_an_interrupted_labrun_leaves_nothing_running(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = (
-        "import sys; from labrun.runner.on_change import run_on_change\n"
+        "import sys; from labrun.runner.watching.on_change import run_on_change\n"
         "try: run_on_change(sys.argv[1], b'')\n"
         "except KeyboardInterrupt: sys.exit(130)"
     )

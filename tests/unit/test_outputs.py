@@ -16,8 +16,8 @@ import click
 import pytest
 
 from labrun.errors import LabrunError
-from labrun.runner.cli import VERBS, cli
-from labrun.runner.outputs import OutputFile, write_output
+from labrun.runner.cli.outputs import OutputFile, write_output
+from labrun.runner.main import VERBS, cli
 from tests.unit.command_line import run_labrun
 
 LAB = "name: demo\nhosts: {a: {address: 127.0.0.1, ssh: {port: 1}}}\n"

@@ -9,7 +9,7 @@ import pytest
 from labrun.errors import AuthenticationError
 from labrun.outcome import Outcome, Status
 from labrun.tasks.configure.password_proof import proved
-from labrun.tasks.transport import fresh_transport
+from labrun.tasks.guest.transport import fresh_transport
 from tests.loopback_sshd import loopback_sshd
 
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, Lab, Role
-from labrun.inventory.paths import forwarding
-from labrun.inventory.routing import route_table
-from labrun.inventory.way import Path
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.routing import route_table
+from labrun.inventory.topology.way import Path
 
 from .small_labs import host, lab, network, two_networks
 

@@ -13,13 +13,13 @@ import pytest
 from nornir.core.filter import F
 
 from labrun.errors import HypervisorError
-from labrun.inventory.load import load_lab
-from labrun.inventory.locate import locate
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.locate import locate
+from labrun.inventory.hosts.plugin import LabInventory, inventory_of
 from labrun.inventory.model import Lab
-from labrun.inventory.plugin import LabInventory, inventory_of
-from labrun.runner.engine import build_nornir
+from labrun.runner.engine.nornir import build_nornir
 from labrun.state import LabState
-from labrun.tasks.transport import fresh_transport
+from labrun.tasks.guest.transport import fresh_transport
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 from tests.unit.test_locate import Leases
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from labrun.inventory.checks import expected_text, trials_of
-from labrun.inventory.expectations import expectations
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.inventory.reach import Connection, reach
-from labrun.inventory.steps import steps_back
+from labrun.inventory.topology.checks import expected_text, trials_of
+from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.reach import Connection, reach
+from labrun.inventory.topology.steps import steps_back
 from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.causes import Shown

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.drawn_lab import DrawnLab
-from labrun.runner.report import page
+from labrun.runner.commands.report.command import page
+from labrun.runner.views.drawn_lab import DrawnLab
 from tests.unit.past_runs import past
 from tests.unit.verify_cases import drawn
 

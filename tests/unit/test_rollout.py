@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labrun.errors import UsageError
-from labrun.runner.rollout import Agenda, MaxFail, Rollout, batches, next_host, parse_max_fail
+from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout, batches, next_host, parse_max_fail
 from tests.unit.command_line import run_labrun
 
 HOSTS = [f"h{number}" for number in range(12)]

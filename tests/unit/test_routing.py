@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labrun.inventory.model import Lab
-from labrun.inventory.routing import Route, route_table
+from labrun.inventory.topology.routing import Route, route_table
 
 from .small_labs import host, lab, network, two_networks
 

@@ -9,10 +9,10 @@ import pytest
 
 from labrun.errors import LabrunError
 from labrun.outcome import Status
-from labrun.runner.systemd import Systemd
-from labrun.runner.timer_files import install_units, other_lab_file, remove_units
-from labrun.runner.timer_status import schedule_row
-from labrun.runner.timer_units import MARK
+from labrun.runner.timer.files import install_units, other_lab_file, remove_units
+from labrun.runner.timer.status import schedule_row
+from labrun.runner.timer.systemd import Systemd
+from labrun.runner.timer.units import MARK
 from tests.unit.command_line import run_labrun
 
 LAB = "name: demo\nhosts:\n  one: {address: 192.0.2.1, sshd: false}\nschedule: {every: 15m}\n"

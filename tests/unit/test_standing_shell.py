@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import CommandError, ConnectionLostError, UnreachableError
-from labrun.tasks.standing_shell import StandingShell
-from labrun.tasks.transport import SshTransport, fresh_transport
+from labrun.tasks.guest.standing_shell import StandingShell
+from labrun.tasks.guest.transport import SshTransport, fresh_transport
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
 

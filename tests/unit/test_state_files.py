@@ -19,16 +19,16 @@ import pytest
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
-from labrun.runner.drift_memory import drift_memory
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.faults.planted import Planted, recall, remember
+from labrun.runner.engine.lock import lab_lock
 from labrun.runner.history.place import history_path
 from labrun.runner.history.reading import open_history
 from labrun.runner.history.recording import Recording
-from labrun.runner.invocation import Invocation
-from labrun.runner.last_drift import DriftRecord, read_last_drift, remember_drift
-from labrun.runner.lock import lab_lock
-from labrun.runner.output import Report
-from labrun.runner.planted import Planted, recall, remember
-from labrun.runner.told import read_told, remember_told
+from labrun.runner.watching.last_drift import DriftRecord, read_last_drift, remember_drift
+from labrun.runner.watching.memory import drift_memory
+from labrun.runner.watching.told import read_told, remember_told
 from labrun.state import LabState, make_host_key, public_half
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_begin_anew
 from labrun.state_folders import distrust

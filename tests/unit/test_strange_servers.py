@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import UnreachableError
-from labrun.tasks.transport import transport_of
+from labrun.tasks.guest.transport import transport_of
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
 VERSION = b"SSH-2.0-strange\r\n"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.table import order, render, summary
-from labrun.runner.terminal import printable
+from labrun.runner.cli.terminal import printable
+from labrun.runner.views.table import order, render, summary
 
 WHY = "host00: net.ipv4.ip_forward is 0"
 ROWS = (

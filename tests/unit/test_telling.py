@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from labrun.errors import HypervisorError, UsageError
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.outcome import Outcome, Status
-from labrun.runner import webhook
-from labrun.runner.invocation import Invocation
-from labrun.runner.last_drift import read_last_drift
-from labrun.runner.output import Report
-from labrun.runner.telling import Listeners, listeners_of, tell
-from labrun.runner.webhook import Webhook
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.watching import webhook
+from labrun.runner.watching.last_drift import read_last_drift
+from labrun.runner.watching.telling import Listeners, listeners_of, tell
+from labrun.runner.watching.webhook import Webhook
 from tests.webhook_server import Inbox, webhook_server
 
 FORWARD = ("gate", "sysctl", "net.ipv4.ip_forward")

@@ -23,8 +23,8 @@ from labrun.errors import (
 )
 from labrun.ports import Completed, Transport
 from labrun.state import LabState, make_host_key
-from labrun.tasks.pacing import Pace, finishing, paced
-from labrun.tasks.transport import (
+from labrun.tasks.guest.pacing import Pace, finishing, paced
+from labrun.tasks.guest.transport import (
     CONNECTION,
     SshTransport,
     _check_sudo,
@@ -120,7 +120,7 @@ def test_the_deadline_of_the_run_cuts_a_longer_timeout(transport: SshTransport) 
 
 
 def test_a_stream_that_never_ends_is_cut_off(transport: SshTransport) -> None:
-    from labrun.tasks.exec_channel import run_script
+    from labrun.tasks.guest.exec_channel import run_script
 
     opened = transport.connection.transport
     assert opened is not None
@@ -384,6 +384,8 @@ def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None
 def test_importing_the_transport_does_not_import_netmiko() -> None:
     import subprocess
 
-    code = "import sys, labrun.tasks.transport; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
+    code = (
+        "import sys, labrun.tasks.guest.transport; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

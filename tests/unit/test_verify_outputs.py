@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labrun.runner.invocation import Invocation
-from labrun.runner.output import Report, document
-from labrun.runner.verify_outputs import with_outputs
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report, document
+from labrun.runner.commands.verify.outputs import with_outputs
 from tests.unit.verify_cases import captured
 
 VERIFY = Invocation("verify", run="2026-11-20T16:00:00Z-3f2a")

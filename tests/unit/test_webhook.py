@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
-from labrun.runner import webhook
-from labrun.runner.webhook import SIGNATURE, Webhook, read_secret
+from labrun.runner.watching import webhook
+from labrun.runner.watching.webhook import SIGNATURE, Webhook, read_secret
 from tests.webhook_server import Inbox, webhook_server
 
 BODY = b'{"changes": []}'

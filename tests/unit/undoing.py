@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labrun.tasks.configure.confirmation import KEPT, kept_functions, live_values
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.configure.shell import quote
+from labrun.tasks.guest.shell import quote
 
 __all__ = ["keeping", "undoing"]
 

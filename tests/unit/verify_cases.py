@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from labrun.inventory.load import load_lab
+from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
-from labrun.runner.drawn_lab import DrawnLab
 from labrun.runner.history.last_verify import LastVerify
+from labrun.runner.views.drawn_lab import DrawnLab
 
 __all__ = ["CASES", "Captured", "captured", "drawn"]
 

@@ -1,0 +1,1 @@
+"""What a drawing of a lab shows, and where everything of it goes."""

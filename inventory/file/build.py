@@ -1,0 +1,213 @@
+"""Put the model together: networks, NICs, hosts and the rest, each value derived and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, Literal
+
+from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
+from labrun.inventory.file.file_contents import with_files
+from labrun.inventory.file.flow_checks import check_flows
+from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
+from labrun.inventory.file.later import find_notices
+from labrun.inventory.file.merging import Merged, merge_hosts
+from labrun.inventory.file.network_models import FirewallModel, NatModel
+from labrun.inventory.file.nics import build_nics
+from labrun.inventory.file.problems import Report
+from labrun.inventory.file.references import check_references
+from labrun.inventory.file.schema import LabFile
+from labrun.inventory.file.shape import Cut
+from labrun.inventory.file.source import Source
+from labrun.inventory.file.subnets import build_networks
+from labrun.inventory.file.tree import Node
+from labrun.inventory.file.ways_out import WaysOut
+from labrun.inventory.model import (
+    Check,
+    Disk,
+    Filter,
+    FilterRule,
+    Firewall,
+    FirewallRule,
+    Forward,
+    Host,
+    Image,
+    Lab,
+    Machine,
+    Match,
+    Nat,
+    Role,
+    Service,
+    SshSettings,
+)
+from labrun.inventory.topology.checks import is_about_nobody
+
+__all__ = ["build_lab"]
+
+_IMAGE: Final = "debian-12"
+_MEMORY: Final = 512
+_VCPUS: Final = 1
+_DISK: Final = 10
+_USER: Final = "lab"
+
+
+def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Report) -> Lab:
+    """Return the lab; it is whole only where the report stays empty."""
+    networks = build_networks(file, report)
+    merged = merge_hosts(file, report)
+    nics = build_nics(file.name, merged, networks, cut, report)
+    ways = WaysOut(networks, nics, cut, report)
+    check_references(file, merged, cut, report)
+    hosts = {name: _host(host, ways) for name, host in merged.items()}
+    lab = Lab(
+        name=file.name,
+        hypervisor=file.hypervisor,
+        networks=MappingProxyType(networks),
+        hosts=MappingProxyType(hosts),
+        groups=MappingProxyType({name: tuple(group.hosts) for name, group in file.groups.items()}),
+        images=MappingProxyType(
+            {
+                name: Image(name, url=image.url, sha256=image.sha256, path=image.path, build=image.build)
+                for name, image in file.images.items()
+            }
+        ),
+        filters=MappingProxyType(
+            {
+                name: Filter(name, tuple(FilterRule(rule.deny, rule.proto, rule.port) for rule in rules))
+                for name, rules in file.filters.items()
+            }
+        ),
+        checks=tuple(_check(check) for check in file.checks),
+        routing=file.routing,
+        schedule_every=file.schedule.every if file.schedule else None,
+        notices=find_notices(root),
+        source=source.name,
+        directory=source.directory,
+        digest=source.digest,
+    )
+    lab = with_files(lab, merged, report, allow_outside=source.allow_outside)
+    check_flows(lab, merged, nics.doubtful, report)
+    if not cut.names and not cut.sections:
+        _refuse_empty(lab, report)
+    return lab
+
+
+def _refuse_empty(lab: Lab, report: Report) -> None:
+    """Report checks that would pass because they are about nobody."""
+    for number, check in enumerate(lab.checks):
+        if is_about_nobody(lab, check):
+            if check.to is None:
+                report.add(("checks", number), "no host matches this check", f"{check.source} has no hosts")
+            else:
+                hint = "from and to must name different hosts"
+                report.add(("checks", number), "no two hosts match this check", hint)
+
+
+def _host(host: Merged, ways: WaysOut) -> Host:
+    model = host.model
+    return Host(
+        name=host.name,
+        role=Role(model.role or "host"),
+        interfaces=ways.nics.by_host[host.name],
+        user=model.user or _USER,
+        machine=_machine(model) if model.address is None else None,
+        gateway=ways.gateway(host),
+        routes=ways.routes(host),
+        sysctl=MappingProxyType(dict(model.sysctl or {})),
+        sshd=_sshd(model),
+        sshd_profile=_sshd_profile(model),
+        firewall=_firewall(model.firewall),
+        nat=_nat(model.nat),
+        selinux=model.selinux,
+        packages=tuple(model.packages or ()),
+        services=MappingProxyType(
+            {name: Service(unit.enabled, unit.running) for name, unit in (model.services or {}).items()}
+        ),
+        hostname=model.hostname,
+        hosts_file=model.address is None if model.hosts_file is None else model.hosts_file,
+        exclusive=bool(model.exclusive),
+        access_via=model.access.via if model.access else None,
+        redundancy=model.redundancy,
+        last_resort=_last_resort(model),
+        groups=host.groups,
+        ssh_keys=host.ssh_keys,
+        address=model.address,
+        ssh=_ssh(model),
+    )
+
+
+def _last_resort(model: HostModel) -> Literal["reboot", "leave"]:
+    """Return what the file says; without a word only machines that labrun made are restarted."""
+    if model.guard is not None:
+        return model.guard.last_resort
+    return "reboot" if model.address is None else "leave"
+
+
+def _machine(model: HostModel) -> Machine:
+    return Machine(
+        image=model.image or _IMAGE,
+        memory=model.memory or _MEMORY,
+        vcpus=model.vcpus or _VCPUS,
+        disk=model.disk or _DISK,
+        disks=tuple(Disk(disk.size) for disk in model.disks or ()),
+        firmware=model.firmware or "bios",
+        autostart=bool(model.autostart),
+        driver=model.driver,
+    )
+
+
+def _sshd(model: HostModel) -> Mapping[str, tuple[str, ...]] | None:
+    if model.sshd is False:
+        return None
+    keywords = {key: tuple(values) for key, values in (model.sshd or {}).items() if key != "profile"}
+    return MappingProxyType(keywords)
+
+
+def _sshd_profile(model: HostModel) -> Literal["host", "router", "bastion"] | None:
+    found = (model.sshd or {}).get("profile")
+    return next((name for name in SSHD_PROFILES if found == [name]), None)
+
+
+def _firewall(model: FirewallModel | None) -> Firewall | None:
+    if model is None:
+        return None
+    rules = (
+        FirewallRule(rule.proto, tuple(rule.port or ()), rule.source, rule.to) for rule in model.allow or ()
+    )
+    return Firewall(model.input or "accept", model.forward or "accept", model.ssh is not False, tuple(rules))
+
+
+def _nat(model: NatModel | None) -> Nat | None:
+    if model is None:
+        return None
+    forwards = []
+    for forward in model.forward or ():
+        to, _, port = forward.to.rpartition(":")
+        forwards.append(Forward(forward.on, forward.port, to, int(port), forward.proto))
+    return Nat(tuple(model.masquerade or ()), tuple(forwards))
+
+
+def _ssh(model: HostModel) -> SshSettings:
+    ssh = model.ssh
+    return SshSettings(ssh.user, ssh.port or 22, ssh.identity, ssh.known_hosts) if ssh else SshSettings()
+
+
+def _check(model: CheckModel) -> Check:
+    kind = next(kind for kind in CHECK_KINDS if getattr(model, kind) is not None)
+    value = getattr(model, kind)
+    match = model.stdout or model.body
+    return Check(
+        name=model.name,
+        source=model.source,
+        to=model.to,
+        kind=kind,
+        target="" if value is True or isinstance(value, dict) else str(value),
+        expect=model.expect,
+        wait=model.wait,
+        level=model.level,
+        via=tuple(model.via or ()),
+        values=MappingProxyType(dict(value) if isinstance(value, dict) else {}),
+        match=Match(match.contains, match.regex, match.equals, match.json_path) if match else None,
+        status=model.status,
+        answer=model.answer,
+    )

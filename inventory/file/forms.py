@@ -1,0 +1,115 @@
+"""The building blocks of the lab file's models: strict sections, short forms, messages of our own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from labrun.inventory.file.problems import quoted, shown
+
+__all__ = [
+    "OWN_ERROR",
+    "Matching",
+    "Section",
+    "Shorthand",
+    "either",
+    "is_switch",
+    "listed",
+    "parsed",
+    "wrong",
+]
+
+OWN_ERROR: Final = "labrun"
+_V = TypeVar("_V")
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are errors, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def wrong(what: str, hint: str | None = None) -> PydanticCustomError:
+    """Return the error to raise from a validator; the report shows it as it is."""
+    return PydanticCustomError(OWN_ERROR, "{what}", {"what": what, "hint": hint})
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
+class Matching:
+    """Hold text to a regular expression, with a message of our own and the pattern in the JSON Schema."""
+
+    pattern: str
+    what: str
+    hint: str | None = None
+
+    def check(self, value: str) -> str:
+        if not re.fullmatch(self.pattern, value):
+            raise wrong(f"{quoted(value)} is no {self.what}", self.hint)
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), "pattern": f"^({self.pattern})$"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
+class Shorthand:
+    """Let a value be written shorter: ``expand`` gives the long form, ``short`` is its JSON Schema."""
+
+    expand: Callable[[Any], Any]
+    short: tuple[dict[str, Any], ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.expand, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [*self.short, handler(core)]}
+
+
+def parsed(parse: Callable[[str], _V], schema: dict[str, Any], what: str) -> Any:
+    """Return the annotations of a field that is written as text and kept as what ``parse`` makes of it."""
+
+    def check(value: Any) -> _V:
+        if not isinstance(value, str):
+            raise wrong(
+                f"{what} is wanted, not {quoted(value) if isinstance(value, (bool, int)) else 'this'}"
+            )
+        return parse(value)
+
+    return (PlainValidator(check), WithJsonSchema({"type": "string", **schema}))
+
+
+def either(what: str, *kinds: type) -> BeforeValidator:
+    """Refuse other kinds of values in words that name all the forms there are."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds):
+            raise wrong(f"{what} is wanted, not {shown(value)}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def listed(value: Any) -> Any:
+    """Return a list, of one where the value is none."""
+    return value if isinstance(value, list) else [value]
+
+
+def is_switch(value: Any) -> str:
+    """Tell which alternative of a value that is true, false or a mapping is meant."""
+    return "(switch)" if isinstance(value, bool) else "(mapping)"

@@ -1,0 +1,76 @@
+"""Name the keys that a lab file may have and this release does not act on yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from labrun.errors import LabFileError, Problem
+from labrun.inventory.file.problems import Path, spelled
+from labrun.inventory.model import Lab, Notice
+
+if TYPE_CHECKING:
+    from labrun.inventory.file.tree import Node
+
+__all__ = ["find_notices", "refuse_unsafe"]
+
+_SETTINGS: Final = frozenset({"disks"})
+# Without these a host would be open or reachable in a way that the file rules out.
+_UNSAFE_SETTINGS: Final = frozenset({"access"})
+# Machines take images from the store by name; an image declared here is not fetched or built yet.
+_ORIGINS: Final = frozenset({"url", "path", "build"})
+
+
+def find_notices(root: Node) -> tuple[Notice, ...]:
+    """Return a notice for each key not acted on, at its first place; unsafe ones at every place."""
+    from labrun.inventory.file.tree import line_in
+
+    notices: list[Notice] = []
+    named: set[str] = set()
+    for path, unsafe in _places(root):
+        what = str(path[-1])
+        if unsafe or what not in named:
+            notices.append(Notice(line_in(root, path), spelled(path), unsafe))
+        named.add(what)
+    return tuple(sorted(notices))
+
+
+def refuse_unsafe(lab: Lab) -> None:
+    """Raise :class:`labrun.errors.LabFileError` where leaving out what the file asks for is unsafe."""
+    problems = tuple(
+        Problem(
+            notice.line,
+            notice.path,
+            "this release cannot do this yet, and leaving it out is unsafe",
+            "remove it",
+        )
+        for notice in lab.notices
+        if notice.unsafe
+    )
+    if problems:
+        raise LabFileError(lab.source, problems)
+
+
+def _places(root: Node) -> Iterator[tuple[Path, bool]]:
+    yield from _settings(root, ("defaults",))
+    for section in ("groups", "hosts"):
+        for name in _keys(root, (section,)):
+            yield from _settings(root, (section, name))
+    for image in _keys(root, ("images",)):
+        origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
+        yield from ((("images", image, key), False) for key in origins)
+
+
+def _settings(root: Node, path: Path) -> Iterator[tuple[Path, bool]]:
+    for key in _keys(root, path):
+        if key in _SETTINGS | _UNSAFE_SETTINGS:
+            yield (*path, key), key in _UNSAFE_SETTINGS
+
+
+def _keys(root: Node, path: Path) -> tuple[str, ...]:
+    node = root
+    for part in path:
+        if not isinstance(node.value, dict) or part not in node.value:
+            return ()
+        node = node.value[str(part)]
+    return tuple(node.value) if isinstance(node.value, dict) else ()

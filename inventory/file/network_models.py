@@ -1,0 +1,154 @@
+"""The lab file's networks and what passes through them: NICs, routes, firewalls, translation and filters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from labrun.inventory.file.fields import (
+    Address,
+    AddressText,
+    AddressTextOrPrefix,
+    Cidr4,
+    Cidr6,
+    DeviceName,
+    DomainName,
+    IPv4,
+    Line,
+    Mac,
+    NetworkName,
+    NicAddress4,
+    NicAddress6,
+    NmcliProperty,
+    NmcliValue,
+    Port,
+    PortRange,
+    Prefix,
+    Word,
+)
+from labrun.inventory.file.forms import Matching, Section, Shorthand, either, is_switch, listed, wrong
+
+__all__ = [
+    "DhcpModel",
+    "FilterRuleModel",
+    "FirewallModel",
+    "NatModel",
+    "NetworkModel",
+    "NicModel",
+    "RouteModel",
+]
+
+
+class DhcpModel(Section):
+    """``dhcp: {range: [first, last]}``."""
+
+    range: Annotated[list[IPv4], Field(min_length=2, max_length=2)]
+
+
+class NetworkModel(Section):
+    """One entry of ``networks``."""
+
+    mode: Literal["nat", "route", "open", "isolated", "very-isolated", "bridge", "macvtap"] = "isolated"
+    cidr: Cidr4 | None = None
+    cidr6: Cidr6 | None = None
+    dhcp: (
+        Annotated[
+            Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],
+            Discriminator(is_switch),
+            either("true, false or a mapping with range", bool, dict),
+        ]
+        | None
+    ) = None
+    domain: DomainName | None = None
+    mtu: Annotated[int, Field(ge=68, le=65535)] | None = None
+    autostart: bool = True
+    dev: DeviceName | None = None
+    bridge: DeviceName | None = None
+    nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
+    dns: dict[DomainName, Address] | None = None
+
+
+class NicModel(Section):
+    """One NIC, by the name of its network."""
+
+    ipv4: NicAddress4 | None = None
+    ipv6: NicAddress6 | None = None
+    mac: Mac | None = None
+    filter: Word | None = None
+    nmcli: dict[NmcliProperty, NmcliValue] | None = None
+
+    @model_validator(mode="after")
+    def _has_address(self) -> NicModel:
+        if self.ipv4 is None and self.ipv6 is None:
+            raise wrong("this NIC has no address", "add ipv4: ADDRESS or ipv4: dhcp")
+        return self
+
+
+class RouteModel(Section):
+    """One static route."""
+
+    to: Prefix
+    via: AddressText
+
+
+class RuleModel(Section):
+    """One accepted flow of a host's firewall."""
+
+    proto: Literal["tcp", "udp", "icmp"] = "tcp"
+    port: (
+        Annotated[
+            list[PortRange],
+            Shorthand(
+                listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
+            ),
+        ]
+        | None
+    ) = None
+    source: AddressTextOrPrefix | None = Field(default=None, alias="from")
+    to: AddressTextOrPrefix | None = None
+
+    @model_validator(mode="after")
+    def _ports_make_sense(self) -> RuleModel:
+        if self.proto == "icmp" and self.port is not None:
+            raise wrong("icmp has no ports")
+        return self
+
+
+class FirewallModel(Section):
+    """A host's own firewall."""
+
+    input: Literal["accept", "drop"] | None = None
+    forward: Literal["accept", "drop"] | None = None
+    ssh: bool | None = None
+    allow: list[RuleModel] | None = None
+
+
+class ForwardModel(Section):
+    """One port forward."""
+
+    on: NetworkName
+    port: Port
+    to: Annotated[Line, Matching(r"[^\s:]+:[0-9]{1,5}", "target", "HOST:PORT such as web:8080")]
+    proto: Literal["tcp", "udp"] = "tcp"
+
+
+class NatModel(Section):
+    """Address translation on a router."""
+
+    masquerade: list[NetworkName] | None = None
+    forward: list[ForwardModel] | None = None
+
+
+class FilterRuleModel(Section):
+    """One rule that the hypervisor enforces."""
+
+    deny: Literal["in", "out", "inout"]
+    proto: Literal["all", "tcp", "udp", "icmp", "icmpv6", "arp", "ipv4", "ipv6"] = "all"
+    port: Port | None = None
+
+    @model_validator(mode="after")
+    def _ports_make_sense(self) -> FilterRuleModel:
+        if self.port is not None and self.proto not in ("tcp", "udp"):
+            raise wrong(f"{self.proto} has no ports", "proto: tcp or udp")
+        return self

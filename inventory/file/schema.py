@@ -1,0 +1,75 @@
+"""The lab file's shape as typed models: every key that may be written, and nothing else.
+
+A model holds what one place of the file says, None where it says nothing; merging, defaults and
+everything that needs a second place (references, subnets, addresses) come later. What hosts,
+networks and checks are made of is in the modules named after them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from labrun.inventory.file.check_models import CheckModel
+from labrun.inventory.file.fields import (
+    Duration,
+    GroupName,
+    HostName,
+    ImageName,
+    LabName,
+    Line,
+    NetworkName,
+    PublicKey,
+    Text,
+    Uri,
+    Word,
+)
+from labrun.inventory.file.forms import Matching, Section, wrong
+from labrun.inventory.file.host_models import GroupModel, GuardModel, HostModel, Settings
+from labrun.inventory.file.network_models import FilterRuleModel, NetworkModel
+
+__all__ = ["ImageModel", "LabFile"]
+
+
+class ImageModel(Section):
+    """One entry of ``images``."""
+
+    url: Annotated[Line, Matching(r"(https?|file)://\S+", "url", "http, https or file")] | None = None
+    sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "sha256", "64 hexadecimal digits")] | None = None
+    path: Line | None = None
+    build: Literal["debian-12"] | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ImageModel:
+        if sum(part is not None for part in (self.url, self.path, self.build)) != 1:
+            raise wrong("an image has exactly one of url, path and build")
+        if self.url is not None and self.sha256 is None:
+            raise wrong("an image from a url needs its sha256")
+        if self.url is None and self.sha256 is not None:
+            raise wrong("sha256 goes with a url")
+        return self
+
+
+class ScheduleModel(Section):
+    """``schedule: {every: 15m}``."""
+
+    every: Duration
+
+
+class LabFile(Section):
+    """The whole lab file."""
+
+    name: LabName
+    hypervisor: Uri = "auto"
+    defaults: Settings = Settings()
+    networks: dict[NetworkName, NetworkModel] = Field(default_factory=dict)
+    hosts: dict[HostName, HostModel]
+    groups: dict[GroupName, GroupModel] = Field(default_factory=dict)
+    filters: dict[Word, list[FilterRuleModel]] = Field(default_factory=dict)
+    images: dict[ImageName, ImageModel] = Field(default_factory=dict)
+    checks: list[CheckModel] = Field(default_factory=list)
+    schedule: ScheduleModel | None = None
+    routing: Literal["auto", "manual"] = "auto"
+    guard: GuardModel | None = None
+    ssh_keys: list[PublicKey] = Field(default_factory=list)

@@ -1,0 +1,183 @@
+"""Hold a lab file's tree to the models: every mistake of form in plain words, the rest kept usable.
+
+What is wrong is cut out and remembered, so that the checks which follow (subnets, references) still
+run on what is right and say nothing about what was cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from labrun.inventory.file.forms import OWN_ERROR
+from labrun.inventory.file.jsonschema import home_of_key, known_keys
+from labrun.inventory.file.problems import Path, Report, closest, did_you_mean, shown
+from labrun.inventory.file.schema import LabFile
+from labrun.inventory.file.tree import Node, plain
+
+__all__ = ["Cut", "read_shape"]
+
+_NAMED: Final = ("networks", "hosts", "groups", "images", "filters")
+# Keys without which the rest of a host or group reads differently: it goes as a whole. Of the sections not
+# listed here an entry always goes as a whole.
+_WHOLE: Final = {"hosts": ("networks", "address"), "groups": ("hosts",)}
+_UNITS: Final = {"memory": "MiB as a number, such as 512", "disk": "GiB as a number, such as 10"}
+_ROUNDS: Final = 4
+
+
+@dataclass(slots=True)
+class Cut:
+    """What was cut out: names by section, and whole sections."""
+
+    names: dict[str, set[str]] = field(default_factory=dict)
+    sections: set[str] = field(default_factory=set)
+
+    def has(self, section: str, name: str) -> bool:
+        """Tell whether a name that is missing now stood in the file."""
+        return section in self.sections or name in self.names.get(section, ())
+
+
+def read_shape(root: Node, report: Report) -> tuple[LabFile, Cut]:
+    """Return the file as models, without what is reported as wrong."""
+    data, cut = plain(root), Cut()
+    if not isinstance(data, dict):
+        report.add((), "a lab file is a mapping with the keys name, networks, hosts, ...")
+        report.raise_if_any()
+        data = {}
+    for path in _nulls(data, ()):
+        report.add(path, "this has no value", "give it one or remove the key")
+        _cut_out(data, path, cut)
+    for round_ in range(_ROUNDS):
+        try:
+            return LabFile.model_validate(data), cut
+        except ValidationError as error:
+            faults = [(fault, _existing(data, fault["loc"])) for fault in error.errors(include_url=False)]
+            meant = {target for fault, path in faults if (target := _meant(data, fault, path))}
+            for fault, path in faults:
+                missing = fault["type"] == "missing"
+                if not missing or (round_ == 0 and (*path, fault["loc"][-1]) not in meant):
+                    _say(fault, path, report)
+            for fault, path in faults:
+                if fault["type"] == "extra_forbidden":
+                    _remove(data, path)
+            for fault, path in faults:
+                if fault["type"] != "extra_forbidden":
+                    _cut_out(data, (*path, fault["loc"][-1]) if fault["type"] == "missing" else path, cut)
+            for path in meant:
+                _cut_out(data, path, cut)
+    report.raise_if_any()
+    raise AssertionError("the models refuse what was cut down to nothing")
+
+
+def _nulls(value: Any, path: Path) -> list[Path]:
+    if value is None:
+        return [path]
+    children: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [found for key, child in children for found in _nulls(child, (*path, key))]
+
+
+def _existing(data: Any, loc: tuple[int | str, ...]) -> Path:
+    """Return the part of pydantic's location that is in the file, without its names for alternatives."""
+    path: list[str | int] = []
+    here: Any = data
+    for part in loc:
+        below = here if isinstance(here, dict) else dict(enumerate(here)) if isinstance(here, list) else {}
+        if part in below:
+            path.append(part)
+            here = below[part]
+    return tuple(path)
+
+
+def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
+    """Return the path of the key that a misspelt one stands for; what it says is then not missing."""
+    if fault["type"] != "extra_forbidden" or home_of_key(str(path[-1]), path[:-1]):
+        return None
+    here: Any = data
+    for part in path[:-1]:
+        here = here[part]
+    known = [key for key in known_keys(path[:-1]) if key not in here]
+    name = closest(str(path[-1]), known)
+    return (*path[:-1], name) if name else None
+
+
+def _cut_out(data: dict[str, Any], path: Path, cut: Cut) -> None:
+    """Remove the smallest thing that can go without making the rest mean something else."""
+    top = str(path[0]) if path else ""
+    section = data.get(top)
+    if top == "defaults" and len(path) >= 2 and isinstance(section, dict):
+        section.pop(path[1], None)
+    elif top in _NAMED and len(path) >= 2 and isinstance(section, dict):
+        name, entry = str(path[1]), section.get(path[1])
+        if len(path) >= 3 and isinstance(entry, dict) and path[2] not in _WHOLE.get(top, (path[2],)):
+            entry.pop(path[2], None)
+        else:
+            section.pop(name, None)
+            cut.names.setdefault(top, set()).add(name)
+    else:
+        data.pop(top, None)
+        cut.sections.add(top)
+        if top == "name":
+            data["name"] = "lab"
+        elif top == "hosts":
+            data["hosts"] = {}
+
+
+def _remove(data: Any, path: Path) -> None:
+    """Remove one key, whatever else stands beside it."""
+    for part in path[:-1]:
+        data = data[part]
+    data.pop(path[-1], None)
+
+
+def _say(fault: Any, path: Path, report: Report) -> None:
+    kind, loc, value = fault["type"], fault["loc"], fault.get("input")
+    context: dict[str, Any] = fault.get("ctx", {})
+    if kind == "extra_forbidden":
+        key = str(loc[-1])
+        home = home_of_key(key, path[:-1])
+        known = known_keys(path[:-1])
+        report.add(path, "unknown key", f"it is a key of {home}" if home else report.guess(key, known))
+    elif kind == "missing":
+        report.add((*path, str(loc[-1])), "this key is missing", line=report.line_of(path))
+    elif kind == OWN_ERROR:
+        report.add(path, context["what"], context.get("hint"))
+    elif kind in ("literal_error", "enum"):
+        report.add(path, *_not_one_of(context["expected"], value))
+    else:
+        report.add(path, *_of_type(kind, context, value, path, fault["msg"]))
+
+
+def _not_one_of(expected: str, value: Any) -> tuple[str, str | None]:
+    choices = expected.replace("'", "").replace(" or ", ", ").split(", ")
+    return f"{shown(value)} is not {'one of ' if len(choices) > 1 else ''}{', '.join(choices)}", did_you_mean(
+        value, choices
+    ) if isinstance(value, str) else None
+
+
+def _of_type(
+    kind: str, context: dict[str, Any], value: Any, path: Path, message: str
+) -> tuple[str, str | None]:
+    key = next((part for part in reversed(path) if isinstance(part, str)), "")
+    wanted = {
+        "string_type": "text",
+        "int_type": "a whole number",
+        "bool_type": "true or false",
+        "dict_type": "a mapping",
+        "model_type": "a mapping",
+        "model_attributes_type": "a mapping",
+        "list_type": "a list",
+    }.get(kind)
+    if wanted:
+        return f"{wanted} is wanted, not {shown(value)}", _UNITS.get(key) if kind == "int_type" else None
+    if kind == "greater_than_equal":
+        return f"{value} is too small, {context['ge']} is the least", _UNITS.get(key)
+    if kind == "less_than_equal":
+        return f"{value} is too large, {context['le']} is the most", _UNITS.get(key)
+    if kind in ("too_short", "too_long"):
+        wanted_length = context.get("min_length", context.get("max_length"))
+        return f"{wanted_length} values are wanted, not {context['actual_length']}", None
+    return message[:1].lower() + message[1:], None

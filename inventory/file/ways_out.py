@@ -1,0 +1,149 @@
+"""Check what a host says of its way out: gateway and static routes must be on its own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from labrun.inventory.file.merging import Merged
+from labrun.inventory.file.network_models import RouteModel
+from labrun.inventory.file.nics import Nics
+from labrun.inventory.file.problems import Path, Report
+from labrun.inventory.file.shape import Cut
+from labrun.inventory.model import Address, Gateway, Interface, Network, Prefix, StaticRoute
+
+__all__ = ["WaysOut"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaysOut:
+    """Resolve gateways and routes against the NICs of all hosts."""
+
+    networks: Mapping[str, Network]
+    nics: Nics
+    cut: Cut
+    report: Report
+
+    def gateway(self, host: Merged) -> Gateway:
+        """Return the declared gateway; one that cannot be reached is reported and taken as ``auto``."""
+        text = host.model.gateway or "auto"
+        if text == "auto":
+            return Gateway("auto")
+        if text == "none":
+            return Gateway("none")
+        path = host.path("gateway")
+        address = _as_address(text)
+        if address is not None:
+            self._on_link(path, host, address)
+            return Gateway("address", address=address)
+        if self._is_neighbour(path, host, text):
+            shared = [nic for nic, _ in self._shared(host.name, text)]
+            if shared and not any(nic.ipv4 or nic.ipv6 for nic in shared):
+                self.report.add(path, f"{text} has no known address on a network of {host.name}")
+            return Gateway("host", host=text)
+        return Gateway()
+
+    def routes(self, host: Merged) -> tuple[StaticRoute, ...]:
+        """Return the declared routes, each with the address it goes through; wrong ones are reported."""
+        found: list[StaticRoute] = []
+        first: dict[Prefix, Path] = {}
+        for number, route in enumerate(host.model.routes or ()):
+            path = (*host.path("routes"), number)
+            if first.setdefault(route.to, path) != path:
+                line = self.report.line_of(first[route.to])
+                self.report.add(path, f"two routes go to {route.to}", f"the first is in line {line}")
+                continue
+            own = next((nic.network for nic in self._nics(host.name) if route.to in self._subnets(nic)), None)
+            if own is not None:
+                self.report.add((*path, "to"), f"{route.to} is {host.name}'s own network {own}")
+                continue
+            via = self._via((*path, "via"), host, route)
+            if via is not None:
+                found.append(StaticRoute(route.to, via))
+        return tuple(found)
+
+    def _via(self, path: Path, host: Merged, route: RouteModel) -> Address | None:
+        address = _as_address(route.via)
+        if address is not None:
+            if address.version != route.to.version:
+                self.report.add(
+                    path, f"{address} is IPv{address.version}, {route.to} is IPv{route.to.version}"
+                )
+                return None
+            return address if self._on_link(path, host, address) else None
+        if not self._is_neighbour(path, host, route.via):
+            return None
+        for theirs, _ in self._shared(host.name, route.via):
+            mine = theirs.ipv4 if route.to.version == 4 else theirs.ipv6
+            if mine is not None:
+                return mine.ip
+        if route.via not in self.nics.doubtful:
+            what = f"{route.via} has no known IPv{route.to.version} address on a network of {host.name}"
+            self.report.add(path, what)
+        return None
+
+    def _is_neighbour(self, path: Path, host: Merged, name: str) -> bool:
+        if name == host.name:
+            self.report.add(path, f"{name} cannot go through itself")
+        elif name not in self.nics.by_host:
+            if not self.cut.has("hosts", name):
+                self.report.unknown(path, "host", name, self.nics.by_host)
+        elif self._shared(host.name, name):
+            return True
+        elif not self.nics.doubtful & {host.name, name}:
+            mine = ", ".join(nic.network for nic in self._nics(host.name)) or "none"
+            self.report.add(path, f"{name} is on none of {host.name}'s networks", f"they are: {mine}")
+        return False
+
+    def _on_link(self, path: Path, host: Merged, address: Address) -> bool:
+        """Tell whether an address can be a neighbour of the host; reports it where not."""
+        own = [nic for nic in self._nics(host.name) if address in _addresses(nic)]
+        if own:
+            self.report.add(path, f"{address} is {host.name}'s own address on {own[0].network}")
+            return False
+        subnets = [subnet for nic in self._nics(host.name) for subnet in self._subnets(nic)]
+        holding = next((subnet for subnet in subnets if address in subnet), None)
+        if holding is not None:
+            ends = (holding.network_address, holding.broadcast_address if address.version == 4 else None)
+            if address in ends:
+                self.report.add(path, f"{address} is no host's address in {holding}")
+            return address not in ends
+        # A network without a subnet of its own belongs to somebody else; anything may be on it.
+        if any(self._is_open(nic, address.version) for nic in self._nics(host.name)):
+            return True
+        if host.name not in self.nics.doubtful:
+            shown = (
+                ", ".join(str(subnet) for subnet in subnets if subnet.version == address.version) or "none"
+            )
+            self.report.add(path, f"{address} is on none of {host.name}'s networks", f"they are: {shown}")
+        return False
+
+    def _shared(self, host: str, other: str) -> list[tuple[Interface, Interface]]:
+        """Return (the other's NIC, the host's) for every network both are on, in the host's order."""
+        theirs = {nic.network: nic for nic in self._nics(other)}
+        return [(theirs[nic.network], nic) for nic in self._nics(host) if nic.network in theirs]
+
+    def _nics(self, host: str) -> tuple[Interface, ...]:
+        return self.nics.by_host.get(host, ())
+
+    def _subnets(self, nic: Interface) -> list[Prefix]:
+        network = self.networks[nic.network]
+        return [subnet for subnet in (network.cidr, network.cidr6) if subnet is not None]
+
+    def _is_open(self, nic: Interface, version: int) -> bool:
+        network = self.networks[nic.network]
+        return (
+            network.cidr if version == 4 else network.cidr6
+        ) is None and not network.mode.has_hypervisor_address
+
+
+def _addresses(nic: Interface) -> list[Address]:
+    return [interface.ip for interface in (nic.ipv4, nic.ipv6) if interface is not None]
+
+
+def _as_address(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

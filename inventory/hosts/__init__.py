@@ -1,0 +1,1 @@
+"""Where hosts answer now, the Nornir inventory, and its exports."""

@@ -1,0 +1,246 @@
+"""The inventory as other tools read it: Nornir's files, Ansible, ssh_config, /etc/hosts, JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from labrun.errors import LabrunError
+from labrun.inventory.hosts.connections import Access, access_of, connection_extras
+from labrun.inventory.hosts.locate import Located
+from labrun.inventory.hosts.plugin import PLATFORM, group_names, host_data
+from labrun.inventory.hosts.yamltext import Unsafe, yaml_text
+from labrun.inventory.model import Host, Lab
+from labrun.state import LabState
+
+__all__ = ["FORMATS", "export", "nornir_files"]
+
+# The reserved top-level domain that no resolver knows: what has no address must not be looked up by name.
+_NOWHERE = "invalid"
+_SSH_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,=~-]+")
+_SSH_HARD = re.compile(r'[%"\\]')
+_TEMPLATE = re.compile(r"\{[{%#]")
+
+_Locations = Mapping[str, Located]
+
+
+def export(lab: Lab, located: _Locations, state: LabState | None, format_: str) -> str:
+    """Return the whole inventory as text in one of :data:`FORMATS`.
+
+    ``nornir`` is a hosts.yaml that stands alone: groups are in ``data.labrun.groups``; see
+    :func:`nornir_files` for the set of three.
+    """
+    return FORMATS[format_](lab, located, state)
+
+
+def nornir_files(lab: Lab, located: _Locations, state: LabState | None) -> Mapping[str, str]:
+    """Return ``hosts.yaml``, ``groups.yaml`` and ``defaults.yaml`` for Nornir's SimpleInventory."""
+    hosts = _nornir_hosts(lab, located, state, with_groups=True)
+    groups: dict[str, Any] = {name: {} for host in lab.hosts.values() for name in group_names(lab, host)}
+    return {
+        "hosts.yaml": yaml_text(hosts),
+        "groups.yaml": yaml_text(groups),
+        "defaults.yaml": yaml_text({"platform": PLATFORM}),
+    }
+
+
+def _nornir(lab: Lab, located: _Locations, state: LabState | None) -> str:
+    return yaml_text(_nornir_hosts(lab, located, state, with_groups=False))
+
+
+def _nornir_hosts(
+    lab: Lab, located: _Locations, state: LabState | None, *, with_groups: bool
+) -> dict[str, Any]:
+    hosts: dict[str, Any] = {}
+    for host in lab.hosts.values():
+        access = access_of(lab, host, state)
+        extras = connection_extras(access, made_by_labrun=host.machine is not None)
+        where = located[host.name]
+        data: dict[str, Any] = {"labrun": host_data(lab, host, where)}
+        if where.address is None:
+            data["labrun_unreachable"] = where.reason
+        hosts[host.name] = {
+            "hostname": where.address,
+            "port": access.port,
+            "username": access.user,
+            "platform": PLATFORM,
+            **({"groups": list(group_names(lab, host))} if with_groups else {}),
+            "data": data,
+            "connection_options": {name: {"extras": dict(each)} for name, each in extras.items()},
+        }
+    return hosts
+
+
+def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
+    names = _ansible_names([name for host in lab.hosts.values() for name in group_names(lab, host)])
+    hosts: dict[str, Any] = {}
+    children: dict[str, Any] = {}
+    for host in lab.hosts.values():
+        hosts[host.name] = _ansible_host(lab, host, located[host.name], access_of(lab, host, state))
+        for name in group_names(lab, host):
+            children.setdefault(names[name], {"hosts": {}})["hosts"][host.name] = {}
+        if located[host.name].address is None:
+            children.setdefault("labrun_unreachable", {"hosts": {}})["hosts"][host.name] = {}
+    return yaml_text({"all": {"hosts": hosts, "children": children}})
+
+
+def _ansible_names(groups: Iterable[str]) -> Mapping[str, str]:
+    """Return a valid and unique name for each group: Ansible takes letters, digits and underscores."""
+    taken = {"all", "ungrouped", "labrun_unreachable"}
+    names: dict[str, str] = {}
+    for group in dict.fromkeys(groups):
+        base = re.sub(r"\W", "_", group, flags=re.ASCII)
+        base = f"_{base}" if base[:1].isdigit() else base
+        name, number = base, 1
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        names[group] = name
+    return names
+
+
+def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "ansible_host": where.address or f"{host.name}.{_NOWHERE}",
+        "ansible_port": access.port,
+        "ansible_connection": "ssh",
+        "ansible_python_interpreter": "auto_silent",
+    }
+    if access.user is not None:
+        settings["ansible_user"] = access.user
+    # Path names inside stand as ssh_config wants them, the whole as a shell would.
+    options = [f"{keyword}={value}" for keyword, value in _ssh_options(host, access)]
+    if access.identity is not None:
+        if _SSH_HARD.search(access.identity):
+            # Ansible puts the key's path into its own option without a thought for ssh's special signs.
+            options.append(f"IdentityFile={_ssh_path(access.identity)}")
+        else:
+            settings["ansible_ssh_private_key_file"] = access.identity
+    arguments = ["-F", "none"] if host.machine is not None else []
+    settings["ansible_ssh_common_args"] = shlex.join(
+        arguments + [part for option in options for part in ("-o", option)]
+    )
+    if where.address is None:
+        settings["labrun_unreachable"] = where.reason
+    settings["labrun"] = host_data(lab, host, where)
+    return {key: _untemplated(value) for key, value in settings.items()}
+
+
+def _untemplated(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _untemplated(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_untemplated(each) for each in value]
+    return Unsafe(value) if isinstance(value, str) and _TEMPLATE.search(value) else value
+
+
+def _ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
+    """Return the ssh_config keywords that make a login as strict as labrun's own."""
+    options = [("StrictHostKeyChecking", "yes")]
+    if access.identity is not None:
+        options.append(("IdentitiesOnly", "yes"))
+    if access.known_hosts is not None:
+        options.append(("UserKnownHostsFile", _ssh_path(access.known_hosts)))
+    if host.machine is not None:
+        # What labrun holds true of a host's key comes neither from elsewhere nor from the host.
+        options += [("GlobalKnownHostsFile", "/dev/null"), ("UpdateHostKeys", "no")]
+    if access.alias is not None:
+        options.append(("HostKeyAlias", access.alias))
+    return options
+
+
+def _ssh_path(path: str) -> str:
+    if "${" in path or "\n" in path:
+        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir names another")
+    return _ssh_quoted(path.replace("%", "%%"))
+
+
+def _ssh_quoted(value: str) -> str:
+    if _SSH_PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
+    blocks = [f"# {lab.name}: ssh -F THIS-FILE HOST\n"]
+    for host in lab.hosts.values():
+        where, access = located[host.name], access_of(lab, host, state)
+        lines = [f"# {host.name}: {where.reason}"] if where.address is None else []
+        lines.append(f"Host {host.name} {lab.libvirt_name(host.name)}")
+        settings = [
+            ("HostName", where.address or f"{host.name}.{_NOWHERE}"),
+            ("Port", str(access.port)),
+            *([("User", _ssh_quoted(access.user))] if access.user is not None else []),
+            *([("IdentityFile", _ssh_path(access.identity))] if access.identity is not None else []),
+            *_ssh_options(host, access),
+        ]
+        lines += [f"    {keyword} {value}" for keyword, value in settings]
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
+    """Return a line per address; the bare name stands at the address that labrun talks to."""
+    lines = [f"# {lab.name}"]
+    for name in lab.hosts:
+        where = located[name]
+        for each in where.found:
+            full = f"{name}.{each.network}"
+            names = f"{name} {full}" if each.network == where.network else full
+            lines.append(f"{each.address}\t{names}")
+        if where.address is None:
+            lines.append(f"# {name}: {where.reason}")
+        elif where.network is None:
+            lines.append(_existing(name, where.address))
+    return "\n".join(lines) + "\n"
+
+
+def _existing(name: str, address: str) -> str:
+    is_number = re.fullmatch(r"[0-9.]+|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*", address)
+    return f"{address}\t{name}" if is_number else f"# {name}: answers as {address}"
+
+
+def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
+    groups: dict[str, list[str]] = {}
+    hosts = []
+    for host in lab.hosts.values():
+        where, access = located[host.name], access_of(lab, host, state)
+        for name in group_names(lab, host):
+            groups.setdefault(name, []).append(host.name)
+        hosts.append(
+            {
+                "name": host.name,
+                "address": where.address,
+                "address_source": where.source,
+                "address_network": where.network,
+                "unreachable": where.reason,
+                "addresses": {
+                    each.network: {"address": str(each.address), "source": each.source}
+                    for each in where.found
+                },
+                "missing": dict(where.missing),
+                "user": access.user,
+                "port": access.port,
+                "identity": access.identity,
+                "known_hosts": access.known_hosts,
+                "host_key_alias": access.alias,
+                "role": host.role.value,
+                "groups": list(group_names(lab, host)),
+                "macs": {nic.network: nic.mac for nic in host.interfaces if nic.mac},
+            }
+        )
+    return json.dumps({"schema": 1, "lab": lab.name, "groups": groups, "hosts": hosts}, indent=2) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Lab, _Locations, LabState | None], str]] = {
+    "nornir": _nornir,
+    "ansible": _ansible,
+    "ssh-config": _ssh_config,
+    "hosts": _etc_hosts,
+    "json": _json,
+}

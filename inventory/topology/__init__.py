@@ -1,0 +1,1 @@
+"""What the model implies: routes, paths, reachable ports, checks. Pure."""

@@ -1,0 +1,175 @@
+"""What firewalls and port forwards imply for connections: a few that show each rule and each policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from labrun.inventory.model import Address, Check, Host, Lab, Prefix
+from labrun.inventory.topology.flows import Flow, accepted, redirections
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.reach import Connection, Verdict, reach
+from labrun.inventory.topology.trial import ACCEPTED, Trial
+from labrun.inventory.topology.wiring import Attachment, Version, wiring
+
+__all__ = ["derived_trials"]
+
+_VERSIONS: tuple[Version, ...] = (4, 6)
+# sshd listens on every host, so a connection that is dropped differs from one to a closed port.
+_SSH = 22
+# On the firewall itself sshd is let in; hardly anybody opens one of these.
+_UNUSED = (23, 79, 7, 9)
+
+
+_Chain = Literal["input", "forward"]
+_Found = tuple[str, str, Connection, str]
+"""Source, target, what is dialled, and what is expected of it."""
+
+
+def derived_trials(lab: Lab) -> tuple[Trial, ...]:
+    """Return the connections that must be accepted or dropped; in the order of the file, none twice.
+
+    One pair of hosts stands for each TCP rule and each port forward, one for each two networks between
+    which a forward chain drops, one for each network from which an input chain does, and one for each TCP
+    rule of a filter on a NIC.
+    """
+    found: dict[tuple[str, Address, int], Trial] = {}
+    for host in lab.hosts.values():
+        if host.firewall is not None or host.nat is not None:
+            for version in _VERSIONS:
+                for source, target, dialled, expect in _Derived(lab, host, version).all():
+                    key = dialled.source, dialled.address, dialled.port
+                    found.setdefault(key, _trial(source, target, dialled, expect, version))
+        for version in _VERSIONS:
+            for source, target, dialled, expect in _filtered(lab, host, version):
+                key = dialled.source, dialled.address, dialled.port
+                found.setdefault(key, _trial(source, target, dialled, expect, version))
+    return tuple(found.values())
+
+
+def _filtered(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
+    """Yield a connection for each TCP rule that the hypervisor enforces on a NIC of the host."""
+    members = wiring(lab, version).on
+    for nic in host.interfaces:
+        own = next((there for there in members[nic.network] if there.host == host.name), None)
+        other = next((there for there in members[nic.network] if there.host != host.name), None)
+        rules = lab.filters[nic.filter].rules if nic.filter is not None and nic.filter in lab.filters else ()
+        for rule in rules:
+            if own is None or other is None or rule.proto != "tcp":
+                continue
+            source, target = (own, other) if rule.deny != "in" else (other, own)
+            dialled = Connection(source.host, target.address, rule.port or _SSH)
+            verdict = reach(lab, dialled)
+            if verdict is not None and verdict.by.startswith("hypervisor: "):
+                yield source.host, target.host, dialled, "filtered"
+
+
+def _trial(source: str, target: str, dialled: Connection, expect: str, version: Version) -> Trial:
+    name = f"{source} -> {target} tcp/{dialled.port}{' (IPv6)' if version == 6 else ''}"
+    check = Check(name, source, target, "tcp", str(dialled.port), expect)
+    return Trial(check, name, source, target, dialled.address, derived=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """What follows from one host's firewall and forwards in one IP version."""
+
+    lab: Lab
+    host: Host
+    version: Version
+
+    def all(self) -> Iterator[_Found]:
+        yield from self._forwards()
+        for flow in self._rules("forward"):
+            yield from self._shown(flow, self._some(flow.targets))
+        for flow in self._rules("input"):
+            yield from self._shown(flow, self._own())
+        firewall = self.host.firewall
+        if firewall is not None and firewall.forward == "drop":
+            yield from self._between()
+        if firewall is not None and firewall.input == "drop":
+            yield from self._into()
+
+    def _rules(self, chain: _Chain) -> Iterator[Flow]:
+        for flow in accepted(self.lab, self.host, chain):
+            if flow.proto == "tcp" and flow.version in (None, self.version):
+                yield flow
+
+    def _forwards(self) -> Iterator[_Found]:
+        for each in redirections(self.lab, self.host):
+            if each.proto != "tcp" or each.version != self.version or each.address is None:
+                continue
+            for source in self._some(()):
+                dialled = Connection(source.host, each.address, each.port)
+                verdict = self._verdict(dialled)
+                if verdict is not None and verdict.passes and (self.host.name, each.said) in verdict.rules:
+                    yield source.host, self.host.name, dialled, ACCEPTED
+                    break
+
+    def _shown(self, flow: Flow, targets: Sequence[Attachment]) -> Iterator[_Found]:
+        """Yield the first pair of hosts whose connection the rule accepts, nothing where there is none."""
+        covers_ssh = not flow.ports or any(low <= _SSH <= high for low, high in flow.ports)
+        port = _SSH if covers_ssh else flow.ports[0][0]
+        for source in self._some(flow.sources):
+            for target in targets:
+                dialled = self._dialled(source, target, port, named=bool(flow.targets))
+                verdict = self._verdict(dialled) if dialled is not None else None
+                if dialled and verdict and verdict.passes and (self.host.name, flow.said) in verdict.rules:
+                    yield source.host, target.host, dialled, ACCEPTED
+                    return
+
+    def _between(self) -> Iterator[_Found]:
+        for start in self.host.interfaces:
+            for end in self.host.interfaces:
+                if start is not end:
+                    pairs = ((s, t) for s in self._on(start.network)[:1] for t in self._on(end.network)[:1])
+                    yield from self._first_dropped(pairs, "forward", (_SSH,))
+
+    def _into(self) -> Iterator[_Found]:
+        for nic in self.host.interfaces:
+            pairs = ((source, own) for source in self._on(nic.network)[:1] for own in self._own())
+            yield from self._first_dropped(pairs, "input", _UNUSED)
+
+    def _first_dropped(
+        self,
+        pairs: Iterable[tuple[Attachment, Attachment]],
+        chain: _Chain,
+        ports: tuple[int, ...],
+    ) -> Iterator[_Found]:
+        by = f"{self.host.name}: firewall.{chain} is "
+        for source, target in pairs:
+            for port in ports:
+                dialled = self._dialled(source, target, port)
+                verdict = self._verdict(dialled) if dialled is not None else None
+                if dialled is not None and verdict is not None and verdict.by.startswith(by):
+                    yield source.host, target.host, dialled, "filtered"
+                    return
+
+    def _dialled(
+        self, source: Attachment, target: Attachment, port: int, *, named: bool = False
+    ) -> Connection | None:
+        """Return a connection to the address that is usual, or to the very one where a rule names it."""
+        if source.host == target.host:
+            return None
+        usual = forwarding(self.lab, self.version).target_address(source.host, target.host)
+        return Connection(source.host, target.address if named or usual is None else usual, port)
+
+    def _verdict(self, dialled: Connection) -> Verdict | None:
+        return reach(self.lab, dialled)
+
+    def _some(self, prefixes: Sequence[Prefix]) -> tuple[Attachment, ...]:
+        """Return a host of each network, not the firewall, with an address in one of the prefixes."""
+        first: dict[str, Attachment] = {}
+        for network in self.lab.networks:
+            for there in self._on(network):
+                if not prefixes or any(there.address in prefix for prefix in prefixes):
+                    first.setdefault(network, there)
+        return tuple(first.values())
+
+    def _on(self, network: str) -> tuple[Attachment, ...]:
+        members = wiring(self.lab, self.version).on[network]
+        return tuple(there for there in members if there.host != self.host.name)
+
+    def _own(self) -> tuple[Attachment, ...]:
+        return wiring(self.lab, self.version).of[self.host.name]

@@ -1,0 +1,83 @@
+"""What the lab file implies: addresses, route tables and paths; knows no host and asks none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from types import MappingProxyType
+
+from labrun.inventory.model import Interface, Lab
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.routing import Route, route_table
+from labrun.inventory.topology.way import Path
+from labrun.inventory.topology.wiring import Version, wiring
+
+__all__ = ["Expectations", "expectations"]
+
+_VERSIONS: tuple[Version, ...] = (4, 6)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expectations:
+    """Everything that must be observed on a healthy lab.
+
+    ``addresses`` is by host, then network; an empty tuple is a NIC whose address only somebody
+    else's DHCP server knows. Routes and paths are worked out when they are asked for.
+    """
+
+    lab: Lab
+    addresses: Mapping[str, Mapping[str, tuple[IPv4Interface | IPv6Interface, ...]]]
+
+    def routes(self, host: str) -> tuple[Route, ...]:
+        """Return the route table of a host, IPv4 first. Raises KeyError for an unknown name."""
+        return route_table(self.lab, host)
+
+    def path(self, source: str, target: str, version: Version = 4) -> Path:
+        """Return what tracing ``target`` from ``source`` shows. Raises KeyError for unknown names."""
+        return forwarding(self.lab, version).path(source, target)
+
+    def versions(self, source: str, target: str) -> tuple[Version, ...]:
+        """Return the IP versions in which both hosts have an address; (4,) where there is none."""
+        both = tuple(
+            v for v in _VERSIONS if wiring(self.lab, v).of[source] and wiring(self.lab, v).of[target]
+        )
+        return both or (4,)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield every ordered pair of different hosts, in file order."""
+        for source in self.lab.hosts:
+            for target in self.lab.hosts:
+                if source != target:
+                    yield source, target
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the path of every ordered pair, once per IP version that both hosts have.
+
+        A pair with no IP version in common has its one path in IPv4, and that one a fault.
+        """
+        ways = {version: forwarding(self.lab, version) for version in _VERSIONS}
+        has6 = frozenset(name for name, own in wiring(self.lab, 6).of.items() if own)
+        for source, target in self.pairs():
+            if source in has6 and target in has6:
+                for version in self.versions(source, target):
+                    yield ways[version].path(source, target)
+            else:
+                yield ways[4].path(source, target)
+
+
+def expectations(lab: Lab) -> Expectations:
+    """Return what the lab implies; costs little, since paths wait until they are asked for."""
+    return Expectations(
+        lab,
+        MappingProxyType(
+            {
+                name: MappingProxyType({nic.network: _addresses(nic) for nic in host.interfaces})
+                for name, host in lab.hosts.items()
+            }
+        ),
+    )
+
+
+def _addresses(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    return tuple(address for address in (nic.ipv4, nic.ipv6) if address is not None)

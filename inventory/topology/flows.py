@@ -1,0 +1,158 @@
+"""What a host's `firewall` and `nat` mean in addresses: accepted flows, redirected ports, hidden subnets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Literal
+
+from labrun.inventory.model import Address, FirewallRule, Forward, Host, Lab, Prefix
+from labrun.inventory.topology.wiring import Version
+
+__all__ = [
+    "Flow",
+    "Redirection",
+    "accepted",
+    "hidden",
+    "place",
+    "ports_text",
+    "redirected",
+    "redirections",
+    "rule_text",
+    "targets_of",
+]
+
+_VERSIONS: tuple[Version, ...] = (4, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Packets that one rule accepts; empty ``sources``, ``targets`` or ``ports`` mean any.
+
+    ``version`` is None where addresses do not matter, so that both IP versions fit. ``said`` is the
+    rule in the words of the lab file.
+    """
+
+    proto: Literal["tcp", "udp", "icmp"]
+    version: Version | None
+    sources: tuple[Prefix, ...]
+    targets: tuple[Prefix, ...]
+    ports: tuple[tuple[int, int], ...]
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """What goes to a port of the router is sent on to another host.
+
+    ``address`` is the router's own on the network named by ``on``; None where only somebody else's
+    DHCP server knows it: then ``mac`` tells the NIC. ``hairpin`` is the subnet of a network that
+    packets come from and go back into, None elsewhere.
+    """
+
+    proto: Literal["tcp", "udp"]
+    version: Version
+    address: Address | None
+    mac: str
+    port: int
+    to: Address
+    to_port: int
+    hairpin: Prefix | None
+    said: str
+
+
+def place(lab: Lab, name: str) -> tuple[Prefix, ...]:
+    """Return what a network, a host, an address or a prefix stands for, IPv4 first; empty = not known."""
+    if name in lab.networks:
+        network = lab.networks[name]
+        return tuple(subnet for subnet in (network.cidr, network.cidr6) if subnet is not None)
+    if name in lab.hosts:
+        given = [address for nic in lab.hosts[name].interfaces for address in (nic.ipv4, nic.ipv6) if address]
+        return tuple(sorted((ip_network(each.ip) for each in given), key=lambda prefix: prefix.version))
+    try:
+        return (ip_network(name),)
+    except ValueError:
+        return ()
+
+
+def ports_text(ports: tuple[tuple[int, int], ...]) -> str:
+    """Return ports as a person writes them: ``80,8000-8010``."""
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ports)
+
+
+def rule_text(rule: FirewallRule) -> str:
+    """Return a rule in words: ``tcp/80 from left to web``."""
+    what = f"{rule.proto}/{ports_text(rule.ports)}" if rule.ports else rule.proto
+    source = f" from {rule.source}" if rule.source is not None else ""
+    return f"{what}{source}" + (f" to {rule.to}" if rule.to is not None else "")
+
+
+def accepted(lab: Lab, host: Host, chain: Literal["input", "forward"]) -> tuple[Flow, ...]:
+    """Return what the host's rules accept in a chain, in file order; a rule with ``to`` is for forward."""
+    rules = host.firewall.allow if host.firewall is not None else ()
+    fitting = (rule for rule in rules if (rule.to is not None) == (chain == "forward"))
+    return tuple(flow for rule in fitting for flow in _flows(lab, rule))
+
+
+def _flows(lab: Lab, rule: FirewallRule) -> Iterator[Flow]:
+    said = rule_text(rule)
+    if rule.source is None and rule.to is None:
+        yield Flow(rule.proto, None, (), (), rule.ports, said)
+        return
+    for version in _VERSIONS:
+        sources, targets = (_of(lab, name, version) for name in (rule.source, rule.to))
+        if sources is not None and targets is not None:
+            yield Flow(rule.proto, version, sources, targets, rule.ports, said)
+
+
+def _of(lab: Lab, name: str | None, version: Version) -> tuple[Prefix, ...] | None:
+    """Return the prefixes of a name in one IP version: empty for any, None where it has none."""
+    if name is None:
+        return ()
+    return tuple(prefix for prefix in place(lab, name) if prefix.version == version) or None
+
+
+def hidden(lab: Lab, host: Host, version: Version) -> tuple[Prefix, ...]:
+    """Return the subnets whose hosts appear with the router's address wherever they leave them."""
+    names = host.nat.masquerade if host.nat is not None else ()
+    return tuple(prefix for name in names for prefix in place(lab, name) if prefix.version == version)
+
+
+def redirections(lab: Lab, host: Host) -> tuple[Redirection, ...]:
+    """Return the host's port forwards, one for each IP version that both ends have, in file order."""
+    forwards = host.nat.forward if host.nat is not None else ()
+    return tuple(found for forward in forwards for found in redirected(lab, host, forward))
+
+
+def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[Redirection]:
+    """Yield what one port forward means, nothing where the file does not know an address for it."""
+    nic, network = host.interface_on(forward.on), lab.networks.get(forward.on)
+    if nic is None or network is None:
+        return
+    said = f"{forward.proto}/{forward.port} on {forward.on} to {forward.to}:{forward.to_port}"
+    for version in _VERSIONS:
+        own = nic.ipv4 if version == 4 else nic.ipv6
+        subnet = network.cidr if version == 4 else network.cidr6
+        to = next((each for each in targets_of(lab, host, forward.to) if each.version == version), None)
+        by_mac = own is None and version == 4 and nic.dhcp and nic.mac
+        if to is not None and (own is not None or by_mac):
+            back = subnet if subnet is not None and to in subnet else None
+            address = own.ip if own is not None else None
+            yield Redirection(
+                forward.proto, version, address, nic.mac, forward.port, to, forward.to_port, back, said
+            )
+
+
+def targets_of(lab: Lab, host: Host, name: str) -> tuple[Address, ...]:
+    """Return where a forward leads: an address as it is, of a host those on the router's networks."""
+    if name not in lab.hosts:
+        try:
+            return (ip_address(name),)
+        except ValueError:
+            return ()
+    own = [nic.network for nic in host.interfaces]
+    theirs = {nic.network: nic for nic in lab.hosts[name].interfaces}
+    shared = [theirs[network] for network in own if network in theirs]
+    given = [address for nic in shared for address in (nic.ipv4, nic.ipv6) if address is not None]
+    return tuple(each.ip for each in given)

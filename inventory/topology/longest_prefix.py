@@ -1,0 +1,38 @@
+"""The route that an address takes in one table: longest prefix first, each answer remembered."""
+
+from __future__ import annotations
+
+from labrun.inventory.topology.routing import Route
+
+__all__ = ["LongestPrefix"]
+
+
+class LongestPrefix:
+    """Look up routes of one IP version, by masking the address for each prefix length present.
+
+    Addresses are numbers here: hashing an ``ipaddress`` object costs more than the rest of a look-up.
+    """
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        by_length: dict[int, dict[int, Route]] = {}
+        for route in routes:
+            by_length.setdefault(route.prefix.prefixlen, {})[int(route.prefix.network_address)] = route
+        width = routes[0].prefix.max_prefixlen if routes else 0
+        self._lengths = [
+            ((1 << width) - (1 << (width - length)), by_length[length])
+            for length in sorted(by_length, reverse=True)
+        ]
+        self._found: dict[int, Route | None] = {}
+
+    def find(self, address: int) -> Route | None:
+        """Return the most specific route to the address, None without any."""
+        if address not in self._found:
+            self._found[address] = self._search(address)
+        return self._found[address]
+
+    def _search(self, address: int) -> Route | None:
+        for mask, routes in self._lengths:
+            route = routes.get(address & mask)
+            if route is not None:
+                return route
+        return None

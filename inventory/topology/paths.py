@@ -1,0 +1,341 @@
+"""The hops that a traceroute between two hosts must show: a pure function of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
+from labrun.inventory.topology.flows import hidden
+from labrun.inventory.topology.longest_prefix import LongestPrefix
+from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.routing import Route, tables
+from labrun.inventory.topology.way import Fault, Path, Trail, Way
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
+
+__all__ = ["Forwarding", "forwarding"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    """Where a packet goes and comes from; also as numbers, which are looked up much faster."""
+
+    to: Address
+    sender: Address
+    answer: bool
+    goes: int
+    came: int
+
+
+class Forwarding:
+    """How packets travel in one IP version of a lab, hop by hop; remembers what it looked up."""
+
+    def __init__(self, lab: Lab, version: Version) -> None:
+        self._lab = lab
+        self._wires: Wiring = wiring(lab, version)
+        self._version = version
+        self._tables: Mapping[str, tuple[Route, ...]] = tables(lab, version)
+        self._longest = {name: LongestPrefix(table) for name, table in self._tables.items()}
+        self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
+        self._hidden = {
+            name: hidden(lab, host, version) for name, host in lab.hosts.items() if host.nat is not None
+        }
+        self._filtered = {
+            (name, nic.network): nic
+            for name, host in lab.hosts.items()
+            for nic in host.interfaces
+            if nic.filter is not None
+        }
+        self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
+        self._kin = _kin(self._wires, self._tables)
+        self._known: dict[tuple[str, str], Way] = {}
+        self._trails: dict[tuple[str, int, int, bool], Trail] = {}
+        self._answers: dict[tuple[str, str, int], Address | None] = {}
+        self._hops: dict[tuple[str, int], tuple[str, str] | Fault] = {}
+
+    def target_address(self, source: str, target: str) -> Address | None:
+        """Return the address to trace: on the first network both are on, else the target's first."""
+        shared = self._wires.shared(source, target)
+        if shared is not None:
+            return shared.address
+        theirs = self._wires.of[target]
+        return theirs[0].address if theirs else None
+
+    def chosen(self, node: str, address: Address) -> Route | None:
+        """Return the route by which a host sends to the address, None without one."""
+        return self._longest[node].find(int(address))
+
+    def path(self, source: str, target: str) -> Path:
+        """Return what a traceroute from ``source`` to ``target`` shows, or why nothing gets there."""
+        kin = self._kin.get(source, source), self._kin.get(target, target)
+        known = self._known.get(kin)
+        if known is None:
+            # Traced between the first of either kind, so that trails between those are shared.
+            known = self._known[kin] = self._trace(*(kin if kin[0] != kin[1] else (source, target)))
+        if target in self._kin:
+            return Path(source, target, self._wires.of[target][0].address, known)
+        return Path(source, target, self.target_address(source, target), known)
+
+    def _trace(self, source: str, target: str) -> Way:
+        address = self.target_address(source, target)
+        if address is None:
+            return Way(source, target, fault=Fault(target, "its address is not in the lab file"))
+        own = self.sends_from(source, address)
+        if own is None:
+            return Way(source, target, fault=self._no_route(source, address))
+        there = self.trail(source, address, own.address)
+        back, lost = self.homeward(target, address, there, own.address)
+        fault = there.fault or lost
+        if fault is not None:
+            return Way(source, target, (), there.nodes, tuple(name for name, _ in back[1:]), (), fault)
+        answers = tuple(self._answer(place, there, own.address) for place, _ in enumerate(there.nodes))
+        redirected = tuple(
+            place
+            for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
+            if came == leaves
+        )
+        seen = tuple(None if each == own.address else each for each in there.senders)
+        returns = tuple(None if goal == own.address else goal for _, goal in back) if seen else ()
+        through_back = tuple(name for name, _ in back[1:])
+        return Way(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
+
+    def sends_from(self, node: str, towards: Address) -> Attachment | None:
+        """Return the NIC whose address is the source of packets to ``towards``."""
+        route = self.chosen(node, towards)
+        if route is None:
+            return None
+        return next((own for own in self._wires.of[node] if own.network == route.network), None)
+
+    def trail(self, start: str, to: Address, sender: Address) -> Trail:
+        """Return how a packet travels that asks for something; whoever masquerades changes its sender."""
+        return self._trail(start, to, sender, False)
+
+    def homeward(
+        self, start: str, sender: Address, there: Trail, own: Address, place: int | None = None
+    ) -> tuple[tuple[tuple[str, Address], ...], Fault | None]:
+        """Return who sends an answer to what came by a trail where to, and where it ends if it gets lost.
+
+        The one who answers comes first: the trail's goal, or ``place`` of its nodes. Whoever hid the sender
+        gets the answer and sends it on; ``own`` is the sender's address before that.
+        """
+        senders = there.senders[: len(there.nodes) + 1 if place is None else place + 1] or (own,)
+        steps: list[tuple[str, Address]] = []
+        for at in range(len(senders) - 1, -1, -1):
+            if at and senders[at] == senders[at - 1]:
+                continue
+            trail = self._trail(start, senders[at], sender, True)
+            steps += [(node, senders[at]) for node in (start, *trail.nodes)]
+            if trail.fault is not None:
+                return tuple(steps), trail.fault
+            start = there.nodes[at - 1] if at else start
+        return tuple(steps), None
+
+    def _answer(self, place: int, there: Trail, own: Address) -> Address | None:
+        node, came = there.nodes[place], there.networks[place]
+        seen = there.senders[place] if there.senders else own
+        if seen != own:
+            address = self._answering(node, came, seen)
+            lost = address is None or self.homeward(node, address, there, own, place)[1] is not None
+            return None if lost else address
+        key = (node, came, int(own))
+        if key not in self._answers:
+            self._answers[key] = self._answering(node, came, own)
+        return self._answers[key]
+
+    def _answering(self, node: str, came: str, towards: Address) -> Address | None:
+        """Return the address a forwarding node answers the source with, None if it gets lost.
+
+        For IPv4 the kernel picks the source of Time Exceeded by its own route back to the sender
+        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the NIC the probe came in. For IPv6
+        it takes the address of that NIC, since Linux 5.5.
+        """
+        if node == HYPERVISOR_NODE:
+            network = came if self._version == 6 else self._connected_to_hypervisor(towards)
+            address = self._wires.hypervisor.get(network) if network is not None else None
+        elif self._version == 6:
+            address = next(own.address for own in self._wires.of[node] if own.network == came)
+        else:
+            own = self.sends_from(node, towards)
+            address = own.address if own is not None else None
+        if address is None or self._trail(node, towards, address, True).fault is not None:
+            return None
+        return address
+
+    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> Trail:
+        key = (start, int(to), int(sender), answer)
+        known = self._trails.get(key)
+        if known is None:
+            known = self._trails[key] = self._walk(start, _Packet(to, sender, answer, key[1], key[2]))
+        return known
+
+    def _walk(self, start: str, packet: _Packet) -> Trail:
+        goal, first = self._wires.owner[packet.to], packet.sender
+        node, came = start, None
+        nodes: list[str] = []
+        networks: list[str] = []
+        senders: list[Address] = []
+        passed = {start}
+        fault: Fault | None = None
+        while node != goal:
+            leaves = self._leave(node, came, packet)
+            if isinstance(leaves, Fault):
+                fault = leaves
+                break
+            network, following = leaves
+            networks.append(network)
+            if node in self._hidden and not packet.answer:
+                packet = self._masqueraded(node, network, packet)
+            senders.append(packet.sender)
+            fault = self._kept(node, following, network) if self._filtered else None
+            if fault is not None:
+                break
+            if following in passed:
+                fault = Fault(following, f"packets to {self._name(packet.to)} go round in a loop")
+                break
+            node, came = following, network
+            if node != goal:
+                nodes.append(node)
+                passed.add(node)
+        if fault is None and came is not None and not self._accepts(node, came, packet):
+            fault = Fault(node, f"no route back to {self._name(packet.sender)}")
+        changed = any(each != first for each in senders)
+        return Trail(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
+
+    def _kept(self, node: str, following: str, network: str) -> Fault | None:
+        """Return which filter of the hypervisor keeps echo from getting from one NIC to the next."""
+        for name, direction in ((node, "out"), (following, "in")):
+            nic = self._filtered.get((name, network))
+            side: Literal["in", "out"] = "out" if direction == "out" else "in"
+            found = denied(self._lab, nic, side, "icmp", self._version)
+            if found is not None:
+                return Fault(HYPERVISOR_NODE, f"the filter {found} drops it at {name}'s NIC on {network}")
+        return None
+
+    def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
+        """Return the packet as it leaves a router: from the router's address where it hides the sender."""
+        subnets = self._hidden[node]
+        if not _within(packet.sender, subnets) or _within(packet.to, subnets):
+            return packet
+        own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
+        return packet if own is None else replace(packet, sender=own, came=int(own))
+
+    def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Fault:
+        """Return the network a node sends by and who is next, or the fault that ends it there."""
+        key = (node, packet.goes)
+        known = self._hops.get(key)
+        if known is not None and (came is None or node in self._open):
+            return known
+        if node == HYPERVISOR_NODE:
+            return self._across_hypervisor(came, packet.to, packet.sender, packet.answer)
+        if came is not None:
+            if self._lab.hosts[node].role is not Role.ROUTER:
+                return Fault(node, "does not forward")
+            if not self._accepts(node, came, packet):
+                return Fault(node, f"no route back to {self._name(packet.sender)}")
+        if known is None:
+            known = self._hops[key] = self._next_hop(node, packet.to)
+        return known
+
+    def _next_hop(self, node: str, to: Address) -> tuple[str, str] | Fault:
+        route = self.chosen(node, to)
+        if route is None:
+            return self._no_route(node, to)
+        neighbour = route.via if route.via is not None else to
+        following = self._wires.holder.get((route.network, neighbour))
+        if following is None:
+            return Fault(node, f"nobody has {neighbour} on {route.network}")
+        return route.network, following
+
+    def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
+        """Tell whether rp_filter lets a packet in: 2 asks for any route back, 1 for the same NIC."""
+        strictness = self._filters.get(node, 0)
+        if strictness == 0:
+            return True
+        route = self._longest[node].find(packet.came)
+        return route is not None and (strictness == 2 or route.network == came)
+
+    def _takes_all(self, router: str) -> bool:
+        """Tell whether a router lets in packets from every lab address, whatever NIC they come by."""
+        if self._filters[router] == 1:
+            return False
+        subnets = {there.prefix for members in self._wires.on.values() for there in members}
+        routes = ((subnet, self.chosen(router, subnet.network_address)) for subnet in subnets)
+        return self._filters[router] == 0 or all(
+            route is not None and route.prefix.prefixlen <= subnet.prefixlen for subnet, route in routes
+        )
+
+    def _across_hypervisor(
+        self, came: str | None, to: Address, sender: Address, answer: bool
+    ) -> tuple[str, str] | Fault:
+        """Follow libvirt's own rules: which of its networks may start something to which."""
+        network = self._connected_to_hypervisor(to)
+        if network is None:
+            return Fault(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
+        if came is not None:
+            first, last = (network, came) if answer else (came, network)
+            asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
+            if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
+                return Fault(HYPERVISOR_NODE, f"libvirt lets nothing from {first} into {last}")
+            # Answers pass wherever the question did.
+            if not answer and asking is not Mode.OPEN and sender not in (self._wires.prefix_of(first) or ()):
+                return Fault(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
+        return network, self._wires.owner[to]
+
+    def _connected_to_hypervisor(self, address: Address) -> str | None:
+        return next((n for n in self._wires.hypervisor if address in (self._wires.prefix_of(n) or ())), None)
+
+    def _no_route(self, node: str, to: Address) -> Fault:
+        return Fault(node, f"no route to {self._name(to)}")
+
+    def _name(self, address: Address) -> Prefix:
+        """Name an address by its lab network, so that one fault reads the same for all targets."""
+        owner = self._wires.owner.get(address)
+        own = next((a for a in self._wires.of[owner] if a.address == address), None) if owner else None
+        if own is not None:
+            return own.prefix
+        return IPv4Network(address) if address.version == 4 else IPv6Network(address)
+
+
+def _within(address: Address, subnets: Sequence[Prefix]) -> bool:
+    return any(address in subnet for subnet in subnets)
+
+
+def _kin(wires: Wiring, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:
+    """Name, for each ordinary host, the first host that stands in the same place as it.
+
+    Hosts with one NIC on the same network and the same routes differ in nothing but their own
+    address; a lab of 1,000 hosts has a few dozen kinds. Left out: routers, hosts that somebody
+    routes through, and hosts that a route narrower than their network singles out.
+    """
+    every = {route for table in tables_of.values() for route in table}
+    used = {(route.network, route.via) for route in every}
+    subnets = {there.prefix for members in wires.on.values() for there in members}
+    odd = {route.prefix for route in every} - subnets
+    first: dict[tuple[str, tuple[Route, ...]], str] = {}
+    kin = {}
+    for name, attachments in wires.of.items():
+        if len(attachments) != 1 or name in wires.routers or attachments[0].nic.filter is not None:
+            continue
+        own = attachments[0]
+        narrower = (prefix for prefix in odd if prefix.prefixlen > own.prefix.prefixlen)
+        special = (own.network, own.address) in used or any(own.address in prefix for prefix in narrower)
+        if not special:
+            kin[name] = first.setdefault((own.network, tables_of[name]), name)
+    return kin
+
+
+def _reverse_path(host: Host, version: Version) -> int:
+    """Return the rp_filter that labrun answers for: a router's, 2 unless the file says otherwise."""
+    if version == 6 or host.role is not Role.ROUTER:
+        return 0
+    values = (host.sysctl.get(f"net.ipv4.conf.{which}.rp_filter", "2") for which in ("all", "default"))
+    # The kernel takes the greater of `all` and the NIC's own.
+    return max((int(value) if value.strip() in ("0", "1", "2") else 2) for value in values)
+
+
+@per_lab
+def forwarding(lab: Lab, version: Version) -> Forwarding:
+    """Return how packets travel in the lab; remembered per lab."""
+    return Forwarding(lab, version)

@@ -1,0 +1,199 @@
+"""Whether a connection gets through a lab's firewalls, forwards and filters, and who decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from labrun.inventory.model import Address, Host, Lab, Prefix
+from labrun.inventory.topology.flows import Flow, Redirection, accepted, redirections
+from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.paths import Forwarding, forwarding
+from labrun.inventory.topology.way import Trail
+from labrun.inventory.topology.wiring import wiring
+
+__all__ = ["Connection", "Verdict", "reach"]
+
+Proto = Literal["tcp", "udp"]
+# Forwards that lead to forwards: more of them in a row than this are a loop.
+_MOST_TURNS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Somebody dials a port of an address."""
+
+    source: str
+    address: Address
+    port: int
+    proto: Proto = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a connection: where it ends (host and port), and by which rules.
+
+    ``rules`` are the accepting rules as (host, rule in words); ``by`` says who drops it and why, empty
+    where nobody does.
+    """
+
+    passes: bool
+    end: str
+    port: int
+    rules: tuple[tuple[str, str], ...] = ()
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    """One stretch without a change of the address that is dialled."""
+
+    start: str
+    to: Address
+    sender: Address
+    trail: Trail
+
+    def senders(self) -> tuple[Address, ...]:
+        return self.trail.senders or (self.sender,) * (len(self.trail.nodes) + 1)
+
+
+def reach(lab: Lab, dialled: Connection) -> Verdict | None:
+    """Return what the file implies for a connection; None where it cannot tell.
+
+    That is so where the address is no lab host's, where there is no route, where a forward leads back to
+    whoever dials, and where answers come back by a firewall that saw no question. Ports without a listener
+    pass too: they refuse by themselves.
+    """
+    version: Literal[4, 6] = 4 if dialled.address.version == 4 else 6
+    ways = forwarding(lab, version)
+    own = ways.sends_from(dialled.source, dialled.address)
+    if own is None or dialled.address not in wiring(lab, version).owner:
+        return None
+    return _Walk(lab, ways, dialled).verdict(own.address)
+
+
+class _Walk:
+    def __init__(self, lab: Lab, ways: Forwarding, dialled: Connection) -> None:
+        self._lab, self._ways, self._proto = lab, ways, dialled.proto
+        self._dialled = dialled
+        self._owner = wiring(lab, 4 if dialled.address.version == 4 else 6).owner
+        self._rules: list[tuple[str, str]] = []
+        self._passed: set[str] = set()
+        self._legs: list[_Leg] = []
+
+    def verdict(self, own: Address) -> Verdict | None:
+        start, to, port, sender = self._dialled.source, self._dialled.address, self._dialled.port, own
+        for _ in range(_MOST_TURNS):
+            leg = _Leg(start, to, sender, self._ways.trail(start, to, sender))
+            if leg.trail.fault is not None:
+                return None
+            self._legs.append(leg)
+            end, seen = self._owner[to], leg.senders()
+            kept = self._kept(leg, port)
+            if kept is not None:
+                return Verdict(False, end, port, tuple(self._rules), kept)
+            for node, who in zip(leg.trail.nodes, seen, strict=False):
+                if not self._accepts(node, "forward", who, to, port):
+                    return self._dropped(end, port, node, "forward")
+            self._passed.update(leg.trail.nodes)
+            turned = self._turned(end, to, port) if end != self._dialled.source else None
+            if turned is None:
+                return self._at_the_end(end, seen[-1], to, port)
+            if self._owner.get(turned.to) in (None, end, self._dialled.source):
+                return None
+            self._rules.append((end, turned.said))
+            self._passed.add(end)
+            start, to, port, sender = end, turned.to, turned.to_port, self._hairpin(end, turned, seen[-1])
+        return None
+
+    def _kept(self, leg: _Leg, port: int) -> str | None:
+        """Say which filter of the hypervisor drops the question or its answer at a NIC on the way."""
+        nodes = (leg.start, *leg.trail.nodes, self._owner[leg.to])
+        for place, network in enumerate(leg.trail.networks):
+            for name, out, back in ((nodes[place], "out", "in"), (nodes[place + 1], "in", "out")):
+                host = self._lab.hosts.get(name)
+                nic = host.interface_on(network) if host is not None else None
+                version = leg.to.version
+                found = denied(self._lab, nic, _side(out), self._proto, version, port)
+                found = found or denied(self._lab, nic, _side(back), self._proto, version)
+                if found is not None:
+                    what = f"{self._proto}/{port}"
+                    return f"hypervisor: the filter {found} drops {what} at {name}'s NIC on {network}"
+        return None
+
+    def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
+        if not self._accepts(end, "input", who, to, port):
+            return self._dropped(end, port, end, "input")
+        return Verdict(True, end, port, tuple(self._rules)) if self._answers_get_back() else None
+
+    def _dropped(self, end: str, port: int, node: str, chain: str) -> Verdict:
+        why = f"{node}: firewall.{chain} is drop and no rule accepts it"
+        return Verdict(False, end, port, tuple(self._rules), why)
+
+    def _turned(self, end: str, to: Address, port: int) -> Redirection | None:
+        fitting = redirections(self._lab, self._lab.hosts[end])
+        what = (to, port, self._proto)
+        return next((each for each in fitting if (each.address, each.port, each.proto) == what), None)
+
+    def _hairpin(self, router: str, turned: Redirection, sender: Address) -> Address:
+        """Return the sender of what goes back into the network that it came from."""
+        if turned.hairpin is None or sender not in turned.hairpin:
+            return sender
+        own = self._ways.sends_from(router, turned.to)
+        return own.address if own is not None else sender
+
+    def _accepts(
+        self, node: str, chain: Literal["input", "forward"], who: Address, to: Address, port: int
+    ) -> bool:
+        host = self._lab.hosts.get(node)
+        if host is None or host.firewall is None or getattr(host.firewall, chain) == "accept":
+            return True
+        if chain == "input" and host.firewall.ssh and self._proto == "tcp" and port in _ssh_ports(host):
+            return True
+        for flow in accepted(self._lab, host, chain):
+            if _fits(flow, self._proto, who, to, port):
+                self._rules.append((node, flow.said))
+                return True
+        return False
+
+    def _answers_get_back(self) -> bool:
+        """Tell whether answers pass whoever turned the question, and no firewall that knows nothing of it."""
+        for number, leg in reversed(list(enumerate(self._legs))):
+            end = self._owner[leg.to]
+            steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender)
+            nodes = [node for node, _ in steps[1:]]
+            if fault is not None or any(self._knows_nothing(node) for node in nodes):
+                return False
+            hides = self._owner.get(leg.senders()[0]) == leg.start
+            if number and not hides and leg.start not in nodes:
+                return False
+        return True
+
+    def _knows_nothing(self, node: str) -> bool:
+        host = self._lab.hosts.get(node)
+        drops = host is not None and host.firewall is not None and host.firewall.forward == "drop"
+        return drops and node not in self._passed
+
+
+def _side(direction: str) -> Literal["in", "out"]:
+    return "out" if direction == "out" else "in"
+
+
+def _ssh_ports(host: Host) -> Iterator[int]:
+    declared = [int(port) for port in (host.sshd or {}).get("port", ()) if port.strip().isdecimal()]
+    yield from declared or (22,)
+
+
+def _fits(flow: Flow, proto: Proto, who: Address, to: Address, port: int) -> bool:
+    return (
+        flow.proto == proto
+        and flow.version in (None, to.version)
+        and _among(who, flow.sources)
+        and _among(to, flow.targets)
+        and (not flow.ports or any(low <= port <= high for low, high in flow.ports))
+    )
+
+
+def _among(address: Address, prefixes: Sequence[Prefix]) -> bool:
+    return not prefixes or any(address in prefix for prefix in prefixes)

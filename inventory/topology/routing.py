@@ -1,0 +1,227 @@
+"""The route table that each host must show: a pure function of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
+from typing import Literal
+
+from labrun.inventory.model import Address, Gateway, Lab, Prefix, Role
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
+
+__all__ = ["Origin", "Route", "default_prefix", "route_table", "tables"]
+
+Origin = Literal["connected", "gateway", "static", "topology", "dhcp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of the main table; ``via`` is None where the prefix is connected.
+
+    ``network`` is the lab network that the packet leaves by. ``origin`` ``dhcp`` marks what
+    libvirt's DHCP or router advertisements announce, so that no profile has to carry it.
+    """
+
+    prefix: Prefix
+    via: Address | None
+    network: str
+    origin: Origin
+
+
+def default_prefix(version: Version) -> Prefix:
+    """Return 0.0.0.0/0 or ::/0."""
+    return IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
+
+
+def route_table(lab: Lab, host_name: str) -> tuple[Route, ...]:
+    """Return every route the host must have, IPv4 first, the default first of each.
+
+    Raises KeyError for a name that is no host of the lab.
+    """
+    return tables(lab, 4)[host_name] + tables(lab, 6)[host_name]
+
+
+@per_lab
+def tables(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
+    """Return the tables of all hosts in one IP version; remembered per lab."""
+    wires = wiring(lab, version)
+    defaults = _Defaults(wires)
+    towards = _topology(wires) if lab.routing == "auto" else {}
+    built = {}
+    for name in lab.hosts:
+        table: dict[Prefix, Route] = {}
+        # Later ones win: what the file declares beats what labrun derives.
+        for route in (
+            *towards.get(name, ()),
+            *defaults.routes(name),
+            *_declared(wires, name),
+            *(Route(own.prefix, None, own.network, "connected") for own in wires.of[name]),
+        ):
+            table[route.prefix] = route
+        built[name] = tuple(sorted(table.values(), key=_order))
+    return MappingProxyType(built)
+
+
+def _order(route: Route) -> tuple[bool, int, int]:
+    return route.prefix.prefixlen > 0, int(route.prefix.network_address), route.prefix.prefixlen
+
+
+def _declared(wires: Wiring, name: str) -> Iterator[Route]:
+    for route in wires.lab.hosts[name].routes:
+        own = wires.on_link(name, route.via) if route.to.version == wires.version else None
+        if own is not None:
+            yield Route(route.to, route.via, own.network, "static")
+
+
+class _Defaults:
+    """Where each host's default route points, by ``gateway:`` and the derived rules."""
+
+    def __init__(self, wires: Wiring) -> None:
+        self._wires = wires
+        exits = tuple(name for name in wires.routers if self._leaves_directly(name))
+        self._distance = _distances(wires, exits)
+
+    def routes(self, name: str) -> Iterator[Route]:
+        """Yield the host's default route, nothing where it has none."""
+        target = self._gateway(name)
+        if target is None:
+            return
+        via, network = target
+        announced = self._announces(name, network, via)
+        yield Route(default_prefix(self._wires.version), via, network, "dhcp" if announced else "gateway")
+
+    def _announces(self, name: str, network: str, via: Address) -> bool:
+        """Tell whether the NIC learns this gateway from libvirt itself."""
+        wires = self._wires
+        nic = wires.lab.hosts[name].interface_on(network)
+        where = wires.lab.networks[network]
+        if nic is None or not nic.dhcp or where.dhcp is None:
+            return False
+        return where.mode.has_uplink and wires.hypervisor.get(network) == via
+
+    def _gateway(self, name: str) -> tuple[Address, str] | None:
+        host = self._wires.lab.hosts[name]
+        asked = host.gateway
+        if asked.kind == "none":
+            return None
+        if asked.kind == "auto":
+            return self._router_auto(name) if host.role is Role.ROUTER else self._host_auto(name)
+        return self._explicit(name, asked)
+
+    def _explicit(self, name: str, asked: Gateway) -> tuple[Address, str] | None:
+        wires = self._wires
+        if asked.host is not None:
+            return _at(wires.shared(name, asked.host))
+        if asked.address is None:
+            return None
+        if asked.address.version == wires.version:
+            own = wires.on_link(name, asked.address)
+            return (asked.address, own.network) if own is not None else None
+        return self._counterpart(name, asked.address)
+
+    def _counterpart(self, name: str, address: Address) -> tuple[Address, str] | None:
+        """Find the other IP version's address of whoever holds a gateway given as an address."""
+        wires = self._wires
+        other = wiring(wires.lab, 4 if wires.version == 6 else 6)
+        own = other.on_link(name, address)
+        holder = other.holder.get((own.network, address)) if own is not None else None
+        if own is None or holder is None or not any(a.network == own.network for a in wires.of[name]):
+            return None
+        if holder == HYPERVISOR_NODE:
+            there = wires.hypervisor.get(own.network)
+            return (there, own.network) if there is not None else None
+        return next(((a.address, a.network) for a in wires.of[holder] if a.network == own.network), None)
+
+    def _host_auto(self, name: str) -> tuple[Address, str] | None:
+        wires = self._wires
+        first = wires.lab.hosts[name].interfaces[0].network if wires.lab.hosts[name].interfaces else None
+        found: dict[str, tuple[bool, int]] = {}
+        for own in wires.of[name]:
+            for there in wires.routers_on[own.network]:
+                rank = (own.network != first, wires.routers[there.host])
+                found[there.host] = min(rank, found.get(there.host, rank))
+        if found:
+            return _at(wires.shared(name, min(found, key=lambda router: found[router])))
+        return self._uplink(name)
+
+    def _router_auto(self, name: str) -> tuple[Address, str] | None:
+        own = self._uplink(name)
+        if own is not None:
+            return own
+        return _at(_closer(self._wires, name, self._distance))
+
+    def _uplink(self, name: str) -> tuple[Address, str] | None:
+        """Return the hypervisor on the first network whose guests it forwards for."""
+        wires = self._wires
+        for own in wires.of[name]:
+            if wires.lab.networks[own.network].mode.has_uplink and own.network in wires.hypervisor:
+                return wires.hypervisor[own.network], own.network
+        return None
+
+    def _leaves_directly(self, name: str) -> bool:
+        asked = self._wires.lab.hosts[name].gateway
+        if asked.kind == "auto":
+            return self._uplink(name) is not None
+        target = self._explicit(name, asked) if asked.kind == "address" else None
+        if target is None:
+            return False
+        via, network = target
+        return self._wires.lab.networks[network].mode.has_uplink and (
+            self._wires.hypervisor.get(network) == via
+        )
+
+
+def _at(there: Attachment | None) -> tuple[Address, str] | None:
+    return None if there is None else (there.address, there.network)
+
+
+def _distances(wires: Wiring, start: tuple[str, ...]) -> Mapping[str, int]:
+    """Count the networks between each router and the nearest of ``start``, through routers only."""
+    distance = dict.fromkeys(start, 0)
+    seen: set[str] = set()
+    edge = list(start)
+    while edge:
+        following = []
+        for router in edge:
+            for own in wires.of[router]:
+                if own.network in seen:
+                    continue
+                seen.add(own.network)
+                for there in wires.routers_on[own.network]:
+                    if there.host not in distance:
+                        distance[there.host] = distance[router] + 1
+                        following.append(there.host)
+        edge = following
+    return distance
+
+
+def _closer(wires: Wiring, name: str, distance: Mapping[str, int]) -> Attachment | None:
+    """Return the NIC of the neighbour one step nearer, the first in file order of equal ones."""
+    here = distance.get(name)
+    if not here:
+        return None
+    nearer = {
+        there.host
+        for own in wires.of[name]
+        for there in wires.routers_on[own.network]
+        if distance.get(there.host) == here - 1
+    }
+    return wires.shared(name, min(nearer, key=lambda router: wires.routers[router]))
+
+
+def _topology(wires: Wiring) -> Mapping[str, list[Route]]:
+    """Lead every router to every network that it does not touch, by the fewest networks between."""
+    towards: dict[str, list[Route]] = {name: [] for name in wires.routers}
+    for network in wires.lab.networks:
+        prefix = wires.prefix_of(network)
+        if prefix is None:
+            continue
+        touching = tuple(there.host for there in wires.routers_on[network])
+        distance = _distances(wires, touching)
+        for name in wires.routers:
+            there = _closer(wires, name, distance)
+            if there is not None:
+                towards[name].append(Route(prefix, there.address, there.network, "topology"))
+    return towards

@@ -1,0 +1,67 @@
+"""One path step by step: which route every node takes, and which address it answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from labrun.inventory.model import Address, Lab
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.routing import Route
+from labrun.inventory.topology.way import Path
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version
+
+__all__ = ["Step", "steps_back", "steps_there"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one node does with a packet to ``to``.
+
+    ``route`` is None at the end of the way, where there is none, and for the hypervisor, which
+    forwards between its own networks. ``address`` is what the node answers with or sends from.
+    """
+
+    node: str
+    to: Address
+    route: Route | None
+    address: Address | None
+
+
+def steps_there(lab: Lab, path: Path) -> tuple[Step, ...]:
+    """Return the steps from source to target, as far as packets get; none where nobody knows the address."""
+    to = path.address
+    if to is None:
+        return ()
+    ways = forwarding(lab, _version(to))
+    own = ways.sends_from(path.source, to)
+    found = [Step(path.source, to, ways.chosen(path.source, to), own.address if own else None)]
+    answers = path.way.answers or (None,) * len(path.way.through)
+    for node, answer in zip(path.way.through, answers, strict=True):
+        found.append(Step(node, to, _chosen(lab, node, to), answer))
+    if path.fault is None:
+        found.append(Step(path.target, to, None, to))
+    return tuple(found)
+
+
+def steps_back(lab: Lab, path: Path) -> tuple[Step, ...]:
+    """Return the steps from the target back to the source's address; none where nothing gets there."""
+    if path.address is None:
+        return ()
+    own = forwarding(lab, _version(path.address)).sends_from(path.source, path.address)
+    if own is None or (path.fault is not None and not path.way.back):
+        return ()
+    found = []
+    for place, node in enumerate((path.target, *path.way.back)):
+        to = path.way.returned_to(place, own.address)
+        found.append(Step(node, to, _chosen(lab, node, to), path.address if place == 0 else None))
+    if path.fault is None:
+        found.append(Step(path.source, own.address, None, own.address))
+    return tuple(found)
+
+
+def _chosen(lab: Lab, node: str, to: Address) -> Route | None:
+    return None if node == HYPERVISOR_NODE else forwarding(lab, _version(to)).chosen(node, to)
+
+
+def _version(address: Address) -> Version:
+    return 4 if address.version == 4 else 6

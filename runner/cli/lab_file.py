@@ -1,0 +1,43 @@
+"""Reading the lab file that an invocation means, and telling what labrun does not act on yet."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labrun.runner.cli.terminal import say
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+    from labrun.runner.cli.invocation import Invocation
+
+__all__ = ["lab_path", "load"]
+
+
+def lab_path(given: str | None) -> str:
+    """Return the path ``--lab`` gives, else the nearest lab.yaml from here upwards."""
+    if given is not None:
+        return given
+    from labrun.inventory.file.source import find_lab_file
+
+    return str(find_lab_file(Path.cwd()))
+
+
+def load(invocation: Invocation, *, safely: bool = True) -> Lab:
+    """Return the lab, each key that is not acted on yet named once on stderr.
+
+    ``safely`` refuses a file in which leaving such a key out would be dangerous (a firewall that is
+    not there). Raises LabFileError with every problem.
+    """
+    from labrun.inventory.file.remembered import remembered_lab
+
+    lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
+    for notice in lab.notices:
+        if not notice.unsafe:
+            say(f"{lab.source}:{notice.line}: {notice.path} is not acted on yet")
+    if safely:
+        from labrun.inventory.file.later import refuse_unsafe
+
+        refuse_unsafe(lab)
+    return lab

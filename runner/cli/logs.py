@@ -1,0 +1,51 @@
+"""Which log lines a person sees on stderr: labrun's warnings, with -v its steps, with -vv everything."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from labrun.notices import LOGGER_NAME as NOTICES
+from labrun.progress import LOGGER_NAME
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.terminal import say
+
+__all__ = ["log_to_stderr"]
+
+_LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage() if record.name == NOTICES else self.format(record))
+
+
+@contextmanager
+def log_to_stderr(invocation: Invocation) -> Iterator[None]:
+    """Show log records for the time of one command; loggers are as before afterwards.
+
+    Nornir and paramiko log a host's traceback as an error, which Python would print without any
+    handler; the results table says it better, so theirs are shown with -vv only.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("labrun")
+    shown = _Stderr()
+    shown.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    target = root if invocation.verbosity >= 2 else ours
+    silent = logging.NullHandler()
+    before = [(logger, logger.level, logger.propagate) for logger in (root, ours)]
+    root.addHandler(silent)
+    target.addHandler(shown)
+    target.setLevel(_LEVELS[invocation.verbosity])
+    # Progress has its own display; here it would come a second time.
+    shown.addFilter(lambda record: record.name != LOGGER_NAME)
+    logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
+    logging.getLogger(NOTICES).setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        target.removeHandler(shown)
+        root.removeHandler(silent)
+        for logger, level, propagate in before:
+            logger.setLevel(level)
+            logger.propagate = propagate

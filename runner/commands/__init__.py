@@ -1,0 +1,51 @@
+"""The commands: one module or folder each, and the table by which the command line finds them."""
+
+from __future__ import annotations
+
+__all__ = ["VERBS"]
+
+# name: (module below labrun.runner.commands, with `:attribute` where that is not `command`; one-line help).
+# A test holds the help equal to the command's own.
+VERBS: dict[str, tuple[str, str]] = {
+    "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
+    "up": ("up", "Make networks and machines as the lab file says, and wait until they answer."),
+    "configure": (
+        "configure",
+        "Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.",
+    ),
+    "verify": (
+        "verify.command",
+        "Compare addresses, routes and paths of the hosts with what the lab file implies.",
+    ),
+    "drift": (
+        "drift.command",
+        "Compare networks, machines, configuration and paths with the file and with what was applied.",
+    ),
+    "graph": ("graph", "Draw networks, hosts, addresses and roles, coloured by the last verify."),
+    "report": (
+        "report.command",
+        "Write one self-contained page with the diagram, the matrix, all results and the history.",
+    ),
+    "break": ("faults.plant", "Plant a fault to find, without telling which; `labrun mend` undoes it."),
+    "mend": ("faults.mend", "Undo what `labrun break` planted, and nothing else."),
+    "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
+    "history": ("runs.history", "List the lab's past runs, the newest first."),
+    "show": ("runs.show", "Show a past run with all its results."),
+    "diff": (
+        "runs.diff",
+        "Show what changed between two runs: results, what was seen, reasons, the lab file.",
+    ),
+    "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
+    "exec": ("exec", "Run a command on all hosts (or --hosts) in parallel."),
+    "inventory": ("inventory", "Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script."),
+    "start": ("power:start", "Start the machines that are off."),
+    "stop": ("power:stop", "Shut the machines down, and keep them."),
+    "restart": ("power:restart", "Shut the machines down and start them again."),
+    "down": ("down", "Remove the lab's machines and networks, and nothing else."),
+    "image": ("image", "List, build and import the images that machines are made from."),
+    "list": ("list", "List the labs on this machine's hypervisors."),
+    "validate": ("validate", "Check the lab file, without touching anything."),
+    "schema": ("schema", "Print the JSON Schema of the lab file."),
+    "schedule": ("schedule", "Let systemd (or cron) compare the lab with its file again and again."),
+    "completion": ("completion", "Print what makes a shell complete labrun's command line."),
+}

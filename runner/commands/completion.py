@@ -1,0 +1,31 @@
+"""``labrun completion SHELL``: the few lines a shell needs to complete labrun's commands and hosts."""
+
+from __future__ import annotations
+
+import click
+
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.verb import verb
+
+__all__ = ["command"]
+
+
+@verb("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(invocation: Invocation, shell: str) -> Report:
+    """Print what makes a shell complete labrun's command line.
+
+    \b
+    bash: eval "$(labrun completion bash)"      in ~/.bashrc
+    zsh:  eval "$(labrun completion zsh)"       in ~/.zshrc
+    fish: labrun completion fish > ~/.config/fish/completions/labrun.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None, shell
+    source = found(click.get_current_context().find_root().command, {}, "labrun", "_LABRUN_COMPLETE")
+    # source() of click's bash class runs bash to learn its version; the text alone needs none.
+    script = source.source_template % source.source_vars()
+    return Report(text=script, extra={"script": script})

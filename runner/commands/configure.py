@@ -1,0 +1,233 @@
+"""`labrun configure`: every host from what it is to what the lab file says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from labrun.errors import UsageError
+from labrun.inventory.hosts.locate import file_addresses, still_held
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.rollout import MaxFail, Rollout, parse_max_fail
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+
+__all__ = ["CONFIRM_SECONDS", "configure_hosts"]
+
+_SECONDS = 180.0
+_WOULD_CHANGE = 3
+CONFIRM_SECONDS = 60
+"""How long a changed host waits for labrun's word unless it is told otherwise."""
+
+
+@verb("configure", recorded=True)
+@click.option("--only", metavar="A,B", help="Only these sections, such as nmcli or sysctl,sshd.")
+@click.option(
+    "--canary",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Begin with N hosts, then 2N, 4N and so on, each batch when the one before it is done.",
+)
+@click.option(
+    "--max-fail",
+    metavar="N|P%",
+    help="Begin no further host when more than N hosts, or P percent, failed; with --canary 0.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing; exit code 3 then.")
+@click.option("--diff", is_flag=True, help="Show what changes, line by line.")
+@click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
+@click.option("--no-guard", is_flag=True, help="Change hosts without their going back by themselves.")
+@click.option(
+    "--confirm-timeout",
+    metavar="SECONDS",
+    type=click.IntRange(1, 3600),
+    default=CONFIRM_SECONDS,
+    show_default=True,
+    help="How long a changed host waits for a new login before it goes back.",
+)
+def command(
+    invocation: Invocation,
+    only: str | None,
+    canary: int | None,
+    max_fail: str | None,
+    dry_run: bool,
+    diff: bool,
+    explain: bool,
+    no_guard: bool,
+    confirm_timeout: int,
+) -> Report:
+    """Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.
+
+    Each host is read once, compared, and changed only where it differs. It goes back by itself
+    unless a new login then finds everything as declared. A second run changes nothing. Hosts with
+    the same `redundancy` word are never changed at the same time.
+    """
+    sections = _sections(only)
+    allowed = _max_fail(canary, max_fail)
+    session = open_session(invocation)
+    if explain and dry_run:
+        return _what_differs(session, sections)
+    if explain:
+        return Report(session.lab.name, text=_explained(session, sections))
+    with lab_lock(session.state.lock, "configure"):
+        rows = configure_hosts(
+            session,
+            sections,
+            dry_run=dry_run,
+            canary=canary,
+            max_fail=allowed,
+            confirm_timeout=None if no_guard else confirm_timeout,
+        )
+    return session.report(rows, diff=diff)
+
+
+def _sections(only: str | None) -> tuple[str, ...]:
+    from labrun.tasks.configure.resources import SECTIONS
+
+    if only is None:
+        return ()
+    asked = [word.strip() for word in only.split(",") if word.strip()]
+    unknown = [word for word in asked if word not in SECTIONS]
+    if unknown or not asked:
+        raise UsageError(
+            f'there is no section "{", ".join(unknown)}"' if unknown else "names no section",
+            step="--only",
+            hint=f"there are {', '.join(SECTIONS)}",
+        )
+    return tuple(asked)
+
+
+def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
+    if text is not None:
+        return parse_max_fail(text)
+    # A canary that dies and changes nothing would be no canary.
+    return MaxFail(0) if canary is not None else None
+
+
+def _explained(session: Session, sections: Sequence[str]) -> str:
+    from labrun.tasks.configure.resources import explain, host_spec
+
+    parts = []
+    for host in session.hosts:
+        lines = explain(host_spec(session.lab, host), sections)
+        parts.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
+    return "\n".join(parts)
+
+
+def _what_differs(session: Session, sections: Sequence[str]) -> Report:
+    """Ask the hosts, and return the commands for what is not as declared, below the name of each host."""
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.configure.by_hand import by_hand
+    from labrun.tasks.configure.resources import host_spec
+
+    specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    data = {host: {"configure": spec} for host, spec in specs.items()}
+    limit = session.invocation.timeout or _SECONDS
+    with (
+        progress(session.hosts, session.invocation),
+        session.engine(session.locate(), data, deadline=limit, dry_run=True, reads=True) as nornir,
+    ):
+        result = nornir.run(by_hand, only=list(sections))
+    rows = outcomes_of(
+        result, "configure", rows={host: _names(spec, sections) for host, spec in specs.items()}
+    )
+    commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
+    parts = []
+    for host, lines in commands.items():
+        # Whoever could not be read, or differs in what cannot be changed, has no commands but reasons.
+        reasons = dict.fromkeys(
+            f"# {row.status}: {' '.join(str(row.why).split())}"
+            for row in rows
+            if row.host == host and row.exit_code not in (0, _WOULD_CHANGE)
+        )
+        if lines or reasons:
+            parts.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
+    text = "\n".join(parts) or "# nothing differs\n"
+    return Report(session.lab.name, rows, text=text, extra={"commands": commands})
+
+
+def configure_hosts(
+    session: Session,
+    sections: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    canary: int | None = None,
+    max_fail: MaxFail | None = None,
+    confirm_timeout: int | None = CONFIRM_SECONDS,
+) -> list[Outcome]:
+    """Configure the session's hosts in parallel, the lab's lock being held; returns their rows.
+
+    A host that was not begun, because of ``canary`` and ``max_fail``, has rows that are skipped.
+    ``confirm_timeout`` is how many seconds a changed host waits before it goes back; None = never.
+    """
+    from labrun.runner.engine.behind import carried_by
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.configure.resources import host_spec
+    from labrun.tasks.configure.task import configure
+
+    located = session.locate()
+    specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
+        specs[host]["behind"] = others
+    held = still_held(session.lab, session.state.host_addresses())
+    for spec in specs.values():
+        if "nmcli" in spec["sections"]:
+            spec["sections"]["nmcli"]["held"] = held
+    data = {host: {"configure": spec} for host, spec in specs.items()}
+    limit = session.invocation.timeout or _SECONDS
+    settings: dict[str, Any] = {
+        "only": list(sections),
+        "dry_run": dry_run,
+        "run": session.invocation.run,
+        "digest": session.lab.digest,
+        "confirm_timeout": confirm_timeout,
+    }
+    rollout = Rollout(canary, max_fail, _redundancy(session))
+    with (
+        progress(session.hosts, session.invocation),
+        session.engine(
+            located,
+            data,
+            deadline=limit,
+            dry_run=dry_run,
+            rollout=rollout,
+            reads=dry_run,
+            until="confirmed or gone back",
+        ) as nornir,
+    ):
+        result = nornir.run(configure, **settings)
+    named = {host: _names(spec, sections) for host, spec in specs.items()}
+    rows = outcomes_of(result, "configure", rows=named)
+    _remember_addresses(session, rows, dry_run)
+    silent = [host for host in session.hosts if not named[host] and host not in {row.host for row in rows}]
+    return rows + [_nothing(host, sections) for host in silent]
+
+
+def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool) -> None:
+    """Keep where the hosts are now: there they are looked for when the file moves them."""
+    bad = {row.host for row in rows if row.exit_code}
+    done = [] if dry_run else [host for host in session.hosts if host not in bad]
+    session.state.remember_addresses({name: file_addresses(session.lab.hosts[name]) for name in done})
+
+
+def _redundancy(session: Session) -> dict[str, str]:
+    groups = {name: session.lab.hosts[name].redundancy for name in session.hosts}
+    return {name: group for name, group in groups.items() if group is not None}
+
+
+def _names(spec: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:
+    """Return (section, name) of every row that a host has when it can be reached."""
+    from labrun.tasks.configure.resources import row_names
+
+    return row_names(spec, sections)
+
+
+def _nothing(host: str, sections: Sequence[str]) -> Outcome:
+    why = "the file declares nothing here" + (f" for {', '.join(sections)}" if sections else "")
+    return Outcome(host, sections[0] if sections else "configure", host, Status.SKIPPED, why=why)

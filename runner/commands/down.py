@@ -1,0 +1,215 @@
+"""`labrun down`: remove what carries the lab's tag, with or without the lab file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.errors import HypervisorError, LabFileError, UsageError
+from labrun.hypervisor import connect, enter_network
+from labrun.hypervisor_uri import asked_hypervisor
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.cli.confirm import confirm
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import load
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.selection import select_hosts
+from labrun.runner.engine.existing import NO_HYPERVISOR, existing_rows
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.session import hypervisor_engine
+from labrun.runner.timer.files import scheduled
+from labrun.runner.verb import verb
+from labrun.state import LabState
+from labrun.tasks.provision.planning import SeenMachine, see_machines
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+
+
+@verb("down", recorded=True)
+@click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
+def command(invocation: Invocation, name: str | None) -> Report:
+    """Remove the lab's machines and networks, and nothing else.
+
+    Only what carries the lab's tag in libvirt is touched. Asks first, unless -y is given.
+    """
+    lab_name, uri, lab = _which(invocation, name)
+    existing = existing_rows(lab, select_hosts(lab, invocation.hosts)) if lab is not None else []
+    if lab is not None and not lab.needs_hypervisor:
+        if invocation.hosts is None:
+            _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
+        return Report(lab_name, existing, notes=_left(invocation, lab_name))
+    if uri is None:
+        if invocation.hosts is None:
+            _remove_leftovers(invocation, lab_name)
+        row = Outcome(
+            HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
+        )
+        return Report(lab_name, [row, *existing], notes=_left(invocation, lab_name))
+    invocation.recording.uri = uri
+    enter_network(uri)
+    state = LabState.open(lab_name, uri, invocation.state_dir)
+    with lab_lock(state.lock, "down"):
+        rows = _take_down(invocation, lab_name, uri, state, lab)
+        if invocation.hosts is None and not any(row.exit_code for row in rows):
+            _forget(state, invocation)
+    return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
+
+
+def _remove_leftovers(invocation: Invocation, lab: str) -> None:
+    """Delete what a `down` that was killed near its end has left of a lab of which libvirt knows nothing."""
+    from labrun.tasks.provision.choose import LOCAL_URIS
+
+    for uri in LOCAL_URIS:
+        state = LabState.find(lab, uri, invocation.state_dir)
+        if state is not None:
+            with lab_lock(state.lock, "down"):
+                _remove_storage(lab, uri)
+                _forget(state, invocation)
+
+
+def _remove_storage(lab: str, uri: str) -> None:
+    """Delete what the lab as a whole keeps, with either driver of its hypervisor: its machines are gone."""
+    from labrun.tasks.provision.drivers import driver_for, lab_drivers
+
+    for kind, driver_uri in lab_drivers(uri):
+        try:
+            driver_for(kind, driver_uri).remove_lab(lab)
+        except HypervisorError:
+            if driver_uri == uri:
+                raise
+            # The hypervisor has no such driver: then it keeps nothing with it.
+
+
+def _left(invocation: Invocation, lab: str) -> list[str]:
+    """Return what goes on although the whole lab is gone."""
+    return scheduled(lab) if invocation.hosts is None else []
+
+
+def _forget(state: LabState, invocation: Invocation) -> None:
+    state.remove()
+    invocation.recording.removed_lab = True
+
+
+def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
+    """Return the lab's name, its hypervisor (None where nothing is left of it) and its file's lab."""
+    from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
+
+    lab = None
+    if name is None:
+        try:
+            lab = load(invocation, safely=False)
+        except LabFileError as error:
+            error.hint = "labrun down --name LAB works without the file"
+            raise
+        _begin(invocation, lab.name, lab.digest)
+        if not lab.needs_hypervisor:
+            return lab.name, None, lab
+        if lab.hypervisor != "auto" or asked_hypervisor():
+            return lab.name, choose_hypervisor(lab).uri, lab
+        name = lab.name
+    asked = asked_hypervisor()
+    found = (asked,) if asked else lab_uris(name)
+    if lab is None and found:
+        # A name that was only mistyped has no past.
+        _begin(invocation, name, None)
+    return name, found[0] if found else None, lab
+
+
+def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
+    invocation.recording.begin(invocation, lab, digest)
+
+
+def _take_down(
+    invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
+) -> list[Outcome]:
+    from labrun.tasks.provision.filters import observe_filters
+    from labrun.tasks.provision.networks import observe_networks
+
+    seen = see_machines(lab, uri)
+    chosen = _chosen(invocation, seen, model)
+    invocation.interruption.lab, invocation.interruption.hosts = lab, tuple(chosen)
+    machines = [seen[host] for host in chosen]
+    whole = invocation.hosts is None
+    networks = (
+        [(name, net.name) for name, net in observe_networks(connect(uri), lab).items()] if whole else []
+    )
+    filters = list(observe_filters(connect(uri), lab)) if whole else []
+    if machines or networks or filters:
+        losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
+        confirm(invocation, "Remove these?", losses + _named(networks, filters))
+    with progress([found.machine.host for found in machines], invocation):
+        rows = remove_machines(uri, lab, machines)
+    state.forget_hosts(chosen)
+    if any(row.exit_code for row in rows):
+        # A network with guests on it stays: its removal would only make the failure harder to read.
+        return rows
+    rows += remove_networks(uri, lab, networks)
+    rows += remove_filters(uri, lab, filters)
+    if whole and not any(row.exit_code for row in rows):
+        _remove_storage(lab, uri)
+    return rows or [
+        Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
+    ]
+
+
+def _named(networks: Sequence[tuple[str, str]], filters: Sequence[str]) -> list[str]:
+    return [f"network {name}" for name, _ in networks] + [f"filter {name}" for name in filters]
+
+
+def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
+    """Return the machines to remove: by the file's names and groups, else by what is there."""
+    names = list(known)
+    if invocation.hosts is None:
+        return names
+    if model is not None and not set(invocation.hosts.split(",")) <= set(names):
+        return [name for name in names if name in select_hosts(model, invocation.hosts)]
+    wanted = [word.strip() for word in invocation.hosts.split(",") if word.strip()]
+    unknown = [word for word in wanted if word not in names]
+    if unknown:
+        raise UsageError(
+            f"no machine of this lab is called {', '.join(unknown)}",
+            step="--hosts",
+            hint=f"there are {', '.join(names)}" if names else "there are none",
+        )
+    return [name for name in names if name in wanted]
+
+
+def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list[Outcome]:
+    """Remove machines of the lab in parallel; returns their rows."""
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.power import remove_machine
+
+    data = {
+        found.machine.host: {"down": [found.kind, found.uri, lab, found.machine.host, found.machine.domain]}
+        for found in machines
+    }
+    with hypervisor_engine(uri, data, until="been removed") as nornir:
+        return outcomes_of(nornir.run(remove_machine), "machine")
+
+
+def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> list[Outcome]:
+    """Remove networks of the lab, given as (name in the lab, name in libvirt); returns their rows."""
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision import hypervisor_tasks
+
+    with hypervisor_engine(uri) as nornir:
+        result = nornir.run(
+            hypervisor_tasks.remove_networks, uri=uri, lab=lab, networks=[list(pair) for pair in networks]
+        )
+        return outcomes_of(result, "network", *(name for name, _ in networks))
+
+
+def remove_filters(uri: str, lab: str, filters: Sequence[str]) -> list[Outcome]:
+    """Remove filters of the lab by their names in it; returns their rows."""
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision import filter_tasks
+
+    if not filters:
+        return []
+    with hypervisor_engine(uri) as nornir:
+        result = nornir.run(filter_tasks.remove_filters, uri=uri, lab=lab, filters=list(filters))
+        return outcomes_of(result, "filter", *filters)

@@ -1,0 +1,1 @@
+"""`labrun drift`: the command, and what `--fix` does."""

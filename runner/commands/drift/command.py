@@ -1,0 +1,334 @@
+"""`labrun drift`: whether networks, machines, hosts and paths are still as they were made."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.terminal import say
+from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.session import Session
+from labrun.runner.verb import verb
+from labrun.runner.watching.runs import as_asked, running_options
+
+if TYPE_CHECKING:
+    from nornir.core import Nornir
+
+    from labrun.secrets import Secrets
+    from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.drift.judge import Seen
+    from labrun.tasks.provision.planning import LabPlan
+
+__all__ = ["Drift", "Fix", "drift_once", "drift_report", "masked_log"]
+
+_MARGIN = 60.0
+"""Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
+_MOVED = frozenset({Status.DRIFTED, Status.CONFLICT})
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What one look at a lab found.
+
+    ``last_ok`` is, by item of the rows that are not ok, when the history last saw it as declared, in
+    seconds since the epoch. ``logged`` maps a host on which something has moved to ``{"since":
+    seconds, "lines": [...], "left_out": N}``, see ``tasks/drift/journal.py``.
+    """
+
+    rows: Sequence[Outcome]
+    last_ok: Mapping[tuple[str, str, str], float] = field(default_factory=lambda: MappingProxyType({}))
+    logged: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    notes: Sequence[str] = ()
+
+
+@verb("drift", recorded=True)
+@click.option(
+    "--fix", is_flag=True, help="Put right what has drifted, by `up` and `configure`, and read again."
+)
+@click.option(
+    "--apply-pending", is_flag=True, help="With --fix: apply what the file has moved, and conflicts, too."
+)
+@click.option(
+    "--max-changes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --fix: do nothing when more than N things would change.",
+)
+@running_options
+def command(
+    invocation: Invocation, fix: bool, apply_pending: bool, max_changes: int | None, **running: Any
+) -> Report:
+    """Compare networks, machines, configuration and paths with the file and with what was applied.
+
+    Reads only, unless --fix is given. A row that is not ok says who has moved: `pending` is the
+    file, `drifted` the host, `conflict` both. Exit code 3 then.
+    """
+    if (apply_pending or max_changes is not None) and not fix:
+        option = "--apply-pending" if apply_pending else "--max-changes"
+        raise UsageError(f"{option} needs --fix", hint="without --fix, drift only reads")
+    allowed = Fix(apply_pending, max_changes) if fix else None
+    return as_asked(
+        invocation, lambda session: drift_report(session, drift_once(session, allowed)), **running
+    )
+
+
+def drift_report(session: Session, found: Drift) -> Report:
+    """Return what a look found as the command's report."""
+    notes = [
+        *found.notes,
+        *_last_lines(found),
+        *(line for host, log in found.logged.items() for line in _log_lines(host, log)),
+    ]
+    last_ok = [
+        {"host": host, "section": section, "name": name, "at": _moment(at)}
+        for (host, section, name), at in found.last_ok.items()
+    ]
+    logged = {host: _plain(log) for host, log in found.logged.items()}
+    extra = {"last_ok": last_ok, "logged": logged, "notes": list(found.notes)}
+    return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
+
+
+def drift_once(session: Session, fix: Fix | None = None) -> Drift:
+    """Look at the lab once, holding its lock: nothing changes meanwhile but what ``fix`` puts right.
+
+    Raises HypervisorError, and LockedError with who holds the lock. A loop opens a session for
+    each look.
+    """
+    with lab_lock(session.state.lock, session.invocation.command):
+        found = look(session)
+        if fix is None or session.invocation.interruption.came:
+            return found
+        return _fixed(session, found, fix)
+
+
+def _fixed(session: Session, found: Drift, fix: Fix) -> Drift:
+    wanted = choose(found.rows, fix)
+    count = len(wanted.items)
+    if fix.max_changes is not None and count > fix.max_changes:
+        note = (
+            f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
+        )
+        return replace(found, notes=(note,))
+    if not wanted.items:
+        return replace(found, rows=after_fix(found.rows, (), found.rows, wanted))
+    done = apply(session, wanted)
+    again = look(session)
+    rows = after_fix(found.rows, done, again.rows, wanted)
+    # What was logged before is about what is right now, too.
+    return replace(found, rows=rows, last_ok={**found.last_ok, **again.last_ok})
+
+
+def look(session: Session) -> Drift:
+    """Read everything and judge it, the lab's lock being held: one login and one script a host.
+
+    All hosts are read, also with ``--hosts``: why a host's path fails is often to be seen on another.
+    """
+    from labrun.tasks.collect.task import captures_of
+    from labrun.tasks.drift.judge import Seen, drift_rows
+    from labrun.tasks.drift.task import SPEC, observe
+    from labrun.tasks.judging import judging_time
+    from labrun.tasks.provision.planning import plan_lab
+
+    lab = session.lab
+    plan = plan_lab(lab, session.uri, None) if session.uri else None
+    off = _off(plan)
+    data = {host: {SPEC: spec} for host, spec in _specs(session, off).items()}
+    asked = [host for host in lab.hosts if host not in off]
+    deadline = session.invocation.timeout or _deadline(data)
+    with (
+        progress(asked, session.invocation),
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
+    ):
+        results = _results(nornir.run(observe)) if asked else {}
+        with judging_time(session.invocation.timeout):
+            seen = Seen(
+                specs={host: each[SPEC]["configure"] for host, each in data.items()},
+                captures={**captures_of(results), **_silent(off)},
+                plan=plan,
+                made=frozenset(session.state.host_keys()),
+                strange_keys=_strange_keys(results),
+            )
+            rows = drift_rows(lab, seen, session.hosts)
+        _keep_evidence(session, rows, results, seen.specs)
+        last_ok = _last_ok(session, rows)
+        return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))
+
+
+def _keep_evidence(
+    session: Session,
+    rows: Sequence[Outcome],
+    results: Mapping[str, Any],
+    specs: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Attach to the recorded run what the hosts showed on which something is off."""
+    from labrun.tasks.collect.task import evidence_of
+    from labrun.tasks.configure.resources import secrets_of
+
+    recording = session.invocation.recording
+    if not recording.is_kept:
+        return
+    for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
+        if not isinstance(results[host], BaseException):
+            recording.attach(host, secrets_of(specs[host]).mask(evidence_of(results[host])))
+
+
+def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
+    # Of a host that cannot be reached nothing is known, so nothing of it is worth a date.
+    told = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
+    off = [(row.host, row.section, row.name) for row in told]
+    history = session.history() if off else None
+    if history is None:
+        return {}
+    try:
+        known = history.last_ok()
+    except LabrunError as error:
+        say(error.reason)
+        return {}
+    finally:
+        history.close()
+    return {item: known[item] for item in off if item in known}
+
+
+def _off(plan: LabPlan | None) -> dict[str, str]:
+    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
+    found = {}
+    for item in plan.machines if plan is not None else ():
+        if item.seen is None:
+            found[item.spec.host] = "there is no such machine: `labrun up` makes it"
+        elif item.seen.machine.state != "running":
+            found[item.spec.host] = f"the machine is {item.seen.machine.state}: `labrun up` starts it"
+    return found
+
+
+def _silent(off: Mapping[str, str]) -> dict[str, Unreachable]:
+    from labrun.tasks.collect.capture import Unreachable
+
+    return {host: Unreachable(why) for host, why in off.items()}
+
+
+def _specs(session: Session, off: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    from labrun.tasks.collect.schedule import collect_spec
+    from labrun.tasks.configure.resources import host_spec
+
+    lab, skipped = session.lab, frozenset(off)
+    return {
+        host: {"configure": host_spec(lab, host), "verify": collect_spec(lab, host, skip=skipped)}
+        for host in lab.hosts
+    }
+
+
+def _deadline(data: Mapping[str, Mapping[str, Any]]) -> float:
+    from labrun.tasks.collect.schedule import patience_for, seconds_for
+    from labrun.tasks.drift.task import SPEC
+
+    specs = [each[SPEC]["verify"] for each in data.values()]
+    return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0) + _MARGIN
+
+
+def _results(aggregated: Any) -> dict[str, Any]:
+    from labrun.runner.engine.nornir import cause_of
+
+    return {host: cause_of(found) or found[0].result for host, found in aggregated.items()}
+
+
+def _strange_keys(results: Mapping[str, Any]) -> dict[str, str]:
+    from labrun.errors import HostKeyChangedError
+
+    return {host: each.reason for host, each in results.items() if isinstance(each, HostKeyChangedError)}
+
+
+def _logs(
+    session: Session,
+    nornir: Nornir,
+    rows: Sequence[Outcome],
+    seen: Seen,
+    last_ok: Mapping[tuple[str, str, str], float],
+) -> dict[str, Mapping[str, Any]]:
+    """Read what the hosts logged on which something has moved; the logins are still there."""
+    from labrun.tasks.collect.capture import Capture
+    from labrun.tasks.configure.resources import secrets_of
+    from labrun.tasks.configure.sshd_profiles import login_user
+    from labrun.tasks.drift.task import read_log
+
+    # A machine is changed on the hypervisor, and why a path fails is rarely to be seen at its end.
+    elsewhere = ("machine", "path", "check")
+    moved = [row for row in rows if row.status in _MOVED and row.section not in elsewhere]
+    named = {row.host for row in moved}
+    hosts = [host for host in session.hosts if host in named and isinstance(seen.captures.get(host), Capture)]
+    if not hosts:
+        return {}
+    users = {host: login_user(session.lab.hosts[host]) for host in hosts}
+    since = {
+        host: min(last_ok.get((row.host, row.section, row.name), 0.0) for row in moved if row.host == host)
+        for host in hosts
+    }
+    chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
+    results = _results(chosen.run(read_log, since=since, user=users, key=_fingerprint(session)))
+    logs = {host: each for host, each in results.items() if not isinstance(each, BaseException)}
+    return {host: masked_log(log, secrets_of(seen.specs[host])) for host, log in logs.items()}
+
+
+def masked_log(log: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """Return what a host logged with no secret of the lab file in it."""
+    lines = [{**line, "text": secrets.mask(str(line["text"]))} for line in log["lines"]]
+    return {**log, "lines": lines}
+
+
+def _fingerprint(session: Session) -> str:
+    """Return the lab's own key as sshd logs it, empty without one."""
+    if not session.state.has_keys:
+        return ""
+    blob = base64.b64decode(session.state.public_key.split()[1])
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def _plain(log: Mapping[str, Any]) -> dict[str, Any]:
+    lines = [{**line, "time": _moment(line["time"])} for line in log["lines"]]
+    return {**log, "since": _moment(log["since"]) if log["since"] else None, "lines": lines}
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _last_lines(found: Drift) -> Iterator[str]:
+    """Yield, by host and time, what was last as declared then."""
+    times: dict[tuple[str, float], list[str]] = {}
+    for (host, section, name), at in found.last_ok.items():
+        times.setdefault((host, at), []).append(section if name == host else f"{section} {name}")
+    for (host, at), names in times.items():
+        yield f"{host}: last as declared at {_local(at)}: {', '.join(names)}"
+
+
+def _log_lines(host: str, log: Mapping[str, Any]) -> list[str]:
+    from labrun.runner.cli.terminal import printable
+
+    since = f" since {_local(log['since'])}" if log["since"] else ""
+    if not log["lines"]:
+        return [f"{host} logged nothing about it{since}"]
+    head = f"{host} logged{since}:" if not log["left_out"] else f"{host} logged{since}, the last lines:"
+    return [head, *(f"    {_line(each, printable)}" for each in log["lines"])]
+
+
+def _line(each: Mapping[str, Any], printable: Any) -> str:
+    mark = " (labrun)" if each["labrun"] and each["source"] != "labrun" else ""
+    return f"{_local(each['time'])} {each['source']}{mark}: {printable(each['text'].strip())}"
+
+
+def _local(seconds: float) -> str:
+    then = time.localtime(seconds)
+    today = time.strftime("%F", then) == time.strftime("%F")
+    return time.strftime("%T" if today else "%F %T", then)

@@ -1,0 +1,152 @@
+"""`labrun drift --fix`: exactly what has drifted, through the same `up` and `configure`, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.live import progress
+from labrun.runner.engine.session import Session
+
+__all__ = ["Fix", "Wanted", "after_fix", "apply", "choose"]
+
+Key = tuple[str, str, str]
+"""Host, section and name."""
+
+_MOVED = frozenset({Status.PENDING, Status.CONFLICT})
+_LAB = frozenset({"filter", "network", "machine"})
+# What a host shows follows from its settings: it is not put right by itself.
+_FOLLOWS = frozenset({"address", "route", "path", "check"})
+_BAD = frozenset({Status.FAILED, Status.ROLLED_BACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What is allowed: ``apply_pending`` what the file has moved too, at most ``max_changes`` things."""
+
+    apply_pending: bool = False
+    max_changes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be put right: filters, networks and machines by name, sections by host, all their items.
+
+    ``left`` says why an item that has drifted is not among them.
+    """
+
+    networks: frozenset[str]
+    machines: frozenset[str]
+    sections: Mapping[str, tuple[str, ...]]
+    items: frozenset[Key]
+    left: Mapping[Key, str]
+    filters: frozenset[str] = frozenset()
+
+
+def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
+    """Return what to put right, as a pure function of what a look found.
+
+    Networks and machines are taken one by one, a host's settings by section: `configure` makes a section
+    true as a whole. So one in which the file has moved too is left, unless that is allowed.
+    """
+    right = {Status.DRIFTED} | (_MOVED if fix.apply_pending else set())
+    items: set[Key] = set()
+    left: dict[Key, str] = {}
+    sections: dict[str, list[str]] = {}
+    for host, section, members in _by_section(rows):
+        chosen = [row for row in members if row.status in right]
+        moved = [row for row in members if row.status in _MOVED]
+        if section not in _LAB and moved and not fix.apply_pending:
+            why = f"left: {section} {moved[0].name} is {moved[0].status} too; --apply-pending applies both"
+            left.update({_key(row): why for row in chosen})
+            continue
+        items.update(_key(row) for row in chosen)
+        if chosen and section not in _LAB:
+            sections.setdefault(host, []).append(section)
+    return Wanted(
+        networks=frozenset(name for _, section, name in items if section == "network"),
+        machines=frozenset(name for _, section, name in items if section == "machine"),
+        sections={host: tuple(names) for host, names in sections.items()},
+        items=frozenset(items),
+        left=left,
+        filters=frozenset(name for _, section, name in items if section == "filter"),
+    )
+
+
+def _by_section(rows: Sequence[Outcome]) -> Iterator[tuple[str, str, list[Outcome]]]:
+    found: dict[tuple[str, str], list[Outcome]] = {}
+    for row in rows:
+        if row.section not in _FOLLOWS and (row.section, row.name) != ("machine", "ssh-host-key"):
+            found.setdefault((row.host, row.section), []).append(row)
+    for (host, section), members in found.items():
+        yield host, section, members
+
+
+def _key(row: Outcome) -> Key:
+    return row.host, row.section, row.name
+
+
+def apply(session: Session, wanted: Wanted) -> list[Outcome]:
+    """Put it right, the lab's lock being held; returns the rows of `up` and `configure`."""
+    rows: list[Outcome] = []
+    if wanted.filters or wanted.networks or wanted.machines:
+        rows += _up(session, wanted)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for host, sections in wanted.sections.items():
+        groups.setdefault(sections, []).append(host)
+    for sections, hosts in groups.items():
+        from labrun.runner.commands.configure import configure_hosts
+
+        rows += configure_hosts(replace(session, hosts=tuple(hosts)), sections)
+    return rows
+
+
+def _up(session: Session, wanted: Wanted) -> list[Outcome]:
+    from labrun.runner.commands.up import carry_out
+    from labrun.tasks.provision.planning import plan_lab
+
+    whole = plan_lab(session.lab, session.uri, None)
+    lost = [item for item in whole.machines if item.plan.action == "recreate"]
+    names = wanted.machines - {item.spec.host for item in lost}
+    plan = replace(
+        whole,
+        networks=tuple(each for each in whole.networks if each[0].name in wanted.networks),
+        machines=tuple(item for item in whole.machines if item.spec.host in names),
+        filters=tuple(each for each in whole.filters if each[0].name in wanted.filters),
+        extra_networks=(),
+        extra_machines=(),
+    )
+    why = "only a new machine could be so: `labrun up --recreate`, and its disk is lost"
+    kept = [item.spec.host for item in lost if item.spec.host in wanted.machines]
+    with progress(sorted(names), session.invocation):
+        rows = carry_out(session, plan, whole.busy())
+    return rows + [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in kept]
+
+
+def after_fix(
+    before: Sequence[Outcome], done: Sequence[Outcome], after: Sequence[Outcome], wanted: Wanted
+) -> list[Outcome]:
+    """Return the rows of the second look: ``changed`` where it was put right, with reasons where not.
+
+    What was to go and is gone has no row any more; then the step's own is the last of it.
+    """
+    was, steps = {_key(row): row for row in before}, {_key(row): row for row in done}
+    there = {_key(row) for row in after}
+    rows = [_row(row, was.get(_key(row)), steps.get(_key(row)), wanted) for row in after]
+    return rows + [row for key, row in steps.items() if key in wanted.items and key not in there]
+
+
+def _row(row: Outcome, was: Outcome | None, step: Outcome | None, wanted: Wanted) -> Outcome:
+    key = _key(row)
+    if key in wanted.left and row.status is not Status.OK:
+        return replace(row, why="; ".join(filter(None, [row.why, wanted.left[key]])))
+    if key not in wanted.items:
+        return row
+    if row.status is Status.OK:
+        return replace(row, status=Status.CHANGED, diff=was.diff if was is not None else None)
+    if step is None or step.status in (Status.OK, Status.CHANGED):
+        return row
+    # What could not be put right was tried and did not succeed: that is more than a difference.
+    status = step.status if step.status in _BAD else row.status
+    return replace(row, status=status, why=step.why or row.why)

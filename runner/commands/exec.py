@@ -1,0 +1,74 @@
+"""`labrun exec CMD`: the same command on every host at once."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+import click
+from nornir.core.task import Result, Task
+
+from labrun.outcome import Outcome, Status
+from labrun.progress import report
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.engine.session import open_session
+from labrun.runner.verb import verb
+
+_SECONDS = 60.0
+
+
+def run_command(task: Task, script: str, timeout: float) -> Result:
+    """Run a script as the login user; the result is one Outcome, failed where it exits non-zero."""
+    from labrun.tasks.guest.transport import transport_of
+
+    host = task.host.name
+    report(host, "running")
+    began = time.monotonic()
+    done = transport_of(task.host).run(script, timeout=timeout)
+    failed = done.exit_status != 0
+    complaint = done.stderr.strip()
+    why = f"exit status {done.exit_status}" + (f": {complaint}" if complaint else "")
+    row = Outcome(
+        host,
+        "exec",
+        script,
+        Status.FAILED if failed else Status.OK,
+        actual=done.stdout.rstrip("\n"),
+        why=why if failed else complaint or None,
+        seconds=time.monotonic() - began,
+    )
+    report(host, "failed" if failed else "done")
+    return Result(host=task.host, result=row, failed=failed)
+
+
+@verb("exec", passthrough=True, recorded=True)
+@click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
+def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
+    """Run a command on all hosts (or --hosts) in parallel.
+
+    One argument is a shell line; several are one command with its arguments, quoted as they came.
+    Exit code 1 where the command fails on a host, 4 where a host cannot be reached.
+    """
+    from labrun.runner.engine.nornir import outcomes_of
+
+    session = open_session(invocation, safely=False)
+    script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
+    limit = invocation.timeout or _SECONDS
+    with (
+        progress(session.hosts, invocation),
+        session.engine(session.locate(), deadline=limit, reads=True) as nornir,
+    ):
+        rows = outcomes_of(nornir.run(run_command, script=script, timeout=limit), "exec", script)
+    text = None if invocation.json else "".join(_spoken(row) for row in rows)
+    return Report(session.lab.name, rows, text=text)
+
+
+def _spoken(row: Outcome) -> str:
+    from labrun.runner.cli.terminal import printable
+
+    lines = printable(row.actual or "").splitlines()
+    if row.why:
+        lines += [f"({row.status.value}) {line}" for line in printable(row.why).splitlines()]
+    return "".join(f"{row.host}: {line}\n" for line in lines or ["(no output)"])

@@ -1,0 +1,1 @@
+"""`labrun break`, its hints, and `labrun mend`."""

@@ -1,0 +1,38 @@
+"""`labrun verify --hint`: what a fault does, and one hint more with each call, but not where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome, exit_code
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.faults.planted import Planted, recall, remember
+from labrun.state import LabState
+
+__all__ = ["require_planted", "with_hint"]
+
+_SYMPTOMS = ("path", "check")
+
+
+def require_planted(state: LabState) -> Planted:
+    """Return what is planted. Raises LabrunError where nothing is."""
+    planted = recall(state)
+    if planted is None:
+        raise LabrunError(
+            "no fault is planted: there is nothing to hint at", hint="`labrun break` plants one"
+        )
+    return planted
+
+
+def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report:
+    """Return which paths and checks fail, without the reasons, and the hints so far and one more."""
+    planted = require_planted(state).next_hint()
+    remember(state, planted)
+    symptoms = [replace(row, why=None) for row in rows if row.section in _SYMPTOMS and row.exit_code]
+    hints = planted.hints[: planted.given]
+    notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
+    if not symptoms:
+        notes.insert(0, "No path and no check fails: it is something else.")
+    return Report(lab_name, symptoms, extra={"hints": list(hints)}, notes=notes, code=exit_code(rows))

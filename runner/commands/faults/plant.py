@@ -1,0 +1,105 @@
+"""`labrun break`: plant a fault to find, and keep quiet about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.faults.planted import Planted, on_hosts, recall, remember
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.tasks.faults.model import Fault, Spot
+
+_ALREADY = "a fault is planted in this lab already"
+_NOTES = (
+    "Something in this lab is broken now.",
+    "`labrun verify --hint` helps to find it, `labrun mend` undoes it.",
+)
+_FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
+
+
+@verb("break", recorded=True)
+@click.argument("fault", required=False)
+@click.option(
+    "--seed", type=int, metavar="N", help="Choose as this number says: the same again for the same lab."
+)
+def command(invocation: Invocation, fault: str | None, seed: int | None) -> Report:
+    """Plant a fault to find, without telling which; `labrun mend` undoes it.
+
+    Only one at a time. `labrun verify --hint` helps in steps.
+    """
+    _known(fault)
+    session = open_session(invocation)
+    with lab_lock(session.state.lock, "break"):
+        if recall(session.state) is not None:
+            raise LabrunError(_ALREADY, hint=_FIND_IT)
+        # A fault that nobody remembers could not be undone.
+        session.state.check_room()
+        chosen, spot = _choice(session, fault, seed)
+        _refuse_second(session, chosen.host(spot))
+        _plant(session, chosen, spot)
+    return Report(session.lab.name, extra={"planted": True}, notes=_NOTES)
+
+
+def _known(name: str | None) -> None:
+    from labrun.tasks.faults.catalogue import FAULTS
+
+    if name is not None and name not in FAULTS:
+        nearest = difflib.get_close_matches(name, FAULTS, n=1)
+        suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
+        raise UsageError(f'unknown fault "{name}"{suggestion}', hint=f"one of {', '.join(FAULTS)}")
+
+
+def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault, Spot]:
+    from labrun.tasks.faults.catalogue import choose, possible
+
+    hosts = session.hosts if session.invocation.hosts is not None else None
+    found = possible(session.lab, name, hosts)
+    if not found:
+        what = f"no place for {name}" if name is not None else "no place for a fault"
+        hint = "most need a host behind a router of the lab, some a second host beside it"
+        raise LabrunError(f"{what} in this lab{' on these hosts' if hosts is not None else ''}", hint=hint)
+    return choose(found, seed)
+
+
+def _refuse_second(session: Session, chosen: str) -> None:
+    """Ask the guests themselves: the state directory may have been lost."""
+    from labrun.tasks.faults.script import PLANTED, look_script
+
+    found = on_hosts(session, {host: look_script() for host in session.lab.hosts})
+    if any(isinstance(done, Mapping) and done["exit_status"] == PLANTED for done in found.values()):
+        raise LabrunError(_ALREADY, hint=_FIND_IT)
+    error = found[chosen]
+    if isinstance(error, LabrunError):
+        # Neither the host nor the fault is named: whoever mends the lab first will not know either.
+        raise LabrunError("not every host answers", hint="`labrun up` and `labrun verify` come first")
+    if isinstance(error, BaseException):
+        raise error
+
+
+def _plant(session: Session, fault: Fault, spot: Spot) -> None:
+    from labrun.tasks.faults.script import PLANTED, plant_script
+
+    host = fault.host(spot)
+    done: dict[str, Any] | BaseException = on_hosts(session, {host: plant_script(fault, spot)}, silent=True)[
+        host
+    ]
+    if isinstance(done, BaseException):
+        raise done
+    if done["exit_status"] == PLANTED:
+        raise LabrunError(_ALREADY, hint=_FIND_IT)
+    if done["exit_status"] != 0:
+        said = str(done["stderr"]).strip().splitlines()
+        reason = said[-1] if said else f"exit status {done['exit_status']}"
+        raise LabrunError(f"nothing was planted: {reason}", host=host, hint="is the lab configured and well?")
+    hints = [fault.said(hint, spot) for hint in fault.hints]
+    remember(session.state, Planted(fault.name, host, (*hints, f"It is {fault.name}, on {host}.")))

@@ -1,0 +1,61 @@
+"""`labrun graph`: the network diagram, coloured by the last verify."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.inventory.drawing.diagram import Diagram
+
+_FORMATS = ("ascii", "svg", "mermaid", "dot", "drawio")
+
+
+@verb("graph", own_format=True)
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="ascii", help="Of the drawing.")
+@click.option(
+    "--output",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write it there, and not to stdout.",
+)
+def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
+    """Draw networks, hosts, addresses and roles, coloured by the last verify.
+
+    Asks no host. Without a verify yet, everything is drawn as not verified.
+    """
+    from labrun.runner.views.drawn_lab import draw, drawn_lab
+
+    drawn = drawn_lab(invocation)
+    text = writer(kind)(draw(drawn))
+    if output is None or is_stdout(output):
+        return Report(drawn.lab.name, text=text)
+    write_output(output, text)
+    return Report(drawn.lab.name, text=f"wrote {output}\n")
+
+
+def writer(kind: str) -> Callable[[Diagram], str]:
+    """Return what makes a text of a diagram; its module is imported only now."""
+    if kind == "ascii":
+        from labrun.runner.views.graph.ascii import ascii_graph
+
+        return ascii_graph
+    if kind == "svg":
+        from labrun.runner.views.graph.svg import svg_graph
+
+        return svg_graph
+    if kind == "drawio":
+        from labrun.runner.views.graph.drawio import drawio_graph
+
+        return drawio_graph
+    from labrun.runner.views.graph.text import dot_graph, mermaid_graph
+
+    return mermaid_graph if kind == "mermaid" else dot_graph

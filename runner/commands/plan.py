@@ -1,0 +1,45 @@
+"""`labrun plan`: what `up` would do, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.engine.existing import existing_rows
+from labrun.runner.engine.session import open_session
+from labrun.runner.verb import verb
+from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
+
+
+@verb("plan", recorded=True)
+@click.option("--prune", is_flag=True, help="Show what --prune would remove as work to do.")
+@click.option("--explain", is_flag=True, help="Print the commands that make the lab by hand.")
+def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
+    """Show what `up` would create, change in place, recreate or remove.
+
+    Exit code 3 when there is anything to do. Nothing is touched.
+    """
+    session = open_session(invocation)
+    if explain:
+        from labrun.runner.views.explain import explain_up
+
+        return Report(session.lab.name, text=explain_up(session))
+    existing = existing_rows(session.lab, session.hosts)
+    if not session.uri:
+        return Report(session.lab.name, existing, extra={"hypervisor": None}, notes=(session.place,))
+    subset = session.hosts if invocation.hosts is not None else None
+    plan = plan_lab(session.lab, session.uri, subset)
+    rows = plan_rows(plan)
+    if subset is None:
+        rows += leftover_rows(plan, prune=prune)
+    rows += existing
+    if not invocation.json and invocation.verbosity < 1:
+        # What is new is in the file to read; what changes is not.
+        new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
+        new |= {spec.name for spec, found in plan.networks if found.action == "create"}
+        rows = [replace(row, diff=None) if row.name in new else row for row in rows]
+    extra = {"hypervisor": session.uri}
+    return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=True)

@@ -1,0 +1,1 @@
+"""`labrun report`: one page with everything."""

@@ -1,0 +1,131 @@
+"""`labrun report`: the lab and its last verify as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun import __version__
+from labrun.outcome import Outcome
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.runner.views.drawn_lab import DrawnLab
+    from labrun.runner.views.matrix import Matrix
+
+_WIDEST = 60
+"""Hosts; a browser shows a larger matrix, but nobody reads it."""
+
+
+@verb("report", own_format=True)
+@click.option(
+    "--html",
+    "path",
+    type=OutputFile(),
+    required=True,
+    metavar="FILE",
+    help="Where to write the page, - for stdout.",
+)
+def command(invocation: Invocation, path: Path) -> Report:
+    """Write one self-contained page with the diagram, the matrix, all results and the history.
+
+    Shows the last verify and the last runs, and asks no host. The page loads nothing, and can be read
+    without scripts.
+    """
+    from labrun.runner.commands.report.history import RUNS
+    from labrun.runner.views.drawn_lab import drawn_lab
+
+    drawn = drawn_lab(invocation, runs=RUNS)
+    text = page(drawn)
+    if is_stdout(path):
+        return Report(drawn.lab.name, text=text)
+    write_output(path, text)
+    return Report(drawn.lab.name, text=f"wrote {path}\n")
+
+
+def page(drawn: DrawnLab) -> str:
+    """Return the page as HTML."""
+    from labrun.rendering import render_xml
+    from labrun.runner.commands.report.history import MARKS, strips, table
+    from labrun.runner.views.drawn_lab import draw
+    from labrun.runner.views.graph.colours import LEGEND as STATES
+    from labrun.runner.views.graph.svg import svg_element
+    from labrun.runner.views.matrix import LEGEND, matrices
+    from labrun.runner.views.table import order
+
+    last, diagram = drawn.last, draw(drawn)
+    rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
+    found = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
+    counts = Counter(row.status.value for row in rows)
+    return render_xml(
+        "report/page.html.j2",
+        lab=drawn.lab.name,
+        version=__version__,
+        verified=drawn.verified,
+        run=last.run if last else None,
+        seconds=f"{last.seconds:.1f}" if last else None,
+        diagram=svg_element(diagram, alone=False),
+        colours=[(health.value, what) for health, what in STATES.items() if health in diagram.health],
+        matrices=[_matrix(matrix, len(found)) for matrix in found if len(matrix.hosts) <= _WIDEST],
+        left_out=any(len(matrix.hosts) > _WIDEST for matrix in found),
+        legend=LEGEND,
+        statuses=[(status, counts[status]) for status in _in_order(rows)],
+        hosts=list(dict.fromkeys(row.host for row in rows)),
+        rows=[_row(row) for row in order(rows)],
+        strips=strips(drawn.runs),
+        marks=MARKS.values(),
+        runs=table(drawn.runs),
+    )
+
+
+def _about(drawn: DrawnLab) -> set[str]:
+    """Return whose rows are shown: with ``--hosts`` theirs, else also those that belong to no host."""
+    if len(drawn.hosts) < len(drawn.lab.hosts):
+        return set(drawn.hosts)
+    return {row.host for row in drawn.last.rows} if drawn.last else set()
+
+
+def _in_order(rows: list[Outcome]) -> list[str]:
+    from labrun.runner.views.table import order
+
+    return list(dict.fromkeys(row.status.value for row in order(rows)))
+
+
+def _row(row: Outcome) -> dict[str, str]:
+    from labrun.runner.cli.terminal import printable
+    from labrun.runner.views.health import rated
+    from labrun.runner.views.table import subject
+
+    cells = {
+        "host": row.host,
+        "what": subject(row),
+        "expected": row.expected,
+        "got": row.actual,
+        "why": row.why,
+        "diff": row.diff,
+    }
+    shown = {name: printable(value or "") for name, value in cells.items()}
+    return {**shown, "status": row.status.value, "health": rated(row.status).value}
+
+
+def _matrix(matrix: Matrix, count: int) -> dict[str, Any]:
+    from labrun.runner.views.health import rated
+
+    lines = []
+    for source in matrix.sources:
+        cells = []
+        for target in matrix.hosts:
+            cell = matrix.cells.get((source, target))
+            said = f"{source} to {target}: {cell.status.value}" if cell is not None else ""
+            why = f", {cell.why}" if cell is not None and cell.why else ""
+            health = rated(cell.status).value if cell is not None else "self"
+            cells.append({"mark": matrix.mark(source, target), "health": health, "said": said + why})
+        lines.append({"host": source, "cells": cells})
+    title = f"IPv{matrix.version}" if count > 1 else ""
+    return {"title": title, "hosts": matrix.hosts, "lines": lines}

@@ -1,0 +1,1 @@
+"""`labrun history`, `show` and `diff`: the past runs of a lab."""

@@ -1,0 +1,99 @@
+"""Naming runs on a command line: what `show` and `diff` take for RUN."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.outcome import Outcome
+from labrun.runner.history.place import history_path, lab_name
+from labrun.runner.history.reading import History, open_history
+from labrun.runner.verb import VerbCommand
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from labrun.runner.cli.invocation import Invocation
+
+__all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "only_of"]
+
+_OFFERED = 30
+
+NAME = click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
+"""The option by which commands that read the past need no lab file."""
+
+
+class RunsCommand(VerbCommand):
+    """A command whose arguments are runs: ``-1`` is the last one, and no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell ``-N`` in a way that is no option to click."""
+        return super().parse_args(ctx, [re.sub(r"^-([1-9]\d{0,8})$", _spelled, word) for word in args])
+
+
+def _spelled(match: re.Match[str]) -> str:
+    return f"last-{int(match[1]) - 1}"
+
+
+def history_of(invocation: Invocation, name: str | None) -> History:
+    """Return the history of the lab that is meant. Raises LabrunError where there is none."""
+    lab = lab_name(invocation, name)
+    path = history_path(invocation, lab)
+    found = open_history(path, lab, own=invocation.history is None)
+    if found is None:
+        raise LabrunError(
+            f"nothing is recorded of {lab} in {path}",
+            hint="`labrun up`, `verify` and others record their runs",
+        )
+    return found
+
+
+def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return completions of RUN: words, and the last letters of new IDs; none where there is no history.
+
+    A whole ID has colons, at which bash breaks words.
+    """
+    from click.shell_completion import CompletionItem
+
+    from labrun.runner.cli.options import invocation_of
+
+    try:
+        runs = history_of(invocation_of(ctx), ctx.params.get("name")).runs(limit=_OFFERED)
+    except (LabrunError, OSError):
+        return []
+    words = {"last": "the last run", **{run.command: f"the last {run.command}" for run in runs}}
+    letters = {run.run.rpartition("-")[2]: f"{run.when} {run.command}" for run in runs}
+    return [
+        CompletionItem(word, help=said)
+        for word, said in {**words, **letters}.items()
+        if word.startswith(incomplete)
+    ]
+
+
+def hosts_meant(invocation: Invocation) -> list[str]:
+    """Return the hosts of ``--hosts``, empty without it; groups as the lab file has them now.
+
+    A host may be gone from the file and still have a past. Raises LabFileError, UsageError.
+    """
+    if invocation.hosts is None:
+        return []
+    words = [word.strip() for word in invocation.hosts.split(",") if word.strip()]
+    if not any(word.startswith("@") for word in words):
+        return words
+    from labrun.runner.cli.lab_file import load
+    from labrun.runner.cli.selection import select_hosts
+
+    return list(select_hosts(load(invocation, safely=False), invocation.hosts))
+
+
+def only_of(hosts: Sequence[str], *runs: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Return of each run the rows of these hosts, all for none. Raises UsageError for a host of no run."""
+    known = {row.host for rows in runs for row in rows}
+    unknown = [host for host in hosts if host not in known]
+    if unknown:
+        raise UsageError(f"there are no results of {', '.join(unknown)}", step="--hosts")
+    return [[row for row in rows if not hosts or row.host in hosts] for rows in runs]

@@ -1,0 +1,153 @@
+"""`labrun history`: the lab's past runs, and how long they are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import shorten
+
+import click
+
+from labrun.outcome import Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.cli.selection import complete_host
+from labrun.runner.commands.runs.arguments import NAME, hosts_meant
+from labrun.runner.history.moments import moment
+from labrun.runner.history.place import history_path, lab_name
+from labrun.runner.history.reading import History, Run, open_history
+from labrun.runner.verb import verb
+
+_LIMIT = 20
+_WIDEST = 60
+"""Characters of a command or an error in the list; `show` has all of it."""
+_BOUND = click.IntRange(min=0)
+
+
+@verb("history")
+@click.option(
+    "--host",
+    "of_hosts",
+    multiple=True,
+    metavar="HOST",
+    shell_complete=complete_host,
+    help="Only runs with results of this host.",
+)
+@click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d, or a date.")
+@click.option("--failed", is_flag=True, help="Only runs that did not end with exit code 0.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"So many runs, by default {_LIMIT}.")
+@click.option(
+    "--export",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write these runs with their results as JSON Lines, - for stdout.",
+)
+@click.option("--keep-runs", type=_BOUND, metavar="N", help="Keep so many runs from now on, 0 for all.")
+@click.option("--keep-days", type=_BOUND, metavar="N", help="Keep runs so many days from now on, 0 for ever.")
+@NAME
+def command(
+    invocation: Invocation,
+    of_hosts: tuple[str, ...],
+    since: str | None,
+    failed: bool,
+    limit: int | None,
+    export: Path | None,
+    keep_runs: int | None,
+    keep_days: int | None,
+    name: str | None,
+) -> Report:
+    """List the lab's past runs, the newest first.
+
+    Needs no hypervisor and no host. `labrun show RUN` shows one of them in full.
+    """
+    begin = moment(since, option="--since") if since is not None else None
+    lab = lab_name(invocation, name)
+    if keep_runs is not None or keep_days is not None:
+        return _keep(invocation, lab, keep_runs, keep_days)
+    history = open_history(history_path(invocation, lab), lab, own=invocation.history is None)
+    bound = limit if export is not None else (limit or _LIMIT) + 1
+    asked = [*of_hosts, *hosts_meant(invocation)]
+    runs = history.runs(hosts=asked, since=begin, failed=failed, limit=bound) if history else []
+    if export is not None:
+        return _export(invocation, lab, history, runs[::-1], export)
+    return _listed(invocation, lab, runs, limit or _LIMIT)
+
+
+def _listed(invocation: Invocation, lab: str, found: Sequence[Run], limit: int) -> Report:
+    runs, more = found[:limit], len(found) > limit
+    text = None if invocation.json else _table(runs, invocation)
+    notes = [f"There are more: --limit {limit * 5} shows {limit * 5}."] if more else []
+    extra = {"runs": [run.as_json() for run in runs], "more": more}
+    return Report(lab, extra=extra, text=text, notes=[] if invocation.json else notes)
+
+
+def _table(runs: Sequence[Run], invocation: Invocation) -> str:
+    from labrun.runner.views.listing import listing
+
+    if not runs:
+        return "no runs\n"
+    columns = ("run", "command", "exit", "s", "results", "lab file")
+    lines = [
+        (
+            run.run,
+            shorten(f"{run.command} {run.arguments}", _WIDEST, placeholder=" ..."),
+            "-" if run.exit_code is None else str(run.exit_code),
+            "-" if run.seconds is None else f"{run.seconds:.1f}",
+            counted(run),
+            (run.digest or "-")[:7],
+        )
+        for run in runs
+    ]
+    whole = {"run", "exit", "s", "lab file"}
+    return listing(columns, lines, color=invocation.color, whole=whole)
+
+
+def counted(run: Run) -> str:
+    """Return ``23 ok, 1 failed``, or what became of a run without results."""
+    words = [f"{run.counts[status]} {status.value}" for status in Status if status in run.counts]
+    if run.state != "finished":
+        words.insert(0, run.state)
+    elif run.error is not None:
+        words.append(shorten(run.error, _WIDEST, placeholder=" ..."))
+    return ", ".join(words) or "-"
+
+
+def _export(
+    invocation: Invocation, lab: str, history: History | None, runs: Sequence[Run], path: Path
+) -> Report:
+    lines = _lines(history, runs) if history else iter(())
+    if is_stdout(path):
+        return Report(lab, text="".join(lines))
+    write_output(path, lines)
+    extra = {"exported": len(runs)}
+    return Report(lab, extra=extra, text=f"wrote {len(runs)} run{'s' if len(runs) != 1 else ''} to {path}\n")
+
+
+def _lines(history: History, runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        content = {**run.as_json(), "results": [row.as_json() for row in history.outcomes(run)]}
+        yield json.dumps(content) + "\n"
+
+
+def _keep(invocation: Invocation, lab: str, runs: int | None, days: int | None) -> Report:
+    from labrun.runner.history.store import open_to_write, unreadable
+    from labrun.runner.history.writing import keep, kept
+
+    path = history_path(invocation, lab)
+    try:
+        with contextlib.closing(open_to_write(path)) as connection:
+            gone = keep(connection, runs=runs, days=days)
+            bounds = kept(connection)
+    except (sqlite3.Error, OSError) as error:
+        raise unreadable(path, error, "written") from error
+    said = " and ".join(
+        f"{number} {unit}" for number, unit in zip(bounds, ("runs", "days"), strict=True) if number
+    )
+    extra = {"keep_runs": bounds[0], "keep_days": bounds[1], "removed": gone}
+    return Report(
+        lab, extra=extra, text=f"keeps {said or 'everything'}; {gone} run{'' if gone == 1 else 's'} removed\n"
+    )

@@ -1,0 +1,118 @@
+"""`labrun show RUN`: one past run in full."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.runs.arguments import (
+    NAME,
+    RunsCommand,
+    complete_run,
+    history_of,
+    hosts_meant,
+    only_of,
+)
+from labrun.runner.history.reading import Run
+from labrun.runner.verb import verb
+
+
+@verb("show", kind=RunsCommand)
+@click.argument("run", shell_complete=complete_run)
+@click.option("--evidence", is_flag=True, help="Show what the hosts showed, in place of the results.")
+@click.option("--diff", is_flag=True, help="Show the results' diffs, too.")
+@NAME
+def command(invocation: Invocation, run: str, evidence: bool, diff: bool, name: str | None) -> Report:
+    """Show a past run with all its results.
+
+    RUN is its ID, how that begins or its last four letters; `last` or -1, -2 for the one before; a
+    command's name for its last run, `verify-1` for the one before. With --hosts only their rows.
+    """
+    history = history_of(invocation, name)
+    found, hosts = history.find(run), hosts_meant(invocation)
+    if evidence:
+        return _evidence(found, history.evidence(found), hosts)
+    (rows,) = only_of(hosts, history.outcomes(found))
+    extra = {"shown": {**found.as_json(), "results": [row.as_json() for row in rows]}}
+    text = ""
+    if not invocation.json:
+        text = _head(found, _file_now(invocation, name)) + _body(found, rows, invocation, diff=diff)
+    return Report(found.lab, text=text, extra=extra)
+
+
+def _evidence(run: Run, evidence: Mapping[str, str], hosts: Sequence[str]) -> Report:
+    shown = {host: text for host, text in evidence.items() if not hosts or host in hosts}
+    if not shown:
+        hint = "`verify` keeps it, for its newest runs"
+        raise LabrunError(f"of {run.run} nothing is kept that hosts showed", hint=hint)
+    text = "".join(f"# {host}\n{_ended(_printable(text))}\n" for host, text in shown.items())
+    return Report(run.lab, text=text, extra={"shown": run.as_json(), "evidence": shown})
+
+
+def _printable(text: str) -> str:
+    from labrun.runner.cli.terminal import printable
+
+    return printable(text)
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _file_now(invocation: Invocation, name: str | None) -> str | None:
+    """Return the SHA-256 of the lab file as it is now, None where none is read."""
+    from labrun.inventory.file.source import LARGEST
+    from labrun.regular_files import read_regular
+    from labrun.runner.cli.lab_file import lab_path
+
+    if name is not None or invocation.lab == "-":
+        return None
+    try:
+        return hashlib.sha256(read_regular(Path(lab_path(invocation.lab)), LARGEST)).hexdigest()
+    except OSError:
+        return None
+
+
+def _head(run: Run, file_now: str | None) -> str:
+    took = "" if run.seconds is None else f", took {run.seconds:.1f} s"
+    file = "none" if run.digest is None else run.digest[:12]
+    if run.digest is not None and file_now is not None:
+        file += ", as it is now" if run.digest == file_now else ", changed since"
+    ended = run.state if run.exit_code is None else f"exit code {run.exit_code}"
+    if run.exit_code is not None and run.interrupted:
+        ended += ", interrupted"
+    facts = {
+        "run": run.run,
+        "command": f"labrun {run.command} {run.arguments}".rstrip(),
+        "began": f"{run.when}{took}",
+        "ended": ended,
+        "error": run.error,
+        "lab file": file,
+        "labrun": ", ".join([run.labrun, *(f"{name} {number}" for name, number in run.versions.items())]),
+        "on": run.uri,
+    }
+    return "".join(f"{name:<9} {_printable(value)}\n" for name, value in facts.items() if value)
+
+
+def _body(run: Run, rows: Sequence[Outcome], invocation: Invocation, *, diff: bool) -> str:
+    from labrun.runner.views.table import render
+
+    if not rows:
+        return ""
+    return "\n" + render(
+        rows,
+        stream=sys.stdout,
+        color=invocation.color,
+        quiet=invocation.quiet,
+        diff=diff,
+        seconds=run.seconds or 0.0,
+        every_row=invocation.verbosity > 0,
+    )

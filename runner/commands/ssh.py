@@ -1,0 +1,68 @@
+"""`labrun ssh HOST [CMD]`: one host, with the lab's key and the lab's known_hosts."""
+
+from __future__ import annotations
+
+import subprocess
+
+import click
+
+from labrun.errors import LabrunError, UnreachableError
+from labrun.inventory.hosts.connections import access_of
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.selection import complete_host, select_hosts
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+
+_CONNECT_SECONDS = 10
+
+
+@verb("ssh", passthrough=True)
+@click.argument("host", shell_complete=complete_host)
+@click.argument("cmd", nargs=-1, type=click.UNPROCESSED)
+def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
+    """Log in to a host, or run a command there and exit with its exit code.
+
+    Everything after HOST goes to the host's shell, as with ssh. The host key is checked against
+    the one that labrun gave the host, of an existing machine against known_hosts.
+    """
+    session = open_session(invocation, safely=False)
+    select_hosts(session.lab, host)
+    arguments = ssh_arguments(session, host)
+    try:
+        done = subprocess.run([*arguments, *cmd], check=False)
+    except FileNotFoundError as error:
+        raise LabrunError("there is no ssh on this machine", hint="install openssh-client") from error
+    code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+    return Report(session.lab.name, text="" if not invocation.json else None, code=code)
+
+
+def ssh_arguments(session: Session, host: str) -> list[str]:
+    """Return the command line that logs in to a host; raises UnreachableError without an address."""
+    located = session.locate()[host]
+    if located.address is None:
+        raise UnreachableError(located.reason or "it has no address", host=host, step="address")
+    lab_host = session.lab.hosts[host]
+    access = access_of(session.lab, lab_host, session.state)
+    options = ["-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
+    if lab_host.machine is not None:
+        options += ["-F", "none", "-i", str(session.state.identity)]
+        for option in (
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=yes",
+            f"UserKnownHostsFile={session.state.known_hosts}",
+            "GlobalKnownHostsFile=/dev/null",
+            # What labrun holds true of a host's key does not come from the host.
+            "UpdateHostKeys=no",
+            # By name, so that a new lease is no new host.
+            f"HostKeyAlias={host}",
+            "LogLevel=ERROR",
+        ):
+            options += ["-o", option]
+        return ["ssh", *options, "-l", lab_host.user, str(located.address)]
+    options += ["-p", str(access.port), "-o", "StrictHostKeyChecking=yes"]
+    options += ["-l", access.user] if access.user else []
+    options += ["-i", access.identity, "-o", "IdentitiesOnly=yes"] if access.identity else []
+    if access.known_hosts:
+        options += ["-o", f"UserKnownHostsFile={access.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"]
+    return ["ssh", *options, str(located.address)]

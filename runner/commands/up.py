@@ -1,0 +1,233 @@
+"""`labrun up`: networks and machines as the file says, each host waited for until it is ready."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from labrun.errors import UsageError
+from labrun.inventory.hosts.locate import file_addresses
+from labrun.inventory.model import Mode
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.cli.confirm import confirm
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.terminal import say
+from labrun.runner.engine.existing import existing_rows
+from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.session import Session, hypervisor_engine, open_session
+from labrun.runner.verb import verb
+from labrun.state import make_host_key
+from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
+
+_READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
+"""How long a machine may take until it is ready; TCG takes half a minute alone, minutes among others."""
+_MARGIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wishes:
+    wait: bool
+    prune: bool
+    recreate: bool
+
+
+@verb("up", recorded=True)
+@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts when they are ready.")
+@click.option("--no-wait", is_flag=True, help="Start the machines and do not wait until they are ready.")
+@click.option("--prune", is_flag=True, help="Remove what the file no longer has.")
+@click.option("--recreate", is_flag=True, help="Make the machines of --hosts anew, with the same addresses.")
+@click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
+def command(
+    invocation: Invocation, configure_too: bool, no_wait: bool, prune: bool, recreate: bool, explain: bool
+) -> Report:
+    """Make networks and machines as the lab file says, and wait until they answer.
+
+    What is there and as declared is left alone; a second run changes nothing. What the file no
+    longer has is named and left, unless --prune is given.
+    """
+    if recreate and invocation.hosts is None:
+        raise UsageError("--recreate needs --hosts", hint="labrun up --recreate --hosts host01")
+    session = open_session(invocation)
+    if explain:
+        from labrun.runner.views.explain import explain_up
+
+        return Report(session.lab.name, text=explain_up(session))
+    with lab_lock(session.state.lock, "up"), progress(session.hosts, invocation):
+        rows = bring_up(session, _Wishes(wait=not no_wait, prune=prune, recreate=recreate))
+    if configure_too and not any(row.exit_code for row in rows):
+        from labrun.runner.commands.configure import configure_hosts
+
+        rows += configure_hosts(session)
+    return session.report(rows, extra={"hypervisor": session.uri or None})
+
+
+def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
+    """Carry out what `plan` shows; the lab's lock is held. Returns the rows."""
+    existing = existing_rows(session.lab, session.hosts)
+    if not session.uri:
+        return existing
+    subset = session.hosts if session.invocation.hosts is not None else None
+    plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
+    _ask(session, plan, wishes)
+    session.state.check_room()
+    rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
+    if wishes.prune and subset is None:
+        rows += remove_extra(session, plan)
+    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
+    if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
+        # Not before: until now machines may have had them.
+        from labrun.runner.commands.down import remove_filters
+
+        rows += remove_filters(session.uri, session.lab.name, plan.extra_filters)
+    return rows + existing
+
+
+def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:
+    """Make filters, networks, images and machines of the plan; the lab's lock is held. Returns their rows.
+
+    ``busy`` names, per network, the running machines of the lab that a restart would cut off.
+    """
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.filter_tasks import provision_filters
+    from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_networks
+
+    rows: list[Outcome] = []
+
+    with hypervisor_engine(session.uri) as hypervisor:
+        filters = [[spec.name, spec.full_name, list(spec.rules)] for spec, _ in plan.filters]
+        if filters:
+            result = hypervisor.run(provision_filters, uri=session.uri, lab=session.lab.name, filters=filters)
+            rows += outcomes_of(result, "filter", *(spec.name for spec, _ in plan.filters))
+        networks = [spec.as_json() for spec, _ in plan.networks]
+        result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=busy)
+        rows += outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
+        # An image is carried to the hypervisor for machines that are made from it now.
+        made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
+        used = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in made)
+        result = hypervisor.run(prepare_images, uses=[list(use) for use in used])
+        rows += outcomes_of(result, "image", *(image for _, _, image in used))
+    if any(row.status is Status.FAILED for row in rows):
+        return rows + [_not_begun(item.spec.host) for item in plan.machines]
+    return rows + _bring_up_machines(session, plan, wait=wait)
+
+
+def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
+    losses = [f"machine {item.spec.host} (its disk with it)" for item in plan.machines if _is_lost(item)]
+    if wishes.prune:
+        losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
+        losses += [f"network {name}" for name, _ in plan.extra_networks]
+        losses += [f"filter {name}" for name in plan.extra_filters]
+    if losses:
+        confirm(session.invocation, "Remove these?", losses)
+
+
+def _is_lost(item: PlannedMachine) -> bool:
+    return item.plan.action == "recreate" and item.seen is not None
+
+
+def _not_begun(host: str) -> Outcome:
+    why = "filters, networks or images are not there"
+    return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
+
+
+def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
+    """Remove machines and networks that the file no longer has; returns their rows."""
+    from labrun.runner.commands.down import remove_machines, remove_networks
+
+    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
+    networks = [(name, network.name) for name, network in plan.extra_networks]
+    rows += remove_networks(session.uri, session.lab.name, networks)
+    session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
+    # Their hosts are not the lab's any more.
+    return [_as_hypervisors(row) for row in rows]
+
+
+def _as_hypervisors(row: Outcome) -> Outcome:
+    from dataclasses import replace
+
+    return replace(row, host=HYPERVISOR)
+
+
+def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[Outcome]:
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.bring_up import provision_machine
+
+    located = session.locate()
+    jobs = _jobs(session, plan, wait=wait)
+    names = [item.spec.host for item in plan.machines]
+    deadline = max((job["timeout"] for job in jobs.values()), default=0.0) + _MARGIN
+    data = {host: {"up": job} for host, job in jobs.items()}
+    with session.engine(located, data, hosts=names, deadline=deadline, until="become ready") as nornir:
+        result = nornir.run(provision_machine)
+    rows = {host: [("machine", host), ("ready", host)] for host in names}
+    return outcomes_of(result, "machine", rows=rows)
+
+
+def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str, Any]]:
+    """Make the lab's keys where they are missing, and what each host's task has to know."""
+    from labrun.tasks.provision.specs import seeded, spec_to_json
+
+    lab, state = session.lab, session.state
+    state.ensure_keys()
+    known = state.host_keys()
+    jobs: dict[str, dict[str, Any]] = {}
+    for item in plan.machines:
+        host = lab.hosts[item.spec.host]
+        spec, name = item.spec, item.spec.host
+        made = item.plan.action in ("create", "recreate")
+        on_record = None
+        if made:
+            host_key = make_host_key(name)
+            on_record = [file_addresses(host), host_key.public]
+            logins = (state.public_key, *host.ssh_keys)
+            spec = seeded(spec, lab, instance=f"i-{uuid.uuid4()}", host_key=host_key, login_keys=logins)
+        recover = not made and name not in known
+        if recover:
+            say(f"{name}: the lab's keys are lost; a new one goes in without a login")
+        jobs[name] = {
+            "spec": spec_to_json(spec),
+            "plan": {
+                "action": item.plan.action,
+                "start": item.plan.start,
+                "changes": {key: list(pair) for key, pair in item.plan.changes.items()},
+            },
+            "driver": item.kind,
+            "uri": item.uri,
+            "old_driver": [item.seen.kind, item.seen.uri] if item.seen else [item.kind, item.uri],
+            "wait": wait,
+            "timeout": session.invocation.timeout or _READY_SECONDS[item.kind],
+            "addresses": _addresses(session, name),
+            "dhcp": _dhcp(session, name),
+            "state": str(state.root),
+            "recover": recover,
+            "host_key": on_record,
+        }
+    return jobs
+
+
+def _addresses(session: Session, name: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for nic in session.lab.hosts[name].interfaces:
+        found[nic.mac] = [str(address) for address in (nic.ipv4, nic.ipv6) if address is not None]
+    return found
+
+
+def _dhcp(session: Session, name: str) -> Mapping[str, Any] | None:
+    """Return where to look for the lease of a host that has no fixed address within reach."""
+    lab = session.lab
+    nics = [
+        nic
+        for nic in lab.hosts[name].interfaces
+        if lab.networks[nic.network].mode.has_hypervisor_address
+        or lab.networks[nic.network].mode is Mode.BRIDGE
+    ]
+    if not nics or any(nic.ipv4 is not None and not nic.dhcp for nic in nics):
+        return None
+    first = nics[0]
+    return {"mac": first.mac, "networks": [lab.libvirt_name(first.network)]}

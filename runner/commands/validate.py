@@ -1,0 +1,49 @@
+"""``labrun validate``: the lab file's problems, all at once and offline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labrun.inventory.model import Lab, Role
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import load
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.selection import select_hosts
+from labrun.runner.cli.terminal import say
+from labrun.runner.verb import verb
+from labrun.searching import is_linear
+
+__all__ = ["command"]
+
+_SLOW = "looks around, refers back or counts too far: it is searched for in a process of its own, 2 s at most"
+
+
+@verb("validate")
+def command(invocation: Invocation) -> Report:
+    """Check the lab file, without touching anything.
+
+    Every problem is reported with its line; the exit code is 2 when there is one. Keys that labrun
+    reads but does not act on yet are named on stderr, and so are patterns that may take exponential time.
+    """
+    lab = load(invocation)
+    select_hosts(lab, invocation.hosts)
+    for check in lab.checks:
+        if check.match is not None and check.match.regex is not None and not is_linear(check.match.regex):
+            say(f"{lab.source}: check {check.name}: {check.match.regex} {_SLOW}")
+    text = "" if invocation.quiet else f"{lab.source}: {_summary(lab)}"
+    return Report(lab_name=lab.name, text=text, extra=_members(lab))
+
+
+def _summary(lab: Lab) -> str:
+    routers = sum(host.role is Role.ROUTER for host in lab.hosts.values())
+    networks, hosts = _count(len(lab.networks), "network"), _count(len(lab.hosts), "host")
+    return f"lab {lab.name} is valid: {networks}, {hosts}, {_count(routers, 'router')} among them"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def _members(lab: Lab) -> dict[str, Any]:
+    notices = [{"line": notice.line, "path": notice.path} for notice in lab.notices]
+    return {"networks": list(lab.networks), "hosts": list(lab.hosts), "notices": notices}

@@ -1,0 +1,195 @@
+"""`labrun verify`: what the hosts show, against what the lab file implies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun.errors import UsageError
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import load
+from labrun.runner.cli.live import progress
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.faults.hint import require_planted, with_hint
+from labrun.runner.commands.verify.outputs import output_options, with_outputs
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.tasks.collect.capture import Capture, Unreachable
+
+_OUTPUTS = ("matrix", "junit", "markdown")
+_APART = {
+    "explain": ("offline", "pair", "hint", *_OUTPUTS),
+    "hint": ("offline", "pair", *_OUTPUTS),
+    "pair": _OUTPUTS,
+}
+"""Options that would be ignored beside others, or tell more than was asked for."""
+
+_MARGIN = 60.0
+"""Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
+
+
+@verb("verify", recorded=True)
+@click.option(
+    "--explain", is_flag=True, help="Print the commands that show the same by hand, and do nothing."
+)
+@click.option("--offline", is_flag=True, help="Print what must be observed, and ask no host.")
+@click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
+@click.option("--full", is_flag=True, help="Trace every pair, whatever the size of the lab.")
+@click.option("--hint", is_flag=True, help="After `labrun break`: what fails, not why, and one hint more.")
+@click.option("--no-evidence", is_flag=True, help="Keep in the history no more than the results.")
+@output_options
+def command(
+    invocation: Invocation,
+    explain: bool,
+    offline: bool,
+    pair: str | None,
+    full: bool,
+    hint: bool,
+    no_evidence: bool,
+    **outputs: Any,
+) -> Report:
+    """Compare addresses, routes and paths of the hosts with what the lab file implies.
+
+    Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
+    """
+    from labrun.tasks.collect.judge import judge
+    from labrun.tasks.judging import judging_time
+
+    _refuse_mixtures({"explain": explain, "offline": offline, "pair": pair, "hint": hint, **outputs})
+    if pair is not None:
+        return _pair(invocation, pair, offline=offline)
+    if offline:
+        from labrun.runner.commands.verify.offline import offline_report
+
+        lab = load(invocation)
+        return with_outputs(offline_report(lab, invocation), lab, invocation, **outputs)
+    session = open_session(invocation)
+    if explain:
+        return Report(session.lab.name, text=explained(session, full=full))
+    if hint:
+        require_planted(session.state)
+    captures = gather_captures(session, full=full, evidence=not no_evidence)
+    with judging_time(invocation.timeout):
+        rows = judge(session.lab, captures, session.hosts)
+    if hint:
+        return with_hint(session.lab.name, rows, session.state)
+    report = session.report(rows)
+    return with_outputs(report, session.lab, invocation, **outputs)
+
+
+def _refuse_mixtures(given: Mapping[str, object]) -> None:
+    for one, others in _APART.items():
+        for other in others:
+            if given[one] and given[other]:
+                raise UsageError(f"--{one} and --{other} do not go together", hint="leave one of them out")
+
+
+def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
+    from labrun.runner.commands.verify.pair import nodes_of, pair_of, pair_report
+    from labrun.tasks.judging import judging_time
+
+    if invocation.hosts is not None:
+        raise UsageError("--pair names its hosts itself", hint="leave --hosts out")
+    if offline:
+        lab = load(invocation)
+        return pair_report(lab, *pair_of(lab, pair), None)
+    session = open_session(invocation)
+    source, target = pair_of(session.lab, pair)
+    # Those on the way show why the path fails; nobody else is asked.
+    captures = gather_captures(session, only=nodes_of(session.lab, source, target), pair=(source, target))
+    with judging_time(invocation.timeout):
+        return pair_report(session.lab, source, target, captures)
+
+
+def gather_captures(
+    session: Session,
+    *,
+    full: bool = False,
+    only: Collection[str] | None = None,
+    pair: tuple[str, str] | None = None,
+    evidence: bool = True,
+) -> Mapping[str, Capture | Unreachable]:
+    """Return what every host of the lab shows, or those of ``only``.
+
+    All are asked, also with ``--hosts``: why a host's path fails is often to be seen on another.
+    ``full`` traces every pair; ``pair`` traces only this one, and tries no checks. With ``evidence``
+    what they show is kept with the run.
+    """
+    from labrun.runner.engine.nornir import cause_of
+    from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
+    from labrun.tasks.judging import judging_time
+
+    off = _off(session)
+    specs = _specs(session, off, full=full)
+    if pair is not None:
+        specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
+    off = {host: why for host, why in off.items() if only is None or host in only}
+    asked = [host for host in specs if host not in off and (only is None or host in only)]
+    deadline = session.invocation.timeout or _longest(specs.values()) + _MARGIN
+    data = {host: {SPEC: spec} for host, spec in specs.items()}
+    with (
+        progress(asked, session.invocation),
+        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
+    ):
+        results = nornir.run(collect)
+    raw = {host: cause_of(found) or found[0].result for host, found in results.items()}
+    if evidence and session.invocation.recording.is_kept:
+        for host, shown in raw.items():
+            if not isinstance(shown, BaseException):
+                session.invocation.recording.attach(host, evidence_of(shown))
+    with judging_time(session.invocation.timeout):
+        return {**captures_of(raw), **{host: Unreachable(why) for host, why in off.items()}}
+
+
+def _off(session: Session) -> dict[str, str]:
+    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
+    seen = session.machines()
+    found: dict[str, str] = {}
+    for name, host in session.lab.hosts.items():
+        if host.machine is None:
+            continue
+        if name not in seen:
+            found[name] = "there is no such machine yet: `labrun up` makes it"
+        elif seen[name].machine.state != "running":
+            found[name] = f"the machine is {seen[name].machine.state}: `labrun up` starts it"
+    return found
+
+
+def _for_pair(spec: dict[str, Any], host: str, pair: tuple[str, str]) -> dict[str, Any]:
+    wanted = {key: [each for each in spec[key] if (host, each["to"]) == pair] for key in ("traces", "pings")}
+    traces = [{**trace, "wave": 0} for trace in wanted["traces"]]
+    pings = [{**ping, "like": None} for ping in wanted["pings"]]
+    return {**spec, "traces": traces, "pings": pings, "checks": [], "listeners": False}
+
+
+def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, dict[str, Any]]:
+    from labrun.tasks.collect.schedule import collect_spec
+
+    # Waiting for the answer of a machine that is off would tell nothing that libvirt does not know.
+    return {name: collect_spec(session.lab, name, skip=set(off), full=full) for name in session.lab.hosts}
+
+
+def _longest(specs: Iterable[dict[str, Any]]) -> float:
+    from labrun.tasks.collect.schedule import patience_for, seconds_for
+
+    return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0)
+
+
+def explained(session: Session, *, full: bool = False) -> str:
+    """Return, per host, the commands whose output `verify` compares."""
+    from labrun.tasks.collect.check_script import by_hand
+
+    parts = []
+    for host, spec in _specs(session, {}, full=full).items():
+        if host in session.hosts:
+            lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
+            lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]
+            lines += [f"ping -c 1 {ping['address']}   # {ping['to']}" for ping in spec["pings"]]
+            lines += [f"{by_hand(check)}   # check {check['name']}" for check in spec["checks"]]
+            parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)

@@ -1,0 +1,62 @@
+"""`labrun verify --offline`: what must be observed, told by the lab file alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from labrun.inventory.model import Lab
+from labrun.inventory.topology.expectations import Expectations, expectations
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.selection import select_hosts
+from labrun.tasks.collect.capture import Unreachable
+from labrun.tasks.collect.judge import judge
+
+__all__ = ["OFFLINE", "offline_report", "offline_rows"]
+
+OFFLINE = "offline"
+_SETTINGS = ("sysctl", "sshd")
+
+
+def offline_report(lab: Lab, invocation: Invocation) -> Report:
+    """Return the expectations of the hosts asked for; no hypervisor and no host is touched."""
+    rows = offline_rows(lab, select_hosts(lab, invocation.hosts))
+    return Report(lab.name, rows, text=_text(rows, every_row=invocation.verbosity > 0))
+
+
+def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
+    """Return every row that `verify` would have, each ``skipped`` with what it expects."""
+    nobody = {host: Unreachable(OFFLINE, Status.SKIPPED) for host in lab.hosts}
+    found = expectations(lab)
+    return [_with_fault(found, row) for row in judge(lab, nobody, hosts)]
+
+
+def _with_fault(found: Expectations, row: Outcome) -> Outcome:
+    if row.section != "path" or row.expected != "unreachable":
+        return row
+    target = row.name.partition(" -> ")[2]
+    six = target.endswith(" (IPv6)") or found.versions(row.host, target)[0] == 6
+    path = found.path(row.host, target.removesuffix(" (IPv6)"), 6 if six else 4)
+    return replace(row, why=f"{OFFLINE}; {path.fault}")
+
+
+def _text(rows: Sequence[Outcome], *, every_row: bool) -> str:
+    hosts = dict.fromkeys(row.host for row in rows)
+    return "\n".join("".join(_host(host, rows, every_row)) for host in hosts)
+
+
+def _host(host: str, rows: Sequence[Outcome], every_row: bool) -> Iterator[str]:
+    mine = [row for row in rows if row.host == host]
+    shown = [row for row in mine if every_row or row.section not in _SETTINGS]
+    names = [f"{row.section} {row.name.removeprefix(f'{host} ')}" for row in shown]
+    width = max(map(len, names), default=0)
+    yield f"{host}\n"
+    for name, row in zip(names, shown, strict=True):
+        fault = (row.why or "").removeprefix(OFFLINE).removeprefix("; ")
+        yield f"  {name:{width}}  {row.expected or '-'}{f' ({fault})' if fault else ''}\n"
+    hidden = Counter(row.section for row in mine if row not in shown)
+    for section, count in hidden.items():
+        yield f"  {section}: {count} setting{'s' if count != 1 else ''}, shown with -v\n"

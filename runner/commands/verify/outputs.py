@@ -1,0 +1,91 @@
+"""Where else the results of `verify` go: JUnit XML, a job summary, a matrix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from labrun.errors import LabrunError
+from labrun.inventory.model import Lab
+from labrun.outcome import Outcome
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+
+__all__ = ["output_options", "with_outputs"]
+
+Body = Callable[..., Any]
+_FILE = OutputFile()
+
+
+def output_options(body: Body) -> Body:
+    """Add ``--junit``, ``--markdown`` and ``--matrix`` to a command."""
+    for option in (
+        click.option("--matrix", is_flag=True, help="Show below the table who reaches whom."),
+        click.option(
+            "--markdown",
+            type=_FILE,
+            metavar="FILE",
+            help="Write a job summary as GitHub shows it, - for stdout.",
+        ),
+        click.option(
+            "--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit XML, - for stdout."
+        ),
+    ):
+        body = option(body)
+    return body
+
+
+def with_outputs(
+    report: Report,
+    lab: Lab,
+    invocation: Invocation,
+    *,
+    junit: Path | None,
+    markdown: Path | None,
+    matrix: bool,
+) -> Report:
+    """Write what was asked for, and return the report with the matrix and with what could not be written."""
+    rows = tuple(report.outcomes)
+    if matrix:
+        report = _with_matrix(report, lab, rows)
+    try:
+        if junit is not None:
+            from labrun.runner.views.junit import junit as as_junit
+
+            text = as_junit(lab.name, invocation.command, invocation.run, rows, invocation.seconds)
+            report = _written(report, junit, text)
+        if markdown is not None:
+            report = _with_markdown(markdown, lab, invocation, report)
+    except LabrunError as error:
+        return replace(report, error=error)
+    return report
+
+
+def _with_matrix(report: Report, lab: Lab, rows: Sequence[Outcome]) -> Report:
+    from labrun.runner.views.matrix import as_json, matrices, text
+
+    found = matrices(list(lab.hosts), rows)
+    notes = [*report.notes, "", text(found).rstrip("\n")]
+    return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(found)})
+
+
+def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> Report:
+    from labrun.runner.views.markdown import markdown
+
+    ok = report.exit_code == 0
+    text = markdown(lab.name, invocation.command, list(lab.hosts), report.outcomes, invocation.seconds, ok=ok)
+    return _written(report, path, text, append=str(path) == os.environ.get("GITHUB_STEP_SUMMARY"))
+
+
+def _written(report: Report, path: Path, text: str, *, append: bool = False) -> Report:
+    """Return the report; what goes to standard output takes the table's place."""
+    if is_stdout(path):
+        return replace(report, text=text, notes=())
+    write_output(path, text, append=append)
+    return report

@@ -1,0 +1,158 @@
+"""`labrun verify --pair A:B`: one path step by step, as the lab file implies it and as it was observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import UsageError
+from labrun.inventory.file.problems import did_you_mean
+from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.steps import Step, steps_back, steps_there
+from labrun.inventory.topology.way import Path
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE
+from labrun.outcome import Outcome
+from labrun.runner.cli.output import Report
+from labrun.runner.commands.verify.offline import offline_rows
+from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
+from labrun.tasks.collect.causes import Shown, network_of
+from labrun.tasks.collect.existing import with_seen_macs
+from labrun.tasks.collect.traces import path_rows
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+
+__all__ = ["nodes_of", "pair_of", "pair_report"]
+
+Captures = Mapping[str, Capture | Unreachable]
+
+
+def pair_of(lab: Lab, text: str) -> tuple[str, str]:
+    """Return the two hosts of ``A:B``. Raises UsageError."""
+    source, _, target = text.partition(":")
+    for name in (source, target):
+        if name not in lab.hosts:
+            hint = did_you_mean(name, lab.hosts)
+            what = f'unknown host "{name}"' if name else "two hosts are wanted, such as host01:host03"
+            raise UsageError(f"{what}{f' ({hint})' if hint else ''}", step="--pair")
+    if source == target:
+        raise UsageError("two different hosts are wanted", step="--pair")
+    return source, target
+
+
+def nodes_of(lab: Lab, source: str, target: str) -> frozenset[str]:
+    """Return the hosts on the way there and back, both ends with them."""
+    paths = _paths(lab, source, target)
+    every = {source, target, *(node for path in paths for node in (*path.way.through, *path.way.back))}
+    return frozenset(every & set(lab.hosts))
+
+
+def _paths(lab: Lab, source: str, target: str) -> list[Path]:
+    found = expectations(lab)
+    return [found.path(source, target, version) for version in found.versions(source, target)]
+
+
+def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -> Report:
+    """Return the report on a pair; ``captures`` None = offline."""
+    name = f"{source} -> {target}"
+    if captures is None:
+        rows = [row for row in offline_rows(lab, [source]) if row.section == "path"]
+    else:
+        lab = with_seen_macs(lab, captures)
+        rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
+    rows = [row for row in rows if row.name.removesuffix(" (IPv6)") == name]
+    told = [
+        _told(lab, path, row, captures or {})
+        for path, row in zip(_paths(lab, source, target), rows, strict=True)
+    ]
+    return Report(lab.name, rows, extra={"pair": told}, text="\n".join(_text(each) for each in told))
+
+
+def _told(lab: Lab, path: Path, row: Outcome, captures: Captures) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "address": str(path.address) if path.address is not None else None,
+        "expected": row.expected,
+        "actual": row.actual,
+        "status": row.status.value,
+        "why": row.why,
+        "fault": str(path.fault) if path.fault is not None else None,
+        "there": [_step(lab, step, path, captures) for step in steps_there(lab, path)],
+        "back": [_step(lab, step, path, captures) for step in steps_back(lab, path)],
+    }
+
+
+def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> dict[str, str | None]:
+    there = step.to == path.address
+    start, end = (path.source, path.target) if there else (path.target, path.source)
+    return {
+        "node": step.node,
+        "does": _does(step, start, end, there),
+        "address": str(step.address) if step.address is not None else None,
+        "observed": _observed(lab, step, end, captures.get(step.node)),
+    }
+
+
+def _does(step: Step, start: str, end: str, there: bool) -> str:
+    if step.node == end:
+        return f"has {step.to}" + (" and answers with it" if there else "")
+    if step.node == HYPERVISOR_NODE:
+        way = "forwards between its networks"
+    elif step.route is None:
+        return f"has no route to {step.to}"
+    else:
+        way = _route_text(str(step.route.prefix), step.route.via, step.route.network)
+    if step.node == start:
+        return f"{way}, from {step.address}" if step.address is not None else way
+    if not there:
+        return way
+    return f"{way}; " + (f"answers as {step.address}" if step.address is not None else "no answer gets back")
+
+
+def _route_text(prefix: str, via: object, network: str) -> str:
+    name = "default" if prefix in ("0.0.0.0/0", "::/0") else prefix
+    return f"{name} via {via} on {network}" if via is not None else f"{name} out of {network}"
+
+
+def _observed(lab: Lab, step: Step, end: str, capture: Capture | Unreachable | None) -> str | None:
+    if isinstance(capture, Unreachable):
+        return capture.reason
+    if capture is None:
+        return None
+    if step.node == end:
+        held = {each.ip for link in capture.links.values() for each in (*link.addresses, *link.fleeting)}
+        return f"has {step.to}" if step.to in held else f"{step.to} is missing"
+    best = _best(capture, step)
+    if best is None:
+        return f"no route to {step.to}"
+    if best.kind != "unicast":
+        return f"a {best.kind} route to {best.prefix}"
+    return _route_text(str(best.prefix), best.via, network_of(lab, step.node, capture, best.device))
+
+
+def _best(capture: Capture, step: Step) -> ObservedRoute | None:
+    fitting = [r for r in capture.routes if r.prefix.version == step.to.version and step.to in r.prefix]
+    return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
+
+
+def _text(told: Mapping[str, Any]) -> str:
+    return "".join(f"{line}\n" for line in _lines(told))
+
+
+def _lines(told: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{told['name']}: {told['address'] or 'an address that is not in the lab file'}"
+    width = max((len(step["node"]) for way in ("there", "back") for step in told[way]), default=0)
+    for title, way in (("there", "there"), ("the way back", "back")):
+        if told[way]:
+            yield f"  {title}"
+        for number, step in enumerate(told[way], 1):
+            yield f"  {number:3}. {step['node']:{width}}  {step['does']}"
+            if step["observed"] is not None:
+                yield f"       {'':{width}}  seen: {step['observed']}"
+    if told["fault"] is not None:
+        yield f"  it ends at {told['fault']}"
+    yield f"  expected: {told['expected']}"
+    if told["actual"] is not None:
+        yield f"  observed: {told['actual']}"
+    why = "" if told["why"] is None else f": {told['why']}"
+    yield f"  {told['status']}{why}"

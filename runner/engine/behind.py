@@ -1,0 +1,44 @@
+"""Which hosts each host of a run carries: they have to answer again before a change of it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from labrun.inventory.hosts.connections import access_of
+from labrun.inventory.topology.behind import behind, carries_others
+
+if TYPE_CHECKING:
+    from labrun.inventory.hosts.locate import Located
+    from labrun.inventory.model import Lab
+    from labrun.state import LabState
+
+__all__ = ["carried_by"]
+
+
+def carried_by(
+    lab: Lab, hosts: Iterable[str], located: Mapping[str, Located], state: LabState
+) -> dict[str, list[dict[str, Any]]]:
+    """Return, for each of ``hosts`` through which others are reached, these as name, address and port.
+
+    All hosts of the lab count, not only those of the run. The kernel is asked for its routes only where
+    one of ``hosts`` may carry others at all.
+    """
+    carriers = [name for name in hosts if carries_others(lab, name)]
+    addresses = {name: each.address for name, each in located.items() if each.address is not None}
+    if not carriers or len(addresses) < 2:
+        return {}
+    from labrun.tasks.configure.behind import leads
+
+    ways = leads(addresses)
+    return {
+        carrier: [
+            {
+                "name": name,
+                "address": addresses[name],
+                "port": access_of(lab, lab.hosts[name], state).port,
+            }
+            for name in behind(lab, carrier, ways)
+        ]
+        for carrier in carriers
+    }

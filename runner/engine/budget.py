@@ -1,0 +1,340 @@
+"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a Ctrl-C that stops, nobody missing.
+
+Who begins when is the business of the agenda (``rollout.py``), how a host ended that of ``ending.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nornir.core.task import AggregatedResult, MultiResult, Result
+
+from labrun.errors import ConnectionLostError, LabrunError, TransportError
+from labrun.progress import report
+from labrun.runner.cli.interruption import Interruption
+from labrun.runner.cli.terminal import say
+from labrun.runner.engine.ending import ended_well, is_known
+from labrun.runner.engine.rollout import ALL_AT_ONCE, Agenda, Rollout
+from labrun.tasks.guest.pacing import Pace, paced
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Host
+    from nornir.core.task import Task
+
+__all__ = [
+    "CONNECTORS",
+    "PATIENT",
+    "RUNNER",
+    "WORKERS",
+    "BudgetRunner",
+    "Interrupted",
+    "Leaving",
+    "NotStartedError",
+]
+
+RUNNER = "labrun-budget"
+WORKERS = 32
+CONNECTORS = 16
+"""How many hosts shake hands at once: more only stand in sshd's and the processor's way."""
+
+# A task that minds its deadline explains itself better than being cut off does (seconds).
+_GRACE = 2.0
+# What is nearly done when a signal comes is done within this (seconds): reading ends within two.
+_LAST_MOMENT = 0.7
+_MOST_NAMES = 5
+_CUT_SHORT = "interrupted"
+# A signal that comes just before a lock is waited for is noticed only when the wait ends.
+_ATTENTION = 0.1
+
+
+class NotStartedError(LabrunError):
+    """Mark a host that was never begun: interrupted before its turn, or held back."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Report Ctrl-C once no host is at work any more; ``partial`` has a result for every host.
+
+    ``exit_code`` is that of the signal which caused it, None for Ctrl-C itself.
+    """
+
+    def __init__(self, partial: AggregatedResult, exit_code: int | None = None):
+        super().__init__()
+        self.partial = partial
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What the first Ctrl-C or SIGTERM brings about.
+
+    ``interruption`` None = hosts at work are waited for until they have ``until`` (a participle), which
+    is said unless ``quiet``; then Interrupted is raised. Else the run only reads: hosts at work have a
+    last moment, the signal is noted in ``interruption``, and the run returns what there is.
+    """
+
+    until: str = "finished"
+    interruption: Interruption | None = None
+    quiet: bool = False
+
+
+PATIENT = Leaving()
+
+
+class BudgetRunner:
+    """Run a task on hosts in ``workers`` threads, of which ``connectors`` may be logging in.
+
+    ``rollout`` says in which order and how many of them may fail; a host that is held back has a
+    NotStartedError as its result.
+    ``deadline`` is in seconds for each host from its own start; None = no limit. A host that
+    exceeds it is cut off: its connections are closed and its result is a ConnectionLostError.
+    After Ctrl-C no further host begins, and ``leaving`` says what becomes of those at work; after a
+    second Ctrl-C nobody is waited for.
+    """
+
+    def __init__(
+        self,
+        workers: int = WORKERS,
+        connectors: int = CONNECTORS,
+        deadline: float | None = None,
+        rollout: Rollout = ALL_AT_ONCE,
+        leaving: Leaving = PATIENT,
+    ):
+        if min(workers, connectors) < 1:
+            raise ValueError("workers and connectors must be 1 or more")
+        self.workers = workers
+        self.connectors = connectors
+        self.deadline = deadline
+        self.rollout = rollout
+        self.leaving = leaving
+
+    def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
+        """Return a result for every host, in the order of ``hosts``."""
+        return _Run(task, hosts, self).finish()
+
+
+class _Run:
+    """One task on one list of hosts. ``_changed`` guards everything that is not set once."""
+
+    def __init__(self, task: Task, hosts: list[Host], budget: BudgetRunner):
+        self._task = task
+        self._hosts = hosts
+        self._seconds = math.inf if budget.deadline is None else budget.deadline
+        self._workers = min(budget.workers, len(hosts))
+        self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
+        self._leaving = budget.leaving
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._by_name = {host.name: host for host in hosts}
+        self._agenda = Agenda(list(self._by_name), budget.rollout)
+        self._running: dict[str, tuple[Host, Pace]] = {}
+        self._results: dict[str, MultiResult] = {}
+
+    def finish(self) -> AggregatedResult:
+        interruption = self._leaving.interruption
+        if interruption is not None and interruption.came:
+            self._drop_waiting()
+            return self._aggregated()
+        for host in self._hosts[self._workers :]:
+            report(host.name, "queued")
+        try:
+            for _ in range(self._workers):
+                self._start_worker()
+            self._wait()
+        except KeyboardInterrupt as signal:
+            if interruption is not None and self._let_go():
+                interruption.signal = signal
+                return self._aggregated()
+            if interruption is None:
+                self._wind_down()
+            raise Interrupted(self._aggregated(), getattr(signal, "exit_code", None)) from signal
+        return self._aggregated()
+
+    def _aggregated(self) -> AggregatedResult:
+        aggregated = AggregatedResult(self._task.name)
+        for host in self._hosts:
+            aggregated[host.name] = self._results[host.name]
+        return aggregated
+
+    def _start_worker(self) -> None:
+        # Daemons: a host that hangs in a system call must not hold up the end of the process.
+        name = f"labrun-{self._task.name}"
+        threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                host = self._next()
+                if host is None:
+                    return
+                share = Pace(time.monotonic() + self._seconds, self._stopping, self._turns)
+                self._running[host.name] = (host, share)
+                # Whoever waits has to reckon with this host's deadline.
+                self._changed.notify_all()
+            result = self._one(host, share)
+            with self._changed:
+                if self._running.get(host.name, (None, None))[1] is not share:
+                    return  # cut off meanwhile: the result is in, and another worker took this place
+                self._settle(host, result)
+
+    def _next(self) -> Host | None:
+        """Wait for a host that may begin; None when no further one ever will."""
+        while True:
+            name = self._agenda.begin()
+            if name is not None:
+                return self._by_name[name]
+            if not self._agenda.waiting:
+                return None
+            self._changed.wait()
+
+    def _one(self, host: Host, share: Pace) -> MultiResult:
+        try:
+            with paced(share):
+                return self._task.copy().start(host)
+        except BaseException as error:  # noqa: BLE001 - no host may be missing from the result
+            return self._failed(host, error)
+
+    def _failed(self, host: Host, error: BaseException) -> MultiResult:
+        result = MultiResult(self._task.name)
+        result.append(Result(host, exception=error, result=str(error), failed=True))
+        return result
+
+    def _settle(self, host: Host, result: MultiResult) -> None:
+        self._running.pop(host.name, None)
+        self._results[host.name] = result
+        self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
+        self._tell(host, result)
+        for name, why in self._agenda.held_back.items():
+            if name not in self._results:
+                self._never_began(name, why)
+        self._changed.notify_all()
+
+    def _never_began(self, name: str, why: str) -> None:
+        host = self._by_name[name]
+        self._results[name] = self._failed(host, NotStartedError(f"not begun: {why}", host=name))
+        self._tell(host, self._results[name])
+
+    @staticmethod
+    def _tell(host: Host, result: MultiResult) -> None:
+        error = result[0].exception
+        report(
+            host.name,
+            _stage(error, result),
+            "" if error is None else str(getattr(error, "reason", error)),
+        )
+
+    def _wait(self, until: float = math.inf) -> None:
+        """Wait for all hosts, or for a moment on the monotonic clock; who is overdue is cut off."""
+        said = 0.0
+        while True:
+            with self._changed:
+                left = until - time.monotonic()
+                if len(self._results) == len(self._hosts) or left <= 0:
+                    return
+                overdue = self._overdue()
+                if self._stopping.is_set() and self._leaving.interruption is None:
+                    said = self._say_what_is_waited_for(said)
+                if not overdue:
+                    self._changed.wait(min(left, self._until_next()))
+            for host in overdue:
+                self._cut(host)
+
+    def _say_what_is_waited_for(self, said: float) -> float:
+        """Say for whom and for how long at most, again when that has become longer; returns the moment."""
+        last = max((share.deadline for _, share in self._running.values()), default=0.0)
+        if self._leaving.quiet or last <= said + _GRACE:
+            return max(said, last)
+        names = list(self._running)
+        who = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        if len(names) > _MOST_NAMES:
+            who = f"{len(names)} hosts"
+        have = "has" if len(names) == 1 else "have"
+        left = last + _GRACE - time.monotonic()
+        most = f"; at most {math.ceil(left)} s" if math.isfinite(left) else ""
+        say(f"waiting until {who} {have} {self._leaving.until}{most}")
+        return last
+
+    def _overdue(self) -> list[Host]:
+        now = time.monotonic()
+        late = [host for host, share in self._running.values() if share.deadline + _GRACE <= now]
+        for host in late:
+            error = ConnectionLostError(
+                f"not finished after {self._seconds:g} s",
+                host=host.name,
+                step=self._task.name,
+                hint="--timeout allows more",
+            )
+            self._settle(host, self._failed(host, error))
+        return late
+
+    def _until_next(self) -> float:
+        deadlines = [share.deadline for _, share in self._running.values()]
+        first = min(deadlines, default=math.inf)
+        return max(0.0, min(first + _GRACE - time.monotonic(), _ATTENTION))
+
+    def _cut(self, host: Host) -> None:
+        # Closing may itself wait for the peer.
+        threading.Thread(target=_closed, args=(host,), name=f"labrun-cut-{host.name}", daemon=True).start()
+        if self._agenda.waiting:
+            self._start_worker()
+
+    def _let_go(self) -> bool:
+        """Give hosts at work a last moment and part with the rest; False when a second signal came."""
+        try:
+            self._stopping.set()
+            self._drop_waiting()
+            self._wait(time.monotonic() + _LAST_MOMENT)
+        except KeyboardInterrupt:
+            self._drop_waiting()
+            self._abandon()
+            return False
+        self._abandon()
+        return True
+
+    def _wind_down(self) -> None:
+        try:
+            self._stopping.set()
+            self._drop_waiting()
+            for name in list(self._running):
+                report(name, "stopping", "Ctrl-C again does not wait for it")
+            self._wait()
+        except KeyboardInterrupt:
+            self._drop_waiting()
+            self._abandon()
+
+    def _drop_waiting(self) -> None:
+        with self._changed:
+            for name in self._agenda.drop():
+                self._never_began(name, "interrupted before its turn came")
+            self._changed.notify_all()
+
+    def _abandon(self) -> None:
+        with self._changed:
+            left = [host for host, _ in self._running.values()]
+            for host in left:
+                error = ConnectionLostError(_CUT_SHORT, host=host.name)
+                self._settle(host, self._failed(host, error))
+        for host in left:
+            self._cut(host)
+
+
+def _closed(host: Host) -> None:
+    """Close a host's connections; nobody is there any more to be told that one could not be closed."""
+    for name in list(host.connections):
+        with contextlib.suppress(Exception):
+            host.close_connection(name)
+
+
+def _stage(error: BaseException | None, result: MultiResult) -> str:
+    if isinstance(error, ConnectionLostError):
+        return "unknown"
+    if isinstance(error, TransportError):
+        return "unreachable"
+    if isinstance(error, NotStartedError):
+        return "skipped"
+    return "done" if ended_well(result) else "failed"

@@ -1,0 +1,181 @@
+"""Build Nornir with labrun's own plugins, close what it opened, and turn its results into rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from nornir.core import Nornir
+from nornir.core.plugins.runners import RunnersPluginRegister
+from nornir.core.state import GlobalState
+
+from labrun.errors import (
+    ConnectionLostError,
+    HypervisorError,
+    LabrunError,
+    TransportError,
+    UnreadableError,
+)
+from labrun.outcome import Outcome, Status
+from labrun.runner.engine.budget import (
+    CONNECTORS,
+    PATIENT,
+    RUNNER,
+    WORKERS,
+    BudgetRunner,
+    Leaving,
+    NotStartedError,
+)
+from labrun.runner.engine.ending import cause_of
+from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
+from labrun.tasks.guest.transport import register_connection
+
+if TYPE_CHECKING:
+    from nornir.core.inventory import Host, Inventory
+    from nornir.core.task import AggregatedResult
+
+__all__ = ["build_nornir", "cause_of", "close_connections", "engine", "outcomes_of", "row_of_error"]
+
+_log = logging.getLogger(__name__)
+# Nornir logs every failure with its traceback; without a handler Python would print it on stderr.
+logging.getLogger("nornir").addHandler(logging.NullHandler())
+
+
+class _NoGrudge(set[str]):
+    """A ``failed_hosts`` that stays empty: a host that failed one task is not left out of the next.
+
+    Nornir drops such hosts without a word; here each phase names the hosts it runs on.
+    """
+
+    def update(self, *others: Iterable[Any]) -> None:
+        """Remember nobody."""
+
+    def add(self, element: str, /) -> None:
+        """Remember nobody."""
+
+
+def build_nornir(
+    inventory: Inventory,
+    *,
+    workers: int = WORKERS,
+    deadline: float | None = None,
+    connectors: int = CONNECTORS,
+    dry_run: bool = False,
+    rollout: Rollout = ALL_AT_ONCE,
+    leaving: Leaving = PATIENT,
+) -> Nornir:
+    """Return a Nornir with labrun's runner and connection; ``deadline`` in seconds per host and task.
+
+    Unlike InitNornir it imports no other plugin, configures no logging and writes no nornir.log.
+    """
+    register_connection()
+    RunnersPluginRegister.register(RUNNER, BudgetRunner)
+    state = GlobalState(dry_run=dry_run)
+    state.failed_hosts = _NoGrudge()
+    runner = BudgetRunner(workers, connectors, deadline, rollout, leaving)
+    nornir = Nornir(inventory=inventory, data=state, runner=runner)
+    # The root logger is at DEBUG with -vv only; see runner/cli/logs.py.
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        from labrun.runner.engine.raw_results import RawResults
+
+        return nornir.with_processors([RawResults()])
+    return nornir
+
+
+@contextmanager
+def engine(
+    inventory: Inventory,
+    *,
+    workers: int = WORKERS,
+    deadline: float | None = None,
+    connectors: int = CONNECTORS,
+    dry_run: bool = False,
+    rollout: Rollout = ALL_AT_ONCE,
+    leaving: Leaving = PATIENT,
+) -> Iterator[Nornir]:
+    """Lend a Nornir for the block; whatever happens, no connection is open after it."""
+    try:
+        yield build_nornir(
+            inventory,
+            workers=workers,
+            deadline=deadline,
+            connectors=connectors,
+            dry_run=dry_run,
+            rollout=rollout,
+            leaving=leaving,
+        )
+    finally:
+        close_connections(inventory.hosts.values())
+
+
+def close_connections(hosts: Iterable[Host]) -> None:
+    """Close every connection of these hosts; one that cannot be closed does not keep the others open."""
+    for host in hosts:
+        for name in list(host.connections):
+            try:
+                host.close_connection(name)
+            except Exception:  # noqa: BLE001 - plugins of others may raise anything
+                _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
+
+
+def outcomes_of(
+    aggregated: AggregatedResult,
+    section: str,
+    *names: str,
+    rows: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+) -> list[Outcome]:
+    """Return the rows of all hosts, in their order; each task's result is its rows.
+
+    A host whose task raised has one row for each of ``names`` in ``section``, or for what ``rows``
+    names for it as ``(section, name)``: status by the exception, ``why`` its reason and hint.
+    """
+    outcomes: list[Outcome] = []
+    for host, results in aggregated.items():
+        error = cause_of(results)
+        if error is None:
+            outcomes.extend(_rows(host, results[0].result))
+            continue
+        wanted = (rows or {}).get(host) or [(section, name) for name in names or (section,)]
+        outcomes.extend(row_of_error(host, where, name, error) for where, name in wanted)
+    return outcomes
+
+
+def _rows(host: str, result: Any) -> list[Outcome]:
+    found = [result] if isinstance(result, Outcome) else result
+    if not isinstance(found, list | tuple) or not all(isinstance(row, Outcome) for row in found):
+        raise TypeError(f"the task on {host} gave {type(result).__name__}, not outcomes")
+    return list(found)
+
+
+def row_of_error(host: str, section: str, name: str, error: BaseException) -> Outcome:
+    """Return the row that says what kept this thing on this host from being done."""
+    return Outcome(
+        host=host,
+        section=section,
+        name=name,
+        status=_status(error),
+        why=_why(host, error),
+        hypervisor_fault=isinstance(error, HypervisorError),
+    )
+
+
+def _status(error: BaseException) -> Status:
+    if isinstance(error, ConnectionLostError | UnreadableError):
+        return Status.UNKNOWN
+    if isinstance(error, NotStartedError):
+        return Status.SKIPPED
+    if isinstance(error, TransportError):
+        return Status.UNREACHABLE
+    return Status.FAILED
+
+
+def _why(host: str, error: BaseException) -> str:
+    if isinstance(error, UnreadableError):
+        return error.on(host)
+    if isinstance(error, LabrunError):
+        reason = f"{error.step}: {error.reason}" if error.step else error.reason
+        return f"{reason} ({error.hint})" if error.hint else reason
+    # Not foreseen, so the kind of error says as much as its text.
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Drift on a schedule: systemd timers and cron."""

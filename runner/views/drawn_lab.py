@@ -1,0 +1,86 @@
+"""What `graph` and `report` start from: the lab, and what its last verify found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from labrun.errors import HypervisorError
+from labrun.inventory.drawing.diagram import Diagram, diagram
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.terminal import printable, say
+from labrun.runner.history.last_verify import LastVerify, last_verify
+from labrun.runner.history.reading import recalled
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+    from labrun.runner.history.reading import History, Run
+
+__all__ = ["DrawnLab", "draw", "drawn_lab"]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnLab:
+    """A lab, the hosts asked for, the last verify if there is one, and the newest runs asked for."""
+
+    lab: Lab
+    hosts: tuple[str, ...]
+    last: LastVerify | None
+    runs: tuple[Run, ...] = ()
+
+    @property
+    def verified(self) -> str | None:
+        """Say when the last verify was, and whether it was about another lab file."""
+        if self.last is None:
+            return None
+        changed = "" if self.last.is_of(self.lab) else ", before the lab file was changed"
+        return f"verified {printable(self.last.when)}{changed}"
+
+
+def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
+    """Load the lab, its last verify and so many of its newest runs.
+
+    Without a hypervisor the file alone remains, and stderr says so. Raises LabFileError, UsageError.
+    """
+    from labrun.runner.engine.session import open_session
+
+    try:
+        session = open_session(invocation, safely=False)
+    except HypervisorError as error:
+        if invocation.lab == "-":  # read already
+            raise
+        say(f"where the last verify is kept cannot be told: {error.reason}")
+        return _of_file(invocation)
+    lab, hosts = session.lab, session.hosts
+
+    def told(history: History) -> DrawnLab:
+        last = last_verify(history, session.uri)
+        return DrawnLab(lab, hosts, last, tuple(history.runs(limit=runs) if runs else ()))
+
+    return recalled(session.history(), told, DrawnLab(lab, hosts, None))
+
+
+def _of_file(invocation: Invocation) -> DrawnLab:
+    from labrun.inventory.file.remembered import remembered_lab
+    from labrun.runner.cli.lab_file import lab_path
+    from labrun.runner.cli.selection import select_hosts
+
+    lab = remembered_lab(lab_path(invocation.lab), allow_outside=invocation.allow_outside)
+    return DrawnLab(lab, select_hosts(lab, invocation.hosts), None)
+
+
+def draw(drawn: DrawnLab) -> Diagram:
+    """Return the diagram of the hosts asked for and of the networks they are on, coloured."""
+    from labrun.runner.views.health import HealthOf, health_of
+
+    found = health_of(drawn.lab, drawn.last.rows) if drawn.last is not None else HealthOf()
+    shown = _only(drawn.lab, drawn.hosts) if len(drawn.hosts) < len(drawn.lab.hosts) else drawn.lab
+    return diagram(shown, hosts=found.hosts, links=found.links, verified=drawn.verified)
+
+
+def _only(lab: Lab, hosts: Sequence[str]) -> Lab:
+    kept = {name: lab.hosts[name] for name in hosts}
+    used = {nic.network for host in kept.values() for nic in host.interfaces}
+    networks = {name: network for name, network in lab.networks.items() if name in used}
+    return replace(lab, hosts=kept, networks=networks)

@@ -1,0 +1,1 @@
+"""The drawings of a lab, one module a format."""

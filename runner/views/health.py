@@ -1,0 +1,114 @@
+"""How hosts and links did in a verify, from its rows: what colours a drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from labrun.inventory.drawing.diagram import Health, worst
+from labrun.inventory.model import Lab
+from labrun.inventory.topology.expectations import Expectations, expectations
+from labrun.outcome import Outcome, Status
+from labrun.runner.views.matrix import pair_of
+
+__all__ = ["HealthOf", "health_of", "rated"]
+
+_RATED = {
+    Status.OK: Health.OK,
+    Status.CHANGED: Health.OK,
+    Status.SKIPPED: Health.UNKNOWN,
+    Status.WARNING: Health.IMPAIRED,
+    Status.WOULD_CHANGE: Health.IMPAIRED,
+    Status.PENDING: Health.IMPAIRED,
+    Status.DRIFTED: Health.IMPAIRED,
+    Status.CONFLICT: Health.IMPAIRED,
+    Status.FAILED: Health.FAILED,
+    Status.ROLLED_BACK: Health.FAILED,
+    Status.UNREACHABLE: Health.UNREACHABLE,
+    Status.UNKNOWN: Health.UNREACHABLE,
+}
+
+
+def rated(status: Status) -> Health:
+    """Return how a row with this status is coloured."""
+    return _RATED[status]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthOf:
+    """Health by host, and by host and network."""
+
+    hosts: dict[str, Health] = field(default_factory=dict)
+    links: dict[tuple[str, str], Health] = field(default_factory=dict)
+
+    def note_host(self, host: str, health: Health) -> None:
+        """Let a host be at least as bad as this."""
+        self.hosts[host] = worst(self.hosts.get(host, Health.UNKNOWN), health)
+
+    def note_link(self, link: tuple[str, str], health: Health) -> None:
+        """Let a link be at least as bad as this."""
+        self.links[link] = worst(self.links.get(link, Health.UNKNOWN), health)
+
+
+def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
+    """Return how each host and link did.
+
+    A path that fails makes the host red that its reason names, and the host it begins at only
+    impaired, unless that is the one. A link is impaired when no path over it came through.
+    """
+    found = HealthOf()
+    for row in rows:
+        if row.host not in lab.hosts:
+            continue
+        health = rated(row.status)
+        if row.section in ("path", "check") and health is not Health.OK:
+            _blame(found, lab, row, health)
+        else:
+            found.note_host(row.host, health)
+            if row.section == "address" and row.name in lab.networks:
+                found.note_link((row.host, row.name), health)
+    for link in _never_crossed(lab, rows):
+        found.note_link(link, Health.IMPAIRED)
+    return found
+
+
+def _blame(found: HealthOf, lab: Lab, row: Outcome, health: Health) -> None:
+    named = (row.why or "").partition(":")[0]
+    if health is Health.FAILED:
+        found.note_host(named if named in lab.hosts else row.host, Health.FAILED)
+    if health is not Health.UNKNOWN:
+        found.note_host(row.host, Health.IMPAIRED)
+
+
+def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
+    """Return the links that paths should have used, and none did."""
+    ways = expectations(lab)
+    good: set[tuple[str, str]] = set()
+    bad: set[tuple[str, str]] = set()
+    for row in rows:
+        pair = pair_of(row)
+        if pair is not None and pair.source in lab.hosts and pair.target in lab.hosts:
+            health = rated(row.status)
+            if health is Health.OK:
+                good.update(_crossed(ways, pair.source, pair.target, pair.version))
+            elif health is Health.FAILED:
+                bad.update(_crossed(ways, pair.source, pair.target, pair.version))
+    return bad - good
+
+
+def _crossed(ways: Expectations, source: str, target: str, version: int) -> Iterator[tuple[str, str]]:
+    path = ways.path(source, target, 6 if version == 6 else 4)
+    if path.fault is not None:
+        return
+    nodes = (source, *path.way.through, target)
+    for here, there in pairwise(nodes):
+        both = [name for name in _networks(ways.lab, here) if name in _networks(ways.lab, there)]
+        if len(both) == 1:  # of two networks between two routers, the path does not say which it took
+            yield here, both[0]
+            yield there, both[0]
+
+
+def _networks(lab: Lab, node: str) -> list[str]:
+    host = lab.hosts.get(node)
+    return [nic.network for nic in host.interfaces] if host is not None else []

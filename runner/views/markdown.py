@@ -1,0 +1,88 @@
+"""Results as Markdown, made for the job summary of a CI system: what went wrong above, the rest folded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.terminal import printable
+from labrun.runner.views.matrix import LEGEND, Matrix, matrices
+from labrun.runner.views.table import order, subject, summary
+
+__all__ = ["LIMIT", "markdown"]
+
+LIMIT = 900_000
+"""Bytes; a job summary of GitHub's takes 1 MiB a step and drops a larger one whole."""
+
+_SIGNS = {
+    Status.OK: "✅",
+    Status.CHANGED: "✅",
+    Status.SKIPPED: "⏭️",
+    Status.WARNING: "⚠️",
+    Status.FAILED: "❌",
+    Status.ROLLED_BACK: "❌",
+    Status.UNREACHABLE: "🔌",
+    Status.UNKNOWN: "❓",
+}
+_WIDEST = 30  # hosts; a wider matrix is unreadable in a browser
+
+
+def markdown(
+    lab: str, command: str, hosts: Sequence[str], rows: Sequence[Outcome], seconds: float, *, ok: bool
+) -> str:
+    """Return the summary; rows that do not fit below :data:`LIMIT` are left out and counted."""
+    head = f"## {'✅' if ok else '❌'} labrun {command}: {_cell(lab)}\n\n{summary(rows, seconds)}\n"
+    ordered = order(rows)
+    wrong = [row for row in ordered if row.status not in (Status.OK, Status.CHANGED, Status.SKIPPED)]
+    parts = [head]
+    if wrong:
+        parts.append(_table(wrong, LIMIT // 2))
+    found = [matrix for matrix in matrices(hosts, rows) if matrix.cells and len(hosts) <= _WIDEST]
+    parts.extend(_folded(_matrix_title(matrix, len(found)), _matrix(matrix)) for matrix in found)
+    if rows:
+        room = LIMIT - sum(len(part.encode()) for part in parts)
+        parts.append(_folded(f"All {len(rows)} results", _table(ordered, room - 1000)))
+    return "\n".join(parts)
+
+
+def _folded(title: str, content: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{content}\n</details>\n"
+
+
+def _table(rows: Sequence[Outcome], room: int) -> str:
+    lines = ["| | host | what | expected | got | why |", "|---|---|---|---|---|---|"]
+    used = 0
+    for number, row in enumerate(rows):
+        cells = (row.host, subject(row), row.expected, row.actual, row.why)
+        line = f"| {_SIGNS.get(row.status, '')} {row.status.value} | " + " | ".join(map(_cell, cells)) + " |"
+        used += len(line.encode()) + 1
+        if used > room:
+            lines.append(f"\n{len(rows) - number} more rows are left out here.")
+            break
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _matrix_title(matrix: Matrix, count: int) -> str:
+    return "Who reaches whom" + (f" (IPv{matrix.version})" if count > 1 else "")
+
+
+def _matrix(matrix: Matrix) -> str:
+    lines = [
+        "| from \\ to | " + " | ".join(_cell(host) for host in matrix.hosts) + " |",
+        "|---" * (len(matrix.hosts) + 1) + "|",
+    ]
+    for source in matrix.sources:
+        marks = (_cell(matrix.mark(source, target)) for target in matrix.hosts)
+        lines.append(f"| **{_cell(source)}** | " + " | ".join(marks) + " |")
+    meaning = "; ".join(f"{_cell(mark)} {what}" for mark, what in LEGEND.items())
+    return "\n".join([*lines, "", meaning]) + "\n"
+
+
+def _cell(text: str | None) -> str:
+    """Return text that cannot end a cell or become markup; a line break stays one."""
+    spelled = printable(text or "").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Also what links, mentions and emphasis begin with: the words come from guests.
+    escaped = re.sub(r"[\\`*_\[\]|~@]", lambda match: f"&#{ord(match[0])};", spelled)
+    return escaped.replace("\n", "<br>")

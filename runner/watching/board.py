@@ -1,0 +1,152 @@
+"""The screen of `drift --watch`, drawn from values: hosts by sections, and what changed last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from labrun.outcome import Outcome
+from labrun.runner.cli.terminal import printable
+from labrun.runner.views.table import summary
+from labrun.runner.watching.grid import LETTERS, Parts, grid_lines
+from labrun.runner.watching.last_drift import FINE
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["Board", "Noticed", "draw", "with_run"]
+
+_KEPT = 200  # changes that are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A verdict that changed, and when that was seen (seconds since the epoch)."""
+
+    at: float
+    host: str
+    section: str
+    name: str
+    before: str | None
+    after: str | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What the screen shows; times in seconds since the epoch, ``due`` None while a run is under way.
+
+    ``rows`` are those of the last run that compared something, ``changes`` the newest first.
+    ``trouble`` is what kept a later run from comparing.
+    """
+
+    lab: str
+    rows: Sequence[Outcome] = ()
+    ended: float | None = None
+    seconds: float = 0.0
+    due: float | None = None
+    changes: Sequence[Noticed] = ()
+    trouble: str = ""
+
+
+def with_run(
+    board: Board,
+    rows: Sequence[Outcome],
+    changes: Sequence[Mapping[str, str | None]],
+    *,
+    ended: float,
+    seconds: float,
+) -> Board:
+    """Return the board after a run; ``changes`` as in the JSON document."""
+    by_key = {(row.host, row.section, row.name): row for row in rows}
+    new = [_noticed(change, by_key, ended) for change in changes]
+    kept = tuple([*new, *board.changes][:_KEPT])
+    return replace(board, rows=rows, changes=kept, ended=ended, seconds=seconds, trouble="")
+
+
+def _noticed(
+    change: Mapping[str, str | None], rows: Mapping[tuple[str, str, str], Outcome], at: float
+) -> Noticed:
+    host, section, name = (change[key] or "" for key in ("host", "section", "name"))
+    row = rows.get((host, section, name))
+    detail = ""
+    if row is not None and row.status not in FINE:
+        detail = row.why or (f"expected {row.expected}, got {row.actual}" if row.expected else "")
+    return Noticed(at, host, section, name, change["before"], change["after"], detail)
+
+
+def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
+    """Return the screen's lines, none wider than ``width`` and no more than ``height``."""
+    head = [_title(board, width), _state(board, width, now)]
+    foot = [_legend(board, width)]
+    room = max(height - len(head) - len(foot) - 1, 2)
+    # A third of the room is for what changed, where anything did; what the grid leaves is too.
+    changed = min(len(board.changes) + 1, max(room // 3, 2)) if board.changes else 0
+    times = {change.host: _clock(change.at) for change in reversed(board.changes)}
+    grid = [_text(*parts, width=width) for parts in grid_lines(board.rows, times, width, room - changed)]
+    body = [*head, _text(""), *grid, *_changes(board, width, room - len(grid))]
+    filler = [_text("") for _ in range(max(height - len(body) - len(foot), 0))]
+    return [*body, *filler, *foot][:height]
+
+
+def _text(*parts: str | tuple[str, str], width: int | None = None) -> Text:
+    from rich.text import Text
+
+    plain = [_one_line(part) if isinstance(part, str) else (_one_line(part[0]), part[1]) for part in parts]
+    line = Text.assemble(*plain, no_wrap=True, end="")
+    if width is not None:
+        line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", " ")
+
+
+def _title(board: Board, width: int) -> Text:
+    said = summary(board.rows, board.seconds).rpartition(" in ")[0] if board.ended is not None else ""
+    return _text((f"{board.lab}  ", "bold"), said, width=width)
+
+
+def _state(board: Board, width: int, now: float) -> Text:
+    last = "" if board.ended is None else f"{_clock(board.ended)}, {board.seconds:.1f} s; "
+    following = "comparing ..." if board.due is None else f"next in {max(board.due - now, 0):.0f} s"
+    trouble = board.trouble
+    return _text(f"{last}{following}", (f"  {trouble}" if trouble else "", "bold red"), width=width)
+
+
+def _legend(board: Board, width: int) -> Text:
+    shown = {row.status: LETTERS[row.status] for row in board.rows if row.status in LETTERS}
+    letters = {letter: (status, style) for status, (letter, style) in LETTERS.items() if status in shown}
+    parts: Parts = [("q quits", "dim")]
+    for letter, (status, style) in letters.items():
+        parts += ["  ", (letter, style), (f" {status.value}", "dim")]
+    return _text(*parts, width=width)
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%T", time.localtime(at))
+
+
+def _changes(board: Board, width: int, height: int) -> list[Text]:
+    """Return the newest changes below a heading, as many as there is room for."""
+    if height < 2:
+        return []
+    lines = [_text("")] if height > 2 else []
+    for change in board.changes[: height - len(lines)]:
+        what = (
+            change.section
+            if change.name in ("", change.section, change.host)
+            else f"{change.section} {change.name}"
+        )
+        style = next((style for status, (_, style) in LETTERS.items() if status == change.after), "green")
+        parts = (
+            f"{_clock(change.at)}  {change.host}  {what}: ",
+            (change.after or "ok", style),
+            (f" (was {change.before or 'ok'})", "dim"),
+            f"  {change.detail}" if change.detail else "",
+        )
+        lines.append(_text(*parts, width=width))
+    return lines

@@ -1,0 +1,195 @@
+"""What the last drift run found, kept small: counts, and each verdict that was not as declared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report
+from labrun.runner.watching.memory import write_memory
+from labrun.state_files import finite, parse_json, read_or_begin_anew
+
+__all__ = [
+    "FINE",
+    "RUN",
+    "Change",
+    "DriftRecord",
+    "Key",
+    "Verdicts",
+    "changes_between",
+    "read_last_drift",
+    "record_of",
+    "remember_drift",
+    "verdicts_from",
+    "verdicts_json",
+    "with_fixed",
+]
+
+Key = tuple[str, str, str]
+"""Host, section and name of one item."""
+Verdicts = Mapping[Key, Status]
+"""The items that are not as declared."""
+RUN: Key = (HYPERVISOR, "run", "drift")
+"""Stands among the verdicts for a run that could not be carried out at all."""
+FINE = frozenset({Status.OK, Status.CHANGED, Status.SKIPPED, Status.WARNING})
+_SCHEMA = 1
+_COMPARED = (0, 3)  # exit codes of a run in which everything could be compared
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRecord:
+    """One drift run: when it ended and when one last compared everything, in seconds since the epoch.
+
+    ``counts`` is how many items have which status, by host and section. A run that could not be
+    carried out keeps the counts and verdicts of the one before it, beside :data:`RUN`.
+    """
+
+    run: str
+    ended: float
+    seconds: float
+    exit_code: int
+    compared: float | None = None
+    counts: Mapping[str, Mapping[str, Mapping[Status, int]]] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether the run could compare everything, whatever it found."""
+        return self.exit_code in _COMPARED
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A verdict that is not what it was; None = as declared, or not in the file.
+
+    ``after`` is ``changed`` for what the run itself put right.
+    """
+
+    key: Key
+    before: Status | None
+    after: Status | None
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the change as it stands in ``changes`` of the JSON document."""
+        host, section, name = self.key
+        before, after = (status.value if status else None for status in (self.before, self.after))
+        return {"host": host, "section": section, "name": name, "before": before, "after": after}
+
+
+def record_of(
+    report: Report, invocation: Invocation, before: DriftRecord | None, hosts: Sequence[str], now: float
+) -> DriftRecord:
+    """Return what is to be kept of a run that ends ``now``; ``hosts`` are all that the lab has.
+
+    What ``before`` knows of hosts that were not asked this time stays.
+    """
+    code, seconds = report.exit_code, invocation.seconds
+    known = before or DriftRecord("", now, 0.0, 0)
+    if report.error is not None:
+        verdicts = {**known.verdicts, RUN: Status.FAILED}
+        return DriftRecord(invocation.run, now, seconds, code, known.compared, known.counts, verdicts)
+    asked = {row.host for row in report.outcomes} | {HYPERVISOR}
+    kept = [host for host in hosts if host not in asked]
+    counts = {host: known.counts[host] for host in kept if host in known.counts}
+    verdicts = {key: status for key, status in known.verdicts.items() if key[0] in kept}
+    return DriftRecord(
+        invocation.run,
+        now,
+        seconds,
+        code,
+        now if code in _COMPARED else known.compared,
+        {**counts, **_counts(report.outcomes)},
+        {**verdicts, **_verdicts(report.outcomes)},
+    )
+
+
+def _counts(rows: Sequence[Outcome]) -> dict[str, dict[str, dict[Status, int]]]:
+    found: dict[str, dict[str, dict[Status, int]]] = {}
+    for row in rows:
+        section = found.setdefault(row.host, {}).setdefault(row.section, {})
+        section[row.status] = section.get(row.status, 0) + 1
+    return found
+
+
+def _verdicts(rows: Sequence[Outcome]) -> dict[Key, Status]:
+    return {(row.host, row.section, row.name): row.status for row in rows if row.status not in FINE}
+
+
+def changes_between(before: Verdicts, after: Verdicts) -> tuple[Change, ...]:
+    """Return what changed, what is wrong now first, then what is right again."""
+    worse = [Change(key, before.get(key), status) for key, status in after.items()]
+    better = [Change(key, status, None) for key, status in before.items() if key not in after]
+    return tuple(change for change in (*worse, *better) if change.before is not change.after)
+
+
+def with_fixed(changes: Sequence[Change], before: Verdicts, rows: Sequence[Outcome]) -> tuple[Change, ...]:
+    """Return the changes, those that the run itself made among them: it found drift and put it right."""
+    fixed = [(row.host, row.section, row.name) for row in rows if row.status is Status.CHANGED]
+    others = [change for change in changes if change.key not in set(fixed)]
+    return (*others, *(Change(key, before.get(key), Status.CHANGED) for key in fixed))
+
+
+def remember_drift(path: Path, record: DriftRecord) -> None:
+    """Keep the record in place of the last one; that this cannot be written ends no command."""
+    counts = {
+        host: {section: {status.value: n for status, n in found.items()} for section, found in parts.items()}
+        for host, parts in record.counts.items()
+    }
+    content = {
+        "schema": _SCHEMA,
+        "run": record.run,
+        "ended": record.ended,
+        "seconds": round(record.seconds, 3),
+        "exit_code": record.exit_code,
+        "compared": record.compared,
+        "counts": counts,
+        "verdicts": verdicts_json(record.verdicts),
+    }
+    write_memory(path, json.dumps(content) + "\n")
+
+
+def read_last_drift(path: Path) -> DriftRecord | None:
+    """Return the last run, None where there was none; a file that does not say it is set aside."""
+    nothing: DriftRecord | None = None
+    return read_or_begin_anew(path, _record_in, nothing)
+
+
+def _record_in(data: bytes) -> DriftRecord:
+    found = parse_json(data)
+    if found["schema"] != _SCHEMA:
+        raise ValueError("another version of this file")
+    compared = found["compared"]
+    return DriftRecord(
+        str(found["run"]),
+        finite(found["ended"]),
+        finite(found["seconds"]),
+        int(found["exit_code"]),
+        None if compared is None else finite(compared),
+        {str(host): _by_section(parts) for host, parts in found["counts"].items()},
+        verdicts_from(found["verdicts"]),
+    )
+
+
+def _by_section(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Status, int]]:
+    return {
+        str(section): {Status(status): int(number) for status, number in counts.items()}
+        for section, counts in parts.items()
+    }
+
+
+def verdicts_json(verdicts: Verdicts) -> list[list[str]]:
+    """Return verdicts as ``[host, section, name, status]`` each."""
+    return [[*key, status.value] for key, status in verdicts.items()]
+
+
+def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
+    """Return what :func:`verdicts_json` gave; ValueError or TypeError for anything else."""
+    found = {(host, section, name): Status(status) for host, section, name, status in content}
+    if not all(isinstance(part, str) for key in found for part in key):
+        raise TypeError("an item is named by three texts")
+    return found

@@ -1,0 +1,63 @@
+"""`labrun drift --every`: one run after the other in the foreground, whatever the runs come to."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+import time
+from collections.abc import Callable
+
+from labrun.errors import HypervisorError
+from labrun.hypervisor import close_all
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import INTERRUPTED, Report
+from labrun.runner.cli.terminal import is_reader_gone, say
+from labrun.runner.verb import Terminated, attempt
+from labrun.runner.watching.cadence import Cadence
+
+__all__ = ["fresh", "repeat"]
+
+Run = Callable[[Invocation], Report]
+_WRONG_USAGE = 2
+
+
+def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
+    """Run at the cadence until SIGTERM (exit code 0) or Ctrl-C (130), and show each run's report.
+
+    It ends too when nobody reads stdout any more, and after a first run that the command line or
+    the lab file does not let begin; no other failure ends it. Runs never overlap: those that are
+    late because of another are left out.
+    """
+    begun, number = time.monotonic(), 0
+    try:
+        while True:
+            this = fresh(invocation)
+            code = attempt(this, lambda this=this: run(this), one_line=True)  # type: ignore[misc]
+            if code in (INTERRUPTED, Terminated.exit_code) or (code == _WRONG_USAGE and number == 0):
+                break
+            if is_reader_gone():
+                code = 0
+                break
+            elapsed = time.monotonic() - begun
+            following = cadence.after(number, elapsed)
+            if missed := following - number - 1:
+                runs = "a run is" if missed == 1 else f"{missed} runs are"
+                say(f"{runs} left out: the last one took {this.seconds:.0f} s")
+            number = following
+            threading.Event().wait(max(cadence.due(number) - (time.monotonic() - begun), 0.0))
+    except KeyboardInterrupt as signal:
+        code = getattr(signal, "exit_code", INTERRUPTED)
+    return Report(is_shown=True, code=0 if code == Terminated.exit_code else code)
+
+
+def fresh(invocation: Invocation) -> Invocation:
+    """Return the invocation of another run, with nothing left of what the last one knew of libvirt.
+
+    libvirtd may have been restarted since: a connection notices only when it is used.
+    """
+    with contextlib.suppress(HypervisorError):
+        close_all()
+    # Short runs leave their garbage to the end of the process; a loop has none.
+    gc.collect()
+    return invocation.again()

@@ -1,0 +1,83 @@
+"""What the last drift run found, as a text file that Prometheus' node_exporter collects."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from labrun.outcome import HYPERVISOR, Status
+from labrun.runner.cli.outputs import write_output
+from labrun.runner.watching.last_drift import DriftRecord
+
+__all__ = ["HOST_STATES", "METRICS", "render_metrics", "write_metrics"]
+
+METRICS = {
+    "labrun_last_run_timestamp_seconds": "When the last drift run ended.",
+    "labrun_last_success_timestamp_seconds": "When a drift run last compared everything.",
+    "labrun_run_success": "Whether the last drift run compared everything, whatever it found.",
+    "labrun_run_exit_code": "The exit code of the last drift run.",
+    "labrun_run_duration_seconds": "What the last drift run took.",
+    "labrun_run_skipped": "Whether a run was left out since, because another labrun held the lock.",
+    "labrun_drift_items": "Items that are pending, drifted or in conflict.",
+    "labrun_hosts": "Hosts by their worst item.",
+}
+"""Every metric with its help; all are gauges and have the label ``lab``."""
+HOST_STATES = ("failed", "unreachable", "unknown", "conflict", "drifted", "pending", "ok")
+"""The values of the label ``state`` of ``labrun_hosts``, worst first."""
+
+_DRIFT = (Status.PENDING, Status.DRIFTED, Status.CONFLICT, Status.WOULD_CHANGE)
+_STATE_OF = {Status.ROLLED_BACK: "failed", Status.WOULD_CHANGE: "pending"}
+_Labels = Mapping[str, str]
+
+
+def render_metrics(lab: str, record: DriftRecord | None, *, skipped: bool = False) -> str:
+    """Return the text; ``record`` is the last run that was carried out, None where there was none yet.
+
+    ``skipped`` says that a later one was not. Samples have no timestamps: node_exporter takes none.
+    """
+    samples: list[tuple[str, _Labels, float]] = [("labrun_run_skipped", {}, float(skipped))]
+    if record is not None:
+        samples += _samples(record)
+    lines: list[str] = []
+    for metric, meaning in METRICS.items():
+        found = [(labels, value) for name, labels, value in samples if name == metric]
+        if found:
+            lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
+            lines += [f"{metric}{_labels({'lab': lab, **labels})} {value:.15g}" for labels, value in found]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _samples(record: DriftRecord) -> Iterator[tuple[str, _Labels, float]]:
+    yield "labrun_last_run_timestamp_seconds", {}, record.ended
+    if record.compared is not None:
+        yield "labrun_last_success_timestamp_seconds", {}, record.compared
+    yield "labrun_run_success", {}, float(record.is_complete)
+    yield "labrun_run_exit_code", {}, record.exit_code
+    yield "labrun_run_duration_seconds", {}, record.seconds
+    for host, sections in record.counts.items():
+        for section, counts in sections.items():
+            number = sum(counts.get(status, 0) for status in _DRIFT)
+            yield "labrun_drift_items", {"host": host, "section": section}, number
+    states = Counter(_state(parts) for host, parts in record.counts.items() if host != HYPERVISOR)
+    for state in HOST_STATES:
+        yield "labrun_hosts", {"state": state}, states[state]
+
+
+def _state(sections: Mapping[str, Mapping[Status, int]]) -> str:
+    statuses = {status for counts in sections.values() for status in counts}
+    found = {_STATE_OF.get(status, status.value) for status in statuses}
+    return next((state for state in HOST_STATES if state in found), "ok")
+
+
+def _labels(labels: _Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def write_metrics(path: Path, text: str) -> None:
+    """Put the text in the file's place in one step, readable by all. Raises LabrunError."""
+    write_output(path, text, mode=0o644, kind="the metrics ")

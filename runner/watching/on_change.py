@@ -1,0 +1,70 @@
+"""Run somebody's command with the JSON document on its standard input, in bounded time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from labrun.errors import LabrunError
+from labrun.runner.watching.outside import outside
+
+__all__ = ["run_on_change"]
+
+_SECONDS = 60.0
+_STDERR = 2
+_GRACE = 5.0  # until a command that was ended is gone
+
+
+def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> None:
+    """Run a shell line; what it prints goes to stderr. Raises LabrunError where it fails or takes longer.
+
+    With its time over, or when labrun is interrupted, it and what it started are ended.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        outside(
+            lambda: _run(command, document, seconds, started),
+            seconds=seconds + 3 * _GRACE,
+            what="--on-change",
+        )
+    except KeyboardInterrupt:
+        for process in started:
+            if process.returncode is None:
+                _end(process)
+        raise
+
+
+def _run(command: str, document: bytes, seconds: float, started: list[subprocess.Popen[bytes]]) -> None:
+    stderr = _STDERR if sys.stderr is not None else subprocess.DEVNULL  # None: closed by who started labrun
+    # Its own session, so that everything it starts can be ended with it; stdout is for labrun's results.
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=stderr,
+        stderr=stderr,
+        start_new_session=True,
+    ) as process:
+        started.append(process)
+        try:
+            process.communicate(document, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            raise LabrunError(f"--on-change: the command did not end within {seconds:g} s") from None
+    if process.returncode != 0:
+        raise LabrunError(f"--on-change: the command ended with {_ending(process.returncode)}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the command and what it started to end, and make sure of it."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,125 @@
+"""How `drift` runs: once, again and again, or on a screen; each run is told to all who want to know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+
+from labrun.errors import HypervisorError, LockedError, UsageError
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.lab_file import load
+from labrun.runner.cli.output import Report
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.watching.cadence import Cadence, cadence_of
+from labrun.runner.watching.telling import Listeners, listeners_of, tell, telling_options
+
+__all__ = ["as_asked", "run_drift", "running_options"]
+
+Body = Callable[..., Any]
+Compare = Callable[[Session], Report]
+_FILE = "as the lab file says"  # what --every is without a value; no duration
+_WATCH_EVERY = "10s"
+
+
+def running_options(body: Body) -> Body:
+    """Add the options that say how often, for whom, and what of a lab that is locked."""
+    body = telling_options(body)
+    for option in (
+        click.option(
+            "--skip-locked", is_flag=True, help="Leave a lab alone that another labrun works on; no error."
+        ),
+        click.option("--jitter", metavar="DURATION", help="With --every: delay each run by up to so much."),
+        click.option("--watch", is_flag=True, help="A live screen of hosts and sections; q quits."),
+        click.option(
+            "--every",
+            metavar="[DURATION]",
+            is_flag=False,
+            flag_value=_FILE,
+            help="Again and again until Ctrl-C; without a value as the file's `schedule` says.",
+        ),
+    ):
+        body = option(body)
+    return body
+
+
+def as_asked(
+    invocation: Invocation,
+    compare: Compare,
+    *,
+    every: str | None,
+    jitter: str | None,
+    watch: bool,
+    skip_locked: bool,
+    **listeners: Any,
+) -> Report:
+    """Run as :func:`running_options` say; ``compare`` looks at a lab once and holds its lock meanwhile.
+
+    Raises UsageError before anything is done.
+    """
+    told = listeners_of(**listeners)
+    if jitter is not None and every is None:
+        raise UsageError("--jitter delays the runs of --every", hint="give --every too")
+    if not watch and every is None:
+        return run_drift(invocation, compare, told, skip_locked=skip_locked)
+    run = partial(run_drift, compare=compare, listeners=told, skip_locked=True)
+    cadence = _cadence(invocation, every or _WATCH_EVERY, "0" if watch and jitter is None else jitter)
+    if watch:
+        from labrun.runner.watching.watch import watch as show
+
+        return show(invocation, run, cadence)
+    from labrun.runner.watching.loop import repeat
+
+    return repeat(invocation, run, cadence)
+
+
+def _cadence(invocation: Invocation, every: str, jitter: str | None) -> Cadence:
+    if invocation.lab == "-":
+        raise UsageError("the lab file is read anew for each run: it cannot be stdin", hint="--lab FILE")
+    if every == _FILE:
+        lab = load(invocation)
+        if lab.schedule_every is None:
+            raise UsageError(
+                f"{lab.source} does not say how often",
+                hint="--every 15m, or `schedule: {every: 15m}` in the file",
+            )
+        every = lab.schedule_every
+    # Other machines that watch labs shall not all begin at the same moment.
+    return cadence_of(every, jitter, f"{os.uname().nodename} {invocation.lab}")
+
+
+def run_drift(
+    invocation: Invocation, compare: Compare, listeners: Listeners, *, skip_locked: bool = False
+) -> Report:
+    """Compare once, tell the listeners, and return the report.
+
+    With ``skip_locked`` a lab that another labrun works on is left alone: every host is
+    ``skipped``. What kept a known lab from being compared is told like everything else. Raises
+    LabFileError, UsageError, LockedError.
+    """
+    try:
+        session = open_session(invocation)
+    except HypervisorError as error:
+        lab = load(invocation)
+        return tell(Report(lab.name, error=error), invocation, lab, listeners)
+    try:
+        report = compare(session)
+    except LockedError as error:
+        if not skip_locked:
+            raise
+        rows = [_skipped(host, error) for host in session.hosts]
+        return tell(Report(session.lab.name, rows), invocation, session.lab, listeners, skipped=True)
+    except HypervisorError as error:
+        report = Report(session.lab.name, error=error)
+    if invocation.interruption.came:
+        # Whoever was not asked to the end has not changed: there is nothing to tell.
+        return report
+    return tell(report, invocation, session.lab, listeners)
+
+
+def _skipped(host: str, error: LockedError) -> Outcome:
+    return Outcome(host, "drift", host, Status.SKIPPED, why=error.reason)

@@ -1,0 +1,216 @@
+"""Who else learns what a drift run found: metrics, webhook, a command, the journal. None fails the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun.errors import LabrunError, UsageError
+from labrun.outcome import Outcome
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.output import Report, as_text, document
+from labrun.runner.cli.outputs import OutputFile, is_stdout
+from labrun.runner.cli.terminal import say
+from labrun.runner.watching.last_drift import (
+    Change,
+    DriftRecord,
+    Verdicts,
+    changes_between,
+    read_last_drift,
+    record_of,
+    remember_drift,
+    with_fixed,
+)
+from labrun.runner.watching.memory import drift_memory
+from labrun.runner.watching.told import read_told, remember_told
+from labrun.runner.watching.webhook import Webhook, read_secret
+
+if TYPE_CHECKING:
+    from labrun.inventory.model import Lab
+
+__all__ = ["Listeners", "changes_of", "listeners_of", "tell", "telling_options"]
+
+Body = Callable[..., Any]
+_ABOUT = (
+    "schema",
+    "labrun",
+    "lab",
+    "command",
+    "run",
+    "ok",
+    "exit_code",
+    "seconds",
+    "error",
+    "hint",
+    "changes",
+)
+_DETAILS = ("expected", "actual", "why")
+
+
+def telling_options(body: Body) -> Body:
+    """Add ``--metrics``, ``--webhook``, ``--webhook-secret`` and ``--on-change`` to a command."""
+    for option in (
+        click.option(
+            "--on-change", metavar="CMD", help="Run CMD with the JSON document when a verdict changes."
+        ),
+        click.option(
+            "--webhook-secret", metavar="FILE|env:NAME", help="What signs the webhook's body (HMAC-SHA256)."
+        ),
+        click.option("--webhook", metavar="URL", help="POST there, as JSON, what changed, when it did."),
+        click.option(
+            "--metrics",
+            type=OutputFile(),
+            metavar="FILE",
+            help="Write metrics for Prometheus' node_exporter, - for stdout.",
+        ),
+    ):
+        body = option(body)
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told besides the person at the terminal."""
+
+    metrics: Path | None = None
+    webhook: Webhook | None = None
+    on_change: str | None = None
+
+
+def listeners_of(
+    metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
+) -> Listeners:
+    """Return what the options ask for. Raises UsageError before anything is done."""
+    if webhook_secret is not None and webhook is None:
+        raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
+    if metrics is not None and not metrics.parent.is_dir():
+        raise UsageError(f"--metrics: there is no directory {metrics.parent}")
+    secret = read_secret(webhook_secret) if webhook_secret is not None else None
+    return Listeners(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
+
+
+def tell(
+    report: Report,
+    invocation: Invocation,
+    lab: Lab,
+    listeners: Listeners,
+    *,
+    skipped: bool = False,
+) -> Report:
+    """Tell everybody, remember the run, and return the report with what changed since the last one.
+
+    ``skipped`` = nothing was compared, because another labrun
+    holds the lab's lock. What could not be told is said on stderr, and changes are told again by
+    the next run.
+    """
+    memory = drift_memory(invocation, lab.name)
+    before = read_last_drift(memory.last)
+    if skipped:
+        return _with_metrics(report, listeners, lab.name, before, skipped=True)
+    record = record_of(report, invocation, before, tuple(lab.hosts), time.time())
+    known = before.verdicts if before else {}
+    changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
+    report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
+    remember_drift(memory.last, record)
+    # Before anybody is told: who learns the run's name may look it up at once.
+    invocation.recording.finish(report, invocation.seconds)
+    _to_journal(report, invocation, lab.name, changes)
+    _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
+    return _with_metrics(report, listeners, lab.name, record, skipped=False)
+
+
+def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
+    """Return the changes as they stand in a document."""
+    return [change.as_json() for change in changes]
+
+
+def _with_metrics(
+    report: Report, listeners: Listeners, lab: str, record: DriftRecord | None, *, skipped: bool
+) -> Report:
+    """Write the metrics, readable by all; those for standard output take the table's place."""
+    from labrun.runner.watching.metrics import render_metrics, write_metrics
+
+    if listeners.metrics is None:
+        return report
+    text = render_metrics(lab, record, skipped=skipped)
+    if is_stdout(listeners.metrics):
+        return replace(report, text=text, notes=())
+    try:
+        write_metrics(listeners.metrics, text)
+    except LabrunError as error:
+        say(f"warning: {error}")
+    return report
+
+
+def _to_listeners(
+    report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Listeners
+) -> None:
+    for listener, send in _channels(invocation, listeners):
+        known = read_told(told, listener)
+        changes = with_fixed(changes_between(known, verdicts), known, report.outcomes)
+        if not changes:
+            continue
+        try:
+            send(replace(report, extra={**report.extra, "changes": changes_of(changes)}))
+        except LabrunError as error:
+            say(f"warning: {error}")
+        else:
+            remember_told(told, listener, verdicts)
+
+
+def _channels(invocation: Invocation, listeners: Listeners) -> Iterator[tuple[str, Callable[[Report], None]]]:
+    """Yield each listener's name, in which nothing can be read, and how it is told."""
+    from labrun.runner.watching.on_change import run_on_change
+
+    webhook, command = listeners.webhook, listeners.on_change
+    if webhook is not None:
+        yield _named("webhook", webhook.url), lambda report: _post(webhook, report, invocation)
+    if command is not None:
+        yield (
+            _named("on-change", command),
+            lambda report: run_on_change(command, as_text(document(report, invocation)).encode()),
+        )
+
+
+def _named(kind: str, what: str) -> str:
+    return f"{kind} {hashlib.sha256(what.encode()).hexdigest()[:16]}"
+
+
+def _post(webhook: Webhook, report: Report, invocation: Invocation) -> None:
+    body = json.dumps(webhook_document(report, invocation), allow_nan=False).encode("ascii")
+    webhook.post(body, {"X-Labrun-Event": "drift", "X-Labrun-Delivery": invocation.run})
+
+
+def webhook_document(report: Report, invocation: Invocation) -> dict[str, Any]:
+    """Return what a webhook gets: the run, how many items have which status, and what changed."""
+    whole = document(report, invocation)
+    rows = {(row.host, row.section, row.name): row for row in report.outcomes}
+    counts: dict[str, int] = {}
+    for row in report.outcomes:
+        counts[row.status.value] = counts.get(row.status.value, 0) + 1
+    changes = [
+        {**change, **_details(rows.get((change["host"], change["section"], change["name"])))}
+        for change in whole["changes"]
+    ]
+    return {**{key: whole[key] for key in _ABOUT if key in whole}, "counts": counts, "changes": changes}
+
+
+def _details(row: Outcome | None) -> Mapping[str, str | None]:
+    return {key: getattr(row, key, None) for key in _DETAILS}
+
+
+def _to_journal(report: Report, invocation: Invocation, lab: str, changes: Sequence[Change]) -> None:
+    from labrun.runner.watching.journal import is_journal, log_entry
+    from labrun.runner.watching.journal_entries import entries
+
+    if not is_journal():
+        return
+    for entry in entries(report, invocation, lab, changes):
+        log_entry(entry)

@@ -1,0 +1,28 @@
+"""The shell text that runs in guests: constant files under ``templates/guest``, values in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from labrun.tasks.guest.shell import quote
+
+__all__ = ["assigned", "guest_script"]
+
+
+@cache
+def guest_script(name: str) -> str:
+    """Return the text of ``templates/guest/NAME.sh``; FileNotFoundError for a name that is not there."""
+    return (files("labrun.templates") / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+def assigned(values: Mapping[str, str | int | bool]) -> str:
+    """Return the values as shell assignments, a line each; False is empty and True is ``yes``."""
+    return "".join(f"{name}={quote(_word(value))}\n" for name, value in values.items())
+
+
+def _word(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return str(value)

@@ -1,0 +1,153 @@
+"""One root shell over one exec channel that runs script after script: sudo and sshd's session cost once.
+
+Each script runs in a subshell of its own, so nothing of it (variables, traps, the current directory)
+is left for the next one. A word that only this shell's two sides know ends what a script printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import select
+import shlex
+import time
+from typing import Any
+
+import paramiko
+
+from labrun.bounded import as_integer
+from labrun.errors import ConnectionLostError, UnreachableError
+from labrun.ports import Completed
+from labrun.tasks.guest.exec_channel import (
+    MOST_BYTES,
+    Talk,
+    await_status,
+    grouped,
+    open_channel,
+    request_exec,
+    too_late,
+    why_no_status,
+)
+
+__all__ = ["StandingShell"]
+
+# A quote whose end never arrives does nothing, and the braces have a shell parse all of it before it runs
+# any; the blank line keeps a trailing backslash from joining the closing one.
+_TURN = """\
+( eval {script} ) </dev/null
+printf '\\n%s %s\\n' {mark} $?; printf '\\n%s\\n' {mark} >&2
+"""
+
+
+class StandingShell:
+    """A shell that waits for its next script; ``command`` starts it. Not for two threads at once.
+
+    After an error it is closed, and ``is_open`` is False: what it runs then is not known.
+    """
+
+    def __init__(self, transport: paramiko.Transport, command: str):
+        self._transport = transport
+        self._command = command
+        self._channel: Any = None
+        self._closed = False
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether another script can be run."""
+        return not self._closed and (self._channel is None or not self._channel.closed)
+
+    def run(self, script: str, *, deadline: float, most: int = MOST_BYTES) -> Completed:
+        """Run ``script`` and return what it left; ``deadline`` is monotonic.
+
+        Where the shell itself ends before the script does (sudo refused, ``exec``), its own exit
+        status is returned. Raises UnreachableError when nothing was started, ConnectionLostError when
+        the connection broke or the deadline passed in the middle, UnreadableError when the streams
+        exceed ``most`` bytes.
+        """
+        if self._closed:
+            raise UnreachableError("the shell is closed", step="session")
+        started = time.monotonic()
+        try:
+            if self._channel is None:
+                self._channel = open_channel(self._transport, deadline)
+                request_exec(self._channel, self._command)
+            turn = _Turn(self._channel, script, most)
+            complete = turn.converse(deadline)
+            status = turn.status if complete else self._own_status(deadline)
+        except EOFError as error:
+            self.close()
+            raise ConnectionLostError("the connection broke while the script ran", step="script") from error
+        except BaseException:
+            self.close()
+            raise
+        if not complete:
+            self.close()
+        return Completed(status, _text(turn.talk.out), _text(turn.talk.err), time.monotonic() - started)
+
+    def _own_status(self, deadline: float) -> int:
+        """Return with what status the shell ended; raises ConnectionLostError where it left none."""
+        await_status(self._channel, deadline)
+        status = self._channel.recv_exit_status() if self._channel.status_event.is_set() else -1
+        if status == -1:
+            raise ConnectionLostError(why_no_status(self._transport), step="script")
+        return int(status)
+
+    def close(self) -> None:
+        """End the shell; one that runs a script goes on until that has ended."""
+        self._closed = True
+        if self._channel is not None:
+            # The connection may be gone.
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                self._channel.close()
+
+
+class _Turn:
+    """One script on its way through the shell, and where its output ends."""
+
+    def __init__(self, channel: Any, script: str, most: int):
+        mark = f"labrun-{secrets.token_hex(12)}"
+        text = _TURN.format(script=shlex.quote(grouped(script)), mark=mark)
+        unsent = memoryview(text.encode("utf-8", errors="surrogateescape"))
+        self.talk = Talk(channel, unsent, most, ends_stdin=False)
+        self.status = -1
+        self._out_end = f"\n{mark} ".encode()
+        self._err_end = f"\n{mark}\n".encode()
+        self._out_from = self._err_from = 0
+
+    def converse(self, deadline: float) -> bool:
+        """Send and receive until the script has ended; False where the shell ended before it."""
+        channel = self.talk.channel
+        ready = select.poll()
+        ready.register(channel.fileno(), select.POLLIN)
+        while True:
+            # Looked at before reading: what arrived until then is all there is.
+            over = channel.eof_received or channel.closed
+            self.talk.exchange()
+            if self._is_complete():
+                return True
+            if over:
+                return False
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise too_late()
+            ready.poll(min(remaining, 1.0 if not self.talk.unsent else 0.02) * 1000)
+
+    def _is_complete(self) -> bool:
+        """Cut both streams where the script ended, once both have come so far, and keep its status."""
+        out, err = self.talk.out, self.talk.err
+        end = err.find(self._err_end, self._err_from)
+        at = out.find(self._out_end, self._out_from)
+        line = out.find(b"\n", at + len(self._out_end)) if at >= 0 else -1
+        if end < 0 or line < 0:
+            # What has been searched is not searched again, but for a mark that has come in part.
+            self._err_from = max(0, len(err) - len(self._err_end))
+            self._out_from = at if at >= 0 else max(0, len(out) - len(self._out_end))
+            return False
+        status = out[at + len(self._out_end) : min(line, at + len(self._out_end) + 8)]
+        self.status = as_integer(status.decode("ascii", errors="replace"), "script")
+        del out[at:], err[end:]
+        return True
+
+
+def _text(stream: bytearray) -> str:
+    return stream.decode("utf-8", errors="replace")

@@ -1,0 +1,298 @@
+"""The way into a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nornir.core.configuration import Config
+from nornir.core.inventory import Host
+from nornir.core.plugins.connections import ConnectionPluginRegister
+
+from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
+from labrun.ports import Completed
+from labrun.tasks.guest.dialling import dial
+from labrun.tasks.guest.pacing import pace
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from labrun.tasks.guest.ssh_connection import LabSSH
+    from labrun.tasks.guest.standing_shell import StandingShell
+
+__all__ = [
+    "CONNECTION",
+    "LabrunSsh",
+    "SshTransport",
+    "fresh_transport",
+    "register_connection",
+    "transport_of",
+]
+
+CONNECTION = "labrun-ssh"
+_CONFIG = Config()
+# `env` because a login shell need not be a POSIX one; UTF-8 so that nmcli shows names as they are.
+_SHELL = "env LC_ALL=C.UTF-8 sh -s"
+_SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
+_REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
+_NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
+_TIMEOUTS = {"conn_timeout": 10.0, "banner_timeout": 30.0, "auth_timeout": 15.0, "keepalive": 15.0}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
+
+
+class LabrunSsh:
+    """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
+
+    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_connection.LabSSH`, and ``others``: further
+    addresses where the host may be if it is not at the first, and ``patience``: how many seconds a
+    refused or unanswered connection is tried again (0 = once). After a wrong host key or a refused
+    login nothing is tried again. The user's ``~/.ssh/config`` is never read.
+    """
+
+    connection: LabSSH
+
+    def open(
+        self,
+        hostname: str | None,
+        username: str | None,
+        password: str | None,
+        port: int | None,
+        platform: str | None,
+        extras: dict[str, Any] | None = None,
+        configuration: Config | None = None,
+    ) -> None:
+        """Log in with keys only; raises a TransportError that says why not."""
+        options: dict[str, Any] = {"ssh_strict": True, **_TIMEOUTS, **(extras or {})}
+        patience = float(options.pop("patience", 0.0))
+        options.update(
+            device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None
+        )
+        addresses = [options["host"], *options.pop("others", ())]
+        self.connection = _connect(options, addresses, patience)
+
+    def close(self) -> None:
+        """Close the connection; closing twice is no error."""
+        self.connection.disconnect()
+
+
+def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> LabSSH:
+    share = pace()
+    until = time.monotonic() + share.remaining(patience)
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return _connect_once(options, addresses, share.remaining(options["conn_timeout"]))
+        except UnreachableError:
+            left = until - time.monotonic()
+            if left <= 0 or share.stopping.wait(min(pause, left)):
+                raise
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
+    """Try one address after the other; when all fail, what the first said counts."""
+    first: LabrunError | None = None
+    for address in addresses:
+        try:
+            return _logged_in({**options, "host": address}, timeout)
+        except (UnreachableError, HostKeyError) as error:
+            # With another key, somebody else has the address by now.
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
+    dialled = dial(options["host"], options["port"], timeout)
+    # Netmiko takes 0.2 s to import: paid by the first login, while sshd gets ready for it.
+    from labrun.tasks.guest.ssh_connection import LabSSH
+
+    return LabSSH(dialled=dialled, **options)
+
+
+class SshTransport:
+    """A :class:`labrun.ports.Transport` over one SSH connection; a context manager that closes its own."""
+
+    def __init__(self, host: str, connection: LabSSH, *, owned: bool = False):
+        self.host = host
+        self.connection = connection
+        self._owned = owned
+        self._keeps_shell = False
+        self._root: StandingShell | None = None
+
+    def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+        """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
+
+        The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing
+        was started), ConnectionLostError (what it did is unknown), CommandError (sudo refused).
+        """
+        deadline = time.monotonic() + pace().remaining(timeout)
+        transport = self.connection.transport
+        with _named(self.host):
+            if transport is None:
+                raise UnreachableError("the connection is closed", step="session")
+            done = self._run(transport, script, deadline, sudo)
+            if sudo and transport.get_username() != "root":
+                _check_sudo(done, self.connection.username)
+        return done
+
+    def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
+        from labrun.tasks.guest.exec_channel import run_script, wrapped
+        from labrun.tasks.guest.standing_shell import StandingShell
+
+        # Root needs no sudo, and a machine that labrun did not make may have none.
+        command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
+        if not (sudo and self._keeps_shell):
+            return run_script(transport, command, wrapped(script), deadline=deadline)
+        if self._root is None or not self._root.is_open:
+            self._root = StandingShell(transport, command)
+        return self._root.run(script, deadline=deadline)
+
+    def keep_shell(self) -> None:
+        """From now on run root's scripts one after the other in one shell; not from two threads at once."""
+        self._keeps_shell = True
+
+    def end_shell(self) -> None:
+        """End the shell that was kept, if any; the connection stays."""
+        self._keeps_shell = False
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    @property
+    def address(self) -> str:
+        """Return the address that the connection goes to."""
+        return str(self.connection.host)
+
+    @property
+    def user(self) -> str:
+        """Return who is logged in."""
+        return str(self.connection.username)
+
+    @property
+    def offered(self) -> frozenset[str] | None:
+        """Return the methods that sshd offered to a login without a key; None where it was not asked."""
+        return self.connection.offered
+
+    def notice_loss(self, seconds: int) -> None:
+        """Take a host whose kernel has not answered for ``seconds`` for gone: it may change its address."""
+        self.connection.notice_loss(seconds)
+
+    def close(self) -> None:
+        """Close a connection that belongs to this transport alone; a host's own stays open."""
+        self.end_shell()
+        if self._owned:
+            self.connection.disconnect()
+
+    def __enter__(self) -> SshTransport:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _check_sudo(done: Completed, user: str) -> None:
+    if done.exit_status not in (1, 127) or done.stdout:
+        return
+    lines = done.stderr.strip().splitlines()
+    refused = bool(lines) and done.exit_status == 1 and all(_REFUSED.match(line) for line in lines)
+    if refused or _NO_SUDO.search(done.stderr):
+        raise CommandError(
+            f"sudo lets {user or 'the user'} do nothing without a password: {lines[-1]}",
+            step="sudo",
+            hint=f"labrun needs `{user or 'USER'} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
+        )
+
+
+def _addresses(host: Host, beside: str) -> list[str]:
+    """Return where the host should answer, and what its data has under ``beside``."""
+    reason = host.data.get("labrun_unreachable")
+    found = [] if reason or not host.hostname else [str(host.hostname)]
+    found = list(dict.fromkeys([*found, *host.data.get(beside, ())]))
+    if not found:
+        raise UnreachableError(str(reason or "it has no address"), host=host.name, step="address")
+    return found
+
+
+def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
+    """Return the host's transport, logging in where no live connection is there yet.
+
+    ``patience`` is how many seconds a host that does not answer yet is tried again, ``dial`` how
+    many one attempt waits for TCP, in place of the host's own ``conn_timeout``. A host that is not
+    where it should be is looked for at its former addresses (``labrun_former`` in its data). Raises
+    UnreachableError, AuthenticationError or HostKeyError.
+    """
+    address, *former = _addresses(host, "labrun_former")
+    opened = host.connections.get(CONNECTION)
+    if isinstance(opened, LabrunSsh) and not opened.connection.is_alive():
+        host.close_connection(CONNECTION)
+        opened = None
+    if opened is None:
+        register_connection()
+        with _named(host.name):
+            opened = host.open_connection(
+                CONNECTION,
+                configuration=_CONFIG,
+                hostname=address,
+                extras=_extras(host, former, patience, dial),
+            )
+    return SshTransport(host.name, opened.connection)
+
+
+def fresh_transport(
+    host: Host,
+    *,
+    address: str | None = None,
+    patience: float = 0.0,
+    dial: float | None = None,
+    ask_methods: bool = False,
+) -> SshTransport:
+    """Return a second transport over a new, key-only login that nobody shares; close it after use.
+
+    It proves that one can still get in: at ``address``, or where the host should now be and nowhere
+    else. That may be the address reserved for it, too (``labrun_expected`` in its data). ``patience``
+    and ``dial`` are as in :func:`transport_of`. With ``ask_methods`` sshd is asked first what it would
+    take without a key.
+    """
+    first, *others = [address] if address else _addresses(host, "labrun_expected")
+    options = host.get_connection_parameters(CONNECTION)
+    plugin = LabrunSsh()
+    with _named(host.name):
+        plugin.open(
+            hostname=first,
+            username=options.username,
+            password=None,
+            port=options.port,
+            platform=options.platform,
+            extras={**_extras(host, others, patience, dial), "ask_methods": ask_methods},
+        )
+    return SshTransport(host.name, plugin.connection, owned=True)
+
+
+def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:
+    extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
+    if dial is not None:
+        extras["conn_timeout"] = dial
+    if others:
+        extras["others"] = others
+    return {**extras, "patience": patience} if patience else extras
+
+
+@contextmanager
+def _named(host: str) -> Iterator[None]:
+    try:
+        yield
+    except LabrunError as error:
+        error.host = error.host or host
+        raise
+
+
+def register_connection() -> None:
+    """Make ``labrun-ssh`` known to Nornir; again is no error."""
+    ConnectionPluginRegister.register(CONNECTION, LabrunSsh)
