@@ -11,11 +11,12 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from tests import places
 from tests.labs import RunningLab
 
 __all__ = ["LABRUN", "PYTHON_FITS", "put_labrun_into"]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = places.ROOT
 LABRUN = "/opt/labrun/labrun"
 PYTHON_FITS = sys.version_info[:2] == (3, 11)
 """Compiled packages only work in the guest when its Python (Debian 12's) is this one."""

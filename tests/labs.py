@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests import places
+
 __all__ = ["EXAMPLES", "Answer", "RunningLab"]
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = places.EXAMPLES
 _SECONDS = 900
 
 

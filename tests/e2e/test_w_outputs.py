@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import xmlschema
 
+from tests import places
 from tests.labs import RunningLab
 
 pytestmark = pytest.mark.lxc
 
-SCHEMA = Path(__file__).parents[1] / "unit" / "cases" / "junit" / "junit.xsd"
+SCHEMA = places.RECORDED / "junit" / "junit.xsd"
 LAB = """\
 name: w4-k-outputs
 hypervisor: lxc:///system

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import places
 from tests.kernel.answering_scene import CHATTY, FAR, FAR6, NOBODY, OTHER, ROUTER, ROUTER6, SILENT, SPEAKS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = places.ROOT
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-GUEST = Path(__file__).resolve().parents[2] / "templates" / "guest"
+from tests import places
+
+GUEST = places.GUEST_SHELL
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces takes root")
 
 # NetworkManager is not there, so nothing has to be waited for.

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "hypervisor"
+from tests import places
+
+SCRIPT = places.ROOT / "scripts" / "hypervisor"
 GUEST = "t-hypervisor-script"
 
 _SETUP = r"""

@@ -29,12 +29,12 @@ from labrun.tasks.configure.rows import Story
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
 from labrun.tasks.guest.shell import parse_facts
-
-from .small_labs import host, lab, network
+from tests import places
+from tests.unit.small_labs import host, lab, network
 
 __all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "mutated", "three"]
 
-FOLDER = Path(__file__).parent / "cases"
+FOLDER = places.RECORDED
 MARK = "labrun-mark"
 HOSTS = ("r", "a", "c")
 _NUMBERS = {"r": 0, "a": 1, "c": 3}

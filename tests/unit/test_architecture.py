@@ -14,9 +14,10 @@ import pytest
 
 from labrun.runner.main import VERBS, cli
 from labrun.runner.verb import VerbCommand, VerbGroup
+from tests import places
 from tests.unit.command_line import run_labrun
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = places.ROOT
 # From the bottom up; a module may import its own layer and those before it.
 LAYERS = ("labrun", "templates", "inventory", "tasks", "runner")
 LINKS = LAYERS[1:]

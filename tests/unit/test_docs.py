@@ -21,8 +21,9 @@ from labrun.inventory.file.load import json_schema, load_lab
 from labrun.inventory.model import Lab
 from labrun.runner.cli.options import GlobalOption
 from labrun.runner.main import VERBS, cli
+from tests import places
 
-ROOT = Path(__file__).parents[2]
+ROOT = places.ROOT
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 LAB_FILE = (ROOT / "docs" / "lab-file.md").read_text(encoding="utf-8")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
 from labrun.runner.history.last_verify import LastVerify
 from labrun.runner.views.drawn_lab import DrawnLab
+from tests import places
 
 __all__ = ["CASES", "Captured", "captured", "drawn"]
 
-CASES = Path(__file__).parent / "cases" / "verify"
+CASES = places.RECORDED / "verify"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,263 @@
+"""What is wrong on the way, from facts that no row expects: one planted fact, one reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+
+from labrun.inventory.model import Lab
+from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.routing import route_table
+from labrun.inventory.topology.wiring import Version
+from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Unreachable
+from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
+from labrun.tasks.collect.evidence import Evidence, Neighbour, PolicyRule, read_evidence
+from labrun.tasks.collect.netfilter import read_ruleset
+from labrun.tasks.guest.shell import Captured, Facts
+from tests.unit.small_labs import dual_stack, mac, two_networks
+
+CONF = "/proc/sys/net/ipv4"
+
+
+def healthy(of: Lab) -> dict[str, Capture]:
+    found = {}
+    for name, host in of.hosts.items():
+        devices = {nic.network: f"eth{number}" for number, nic in enumerate(host.interfaces)}
+        links = {
+            nic.mac: Link(
+                devices[nic.network],
+                nic.mac,
+                True,
+                tuple(own for own in (nic.ipv4, nic.ipv6) if own is not None),
+                mtu=1500,
+            )
+            for nic in host.interfaces
+        }
+        routes = [ObservedRoute(r.prefix, r.via, devices[r.network]) for r in route_table(of, name)]
+        found[name] = Capture(links=links, routes=tuple(routes), facts=Facts())
+    return found
+
+
+Changes = Mapping[str, Callable[[Capture], Capture | Unreachable]]
+
+
+def reason(changes: Changes, version: Version = 4) -> str | None:
+    """Return why host01 does not reach host03, with some hosts showing something else."""
+    of = dual_stack()
+    captures: dict[str, Capture | Unreachable] = dict(healthy(of))
+    for name, change in changes.items():
+        found = captures[name]
+        assert isinstance(found, Capture)
+        captures[name] = change(found)
+    return cause(Shown(of, captures), forwarding(of, version).path("host01", "host03"))
+
+
+def evidence(**changes: object) -> Callable[[Capture], Capture]:
+    return lambda found: replace(found, evidence=replace(Evidence(), **changes))  # type: ignore[arg-type]
+
+
+def setting(key: str, value: str) -> Callable[[Capture], Capture]:
+    return evidence(settings={f"{CONF}/{key}": value})
+
+
+def first_link(**changes: object) -> Callable[[Capture], Capture]:
+    def change(found: Capture) -> Capture:
+        one, *others = found.links.values()
+        changed = replace(one, **changes)  # type: ignore[arg-type]
+        return replace(found, links={link.mac: link for link in (changed, *others)})
+
+    return change
+
+
+def rules(text: str) -> Callable[[Capture], Capture]:
+    lines = f"table inet x {{ # handle 1\n\tchain c {{ # handle 2\n{text}\t}}\n}}\n"
+    return evidence(after=read_ruleset(lines))
+
+
+def hooked(hook: str, rule: str) -> Callable[[Capture], Capture]:
+    base = f"\t\ttype filter hook {hook} priority filter; policy accept;\n"
+    return rules(f"{base}\t\t{rule} # handle 3\n")
+
+
+def neighbour(address: str, found: str | None) -> Callable[[Capture], Capture]:
+    return evidence(neighbours=(Neighbour("eth0", ip_address(address), found, found is None),))
+
+
+STRANGER, ROUTER = "02:00:00:00:00:01", mac("host00", "network1")
+
+
+def test_nothing_is_wrong_with_a_healthy_lab() -> None:
+    assert reason({}) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "change", "expected"),
+    [
+        (
+            "host00",
+            setting("conf/eth0/forwarding", "0"),
+            "host00: net.ipv4.conf.eth0.forwarding is 0 (network1)",
+        ),
+        ("host03", setting("ip_default_ttl", "1"), "host03: net.ipv4.ip_default_ttl is 1"),
+        ("host01", first_link(has_arp=False), "host01: ARP is switched off on eth0 (network1)"),
+        (
+            "host01",
+            first_link(addresses=(ip_interface("172.16.0.11/8"),)),
+            "host01: 172.16.0.11 has the prefix /8, not /24, on network1",
+        ),
+        (
+            "host01",
+            neighbour("172.16.0.254", STRANGER),
+            f"host01: takes 172.16.0.254 (host00) to be at {STRANGER}; its MAC is {ROUTER}",
+        ),
+        (
+            "host01",
+            neighbour("172.16.0.254", None),
+            "host01: 172.16.0.254 (host00) does not answer ARP on network1",
+        ),
+        ("host01", neighbour("172.16.0.254", ROUTER), None),
+        (
+            "host00",
+            evidence(rules=(PolicyRule(100, ip_network("172.16.0.0/24"), None, "prohibit", 4),)),
+            "host00: ip rule 100: from 172.16.0.0/24 prohibit",
+        ),
+        ("host00", evidence(rules=(PolicyRule(100, ip_network("10.0.0.0/8"), None, "prohibit", 4),)), None),
+        (
+            "host00",
+            hooked("forward", "ip daddr 172.17.0.11 drop"),
+            "host00: nftables drops it: inet x, chain c: ip daddr 172.17.0.11 drop",
+        ),
+        ("host00", hooked("input", "drop"), None),
+        ("host03", hooked("input", "drop"), "host03: nftables drops it: inet x, chain c: drop"),
+        ("host03", hooked("output", "drop"), "host03: nftables drops it: inet x, chain c: drop"),
+        ("host03", hooked("forward", "drop"), None),
+        ("host00", lambda _: Unreachable("refused"), "host00 does not answer"),
+        ("host02", hooked("input", "drop"), None),
+    ],
+)
+def test_a_fact_is_the_reason(
+    host: str, change: Callable[[Capture], Capture | Unreachable], expected: str | None
+) -> None:
+    assert reason({host: change}) == expected
+
+
+UNANSWERED = (Neighbour("eth0", ip_address("fd00:16::fe"), None, True),)
+
+
+@pytest.mark.parametrize(
+    ("host", "hook", "rule", "expected"),
+    [
+        ("host01", "output", "icmpv6 type nd-neighbor-solicit drop", "host01"),
+        ("host01", "output", "ip6 daddr fd00:17::/64 drop", None),
+        ("host01", "output", "meta l4proto ipv6-icmp drop", "host01"),
+        ("host00", "input", "icmpv6 type { nd-router-solicit, nd-neighbor-solicit } drop", "host00"),
+        ("host00", "input", 'iifname "eth1" icmpv6 type nd-neighbor-solicit drop', None),
+        ("host00", "input", "icmpv6 type echo-request drop", None),
+        ("host00", "forward", "icmpv6 type nd-neighbor-solicit drop", None),
+    ],
+)
+def test_who_drops_the_question_for_a_neighbour(
+    host: str, hook: str, rule: str, expected: str | None
+) -> None:
+    def unanswered(found: Capture) -> Capture:
+        return replace(found, evidence=replace(found.evidence, neighbours=UNANSWERED))
+
+    filtered = hooked(hook, rule)
+    changes: Changes = {"host01": unanswered, host: filtered}
+    if host == "host01":
+        changes = {host: lambda found: unanswered(filtered(found))}
+    why = reason(changes, 6) or ""
+    if expected is None:
+        assert "nftables drops neighbour solicitations" not in why
+    else:
+        assert why == f"{expected}: nftables drops neighbour solicitations: inet x, chain c: {rule}"
+
+
+def test_a_cause_goes_before_what_follows_from_it() -> None:
+    gone: Changes = {"host01": neighbour("172.16.0.254", None), "host00": first_link(is_up=False)}
+    assert reason(gone) == "host00: eth0 (network1) is down"
+
+
+def test_what_follows_from_a_silent_end_is_no_cause() -> None:
+    silent: Changes = {"host03": lambda _: Unreachable("off"), "host01": neighbour("172.16.0.254", None)}
+    assert reason(silent) is None
+
+
+def test_strict_rp_filter_drops_what_would_be_answered_by_another_nic() -> None:
+    def astray(found: Capture) -> Capture:
+        route = ObservedRoute(ip_network("172.16.0.11/32"), None, "eth1")
+        return replace(setting("conf/eth0/rp_filter", "1")(found), routes=(*found.routes, route))
+
+    assert reason({"host00": astray}) == (
+        "host00: rp_filter 1 drops what comes from 172.16.0.11 on network1: "
+        "the route back leads out of network2"
+    )
+    assert reason({"host00": setting("conf/eth0/rp_filter", "1")}) is None
+
+
+def test_an_address_that_somebody_else_has_too() -> None:
+    def stolen(found: Capture) -> Capture:
+        extra = (*next(iter(found.links.values())).addresses, ip_interface("172.16.0.254/32"))
+        return first_link(addresses=extra)(found)
+
+    assert reason({"host02": stolen}) == "host02 has 172.16.0.254 too, which is host00's"
+
+
+def test_the_way_back_is_named_as_such() -> None:
+    def no_default(found: Capture) -> Capture:
+        return replace(found, routes=tuple(each for each in found.routes if each.prefix.prefixlen))
+
+    assert reason({"host01": no_default}) == "host01: no route to 172.17.0.0/24"
+    assert reason({"host03": no_default}) == "host03: no route back to 172.16.0.0/24"
+
+
+@pytest.mark.parametrize(
+    ("lost", "host", "change", "expected"),
+    [
+        (
+            "echo",
+            "host03",
+            setting("icmp_echo_ignore_all", "1"),
+            "host03: net.ipv4.icmp_echo_ignore_all is 1",
+        ),
+        ("echo", "host03", setting("icmp_echo_ignore_all", "0"), None),
+        ("large", "host00", first_link(mtu=1300), "host00: eth0 (network1) has the MTU 1300, not 1500"),
+        ("large", "host00", hooked("forward", "ip length > 1300 drop"), "chain c: ip length > 1300 drop"),
+        ("large", "host02", first_link(mtu=1300), "no host on the way shows why"),
+    ],
+)
+def test_pings_that_get_lost_where_a_trace_does_not(
+    lost: str, host: str, change: Callable[[Capture], Capture], expected: str | None
+) -> None:
+    of = two_networks()
+    captures = healthy(of)
+    captures[host] = change(captures[host])
+    why = cause_of_loss(Shown(of, captures), forwarding(of, 4).path("host01", "host03"), lost, 1500)
+    if expected is None:
+        assert why is None
+    else:
+        assert why is not None
+        assert expected in why
+
+
+def test_evidence_is_read_from_what_ip_prints_and_does_without() -> None:
+    said = {
+        "rules4": '[{"priority":0,"src":"all","table":"local"},{"priority":9,"src":"10.0.0.0","srclen":8,'
+        '"dst":"10.9.0.1","action":"blackhole"},{"priority":32766,"src":"all","table":"main"}]',
+        "neighbours": '[{"dst":"10.0.0.1","dev":"eth0","lladdr":"02:AA:00:00:00:01","state":["STALE"]},'
+        '{"dst":"10.0.0.2","dev":"eth0","state":["FAILED"]}]',
+        "nft-after": "sh: nft: not found",
+    }
+    status = {"nft-after": 127}
+    commands = {name: Captured(text, status.get(name, 0)) for name, text in said.items()}
+    found = read_evidence(Facts(commands=commands))
+    assert [str(rule) for rule in found.rules] == ["ip rule 9: from 10.0.0.0/8 to 10.9.0.1/32 blackhole"]
+    assert [(each.mac, each.failed) for each in found.neighbours] == [
+        ("02:aa:00:00:00:01", False),
+        (None, True),
+    ]
+    assert found.after == {}
+    assert read_evidence(Facts()) == Evidence()

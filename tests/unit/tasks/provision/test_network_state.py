@@ -1,0 +1,148 @@
+"""Networks as values: golden XML, and the plan between what is wanted and what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labrun.errors import ForeignObjectError
+from labrun.inventory.file.load import load_lab
+from labrun.inventory.model import Lab
+from labrun.tasks.provision.network_state import NetworkSpec, network_spec, plan_network
+from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network
+from tests import places
+
+CASES = places.RECORDED / "xml"
+URI = "test:///default"
+
+ALL_MODES = """\
+name: modes
+networks:
+  plain: {mode: isolated, cidr: 10.1.0.0/24, domain: lab.example, mtu: 1400, dns: {www: 10.1.0.9}}
+  out: {mode: nat, cidr: 10.2.0.0/24, cidr6: "fd00:2::/64", dev: eth7, nat_ports: [2000, 3000]}
+  routed: {mode: route, cidr: 10.3.0.0/24, dhcp: {range: [10.3.0.50, 10.3.0.60]}}
+  free: {mode: open, cidr: 10.4.0.0/24, dhcp: false, autostart: false}
+  quiet: {mode: very-isolated, cidr: 10.5.0.0/24}
+  outside: {mode: bridge, cidr: 10.6.0.0/24, bridge: br0}
+  direct: {mode: macvtap, cidr: 10.7.0.0/24, dev: eth7}
+hosts:
+  a: {networks: {plain: 10.1.0.10, out: {ipv4: 10.2.0.10, ipv6: "fd00:2::10"}}}
+  b: {networks: {routed: 10.3.0.10, free: 10.4.0.10, quiet: 10.5.0.10, outside: 10.6.0.10, direct: 10.7.0.10}}
+  c: {networks: {plain: dhcp}}
+"""
+
+
+def lab_of(tmp_path: Path, text: str) -> Lab:
+    path = tmp_path / "lab.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_lab(path)
+
+
+def spec_of(lab: Lab, name: str) -> NetworkSpec:
+    return network_spec(lab, lab.networks[name], URI)
+
+
+@pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet", "outside", "direct"])
+def test_xml_is_golden(tmp_path: Path, name: str) -> None:
+    lab = lab_of(tmp_path, ALL_MODES)
+    xml = spec_of(lab, name).xml.replace(lab.digest, "DIGEST")
+    assert xml == (CASES / f"network-{name}.xml").read_text(encoding="utf-8")
+
+
+def test_an_isolated_network_does_not_forward(tmp_path: Path) -> None:
+    assert "<forward" not in spec_of(lab_of(tmp_path, ALL_MODES), "plain").xml
+
+
+def test_values_cannot_break_out_of_the_xml(tmp_path: Path) -> None:
+    from labrun.rendering import render_xml
+
+    evil = '"/><evil a="&'
+    values = dict.fromkeys(("mac", "source", "model", "device", "filter"), evil)
+    assert "<evil" not in render_xml("libvirt/nic.xml.j2", **values, mtu=None)
+
+
+def test_a_spec_survives_json(tmp_path: Path) -> None:
+    import json
+
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
+    assert NetworkSpec.from_json(json.loads(json.dumps(spec.as_json()))) == spec
+
+
+@pytest.fixture
+def connection() -> Iterator[Any]:
+    import libvirt
+
+    handle = libvirt.open(URI)
+    # The in-memory driver has one state for the whole process.
+    for network in handle.listAllNetworks():
+        if network.name().startswith("modes-"):
+            if network.isActive():
+                network.destroy()
+            network.undefine()
+    yield handle
+    handle.close()
+
+
+@pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet"])
+def test_made_and_then_nothing_to_do(tmp_path: Path, connection: Any, name: str) -> None:
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), name)
+    first = plan_network(name, spec.settings, None)
+    assert first.action == "create"
+    apply_network(connection, spec, first)
+    observed = observe_networks(connection, "modes")
+    assert list(observed) == [name]
+    assert plan_network(name, spec.settings, observed[name]).changes == {}
+
+
+def test_a_stopped_network_is_started_and_keeps_its_uuid(tmp_path: Path, connection: Any) -> None:
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
+    apply_network(connection, spec, plan_network("plain", spec.settings, None))
+    network = connection.networkLookupByName("modes-plain")
+    uuid = network.UUIDString()
+    network.destroy()
+    plan = plan_network("plain", spec.settings, observe_networks(connection, "modes")["plain"])
+    assert (plan.action, dict(plan.changes)) == ("update", {"active": ("no", "yes")})
+    apply_network(connection, spec, plan)
+    assert connection.networkLookupByName("modes-plain").UUIDString() == uuid
+    assert connection.networkLookupByName("modes-plain").isActive() == 1
+
+
+def test_another_subnet_needs_the_network_started_anew(tmp_path: Path, connection: Any) -> None:
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), "routed")
+    apply_network(connection, spec, plan_network("routed", spec.settings, None))
+    moved = lab_of(tmp_path, ALL_MODES.replace("10.3.", "10.33."))
+    wanted = spec_of(moved, "routed")
+    plan = plan_network("routed", wanted.settings, observe_networks(connection, "modes")["routed"])
+    assert plan.action == "restart"
+    assert plan.changes["ipv4"] == ("10.3.0.1/24", "10.33.0.1/24")
+    assert "- ipv4: 10.3.0.1/24\n+ ipv4: 10.33.0.1/24" in (plan.diff() or "")
+    apply_network(connection, wanted, plan)
+    again = plan_network("routed", wanted.settings, observe_networks(connection, "modes")["routed"])
+    assert again.action == "none"
+
+
+def test_another_labs_network_is_never_touched(tmp_path: Path, connection: Any) -> None:
+    connection.networkDefineXML(
+        "<network><name>modes-plain</name><ip address='10.9.9.1' prefix='24'/></network>"
+    )
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
+    before = connection.networkLookupByName("modes-plain").XMLDesc(0)
+    with pytest.raises(
+        ForeignObjectError, match="the network modes-plain exists and is not this lab's"
+    ) as caught:
+        apply_network(connection, spec, plan_network("plain", spec.settings, None))
+    assert caught.value.exit_code == 5
+    with pytest.raises(ForeignObjectError):
+        remove_network(connection, "modes", "modes-plain")
+    assert connection.networkLookupByName("modes-plain").XMLDesc(0) == before
+
+
+def test_removed_and_then_nothing_to_remove(tmp_path: Path, connection: Any) -> None:
+    spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
+    apply_network(connection, spec, plan_network("plain", spec.settings, None))
+    assert remove_network(connection, "modes", "modes-plain") is True
+    assert observe_networks(connection, "modes") == {}
+    assert remove_network(connection, "modes", "modes-plain") is False
