@@ -19,7 +19,7 @@ from labrun import __version__
 from labrun.errors import UsageError
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import format_option_sections, global_options
-from labrun.runner.cli.output import INTERRUPTED, Report
+from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import say, use_lossy_streams
 from labrun.runner.commands import VERBS
 from labrun.runner.verb import Terminated, VerbCommand, emit

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from labrun.errors import LabrunError, UnreadableError
-from labrun.tasks.guest.pacing import Pace, pace, paced
+from labrun.tasks.guest.deadline import Pace, pace, paced
 
 __all__ = ["OVERDUE", "guarded", "judging_time", "understood"]
 

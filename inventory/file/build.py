@@ -9,19 +9,19 @@ from typing import Final, Literal
 from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.file.file_contents import with_files
 from labrun.inventory.file.flow_checks import check_flows
+from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
-from labrun.inventory.file.later import find_notices
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import FirewallModel, NatModel
 from labrun.inventory.file.nics import build_nics
 from labrun.inventory.file.problems import Report
 from labrun.inventory.file.references import check_references
 from labrun.inventory.file.schema import LabFile
-from labrun.inventory.file.shape import Cut
 from labrun.inventory.file.source import Source
 from labrun.inventory.file.subnets import build_networks
-from labrun.inventory.file.tree import Node
-from labrun.inventory.file.ways_out import WaysOut
+from labrun.inventory.file.unsupported_keys import find_notices
+from labrun.inventory.file.validate import Cut
+from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import (
     Check,
     Disk,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from labrun.inventory.duration import duration_seconds
-from labrun.inventory.file.fields import (
+from labrun.inventory.file.field_types import (
     Address,
     AddressText,
     DomainName,
@@ -21,8 +21,8 @@ from labrun.inventory.file.fields import (
     SysctlValue,
     Text,
 )
-from labrun.inventory.file.forms import Matching, Section, Shorthand, listed, wrong
 from labrun.inventory.file.problems import quoted, shown
+from labrun.inventory.file.pydantic_types import Matching, Section, Shorthand, listed, wrong
 from labrun.inventory.json_path import parse_path
 
 __all__ = ["CHECK_KINDS", "LONGEST_WAIT", "CheckModel", "MatchModel"]

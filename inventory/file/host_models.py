@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from labrun.inventory.file.fields import (
+from labrun.inventory.file.field_types import (
     AddressText,
     FilePath,
     HostName,
@@ -24,9 +24,9 @@ from labrun.inventory.file.fields import (
     UserName,
     Word,
 )
-from labrun.inventory.file.forms import Matching, Section, Shorthand, is_switch, listed, wrong
 from labrun.inventory.file.network_models import FirewallModel, NatModel, NicModel, RouteModel
 from labrun.inventory.file.problems import shown
+from labrun.inventory.file.pydantic_types import Matching, Section, Shorthand, is_switch, listed, wrong
 
 __all__ = ["FILE_ORIGINS", "SSHD_PROFILES", "FileModel", "GroupModel", "HostModel", "Settings"]
 

@@ -7,9 +7,9 @@ from typing import TextIO
 
 from labrun.inventory.file.build import build_lab
 from labrun.inventory.file.jsonschema import json_schema, known_keys
-from labrun.inventory.file.shape import read_shape
 from labrun.inventory.file.source import Source, read_source
-from labrun.inventory.file.tree import parse_tree
+from labrun.inventory.file.validate import read_shape
+from labrun.inventory.file.yaml_tree import parse_tree
 from labrun.inventory.model import Lab
 
 __all__ = ["json_schema", "lab_of", "load_lab"]

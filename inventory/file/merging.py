@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from labrun.inventory.file.forms import Section
 from labrun.inventory.file.host_models import FILE_ORIGINS, FileModel, HostModel
 from labrun.inventory.file.problems import Path, Report
+from labrun.inventory.file.pydantic_types import Section
 from labrun.inventory.file.schema import LabFile
 
 __all__ = ["Merged", "merge_hosts"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from labrun.inventory.file.fields import (
+from labrun.inventory.file.field_types import (
     Address,
     AddressText,
     AddressTextOrPrefix,
@@ -27,7 +27,15 @@ from labrun.inventory.file.fields import (
     Prefix,
     Word,
 )
-from labrun.inventory.file.forms import Matching, Section, Shorthand, either, is_switch, listed, wrong
+from labrun.inventory.file.pydantic_types import (
+    Matching,
+    Section,
+    Shorthand,
+    either,
+    is_switch,
+    listed,
+    wrong,
+)
 
 __all__ = [
     "DhcpModel",

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from types import MappingProxyType
 
+from labrun.inventory.file.address_parsing import DHCP
 from labrun.inventory.file.addressing import derived_macs, leased_addresses
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
-from labrun.inventory.file.notation import DHCP
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.file.shape import Cut
+from labrun.inventory.file.validate import Cut
 from labrun.inventory.model import Address, Interface, Mode, Network, Prefix
 
 __all__ = ["Nics", "build_nics"]

@@ -8,8 +8,8 @@ from ipaddress import ip_address, ip_network
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, quoted
 from labrun.inventory.file.schema import LabFile
-from labrun.inventory.file.shape import Cut
 from labrun.inventory.file.subnets import LONGEST_NAME
+from labrun.inventory.file.validate import Cut
 
 __all__ = ["check_references"]
 

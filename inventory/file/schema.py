@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from labrun.inventory.file.check_models import CheckModel
-from labrun.inventory.file.fields import (
+from labrun.inventory.file.field_types import (
     Duration,
     GroupName,
     HostName,
@@ -25,9 +25,9 @@ from labrun.inventory.file.fields import (
     Uri,
     Word,
 )
-from labrun.inventory.file.forms import Matching, Section, wrong
 from labrun.inventory.file.host_models import GroupModel, GuardModel, HostModel, Settings
 from labrun.inventory.file.network_models import FilterRuleModel, NetworkModel
+from labrun.inventory.file.pydantic_types import Matching, Section, wrong
 
 __all__ = ["ImageModel", "LabFile"]
 

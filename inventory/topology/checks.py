@@ -8,11 +8,11 @@ from typing import Final
 
 from labrun.inventory.duration import duration_seconds
 from labrun.inventory.model import Address, Check, Lab, Match, Role
+from labrun.inventory.topology.check_instance import ACCEPTED, Trial
 from labrun.inventory.topology.derived_checks import derived_trials
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.groups import group_members
 from labrun.inventory.topology.paths import forwarding
-from labrun.inventory.topology.trial import ACCEPTED, Trial
 from labrun.inventory.topology.wiring import Version, per_lab, wiring
 
 __all__ = [

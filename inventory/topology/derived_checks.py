@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labrun.inventory.model import Address, Check, Host, Lab, Prefix
+from labrun.inventory.topology.check_instance import ACCEPTED, Trial
 from labrun.inventory.topology.flows import Flow, accepted, redirections
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
-from labrun.inventory.topology.trial import ACCEPTED, Trial
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 
 __all__ = ["derived_trials"]

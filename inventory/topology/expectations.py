@@ -8,9 +8,9 @@ from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.model import Interface, Lab
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route, route_table
-from labrun.inventory.topology.way import Path
 from labrun.inventory.topology.wiring import Version, wiring
 
 __all__ = ["Expectations", "expectations"]

@@ -11,8 +11,8 @@ from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.topology.flows import hidden
 from labrun.inventory.topology.longest_prefix import LongestPrefix
 from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.path_model import Fault, Path, Trail, Way
 from labrun.inventory.topology.routing import Route, tables
-from labrun.inventory.topology.way import Fault, Path, Trail, Way
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
 
 __all__ = ["Forwarding", "forwarding"]

@@ -9,8 +9,8 @@ from typing import Literal
 from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.flows import Flow, Redirection, accepted, redirections
 from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.path_model import Trail
 from labrun.inventory.topology.paths import Forwarding, forwarding
-from labrun.inventory.topology.way import Trail
 from labrun.inventory.topology.wiring import wiring
 
 __all__ = ["Connection", "Verdict", "reach"]

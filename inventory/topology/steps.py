@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Lab
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route
-from labrun.inventory.topology.way import Path
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version
 
 __all__ = ["Step", "steps_back", "steps_there"]

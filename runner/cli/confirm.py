@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from labrun.errors import LabrunError, UsageError
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import paused
+from labrun.runner.cli.progress import paused
 from labrun.runner.cli.terminal import say
 
 __all__ = ["confirm"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from labrun.runner.cli.interruption import Interruption
 
 if TYPE_CHECKING:
-    from labrun.runner.cli.output import Report
+    from labrun.runner.cli.report import Report
 
 __all__ = ["DEFAULT_WORKERS", "Invocation", "RunRecord", "new_run_id"]
 

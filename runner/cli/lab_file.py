@@ -30,14 +30,14 @@ def load(invocation: Invocation, *, safely: bool = True) -> Lab:
     ``safely`` refuses a file in which leaving such a key out would be dangerous (a firewall that is
     not there). Raises LabFileError with every problem.
     """
-    from labrun.inventory.file.remembered import remembered_lab
+    from labrun.inventory.file.lab_cache import remembered_lab
 
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
     for notice in lab.notices:
         if not notice.unsafe:
             say(f"{lab.source}:{notice.line}: {notice.path} is not acted on yet")
     if safely:
-        from labrun.inventory.file.later import refuse_unsafe
+        from labrun.inventory.file.unsupported_keys import refuse_unsafe
 
         refuse_unsafe(lab)
     return lab

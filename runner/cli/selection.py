@@ -82,7 +82,7 @@ def _lab_for_completion(ctx: Any) -> Lab | None:
     from labrun.runner.cli.lab_file import lab_path
 
     try:
-        from labrun.inventory.file.remembered import remembered_lab
+        from labrun.inventory.file.lab_cache import remembered_lab
 
         path = lab_path(_given_lab(ctx))
         return None if path == "-" else remembered_lab(path)

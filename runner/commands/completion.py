@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 __all__ = ["command"]

@@ -11,8 +11,8 @@ from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses, still_held
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.rollout import MaxFail, Rollout, parse_max_fail
 from labrun.runner.engine.session import Session, open_session

@@ -14,12 +14,12 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
-from labrun.runner.engine.existing import NO_HYPERVISOR, existing_rows
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import hypervisor_engine
+from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
 from labrun.runner.timer.files import scheduled
 from labrun.runner.verb import verb
 from labrun.state import LabState
@@ -61,7 +61,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
 
 def _remove_leftovers(invocation: Invocation, lab: str) -> None:
     """Delete what a `down` that was killed near its end has left of a lab of which libvirt knows nothing."""
-    from labrun.tasks.provision.choose import LOCAL_URIS
+    from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 
     for uri in LOCAL_URIS:
         state = LabState.find(lab, uri, invocation.state_dir)
@@ -73,7 +73,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> None:
 
 def _remove_storage(lab: str, uri: str) -> None:
     """Delete what the lab as a whole keeps, with either driver of its hypervisor: its machines are gone."""
-    from labrun.tasks.provision.drivers import driver_for, lab_drivers
+    from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
 
     for kind, driver_uri in lab_drivers(uri):
         try:
@@ -96,7 +96,7 @@ def _forget(state: LabState, invocation: Invocation) -> None:
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
     """Return the lab's name, its hypervisor (None where nothing is left of it) and its file's lab."""
-    from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
+    from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 
     lab = None
     if name is None:

@@ -11,8 +11,8 @@ from nornir.core.task import Result, Task
 from labrun.outcome import Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
 
     Asks no host. Without a verify yet, everything is drawn as not verified.
     """
-    from labrun.runner.views.drawn_lab import draw, drawn_lab
+    from labrun.runner.views.diagram_input import draw, drawn_lab
 
     drawn = drawn_lab(invocation)
     text = writer(kind)(draw(drawn))

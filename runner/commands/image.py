@@ -10,8 +10,8 @@ from labrun.errors import UsageError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.listing import listing
 from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images

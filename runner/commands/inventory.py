@@ -9,8 +9,8 @@ import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
 from labrun.runner.cli.outputs import is_stdout, write_output
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 

@@ -8,7 +8,7 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of
 from labrun.ownership import read_tag
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 from labrun.runner.views.listing import listing
 from labrun.tasks.provision.domains import state_of, tagged_domains

@@ -7,9 +7,9 @@ from dataclasses import replace
 import click
 
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.engine.existing import existing_rows
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
+from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
-from labrun.runner.engine.existing import existing_rows
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import hypervisor_engine, open_session
+from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 
 _SHUTDOWN_SECONDS = 60.0

@@ -12,14 +12,14 @@ from labrun.outcome import Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.timer.files import install_units, other_lab_file, remove_units
 from labrun.runner.timer.scheduled_run import HandedOn, When, make_state_base, schedule_of
 from labrun.runner.timer.status import schedule_row, timer_status, unit_row
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import Schedule, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
-from labrun.runner.watching.telling import telling_options
+from labrun.runner.watching.notify import telling_options
 
 command = VerbGroup("schedule", "Let systemd (or cron) compare the lab with its file again and again.")
 

@@ -9,7 +9,7 @@ import click
 from labrun.errors import LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import access_of
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, select_hosts
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb

@@ -9,8 +9,8 @@ from nornir.core.task import Result, Task
 from labrun.errors import ConnectionLostError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.engine.budget import NotStartedError
+from labrun.runner.cli.report import Report
+from labrun.runner.engine.runner_plugin import NotStartedError
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 from labrun.tasks.provision.planning import SeenMachine

@@ -15,12 +15,12 @@ from labrun.inventory.model import Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
-from labrun.runner.engine.existing import existing_rows
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, hypervisor_engine, open_session
+from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab

@@ -7,7 +7,7 @@ from typing import Any
 from labrun.inventory.model import Lab, Role
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.cli.terminal import say
 from labrun.runner.verb import verb

@@ -19,7 +19,9 @@ from labrun.errors import (
     UnreadableError,
 )
 from labrun.outcome import Outcome, Status
-from labrun.runner.engine.budget import (
+from labrun.runner.engine.results import cause_of
+from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
+from labrun.runner.engine.runner_plugin import (
     CONNECTORS,
     PATIENT,
     RUNNER,
@@ -28,8 +30,6 @@ from labrun.runner.engine.budget import (
     Leaving,
     NotStartedError,
 )
-from labrun.runner.engine.ending import cause_of
-from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.tasks.guest.transport import register_connection
 
 if TYPE_CHECKING:

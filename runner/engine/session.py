@@ -11,10 +11,10 @@ from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR, Outcome
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
-from labrun.runner.engine.existing import NO_HYPERVISOR
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
+from labrun.runner.engine.unmanaged import NO_HYPERVISOR
 from labrun.state import LabState
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class Session:
         """
         from labrun.inventory.hosts.locate import beside
         from labrun.inventory.hosts.plugin import inventory_of
-        from labrun.runner.engine.budget import Leaving
         from labrun.runner.engine.nornir import engine
+        from labrun.runner.engine.runner_plugin import Leaving
 
         inventory = inventory_of(self.lab, located, self.state)
         for name in list(inventory.hosts):
@@ -119,7 +119,7 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
     A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
     HypervisorError.
     """
-    from labrun.tasks.provision.choose import choose_hypervisor
+    from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
     lab = load(invocation, safely=safely)
     hosts = select_hosts(lab, invocation.hosts)
@@ -145,8 +145,8 @@ def hypervisor_engine(
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
-    from labrun.runner.engine.budget import Leaving
     from labrun.runner.engine.nornir import engine
+    from labrun.runner.engine.runner_plugin import Leaving
 
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.runner.cli.terminal import say
-from labrun.runner.history.place import history_path
+from labrun.runner.history.paths import history_path
 from labrun.runner.history.processes import is_running
 from labrun.runner.history.store import HINT, open_to_read, set_aside, unreadable
 from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_none, whole

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError
 from labrun.runner.cli.invocation import RunRecord
-from labrun.runner.cli.output import Report, reason_of
+from labrun.runner.cli.report import Report, reason_of
 from labrun.runner.cli.terminal import say
 from labrun.runner.history import writing
-from labrun.runner.history.place import history_path
+from labrun.runner.history.paths import history_path
 from labrun.runner.history.store import ForeignFileError, is_damaged, open_to_write, set_aside
 
 if TYPE_CHECKING:

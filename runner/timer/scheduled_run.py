@@ -16,7 +16,7 @@ from labrun.runner.cli.outputs import is_stdout
 from labrun.runner.timer.systemd import check_calendar
 from labrun.runner.timer.units import Schedule
 from labrun.runner.watching.cadence import default_jitter, seconds_of
-from labrun.runner.watching.telling import listeners_of
+from labrun.runner.watching.notify import listeners_of
 from labrun.state import state_base
 from labrun.state_folders import private_folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labrun.runner.engine.session import Session
-from labrun.tasks.provision.drivers import driver_for
+from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.planning import plan_lab
 
 __all__ = ["explain_up"]

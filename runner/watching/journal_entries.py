@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report, reason_of
+from labrun.runner.cli.report import Report, reason_of
 from labrun.runner.views.table import summary
 from labrun.runner.watching.journal import ERROR, INFO, NOTICE, WARNING
 from labrun.runner.watching.last_drift import Change, Key

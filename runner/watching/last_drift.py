@@ -10,7 +10,7 @@ from typing import Any
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.watching.memory import write_memory
 from labrun.state_files import finite, parse_json, read_or_begin_anew
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from labrun.errors import HypervisorError
 from labrun.hypervisor import close_all
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import INTERRUPTED, Report
+from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import is_reader_gone, say
 from labrun.runner.verb import Terminated, attempt
 from labrun.runner.watching.cadence import Cadence

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from labrun.errors import LabrunError
-from labrun.runner.watching.outside import outside
+from labrun.runner.watching.host_network import outside
 
 __all__ = ["run_on_change"]
 

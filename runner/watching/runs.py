@@ -13,10 +13,10 @@ from labrun.errors import HypervisorError, LockedError, UsageError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.watching.cadence import Cadence, cadence_of
-from labrun.runner.watching.telling import Listeners, listeners_of, tell, telling_options
+from labrun.runner.watching.notify import Listeners, listeners_of, tell, telling_options
 
 __all__ = ["as_asked", "run_drift", "running_options"]
 
@@ -69,7 +69,7 @@ def as_asked(
     run = partial(run_drift, compare=compare, listeners=told, skip_locked=True)
     cadence = _cadence(invocation, every or _WATCH_EVERY, "0" if watch and jitter is None else jitter)
     if watch:
-        from labrun.runner.watching.watch import watch as show
+        from labrun.runner.watching.screen import watch as show
 
         return show(invocation, run, cadence)
     from labrun.runner.watching.loop import repeat

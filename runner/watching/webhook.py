@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from labrun import __version__
 from labrun.errors import LabrunError, UsageError
-from labrun.runner.watching.outside import outside
+from labrun.runner.watching.host_network import outside
 
 __all__ = ["SIGNATURE", "Webhook", "read_secret", "signature"]
 

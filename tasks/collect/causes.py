@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from labrun.inventory.model import Address, Lab, Prefix
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.routing import Route
-from labrun.inventory.topology.way import Path
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version, wiring
 from labrun.tasks.collect.capture import ObservedRoute
 from labrun.tasks.collect.filter_causes import (

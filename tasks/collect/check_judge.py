@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any, Literal
 
 from labrun.inventory.model import Address, Lab
+from labrun.inventory.topology.check_instance import ACCEPTED, Trial
 from labrun.inventory.topology.checks import expected_text, meets, trials_of
 from labrun.inventory.topology.expectations import Expectations
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
-from labrun.inventory.topology.trial import ACCEPTED, Trial
-from labrun.inventory.topology.way import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Shown, cause_of_drop, not_asked

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.check_instance import Trial
 from labrun.inventory.topology.checks import trials_of, wait_seconds
-from labrun.inventory.topology.trial import Trial
 from labrun.tasks.guest.shell import Probe, quote
 
 __all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "check_specs", "seconds_of"]

@@ -13,7 +13,6 @@ from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
 from labrun.tasks.collect.check_judge import check_rows
-from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.links import (
     address_rows,
     expected_addresses,
@@ -23,6 +22,7 @@ from labrun.tasks.collect.links import (
 )
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
+from labrun.tasks.collect.unmanaged import with_seen_macs
 from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.guest.shell import Facts

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 
 from labrun.bounded import integer
 from labrun.inventory.model import Address
-from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.deadline import pace
 
 __all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from labrun.inventory.model import Host, Lab
 from labrun.inventory.topology.checks import trials_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
-from labrun.inventory.topology.way import Path
+from labrun.inventory.topology.path_model import Path
 from labrun.tasks.collect.check_script import check_specs, seconds_of
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.sshd import Sshd

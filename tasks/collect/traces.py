@@ -7,7 +7,7 @@ from itertools import combinations
 
 from labrun.inventory.model import Address
 from labrun.inventory.topology.expectations import Expectations
-from labrun.inventory.topology.way import Path
+from labrun.inventory.topology.path_model import Path
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked

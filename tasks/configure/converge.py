@@ -13,13 +13,13 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.configure.applied import read_applied, renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
-from labrun.tasks.configure.gateways import silent
+from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
 from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import Story
-from labrun.tasks.guest.pacing import finishing, pace
+from labrun.tasks.guest.deadline import finishing, pace
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["HostRun", "converge"]

@@ -10,7 +10,7 @@ from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.behind import Behind, answering, cut_off
 from labrun.tasks.configure.confirmation import Login, Look, Return, remember
-from labrun.tasks.configure.gateways import answers_probe, silent
+from labrun.tasks.configure.gateway_probe import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
     DIRECTORY,
     Ticket,
@@ -25,7 +25,7 @@ from labrun.tasks.configure.guard_script import (
 from labrun.tasks.configure.guard_state import Standing, refusal, rolled_back, standing
 from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
-from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["Guard", "clear_leftover", "close"]

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labrun.inventory.hosts.existing import marked_nic
+from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.keyfile import Sections, intent, parse, render
+from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
@@ -22,7 +23,6 @@ from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_state import Device, Link, NmState
 from labrun.tasks.configure.nm_undo import new_gateways, was
 from labrun.tasks.configure.plan import Item
-from labrun.tasks.configure.way_in import cut_off, way_in
 from labrun.tasks.guest.shell import Captured, Facts, quote
 
 __all__ = ["Nic", "Profile"]

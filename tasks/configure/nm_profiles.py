@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labrun.inventory.hosts.existing import marks_of, reached_at
+from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.topology.routing import Route, route_table
 from labrun.secrets import is_secret

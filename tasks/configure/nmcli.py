@@ -13,6 +13,7 @@ from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
 from labrun.tasks.configure.keyfile import parse, properties, render
+from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_nic import Nic, Profile
 from labrun.tasks.configure.nm_profiles import (
@@ -25,7 +26,6 @@ from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.configure.nm_state import PROBE, NmState, observed
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.way_in import PROBE as WAY_IN
 from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = ["Nmcli"]

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.drift.verdict import Sides, combined, verdict
+from labrun.tasks.provision.applied_tag import APPLIED, digest_of, recall
 from labrun.tasks.provision.driver import ObservedMachine
 from labrun.tasks.provision.filters import FilterPlan
 from labrun.tasks.provision.machine_plan import MachinePlan
 from labrun.tasks.provision.network_state import NetworkPlan, ObservedNetwork
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
-from labrun.tasks.provision.remembered import APPLIED, digest_of, recall
 
 __all__ = ["lab_rows"]
 

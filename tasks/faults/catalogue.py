@@ -6,12 +6,12 @@ import random
 from collections.abc import Collection, Mapping
 
 from labrun.inventory.model import Lab
+from labrun.tasks.faults.fault_sites import spots
 from labrun.tasks.faults.filter_faults import FILTERS
 from labrun.tasks.faults.ipv6_faults import IPV6
 from labrun.tasks.faults.link_faults import LINKS
 from labrun.tasks.faults.model import Fault, Spot
 from labrun.tasks.faults.routing_faults import ROUTING
-from labrun.tasks.faults.spots import spots
 
 __all__ = ["FAULTS", "choose", "possible"]
 

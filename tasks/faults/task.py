@@ -32,7 +32,7 @@ def run_script(task: Task) -> Result:
 def _way_in(task: Task) -> Transport:
     machine = task.host.data[SPEC]["machine"]
     if machine is not None:
-        from labrun.tasks.provision.drivers import driver_for
+        from labrun.tasks.provision.driver_registry import driver_for
 
         kind, uri, domain = machine
         transport = driver_for(kind, uri).out_of_band(domain)

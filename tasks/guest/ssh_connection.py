@@ -26,9 +26,9 @@ from labrun.errors import (
     TransportError,
     UnreachableError,
 )
-from labrun.tasks.guest.dialling import PromptSocket, await_banner, dial, no_ssh, unreachable
+from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.known_hosts import Stamp, file_stamp, known_keys
-from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.tcp import PromptSocket, await_banner, dial, no_ssh, unreachable
 
 __all__ = ["LabSSH", "load_key"]
 
@@ -52,7 +52,7 @@ class LabSSH(LinuxSSH):
     ``host_key_alias``: the name in known_hosts under which the key is looked up (default: the
     address, ``[address]:port`` where the port is not 22). ``look_for_keys``: try the user's default
     keys. ``ask_methods``: before the key is shown, ask what would be taken without it (``offered``
-    has the answer). ``dialled``: a socket from :func:`labrun.tasks.guest.dialling.dial`, for the first
+    has the answer). ``dialled``: a socket from :func:`labrun.tasks.guest.tcp.dial`, for the first
     login. Raises labrun's TransportErrors, not Netmiko's.
     """
 

@@ -15,14 +15,14 @@ from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
 from labrun.ports import Completed
-from labrun.tasks.guest.dialling import dial
-from labrun.tasks.guest.pacing import pace
+from labrun.tasks.guest.deadline import pace
+from labrun.tasks.guest.tcp import dial
 
 if TYPE_CHECKING:
     import paramiko
 
+    from labrun.tasks.guest.persistent_shell import StandingShell
     from labrun.tasks.guest.ssh_connection import LabSSH
-    from labrun.tasks.guest.standing_shell import StandingShell
 
 __all__ = [
     "CONNECTION",
@@ -142,7 +142,7 @@ class SshTransport:
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
         from labrun.tasks.guest.exec_channel import run_script, wrapped
-        from labrun.tasks.guest.standing_shell import StandingShell
+        from labrun.tasks.guest.persistent_shell import StandingShell
 
         # Root needs no sudo, and a machine that labrun did not make may have none.
         command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL

@@ -17,7 +17,7 @@ from labrun.progress import report
 from labrun.state import LabState
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
-from labrun.tasks.provision.drivers import driver_for
+from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.failure import failure_row
 from labrun.tasks.provision.machine_plan import MachinePlan
 from labrun.tasks.provision.ready import Ready, wait_until_ready

@@ -11,7 +11,7 @@ from labrun.errors import LabrunError
 from labrun.hypervisor import connect
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
-from labrun.tasks.provision.drivers import driver_for
+from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.failure import failure_row
 from labrun.tasks.provision.network_state import NetworkPlan, NetworkSpec, plan_network
 from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network

@@ -21,6 +21,7 @@ from labrun.hypervisor import connect, in_daemon_namespace, translated
 from labrun.ownership import Tag, tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
+from labrun.tasks.provision.applied_tag import APPLIED, remember
 from labrun.tasks.provision.domains import (
     find_domain,
     nic_xml,
@@ -37,7 +38,6 @@ from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
-from labrun.tasks.provision.remembered import APPLIED, remember
 
 __all__ = ["LxcDriver", "domain_xml"]
 

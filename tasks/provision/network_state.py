@@ -12,7 +12,7 @@ from typing import Any
 from labrun.inventory.model import DhcpRange, Lab, Mode, Network
 from labrun.ownership import Tag, tag_element
 from labrun.rendering import render_xml
-from labrun.tasks.provision.remembered import APPLIED, remember
+from labrun.tasks.provision.applied_tag import APPLIED, remember
 
 __all__ = [
     "NetworkPlan",

@@ -10,7 +10,7 @@ from labrun.hypervisor import connect
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
-from labrun.tasks.provision.drivers import driver_for, driver_of, lab_drivers
+from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
 from labrun.tasks.provision.filters import (
     FilterPlan,
     FilterSpec,

@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.progress import report
-from labrun.tasks.provision.drivers import driver_for
+from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.failure import failure_row
 
 __all__ = ["power", "remove_machine"]

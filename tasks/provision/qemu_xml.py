@@ -10,9 +10,9 @@ from markupsafe import Markup
 from labrun.ownership import Tag, tag_element
 from labrun.rendering import render_xml
 from labrun.tasks.provision.agent import CHANNEL
+from labrun.tasks.provision.applied_tag import APPLIED, remember
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
-from labrun.tasks.provision.remembered import APPLIED, remember
 
 __all__ = [
     "MachineFiles",

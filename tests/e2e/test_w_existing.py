@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from labrun.hypervisor import daemon_pid
-from labrun.tasks.configure.way_in import PROBE
+from labrun.tasks.configure.lockout import PROBE
 from tests.e2e.conftest import write_lab
 from tests.labs import Answer, RunningLab
 

@@ -11,7 +11,7 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.tasks.provision.choose import choose_hypervisor, lab_uris
+from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 from labrun.tasks.provision.kvm_probe import kvm_verdict
 from labrun.tasks.provision.network_state import network_spec
 

@@ -16,7 +16,7 @@ import pytest
 
 from labrun.runner import main as cli
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 __all__ = ["Seen", "offer", "run_labrun"]

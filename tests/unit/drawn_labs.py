@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from labrun.inventory.drawing.diagram import Diagram, diagram
 from labrun.inventory.file.load import load_lab
-from labrun.runner.views.drawn_lab import draw
+from labrun.runner.views.diagram_input import draw
 from tests.labs import EXAMPLES
 from tests.unit.small_labs import host, lab, network
 from tests.unit.verify_cases import drawn

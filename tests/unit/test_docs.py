@@ -16,8 +16,8 @@ import yaml
 
 from labrun.errors import LabFileError
 from labrun.inventory.file.lab_json import lab_from_json, lab_to_json
-from labrun.inventory.file.later import refuse_unsafe
 from labrun.inventory.file.load import json_schema, load_lab
+from labrun.inventory.file.unsupported_keys import refuse_unsafe
 from labrun.inventory.model import Lab
 from labrun.runner.cli.options import GlobalOption
 from labrun.runner.main import VERBS, cli

@@ -9,7 +9,7 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
 from labrun.runner.history.last_verify import LastVerify
-from labrun.runner.views.drawn_lab import DrawnLab
+from labrun.runner.views.diagram_input import DrawnLab
 from tests import places
 
 __all__ = ["CASES", "Captured", "captured", "drawn"]

@@ -15,8 +15,8 @@ import click
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
 from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
 from labrun.runner.engine.lock import lab_lock

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.cli.live import progress
+from labrun.runner.cli.progress import progress
 from labrun.runner.engine.session import Session
 
 __all__ = ["Fix", "Wanted", "after_fix", "apply", "choose"]

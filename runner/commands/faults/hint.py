@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, exit_code
-from labrun.runner.cli.output import Report
-from labrun.runner.commands.faults.planted import Planted, recall, remember
+from labrun.runner.cli.report import Report
+from labrun.runner.commands.faults.fault_state import Planted, recall, remember
 from labrun.state import LabState
 
 __all__ = ["require_planted", "with_hint"]

@@ -7,8 +7,8 @@ from typing import Any
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.commands.faults.planted import Planted, forget, on_hosts, recall
+from labrun.runner.cli.report import Report
+from labrun.runner.commands.faults.fault_state import Planted, forget, on_hosts, recall
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb

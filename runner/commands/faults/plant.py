@@ -10,8 +10,8 @@ import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.commands.faults.planted import Planted, on_hosts, recall, remember
+from labrun.runner.cli.report import Report
+from labrun.runner.commands.faults.fault_state import Planted, on_hosts, recall, remember
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb

@@ -11,12 +11,12 @@ import click
 from labrun import __version__
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
-    from labrun.runner.views.drawn_lab import DrawnLab
+    from labrun.runner.views.diagram_input import DrawnLab
     from labrun.runner.views.matrix import Matrix
 
 _WIDEST = 60
@@ -39,7 +39,7 @@ def command(invocation: Invocation, path: Path) -> Report:
     without scripts.
     """
     from labrun.runner.commands.report.history import RUNS
-    from labrun.runner.views.drawn_lab import drawn_lab
+    from labrun.runner.views.diagram_input import drawn_lab
 
     drawn = drawn_lab(invocation, runs=RUNS)
     text = page(drawn)
@@ -53,7 +53,7 @@ def page(drawn: DrawnLab) -> str:
     """Return the page as HTML."""
     from labrun.rendering import render_xml
     from labrun.runner.commands.report.history import MARKS, strips, table
-    from labrun.runner.views.drawn_lab import draw
+    from labrun.runner.views.diagram_input import draw
     from labrun.runner.views.graph.colours import LEGEND as STATES
     from labrun.runner.views.graph.svg import svg_element
     from labrun.runner.views.matrix import LEGEND, matrices

@@ -10,7 +10,7 @@ import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
-from labrun.runner.history.place import history_path, lab_name
+from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, open_history
 from labrun.runner.verb import VerbCommand
 

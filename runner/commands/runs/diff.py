@@ -10,7 +10,7 @@ import click
 
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.commands.runs.arguments import (
     NAME,
     RunsCommand,

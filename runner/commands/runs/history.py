@@ -13,13 +13,13 @@ import click
 
 from labrun.outcome import Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host
 from labrun.runner.commands.runs.arguments import NAME, hosts_meant
-from labrun.runner.history.moments import moment
-from labrun.runner.history.place import history_path, lab_name
+from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
+from labrun.runner.history.time_argument import moment
 from labrun.runner.verb import verb
 
 _LIMIT = 20

@@ -10,8 +10,8 @@ import click
 from labrun.errors import UsageError
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.live import progress
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
 from labrun.runner.commands.faults.hint import require_planted, with_hint
 from labrun.runner.commands.verify.outputs import output_options, with_outputs
 from labrun.runner.engine.session import Session, open_session

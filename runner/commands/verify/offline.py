@@ -10,7 +10,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable
 from labrun.tasks.collect.judge import judge

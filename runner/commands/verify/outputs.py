@@ -14,8 +14,8 @@ from labrun.errors import LabrunError
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
+from labrun.runner.cli.report import Report
 
 __all__ = ["output_options", "with_outputs"]
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from labrun.errors import UsageError
 from labrun.inventory.file.problems import did_you_mean
 from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.steps import Step, steps_back, steps_there
-from labrun.inventory.topology.way import Path
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE
 from labrun.outcome import Outcome
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.offline import offline_rows
 from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
 from labrun.tasks.collect.causes import Shown, network_of
-from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.traces import path_rows
+from labrun.tasks.collect.unmanaged import with_seen_macs
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab

@@ -13,7 +13,7 @@ import yaml
 
 from labrun.hypervisor_uri import PLAIN_URI, is_plain
 from labrun.inventory.file.load import json_schema
-from labrun.tasks.provision import choose
+from labrun.tasks.provision import hypervisor_choice as choose
 from tests.unit.command_line import run_labrun
 
 LAB = "name: demo\nhypervisor: {uri}\nnetworks: {{n: {{cidr: 10.64.0.0/24}}}}\n"

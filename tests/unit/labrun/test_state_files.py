@@ -20,10 +20,10 @@ import pytest
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.commands.faults.planted import Planted, recall, remember
+from labrun.runner.cli.report import Report
+from labrun.runner.commands.faults.fault_state import Planted, recall, remember
 from labrun.runner.engine.lock import lab_lock
-from labrun.runner.history.place import history_path
+from labrun.runner.history.paths import history_path
 from labrun.runner.history.reading import open_history
 from labrun.runner.history.recording import Recording
 from labrun.runner.watching.last_drift import DriftRecord, read_last_drift, remember_drift

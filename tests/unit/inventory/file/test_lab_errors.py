@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from labrun.errors import LabFileError, UsageError
-from labrun.inventory.file import tree
+from labrun.inventory.file import yaml_tree as tree
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.file.source import find_lab_file
 from tests import places

@@ -30,7 +30,7 @@ from labrun.tasks.collect.check_script import by_hand, check_probe, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
-from labrun.tasks.guest.pacing import Pace, paced
+from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
 
 LAB = """\

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, Lab, Role
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import route_table
-from labrun.inventory.topology.way import Path
 from tests.unit.small_labs import host, lab, network, two_networks
 
 

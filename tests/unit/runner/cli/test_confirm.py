@@ -14,7 +14,7 @@ import sys
 from labrun.errors import LabrunError
 from labrun.progress import report
 from labrun.runner.cli.confirm import confirm
-from labrun.runner.cli.live import progress
+from labrun.runner.cli.progress import progress
 from labrun.runner.cli.invocation import Invocation
 invocation = Invocation("down", yes="yes" in sys.argv)
 with progress(["host00"], invocation):

@@ -25,7 +25,7 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 
@@ -215,7 +215,7 @@ def test_ctrl_c_exits_with_130(
 WAITING = """
 import sys, types
 from labrun.runner import main as cli
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 import signal
 
@@ -254,7 +254,7 @@ def test_a_reader_that_goes_away_does_not_change_the_exit_code(tmp_path: Path) -
         "import sys, types\n"
         "from labrun.outcome import Outcome, Status\n"
         "from labrun.runner import main as cli\n"
-        "from labrun.runner.cli.output import Report\n"
+        "from labrun.runner.cli.report import Report\n"
         "from labrun.runner.verb import verb\n"
         "rows = [Outcome(f'h{n}', 'ready', '', Status.FAILED) for n in range(5000)]\n"
         "module = types.ModuleType('labrun.runner.commands.demo')\n"

@@ -17,9 +17,9 @@ import pytest
 
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import BoundedNumber, global_options
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import harmless
-from labrun.runner.history.place import history_path
+from labrun.runner.history.paths import history_path
 from labrun.runner.history.recording import Recording
 from labrun.runner.main import VERBS, cli
 from labrun.runner.verb import VerbGroup

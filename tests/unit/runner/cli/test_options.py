@@ -8,7 +8,7 @@ import click
 import pytest
 
 from labrun.runner.cli.invocation import DEFAULT_WORKERS, new_run_id
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.main import run
 from tests.unit.command_line import offer
 

@@ -11,7 +11,7 @@ from labrun.errors import HypervisorError
 from labrun.inventory.file.load import load_lab
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.engine import session
-from labrun.runner.views.drawn_lab import drawn_lab
+from labrun.runner.views.diagram_input import drawn_lab
 from tests.unit import past_runs
 from tests.unit.command_line import run_labrun
 from tests.unit.verify_cases import CASES, captured

@@ -16,7 +16,7 @@ import pytest
 from labrun.inventory.drawing.diagram import Diagram
 from labrun.runner.commands.graph import writer
 from labrun.runner.commands.report.command import page
-from labrun.runner.views.drawn_lab import DrawnLab
+from labrun.runner.views.diagram_input import DrawnLab
 from tests.unit.drawn_labs import every
 from tests.unit.past_runs import past
 from tests.unit.verify_cases import drawn

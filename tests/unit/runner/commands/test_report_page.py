@@ -10,7 +10,7 @@ import pytest
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.commands.report.command import page
-from labrun.runner.views.drawn_lab import DrawnLab
+from labrun.runner.views.diagram_input import DrawnLab
 from tests.unit.past_runs import past
 from tests.unit.verify_cases import drawn
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report, document
+from labrun.runner.cli.report import Report, document
 from labrun.runner.commands.verify.outputs import with_outputs
 from tests.unit.verify_cases import captured
 

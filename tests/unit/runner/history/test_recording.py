@@ -17,8 +17,8 @@ import pytest
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
-from labrun.runner.history.place import history_path, lab_name
+from labrun.runner.cli.report import Report
+from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
@@ -154,7 +154,7 @@ BEGUN = """
     from labrun.runner.history.reading import open_history
     from labrun.runner.history.recording import Recording
     from labrun.runner.cli.invocation import Invocation
-    from labrun.runner.cli.output import Report
+    from labrun.runner.cli.report import Report
 
     if sys.argv[2:] == ["nobody"] and os.geteuid() == 0:
         os.setgid(65534)

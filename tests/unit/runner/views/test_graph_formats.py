@@ -11,7 +11,7 @@ import pytest
 
 from labrun.inventory.drawing.diagram import Diagram, Health, diagram
 from labrun.runner.commands.graph import writer
-from labrun.runner.views.drawn_lab import draw
+from labrun.runner.views.diagram_input import draw
 from labrun.runner.views.graph.colours import DARK, LEGEND, LIGHT, Palette
 from tests.unit.drawn_labs import every
 from tests.unit.small_labs import host, lab, network

@@ -12,7 +12,7 @@ import pytest
 from labrun.errors import HypervisorError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.watching.journal import encoded, is_journal, log_entry
 from labrun.runner.watching.journal_entries import entries
 from labrun.runner.watching.last_drift import Change

@@ -10,7 +10,7 @@ import pytest
 from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.watching.last_drift import (
     RUN,
     Change,

@@ -22,7 +22,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner import main as cli
 from labrun.runner.watching.cadence import Cadence
 from labrun.runner.watching.loop import repeat
-from labrun.runner.cli.output import Report
+from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
 
 @verb("loop")

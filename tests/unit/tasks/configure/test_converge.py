@@ -20,7 +20,7 @@ from labrun.ports import Completed, Transport
 from labrun.tasks.configure import converge as loop
 from labrun.tasks.configure.confirmation import NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
-from labrun.tasks.guest.pacing import Pace, pace, paced
+from labrun.tasks.guest.deadline import Pace, pace, paced
 from tests.unit.tasks.configure.test_cases import MARK, gathered, spec_of
 
 MARKER = re.compile(r"^m='?(\S+?)'?$", re.MULTILINE)

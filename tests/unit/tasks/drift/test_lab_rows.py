@@ -10,13 +10,13 @@ import pytest
 from labrun.outcome import Outcome, Status
 from labrun.ownership import Tag
 from labrun.tasks.drift.lab_rows import lab_rows
+from labrun.tasks.provision.applied_tag import recall, remember
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine, Seed
 from labrun.tasks.provision.filters import FilterSpec, plan_filter
 from labrun.tasks.provision.lxc import settings_of
 from labrun.tasks.provision.machine_plan import plan_machine
 from labrun.tasks.provision.network_state import NetworkSpec, ObservedNetwork, plan_network
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, SeenMachine
-from labrun.tasks.provision.remembered import recall, remember
 
 NICS = (NicSpec("02:00:00:00:00:01", "lab-left"), NicSpec("02:00:00:00:00:02", "lab-right"))
 SPEC = MachineSpec("lab", "one", "lab-one", "debian-12", 256, 1, 10, NICS, Seed("", "", ""), "lab")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from labrun.inventory.model import Lab
-from labrun.runner.commands.faults.planted import Planted, forget, recall, remember
+from labrun.runner.commands.faults.fault_state import Planted, forget, recall, remember
 from labrun.state import LabState
 from labrun.tasks.faults.catalogue import FAULTS, choose, possible
+from labrun.tasks.faults.fault_sites import spots
 from labrun.tasks.faults.script import look_script, mend_script, plant_script
-from labrun.tasks.faults.spots import spots
 from tests import places
 from tests.unit.small_labs import dual_stack, host, lab, network, two_networks
 

@@ -23,7 +23,7 @@ from labrun.errors import (
 )
 from labrun.ports import Completed, Transport
 from labrun.state import LabState, make_host_key
-from labrun.tasks.guest.pacing import Pace, finishing, paced
+from labrun.tasks.guest.deadline import Pace, finishing, paced
 from labrun.tasks.guest.transport import (
     CONNECTION,
     SshTransport,

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from labrun.ownership import Tag, read_tag
+from labrun.tasks.provision.applied_tag import remember
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings, settings_of
-from labrun.tasks.provision.remembered import remember
 from tests import places
 
 CASES = places.RECORDED / "xml"

@@ -18,8 +18,8 @@ from typing import Final, Literal, TypeVar
 
 from pydantic_core import PydanticCustomError
 
-from labrun.inventory.file.forms import wrong
 from labrun.inventory.file.problems import did_you_mean, quoted
+from labrun.inventory.file.pydantic_types import wrong
 
 __all__ = [
     "DHCP",

@@ -15,8 +15,8 @@ import click
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.output import Report, as_text, document
 from labrun.runner.cli.outputs import OutputFile, is_stdout
+from labrun.runner.cli.report import Report, as_text, document
 from labrun.runner.cli.terminal import say
 from labrun.runner.watching.last_drift import (
     Change,

@@ -10,7 +10,7 @@ from labrun.inventory.file.problems import Path, spelled
 from labrun.inventory.model import Lab, Notice
 
 if TYPE_CHECKING:
-    from labrun.inventory.file.tree import Node
+    from labrun.inventory.file.yaml_tree import Node
 
 __all__ = ["find_notices", "refuse_unsafe"]
 
@@ -23,7 +23,7 @@ _ORIGINS: Final = frozenset({"url", "path", "build"})
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
     """Return a notice for each key not acted on, at its first place; unsafe ones at every place."""
-    from labrun.inventory.file.tree import line_in
+    from labrun.inventory.file.yaml_tree import line_in
 
     notices: list[Notice] = []
     named: set[str] = set()

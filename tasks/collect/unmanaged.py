@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from labrun.inventory.hosts.existing import marked_nic, marks_of
+from labrun.inventory.hosts.unmanaged import marked_nic, marks_of
 from labrun.inventory.model import Host, Interface, Lab
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.judging import guarded

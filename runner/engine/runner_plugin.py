@@ -19,9 +19,9 @@ from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.terminal import say
-from labrun.runner.engine.ending import ended_well, is_known
+from labrun.runner.engine.results import ended_well, is_known
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Agenda, Rollout
-from labrun.tasks.guest.pacing import Pace, paced
+from labrun.tasks.guest.deadline import Pace, paced
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host

@@ -72,7 +72,7 @@ def on_hosts(
 
     ``silent`` shows no progress, which would name the hosts.
     """
-    from labrun.runner.cli.live import progress
+    from labrun.runner.cli.progress import progress
     from labrun.runner.engine.nornir import cause_of
     from labrun.tasks.faults.task import SPEC, run_script
     from labrun.tasks.provision.planning import see_machines

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from labrun.progress import LOGGER_NAME, report
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.live import _Board, progress
+from labrun.runner.cli.progress import _Board, progress
 
 WORK = """
 import sys
 from labrun.progress import report
-from labrun.runner.cli.live import progress
+from labrun.runner.cli.progress import progress
 from labrun.runner.cli.invocation import Invocation
 settings = {"format": "table", "verbosity": 0} | dict(pair.split("=") for pair in sys.argv[1:])
 invocation = Invocation("up", format=settings["format"], verbosity=int(settings["verbosity"]))

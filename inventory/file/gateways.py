@@ -10,7 +10,7 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import RouteModel
 from labrun.inventory.file.nics import Nics
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.file.shape import Cut
+from labrun.inventory.file.validate import Cut
 from labrun.inventory.model import Address, Gateway, Interface, Network, Prefix, StaticRoute
 
 __all__ = ["WaysOut"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Lab, Role
+from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
-from labrun.inventory.topology.way import Path
 from labrun.inventory.topology.wiring import Attachment, Version, Wiring, wiring
 from labrun.tasks.faults.model import Spot
 

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from labrun.inventory.file.forms import OWN_ERROR
 from labrun.inventory.file.jsonschema import home_of_key, known_keys
 from labrun.inventory.file.problems import Path, Report, closest, did_you_mean, shown
+from labrun.inventory.file.pydantic_types import OWN_ERROR
 from labrun.inventory.file.schema import LabFile
-from labrun.inventory.file.tree import Node, plain
+from labrun.inventory.file.yaml_tree import Node, plain
 
 __all__ = ["Cut", "read_shape"]
 

@@ -17,13 +17,13 @@ import pytest
 
 from labrun.errors import LabFileError
 from labrun.inventory.file.load import load_lab
-from labrun.inventory.hosts.existing import marked_nic, marks_of, reached_at
 from labrun.inventory.hosts.locate import locate
+from labrun.inventory.hosts.unmanaged import marked_nic, marks_of, reached_at
 from labrun.inventory.model import Lab, Mode
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Link, Unreachable
-from labrun.tasks.collect.existing import with_seen_macs
 from labrun.tasks.collect.judge import judge
+from labrun.tasks.collect.unmanaged import with_seen_macs
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd_profiles import desired_sshd

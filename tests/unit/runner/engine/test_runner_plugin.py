@@ -30,10 +30,10 @@ from labrun.errors import (
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
-from labrun.runner.engine.budget import BudgetRunner, Interrupted, Leaving, NotStartedError
 from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
 from labrun.runner.engine.rollout import MaxFail, Rollout
-from labrun.tasks.guest.pacing import pace
+from labrun.runner.engine.runner_plugin import BudgetRunner, Interrupted, Leaving, NotStartedError
+from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_connection import LabSSH
 from labrun.tasks.guest.transport import transport_of
 from tests import places
@@ -206,7 +206,7 @@ def test_a_host_that_failed_is_not_left_out_of_the_next_task() -> None:
 
 def test_failures_put_nothing_on_stderr_and_no_log_in_the_directory(tmp_path: Path) -> None:
     code = """
-        from tests.unit.runner.engine.test_budget import build_nornir, failing, inventory
+        from tests.unit.runner.engine.test_runner_plugin import build_nornir, failing, inventory
         assert build_nornir(inventory(9)).run(failing).failed
     """
     root = places.ROOT
@@ -225,7 +225,7 @@ def test_failures_put_nothing_on_stderr_and_no_log_in_the_directory(tmp_path: Pa
 def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
     meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labrun.runner.engine.budget._GRACE", 0.1)
+    monkeypatch.setattr("labrun.runner.engine.runner_plugin._GRACE", 0.1)
 
     def one_hangs(task: Task, meter: Any) -> str:
         if task.host.name == "host00":
@@ -480,7 +480,7 @@ def test_two_of_one_redundancy_group_never_work_at_once_and_hold_up_nobody_else(
 def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, meter: Meter
 ) -> None:
-    monkeypatch.setattr("labrun.runner.engine.budget._GRACE", 0.1)
+    monkeypatch.setattr("labrun.runner.engine.runner_plugin._GRACE", 0.1)
 
     def first_hangs(task: Task, meter: Any) -> Result:
         if task.host.name == "host00":
@@ -519,7 +519,7 @@ def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
     code = """
         import time
         from nornir.core.task import Task
-        from tests.unit.runner.engine.test_budget import build_nornir, inventory
+        from tests.unit.runner.engine.test_runner_plugin import build_nornir, inventory
         def hang(task: Task) -> None:
             time.sleep(600)
         print(build_nornir(inventory(2), deadline=0.1).run(hang).failed)

@@ -62,7 +62,7 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:
-    from labrun.inventory.file.remembered import remembered_lab
+    from labrun.inventory.file.lab_cache import remembered_lab
     from labrun.runner.cli.lab_file import lab_path
     from labrun.runner.cli.selection import select_hosts
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import CommandError, ConnectionLostError, UnreachableError
-from labrun.tasks.guest.standing_shell import StandingShell
+from labrun.tasks.guest.persistent_shell import StandingShell
 from labrun.tasks.guest.transport import SshTransport, fresh_transport
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 

@@ -15,8 +15,8 @@ from types import MappingProxyType
 import pytest
 
 from labrun.errors import LabFileError
+from labrun.inventory.file.lab_cache import KEPT, cache_directory, remembered_lab
 from labrun.inventory.file.load import load_lab
-from labrun.inventory.file.remembered import KEPT, cache_directory, remembered_lab
 from tests import places
 
 EXAMPLES = sorted((places.EXAMPLES).glob("*.yaml"))
@@ -57,7 +57,7 @@ def test_a_lab_is_the_same_from_memory(path: Path, cache: Path) -> None:
 
 def test_what_is_remembered_needs_no_parser(file: Path) -> None:
     script = (
-        "import sys; from labrun.inventory.file.remembered import remembered_lab as read; read(sys.argv[1]);"
+        "import sys; from labrun.inventory.file.lab_cache import remembered_lab as read; read(sys.argv[1]);"
         "print([name for name in ('pydantic', 'yaml') if name in sys.modules])"
     )
     said = [

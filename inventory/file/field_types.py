@@ -12,8 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Wit
 
 from labrun.hypervisor_uri import PLAIN_URI, VARIABLE
 from labrun.inventory.duration import is_duration
-from labrun.inventory.file.forms import Matching, parsed, wrong
-from labrun.inventory.file.notation import (
+from labrun.inventory.file.address_parsing import (
     Nic4,
     Nic6,
     address,
@@ -26,6 +25,7 @@ from labrun.inventory.file.notation import (
     prefix,
 )
 from labrun.inventory.file.problems import quoted
+from labrun.inventory.file.pydantic_types import Matching, parsed, wrong
 
 __all__ = [
     "Address",
