@@ -1,4 +1,4 @@
-"""The seams between labrun and the world: what a guest, a lease table and a clock can do."""
+"""The seams between labrun and the world: what a guest and a lease table can do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
-__all__ = ["Clock", "Completed", "Lease", "LeaseSource", "Transport"]
+__all__ = ["Completed", "Lease", "LeaseSource", "Transport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,3 @@ class LeaseSource(Protocol):
     def leases(self, networks: Iterable[str]) -> tuple[Lease, ...]:
         """Return what is known of the guests on these libvirt networks (full names)."""
         ...
-
-
-class Clock(Protocol):
-    """Time as labrun sees it: ``monotonic()`` in seconds, ``sleep()`` between polls."""
-
-    def monotonic(self) -> float: ...
-
-    def sleep(self, seconds: float) -> None: ...

@@ -16,11 +16,12 @@ from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError, UsageError
 from labrun.outcome import Outcome
+from labrun.runner.cli.document import as_text, document, reason_of
 from labrun.runner.cli.interruption import with_missing
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import bound, format_option_sections, global_options, invocation_of
 from labrun.runner.cli.outputs import is_stdout
-from labrun.runner.cli.report import Report, as_text, document, reason_of
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import printable, say, write
 
 __all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]

@@ -6,12 +6,10 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from labrun.runner.cli.interruption import Interruption
-
-if TYPE_CHECKING:
-    from labrun.runner.cli.report import Report
+from labrun.runner.cli.report import Report
 
 __all__ = ["DEFAULT_WORKERS", "Invocation", "RunRecord", "new_run_id"]
 

@@ -32,10 +32,6 @@ T = TypeVar("T")
 Item = tuple[str, str, str]
 """Host, section and name: what an outcome is about."""
 
-_COLUMNS = (
-    "id, run, lab, command, arguments, digest, labrun, uri, process, began, seconds, exit_code, interrupted,"
-    " error, counts"
-)
 _NOT_OK = [status.value for status in Status if exit_code([Outcome("", "", "", status)])]
 _STATUS = [status.value for status in Status]
 _OF_ALL = """

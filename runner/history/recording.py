@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError
+from labrun.runner.cli.document import reason_of
 from labrun.runner.cli.invocation import RunRecord
-from labrun.runner.cli.report import Report, reason_of
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
 from labrun.runner.history import writing
 from labrun.runner.history.paths import history_path

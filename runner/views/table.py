@@ -9,8 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import console_on, printable
-from labrun.runner.views.diffs import joined
-from labrun.runner.views.folding import fold
+from labrun.runner.views.folding import fold, joined
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from labrun.outcome import Outcome
 from labrun.runner.cli.terminal import printable
 from labrun.runner.views.table import summary
 from labrun.runner.watching.grid import LETTERS, Parts, grid_lines
-from labrun.runner.watching.last_drift import FINE
+from labrun.runner.watching.state import FINE
 
 if TYPE_CHECKING:
     from rich.text import Text

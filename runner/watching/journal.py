@@ -1,4 +1,4 @@
-"""Entries with fields for systemd's journal, where labrun's output goes there."""
+"""A drift run in systemd's journal, where labrun's output goes there: one entry for the run, one a change."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["ERROR", "INFO", "NOTICE", "SOCKET", "WARNING", "encoded", "is_journal", "log_entry"]
+from labrun.outcome import Outcome
+from labrun.runner.cli.document import reason_of
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.report import Report
+from labrun.runner.views.table import summary
+from labrun.runner.watching.state import Change, Key
+
+__all__ = ["ERROR", "INFO", "NOTICE", "SOCKET", "WARNING", "encoded", "entries", "is_journal", "log_entry"]
 
 SOCKET = Path("/run/systemd/journal/socket")
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # PRIORITY, as syslog counts
+_PRIORITIES = {0: INFO, 3: WARNING}
 
 
 def is_journal(stream: str | None = None) -> bool:
@@ -43,3 +51,47 @@ def log_entry(fields: Mapping[str, str | int], path: Path = SOCKET) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.settimeout(1.0)
         out.sendto(encoded({**fields, "SYSLOG_IDENTIFIER": "labrun"}), str(path))
+
+
+def entries(
+    report: Report, invocation: Invocation, lab: str, changes: Sequence[Change]
+) -> Iterator[dict[str, str | int]]:
+    """Yield the fields of each entry; those of the lab and the run are in all of them."""
+    shared: dict[str, str | int] = {"LABRUN_LAB": lab, "LABRUN_RUN": invocation.run}
+    rows = {(row.host, row.section, row.name): row for row in report.outcomes}
+    for change in changes:
+        yield {**shared, **_of_change(lab, change, rows.get(change.key))}
+    if report.error is not None:
+        said = reason_of(report.error)
+    else:
+        said = summary(report.outcomes, invocation.seconds)
+    yield {
+        "MESSAGE": f"{lab}: {said}",
+        "PRIORITY": _PRIORITIES.get(report.exit_code, ERROR),
+        **shared,
+        "LABRUN_EXIT_CODE": report.exit_code,
+    }
+
+
+def _of_change(lab: str, change: Change, row: Outcome | None) -> dict[str, str | int]:
+    host, section, name = change.key
+    fields: dict[str, str | int] = {
+        "MESSAGE": f"{lab}: {_what(change.key)}: {change.after or 'ok'}{_seen(row)}",
+        "PRIORITY": WARNING if change.after is not None else NOTICE,
+        "LABRUN_HOST": host,
+        "LABRUN_SECTION": section,
+        "LABRUN_NAME": name,
+        "LABRUN_STATUS": change.after or "ok",
+    }
+    return {**fields, "LABRUN_BEFORE": change.before or "ok"}
+
+
+def _what(key: Key) -> str:
+    host, section, name = key
+    return f"{host}: {section} {name}" if name not in (section, host) else f"{host}: {section}"
+
+
+def _seen(row: Outcome | None) -> str:
+    if row is None or row.expected is None:
+        return ""
+    return f" (expected {row.expected}, got {row.actual})"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labrun.outcome import HYPERVISOR, Status
 from labrun.runner.cli.outputs import write_output
-from labrun.runner.watching.last_drift import DriftRecord
+from labrun.runner.watching.state import DriftRecord
 
 __all__ = ["HOST_STATES", "METRICS", "render_metrics", "write_metrics"]
 

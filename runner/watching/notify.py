@@ -14,22 +14,24 @@ import click
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
+from labrun.runner.cli.document import as_text, document
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.outputs import OutputFile, is_stdout
-from labrun.runner.cli.report import Report, as_text, document
+from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
-from labrun.runner.watching.last_drift import (
+from labrun.runner.watching.state import (
     Change,
     DriftRecord,
     Verdicts,
     changes_between,
+    drift_memory,
     read_last_drift,
+    read_told,
     record_of,
     remember_drift,
+    remember_told,
     with_fixed,
 )
-from labrun.runner.watching.memory import drift_memory
-from labrun.runner.watching.told import read_told, remember_told
 from labrun.runner.watching.webhook import Webhook, read_secret
 
 if TYPE_CHECKING:
@@ -207,8 +209,7 @@ def _details(row: Outcome | None) -> Mapping[str, str | None]:
 
 
 def _to_journal(report: Report, invocation: Invocation, lab: str, changes: Sequence[Change]) -> None:
-    from labrun.runner.watching.journal import is_journal, log_entry
-    from labrun.runner.watching.journal_entries import entries
+    from labrun.runner.watching.journal import entries, is_journal, log_entry
 
     if not is_journal():
         return

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Status
+from labrun.runner.cli.document import reason_of
 from labrun.runner.cli.invocation import Invocation, RunRecord
-from labrun.runner.cli.report import INTERRUPTED, Report, reason_of
+from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import console_on
 from labrun.runner.verb import Terminated
 from labrun.runner.watching.board import Board, draw, with_run

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nornir.core.task import Result, Task
 
 from labrun.progress import report
 from labrun.tasks.collect.schedule import seconds_for
+from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.collect.task import later_rounds, raw_capture
+from labrun.tasks.configure.applied import PROBE as APPLIED
+from labrun.tasks.configure.resources import probes
 from labrun.tasks.drift.journal import journal_script, read_journal
-from labrun.tasks.drift.script import drift_script
-from labrun.tasks.guest.shell import marker
+from labrun.tasks.guest.shell import gather_script, marker
 from labrun.tasks.guest.transport import transport_of
 
-__all__ = ["SPEC", "observe", "read_log"]
+__all__ = ["SPEC", "drift_script", "observe", "read_log"]
 
 SPEC = "drift"
 """Under this key of ``host.data`` stand ``configure`` (host_spec) and ``verify`` (collect_spec)."""
@@ -50,3 +55,16 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
     script = journal_script(since.get(host, 0.0), mark)
     done = transport_of(task.host).run(script, timeout=_LOG_TIMEOUT, sudo=True)
     return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))
+
+
+def drift_script(configure: Mapping[str, Any], verify: Mapping[str, Any], mark: str) -> str:
+    """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
+
+    Nothing is asked twice: kernel and sshd settings, addresses and routes are among configure's
+    facts already.
+    """
+    first = probes(configure)
+    text = "".join(probe.script for probe in first)
+    known = {name for name in ("route4", "route6") if f"capture {name} " in text}
+    known |= {"address"} if "capture link " in text else set()
+    return gather_script([APPLIED, *first, *collect_probes({**verify, "settings": {}}, known)], mark)

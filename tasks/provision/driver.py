@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from labrun.ownership import Tag
 from labrun.ports import Transport
@@ -156,6 +156,3 @@ class Driver(Protocol):
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands (virsh, qemu-img, mount …) a person would type to make it."""
         ...
-
-
-DriverFactory = Callable[[str, Any], Driver]

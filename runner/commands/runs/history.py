@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import shorten
 
 import click
 
+from labrun.errors import UsageError
+from labrun.inventory.duration import duration_seconds, is_duration
 from labrun.outcome import Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.outputs import OutputFile, is_stdout, write_output
@@ -19,8 +23,10 @@ from labrun.runner.cli.selection import complete_host
 from labrun.runner.commands.runs.arguments import NAME, hosts_meant
 from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
-from labrun.runner.history.time_argument import moment
 from labrun.runner.verb import verb
+
+__all__ = ["moment"]
+
 
 _LIMIT = 20
 _WIDEST = 60
@@ -151,3 +157,19 @@ def _keep(invocation: Invocation, lab: str, runs: int | None, days: int | None) 
     return Report(
         lab, extra=extra, text=f"keeps {said or 'everything'}; {gone} run{'' if gone == 1 else 's'} removed\n"
     )
+
+
+def moment(text: str, *, option: str, now: float | None = None) -> float:
+    """Return seconds since the epoch for ``2h``, ``2d`` or an ISO date or time, UTC unless it says otherwise.
+
+    Raises UsageError that names the option.
+    """
+    if is_duration(text):
+        return (time.time() if now is None else now) - duration_seconds(text)
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f'"{text}" is no time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"
+        ) from None

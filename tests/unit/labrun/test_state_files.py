@@ -26,9 +26,14 @@ from labrun.runner.engine.lock import lab_lock
 from labrun.runner.history.paths import history_path
 from labrun.runner.history.reading import open_history
 from labrun.runner.history.recording import Recording
-from labrun.runner.watching.last_drift import DriftRecord, read_last_drift, remember_drift
-from labrun.runner.watching.memory import drift_memory
-from labrun.runner.watching.told import read_told, remember_told
+from labrun.runner.watching.state import (
+    DriftRecord,
+    drift_memory,
+    read_last_drift,
+    read_told,
+    remember_drift,
+    remember_told,
+)
 from labrun.state import LabState, make_host_key, public_half
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_begin_anew
 from labrun.state_folders import distrust

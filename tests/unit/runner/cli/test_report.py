@@ -9,8 +9,9 @@ import pytest
 from labrun import __version__
 from labrun.errors import HypervisorError, LabrunError, UnreachableError, UsageError
 from labrun.outcome import Outcome, Status
+from labrun.runner.cli.document import as_text, document
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.report import Report, as_text, document
+from labrun.runner.cli.report import Report
 
 OK = Outcome("host01", "route", "default", Status.OK, "via 10.0.0.1", "via 10.0.0.1", seconds=0.12345)
 FAILED = Outcome("host01", "path", "a -> b", Status.FAILED, "1 2", "1 *", "why", None, 1.1)

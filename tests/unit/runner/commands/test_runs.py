@@ -15,8 +15,8 @@ import pytest
 
 from labrun.outcome import Outcome, Status
 from labrun.runner import main as cli
+from labrun.runner.commands.runs.history import moment
 from labrun.runner.history.changes import compare
-from labrun.runner.history.time_argument import moment
 from tests.unit import past_runs
 from tests.unit.command_line import run_labrun
 from tests.unit.past_runs import NOON

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from labrun.runner.cli.document import document
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.report import Report, document
+from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.outputs import with_outputs
 from tests.unit.verify_cases import captured
 

@@ -7,7 +7,7 @@ import io
 import time
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.views.diffs import joined
+from labrun.runner.views.folding import joined
 from labrun.runner.views.table import render
 from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.text_diff import compared, unified, with_file

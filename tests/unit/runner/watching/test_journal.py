@@ -13,9 +13,8 @@ from labrun.errors import HypervisorError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.watching.journal import encoded, is_journal, log_entry
-from labrun.runner.watching.journal_entries import entries
-from labrun.runner.watching.last_drift import Change
+from labrun.runner.watching.journal import encoded, entries, is_journal, log_entry
+from labrun.runner.watching.state import Change
 
 KEY = ("gate", "sysctl", "net.ipv4.ip_forward")
 

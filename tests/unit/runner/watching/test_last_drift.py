@@ -11,16 +11,16 @@ from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.watching.last_drift import (
+from labrun.runner.watching.state import (
     RUN,
     Change,
     DriftRecord,
     changes_between,
+    drift_memory,
     read_last_drift,
     record_of,
     remember_drift,
 )
-from labrun.runner.watching.memory import drift_memory
 
 NOW = 1_800_000_000.0
 

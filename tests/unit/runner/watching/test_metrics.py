@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Status
-from labrun.runner.watching.last_drift import DriftRecord
 from labrun.runner.watching.metrics import HOST_STATES, METRICS, render_metrics, write_metrics
+from labrun.runner.watching.state import DriftRecord
 
 RECORD = DriftRecord(
     "R",

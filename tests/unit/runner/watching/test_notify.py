@@ -16,8 +16,8 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.watching import webhook
-from labrun.runner.watching.last_drift import read_last_drift
 from labrun.runner.watching.notify import Listeners, listeners_of, tell
+from labrun.runner.watching.state import read_last_drift
 from labrun.runner.watching.webhook import Webhook
 from tests.webhook_server import Inbox, webhook_server
 

@@ -1,34 +1,46 @@
-"""What the last drift run found, kept small: counts, and each verdict that was not as declared."""
+"""What labrun remembers of a lab's drift: what the last run found, and what each listener knows of it.
+
+Kept beside the history, whatever hypervisor the lab is on.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.watching.memory import write_memory
+from labrun.state import state_base, write_private
 from labrun.state_files import finite, parse_json, read_or_begin_anew
+from labrun.state_folders import check_folder, private_folder
 
 __all__ = [
     "FINE",
     "RUN",
     "Change",
+    "DriftMemory",
     "DriftRecord",
     "Key",
     "Verdicts",
     "changes_between",
+    "drift_memory",
     "read_last_drift",
+    "read_told",
     "record_of",
     "remember_drift",
+    "remember_told",
     "verdicts_from",
     "verdicts_json",
     "with_fixed",
+    "write_memory",
 ]
+
 
 Key = tuple[str, str, str]
 """Host, section and name of one item."""
@@ -39,6 +51,31 @@ RUN: Key = (HYPERVISOR, "run", "drift")
 FINE = frozenset({Status.OK, Status.CHANGED, Status.SKIPPED, Status.WARNING})
 _SCHEMA = 1
 _COMPARED = (0, 3)  # exit codes of a run in which everything could be compared
+
+
+@dataclass(frozen=True, slots=True)
+class DriftMemory:
+    """The two files of one lab: ``last`` for the last run, ``told`` for who knows what."""
+
+    last: Path
+    told: Path
+
+
+def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
+    """Return the files' paths; a run that cannot reach its hypervisor is remembered there too.
+
+    Raises LabrunError where others could have put something there.
+    """
+    folder = (invocation.state_dir or state_base()) / "drift"
+    check_folder(folder)
+    return DriftMemory(folder / f"{lab}.json", folder / f"{lab}.told.json")
+
+
+def write_memory(path: Path, text: str) -> None:
+    """Write one of the files; that this is not possible ends no command."""
+    with contextlib.suppress(OSError, LabrunError):
+        private_folder(path.parent)
+        write_private(path, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,3 +230,24 @@ def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
     if not all(isinstance(part, str) for key in found for part in key):
         raise TypeError("an item is named by three texts")
     return found
+
+
+def _read_notified(path: Path) -> dict[str, Verdicts]:
+    nothing: dict[str, Verdicts] = {}
+    return read_or_begin_anew(path, _verdicts_in, nothing)
+
+
+def _verdicts_in(data: bytes) -> dict[str, Verdicts]:
+    return {str(listener): verdicts_from(content) for listener, content in parse_json(data).items()}
+
+
+def read_told(path: Path, listener: str) -> Verdicts:
+    """Return the verdicts that a listener knows of, nothing where it was told nothing."""
+    return _read_notified(path).get(listener, {})
+
+
+def remember_told(path: Path, listener: str, verdicts: Verdicts) -> None:
+    """Note what a listener knows now; that this cannot be written ends no command."""
+    known = {**_read_notified(path), listener: verdicts}
+    content = {name: verdicts_json(found) for name, found in known.items()}
+    write_memory(path, json.dumps(content) + "\n")

@@ -1,0 +1,62 @@
+"""The one JSON document of a command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from labrun import __version__
+from labrun.errors import LabFileError, LabrunError
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.report import Report
+
+__all__ = ["SCHEMA", "as_text", "document", "reason_of"]
+
+SCHEMA = 1
+
+
+def document(report: Report, invocation: Invocation) -> dict[str, Any]:
+    """Return the JSON document; ``error`` and ``hint`` are there only when the command ended early."""
+    code = report.exit_code
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "labrun": __version__,
+        "lab": report.lab_name,
+        "command": invocation.command,
+        "run": invocation.run,
+        "ok": code == 0,
+        "exit_code": code,
+        "seconds": round(invocation.seconds, 3),
+        **_failure(report),
+        "results": [outcome.as_json() for outcome in report.outcomes],
+    }
+    if clash := content.keys() & report.extra.keys():
+        raise ValueError(f"extra members would replace {', '.join(sorted(clash))}")
+    return {**content, **report.extra}
+
+
+def _failure(report: Report) -> dict[str, Any]:
+    error = report.error
+    if error is None:
+        return {"error": "interrupted", "hint": None} if report.interrupted else {}
+    found: dict[str, Any] = {"error": reason_of(error), "hint": error.hint}
+    if isinstance(error, LabFileError):
+        found["problems"] = [
+            {"line": problem.line, "path": problem.path, "what": problem.what, "hint": problem.hint}
+            for problem in error.problems
+        ]
+    return found
+
+
+def reason_of(error: LabrunError) -> str:
+    """Return ``host: step: reason`` as far as the error knows them."""
+    return ": ".join(part for part in (error.host, error.step, error.reason) if part)
+
+
+def as_text(content: Mapping[str, Any], *, one_line: bool = False) -> str:
+    """Return a document as text that ends with a newline.
+
+    Only ASCII: a guest's stray byte must not make it invalid in any encoding.
+    """
+    return json.dumps(content, indent=None if one_line else 2, allow_nan=False) + "\n"
