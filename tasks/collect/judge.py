@@ -8,7 +8,7 @@ from functools import partial
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.routing import route_table
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Status, Subject
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
@@ -108,18 +108,21 @@ def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
 
 def _silent(lab: Lab, host: str, silence: Unreachable, section: str) -> Iterator[Outcome]:
     """Yield what was expected of a host that showed nothing: no host and no row is ever missing."""
-    for name, expected in _expected(lab, host, section):
-        yield Outcome(host, section, name, silence.status, expected, None, silence.reason)
+    for name, expected, subject in _expected(lab, host, section):
+        yield Outcome(host, section, name, silence.status, expected, None, silence.reason, subject=subject)
 
 
-def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str]]:
+def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str, Subject | None]]:
     if section == "address":
-        yield from ((nic.network, expected_addresses(nic)) for nic in lab.hosts[host].interfaces)
+        for nic in lab.hosts[host].interfaces:
+            yield nic.network, expected_addresses(nic), Nic(host, nic.network)
     elif section == "route":
-        yield from ((route_name(route.prefix), expected_route(route)) for route in route_table(lab, host))
+        for route in route_table(lab, host):
+            yield route_name(route.prefix), expected_route(route), None
     else:
         resource = next(each for each in SETTINGS if each.section == section)
         want = resource.desired(lab, lab.hosts[host])
         if want is not None:
             # Nothing was observed: the items' names and expected values come from the lab file alone.
-            yield from ((item.name, item.expected) for item in plan_section(resource, want, Facts()).items)
+            for item in plan_section(resource, want, Facts()).items:
+                yield item.name, item.expected, None
