@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from labrun.bounded import as_address, as_integer, as_prefix, as_text, integer, objects, read_json
 from labrun.errors import UnreadableError
 from labrun.inventory.model import Address, Prefix
-from labrun.tasks.collect.netfilter import Ruleset, read_ruleset
 from labrun.tasks.guest.shell import Facts
+from labrun.tasks.state.netfilter import Ruleset, read_ruleset
 
 __all__ = ["AFTER", "BEFORE", "FILES", "Evidence", "Neighbour", "PolicyRule", "read_evidence"]
 

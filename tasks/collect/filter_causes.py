@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Address
 from labrun.tasks.collect.capture import Capture, ObservedRoute
-from labrun.tasks.collect.netfilter import Packet, Suspect, suspects
 from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, network_of
+from labrun.tasks.state.netfilter import Packet, Suspect, suspects
 
 __all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings", "reverse_path"]
 

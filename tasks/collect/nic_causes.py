@@ -12,8 +12,8 @@ from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Link, Unreachable
-from labrun.tasks.collect.netfilter import Packet, suspects
 from labrun.tasks.judging import guarded
+from labrun.tasks.state.netfilter import Packet, suspects
 
 __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
 

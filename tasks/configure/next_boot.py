@@ -13,13 +13,13 @@ from ipaddress import ip_address
 
 from labrun.bounded import integer
 from labrun.errors import CommandError
-from labrun.tasks.collect.netfilter import Packet, read_ruleset, suspects
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.keyfile import parse
 from labrun.tasks.configure.nm_state import Device, NmState, observed
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
+from labrun.tasks.state.netfilter import Packet, read_ruleset, suspects
 
 __all__ = ["next_boot_fault", "next_boot_probe"]
 

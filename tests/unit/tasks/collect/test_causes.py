@@ -15,8 +15,8 @@ from labrun.inventory.topology.wiring import Version
 from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Unreachable
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
 from labrun.tasks.collect.evidence import Evidence, Neighbour, PolicyRule, read_evidence
-from labrun.tasks.collect.netfilter import read_ruleset
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.netfilter import read_ruleset
 from tests.unit.small_labs import dual_stack, mac, two_networks
 
 CONF = "/proc/sys/net/ipv4"
