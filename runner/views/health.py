@@ -11,6 +11,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.outcome import Nic, Outcome, Pair, Status
 from labrun.runner.views.matrix import path_of
+from labrun.tasks.state.sections import Scope, section_of
 
 __all__ = ["HealthOf", "health_of", "rated"]
 
@@ -62,7 +63,7 @@ def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
         if row.host not in lab.hosts:
             continue
         health = rated(row.status)
-        if row.section in ("path", "check") and health is not Health.OK:
+        if section_of(row.section).scope is Scope.PATH and health is not Health.OK:
             _blame(found, lab, row, health)
         else:
             found.note_host(row.host, health)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labrun.outcome import Outcome, Pair, Status
+from labrun.tasks.state.sections import PATH
 
 __all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
 
@@ -27,7 +28,7 @@ _MARKS = {Status.FAILED: "X", Status.ROLLED_BACK: "X", Status.UNREACHABLE: "!", 
 
 def path_of(row: Outcome) -> Pair | None:
     """Return the pair of a ``path`` row, None for any other row."""
-    return row.subject if row.section == "path" and isinstance(row.subject, Pair) else None
+    return row.subject if row.section == PATH.name and isinstance(row.subject, Pair) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from labrun.tasks.configure.nm_state import PROBE, NmState, observed
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe, quote
+from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
 
@@ -40,7 +41,7 @@ set -- {DIRECTORY}/labrun-*.nmconnection
 class Nmcli:
     """The resource ``nmcli``; rows are named after the networks."""
 
-    section = "nmcli"
+    section = NMCLI.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return the profiles of all NICs; None for an existing machine of which the file names none."""

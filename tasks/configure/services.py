@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.state.sections import SERVICES
 
 __all__ = ["Services"]
 
@@ -76,7 +77,7 @@ class _Unit:
 class Services:
     """The resource ``services``; rows are named after the units as the lab file writes them."""
 
-    section = "services"
+    section = SERVICES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"units": {name: {"enabled": …, "running": …}}}``; None where the file names no unit."""

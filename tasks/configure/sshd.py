@@ -13,6 +13,7 @@ from labrun.tasks.configure.sshd_script import DROP_IN, MAIN, apply_script, prob
 from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
+from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Sshd", "render"]
 
@@ -69,7 +70,7 @@ def _unsound(setting: Setting) -> str | None:
 class Sshd:
     """The resource ``sshd``; rows are named after the keywords, in lower case."""
 
-    section = "sshd"
+    section = SSHD.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return settings and login user, None where the lab file says ``sshd: false``."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from labrun.tasks.guest.shell import install, install_word, quote
+from labrun.tasks.state.sections import SSHD
 
 __all__ = ["DROP_IN", "MAIN", "apply_script", "probe_script", "undo_script"]
 
-# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
-DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
+(DROP_IN,) = SSHD.files
 MAIN = "/etc/ssh/sshd_config"
 _SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
 

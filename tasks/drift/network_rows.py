@@ -8,11 +8,9 @@ from dataclasses import replace
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.outcome import Nic, Outcome, Pair, Status
+from labrun.tasks.state.sections import NMCLI, section_of
 
 __all__ = ["with_verdicts"]
-
-# Paths, routes and addresses follow from these; a check may depend on anything.
-_OF_THE_NETWORK = frozenset({"nmcli", "sysctl", "firewall", "nat"})
 
 
 def with_verdicts(
@@ -40,9 +38,9 @@ def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[
         setting.status
         for host in _concerned(row, found)
         for setting in settings.get(host, ())
-        if row.section == "check" or setting.section in _OF_THE_NETWORK
+        if setting.section in section_of(row.section).follows
         if not isinstance(row.subject, Nic)
-        or (setting.section, setting.name) == ("nmcli", row.subject.network)
+        or (setting.section, setting.name) == (NMCLI.name, row.subject.network)
     }
     if Status.PENDING in statuses and not statuses & {Status.DRIFTED, Status.CONFLICT}:
         return Status.PENDING

@@ -14,11 +14,11 @@ from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable
 from labrun.tasks.collect.judge import judge
+from labrun.tasks.state.sections import PATH, section_of
 
 __all__ = ["OFFLINE", "offline_report", "offline_rows"]
 
 OFFLINE = "offline"
-_SETTINGS = ("sysctl", "sshd")
 
 
 def offline_report(lab: Lab, invocation: Invocation) -> Report:
@@ -36,7 +36,7 @@ def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
 
 def _with_fault(found: Expectations, row: Outcome) -> Outcome:
     about = row.subject
-    if row.section != "path" or row.expected != "unreachable" or not isinstance(about, Pair):
+    if row.section != PATH.name or row.expected != "unreachable" or not isinstance(about, Pair):
         return row
     path = found.path(about.source, about.target, about.family)
     return replace(row, why=f"{OFFLINE}; {path.fault}")
@@ -49,7 +49,7 @@ def _text(rows: Sequence[Outcome], *, every_row: bool) -> str:
 
 def _host(host: str, rows: Sequence[Outcome], every_row: bool) -> Iterator[str]:
     mine = [row for row in rows if row.host == host]
-    shown = [row for row in mine if every_row or row.section not in _SETTINGS]
+    shown = [row for row in mine if every_row or not section_of(row.section).verified]
     names = [f"{row.section} {row.short_name}" for row in shown]
     width = max(map(len, names), default=0)
     yield f"{host}\n"

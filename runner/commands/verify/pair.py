@@ -18,6 +18,7 @@ from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
 from labrun.tasks.collect.causes import Shown, network_of
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
+from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -55,7 +56,7 @@ def _paths(lab: Lab, source: str, target: str) -> list[Path]:
 def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -> Report:
     """Return the report on a pair; ``captures`` None = offline."""
     if captures is None:
-        rows = [row for row in offline_rows(lab, [source]) if row.section == "path"]
+        rows = [row for row in offline_rows(lab, [source]) if row.section == PATH.name]
     else:
         lab = with_seen_macs(lab, captures)
         rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
