@@ -167,9 +167,9 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
 
 def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
     return {
-        asked["name"]: read_check(asked, facts.commands.get(f"check {number}"), facts)
+        asked.name: read_check(asked, facts.commands.get(f"check {number}"), facts)
         for number, asked in enumerate(spec.get("checks", ()))
-        if asked["kind"] != "trace"
+        if asked.kind != "trace"
     }
 
 

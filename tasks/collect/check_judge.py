@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.check_instance import ACCEPTED, Trial
@@ -16,6 +16,7 @@ from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Cause, Shown, cause_of_drop, not_asked
+from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.collect.checks import Tried, is_met
 from labrun.tasks.collect.traces import Judged, path_row
 from labrun.tasks.judging import guarded
@@ -23,16 +24,16 @@ from labrun.tasks.judging import guarded
 __all__ = ["check_rows", "unmet"]
 
 
-def unmet(specs: list[dict[str, Any]], capture: Capture) -> list[dict[str, Any]]:
+def unmet(specs: Sequence[CheckSpec], capture: Capture) -> list[CheckSpec]:
     """Return the specs of the checks that are not as expected so far and may be tried again."""
-    return [spec for spec in specs if spec["wait"] and not is_met(spec, _tried(spec, capture))]
+    return [spec for spec in specs if spec.wait and not is_met(spec, _tried(spec, capture))]
 
 
-def _tried(spec: Mapping[str, Any], capture: Capture) -> Tried:
-    if spec["kind"] != "trace":
-        return capture.checks.get(spec["name"], Tried("error", "not tried", "the check was not carried out"))
-    key = spec["to"], 6 if ":" in spec["address"] else 4
-    return traced(spec["via"], capture.traces.get(key), capture.pings.get(key))
+def _tried(spec: CheckSpec, capture: Capture) -> Tried:
+    if spec.kind != "trace" or spec.to is None or spec.address is None:
+        return capture.checks.get(spec.name, Tried("error", "not tried", "the check was not carried out"))
+    key = spec.to, spec.address.version
+    return traced(spec.via, capture.traces.get(key), capture.pings.get(key))
 
 
 def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome]:
@@ -99,17 +100,12 @@ def _trace_of(lab: Lab, trial: Trial, address: Address, capture: Capture) -> Tri
         address in route.prefix for route in capture.routes if route.prefix.version == address.version
     ):
         return Tried("error", "no route", f"no route to {address}")
-    via = [
-        [str(given.ip) for nic in lab.hosts[name].interfaces for given in (nic.ipv4, nic.ipv6) if given]
-        if name in lab.hosts
-        else [name]
-        for name in trial.check.via
-    ]
+    via = CheckSpec.of(lab, trial).via
     key = trial.target or "", address.version
     return traced(via, capture.traces.get(key), capture.pings.get(key))
 
 
-def traced(via: list[list[str]], trace: Trace | None, ping: Ping | None) -> Tried:
+def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None) -> Tried:
     """Return what a trace showed; ``via`` are, in order, the addresses of those it must pass."""
     if trace is None:
         reached = ping is not None and ping.reached

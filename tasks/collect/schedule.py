@@ -10,7 +10,8 @@ from labrun.inventory.model import Host, Lab
 from labrun.inventory.topology.checks import trials_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.path_model import Path
-from labrun.tasks.collect.check_script import check_specs, seconds_of
+from labrun.tasks.collect.check_script import seconds_of
+from labrun.tasks.collect.check_spec import check_specs
 from labrun.tasks.configure.resources import RESOURCES
 from labrun.tasks.state.sections import section_of
 
@@ -70,13 +71,14 @@ class _Wave:
 def collect_spec(
     lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False
 ) -> dict[str, Any]:
-    """Return, as plain JSON-able data, what to collect on a host; ``skip`` names hosts known to be down.
+    """Return, as plain data, what to collect on a host; ``skip`` names hosts known to be down.
 
     ``traces`` hold ``{to, version, address, hops, size, wave}``, ``size`` the payload of the largest
     ping that must get through; ``pings`` the pairs that are only
     pinged, with ``like`` the name of the traced target whose way they share (None where nothing
-    should get there); ``settings`` what :data:`SETTINGS` want; ``checks`` the declared ones. ``full``
-    traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
+    should get there); ``settings`` what :data:`SETTINGS` want; ``checks`` the declared ones,
+    each a :class:`CheckSpec`. ``full`` traces all pairs whatever the size of the lab. Raises KeyError
+    for unknown names.
     """
     host = lab.hosts[host_name]
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
@@ -189,5 +191,5 @@ def seconds_for(spec: dict[str, Any]) -> float:
 
 def patience_for(spec: dict[str, Any]) -> float:
     """Return seconds beyond that in which checks may be tried again: their longest wait and a last round."""
-    waits = [check["wait"] for check in spec.get("checks", ())]
+    waits = [check.wait for check in spec.get("checks", ())]
     return max(waits, default=0) and max(waits) + seconds_for(spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from labrun.progress import report
 from labrun.secrets import mask_settings
 from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
+from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.guest.shell import Captured, marker
@@ -74,11 +75,11 @@ def later_rounds(
     try:
         pending = _unmet(host, spec["checks"], first)
         while pending:
-            report(host, "waiting", ", ".join(check["name"] for check in pending))
+            report(host, "waiting", ", ".join(check.name for check in pending))
             time.sleep(_PAUSE)
             found = _round(transport, _only(spec, pending))
             still = _unmet(host, pending, found)
-            waiting = [check for check in still if time.monotonic() - since < check["wait"]]
+            waiting = [check for check in still if time.monotonic() - since < check.wait]
             if len(waiting) < len(pending):
                 yield found
             pending = waiting
@@ -86,14 +87,14 @@ def later_rounds(
         return  # what was seen before stands
 
 
-def _unmet(host: str, specs: list[dict[str, Any]], shown: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _unmet(host: str, specs: Sequence[CheckSpec], shown: Mapping[str, Any]) -> list[CheckSpec]:
     """Return the checks that are worth another try; that a round cannot be read is for others to say."""
     return guarded(host, lambda: unmet(specs, read_capture(shown)), lambda _why: ())
 
 
-def _only(spec: Mapping[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
+def _only(spec: Mapping[str, Any], checks: Sequence[CheckSpec]) -> dict[str, Any]:
     """Return the spec for these checks alone, with the traces that they ask for."""
-    named = {check["to"] for check in checks if check["kind"] == "trace"}
+    named = {check.to for check in checks if check.kind == "trace"}
     return {
         "traces": [{**trace, "wave": 0} for trace in spec["traces"] if trace["to"] in named],
         "pings": [{**ping, "like": None} for ping in spec["pings"] if ping["to"] in named],

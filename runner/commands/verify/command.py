@@ -190,6 +190,6 @@ def explained(session: Session, *, full: bool = False) -> str:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]
             lines += [f"ping -c 1 {ping['address']}   # {ping['to']}" for ping in spec["pings"]]
-            lines += [f"{by_hand(check)}   # check {check['name']}" for check in spec["checks"]]
+            lines += [f"{by_hand(check)}   # check {check.name}" for check in spec["checks"]]
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,7 +25,8 @@ from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, ObservedRoute, Ping, Trace, Unreachable, read_capture
 from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows, unmet
-from labrun.tasks.collect.check_script import by_hand, check_probe, check_specs
+from labrun.tasks.collect.check_script import by_hand, check_probe
+from labrun.tasks.collect.check_spec import CheckSpec, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
@@ -54,7 +54,7 @@ def lab(*checks: str) -> Lab:
     return load_lab("-", stdin=io.StringIO(LAB + "".join(f"  - {{{check}}}\n" for check in checks)))
 
 
-def spec(check: str) -> dict[str, Any]:
+def spec(check: str) -> CheckSpec:
     return check_specs(lab(f"name: it, from: a, {check}"), "a")[0]
 
 
@@ -329,7 +329,7 @@ def test_only_what_may_wait_and_is_not_as_expected_is_tried_again() -> None:
     )
     specs = check_specs(of, "a")
     seen = capture({}, {"one": OPEN, "two": REFUSED, "three": REFUSED})
-    assert [each["name"] for each in unmet(specs, seen)] == ["two"]
+    assert [each.name for each in unmet(specs, seen)] == ["two"]
 
 
 def test_values_are_data_for_a_real_shell() -> None:
