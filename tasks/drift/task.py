@@ -44,7 +44,7 @@ def observe(task: Task) -> Result:
 
 
 def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str) -> Result:
-    """Read what the host logged since it was last as declared; the result is a ``Logged`` as plain data.
+    """Read what the host logged since it was last as declared; the result is a ``Logged``.
 
     ``since`` is by host, in seconds since the epoch, or later, when something was applied; ``user`` the
     account that labrun logs in with, ``key`` the fingerprint of its key.

@@ -190,9 +190,9 @@ def judged(gathers: Mapping[str, Gather]) -> dict[str, list[Outcome]]:
     for name, each in gathers.items():
         evidence_of(raw[name])
         log = read_journal(_text(each.log), MARK, "lab", "SHA256:x")
-        for line in log["lines"]:
-            time.localtime(line["time"])
-        time.gmtime(log["since"])
+        for line in log.lines:
+            time.localtime(line.time)
+        time.gmtime(log.since)
     return {
         "verify": judge(three(), captures),
         "drift": drift_rows(three(), Seen(specs, captures, None), HOSTS),
