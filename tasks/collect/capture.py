@@ -25,6 +25,7 @@ from labrun.errors import UnreadableError
 from labrun.inventory.model import Address, Prefix
 from labrun.outcome import Status
 from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.guest.shell import Facts, parse_facts
@@ -134,21 +135,21 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     what ``ip -j`` prints.
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
-    spec = raw["spec"]
+    spec: CollectSpec = raw["spec"]
     # Where configure's facts came along, the addresses are among them.
     shown = "address" if "address" in facts.commands or "link" not in facts.commands else "link"
     links = {link.mac: link for link in _links(_rows(facts, shown, "links"))}
-    traces = {}
+    traces: dict[tuple[str, int], Trace] = {}
     lost = _lost(facts)
-    for number, asked in enumerate(spec["traces"]):
+    for number, asked in enumerate(spec.traces):
         said = facts.commands.get(f"trace {number}")
-        key = asked["to"], int(asked["version"])
-        traces[key] = _trace(said.text if said else "", ip_address(asked["address"]), lost.get(number))
+        key = asked.to, asked.address.version
+        traces[key] = _trace(said.text if said else "", asked.address, lost.get(number))
     answered = facts.commands.get("pings")
     numbers = set(answered.text[:_MOST_WORDS].split()) if answered else set()
-    pings = {
-        (asked["to"], int(asked["version"])): Ping(str(number) in numbers, asked["like"])
-        for number, asked in enumerate(spec["pings"])
+    pings: dict[tuple[str, int], Ping] = {
+        (each.to, each.address.version): Ping(str(number) in numbers, each.like)
+        for number, each in enumerate(spec.pings)
     }
     return Capture(
         links=MappingProxyType(links),
@@ -161,14 +162,14 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         pings=MappingProxyType(pings),
         seconds=float(raw.get("seconds", 0.0)),
         evidence=read_evidence(facts),
-        checks=MappingProxyType(_checks(raw["spec"], facts)),
+        checks=MappingProxyType(_checks(spec, facts)),
     )
 
 
-def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
+def _checks(spec: CollectSpec, facts: Facts) -> dict[str, Tried]:
     return {
         asked.name: read_check(asked, facts.commands.get(f"check {number}"), facts)
-        for number, asked in enumerate(spec.get("checks", ()))
+        for number, asked in enumerate(spec.checks)
         if asked.kind != "trace"
     }
 

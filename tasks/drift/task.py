@@ -8,6 +8,7 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from labrun.progress import report
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.collect.task import later_rounds, raw_capture
@@ -33,11 +34,12 @@ def observe(task: Task) -> Result:
     host, spec = task.host.name, task.host.data[SPEC]
     report(host, "connecting")
     transport = transport_of(task.host)
-    verify = {**spec["verify"], "settings": {}}
-    report(host, "reading", f"{len(verify['traces'])} traces, {len(verify['pings'])} pings")
+    asked: CollectSpec = spec["verify"]
+    verify = asked.without_settings()
+    report(host, "reading", f"{len(verify.traces)} traces, {len(verify.pings)} pings")
     mark = marker()
     script = drift_script(spec["configure"], verify, mark)
-    done = transport.run(script, timeout=seconds_for(dict(verify)), sudo=True)
+    done = transport.run(script, timeout=seconds_for(verify), sudo=True)
     first = raw_capture(verify, mark, done)
     later = list(later_rounds(host, transport, verify, first))
     return Result(host=task.host, changed=False, result={**first, "later": later})
@@ -57,7 +59,7 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
     return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))
 
 
-def drift_script(configure: Mapping[str, Any], verify: Mapping[str, Any], mark: str) -> str:
+def drift_script(configure: Mapping[str, Any], verify: CollectSpec, mark: str) -> str:
     """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
 
     Nothing is asked twice: kernel and sshd settings, addresses and routes are among configure's
@@ -67,4 +69,4 @@ def drift_script(configure: Mapping[str, Any], verify: Mapping[str, Any], mark: 
     text = "".join(probe.script for probe in first)
     known = {name for name in ("route4", "route6") if f"capture {name} " in text}
     known |= {"address"} if "capture link " in text else set()
-    return gather_script([APPLIED, *first, *collect_probes({**verify, "settings": {}}, known)], mark)
+    return gather_script([APPLIED, *first, *collect_probes(verify.without_settings(), known)], mark)

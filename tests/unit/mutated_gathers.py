@@ -20,6 +20,7 @@ from labrun.inventory.model import Host, Lab
 from labrun.outcome import Outcome
 from labrun.ports import Completed
 from labrun.runner.engine.nornir import row_of_error
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of, evidence_of
 from labrun.tasks.configure import converge
@@ -30,6 +31,7 @@ from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
 from labrun.tasks.guest.shell import parse_facts
 from tests import places
+from tests.unit.recorded_specs import recorded_spec
 from tests.unit.small_labs import host, lab, network
 
 __all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "mutated", "three"]
@@ -90,7 +92,7 @@ class Gather:
     for configure.
     """
 
-    verify: Mapping[str, Any]
+    verify: CollectSpec
     configure: Mapping[str, Any]
     frames: Frames
     log: Frames
@@ -165,7 +167,7 @@ def gather_of(name: str, case: str, lab_case: str = "healthy") -> Gather:
         rest[f"out {what}"], rest[f"status {what} 0"] = text, ""
     frames = (*files.items(), ("files", names), *rest.items(), ("end", ""))
     log = (("since 1795640000", ""), ("out log", _JOURNAL), ("status log 0", ""), ("end", ""))
-    return Gather(shown["spec"], spec, frames, log)
+    return Gather(recorded_spec(shown["spec"]), spec, frames, log)
 
 
 class _Replay:

@@ -18,6 +18,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.engine.nornir import build_nornir
 from labrun.runner.engine.raw_results import RawResults
 from labrun.secrets import MASK, Secrets, is_secret, mask_settings
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.configure.keyfile import escaped, parse, render
 from labrun.tasks.configure.nm_profiles import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
@@ -212,9 +213,13 @@ def test_raw_results_show_no_secret_of_the_file_and_none_of_the_guest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def read(task: Task) -> Result:
-        return Result(task.host, result={"file": "psk=old wifi word\nx=1\n", "said": f"no {NEW} here"})
+        return Result(
+            task.host, result={"file": "psk=old wifi word\nx=1\n", "said": f"no {NEW} here, no fast open"}
+        )
 
-    host = Host("one", data={"configure": {"sections": {"nmcli": {"secrets": [NEW]}}}})
+    verify = CollectSpec(settings={"sysctl": {"secrets": ["fast open"]}})
+    data = {"drift": {"configure": {"sections": {"nmcli": {"secrets": [NEW]}}}, "verify": verify}}
+    host = Host("one", data=data)
     inventory = Inventory(hosts=Hosts({"one": host}), groups=Groups(), defaults=Defaults())
     build_nornir(inventory).with_processors([RawResults()]).run(read)
     out, err = capsys.readouterr()
@@ -222,6 +227,7 @@ def test_raw_results_show_no_secret_of_the_file_and_none_of_the_guest(
     assert "x=1" in err
     assert f"no {MASK} here" in err
     assert NEW not in err
+    assert "fast open" not in err
     assert "old wifi word" not in err
 
 

@@ -28,6 +28,7 @@ from labrun.tasks.collect.check_judge import check_rows, unmet
 from labrun.tasks.collect.check_script import by_hand, check_probe
 from labrun.tasks.collect.check_spec import CheckSpec, check_specs
 from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.guest.deadline import Pace, paced
@@ -337,7 +338,7 @@ def test_values_are_data_for_a_real_shell() -> None:
     of = lab(
         f"name: it, from: a, exec: {json.dumps(nasty)}, stdout: x", "name: it's $(id), from: a, exec: 'false'"
     )
-    wanted = {**collect_spec(of, "a"), "traces": [], "pings": [], "settings": {}}
+    wanted = CollectSpec(checks=collect_spec(of, "a").checks)
     done = subprocess.run(
         [shutil.which("sh") or "sh", "-s"],
         input=collect_script(wanted, "mark"),
@@ -356,10 +357,10 @@ def test_a_trace_check_has_its_pair_traced_in_a_large_lab_and_full_traces_all() 
     hosts = "".join(f"  h{n}: {{networks: {{n2: 10.0.2.{100 + n}}}}}\n" for n in range(12))
     text = LAB.replace("groups:", f"{hosts}groups:") + "  - {name: it, from: a, to: h7, trace: true}\n"
     of = load_lab("-", stdin=io.StringIO(text))
-    assert [each["to"] for each in collect_spec(of, "a")["traces"]] == ["r", "b", "h7"]
+    assert [each.to for each in collect_spec(of, "a").traces] == ["r", "b", "h7"]
     without = replace(of, checks=())
-    assert [each["to"] for each in collect_spec(without, "a")["traces"]] == ["r", "b"]
-    assert len(collect_spec(of, "a", full=True)["traces"]) == 15
+    assert [each.to for each in collect_spec(without, "a").traces] == ["r", "b"]
+    assert len(collect_spec(of, "a", full=True).traces) == 15
 
 
 EVIL = "\n" + "a" * 38 + "b"

@@ -163,9 +163,9 @@ def test_a_hidden_source_needs_no_route_back_to_it() -> None:
 
 
 def test_a_trace_through_a_firewall_asks_by_echo_from_the_start() -> None:
-    by = {each["to"]: each["by"] for each in collect_spec(DMZ, "visitor")["traces"]}
+    by = {each.to: each.by for each in collect_spec(DMZ, "visitor").traces}
     assert by == {"fw": "echo", "web": "echo", "desk": "echo"}
-    assert {each["by"] for each in collect_spec(DMZ, "fw")["traces"]} == {"udp"}
+    assert {each.by for each in collect_spec(DMZ, "fw").traces} == {"udp"}
 
 
 OPEN, REFUSED, FILTERED = Tried("open", "open"), Tried("refused", "refused"), Tried("filtered", "filtered")

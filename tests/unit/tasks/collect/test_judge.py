@@ -24,6 +24,7 @@ from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
 from labrun.tasks.guest.shell import Facts
 from tests import places
+from tests.unit.recorded_specs import with_spec
 from tests.unit.small_labs import host, lab, network
 
 CASES = places.RECORDED / "collect"
@@ -52,7 +53,7 @@ def recorded_lab() -> Lab:
 
 def raw(case: str) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((CASES / f"{case}.json").read_text())
-    return {k: UnreachableError(v) if isinstance(v, str) else v for k, v in results.items()}
+    return {k: UnreachableError(v) if isinstance(v, str) else with_spec(v) for k, v in results.items()}
 
 
 def captures(case: str) -> dict[str, Capture | Unreachable]:
