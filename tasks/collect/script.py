@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from itertools import groupby
 from typing import Any
 
 from labrun.tasks.collect.check_script import check_probe
-from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
+from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.guard_script import PROBE as GUARD
+from labrun.tasks.guest.facts import links, routes
 from labrun.tasks.guest.shell import Probe, gather_script
 
 __all__ = ["FORWARDING", "collect_probes", "collect_script"]
 
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
-
-_FACTS = {
-    "address": "capture address ip -j address show\n",
-    "route4": "capture route4 ip -4 -j route show table main\n",
-    "route6": "capture route6 ip -6 -j route show table main\n",
-}
 
 # An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
 # NIC came up.
@@ -146,17 +141,14 @@ def collect_script(spec: Mapping[str, Any], mark: str) -> str:
     return gather_script(collect_probes(spec), mark)
 
 
-def collect_probes(spec: Mapping[str, Any], known: Collection[str] = ()) -> list[Probe]:
-    """Return what a host is asked, in this order; ``known`` names what others ask it already.
-
-    These are ``address``, ``route4`` and ``route6``, in the form of ``ip -j``.
-    """
-    facts = "".join(text for name, text in _FACTS.items() if name not in known)
-    probes = [Probe((*FORWARDING.values(), *FILES), facts + BEFORE)]
+def collect_probes(spec: Mapping[str, Any]) -> list[Probe]:
+    """Return what a host is asked, in this order."""
+    probes = [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
-        resource.probe(spec["settings"][resource.section])
+        fact
         for resource in SETTINGS
         if resource.section in spec["settings"]
+        for fact in resource.facts(spec["settings"][resource.section])
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
     checks = check_probe(spec.get("checks", ()), has_room=bool(spec["traces"] or spec["pings"]))
@@ -164,7 +156,7 @@ def collect_probes(spec: Mapping[str, Any], known: Collection[str] = ()) -> list
         probes.append(checks)
     if spec.get("listeners"):
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
-    probes += [Probe(script=AFTER), GUARD]
+    probes += [*AFTER, GUARD]
     return probes
 
 

@@ -1,47 +1,13 @@
-"""The shell text that asks sshd what holds, has it check the drop-in first, and has it read it."""
+"""The shell text that has sshd check the drop-in before it counts, and has it read it."""
 
 from __future__ import annotations
 
+from labrun.tasks.guest.facts.sshd import DROP_IN, MAIN
 from labrun.tasks.guest.shell import install, install_word, quote
 
-__all__ = ["DROP_IN", "MAIN", "apply_script", "probe_script", "undo_script"]
+__all__ = ["apply_script", "undo_script"]
 
-# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
-DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
-MAIN = "/etc/ssh/sshd_config"
-_SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
 
-# A listener that somebody started with another file or option goes by that; its title has its arguments.
-# Whether root may log in can stand in a Match block for root, which the login's own user never meets.
-# sudo empties the environment; the login's own is still that of the parent process. `read` drops
-# the NULs, so the port is cut where its digits end.
-_JUDGE = """\
-addr=127.0.0.1 laddr=127.0.0.1 lport=22
-environment=
-IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
-case $environment in *SSH_CONNECTION=*)
-set -- ${{environment#*SSH_CONNECTION=}}
-addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
-esac
-judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
-# sshd -T wants the directory, and whoever only looks leaves none behind.
-[ -d /run/sshd ] || {{ mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }}
-pid= title= with=
-{{ read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; }} 2>/dev/null
-case $title in
-"sshd: "*" -"[fo]*" [listener]"*)
-title=${{title%% \\[listener\\]*}} with=${{title#sshd: * }}
-frame "sshd-with $with";;
-esac
-user={user}
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]]' {main} {main}.d/*.conf)
-set -f
-capture sshd judge $with
-[ -z "$blocks" ] || {{ user=root; capture sshd-root judge $with; user={user}; }}
-set +f
-[ -e /run/sshd.pid ] && [ {drop_in} -nt /run/sshd.pid ] && frame stale-sshd
-"""
-_CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 _APPLY = """\
 [ -d /run/sshd ] || mkdir -p /run/sshd
 tree=/run/labrun-sshd.$$
@@ -92,18 +58,6 @@ systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }
 done
 reload_sshd
 """
-
-
-def probe_script(user: str, *, unclear: str | None, socket: bool) -> str:
-    """Return what asks sshd what holds for this user's login.
-
-    ``unclear`` is a drop-in that sshd is to say in its own words; with ``socket`` it is asked too
-    whether systemd listens in its place.
-    """
-    script = _JUDGE.format(user=quote(user), drop_in=DROP_IN, main=MAIN)
-    if unclear is not None:
-        script += _CANONICAL.format(text=quote(unclear))
-    return script + _SOCKET if socket else script
 
 
 def apply_script(text: str, before: str | None) -> str:

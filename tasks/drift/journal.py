@@ -11,7 +11,7 @@ from typing import Any
 
 from labrun.bounded import LATEST, as_list, as_object, integer, read_json
 from labrun.errors import CommandError, UnreadableError
-from labrun.tasks.configure.applied import PATH
+from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
 
 __all__ = ["journal_script", "read_journal"]

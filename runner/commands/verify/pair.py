@@ -14,10 +14,11 @@ from labrun.inventory.topology.wiring import HYPERVISOR_NODE
 from labrun.outcome import Outcome
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.offline import offline_rows
-from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
+from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, network_of
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
+from labrun.tasks.guest.facts.routes import ObservedRoute
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab

@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 
 from labrun.tasks.configure import applied as module
-from labrun.tasks.configure.applied import (
-    PATH,
-    Applied,
-    Fingerprint,
-    fingerprint,
-    read_applied,
-    renewed,
-    write_applied,
-)
+from labrun.tasks.configure.applied import fingerprint, renewed, write_applied
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan
+from labrun.tasks.guest.facts.applied import PATH, Applied, Fingerprint, read_applied
 from labrun.tasks.guest.shell import Facts
 
 
