@@ -12,6 +12,7 @@ from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.guest.facts import links, routes
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Probe, gather_script
 
 __all__ = ["FORWARDING", "collect_probes", "collect_script"]
@@ -20,118 +21,25 @@ FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/al
 
 # An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
 # NIC came up.
-_SETTLE = """\
-n=0
-while [ $n -lt 15 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1)); sleep 0.2; done
-"""
+_SETTLE = guest_script("settle_ipv6")
 
 # Traces run in the background, each with a file of its own. Exactly as many probes are sent as
 # hops are expected: every one beyond would cost the target one of its few answers a second.
 # Where UDP does not get through, or a firewall of the file drops it, ICMP echo asks two hops further,
 # since echo replies are not limited; without traceroute tracepath does, and without that ping with a
 # rising TTL.
-_TRACE = """\
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-tool=ping
-command -v tracepath >/dev/null && tool=tracepath
-command -v traceroute >/dev/null && tool=traceroute
-reached() { grep -qF "  $2  " "$tmp/$1"; }
-by_ping() {
-k=$3
-while [ "$k" -le "$4" ]; do
-echo "ttl $k"
-ping -n -c 1 -W 1 -t "$k" "$2" | grep -i -e 'bytes from' -e 'exceeded' -e 'unreachable' >"$tmp/$1.ping"
-cat "$tmp/$1.ping"
-grep -q 'bytes from' "$tmp/$1.ping" && break
-k=$((k + 1))
-done
-}
-trace() {
-{
-if [ $tool = ping ]; then
-echo by ping
-by_ping "$1" "$2" 1 $(($3 + 2))
-elif [ $tool = tracepath ]; then
-echo by tracepath
-timeout $(($3 + 4)) tracepath -n -m "$3" "$2"
-elif [ "$4" = echo ]; then
-echo by echo
-traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
-else
-echo by udp
-traceroute -n -q 1 -w 1 -N "$3" -m "$3" "$2"
-fi
-} >"$tmp/$1" 2>&1
-[ $tool = ping ] || reached "$1" "$2" || {
-if [ $tool = tracepath ]; then
-echo by ping
-by_ping "$1" "$2" 1 $(($3 + 2))
-return
-fi
-[ "$4" = echo ] && echo by echo || echo by icmp
-traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
-} >>"$tmp/$1" 2>&1
-}
-"""
+_TRACE = guest_script("trace")
 
 # A router that answered the others may just have used up its answers: what is missing on the way
 # to a target that was reached is asked for again, alone and a second apart. A second round is only
 # worth its time where the first one heard anything.
-_AGAIN = """\
-asks=8 heard=0
-missing() {
-seen=' ' holes=
-while read -r ttl who rest; do
-case $ttl in ''|*[!0-9]*) continue;; esac
-[ "$who" = '*' ] || seen="$seen$ttl "
-[ "$who" = "$2" ] || continue
-k=1
-while [ "$k" -lt "$ttl" ]; do
-case $seen in *" $k "*) ;; *) holes="$holes $k";; esac
-k=$((k + 1))
-done
-break
-done <"$tmp/$1"
-}
-again() {
-how=
-[ "$3" != echo ] || how=-I
-missing "$1" "$2"
-for hole in $holes; do
-[ $asks -gt 0 ] || return 0
-asks=$((asks - 1))
-sleep 1
-said=$(traceroute $how -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" 2>&1)
-printf 'by again\n%s\n' "$said" >>"$tmp/$1"
-case $said in *'*'*) ;; *) heard=1;; esac
-done
-}
-for round in 1 2; do
-[ $tool = traceroute ] || break
-[ $round = 1 ] || [ $heard = 1 ] || break
-"""
+_AGAIN = guest_script("trace_again")
 
 # Full-size packets get through, or they get lost without a word although small ones do not. Who is
 # told of a smaller MTU is not lost; ping's exit status 1 is "no answer", others are its own trouble.
-_LARGE = """\
-: >"$tmp/large"
-large() {
-[ $tool = ping ] || reached "$1" "$2" || return 0
-ping -n -q -c 1 -W 1 -M do -s "$3" "$2" >/dev/null 2>&1 && return 0
-ping -n -c 2 -W 1 -i 0.3 -M do -s "$3" "$2" >"$tmp/$1.large" 2>&1
-[ $? = 1 ] || return 0
-grep -qi -e 'frag needed' -e 'too long' -e 'too big' "$tmp/$1.large" && return 0
-ping -n -q -c 1 -W 1 "$2" >/dev/null 2>&1 && echo "$1 large" >>"$tmp/large" || echo "$1 echo" >>"$tmp/large"
-}
-"""
+_LARGE = guest_script("ping_large")
 
-_PING = """\
-touch "$tmp/pings"
-knock() { ping -n -q -c "$1" -W 1 -i 0.3 "$3" >/dev/null 2>&1 && echo "$2" >>"$tmp/pings"; }
-ping_twice() { knock 1 "$1" "$2" || knock 2 "$1" "$2"; }
-ping_once() { knock 1 "$1" "$2"; }
-"""
+_PING = guest_script("ping")
 
 _AT_ONCE = {"traces": 8, "pings": 16}
 
@@ -173,10 +81,10 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
         last = wave
         calls = [f"trace {n} {_word(trace)} {int(trace['hops'])} {_by(trace)}" for n, trace in members]
         yield from _in_parallel(calls, _AT_ONCE["traces"])
-    yield _AGAIN
+    yield _AGAIN + "holes() {\n:\n"
     for number, trace in numbered:
         yield f"again {number} {_word(trace)} {_by(trace)}\n"
-    yield "done\n"
+    yield "}\nin_rounds\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
     sized = [(number, trace) for number, trace in numbered if trace.get("size")]

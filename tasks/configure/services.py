@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 
 __all__ = ["UNDER_SSHD", "Services"]
@@ -23,19 +24,6 @@ _PATIENCE = 60
 UNDER_SSHD = Probe(
     script=f"capture services-under-sshd systemctl show --property=Requires --value -- {_LISTENERS}\n"
 )
-
-_SET = f"""\
-set_unit() {{
-name=$1; shift
-said=$(timeout {_PATIENCE} systemctl "$@" 2>&1) && return 0
-said=$(printf '%s\\n' "$said" | sed -n '/./{{p;q}}')
-echo "$name: systemctl $1: ${{said:-no answer in {_PATIENCE} s}}"; bad=1; return 1
-}}
-stays_up() {{
-state=$(systemctl is-active "$2" 2>&1) || {{ echo "$1: it was started and is $state"; bad=1; }}
-}}
-bad=0
-"""
 
 
 _Step = tuple[str, tuple[str, ...]]
@@ -84,7 +72,7 @@ class Services:
         return SectionPlan(
             self.section,
             items,
-            _SET + "".join(_line(name, words) for name, words in steps) + "exit $bad",
+            _script(steps),
             _undo(changing, found),
             tuple(f"systemctl {' '.join(words)}" for _, words in steps),
             partial=True,
@@ -159,6 +147,11 @@ def _line(name: str, words: tuple[str, ...]) -> str:
     # What ends at once is not running, and no waiting makes it so.
     after = f" && stays_up {quote(name)} {words[1]}" if words[0] == "start" else ""
     return f"{line}{after} || :\n"
+
+
+def _script(steps: Iterable[_Step]) -> str:
+    lines = "".join(_line(name, words) for name, words in steps)
+    return assigned({"patience": _PATIENCE}) + guest_script("set_unit") + lines + "exit $bad"
 
 
 def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, Unit]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from labrun.bounded import SETTINGS_LINES, integer, require_lines
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote
 
 __all__ = ["DROP_IN", "MAIN", "effective_settings", "is_plain", "meets", "plain_value", "probe"]
@@ -18,32 +19,6 @@ _SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && fra
 # Whether root may log in can stand in a Match block for root, which the login's own user never meets.
 # sudo empties the environment; the login's own is still that of the parent process. `read` drops
 # the NULs, so the port is cut where its digits end.
-_JUDGE = """\
-addr=127.0.0.1 laddr=127.0.0.1 lport=22
-environment=
-IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
-case $environment in *SSH_CONNECTION=*)
-set -- ${{environment#*SSH_CONNECTION=}}
-addr=$1 laddr=$3 lport=${{4%%[!0-9]*}};;
-esac
-judge() {{ sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }}
-# sshd -T wants the directory, and whoever only looks leaves none behind.
-[ -d /run/sshd ] || {{ mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }}
-pid= title= with=
-{{ read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; }} 2>/dev/null
-case $title in
-"sshd: "*" -"[fo]*" [listener]"*)
-title=${{title%% \\[listener\\]*}} with=${{title#sshd: * }}
-frame "sshd-with $with";;
-esac
-user={user}
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]]' {main} {main}.d/*.conf)
-set -f
-capture sshd judge $with
-[ -z "$blocks" ] || {{ user=root; capture sshd-root judge $with; user={user}; }}
-set +f
-[ -e /run/sshd.pid ] && [ {drop_in} -nt /run/sshd.pid ] && frame stale-sshd
-"""
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 
 _WORDS = frozenset(
@@ -120,7 +95,7 @@ def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     ``unclear`` is a drop-in that sshd is to say in its own words; with ``socket`` it is asked too
     whether systemd listens in its place.
     """
-    script = _JUDGE.format(user=quote(user), drop_in=DROP_IN, main=MAIN)
+    script = assigned({"login": user, "main": MAIN, "drop_in": DROP_IN}) + guest_script("sshd_judge")
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
     return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)
