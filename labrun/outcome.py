@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
-__all__ = ["HYPERVISOR", "Outcome", "Status", "exit_code"]
+__all__ = ["HYPERVISOR", "Family", "Nic", "Outcome", "Pair", "Status", "Subject", "exit_code"]
 
 HYPERVISOR = "hypervisor"
 """The ``host`` of rows that belong to no host of the lab."""
@@ -46,12 +47,37 @@ _CODES = {
 _PRECEDENCE = (5, 1, 4, 3)
 
 
+Family = Literal[4, 6]
+"""An IP version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The way from one host to another, in one IP version."""
+
+    source: str
+    target: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A host's NIC on a network of the lab."""
+
+    host: str
+    network: str
+
+
+Subject = Pair | Nic
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One row: ``section`` and ``name`` say what, ``expected`` and ``actual`` are text for people.
 
     ``seconds`` is what this row cost. ``hypervisor_fault`` marks a failure that libvirt or the
-    hypervisor caused (exit code 5); it is not part of the JSON document.
+    hypervisor caused (exit code 5). ``subject`` is what the row is about where that is not its host
+    alone, ``blamed`` the host at fault where that is known. These three are no part of the JSON document.
     """
 
     host: str
@@ -64,6 +90,8 @@ class Outcome:
     diff: str | None = None
     seconds: float = 0.0
     hypervisor_fault: bool = False
+    subject: Subject | None = None
+    blamed: str | None = None
 
     def as_json(self) -> dict[str, str | float | None]:
         """Return the row as it stands in ``results`` of the JSON document."""
@@ -79,6 +107,11 @@ class Outcome:
             "diff": self.diff,
             "seconds": round(self.seconds, 3),
         }
+
+    @property
+    def short_name(self) -> str:
+        """Return the name as it stands beside the row's host: that of a pair without its source."""
+        return self.name.removeprefix(f"{self.host} ") if isinstance(self.subject, Pair) else self.name
 
     @property
     def exit_code(self) -> int:

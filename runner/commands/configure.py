@@ -172,13 +172,10 @@ def configure_hosts(
     from labrun.tasks.configure.task import configure
 
     located = session.locate()
-    specs = {host: host_spec(session.lab, host) for host in session.hosts}
+    held = still_held(session.lab, session.state.host_addresses())
+    specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
     for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
         specs[host]["behind"] = others
-    held = still_held(session.lab, session.state.host_addresses())
-    for spec in specs.values():
-        if "nmcli" in spec["sections"]:
-            spec["sections"]["nmcli"]["held"] = held
     data = {host: {"configure": spec} for host, spec in specs.items()}
     limit = session.invocation.timeout or _SECONDS
     settings: dict[str, Any] = {

@@ -257,7 +257,8 @@ class History:
         """Return the run's outcomes in the order in which it reported them."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT host, section, name, status, expected, actual, why, diff, seconds"
+                "SELECT host, section, name, status, expected, actual, why, diff, seconds,"
+                " target, family, network, blamed"
                 " FROM outcomes JOIN items ON items.id = item WHERE run = ? ORDER BY position",
                 (run.number,),
             ).fetchall()

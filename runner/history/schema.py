@@ -68,6 +68,31 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     ),
     ("ALTER TABLE runs ADD COLUMN versions TEXT NOT NULL DEFAULT '{}'",),
+    # What a row is about, and whom it blames. Until now only its name and its reason said so: those of
+    # older rows are read here, once, so that nothing else has to know how they were written.
+    (
+        "ALTER TABLE outcomes ADD COLUMN target TEXT",
+        "ALTER TABLE outcomes ADD COLUMN family INTEGER",
+        "ALTER TABLE outcomes ADD COLUMN network TEXT",
+        "ALTER TABLE outcomes ADD COLUMN blamed TEXT",
+        """
+        UPDATE outcomes SET network = items.name FROM items
+        WHERE items.id = item AND items.section = 'address' AND items.name <> items.host
+        """,
+        """
+        UPDATE outcomes SET
+            family = iif(items.name LIKE '% (IPv6)', 6, 4),
+            target = replace(substr(items.name, length(items.host) + 5), ' (IPv6)', '')
+        FROM items
+        WHERE items.id = item AND items.section = 'path'
+            AND substr(items.name, 1, length(items.host) + 4) = items.host || ' -> '
+        """,
+        """
+        UPDATE outcomes SET blamed = substr(why, 1, instr(why, ':') - 1) FROM items
+        WHERE items.id = item AND items.section IN ('path', 'check')
+            AND substr(why, 1, instr(why, ':') - 1) IN (SELECT host FROM items)
+        """,
+    ),
 )
 VERSION = len(MIGRATIONS)
 

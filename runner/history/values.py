@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Mapping
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Family, Nic, Outcome, Pair, Status, Subject
 from labrun.runner.history.store import LONGEST
 from labrun.state_files import finite, parse_json
 
@@ -34,6 +35,17 @@ def whole(value: object) -> int:
     return value
 
 
+_FAMILY: Mapping[int, Family] = {4: 4, 6: 6}
+
+
+def _subject(row: sqlite3.Row) -> Subject | None:
+    if row["target"] is not None:
+        return Pair(text(row["host"]), text(row["target"]), _FAMILY[whole(row["family"])])
+    if row["network"] is not None:
+        return Nic(text(row["host"]), text(row["network"]))
+    return None
+
+
 def outcome_of(row: sqlite3.Row) -> Outcome:
     """Return one row of a run's results; TypeError, ValueError or LookupError for what is none."""
     return Outcome(
@@ -46,6 +58,8 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
         why=text_or_none(row["why"]),
         diff=text_or_none(row["diff"]),
         seconds=finite(row["seconds"]),
+        subject=_subject(row),
+        blamed=text_or_none(row["blamed"]),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from labrun import __version__
-from labrun.outcome import Outcome
+from labrun.outcome import Outcome, Pair, Subject
 from labrun.runner.history.processes import this_process
 from labrun.runner.history.redaction import redacted
 
@@ -159,8 +159,9 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
     named = [(row.host, row.section, _clean(row.name)) for row in rows]
     connection.executemany("INSERT OR IGNORE INTO items (host, section, name) VALUES (?, ?, ?)", named)
     connection.executemany(
-        "INSERT INTO outcomes (run, position, item, status, expected, actual, why, diff, seconds)"
-        " SELECT ?, ?, id, ?, ?, ?, ?, ?, ? FROM items WHERE host = ? AND section = ? AND name = ?",
+        "INSERT INTO outcomes (run, position, item, status, expected, actual, why, diff, seconds,"
+        " target, family, network, blamed) SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+        " FROM items WHERE host = ? AND section = ? AND name = ?",
         [
             (
                 number,
@@ -168,11 +169,20 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
                 row.status.value,
                 *(None if text is None else _clean(text) for text in _texts(row)),
                 round(row.seconds, 3),
+                *_about(row.subject),
+                row.blamed,
                 *item,
             )
             for position, (row, item) in enumerate(zip(rows, named, strict=True))
         ],
     )
+
+
+def _about(subject: Subject | None) -> tuple[str | None, int | None, str | None]:
+    """Return the target, the IP version and the network that a row is about; its host stands in its item."""
+    if isinstance(subject, Pair):
+        return subject.target, subject.family, None
+    return None, None, subject.network if subject is not None else None
 
 
 @lru_cache(maxsize=4096)  # the rows of fifty hosts say much the same

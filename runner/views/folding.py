@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 
 from labrun.outcome import Outcome, Status
+from labrun.tasks.state.sections import section_of
 
 __all__ = ["fold", "joined"]
 
 
-_SECTIONS = frozenset({"sshd"})
 _SAID = {
     Status.OK: "as declared",
     Status.CHANGED: "set",
@@ -42,7 +42,7 @@ def _key(number: int, row: Outcome) -> tuple[object, ...]:
     if row.status is Status.UNREACHABLE and row.why:
         return (row.host, row.status, row.why)
     shared = row.status in _REASON_IS_SHARED
-    if row.section in _SECTIONS and row.status in _SAID and (shared or not row.why):
+    if section_of(row.section).foldable and row.status in _SAID and (shared or not row.why):
         return (row.host, row.section, row.status, row.why)
     return (number,)
 
@@ -61,10 +61,6 @@ def _folded(run: Sequence[Outcome]) -> Outcome:
         diff=None,
         seconds=sum(row.seconds for row in run),
     )
-
-
-# Their rows are lines of one file.
-_ONE_FILE = frozenset({"sshd", "sysctl"})
 
 
 def joined(rows: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], list[str]]]:
@@ -86,7 +82,7 @@ def joined(rows: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], list[str]]]
 
 
 def _group(row: Outcome) -> tuple[str, str, str]:
-    return row.host, row.section, "" if row.section in _ONE_FILE else row.name
+    return row.host, row.section, "" if len(section_of(row.section).files) == 1 else row.name
 
 
 def _apart(diff: str) -> tuple[list[str], list[str]]:

@@ -9,8 +9,9 @@ from itertools import pairwise
 from labrun.inventory.drawing.diagram import Health, worst
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
-from labrun.outcome import Outcome, Status
-from labrun.runner.views.matrix import pair_of
+from labrun.outcome import Nic, Outcome, Pair, Status
+from labrun.runner.views.matrix import path_of
+from labrun.tasks.state.sections import Scope, section_of
 
 __all__ = ["HealthOf", "health_of", "rated"]
 
@@ -62,21 +63,21 @@ def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
         if row.host not in lab.hosts:
             continue
         health = rated(row.status)
-        if row.section in ("path", "check") and health is not Health.OK:
+        if section_of(row.section).scope is Scope.PATH and health is not Health.OK:
             _blame(found, lab, row, health)
         else:
             found.note_host(row.host, health)
-            if row.section == "address" and row.name in lab.networks:
-                found.note_link((row.host, row.name), health)
+            if isinstance(row.subject, Nic) and row.subject.network in lab.networks:
+                found.note_link((row.host, row.subject.network), health)
     for link in _never_crossed(lab, rows):
         found.note_link(link, Health.IMPAIRED)
     return found
 
 
 def _blame(found: HealthOf, lab: Lab, row: Outcome, health: Health) -> None:
-    named = (row.why or "").partition(":")[0]
     if health is Health.FAILED:
-        found.note_host(named if named in lab.hosts else row.host, Health.FAILED)
+        at_fault = row.blamed or row.host
+        found.note_host(at_fault if at_fault in lab.hosts else row.host, Health.FAILED)
     if health is not Health.UNKNOWN:
         found.note_host(row.host, Health.IMPAIRED)
 
@@ -87,21 +88,21 @@ def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
     good: set[tuple[str, str]] = set()
     bad: set[tuple[str, str]] = set()
     for row in rows:
-        pair = pair_of(row)
+        pair = path_of(row)
         if pair is not None and pair.source in lab.hosts and pair.target in lab.hosts:
             health = rated(row.status)
             if health is Health.OK:
-                good.update(_crossed(ways, pair.source, pair.target, pair.version))
+                good.update(_crossed(ways, pair))
             elif health is Health.FAILED:
-                bad.update(_crossed(ways, pair.source, pair.target, pair.version))
+                bad.update(_crossed(ways, pair))
     return bad - good
 
 
-def _crossed(ways: Expectations, source: str, target: str, version: int) -> Iterator[tuple[str, str]]:
-    path = ways.path(source, target, 6 if version == 6 else 4)
+def _crossed(ways: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
+    path = ways.path(pair.source, pair.target, pair.family)
     if path.fault is not None:
         return
-    nodes = (source, *path.way.through, target)
+    nodes = (pair.source, *path.way.through, pair.target)
     for here, there in pairwise(nodes):
         both = [name for name in _networks(ways.lab, here) if name in _networks(ways.lab, there)]
         if len(both) == 1:  # of two networks between two routers, the path does not say which it took

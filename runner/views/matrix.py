@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
+from labrun.tasks.state.sections import PATH
 
-__all__ = ["LEGEND", "Cell", "Matrix", "Pair", "as_json", "matrices", "pair_of", "text"]
+__all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
 
 WIDTH = 80
 _NAME = 24  # letters of a host's name; longer ones are cut, the number tells them apart
-_PAIR = re.compile(r"(\S+) -> (\S+)( \(IPv6\))?")
 
 LEGEND: Mapping[str, str] = {
     "1": "reached directly",
@@ -27,19 +26,9 @@ LEGEND: Mapping[str, str] = {
 _MARKS = {Status.FAILED: "X", Status.ROLLED_BACK: "X", Status.UNREACHABLE: "!", Status.UNKNOWN: "?"}
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Whom a path row is about, in which IP version."""
-
-    source: str
-    target: str
-    version: int
-
-
-def pair_of(row: Outcome) -> Pair | None:
+def path_of(row: Outcome) -> Pair | None:
     """Return the pair of a ``path`` row, None for any other row."""
-    match = _PAIR.fullmatch(row.name) if row.section == "path" else None
-    return Pair(match[1], match[2], 6 if match[3] else 4) if match else None
+    return row.subject if row.section == PATH.name and isinstance(row.subject, Pair) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +65,18 @@ class Matrix:
 
 
 def matrices(hosts: Sequence[str], rows: Sequence[Outcome]) -> list[Matrix]:
-    """Return the matrix of IPv4, and that of IPv6 where there are paths that say so.
+    """Return the matrix of IPv4, and that of IPv6 where there are pairs that have both.
 
-    Rows of the matrix are the hosts that the results have paths from.
+    A pair that has IPv6 alone stands in the first. Rows of the matrix are the hosts that the results
+    have paths from.
     """
     found: dict[int, dict[tuple[str, str], Cell]] = {4: {}}
-    for row in rows:
-        pair = pair_of(row)
-        if pair is not None:
-            found.setdefault(pair.version, {})[pair.source, pair.target] = _cell(row)
+    paths = [(pair, row) for row in rows if (pair := path_of(row)) is not None]
+    in_ipv4 = {(pair.source, pair.target) for pair, _ in paths if pair.family == 4}
+    for pair, row in paths:
+        ends = pair.source, pair.target
+        version = pair.family if ends in in_ipv4 else 4
+        found.setdefault(version, {})[ends] = _cell(row)
     asked = {source for cells in found.values() for source, _ in cells}
     sources = tuple(host for host in hosts if host in asked)
     return [Matrix(version, tuple(hosts), sources, cells) for version, cells in sorted(found.items())]

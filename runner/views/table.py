@@ -42,9 +42,7 @@ def order(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def subject(outcome: Outcome) -> str:
     """Return what a row is about: ``path -> host03``, or just ``machine``; the host stands beside it."""
     named = outcome.name and outcome.name not in (outcome.section, outcome.host)
-    name = outcome.name.removeprefix(f"{outcome.host} -> ")
-    arrow = "-> " if name != outcome.name else ""
-    return f"{outcome.section} {arrow}{name}" if named else outcome.section
+    return f"{outcome.section} {outcome.short_name}" if named else outcome.section
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from labrun.inventory.model import Address, Lab, Prefix
@@ -32,10 +33,18 @@ from labrun.tasks.collect.nic_causes import (
 )
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
-__all__ = ["Shown", "cause", "cause_of_drop", "cause_of_loss", "network_of", "not_asked"]
+__all__ = ["Cause", "Shown", "cause", "cause_of_drop", "cause_of_loss", "network_of", "not_asked"]
 
 
-def cause(shown: Shown, path: Path, *, size: int = 60) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something does not get through, and the host at fault where one is."""
+
+    why: str
+    blamed: str | None = None
+
+
+def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     """Return what is wrong on the way there or back, None where nothing is seen.
 
     ``size`` is that of the packets in bytes. Ends that do not answer are no cause: the caller knows
@@ -53,10 +62,10 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> str | None:
     ]
     silent = shown.capture(path.source) is None or shown.capture(path.target) is None
     best = min(found, key=lambda each: each.rank, default=None)
-    return None if best is None or (silent and best.rank == SYMPTOM) else best.text
+    return None if best is None or (silent and best.rank == SYMPTOM) else Cause(best.text, best.at)
 
 
-def cause_of_drop(shown: Shown, path: Path, port: int) -> str | None:
+def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
     """Return which nftables rule on the way drops TCP connections to a port, None where none may."""
     ends = _ends(shown, path)
     if ends is None or path.address is None or path.fault is not None:
@@ -64,10 +73,10 @@ def cause_of_drop(shown: Shown, path: Path, port: int) -> str | None:
     there = (path.source, *path.way.through, path.target)
     found = _along(shown, path, there, (ends[0], path.address), 60, back=False, port=port)
     best = min((each for each in found if each.rank != SILENT), key=lambda each: each.rank, default=None)
-    return None if best is None else best.text
+    return None if best is None else Cause(best.text, best.at)
 
 
-def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> str | None:
+def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | None:
     """Return why pings of ``size`` bytes get no answer where a trace did; None where that is all right."""
     capture = shown.capture(path.target)
     if lost == "echo":
@@ -75,12 +84,14 @@ def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> str | None:
         key = "net.ipv4.icmp_echo_ignore_all"
         ignores = capture is not None and bool(capture.evidence.setting("icmp_echo_ignore_all"))
         meant = shown.lab.hosts[path.target].sysctl.get(key, "0").strip() != "0"
-        return f"{path.target}: {key} is 1: no answer to pings" if ignores and not meant else None
+        why = f"{path.target}: {key} is 1: no answer to pings"
+        return Cause(why, path.target) if ignores and not meant else None
     nodes = (path.source, *path.way.through, path.target, *path.way.back)
     hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
     small = next(small_links(shown, hosts, size), None)
-    why = small.text if small is not None else cause(shown, path, size=size)
-    return f"packets of {size} bytes get lost, small ones do not: {why or 'no host on the way shows why'}"
+    found = Cause(small.text, small.at) if small is not None else cause(shown, path, size=size)
+    found = found or Cause("no host on the way shows why")
+    return Cause(f"packets of {size} bytes get lost, small ones do not: {found.why}", found.blamed)
 
 
 def _ends(shown: Shown, path: Path) -> tuple[Address, Forwarding] | None:
@@ -135,7 +146,7 @@ def _at(shown: Shown, at: Passage, place: int, count: int, *, back: bool) -> Ite
     if place == 0:
         ttl = at.capture.evidence.setting("ip_default_ttl")
         if at.target.version == 4 and ttl is not None and ttl < count - 1:
-            yield Finding(CAUSE, f"{at.node}: net.ipv4.ip_default_ttl is {ttl}")
+            yield Finding(CAUSE, f"net.ipv4.ip_default_ttl is {ttl}", at.node)
     else:
         if place < count - 1:
             yield from not_forwarded(shown, at)
@@ -165,13 +176,13 @@ def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back:
     observed = best_route(at.capture.routes, at.target)
     if observed is None:
         goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
-        yield Finding(CAUSE, f"{at.node}: no route {'back ' if back else ''}to {goal}")
+        yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
     elif observed.kind != "unicast":
-        yield Finding(CAUSE, f"{at.node}: a {observed.kind} route to {observed.prefix}")
+        yield Finding(CAUSE, f"a {observed.kind} route to {observed.prefix}", at.node)
     elif not _same_way(observed, expected, device):
         network = network_of(shown.lab, at.node, at.capture, observed.device)
         there = f"out of {network}" if observed.via is None else f"via {observed.via}"
-        yield Finding(CAUSE, f"{at.node}: {at.target} is sent {there}, not {_meant(expected)}")
+        yield Finding(CAUSE, f"{at.target} is sent {there}, not {_meant(expected)}", at.node)
 
 
 def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:

@@ -13,16 +13,14 @@ from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
-from labrun.tasks.collect.causes import Shown, cause_of_drop, not_asked
+from labrun.tasks.collect.causes import Cause, Shown, cause_of_drop, not_asked
 from labrun.tasks.collect.checks import Tried, is_met
-from labrun.tasks.collect.traces import path_row
+from labrun.tasks.collect.traces import Judged, path_row
 from labrun.tasks.judging import guarded
 
 __all__ = ["check_rows", "unmet"]
-
-_Verdict = tuple[Status, str | None, str | None]
 
 
 def unmet(specs: list[dict[str, Any]], capture: Capture) -> list[dict[str, Any]]:
@@ -41,25 +39,41 @@ def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome
     """Yield one row for each check that is tried from a host, in the order of the file."""
     for trial in trials_of(shown.lab, host):
         check = trial.check
-        ((status, actual, why),) = guarded(
-            host, partial(_verdicts, shown, found, trial), lambda why: [(Status.UNKNOWN, None, why)]
+        (judged,) = guarded(
+            host, partial(_verdicts, shown, found, trial), lambda why: [Judged(Status.UNKNOWN, None, why)]
         )
-        if status is Status.FAILED and check.level == "warning":
-            status = Status.WARNING
-        yield Outcome(host, "check", trial.name, status, expected_text(check), actual, why)
+        is_mild = judged.status is Status.FAILED and check.level == "warning"
+        yield Outcome(
+            host,
+            "check",
+            trial.name,
+            Status.WARNING if is_mild else judged.status,
+            expected_text(check),
+            judged.actual,
+            judged.why,
+            subject=_pair(trial),
+            blamed=judged.blamed,
+        )
 
 
-def _verdicts(shown: Shown, found: Expectations, trial: Trial) -> list[_Verdict]:
+def _pair(trial: Trial) -> Pair | None:
+    if trial.target is None:
+        return None
+    six = trial.address is not None and trial.address.version == 6
+    return Pair(trial.source, trial.target, 6 if six else 4)
+
+
+def _verdicts(shown: Shown, found: Expectations, trial: Trial) -> list[Judged]:
     return [_verdict(shown, found, trial)]
 
 
-def _verdict(shown: Shown, found: Expectations, trial: Trial) -> _Verdict:
+def _verdict(shown: Shown, found: Expectations, trial: Trial) -> Judged:
     capture = shown.capture(trial.source)
     if capture is None:
         silence: Unreachable = shown.silence(trial.source) or not_asked(trial.source)
-        return silence.status, None, silence.reason
+        return Judged(silence.status, None, silence.reason)
     if trial.check.to is not None and trial.address is None:
-        return Status.UNKNOWN, None, f"{trial.target}: its address is not in the lab file"
+        return Judged(Status.UNKNOWN, None, f"{trial.target}: its address is not in the lab file")
     path = _path(found, trial)
     if trial.check.kind == "trace" and trial.address is not None:
         tried = _trace_of(shown.lab, trial, trial.address, capture)
@@ -125,35 +139,37 @@ def _silent(shown: Shown, trial: Trial) -> Tried:
     return Tried("error", "no answer", f"{target} listens and did not answer: it may be open or filtered")
 
 
-def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> Judged:
     """Judge a check that the source could not try: it tells nothing, unless the file says just that."""
     if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
         if path is not None and path.fault is not None and path.fault.node == trial.source:
-            return Status.OK, tried.actual, f"by the lab file: {path.fault}"
+            return Judged(Status.OK, tried.actual, f"by the lab file: {path.fault}")
         version = trial.address.version
         if (
             path is None
             and forwarding(lab, 4 if version == 4 else 6).chosen(trial.source, trial.address) is None
         ):
-            return Status.OK, tried.actual, f"by the lab file: {trial.source}: no route to {trial.address}"
-    return Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}"
+            return Judged(
+                Status.OK, tried.actual, f"by the lab file: {trial.source}: no route to {trial.address}"
+            )
+    return Judged(Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}")
 
 
-def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> Judged:
     if meets(trial.check.expect, tried.seen):
-        return Status.OK, tried.actual, tried.why
+        return Judged(Status.OK, tried.actual, tried.why)
     if tried.seen == "wrong" or path is None:
-        return Status.FAILED, tried.actual, tried.why or _reason(trial, tried)
+        return Judged(Status.FAILED, tried.actual, tried.why or _reason(trial, tried))
     if path.fault is not None:
-        return Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}"
+        return Judged(Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}")
     dropped = _dropped_by_file(shown.lab, trial)
     if dropped is not None and tried.seen == "filtered":
-        return Status.FAILED, tried.actual, f"by the lab file it cannot be: {dropped}"
+        return Judged(Status.FAILED, tried.actual, f"by the lab file it cannot be: {dropped}")
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
-        return row.status, tried.actual, row.why
-    why = tried.why or _dropped_on_the_way(shown, trial, path, tried)
-    return Status.FAILED, tried.actual, why or _reason(trial, tried)
+        return Judged(row.status, tried.actual, row.why, row.blamed)
+    found = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
+    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(trial, tried)))
 
 
 def _implied(lab: Lab, trial: Trial) -> Verdict | None:
@@ -170,7 +186,7 @@ def _dropped_by_file(lab: Lab, trial: Trial) -> str | None:
     return verdict.by if verdict is not None and not verdict.passes else None
 
 
-def _dropped_on_the_way(shown: Shown, trial: Trial, path: Path, tried: Tried) -> str | None:
+def _dropped_on_the_way(shown: Shown, trial: Trial, path: Path, tried: Tried) -> Cause | None:
     """Return which rule drops a connection, as the hosts' nftables show it."""
     if trial.check.kind != "tcp" or tried.seen != "filtered":
         return None
@@ -192,25 +208,29 @@ def _reason(trial: Trial, tried: Tried) -> str:
     return f"no answer to {port} from {there}"
 
 
-def _negative(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> _Verdict:
+def _negative(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> Judged:
     """Judge what should not be possible: it counts only where the same pair can reach each other."""
     expect = trial.check.expect
     dropped = _dropped_by_file(shown.lab, trial)
     wrong = f"it should be {expect}" + (f": {dropped}" if dropped is not None else "")
     if tried.seen in ("open", "wrong"):
-        return Status.FAILED, tried.actual, wrong
+        return Judged(Status.FAILED, tried.actual, wrong)
     status = Status.OK if meets(expect, tried.seen) else Status.FAILED
     why = tried.why if status is Status.OK else wrong
     if status is Status.OK and dropped is not None and tried.seen == "filtered" and not trial.derived:
         why = f"by the lab file: {dropped}"
     if trial.check.kind == "exec":
-        return status, tried.actual, why
+        return Judged(status, tried.actual, why)
     if path is None:
         if tried.seen == "refused":
-            return status, tried.actual, why
-        return Status.UNKNOWN, tried.actual, "no answer, and nothing shows that it can be reached otherwise"
+            return Judged(status, tried.actual, why)
+        return Judged(
+            Status.UNKNOWN, tried.actual, "no answer, and nothing shows that it can be reached otherwise"
+        )
     row = path_row(shown, path)
     if row.status is Status.OK:
-        return status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
+        return Judged(
+            status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
+        )
     lost = Status.UNREACHABLE if row.status is Status.UNREACHABLE else Status.UNKNOWN
-    return lost, tried.actual, f"this tells nothing: {row.name}: {row.why}"
+    return Judged(lost, tried.actual, f"this tells nothing: {row.name}: {row.why}")

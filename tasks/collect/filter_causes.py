@@ -48,11 +48,11 @@ def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield which switch keeps a packet from being passed on."""
     if at.capture.forwards(at.target.version) is False:
         key = "net.ipv4.ip_forward" if at.target.version == 4 else "net.ipv6.conf.all.forwarding"
-        yield Finding(CAUSE, f"{at.node}: {key} is 0")
+        yield Finding(CAUSE, f"{key} is 0", at.node)
         return
     device = _device(shown, at, at.came)
     if at.target.version == 4 and at.capture.evidence.setting(f"conf/{device}/forwarding") == 0:
-        yield Finding(CAUSE, f"{at.node}: net.ipv4.conf.{device}.forwarding is 0 ({at.came})")
+        yield Finding(CAUSE, f"net.ipv4.conf.{device}.forwarding is 0 ({at.came})", at.node)
 
 
 def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -73,8 +73,8 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     # Without any route back the reason is to be found on the way back.
     yield Finding(
         CAUSE if strictness == 1 else SYMPTOM,
-        f"{at.node}: rp_filter {strictness} drops what comes from {at.source} on {at.came}: "
-        f"the route back {there}",
+        f"rp_filter {strictness} drops what comes from {at.source} on {at.came}: the route back {there}",
+        at.node,
     )
 
 
@@ -86,7 +86,7 @@ def policy_findings(at: Passage) -> Iterator[Finding]:
         )
         if fits and rule.version == at.target.version:
             refuses = not rule.action.startswith("lookup") and not rule.conditional
-            yield Finding(CAUSE if refuses else SYMPTOM, f"{at.node}: {rule}")
+            yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
 
 
 def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -99,7 +99,7 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
         hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
     for found in suspects(seen.before, seen.after, packet, hooks, families):
-        yield Finding(_rank(found), f"{at.node}: nftables drops it: {found.text}")
+        yield Finding(_rank(found), f"nftables drops it: {found.text}", at.node)
 
 
 def _rank(found: Suspect) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.routing import route_table
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Status, Subject
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
@@ -23,10 +23,11 @@ from labrun.tasks.collect.links import (
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
-from labrun.tasks.configure.plan import Item
+from labrun.tasks.configure.plan import Item, Resource
 from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded
+from labrun.tasks.state.sections import ADDRESS, ROUTE
 
 __all__ = ["judge"]
 
@@ -52,11 +53,11 @@ def judge(
         if hosts is not None and host not in hosts:
             continue
         before = len(rows)
-        rows.extend(_section(shown, host, "address"))
-        rows.extend(_section(shown, host, "route"))
+        rows.extend(_section(shown, host, ADDRESS.name))
+        rows.extend(_section(shown, host, ROUTE.name))
         rows.extend(path_rows(shown, found, host))
-        for section in ("sysctl", "sshd") if settings else ():
-            rows.extend(_section(shown, host, section))
+        for resource in SETTINGS if settings else ():
+            rows.extend(_section(shown, host, resource.section))
         rows.extend(check_rows(shown, found, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
@@ -66,8 +67,8 @@ def judge(
 def _nothing(host: str, silence: Unreachable | None) -> Outcome:
     """Return the row of a host of which the file says nothing that could be verified."""
     if silence is not None:
-        return Outcome(host, "address", host, silence.status, why=silence.reason)
-    return Outcome(host, "address", host, Status.SKIPPED, why="the file says nothing to verify here")
+        return Outcome(host, ADDRESS.name, host, silence.status, why=silence.reason)
+    return Outcome(host, ADDRESS.name, host, Status.SKIPPED, why="the file says nothing to verify here")
 
 
 def _section(shown: Shown, host: str, section: str) -> list[Outcome]:
@@ -83,19 +84,17 @@ def _section(shown: Shown, host: str, section: str) -> list[Outcome]:
     )
 
 
-def _settings(lab: Lab, host: str, capture: Capture, section: str) -> Iterator[Outcome]:
-    resource = next(each for each in SETTINGS if each.section == section)
+def _settings(lab: Lab, host: str, capture: Capture, resource: Resource) -> Iterator[Outcome]:
     want = resource.desired(lab, lab.hosts[host])
     if want is not None:
         for item in plan_section(resource, want, capture.facts).items:
-            yield Outcome(host, section, item.name, *_verdict(item))
+            yield Outcome(host, resource.section, item.name, *_verdict(item))
 
 
 _JUDGES: Mapping[str, Callable[[Lab, str, Capture], Iterator[Outcome]]] = {
-    "address": address_rows,
-    "route": route_rows,
-    "sysctl": partial(_settings, section="sysctl"),
-    "sshd": partial(_settings, section="sshd"),
+    ADDRESS.name: address_rows,
+    ROUTE.name: route_rows,
+    **{resource.section: partial(_settings, resource=resource) for resource in SETTINGS},
 }
 
 
@@ -108,18 +107,21 @@ def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
 
 def _silent(lab: Lab, host: str, silence: Unreachable, section: str) -> Iterator[Outcome]:
     """Yield what was expected of a host that showed nothing: no host and no row is ever missing."""
-    for name, expected in _expected(lab, host, section):
-        yield Outcome(host, section, name, silence.status, expected, None, silence.reason)
+    for name, expected, subject in _expected(lab, host, section):
+        yield Outcome(host, section, name, silence.status, expected, None, silence.reason, subject=subject)
 
 
-def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str]]:
-    if section == "address":
-        yield from ((nic.network, expected_addresses(nic)) for nic in lab.hosts[host].interfaces)
-    elif section == "route":
-        yield from ((route_name(route.prefix), expected_route(route)) for route in route_table(lab, host))
+def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str, Subject | None]]:
+    if section == ADDRESS.name:
+        for nic in lab.hosts[host].interfaces:
+            yield nic.network, expected_addresses(nic), Nic(host, nic.network)
+    elif section == ROUTE.name:
+        for route in route_table(lab, host):
+            yield route_name(route.prefix), expected_route(route), None
     else:
         resource = next(each for each in SETTINGS if each.section == section)
         want = resource.desired(lab, lab.hosts[host])
         if want is not None:
             # Nothing was observed: the items' names and expected values come from the lab file alone.
-            yield from ((item.name, item.expected) for item in plan_section(resource, want, Facts()).items)
+            for item in plan_section(resource, want, Facts()).items:
+                yield item.name, item.expected, None

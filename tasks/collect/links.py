@@ -8,7 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from labrun.inventory.model import Interface, Lab, Mode, Prefix
 from labrun.inventory.topology.routing import Route, default_prefix, route_table
 from labrun.inventory.topology.wiring import wiring
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.causes import network_of
 from labrun.tasks.collect.schedule import LARGEST
@@ -36,7 +36,10 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         else:
             actual, why = _addresses(lab, host, nic, link)
         status = Status.FAILED if why else Status.OK
-        yield Outcome(host, "address", nic.network, status, expected_addresses(nic), actual, why)
+        about = Nic(host, nic.network)
+        yield Outcome(
+            host, "address", nic.network, status, expected_addresses(nic), actual, why, subject=about
+        )
 
 
 def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:

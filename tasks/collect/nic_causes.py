@@ -30,10 +30,16 @@ CAUSE, SILENT, SYMPTOM = range(3)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """Something wrong on the way; of several the least ``rank`` counts, then the first."""
+    """Something wrong on the way, at one host or at none; the least ``rank`` counts, then the first."""
 
     rank: int
-    text: str = field(compare=False)
+    what: str = field(compare=False)
+    at: str | None = field(default=None, compare=False)
+
+    @property
+    def text(self) -> str:
+        """Return it as a reason, the host in front."""
+        return self.what if self.at is None else f"{self.at}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +99,19 @@ def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Find
     if link is None:
         mac = own.nic.mac
         known = f"{mac}, its MAC on {own.network}" if mac else f"an address of {own.network}"
-        yield Finding(CAUSE, f"{node}: no NIC has {known}")
+        yield Finding(CAUSE, f"no NIC has {known}", node)
         return
     if not link.is_up:
-        yield Finding(CAUSE, f"{node}: {link.name} ({own.network}) is down")
+        yield Finding(CAUSE, f"{link.name} ({own.network}) is down", node)
         return
     if not link.has_arp:
-        yield Finding(CAUSE, f"{node}: ARP is switched off on {link.name} ({own.network})")
+        yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same:
-        yield Finding(CAUSE, f"{node}: {own.address} is missing on {own.network}")
+        yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
     elif all(each.network != own.prefix for each in same):
         lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
-        yield Finding(CAUSE, f"{node}: {own.address} has the prefix {lengths}, on {own.network}")
+        yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.network}", node)
 
 
 def neighbour_findings(
@@ -124,18 +130,18 @@ def neighbour_findings(
         return
     who = f"{following} ({holder})" if holder else str(following)
     if seen.mac is not None and meant is not None and meant.nic.mac not in ("", seen.mac):
-        yield Finding(CAUSE, f"{node}: takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}")
+        yield Finding(CAUSE, f"takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}", node)
     elif seen.failed:
         question = Packet(own.address, following, leaves=link.name)
         answer = Packet(following, own.address, came=link.name)
         looks = (capture.evidence.before, capture.evidence.after)
         for packet, hook in ((question, "output"), (answer, "input")):
             for found in suspects(*looks, packet, (hook,), ("arp",)):
-                yield Finding(CAUSE, f"{node}: nftables drops ARP for {who}: {found.text}")
+                yield Finding(CAUSE, f"nftables drops ARP for {who}: {found.text}", node)
         if version == 6:
             yield from _solicitations_dropped(shown, node, question, holder, meant)
         what = "ARP" if version == 4 else "neighbour solicitations"
-        yield Finding(SYMPTOM, f"{node}: {who} does not answer {what} on {own.network}")
+        yield Finding(SYMPTOM, f"{who} does not answer {what} on {own.network}", node)
 
 
 def _solicitations_dropped(
@@ -160,7 +166,7 @@ def _refused_questions(
     looks = (capture.evidence.before, capture.evidence.after)
     for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
         if _SOLICITATION.search(found.text):
-            yield Finding(CAUSE, f"{host}: nftables drops neighbour solicitations: {found.text}")
+            yield Finding(CAUSE, f"nftables drops neighbour solicitations: {found.text}", host)
 
 
 def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:
@@ -170,6 +176,5 @@ def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Fin
         for nic in shown.lab.hosts[node].interfaces if capture is not None else ():
             link = capture.links.get(nic.mac) if capture is not None else None
             if link is not None and link.mtu is not None and link.mtu < size:
-                yield Finding(
-                    CAUSE, f"{node}: {link.name} ({nic.network}) has the MTU {link.mtu}, not {size}"
-                )
+                small = f"{link.name} ({nic.network}) has the MTU {link.mtu}, not {size}"
+                yield Finding(CAUSE, small, node)

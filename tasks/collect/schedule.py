@@ -11,9 +11,8 @@ from labrun.inventory.topology.checks import trials_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.tasks.collect.check_script import check_specs, seconds_of
-from labrun.tasks.configure.plan import Resource
-from labrun.tasks.configure.sshd import Sshd
-from labrun.tasks.configure.sysctl import Sysctl
+from labrun.tasks.configure.resources import RESOURCES
+from labrun.tasks.state.sections import section_of
 
 __all__ = [
     "ALL_PAIRS",
@@ -32,7 +31,7 @@ ALL_PAIRS = 10
 LARGEST = 1500
 """The MTU of a network that names none, in bytes; also the largest packet that verify sends."""
 
-SETTINGS: tuple[Resource, ...] = (Sysctl(), Sshd())
+SETTINGS = tuple(resource for resource in RESOURCES if section_of(resource.section).verified)
 """What verify judges by the same code as configure, so that the two cannot disagree."""
 
 # Linux lets a node send one destination 6 ICMP errors at once, then one a second

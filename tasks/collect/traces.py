@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from labrun.inventory.model import Address
 from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
-from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, not_asked
+from labrun.tasks.collect.causes import Cause, Shown, cause, cause_of_loss, not_asked
 from labrun.tasks.collect.schedule import packet_size
 from labrun.tasks.judging import guarded
 
-__all__ = ["path_row", "path_rows"]
+__all__ = ["Judged", "path_row", "path_rows"]
 
 _BY = {
     "icmp": "traced by ICMP: UDP got no answer",
     "tracepath": "traced by tracepath: the host has no traceroute",
     "ping": "traced by ping: the host has no traceroute",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of an attempt to get through, and the host that its failure is laid to."""
+
+    status: Status
+    actual: str | None
+    why: str | None
+    blamed: str | None = None
+
+    @classmethod
+    def by(cls, status: Status, actual: str | None, found: Cause) -> Judged:
+        """Return the judgement that follows from a cause."""
+        return cls(status, actual, found.why, found.blamed)
 
 
 def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:
@@ -31,32 +47,37 @@ def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcom
         versions = found.versions(source, target)
         for version in versions:
             suffix = " (IPv6)" if version == 6 and len(versions) > 1 else ""
-            yield _row(shown, found.path(source, target, version), f"{source} -> {target}{suffix}")
+            pair = Pair(source, target, version)
+            yield _row(shown, found.path(source, target, version), pair, f"{source} -> {target}{suffix}")
 
 
 def path_row(shown: Shown, path: Path) -> Outcome:
     """Return the row of one path."""
-    return _row(shown, path, f"{path.source} -> {path.target}")
+    version = path.address.version if path.address is not None else 4
+    return _row(shown, path, Pair(path.source, path.target, version), f"{path.source} -> {path.target}")
 
 
-def _row(shown: Shown, path: Path, name: str) -> Outcome:
-    expected = "unreachable" if path.fault else _text(path.hops)
+def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
+    expected: str | None = "unreachable" if path.fault else _text(path.hops)
     capture = shown.capture(path.source)
     if path.address is None:
-        return Outcome(path.source, "path", name, Status.SKIPPED, None, None, str(path.fault))
-    if capture is None:
+        expected, judged = None, Judged(Status.SKIPPED, None, str(path.fault))
+    elif capture is None:
         silence = shown.silence(path.source) or not_asked(path.source)
-        return Outcome(path.source, "path", name, silence.status, expected, None, silence.reason)
-    ((status, actual, why),) = guarded(
-        path.source, lambda: [_verdict(shown, path, capture)], lambda why: [(Status.UNKNOWN, None, why)]
+        judged = Judged(silence.status, None, silence.reason)
+    else:
+        (judged,) = guarded(
+            path.source,
+            lambda: [_verdict(shown, path, capture)],
+            lambda why: [Judged(Status.UNKNOWN, None, why)],
+        )
+    status, actual, why = judged.status, judged.actual, judged.why
+    return Outcome(
+        path.source, "path", name, status, expected, actual, why, subject=pair, blamed=judged.blamed
     )
-    return Outcome(path.source, "path", name, status, expected, actual, why)
 
 
-_Verdict = tuple[Status, str | None, str | None]
-
-
-def _verdict(shown: Shown, path: Path, capture: Capture) -> _Verdict:
+def _verdict(shown: Shown, path: Path, capture: Capture) -> Judged:
     version = path.address.version if path.address is not None else 4
     ping = capture.pings.get((path.target, version))
     trace = capture.traces.get((path.target, version))
@@ -73,27 +94,27 @@ def _text(hops: tuple[Address | None, ...]) -> str:
     return " ".join("*" if hop is None else str(hop) for hop in hops)
 
 
-def _nothing_should(path: Path, ping: Ping | None) -> _Verdict:
+def _nothing_should(path: Path, ping: Ping | None) -> Judged:
     if ping is not None and ping.reached:
-        return Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}"
-    return Status.OK, "unreachable", str(path.fault)
+        return Judged(Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}")
+    return Judged(Status.OK, "unreachable", str(path.fault))
 
 
-def _traced(shown: Shown, path: Path, trace: Trace) -> _Verdict:
+def _traced(shown: Shown, path: Path, trace: Trace) -> Judged:
     if trace.reached is None:
         last = max(trace.answers, default=0)
         hops = tuple(trace.answers.get(ttl) for ttl in range(1, last + 1))
         end = trace.refused or "*"
         return _lost(shown, path, " ".join(part for part in (_text(hops), end) if part), trace)
     hops = tuple(trace.answers.get(ttl) for ttl in range(1, trace.reached + 1))
-    status, why = _compared(shown, path, hops, trace.asked)
-    if status is Status.OK and trace.lost is not None:
+    found = _compared(shown, path, hops, trace.asked)
+    if found.status is Status.OK and trace.lost is not None:
         loss = cause_of_loss(shown, path, trace.lost, packet_size(shown.lab, path))
-        status, why = (Status.FAILED, loss) if loss is not None else (status, why)
-    return status, _text(hops), why or _BY.get(trace.method)
+        found = found if loss is None else Judged.by(Status.FAILED, found.actual, loss)
+    return found if found.why else replace(found, why=_BY.get(trace.method))
 
 
-def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> _Verdict:
+def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> Judged:
     if not ping.reached:
         return _lost(shown, path, "*", None)
     before = len(path.hops) - 1
@@ -102,30 +123,32 @@ def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> _Verdic
     else:
         count = before if like.reached is None else like.reached - 1
         hops = (*(like.answers.get(ttl) for ttl in range(1, count + 1)), path.address)
-    status, why = _compared(shown, path, hops, like.asked if like else 0)
-    return status, _text(hops), why or f"pinged; the way as traced to {ping.like}"
+    found = _compared(shown, path, hops, like.asked if like else 0)
+    return found if found.why else replace(found, why=f"pinged; the way as traced to {ping.like}")
 
 
-def _compared(
-    shown: Shown, path: Path, hops: tuple[Address | None, ...], asked: int
-) -> tuple[Status, str | None]:
+def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked: int) -> Judged:
     """Judge the hops to a target that was reached."""
+    actual = _text(hops)
     if _agree(path.hops, hops):
         holes = [
             ttl for ttl, (want, have) in enumerate(zip(path.hops, hops, strict=True), 1) if want and not have
         ]
         if not holes:
-            return Status.OK, None
+            return Judged(Status.OK, actual, None)
         silent = ", ".join(
             f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
         )
-        return Status.UNKNOWN, f"no answer from {silent}, {_times(asked)}; {path.target} answered"
+        why = f"no answer from {silent}, {_times(asked)}; {path.target} answered"
+        return Judged(Status.UNKNOWN, actual, why)
     if path.way.redirected and _redirected(path, hops):
         names = ", ".join(path.way.through[place] for place in path.way.redirected)
-        return Status.OK, f"{names} left out after an ICMP redirect"
+        return Judged(Status.OK, actual, f"{names} left out after an ICMP redirect")
     if None in hops:
-        return Status.UNKNOWN, f"hops without an answer, {_times(asked)}; {path.target} answered"
-    return Status.FAILED, cause(shown, path) or "packets take another way than the lab file implies"
+        why = f"hops without an answer, {_times(asked)}; {path.target} answered"
+        return Judged(Status.UNKNOWN, actual, why)
+    found = cause(shown, path) or Cause("packets take another way than the lab file implies")
+    return Judged.by(Status.FAILED, actual, found)
 
 
 def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
@@ -155,14 +178,15 @@ def _agree(expected: tuple[Address | None, ...], hops: tuple[Address | None, ...
     )
 
 
-def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> _Verdict:
+def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
     """Judge a target that was not reached."""
-    why = cause(shown, path)
-    if why is not None:
-        return Status.FAILED, actual, why
+    found = cause(shown, path)
+    if found is not None:
+        return Judged.by(Status.FAILED, actual, found)
     if shown.silence(path.target) is not None:
-        return Status.UNREACHABLE, actual, f"{path.target} does not answer"
+        return Judged(Status.UNREACHABLE, actual, f"{path.target} does not answer")
     if trace is not None and trace.refused:
-        return Status.FAILED, actual, f"{trace.refused.split()[0]} says there is no way on"
+        return Judged(Status.FAILED, actual, f"{trace.refused.split()[0]} says there is no way on")
     before = [node for ttl, node in enumerate(path.way.through, 1) if trace and ttl in trace.answers]
-    return Status.FAILED, actual, f"no answer from beyond {before[-1]}" if before else "no answer"
+    why = f"no answer from beyond {before[-1]}" if before else "no answer"
+    return Judged(Status.FAILED, actual, why)

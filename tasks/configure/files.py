@@ -17,6 +17,7 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.facts.files import FoundFile, found_files, look_at, odd_kind
 from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.state.sections import FILES
 
 __all__ = ["Files", "packed"]
 
@@ -26,7 +27,7 @@ _MODE, _OWNER, _GROUP = "0644", "root", "root"
 class Files:
     """The resource ``files``; rows are named after the paths."""
 
-    section = "files"
+    section = FILES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"files": […]}`` with each content as text, else in base64; None without files.

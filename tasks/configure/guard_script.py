@@ -12,6 +12,7 @@ from labrun.tasks.configure.guard_place import GUARD, LIVE
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote, section
+from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
     "DIRECTORY",
@@ -161,10 +162,10 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
         "applying": applying_seconds(ticket, plan),
         "user": ticket.user,
         "wide": wide,
-        "rules": wide or "nmcli" in changed,
-        "nft": wide or bool(changed & {"firewall", "nat"}),
+        "rules": wide or NMCLI.name in changed,
+        "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
         "spread": any(mark in name for name in changed for mark in _SPREADING),
-        "checkpoint": "nmcli" in changed,
+        "checkpoint": NMCLI.name in changed,
         "undo_text": _undo_script(ticket, plan),
         "unit_text": _BOOT_UNIT,
         **_PLACES,

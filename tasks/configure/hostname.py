@@ -5,10 +5,11 @@ from __future__ import annotations
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
+from labrun.tasks.state.sections import HOSTNAME
 
 __all__ = ["Hostname"]
 
-_STATIC = "/etc/hostname"
+(_STATIC,) = HOSTNAME.files
 _RUNNING = "/proc/sys/kernel/hostname"
 _NAME = "hostname"
 
@@ -16,7 +17,7 @@ _NAME = "hostname"
 class Hostname:
     """The resource ``hostname``: one row of that name, where the lab file declares one."""
 
-    section = "hostname"
+    section = HOSTNAME.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"value": name}``; a machine keeps its name where the file says nothing."""

@@ -10,10 +10,11 @@ from labrun.inventory.model import Address, Host, Interface, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.shell import Facts, Probe, quote
+from labrun.tasks.state.sections import HOSTS
 
 __all__ = ["PATH", "Hosts", "lab_names"]
 
-PATH = "/etc/hosts"
+(PATH,) = HOSTS.files
 _BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
 _END = "# END labrun"
 
@@ -78,7 +79,7 @@ def _cut(text: str) -> _Cut:
 class Hosts:
     """The resource ``hosts``: one row, named after the file."""
 
-    section = "hosts"
+    section = HOSTS.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"entries": [[address, names…], …]}``; None where the file leaves /etc/hosts alone."""

@@ -18,10 +18,11 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
+from labrun.tasks.state.sections import FIREWALL, NAT
 
 __all__ = ["FILE", "UNIT", "NftSection"]
 
-FILE = "/etc/labrun/nftables.nft"
+(FILE,) = FIREWALL.files
 UNIT = "/etc/systemd/system/labrun-nftables.service"
 _WANTED = "/etc/systemd/system/sysinit.target.wants/labrun-nftables.service"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
@@ -189,7 +190,7 @@ class NftSection:
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return the table's text and which sections it comes from; an empty one still finds leftovers."""
-        declared = [name for name in ("firewall", "nat") if getattr(host, name) is not None]
+        declared = [name for name in (FIREWALL.name, NAT.name) if getattr(host, name) is not None]
         ports = [int(port) for port in (host.sshd or {}).get("port", ()) if port.strip().isdecimal()]
         file = SSHD_DROP_IN if host.sshd is not None else ""
         text = definition(lab, host)
@@ -235,7 +236,7 @@ class NftSection:
     def _item(self, want: Json, state: _State) -> Item | None:
         asked = self.section in want["declared"]
         wanted, found = self._own(want, _chains(state.wanted)), self._own(want, _chains(state.found))
-        if not asked and not found and (state.text or state.persists or self.section == "nat"):
+        if not asked and not found and (state.text or state.persists or self.section == NAT.name):
             return None
         expected = _summary(wanted) if asked else "not declared"
         actual = _summary(found)
@@ -255,7 +256,7 @@ class NftSection:
 
     def _own(self, want: Json, chains: Mapping[str, str]) -> dict[str, str]:
         """Return the section's chains; what belongs to none goes with the first that is declared."""
-        first = (want["declared"] or ["firewall"])[0]
+        first = (want["declared"] or [FIREWALL.name])[0]
         return {name: text for name, text in chains.items() if CHAINS.get(name, first) == self.section}
 
 

@@ -28,6 +28,7 @@ from labrun.tasks.guest.facts import links, routes
 from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
 from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.shell import Facts, Probe, quote
+from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
 
@@ -41,7 +42,7 @@ set -- {DIRECTORY}/labrun-*.nmconnection
 class Nmcli:
     """The resource ``nmcli``; rows are named after the networks."""
 
-    section = "nmcli"
+    section = NMCLI.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return the profiles of all NICs; None for an existing machine of which the file names none."""

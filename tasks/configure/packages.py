@@ -8,6 +8,7 @@ from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.state.sections import PACKAGES
 
 __all__ = ["Packages"]
 
@@ -87,7 +88,7 @@ _PATIENCE = 170
 class Packages:
     """The resource ``packages``; rows are named after the packages, ``actual`` is the version."""
 
-    section = "packages"
+    section = PACKAGES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"names": […]}``; None where the lab file names no package."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from labrun.outcome import Outcome, Status
+from labrun.tasks.state.sections import SSHD
 
 __all__ = ["proved"]
 
@@ -18,8 +19,8 @@ def proved(rows: Sequence[Outcome], offered: Collection[str] | None) -> list[Out
     ``offered`` are the methods by which one may try to log in without a key, ``none`` where nothing is
     asked for; None = nobody has asked.
     """
-    forbidding = {row.name for row in rows if row.section == "sshd" and _forbids(row)}
-    if not forbidding or not any(row.section == "sshd" and row.status is Status.CHANGED for row in rows):
+    forbidding = {row.name for row in rows if row.section == SSHD.name and _forbids(row)}
+    if not forbidding or not any(row.section == SSHD.name and row.status is Status.CHANGED for row in rows):
         return list(rows)
     if offered is None:
         why = "that no password is asked for could not be tried"
@@ -33,7 +34,7 @@ def _forbids(row: Outcome) -> bool:
 
 def _judged(row: Outcome, offered: Collection[str]) -> Outcome:
     wrong = [method for method in (_METHODS[row.name], "none") if method in offered]
-    if row.section != "sshd" or not wrong:
+    if row.section != SSHD.name or not wrong:
         return row
     why = f"sshd says {row.actual}, and offers {wrong[0]} to a login without a key"
     return replace(row, status=Status.FAILED, why=why)

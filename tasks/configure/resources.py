@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from labrun.tasks.configure.sysctl import Sysctl
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.shell import Facts, Probe, gather_script
 from labrun.tasks.judging import understood
+from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
     "RESOURCES",
@@ -44,28 +45,30 @@ RESOURCES: tuple[Resource, ...] = (
     Selinux(),
     Sysctl(),
     Sshd(),
-    NftSection("firewall"),
-    NftSection("nat"),
+    NftSection(FIREWALL.name),
+    NftSection(NAT.name),
     Nmcli(),
     Packages(),
     Files(),
     Services(),
 )
-"""In the order in which they are applied: first the network, then what may need it."""
+"""In the order in which they are applied, that of the registry of sections."""
 
 SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
 """The names that ``--only`` knows."""
 
 
-def host_spec(lab: Lab, host_name: str) -> dict[str, Any]:
-    """Return everything ``configure`` needs to know of one host, JSON-able; KeyError for no host."""
+def host_spec(lab: Lab, host_name: str, held: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return everything ``configure`` needs to know of one host, JSON-able; KeyError for no host.
+
+    ``held`` are addresses that other hosts of the lab have not left yet, and whose each is.
+    """
     host = lab.hosts[host_name]
     wanted = {resource.section: resource.desired(lab, host) for resource in RESOURCES}
-    return {
-        "host": host_name,
-        "reboots": host.last_resort == "reboot",
-        "sections": {name: dict(want) for name, want in wanted.items() if want is not None},
-    }
+    sections = {name: dict(want) for name, want in wanted.items() if want is not None}
+    if held is not None and NMCLI.name in sections:
+        sections[NMCLI.name]["held"] = held
+    return {"host": host_name, "reboots": host.last_resort == "reboot", "sections": sections}
 
 
 def _selected(spec: Json, only: Iterable[str]) -> Iterator[tuple[Resource, Json]]:

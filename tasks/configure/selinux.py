@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
+from labrun.tasks.state.sections import SELINUX
 
 __all__ = ["CONFIG", "Selinux"]
 
-CONFIG = "/etc/selinux/config"
+(CONFIG,) = SELINUX.files
 _ENFORCE = "/sys/fs/selinux/enforce"
 _NAME = "mode"
 _MODES = {"0": "permissive", "1": "enforcing"}
@@ -50,7 +51,7 @@ class _Observed:
 class Selinux:
     """The resource ``selinux``: one row, ``mode``."""
 
-    section = "selinux"
+    section = SELINUX.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"mode": …}``; None where the lab file says nothing."""

@@ -10,6 +10,7 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.state.sections import SERVICES
 
 __all__ = ["UNDER_SSHD", "Services"]
 
@@ -32,7 +33,7 @@ _Step = tuple[str, tuple[str, ...]]
 class Services:
     """The resource ``services``; rows are named after the units as the lab file writes them."""
 
-    section = "services"
+    section = SERVICES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"units": {name: {"enabled": …, "running": …}}}``; None where the file names no unit."""

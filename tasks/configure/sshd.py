@@ -21,6 +21,7 @@ from labrun.tasks.guest.facts.sshd import (
     probe,
 )
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
+from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Sshd", "render"]
 
@@ -77,7 +78,7 @@ def _unsound(setting: Setting) -> str | None:
 class Sshd:
     """The resource ``sshd``; rows are named after the keywords, in lower case."""
 
-    section = "sshd"
+    section = SSHD.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return settings and login user, None where the lab file says ``sshd: false``."""

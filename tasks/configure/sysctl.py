@@ -13,10 +13,11 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sysctl import DIRECTORIES, settings_of, winner
 from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
+from labrun.tasks.state.sections import SYSCTL
 
 __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
 
-DROP_IN = "/etc/sysctl.d/90-labrun.conf"
+(DROP_IN,) = SYSCTL.files
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 # systemd writes here in what kind of container it runs, and nothing where it runs on a machine.
 _CONTAINER = "/run/systemd/container"
@@ -95,7 +96,7 @@ def _same(one: str | None, other: str) -> bool:
 class Sysctl:
     """The resource ``sysctl``; rows are named after the keys as the lab file writes them."""
 
-    section = "sysctl"
+    section = SYSCTL.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"values": {key: value}}``; an empty one still finds keys left in the file."""

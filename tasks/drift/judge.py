@@ -16,6 +16,7 @@ from labrun.tasks.drift.lab_rows import lab_rows
 from labrun.tasks.drift.network_rows import with_verdicts
 from labrun.tasks.judging import guarded
 from labrun.tasks.provision.planning import LabPlan
+from labrun.tasks.state.sections import ADDRESS, MACHINE
 
 __all__ = ["Seen", "drift_rows"]
 
@@ -39,7 +40,7 @@ class Seen:
 def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
     """Return the rows of the named hosts, after those of the networks they are on."""
     lab_side = list(lab_rows(seen.plan, lab.digest, seen.made)) if seen.plan is not None else []
-    unmade = {row.host for row in lab_side if row.section == "machine" and row.status is Status.PENDING}
+    unmade = {row.host for row in lab_side if row.section == MACHINE.name and row.status is Status.PENDING}
     unmade = {host for host in unmade if not isinstance(seen.captures.get(host), Capture)}
     settings = {host: list(_settings(host, seen, unmade)) for host in lab.hosts}
     network_side = list(
@@ -75,8 +76,8 @@ def _host_key(host: str, seen: Seen) -> Iterator[Outcome]:
     why = (seen.strange_keys or {}).get(host)
     if why is not None:
         why += "; nothing was read over this connection"
-        yield Outcome(host, "machine", "ssh-host-key", Status.DRIFTED, "as on record", "another", why)
+        yield Outcome(host, MACHINE.name, "ssh-host-key", Status.DRIFTED, "as on record", "another", why)
 
 
 def _says_nothing(row: Outcome) -> bool:
-    return row.status is Status.SKIPPED and row.section == "address" and row.name == row.host
+    return row.status is Status.SKIPPED and row.section == ADDRESS.name and row.name == row.host

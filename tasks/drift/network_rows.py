@@ -6,14 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.checks import trials_of
 from labrun.inventory.topology.expectations import Expectations, expectations
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Pair, Status
+from labrun.tasks.state.sections import NMCLI, section_of
 
 __all__ = ["with_verdicts"]
-
-# Paths, routes and addresses follow from these; a check may depend on anything.
-_OF_THE_NETWORK = frozenset({"nmcli", "sysctl", "firewall", "nat"})
 
 
 def with_verdicts(
@@ -41,8 +38,9 @@ def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[
         setting.status
         for host in _concerned(row, found)
         for setting in settings.get(host, ())
-        if row.section == "check" or setting.section in _OF_THE_NETWORK
-        if row.section != "address" or (setting.section, setting.name) == ("nmcli", row.name)
+        if setting.section in section_of(row.section).follows
+        if not isinstance(row.subject, Nic)
+        or (setting.section, setting.name) == (NMCLI.name, row.subject.network)
     }
     if Status.PENDING in statuses and not statuses & {Status.DRIFTED, Status.CONFLICT}:
         return Status.PENDING
@@ -51,19 +49,16 @@ def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[
 
 def _ends(row: Outcome, found: Expectations) -> tuple[str, ...]:
     """Return the hosts that a row is about."""
-    target: str | None = None
-    if row.section == "path":
-        target = row.name.removesuffix(" (IPv6)").partition(" -> ")[2]
-    elif row.section == "check":
-        trials = (each for each in trials_of(found.lab, row.host) if each.name == row.name)
-        target = next((each.target for each in trials), None)
-    return (row.host,) if target not in found.lab.hosts else (row.host, str(target))
+    about = row.subject
+    if isinstance(about, Pair) and about.target in found.lab.hosts:
+        return about.source, about.target
+    return (row.host,)
 
 
 def _concerned(row: Outcome, found: Expectations) -> tuple[str, ...]:
     """Return the hosts that a row follows from: both ends, and the routers between them."""
-    ends = _ends(row, found)
-    if len(ends) == 1 or ends[0] == ends[1]:
+    ends, about = _ends(row, found), row.subject
+    if not isinstance(about, Pair) or len(set(ends)) == 1:
         return ends
-    way = found.path(ends[0], ends[1], 6 if row.name.endswith(" (IPv6)") else 4).way
+    way = found.path(about.source, about.target, about.family).way
     return (*ends, *way.through, *way.back)

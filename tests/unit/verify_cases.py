@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Pair, Status, Subject
 from labrun.runner.history.last_verify import LastVerify
 from labrun.runner.views.diagram_input import DrawnLab
 from tests import places
@@ -30,8 +31,23 @@ class Captured:
 def captured(name: str) -> Captured:
     """Return the verify of ``cases/verify/<name>.json``."""
     document = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
-    rows = tuple(Outcome(**{**row, "status": Status(row["status"])}) for row in document["results"])
+    rows = tuple(
+        Outcome(**{**row, "status": Status(row["status"])}, subject=_subject(row), blamed=_blamed(row))
+        for row in document["results"]
+    )
     return Captured(load_lab(CASES / "lab.yaml"), document["run"], document["seconds"], rows)
+
+
+def _subject(row: Mapping[str, str]) -> Subject | None:
+    """Return what a row is about; documents have it in its name alone."""
+    if row["section"] == "path":
+        return Pair(row["host"], row["name"].rpartition(" ")[2], 4)
+    return Nic(row["host"], row["name"]) if row["section"] == "address" else None
+
+
+def _blamed(row: Mapping[str, str | None]) -> str | None:
+    host, colon, _ = (row["why"] or "").partition(": ")
+    return host if colon and row["section"] == "path" else None
 
 
 def drawn(name: str | None) -> DrawnLab:

@@ -262,10 +262,11 @@ def _logs(
     from labrun.tasks.configure.resources import secrets_of
     from labrun.tasks.configure.sshd_profiles import login_user
     from labrun.tasks.drift.task import read_log
+    from labrun.tasks.state.sections import Scope, section_of
 
     # A machine is changed on the hypervisor, and why a path fails is rarely to be seen at its end.
-    elsewhere = ("machine", "path", "check")
-    moved = [row for row in rows if row.status in _MOVED and row.section not in elsewhere]
+    here = [row for row in rows if section_of(row.section).scope is Scope.HOST]
+    moved = [row for row in here if row.status in _MOVED]
     named = {row.host for row in moved}
     hosts = [host for host in session.hosts if host in named and isinstance(seen.captures.get(host), Capture)]
     if not hosts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.progress import progress
 from labrun.runner.engine.session import Session
+from labrun.tasks.state.sections import FILTER, MACHINE, NETWORK, Scope, section_of
 
 __all__ = ["Fix", "Wanted", "after_fix", "apply", "choose"]
 
@@ -15,9 +16,6 @@ Key = tuple[str, str, str]
 """Host, section and name."""
 
 _MOVED = frozenset({Status.PENDING, Status.CONFLICT})
-_LAB = frozenset({"filter", "network", "machine"})
-# What a host shows follows from its settings: it is not put right by itself.
-_FOLLOWS = frozenset({"address", "route", "path", "check"})
 _BAD = frozenset({Status.FAILED, Status.ROLLED_BACK})
 
 
@@ -57,27 +55,30 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
     for host, section, members in _by_section(rows):
         chosen = [row for row in members if row.status in right]
         moved = [row for row in members if row.status in _MOVED]
-        if section not in _LAB and moved and not fix.apply_pending:
+        of_lab = section_of(section).scope is Scope.LAB
+        if not of_lab and moved and not fix.apply_pending:
             why = f"left: {section} {moved[0].name} is {moved[0].status} too; --apply-pending applies both"
             left.update({_key(row): why for row in chosen})
             continue
         items.update(_key(row) for row in chosen)
-        if chosen and section not in _LAB:
+        if chosen and not of_lab:
             sections.setdefault(host, []).append(section)
     return Wanted(
-        networks=frozenset(name for _, section, name in items if section == "network"),
-        machines=frozenset(name for _, section, name in items if section == "machine"),
+        networks=frozenset(name for _, section, name in items if section == NETWORK.name),
+        machines=frozenset(name for _, section, name in items if section == MACHINE.name),
         sections={host: tuple(names) for host, names in sections.items()},
         items=frozenset(items),
         left=left,
-        filters=frozenset(name for _, section, name in items if section == "filter"),
+        filters=frozenset(name for _, section, name in items if section == FILTER.name),
     )
 
 
 def _by_section(rows: Sequence[Outcome]) -> Iterator[tuple[str, str, list[Outcome]]]:
     found: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
-        if row.section not in _FOLLOWS and (row.section, row.name) != ("machine", "ssh-host-key"):
+        # What a host shows follows from its settings: it is not put right by itself.
+        follows = section_of(row.section).follows
+        if not follows and (row.section, row.name) != (MACHINE.name, "ssh-host-key"):
             found.setdefault((row.host, row.section), []).append(row)
     for (host, section), members in found.items():
         yield host, section, members

@@ -10,10 +10,9 @@ from labrun.outcome import Outcome, exit_code
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.faults.fault_state import Planted, recall, remember
 from labrun.state import LabState
+from labrun.tasks.state.sections import Scope, section_of
 
 __all__ = ["require_planted", "with_hint"]
-
-_SYMPTOMS = ("path", "check")
 
 
 def require_planted(state: LabState) -> Planted:
@@ -30,7 +29,8 @@ def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report
     """Return which paths and checks fail, without the reasons, and the hints so far and one more."""
     planted = require_planted(state).next_hint()
     remember(state, planted)
-    symptoms = [replace(row, why=None) for row in rows if row.section in _SYMPTOMS and row.exit_code]
+    between = [row for row in rows if section_of(row.section).scope is Scope.PATH]
+    symptoms = [replace(row, why=None) for row in between if row.exit_code]
     hints = planted.hints[: planted.given]
     notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
     if not symptoms:

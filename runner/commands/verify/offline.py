@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable
 from labrun.tasks.collect.judge import judge
+from labrun.tasks.state.sections import PATH, section_of
 
 __all__ = ["OFFLINE", "offline_report", "offline_rows"]
 
 OFFLINE = "offline"
-_SETTINGS = ("sysctl", "sshd")
 
 
 def offline_report(lab: Lab, invocation: Invocation) -> Report:
@@ -35,11 +35,10 @@ def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
 
 
 def _with_fault(found: Expectations, row: Outcome) -> Outcome:
-    if row.section != "path" or row.expected != "unreachable":
+    about = row.subject
+    if row.section != PATH.name or row.expected != "unreachable" or not isinstance(about, Pair):
         return row
-    target = row.name.partition(" -> ")[2]
-    six = target.endswith(" (IPv6)") or found.versions(row.host, target)[0] == 6
-    path = found.path(row.host, target.removesuffix(" (IPv6)"), 6 if six else 4)
+    path = found.path(about.source, about.target, about.family)
     return replace(row, why=f"{OFFLINE}; {path.fault}")
 
 
@@ -50,8 +49,8 @@ def _text(rows: Sequence[Outcome], *, every_row: bool) -> str:
 
 def _host(host: str, rows: Sequence[Outcome], every_row: bool) -> Iterator[str]:
     mine = [row for row in rows if row.host == host]
-    shown = [row for row in mine if every_row or row.section not in _SETTINGS]
-    names = [f"{row.section} {row.name.removeprefix(f'{host} ')}" for row in shown]
+    shown = [row for row in mine if every_row or not section_of(row.section).verified]
+    names = [f"{row.section} {row.short_name}" for row in shown]
     width = max(map(len, names), default=0)
     yield f"{host}\n"
     for name, row in zip(names, shown, strict=True):

@@ -11,7 +11,7 @@ from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.steps import Step, steps_back, steps_there
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE
-from labrun.outcome import Outcome
+from labrun.outcome import Outcome, Pair
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.offline import offline_rows
 from labrun.tasks.collect.capture import Capture, Unreachable
@@ -19,6 +19,7 @@ from labrun.tasks.collect.causes import Shown, network_of
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
 from labrun.tasks.guest.facts.routes import ObservedRoute
+from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -55,13 +56,12 @@ def _paths(lab: Lab, source: str, target: str) -> list[Path]:
 
 def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -> Report:
     """Return the report on a pair; ``captures`` None = offline."""
-    name = f"{source} -> {target}"
     if captures is None:
-        rows = [row for row in offline_rows(lab, [source]) if row.section == "path"]
+        rows = [row for row in offline_rows(lab, [source]) if row.section == PATH.name]
     else:
         lab = with_seen_macs(lab, captures)
         rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
-    rows = [row for row in rows if row.name.removesuffix(" (IPv6)") == name]
+    rows = [row for row in rows if isinstance(row.subject, Pair) and row.subject.target == target]
     told = [
         _told(lab, path, row, captures or {})
         for path, row in zip(_paths(lab, source, target), rows, strict=True)

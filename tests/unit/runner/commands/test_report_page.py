@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.commands.report.command import page
 from labrun.runner.views.diagram_input import DrawnLab
 from tests.unit.past_runs import past
@@ -133,7 +133,7 @@ def test_of_many_hosts_the_matrix_is_left_out_and_that_is_said() -> None:
     one = found.lab.hosts["host01"]
     many = {f"h{number}": replace(one, name=f"h{number}") for number in range(61)}
     lab = replace(found.lab, hosts=many)
-    row = Outcome("h0", "path", "h0 -> h1", Status.OK, "10.201.0.11", "10.201.0.11")
+    row = Outcome("h0", "path", "h0 -> h1", Status.OK, subject=Pair("h0", "h1", 4))
     assert found.last is not None
     shown = replace(found, lab=lab, hosts=tuple(many), last=replace(found.last, rows=(row,)))
     assert "The matrix is left out for so many hosts" in page(shown)

@@ -8,12 +8,12 @@ import os
 import platform
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.runner import main as cli
 from labrun.runner.commands.runs.history import moment
 from labrun.runner.history.changes import compare
@@ -23,10 +23,9 @@ from tests.unit.past_runs import NOON
 
 LAB = "name: lab\nhypervisor: gone:///nowhere\nhosts: not checked\n"
 DIGEST = hashlib.sha256(LAB.encode()).hexdigest()
-PATH_OK = Outcome("a", "path", "a -> b", Status.OK, "10.0.0.1 10.0.1.2", "10.0.0.1 10.0.1.2")
-PATH_BAD = Outcome(
-    "a", "path", "a -> b", Status.FAILED, "10.0.0.1 10.0.1.2", "10.0.0.1 *", "r: forwarding is off"
-)
+HOPS = "10.0.0.1 10.0.1.2"
+PATH_OK = Outcome("a", "path", "a -> b", Status.OK, HOPS, HOPS, subject=Pair("a", "b", 4))
+PATH_BAD = replace(PATH_OK, status=Status.FAILED, actual="10.0.0.1 *", why="r: forwarding is off", blamed="r")
 SYSCTL = Outcome("r", "sysctl", "net.ipv4.ip_forward", Status.OK, "1", "1", seconds=0.1)
 SYSCTL_BAD = Outcome("r", "sysctl", "net.ipv4.ip_forward", Status.FAILED, "1", "0", diff="-1\n+0")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Nic, Outcome, Pair, Status
 from labrun.runner.history import schema, store, writing
 from labrun.runner.history.reading import History, open_history
 from labrun.runner.history.redaction import redacted
@@ -56,6 +56,39 @@ def test_the_first_version_is_still_read_and_its_runs_are_there(path: Path) -> N
     assert (run.run, run.state, run.versions) == ("2026-11-25T12:00:00Z-0001", "finished", {})
     remember(path, [OK])
     assert [bool(run.versions) for run in of(path).runs()] == [True, False]
+
+
+def test_rows_of_the_second_version_are_told_once_what_they_are_about(path: Path) -> None:
+    old = [
+        ("a", "path", "a -> b", "r: forwarding is off"),
+        ("a", "path", "a -> b (IPv6)", "no answer from beyond r: it is silent"),
+        ("a", "check", "web", "a: nobody: listens"),
+        ("a", "address", "n", "b: has it too"),
+        ("a", "address", "a", None),
+        ("r", "route", "default", None),
+    ]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.migrate(connection, schema.MIGRATIONS[:2])
+        connection.execute(
+            "INSERT INTO runs (run, lab, command, arguments, labrun, process, began, seconds, exit_code)"
+            " VALUES ('2026-11-25T12:00:00Z-0001', 'lab', 'verify', '', '0.1.0', '', 1795608000, 1.5, 1)"
+        )
+        for number, (*item, why) in enumerate(old, 1):
+            connection.execute("INSERT INTO items VALUES (?, ?, ?, ?)", (number, *item))
+            connection.execute(
+                "INSERT INTO outcomes VALUES (1, ?, ?, 'failed', NULL, NULL, ?, NULL, 0)",
+                (number, number, why),
+            )
+    history = of(path)
+    (run,) = history.runs()
+    assert [(row.subject, row.blamed) for row in history.outcomes(run)] == [
+        (Pair("a", "b", 4), "r"),
+        (Pair("a", "b", 6), None),
+        (None, "a"),
+        (Nic("a", "n"), None),
+        (None, None),
+        (None, None),
+    ]
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from labrun.inventory.drawing.diagram import Health, worst
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Family, Nic, Outcome, Pair, Status
 from labrun.runner.views.health import health_of, rated
+from tests.unit.small_labs import host, lab, network
 from tests.unit.verify_cases import captured
+
+
+def path(source: str, target: str, status: Status, family: Family = 4) -> Outcome:
+    about = Pair(source, target, family)
+    return Outcome(source, "path", f"{source} -> {target}", status, subject=about)
 
 
 def test_a_healthy_lab_is_all_ok() -> None:
@@ -37,42 +45,58 @@ def test_the_router_that_does_not_forward_is_red_and_those_behind_it_are_not() -
 
 
 def test_a_path_that_fails_for_no_reason_of_another_host_makes_its_own_red() -> None:
-    lab = captured("ok").lab
-    row = Outcome("host01", "path", "host01 -> host02", Status.FAILED, "10.201.0.12", "*", "no answer")
-    assert health_of(lab, [row]).hosts == {"host01": Health.FAILED}
+    of = captured("ok").lab
+    row = replace(path("host01", "host02", Status.FAILED), why="host00: is a word of a guest's")
+    assert health_of(of, [row]).hosts == {"host01": Health.FAILED}
+
+
+def test_a_path_that_fails_makes_the_host_red_that_it_blames_whatever_its_reason_begins_with() -> None:
+    of = captured("ok").lab
+    why = "packets of 1500 bytes get lost, small ones do not: host00: eth0 has the MTU 1300"
+    row = replace(path("host01", "host03", Status.FAILED), why=why, blamed="host00")
+    assert health_of(of, [row]).hosts == {"host00": Health.FAILED, "host01": Health.IMPAIRED}
+
+
+def test_links_of_hosts_that_have_ipv6_alone_are_told_by_their_paths() -> None:
+    six = lab(
+        [network("n", None, cidr6="fd00:1::/64")],
+        [host(name, {"n": f"fd00:1::{name}/64"}) for name in "ab"],
+    )
+    rows = [Outcome("a", "address", "n", Status.OK, subject=Nic("a", "n")), path("a", "b", Status.FAILED, 6)]
+    assert health_of(six, rows).links["a", "n"] is Health.IMPAIRED
 
 
 def test_a_link_that_no_path_crosses_is_impaired() -> None:
-    lab = captured("ok").lab
+    of = captured("ok").lab
     rows = [
-        Outcome("host01", "address", "network1", Status.OK),
-        Outcome("host00", "path", "host00 -> host02", Status.OK, "10.201.0.12", "10.201.0.12"),
-        Outcome("host01", "path", "host01 -> host00", Status.FAILED, "10.201.0.254", "*", "no answer"),
+        Outcome("host01", "address", "network1", Status.OK, subject=Nic("host01", "network1")),
+        path("host00", "host02", Status.OK),
+        path("host01", "host00", Status.FAILED),
     ]
-    assert health_of(lab, rows).links == {
+    assert health_of(of, rows).links == {
         ("host01", "network1"): Health.IMPAIRED,
     }
-    rows.append(Outcome("host02", "path", "host02 -> host01", Status.OK, "10.201.0.11", "10.201.0.11"))
-    assert health_of(lab, rows).links == {("host01", "network1"): Health.OK}
+    rows.append(path("host02", "host01", Status.OK))
+    assert health_of(of, rows).links == {("host01", "network1"): Health.OK}
 
 
 def test_warnings_impair_and_skipped_rows_tell_nothing() -> None:
-    lab = captured("ok").lab
+    of = captured("ok").lab
     rows = [
         Outcome("host01", "check", "web", Status.WARNING, "open", "refused", "nobody listens"),
         Outcome("host02", "check", "dns", Status.SKIPPED, "open", None, "not asked"),
     ]
-    assert health_of(lab, rows).hosts == {"host01": Health.IMPAIRED}
+    assert health_of(of, rows).hosts == {"host01": Health.IMPAIRED}
 
 
 def test_hosts_that_the_file_no_longer_has_are_passed_over() -> None:
-    lab = captured("ok").lab
+    of = captured("ok").lab
     rows = [
         Outcome("gone", "address", "network1", Status.FAILED),
-        Outcome("host01", "path", "host01 -> gone", Status.FAILED, "10.201.0.99", "*", "gone: is off"),
+        replace(path("host01", "gone", Status.FAILED), why="gone: is off", blamed="gone"),
         Outcome("hypervisor", "network", "network1", Status.FAILED),
     ]
-    assert health_of(lab, rows).hosts == {"host01": Health.FAILED}
+    assert health_of(of, rows).hosts == {"host01": Health.FAILED}
 
 
 def test_every_status_has_a_colour() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from labrun.outcome import Outcome, Status
-from labrun.runner.views.matrix import Pair, as_json, matrices, pair_of, text
+from labrun.outcome import Family, Outcome, Pair, Status
+from labrun.runner.views.matrix import as_json, matrices, path_of, text
 from tests.unit.verify_cases import captured
 
 
-def path(source: str, target: str, status: Status, actual: str | None, suffix: str = "") -> Outcome:
-    return Outcome(source, "path", f"{source} -> {target}{suffix}", status, "x", actual)
+def path(source: str, target: str, status: Status, actual: str | None, family: Family = 4) -> Outcome:
+    about = Pair(source, target, family)
+    return Outcome(source, "path", f"{source} -> {target}", status, "x", actual, subject=about)
 
 
 def test_the_broken_lab() -> None:
@@ -58,7 +59,7 @@ def test_every_mark_is_explained() -> None:
 def test_both_versions_have_a_matrix_each() -> None:
     rows = [
         path("a", "b", Status.OK, "10.0.0.1"),
-        path("a", "b", Status.FAILED, "*", " (IPv6)"),
+        path("a", "b", Status.FAILED, "*", 6),
     ]
     four, six = matrices("ab", rows)
     assert (four.version, four.mark("a", "b")) == (4, "1")
@@ -88,7 +89,13 @@ def test_json_has_every_pair_once() -> None:
     assert {"from": "host00", "to": "host01", "status": "ok", "hops": 1} in found["pairs"]
 
 
-def test_a_pair_is_read_from_path_rows_only() -> None:
-    assert pair_of(path("a", "b", Status.OK, "x", " (IPv6)")) == Pair("a", "b", 6)
-    assert pair_of(Outcome("a", "check", "a -> b", Status.OK)) is None
-    assert pair_of(Outcome("a", "path", "somewhere", Status.OK)) is None
+def test_a_pair_that_has_ipv6_alone_stands_in_the_first() -> None:
+    rows = [path("a", "b", Status.OK, "10.0.0.1"), path("a", "c", Status.FAILED, "*", 6)]
+    (found,) = matrices("abc", rows)
+    assert (found.version, found.mark("a", "b"), found.mark("a", "c")) == (4, "1", "X")
+
+
+def test_paths_are_told_by_what_they_are_about_and_not_by_their_names() -> None:
+    assert path_of(path("a", "b", Status.OK, "x", 6)) == Pair("a", "b", 6)
+    assert path_of(Outcome("a", "check", "a -> b", Status.OK, subject=Pair("a", "b", 4))) is None
+    assert path_of(Outcome("a", "path", "a -> b", Status.OK)) is None

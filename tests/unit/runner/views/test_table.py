@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.cli.terminal import printable
 from labrun.runner.views.table import order, render, summary
 
@@ -21,7 +21,14 @@ ROWS = (
     Outcome("host02", "check", "no-telnet", Status.SKIPPED, "blocked", None, "not acted on yet"),
     Outcome("host04", "path", "host04 -> host03", Status.UNREACHABLE, "172.17.0.11", None, "no lease"),
     Outcome(
-        "host01", "path", "host01 -> host03", Status.FAILED, "172.16.0.254 172.17.0.11", "172.16.0.254 *", WHY
+        "host01",
+        "path",
+        "host01 -> host03",
+        Status.FAILED,
+        "172.16.0.254 172.17.0.11",
+        "172.16.0.254 *",
+        WHY,
+        subject=Pair("host01", "host03", 4),
     ),
 )
 TAIL = "stage ssh: timed out after 120 s\nlast lines of the console:\n" + "x" * 300

@@ -1,0 +1,130 @@
+"""Every section that a row can stand in, and what follows from a row's standing there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from labrun.tasks.guest.facts.sshd import DROP_IN
+
+__all__ = [
+    "ADDRESS",
+    "CHECK",
+    "FILES",
+    "FILTER",
+    "FIREWALL",
+    "HOSTNAME",
+    "HOSTS",
+    "IMAGE",
+    "MACHINE",
+    "NAT",
+    "NETWORK",
+    "NMCLI",
+    "PACKAGES",
+    "PATH",
+    "READY",
+    "ROUTE",
+    "SECTIONS",
+    "SELINUX",
+    "SERVICES",
+    "SETTINGS",
+    "SSHD",
+    "SYSCTL",
+    "Scope",
+    "Section",
+    "section_of",
+]
+
+
+class Scope(Enum):
+    """What a section's rows are about."""
+
+    LAB = "lab"  # what libvirt has: `up` makes it
+    HOST = "host"  # one host, as it is itself
+    PATH = "path"  # what gets from one host to another
+    RUN = "run"  # what a command did, and no thing that could differ
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section.
+
+    ``follows`` are the sections of settings that its rows follow from: they are not put right by
+    themselves. ``files`` hold a section whole, all its rows being lines of these. ``foldable`` = many equal
+    rows of a host are one in the table. ``verified`` = `verify` judges it too, by the code of `configure`.
+    """
+
+    name: str
+    scope: Scope
+    follows: frozenset[str] = frozenset()
+    files: tuple[str, ...] = ()
+    foldable: bool = False
+    verified: bool = False
+
+
+def _setting(name: str, *files: str, foldable: bool = False, verified: bool = False) -> Section:
+    return Section(name, Scope.HOST, files=files, foldable=foldable, verified=verified)
+
+
+FILTER = Section("filter", Scope.LAB)
+NETWORK = Section("network", Scope.LAB)
+IMAGE = Section("image", Scope.LAB)
+MACHINE = Section("machine", Scope.LAB)
+READY = Section("ready", Scope.LAB)
+
+_RULESET = "/etc/labrun/nftables.nft"
+HOSTNAME = _setting("hostname", "/etc/hostname")
+HOSTS = _setting("hosts", "/etc/hosts")
+SELINUX = _setting("selinux", "/etc/selinux/config")
+SYSCTL = _setting("sysctl", "/etc/sysctl.d/90-labrun.conf", verified=True)
+SSHD = _setting("sshd", DROP_IN, foldable=True, verified=True)
+FIREWALL = _setting("firewall", _RULESET)
+NAT = _setting("nat", _RULESET)
+NMCLI = _setting("nmcli")
+PACKAGES = _setting("packages")
+FILES = _setting("files")
+SERVICES = _setting("services")
+
+SETTINGS = (
+    HOSTNAME,
+    HOSTS,
+    SELINUX,
+    SYSCTL,
+    SSHD,
+    FIREWALL,
+    NAT,
+    NMCLI,
+    PACKAGES,
+    FILES,
+    SERVICES,
+)
+"""What `configure` holds true, in the order of applying it: first the network, then what may need it."""
+
+_OF_THE_NETWORK = frozenset({NMCLI.name, SYSCTL.name, FIREWALL.name, NAT.name})
+ADDRESS = Section("address", Scope.HOST, follows=_OF_THE_NETWORK)
+ROUTE = Section("route", Scope.HOST, follows=_OF_THE_NETWORK)
+PATH = Section("path", Scope.PATH, follows=_OF_THE_NETWORK)
+# A check may be of anything.
+CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SETTINGS))
+
+_OF_RUNS = ("guard", "fault", "configure", "drift", "exec", "schedule")
+
+SECTIONS: Mapping[str, Section] = MappingProxyType(
+    {
+        each.name: each
+        for each in (
+            *(FILTER, NETWORK, IMAGE, MACHINE, READY),
+            *SETTINGS,
+            *(ADDRESS, ROUTE, PATH, CHECK),
+            *(Section(name, Scope.RUN) for name in _OF_RUNS),
+        )
+    }
+)
+"""All of them by name, in their order."""
+
+
+def section_of(name: str) -> Section:
+    """Return the section of this name; one that a history of another labrun has is one like any other."""
+    return SECTIONS.get(name) or Section(name, Scope.RUN)
