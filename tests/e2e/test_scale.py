@@ -140,7 +140,7 @@ _DROP = (
         (
             "kill -STOP $(cat /run/sshd.pid)",
             "kill -CONT $(cat /run/sshd.pid)",
-            "accepted the connection but did not finish the SSH handshake in time",
+            "accepted the connection but sent no SSH banner within 8 s",
         ),
         (_DROP, "nft delete table inet scl", "did not answer in time"),
     ],
