@@ -24,13 +24,13 @@ if [ -e "$live/decided" ]; then
 read -r tick_what <"$live/decided" || tick_what=
 [ "$tick_what" != undo ] || return 0
 # Whoever confirms needs two more steps; without them it has died on the way.
-tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 150 ] || return 0
+tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 30 ] || return 0
 else
 read -r tick_until <"$guard/until" 2>/dev/null
 case $tick_until in "" | *[!0-9]*) tick_until=$tick_last;; esac
 up_seconds; [ "$up" -lt "$tick_until" ] && [ "$up" -lt "$tick_last" ] || return 0
 fi
-sleep 0.2 || return 9
+sleep 1 || return 9
 done
 }
 
@@ -236,7 +236,7 @@ put_back_ip
 } >/dev/null 2>&1
 
 list_ip() {
-{ ip_state; [ ! -e "$guard/has-rules" ] || rule_state; } >"$live/ip" && ip_difference "$guard/ip" "$live/ip" >"$live/todo"
+net_state >"$live/ip" && ip_difference "$guard/ip" "$live/ip" >"$live/todo"
 }
 
 # Prints what is not as before, a line each.

@@ -74,8 +74,8 @@ done
 settle 4
 """
 PUT_BACK = """\
-{ ip_state; rule_state; } >"$guard/ip"
 : >"$guard/has-rules"
+net_state >"$guard/ip"
 seen >"$1/before"
 eval "$3" || exit 77
 seen >"$1/damaged"
