@@ -143,7 +143,8 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
         f"{assigned(values)}{guest_script('snapshot')}"
-        f"{_function('kernel_own', own)}{functions}{guest_script('guard')}"
+        f"{_function('kernel_own', own)}{functions}"
+        f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
     )
 
 

@@ -17,6 +17,8 @@ export LC_ALL=C.UTF-8
 guard=$1/guard live=$1/live run=x sections='' seconds=1 applying=1 on=live failing='' labrun_only=functions
 mkdir "$guard" "$live"
 . "$2/snapshot.sh"
+. "$2/put_back.sh"
+. "$2/afterwards.sh"
 . "$2/guard.sh"
 systemctl() { return 3; }
 sleep() { command sleep 0.01; }
