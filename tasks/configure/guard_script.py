@@ -198,10 +198,10 @@ def spreading(parts: Iterable[SectionPlan]) -> Iterator[str]:
 
 
 def _keep(paths: Iterable[str]) -> str:
-    """Return the calls of ``keep`` for these files, one for each of their folders."""
+    """Return the calls of the function that is named as argument, one for each of the files' folders."""
     split = sorted({path.rpartition("/")[::2] for path in paths})
     return "".join(
-        f"keep {' '.join(map(quote, (folder, *(name for _, name in group))))}\n"
+        f'"$1" {" ".join(map(quote, (folder, *(name for _, name in group))))}\n'
         for folder, group in groupby(split, key=lambda each: each[0])
     )
 

@@ -1,6 +1,6 @@
 # Make the host ready to take the change back: everything that this takes is at hand before anything is changed.
 # Values: run owner process seconds applying user wide spread rules nft checkpoint guard live unit link undo_text
-# unit_text; keep_all calls keep with the files to keep, a folder at a time.
+# unit_text; keep_all calls its argument with a folder and the names of files to keep, for each folder.
 umask 077
 new=$guard.$run
 [ ! -e "$new" ] || rm -rf "$new"
@@ -23,22 +23,32 @@ labrun_only=functions
 # The room that the record takes later.
 printf '%1024s\n' '' >"$guard/record"
 : >"$guard/absent"
-# A copy in the folder of each file: putting it back is a rename, which takes no room.
-keep() {
+# A copy in the folder of each file: putting it back is a rename, which takes no room. First all folders are made by
+# one process, with the place in memory, in which nothing may be left of another guard.
+note_files() {
+keep_folder=$1; shift
+for keep_name; do
+if [ ! -e "$keep_folder/$keep_name" ] && [ ! -L "$keep_folder/$keep_name" ]; then
+printf '%s\n' "$keep_folder/$keep_name" >>"$guard/absent"
+elif [ "$keep_folder" != "${keep_last-none}" ]; then
+printf '%s\n' "$keep_folder" >>"$guard/folders"; keep_last=$keep_folder
+fi
+done
+}
+keep_all note_files
+[ ! -e "$live" ] || rm -rf "$live"
+set -- "$live" "${link%/*}"
+[ ! -e "$guard/folders" ] || while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"
+mkdir -p "$@"
+copy_files() {
 keep_folder=$1; shift
 for keep_name; do
 shift
-if [ -e "$keep_folder/$keep_name" ] || [ -L "$keep_folder/$keep_name" ]; then set -- "$@" "$keep_folder/$keep_name"
-else printf '%s\n' "$keep_folder/$keep_name" >>"$guard/absent"
-fi
+if [ -e "$keep_folder/$keep_name" ] || [ -L "$keep_folder/$keep_name" ]; then set -- "$@" "$keep_folder/$keep_name"; fi
 done
-[ $# -eq 0 ] || {
-printf '%s\n' "$keep_folder" >>"$guard/folders"
-mkdir -p "$keep_folder/.labrun-kept"
-cp -a "$@" "$keep_folder/.labrun-kept/"
+[ $# -eq 0 ] || cp -a "$@" "$keep_folder/.labrun-kept/"
 }
-}
-keep_all
+keep_all copy_files
 [ -z "$rules" ] || : >"$guard/has-rules"
 net_state >"$guard/ip"
 [ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
@@ -80,10 +90,8 @@ busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/Netw
 org.freedesktop.NetworkManager CheckpointCreate aouu 0 $((2 * (applying + seconds))) 6 >"$guard/checkpoint"
 fi
 printf '%s' "$unit_text" >"$unit"
-[ -d "${link%/*}" ] || mkdir "${link%/*}"
 ln -sf "$unit" "$link"
 : >"$guard/armed"
-mkdir "$live"
 start_watch
 if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
 else
