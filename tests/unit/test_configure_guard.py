@@ -115,14 +115,19 @@ class Guest:
         self.kills_the_watch()
         shutil.rmtree(self.root / "run-labrun-guard")
 
-    def kills_the_watch(self) -> None:
-        """Kill whatever waits, as soon as it has said who it is."""
+    def watcher(self) -> int:
+        """Return the process that waits, as soon as it has said who it is."""
         path = self.root / "run-labrun-guard" / "pid"
         until = time.monotonic() + 20
         while not path.exists() or not path.read_text().endswith("\n"):
             assert time.monotonic() < until
             time.sleep(0.02)
-        pid = int(path.read_text().split()[0])
+        return int(path.read_text().split()[0])
+
+    def kills_the_watch(self) -> None:
+        """Kill whatever waits."""
+        pid = self.watcher()
+        until = time.monotonic() + 20
         os.killpg(pid, signal.SIGKILL)
         with suppress(FileNotFoundError):
             while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
@@ -244,6 +249,8 @@ def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str)
     elif occasion == "timer":
         (guest.directory / "until").write_text("0\n")
     else:
+        # systemd would not start a second one of its name.
+        guest.watcher()
         assert guest.undo(occasion, TICKET.run) == 0
     guest.ends()
     assert guest.profile.read_text() == "old\n"
