@@ -94,11 +94,12 @@ class BenchLab:
         from labrun.inventory.hosts.locate import locate
         from labrun.inventory.hosts.plugin import inventory_of
         from labrun.runner.engine.nornir import engine
+        from labrun.runner.engine.runner_plugin import Budget
 
         inventory = inventory_of(self.lab, locate(self.lab, None), self.state)
         for name, added in data.items():
             inventory.hosts[name].data.update(added)
-        with engine(inventory, deadline=300.0) as nornir:
+        with engine(inventory, Budget(deadline=300.0)) as nornir:
             yield nornir
 
 

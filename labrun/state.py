@@ -21,7 +21,7 @@ from labrun.state_files import (
     read_or_begin_anew,
     set_aside,
 )
-from labrun.state_folders import private_folder
+from labrun.state_folders import private_folder, xdg_base
 
 __all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
 
@@ -38,10 +38,7 @@ _PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
 def state_base() -> Path:
     """Return ``$XDG_STATE_HOME/labrun``, by default ``~/.local/state/labrun``."""
-    configured = os.environ.get("XDG_STATE_HOME", "")
-    # The XDG specification tells to ignore relative values.
-    base = Path(configured) if configured.startswith("/") else Path.home() / ".local" / "state"
-    return base / "labrun"
+    return xdg_base("XDG_STATE_HOME", ".local/state") / "labrun"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,18 @@ from pathlib import Path
 
 from labrun.errors import LabrunError
 
-__all__ = ["check_folder", "distrust", "private_folder", "trusted_owners"]
+__all__ = ["check_folder", "distrust", "private_folder", "trusted_owners", "xdg_base"]
 
 _MOST_LINKS = 40
+
+
+def xdg_base(variable: str, default: str) -> Path:
+    """Return the folder that an XDG variable names, else ``default`` below the home; relative ones count not.
+
+    Raises RuntimeError for a user without a home (XDG Base Directory Specification).
+    """
+    configured = os.environ.get(variable, "")
+    return Path(configured) if configured.startswith("/") else Path.home() / default
 
 
 def private_folder(path: Path) -> None:

@@ -140,7 +140,7 @@ def _public_key(value: str) -> str:
         raise wrong("this is a private key", "put the .pub file's line here, and make a new key pair")
     parts = value.strip().split(None, 2)
     if len(parts) < 2 or parts[0] not in _KEY_TYPES:
-        raise wrong("this is no OpenSSH public key", "one line such as ssh-ed25519 AAAA... you@there")
+        raise wrong("not an OpenSSH public key", "one line such as ssh-ed25519 AAAA... you@there")
     try:
         blob = base64.b64decode(parts[1], validate=True)
     except (binascii.Error, ValueError):

@@ -20,7 +20,7 @@ from labrun.inventory.file.lab_json import lab_from_json, lab_to_json
 from labrun.inventory.file.source import Source, read_source
 from labrun.inventory.model import Lab
 from labrun.state_files import WRONG, DamagedFileError, read_file
-from labrun.state_folders import distrust
+from labrun.state_folders import distrust, xdg_base
 
 __all__ = ["KEPT", "cache_directory", "remembered_lab"]
 
@@ -56,10 +56,8 @@ def cache_directory() -> Path | None:
     None for whoever has no home, and where others could put something there: with sudo the home may be
     somebody else's, who must not decide what root's labs are.
     """
-    configured = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        base = Path(configured) if configured.startswith("/") else Path.home() / ".cache"
-        folder = base / "labrun" / "labs"
+        folder = xdg_base("XDG_CACHE_HOME", ".cache") / "labrun" / "labs"
         return folder if distrust(folder) is None else None
     except (RuntimeError, OSError):
         return None

@@ -14,10 +14,11 @@ from typing import Any
 from labrun.inventory.model import Host, Lab
 from labrun.state import LabState
 
-__all__ = ["CONNECT_SECONDS", "Access", "access_of", "connection_extras"]
+__all__ = ["CONNECT_SECONDS", "TIMEOUTS", "Access", "access_of", "connection_extras"]
 
 CONNECT_SECONDS = 10
-_TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
+TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
+"""Seconds, by the options of Netmiko: for labrun's own connections and for those of exported inventories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def _path(lab: Lab, text: str | None) -> str | None:
 
 def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Mapping[str, Any]]:
     """Return the extras of the connections ``labrun-ssh`` and ``netmiko``, strict about host keys."""
-    common: dict[str, Any] = {"ssh_strict": True, **_TIMEOUTS}
+    common: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS}
     if access.identity is not None:
         common["key_file"] = access.identity
     if access.known_hosts is not None:

@@ -84,7 +84,7 @@ _FORMATS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--json", "format"),
         {"flag_value": "json", "allow_from_autoenv": False, "help": "The same as --format json."},
     ),
-    (("--format",), {"type": click.Choice(["table", "json"]), "help": "What goes to stdout."}),
+    (("--format",), {"type": click.Choice(["table", "json"]), "help": "Output format."}),
 )
 _BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
@@ -97,7 +97,7 @@ _BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (
         ("--allow-outside",),
-        {"is_flag": True, "help": "Let the lab file name files outside its folder."},
+        {"is_flag": True, "help": "Allow the lab file to read files outside its folder."},
     ),
     (("--hosts",), {"metavar": "A,B,@GROUP", "shell_complete": _complete_hosts, "help": "Only these hosts."}),
 )
@@ -107,17 +107,17 @@ _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "type": BoundedNumber(1),
             "metavar": "N",
-            "help": f"Hosts worked on at a time, by default {DEFAULT_WORKERS}.",
+            "help": f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
         },
     ),
-    (("--timeout",), {"callback": _seconds, "metavar": "SECONDS", "help": "The longest a host may take."}),
-    (("-y", "--yes"), {"is_flag": True, "help": "Do not ask."}),
+    (("--timeout",), {"callback": _seconds, "metavar": "SECONDS", "help": "Time limit for each host."}),
+    (("-y", "--yes"), {"is_flag": True, "help": "Do not ask for confirmation."}),
     (
         ("-v", "--verbose", "verbosity"),
-        {"flag_value": "v", "help": "Say more; -vv adds raw results and tracebacks.", **_WORD},
+        {"flag_value": "v", "help": "More output; -vv adds raw results and tracebacks.", **_WORD},
     ),
-    (("-q", "--quiet", "verbosity"), {"flag_value": "q", "help": "Only what is not ok.", **_WORD}),
-    (("--no-color",), {"is_flag": True, "help": "No colour, as with NO_COLOR."}),
+    (("-q", "--quiet", "verbosity"), {"flag_value": "q", "help": "Show only what is not ok.", **_WORD}),
+    (("--no-color",), {"is_flag": True, "help": "No colours, as with NO_COLOR."}),
     (
         ("--state-dir",),
         {
@@ -131,7 +131,7 @@ _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         {
             "type": click.Path(dir_okay=False, path_type=Path),
             "metavar": "FILE",
-            "help": "The history, by default the lab's own in the state directory.",
+            "help": "History file; by default the lab's own in the state directory.",
         },
     ),
 )

@@ -14,7 +14,7 @@ __all__ = ["command"]
 @verb("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(invocation: Invocation, shell: str) -> Report:
-    """Print what makes a shell complete labrun's command line.
+    """Print the shell code that completes labrun's command line.
 
     \b
     bash: eval "$(labrun completion bash)"      in ~/.bashrc

@@ -32,24 +32,28 @@ CONFIRM_SECONDS = 60
     "--canary",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Begin with N hosts, then 2N, 4N and so on, each batch when the one before it is done.",
+    help="Start with N hosts, then 2N, 4N and so on, one batch after the other.",
 )
 @click.option(
     "--max-fail",
     metavar="N|P%",
-    help="Begin no further host when more than N hosts, or P percent, failed; with --canary 0.",
+    help="Start no further host after more than N hosts, or P percent, have failed; with --canary 0.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing; exit code 3 then.")
-@click.option("--diff", is_flag=True, help="Show what changes, line by line.")
-@click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
-@click.option("--no-guard", is_flag=True, help="Change hosts without their going back by themselves.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would change and change nothing; exit code 3 if anything would.",
+)
+@click.option("--diff", is_flag=True, help="Show changes line by line.")
+@click.option("--explain", is_flag=True, help="Print the commands to do the same by hand, and do nothing.")
+@click.option("--no-guard", is_flag=True, help="Apply without the rollback guard.")
 @click.option(
     "--confirm-timeout",
     metavar="SECONDS",
     type=click.IntRange(1, 3600),
     default=CONFIRM_SECONDS,
     show_default=True,
-    help="How long a changed host waits for a new login before it goes back.",
+    help="How long a changed host waits for a new login before it rolls back.",
 )
 def command(
     invocation: Invocation,
@@ -62,9 +66,9 @@ def command(
     no_guard: bool,
     confirm_timeout: int,
 ) -> Report:
-    """Bring addresses, routes, forwarding and SSH of the hosts to what the lab file says.
+    """Apply the lab file's addresses, routes, forwarding, SSH and other settings to the hosts.
 
-    Each host is read once, compared, and changed only where it differs. It goes back by itself
+    Each host is read once and changed only where it differs. It rolls back by itself
     unless a new login then finds everything as declared. A second run changes nothing. Hosts with
     the same `redundancy` word are never changed at the same time.
     """

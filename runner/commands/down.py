@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @verb("down", recorded=True)
-@click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
+@click.option("--name", metavar="LAB", help="The lab's name, if its file is gone.")
 def command(invocation: Invocation, name: str | None) -> Report:
     """Remove the lab's machines and networks, and nothing else.
 

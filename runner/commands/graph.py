@@ -20,12 +20,12 @@ _FORMATS = ("ascii", "svg", "mermaid", "dot", "drawio")
 
 
 @verb("graph", own_format=True)
-@click.option("--format", "kind", type=click.Choice(_FORMATS), default="ascii", help="Of the drawing.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="ascii", help="Diagram format.")
 @click.option(
     "--output",
     type=OutputFile(),
     metavar="FILE",
-    help="Write it there, and not to stdout.",
+    help="Write to this file instead of stdout.",
 )
 def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     """Draw networks, hosts, addresses and roles, coloured by the last verify.

@@ -81,7 +81,7 @@ def build(invocation: Invocation, name: str) -> Report:
 
 @verb("import", group=command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", help="What lab files call it; by default the file's name without its ending.")
+@click.option("--name", help="Name for lab files; by default the file name without its suffix.")
 def import_command(invocation: Invocation, file: Path, name: str | None) -> Report:
     """Bring in a downloaded cloud image (qcow2) for VMs.
 

@@ -18,12 +18,12 @@ _FORMATS = ("nornir", "ansible", "ssh-config", "hosts", "json")
 
 
 @verb("inventory", own_format=True)
-@click.option("--format", "kind", type=click.Choice(_FORMATS), default="json", help="For which tool.")
+@click.option("--format", "kind", type=click.Choice(_FORMATS), default="json", help="Inventory format.")
 @click.option(
     "--output",
     type=click.Path(file_okay=False, allow_dash=True, path_type=Path),
     metavar="DIR",
-    help="With --format nornir: write hosts.yaml, groups.yaml and defaults.yaml there.",
+    help="With --format nornir: write hosts.yaml, groups.yaml and defaults.yaml to this folder.",
 )
 def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     """Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script.

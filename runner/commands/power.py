@@ -57,7 +57,7 @@ def start(invocation: Invocation) -> Report:
 
 @verb("stop", recorded=True)
 def stop(invocation: Invocation) -> Report:
-    """Shut the machines down, and keep them.
+    """Shut the machines down and keep them.
 
     A machine that is not off after --timeout seconds (default 60) has its plug pulled.
     """

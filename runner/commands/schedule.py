@@ -21,21 +21,23 @@ from labrun.runner.timer.units import Schedule, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.watching.notify import telling_options
 
-command = VerbGroup("schedule", "Let systemd (or cron) compare the lab with its file again and again.")
+command = VerbGroup("schedule", "Check the lab for drift regularly with systemd or cron.")
 
 _manager = click.option(
-    "--user/--system", default=None, help="Whose systemd; by default root's is the system's."
+    "--user/--system", default=None, help="Which systemd; by default the system's for root."
 )
 
 
 @verb("install", group=command)
-@click.option("--every", metavar="DURATION", help="How often; by default as the file's `schedule` says.")
-@click.option("--calendar", metavar="WHEN", help="When, as systemd's OnCalendar has it: Mon..Fri 06:00.")
-@click.option("--jitter", metavar="DURATION", help="Delay each run by up to so much; 0 for none.")
+@click.option("--every", metavar="DURATION", help="Interval; by default that of the file's `schedule`.")
+@click.option(
+    "--calendar", metavar="WHEN", help="Calendar expression as in systemd's OnCalendar: Mon..Fri 06:00."
+)
+@click.option("--jitter", metavar="DURATION", help="Random delay, at most; 0 for none.")
 @_manager
 @click.option("--linger", is_flag=True, help="With --user: run also while you are not logged in.")
-@click.option("--cron", is_flag=True, help="Print a line for cron, and install nothing.")
-@click.option("--explain", is_flag=True, help="Print the units, and install nothing.")
+@click.option("--cron", is_flag=True, help="Print a crontab line and install nothing.")
+@click.option("--explain", is_flag=True, help="Print the units and install nothing.")
 @telling_options
 def install(
     invocation: Invocation,

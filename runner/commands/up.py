@@ -38,17 +38,17 @@ class _Wishes:
 
 
 @verb("up", recorded=True)
-@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts when they are ready.")
-@click.option("--no-wait", is_flag=True, help="Start the machines and do not wait until they are ready.")
-@click.option("--prune", is_flag=True, help="Remove what the file no longer has.")
-@click.option("--recreate", is_flag=True, help="Make the machines of --hosts anew, with the same addresses.")
-@click.option("--explain", is_flag=True, help="Print the commands that do the same by hand, and do nothing.")
+@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts once they are ready.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
+@click.option("--prune", is_flag=True, help="Remove what is no longer in the file.")
+@click.option("--recreate", is_flag=True, help="Recreate the machines of --hosts, keeping their addresses.")
+@click.option("--explain", is_flag=True, help="Print the commands to do the same by hand, and do nothing.")
 def command(
     invocation: Invocation, configure_too: bool, no_wait: bool, prune: bool, recreate: bool, explain: bool
 ) -> Report:
-    """Make networks and machines as the lab file says, and wait until they answer.
+    """Create the lab file's networks and machines, and wait until they answer.
 
-    What is there and as declared is left alone; a second run changes nothing. What the file no
+    What is already as declared is left alone; a second run changes nothing. What the file no
     longer has is named and left, unless --prune is given.
     """
     if recreate and invocation.hosts is None:

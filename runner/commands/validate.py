@@ -20,7 +20,7 @@ _SLOW = "looks around, refers back or counts too far: it is searched for in a pr
 
 @verb("validate")
 def command(invocation: Invocation) -> Report:
-    """Check the lab file, without touching anything.
+    """Check the lab file without touching anything.
 
     Every problem is reported with its line; the exit code is 2 when there is one. Keys that labrun
     reads but does not act on yet are named on stderr, and so are patterns that may take exponential time.

@@ -20,16 +20,7 @@ from labrun.errors import (
 )
 from labrun.outcome import Outcome, Status
 from labrun.runner.engine.results import cause_of
-from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
-from labrun.runner.engine.runner_plugin import (
-    CONNECTORS,
-    PATIENT,
-    RUNNER,
-    WORKERS,
-    BudgetRunner,
-    Leaving,
-    NotStartedError,
-)
+from labrun.runner.engine.runner_plugin import RUNNER, Budget, BudgetRunner, NotStartedError
 from labrun.tasks.guest.transport import register_connection
 
 if TYPE_CHECKING:
@@ -56,17 +47,8 @@ class _NoGrudge(set[str]):
         """Remember nobody."""
 
 
-def build_nornir(
-    inventory: Inventory,
-    *,
-    workers: int = WORKERS,
-    deadline: float | None = None,
-    connectors: int = CONNECTORS,
-    dry_run: bool = False,
-    rollout: Rollout = ALL_AT_ONCE,
-    leaving: Leaving = PATIENT,
-) -> Nornir:
-    """Return a Nornir with labrun's runner and connection; ``deadline`` in seconds per host and task.
+def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Nornir:
+    """Return a Nornir with labrun's runner and connection.
 
     Unlike InitNornir it imports no other plugin, configures no logging and writes no nornir.log.
     """
@@ -74,8 +56,7 @@ def build_nornir(
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoGrudge()
-    runner = BudgetRunner(workers, connectors, deadline, rollout, leaving)
-    nornir = Nornir(inventory=inventory, data=state, runner=runner)
+    nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(budget))
     # The root logger is at DEBUG with -vv only; see runner/cli/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         from labrun.runner.engine.raw_results import RawResults
@@ -85,27 +66,10 @@ def build_nornir(
 
 
 @contextmanager
-def engine(
-    inventory: Inventory,
-    *,
-    workers: int = WORKERS,
-    deadline: float | None = None,
-    connectors: int = CONNECTORS,
-    dry_run: bool = False,
-    rollout: Rollout = ALL_AT_ONCE,
-    leaving: Leaving = PATIENT,
-) -> Iterator[Nornir]:
+def engine(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Iterator[Nornir]:
     """Lend a Nornir for the block; whatever happens, no connection is open after it."""
     try:
-        yield build_nornir(
-            inventory,
-            workers=workers,
-            deadline=deadline,
-            connectors=connectors,
-            dry_run=dry_run,
-            rollout=rollout,
-            leaving=leaving,
-        )
+        yield build_nornir(inventory, budget, dry_run=dry_run)
     finally:
         close_connections(inventory.hosts.values())
 

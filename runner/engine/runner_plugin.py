@@ -18,6 +18,7 @@ from nornir.core.task import AggregatedResult, MultiResult, Result
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
 from labrun.runner.cli.interruption import Interruption
+from labrun.runner.cli.invocation import DEFAULT_WORKERS
 from labrun.runner.cli.terminal import say
 from labrun.runner.engine.results import ended_well, is_known
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Agenda, Rollout
@@ -31,7 +32,7 @@ __all__ = [
     "CONNECTORS",
     "PATIENT",
     "RUNNER",
-    "WORKERS",
+    "Budget",
     "BudgetRunner",
     "Interrupted",
     "Leaving",
@@ -39,7 +40,6 @@ __all__ = [
 ]
 
 RUNNER = "labrun-budget"
-WORKERS = 32
 CONNECTORS = 16
 """How many hosts shake hands at once: more only stand in sshd's and the processor's way."""
 
@@ -86,42 +86,46 @@ class Leaving:
 PATIENT = Leaving()
 
 
-class BudgetRunner:
-    """Run a task on hosts in ``workers`` threads, of which ``connectors`` may be logging in.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may take: hosts at work and hosts logging in at once, seconds a host, and who begins when.
 
-    ``rollout`` says in which order and how many of them may fail; a host that is held back has a
-    NotStartedError as its result.
-    ``deadline`` is in seconds for each host from its own start; None = no limit. A host that
-    exceeds it is cut off: its connections are closed and its result is a ConnectionLostError.
-    After Ctrl-C no further host begins, and ``leaving`` says what becomes of those at work; after a
-    second Ctrl-C nobody is waited for.
+    ``deadline`` counts for each host from its own start, None = no limit. ``leaving`` says what becomes of
+    the hosts at work when a signal comes.
     """
 
-    def __init__(
-        self,
-        workers: int = WORKERS,
-        connectors: int = CONNECTORS,
-        deadline: float | None = None,
-        rollout: Rollout = ALL_AT_ONCE,
-        leaving: Leaving = PATIENT,
-    ):
-        if min(workers, connectors) < 1:
+    workers: int = DEFAULT_WORKERS
+    connectors: int = CONNECTORS
+    deadline: float | None = None
+    rollout: Rollout = ALL_AT_ONCE
+    leaving: Leaving = PATIENT
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.connectors) < 1:
             raise ValueError("workers and connectors must be 1 or more")
-        self.workers = workers
-        self.connectors = connectors
-        self.deadline = deadline
-        self.rollout = rollout
-        self.leaving = leaving
+
+
+class BudgetRunner:
+    """Nornir's runner within a :class:`Budget`.
+
+    The rollout says in which order hosts begin and how many of them may fail; a host that is held back has a
+    NotStartedError as its result. A host that exceeds the deadline is cut off: its connections are closed and
+    its result is a ConnectionLostError. After Ctrl-C no further host begins; after a second one nobody is
+    waited for.
+    """
+
+    def __init__(self, budget: Budget | None = None):
+        self.budget = budget or Budget()
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
-        return _Run(task, hosts, self).finish()
+        return _Run(task, hosts, self.budget).finish()
 
 
 class _Run:
     """One task on one list of hosts. ``_changed`` guards everything that is not set once."""
 
-    def __init__(self, task: Task, hosts: list[Host], budget: BudgetRunner):
+    def __init__(self, task: Task, hosts: list[Host], budget: Budget):
         self._task = task
         self._hosts = hosts
         self._seconds = math.inf if budget.deadline is None else budget.deadline

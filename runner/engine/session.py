@@ -92,12 +92,9 @@ class Session:
         from labrun.inventory.hosts.locate import beside
         from labrun.inventory.hosts.plugin import inventory_of
         from labrun.runner.engine.nornir import engine
-        from labrun.runner.engine.runner_plugin import Leaving
+        from labrun.runner.engine.runner_plugin import Budget, Leaving
 
         inventory = inventory_of(self.lab, located, self.state)
-        for name in list(inventory.hosts):
-            if name not in (self.hosts if hosts is None else hosts):
-                del inventory.hosts[name]
         for name, others in beside(self.lab, located, self.state.host_addresses()).items():
             if name in inventory.hosts:
                 inventory.hosts[name].data.update(others)
@@ -105,12 +102,11 @@ class Session:
             if name in inventory.hosts:
                 inventory.hosts[name].data.update(added)
         limit = self.invocation.timeout if deadline is None else deadline
-        workers = self.invocation.workers
         leaving = Leaving(until, self.invocation.interruption if reads else None, self.invocation.quiet)
-        with engine(
-            inventory, workers=workers, deadline=limit, dry_run=dry_run, rollout=rollout, leaving=leaving
-        ) as nornir:
-            yield nornir
+        budget = Budget(self.invocation.workers, deadline=limit, rollout=rollout, leaving=leaving)
+        chosen = frozenset(self.hosts if hosts is None else hosts)
+        with engine(inventory, budget, dry_run=dry_run) as nornir:
+            yield nornir.filter(filter_func=lambda host: host.name in chosen)
 
 
 def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
@@ -146,10 +142,10 @@ def hypervisor_engine(
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
     from labrun.runner.engine.nornir import engine
-    from labrun.runner.engine.runner_plugin import Leaving
+    from labrun.runner.engine.runner_plugin import Budget, Leaving
 
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
     inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    with engine(inventory, leaving=Leaving(until)) as nornir:
+    with engine(inventory, Budget(leaving=Leaving(until))) as nornir:
         yield nornir

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MASK", "redacted"]
+from labrun.secrets import MASK
 
-MASK = "(redacted)"
+__all__ = ["redacted"]
+
 
 # Lengths are bounded: a guest may print a line of a megabyte, and each place of it may be a beginning.
 _NAME = r"(?:password|passwd|passphrase|secret|psk|token|api[_-]?key|private[_-]?key|wep-key\d|\.pin)"
 # What is masked already stays as it is.
-_VALUE = r"""(?!\(redacted\))(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;&]+)"""
+_VALUE = r"""(?!<secret>|\(redacted\))(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;&]+)"""
 _PRIVATE = r"[A-Z0-9 ]{0,40}PRIVATE KEY-----"
 # A block that is cut off is as secret as a whole one.
-_BLOCK = re.compile(rf"(-----BEGIN {_PRIVATE})(?!\(redacted\)).*?(?:-----END {_PRIVATE}|\Z)", re.DOTALL)
+_BLOCK = re.compile(
+    rf"(-----BEGIN {_PRIVATE})(?!<secret>|\(redacted\)).*?(?:-----END {_PRIVATE}|\Z)", re.DOTALL
+)
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://[^\s/:@]{0,64}:)[^\s/@]+(?=@)"), rf"\1{MASK}"),
     (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabrunError, UsageError
+from labrun.state_folders import xdg_base
 
 __all__ = ["Systemd", "check_calendar"]
 
@@ -31,9 +32,7 @@ class Systemd:
         """Return where an administrator's, or the user's own, units are."""
         if not self.user:
             return Path("/etc/systemd/system")
-        configured = os.environ.get("XDG_CONFIG_HOME", "")
-        base = Path(configured) if configured.startswith("/") else Path.home() / ".config"
-        return base / "systemd" / "user"
+        return xdg_base("XDG_CONFIG_HOME", ".config") / "systemd" / "user"
 
     @property
     def scope(self) -> str:

@@ -36,19 +36,20 @@ def render_metrics(lab: str, record: DriftRecord | None, *, skipped: bool = Fals
 
     ``skipped`` says that a later one was not. Samples have no timestamps: node_exporter takes none.
     """
-    samples: list[tuple[str, _Labels, float]] = [("labrun_run_skipped", {}, float(skipped))]
-    if record is not None:
-        samples += _samples(record)
-    lines: list[str] = []
-    for metric, meaning in METRICS.items():
-        found = [(labels, value) for name, labels, value in samples if name == metric]
-        if found:
-            lines += [f"# HELP {metric} {meaning}", f"# TYPE {metric} gauge"]
-            lines += [f"{metric}{_labels({'lab': lab, **labels})} {value:.15g}" for labels, value in found]
-    return "".join(f"{line}\n" for line in lines)
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    gauges: dict[str, Gauge] = {}
+    for name, labels, value in [("labrun_run_skipped", {}, float(skipped)), *_samples(record)]:
+        if name not in gauges:
+            gauges[name] = Gauge(name, METRICS[name], ("lab", *labels), registry=registry)
+        gauges[name].labels(lab=lab, **labels).set(value)
+    return generate_latest(registry).decode()
 
 
-def _samples(record: DriftRecord) -> Iterator[tuple[str, _Labels, float]]:
+def _samples(record: DriftRecord | None) -> Iterator[tuple[str, _Labels, float]]:
+    if record is None:
+        return
     yield "labrun_last_run_timestamp_seconds", {}, record.ended
     if record.compared is not None:
         yield "labrun_last_success_timestamp_seconds", {}, record.compared
@@ -68,14 +69,6 @@ def _state(sections: Mapping[str, Mapping[Status, int]]) -> str:
     statuses = {status for counts in sections.values() for status in counts}
     found = {look(status).metric for status in statuses}
     return next((state for state in HOST_STATES if state in found), look(Status.OK).metric)
-
-
-def _labels(labels: _Labels) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
 def write_metrics(path: Path, text: str) -> None:

@@ -63,9 +63,11 @@ def telling_options(body: Body) -> Body:
             "--on-change", metavar="CMD", help="Run CMD with the JSON document when a verdict changes."
         ),
         click.option(
-            "--webhook-secret", metavar="FILE|env:NAME", help="What signs the webhook's body (HMAC-SHA256)."
+            "--webhook-secret",
+            metavar="FILE|env:NAME",
+            help="Secret that signs the webhook's body (HMAC-SHA256).",
         ),
-        click.option("--webhook", metavar="URL", help="POST there, as JSON, what changed, when it did."),
+        click.option("--webhook", metavar="URL", help="POST changes to this URL as JSON."),
         click.option(
             "--metrics",
             type=OutputFile(),

@@ -30,17 +30,15 @@ def running_options(body: Body) -> Body:
     """Add the options that say how often, for whom, and what of a lab that is locked."""
     body = telling_options(body)
     for option in (
-        click.option(
-            "--skip-locked", is_flag=True, help="Leave a lab alone that another labrun works on; no error."
-        ),
-        click.option("--jitter", metavar="DURATION", help="With --every: delay each run by up to so much."),
-        click.option("--watch", is_flag=True, help="A live screen of hosts and sections; q quits."),
+        click.option("--skip-locked", is_flag=True, help="Skip a lab that another run holds locked."),
+        click.option("--jitter", metavar="DURATION", help="With --every: random delay, at most."),
+        click.option("--watch", is_flag=True, help="Live view of hosts and sections; q quits."),
         click.option(
             "--every",
             metavar="[DURATION]",
             is_flag=False,
             flag_value=_FILE,
-            help="Again and again until Ctrl-C; without a value as the file's `schedule` says.",
+            help="Repeat until Ctrl-C; without a value, at the interval of the file's `schedule`.",
         ),
     ):
         body = option(body)

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface, ip_address
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
-from labrun.bounded import (
-    as_address,
-    as_integer,
-    as_interface,
-    as_list,
-    as_object,
-    as_prefix,
-    as_text,
-    integer,
-    objects,
-    read_json,
-)
-from labrun.errors import UnreadableError
-from labrun.inventory.model import Address, Prefix
+from labrun.bounded import integer
+from labrun.errors import CommandError, UnreadableError
+from labrun.inventory.model import Address
 from labrun.outcome import Status
 from labrun.tasks.collect.checks import Tried, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
+from labrun.tasks.guest.facts.links import Link, links
+from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.shell import Facts, parse_facts
 
-__all__ = ["Capture", "Link", "ObservedRoute", "Ping", "Trace", "Unreachable", "read_capture"]
+__all__ = ["Capture", "Ping", "Trace", "Unreachable", "read_capture"]
 
 # What a guest prints may be a line without end: none of these looks at it more often than once, and a TTL
 # and an address are never longer than this.
@@ -43,8 +34,6 @@ _TRACEPATH = re.compile(
 _EXCEEDED = re.compile(r"From (?P<who>[0-9a-fA-F.:]{2,45}?):? icmp_seq.*exceeded", re.IGNORECASE)
 _REPLY = re.compile(r"\d++ bytes from (?P<who>[0-9a-fA-F.:]{2,45}?): icmp_seq")
 _LONGEST_LINE, _LAST_TTL, _MOST_WORDS = 1000, 255, 100_000
-_OUTPUTS = {"address": "ip address", "link": "ip address", "route4": "ip route", "route6": "ip -6 route"}
-"""What the answers are called where one cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +42,6 @@ class Unreachable:
 
     reason: str
     status: Status = Status.UNREACHABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One NIC, by its MAC. ``fleeting`` are addresses that come and go (SLAAC, temporary).
-
-    ``has_arp`` is False where it neither asks nor answers for MACs.
-    """
-
-    name: str
-    mac: str
-    is_up: bool
-    addresses: tuple[IPv4Interface | IPv6Interface, ...]
-    fleeting: tuple[IPv4Interface | IPv6Interface, ...] = ()
-    mtu: int | None = None
-    has_arp: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class ObservedRoute:
-    """One route of the main table; ``kind`` is ``unicast`` or what else ip names (``blackhole`` ...)."""
-
-    prefix: Prefix
-    via: Address | None
-    device: str
-    kind: str = "unicast"
-    protocol: str = ""
-    metric: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +97,12 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
     spec: CollectSpec = raw["spec"]
-    # Where configure's facts came along, the addresses are among them.
-    shown = "address" if "address" in facts.commands or "link" not in facts.commands else "link"
-    links = {link.mac: link for link in _links(_rows(facts, shown, "links"))}
+    try:
+        nics = {link.mac: link for link in links(facts) if link.is_ethernet}
+        table = (*routes(facts, 4), *routes(facts, 6))
+    except CommandError as error:
+        # To verify, an `ip` that fails is as good as one that cannot be understood.
+        raise UnreadableError(error.reason, step=error.step) from error
     traces: dict[tuple[str, int], Trace] = {}
     lost = _lost(facts)
     for number, asked in enumerate(spec.traces):
@@ -152,11 +116,8 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         for number, each in enumerate(spec.pings)
     }
     return Capture(
-        links=MappingProxyType(links),
-        routes=(
-            *_routes(_rows(facts, "route4", "routes"), 4),
-            *_routes(_rows(facts, "route6", "routes"), 6),
-        ),
+        links=MappingProxyType(nics),
+        routes=table,
         facts=facts,
         traces=MappingProxyType(traces),
         pings=MappingProxyType(pings),
@@ -179,55 +140,6 @@ def _lost(facts: Facts) -> dict[int, str]:
     words = [line.split(maxsplit=2) for line in said.text.splitlines()] if said else []
     pairs = [(integer(each[0]), each[1]) for each in words if len(each) == 2]
     return {number: what for number, what in pairs if number is not None}
-
-
-def _rows(facts: Facts, name: str, kind: str) -> list[Mapping[str, Any]]:
-    said, what = facts.commands.get(name), _OUTPUTS[name]
-    if said is None or said.status != 0:
-        raise UnreadableError(said.last_line if said else "not asked", step=what)
-    # iproute2 prints nothing at all for an empty table.
-    return objects(read_json(said.text, what) if said.text.strip() else [], what, kind)
-
-
-def _links(found: list[Mapping[str, Any]]) -> Iterator[Link]:
-    what = _OUTPUTS["address"]
-    for link in found:
-        if link.get("link_type") != "ether":
-            continue
-        lasting: list[IPv4Interface | IPv6Interface] = []
-        fleeting: list[IPv4Interface | IPv6Interface] = []
-        for each in objects(link.get("addr_info", []), what, "addresses"):
-            if each.get("scope") == "global" and "local" in each:
-                comes_and_goes = each.get("dynamic") or each.get("temporary")
-                address = as_interface(f"{each['local']}/{each.get('prefixlen')}", what)
-                (fleeting if address.version == 6 and comes_and_goes else lasting).append(address)
-        flags = as_list(link.get("flags", []), what)
-        yield Link(
-            name=as_text(link.get("ifname"), what),
-            mac=as_text(link.get("address", ""), what).lower(),
-            is_up="UP" in flags and link.get("operstate") != "DOWN",
-            addresses=tuple(lasting),
-            fleeting=tuple(fleeting),
-            mtu=as_integer(link["mtu"], what) if "mtu" in link else None,
-            has_arp="NOARP" not in flags,
-        )
-
-
-def _routes(found: list[Mapping[str, Any]], version: int) -> Iterator[ObservedRoute]:
-    everything, what = "0.0.0.0/0" if version == 4 else "::/0", _OUTPUTS[f"route{version}"]
-    for route in found:
-        dst = as_text(route.get("dst"), what)
-        prefix = as_prefix(everything if dst == "default" else dst, what)
-        for hop in objects(route.get("nexthops") or [route], what, "next hops"):
-            via = hop.get("gateway") or as_object(hop.get("via") or {}, what).get("host")
-            yield ObservedRoute(
-                prefix=prefix,
-                via=as_address(via, what) if via else None,
-                device=as_text(hop.get("dev", ""), what),
-                kind=as_text(route.get("type", "unicast"), what),
-                protocol=as_text(route.get("protocol", ""), what),
-                metric=as_integer(route.get("metric", 0), what),
-            )
 
 
 def _trace(text: str, target: Address, lost: str | None = None) -> Trace:

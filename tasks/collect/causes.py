@@ -11,7 +11,6 @@ from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.routing import Route
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version, wiring
-from labrun.tasks.collect.capture import ObservedRoute
 from labrun.tasks.collect.filter_causes import (
     Passage,
     best_route,
@@ -32,6 +31,7 @@ from labrun.tasks.collect.nic_causes import (
     not_asked,
     small_links,
 )
+from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = ["Cause", "Shown", "cause", "cause_of_drop", "cause_of_loss", "network_of", "not_asked"]
 

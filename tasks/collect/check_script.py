@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from labrun.tasks.collect.check_spec import CheckSpec
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote
 
 __all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "seconds_of"]
@@ -22,80 +23,7 @@ _ROOM = """\
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 """
-_FUNCTIONS = f"""\
-try() {{
-n=$1; shift
-"$@" >"$tmp/check.$n" 2>"$tmp/noise.$n" </dev/null
-echo $? >"$tmp/status.$n"
-}}
-given() {{ cat "$tmp/check.$1"; cat "$tmp/noise.$1" >&2; return "$(cat "$tmp/status.$1")"; }}
-need() {{ command -v "$1" >/dev/null || {{ echo "$1"; return 1; }}; }}
-way() {{ ip route get "$1" >/dev/null; }}
-last() {{ printf '%s\\n' "$(tail -n 1 "$1")"; }}
-try_ping() {{
-need ping || return {NO_TOOL}
-way "$1" || return {NO_WAY}
-ping -n -q -c 1 -W 1 "$1" >/dev/null 2>&1 || ping -n -c 2 -W 1 -i 0.3 "$1"
-}}
-try_tcp() {{
-need nc || return {NO_TOOL}
-way "$1" || return {NO_WAY}
-nc -n -z -v -w 3 "$1" "$2"
-}}
-try_udp() {{
-need nc || return {NO_TOOL}
-way "$1" || return {NO_WAY}
-nc -n -u -z -v -w 1 "$1" "$2" || return 1
-heard=$(printf 'labrun\\n' | nc -n -u -w 2 -W 1 "$1" "$2" | head -c 1 | wc -c)
-[ "$heard" != 0 ] || nc -n -u -z -v -w 1 "$1" "$2" || return 1
-echo "$heard"
-}}
-try_http() {{
-need curl || return {NO_TOOL}
-[ -z "$1" ] || way "$1" || return {NO_WAY}
-said=$(curl -q -sS -v -g --noproxy '*' --connect-timeout 3 -m 8 -o "$tmp/body.$n" \\
--w '%{{http_code}} %{{time_connect}}' "$2" 2>"$tmp/err.$n")
-code=$?
-printf '%s\\n' "$said"
-grep -e ' fail: ' -e ' failed: ' "$tmp/err.$n" >"$tmp/fail.$n" || grep '^curl: ' "$tmp/err.$n" >"$tmp/fail.$n"
-last "$tmp/fail.$n"
-[ ! -e "$tmp/body.$n" ] || head -c 65536 "$tmp/body.$n"
-return $code
-}}
-try_names() {{
-need getent || return {NO_TOOL}
-getent ahosts "$1"
-}}
-try_dns() {{
-need nc || return {NO_TOOL}
-way "$1" || return {NO_WAY}
-nc -n -u -z -v -w 1 "$1" 53 || return 1
-printf "$2" | nc -n -u -w 3 -W 1 "$1" 53 | od -An -v -tx1
-}}
-try_exec() {{
-set -- timeout -k 2 {_EXEC_SECONDS} sh -c "$1"
-[ -z "$SUDO_USER" ] || [ "$SUDO_USER" = root ] || set -- runuser -u "$SUDO_USER" -- "$@"
-{{ "$@" 2>"$tmp/err.$n"; echo $? >"$tmp/code.$n"; }} | head -c 65536 >"$tmp/out.$n"
-last "$tmp/err.$n"
-cat "$tmp/out.$n"
-return "$(cat "$tmp/code.$n")"
-}}
-try_sysctl() {{
-need sysctl || return {NO_TOOL}
-for key; do value=$(sysctl -n "$key" 2>/dev/null) && printf '%s %s\\n' "$key" "$value"; done
-return 0
-}}
-try_sshd() {{
-need sshd || return {NO_TOOL}
-sshd -T
-}}
-try_mtu() {{
-need ping || return {NO_TOOL}
-way "$1" || return {NO_WAY}
-ping -n -q -c 1 -W 1 "$1" >/dev/null 2>&1 || ping -n -q -c 2 -W 1 -i 0.3 "$1" || return {SMALL_LOST}
-ping -n -c 1 -W 1 -M do -s "$2" "$1" || ping -n -c 2 -W 1 -i 0.3 -M do -s "$2" "$1"
-}}
-"""
+_VALUES = {"no_way": NO_WAY, "no_tool": NO_TOOL, "small_lost": SMALL_LOST, "exec_seconds": _EXEC_SECONDS}
 
 
 def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
@@ -106,7 +34,7 @@ def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
     calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec.kind != "trace"]
     if not calls:
         return None
-    parts = ["" if has_room else _ROOM, _FUNCTIONS]
+    parts = ["" if has_room else _ROOM, assigned(_VALUES), guest_script("checks")]
     for start in range(0, len(calls), _AT_ONCE):
         parts += [f"{call} &\n" for call in calls[start : start + _AT_ONCE]] + ["wait\n"]
     parts += [

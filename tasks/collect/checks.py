@@ -16,9 +16,9 @@ from labrun.inventory.topology.checks import meets
 from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
 from labrun.tasks.collect.check_spec import CheckSpec
-from labrun.tasks.configure.sshd_values import effective_settings, plain_value
-from labrun.tasks.configure.sshd_values import meets as sshd_meets
 from labrun.tasks.guest.deadline import pace
+from labrun.tasks.guest.facts.sshd import effective_settings, plain_value
+from labrun.tasks.guest.facts.sshd import meets as sshd_meets
 from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["Seen", "Tried", "is_met", "read_check"]

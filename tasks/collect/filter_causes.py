@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address
-from labrun.tasks.collect.capture import Capture, ObservedRoute
+from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, network_of
-from labrun.tasks.state.netfilter import Packet, Suspect, suspects
+from labrun.tasks.guest.facts.nft import Packet, Suspect, suspects
+from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings", "reverse_path"]
 

@@ -9,9 +9,11 @@ from labrun.inventory.model import Interface, Lab, Mode, Prefix
 from labrun.inventory.topology.routing import Route, default_prefix, route_table
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
-from labrun.tasks.collect.capture import Capture, Link, ObservedRoute
+from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.causes import network_of
 from labrun.tasks.collect.schedule import LARGEST
+from labrun.tasks.guest.facts.links import Link
+from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = ["address_rows", "expected_addresses", "expected_route", "route_name", "route_rows"]
 
@@ -43,10 +45,10 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
 def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:
     """Return what the NIC shows, and what is wrong with it ("" = nothing)."""
     want = [each for each in (nic.ipv4, nic.ipv6) if each is not None]
-    have = {*link.addresses, *link.fleeting}
+    have = {*link.settled, *link.fleeting}
     # Whatever somebody else's DHCP server gives is right.
-    given = [each for each in link.addresses if each.version == 4] if nic.ipv4 is None and nic.dhcp else []
-    surplus = [each for each in link.addresses if each not in want and each not in given]
+    given = [each for each in link.settled if each.version == 4] if nic.ipv4 is None and nic.dhcp else []
+    surplus = [each for each in link.settled if each not in want and each not in given]
     shown = [each for each in want if each in have] + given
     other = next((each for each in surplus for meant in want if each.ip == meant.ip), None)
     why = ""

@@ -11,9 +11,10 @@ from functools import partial
 from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
-from labrun.tasks.collect.capture import Capture, Link, Unreachable
+from labrun.tasks.collect.capture import Capture, Unreachable
+from labrun.tasks.guest.facts.links import Link
+from labrun.tasks.guest.facts.nft import Packet, suspects
 from labrun.tasks.judging import guarded
-from labrun.tasks.state.netfilter import Packet, suspects
 
 __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
 
@@ -74,7 +75,7 @@ class Shown:
         if not self._held:
             for host, found in self.captures.items():
                 for link in found.links.values() if isinstance(found, Capture) else ():
-                    for each in (*link.addresses, *link.fleeting):
+                    for each in (*link.settled, *link.fleeting):
                         self._held.setdefault(each.ip, []).append(host)
         return self._held.get(address, [])
 
@@ -105,7 +106,7 @@ def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Find
         return
     if not link.has_arp:
         yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
-    same = [each for each in (*link.addresses, *link.fleeting) if each.ip == own.address]
+    same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same:
         yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
     elif all(each.network != own.prefix for each in same):

@@ -2,141 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import groupby
 
 from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
-from labrun.tasks.collect.evidence import AFTER, BEFORE, FILES
+from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.guard_script import PROBE as GUARD
+from labrun.tasks.guest.facts import links, routes
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Probe, gather_script
 
 __all__ = ["FORWARDING", "collect_probes", "collect_script"]
 
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
-_FACTS = {
-    "address": "capture address ip -j address show\n",
-    "route4": "capture route4 ip -4 -j route show table main\n",
-    "route6": "capture route6 ip -6 -j route show table main\n",
-}
-
 # An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
 # NIC came up.
-_SETTLE = """\
-n=0
-while [ $n -lt 15 ] && [ -n "$(ip -6 address show tentative)" ]; do n=$((n + 1)); sleep 0.2; done
-"""
+_SETTLE = guest_script("settle_ipv6")
 
 # Traces run in the background, each with a file of its own. Exactly as many probes are sent as
 # hops are expected: every one beyond would cost the target one of its few answers a second.
 # Where UDP does not get through, or a firewall of the file drops it, ICMP echo asks two hops further,
 # since echo replies are not limited; without traceroute tracepath does, and without that ping with a
 # rising TTL.
-_TRACE = """\
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-tool=ping
-command -v tracepath >/dev/null && tool=tracepath
-command -v traceroute >/dev/null && tool=traceroute
-reached() { grep -qF "  $2  " "$tmp/$1"; }
-by_ping() {
-k=$3
-while [ "$k" -le "$4" ]; do
-echo "ttl $k"
-ping -n -c 1 -W 1 -t "$k" "$2" | grep -i -e 'bytes from' -e 'exceeded' -e 'unreachable' >"$tmp/$1.ping"
-cat "$tmp/$1.ping"
-grep -q 'bytes from' "$tmp/$1.ping" && break
-k=$((k + 1))
-done
-}
-trace() {
-{
-if [ $tool = ping ]; then
-echo by ping
-by_ping "$1" "$2" 1 $(($3 + 2))
-elif [ $tool = tracepath ]; then
-echo by tracepath
-timeout $(($3 + 4)) tracepath -n -m "$3" "$2"
-elif [ "$4" = echo ]; then
-echo by echo
-traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
-else
-echo by udp
-traceroute -n -q 1 -w 1 -N "$3" -m "$3" "$2"
-fi
-} >"$tmp/$1" 2>&1
-[ $tool = ping ] || reached "$1" "$2" || {
-if [ $tool = tracepath ]; then
-echo by ping
-by_ping "$1" "$2" 1 $(($3 + 2))
-return
-fi
-[ "$4" = echo ] && echo by echo || echo by icmp
-traceroute -I -n -q 1 -w 1 -N $(($3 + 2)) -m $(($3 + 2)) "$2"
-} >>"$tmp/$1" 2>&1
-}
-"""
+_TRACE = guest_script("trace")
 
 # A router that answered the others may just have used up its answers: what is missing on the way
 # to a target that was reached is asked for again, alone and a second apart. A second round is only
 # worth its time where the first one heard anything.
-_AGAIN = """\
-asks=8 heard=0
-missing() {
-seen=' ' holes=
-while read -r ttl who rest; do
-case $ttl in ''|*[!0-9]*) continue;; esac
-[ "$who" = '*' ] || seen="$seen$ttl "
-[ "$who" = "$2" ] || continue
-k=1
-while [ "$k" -lt "$ttl" ]; do
-case $seen in *" $k "*) ;; *) holes="$holes $k";; esac
-k=$((k + 1))
-done
-break
-done <"$tmp/$1"
-}
-again() {
-how=
-[ "$3" != echo ] || how=-I
-missing "$1" "$2"
-for hole in $holes; do
-[ $asks -gt 0 ] || return 0
-asks=$((asks - 1))
-sleep 1
-said=$(traceroute $how -n -q 1 -w 1 -N 1 -f "$hole" -m "$hole" "$2" 2>&1)
-printf 'by again\n%s\n' "$said" >>"$tmp/$1"
-case $said in *'*'*) ;; *) heard=1;; esac
-done
-}
-for round in 1 2; do
-[ $tool = traceroute ] || break
-[ $round = 1 ] || [ $heard = 1 ] || break
-"""
+_AGAIN = guest_script("trace_again")
 
 # Full-size packets get through, or they get lost without a word although small ones do not. Who is
 # told of a smaller MTU is not lost; ping's exit status 1 is "no answer", others are its own trouble.
-_LARGE = """\
-: >"$tmp/large"
-large() {
-[ $tool = ping ] || reached "$1" "$2" || return 0
-ping -n -q -c 1 -W 1 -M do -s "$3" "$2" >/dev/null 2>&1 && return 0
-ping -n -c 2 -W 1 -i 0.3 -M do -s "$3" "$2" >"$tmp/$1.large" 2>&1
-[ $? = 1 ] || return 0
-grep -qi -e 'frag needed' -e 'too long' -e 'too big' "$tmp/$1.large" && return 0
-ping -n -q -c 1 -W 1 "$2" >/dev/null 2>&1 && echo "$1 large" >>"$tmp/large" || echo "$1 echo" >>"$tmp/large"
-}
-"""
+_LARGE = guest_script("ping_large")
 
-_PING = """\
-touch "$tmp/pings"
-knock() { ping -n -q -c "$1" -W 1 -i 0.3 "$3" >/dev/null 2>&1 && echo "$2" >>"$tmp/pings"; }
-ping_twice() { knock 1 "$1" "$2" || knock 2 "$1" "$2"; }
-ping_once() { knock 1 "$1" "$2"; }
-"""
+_PING = guest_script("ping")
 
 _AT_ONCE = {"traces": 8, "pings": 16}
 
@@ -146,17 +49,14 @@ def collect_script(spec: CollectSpec, mark: str) -> str:
     return gather_script(collect_probes(spec), mark)
 
 
-def collect_probes(spec: CollectSpec, known: Collection[str] = ()) -> list[Probe]:
-    """Return what a host is asked, in this order; ``known`` names what others ask it already.
-
-    These are ``address``, ``route4`` and ``route6``, in the form of ``ip -j``.
-    """
-    facts = "".join(text for name, text in _FACTS.items() if name not in known)
-    probes = [Probe((*FORWARDING.values(), *FILES), facts + BEFORE)]
+def collect_probes(spec: CollectSpec) -> list[Probe]:
+    """Return what a host is asked, in this order."""
+    probes = [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
-        resource.probe(spec.settings[resource.section])
+        fact
         for resource in SETTINGS
         if resource.section in spec.settings
+        for fact in resource.facts(spec.settings[resource.section])
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
     checks = check_probe(spec.checks, has_room=bool(spec.traces or spec.pings))
@@ -164,7 +64,7 @@ def collect_probes(spec: CollectSpec, known: Collection[str] = ()) -> list[Probe
         probes.append(checks)
     if spec.listeners:
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
-    probes += [Probe(script=AFTER), GUARD]
+    probes += [*AFTER, GUARD]
     return probes
 
 
@@ -182,10 +82,10 @@ def _traces(spec: CollectSpec) -> Iterator[str]:
         last = wave
         calls = [f"trace {n} {_word(trace)} {trace.hops} {_by(trace)}" for n, trace in members]
         yield from _in_parallel(calls, _AT_ONCE["traces"])
-    yield _AGAIN
+    yield _AGAIN + "holes() {\n:\n"
     for number, trace in numbered:
         yield f"again {number} {_word(trace)} {_by(trace)}\n"
-    yield "done\n"
+    yield "}\nin_rounds\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
     sized = [(number, trace) for number, trace in numbered if trace.size]

@@ -31,7 +31,7 @@ def with_seen_macs(lab: Lab, captures: Mapping[str, Capture | Unreachable]) -> L
 
 
 def _seen(lab: Lab, host: Host, capture: Capture) -> list[Interface]:
-    shown = {mac: (*link.addresses, *link.fleeting) for mac, link in capture.links.items()}
+    shown = {mac: (*link.settled, *link.fleeting) for mac, link in capture.links.items()}
     nics = []
     for nic in host.interfaces:
         marks = marks_of(host, nic, lab.networks[nic.network])

@@ -1,57 +1,16 @@
-"""What was last applied to a host, kept in the guest itself: the third side that `drift` compares with.
-
-Only hashes are kept: they tell whether the file or the host has moved since, and no value leaks from them.
-"""
+"""Writing down in the guest what was applied to it, once that is confirmed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
 
-from labrun.bounded import as_list, as_object, as_text, read_json
-from labrun.errors import UnreadableError
 from labrun.tasks.configure.plan import HostPlan, Item
-from labrun.tasks.guest.shell import Facts, Probe, install
+from labrun.tasks.guest.facts.applied import PATH, SCHEMA, Applied, Fingerprint
+from labrun.tasks.guest.shell import install
 
-__all__ = [
-    "PATH",
-    "PROBE",
-    "Applied",
-    "Fingerprint",
-    "fingerprint",
-    "read_applied",
-    "record_of",
-    "renewed",
-    "write_applied",
-]
-
-PATH = "/var/lib/labrun/applied.json"
-PROBE = Probe((PATH,))
-_SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Hashes of what one item was declared to be and of what was observed, when it last was as declared."""
-
-    declared: str
-    observed: str
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What a confirmed `configure` left: its run ID, labrun's version, the lab file's digest, the items.
-
-    ``items`` maps section and name to their fingerprints.
-    """
-
-    run: str = ""
-    version: str = ""
-    digest: str = ""
-    items: Mapping[tuple[str, str], Fingerprint] = field(default_factory=lambda: MappingProxyType({}))
+__all__ = ["fingerprint", "renewed", "write_applied"]
 
 
 def _hash(text: str) -> str:
@@ -63,41 +22,6 @@ def fingerprint(item: Item) -> Fingerprint:
     declared = item.expected if item.declared is None else item.declared
     observed = item.actual if item.observed is None else item.observed
     return Fingerprint(_hash(declared), _hash(observed))
-
-
-def read_applied(facts: Facts) -> Applied | None:
-    """Return what the guest remembers; None where labrun was never here, or the file is not its own."""
-    try:
-        return record_of(facts)
-    except UnreadableError:
-        return None
-
-
-def record_of(facts: Facts) -> Applied | None:
-    """Return what the guest remembers; None where labrun was never here, or the schema is another.
-
-    Raises UnreadableError for a file that is no record: then nobody knows what was applied.
-    """
-    text = facts.files.get(PATH)
-    if text is None:
-        return None
-    found = as_object(read_json(text, PATH), PATH, "a record of labrun's")
-    if found.get("schema") != _SCHEMA:
-        return None
-    items = {
-        (section, name): Fingerprint(*_pair(pair))
-        for section, names in as_object(found.get("items"), PATH, "a record of labrun's").items()
-        for name, pair in as_object(names, PATH, "a record of labrun's").items()
-    }
-    run, version, digest = (as_text(found.get(key), PATH) for key in ("run", "labrun", "digest"))
-    return Applied(run, version, digest, MappingProxyType(items))
-
-
-def _pair(value: object) -> tuple[str, str]:
-    pair = as_list(value, PATH, "a record of labrun's")
-    if len(pair) != 2:
-        raise UnreadableError("not a record of labrun's", step=PATH)
-    return as_text(pair[0], PATH), as_text(pair[1], PATH)
 
 
 def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, digest: str) -> Applied:
@@ -120,7 +44,7 @@ def write_applied(applied: Applied) -> str:
     for (section, name), each in sorted(applied.items.items()):
         items.setdefault(section, {})[name] = [each.declared, each.observed]
     content = {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "run": applied.run,
         "labrun": applied.version,
         "digest": applied.digest,

@@ -1,7 +1,7 @@
 """Whether hosts behind a router still answer, asked from the machine that labrun runs on.
 
-What is asked here rides on nothing that was known before: a new connection, and where it matters a
-link-layer address that the kernel has to ask for anew.
+What is asked here rides on a new connection; see :mod:`labrun.tasks.configure.neighbour` for what the
+kernel remembers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 
 from labrun.inventory.topology.behind import Lead
 
-__all__ = ["Behind", "answering", "answers", "cut_off", "forget_neighbour", "leads"]
+__all__ = ["Behind", "answering", "answers", "cut_off", "leads"]
 
 _IP_SECONDS = 5.0
 # What one attempt is given; a lost SYN is sent again after 1 s.
@@ -92,19 +92,6 @@ def _ip(*words: str, text: str = "") -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout
-
-
-def forget_neighbour(address: str) -> None:
-    """Have this machine's kernel ask for the link-layer address of ``address`` again.
-
-    Does nothing where ``address`` is a name, is not on the link, or where only root may do that.
-    """
-    try:
-        target = ip_address(address)
-    except ValueError:
-        return
-    # `all` takes what somebody entered by hand, too, so such an entry is left alone: no `nud`.
-    _ip(f"-{target.version}", "neigh", "flush", "to", str(target))
 
 
 def answers(address: str, port: int, seconds: float) -> bool:

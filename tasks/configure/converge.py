@@ -11,7 +11,7 @@ from labrun.errors import CommandError, ConnectionLostError, TransportError
 from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
-from labrun.tasks.configure.applied import read_applied, renewed, write_applied
+from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
@@ -20,6 +20,7 @@ from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import Story
 from labrun.tasks.guest.deadline import finishing, pace
+from labrun.tasks.guest.facts.applied import read_applied
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["HostRun", "converge"]

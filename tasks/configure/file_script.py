@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import quote
 
 __all__ = ["FileChange", "apply_changes", "commands_of", "seconds_for", "undo_changes"]
@@ -17,58 +18,10 @@ _PATIENCE = 60
 # The same while a host goes back: somebody waits for it (seconds).
 _UNDO_PATIENCE = 15
 
-_PUT_BACK = f"""\
-kept={_KEPT}
-beside() {{ t="${{p%/*}}/.${{p##*/}}.labrun"; }}
-put_back() {{
-path "$1"; beside
-if [ -e "$kept/$1" ]; then cp -p "$kept/$1" "$t" && mv -f "$t" "$p"
-elif [ -e "$kept/$1.absent" ]; then rm -f "$p"
-fi
-}}
-"""
+_PUT_BACK = guest_script("files_put_back")
 # A candidate lies beside its destination, so that it gets there in one step, under a hidden name: sudoers.d,
 # cron.d and their like pass over those.
-_APPLY = f"""\
-bad=0
-placed=' '
-first_line() {{ printf '%s\\n' "$1" | sed -n '/[^[:space:]]/{{p;q}}'; }}
-keep() {{
-path "$1"
-if [ -e "$p" ]; then cp -p "$p" "$kept/$1"; else : >"$kept/$1.absent"; fi
-}}
-failed() {{ echo "$p: $1$(first_line "$said")${{2-}}"; rm -f "$t"; bad=1; }}
-place() {{
-said=$({{ chown "$3" "$t" && chmod "$2" "$t"; }} 2>&1) || {{ failed ''; return 0; }}
-if [ -n "$4" ] && ! run "$4"
-then said=$(printf '%s' "$said" | sed "$5"); failed 'validate: '; return 0
-fi
-mv -f "$t" "$p"
-placed="$placed$1 "
-}}
-# What a command leaves running keeps its output open: it is not waited for.
-run() {{
-ended=0
-timeout {_PATIENCE} sh -c "$1" >"$kept/said" 2>&1 </dev/null || ended=$?
-said=$(head -c 65536 "$kept/said")
-[ $ended -ne 124 ] || said='no answer in {_PATIENCE} s'
-return $ended
-}}
-after() {{
-command=$1; shift
-mine=
-for n; do case $placed in *" $n "*) mine="$mine $n";; esac; done
-[ -n "$mine" ] || return 0
-run "$command" && return 0
-for n in $mine; do
-if put_back "$n"; then failed 'on_change: ' '; the file was put back'
-else failed 'on_change: ' '; the file could not be put back'; fi
-done
-}}
-rm -rf "$kept"
-mkdir -p "$kept"
-chmod 700 "$kept"
-"""
+_APPLY = guest_script("files_apply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +68,8 @@ class FileChange:
 
 def apply_changes(changes: Sequence[FileChange]) -> str:
     """Return the script: keep what is there, then for each file write, check and move, then the commands."""
-    lines = [_paths(changes), _PUT_BACK, _APPLY]
+    values = assigned({"kept": _KEPT, "patience": _PATIENCE})
+    lines = [values, _paths(changes), _PUT_BACK, _APPLY]
     lines.extend(f"keep {change.number}\n" for change in changes)
     # A power cut must not leave a copy empty: the undo at the next boot would put that in place.
     lines.append('sync "$kept"/*\n')

@@ -6,7 +6,6 @@ import base64
 from hashlib import sha256
 
 from labrun.inventory.model import FileSpec, Host, Lab
-from labrun.tasks.configure.file_facts import FoundFile, found_files, look_at, odd_kind
 from labrun.tasks.configure.file_script import (
     FileChange,
     apply_changes,
@@ -16,6 +15,7 @@ from labrun.tasks.configure.file_script import (
 )
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
+from labrun.tasks.guest.facts.files import FoundFile, found_files, look_at, odd_kind
 from labrun.tasks.guest.shell import Facts, Probe
 from labrun.tasks.state.sections import FILES
 
@@ -44,9 +44,9 @@ class Files:
         """Return the paths."""
         return tuple(str(file["path"]) for file in want["files"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read what each file is, whose, and its hash; its content where that is another."""
-        return Probe((), look_at([(file["path"], _digest(file)) for file in want["files"]]))
+        return (Probe((), look_at([(file["path"], _digest(file)) for file in want["files"]])),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the files whose content, mode or owner is not as declared."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = ["answers_probe", "silent"]
 
 # A gateway need not answer pings: that its link-layer address is known is enough. Without `ping` in the
 # guest nobody has asked for it yet, and nothing can be said against it.
-_ANSWERS = """\
-answers() {
-ping -c 1 -W 1 -n "$1" >/dev/null 2>&1 || [ $? -eq 127 ] ||
-case $(ip neigh show to "$1") in *lladdr*) true ;; *) false ;; esac
-}
-"""
+_ANSWERS = guest_script("answers")
 
 
 def answers_probe(gateways: Sequence[str]) -> Probe:

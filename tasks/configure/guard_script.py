@@ -6,7 +6,10 @@ in one in its memory, where the file ``decided`` decides: whoever makes it first
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from labrun.tasks.configure.guard_place import GUARD, LIVE
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
@@ -26,6 +29,7 @@ __all__ = [
     "guarded",
     "is_wide",
     "nothing_more",
+    "spreading",
     "trigger",
 ]
 
@@ -45,8 +49,10 @@ _OBJECTS = (
 )
 # What arming and a change take beside what the sections say they need (seconds).
 _SPARE = 20
-# Nothing else says how far these sections reach in the kernel.
-_SPREADING = ("net.ipv4.ip_forward", ".conf.all.", ".conf.default.", "/conf/all/", "/conf/default/")
+# What is written for all interfaces, or for new ones, the kernel passes on to each, under the same name.
+_SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
+# Forwarding has two names, and makes a router's redirects of a host's.
+_FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
 PROBE = Probe(
     (*RECORDS, f"{DIRECTORY}/owner", f"{DIRECTORY}/until"),
@@ -138,7 +144,8 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
         f"{assigned(values)}{guest_script('snapshot')}"
-        f"{_function('kernel_own', own)}{functions}{guest_script('guard')}"
+        f"{_function('kernel_own', own)}{functions}"
+        f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
     )
 
 
@@ -151,7 +158,6 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
     parts = guarded(plan)
     if not parts:
         return ""
-    saves = sorted({path for part in parts for path in part.saves}, key=lambda path: path.rpartition("/"))
     changed = {name for part in parts for name in (part.section, *(item.name for item in part.changes))}
     wide = is_wide(plan)
     values: dict[str, str | int | bool] = {
@@ -164,15 +170,15 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
         "wide": wide,
         "rules": wide or NMCLI.name in changed,
         "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
-        "spread": any(mark in name for name in changed for mark in _SPREADING),
+        "spread": " ".join(dict.fromkeys(spreading(parts))),
         "checkpoint": NMCLI.name in changed,
         "undo_text": _undo_script(ticket, plan),
         "unit_text": _BOOT_UNIT,
         **_PLACES,
     }
-    words = " ".join(quote(path) for path in saves)
+    keep_all = _function("keep_all", _keep(path for part in parts for path in part.saves))
     vital = guest_script("vital") if wide else ""
-    lines = f"{assigned(values)}set -- {words}\n{vital}{guest_script('arm')}"
+    lines = f"{assigned(values)}{keep_all}{vital}{guest_script('arm')}"
     # Not $$: the script may be one of several that a shell runs, each in a process of its own.
     text = (
         'read -r self </proc/self/stat\nset -- ${self##*") "}\nself_start=${20}\n'
@@ -180,6 +186,25 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
     )
     mark = f"export LABRUN_CHANGE={quote(ticket.run)}\n"
     return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n{mark}"
+
+
+def spreading(parts: Iterable[SectionPlan]) -> Iterator[str]:
+    """Yield the names of the kernel's parameters that follow those which are to change."""
+    for name in (item.name for part in parts if part.section == "sysctl" for item in part.changes):
+        found = _SPREADING.fullmatch(name)
+        if found is not None:
+            yield found[1]
+        if name.endswith(("ip_forward", "forwarding")):
+            yield from _FORWARDING
+
+
+def _keep(paths: Iterable[str]) -> str:
+    """Return the calls of the function that is named as argument, one for each of the files' folders."""
+    split = sorted({path.rpartition("/")[::2] for path in paths})
+    return "".join(
+        f'"$1" {" ".join(map(quote, (folder, *(name for _, name in group))))}\n'
+        for folder, group in groupby(split, key=lambda each: each[0])
+    )
 
 
 def _tidy() -> str:

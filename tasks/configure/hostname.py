@@ -27,9 +27,9 @@ class Hostname:
         """Return the one row's name."""
         return (_NAME,)
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the running name and the file that gives it at boot."""
-        return Probe((_RUNNING, _STATIC))
+        return (Probe((_RUNNING, _STATIC)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return what differs: the running name, the one at boot, or both."""

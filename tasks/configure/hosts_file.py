@@ -91,9 +91,9 @@ class Hosts:
         """Return the one row's name."""
         return (PATH,)
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the file."""
-        return Probe((PATH,))
+        return (Probe((PATH,)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the block where it is not as the lab file has it."""

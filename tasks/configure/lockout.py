@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address
-from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent
-from labrun.tasks.configure.nm_state import Link
+from labrun.tasks.guest.facts.nm import Nic
+from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent
 from labrun.tasks.guest.shell import Facts
 
 __all__ = ["PROBE", "WayIn", "cut_off", "way_in"]
@@ -50,7 +50,7 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def cut_off(way: WayIn, sections: Sections, interface: str, links: Mapping[str, Link]) -> str | None:
+def cut_off(way: WayIn, sections: Sections, interface: str, links: Mapping[str, Nic]) -> str | None:
     """Return why the profile would cut labrun off when it comes into force, None where it would not."""
     link = links.get(interface)
     if link is None:
@@ -60,7 +60,7 @@ def cut_off(way: WayIn, sections: Sections, interface: str, links: Mapping[str, 
     )
 
 
-def _address_lost(server: Address | None, sections: Sections, interface: str, link: Link) -> str | None:
+def _address_lost(server: Address | None, sections: Sections, interface: str, link: Nic) -> str | None:
     # A link-local address comes with the link, whatever the profile.
     if server is None or server.is_link_local:
         return None
@@ -77,7 +77,7 @@ def _address_lost(server: Address | None, sections: Sections, interface: str, li
 
 
 def _route_lost(
-    client: Address | None, sections: Sections, interface: str, links: Mapping[str, Link]
+    client: Address | None, sections: Sections, interface: str, links: Mapping[str, Nic]
 ) -> str | None:
     if client is None:
         return None

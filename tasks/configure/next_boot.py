@@ -14,12 +14,12 @@ from ipaddress import ip_address
 from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.tasks.configure.guard_place import GUARD
-from labrun.tasks.configure.keyfile import parse
-from labrun.tasks.configure.nm_state import Device, NmState, observed
 from labrun.tasks.configure.plan import Seen
+from labrun.tasks.guest.facts.nft import Packet, read_ruleset, suspects
+from labrun.tasks.guest.facts.nm import Device, NmState, observed
+from labrun.tasks.guest.keyfile import parse
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
-from labrun.tasks.state.netfilter import Packet, read_ruleset, suspects
 
 __all__ = ["next_boot_fault", "next_boot_probe"]
 
@@ -201,7 +201,7 @@ def _way_in(state: NmState, address: str) -> Device | None:
     except ValueError:
         return None
     for device in state.devices.values():
-        link = state.links.get(device.interface)
+        link = state.nics.get(device.interface)
         if link is not None and any(each.ip == wanted for each in link.addresses):
             return device
     return None

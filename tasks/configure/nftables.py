@@ -15,8 +15,8 @@ from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.sshd_script import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.configure.text_diff import compared
+from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.state.sections import FIREWALL, NAT
 
@@ -200,14 +200,14 @@ class NftSection:
         """Return the section's own name where the file declares it."""
         return (self.section,) if self.section in want["declared"] else ()
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the file and the table, and let nft list what the file of the lab asks for."""
         if not want["text"]:
-            return Probe(_PATHS, _ASK.format(body=_LEFTOVER))
+            return (Probe(_PATHS, _ASK.format(body=_LEFTOVER)),)
         declared = "".join(f"{port} " for port in want["ssh_ports"])
         ports = _SSHD_PORTS.format(declared=quote(declared), but=quote(want["ssh_file"]))
         scratch = _SCRATCH.format(text=quote(replacement(want["text"])))
-        return Probe(_PATHS, _ASK.format(body=_LOOK + _RIVALS + ports + scratch))
+        return (Probe(_PATHS, _ASK.format(body=_LOOK + _RIVALS + ports + scratch)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return whether this section's chains, and their place in the next boot, are as declared."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from labrun.secrets import MASK, is_secret
-from labrun.tasks.configure.keyfile import Sections, properties
 from labrun.tasks.configure.nm_profiles import profile_id
+from labrun.tasks.guest.keyfile import Sections, properties
 from labrun.tasks.guest.shell import quote
 
 __all__ = ["change_profile", "explain_profile"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.secrets import MASK, is_secret
-from labrun.tasks.configure.keyfile import Hop, Intent, Sections, intent, properties
-from labrun.tasks.configure.nm_state import Device, Link
+from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
 
 __all__ = [
     "actual_summary",
@@ -33,7 +33,7 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
             yield f"+{name}: {MASK if is_secret(name) else want[name]}"
 
 
-def runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[str]:
+def runtime_diff(sections: Sections, device: Device, link: Nic) -> Iterator[str]:
     """Yield addresses, routes, name servers and MTU in which the kernel does not do what the profile says."""
     for version in (4, 6):
         meant = intent(sections, version)
@@ -48,7 +48,7 @@ def runtime_diff(sections: Sections, device: Device, link: Link) -> Iterator[str
         yield f"+{device.interface}: mtu {mtu}"
 
 
-def _address_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
+def _address_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
     there = {address for address in link.addresses if address.version == version}
     lasting = {address for address in link.lasting if address.version == version}
     # Router advertisements bring addresses of their own, which may look lasting.
@@ -68,7 +68,7 @@ def _address_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
         yield "+address by DHCP"
 
 
-def _route_diff(meant: Intent, link: Link, version: int) -> Iterator[str]:
+def _route_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
     there = {hop: protocol for hop, protocol in link.routes.items() if hop.prefix.version == version}
     for hop, protocol in sorted(there.items(), key=lambda pair: str(pair[0])):
         if hop in meant.routes or protocol not in _SET_BY_HAND:
@@ -98,7 +98,7 @@ def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
     yield from (f"via {hop.via}" for hop in sorted(found, key=lambda hop: (hop.prefix.version, str(hop.via))))
 
 
-def actual_summary(device: Device, link: Link, profile: str) -> str:
+def actual_summary(device: Device, link: Nic, profile: str) -> str:
     """Return addresses and gateway in a few words, and the active profile where it is not ``profile``."""
     words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
     words.extend(_gateways(frozenset(link.routes)))
@@ -115,7 +115,7 @@ def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def shown_state(device: Device, link: Link) -> str:
+def shown_state(device: Device, link: Nic) -> str:
     """Return what is in force on a NIC, one thing a line, without what comes and goes by itself."""
     addresses = {address for address in link.addresses if address.version == 4} | link.lasting
     lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]

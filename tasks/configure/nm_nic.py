@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labrun.inventory.hosts.unmanaged import marked_nic
-from labrun.tasks.configure.keyfile import Sections, intent, parse, render
 from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_diff import (
@@ -20,12 +19,13 @@ from labrun.tasks.configure.nm_diff import (
 )
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
-from labrun.tasks.configure.nm_state import Device, Link, NmState
 from labrun.tasks.configure.nm_undo import new_gateways, was
 from labrun.tasks.configure.plan import Item
+from labrun.tasks.guest.facts.nm import Device, Nic, NmState
+from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
 
-__all__ = ["Nic", "Profile"]
+__all__ = ["PlannedNic", "Profile"]
 
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
 _RUNTIME = "/run/NetworkManager/system-connections"
@@ -100,7 +100,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Nic:
+class PlannedNic:
     """One NIC: its desired profile beside what was observed; ``taken`` = networks by interface so far."""
 
     profile: Profile
@@ -120,7 +120,7 @@ class Nic:
             return
         self.taken[device.interface] = self.profile.network
         profile = self._bound(device)
-        link = self.state.links.get(device.interface, Link(0, frozenset(), frozenset(), {}))
+        link = self.state.nics.get(device.interface, Nic(0, frozenset(), frozenset(), {}))
         replaced = self._replaced(device)
         uuid = self._uuid(device, replaced)
         stored = parse(self.facts.files.get(profile.path, ""))
@@ -189,7 +189,7 @@ class Nic:
         if self.profile.mac:
             return self.state.devices.get(self.profile.mac)
         by_name = {device.interface: device for device in self.state.devices.values()}
-        shown = {name: link.addresses for name, link in self.state.links.items() if name in by_name}
+        shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
         found = marked_nic(self.profile.marks, shown)
         return by_name[found] if found is not None else None
 
@@ -218,7 +218,7 @@ class Nic:
         if not self.profile.existing:
             return None
         way = way_in(self.facts, self.profile.reached_at)
-        return cut_off(way, self.profile.sections, device.interface, self.state.links)
+        return cut_off(way, self.profile.sections, device.interface, self.state.nics)
 
     def _replaced(self, device: Device) -> list[str]:
         """Return cloud-init's profiles of this NIC: they give way to labrun's.

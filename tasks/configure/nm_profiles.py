@@ -11,7 +11,7 @@ from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.topology.routing import Route, route_table
 from labrun.secrets import is_secret
-from labrun.tasks.configure.keyfile import Sections
+from labrun.tasks.guest.keyfile import Sections
 
 __all__ = [
     "DIRECTORY",

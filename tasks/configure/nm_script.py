@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from labrun.tasks.configure.nm_undo import Was
 from labrun.tasks.configure.plan import Item
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import install, quote
 
 __all__ = ["Work", "apply_script"]
@@ -19,34 +20,11 @@ _MTU = 1500
 #
 # nmcli first asks for everything that NetworkManager knows; so it is spoken to directly, and what it
 # refuses is left to nmcli to do or to explain.
-_BRING = """\
-nm() { busctl --auto-start=no call org.freedesktop.NetworkManager "$@"; }
-load() {
-case $(nm /org/freedesktop/NetworkManager/Settings org.freedesktop.NetworkManager.Settings \
-LoadConnections as $# "$@" 2>/dev/null) in "bas true"*) ;; *) nmcli connection load "$@";; esac
-}
-holds() {
-n=0
-until there=$(ip -o -4 address show dev "$1"); missing=; for a in $2; do
-case $there in *" $a "*) ;; *) missing=$a;; esac
-done; [ -z "$missing" ]; do n=$((n + 1)); [ $n -lt 10 ] || return 1; sleep 0.1; done
-}
-bring() {
-if [ -n "$3" ] &&
-said=$(nm "$3" org.freedesktop.NetworkManager.Device Reapply 'a{sa{sv}}tu' 0 0 0 2>&1) &&
-{ [ -z "$5" ] || holds "$1" "$5"; }; then return 0; fi
-systemd-run --quiet --collect --wait --pipe nmcli --wait 30 connection up uuid "$2" ifname "$1" && return 0
-echo "$4: $1 did not come up${said:+; reapply said: $said}"; return 1
-}
-bad=0
-"""
+_BRING = guest_script("nm_bring")
 # The kernel first asks whether somebody else has a new IPv6 address (RFC 4862) and uses it only then:
 # about two seconds in which whoever verifies would find it dead. Not for link-local addresses: every NIC
 # has one, and nobody is to wait for it where IPv4 is all there is.
-_SETTLE = """\
-n=0
-while [ $n -lt 25 ] && [ -n "$(ip -6 address show scope global tentative)" ]; do n=$((n + 1)); sleep 0.2; done
-"""
+_SETTLE = guest_script("settle_global_ipv6")
 
 
 @dataclass(slots=True)

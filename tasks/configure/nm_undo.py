@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from labrun.tasks.configure.keyfile import Sections, intent
-from labrun.tasks.configure.nm_state import Device, Link
+from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.keyfile import Sections, intent
 from labrun.tasks.guest.shell import quote
 
 __all__ = ["Was", "new_gateways", "undo", "was"]
@@ -44,7 +44,7 @@ class Was:
     mtu: int
 
 
-def was(device: Device, link: Link) -> Was:
+def was(device: Device, link: Nic) -> Was:
     """Return what has to come back of a NIC."""
     return Was(device.interface, device.profile if device.is_up else None, link.mtu)
 
@@ -63,7 +63,7 @@ def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> st
     return "\n".join([*lines, "exit $bad"]) + "\n"
 
 
-def new_gateways(sections: Sections, link: Link) -> Iterator[str]:
+def new_gateways(sections: Sections, link: Nic) -> Iterator[str]:
     """Yield the default gateways that would take the place of others on this NIC.
 
     Where there was none before, nothing can be lost: the gateway may come up later.

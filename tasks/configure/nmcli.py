@@ -12,10 +12,9 @@ from typing import Any
 from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
-from labrun.tasks.configure.keyfile import parse, properties, render
 from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
-from labrun.tasks.configure.nm_nic import Nic, Profile
+from labrun.tasks.configure.nm_nic import PlannedNic, Profile
 from labrun.tasks.configure.nm_profiles import (
     DIRECTORY,
     desired_profiles,
@@ -23,9 +22,11 @@ from labrun.tasks.configure.nm_profiles import (
     secret_properties,
 )
 from labrun.tasks.configure.nm_script import Work, apply_script
-from labrun.tasks.configure.nm_state import PROBE, NmState, observed
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.guest.facts import links, routes
+from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
+from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.sections import NMCLI
 
@@ -58,16 +59,16 @@ class Nmcli:
         """Return the networks that have a profile."""
         return tuple(str(profile["network"]) for profile in want["profiles"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        script = PROBE + _LOOSE
+        asked = [PROBE, links.PROBE]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
-            script += "capture route6 ip -j -6 route\n"
-        if any(profile["existing"] for profile in want["profiles"]):
-            script += WAY_IN
+            asked.append(routes.PROBE6)
+        script = _LOOSE + (WAY_IN if any(profile["existing"] for profile in want["profiles"]) else "")
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
-        return Probe((f"{DIRECTORY}/labrun-*.nmconnection", f"{DIRECTORY}/cloud-init-*.nmconnection"), script)
+        patterns = f"{DIRECTORY}/labrun-*.nmconnection", f"{DIRECTORY}/cloud-init-*.nmconnection"
+        return (*asked, Probe(patterns, script))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the NICs whose profile, activation or kernel state is not as declared."""
@@ -83,7 +84,7 @@ class Nmcli:
         work = Work()
         taken: dict[str, str] = {}
         for profile in profiles:
-            Nic(profile, facts, state, taken).plan(work)
+            PlannedNic(profile, facts, state, taken).plan(work)
         _strangers(want, profiles, facts, state, work)
         seen = [
             value

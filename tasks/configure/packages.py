@@ -99,9 +99,9 @@ class Packages:
         """Return the packages' names."""
         return tuple(want["names"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Ask dpkg, or else rpm, once for all packages."""
-        return Probe((), _PROBE.format(names=_words(want["names"])))
+        return (Probe((), _PROBE.format(names=_words(want["names"]))),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the packages that are not installed."""

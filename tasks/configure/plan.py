@@ -110,8 +110,8 @@ class Resource(Protocol):
         """Return the names of the rows that ``want`` leads to."""
         ...
 
-    def probe(self, want: Json) -> Probe:
-        """Return what has to be read in the guest to compare it with ``want``."""
+    def facts(self, want: Json) -> tuple[Probe, ...]:
+        """Return what has to be read in the guest to compare it with ``want``: a set, others may ask too."""
         ...
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:

@@ -8,7 +8,6 @@ from typing import Any
 
 from labrun.inventory.model import Lab
 from labrun.secrets import Secrets
-from labrun.tasks.configure.applied import PROBE as APPLIED
 from labrun.tasks.configure.files import Files
 from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.configure.hostname import Hostname
@@ -21,6 +20,7 @@ from labrun.tasks.configure.selinux import Selinux
 from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
+from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.shell import Facts, Probe, gather_script
 from labrun.tasks.judging import understood
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
@@ -86,7 +86,7 @@ def sections_of(spec: Json) -> list[str]:
 
 def probes(spec: Json, only: Iterable[str] = ()) -> list[Probe]:
     """Return what the asked-for sections want to know of the host; no ``only`` = all."""
-    return [resource.probe(want) for resource, want in _selected(spec, only)]
+    return [fact for resource, want in _selected(spec, only) for fact in resource.facts(want)]
 
 
 def gather(spec: Json, only: Iterable[str], mark: str, also: Iterable[Probe] = ()) -> str:

@@ -61,9 +61,9 @@ class Selinux:
         """Return the one row's name."""
         return (_NAME,)
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the kernel's word, the file, and which policies there are."""
-        return Probe((_ENFORCE, CONFIG), _PROBE)
+        return (Probe((_ENFORCE, CONFIG), _PROBE),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return what differs; ``disabled`` is owed to a reboot: a running kernel does not let go of it."""

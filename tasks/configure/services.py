@@ -2,76 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
+from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 from labrun.tasks.state.sections import SERVICES
 
-__all__ = ["Services"]
+__all__ = ["UNDER_SSHD", "Services"]
 
-_KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
 # What stands for many units, and the units by which logins come in.
 _GROUPS = (".target", ".slice", ".mount", ".socket")
 _LISTENERS = "ssh.service sshd.service ssh.socket sshd.socket"
-_PROPERTIES = "LoadState,UnitFileState,ActiveState"
-_ENABLED = frozenset({"enabled", "alias"})
 # systemd cannot enable or disable these: they have no place to be wanted from.
 _FIXED = frozenset({"static", "generated", "transient", "indirect"})
-_RUNNING = frozenset({"active", "reloading"})
 # What a unit needs to start or stop; a hanging one must not hold up the others for longer (seconds).
 _PATIENCE = 60
 
-_SET = f"""\
-set_unit() {{
-name=$1; shift
-said=$(timeout {_PATIENCE} systemctl "$@" 2>&1) && return 0
-said=$(printf '%s\\n' "$said" | sed -n '/./{{p;q}}')
-echo "$name: systemctl $1: ${{said:-no answer in {_PATIENCE} s}}"; bad=1; return 1
-}}
-stays_up() {{
-state=$(systemctl is-active "$2" 2>&1) || {{ echo "$1: it was started and is $state"; bad=1; }}
-}}
-bad=0
-"""
-
-
-def unit_of(name: str) -> str:
-    """Return the unit's full name: a service, unless the name has one of systemd's endings."""
-    return name if name.endswith(_KINDS) else f"{name}.service"
+UNDER_SSHD = Probe(
+    script=f"capture services-under-sshd systemctl show --property=Requires --value -- {_LISTENERS}\n"
+)
 
 
 _Step = tuple[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """One unit as systemd has it: is it there, what happens at boot, what it does now."""
-
-    load: str
-    file: str
-    active: str
-
-    @property
-    def is_enabled(self) -> bool:
-        return self.file in _ENABLED
-
-    @property
-    def is_running(self) -> bool:
-        return self.active in _RUNNING
-
-    @property
-    def shown(self) -> str:
-        if self.load == "not-found":
-            return "no such unit"
-        return f"{self.file or 'not enabled'}, {self.active}"
-
-    @property
-    def lasting(self) -> str:
-        """Return the same without what only passes, such as a reload."""
-        return f"{self.file}, {'running' if self.is_running else 'stopped'}"
 
 
 class Services:
@@ -90,38 +46,34 @@ class Services:
         """Return the units' names."""
         return tuple(want["units"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Ask systemd once for all units."""
-        units = " ".join(quote(unit_of(name)) for name in want["units"])
-        script = f"capture services systemctl show --property={_PROPERTIES} -- {units}\n"
+        asked = [probe(want["units"])]
         if any(
             name.endswith(_GROUPS) and wanted["running"] is False for name, wanted in want["units"].items()
         ):
-            script += (
-                f"capture services-under-sshd systemctl show --property=Requires --value -- {_LISTENERS}\n"
-            )
-        return Probe((), script)
+            asked.append(UNDER_SSHD)
+        return tuple(asked)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the units that are not as declared, now or at the next boot."""
-        units: Mapping[str, Mapping[str, bool | None]] = want["units"]
-        said = facts.commands.get("services", Captured("systemctl was not asked", 127))
-        observed = list(_units(said.text))
-        if said.status != 0 or len(observed) != len(units):
-            why = f"systemd cannot be asked: {said.last_line}"
-            refused = (Item(name, "refused", _shown(wanted), why=why) for name, wanted in units.items())
+        declared: Mapping[str, Mapping[str, bool | None]] = want["units"]
+        try:
+            found = units(facts, declared)
+        except CommandError as error:
+            why = f"systemd cannot be asked: {error.reason}"
+            refused = (Item(name, "refused", _shown(wanted), why=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
-        found = dict(zip(units, observed, strict=True))
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
-        items = tuple(_item(name, wanted, found[name], under) for name, wanted in units.items())
-        changing = {item.name: units[item.name] for item in items if item.state == "change"}
+        items = tuple(_item(name, wanted, found[name], under) for name, wanted in declared.items())
+        changing = {item.name: declared[item.name] for item in items if item.state == "change"}
         if not changing:
             return SectionPlan(self.section, items)
         steps = [step for name, wanted in changing.items() for step in _steps(name, wanted, found[name])]
         return SectionPlan(
             self.section,
             items,
-            _SET + "".join(_line(name, words) for name, words in steps) + "exit $bad",
+            _script(steps),
             _undo(changing, found),
             tuple(f"systemctl {' '.join(words)}" for _, words in steps),
             partial=True,
@@ -131,7 +83,7 @@ class Services:
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return systemctl's commands."""
-        nothing = _Unit("loaded", "", "")
+        nothing = Unit("loaded", "", "")
         return tuple(
             f"systemctl {' '.join(words)}"
             for name, wanted in want["units"].items()
@@ -139,15 +91,7 @@ class Services:
         )
 
 
-def _units(text: str) -> Iterator[_Unit]:
-    """Yield what `systemctl show` said of one unit after the other, in the order of the question."""
-    for block in text.strip().split("\n\n"):
-        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        if "LoadState" in values:
-            yield _Unit(values["LoadState"], values.get("UnitFileState", ""), values.get("ActiveState", ""))
-
-
-def _item(name: str, wanted: Mapping[str, bool | None], unit: _Unit, under: frozenset[str]) -> Item:
+def _item(name: str, wanted: Mapping[str, bool | None], unit: Unit, under: frozenset[str]) -> Item:
     expected = _shown(wanted)
     if wanted["running"] is False and name in under:
         why = f"sshd needs {name}: stopping it would end every login"
@@ -161,7 +105,7 @@ def _item(name: str, wanted: Mapping[str, bool | None], unit: _Unit, under: froz
     return Item(name, "change", expected, unit.shown, None, diff, observed=unit.lasting)
 
 
-def _refusal(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> str | None:
+def _refusal(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> str | None:
     asked = wanted["enabled"] or wanted["running"]
     if unit.load == "not-found":
         # What is not there neither starts nor runs.
@@ -175,7 +119,7 @@ def _refusal(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> str |
     return None
 
 
-def _differences(wanted: Mapping[str, bool | None], unit: _Unit) -> Iterator[tuple[str, str]]:
+def _differences(wanted: Mapping[str, bool | None], unit: Unit) -> Iterator[tuple[str, str]]:
     if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
         yield unit.file or "not enabled", "enabled" if wanted["enabled"] else "disabled"
     if wanted["running"] is not None and wanted["running"] != unit.is_running:
@@ -191,7 +135,7 @@ def _shown(wanted: Mapping[str, bool | None]) -> str:
     return ", ".join(words)
 
 
-def _steps(name: str, wanted: Mapping[str, bool | None], unit: _Unit) -> Iterator[_Step]:
+def _steps(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> Iterator[_Step]:
     """Yield systemctl's arguments for what differs, with the row's name."""
     if wanted["enabled"] is not None and (not unit.active or wanted["enabled"] != unit.is_enabled):
         yield name, ("enable" if wanted["enabled"] else "disable", quote(unit_of(name)))
@@ -206,7 +150,12 @@ def _line(name: str, words: tuple[str, ...]) -> str:
     return f"{line}{after} || :\n"
 
 
-def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, _Unit]) -> str:
+def _script(steps: Iterable[_Step]) -> str:
+    lines = "".join(_line(name, words) for name, words in steps)
+    return assigned({"patience": _PATIENCE}) + guest_script("set_unit") + lines + "exit $bad"
+
+
+def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, Unit]) -> str:
     """Return what puts the units back; at boot the guard has put back what is enabled, and that suffices."""
     lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():

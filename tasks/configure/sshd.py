@@ -9,9 +9,17 @@ from dataclasses import dataclass, replace
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
-from labrun.tasks.configure.sshd_script import DROP_IN, MAIN, apply_script, probe_script, undo_script
-from labrun.tasks.configure.sshd_values import effective_settings, is_plain, meets, plain_value
+from labrun.tasks.configure.sshd_script import apply_script, undo_script
 from labrun.tasks.configure.text_diff import with_file
+from labrun.tasks.guest.facts.sshd import (
+    DROP_IN,
+    MAIN,
+    effective_settings,
+    is_plain,
+    meets,
+    plain_value,
+    probe,
+)
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
 from labrun.tasks.state.sections import SSHD
 
@@ -84,16 +92,16 @@ class Sshd:
         """Return the keywords in lower case."""
         return tuple(str(setting["keyword"]).lower() for setting in want["settings"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the files and let sshd say what holds for this very login."""
         wanted = _Want.of(want)
         unclear = not all(is_plain(setting.key) for setting in wanted.sound)
-        script = probe_script(
+        asked = probe(
             wanted.user,
             unclear=render(wanted.sound) if unclear else None,
             socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
         )
-        return Probe((MAIN, "/etc/ssh/sshd_config.d/*.conf"), script)
+        return (asked,)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or whose line in the drop-in, is not as declared."""

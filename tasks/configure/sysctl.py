@@ -10,8 +10,8 @@ from types import MappingProxyType
 from labrun.inventory.model import Host, Lab, Role
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
-from labrun.tasks.configure.sysctl_files import DIRECTORIES, settings_of, winner
 from labrun.tasks.configure.text_diff import with_file
+from labrun.tasks.guest.facts.sysctl import DIRECTORIES, settings_of, winner
 from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
 from labrun.tasks.state.sections import SYSCTL
 
@@ -107,14 +107,14 @@ class Sysctl:
         """Return the keys."""
         return tuple(want["values"])
 
-    def probe(self, want: Json) -> Probe:
+    def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the values, all files that could set them, and which of them can be written."""
         keys = _paths(want["values"])
         running = tuple(quote(f"/proc/sys/{path}") for path in keys.values())
         names = " ".join(running)
         script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
         files = (*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER)
-        return Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script)
+        return (Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that differ now or would differ after a reboot."""

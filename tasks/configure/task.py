@@ -13,12 +13,12 @@ from nornir.core.task import Result, Task
 from labrun.errors import LabrunError
 from labrun.outcome import Status
 from labrun.ports import Transport
-from labrun.tasks.configure.behind import forget_neighbour
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Login, NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import Ticket
 from labrun.tasks.configure.guard_state import controller
+from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.guest.transport import SshTransport, fresh_transport, transport_of

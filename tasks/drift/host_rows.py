@@ -7,10 +7,11 @@ from functools import partial
 
 from labrun.errors import UnreadableError
 from labrun.outcome import Outcome, Status
-from labrun.tasks.configure.applied import PATH, Applied, fingerprint, record_of
+from labrun.tasks.configure.applied import fingerprint
 from labrun.tasks.configure.plan import Item, Json
 from labrun.tasks.configure.resources import plan_host, row_names, sections_of
 from labrun.tasks.drift.verdict import Sides, verdict
+from labrun.tasks.guest.facts.applied import PATH, Applied, record_of
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded, understood
 

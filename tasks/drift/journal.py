@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from labrun.bounded import LATEST, as_list, as_object, integer, read_json
 from labrun.errors import CommandError, UnreadableError
 from labrun.secrets import Secrets
-from labrun.tasks.configure.applied import PATH
+from labrun.tasks.guest.facts.applied import PATH
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
 
 __all__ = ["Line", "Logged", "journal_script", "moment", "read_journal"]
@@ -23,18 +24,6 @@ _BYTES = 400_000
 _OTHERS, _OWN = 20, 4
 _LONGEST, _LONGEST_SEARCHED = 400, 4096
 
-_SCRIPT = """\
-since={since}
-applied=$(stat -c %Y {path} 2>/dev/null) || applied=0
-[ "$applied" -lt "$since" ] || since=$applied
-frame "since $since"
-entries() {{
-journalctl -q --no-pager -o json --output-fields=MESSAGE,SYSLOG_IDENTIFIER --since "@$since" \\
--n {entries} SYSLOG_IDENTIFIER=NetworkManager SYSLOG_IDENTIFIER=sudo \\
-SYSLOG_IDENTIFIER=sshd SYSLOG_IDENTIFIER=labrun | tail -c {bytes}
-}}
-capture log entries
-"""
 _KEPT = {
     "NetworkManager": re.compile(r"audit: "),
     "sudo": re.compile(r"COMMAND=|authentication failure|incorrect password|NOT in sudoers"),
@@ -90,8 +79,8 @@ def journal_script(since: float, mark: str) -> str:
 
     Where something was applied later, it reads from then on, by the guest's own clock.
     """
-    text = _SCRIPT.format(since=int(since), path=PATH, entries=_ENTRIES, bytes=_BYTES)
-    return gather_script([Probe(script=text)], mark)
+    values = assigned({"since": int(since), "record": PATH, "most_entries": _ENTRIES, "most_bytes": _BYTES})
+    return gather_script([Probe(script=values + guest_script("journal"))], mark)
 
 
 def read_journal(output: str, mark: str, user: str, key: str) -> Logged:

@@ -12,9 +12,9 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.collect.task import later_rounds, raw_capture
-from labrun.tasks.configure.applied import PROBE as APPLIED
 from labrun.tasks.configure.resources import probes
 from labrun.tasks.drift.journal import journal_script, read_journal
+from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.shell import gather_script, marker
 from labrun.tasks.guest.transport import transport_of
 
@@ -62,11 +62,7 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
 def drift_script(configure: Mapping[str, Any], verify: CollectSpec, mark: str) -> str:
     """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
 
-    Nothing is asked twice: kernel and sshd settings, addresses and routes are among configure's
-    facts already.
+    What both want to know is asked once; the settings that verify compares are configure's.
     """
-    first = probes(configure)
-    text = "".join(probe.script for probe in first)
-    known = {name for name in ("route4", "route6") if f"capture {name} " in text}
-    known |= {"address"} if "capture link " in text else set()
-    return gather_script([APPLIED, *first, *collect_probes(verify.without_settings(), known)], mark)
+    wanted = collect_probes(verify.without_settings())
+    return gather_script([APPLIED, *probes(configure), *wanted], mark)

@@ -129,8 +129,8 @@ class Facts:
 
 
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
-    """Return the one script that answers all probes; it reads all files with a single process."""
-    probes = tuple(probes)
+    """Return the one script that answers all probes, each once; it reads all files with a single process."""
+    probes = tuple(dict.fromkeys(probes))
     parts = [_PRELUDE.format(marker=quote(mark)), "gathered=$(\n"]
     patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
     if patterns:

@@ -28,7 +28,7 @@ from labrun.errors import (
 )
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.known_hosts import Stamp, file_stamp, known_keys
-from labrun.tasks.guest.tcp import PromptSocket, await_banner, dial, no_ssh, unreachable
+from labrun.tasks.guest.tcp import VERSION, PromptSocket, await_banner, dial, no_ssh, unreachable
 
 __all__ = ["LabSSH", "load_key"]
 
@@ -62,7 +62,7 @@ class LabSSH(LinuxSSH):
         host_key_alias: str | None = None,
         look_for_keys: bool = False,
         ask_methods: bool = False,
-        dialled: socket.socket | None = None,
+        dialled: PromptSocket | None = None,
         **options: Any,
     ):
         self._dialled = dialled
@@ -256,6 +256,7 @@ def _transport(
     kind: type[paramiko.Transport], sock: Any, /, *args: Any, **keywords: Any
 ) -> paramiko.Transport:
     transport = kind(sock, *args, **keywords)
+    transport.local_version = VERSION.decode().strip()
     _bound_packets(transport.packetizer)
     # paramiko's thread looks ten times a second whether it should end; whoever closes here wakes it.
     sock.settimeout(_LOOK)

@@ -7,14 +7,25 @@ import select
 import socket
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from labrun.errors import UnreachableError
 
-__all__ = ["SILENT", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["SILENT", "VERSION", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
+
+VERSION = b"SSH-2.0-labrun\r\n"
+"""How labrun introduces itself. It is part of what a handshake signs: paramiko has to say the same."""
 
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
 # Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
 _TCP_PATIENCE = 30_000
+# An emulated guest under load takes seconds to start its sshd, and no sshd takes longer than this.
+_BANNER_SECONDS = 10.0
+# Whoever has said something that is no version goes on soon, or has said it all.
+_NEXT_SECONDS = 2.0
 _MOST, _LARGEST_READ = 16 * 1024, 256 * 1024
 # An SSH server may say something before its version, but nobody has so much to say.
 _LONGEST_GREETING = 8 * 1024
@@ -32,7 +43,23 @@ class PromptSocket(socket.socket):
 
     _held = b""
     _greeting = b""
-    greeted = hung_up = False
+    _introduced = greeted = hung_up = False
+
+    def introduce(self) -> None:
+        """Say the version before anybody asks: a server that waits for a word shows what it is.
+
+        paramiko says it again, and :meth:`send` passes over that. What fails here shows with the first read.
+        """
+        self._introduced = True
+        with suppress(OSError):
+            super().sendall(VERSION)
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send as a socket does, but the version only once."""
+        if self._introduced and bytes(data) == VERSION:
+            self._introduced = False
+            return len(VERSION)
+        return super().send(data, flags)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read as a socket does, from what was taken before where there is any.
@@ -40,21 +67,29 @@ class PromptSocket(socket.socket):
         Raises ConnectionError for a server that talks on and on, and has not said that it speaks SSH.
         """
         if not self._held:
-            try:
-                self._held = super().recv(min(max(size, _MOST), _LARGEST_READ), flags)
-            except ConnectionError:
-                self.hung_up = True
-                raise
-            with suppress(OSError):
-                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            self.hung_up = not self._held
-            if not self.greeted:
-                self._listen()
+            self._held = self._take(size, flags)
         data, self._held = self._held[:size], self._held[size:]
         return data
 
-    def _listen(self) -> None:
-        self._greeting += self._held
+    def hear(self) -> None:
+        """Take what has arrived and keep it for :meth:`recv`; raises ConnectionError as that does."""
+        self._held += self._take(_MOST)
+
+    def _take(self, size: int, flags: int = 0) -> bytes:
+        try:
+            taken = super().recv(min(max(size, _MOST), _LARGEST_READ), flags)
+        except ConnectionError:
+            self.hung_up = True
+            raise
+        with suppress(OSError):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self.hung_up = not taken
+        if not self.greeted:
+            self._listen(taken)
+        return taken
+
+    def _listen(self, taken: bytes) -> None:
+        self._greeting += taken
         self.greeted = _VERSION.search(self._greeting) is not None
         if not self.greeted and len(self._greeting) > _LONGEST_GREETING:
             raise ConnectionError("no version of SSH")
@@ -76,17 +111,39 @@ def dial(host: str, port: int, timeout: float) -> PromptSocket:
         raise UnreachableError(unreachable(error, f"{host} port {port}"), step="connect") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_PATIENCE)
+    sock.introduce()
     return sock
 
 
-def await_banner(sock: socket.socket, where: str, patience: float) -> float:
-    """Wait until the server has said something, or hung up; returns the seconds that took."""
-    began = time.monotonic()
+def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
+    """Wait until the server has said its version of SSH; returns the seconds that took.
+
+    Raises UnreachableError for one that says something else, hangs up, or stays silent: after ``patience``
+    seconds, or earlier where no sshd would take so long.
+    """
+    began = now = time.monotonic()
+    until = began + min(patience, _BANNER_SECONDS)
     heard = select.poll()
     heard.register(sock, select.POLLIN)
-    if not heard.poll(patience * 1000):
-        raise UnreachableError(f"{where} {SILENT}", step="connect")
-    return time.monotonic() - began
+    while not sock.greeted:
+        soonest = min(until, now + _NEXT_SECONDS) if sock.sent else until
+        if not heard.poll(max(0.0, soonest - now) * 1000):
+            break
+        try:
+            sock.hear()
+        except ConnectionError:
+            break
+        if sock.hung_up:
+            break
+        now = time.monotonic()
+    waited = time.monotonic() - began
+    if not sock.greeted:
+        mute = (
+            f"{where} accepted the connection but sent no SSH banner within {max(1, round(waited))} s:"
+            " its sshd hangs, or something else listens there"
+        )
+        raise UnreachableError(no_ssh(sock, where) or mute, step="connect")
+    return waited
 
 
 def no_ssh(sock: PromptSocket, where: str) -> str | None:

@@ -14,6 +14,7 @@ from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
+from labrun.inventory.hosts.connections import TIMEOUTS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.tcp import dial
@@ -40,7 +41,6 @@ _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
 _REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
 _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
-_TIMEOUTS = {"conn_timeout": 10.0, "banner_timeout": 30.0, "auth_timeout": 15.0, "keepalive": 15.0}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
@@ -66,7 +66,7 @@ class LabrunSsh:
         configuration: Config | None = None,
     ) -> None:
         """Log in with keys only; raises a TransportError that says why not."""
-        options: dict[str, Any] = {"ssh_strict": True, **_TIMEOUTS, **(extras or {})}
+        options: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS, **(extras or {})}
         patience = float(options.pop("patience", 0.0))
         options.update(
             device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None

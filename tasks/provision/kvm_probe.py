@@ -24,7 +24,7 @@ from labrun.hypervisor import is_local, translated
 from labrun.rendering import render_xml
 from labrun.state import write_private
 from labrun.state_files import DamagedFileError, parse_json, read_file
-from labrun.state_folders import distrust
+from labrun.state_folders import distrust, xdg_base
 from labrun.tasks.provision.volume_stream import write_volume
 from labrun.tasks.provision.volumes import (
     create_raw,
@@ -197,9 +197,7 @@ def _cache_key(connection: Any, uri: str) -> str:
 
 
 def _cache_file() -> Path:
-    configured = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(configured) if configured.startswith("/") else Path.home() / ".cache"
-    return base / "labrun" / "kvm.json"
+    return xdg_base("XDG_CACHE_HOME", ".cache") / "labrun" / "kvm.json"
 
 
 def _load(path: Path) -> dict[str, Any]:

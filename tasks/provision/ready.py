@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from labrun.bounded import as_list, as_object, as_text, objects, read_json
+from labrun.bounded import as_list, as_object, objects, read_json
 from labrun.errors import (
     AuthenticationError,
     ConnectionLostError,
@@ -18,6 +18,7 @@ from labrun.errors import (
 )
 from labrun.ports import Completed, Transport
 from labrun.progress import report
+from labrun.tasks.guest.facts.links import parse_links
 
 __all__ = ["Ready", "wait_until_ready"]
 
@@ -163,14 +164,8 @@ def _finish(
 def _read(done: Completed) -> tuple[list[str] | None, dict[str, tuple[str, ...]]]:
     """Return cloud-init's errors, None where it is not done yet, and the addresses by MAC."""
     head, _, tail = done.stdout.partition("==addresses==")
-    addresses: dict[str, tuple[str, ...]] = {}
-    for link in objects(read_json(tail, "ip address"), "ip address", "links"):
-        mac = as_text(link.get("address", ""), "ip address").lower()
-        addresses[mac] = tuple(
-            f"{entry.get('local')}/{entry.get('prefixlen')}"
-            for entry in objects(link.get("addr_info", []), "ip address", "addresses")
-            if entry.get("scope") == "global"
-        )
+    found = parse_links(objects(read_json(tail, "ip address"), "ip address", "links"))
+    addresses = {link.mac: tuple(str(each.interface) for each in link.held) for link in found}
     result = read_json(head, "cloud-init")
     if result is None:
         return None, addresses

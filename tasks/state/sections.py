@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from labrun.tasks.guest.facts.sshd import DROP_IN
+
 __all__ = [
     "ADDRESS",
     "CHECK",
@@ -77,8 +79,7 @@ HOSTNAME = _setting("hostname", "/etc/hostname")
 HOSTS = _setting("hosts", "/etc/hosts")
 SELINUX = _setting("selinux", "/etc/selinux/config")
 SYSCTL = _setting("sysctl", "/etc/sysctl.d/90-labrun.conf", verified=True)
-# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
-SSHD = _setting("sshd", "/etc/ssh/sshd_config.d/00-labrun.conf", foldable=True, verified=True)
+SSHD = _setting("sshd", DROP_IN, foldable=True, verified=True)
 FIREWALL = _setting("firewall", _RULESET)
 NAT = _setting("nat", _RULESET)
 NMCLI = _setting("nmcli")

@@ -1,9 +1,9 @@
 # Make the host ready to take the change back: everything that this takes is at hand before anything is changed.
-# Values: run owner process seconds applying user resort wide spread rules nft checkpoint guard live unit link
-# undo_text unit_text; the paths to keep are the arguments.
+# Values: run owner process seconds applying user wide spread rules nft checkpoint guard live unit link undo_text
+# unit_text; keep_all calls its argument with a folder and the names of files to keep, for each folder.
 umask 077
 new=$guard.$run
-rm -rf "$new"
+[ ! -e "$new" ] || rm -rf "$new"
 mkdir -p "$new"
 up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
 up_seconds
@@ -23,20 +23,41 @@ labrun_only=functions
 # The room that the record takes later.
 printf '%1024s\n' '' >"$guard/record"
 : >"$guard/absent"
-# A copy in the folder of each file: putting it back is a rename, which takes no room.
-for path; do
-folder=${path%/*}
-if [ ! -e "$path" ] && [ ! -L "$path" ]; then printf '%s\n' "$path" >>"$guard/absent"; continue; fi
-[ "$folder" = "${last-}" ] || { mkdir -p "$folder/.labrun-kept"; printf '%s\n' "$folder" >>"$guard/folders"; last=$folder; }
-cp -a "$path" "$folder/.labrun-kept/"
+# A copy in the folder of each file: putting it back is a rename, which takes no room. First all folders are made by
+# one process, with the place in memory, in which nothing may be left of another guard.
+note_files() {
+keep_folder=$1; shift
+for keep_name; do
+if [ ! -e "$keep_folder/$keep_name" ] && [ ! -L "$keep_folder/$keep_name" ]; then
+printf '%s\n' "$keep_folder/$keep_name" >>"$guard/absent"
+elif [ "$keep_folder" != "${keep_last-none}" ]; then
+printf '%s\n' "$keep_folder" >>"$guard/folders"; keep_last=$keep_folder
+fi
 done
-ip_state >"$guard/ip"
-[ -z "$rules" ] || { rule_state >>"$guard/ip"; : >"$guard/has-rules"; }
+}
+keep_all note_files
+[ ! -e "$live" ] || rm -rf "$live"
+set -- "$live" "${link%/*}"
+[ ! -e "$guard/folders" ] || while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"
+mkdir -p "$@"
+copy_files() {
+keep_folder=$1; shift
+for keep_name; do
+shift
+if [ -e "$keep_folder/$keep_name" ] || [ -L "$keep_folder/$keep_name" ]; then set -- "$@" "$keep_folder/$keep_name"; fi
+done
+[ $# -eq 0 ] || cp -a "$@" "$keep_folder/.labrun-kept/"
+}
+keep_all copy_files
+[ -z "$rules" ] || : >"$guard/has-rules"
+net_state >"$guard/ip"
 [ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
-if [ -n "$spread" ] && [ -z "$wide" ]; then : >"$guard/spread"; kernel_now >"$guard/kernel"; fi
+# shellcheck disable=SC2086 # they are words
+if [ -n "$spread" ] && [ -z "$wide" ]; then printf '%s\n' $spread >"$guard/spread"; kernel_now >"$guard/kernel"; fi
+# sudo keeps it from its child. A NUL ends it, which the shell drops.
 came=${SSH_CONNECTION-}
-[ -n "$came" ] || came=$(tr '\0' '\n' <"/proc/$PPID/environ" | sed -n 's/^SSH_CONNECTION=//p')
-printf '%s\n' "$came" >"$guard/way"
+[ -n "$came" ] || { came=$(grep -zs '^SSH_CONNECTION=' "/proc/$PPID/environ"); } 2>/dev/null || :
+printf '%s\n' "${came#SSH_CONNECTION=}" >"$guard/way"
 if [ -n "$wide" ]; then
 kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
@@ -69,10 +90,8 @@ busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/Netw
 org.freedesktop.NetworkManager CheckpointCreate aouu 0 $((2 * (applying + seconds))) 6 >"$guard/checkpoint"
 fi
 printf '%s' "$unit_text" >"$unit"
-[ -d "${link%/*}" ] || mkdir "${link%/*}"
 ln -sf "$unit" "$link"
 : >"$guard/armed"
-mkdir "$live"
 start_watch
 if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
 else

@@ -14,17 +14,26 @@ systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --prope
 
 # --- Links, addresses, routes and rules -----------------------------------------------------------------------
 
+# All that one process can list; an empty line is no command.
 ip_state() {
-ip -o -batch - <<'END'
+ip -o -batch - <<END
 link show
 address show
 route show table all
+${1-}
 END
 }
 
-rule_state() {
-ip -o -4 rule show | sed 's/^/rule4 /'
-ip -o -6 rule show 2>/dev/null | sed 's/^/rule6 /'
+# With the rules where these are looked after, too; what a batch lists of them is for IPv4.
+net_state() {
+if [ ! -e "$guard/has-rules" ]; then ip_state; return; fi
+ip_state 'rule show'
+rules6=$(ip -o -6 rule show 2>/dev/null) || :
+while IFS= read -r rules6_line; do
+[ -z "$rules6_line" ] || printf 'rule6 %s\n' "$rules6_line"
+done <<END
+$rules6
+END
 }
 
 # Prints the commands that lead from the second listing to the first, a line each, after `4` or `6` for those of
@@ -45,8 +54,8 @@ function device(name) { return match(name, / dev [^ ]+/) ? substr(name, RSTART +
 function is_gone(name) { return passes(name) && !(("new", "link", name) in has) }
 function is_usual(qdisc) { return qdisc ~ /^(noop|noqueue|pfifo_fast|fq|fq_codel|mq|)$/ }
 FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
-/^rule[46] / {
-    family = substr($1, 5); pref = $2; sub(/^rule[46] [0-9]+:[ \t]*/, "")
+/^(rule6 )?[0-9]+:\t/ {
+    family = sub(/^rule6 /, "") ? 6 : 4; pref = $1; sub(/^[0-9]+:[ \t]*/, "")
     gsub(/\[(detached|unresolved)\]/, ""); sub(/lookup \[l3mdev-table\]/, "l3mdev")
     gsub(/[ \t]+/, " "); sub(/ $/, "")
     note("rule", family " pref " substr(pref, 1, length(pref) - 1) " " $0, "")
@@ -219,9 +228,19 @@ kernel_difference() {
 awk -F : 'FILENAME == ARGV[1] { old[$1] = $0; next } ($1 in old) && old[$1] != $0 { print old[$1] }' "$1" "$2"
 }
 
-kernel_now() {
-if [ -e "$guard/spread" ]; then kernel_state /proc/sys/net/ipv4 /proc/sys/net/ipv6; else kernel_state /proc/sys; fi
+# What a value for all interfaces, or for new ones, is on each of them: only parameters of these names follow it.
+# The shell's own `read` takes a byte at a time, and of a parameter there is no second one to be had.
+kernel_spread() {
+set --
+while read -r spread_name; do
+for spread_file in "/proc/sys/net/ipv4/$spread_name" /proc/sys/net/ipv[46]/conf/*/"$spread_name"; do
+[ ! -w "$spread_file" ] || set -- "$@" "$spread_file"
+done
+done <"$guard/spread"
+[ $# -eq 0 ] || grep -Hsm1 '' "$@" || :
 }
+
+kernel_now() { if [ -e "$guard/spread" ]; then kernel_spread; else kernel_state /proc/sys; fi; }
 
 # Some values reset others: hence up to three rounds.
 kernel_put_back() {

@@ -11,8 +11,11 @@ watcher=
 set -- "$unit" "$link" "$live"
 if [ -s "$guard/folders" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"; fi
 if [ -s "$guard/roots" ]; then while IFS= read -r folder; do set -- "$@" "$folder/.labrun-tree"; done <"$guard/roots"; fi
-rm -rf "$@"
-if [ -s "$guard/emptied" ]; then while IFS= read -r folder; do rmdir "$folder"; done <"$guard/emptied"; fi
-rm -rf "$guard"
+if [ -s "$guard/emptied" ]; then
+rm -rf "$@"; set --
+while IFS= read -r folder; do rmdir "$folder"; done <"$guard/emptied"
+fi
+# The guard's own folder goes last: as long as it is there, nobody else arms one.
+rm -rf "$@" "$guard"
 # It would notice by itself, a moment later.
 [ -z "$watcher" ] || kill "$watcher"

@@ -156,10 +156,10 @@ def test_the_loop_outlives_a_restart_of_the_hypervisor(lab: RunningLab, gate: Ga
             gate.close()
             gone = until(process, ends(5))
             assert gone["error"].startswith(f"libvirt: cannot open {gate.uri}")
-            assert 'labrun_run_success{lab="sch-loop"} 0\n' in metrics.read_text()
+            assert 'labrun_run_success{lab="sch-loop"} 0.0\n' in metrics.read_text()
             gate.open()
             until(process, ends(0))
-            assert 'labrun_run_success{lab="sch-loop"} 1\n' in metrics.read_text()
+            assert 'labrun_run_success{lab="sch-loop"} 1.0\n' in metrics.read_text()
         bodies = [json.loads(request.body) for request in inbox.received]
     # Once for each change, however many runs there were between them.
     key = {"host": "hypervisor", "section": "run", "name": "drift"}

@@ -140,7 +140,7 @@ _DROP = (
         (
             "kill -STOP $(cat /run/sshd.pid)",
             "kill -CONT $(cat /run/sshd.pid)",
-            "accepted the connection but did not finish the SSH handshake in time",
+            "accepted the connection but sent no SSH banner within 8 s",
         ),
         (_DROP, "nft delete table inet scl", "did not answer in time"),
     ],
@@ -156,6 +156,26 @@ def test_a_host_that_hangs_is_unreachable_and_delays_nobody_else(
     assert told[-1] == ("one", "unreachable"), answer.stderr
     assert {("two", "done"), ("three", "done")} <= set(told[:-1])
     assert f"10.63.16.11 port 22 {why}" in " ".join(answer.stdout.split())
+    assert_settled(lab)
+
+
+_HTTP = (
+    "systemctl stop ssh; setsid python3 -m http.server 22 >/dev/null 2>&1 </dev/null &"
+    " until ss -Hltn 'sport = :22' | grep -q .; do sleep 0.1; done"
+)
+_SSH_AGAIN = (
+    "kill $(ss -Hltnp 'sport = :22' | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p'); systemctl start ssh;"
+    " until [ -e /run/sshd.pid ]; do sleep 0.1; done"
+)
+
+
+def test_what_listens_in_sshds_place_is_named_by_what_it_says(lab: RunningLab) -> None:
+    with hanging(lab, "one", _HTTP, _SSH_AGAIN):
+        answer = everywhere(lab, "2").run("configure")
+    assert answer.exit_code == 4, answer.stdout
+    assert {("two", "done"), ("three", "done")} <= set(stages(answer.stderr))
+    why = "10.63.16.11 port 22 does not speak SSH (it sent: <!DOCTYPE HTML>)"
+    assert why in " ".join(answer.stdout.split())
     assert_settled(lab)
 
 

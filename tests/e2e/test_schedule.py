@@ -137,7 +137,7 @@ def test_the_timer_fires_and_finds_nothing(inside: Inside, installed: dict[str, 
     found = inside.ended(0)
     assert (found["last_result"], found["running"]) == ("success", False)
     assert found["last"] < found["next"]
-    assert 'labrun_run_success{lab="self"} 1\n' in inside.shell("cat /var/lib/metrics/lab.prom")
+    assert 'labrun_run_success{lab="self"} 1.0\n' in inside.shell("cat /var/lib/metrics/lab.prom")
 
 
 def test_a_second_install_changes_nothing(inside: Inside, installed: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ def test_drift_is_found_told_and_remembered(inside: Inside, installed: dict[str,
         (change,) = document["changes"]
         assert change == {**key, "before": None, "after": "drifted"}
         metrics = inside.shell("cat /var/lib/metrics/lab.prom")
-        assert 'labrun_drift_items{lab="self",host="box",section="sysctl"} 1\n' in metrics
+        assert 'labrun_drift_items{host="box",lab="self",section="sysctl"} 1.0\n' in metrics
         runs = inside.labrun("history")["runs"]
         (run,) = [each for each in runs if each["run"] == document["run"]]
         assert (run["command"], run["exit_code"]) == ("drift", 3)
@@ -180,7 +180,7 @@ def test_a_lab_that_is_worked_on_is_left_alone(inside: Inside, installed: dict[s
         # A person is told who holds it; the timer's run is left out, which is no failure.
         refused = inside.labrun("drift", code=1)
         assert refused["error"].startswith("another labrun (")
-        skipped = 'labrun_run_skipped{lab="self"} 1\n'
+        skipped = 'labrun_run_skipped{lab="self"} 1.0\n'
         inside.until(lambda: skipped in inside.shell("cat /var/lib/metrics/lab.prom"))
         assert inside.ended(0)["last_result"] == "success"
     finally:

@@ -14,7 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from labrun.tasks.configure.behind import Behind, answering, answers, cut_off, forget_neighbour, leads
+from labrun.tasks.configure.behind import Behind, answering, answers, cut_off, leads
+from labrun.tasks.configure.neighbour import forget_neighbour
 from tests.kernel.namespaces import _enter, build
 
 ROUTER, ROUTER6, FAR, FAR6 = "10.0.0.254", "fd00::fe", "10.0.1.2", "fd00:1::2"
@@ -87,6 +88,23 @@ def as_nobody(address: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def kept_by_hand() -> dict[str, list[bool]]:
+    """Return for addresses nobody has whether an entry for them is left: made by hand, and learnt."""
+    link = json.loads(subprocess.check_output(["ip", "-j", "route", "get", ROUTER]))[0]["dev"]
+    found = {}
+    for address in ("10.0.0.77", "fd00::77", "fe80::77"):
+        left = []
+        for state in ("permanent", "reachable"):
+            words = ["to", address, "lladdr", "02:00:00:00:00:77", "dev", link]
+            subprocess.run(["ip", "neigh", "replace", *words, "nud", state], check=True)
+            forget_neighbour(f"{address}%{link}" if address.startswith("fe80") else address)
+            shown = subprocess.check_output(["ip", "neigh", "show", "to", address], text=True)
+            left.append("02:00:00:00:00:77" in shown)
+            subprocess.run(["ip", "neigh", "del", "to", address, "dev", link], check=False)
+        found[address] = left
+    return found
+
+
 def main() -> None:
     """Go through the scene and print what was seen."""
     namespaces = build(TOPOLOGY)
@@ -131,6 +149,7 @@ def main() -> None:
     seen["forgotten"] = [answers(ROUTER, SPEAKS, 1.0), answers(ROUTER6, SPEAKS, 1.0)]
     forget_neighbour(ROUTER6)
     seen["forgotten6"] = answers(ROUTER6, SPEAKS, 1.0)
+    seen["kept"] = kept_by_hand()
     _enter(router)
     Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text("0\n", encoding="ascii")
     subprocess.run(["nft", "flush", "ruleset"], check=True)

@@ -65,6 +65,10 @@ def test_forgetting_needs_root_and_a_neighbour_and_takes_nobody_elses(seen: dict
     assert seen["others forgotten"] is True
 
 
+def test_an_entry_made_by_hand_stays(seen: dict[str, Any]) -> None:
+    assert seen["kept"] == {address: [True, False] for address in ("10.0.0.77", "fd00::77", "fe80::77")}
+
+
 def test_who_is_cut_off_is_named_and_who_comes_back_in_time_is_not(seen: dict[str, Any]) -> None:
     assert seen["cut off"] == ["far"]
     assert seen["answers again"] == []

@@ -19,6 +19,8 @@ export LC_ALL=C.UTF-8
 guard=$1/guard live=$1/live run=x sections='' seconds=1 applying=1 on=live failing='' labrun_only=functions
 mkdir "$guard" "$live"
 . "$2/snapshot.sh"
+. "$2/put_back.sh"
+. "$2/afterwards.sh"
 . "$2/guard.sh"
 systemctl() { return 3; }
 sleep() { command sleep 0.01; }
@@ -76,8 +78,8 @@ done
 settle 4
 """
 PUT_BACK = """\
-{ ip_state; rule_state; } >"$guard/ip"
 : >"$guard/has-rules"
+net_state >"$guard/ip"
 seen >"$1/before"
 eval "$3" || exit 77
 seen >"$1/damaged"

@@ -24,11 +24,12 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of, evidence_of
 from labrun.tasks.configure import converge
-from labrun.tasks.configure.applied import PATH, renewed, write_applied
+from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host, row_names
 from labrun.tasks.configure.rows import Story
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
+from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.shell import parse_facts
 from tests import places
 from tests.unit.recorded_specs import recorded_spec

@@ -55,22 +55,20 @@ class Drift:
 
 @verb("drift", recorded=True)
 @click.option(
-    "--fix", is_flag=True, help="Put right what has drifted, by `up` and `configure`, and read again."
+    "--fix", is_flag=True, help="Correct what has drifted with `up` and `configure`, then compare again."
 )
-@click.option(
-    "--apply-pending", is_flag=True, help="With --fix: apply what the file has moved, and conflicts, too."
-)
+@click.option("--apply-pending", is_flag=True, help="With --fix: also apply pending changes and conflicts.")
 @click.option(
     "--max-changes",
     type=click.IntRange(min=0),
     metavar="N",
-    help="With --fix: do nothing when more than N things would change.",
+    help="With --fix: change nothing if more than N items would change.",
 )
 @running_options
 def command(
     invocation: Invocation, fix: bool, apply_pending: bool, max_changes: int | None, **running: Any
 ) -> Report:
-    """Compare networks, machines, configuration and paths with the file and with what was applied.
+    """Compare networks, machines, settings and paths with the file and with what was last applied.
 
     Reads only, unless --fix is given. A row that is not ok says who has moved: `pending` is the
     file, `drifted` the host, `conflict` both. Exit code 3 then.

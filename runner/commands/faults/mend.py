@@ -18,7 +18,7 @@ _NOTHING = "Nothing is planted in this lab."
 
 @verb("mend", recorded=True)
 def command(invocation: Invocation) -> Report:
-    """Undo what `labrun break` planted, and nothing else.
+    """Remove the fault that `labrun break` planted, and nothing else.
 
     Says what it was. Where a host is not as it was before the fault, the row shows in what.
     """

@@ -30,12 +30,15 @@ _FIND_IT = "`labrun verify` finds it, `labrun mend` undoes it"
 @verb("break", recorded=True)
 @click.argument("fault", required=False)
 @click.option(
-    "--seed", type=int, metavar="N", help="Choose as this number says: the same again for the same lab."
+    "--seed",
+    type=int,
+    metavar="N",
+    help="Random seed: the same number plants the same fault in the same lab.",
 )
 def command(invocation: Invocation, fault: str | None, seed: int | None) -> Report:
-    """Plant a fault to find, without telling which; `labrun mend` undoes it.
+    """Plant a fault to find, without saying which; `labrun mend` removes it.
 
-    Only one at a time. `labrun verify --hint` helps in steps.
+    One fault at a time. `labrun verify --hint` gives hints step by step.
     """
     _known(fault)
     session = open_session(invocation)

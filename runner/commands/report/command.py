@@ -33,7 +33,7 @@ _WIDEST = 60
     help="Where to write the page, - for stdout.",
 )
 def command(invocation: Invocation, path: Path) -> Report:
-    """Write one self-contained page with the diagram, the matrix, all results and the history.
+    """Write one self-contained HTML page with diagram, matrix, results and history.
 
     Shows the last verify and the last runs, and asks no host. The page loads nothing, and can be read
     without scripts.

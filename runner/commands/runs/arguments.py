@@ -23,7 +23,7 @@ __all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "
 
 _OFFERED = 30
 
-NAME = click.option("--name", metavar="LAB", help="The lab's name, where its file is gone.")
+NAME = click.option("--name", metavar="LAB", help="The lab's name, if its file is gone.")
 """The option by which commands that read the past need no lab file."""
 
 

@@ -29,7 +29,7 @@ from labrun.runner.verb import verb
 @click.argument("after", metavar="RUN", shell_complete=complete_run)
 @NAME
 def command(invocation: Invocation, before: str, after: str, name: str | None) -> Report:
-    """Show what changed between two runs: results, what was seen, reasons, the lab file.
+    """Show what changed between two runs: results, observations, reasons and the lab file.
 
     RUN as in `labrun show`. Exit code 0, whatever differs. With --hosts only their rows.
     """

@@ -41,10 +41,10 @@ _BOUND = click.IntRange(min=0)
     multiple=True,
     metavar="HOST",
     shell_complete=complete_host,
-    help="Only runs with results of this host.",
+    help="Only runs with results for this host.",
 )
-@click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d, or a date.")
-@click.option("--failed", is_flag=True, help="Only runs that did not end with exit code 0.")
+@click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d or a date.")
+@click.option("--failed", is_flag=True, help="Only runs with an exit code other than 0.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"So many runs, by default {_LIMIT}.")
 @click.option(
     "--export",
@@ -52,8 +52,8 @@ _BOUND = click.IntRange(min=0)
     metavar="FILE",
     help="Write these runs with their results as JSON Lines, - for stdout.",
 )
-@click.option("--keep-runs", type=_BOUND, metavar="N", help="Keep so many runs from now on, 0 for all.")
-@click.option("--keep-days", type=_BOUND, metavar="N", help="Keep runs so many days from now on, 0 for ever.")
+@click.option("--keep-runs", type=_BOUND, metavar="N", help="Keep the newest N runs, 0 for all.")
+@click.option("--keep-days", type=_BOUND, metavar="N", help="Keep runs for N days, 0 for ever.")
 @NAME
 def command(
     invocation: Invocation,
@@ -66,7 +66,7 @@ def command(
     keep_days: int | None,
     name: str | None,
 ) -> Report:
-    """List the lab's past runs, the newest first.
+    """List the lab's past runs, newest first.
 
     Needs no hypervisor and no host. `labrun show RUN` shows one of them in full.
     """

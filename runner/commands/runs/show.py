@@ -27,8 +27,8 @@ from labrun.runner.verb import verb
 
 @verb("show", kind=RunsCommand)
 @click.argument("run", shell_complete=complete_run)
-@click.option("--evidence", is_flag=True, help="Show what the hosts showed, in place of the results.")
-@click.option("--diff", is_flag=True, help="Show the results' diffs, too.")
+@click.option("--evidence", is_flag=True, help="Show the hosts' raw output instead of the results.")
+@click.option("--diff", is_flag=True, help="Also show the results' diffs.")
 @NAME
 def command(invocation: Invocation, run: str, evidence: bool, diff: bool, name: str | None) -> Report:
     """Show a past run with all its results.

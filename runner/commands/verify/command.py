@@ -34,14 +34,14 @@ _MARGIN = 60.0
 
 
 @verb("verify", recorded=True)
-@click.option(
-    "--explain", is_flag=True, help="Print the commands that show the same by hand, and do nothing."
-)
-@click.option("--offline", is_flag=True, help="Print what must be observed, and ask no host.")
+@click.option("--explain", is_flag=True, help="Print the commands to check the same by hand, and do nothing.")
+@click.option("--offline", is_flag=True, help="Print what is expected, without asking any host.")
 @click.option("--pair", metavar="A:B", help="Explain the path between two hosts step by step.")
-@click.option("--full", is_flag=True, help="Trace every pair, whatever the size of the lab.")
-@click.option("--hint", is_flag=True, help="After `labrun break`: what fails, not why, and one hint more.")
-@click.option("--no-evidence", is_flag=True, help="Keep in the history no more than the results.")
+@click.option("--full", is_flag=True, help="Trace every pair, however large the lab is.")
+@click.option(
+    "--hint", is_flag=True, help="After `labrun break`: show what fails but not why, and give one more hint."
+)
+@click.option("--no-evidence", is_flag=True, help="Record only the results in the history.")
 @output_options
 def command(
     invocation: Invocation,
@@ -53,7 +53,7 @@ def command(
     no_evidence: bool,
     **outputs: Any,
 ) -> Report:
-    """Compare addresses, routes and paths of the hosts with what the lab file implies.
+    """Compare the hosts' addresses, routes and paths with what the lab file implies.
 
     Reads only. Every ordered pair of hosts is traced or pinged; a row that fails says why.
     """

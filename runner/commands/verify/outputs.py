@@ -26,12 +26,12 @@ _FILE = OutputFile()
 def output_options(body: Body) -> Body:
     """Add ``--junit``, ``--markdown`` and ``--matrix`` to a command."""
     for option in (
-        click.option("--matrix", is_flag=True, help="Show below the table who reaches whom."),
+        click.option("--matrix", is_flag=True, help="Show a reachability matrix below the table."),
         click.option(
             "--markdown",
             type=_FILE,
             metavar="FILE",
-            help="Write a job summary as GitHub shows it, - for stdout.",
+            help="Write a job summary as Markdown, - for stdout.",
         ),
         click.option(
             "--junit", type=_FILE, metavar="FILE", help="Write the results as JUnit XML, - for stdout."

@@ -15,10 +15,11 @@ from labrun.inventory.topology.wiring import HYPERVISOR_NODE
 from labrun.outcome import Outcome, Pair
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.offline import offline_rows
-from labrun.tasks.collect.capture import Capture, ObservedRoute, Unreachable
+from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, network_of
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
+from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:

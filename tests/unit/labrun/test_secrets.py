@@ -19,10 +19,10 @@ from labrun.runner.engine.nornir import build_nornir
 from labrun.runner.engine.raw_results import RawResults
 from labrun.secrets import MASK, Secrets, is_secret, mask_settings
 from labrun.tasks.collect.collect_spec import CollectSpec
-from labrun.tasks.configure.keyfile import escaped, parse, render
 from labrun.tasks.configure.nm_profiles import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import explain, host_spec, plan_host, secrets_of
+from labrun.tasks.guest.keyfile import escaped, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
 from tests.unit.small_labs import host, lab, network
 from tests.unit.tasks.configure.test_cases import facts_of, in_words, spec_of

@@ -21,12 +21,13 @@ from labrun.inventory.hosts.locate import locate
 from labrun.inventory.hosts.unmanaged import marked_nic, marks_of, reached_at
 from labrun.inventory.model import Lab, Mode
 from labrun.outcome import Status
-from labrun.tasks.collect.capture import Capture, Link, Unreachable
+from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.unmanaged import with_seen_macs
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd_profiles import desired_sshd
+from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.command_line import run_labrun
 from tests.unit.tasks.configure.test_cases import facts_of, spec_of
@@ -147,7 +148,7 @@ def capture(**links: str) -> Capture:
     made = {}
     for name, address in links.items():
         mac = f"52:54:00:00:00:{name[-2:]}"
-        made[mac] = Link(name, mac, True, (ip_interface(address),))
+        made[mac] = Link(name, mac, held=(LinkAddress(ip_interface(address)),))
     return Capture(links=made, routes=(), facts=Facts())
 
 

@@ -22,7 +22,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.checks import expected_text, trials, trials_of
 from labrun.inventory.topology.expectations import expectations
 from labrun.outcome import Outcome
-from labrun.tasks.collect.capture import Capture, ObservedRoute, Ping, Trace, Unreachable, read_capture
+from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable, read_capture
 from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows, unmet
 from labrun.tasks.collect.check_script import by_hand, check_probe
@@ -32,6 +32,7 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.guest.deadline import Pace, paced
+from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
 
 LAB = """\

@@ -32,7 +32,7 @@ from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
 from labrun.runner.engine.rollout import MaxFail, Rollout
-from labrun.runner.engine.runner_plugin import BudgetRunner, Interrupted, Leaving, NotStartedError
+from labrun.runner.engine.runner_plugin import Budget, Interrupted, Leaving, NotStartedError
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_connection import LabSSH
 from labrun.tasks.guest.transport import transport_of
@@ -101,7 +101,7 @@ def test_every_host_has_its_result_in_order() -> None:
     def name(task: Task) -> str:
         return task.host.name
 
-    results = build_nornir(inventory(50), workers=8).run(name)
+    results = build_nornir(inventory(50), Budget(workers=8)).run(name)
     assert list(results) == [f"host{n:02}" for n in range(50)]
     assert all(results[host].result == host for host in results)
 
@@ -112,7 +112,7 @@ def test_no_hosts_is_no_error() -> None:
 
 def test_no_more_hosts_at_once_than_workers(meter: Meter) -> None:
     thread = in_background(lambda: meter.let_go_at(3))
-    build_nornir(inventory(12), workers=3).run(held, meter=meter)
+    build_nornir(inventory(12), Budget(workers=3)).run(held, meter=meter)
     thread.join(10)
     assert (meter.most, meter.total) == (3, 12)
 
@@ -123,7 +123,7 @@ def test_no_more_logins_at_once_than_connectors(meter: Meter) -> None:
             held(task, meter)
 
     thread = in_background(lambda: meter.let_go_at(2))
-    build_nornir(inventory(10), workers=10, connectors=2).run(connect, meter=meter)
+    build_nornir(inventory(10), Budget(workers=10, connectors=2)).run(connect, meter=meter)
     thread.join(10)
     assert (meter.most, meter.total) == (2, 10)
 
@@ -131,7 +131,7 @@ def test_no_more_logins_at_once_than_connectors(meter: Meter) -> None:
 @pytest.mark.parametrize(("workers", "connectors"), [(0, 1), (1, 0), (-1, 1)])
 def test_a_budget_of_nobody_is_refused(workers: int, connectors: int) -> None:
     with pytest.raises(ValueError, match=r"^workers and connectors must be 1 or more$"):
-        BudgetRunner(workers, connectors)
+        Budget(workers, connectors)
 
 
 def failing(task: Task) -> Result:
@@ -233,7 +233,7 @@ def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
         return "fine"
 
     started = time.monotonic()
-    results = build_nornir(inventory(5), workers=1, deadline=0.3).run(one_hangs, meter=meter)
+    results = build_nornir(inventory(5), Budget(workers=1, deadline=0.3)).run(one_hangs, meter=meter)
     assert time.monotonic() - started < 5
     assert [results[host].failed for host in results] == [True, False, False, False, False]
     error = cause_of(results["host00"])
@@ -245,7 +245,7 @@ def test_a_task_can_see_its_deadline() -> None:
     def left(task: Task) -> float:
         return pace().remaining()
 
-    results = build_nornir(inventory(3), workers=1, deadline=60).run(left)
+    results = build_nornir(inventory(3), Budget(workers=1, deadline=60)).run(left)
     assert all(59 < results[host].result <= 60 for host in results)
     assert pace().remaining(5) == 5
 
@@ -263,7 +263,7 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
 
     thread = in_background(press)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(20), workers=2).run(note_stop, meter=meter)
+        build_nornir(inventory(20), Budget(workers=2)).run(note_stop, meter=meter)
     thread.join(10)
     partial = caught.value.partial
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -291,7 +291,7 @@ def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(3), workers=1).run(deaf, meter=meter)
+        build_nornir(inventory(3), Budget(workers=1)).run(deaf, meter=meter)
     thread.join(10)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
@@ -317,7 +317,7 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
         interrupt()
 
     thread = in_background(press)
-    nornir = build_nornir(inventory(5), workers=2, leaving=leaving)
+    nornir = build_nornir(inventory(5), Budget(workers=2, leaving=leaving))
     began = time.monotonic()
     results = nornir.run(read, meter=meter)
     assert time.monotonic() - began < 2
@@ -350,7 +350,7 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(2), workers=1, leaving=Leaving(interruption=interruption)).run(
+        build_nornir(inventory(2), Budget(workers=1, leaving=Leaving(interruption=interruption))).run(
             deaf, meter=meter
         )
     thread.join(10)
@@ -388,7 +388,7 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
     thread = in_background(press)
     leaving = Leaving("confirmed or gone back")
     with pytest.raises(Interrupted):
-        build_nornir(inventory(count), deadline=deadline, leaving=leaving).run(changes, meter=meter)
+        build_nornir(inventory(count), Budget(deadline=deadline, leaving=leaving)).run(changes, meter=meter)
     thread.join(10)
     assert re.fullmatch(said, told[0]), told
     assert capsys.readouterr().err == "", "once"
@@ -409,7 +409,7 @@ def test_a_wait_that_has_become_longer_is_said_again(
 
     thread = in_background(press)
     with pytest.raises(Interrupted):
-        build_nornir(inventory(1), deadline=10).run(goes_back, meter=meter)
+        build_nornir(inventory(1), Budget(deadline=10)).run(goes_back, meter=meter)
     thread.join(10)
     first, again = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"waiting until host00 has finished; at most 1\d s", first)
@@ -418,7 +418,7 @@ def test_a_wait_that_has_become_longer_is_said_again(
 
 def test_a_canary_that_fails_keeps_all_others_from_beginning() -> None:
     rollout = Rollout(canary=1, max_fail=MaxFail(0))
-    results = build_nornir(inventory(9), workers=4, rollout=rollout).run(failing)
+    results = build_nornir(inventory(9), Budget(workers=4, rollout=rollout)).run(failing)
     rows = outcomes_of(results, "sysctl", "a.b")
     assert [(row.host, row.status.value) for row in rows] == [
         ("host00", "unreachable"),
@@ -434,7 +434,7 @@ def test_rows_that_failed_count_as_much_as_what_was_raised() -> None:
         return Result(task.host, result=[Outcome(task.host.name, "sysctl", "a.b", status)])
 
     rollout = Rollout(canary=1, max_fail=MaxFail(0))
-    nornir = build_nornir(inventory(4), workers=1, rollout=rollout)
+    nornir = build_nornir(inventory(4), Budget(workers=1, rollout=rollout))
     rows = outcomes_of(nornir.run(one_bad_row), "sysctl")
     assert [row.status.value for row in rows] == ["changed", "rolled-back", "skipped", "skipped"]
 
@@ -447,7 +447,7 @@ def test_a_batch_begins_when_the_one_before_it_is_done(meter: Meter) -> None:
         meter.enter()
         meter.leave()
 
-    build_nornir(inventory(7), workers=7, rollout=Rollout(canary=1)).run(note)
+    build_nornir(inventory(7), Budget(workers=7, rollout=Rollout(canary=1))).run(note)
     names = [name for name, _ in seen]
     assert names[0] == "host00"
     assert set(names[1:3]) == {"host01", "host02"}
@@ -472,7 +472,9 @@ def test_two_of_one_redundancy_group_never_work_at_once_and_hold_up_nobody_else(
             inside.discard(task.host.name)
 
     pair = {"host00": "edge", "host01": "edge", "host04": "edge"}
-    results = build_nornir(inventory(6), workers=6, rollout=Rollout(groups=pair)).run(work, meter=meter)
+    results = build_nornir(inventory(6), Budget(workers=6, rollout=Rollout(groups=pair))).run(
+        work, meter=meter
+    )
     assert not results.failed
     assert all(len(names & pair.keys()) <= 1 for names in together), together
 
@@ -489,7 +491,7 @@ def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
 
     pair = {"host00": "edge", "host02": "edge"}
     rollout = Rollout(groups=pair)
-    nornir = build_nornir(inventory(4), workers=1, deadline=0.3, rollout=rollout)
+    nornir = build_nornir(inventory(4), Budget(workers=1, deadline=0.3, rollout=rollout))
     rows = outcomes_of(nornir.run(first_hangs, meter=meter), "sysctl")
     assert [(row.host, row.status.value) for row in rows] == [("host00", "unknown"), ("host02", "skipped")]
     assert rows[1].why == "not begun: host00 of its redundancy group edge may still be changing"
@@ -507,7 +509,7 @@ def test_ctrl_c_in_the_first_batch_begins_no_other(meter: Meter) -> None:
 
     thread = in_background(press)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(9), rollout=Rollout(canary=2)).run(wait_for_stop, meter=meter)
+        build_nornir(inventory(9), Budget(rollout=Rollout(canary=2))).run(wait_for_stop, meter=meter)
     thread.join(10)
     partial = caught.value.partial
     assert (meter.total, len(partial), list(partial)) == (2, 9, [f"host{n:02}" for n in range(9)])
@@ -519,10 +521,10 @@ def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
     code = """
         import time
         from nornir.core.task import Task
-        from tests.unit.runner.engine.test_runner_plugin import build_nornir, inventory
+        from tests.unit.runner.engine.test_runner_plugin import Budget, build_nornir, inventory
         def hang(task: Task) -> None:
             time.sleep(600)
-        print(build_nornir(inventory(2), deadline=0.1).run(hang).failed)
+        print(build_nornir(inventory(2), Budget(deadline=0.1)).run(hang).failed)
     """
     root = places.ROOT
     done = subprocess.run(
@@ -538,7 +540,7 @@ def test_a_hanging_host_does_not_hold_up_the_end_of_the_process() -> None:
 
 def test_progress_hears_of_every_host(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger=LOGGER_NAME):
-        build_nornir(inventory(9), workers=4).run(failing)
+        build_nornir(inventory(9), Budget(workers=4)).run(failing)
     told = [
         (vars(record)["host"], vars(record)["stage"])
         for record in caplog.records
@@ -582,12 +584,15 @@ def test_servers_that_say_nothing_hold_up_nobody_else(sshd: LoopbackSshd) -> Non
                 heard.append(task.host.name)
             return Result(task.host, result=[])
 
-        with engine(hosts, connectors=2, deadline=8) as nornir:
+        with engine(hosts, Budget(connectors=2, deadline=8)) as nornir:
             results = nornir.run(enter)
     assert set(heard[:2]) == {"host02", "host03"}
     assert [results[host].failed for host in results] == [True, True, False, False]
     why = [row.why for row in outcomes_of(results, "x") if row.host == "host00"]
-    expected = "accepted the connection but did not finish the SSH handshake in time"
+    expected = (
+        "accepted the connection but sent no SSH banner within 8 s:"
+        " its sshd hangs, or something else listens there"
+    )
     assert why == [f"connect: 127.0.0.1 port {hosts.hosts['host00'].port} {expected}"]
 
 
@@ -597,7 +602,7 @@ def ask(task: Task, script: str, timeout: float) -> str:
 
 def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
     hosts = fleet(sshd, 20)
-    with engine(hosts, workers=20, connectors=4) as nornir:
+    with engine(hosts, Budget(workers=20, connectors=4)) as nornir:
         results = nornir.run(ask, script="echo hello", timeout=20)
         opened = [host.connections["labrun-ssh"].connection for host in hosts.hosts.values()]
         assert all(connection.is_alive() for connection in opened)
@@ -621,7 +626,7 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
 
 
 def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -> None:
-    with engine(fleet(sshd, 1), deadline=1.5) as nornir:
+    with engine(fleet(sshd, 1), Budget(deadline=1.5)) as nornir:
         results = nornir.run(ask, script="sleep 30", timeout=60)
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)

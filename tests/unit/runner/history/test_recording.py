@@ -372,8 +372,8 @@ def test_secrets_never_reach_the_file(monkeypatch: pytest.MonkeyPatch, path: Pat
     files = b"".join(found.read_bytes() for found in path.parent.iterdir())
     assert b"hunter2" not in files
     last, first = of(path).runs()
-    assert first.arguments == "'login password=(redacted)'"
-    assert of(path).evidence(last) == {"a": "wifi-sec.psk:(redacted)\n"}
+    assert first.arguments == "'login password=<secret>'"
+    assert of(path).evidence(last) == {"a": "wifi-sec.psk:<secret>\n"}
 
 
 def test_text_that_sqlite_cannot_hold_is_spelled_out(path: Path) -> None:

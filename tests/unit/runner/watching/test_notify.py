@@ -133,7 +133,7 @@ def test_a_run_that_could_not_be_is_told_too(state: Path, inbox: Inbox, tmp_path
     (failed,) = [json.loads(request.body) for request in inbox.received[1:2]]
     assert failed["error"] == "libvirtd is gone"
     assert failed["changes"][0]["section"] == "run"
-    assert 'labrun_run_success{lab="demo"} 1\n' in (tmp_path / "x.prom").read_text()
+    assert 'labrun_run_success{lab="demo"} 1.0\n' in (tmp_path / "x.prom").read_text()
 
 
 def test_the_document_says_what_changed_since_the_last_run(state: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_run_that_was_left_out_replaces_nothing(state: Path, inbox: Inbox, tmp
     assert read_last_drift(state / "drift" / "demo.json") == before
     assert len(inbox.received) == 1
     text = (tmp_path / "x.prom").read_text()
-    assert 'labrun_run_skipped{lab="demo"} 1\n' in text
-    assert 'labrun_drift_items{lab="demo",host="gate",section="sysctl"} 1\n' in text
+    assert 'labrun_run_skipped{lab="demo"} 1.0\n' in text
+    assert 'labrun_drift_items{host="gate",lab="demo",section="sysctl"} 1.0\n' in text
 
 
 def test_metrics_that_cannot_be_written_fail_nothing(

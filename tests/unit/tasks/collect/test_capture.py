@@ -23,7 +23,7 @@ NIC = (
 
 def output(**parts: str) -> str:
     named = {name.replace("_", " "): text for name, text in parts.items()}
-    every = {"address": NIC, "route4": "", "route6": "", **named}
+    every = {"link": NIC, "route4": "", "route6": "", **named}
     frames = "".join(f"\nM out {name}\n{text}\nM status {name} 0\n" for name, text in every.items())
     return frames + "\nM end\n"
 
@@ -44,14 +44,14 @@ def hops(trace: Trace) -> dict[int, str]:
 
 def test_addresses_are_typed_and_what_comes_and_goes_is_apart() -> None:
     link = read_capture(raw(output())).links["02:aa:00:00:00:01"]
-    assert [str(each) for each in link.addresses] == ["10.0.0.5/24", "fd00::5/64"]
+    assert [str(each) for each in link.settled] == ["10.0.0.5/24", "fd00::5/64"]
     assert [str(each) for each in link.fleeting] == ["fd00::aa/64"]
     assert link.is_up
 
 
 @pytest.mark.parametrize("state", ['"operstate":"DOWN"', '"operstate":"UP"'])
 def test_a_nic_is_up_when_it_is_enabled_and_has_a_carrier(state: str) -> None:
-    found = read_capture(raw(output(address=NIC.replace('"operstate":"UP"', state))))
+    found = read_capture(raw(output(link=NIC.replace('"operstate":"UP"', state))))
     assert found.links["02:aa:00:00:00:01"].is_up is (state == '"operstate":"UP"')
 
 
@@ -148,7 +148,7 @@ def test_a_trace_without_an_answer(text: str) -> None:
 
 
 def test_a_command_that_failed_is_an_error_with_its_words() -> None:
-    broken = output().replace("M status address 0", "M status address 1").replace(NIC, "ip: no such object")
+    broken = output().replace("M status link 0", "M status link 1").replace(NIC, "ip: no such object")
     with pytest.raises(UnreadableError, match=r"^ip address: ip: no such object$"):
         read_capture(raw(broken))
 

@@ -12,11 +12,15 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import route_table
 from labrun.inventory.topology.wiring import Version
-from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Unreachable
+from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
-from labrun.tasks.collect.evidence import Evidence, Neighbour, PolicyRule, read_evidence
+from labrun.tasks.collect.evidence import Evidence, read_evidence
+from labrun.tasks.guest.facts.links import Link, LinkAddress
+from labrun.tasks.guest.facts.neighbours import Neighbour
+from labrun.tasks.guest.facts.nft import read_ruleset
+from labrun.tasks.guest.facts.routes import ObservedRoute
+from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.shell import Captured, Facts
-from labrun.tasks.state.netfilter import read_ruleset
 from tests.unit.small_labs import dual_stack, mac, two_networks
 
 CONF = "/proc/sys/net/ipv4"
@@ -30,9 +34,8 @@ def healthy(of: Lab) -> dict[str, Capture]:
             nic.mac: Link(
                 devices[nic.network],
                 nic.mac,
-                True,
-                tuple(own for own in (nic.ipv4, nic.ipv6) if own is not None),
                 mtu=1500,
+                held=tuple(LinkAddress(own) for own in (nic.ipv4, nic.ipv6) if own is not None),
             )
             for nic in host.interfaces
         }
@@ -106,7 +109,7 @@ def test_nothing_is_wrong_with_a_healthy_lab() -> None:
         ("host01", first_link(has_arp=False), "host01: ARP is switched off on eth0 (network1)"),
         (
             "host01",
-            first_link(addresses=(ip_interface("172.16.0.11/8"),)),
+            first_link(held=(LinkAddress(ip_interface("172.16.0.11/8")),)),
             "host01: 172.16.0.11 has the prefix /8, not /24, on network1",
         ),
         (
@@ -202,7 +205,7 @@ def test_strict_rp_filter_drops_what_would_be_answered_by_another_nic() -> None:
 def test_an_address_that_somebody_else_has_too() -> None:
     def stolen(found: Capture) -> Capture:
         extra = (*next(iter(found.links.values())).addresses, ip_interface("172.16.0.254/32"))
-        return first_link(addresses=extra)(found)
+        return first_link(held=tuple(map(LinkAddress, extra)))(found)
 
     assert reason({"host02": stolen}) == "host02 has 172.16.0.254 too, which is host00's"
 

@@ -18,10 +18,12 @@ from labrun.errors import UnreachableError
 from labrun.inventory.model import Check, Host, Lab
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
-from labrun.tasks.collect.capture import Capture, Link, ObservedRoute, Trace, Unreachable
+from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.checks import Tried
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
+from labrun.tasks.guest.facts.links import Link, LinkAddress
+from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.shell import Facts
 from tests import places
 from tests.unit.recorded_specs import with_spec
@@ -175,8 +177,8 @@ def one_nic(of: Lab, name: str, **changes: Any) -> Capture:
     links = {}
     routes = []
     for number, nic in enumerate(of.hosts[name].interfaces):
-        addresses = tuple(each for each in (nic.ipv4, nic.ipv6) if each is not None)
-        link = Link(f"eth{number}", nic.mac, True, addresses)
+        held = tuple(LinkAddress(each) for each in (nic.ipv4, nic.ipv6) if each is not None)
+        link = Link(f"eth{number}", nic.mac, held=held)
         links[nic.mac] = replace(link, **changes) if number == 0 else link
     devices = {nic.network: f"eth{number}" for number, nic in enumerate(of.hosts[name].interfaces)}
     for route in route_table(of, name):
@@ -201,7 +203,7 @@ def test_a_nic_that_is_down_is_why() -> None:
 
 def test_a_missing_address_is_why() -> None:
     of = recorded_lab()
-    found: dict[str, Capture | Unreachable] = {"a": one_nic(of, "a", addresses=())}
+    found: dict[str, Capture | Unreachable] = {"a": one_nic(of, "a", held=())}
     assert rows_of(of, found, "a", "address") == [
         "a | address | n1 | failed | 10.3.1.11/24 | none | eth0 does not have it"
     ]
@@ -348,7 +350,7 @@ def test_ipv6_has_rows_of_its_own() -> None:
 
 def test_an_address_from_another_dhcp_server_is_right_whatever_it_is() -> None:
     of = lab([network("office", None, "bridge")], [host("a", {"office": "dhcp"})])
-    given = one_nic(of, "a", addresses=(ip_interface("192.0.2.7/24"),))
+    given = one_nic(of, "a", held=(LinkAddress(ip_interface("192.0.2.7/24")),))
     route = ObservedRoute(ip_network("192.0.2.0/24"), None, "eth0", protocol="kernel")
     default = ObservedRoute(ip_network("0.0.0.0/0"), ip_address("192.0.2.1"), "eth0", protocol="dhcp")
     assert rows_of(of, {"a": replace(given, routes=(route, default))}, "a", "address", "route") == [

@@ -15,8 +15,8 @@ import pytest
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Unreachable
 from labrun.tasks.collect.judge import judge
-from labrun.tasks.configure.applied import PATH
 from labrun.tasks.configure.resources import row_names
+from labrun.tasks.guest.facts.applied import PATH
 from tests.unit.mutated_gathers import CASES, HOSTS, KINDS, LARGE, Gather, gather_of, judged, mutated, three
 from tests.unit.tasks.collect.test_judge import line
 
@@ -145,12 +145,12 @@ FILES = [
     "/etc/NetworkManager/system-connections/labrun-n1.nmconnection",
     PATH,
 ]
-ANSWERS = ["address", "nm", "route4", "sshd", "nft-after", "neighbours", "trace 0", "log"]
+ANSWERS = ["link", "nm", "route4", "sshd", "nft-after", "neighbours", "trace 0", "log"]
 PLACES = [
     # Each with what fits it, and all with what fits none.
     *(("rules", "nft-after"), ("journal", "log"), ("same lines", FILES[0]), ("patterns", FILES[0])),
     *(("settings", FILES[2]), ("sections", FILES[3]), ("lines", "neighbours"), ("blanks", FILES[0])),
-    *((kind, "address") for kind in ("newlines", "objects", "list", "words", "wide", "frames")),
+    *((kind, "link") for kind in ("newlines", "objects", "list", "words", "wide", "frames")),
 ]
 MORE_PLACES = [(kind, place) for place in (*FILES, *ANSWERS) for kind in LARGE if (kind, place) not in PLACES]
 

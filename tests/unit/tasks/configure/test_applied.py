@@ -8,17 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.configure import applied as module
-from labrun.tasks.configure.applied import (
-    PATH,
-    Applied,
-    Fingerprint,
-    fingerprint,
-    read_applied,
-    renewed,
-    write_applied,
-)
+from labrun.tasks.configure.applied import fingerprint, renewed, write_applied
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan
+from labrun.tasks.guest.facts.applied import PATH, Applied, Fingerprint, read_applied
 from labrun.tasks.guest.shell import Facts
 
 
@@ -26,17 +18,16 @@ def plan(*items: Item, section: str = "sysctl") -> HostPlan:
     return HostPlan("one", (SectionPlan(section, items),))
 
 
-def written(record: Applied, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Facts:
-    """Run the script that writes the record and return what a gather would read."""
-    path = str(directory / "applied.json")
-    monkeypatch.setattr(module, "PATH", path)
-    subprocess.run(["sh", "-e"], input=write_applied(record), text=True, check=True)
-    return Facts({path: Path(path).read_text(encoding="utf-8")})
+def written(record: Applied, directory: Path) -> Facts:
+    """Run the script that writes the record, into another directory, and return what a gather would read."""
+    script = write_applied(record).replace(str(Path(PATH).parent), str(directory))
+    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    return Facts({PATH: (directory / "applied.json").read_text(encoding="utf-8")})
 
 
-def test_what_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     record = renewed(None, plan(Item("a'b$(x)", "ok", "1", "1")), run="R", version="0.1.0", digest="d")
-    facts = written(record, tmp_path, monkeypatch)
+    facts = written(record, tmp_path)
     assert read_applied(facts) == record
     assert (tmp_path / "applied.json").stat().st_mode & 0o777 == 0o600
 

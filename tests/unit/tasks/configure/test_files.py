@@ -45,7 +45,7 @@ class Guest:
 
     def plan(self, *files: FileSpec) -> SectionPlan:
         want = {"files": [packed(file) for file in files]}
-        done = self.run(gather_script([Files().probe(want)], "mark"))
+        done = self.run(gather_script(Files().facts(want), "mark"))
         assert done.stderr == ""
         return Files().plan(want, parse_facts(done.stdout, "mark"))
 

@@ -37,7 +37,7 @@ STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 # What waits for the decision really does, in a session of its own.
 START = """\
 while case $1 in --*) true ;; *) false ;; esac; do shift; done
-setsid "$@" >>"$CALLS.watch" 2>&1 </dev/null &
+STARTED=/dev/null setsid "$@" >>"$CALLS.watch" 2>&1 </dev/null &
 """
 CREATED = """case $* in *CheckpointCreate*) echo 'o "/org/checkpoint/7"' ;; esac\n"""
 
@@ -115,14 +115,19 @@ class Guest:
         self.kills_the_watch()
         shutil.rmtree(self.root / "run-labrun-guard")
 
-    def kills_the_watch(self) -> None:
-        """Kill whatever waits, as soon as it has said who it is."""
+    def watcher(self) -> int:
+        """Return the process that waits, as soon as it has said who it is."""
         path = self.root / "run-labrun-guard" / "pid"
         until = time.monotonic() + 20
         while not path.exists() or not path.read_text().endswith("\n"):
             assert time.monotonic() < until
             time.sleep(0.02)
-        pid = int(path.read_text().split()[0])
+        return int(path.read_text().split()[0])
+
+    def kills_the_watch(self) -> None:
+        """Kill whatever waits."""
+        pid = self.watcher()
+        until = time.monotonic() + 20
         os.killpg(pid, signal.SIGKILL)
         with suppress(FileNotFoundError):
             while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z":
@@ -186,6 +191,52 @@ def test_what_is_confirmed_stays_and_the_guard_leaves_nothing_behind(guest: Gues
     assert standing(guest.gathered()) is None
 
 
+TOOLS = "awk cat chmod cmp cp cut find getent grep head ln mkdir mv rm rmdir sed sleep sort stat touch tr"
+NOTE = 'echo "${0##*/}" >>"${STARTED:-$CALLS.started}"\n'
+
+
+def started(guest: Guest, script: str) -> list[str]:
+    """Run a script on the guest and return the programs that it starts, in their order."""
+    log = guest.root / "calls.started"
+    log.unlink(missing_ok=True)
+    for name in TOOLS.split():
+        path = guest.root / "bin" / name
+        path.write_text(f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
+        path.chmod(0o755)
+    for path in (guest.root / "bin").iterdir():
+        head, text = path.read_text().replace(NOTE, "").split("\n", 1)
+        path.write_text(f"{head}\n{NOTE}{text}")
+    guest.run(script)
+    return log.read_text().split()
+
+
+def test_arming_and_confirming_start_few_programs(guest: Guest) -> None:
+    """On many guests of one machine, this is what a guard costs."""
+    files = [guest.root / "etc" / name for name in ("nm/a", "nm/b", "nm/absent", "one/a", "two/absent")]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        if file.name != "absent":
+            file.write_text("x\n")
+    saves = tuple(map(str, files))
+    plan = HostPlan("a", (SectionPlan("nmcli", (), "true", "restore x\n", (), saves=saves),))
+    arming = apply_script([], MARK, first=arm(TICKET, plan), last=nothing_more(TICKET, plan))
+    assert started(guest, arming) == [
+        *("mkdir", "mv"),  # the lock
+        *("mkdir", "cp", "cp"),  # the copies, a folder at a time
+        *("ip", "ip"),
+        *("grep",),  # where labrun came in, which sudo does not say
+        *("busctl", "ln", "systemd-run", "sync"),
+        *("ip", "mv"),  # nothing more follows
+    ]
+    for file in files:
+        kept = file.parent / ".labrun-kept" / file.name
+        assert kept.exists() is (file.name != "absent")
+    assert started(guest, apply_script([], MARK, first=confirm(TICKET.run, ""))) == [
+        *("mv", "sync"),
+        *("dbus-send", "rm"),
+    ]
+
+
 @pytest.mark.parametrize("occasion", ["now", "timer", "boot", "again"])
 def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str) -> None:
     guest.configure(guest.plan())
@@ -198,6 +249,8 @@ def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str)
     elif occasion == "timer":
         (guest.directory / "until").write_text("0\n")
     else:
+        # systemd would not start a second one of its name.
+        guest.watcher()
         assert guest.undo(occasion, TICKET.run) == 0
     guest.ends()
     assert guest.profile.read_text() == "old\n"

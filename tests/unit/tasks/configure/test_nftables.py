@@ -216,7 +216,7 @@ def test_sshd_s_ports_are_those_it_will_have(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    script = NftSection("firewall").probe(want("firewall", small(port=declared))).script
+    script = NftSection("firewall").facts(want("firewall", small(port=declared)))[0].script
     begin, end = script.index("set --\nfor f in /etc/ssh"), script.index("command -v nft >/dev/null && {")
     said = subprocess.run(
         ["sh", "-s"],
@@ -229,6 +229,6 @@ def test_sshd_s_ports_are_those_it_will_have(
 
 
 def test_a_host_without_a_firewall_is_only_asked_for_leftovers() -> None:
-    script = NftSection("nat").probe(want("nat", small(firewall=False))).script
+    script = NftSection("nat").facts(want("nat", small(firewall=False)))[0].script
     assert "unshare" not in script
     assert f"if [ -e {FILE} ]" in script

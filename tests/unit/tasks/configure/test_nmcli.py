@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from labrun.inventory.model import Host, Interface, Lab
-from labrun.tasks.configure.keyfile import Hop, intent, parse, properties
 from labrun.tasks.configure.nm_diff import file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
-from labrun.tasks.configure.nm_state import Device, Link
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
+from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.keyfile import Hop, intent, parse, properties
 from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import host, lab, network
 from tests.unit.tasks.configure.test_cases import facts_of, spec_of
@@ -222,7 +222,7 @@ def device(**changes: Any) -> Device:
     return replace(one, **changes)
 
 
-def link(**changes: Any) -> Link:
+def link(**changes: Any) -> Nic:
     address = ip_interface("10.0.0.1/24")
     routes = {
         hop("0.0.0.0/0", "10.0.0.254"): "static",
@@ -230,14 +230,14 @@ def link(**changes: Any) -> Link:
         hop("10.8.0.0/16", "10.0.0.2"): "static",
         hop("10.0.0.0/24"): "kernel",
     }
-    return replace(Link(1500, frozenset({address}), frozenset({address}), routes), **changes)
+    return replace(Nic(1500, frozenset({address}), frozenset({address}), routes), **changes)
 
 
 def test_a_kernel_that_does_what_the_profile_says_is_no_difference() -> None:
     assert list(runtime_diff(parse(PLAIN), device(), link())) == []
 
 
-def without(one: Link, *gone: Hop, **more: str) -> Link:
+def without(one: Nic, *gone: Hop, **more: str) -> Nic:
     routes = {where: protocol for where, protocol in one.routes.items() if where not in gone}
     return replace(one, routes=routes | {hop("10.77.0.0/16", "10.0.0.9"): name for name in more.values()})
 
@@ -263,7 +263,7 @@ def without(one: Link, *gone: Hop, **more: str) -> Link:
         (without(link(), by="kernel"), []),
     ],
 )
-def test_what_somebody_did_with_ip_is_seen(have: Link, lines: list[str]) -> None:
+def test_what_somebody_did_with_ip_is_seen(have: Nic, lines: list[str]) -> None:
     assert list(runtime_diff(parse(PLAIN), device(), have)) == lines
 
 
@@ -290,7 +290,7 @@ LEASED = link(
         ("route1=0.0.0.0/0,10.0.0.254\n", LEASED, ["+route default via 10.0.0.254"]),
     ],
 )
-def test_a_lease_brings_what_it_may_and_no_more(extra: str, have: Link, lines: list[str]) -> None:
+def test_a_lease_brings_what_it_may_and_no_more(extra: str, have: Nic, lines: list[str]) -> None:
     assert list(runtime_diff(parse(DHCP.format(extra)), device(), have)) == lines
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from labrun.tasks.configure.plan import Item, SectionPlan
-from labrun.tasks.configure.services import Services, unit_of
+from labrun.tasks.configure.services import UNDER_SSHD, Services
+from labrun.tasks.guest.facts.units import unit_of
 from labrun.tasks.guest.shell import Captured, Facts
 
 Wanted = dict[str, bool | None]
@@ -145,8 +146,8 @@ def test_one_unit_that_fails_does_not_keep_the_others_back(tmp_path: Path) -> No
 
 def test_what_sshd_stands_on_is_not_stopped() -> None:
     units = {"sysinit.target": wanted(running=False), "timers.target": wanted(running=False)}
-    assert "Requires" in Services().probe({"units": units}).script
-    assert "Requires" not in Services().probe({"units": {"cron": wanted(running=False)}}).script
+    assert [*Services().facts({"units": units})][1:] == [UNDER_SSHD]
+    assert UNDER_SSHD not in Services().facts({"units": {"cron": wanted(running=False)}})
     said = {
         "services": Captured("\n".join([shown(file="static"), shown(file="static")]), 0),
         "services-under-sshd": Captured("sysinit.target system.slice\n\nsysinit.target\n", 0),

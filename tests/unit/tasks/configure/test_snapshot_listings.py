@@ -34,8 +34,8 @@ CONNECTED = "10.0.0.0/24 dev eth0 proto kernel scope link src 10.0.0.1 metric 10
 ROUTE6 = "default via fe80::1 dev eth0 proto ra metric 100 expires 1700sec pref medium"
 LOCAL = "local 10.0.0.1 dev eth0 table local proto kernel scope host src 10.0.0.1 "
 RULES = [
-    "rule4 0:\tfrom all lookup local",
-    "rule4 32766:\tfrom all lookup main",
+    "0:\tfrom all lookup local",
+    "32766:\tfrom all lookup main",
     "rule6 0:\tfrom all lookup local",
 ]
 HOST = [LINK, ETH0, A1, A6, DEFAULT, CONNECTED, ROUTE6, LOCAL, *RULES]
@@ -213,13 +213,13 @@ CHANGED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "no local route": (without(LOCAL), [f"4 route append {LOCAL.strip()}"]),
     "a rule more": (
-        [*HOST, "rule4 1:\tfrom all prohibit"],
+        [*HOST, "1:\tfrom all prohibit"],
         ["4 rule del pref 1 from all prohibit"],
     ),
     "no rule": (without(RULES[1]), ["4 rule add pref 32766 from all lookup main"]),
     "no IPv6 rule": (without(RULES[2]), ["6 rule add pref 0 from all lookup local"]),
     "a rule of a VRF": (
-        [*HOST, "rule4 1000:\tfrom all lookup [l3mdev-table]"],
+        [*HOST, "1000:\tfrom all lookup [l3mdev-table]"],
         ["4 rule del pref 1000 from all l3mdev"],
     ),
 }
@@ -254,8 +254,8 @@ def test_a_lease_that_ran_on_is_no_difference_and_one_that_is_lost_comes_with_it
 
 
 def test_a_rule_counts_the_same_with_and_without_its_nic(awk: Path) -> None:
-    old = [*HOST, "rule4 5:\tfrom all iif eth9 [detached] lookup 7", "rule4 6:\tfrom all goto 9 [unresolved]"]
-    new = [*HOST, "rule4 5:\tfrom all iif eth9 lookup 7", "rule4 6:\tfrom all goto 9"]
+    old = [*HOST, "5:\tfrom all iif eth9 [detached] lookup 7", "6:\tfrom all goto 9 [unresolved]"]
+    new = [*HOST, "5:\tfrom all iif eth9 lookup 7", "6:\tfrom all goto 9"]
     assert difference(awk, "ip_difference", old, new) == []
 
 

@@ -15,8 +15,7 @@ from labrun.inventory.model import Host, SshSettings
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd import Sshd, render
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, profile_of, settings_in
-from labrun.tasks.configure.sshd_script import DROP_IN
-from labrun.tasks.configure.sshd_values import effective_settings, meets, plain_value
+from labrun.tasks.guest.facts.sshd import DROP_IN, effective_settings, meets, plain_value
 from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import host, lab, network
 
@@ -155,8 +154,8 @@ def facts(
 @pytest.mark.parametrize("keyword", ["Port", "ListenAddress"])
 def test_where_systemd_listens_a_port_of_sshd_s_is_refused_and_said(keyword: str) -> None:
     wanted = want((keyword, ("2222",)), ("MaxAuthTries", ("4",)))
-    assert "is-active ssh.socket" in Sshd().probe(wanted).script
-    assert "is-active ssh.socket" not in Sshd().probe(want(("MaxAuthTries", ("4",)))).script
+    assert "is-active ssh.socket" in Sshd().facts(wanted)[0].script
+    assert "is-active ssh.socket" not in Sshd().facts(want(("MaxAuthTries", ("4",))))[0].script
     have = facts("maxauthtries 6", canonical=Captured(f"{keyword.lower()} 2222", 0))
     plan = Sshd().plan(wanted, replace(have, words=frozenset({"sshd-socket"})))
     why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
@@ -231,7 +230,7 @@ def test_a_guest_without_sshd_is_told_so() -> None:
 
 def test_lists_are_judged_as_sshd_itself_writes_them() -> None:
     wanted = want(("Ciphers", ("+aes128-cbc",)))
-    assert "canonical" in Sshd().probe(wanted).script
+    assert "canonical" in Sshd().facts(wanted)[0].script
     have = facts(
         "ciphers aes256-ctr,aes128-cbc",
         {DROP_IN: "Ciphers +aes128-cbc\n"},
@@ -244,7 +243,7 @@ def test_the_plain_profile_asks_sshd_once() -> None:
     one = host("h", ON_N1)
     wanted = Sshd().desired(lab([network("n1", "10.0.0.0/24")], [one]), one)
     assert wanted is not None
-    assert "canonical" not in Sshd().probe(wanted).script
+    assert "canonical" not in Sshd().facts(wanted)[0].script
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
-from labrun.tasks.configure.sysctl_files import Winner, settings_of, winner
+from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
 from labrun.tasks.guest.shell import Facts
 from tests.unit.small_labs import host
 from tests.unit.undoing import keeping, undoing
@@ -282,4 +282,4 @@ def test_a_limit_below_what_runs_is_refused(key: str) -> None:
         "301 processes and threads run here, and with 301 none could be started",
     )
     assert next(iter(plan({key: "4000"}, have).items)).state == "change"
-    assert "/proc/loadavg" in Sysctl().probe({"values": {key: "301"}}).patterns
+    assert "/proc/loadavg" in Sysctl().facts({"values": {key: "301"}})[0].patterns

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from labrun.outcome import Outcome, Status
-from labrun.tasks.configure import applied as record
-from labrun.tasks.configure.applied import Applied, Fingerprint, renewed, write_applied
+from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.drift.verdict import Sides, combined, verdict
+from labrun.tasks.guest.facts.applied import PATH, Applied, Fingerprint
 from labrun.tasks.guest.shell import Facts
 
 OK, PENDING, DRIFTED = Status.OK, Status.PENDING, Status.DRIFTED
@@ -73,13 +73,14 @@ def facts(running: str = "1", drop_in: str | None = f"{KEY} = 1\n", **files: str
 
 
 @pytest.fixture
-def remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def remembered(tmp_path: Path) -> dict[str, str]:
     """The record of a host that was configured with the value 1, as a gather reads it."""
     plan = plan_host(spec(), facts())
     written = renewed(None, plan, run="r", version="1", digest="d")
-    monkeypatch.setattr(record, "PATH", str(tmp_path / "applied.json"))
-    subprocess.run(["sh", "-e"], input=write_applied(written), text=True, check=True)
-    return {record.PATH: Path(record.PATH).read_text(encoding="utf-8")}
+    here = tmp_path / "applied.json"
+    script = write_applied(written).replace(PATH.removesuffix("/applied.json"), str(tmp_path))
+    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    return {PATH: here.read_text(encoding="utf-8")}
 
 
 def row(of: dict[str, object], seen: Facts, files: dict[str, str]) -> Outcome:

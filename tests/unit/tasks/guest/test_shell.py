@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.errors import CommandError, UnreadableError
-from labrun.tasks.configure.nm_state import PROBE as NM_PROBE
-from labrun.tasks.configure.nm_state import observed
+from labrun.tasks.guest.facts import links
+from labrun.tasks.guest.facts.nm import PROBE as NM_PROBE
+from labrun.tasks.guest.facts.nm import observed
 from labrun.tasks.guest.shell import (
     Captured,
     Probe,
@@ -209,17 +210,18 @@ def test_an_ip_that_makes_noise_is_understood(tmp_path: Path) -> None:
     """Both of its answers come from one process."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    links = '[{"ifname":"eth0","mtu":1500,"addr_info":[]}]'
+    shown = '[{"ifname":"eth0","mtu":1500,"addr_info":[]}]'
     for name, text in {
         "busctl": 'echo \'busctl: noise\' >&2; echo \'{"type":"a","data":[{}]}\'',
-        "ip": f"cat >/dev/null; echo 'ip: noise' >&2; echo '{links}'; echo '[]'; echo 'ip: more' >&2",
+        "ip": f"cat >/dev/null; echo 'ip: noise' >&2; echo '{shown}'; echo '[]'; echo 'ip: more' >&2",
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         (tools / name).chmod(0o755)
-    facts = parse_facts(gathered([Probe((), f"PATH={quote(str(tools))}:$PATH\n{NM_PROBE}")]), "mark")
-    assert facts.commands["link"] == Captured(links + "\n", 0, "ip: noise\nip: more\n")
+    here = Probe((), f"PATH={quote(str(tools))}:$PATH\n")
+    facts = parse_facts(gathered([here, NM_PROBE, links.PROBE]), "mark")
+    assert facts.commands["link"] == Captured(shown + "\n", 0, "ip: noise\nip: more\n")
     assert facts.commands["route4"].text == "[]\n"
-    assert observed(facts).links["eth0"].mtu == 1500
+    assert observed(facts).nics["eth0"].mtu == 1500
 
 
 def test_a_captured_command_costs_no_second_process() -> None:

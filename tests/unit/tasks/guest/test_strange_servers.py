@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def says(*parts: bytes) -> Callable[[socket.socket], None]:
     def talk(peer: socket.socket) -> None:
         for part in parts:
             peer.sendall(part)
+        while peer.recv(65536):
+            pass
+
+    return talk
+
+
+def answers_a_line(part: bytes) -> Callable[[socket.socket], None]:
+    """Wait for the client to speak, and answer its first line."""
+
+    def talk(peer: socket.socket) -> None:
+        heard = b""
+        while b"\n" not in heard:
+            heard += peer.recv(1024)
+        peer.sendall(part)
         while peer.recv(65536):
             pass
 
@@ -115,13 +130,32 @@ NOT_SSH = "127.0.0.1 port N does not speak SSH"
             "HTTP/1.1 400 Bad Request",
         ),
         (says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP/1.1 400 Bad Request"),
+        (answers_a_line(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP/1.1 400 Bad Request"),
+        (
+            answers_a_line(b"-ERR unknown command 'SSH-2.0-labrun'\r\n"),
+            "-ERR unknown command 'SSH-2.0-labrun'",
+        ),
         (says_and_leaves(b"220 mail ESMTP\r\n"), "220 mail ESMTP"),
+        (says(b"220 mail ESMTP\r\n"), "220 mail ESMTP"),
+        (says(b"\xff\xfd\x18\xff\xfd\x20login: "), "����� login:"),
         (says_and_leaves(b"\x1b[2J\x07bell\xff\n"), "�[2J�bell�"),
         (says_and_leaves(b"no end of line"), "no end of line"),
         (endless(b"A" * 1000), "A" * 59 + "…"),
         (endless(b"never\n"), "never"),
     ],
-    ids=["http", "http stays", "smtp", "escapes", "no line", "endless line", "endless lines"],
+    ids=[
+        "http",
+        "http stays",
+        "http waits",
+        "redis",
+        "smtp",
+        "smtp stays",
+        "telnet",
+        "escapes",
+        "no line",
+        "endless line",
+        "endless lines",
+    ],
 )
 def test_what_is_no_ssh_is_named_by_what_it_sent(
     sshd: LoopbackSshd, talk: Callable[[socket.socket], None], sent: str
@@ -152,6 +186,76 @@ def test_a_handshake_of_garbage_is_unreachable_in_words(sshd: LoopbackSshd, garb
     assert "in time" not in reason
     assert len(reason) < 400
     assert reason.isprintable()
+
+
+def test_a_server_that_waits_for_a_word_is_named_at_once(sshd: LoopbackSshd) -> None:
+    """Whatever time a banner is given: it waits for the client, who speaks first, too."""
+    began = time.monotonic()
+    waits = answers_a_line(b"HTTP/1.0 400 Bad request\r\nConnection: keep-alive\r\n\r\n")
+    said = pytest.raises(UnreachableError, match=r"it sent: HTTP/1\.0 400 Bad request")
+    with server(waits) as port, said:
+        transport_of(sshd.host(port=port))
+    assert time.monotonic() - began < 5
+
+
+def test_a_real_http_server_is_named(sshd: LoopbackSshd) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(UnreachableError) as caught:
+                transport_of(sshd.host(port=http.server_port))
+        finally:
+            http.shutdown()
+            thread.join(10)
+    assert "does not speak SSH (it sent: " in caught.value.reason
+
+
+def test_a_server_that_says_nothing_is_left_before_the_handshakes_time_is_up(
+    sshd: LoopbackSshd,
+) -> None:
+    began = time.monotonic()
+    with server(says()) as port, pytest.raises(UnreachableError) as caught:
+        transport_of(sshd.host(port=port))
+    assert 9 < time.monotonic() - began < 15
+    assert caught.value.reason == (
+        f"127.0.0.1 port {port} accepted the connection but sent no SSH banner within 10 s:"
+        " its sshd hangs, or something else listens there"
+    )
+
+
+def test_a_slow_sshd_is_waited_for(sshd: LoopbackSshd) -> None:
+    """An emulated guest may take seconds until its sshd says a word."""
+
+    def slow(peer: socket.socket) -> None:
+        threading.Event().wait(5)
+        with socket.create_connection(("127.0.0.1", sshd.port)) as real:
+            back = threading.Thread(target=pump, args=(real, peer))
+            back.start()
+            pump(peer, real)
+            back.join(10)
+
+    with server(slow) as port:
+        host = sshd.host(port=port)
+        try:
+            assert transport_of(host).run("echo in", timeout=10).stdout == "in\n"
+        finally:
+            host.close_connections()
+
+
+def test_the_version_is_said_once(sshd: LoopbackSshd) -> None:
+    heard = b""
+
+    def listens(peer: socket.socket) -> None:
+        nonlocal heard
+        heard = peer.recv(1024)
+        peer.sendall(VERSION)
+        while more := peer.recv(65536):
+            heard += more
+
+    refusal(sshd, listens)
+    assert heard.startswith(b"SSH-2.0-labrun\r\n")
+    assert heard.count(b"SSH-2.0") == 1
 
 
 def test_who_hangs_up_at_once_did_not_take_too_long(sshd: LoopbackSshd) -> None:

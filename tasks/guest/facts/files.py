@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, quote
 
 __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
@@ -15,30 +16,6 @@ __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
 _LARGEST_SHOWN = 256 * 1024
 
 # One stat and one sha256sum for all of them, however many there are.
-_LOOK = """\
-set --
-for f in {paths}; do
-if [ -L "$f" ]; then frame "file-link $f"
-elif [ -f "$f" ]; then set -- "$@" "$f"
-elif [ -e "$f" ]; then frame "file-other $f"
-fi
-done
-sums=
-if [ $# -gt 0 ]; then
-sums=$(sha256sum -- "$@")
-capture files-stat stat -c '%a %U %G %n' -- "$@"
-capture files-hash printf '%s\\n' "$sums"
-fi
-text_of() {{
-case "
-$sums
-" in *"
-$1  $3
-"*) return;; esac
-if [ -f "$3" ] && [ ! -L "$3" ] && [ "$(wc -c <"$3")" -le {largest} ]
-then capture "file-text-$2" base64 -w 0 -- "$3"; fi
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +31,12 @@ class FoundFile:
 
 def look_at(files: Sequence[tuple[str, str]]) -> str:
     """Return the script that reads files, given by path and wanted SHA-256 (hex)."""
-    script = _LOOK.format(paths=" ".join(quote(path) for path, _ in files), largest=_LARGEST_SHOWN)
-    return script + "".join(
-        f"text_of {digest} {number} {quote(path)}\n" for number, (path, digest) in enumerate(files)
+    paths = " ".join(quote(path) for path, _ in files)
+    values = assigned({"largest": _LARGEST_SHOWN}) + f"set -- {paths}\n"
+    return (
+        values
+        + guest_script("look_at_files")
+        + "".join(f"text_of {digest} {number} {quote(path)}\n" for number, (path, digest) in enumerate(files))
     )
 
 

@@ -7,50 +7,27 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
-from labrun.bounded import (
-    Hook,
-    as_address,
-    as_integer,
-    as_interface,
-    as_list,
-    as_object,
-    as_prefix,
-    as_text,
-    objects,
-    read_json,
-)
-from labrun.errors import CommandError
-from labrun.tasks.configure.keyfile import Hop
-from labrun.tasks.guest.shell import Captured, Facts
+from labrun.bounded import as_integer, as_list, as_object, as_text, objects
+from labrun.tasks.guest.facts.answers import answer
+from labrun.tasks.guest.facts.links import Link, links
+from labrun.tasks.guest.facts.routes import routes
+from labrun.tasks.guest.keyfile import Hop
+from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PROBE", "Device", "Link", "NmState", "observed"]
+__all__ = ["PROBE", "Device", "Nic", "NmState", "observed"]
 
 _BUS = "org.freedesktop.NetworkManager"
 # NMDeviceState; while IPv6 still looks for routers a NIC stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _ETHERNET, _VETH = 1, 20
 
-PROBE = f"""\
+PROBE = Probe(
+    script=f"""\
 capture nm busctl --json=short call {_BUS} \\
 /org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects
-frame err link
-{{ both=$(ip -j -batch - 2>&3 <<'END'
-address
-route
-END
-); status=$?; }} 3>&1
-[ "${{both#*
-}}" != "$both" ] || both="$both
-[]"
-frame out link; printf '%s\n' "${{both%%
-*}}"; frame status link $status
-frame out route4; printf '%s\n' "${{both##*
-}}"; frame status route4 $status
 """
-"""The script; ``route6`` is asked for only where a profile has IPv6 routes.
-
-One process shows addresses and IPv4 routes, a line each.
-"""
+)
+"""Asks NetworkManager; ``links.PROBE`` goes with it, and ``routes.PROBE6`` for profiles with IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +59,11 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """One NIC as the kernel has it; ``lasting`` are the addresses without a lease's lifetime."""
+class Nic:
+    """One NIC as the kernel has it, with where it sends packets and who says so (``proto``).
+
+    ``lasting`` are the addresses without a lease's lifetime.
+    """
 
     mtu: int
     addresses: frozenset[IPv4Interface | IPv6Interface]
@@ -93,16 +73,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class NmState:
-    """Devices by MAC, links by interface, and the files NetworkManager has loaded."""
+    """Devices by MAC, NICs by interface, and the files NetworkManager has loaded."""
 
     devices: Mapping[str, Device]
-    links: Mapping[str, Link]
+    nics: Mapping[str, Nic]
     loaded: frozenset[str]
 
 
 _NM = "NetworkManager"
-_OUTPUTS = {"nm": _NM, "link": "ip address", "route4": "ip route", "route6": "ip -6 route"}
-"""What the answers are called where one cannot be read."""
 
 
 def _untagged(value: dict[str, Any]) -> Any:
@@ -110,23 +88,9 @@ def _untagged(value: dict[str, Any]) -> Any:
     return value["data"] if len(value) == 2 and value.keys() == {"type", "data"} else value
 
 
-def _json(facts: Facts, name: str, hook: Hook | None = None) -> Any:
-    said = facts.commands.get(name, Captured("", 127))
-    if said.status != 0:
-        raise CommandError(said.last_line, step=name)
-    return read_json(said.text or "[]", _OUTPUTS[name], hook)
-
-
-def _rows(facts: Facts, name: str) -> list[Mapping[str, Any]]:
-    return objects(_json(facts, name), _OUTPUTS[name], "links" if name == "link" else "routes")
-
-
 def observed(facts: Facts) -> NmState:
-    """Return the state; raises CommandError with what the command said where one failed.
-
-    For an answer that is not what it should be that is an UnreadableError.
-    """
-    everything = as_list(_json(facts, "nm", _untagged), _NM, "the objects of NetworkManager")
+    """Return the state. Raises CommandError with what a command said where one failed, UnreadableError."""
+    everything = as_list(answer(facts, "nm", _NM, _untagged), _NM, "the objects of NetworkManager")
     known = {
         path: as_object(interfaces, _NM, "an object of NetworkManager")
         for path, interfaces in as_object(
@@ -136,10 +100,9 @@ def observed(facts: Facts) -> NmState:
     devices = {device.mac: device for device in _devices(known)}
     settings = (_part(each, "Settings.Connection") for each in known.values())
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
-    found = _rows(facts, "link")
-    routes = _by_device(facts)
-    links = {as_text(link.get("ifname"), _OUTPUTS["link"]): link for link in found}
-    return NmState(devices, {name: _link(link, routes.get(name, {})) for name, link in links.items()}, loaded)
+    by_device = _routes_by_device(facts)
+    nics = {link.name: _nic(link, by_device.get(link.name, {})) for link in links(facts)}
+    return NmState(devices, nics, loaded)
 
 
 def _part(interfaces: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -191,41 +154,16 @@ def _name_servers(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, A
                     yield str(ip_address(bytes(as_integer(each, _NM, most=255) for each in numbers)))
 
 
-def _link(link: Mapping[str, Any], routes: Mapping[Hop, str]) -> Link:
-    what = _OUTPUTS["link"]
-    addresses = {
-        as_interface(f"{info['local']}/{info.get('prefixlen')}", what): bool(info.get("dynamic"))
-        for info in objects(link.get("addr_info", []), what, "addresses")
-        if info.get("scope") == "global" and "local" in info
-    }
-    return Link(
-        mtu=as_integer(link.get("mtu"), what),
-        addresses=frozenset(addresses),
-        lasting=frozenset(address for address, dynamic in addresses.items() if not dynamic),
-        routes=routes,
-    )
+def _nic(link: Link, by_hop: Mapping[Hop, str]) -> Nic:
+    return Nic(link.mtu or 0, link.addresses, link.lasting, by_hop)
 
 
-def _by_device(facts: Facts) -> dict[str, dict[Hop, str]]:
-    """Return, by device, where it sends packets, and who says so."""
+def _routes_by_device(facts: Facts) -> dict[str, dict[Hop, str]]:
     found: dict[str, dict[Hop, str]] = {}
-    for version in (4, 6):
-        # IPv6 is asked for only where somebody wants to know.
-        rows = _rows(facts, f"route{version}") if version == 4 or "route6" in facts.commands else []
-        for device, hop, protocol in _hops(version, rows):
-            found.setdefault(device, {})[hop] = protocol
+    # IPv6 is asked for only where somebody wants to know.
+    for version in (4, 6) if "route6" in facts.commands else (4,):
+        for route in routes(facts, version):
+            passes_by = route.prefix.is_link_local or route.prefix.is_multicast
+            if route.device and route.kind == "unicast" and not passes_by:
+                found.setdefault(route.device, {})[Hop(route.prefix, route.via)] = route.protocol or "boot"
     return found
-
-
-def _hops(version: int, routes: list[Mapping[str, Any]]) -> Iterator[tuple[str, Hop, str]]:
-    everywhere, what = "0.0.0.0/0" if version == 4 else "::/0", _OUTPUTS[f"route{version}"]
-    for route in routes:
-        if "dev" not in route or route.get("type", "unicast") != "unicast":
-            continue
-        dst = as_text(route.get("dst"), what)
-        prefix = as_prefix(everywhere if dst == "default" else dst, what)
-        if prefix.is_link_local or prefix.is_multicast:
-            continue
-        gateway = route.get("gateway")
-        via = as_address(gateway, what) if gateway else None
-        yield as_text(route["dev"], what), Hop(prefix, via), as_text(route.get("protocol", "boot"), what)

@@ -1,4 +1,4 @@
-"""sshd's own words for values: what ``sshd -T`` prints, and when two spellings mean the same."""
+"""What sshd says holds: ``sshd -T``, and when two spellings of a value mean the same."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ import re
 from collections.abc import Mapping, Sequence
 
 from labrun.bounded import SETTINGS_LINES, integer, require_lines
+from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.shell import Probe, quote
 
-__all__ = ["effective_settings", "is_plain", "meets", "plain_value"]
+__all__ = ["DROP_IN", "MAIN", "effective_settings", "is_plain", "meets", "plain_value", "probe"]
+
+# sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
+DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
+MAIN = "/etc/ssh/sshd_config"
+_SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
+# A listener that somebody started with another file or option goes by that; its title has its arguments.
+# Whether root may log in can stand in a Match block for root, which the login's own user never meets.
+# sudo empties the environment; the login's own is still that of the parent process. `read` drops
+# the NULs, so the port is cut where its digits end.
+_CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 
 _WORDS = frozenset(
     {
@@ -75,3 +87,15 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
     if key in _GROWING:
         return set(want) <= set(have)
     return sorted(want) == sorted(have)
+
+
+def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
+    """Read sshd's files, and ask it what holds for this user's login.
+
+    ``unclear`` is a drop-in that sshd is to say in its own words; with ``socket`` it is asked too
+    whether systemd listens in its place.
+    """
+    script = assigned({"login": user, "main": MAIN, "drop_in": DROP_IN}) + guest_script("sshd_judge")
+    if unclear is not None:
+        script += _CANONICAL.format(text=quote(unclear))
+    return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)

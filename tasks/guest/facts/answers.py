@@ -1,0 +1,32 @@
+"""The JSON that a command of a gather printed, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from labrun.bounded import Hook, objects, read_json
+from labrun.errors import CommandError
+from labrun.tasks.guest.shell import Captured, Facts
+
+__all__ = ["answer", "rows"]
+
+_NOT_ASKED = Captured("not asked", 127)
+
+
+def answer(facts: Facts, name: str, what: str, hook: Hook | None = None) -> Any:
+    """Return what the command ``name`` printed as JSON, an empty list for nothing at all.
+
+    ``what`` names the command in errors. Raises CommandError with what it said where it failed,
+    UnreadableError for what is no JSON.
+    """
+    output = facts.commands.get(name, _NOT_ASKED)
+    if output.status != 0:
+        raise CommandError(output.last_line, step=what)
+    # iproute2 prints nothing for an empty table.
+    return read_json(output.text if output.text.strip() else "[]", what, hook)
+
+
+def rows(facts: Facts, name: str, what: str, kind: str) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; ``kind`` says of what, for the error."""
+    return objects(answer(facts, name, what), what, kind)

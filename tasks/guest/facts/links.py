@@ -1,0 +1,119 @@
+"""NICs as the kernel has them: ``ip -j address``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
+from typing import Any
+
+from labrun.bounded import as_integer, as_interface, as_list, as_text, objects
+from labrun.tasks.guest.facts.answers import rows
+from labrun.tasks.guest.shell import Facts, Probe
+
+__all__ = ["PROBE", "Link", "LinkAddress", "links", "parse_links"]
+
+_WHAT = "ip address"
+
+PROBE = Probe(
+    script="""\
+frame err link
+{ both=$(ip -j -batch - 2>&3 <<'END'
+address
+route
+END
+); status=$?; } 3>&1
+[ "${both#*
+}" != "$both" ] || both="$both
+[]"
+frame out link; printf '%s\\n' "${both%%
+*}"; frame status link $status
+frame out route4; printf '%s\\n' "${both##*
+}"; frame status route4 $status
+"""
+)
+"""Asks for addresses and IPv4 routes: one process shows both, a line each."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAddress:
+    """A global address of a NIC; ``dynamic`` = with a lifetime, ``temporary`` = one of IPv6's for privacy."""
+
+    interface: IPv4Interface | IPv6Interface
+    dynamic: bool = False
+    temporary: bool = False
+
+    @property
+    def is_fleeting(self) -> bool:
+        """Tell whether it comes and goes by itself (SLAAC, privacy), as no address by DHCPv4 does."""
+        return self.interface.version == 6 and (self.dynamic or self.temporary)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One NIC.
+
+    ``is_ethernet`` tells it from a tunnel or the loopback; ``has_arp`` is False where it neither asks nor
+    answers for MACs; ``mtu`` is in bytes.
+    """
+
+    name: str
+    mac: str = ""
+    is_ethernet: bool = True
+    is_up: bool = True
+    has_arp: bool = True
+    mtu: int | None = None
+    held: tuple[LinkAddress, ...] = ()
+
+    @property
+    def addresses(self) -> frozenset[IPv4Interface | IPv6Interface]:
+        """Return all global addresses."""
+        return frozenset(each.interface for each in self.held)
+
+    @property
+    def lasting(self) -> frozenset[IPv4Interface | IPv6Interface]:
+        """Return the addresses without a lifetime."""
+        return frozenset(each.interface for each in self.held if not each.dynamic)
+
+    @property
+    def settled(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Return the addresses that stay, those by DHCPv4 among them, in the kernel's order."""
+        return tuple(each.interface for each in self.held if not each.is_fleeting)
+
+    @property
+    def fleeting(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Return the addresses that come and go, in the kernel's order."""
+        return tuple(each.interface for each in self.held if each.is_fleeting)
+
+
+def links(facts: Facts) -> tuple[Link, ...]:
+    """Return the links of a gather with :data:`PROBE`, in the kernel's order."""
+    return parse_links(rows(facts, "link", _WHAT, "links"))
+
+
+def parse_links(found: list[Mapping[str, Any]]) -> tuple[Link, ...]:
+    """Return what ``ip -j address`` shows. Raises UnreadableError."""
+    return tuple(_link(each) for each in found)
+
+
+def _link(link: Mapping[str, Any]) -> Link:
+    flags = as_list(link.get("flags", []), _WHAT)
+    return Link(
+        name=as_text(link.get("ifname"), _WHAT),
+        mac=as_text(link.get("address", ""), _WHAT).lower(),
+        is_ethernet=link.get("link_type") == "ether",
+        is_up="UP" in flags and link.get("operstate") != "DOWN",
+        has_arp="NOARP" not in flags,
+        mtu=as_integer(link["mtu"], _WHAT) if "mtu" in link else None,
+        held=tuple(_addresses(link)),
+    )
+
+
+def _addresses(link: Mapping[str, Any]) -> Iterator[LinkAddress]:
+    for each in objects(link.get("addr_info", []), _WHAT, "addresses"):
+        if each.get("scope") == "global" and "local" in each:
+            yield LinkAddress(
+                as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT),
+                dynamic=bool(each.get("dynamic")),
+                temporary=bool(each.get("temporary")),
+            )

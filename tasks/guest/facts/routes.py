@@ -1,0 +1,58 @@
+"""The main route tables as the kernel has them: ``ip -j route``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.bounded import as_address, as_integer, as_object, as_prefix, as_text, objects
+from labrun.inventory.model import Address, Prefix
+from labrun.tasks.guest.facts.answers import rows
+from labrun.tasks.guest.shell import Facts, Probe
+
+__all__ = ["PROBE6", "ObservedRoute", "routes"]
+
+PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
+"""Asks for IPv6's routes; IPv4's come with ``links.PROBE``."""
+
+_WHAT = {4: "ip route", 6: "ip -6 route"}
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRoute:
+    """One route of the main table; ``kind`` is ``unicast`` or what else ip names (``blackhole`` ...)."""
+
+    prefix: Prefix
+    via: Address | None
+    device: str
+    kind: str = "unicast"
+    protocol: str = ""
+    metric: int = 0
+
+
+def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
+    """Return the routes of one IP version, a route with several next hops once for each.
+
+    Raises CommandError where nobody asked or ip failed, UnreadableError.
+    """
+    what = _WHAT[version]
+    return tuple(
+        route for row in rows(facts, f"route{version}", what, "routes") for route in _hops(row, version, what)
+    )
+
+
+def _hops(route: Mapping[str, Any], version: int, what: str) -> Iterator[ObservedRoute]:
+    dst = as_text(route.get("dst"), what)
+    everything = "0.0.0.0/0" if version == 4 else "::/0"
+    prefix = as_prefix(everything if dst == "default" else dst, what)
+    for hop in objects(route.get("nexthops") or [route], what, "next hops"):
+        via = hop.get("gateway") or as_object(hop.get("via") or {}, what).get("host")
+        yield ObservedRoute(
+            prefix=prefix,
+            via=as_address(via, what) if via else None,
+            device=as_text(hop.get("dev", ""), what),
+            kind=as_text(route.get("type", "unicast"), what),
+            protocol=as_text(route.get("protocol", ""), what),
+            metric=as_integer(route.get("metric", 0), what),
+        )

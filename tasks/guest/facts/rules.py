@@ -1,0 +1,62 @@
+"""The rules that choose a route table: ``ip -j rule``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labrun.bounded import as_address, as_integer, as_prefix, as_text
+from labrun.inventory.model import Prefix
+from labrun.tasks.guest.facts.answers import rows
+from labrun.tasks.guest.shell import Facts, Probe
+
+__all__ = ["PROBE", "PolicyRule", "rules"]
+
+PROBE = Probe(script="capture rules4 ip -4 -j rule show\ncapture rules6 ip -6 -j rule show\n")
+_DEFAULT = {0: "local", 32766: "main", 32767: "default"}
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """A rule of ``ip rule`` beyond the kernel's three; None as prefix means all."""
+
+    priority: int
+    source: Prefix | None
+    target: Prefix | None
+    action: str
+    version: int
+    conditional: bool = False
+
+    def __str__(self) -> str:
+        goes = f"to {self.target} " if self.target is not None else ""
+        return f"ip rule {self.priority}: from {self.source or 'all'} {goes}{self.action}"
+
+
+def rules(facts: Facts, version: int) -> tuple[PolicyRule, ...]:
+    """Return the rules of one IP version beyond the kernel's own. Raises CommandError, UnreadableError."""
+    return tuple(_rules(rows(facts, f"rules{version}", "rules", "rules"), version))
+
+
+def _rules(found: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:
+    for each in found:
+        priority, table = as_integer(each.get("priority", 0), "rules"), str(each.get("table", ""))
+        if _DEFAULT.get(priority) == table and each.get("src") == "all" and "action" not in each:
+            continue
+        yield PolicyRule(
+            priority,
+            _prefix(each, "src"),
+            _prefix(each, "dst"),
+            as_text(each.get("action") or f"lookup {table}", "rules"),
+            version,
+            conditional=bool({"not", "fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos"} & set(each)),
+        )
+
+
+def _prefix(rule: Mapping[str, Any], key: str) -> Prefix | None:
+    address = rule.get(key, "all")
+    if address == "all":
+        return None
+    given = as_address(address, "rules")
+    length = as_integer(rule.get(f"{key}len", given.max_prefixlen), "rules", most=given.max_prefixlen)
+    return as_prefix(f"{given}/{length}", "rules")

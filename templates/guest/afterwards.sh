@@ -1,0 +1,90 @@
+# What a host looks at when it has gone back: whether all is as it was before, and whether its way in is open.
+# Values: guard live on failing; the functions of snapshot.sh and put_back.sh.
+
+# Prints what is not as before, a line each.
+differences() {
+printf '%s' "$failing"
+if [ "$on" = live ]; then
+if [ -e "$guard/ip" ]; then
+list_ip
+while read -r differ_family differ_words; do
+case "$differ_family $differ_words" in
+tc*) echo "missing: tc $differ_words";;
+*" route append "*) echo "missing: ip route add ${differ_words#route append }";;
+*) echo "missing: ip $differ_words";;
+esac
+done <"$live/todo"
+fi
+if [ -s "$guard/nm" ] && nm_state >"$live/nm"; then
+while IFS= read -r differ_line; do
+grep -Fxq "$differ_line" "$live/nm" || echo "profile ${differ_line%%:*} is not active on ${differ_line#*:}"
+done <"$guard/nm"
+fi
+if [ -e "$guard/nft" ]; then
+nft_state >"$live/nft"; nft_difference "$guard/nft" "$live/nft" >"$live/todo"
+[ ! -s "$live/todo" ] || echo "another nftables ruleset"
+fi
+if [ -e "$guard/units" ]; then
+unit_state >"$live/units" && unit_difference "$guard/units" "$live/units" >"$live/todo" && while read -r differ_do differ_unit; do
+[ "$differ_do" != start ] || echo "$differ_unit does not run"
+[ "$differ_do" != stop ] || case $(systemctl show --property=UnitFileState --value "$differ_unit") in
+enabled | disabled | masked | linked) echo "$differ_unit runs";;
+esac
+done <"$live/todo"
+fi
+if [ -e "$guard/kernel" ]; then
+kernel_now >"$live/kernel"
+kernel_difference "$guard/kernel" "$live/kernel" | while IFS= read -r differ_line; do
+echo "${differ_line%%:*} was ${differ_line#*:} and is not"
+done
+fi
+fi 2>/dev/null
+[ -s "$guard/roots" ] || return 0
+differ_number=0
+while IFS= read -r differ_root; do
+differ_number=$((differ_number + 1))
+(cd "$differ_root" && tree_list >"$live/tree" && tree_difference "$guard/tree$differ_number" "$live/tree" sure) 2>/dev/null |
+while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not as before"; done
+done <"$guard/roots"
+}
+
+# Prints who listens where labrun came in; sshd on another address of this host is no way in.
+way_listeners() {
+ss -Hltn "sport = :$way_port" 2>/dev/null | while read -r way_state way_queue way_most way_local way_rest; do
+way_local=${way_local%:*}
+case "${way_local%%%*} ${way_server%%%*}" in
+"* "* | "0.0.0.0 "*.* | "[::] "*:*) echo any;;
+*) [ "${way_local%%%*}" != "${way_server%%%*}" ] && [ "${way_local%%%*}" != "[${way_server%%%*}]" ] || echo own;;
+esac
+done
+}
+
+# Whether labrun could come in as it did: its address, a way back, sshd listening and willing. Says why not.
+way_in() {
+[ -s "$guard/way" ] || return 0
+read -r way_client way_cport way_server way_port <"$guard/way"
+[ -n "$way_port" ] || return 0
+case $(ip -o address show up to "${way_server%%%*}" 2>/dev/null) in
+"") echo "no link that is up has $way_server"; return 1;;
+esac
+case $way_client in
+*%*) ;;
+*) ip route get "$way_client" from "$way_server" >/dev/null 2>&1 || { echo "there is no route to $way_client"; return 1; };;
+esac
+if command -v ss >/dev/null && [ -z "$(way_listeners)" ]; then
+echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
+fi
+[ -d /run/sshd ] || mkdir -p /run/sshd
+way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
+if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
+}
+
+# The same, a while long where something is not as it was.
+still_open() {
+open_looks=0
+while way_in; do
+open_looks=$((open_looks + 1))
+{ [ -n "$differ" ] && [ $open_looks -lt 12 ]; } || return 0
+sleep 0.3
+done
+}

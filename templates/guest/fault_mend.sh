@@ -1,0 +1,15 @@
+# Undo the fault, and say in which lines the host is not as before. Values: failed absent differs.
+[ -e "$d"/fault.undo ] || exit "$absent"
+base64 -d <"$d"/fault.undo >"$d"/.fault.undo || exit "$failed"
+sh -e "$d"/.fault.undo || { rm -f "$d"/.fault.undo; exit "$failed"; }
+base64 -d <"$d"/fault.before >"$d"/.fault.before
+# NetworkManager takes up to 8 s to give a NIC that came up its link-local address.
+k=0
+while snapshot >"$d"/.fault.now; ! cmp -s "$d"/.fault.before "$d"/.fault.now && [ $k -lt 60 ]; do
+k=$((k + 1))
+sleep 0.25
+done
+diff -U0 "$d"/.fault.before "$d"/.fault.now | grep '^[-+][^-+]'
+same=$(cmp -s "$d"/.fault.before "$d"/.fault.now && echo yes)
+rm -f "$d"/.fault.* "$d"/fault.undo "$d"/fault.before
+[ "$same" = yes ] || exit "$differs"

@@ -1,0 +1,39 @@
+# Put files in their places, checked first. Values: kept patience. Needs files_put_back. Defines: place after bad.
+bad=0
+placed=' '
+first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q}'; }
+keep() {
+path "$1"
+if [ -e "$p" ]; then cp -p "$p" "$kept/$1"; else : >"$kept/$1.absent"; fi
+}
+failed() { echo "$p: $1$(first_line "$said")${2-}"; rm -f "$t"; bad=1; }
+place() {
+said=$({ chown "$3" "$t" && chmod "$2" "$t"; } 2>&1) || { failed ''; return 0; }
+if [ -n "$4" ] && ! run "$4"
+then said=$(printf '%s' "$said" | sed "$5"); failed 'validate: '; return 0
+fi
+mv -f "$t" "$p"
+placed="$placed$1 "
+}
+# What a command leaves running keeps its output open: it is not waited for.
+run() {
+ended=0
+timeout "$patience" sh -c "$1" >"$kept/said" 2>&1 </dev/null || ended=$?
+said=$(head -c 65536 "$kept/said")
+[ $ended -ne 124 ] || said="no answer in $patience s"
+return $ended
+}
+after() {
+command=$1; shift
+mine=
+for n; do case $placed in *" $n "*) mine="$mine $n";; esac; done
+[ -n "$mine" ] || return 0
+run "$command" && return 0
+for n in $mine; do
+if put_back "$n"; then failed 'on_change: ' '; the file was put back'
+else failed 'on_change: ' '; the file could not be put back'; fi
+done
+}
+rm -rf "$kept"
+mkdir -p "$kept"
+chmod 700 "$kept"

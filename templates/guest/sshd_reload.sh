@@ -1,0 +1,18 @@
+# Have sshd read its files again, and wait until it has. Defines: reload_sshd.
+reload_sshd() {
+: >/run/labrun-sshd-reload
+pid='' title=''
+{ read -r pid </run/sshd.pid && IFS= read -r title <"/proc/$pid/cmdline"; } 2>/dev/null || :
+case $title in "sshd: "*" [listener]"*) kill -HUP "$pid" || title=;; *) title=;; esac
+if [ -n "$title" ]; then :
+elif systemctl is-active --quiet ssh.service; then systemctl reload ssh.service || return 1
+elif systemctl is-active --quiet sshd.service; then systemctl reload sshd.service || return 1
+else return 0
+fi
+n=0
+# shellcheck disable=SC3013 # dash, bash and busybox have it
+while [ -e /run/sshd.pid ] && [ /run/labrun-sshd-reload -nt /run/sshd.pid ]; do
+n=$((n + 1)); [ $n -le 200 ] || { echo 'sshd did not come back from its reload in 10 s'; return 1; }
+sleep 0.05
+done
+}

@@ -1,0 +1,6 @@
+# Start an sshd that has ended over its files. Values: on. Needs sshd_reload.
+[ "$on" = live ] || exit 0
+for unit in ssh.service sshd.service; do
+systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }
+done
+reload_sshd
