@@ -13,7 +13,7 @@ from labrun.bounded import integer
 from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Address
 from labrun.outcome import Status
-from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
@@ -81,7 +81,7 @@ class Capture:
     pings: Mapping[tuple[str, int], Ping] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float = 0.0
     evidence: Evidence = field(default_factory=Evidence)
-    checks: Mapping[str, Tried] = field(default_factory=lambda: MappingProxyType({}))
+    checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None where it did not say."""
@@ -127,7 +127,7 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     )
 
 
-def _checks(spec: CollectSpec, facts: Facts) -> dict[str, Tried]:
+def _checks(spec: CollectSpec, facts: Facts) -> dict[str, CheckResult]:
     return {
         asked.name: read_check(asked, facts.commands.get(f"check {number}"), facts)
         for number, asked in enumerate(spec.checks)

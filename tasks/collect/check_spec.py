@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address, Lab, Match
-from labrun.inventory.topology.check_instance import Trial
-from labrun.inventory.topology.checks import trials_of, wait_seconds
+from labrun.inventory.topology.check_instance import CheckInstance
+from labrun.inventory.topology.checks import instances_of, wait_seconds
 
 __all__ = ["CheckSpec", "check_specs"]
 
@@ -36,7 +36,7 @@ class CheckSpec:
     answer: Address | None
 
     @classmethod
-    def of(cls, lab: Lab, trial: Trial) -> CheckSpec:
+    def of(cls, lab: Lab, trial: CheckInstance) -> CheckSpec:
         """Return what a check comes to on one host."""
         check = trial.check
         return cls(
@@ -57,10 +57,10 @@ class CheckSpec:
 
 def check_specs(lab: Lab, host: str) -> list[CheckSpec]:
     """Return what a host tries; what goes to an address that nobody knows is left out."""
-    return [CheckSpec.of(lab, trial) for trial in trials_of(lab, host) if _can_be_tried(trial)]
+    return [CheckSpec.of(lab, trial) for trial in instances_of(lab, host) if _can_be_tried(trial)]
 
 
-def _can_be_tried(trial: Trial) -> bool:
+def _can_be_tried(trial: CheckInstance) -> bool:
     return trial.check.to is None or trial.address is not None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
-from labrun.inventory.topology.checks import trials_of, udp_targets
+from labrun.inventory.topology.checks import instances_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.tasks.collect.check_script import seconds_of
@@ -77,7 +77,7 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: 
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
     asked = {
         (t.target, t.address.version)
-        for t in trials_of(lab, host_name)
+        for t in instances_of(lab, host_name)
         if t.check.kind == "trace" and t.address
     }
     traced, pinged = _split(lab, paths, full or len(lab.hosts) <= ALL_PAIRS, asked)

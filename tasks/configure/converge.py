@@ -18,7 +18,7 @@ from labrun.tasks.configure.guard import clear_leftover, close
 from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
-from labrun.tasks.configure.rows import Story
+from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.guest.deadline import finishing, pace
 from labrun.tasks.guest.facts.applied import read_applied
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
@@ -82,7 +82,7 @@ def converge(
     if left_over is None:
         return _converge(run, seen, transport, confirmation)
     if not left_over.is_left_over:
-        return Story(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
+        return OutcomeBuilder(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
     if run.dry_run:
         return [
             _leftover_row(run, left_over, "would be taken back"),
@@ -104,7 +104,7 @@ def _leftover_row(run: HostRun, left_over: Standing, ending: str) -> Outcome:
 
 
 def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Confirmation) -> list[Outcome]:
-    story = Story(run.host, seen.plan)
+    story = OutcomeBuilder(run.host, seen.plan)
     if run.dry_run:
         return story.untouched(dry_run=True)
     if seen.plan.is_empty:
@@ -143,7 +143,7 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
 
 
 def _confirm(
-    run: HostRun, story: Story, seen: Seen, said: Facts, confirmation: Confirmation
+    run: HostRun, story: OutcomeBuilder, seen: Seen, said: Facts, confirmation: Confirmation
 ) -> list[Outcome]:
     """Come in anew, look, and confirm; else have the host go back."""
     fresh: Transport | None = None

@@ -26,7 +26,7 @@ from labrun.tasks.collect.task import captures_of, evidence_of
 from labrun.tasks.configure import converge
 from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host, row_names
-from labrun.tasks.configure.rows import Story
+from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
 from labrun.tasks.guest.facts.applied import PATH
@@ -206,7 +206,9 @@ def judged(gathers: Mapping[str, Gather]) -> dict[str, list[Outcome]]:
 def _dry_run(name: str, gather: Gather) -> list[Outcome]:
     run = converge.HostRun(name, gather.configure, dry_run=True)
     try:
-        return Story(name, run.look(_Replay(gather.output(configure=True))).plan).untouched(dry_run=True)
+        return OutcomeBuilder(name, run.look(_Replay(gather.output(configure=True))).plan).untouched(
+            dry_run=True
+        )
     except LabrunError as error:
         return [row_of_error(name, section, what, error) for section, what in row_names(gather.configure)]
 

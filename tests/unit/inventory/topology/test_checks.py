@@ -19,7 +19,7 @@ from labrun.errors import UnreadableError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.json_path import look_up, parse_path
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.checks import expected_text, trials, trials_of
+from labrun.inventory.topology.checks import expected_text, instances_of, trials
 from labrun.inventory.topology.expectations import expectations
 from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable, read_capture
@@ -27,7 +27,7 @@ from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows, unmet
 from labrun.tasks.collect.check_script import by_hand, check_probe
 from labrun.tasks.collect.check_spec import CheckSpec, check_specs
-from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
@@ -78,7 +78,7 @@ def spec(check: str) -> CheckSpec:
 def test_a_check_is_one_row_for_each_pair(check: str, names: list[str]) -> None:
     of = lab(f"name: it, {check}")
     assert [trial.name for trial in trials(of, of.checks[0])] == names
-    assert sorted(t.name for host in of.hosts for t in trials_of(of, host)) == sorted(names)
+    assert sorted(t.name for host in of.hosts for t in instances_of(of, host)) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_what_a_tool_says(check: str, status: int, text: str, seen: str, actual:
 
 
 def capture(
-    traces: Mapping[str, Trace], checks: Mapping[str, Tried], listeners: str | None = None
+    traces: Mapping[str, Trace], checks: Mapping[str, CheckResult], listeners: str | None = None
 ) -> Capture:
     said = {} if listeners is None else {"listeners": Captured(listeners, 0)}
     everywhere = ObservedRoute(ip_network("0.0.0.0/0"), None, "eth0")
@@ -218,7 +218,9 @@ def capture(
     )
 
 
-def judged(check: str, tried: Tried | None, *, whole: bool = True, listeners: str | None = None) -> Outcome:
+def judged(
+    check: str, tried: CheckResult | None, *, whole: bool = True, listeners: str | None = None
+) -> Outcome:
     """Return the row of a check from host a, with a path to b that is traced or (not whole) broken."""
     of = lab(f"name: it, from: a, {check}")
     path = expectations(of).path("a", "b")
@@ -232,8 +234,12 @@ def judged(check: str, tried: Tried | None, *, whole: bool = True, listeners: st
     return row
 
 
-OPEN, REFUSED, FILTERED = Tried("open", "open"), Tried("refused", "refused"), Tried("filtered", "filtered")
-SILENT, NO_ROUTE = Tried("silent", "no answer"), Tried("error", "no route", "no route to it")
+OPEN, REFUSED, FILTERED = (
+    CheckResult("open", "open"),
+    CheckResult("refused", "refused"),
+    CheckResult("filtered", "filtered"),
+)
+SILENT, NO_ROUTE = CheckResult("silent", "no answer"), CheckResult("error", "no route", "no route to it")
 DROPPED = "no answer to tcp/80, though b can be reached: something drops it"
 UNDECIDED = "a: b listens and did not answer: it may be open or filtered"
 SS = "UNCONN 0 0 0.0.0.0:53 0.0.0.0:*"
@@ -267,11 +273,11 @@ SS = "UNCONN 0 0 0.0.0.0:53 0.0.0.0:*"
         ("to: b, udp: 53, expect: blocked", SILENT, "unknown", UNDECIDED),
         ("to: b, udp: 54", SILENT, "failed", "nobody listens on udp/54 on b"),
         ("to: b, udp: 54, expect: blocked", SILENT, "ok", "nobody listens on udp/54 on b"),
-        ("exec: x, expect: blocked", Tried("filtered", "exit 1"), "ok", None),
+        ("exec: x, expect: blocked", CheckResult("filtered", "exit 1"), "ok", None),
         ("to: b, tcp: 80", None, "unknown", "a: the check was not carried out"),
     ],
 )
-def test_the_row_of_a_check(check: str, tried: Tried | None, status: str, why: str | None) -> None:
+def test_the_row_of_a_check(check: str, tried: CheckResult | None, status: str, why: str | None) -> None:
     row = judged(check, tried, listeners=SS)
     assert (row.status.value, row.why) == (status, why)
 
@@ -350,7 +356,7 @@ def test_values_are_data_for_a_real_shell() -> None:
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )
     shown = read_capture({"spec": wanted, "mark": "mark", "stdout": done.stdout})
-    assert shown.checks["it"] == Tried("wrong", "a'b $(touch /tmp/never) back", "x is not in it")
+    assert shown.checks["it"] == CheckResult("wrong", "a'b $(touch /tmp/never) back", "x is not in it")
     assert shown.checks["it's $(id)"].actual == "exit 1"
 
 
@@ -392,7 +398,7 @@ def test_no_pattern_takes_a_guest_at_its_word(check: str, seen: str, why: str) -
 
 
 def test_what_cannot_be_judged_in_time_is_unknown() -> None:
-    row = judged("exec: x", Tried("error", "not judged", "searching did not end"))
+    row = judged("exec: x", CheckResult("error", "not judged", "searching did not end"))
     assert (row.status.value, row.why) == ("unknown", "a: searching did not end")
 
 

@@ -19,7 +19,7 @@ from labrun.inventory.model import Check, Host, Lab
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
-from labrun.tasks.collect.checks import Tried
+from labrun.tasks.collect.checks import CheckResult
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
 from labrun.tasks.guest.facts.links import Link, LinkAddress
@@ -140,7 +140,7 @@ def test_what_is_blocked_counts_only_where_the_pair_can_meet(case: str, status: 
     of = replace(recorded_lab(), checks=(Check("no-telnet", "a", "c", "tcp", "23", expect="blocked"),))
     found = captures(case)
     assert isinstance(found["a"], Capture)
-    found["a"] = replace(found["a"], checks={"no-telnet": Tried("refused", "refused")})
+    found["a"] = replace(found["a"], checks={"no-telnet": CheckResult("refused", "refused")})
     rows = [line(row) for row in judge(of, found) if row.section == "check"]
     assert rows == [f"a | check | no-telnet | {status} | blocked | refused | {why}"]
 
