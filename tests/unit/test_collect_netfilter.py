@@ -224,9 +224,9 @@ def chains(levels: int, jumps: int, last: str = "drop", jump: str = "jump") -> s
 def test_there_may_be_any_number_of_ways_through_a_ruleset(
     text: str, expected: list[tuple[str, bool]]
 ) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert found(text) == expected
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_there_may_be_any_number_of_ways_through_a_ruleset(
     ids=lambda rule: rule[:20],
 )
 def test_a_rule_without_end_takes_no_time(rule: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     found(ruleset(rule, f"{rule} drop"))
     found(ruleset(rule, f"{rule} drop"), packet=replace(PROBE, port=80))
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_a_ruleset_that_is_too_large_is_no_evidence() -> None:
@@ -264,9 +264,9 @@ def test_a_ruleset_that_is_too_large_is_no_evidence() -> None:
         + "\t}\n"
         for level in range(16)
     )
-    began = time.monotonic()
+    began = time.process_time()
     assert not any(sure for _, sure in found(ruleset("jump d0", "drop", more=deep)))
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 def test_no_time_left_leaves_nothing_certain() -> None:
