@@ -13,8 +13,8 @@ LAB ?= examples/kvm-network-lab.yaml
 # A cloud image (qcow2 file) to run the lab from, in place of the debian-12 that labrun builds itself.
 IMAGE ?=
 PYTEST_ARGS ?=
-# How many tests run at a time; `make test JOBS=1` runs one after the other.
-JOBS ?= 2
+# How many tests run at a time, on two processors: some only wait. `make test JOBS=1` runs one after the other.
+JOBS ?= 3
 
 # The first Python that is new enough.
 PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\

@@ -7,6 +7,7 @@ the imports are done already. Run as a program this module is the process that i
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -47,7 +48,8 @@ def run_forked(
         try:
             status = _number(ours)
         except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
             raise subprocess.TimeoutExpired(["labrun", *args], timeout) from None
         said = []
         for stream in (out, err):
@@ -82,12 +84,15 @@ def _server() -> socket.socket:
 def _serve(requests: socket.socket) -> Mapping[str, Any] | None:
     """Fork for every request; returns it in the process that is to run it, and None when no more come."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    # Ctrl-C is for pytest, which closes the socket then.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         message, streams, _, _ = socket.recv_fds(requests, _LARGEST, _NUMBER)
         if not message:
             return None
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             requests.close()
             *standard, answers = streams
             pid = os.fork()
@@ -101,7 +106,9 @@ def _serve(requests: socket.socket) -> Mapping[str, Any] | None:
             with socket.socket(fileno=answers) as connection:
                 connection.sendall(pid.to_bytes(_NUMBER, "little"))
                 _, status = os.waitpid(pid, 0)
-                connection.sendall(status.to_bytes(_NUMBER, "little"))
+                # Whoever has waited for too long has gone.
+                with contextlib.suppress(BrokenPipeError):
+                    connection.sendall(status.to_bytes(_NUMBER, "little"))
             os._exit(0)
         for stream in streams:
             os.close(stream)
@@ -114,9 +121,9 @@ def main() -> None:
     for module in pkgutil.walk_packages(labrun.__path__, "labrun."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    # No run's collector touches, and thereby copies, what it shares with this process.
     gc.collect()
     gc.freeze()
-    # What is in nobody's way is shared with every run.
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
         return

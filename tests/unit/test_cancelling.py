@@ -23,7 +23,7 @@ import pytest
 
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
-SOON = 5.0
+SOON = 10.0
 """Within how many seconds a command that reads ends: two, and what a busy machine takes.
 
 Who waited for a stalled host would wait for 50 s.
