@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -34,9 +35,7 @@ def run_forked(
     args: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: str, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Do what ``subprocess.run([python, "-m", "labrun", *args])`` does, without the imports."""
-    umask = os.umask(0)
-    os.umask(umask)
-    request = {"args": args, "cwd": str(cwd), "env": dict(env), "umask": umask}
+    request = {"args": args, "cwd": str(cwd), "env": dict(env), "umask": _umask()}
     ours, theirs = socket.socketpair()
     with ours, theirs, TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
@@ -58,14 +57,28 @@ def run_forked(
     return subprocess.CompletedProcess(["labrun", *args], os.waitstatus_to_exitcode(status), *said)
 
 
+def _umask() -> int:
+    """Return this process's umask; to set it, only to see it, would let other threads see that."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Umask:")), 8)
+
+
 def _number(connection: socket.socket) -> int:
     data = connection.recv(_NUMBER, socket.MSG_WAITALL)
     assert len(data) == _NUMBER, "the process that is forked has ended: its words are on pytest's stderr"
     return int.from_bytes(data, "little")
 
 
-@cache
+_starting = threading.Lock()
+
+
 def _server() -> socket.socket:
+    with _starting:
+        return _started()
+
+
+@cache
+def _started() -> socket.socket:
     """Start the process that is forked; it ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:

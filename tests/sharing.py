@@ -14,7 +14,22 @@ __all__ = ["Groups", "group_of", "rank"]
 
 # Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
 _MACHINES = ("vms", "w_guard_vm", "selinux", "qemu_guest", "qemu_driver", "choose")
-_TOGETHER = dict.fromkeys(_MACHINES, "machines")
+# For root a lab's lock is one for the machine, and these work on labs of one name.
+_DEMO = (
+    "drift_options",
+    "hostile_words",
+    "hypervisor_uri",
+    "lab_limits",
+    "outputs",
+    "schedule",
+    "state_room",
+)
+_LAB = ("cli_history", "history_recording", "state_files")
+_TOGETHER = {
+    **dict.fromkeys(_MACHINES, "machines"),
+    **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
+    **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
+}
 # Tests of a module on labs of their own.
 _APART = {
     ("w_way_in", "test_a_router_that_cuts_others_off_goes_back_and_says_whom"): "way in, behind a router",
@@ -25,8 +40,19 @@ _APART = {
 # Longest first.
 _LONGEST = (
     *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
-    *("w_guard", "nmcli", "resources", "show", "verify", "drift_loop", "image_build", "hypervisor_script"),
-    *("inventory_real", "schedule", "w_existing", "firewall", "scale", "cancelling", "state_files"),
+    *(
+        "way in, behind a router",
+        "way in, two of them",
+        "w_guard",
+        "nmcli",
+        "resources",
+        "show",
+        "verify",
+        "drift_loop",
+        "image_build",
+        "hypervisor_script",
+    ),
+    *("inventory_real", "schedule", "w_existing", "firewall", "scale", "labs called demo", "labs called lab"),
 )
 
 
@@ -34,6 +60,8 @@ def group_of(nodeid: str) -> str:
     """Return the name of the group whose tests one process runs one after the other."""
     path, _, test = nodeid.partition("::")
     module = PurePosixPath(path).stem.removeprefix("test_")
+    if path.startswith("tests/unit/"):
+        return _TOGETHER.get(f"unit/{module}") or path
     return _APART.get((module, test.partition("[")[0])) or _TOGETHER.get(module) or path
 
 

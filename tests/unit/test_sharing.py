@@ -11,7 +11,10 @@ from tests import sharing
 from tests.sharing import group_of, rank
 
 TESTS = Path(__file__).resolve().parents[1]
-MODULES = {path.stem.removeprefix("test_"): path for path in TESTS.rglob("test_*.py")}
+MODULES = {
+    f"{'unit/' * path.is_relative_to(TESTS / 'unit')}{path.stem.removeprefix('test_')}": path
+    for path in TESTS.rglob("test_*.py")
+}
 
 
 def test_every_name_is_a_module_s_or_a_group_s() -> None:
@@ -32,6 +35,8 @@ def test_every_test_that_goes_apart_is_there() -> None:
         ("tests/e2e/test_up.py::test_x", "tests/e2e/test_up.py"),
         ("tests/e2e/test_up.py::test_y[a::b]", "tests/e2e/test_up.py"),
         ("tests/unit/configure/test_nmcli.py::test_x", "tests/unit/configure/test_nmcli.py"),
+        ("tests/unit/timer/test_schedule.py::test_x", "labs called demo"),
+        ("tests/e2e/test_schedule.py::test_x", "tests/e2e/test_schedule.py"),
         ("tests/e2e/test_vms.py::test_x", "machines"),
         ("tests/libvirt/test_choose.py::test_x", "machines"),
         ("tests/e2e/test_w_way_in.py::test_further_members_of_each_kind[0]", "way in, all"),
