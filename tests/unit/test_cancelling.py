@@ -29,6 +29,8 @@ SOON = 10.0
 Who waited for a stalled host would wait for 50 s.
 """
 SECONDS = 60
+# Its own in every run of the tests: a lab's lock is one for the machine, and `drift --every` waits for it.
+NAME = f"fleet-{os.getpid()}"
 HOSTS = ("good", "fine", "silent", "endless")
 STATUS = ("status",)
 STALLED = {"silent", "endless"}
@@ -66,7 +68,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
         ports = (good.port, fine.port, silent.getsockname()[1], endless.port)
         servers = (good, fine, good, endless)
-        text = "name: fleet\nnetworks:\n  lan: {mode: bridge, bridge: br0, cidr: 192.0.2.0/24}\nhosts:\n"
+        text = f"name: {NAME}\nnetworks:\n  lan: {{mode: bridge, bridge: br0, cidr: 192.0.2.0/24}}\nhosts:\n"
         for number, (name, port, server) in enumerate(zip(HOSTS, ports, servers, strict=True), 11):
             text += entry(name, number, port, server)
         path = root / "lab.yaml"
@@ -177,7 +179,7 @@ def test_reading_ends_soon_with_what_it_has(
     assert (ended.code, ended.seconds < SOON) == (EXIT_CODES[number], True), (ended.seconds, ended.stderr)
     document = ended.document
     assert (document["ok"], document["exit_code"], document["error"]) == (False, ended.code, "interrupted")
-    assert document["lab"] == "fleet"
+    assert document["lab"] == NAME
     assert {row["host"] for row in document["results"]} >= set(HOSTS)
     for host in stalled:
         assert {row["status"] for row in ended.rows(host)} == {"unknown"}, ended.rows(host)
