@@ -24,6 +24,7 @@ from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import explain, host_spec, plan_host, secrets_of
 from labrun.tasks.guest.keyfile import escaped, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
+from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network
 from tests.unit.tasks.configure.test_cases import facts_of, in_words, spec_of
 
@@ -97,7 +98,7 @@ SECRET = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(SECRET)
 def test_a_secret_is_masked_in_every_spelling(text: str) -> None:
     secrets = Secrets.of([text])
@@ -251,6 +252,6 @@ def test_the_content_of_a_private_file_is_a_secret_of_its_host() -> None:
     ids=lambda text: text[:10],
 )
 def test_what_a_guest_prints_is_masked_in_time_that_grows_with_its_length(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert mask_settings(f"{text}\npsk=hidden\n").endswith(f"\npsk={MASK}\n")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2

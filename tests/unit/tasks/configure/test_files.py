@@ -23,6 +23,7 @@ from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.guest.shell import gather_script, parse_facts
+from tests.fuzz import examples
 from tests.unit.undoing import keeping, undoing
 
 OWNER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
@@ -280,7 +281,7 @@ def test_the_commands_do_by_hand_what_the_script_does(guest: Guest, place: Path)
     assert (place / "ran").exists()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace")),
     st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=20),
