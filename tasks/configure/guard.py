@@ -108,6 +108,7 @@ class Guard:
             return f"the gateway {mute[0]} does not answer"
         return (
             _unmet(plan, now.plan)
+            or _broken(plan, now.plan)
             or _lost(plan, now.plan)
             or next_boot_fault(before, now, self._address)
             or self._cut_off()
@@ -165,6 +166,21 @@ def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
         left = after.get(part.section)
         if not part.partial and left is not None and left.apply:
             return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take"
+    return None
+
+
+def _broken(plan: HostPlan, now: HostPlan) -> str | None:
+    """Return what was as declared before the change and is not any more: its command had another effect too.
+
+    A unit, a file or a name is not the way in: it fails by itself.
+    """
+    held = {key for key, item in plan.items().items() if item.state == "ok"}
+    for part in now.sections:
+        if part.partial or part.harmless:
+            continue
+        names = [item.name for item in part.changes if (part.section, item.name) in held]
+        if names:
+            return ", ".join(f"{part.section} {name}" for name in names) + " held before this change"
     return None
 
 

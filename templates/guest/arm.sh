@@ -42,6 +42,7 @@ kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
 vital_state >"$guard/vital"
 nm_state >"$guard/nm"
+package_state "$guard/packages"
 home=$(getent passwd "$user" | cut -d : -f 6)
 number=0
 for root in /etc /root/.ssh "$home/.ssh"; do

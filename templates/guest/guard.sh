@@ -67,10 +67,23 @@ read -r stop_line <"/proc/$stop_pid/stat"
 set -- ${stop_line##*") "}
 kill -KILL "-$3"
 fi
+stop_left
+} 2>/dev/null
+
 # Whatever the change started has this in its environment, wherever it has gone since.
+stop_left() {
 # shellcheck disable=SC2013 # paths below /proc have no spaces
 for stop_pid in $(grep -lsz "^LABRUN_CHANGE=$run\$" /proc/[0-9]*/environ); do
 stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
+done
+} 2>/dev/null
+
+# What the change had systemd run for the moment does not have it.
+stop_transient() {
+[ -e "$guard/units" ] && unit_state >"$live/units" || return 0
+awk 'FILENAME == ARGV[1] { old[$1] = 1; next } !($1 in old) && $1 !~ /^labrun-guard/ { print $1 }' "$guard/units" "$live/units" |
+while IFS= read -r stop_unit; do
+[ "$(systemctl show --property=UnitFileState --value "$stop_unit")" != transient ] || timeout 10 systemctl stop "$stop_unit"
 done
 } 2>/dev/null
 
@@ -120,11 +133,35 @@ failing="$failing$attempt_section: ${attempt_last:-exit status $attempt_status}
 "
 fi
 done
+put_back_packages
+# Commands of the lab file have run once more, on the files as they were; what they left running may be what cut the way in.
+[ "$on" != live ] || stop_left
 put_back_files
 kernel_put_back
 [ "$on" != live ] || reload_sshd
 [ "$on" != live ] || { put_back_units; put_back_nft; put_back_ip; put_back_nm; }
 }
+
+list_packages() {
+package_list "$guard/packages" >"$live/packages-before" &&
+dpkg-query --show --showformat '${Package}:${Architecture} ${db:Status-Status} ${Version}\n' >"$live/packages" &&
+package_difference "$live/packages-before" "$live/packages" >"$live/todo"
+}
+
+# What was put in is taken out. Its scripts ask for a host that has started.
+put_back_packages() {
+[ -e "$guard/packages" ] && list_packages || return 0
+set --
+while read -r packages_do packages_name; do
+[ "$packages_do" != purge ] || set -- "$@" "$packages_name"
+done <"$live/todo"
+[ $# -gt 0 ] || return 0
+if [ "$on" = live ]; then
+LABRUN_CHANGE=$run DEBIAN_FRONTEND=noninteractive timeout 60 dpkg --purge --force-depends --force-remove-reinstreq "$@"
+else failing="${failing}packages: $* cannot be taken out yet
+"
+fi
+} </dev/null 2>/dev/null
 
 put_back_files() {
 [ -s "$guard/roots" ] || return 0
@@ -270,6 +307,15 @@ enabled | disabled | masked | linked) echo "$differ_unit runs";;
 esac
 done <"$live/todo"
 fi
+if [ -e "$guard/packages" ] && list_packages; then
+while read -r differ_do differ_package; do
+case $differ_do in
+purge) echo "package ${differ_package%:*} cannot be taken out";;
+gone) echo "package ${differ_package%:*} was there and is not";;
+replaced) echo "package ${differ_package%:*} is another version";;
+esac
+done <"$live/todo"
+fi
 if [ -e "$guard/kernel" ]; then
 kernel_now >"$live/kernel"
 kernel_difference "$guard/kernel" "$live/kernel" | while IFS= read -r differ_line; do
@@ -317,12 +363,14 @@ way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way
 if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
 }
 
-# The same, a while long where something is not as it was.
+# The same, a while long where commands have run, and longer where something is not as it was.
 still_open() {
-open_looks=0
+open_looks=0 open_most=1
+[ ! -s "$guard/roots" ] || open_most=4
+[ -z "$differ" ] || open_most=12
 while way_in; do
 open_looks=$((open_looks + 1))
-{ [ -n "$differ" ] && [ $open_looks -lt 12 ]; } || return 0
+[ $open_looks -lt $open_most ] || return 0
 sleep 0.3
 done
 }
@@ -390,7 +438,7 @@ done
 closed=$(still_open)
 for pause in 1 2 4; do
 [ -n "$closed" ] || break
-sleep $pause; stop_applying; attempt; closed=$(still_open)
+sleep $pause; stop_applying; stop_transient; attempt; closed=$(still_open)
 done
 fi
 if [ -n "$closed" ]; then

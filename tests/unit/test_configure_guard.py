@@ -364,6 +364,30 @@ def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() 
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
 
 
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        (SectionPlan("nmcli", (Item("left", "change"),), "true"), "nmcli left held before this change"),
+        (SectionPlan("nmcli", (Item("right", "change"),), "true"), None),
+        (SectionPlan("nmcli", (Item("left", "change"),), "true", harmless=True), None),
+        (SectionPlan("nmcli", (Item("left", "change"),), "true", partial=True), None),
+    ],
+    ids=["held", "new", "a name", "by itself"],
+)
+def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
+    section: SectionPlan, why: str | None
+) -> None:
+    changing = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
+    before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
+    now = HostPlan("a", (section, SectionPlan("files", (Item("/x", "change", why="on_change: no"),), "true")))
+
+    def nobody() -> Transport:
+        raise AssertionError("nobody logs in here")
+
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
+
+
 def test_a_guard_of_a_process_of_this_machine_that_has_died_is_left_over() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         boot, _, _ = controller().split()

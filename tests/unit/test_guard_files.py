@@ -354,3 +354,15 @@ def test_a_way_in_that_is_open(guest: Guest, script: str) -> None:
 def test_a_way_in_that_is_closed_says_why(guest: Guest, script: str, why: str) -> None:
     said = looked(guest, f"listen 0.0.0.0\n{script}")
     assert said == [*why.format(root=guest.root).splitlines(), "status 1"]
+
+
+@as_root
+def test_what_comes_and_goes_is_not_open_where_commands_have_run(guest: Guest) -> None:
+    script = """\
+listen 0.0.0.0
+differ='' looks=0
+way_in() { looks=$((looks + 1)); [ $looks -ne 3 ] || { echo closed for a moment; return 1; }; }
+still_open; echo "status $?"; looks=0
+echo /etc >"$guard/roots"; still_open; echo "status $?"
+"""
+    assert looked(guest, script)[:3] == ["status 0", "closed for a moment", "status 0"]

@@ -291,6 +291,53 @@ def test_a_mount_that_is_gone_is_not_mounted(awk: Path) -> None:
     assert difference(awk, "unit_difference", [*UNITS, RUNS("mnt.mount")], UNITS) == []
 
 
+RECORD = """\
+Package: sshd
+Status: install ok installed
+Architecture: amd64
+Version: 1:9.2-1
+Description: a server
+ Package: none
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 2
+
+Package: half
+Version: 3
+Architecture: i386
+Status: install reinstreq half-installed
+"""
+LISTED = ["sshd:amd64 installed 1:9.2-1", "gone:all config-files 2", "half:i386 half-installed 3"]
+
+
+def test_dpkg_s_record_is_read_as_dpkg_query_prints_it(awk: Path) -> None:
+    assert difference(awk, "package_list", RECORD.splitlines(), []) == LISTED
+
+
+@pytest.mark.parametrize(
+    ("new", "lines"),
+    [
+        (LISTED, []),
+        (LISTED[::-1], []),
+        (
+            [*LISTED, "new:all unpacked 1", "sshd:i386 installed 1:9.2-1"],
+            ["purge new:all", "purge sshd:i386"],
+        ),
+        ([LISTED[0], "gone:all installed 2", LISTED[2]], ["purge gone:all"]),
+        ([LISTED[0], "gone:all not-installed ", LISTED[2]], []),
+        ([*LISTED[1:], "sshd:amd64 config-files 1:9.2-1"], ["gone sshd:amd64"]),
+        (LISTED[1:], ["gone sshd:amd64"]),
+        (["sshd:amd64 installed 1:9.3-1", *LISTED[1:]], ["replaced sshd:amd64"]),
+    ],
+)
+def test_packages_that_came_are_taken_out_and_what_went_is_told(
+    awk: Path, new: list[str], lines: list[str]
+) -> None:
+    assert sorted(difference(awk, "package_difference", LISTED, new)) == sorted(lines)
+
+
 def test_kernel_values_that_are_others_are_told_as_they_were(awk: Path) -> None:
     old = ["/proc/sys/a:1", "/proc/sys/b:x:y", "/proc/sys/c:", "/proc/sys/gone:1", "/proc/sys/d:3\t4"]
     new = ["/proc/sys/a:2", "/proc/sys/b:x:z", "/proc/sys/c:9", "/proc/sys/came:1", "/proc/sys/d:3\t4"]
