@@ -98,7 +98,10 @@ class Guard:
 
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return that the host has gone back, what is not as declared, or what keeps a later login out."""
-        if rolled_back(now.facts, self._ticket.run) is not None:
+        back = rolled_back(now.facts, self._ticket.run)
+        if back is not None:
+            if back.occasion == "cut":
+                return "the change was ended before it was made"
             return f"no new login found it as declared within {self._ticket.seconds} s"
         plan = before.plan
         if not guarded(plan):

@@ -32,7 +32,8 @@ DIRECTORY = GUARD
 RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
 """Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
 
-The occasion is ``timer``, ``now``, ``again`` or ``boot``. What lies in memory is newer where it is there.
+The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
+What lies in memory is newer where it is there.
 """
 UNIT = "/etc/systemd/system/labrun-guard.service"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"

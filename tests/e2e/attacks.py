@@ -16,10 +16,10 @@ from pathlib import Path
 
 from tests.e2e.conftest import write_lab
 from tests.e2e.guests import inside, wait_until
-from tests.e2e.lockouts import WHOLE, Case
+from tests.e2e.lockouts import SUBNET, WHOLE, Case
 from tests.labs import Answer, RunningLab
 
-__all__ = ["URI", "Attacked", "attack", "attacked", "check", "faults"]
+__all__ = ["URI", "Attacked", "at", "attack", "attacked", "check", "faults"]
 
 URI = "lxc:///system"
 ENDINGS = {"changed", "rolled-back", "failed"}
@@ -84,6 +84,12 @@ def attack(
     return Attacked(cases, answer, before, after, reached, booted, good.json("configure"))
 
 
+def at(subnet: str, case: Case) -> tuple[str, str]:
+    """Return the case's properties of the NIC and its other keys, for a host in this network."""
+    nmcli, more = (text.replace(f"{SUBNET}.", f"{subnet}.") for text in (case.nmcli, case.text))
+    return nmcli, more
+
+
 def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], *, bad: bool) -> str:
     """Return a lab with a host a case, as it is or as the case would have it."""
     lines = [
@@ -95,9 +101,9 @@ def _lab_text(name: str, subnet: str, cases: Mapping[str, Case], *, bad: bool) -
         f"  gate: {{role: router, networks: {{left: {subnet}.254}}}}",
     ]
     for number, (host, case) in enumerate(cases.items(), start=11):
-        nic = f"{{ipv4: {subnet}.{number}, nmcli: {{{case.nmcli if bad else ''}}}}}"
-        keys = case.text if bad else ""
-        lines.append(f"  {host}: {{networks: {{left: {nic}}}, gateway: {subnet}.254{keys}}}")
+        nmcli, more = at(subnet, case) if bad else ("", "")
+        nic = f"{{ipv4: {subnet}.{number}, nmcli: {{{nmcli}}}}}"
+        lines.append(f"  {host}: {{networks: {{left: {nic}}}, gateway: {subnet}.254{more}}}")
     return "\n".join(lines) + "\n"
 
 

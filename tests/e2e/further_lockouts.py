@@ -111,6 +111,7 @@ _COMMANDS = (
         " systemctl stop NetworkManager"
     ),
     "exec kill -9 $PPID",
+    "ip addr add 10.99.0.1/8 dev eth0; ip addr del $(ip -o addr show eth0 | awk '{print $4; exit}') dev eth0",
 )
 _FILES = (
     ("/etc/ssh/sshd_config.d/80-x.conf", "Port 2222\n"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-__all__ = ["ALL", "CASES", "WHOLE", "Case", "on_change", "only_file"]
+__all__ = ["ALL", "CASES", "SUBNET", "WHOLE", "Case", "on_change", "only_file"]
 
 # Everything about a host that a change may touch, by other commands than labrun's own.
 WHOLE = r"""
@@ -36,6 +36,10 @@ find / -xdev '(' -name '.labrun-*' -o -name '*labrun-guard*' ')' -not -path '/pr
 ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^files$'
 true
 """
+
+
+SUBNET = "10.60.5"
+"""The host's own, in the words of a case; the one that it really has takes its place."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ ALL: dict[str, Case] = {
     "shell": on_change("usermod -s /usr/sbin/nologin lab"),
     "sudoers": on_change("rm -f /etc/sudoers.d/*"),
     "daemon": on_change("(while :; do ip link set eth0 down; sleep 0.5; done) >/dev/null 2>&1 &"),
+    "transient": on_change("systemd-run sh -c 'while :; do ip link set eth0 down; sleep 0.5; done'"),
     "killer": on_change("pkill -9 -f labrun/guard/undo; ip link set eth0 down"),
     "ours": on_change("systemctl stop 'labrun-guard*'; systemctl stop ssh"),
     "mac": on_change("ip link set eth0 address 02:00:00:00:99:99"),

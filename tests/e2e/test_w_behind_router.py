@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from labrun.hypervisor import daemon_pid
-from tests.e2e.attacks import URI, Attacked, attack, check, faults
+from tests.e2e.attacks import URI, Attacked, at, attack, check, faults
 from tests.e2e.conftest import write_lab
 from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside, wait_until
@@ -32,7 +32,6 @@ ALL = {
     **{name: FULL[name] for name in MORE},
     "naming": Case("hostname: elsewhere, sshd: {ListenAddress: 127.0.0.1}"),
 }
-# What needs the address: these machines are in another network than the others of the sweep.
 _SSHD = "systemctl is-active --quiet ssh"
 
 
@@ -86,8 +85,8 @@ class Fleet:
         ]
         for host, address in self.hosts.items():
             case = self.cases.get(host) if bad else None
-            nic = f"{{ipv4: {address}, nmcli: {{{case.nmcli if case else ''}}}}}"
-            more = case.text if case else ""
+            nmcli, more = at(self.right, case) if case else ("", "")
+            nic = f"{{ipv4: {address}, nmcli: {{{nmcli}}}}}"
             lines.append(
                 f"  {host}: {{address: {address}, networks: {{right: {nic}}},"
                 f" gateway: {self.right}.254{more}}}"

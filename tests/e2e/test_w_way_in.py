@@ -49,7 +49,8 @@ def test_the_next_run_of_the_good_file_finds_nothing_to_do(attack: Attacked) -> 
 @pytest.mark.parametrize("first", range(0, len(FULL), BATCH))
 def test_further_members_of_each_kind(hypervisor: None, tmp_path: Path, first: int) -> None:
     cases = {name: FULL[name] for name in list(FULL)[first : first + BATCH]}
-    with attacked(tmp_path, "grd-way-full", "10.60.5", cases) as seen:
+    number = first // BATCH
+    with attacked(tmp_path, f"grd-way-{number}", f"10.60.{20 + number}", cases) as seen:
         assert faults(seen) == {}
         assert seen.again.exit_code == 0, seen.again.bad()
 

@@ -49,6 +49,10 @@ class Silent:
         raise AssertionError(f"asked: {script}")
 
 
+def nobody() -> Transport:
+    raise AssertionError("nobody logs in here")
+
+
 @dataclass
 class Guest:
     """A root directory, with stand-ins for systemd and NetworkManager that write down what they were told."""
@@ -208,6 +212,19 @@ def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str)
     assert rolled_back(facts, "another") is None
 
 
+def test_a_change_whose_maker_is_killed_goes_back_at_once(guest: Guest) -> None:
+    (part,) = guest.plan().sections
+    plan = HostPlan("a", (replace(part, apply=f"{part.apply}\nkill -KILL $$"),))
+    with pytest.raises(AssertionError):
+        guest.configure(plan)
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+    facts = guest.gathered()
+    assert rolled_back(facts, TICKET.run) == RolledBack("cut")
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(Seen(plan, Facts()), Seen(plan, facts)) == "the change was ended before it was made"
+
+
 def test_what_cannot_be_put_back_is_tried_until_it_can(guest: Guest) -> None:
     plan = guest.plan()
     mended = guest.root / "mended"
@@ -342,9 +359,6 @@ def test_what_can_not_be_taken_back_needs_no_guard() -> None:
 def test_what_did_not_take_is_a_reason_to_go_back_unless_its_items_stand_each_for_itself(
     partial: bool,
 ) -> None:
-    def nobody() -> Transport:
-        raise AssertionError("nobody logs in here")
-
     part = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=partial)
     seen = Seen(HostPlan("a", (part,)), Facts())
     made = Confirming(TICKET, Silent(), nobody, nobody)
@@ -356,9 +370,6 @@ def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() 
     before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
     lost = SectionPlan("nmcli", (Item("left", "refused", why="NetworkManager cannot be asked"),))
     now = HostPlan("a", (lost, SectionPlan("services", (Item("x", "ok"),))))
-
-    def nobody() -> Transport:
-        raise AssertionError("nobody logs in here")
 
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
@@ -380,9 +391,6 @@ def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
     changing = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
     before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
     now = HostPlan("a", (section, SectionPlan("files", (Item("/x", "change", why="on_change: no"),), "true")))
-
-    def nobody() -> Transport:
-        raise AssertionError("nobody logs in here")
 
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
