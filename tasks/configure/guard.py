@@ -22,7 +22,7 @@ from labrun.tasks.configure.guard_script import (
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.guard_state import Standing, refusal, rolled_back, standing
+from labrun.tasks.configure.guard_state import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
 from labrun.tasks.configure.shell import Facts, Probe, apply_script, marker, parse_facts
@@ -103,6 +103,8 @@ class Guard:
             if back.occasion == "cut":
                 return "the change was ended before it was made"
             return f"no new login found it as declared within {self._ticket.seconds} s"
+        if goes_back(now.facts, self._ticket.run):
+            return "the change did not last until a new login saw it"
         plan = before.plan
         if not guarded(plan):
             return None

@@ -22,7 +22,7 @@ from tests.e2e.lockouts import CASES, WHOLE
 from tests.e2e.test_w_existing import Inside
 from tests.labs import RunningLab
 
-BATCH = 40
+BATCH = 25
 
 
 @pytest.fixture(scope="module")

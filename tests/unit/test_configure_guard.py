@@ -396,6 +396,15 @@ def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
 
 
+def test_what_is_seen_while_the_host_goes_back_says_nothing_of_the_change() -> None:
+    part = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
+    plan = HostPlan("a", (part,))
+    facts = Facts(words=frozenset({"guard undoing"}))
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    why = made.demands(Seen(plan, Facts()), Seen(plan, facts))
+    assert why == "the change did not last until a new login saw it"
+
+
 def test_a_guard_of_a_process_of_this_machine_that_has_died_is_left_over() -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         boot, _, _ = controller().split()
