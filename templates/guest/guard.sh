@@ -127,6 +127,7 @@ attempt() {
 failing=
 kernel_own
 kernel_put_back
+[ "$on" != live ] || { wake; put_back_mounts; }
 [ "$on" != live ] || put_back_nft
 for attempt_section in $sections; do
 [ ! -e "$live/done.$attempt_section" ] || continue
@@ -147,10 +148,19 @@ put_back_packages
 # Commands of the lab file have run once more, on the files as they were; what they left running may be what cut the way in.
 [ "$on" != live ] || stop_left
 put_back_files
+put_back_networking
 kernel_put_back
 [ "$on" != live ] || reload_sshd
 [ "$on" != live ] || { put_back_units; put_back_nft; put_back_ip; put_back_nm; }
 }
+
+# What hides a folder has to go before anything in it goes back.
+put_back_mounts() {
+[ -e "$guard/mounts" ] || return 0
+mount_state >"$live/mounts"; mount_difference "$guard/mounts" "$live/mounts" >"$live/todo"
+while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; done <"$live/todo"
+[ ! -e /run/nologin ] || [ -e "$guard/nologin" ] || rm -f /run/nologin
+} 2>/dev/null
 
 list_packages() {
 package_list "$guard/packages" >"$live/packages-before" &&
@@ -263,9 +273,18 @@ ip_round=$((ip_round + 1)); sleep 0.2
 done
 } 2>/dev/null
 
+# Whether NetworkManager manages anything at all, it remembers itself.
+put_back_networking() {
+[ -e "$guard/networking" ] && ! grep -q '^NetworkingEnabled=false' "$guard/networking" || return 0
+grep -q '^NetworkingEnabled=false' /var/lib/NetworkManager/NetworkManager.state || return 0
+if [ "$on" = live ] && timeout 20 nmcli networking on; then return; fi
+cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
+} >/dev/null 2>&1
+
 # What is active on which device; addresses and routes are looked at once more after it.
 put_back_nm() {
 [ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
+timeout 20 nmcli connection reload
 while IFS=: read -r nm_uuid nm_device; do
 grep -Fxq "$nm_uuid:$nm_device" "$live/nm" || timeout 20 nmcli --wait 15 connection up uuid "$nm_uuid" ifname "$nm_device"
 done <"$guard/nm"

@@ -286,6 +286,30 @@ here { now[$1] = 1; if (!($1 in old)) print "purge " $1; else if (old[$1] != $3)
 END { for (name in old) if (!(name in now)) print "gone " name }' "$1" "$2"
 }
 
+# --- Mounts and processes -------------------------------------------------------------------------------------
+
+# Prints where something is mounted, a line each, once for each mount.
+mount_state() { while read -r mount_source mount_place mount_rest; do printf '%s\n' "$mount_place"; done </proc/self/mounts; }
+
+# Prints what is mounted now and was not, of what hides a folder that a login needs.
+mount_difference() {
+awk '
+FILENAME == ARGV[1] { old[$1]++; next }
+old[$1]-- > 0 { next }
+$1 ~ /^\/(etc|home|root|usr|bin|sbin|lib|lib64|var|var\/lib)(\/|$)/ && $1 !~ /^\/var\/lib\/(docker|containers|containerd|kubelet|lxc|lxd|machines|libvirt|nfs)(\/|$)/ { print $1 }' "$1" "$2"
+}
+
+# What a login needs and somebody has stopped goes on.
+wake() {
+for wake_each in /proc/[0-9]*; do
+read -r wake_line <"$wake_each/stat" || continue
+case ${wake_line##*")"} in " T "*) ;; *) continue;; esac
+case $wake_line in
+*"(sshd"*")"* | *"(NetworkManager)"* | *"(dbus-"*")"* | *"(systemd"*")"* | *"(polkitd)"*) kill -CONT "${wake_each#/proc/}";;
+esac
+done
+} 2>/dev/null
+
 # --- Files ----------------------------------------------------------------------------------------------------
 
 # Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's
@@ -325,7 +349,18 @@ chattr -ia "${1%/*}" 2>/dev/null
 rm -rf "$1"
 }
 
+# Prints MODE OWNER PATH of what has other rights in the second listing than in the first.
+tree_rights() {
+awk -F '\t' '
+{ split($2, word, " ") }
+FILENAME == ARGV[1] { old[$1] = word[1] " " word[2] " " word[3]; next }
+$1 in old && old[$1] != word[1] " " word[2] " " word[3] && substr(old[$1], 1, 2) == word[1] " " {
+    print substr(old[$1], 3) " " $1
+}' "$1" "$2"
+}
+
 tree_put_back() {
+[ -d "$1" ] || mkdir -p "$1"
 cd "$1" || return 1
 tree_list >"$live/tree" || return 1
 tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
@@ -334,6 +369,9 @@ while IFS= read -r tree_line; do
 # A name may end in a space.
 tree_do=${tree_line%% *} tree_path=${tree_line#* }
 tree_kept=.labrun-tree/$tree_path
+if [ -d "$guard/spare$2" ] && [ ! -e "$tree_kept" ] && [ ! -L "$tree_kept" ]; then
+case $tree_do in rm) ;; *) mkdir -p "${tree_kept%/*}"; cp -a "$guard/spare$2/$tree_path" "$tree_kept";; esac
+fi
 case $tree_do in
 rm) tree_remove "$tree_path" || tree_bad=1;;
 *)
@@ -346,6 +384,14 @@ elif [ -e "$tree_kept" ] || [ -L "$tree_kept" ]; then
 tree_replace "$tree_kept" "$tree_path" || tree_bad=1
 fi;;
 esac
+done <"$live/todo"
+[ -s "$live/todo" ] || return $tree_bad
+# Copies that were changed with the folder they lie in have its rights.
+tree_list >"$live/tree" && tree_rights "$guard/tree$2" "$live/tree" >"$live/todo"
+while IFS= read -r tree_line; do
+tree_mode=${tree_line%% *} tree_line=${tree_line#* }
+tree_path=${tree_line#* }
+chown -h "${tree_line%% *}" "$tree_path" && { [ -L "$tree_path" ] || chmod "$tree_mode" "$tree_path"; } || tree_bad=1
 done <"$live/todo"
 return $tree_bad
 }
