@@ -137,7 +137,7 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}"
+        f"{assigned(values)}{guest_script('snapshot')}{guest_script('outside')}"
         f"{_function('kernel_own', own)}{functions}{guest_script('guard')}"
     )
 

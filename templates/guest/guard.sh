@@ -88,15 +88,6 @@ stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
 done
 } 2>/dev/null
 
-# What the change had systemd run for the moment does not have it.
-stop_transient() {
-[ -e "$guard/units" ] && unit_state >"$live/units" || return 0
-awk 'FILENAME == ARGV[1] { old[$1] = 1; next } !($1 in old) && $1 !~ /^labrun-guard/ { print $1 }' "$guard/units" "$live/units" |
-while IFS= read -r stop_unit; do
-[ "$(systemctl show --property=UnitFileState --value "$stop_unit")" != transient ] || timeout 10 systemctl stop "$stop_unit"
-done
-} 2>/dev/null
-
 noted() {
 while IFS= read -r noted_line; do
 [ "$noted_line" != "$1" ] || return 0
@@ -153,35 +144,6 @@ kernel_put_back
 [ "$on" != live ] || reload_sshd
 [ "$on" != live ] || { put_back_units; put_back_nft; put_back_ip; put_back_nm; }
 }
-
-# What hides a folder has to go before anything in it goes back.
-put_back_mounts() {
-[ -e "$guard/mounts" ] || return 0
-mount_state >"$live/mounts"; mount_difference "$guard/mounts" "$live/mounts" >"$live/todo"
-while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; done <"$live/todo"
-[ ! -e /run/nologin ] || [ -e "$guard/nologin" ] || rm -f /run/nologin
-} 2>/dev/null
-
-list_packages() {
-package_list "$guard/packages" >"$live/packages-before" &&
-dpkg-query --show --showformat '${Package}:${Architecture} ${db:Status-Status} ${Version}\n' >"$live/packages" &&
-package_difference "$live/packages-before" "$live/packages" >"$live/todo"
-}
-
-# What was put in is taken out. Its scripts ask for a host that has started.
-put_back_packages() {
-[ -e "$guard/packages" ] && list_packages || return 0
-set --
-while read -r packages_do packages_name; do
-[ "$packages_do" != purge ] || set -- "$@" "$packages_name"
-done <"$live/todo"
-[ $# -gt 0 ] || return 0
-if [ "$on" = live ]; then
-LABRUN_CHANGE=$run DEBIAN_FRONTEND=noninteractive timeout 60 dpkg --purge --force-depends --force-remove-reinstreq "$@"
-else failing="${failing}packages: $* cannot be taken out yet
-"
-fi
-} </dev/null 2>/dev/null
 
 put_back_files() {
 [ -s "$guard/roots" ] || return 0
@@ -272,14 +234,6 @@ fi
 ip_round=$((ip_round + 1)); sleep 0.2
 done
 } 2>/dev/null
-
-# Whether NetworkManager manages anything at all, it remembers itself.
-put_back_networking() {
-[ -e "$guard/networking" ] && ! grep -q '^NetworkingEnabled=false' "$guard/networking" || return 0
-grep -q '^NetworkingEnabled=false' /var/lib/NetworkManager/NetworkManager.state || return 0
-if [ "$on" = live ] && timeout 20 nmcli networking on; then return; fi
-cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
-} >/dev/null 2>&1
 
 # What is active on which device; addresses and routes are looked at once more after it.
 put_back_nm() {

@@ -258,58 +258,6 @@ END { for (unit in old) if (!(unit in now)) print "start " unit }
 grep -vE '^start [^ ]*\.(mount|swap)$' || :
 }
 
-# --- Packages -------------------------------------------------------------------------------------------------
-
-# dpkg puts another record in the place of its old one: a second name for that keeps it, and costs nothing.
-package_state() {
-[ ! -e /var/lib/dpkg/status ] || ln /var/lib/dpkg/status "$1" 2>/dev/null || cp /var/lib/dpkg/status "$1"
-}
-
-# Prints NAME:ARCHITECTURE STATE VERSION for each package in such a record.
-package_list() {
-awk '
-function tell() { if (name != "") print name ":" architecture " " state " " version; name = version = "" }
-/^Package: / { name = $2 }
-/^Architecture: / { architecture = $2 }
-/^Status: / { state = $4 }
-/^Version: / { version = $2 }
-/^$/ { tell() }
-END { tell() }' "$1"
-}
-
-# Prints `purge NAME` for what is new in the second list, `gone NAME` and `replaced NAME` for what no undo brings back.
-package_difference() {
-awk '
-{ here = $2 != "not-installed" && $2 != "config-files" }
-FILENAME == ARGV[1] { if (here) old[$1] = $3; next }
-here { now[$1] = 1; if (!($1 in old)) print "purge " $1; else if (old[$1] != $3) print "replaced " $1 }
-END { for (name in old) if (!(name in now)) print "gone " name }' "$1" "$2"
-}
-
-# --- Mounts and processes -------------------------------------------------------------------------------------
-
-# Prints where something is mounted, a line each, once for each mount.
-mount_state() { while read -r mount_source mount_place mount_rest; do printf '%s\n' "$mount_place"; done </proc/self/mounts; }
-
-# Prints what is mounted now and was not, of what hides a folder that a login needs.
-mount_difference() {
-awk '
-FILENAME == ARGV[1] { old[$1]++; next }
-old[$1]-- > 0 { next }
-$1 ~ /^\/(etc|home|root|usr|bin|sbin|lib|lib64|var|var\/lib)(\/|$)/ && $1 !~ /^\/var\/lib\/(docker|containers|containerd|kubelet|lxc|lxd|machines|libvirt|nfs)(\/|$)/ { print $1 }' "$1" "$2"
-}
-
-# What a login needs and somebody has stopped goes on.
-wake() {
-for wake_each in /proc/[0-9]*; do
-read -r wake_line <"$wake_each/stat" || continue
-case ${wake_line##*")"} in " T "*) ;; *) continue;; esac
-case $wake_line in
-*"(sshd"*")"* | *"(NetworkManager)"* | *"(dbus-"*")"* | *"(systemd"*")"* | *"(polkitd)"*) kill -CONT "${wake_each#/proc/}";;
-esac
-done
-} 2>/dev/null
-
 # --- Files ----------------------------------------------------------------------------------------------------
 
 # Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's

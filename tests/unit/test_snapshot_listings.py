@@ -58,7 +58,15 @@ def difference(awk: Path, function: str, old: list[str], new: list[str], *words:
     for name, lines in (("old", old), ("new", new)):
         (awk / name).write_text("".join(f"{line}\n" for line in lines))
     done = subprocess.run(
-        ["sh", "-c", f'. "{GUEST}/snapshot.sh"; {function} "$@"', "sh", f"{awk}/old", f"{awk}/new", *words],
+        [
+            "sh",
+            "-c",
+            f'. "{GUEST}/snapshot.sh"; . "{GUEST}/outside.sh"; {function} "$@"',
+            "sh",
+            f"{awk}/old",
+            f"{awk}/new",
+            *words,
+        ],
         env={"PATH": f"{awk}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
