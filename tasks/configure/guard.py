@@ -104,7 +104,7 @@ class Guard:
                 return "the change was ended before it was made"
             return f"no new login found it as declared within {self._ticket.seconds} s"
         if goes_back(now.facts, self._ticket.run):
-            return "the change did not last until a new login saw it"
+            return "no new login saw the change in place"
         plan = before.plan
         if not guarded(plan):
             return None

@@ -402,7 +402,7 @@ def test_what_is_seen_while_the_host_goes_back_says_nothing_of_the_change() -> N
     facts = Facts(words=frozenset({"guard undoing"}))
     made = Confirming(TICKET, Silent(), nobody, nobody)
     why = made.demands(Seen(plan, Facts()), Seen(plan, facts))
-    assert why == "the change did not last until a new login saw it"
+    assert why == "no new login saw the change in place"
 
 
 def test_a_guard_of_a_process_of_this_machine_that_has_died_is_left_over() -> None:
