@@ -136,8 +136,8 @@ failing="$failing$attempt_section: ${attempt_last:-exit status $attempt_status}
 fi
 done
 put_back_packages
-# Commands of the lab file have run once more, on the files as they were; what they left running may be what cut the way in.
-[ "$on" != live ] || stop_left
+# Commands of the lab file have run once more, on the files as they were; what they left may be what cut the way in.
+[ "$on" != live ] || { stop_left; wake; put_back_mounts; }
 put_back_files
 put_back_networking
 kernel_put_back

@@ -93,10 +93,11 @@ while IFS= read -r stop_unit; do
 done
 } 2>/dev/null
 
-# Whether NetworkManager manages anything at all, it remembers itself.
+# Whether NetworkManager manages anything at all, it remembers itself; without such a file it does.
 put_back_networking() {
-[ -e "$guard/networking" ] && ! grep -q '^NetworkingEnabled=false' "$guard/networking" || return 0
+[ -s "$guard/roots" ] && ! grep -q '^NetworkingEnabled=false' "$guard/networking" || return 0
 grep -q '^NetworkingEnabled=false' /var/lib/NetworkManager/NetworkManager.state || return 0
 if [ "$on" = live ] && timeout 20 nmcli networking on; then return; fi
-cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
+rm -f /var/lib/NetworkManager/NetworkManager.state
+[ ! -e "$guard/networking" ] || cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
 } >/dev/null 2>&1

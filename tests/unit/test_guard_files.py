@@ -401,6 +401,7 @@ def test_a_stopped_server_goes_on_and_a_stopped_job_does_not(guest: Guest) -> No
     script = """\
 cp /bin/sleep "$1/sshd"; "$1/sshd" 60 & server=$!; sleep 60 & job=$!
 state() { read -r line <"/proc/$1/stat"; line=${line##*") "}; echo "${line%% *}"; }
+while read -r name <"/proc/$server/comm"; [ "$name" != sshd ]; do sleep 0.01; done
 for each in $server $job; do
 kill -STOP $each; while [ "$(state $each)" != T ]; do sleep 0.01; done
 done
@@ -408,3 +409,25 @@ wake; while [ "$(state $server)" = T ]; do sleep 0.01; done
 state $job; kill -KILL $server $job
 """
     assert guest.run(script).stdout == "T\n"
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        ("NetworkingEnabled=true", "true"),
+        ("NetworkingEnabled=false", "false"),
+        ("WimaxEnabled=true", ""),
+    ],
+)
+def test_a_network_that_was_switched_off_is_on_again_before_the_next_boot(
+    guest: Guest, before: str, after: str
+) -> None:
+    script = f"""\
+state=/var/lib/NetworkManager/NetworkManager.state; mount -t tmpfs none /var/lib; mkdir "${{state%/*}}"
+echo /etc >"$guard/roots"; [ -z "{before}" ] || echo "{before}" >"$guard/networking"
+echo NetworkingEnabled=false >$state; on=boot; put_back_networking
+sed -n 's/^NetworkingEnabled=//p' $state
+"""
+    assert guest.run(script, "unshare", "--mount").stdout.strip() == after
