@@ -32,7 +32,6 @@ _TOGETHER = {
 }
 # Tests of a module on labs of their own.
 _APART = {
-    ("w_way_in", "test_a_router_that_cuts_others_off_goes_back_and_says_whom"): "way in, behind a router",
     ("w_way_in", "test_of_two_ways_out_the_same_is_taken_as_before"): "way in, two of them",
     ("w_way_in", "test_a_host_reached_over_ipv6_alone_gets_its_addresses_back"): "way in, two of them",
     ("w_way_in", "test_further_members_of_each_kind"): "way in, all",
@@ -41,7 +40,7 @@ _APART = {
 _LONGEST = (
     *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
     *(
-        "way in, behind a router",
+        "w_behind_router",
         "way in, two of them",
         "w_guard",
         "nmcli",

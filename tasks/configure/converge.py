@@ -15,7 +15,7 @@ from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
-from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
+from labrun.tasks.configure.guard_state import Standing, goes_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import OutcomeBuilder
@@ -153,7 +153,7 @@ def _confirm(
             fresh = confirmation.enter()
             now = _settled(run, fresh, said, seen.plan, confirmation)
             fault = confirmation.demands(seen, now)
-            left = now.plan if rolled_back(now.facts, run.run) is None else None
+            left = None if goes_back(now.facts, run.run) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
                     return story.changed(now.plan, said)
@@ -184,7 +184,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
         now = run.look(fresh, probes)
         remaining = until - time.monotonic()
         open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
-        if not open_ends or rolled_back(now.facts, run.run) is not None or remaining <= 0:
+        if not open_ends or goes_back(now.facts, run.run) or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
             return now
