@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
-from labrun.tasks.configure.guard_state import Standing, standing
+from labrun.tasks.guest.facts.guard import Standing, standing
 
 __all__ = ["on_borrowed_time"]
 

@@ -10,8 +10,8 @@ from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
-from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.guest.facts import links, routes
+from labrun.tasks.guest.facts.guard import PROBE as GUARD
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Probe, gather_script
 

@@ -15,12 +15,12 @@ from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
-from labrun.tasks.configure.guard_state import Standing, goes_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
 from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.guest.deadline import finishing, pace
 from labrun.tasks.guest.facts.applied import read_applied
+from labrun.tasks.guest.facts.guard import Standing, goes_back, standing
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["HostRun", "converge"]

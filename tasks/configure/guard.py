@@ -12,7 +12,6 @@ from labrun.tasks.configure.behind import Behind, answering, cut_off
 from labrun.tasks.configure.confirmation import Login, Look, Return, remember
 from labrun.tasks.configure.gateway_probe import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
-    DIRECTORY,
     Ticket,
     applying_seconds,
     arm,
@@ -22,10 +21,11 @@ from labrun.tasks.configure.guard_script import (
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.guard_state import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
 from labrun.tasks.guest.deadline import pace
+from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
+from labrun.tasks.guest.facts.guard import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = ["Guard", "clear_leftover", "close"]

@@ -11,16 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from labrun.tasks.configure.guard_place import GUARD, LIVE
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
+from labrun.tasks.guest.facts.guard import GUARD, LIVE
 from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Probe, quote, section
+from labrun.tasks.guest.shell import quote, section
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
-    "DIRECTORY",
-    "PROBE",
-    "RECORDS",
     "UNIT",
     "Ticket",
     "applying_seconds",
@@ -33,16 +30,9 @@ __all__ = [
     "trigger",
 ]
 
-DIRECTORY = GUARD
-RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
-"""Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
-
-The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
-What lies in memory is newer where it is there.
-"""
 UNIT = "/etc/systemd/system/labrun-guard.service"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"
-_PLACES = {"guard": DIRECTORY, "live": LIVE, "unit": UNIT, "link": _LINK}
+_PLACES = {"guard": GUARD, "live": LIVE, "unit": UNIT, "link": _LINK}
 _NM = "org.freedesktop.NetworkManager"
 _OBJECTS = (
     f"busctl --auto-start=no --json=short call {_NM} "
@@ -55,25 +45,13 @@ _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
 # Forwarding has two names, and makes a router's redirects of a host's.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
-PROBE = Probe(
-    (*RECORDS, f"{DIRECTORY}/owner", f"{DIRECTORY}/until"),
-    f"""\
-if [ -d {DIRECTORY} ]; then
-for f in armed changed confirmed undoing undone; do [ ! -e {DIRECTORY}/$f ] || frame guard $f; done
-read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"
-read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
-fi
-""",
-)
-"""What a gather reads of the guard: nothing is started for it where there is none."""
-
 # No daemon-reload is needed: systemd reads it when it boots. Where somebody reloads before that, starting
 # any service would start this too, because sysinit.target wants it: hence the look at what is in memory only.
 _BOOT_UNIT = f"""\
 [Unit]
 Description=Roll back an unconfirmed labrun change
 DefaultDependencies=no
-ConditionPathExists={DIRECTORY}/undo
+ConditionPathExists={GUARD}/undo
 ConditionPathExists=!{LIVE}
 After=local-fs.target
 Before=systemd-sysctl.service network-pre.target NetworkManager.service ssh.service sshd.service
@@ -81,7 +59,7 @@ Before=ssh.socket sshd.socket nftables.service labrun-nftables.service sysinit.t
 Conflicts=shutdown.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh {DIRECTORY}/undo boot
+ExecStart=/bin/sh {GUARD}/undo boot
 """
 
 
@@ -217,19 +195,19 @@ def _give_up(ticket: Ticket) -> str:
     """Say why the guard could not be armed, as far as more can be known, and leave nothing of it."""
     return f"""\
 if [ $status -eq 3 ]; then
-{{ read -r run; read -r owner; }} <{DIRECTORY}/owner
-read -r until <{DIRECTORY}/until
+{{ read -r run; read -r owner; }} <{GUARD}/owner
+read -r until <{GUARD}/until
 read -r up rest </proc/uptime; frame guard-held "$((until - ${{up%.*}})) $owner"
 else
-read -r run <{DIRECTORY}/owner
+read -r run <{GUARD}/owner
 if [ "$run" = {quote(ticket.run)} ]; then
-[ ! -e {DIRECTORY}/checkpoint ] || [ -s {DIRECTORY}/checkpoint ] || {{
+[ ! -e {GUARD}/checkpoint ] || [ -s {GUARD}/checkpoint ] || {{
 capture checkpoints {_OBJECTS}
 read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"; }}
 ( {_tidy()} ) >/dev/null
 fi
 fi 2>/dev/null
-rm -rf {quote(f"{DIRECTORY}.{ticket.run}")}
+rm -rf {quote(f"{GUARD}.{ticket.run}")}
 """
 
 
@@ -237,15 +215,15 @@ def nothing_more(ticket: Ticket, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: from now on the time to confirm runs."""
     if not guarded(plan):
         return ""
-    rehearsal = f"{assigned({'guard': DIRECTORY})}{guest_script('rehearse')}" if is_wide(plan) else ""
+    rehearsal = f"{assigned({'guard': GUARD})}{guest_script('rehearse')}" if is_wide(plan) else ""
     return f"""\
 {rehearsal}\
 # A way that still works because it is remembered is none.
 ip neigh flush all 2>/dev/null
-if [ -e {DIRECTORY}/armed ]; then
-: >{DIRECTORY}/applying
-read -r up rest </proc/uptime; echo $((${{up%.*}} + 1 + {ticket.seconds})) >{DIRECTORY}/until
-mv {DIRECTORY}/armed {DIRECTORY}/changed
+if [ -e {GUARD}/armed ]; then
+: >{GUARD}/applying
+read -r up rest </proc/uptime; echo $((${{up%.*}} + 1 + {ticket.seconds})) >{GUARD}/until
+mv {GUARD}/armed {GUARD}/changed
 fi
 """
 
@@ -267,7 +245,7 @@ def trigger(occasion: str, run: str) -> str:
     ``occasion`` is ``now``, or ``again`` for a guard that is left over.
     """
     return f"""\
-if [ -e {DIRECTORY}/undo ]; then /bin/sh {DIRECTORY}/undo {occasion} {quote(run)}
-else rm -rf {DIRECTORY} {UNIT} {_LINK} {LIVE}
+if [ -e {GUARD}/undo ]; then /bin/sh {GUARD}/undo {occasion} {quote(run)}
+else rm -rf {GUARD} {UNIT} {_LINK} {LIVE}
 fi
 """

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 
 from labrun.bounded import integer
 from labrun.errors import CommandError
-from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.plan import Seen
+from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.nft import Packet, read_ruleset, suspects
 from labrun.tasks.guest.facts.nm import Device, NmState, observed
 from labrun.tasks.guest.keyfile import parse

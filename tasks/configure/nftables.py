@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
+from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.state.sections import FIREWALL, NAT

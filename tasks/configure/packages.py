@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.guard_place import GUARD
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 from labrun.tasks.state.sections import PACKAGES
 

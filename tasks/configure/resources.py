@@ -9,7 +9,6 @@ from typing import Any
 from labrun.inventory.model import Lab
 from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files
-from labrun.tasks.configure.guard_script import PROBE as GUARD
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
 from labrun.tasks.configure.nftables import NftSection
@@ -21,6 +20,7 @@ from labrun.tasks.configure.services import Services
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
+from labrun.tasks.guest.facts.guard import PROBE as GUARD
 from labrun.tasks.guest.shell import Facts, Probe, gather_script
 from labrun.tasks.judging import understood
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from labrun.outcome import Outcome, Status
 from labrun.tasks.configure.confirmation import Return
 from labrun.tasks.configure.guard_script import guarded
-from labrun.tasks.configure.guard_state import Standing
 from labrun.tasks.configure.plan import HostPlan, Item
+from labrun.tasks.guest.facts.guard import Standing
 from labrun.tasks.guest.shell import Captured, Facts
 
 __all__ = ["OutcomeBuilder"]

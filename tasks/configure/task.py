@@ -17,10 +17,10 @@ from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Log
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
 from labrun.tasks.configure.guard_script import Ticket
-from labrun.tasks.configure.guard_state import controller
 from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
+from labrun.tasks.guest.facts.guard import controller
 from labrun.tasks.guest.transport import SshTransport, fresh_transport, transport_of
 
 __all__ = ["configure"]

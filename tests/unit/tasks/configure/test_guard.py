@@ -18,17 +18,10 @@ import pytest
 
 from labrun.ports import Completed, Transport
 from labrun.tasks.configure.guard import Guard as Confirming
-from labrun.tasks.configure.guard_script import (
-    DIRECTORY,
-    PROBE,
-    Ticket,
-    arm,
-    confirm,
-    nothing_more,
-    trigger,
-)
-from labrun.tasks.configure.guard_state import RolledBack, controller, refusal, rolled_back, standing
+from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan, Seen
+from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
+from labrun.tasks.guest.facts.guard import PROBE, RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
 
 MARK = "labrun-test"

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from labrun.bounded import as_list, as_object, integer, read_json
 from labrun.errors import UnreadableError
-from labrun.tasks.configure.guard_script import DIRECTORY, RECORDS
-from labrun.tasks.guest.shell import Facts
+from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = [
+    "GUARD",
+    "LIVE",
+    "PROBE",
+    "RECORDS",
     "RolledBack",
     "Standing",
     "controller",
@@ -21,6 +24,26 @@ __all__ = [
     "rolled_back",
     "standing",
 ]
+
+GUARD = "/var/lib/labrun/guard"
+LIVE = "/run/labrun-guard"
+RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
+"""Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
+
+The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
+What lies in memory is newer where it is there.
+"""
+PROBE = Probe(
+    (*RECORDS, f"{GUARD}/owner", f"{GUARD}/until"),
+    f"""\
+if [ -d {GUARD} ]; then
+for f in armed changed confirmed undoing undone; do [ ! -e {GUARD}/$f ] || frame guard $f; done
+read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"
+read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
+fi
+""",
+)
+"""What a gather reads of the guard: nothing is started for it where there is none."""
 
 # Undoing itself takes a while; only then nobody can be expected to end what was begun (seconds).
 _GRACE = 30
@@ -98,9 +121,9 @@ def standing(facts: Facts) -> Standing | None:
     uptime = facts.word("guard-uptime")
     if uptime is None:
         return None
-    lines = [*facts.files.get(f"{DIRECTORY}/owner", "").splitlines(), "", "", "", ""]
+    lines = [*facts.files.get(f"{GUARD}/owner", "").splitlines(), "", "", "", ""]
     run, owner, boot, process = lines[:4]
-    until, now = integer(facts.files.get(f"{DIRECTORY}/until", "")), integer(uptime)
+    until, now = integer(facts.files.get(f"{GUARD}/until", "")), integer(uptime)
     if until is None or now is None or boot != facts.word("guard-boot"):
         return Standing(run, owner or "another labrun", None, process)
     return Standing(run, owner, until - now, process)
