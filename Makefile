@@ -13,10 +13,15 @@ LAB ?= examples/kvm-network-lab.yaml
 # A cloud image (qcow2 file) to run the lab from, in place of the debian-12 that labrun builds itself.
 IMAGE ?=
 PYTEST_ARGS ?=
+# How many tests run at a time, on two processors: some only wait. `make test JOBS=1` runs one after the other.
+JOBS ?= 3
 
 # The first Python that is new enough.
 PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+# A single file is quicker without other processes: so only here, and not in pyproject.toml.
+PYTEST = $(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## tell what there is
@@ -68,15 +73,15 @@ quickstart: $(VENV)/labrun.stamp | hypervisor ## install, build the image, and b
 
 .PHONY: test
 test: $(VENV)/dev.stamp image ## run the tests, on real containers and real virtual machines
-	@$(VENV)/bin/pytest -m "not full" $(PYTEST_ARGS)
+	@$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-full
 test-full: $(VENV)/dev.stamp image ## run also what takes long
-	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+	@HYPOTHESIS_PROFILE=full $(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
-	@$(VENV)/bin/pytest tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) tests/unit -m "not full" $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests

@@ -14,20 +14,25 @@ HYPERVISOR = "hypervisor"
 
 
 class Status(StrEnum):
-    """What became of one thing; the comment says which exit code it asks for."""
+    """What became of one thing."""
 
-    OK = "ok"  # 0
-    CHANGED = "changed"  # 0
-    SKIPPED = "skipped"  # 0
-    WARNING = "warning"  # 0
-    FAILED = "failed"  # 1
-    ROLLED_BACK = "rolled-back"  # 1
-    WOULD_CHANGE = "would-change"  # 3
-    PENDING = "pending"  # 3
-    DRIFTED = "drifted"  # 3
-    CONFLICT = "conflict"  # 3
-    UNREACHABLE = "unreachable"  # 4
-    UNKNOWN = "unknown"  # 4
+    OK = "ok"
+    CHANGED = "changed"
+    SKIPPED = "skipped"
+    WARNING = "warning"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled-back"
+    WOULD_CHANGE = "would-change"
+    PENDING = "pending"
+    DRIFTED = "drifted"
+    CONFLICT = "conflict"
+    UNREACHABLE = "unreachable"
+    UNKNOWN = "unknown"
+
+    @property
+    def code(self) -> int:
+        """Return the exit code that it asks for."""
+        return _CODES[self]
 
 
 _CODES = {
@@ -118,7 +123,7 @@ class Outcome:
         """Return the exit code that this row alone asks for."""
         if self.hypervisor_fault and self.status is Status.FAILED:
             return 5
-        return _CODES[self.status]
+        return self.status.code
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:

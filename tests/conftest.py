@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
+
+import pytest
+
+from tests.fuzz import load_profile
+from tests.sharing import Groups, rank
 
 # Whoever runs the tests in the background of a shell has SIGINT ignored, and so would have every command
 # that they start: none of them would ever hear of Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+load_profile()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what takes long, where several processes share the work."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    """Keep together what shares a lab."""
+    return Groups(config, log)

@@ -20,7 +20,7 @@ from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.source import Source
 from labrun.inventory.file.subnets import build_networks
 from labrun.inventory.file.unsupported_keys import find_notices
-from labrun.inventory.file.validate import Cut
+from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import (
     Check,
@@ -51,7 +51,7 @@ _DISK: Final = 10
 _USER: Final = "lab"
 
 
-def build_lab(file: LabFile, cut: Cut, source: Source, root: Node, report: Report) -> Lab:
+def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: Report) -> Lab:
     """Return the lab; it is whole only where the report stays empty."""
     networks = build_networks(file, report)
     merged = merge_hosts(file, report)

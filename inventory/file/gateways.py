@@ -10,7 +10,7 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import RouteModel
 from labrun.inventory.file.nics import Nics
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.file.validate import Cut
+from labrun.inventory.file.validate import Dropped
 from labrun.inventory.model import Address, Gateway, Interface, Network, Prefix, StaticRoute
 
 __all__ = ["WaysOut"]
@@ -22,7 +22,7 @@ class WaysOut:
 
     networks: Mapping[str, Network]
     nics: Nics
-    cut: Cut
+    cut: Dropped
     report: Report
 
     def gateway(self, host: Merged) -> Gateway:

@@ -12,7 +12,7 @@ from labrun.inventory.file.addressing import derived_macs, leased_addresses
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.file.validate import Cut
+from labrun.inventory.file.validate import Dropped
 from labrun.inventory.model import Address, Interface, Mode, Network, Prefix
 
 __all__ = ["Nics", "build_nics"]
@@ -50,7 +50,7 @@ class _Claims:
 
 
 def build_nics(
-    lab: str, hosts: Mapping[str, Merged], networks: Mapping[str, Network], cut: Cut, report: Report
+    lab: str, hosts: Mapping[str, Merged], networks: Mapping[str, Network], cut: Dropped, report: Report
 ) -> Nics:
     """Return the NICs of every host; each wrong address, MAC or network is reported."""
     nics, claims = Nics(), _Claims(report)

@@ -9,12 +9,12 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, quoted
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.subnets import LONGEST_NAME
-from labrun.inventory.file.validate import Cut
+from labrun.inventory.file.validate import Dropped
 
 __all__ = ["check_references"]
 
 
-def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Cut, report: Report) -> None:
+def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, report: Report) -> None:
     """Report names that nothing in the file has, and names that two things share."""
     names = _Names(file, cut, report)
     _check_groups(file, names, report)
@@ -24,7 +24,7 @@ def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Cut, repor
 
 
 class _Names:
-    def __init__(self, file: LabFile, cut: Cut, report: Report):
+    def __init__(self, file: LabFile, cut: Dropped, report: Report):
         self._file, self._cut, self._report = file, cut, report
 
     def host(self, path: Path, name: str) -> None:

@@ -17,7 +17,7 @@ from labrun.inventory.file.pydantic_types import OWN_ERROR
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.yaml_tree import Node, plain
 
-__all__ = ["Cut", "read_shape"]
+__all__ = ["Dropped", "read_shape"]
 
 _NAMED: Final = ("networks", "hosts", "groups", "images", "filters")
 # Keys without which the rest of a host or group reads differently: it goes as a whole. Of the sections not
@@ -28,7 +28,7 @@ _ROUNDS: Final = 4
 
 
 @dataclass(slots=True)
-class Cut:
+class Dropped:
     """What was cut out: names by section, and whole sections."""
 
     names: dict[str, set[str]] = field(default_factory=dict)
@@ -39,9 +39,9 @@ class Cut:
         return section in self.sections or name in self.names.get(section, ())
 
 
-def read_shape(root: Node, report: Report) -> tuple[LabFile, Cut]:
+def read_shape(root: Node, report: Report) -> tuple[LabFile, Dropped]:
     """Return the file as models, without what is reported as wrong."""
-    data, cut = plain(root), Cut()
+    data, cut = plain(root), Dropped()
     if not isinstance(data, dict):
         report.add((), "a lab file is a mapping with the keys name, networks, hosts, ...")
         report.raise_if_any()
@@ -104,7 +104,7 @@ def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
     return (*path[:-1], name) if name else None
 
 
-def _cut_out(data: dict[str, Any], path: Path, cut: Cut) -> None:
+def _cut_out(data: dict[str, Any], path: Path, cut: Dropped) -> None:
     """Remove the smallest thing that can go without making the rest mean something else."""
     top = str(path[0]) if path else ""
     section = data.get(top)

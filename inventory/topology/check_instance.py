@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Check
 
-__all__ = ["ACCEPTED", "Trial"]
+__all__ = ["ACCEPTED", "CheckInstance"]
 
 ACCEPTED = "accepted"
 """What a derived check expects of a port that firewalls let through: a listener's answer, or its absence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class CheckInstance:
     """One check on one host: a row. ``target`` is the host of the lab it is about, ``address`` what is tried.
 
     Both are None where the check is about the source alone; ``address`` is None too where nobody

@@ -8,7 +8,7 @@ from typing import Final
 
 from labrun.inventory.duration import duration_seconds
 from labrun.inventory.model import Address, Check, Lab, Match, Role
-from labrun.inventory.topology.check_instance import ACCEPTED, Trial
+from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.derived_checks import derived_trials
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.groups import group_members
@@ -18,10 +18,10 @@ from labrun.inventory.topology.wiring import Version, per_lab, wiring
 __all__ = [
     "NEGATIVE",
     "expected_text",
+    "instances_of",
     "is_about_nobody",
     "meets",
     "trials",
-    "trials_of",
     "udp_targets",
     "wait_seconds",
 ]
@@ -29,34 +29,34 @@ __all__ = [
 NEGATIVE: Final = ("blocked", "refused", "filtered")
 
 
-def trials(lab: Lab, check: Check) -> tuple[Trial, ...]:
+def trials(lab: Lab, check: Check) -> tuple[CheckInstance, ...]:
     """Return the rows of a check, none where no two different hosts match it; file order."""
     sources = _hosts(lab, check.source)
     if check.to is None:
         alone = len(sources) == 1
-        return tuple(Trial(check, check.name if alone else f"{check.name}: {s}", s) for s in sources)
+        return tuple(CheckInstance(check, check.name if alone else f"{check.name}: {s}", s) for s in sources)
     fixed = _address(check.to)
     targets = _hosts(lab, check.to) if fixed is None else ()
     pairs = [(s, t) for s in sources for t in targets if s != t]
-    found = [Trial(check, "", s, t, _tried(lab, s, t)) for s, t in pairs]
+    found = [CheckInstance(check, "", s, t, _tried(lab, s, t)) for s, t in pairs]
     if fixed is not None:
-        found = [Trial(check, "", s, _owner(lab, fixed), fixed) for s in sources]
+        found = [CheckInstance(check, "", s, _owner(lab, fixed), fixed) for s in sources]
         found = [trial for trial in found if trial.source != trial.target]
     return tuple(
-        Trial(check, _name(check, trial, len(found)), trial.source, trial.target, trial.address)
+        CheckInstance(check, _name(check, trial, len(found)), trial.source, trial.target, trial.address)
         for trial in found
     )
 
 
-def trials_of(lab: Lab, host: str) -> tuple[Trial, ...]:
+def instances_of(lab: Lab, host: str) -> tuple[CheckInstance, ...]:
     """Return what is tried from a host: what is declared, in the order of the file, then what is derived."""
     return _by_source(lab, 4).get(host, ())
 
 
 @per_lab
-def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[Trial, ...]]:
+def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance, ...]]:
     # One result for both IP versions: `per_lab` is for the memory alone.
-    found: dict[str, list[Trial]] = {}
+    found: dict[str, list[CheckInstance]] = {}
     for check in lab.checks:
         for trial in trials(lab, check):
             found.setdefault(trial.source, []).append(trial)
@@ -67,7 +67,7 @@ def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[Trial, ...]]:
 
 def udp_targets(lab: Lab) -> frozenset[str]:
     """Return the hosts whose sockets tell what a UDP check without an answer means."""
-    every = (trial for host in lab.hosts for trial in trials_of(lab, host))
+    every = (trial for host in lab.hosts for trial in instances_of(lab, host))
     return frozenset(trial.target for trial in every if trial.check.kind == "udp" and trial.target)
 
 
@@ -82,7 +82,7 @@ def is_about_nobody(lab: Lab, check: Check) -> bool:
     return all(name in known for name in names) and not trials(lab, check)
 
 
-def _name(check: Check, trial: Trial, count: int) -> str:
+def _name(check: Check, trial: CheckInstance, count: int) -> str:
     if count == 1:
         return check.name
     return f"{check.name}: {trial.source} -> {trial.target or trial.address}"

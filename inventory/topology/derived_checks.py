@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labrun.inventory.model import Address, Check, Host, Lab, Prefix
-from labrun.inventory.topology.check_instance import ACCEPTED, Trial
+from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.flows import Flow, accepted, redirections
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
@@ -27,14 +27,14 @@ _Found = tuple[str, str, Connection, str]
 """Source, target, what is dialled, and what is expected of it."""
 
 
-def derived_trials(lab: Lab) -> tuple[Trial, ...]:
+def derived_trials(lab: Lab) -> tuple[CheckInstance, ...]:
     """Return the connections that must be accepted or dropped; in the order of the file, none twice.
 
     One pair of hosts stands for each TCP rule and each port forward, one for each two networks between
     which a forward chain drops, one for each network from which an input chain does, and one for each TCP
     rule of a filter on a NIC.
     """
-    found: dict[tuple[str, Address, int], Trial] = {}
+    found: dict[tuple[str, Address, int], CheckInstance] = {}
     for host in lab.hosts.values():
         if host.firewall is not None or host.nat is not None:
             for version in _VERSIONS:
@@ -65,10 +65,10 @@ def _filtered(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
                 yield source.host, target.host, dialled, "filtered"
 
 
-def _trial(source: str, target: str, dialled: Connection, expect: str, version: Version) -> Trial:
+def _trial(source: str, target: str, dialled: Connection, expect: str, version: Version) -> CheckInstance:
     name = f"{source} -> {target} tcp/{dialled.port}{' (IPv6)' if version == 6 else ''}"
     check = Check(name, source, target, "tcp", str(dialled.port), expect)
-    return Trial(check, name, source, target, dialled.address, derived=True)
+    return CheckInstance(check, name, source, target, dialled.address, derived=True)
 
 
 @dataclass(frozen=True, slots=True)

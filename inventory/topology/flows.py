@@ -12,7 +12,7 @@ from labrun.inventory.topology.wiring import Version
 
 __all__ = [
     "Flow",
-    "Redirection",
+    "PortForward",
     "accepted",
     "hidden",
     "place",
@@ -43,7 +43,7 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Redirection:
+class PortForward:
     """What goes to a port of the router is sent on to another host.
 
     ``address`` is the router's own on the network named by ``on``; None where only somebody else's
@@ -119,13 +119,13 @@ def hidden(lab: Lab, host: Host, version: Version) -> tuple[Prefix, ...]:
     return tuple(prefix for name in names for prefix in place(lab, name) if prefix.version == version)
 
 
-def redirections(lab: Lab, host: Host) -> tuple[Redirection, ...]:
+def redirections(lab: Lab, host: Host) -> tuple[PortForward, ...]:
     """Return the host's port forwards, one for each IP version that both ends have, in file order."""
     forwards = host.nat.forward if host.nat is not None else ()
     return tuple(found for forward in forwards for found in redirected(lab, host, forward))
 
 
-def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[Redirection]:
+def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
     """Yield what one port forward means, nothing where the file does not know an address for it."""
     nic, network = host.interface_on(forward.on), lab.networks.get(forward.on)
     if nic is None or network is None:
@@ -139,7 +139,7 @@ def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[Redirection]:
         if to is not None and (own is not None or by_mac):
             back = subnet if subnet is not None and to in subnet else None
             address = own.ip if own is not None else None
-            yield Redirection(
+            yield PortForward(
                 forward.proto, version, address, nic.mac, forward.port, to, forward.to_port, back, said
             )
 

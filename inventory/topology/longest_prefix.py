@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from labrun.inventory.topology.routing import Route
 
-__all__ = ["LongestPrefix"]
+__all__ = ["Fib"]
 
 
-class LongestPrefix:
+class Fib:
     """Look up routes of one IP version, by masking the address for each prefix length present.
 
     Addresses are numbers here: hashing an ``ipaddress`` object costs more than the rest of a look-up.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Address
 
-__all__ = ["Fault", "Path", "Trail", "Way"]
+__all__ = ["Disposition", "ForwardPath", "Path", "RoundTrip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Disposition:
     """Where a packet ends and why; ``node`` is a host or the hypervisor."""
 
     node: str
@@ -21,7 +21,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class RoundTrip:
     """What all paths between two kinds of hosts have in common; found between ``source`` and ``target``.
 
     ``answers`` are the hops before the target, None where no answer can come back. ``through`` and
@@ -37,7 +37,7 @@ class Way:
     through: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
     redirected: tuple[int, ...] = ()
-    fault: Fault | None = None
+    fault: Disposition | None = None
     seen: tuple[Address | None, ...] = ()
     returns: tuple[Address | None, ...] = ()
 
@@ -60,7 +60,7 @@ class Path:
     source: str
     target: str
     address: Address | None
-    way: Way
+    way: RoundTrip
 
     @property
     def hops(self) -> tuple[Address | None, ...]:
@@ -68,17 +68,17 @@ class Path:
         return () if self.way.fault is not None else (*self.way.answers, self.address)
 
     @property
-    def fault(self) -> Fault | None:
+    def fault(self) -> Disposition | None:
         """Return why the target cannot be reached, None where it can."""
         fault = self.way.fault
         if fault is None:
             return None
         named = {self.way.source: self.source, self.way.target: self.target}
-        return Fault(named.get(fault.node, fault.node), fault.what)
+        return Disposition(named.get(fault.node, fault.node), fault.what)
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class ForwardPath:
     """The nodes that forward from a start to an address, and the networks between them.
 
     ``networks`` has one more than ``nodes``: the one left by from the start, then from each node.
@@ -88,5 +88,5 @@ class Trail:
 
     nodes: tuple[str, ...]
     networks: tuple[str, ...]
-    fault: Fault | None = None
+    fault: Disposition | None = None
     senders: tuple[Address, ...] = ()

@@ -9,11 +9,11 @@ from typing import Literal
 
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.topology.flows import hidden
-from labrun.inventory.topology.longest_prefix import LongestPrefix
+from labrun.inventory.topology.longest_prefix import Fib
 from labrun.inventory.topology.nic_filters import denied
-from labrun.inventory.topology.path_model import Fault, Path, Trail, Way
+from labrun.inventory.topology.path_model import Disposition, ForwardPath, Path, RoundTrip
 from labrun.inventory.topology.routing import Route, tables
-from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, L3Topology, Version, per_lab, wiring
 
 __all__ = ["Forwarding", "forwarding"]
 
@@ -34,10 +34,10 @@ class Forwarding:
 
     def __init__(self, lab: Lab, version: Version) -> None:
         self._lab = lab
-        self._wires: Wiring = wiring(lab, version)
+        self._wires: L3Topology = wiring(lab, version)
         self._version = version
         self._tables: Mapping[str, tuple[Route, ...]] = tables(lab, version)
-        self._longest = {name: LongestPrefix(table) for name, table in self._tables.items()}
+        self._longest = {name: Fib(table) for name, table in self._tables.items()}
         self._filters = {name: _reverse_path(host, version) for name, host in lab.hosts.items()}
         self._hidden = {
             name: hidden(lab, host, version) for name, host in lab.hosts.items() if host.nat is not None
@@ -50,10 +50,10 @@ class Forwarding:
         }
         self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
         self._kin = _kin(self._wires, self._tables)
-        self._known: dict[tuple[str, str], Way] = {}
-        self._trails: dict[tuple[str, int, int, bool], Trail] = {}
+        self._known: dict[tuple[str, str], RoundTrip] = {}
+        self._trails: dict[tuple[str, int, int, bool], ForwardPath] = {}
         self._answers: dict[tuple[str, str, int], Address | None] = {}
-        self._hops: dict[tuple[str, int], tuple[str, str] | Fault] = {}
+        self._hops: dict[tuple[str, int], tuple[str, str] | Disposition] = {}
 
     def target_address(self, source: str, target: str) -> Address | None:
         """Return the address to trace: on the first network both are on, else the target's first."""
@@ -78,18 +78,18 @@ class Forwarding:
             return Path(source, target, self._wires.of[target][0].address, known)
         return Path(source, target, self.target_address(source, target), known)
 
-    def _trace(self, source: str, target: str) -> Way:
+    def _trace(self, source: str, target: str) -> RoundTrip:
         address = self.target_address(source, target)
         if address is None:
-            return Way(source, target, fault=Fault(target, "its address is not in the lab file"))
+            return RoundTrip(source, target, fault=Disposition(target, "its address is not in the lab file"))
         own = self.sends_from(source, address)
         if own is None:
-            return Way(source, target, fault=self._no_route(source, address))
+            return RoundTrip(source, target, fault=self._no_route(source, address))
         there = self.trail(source, address, own.address)
         back, lost = self.homeward(target, address, there, own.address)
         fault = there.fault or lost
         if fault is not None:
-            return Way(source, target, (), there.nodes, tuple(name for name, _ in back[1:]), (), fault)
+            return RoundTrip(source, target, (), there.nodes, tuple(name for name, _ in back[1:]), (), fault)
         answers = tuple(self._answer(place, there, own.address) for place, _ in enumerate(there.nodes))
         redirected = tuple(
             place
@@ -99,7 +99,7 @@ class Forwarding:
         seen = tuple(None if each == own.address else each for each in there.senders)
         returns = tuple(None if goal == own.address else goal for _, goal in back) if seen else ()
         through_back = tuple(name for name, _ in back[1:])
-        return Way(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
+        return RoundTrip(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
 
     def sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""
@@ -108,13 +108,13 @@ class Forwarding:
             return None
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
-    def trail(self, start: str, to: Address, sender: Address) -> Trail:
+    def trail(self, start: str, to: Address, sender: Address) -> ForwardPath:
         """Return how a packet travels that asks for something; whoever masquerades changes its sender."""
         return self._trail(start, to, sender, False)
 
     def homeward(
-        self, start: str, sender: Address, there: Trail, own: Address, place: int | None = None
-    ) -> tuple[tuple[tuple[str, Address], ...], Fault | None]:
+        self, start: str, sender: Address, there: ForwardPath, own: Address, place: int | None = None
+    ) -> tuple[tuple[tuple[str, Address], ...], Disposition | None]:
         """Return who sends an answer to what came by a trail where to, and where it ends if it gets lost.
 
         The one who answers comes first: the trail's goal, or ``place`` of its nodes. Whoever hid the sender
@@ -132,7 +132,7 @@ class Forwarding:
             start = there.nodes[at - 1] if at else start
         return tuple(steps), None
 
-    def _answer(self, place: int, there: Trail, own: Address) -> Address | None:
+    def _answer(self, place: int, there: ForwardPath, own: Address) -> Address | None:
         node, came = there.nodes[place], there.networks[place]
         seen = there.senders[place] if there.senders else own
         if seen != own:
@@ -163,24 +163,24 @@ class Forwarding:
             return None
         return address
 
-    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> Trail:
+    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> ForwardPath:
         key = (start, int(to), int(sender), answer)
         known = self._trails.get(key)
         if known is None:
             known = self._trails[key] = self._walk(start, _Packet(to, sender, answer, key[1], key[2]))
         return known
 
-    def _walk(self, start: str, packet: _Packet) -> Trail:
+    def _walk(self, start: str, packet: _Packet) -> ForwardPath:
         goal, first = self._wires.owner[packet.to], packet.sender
         node, came = start, None
         nodes: list[str] = []
         networks: list[str] = []
         senders: list[Address] = []
         passed = {start}
-        fault: Fault | None = None
+        fault: Disposition | None = None
         while node != goal:
             leaves = self._leave(node, came, packet)
-            if isinstance(leaves, Fault):
+            if isinstance(leaves, Disposition):
                 fault = leaves
                 break
             network, following = leaves
@@ -192,25 +192,27 @@ class Forwarding:
             if fault is not None:
                 break
             if following in passed:
-                fault = Fault(following, f"packets to {self._name(packet.to)} go round in a loop")
+                fault = Disposition(following, f"packets to {self._name(packet.to)} go round in a loop")
                 break
             node, came = following, network
             if node != goal:
                 nodes.append(node)
                 passed.add(node)
         if fault is None and came is not None and not self._accepts(node, came, packet):
-            fault = Fault(node, f"no route back to {self._name(packet.sender)}")
+            fault = Disposition(node, f"no route back to {self._name(packet.sender)}")
         changed = any(each != first for each in senders)
-        return Trail(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
+        return ForwardPath(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
 
-    def _kept(self, node: str, following: str, network: str) -> Fault | None:
+    def _kept(self, node: str, following: str, network: str) -> Disposition | None:
         """Return which filter of the hypervisor keeps echo from getting from one NIC to the next."""
         for name, direction in ((node, "out"), (following, "in")):
             nic = self._filtered.get((name, network))
             side: Literal["in", "out"] = "out" if direction == "out" else "in"
             found = denied(self._lab, nic, side, "icmp", self._version)
             if found is not None:
-                return Fault(HYPERVISOR_NODE, f"the filter {found} drops it at {name}'s NIC on {network}")
+                return Disposition(
+                    HYPERVISOR_NODE, f"the filter {found} drops it at {name}'s NIC on {network}"
+                )
         return None
 
     def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
@@ -221,7 +223,7 @@ class Forwarding:
         own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
         return packet if own is None else replace(packet, sender=own, came=int(own))
 
-    def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Fault:
+    def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Disposition:
         """Return the network a node sends by and who is next, or the fault that ends it there."""
         key = (node, packet.goes)
         known = self._hops.get(key)
@@ -231,21 +233,21 @@ class Forwarding:
             return self._across_hypervisor(came, packet.to, packet.sender, packet.answer)
         if came is not None:
             if self._lab.hosts[node].role is not Role.ROUTER:
-                return Fault(node, "does not forward")
+                return Disposition(node, "does not forward")
             if not self._accepts(node, came, packet):
-                return Fault(node, f"no route back to {self._name(packet.sender)}")
+                return Disposition(node, f"no route back to {self._name(packet.sender)}")
         if known is None:
             known = self._hops[key] = self._next_hop(node, packet.to)
         return known
 
-    def _next_hop(self, node: str, to: Address) -> tuple[str, str] | Fault:
+    def _next_hop(self, node: str, to: Address) -> tuple[str, str] | Disposition:
         route = self.chosen(node, to)
         if route is None:
             return self._no_route(node, to)
         neighbour = route.via if route.via is not None else to
         following = self._wires.holder.get((route.network, neighbour))
         if following is None:
-            return Fault(node, f"nobody has {neighbour} on {route.network}")
+            return Disposition(node, f"nobody has {neighbour} on {route.network}")
         return route.network, following
 
     def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
@@ -268,26 +270,26 @@ class Forwarding:
 
     def _across_hypervisor(
         self, came: str | None, to: Address, sender: Address, answer: bool
-    ) -> tuple[str, str] | Fault:
+    ) -> tuple[str, str] | Disposition:
         """Follow libvirt's own rules: which of its networks may start something to which."""
         network = self._connected_to_hypervisor(to)
         if network is None:
-            return Fault(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
+            return Disposition(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
         if came is not None:
             first, last = (network, came) if answer else (came, network)
             asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
             if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
-                return Fault(HYPERVISOR_NODE, f"libvirt lets nothing from {first} into {last}")
+                return Disposition(HYPERVISOR_NODE, f"libvirt lets nothing from {first} into {last}")
             # Answers pass wherever the question did.
             if not answer and asking is not Mode.OPEN and sender not in (self._wires.prefix_of(first) or ()):
-                return Fault(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
+                return Disposition(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
         return network, self._wires.owner[to]
 
     def _connected_to_hypervisor(self, address: Address) -> str | None:
         return next((n for n in self._wires.hypervisor if address in (self._wires.prefix_of(n) or ())), None)
 
-    def _no_route(self, node: str, to: Address) -> Fault:
-        return Fault(node, f"no route to {self._name(to)}")
+    def _no_route(self, node: str, to: Address) -> Disposition:
+        return Disposition(node, f"no route to {self._name(to)}")
 
     def _name(self, address: Address) -> Prefix:
         """Name an address by its lab network, so that one fault reads the same for all targets."""
@@ -302,7 +304,7 @@ def _within(address: Address, subnets: Sequence[Prefix]) -> bool:
     return any(address in subnet for subnet in subnets)
 
 
-def _kin(wires: Wiring, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:
+def _kin(wires: L3Topology, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:
     """Name, for each ordinary host, the first host that stands in the same place as it.
 
     Hosts with one NIC on the same network and the same routes differ in nothing but their own

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from labrun.inventory.model import Address, Host, Lab, Prefix
-from labrun.inventory.topology.flows import Flow, Redirection, accepted, redirections
+from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirections
 from labrun.inventory.topology.nic_filters import denied
-from labrun.inventory.topology.path_model import Trail
+from labrun.inventory.topology.path_model import ForwardPath
 from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.wiring import wiring
 
@@ -52,7 +52,7 @@ class _Leg:
     start: str
     to: Address
     sender: Address
-    trail: Trail
+    trail: ForwardPath
 
     def senders(self) -> tuple[Address, ...]:
         return self.trail.senders or (self.sender,) * (len(self.trail.nodes) + 1)
@@ -131,12 +131,12 @@ class _Walk:
         why = f"{node}: firewall.{chain} is drop and no rule accepts it"
         return Verdict(False, end, port, tuple(self._rules), why)
 
-    def _turned(self, end: str, to: Address, port: int) -> Redirection | None:
+    def _turned(self, end: str, to: Address, port: int) -> PortForward | None:
         fitting = redirections(self._lab, self._lab.hosts[end])
         what = (to, port, self._proto)
         return next((each for each in fitting if (each.address, each.port, each.proto) == what), None)
 
-    def _hairpin(self, router: str, turned: Redirection, sender: Address) -> Address:
+    def _hairpin(self, router: str, turned: PortForward, sender: Address) -> Address:
         """Return the sender of what goes back into the network that it came from."""
         if turned.hairpin is None or sender not in turned.hairpin:
             return sender

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from labrun.inventory.model import Address, Gateway, Lab, Prefix, Role
-from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, Wiring, per_lab, wiring
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, L3Topology, Version, per_lab, wiring
 
 __all__ = ["Origin", "Route", "default_prefix", "route_table", "tables"]
 
@@ -68,7 +68,7 @@ def _order(route: Route) -> tuple[bool, int, int]:
     return route.prefix.prefixlen > 0, int(route.prefix.network_address), route.prefix.prefixlen
 
 
-def _declared(wires: Wiring, name: str) -> Iterator[Route]:
+def _declared(wires: L3Topology, name: str) -> Iterator[Route]:
     for route in wires.lab.hosts[name].routes:
         own = wires.on_link(name, route.via) if route.to.version == wires.version else None
         if own is not None:
@@ -78,7 +78,7 @@ def _declared(wires: Wiring, name: str) -> Iterator[Route]:
 class _Defaults:
     """Where each host's default route points, by ``gateway:`` and the derived rules."""
 
-    def __init__(self, wires: Wiring) -> None:
+    def __init__(self, wires: L3Topology) -> None:
         self._wires = wires
         exits = tuple(name for name in wires.routers if self._leaves_directly(name))
         self._distance = _distances(wires, exits)
@@ -177,7 +177,7 @@ def _at(there: Attachment | None) -> tuple[Address, str] | None:
     return None if there is None else (there.address, there.network)
 
 
-def _distances(wires: Wiring, start: tuple[str, ...]) -> Mapping[str, int]:
+def _distances(wires: L3Topology, start: tuple[str, ...]) -> Mapping[str, int]:
     """Count the networks between each router and the nearest of ``start``, through routers only."""
     distance = dict.fromkeys(start, 0)
     seen: set[str] = set()
@@ -197,7 +197,7 @@ def _distances(wires: Wiring, start: tuple[str, ...]) -> Mapping[str, int]:
     return distance
 
 
-def _closer(wires: Wiring, name: str, distance: Mapping[str, int]) -> Attachment | None:
+def _closer(wires: L3Topology, name: str, distance: Mapping[str, int]) -> Attachment | None:
     """Return the NIC of the neighbour one step nearer, the first in file order of equal ones."""
     here = distance.get(name)
     if not here:
@@ -211,7 +211,7 @@ def _closer(wires: Wiring, name: str, distance: Mapping[str, int]) -> Attachment
     return wires.shared(name, min(nearer, key=lambda router: wires.routers[router]))
 
 
-def _topology(wires: Wiring) -> Mapping[str, list[Route]]:
+def _topology(wires: L3Topology) -> Mapping[str, list[Route]]:
     """Lead every router to every network that it does not touch, by the fewest networks between."""
     towards: dict[str, list[Route]] = {name: [] for name in wires.routers}
     for network in wires.lab.networks:

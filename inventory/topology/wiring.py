@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Network, Prefix, Role
 
-__all__ = ["HYPERVISOR_NODE", "Attachment", "Version", "Wiring", "per_lab", "wiring"]
+__all__ = ["HYPERVISOR_NODE", "Attachment", "L3Topology", "Version", "per_lab", "wiring"]
 
 Version = Literal[4, 6]
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wiring:
+class L3Topology:
     """Attachments of one IP version; every sequence keeps the order of the file.
 
     ``of`` is by host, ``on`` by network, ``routers_on`` only the routers there. ``holder`` tells who
@@ -102,7 +102,7 @@ def _attachments(host: Host, version: Version) -> Iterator[Attachment]:
 
 
 @per_lab
-def wiring(lab: Lab, version: Version) -> Wiring:
+def wiring(lab: Lab, version: Version) -> L3Topology:
     """Return who is on which network in IPv4 or IPv6; remembered per lab."""
     of = {name: tuple(_attachments(host, version)) for name, host in lab.hosts.items()}
     on: dict[str, list[Attachment]] = {name: [] for name in lab.networks}
@@ -120,7 +120,7 @@ def wiring(lab: Lab, version: Version) -> Wiring:
             on[there.network].append(there)
             holder[there.network, there.address] = there.host
             owner[there.address] = there.host
-    return Wiring(
+    return L3Topology(
         lab=lab,
         version=version,
         of=MappingProxyType(of),

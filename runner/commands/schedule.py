@@ -19,7 +19,7 @@ from labrun.runner.timer.status import schedule_row, timer_status, unit_row
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import Schedule, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
-from labrun.runner.watching.notify import telling_options
+from labrun.runner.watching.notify import notify_options
 
 command = VerbGroup("schedule", "Check the lab for drift regularly with systemd or cron.")
 
@@ -38,7 +38,7 @@ _manager = click.option(
 @click.option("--linger", is_flag=True, help="With --user: run also while you are not logged in.")
 @click.option("--cron", is_flag=True, help="Print a crontab line and install nothing.")
 @click.option("--explain", is_flag=True, help="Print the units and install nothing.")
-@telling_options
+@notify_options
 def install(
     invocation: Invocation,
     every: str | None,

@@ -12,6 +12,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
 from labrun.secrets import Secrets, mask_settings
+from labrun.tasks.collect.collect_spec import CollectSpec
 
 __all__ = ["RawResults"]
 
@@ -60,3 +61,5 @@ def _below(data: Mapping[str, Any]) -> Iterator[str]:
             yield from value
         elif isinstance(value, Mapping):
             yield from _below(value)
+        elif isinstance(value, CollectSpec):
+            yield from _below(value.settings)

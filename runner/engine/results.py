@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cause_of", "ended_well", "is_known"]
 
-_BAD = frozenset({Status.FAILED, Status.ROLLED_BACK, Status.UNREACHABLE, Status.UNKNOWN})
+_BAD = frozenset(status for status in Status if status.code in (1, 4))
 
 
 def cause_of(results: MultiResult) -> BaseException | None:

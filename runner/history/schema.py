@@ -75,22 +75,24 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "ALTER TABLE outcomes ADD COLUMN family INTEGER",
         "ALTER TABLE outcomes ADD COLUMN network TEXT",
         "ALTER TABLE outcomes ADD COLUMN blamed TEXT",
-        """
-        UPDATE outcomes SET network = items.name FROM items
-        WHERE items.id = item AND items.section = 'address' AND items.name <> items.host
-        """,
+        # In one pass: a history may have some hundred thousand rows.
         """
         UPDATE outcomes SET
-            family = iif(items.name LIKE '% (IPv6)', 6, 4),
-            target = replace(substr(items.name, length(items.host) + 5), ' (IPv6)', '')
-        FROM items
-        WHERE items.id = item AND items.section = 'path'
-            AND substr(items.name, 1, length(items.host) + 4) = items.host || ' -> '
-        """,
-        """
-        UPDATE outcomes SET blamed = substr(why, 1, instr(why, ':') - 1) FROM items
-        WHERE items.id = item AND items.section IN ('path', 'check')
-            AND substr(why, 1, instr(why, ':') - 1) IN (SELECT host FROM items)
+            network = iif(items.section = 'address' AND items.name <> items.host, items.name, NULL),
+            target = iif(
+                items.section = 'path'
+                    AND substr(items.name, 1, length(items.host) + 4) = items.host || ' -> ',
+                replace(substr(items.name, length(items.host) + 5), ' (IPv6)', ''),
+                NULL
+            ),
+            family = iif(items.section = 'path', iif(items.name LIKE '% (IPv6)', 6, 4), NULL),
+            blamed = iif(
+                items.section <> 'address'
+                    AND substr(why, 1, instr(why, ':') - 1) IN (SELECT host FROM items),
+                substr(why, 1, instr(why, ':') - 1),
+                NULL
+            )
+        FROM items WHERE items.id = item AND items.section IN ('address', 'path', 'check')
         """,
     ),
 )

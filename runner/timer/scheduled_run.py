@@ -16,7 +16,7 @@ from labrun.runner.cli.outputs import is_stdout
 from labrun.runner.timer.systemd import check_calendar
 from labrun.runner.timer.units import Schedule
 from labrun.runner.watching.cadence import default_jitter, seconds_of
-from labrun.runner.watching.notify import listeners_of
+from labrun.runner.watching.notify import notifiers_of
 from labrun.state import state_base
 from labrun.state_folders import private_folder
 
@@ -89,7 +89,7 @@ def _check(invocation: Invocation, options: HandedOn) -> None:
         raise UsageError(f"{VARIABLE}: a scheduled run has no such variable", hint="name it in the lab file")
     if invocation.history is not None and not invocation.history.parent.is_dir():
         raise UsageError(f"--history: there is no directory {invocation.history.parent}")
-    listeners_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)
+    notifiers_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)
 
 
 def _moments(when: When, lab: Lab) -> tuple[float | None, float]:

@@ -7,21 +7,12 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 
 from labrun.outcome import Outcome, Status
+from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import section_of
 
 __all__ = ["fold", "joined"]
 
 
-_SAID = {
-    Status.OK: "as declared",
-    Status.CHANGED: "set",
-    Status.WOULD_CHANGE: "not yet so",
-    Status.UNREACHABLE: None,
-    Status.UNKNOWN: None,
-    Status.SKIPPED: None,
-}
-# Their reason is the host's, the same for every setting.
-_REASON_IS_SHARED = (Status.UNREACHABLE, Status.UNKNOWN, Status.SKIPPED)
 _FEWEST = 3
 
 
@@ -41,8 +32,8 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
 def _key(number: int, row: Outcome) -> tuple[object, ...]:
     if row.status is Status.UNREACHABLE and row.why:
         return (row.host, row.status, row.why)
-    shared = row.status in _REASON_IS_SHARED
-    if section_of(row.section).foldable and row.status in _SAID and (shared or not row.why):
+    shown = look(row.status)
+    if section_of(row.section).foldable and (shown.reason_shared or (shown.said and not row.why)):
         return (row.host, row.section, row.status, row.why)
     return (number,)
 
@@ -57,7 +48,7 @@ def _folded(run: Sequence[Outcome]) -> Outcome:
         first,
         name=f"({len(run)} settings)",
         expected="as declared",
-        actual=_SAID[first.status],
+        actual=look(first.status).said,
         diff=None,
         seconds=sum(row.seconds for row in run),
     )

@@ -9,31 +9,12 @@ from itertools import pairwise
 from labrun.inventory.drawing.diagram import Health, worst
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
-from labrun.outcome import Nic, Outcome, Pair, Status
+from labrun.outcome import Nic, Outcome, Pair
 from labrun.runner.views.matrix import path_of
+from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import Scope, section_of
 
-__all__ = ["HealthOf", "health_of", "rated"]
-
-_RATED = {
-    Status.OK: Health.OK,
-    Status.CHANGED: Health.OK,
-    Status.SKIPPED: Health.UNKNOWN,
-    Status.WARNING: Health.IMPAIRED,
-    Status.WOULD_CHANGE: Health.IMPAIRED,
-    Status.PENDING: Health.IMPAIRED,
-    Status.DRIFTED: Health.IMPAIRED,
-    Status.CONFLICT: Health.IMPAIRED,
-    Status.FAILED: Health.FAILED,
-    Status.ROLLED_BACK: Health.FAILED,
-    Status.UNREACHABLE: Health.UNREACHABLE,
-    Status.UNKNOWN: Health.UNREACHABLE,
-}
-
-
-def rated(status: Status) -> Health:
-    """Return how a row with this status is coloured."""
-    return _RATED[status]
+__all__ = ["HealthOf", "health_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +43,7 @@ def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
     for row in rows:
         if row.host not in lab.hosts:
             continue
-        health = rated(row.status)
+        health = look(row.status).health
         if section_of(row.section).scope is Scope.PATH and health is not Health.OK:
             _blame(found, lab, row, health)
         else:
@@ -90,7 +71,7 @@ def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
     for row in rows:
         pair = path_of(row)
         if pair is not None and pair.source in lab.hosts and pair.target in lab.hosts:
-            health = rated(row.status)
+            health = look(row.status).health
             if health is Health.OK:
                 good.update(_crossed(ways, pair))
             elif health is Health.FAILED:

@@ -11,13 +11,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from labrun.outcome import Outcome, Status
+from labrun.runner.views.status_look import look
 
 __all__ = ["junit"]
 
 # What XML 1.0 cannot hold, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ERRORS = (Status.UNREACHABLE, Status.UNKNOWN)
-_FINE = (Status.OK, Status.CHANGED, Status.WARNING)
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
@@ -39,7 +38,7 @@ def junit(lab: str, command: str, run: str, rows: Sequence[Outcome], seconds: fl
 
 
 def _suite(number: int, lab: str, host: str, rows: Sequence[Outcome]) -> ET.Element:
-    verdicts = [_verdict(row) for row in rows]
+    verdicts = [look(row.status).junit for row in rows]
     suite = ET.Element(
         "testsuite",
         {
@@ -61,14 +60,6 @@ def _suite(number: int, lab: str, host: str, rows: Sequence[Outcome]) -> ET.Elem
     ET.SubElement(suite, "system-out").text = "".join(f"warning: {_message(row)}\n" for row in warnings)
     ET.SubElement(suite, "system-err").text = ""
     return suite
-
-
-def _verdict(row: Outcome) -> str | None:
-    if row.status in _FINE:
-        return None
-    if row.status is Status.SKIPPED:
-        return "skipped"
-    return "error" if row.status in _ERRORS else "failure"
 
 
 def _case(suite: ET.Element, lab: str, row: Outcome, verdict: str | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import printable
 from labrun.runner.views.matrix import LEGEND, Matrix, matrices
+from labrun.runner.views.status_look import look
 from labrun.runner.views.table import order, subject, summary
 
 __all__ = ["LIMIT", "markdown"]
@@ -15,16 +16,6 @@ __all__ = ["LIMIT", "markdown"]
 LIMIT = 900_000
 """Bytes; a job summary of GitHub's takes 1 MiB a step and drops a larger one whole."""
 
-_SIGNS = {
-    Status.OK: "✅",
-    Status.CHANGED: "✅",
-    Status.SKIPPED: "⏭️",
-    Status.WARNING: "⚠️",
-    Status.FAILED: "❌",
-    Status.ROLLED_BACK: "❌",
-    Status.UNREACHABLE: "🔌",
-    Status.UNKNOWN: "❓",
-}
 _WIDEST = 30  # hosts; a wider matrix is unreadable in a browser
 
 
@@ -32,9 +23,10 @@ def markdown(
     lab: str, command: str, hosts: Sequence[str], rows: Sequence[Outcome], seconds: float, *, ok: bool
 ) -> str:
     """Return the summary; rows that do not fit below :data:`LIMIT` are left out and counted."""
-    head = f"## {'✅' if ok else '❌'} labrun {command}: {_cell(lab)}\n\n{summary(rows, seconds)}\n"
+    sign = look(Status.OK if ok else Status.FAILED).sign
+    head = f"## {sign} labrun {command}: {_cell(lab)}\n\n{summary(rows, seconds)}\n"
     ordered = order(rows)
-    wrong = [row for row in ordered if row.status not in (Status.OK, Status.CHANGED, Status.SKIPPED)]
+    wrong = [row for row in ordered if not look(row.status).is_good]
     parts = [head]
     if wrong:
         parts.append(_table(wrong, LIMIT // 2))
@@ -55,7 +47,7 @@ def _table(rows: Sequence[Outcome], room: int) -> str:
     used = 0
     for number, row in enumerate(rows):
         cells = (row.host, subject(row), row.expected, row.actual, row.why)
-        line = f"| {_SIGNS.get(row.status, '')} {row.status.value} | " + " | ".join(map(_cell, cells)) + " |"
+        line = f"| {look(row.status).sign} {row.status.value} | " + " | ".join(map(_cell, cells)) + " |"
         used += len(line.encode()) + 1
         if used > room:
             lines.append(f"\n{len(rows) - number} more rows are left out here.")

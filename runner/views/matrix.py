@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labrun.outcome import Outcome, Pair, Status
+from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import PATH
 
 __all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
@@ -23,7 +24,6 @@ LEGEND: Mapping[str, str] = {
     "?": "cannot be told",
     ".": "not asked",
 }
-_MARKS = {Status.FAILED: "X", Status.ROLLED_BACK: "X", Status.UNREACHABLE: "!", Status.UNKNOWN: "?"}
 
 
 def path_of(row: Outcome) -> Pair | None:
@@ -42,9 +42,10 @@ class Cell:
     @property
     def mark(self) -> str:
         """Return the letter of :data:`LEGEND`, or the number of hops."""
-        if self.status in (Status.OK, Status.WARNING, Status.CHANGED):
-            return str(self.hops) if self.hops is not None else "-"
-        return _MARKS.get(self.status, ".")
+        mark = look(self.status).mark
+        if mark is not None:
+            return mark
+        return str(self.hops) if self.hops is not None else "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import console_on, printable
 from labrun.runner.views.folding import fold, joined
+from labrun.runner.views.status_look import look
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,26 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["order", "render", "subject", "summary"]
 
-_RANK = {
-    Status.FAILED: 0,
-    Status.ROLLED_BACK: 0,
-    Status.UNREACHABLE: 1,
-    Status.UNKNOWN: 1,
-    Status.CONFLICT: 2,
-    Status.DRIFTED: 2,
-    Status.PENDING: 2,
-    Status.WOULD_CHANGE: 2,
-    Status.WARNING: 3,
-    Status.CHANGED: 4,
-    Status.SKIPPED: 5,
-    Status.OK: 6,
-}
-_STYLE = {0: "bold red", 1: "magenta", 2: "yellow", 3: "yellow", 4: "cyan", 5: "dim", 6: "green"}
-
 
 def order(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows failing first, then unreachable, changes and ok; otherwise as they came."""
-    return sorted(outcomes, key=lambda outcome: _RANK[outcome.status])
+    return sorted(outcomes, key=lambda outcome: look(outcome.status).rank)
 
 
 def subject(outcome: Outcome) -> str:
@@ -84,8 +69,9 @@ def render(
         for members, lines in joined(rows):
             what = subject(members[0]) if len(members) == 1 else members[0].section
             _print_diff(console, f"{members[0].host}: {what}", lines)
-    worst = min((_RANK[outcome.status] for outcome in outcomes), default=6)
-    console.print(Text(summary(outcomes, seconds), style=_STYLE[worst]))
+    shown = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
+    worst = min(shown, key=lambda each: each.rank)
+    console.print(Text(summary(outcomes, seconds), style=worst.style))
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
@@ -140,7 +126,7 @@ def _print_table(console: Console, rows: Sequence[Outcome]) -> None:
     if any(reason and fits for reason, fits in zip(reasons, inside, strict=True)):
         columns["why"] = [reason if fits else "" for reason, fits in zip(reasons, inside, strict=True)]
         widths["why"] = min(left, _natural("why", columns["why"]))
-    styles = [_STYLE[_RANK[row.status]] for row in rows]
+    styles = [look(row.status).style for row in rows]
     console.print(_block(columns, widths, styles, range(0), header=True))
     results = _results(console, rows, widths["result"])
     is_roomy = sum(widths.values()) + _GAP * (len(widths) - 1) <= console.width
@@ -173,7 +159,7 @@ def _results(console: Console, rows: Sequence[Outcome], width: int) -> list[str]
     for row in rows:
         if row.status not in shown:
             with console.capture() as capture:
-                console.print(Text(row.status.value.ljust(width), _STYLE[_RANK[row.status]]), end="")
+                console.print(Text(row.status.value.ljust(width), look(row.status).style), end="")
             shown[row.status] = capture.get()
     return [shown[row.status] for row in rows]
 

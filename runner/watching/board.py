@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from labrun.outcome import Outcome
+from labrun.outcome import Outcome, Status
 from labrun.runner.cli.terminal import printable
+from labrun.runner.views.status_look import LOOKS, look
 from labrun.runner.views.table import summary
-from labrun.runner.watching.grid import LETTERS, Parts, grid_lines
+from labrun.runner.watching.grid import Parts, grid_lines
 from labrun.runner.watching.state import FINE
 
 if TYPE_CHECKING:
@@ -118,11 +119,11 @@ def _state(board: Board, width: int, now: float) -> Text:
 
 
 def _legend(board: Board, width: int) -> Text:
-    shown = {row.status: LETTERS[row.status] for row in board.rows if row.status in LETTERS}
-    letters = {letter: (status, style) for status, (letter, style) in LETTERS.items() if status in shown}
+    found = {row.status for row in board.rows}
+    letters = {each.letter: each for each in LOOKS.values() if each.letter and each.status in found}
     parts: Parts = [("q quits", "dim")]
-    for letter, (status, style) in letters.items():
-        parts += ["  ", (letter, style), (f" {status.value}", "dim")]
+    for letter, each in letters.items():
+        parts += ["  ", (letter, each.letter_style), (f" {each.status.value}", "dim")]
     return _text(*parts, width=width)
 
 
@@ -141,7 +142,8 @@ def _changes(board: Board, width: int, height: int) -> list[Text]:
             if change.name in ("", change.section, change.host)
             else f"{change.section} {change.name}"
         )
-        style = next((style for status, (_, style) in LETTERS.items() if status == change.after), "green")
+        styles = (each.letter_style for each in LOOKS.values() if each.letter and each.status == change.after)
+        style = next(styles, look(Status.OK).style)
         parts = (
             f"{_clock(change.at)}  {change.host}  {what}: ",
             (change.after or "ok", style),

@@ -5,23 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from labrun.outcome import Outcome, Status
+from labrun.runner.views.status_look import LOOKS, look
 
-__all__ = ["LETTERS", "Parts", "grid_lines"]
+__all__ = ["Parts", "grid_lines"]
 
 Parts = list[str | tuple[str, str]]
 """Pieces of a line, each with a style or without."""
-LETTERS: Mapping[Status, tuple[str, str]] = {
-    Status.FAILED: ("f", "bold red"),
-    Status.ROLLED_BACK: ("f", "bold red"),
-    Status.UNREACHABLE: ("u", "magenta"),
-    Status.UNKNOWN: ("?", "magenta"),
-    Status.CONFLICT: ("c", "bold yellow"),
-    Status.DRIFTED: ("d", "yellow"),
-    Status.PENDING: ("p", "cyan"),
-    Status.WOULD_CHANGE: ("p", "cyan"),
-    Status.WARNING: ("w", "yellow"),
-}
-"""Which letter stands for a status, and its style; the worst first."""
+_BAD = tuple(each for each in LOOKS.values() if each.letter)
 
 _GAP = 2
 _CLOCK = len("00:00:00")
@@ -69,10 +59,11 @@ def _cells(rows: Sequence[Outcome]) -> dict[tuple[str, str], _Cell]:
 
 
 def _cell(statuses: Sequence[Status]) -> _Cell:
-    for status, (letter, style) in LETTERS.items():
-        if number := statuses.count(status):
-            return f"{number}{letter}", style
-    return ("-", "dim") if all(status is Status.SKIPPED for status in statuses) else ("ok", "green")
+    for each in _BAD:
+        if number := statuses.count(each.status):
+            return f"{number}{each.letter}", each.letter_style
+    skipped = all(status is Status.SKIPPED for status in statuses)
+    return ("-" if skipped else "ok", look(Status.SKIPPED if skipped else Status.OK).style)
 
 
 def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tuple[str, str, int]], int]:
@@ -87,7 +78,7 @@ def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tu
         return [(section, section, width) for section, width in wide.items()], _GAP
     most = max(room // (_NARROWEST + 1), 1)
     if len(sections) > most:
-        bad = [section for section in sections if _rank(section, cells, 1) < len(LETTERS)]
+        bad = [section for section in sections if _rank(section, cells, 1) < len(_BAD)]
         keep = {
             *bad[:most],
             *[section for section in sections if section not in bad][: max(most - len(bad), 0)],
@@ -114,9 +105,9 @@ def _title(section: str, width: int, taken: set[str]) -> str:
 
 def _rank(what: str, cells: _Cells, part: int) -> int:
     """Return how bad the worst cell of a host (part 0) or section (part 1) is; the less the worse."""
-    letters = [letter for letter, _ in LETTERS.values()]
+    letters = [each.letter for each in _BAD]
     found = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
-    return min((letters.index(letter) for letter in found if letter in letters), default=len(LETTERS))
+    return min((letters.index(letter) for letter in found if letter in letters), default=len(_BAD))
 
 
 def _worst(hosts: Sequence[str], cells: _Cells, room: int) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from labrun.outcome import HYPERVISOR, Status
 from labrun.runner.cli.outputs import write_output
+from labrun.runner.views.status_look import LOOKS, look
 from labrun.runner.watching.state import DriftRecord
 
 __all__ = ["HOST_STATES", "METRICS", "render_metrics", "write_metrics"]
@@ -23,11 +24,10 @@ METRICS = {
     "labrun_hosts": "Hosts by their worst item.",
 }
 """Every metric with its help; all are gauges and have the label ``lab``."""
-HOST_STATES = ("failed", "unreachable", "unknown", "conflict", "drifted", "pending", "ok")
+HOST_STATES = tuple(dict.fromkeys(each.metric for each in LOOKS.values()))
 """The values of the label ``state`` of ``labrun_hosts``, worst first."""
 
-_DRIFT = (Status.PENDING, Status.DRIFTED, Status.CONFLICT, Status.WOULD_CHANGE)
-_STATE_OF = {Status.ROLLED_BACK: "failed", Status.WOULD_CHANGE: "pending"}
+_DRIFT = tuple(status for status in Status if status.code == 3)
 _Labels = Mapping[str, str]
 
 
@@ -67,8 +67,8 @@ def _samples(record: DriftRecord | None) -> Iterator[tuple[str, _Labels, float]]
 
 def _state(sections: Mapping[str, Mapping[Status, int]]) -> str:
     statuses = {status for counts in sections.values() for status in counts}
-    found = {_STATE_OF.get(status, status.value) for status in statuses}
-    return next((state for state in HOST_STATES if state in found), "ok")
+    found = {look(status).metric for status in statuses}
+    return next((state for state in HOST_STATES if state in found), look(Status.OK).metric)
 
 
 def write_metrics(path: Path, text: str) -> None:

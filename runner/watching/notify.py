@@ -26,10 +26,10 @@ from labrun.runner.watching.state import (
     changes_between,
     drift_memory,
     read_last_drift,
-    read_told,
+    read_notified,
     record_of,
     remember_drift,
-    remember_told,
+    remember_notified,
     with_fixed,
 )
 from labrun.runner.watching.webhook import Webhook, read_secret
@@ -37,7 +37,7 @@ from labrun.runner.watching.webhook import Webhook, read_secret
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
-__all__ = ["Listeners", "changes_of", "listeners_of", "tell", "telling_options"]
+__all__ = ["Notifiers", "changes_of", "notifiers_of", "notify_options", "tell"]
 
 Body = Callable[..., Any]
 _ABOUT = (
@@ -56,7 +56,7 @@ _ABOUT = (
 _DETAILS = ("expected", "actual", "why")
 
 
-def telling_options(body: Body) -> Body:
+def notify_options(body: Body) -> Body:
     """Add ``--metrics``, ``--webhook``, ``--webhook-secret`` and ``--on-change`` to a command."""
     for option in (
         click.option(
@@ -80,7 +80,7 @@ def telling_options(body: Body) -> Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
+class Notifiers:
     """Who is told besides the person at the terminal."""
 
     metrics: Path | None = None
@@ -88,23 +88,23 @@ class Listeners:
     on_change: str | None = None
 
 
-def listeners_of(
+def notifiers_of(
     metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
-) -> Listeners:
+) -> Notifiers:
     """Return what the options ask for. Raises UsageError before anything is done."""
     if webhook_secret is not None and webhook is None:
         raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
     if metrics is not None and not metrics.parent.is_dir():
         raise UsageError(f"--metrics: there is no directory {metrics.parent}")
     secret = read_secret(webhook_secret) if webhook_secret is not None else None
-    return Listeners(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
+    return Notifiers(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
 
 
 def tell(
     report: Report,
     invocation: Invocation,
     lab: Lab,
-    listeners: Listeners,
+    listeners: Notifiers,
     *,
     skipped: bool = False,
 ) -> Report:
@@ -136,7 +136,7 @@ def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
 
 
 def _with_metrics(
-    report: Report, listeners: Listeners, lab: str, record: DriftRecord | None, *, skipped: bool
+    report: Report, listeners: Notifiers, lab: str, record: DriftRecord | None, *, skipped: bool
 ) -> Report:
     """Write the metrics, readable by all; those for standard output take the table's place."""
     from labrun.runner.watching.metrics import render_metrics, write_metrics
@@ -154,10 +154,10 @@ def _with_metrics(
 
 
 def _to_listeners(
-    report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Listeners
+    report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Notifiers
 ) -> None:
     for listener, send in _channels(invocation, listeners):
-        known = read_told(told, listener)
+        known = read_notified(told, listener)
         changes = with_fixed(changes_between(known, verdicts), known, report.outcomes)
         if not changes:
             continue
@@ -166,10 +166,10 @@ def _to_listeners(
         except LabrunError as error:
             say(f"warning: {error}")
         else:
-            remember_told(told, listener, verdicts)
+            remember_notified(told, listener, verdicts)
 
 
-def _channels(invocation: Invocation, listeners: Listeners) -> Iterator[tuple[str, Callable[[Report], None]]]:
+def _channels(invocation: Invocation, listeners: Notifiers) -> Iterator[tuple[str, Callable[[Report], None]]]:
     """Yield each listener's name, in which nothing can be read, and how it is told."""
     from labrun.runner.watching.on_change import run_on_change
 

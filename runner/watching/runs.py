@@ -16,7 +16,7 @@ from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.watching.cadence import Cadence, cadence_of
-from labrun.runner.watching.notify import Listeners, listeners_of, tell, telling_options
+from labrun.runner.watching.notify import Notifiers, notifiers_of, notify_options, tell
 
 __all__ = ["as_asked", "run_drift", "running_options"]
 
@@ -28,7 +28,7 @@ _WATCH_EVERY = "10s"
 
 def running_options(body: Body) -> Body:
     """Add the options that say how often, for whom, and what of a lab that is locked."""
-    body = telling_options(body)
+    body = notify_options(body)
     for option in (
         click.option("--skip-locked", is_flag=True, help="Skip a lab that another run holds locked."),
         click.option("--jitter", metavar="DURATION", help="With --every: random delay, at most."),
@@ -59,7 +59,7 @@ def as_asked(
 
     Raises UsageError before anything is done.
     """
-    told = listeners_of(**listeners)
+    told = notifiers_of(**listeners)
     if jitter is not None and every is None:
         raise UsageError("--jitter delays the runs of --every", hint="give --every too")
     if not watch and every is None:
@@ -91,7 +91,7 @@ def _cadence(invocation: Invocation, every: str, jitter: str | None) -> Cadence:
 
 
 def run_drift(
-    invocation: Invocation, compare: Compare, listeners: Listeners, *, skip_locked: bool = False
+    invocation: Invocation, compare: Compare, listeners: Notifiers, *, skip_locked: bool = False
 ) -> Report:
     """Compare once, tell the listeners, and return the report.
 

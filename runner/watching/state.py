@@ -31,10 +31,10 @@ __all__ = [
     "changes_between",
     "drift_memory",
     "read_last_drift",
-    "read_told",
+    "read_notified",
     "record_of",
     "remember_drift",
-    "remember_told",
+    "remember_notified",
     "verdicts_from",
     "verdicts_json",
     "with_fixed",
@@ -48,7 +48,7 @@ Verdicts = Mapping[Key, Status]
 """The items that are not as declared."""
 RUN: Key = (HYPERVISOR, "run", "drift")
 """Stands among the verdicts for a run that could not be carried out at all."""
-FINE = frozenset({Status.OK, Status.CHANGED, Status.SKIPPED, Status.WARNING})
+FINE = frozenset(status for status in Status if status.code == 0)
 _SCHEMA = 1
 _COMPARED = (0, 3)  # exit codes of a run in which everything could be compared
 
@@ -241,12 +241,12 @@ def _verdicts_in(data: bytes) -> dict[str, Verdicts]:
     return {str(listener): verdicts_from(content) for listener, content in parse_json(data).items()}
 
 
-def read_told(path: Path, listener: str) -> Verdicts:
+def read_notified(path: Path, listener: str) -> Verdicts:
     """Return the verdicts that a listener knows of, nothing where it was told nothing."""
     return _read_notified(path).get(listener, {})
 
 
-def remember_told(path: Path, listener: str, verdicts: Verdicts) -> None:
+def remember_notified(path: Path, listener: str, verdicts: Verdicts) -> None:
     """Note what a listener knows now; that this cannot be written ends no command."""
     known = {**_read_notified(path), listener: verdicts}
     content = {name: verdicts_json(found) for name, found in known.items()}

@@ -13,7 +13,8 @@ from labrun.bounded import integer
 from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Address
 from labrun.outcome import Status
-from labrun.tasks.collect.checks import Tried, read_check
+from labrun.tasks.collect.checks import CheckResult, read_check
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
 from labrun.tasks.guest.facts.links import Link, links
@@ -80,7 +81,7 @@ class Capture:
     pings: Mapping[tuple[str, int], Ping] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float = 0.0
     evidence: Evidence = field(default_factory=Evidence)
-    checks: Mapping[str, Tried] = field(default_factory=lambda: MappingProxyType({}))
+    checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None where it did not say."""
@@ -95,24 +96,24 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     what ``ip -j`` prints.
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
-    spec = raw["spec"]
+    spec: CollectSpec = raw["spec"]
     try:
         nics = {link.mac: link for link in links(facts) if link.is_ethernet}
         table = (*routes(facts, 4), *routes(facts, 6))
     except CommandError as error:
         # To verify, an `ip` that fails is as good as one that cannot be understood.
         raise UnreadableError(error.reason, step=error.step) from error
-    traces = {}
+    traces: dict[tuple[str, int], Trace] = {}
     lost = _lost(facts)
-    for number, asked in enumerate(spec["traces"]):
+    for number, asked in enumerate(spec.traces):
         said = facts.commands.get(f"trace {number}")
-        key = asked["to"], int(asked["version"])
-        traces[key] = _trace(said.text if said else "", ip_address(asked["address"]), lost.get(number))
+        key = asked.to, asked.address.version
+        traces[key] = _trace(said.text if said else "", asked.address, lost.get(number))
     answered = facts.commands.get("pings")
     numbers = set(answered.text[:_MOST_WORDS].split()) if answered else set()
-    pings = {
-        (asked["to"], int(asked["version"])): Ping(str(number) in numbers, asked["like"])
-        for number, asked in enumerate(spec["pings"])
+    pings: dict[tuple[str, int], Ping] = {
+        (each.to, each.address.version): Ping(str(number) in numbers, each.like)
+        for number, each in enumerate(spec.pings)
     }
     return Capture(
         links=MappingProxyType(nics),
@@ -122,15 +123,15 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         pings=MappingProxyType(pings),
         seconds=float(raw.get("seconds", 0.0)),
         evidence=read_evidence(facts),
-        checks=MappingProxyType(_checks(raw["spec"], facts)),
+        checks=MappingProxyType(_checks(spec, facts)),
     )
 
 
-def _checks(spec: Mapping[str, Any], facts: Facts) -> dict[str, Tried]:
+def _checks(spec: CollectSpec, facts: Facts) -> dict[str, CheckResult]:
     return {
-        asked["name"]: read_check(asked, facts.commands.get(f"check {number}"), facts)
-        for number, asked in enumerate(spec.get("checks", ()))
-        if asked["kind"] != "trace"
+        asked.name: read_check(asked, facts.commands.get(f"check {number}"), facts)
+        for number, asked in enumerate(spec.checks)
+        if asked.kind != "trace"
     }
 
 

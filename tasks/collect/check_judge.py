@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from labrun.inventory.model import Address, Lab
-from labrun.inventory.topology.check_instance import ACCEPTED, Trial
-from labrun.inventory.topology.checks import expected_text, meets, trials_of
+from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
+from labrun.inventory.topology.checks import expected_text, instances_of, meets
 from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
@@ -16,28 +16,31 @@ from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Cause, Shown, cause_of_drop, not_asked
-from labrun.tasks.collect.checks import Tried, is_met
+from labrun.tasks.collect.check_spec import CheckSpec
+from labrun.tasks.collect.checks import CheckResult, is_met
 from labrun.tasks.collect.traces import Judged, path_row
 from labrun.tasks.judging import guarded
 
 __all__ = ["check_rows", "unmet"]
 
 
-def unmet(specs: list[dict[str, Any]], capture: Capture) -> list[dict[str, Any]]:
+def unmet(specs: Sequence[CheckSpec], capture: Capture) -> list[CheckSpec]:
     """Return the specs of the checks that are not as expected so far and may be tried again."""
-    return [spec for spec in specs if spec["wait"] and not is_met(spec, _tried(spec, capture))]
+    return [spec for spec in specs if spec.wait and not is_met(spec, _tried(spec, capture))]
 
 
-def _tried(spec: Mapping[str, Any], capture: Capture) -> Tried:
-    if spec["kind"] != "trace":
-        return capture.checks.get(spec["name"], Tried("error", "not tried", "the check was not carried out"))
-    key = spec["to"], 6 if ":" in spec["address"] else 4
-    return traced(spec["via"], capture.traces.get(key), capture.pings.get(key))
+def _tried(spec: CheckSpec, capture: Capture) -> CheckResult:
+    if spec.kind != "trace" or spec.to is None or spec.address is None:
+        return capture.checks.get(
+            spec.name, CheckResult("error", "not tried", "the check was not carried out")
+        )
+    key = spec.to, spec.address.version
+    return traced(spec.via, capture.traces.get(key), capture.pings.get(key))
 
 
 def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome]:
     """Yield one row for each check that is tried from a host, in the order of the file."""
-    for trial in trials_of(shown.lab, host):
+    for trial in instances_of(shown.lab, host):
         check = trial.check
         (judged,) = guarded(
             host, partial(_verdicts, shown, found, trial), lambda why: [Judged(Status.UNKNOWN, None, why)]
@@ -56,18 +59,18 @@ def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome
         )
 
 
-def _pair(trial: Trial) -> Pair | None:
+def _pair(trial: CheckInstance) -> Pair | None:
     if trial.target is None:
         return None
     six = trial.address is not None and trial.address.version == 6
     return Pair(trial.source, trial.target, 6 if six else 4)
 
 
-def _verdicts(shown: Shown, found: Expectations, trial: Trial) -> list[Judged]:
+def _verdicts(shown: Shown, found: Expectations, trial: CheckInstance) -> list[Judged]:
     return [_verdict(shown, found, trial)]
 
 
-def _verdict(shown: Shown, found: Expectations, trial: Trial) -> Judged:
+def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     capture = shown.capture(trial.source)
     if capture is None:
         silence: Unreachable = shown.silence(trial.source) or not_asked(trial.source)
@@ -78,7 +81,9 @@ def _verdict(shown: Shown, found: Expectations, trial: Trial) -> Judged:
     if trial.check.kind == "trace" and trial.address is not None:
         tried = _trace_of(shown.lab, trial, trial.address, capture)
     else:
-        tried = capture.checks.get(trial.name, Tried("error", "not tried", "the check was not carried out"))
+        tried = capture.checks.get(
+            trial.name, CheckResult("error", "not tried", "the check was not carried out")
+        )
     if tried.seen == "silent":
         tried = _silent(shown, trial)
     if tried.seen == "error":
@@ -88,58 +93,57 @@ def _verdict(shown: Shown, found: Expectations, trial: Trial) -> Judged:
     return _negative(shown, trial, path, tried)
 
 
-def _path(found: Expectations, trial: Trial) -> Path | None:
+def _path(found: Expectations, trial: CheckInstance) -> Path | None:
     if trial.target is None or trial.address is None:
         return None
     return found.path(trial.source, trial.target, 4 if trial.address.version == 4 else 6)
 
 
-def _trace_of(lab: Lab, trial: Trial, address: Address, capture: Capture) -> Tried:
+def _trace_of(lab: Lab, trial: CheckInstance, address: Address, capture: Capture) -> CheckResult:
     if not any(
         address in route.prefix for route in capture.routes if route.prefix.version == address.version
     ):
-        return Tried("error", "no route", f"no route to {address}")
-    via = [
-        [str(given.ip) for nic in lab.hosts[name].interfaces for given in (nic.ipv4, nic.ipv6) if given]
-        if name in lab.hosts
-        else [name]
-        for name in trial.check.via
-    ]
+        return CheckResult("error", "no route", f"no route to {address}")
+    via = CheckSpec.of(lab, trial).via
     key = trial.target or "", address.version
     return traced(via, capture.traces.get(key), capture.pings.get(key))
 
 
-def traced(via: list[list[str]], trace: Trace | None, ping: Ping | None) -> Tried:
+def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None) -> CheckResult:
     """Return what a trace showed; ``via`` are, in order, the addresses of those it must pass."""
     if trace is None:
         reached = ping is not None and ping.reached
-        return Tried("open", "open") if reached else Tried("filtered", "filtered")
+        return CheckResult("open", "open") if reached else CheckResult("filtered", "filtered")
     hops = [str(trace.answers.get(ttl, "*")) for ttl in range(1, max(trace.answers, default=0) + 1)]
     if trace.reached is None:
-        return Tried("refused" if trace.refused else "filtered", " ".join([*hops, "*"]))
+        return CheckResult("refused" if trace.refused else "filtered", " ".join([*hops, "*"]))
     rest = iter(hops)
     if not all(any(hop in addresses for hop in rest) for addresses in via):
-        return Tried("wrong", " ".join(hops), "the way is another")
-    return Tried("open", " ".join(hops) if via else "open")
+        return CheckResult("wrong", " ".join(hops), "the way is another")
+    return CheckResult("open", " ".join(hops) if via else "open")
 
 
-def _silent(shown: Shown, trial: Trial) -> Tried:
+def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     """Judge UDP that nothing came back from by what the target says of its sockets."""
     port, target = trial.check.target, trial.target
     capture = shown.capture(target) if target is not None else None
     said = capture.facts.commands.get("listeners") if capture is not None else None
     if said is None or said.status != 0:
-        return Tried("error", "no answer", "over UDP no answer can be open or filtered")
+        return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
     ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
     if port not in ports:
         # Whether the ICMP error was dropped or only limited (net.ipv4.icmp_ratelimit) cannot be seen.
-        return Tried("refused", "refused", f"nobody listens on udp/{port} on {target}")
+        return CheckResult("refused", "refused", f"nobody listens on udp/{port} on {target}")
     if trial.check.expect == "open":
-        return Tried("open", "open", f"{target} listens and did not answer: a drop on the way would not show")
-    return Tried("error", "no answer", f"{target} listens and did not answer: it may be open or filtered")
+        return CheckResult(
+            "open", "open", f"{target} listens and did not answer: a drop on the way would not show"
+        )
+    return CheckResult(
+        "error", "no answer", f"{target} listens and did not answer: it may be open or filtered"
+    )
 
 
-def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> Judged:
+def _not_tried(lab: Lab, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
     """Judge a check that the source could not try: it tells nothing, unless the file says just that."""
     if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
         if path is not None and path.fault is not None and path.fault.node == trial.source:
@@ -155,7 +159,7 @@ def _not_tried(lab: Lab, trial: Trial, path: Path | None, tried: Tried) -> Judge
     return Judged(Status.UNKNOWN, tried.actual, f"{trial.source}: {tried.why}")
 
 
-def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> Judged:
+def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
     if meets(trial.check.expect, tried.seen):
         return Judged(Status.OK, tried.actual, tried.why)
     if tried.seen == "wrong" or path is None:
@@ -172,7 +176,7 @@ def _positive(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> Ju
     return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(trial, tried)))
 
 
-def _implied(lab: Lab, trial: Trial) -> Verdict | None:
+def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:
     """Return what the file says of the connection that a check tries; None where it cannot tell."""
     check = trial.check
     if trial.address is None or check.kind not in ("tcp", "udp"):
@@ -181,12 +185,12 @@ def _implied(lab: Lab, trial: Trial) -> Verdict | None:
     return reach(lab, Connection(trial.source, trial.address, int(check.target), proto))
 
 
-def _dropped_by_file(lab: Lab, trial: Trial) -> str | None:
+def _dropped_by_file(lab: Lab, trial: CheckInstance) -> str | None:
     verdict = _implied(lab, trial)
     return verdict.by if verdict is not None and not verdict.passes else None
 
 
-def _dropped_on_the_way(shown: Shown, trial: Trial, path: Path, tried: Tried) -> Cause | None:
+def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: CheckResult) -> Cause | None:
     """Return which rule drops a connection, as the hosts' nftables show it."""
     if trial.check.kind != "tcp" or tried.seen != "filtered":
         return None
@@ -198,7 +202,7 @@ def _dropped_on_the_way(shown: Shown, trial: Trial, path: Path, tried: Tried) ->
     return cause_of_drop(shown, path, port)
 
 
-def _reason(trial: Trial, tried: Tried) -> str:
+def _reason(trial: CheckInstance, tried: CheckResult) -> str:
     check, there = trial.check, trial.target or trial.address or "there"
     port = f"{check.kind}/{check.target}" if check.kind in ("tcp", "udp") else check.kind
     if tried.seen == "refused":
@@ -208,7 +212,7 @@ def _reason(trial: Trial, tried: Tried) -> str:
     return f"no answer to {port} from {there}"
 
 
-def _negative(shown: Shown, trial: Trial, path: Path | None, tried: Tried) -> Judged:
+def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
     """Judge what should not be possible: it counts only where the same pair can reach each other."""
     expect = trial.check.expect
     dropped = _dropped_by_file(shown.lab, trial)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import ip_address
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from labrun.inventory.model import Lab
-from labrun.inventory.topology.check_instance import Trial
-from labrun.inventory.topology.checks import trials_of, wait_seconds
+from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote
 
-__all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "check_specs", "seconds_of"]
+__all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "seconds_of"]
 
 NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
 """Exit statuses of the functions below that no tool in them has: no route, a tool is missing, mtu."""
@@ -30,54 +26,12 @@ trap 'rm -rf "$tmp"' EXIT
 _VALUES = {"no_way": NO_WAY, "no_tool": NO_TOOL, "small_lost": SMALL_LOST, "exec_seconds": _EXEC_SECONDS}
 
 
-def check_specs(lab: Lab, host: str) -> list[dict[str, Any]]:
-    """Return, as plain JSON-able data, what a host tries; those whose address nobody knows are left out."""
-    return [_spec(lab, trial) for trial in trials_of(lab, host) if _can_be_tried(trial)]
-
-
-def _can_be_tried(trial: Trial) -> bool:
-    return trial.check.to is None or trial.address is not None
-
-
-def _spec(lab: Lab, trial: Trial) -> dict[str, Any]:
-    check = trial.check
-    match = check.match
-    return {
-        "name": trial.name,
-        "kind": check.kind,
-        "target": check.target,
-        "to": trial.target,
-        "address": str(trial.address) if trial.address is not None else None,
-        "expect": check.expect,
-        "wait": wait_seconds(check),
-        "via": [_addresses(lab, name) for name in check.via],
-        "values": dict(check.values),
-        "match": {
-            "contains": match.contains,
-            "regex": match.regex,
-            "equals": match.equals,
-            "json": match.json,
-        }
-        if match is not None
-        else None,
-        "status": check.status,
-        "answer": str(check.answer) if check.answer is not None else None,
-    }
-
-
-def _addresses(lab: Lab, name: str) -> list[str]:
-    if name not in lab.hosts:
-        return [str(ip_address(name))]
-    nics = lab.hosts[name].interfaces
-    return [str(given.ip) for nic in nics for given in (nic.ipv4, nic.ipv6) if given is not None]
-
-
-def check_probe(specs: Sequence[Mapping[str, Any]], *, has_room: bool) -> Probe | None:
+def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
     """Return the script for these specs; traces are none of its business. None where nothing is left.
 
     ``has_room`` says that the script before it has made ``$tmp``.
     """
-    calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec["kind"] != "trace"]
+    calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec.kind != "trace"]
     if not calls:
         return None
     parts = ["" if has_room else _ROOM, assigned(_VALUES), guest_script("checks")]
@@ -86,45 +40,45 @@ def check_probe(specs: Sequence[Mapping[str, Any]], *, has_room: bool) -> Probe 
     parts += [
         f'capture "check {number}" given {number}\n'
         for number, spec in enumerate(specs)
-        if spec["kind"] != "trace"
+        if spec.kind != "trace"
     ]
     return Probe(script="".join(parts))
 
 
-def _call(spec: Mapping[str, Any]) -> str:
-    kind = spec["kind"]
-    if kind == "dns" and spec["address"] is None:
-        return f"try_names {quote(spec['target'])}"
+def _call(spec: CheckSpec) -> str:
+    kind = spec.kind
+    if kind == "dns" and spec.address is None:
+        return f"try_names {quote(spec.target)}"
     return " ".join([f"try_{kind}", *(quote(word) for word in _words(spec))])
 
 
-def _words(spec: Mapping[str, Any]) -> Iterator[str]:
-    kind, address = spec["kind"], spec["address"]
+def _words(spec: CheckSpec) -> Iterator[str]:
+    kind, address = spec.kind, spec.address
     if kind == "http":
-        yield address or ""
+        yield str(address or "")
         yield _url(spec)
         return
     if address is not None:
-        yield str(ip_address(address))
+        yield str(address)
     if kind in ("tcp", "udp"):
-        yield str(int(spec["target"]))
+        yield str(int(spec.target))
     elif kind == "mtu":
-        headers = 28 if ip_address(address).version == 4 else 48
-        yield str(max(0, int(spec["target"]) - headers))
+        headers = 48 if address is not None and address.version == 6 else 28
+        yield str(max(0, int(spec.target) - headers))
     elif kind == "dns":
-        yield _query(spec["target"], six=":" in (spec["answer"] or ""))
+        yield _query(spec.target, six=spec.answer is not None and spec.answer.version == 6)
     elif kind == "exec":
-        yield spec["target"]
+        yield spec.target
     elif kind == "sysctl":
-        yield from spec["values"]
+        yield from spec.values
 
 
-def _url(spec: Mapping[str, Any]) -> str:
-    target = str(spec["target"] or "/")
+def _url(spec: CheckSpec) -> str:
+    target = spec.target or "/"
     if "://" in target:
         return target
-    address = ip_address(spec["address"])
-    return f"http://{address if address.version == 4 else f'[{address}]'}{target}"
+    address = spec.address
+    return f"http://{f'[{address}]' if address is not None and address.version == 6 else address}{target}"
 
 
 def _query(name: str, *, six: bool) -> str:
@@ -134,12 +88,12 @@ def _query(name: str, *, six: bool) -> str:
     return "".join(f"\\{byte:03o}" for byte in packet)
 
 
-def by_hand(spec: Mapping[str, Any]) -> str:
+def by_hand(spec: CheckSpec) -> str:
     """Return the command that a person would type to try the same."""
-    target, address = str(spec["target"]), spec["address"]
-    if spec["kind"] == "http":
+    target, address = spec.target, spec.address
+    if spec.kind == "http":
         return f"curl -i {quote(_url(spec))}"
-    if spec["kind"] == "dns":
+    if spec.kind == "dns":
         return f"getent ahosts {target}" if address is None else f"dig @{address} {target}"
     return {
         "ping": f"ping -c 1 {address}",
@@ -147,13 +101,13 @@ def by_hand(spec: Mapping[str, Any]) -> str:
         "tcp": f"nc -nzv -w 3 {address} {target}",
         "udp": f"nc -nuzv -w 1 {address} {target}",
         "exec": target,
-        "sysctl": "sysctl " + " ".join(spec["values"]),
-        "sshd": f"sudo sshd -T | grep -E {quote('^(' + '|'.join(spec['values']) + ') ')}",
-        "mtu": f"ping -c 1 -M do -s {list(_words(spec))[-1]} {address}" if spec["kind"] == "mtu" else "",
-    }[str(spec["kind"])]
+        "sysctl": "sysctl " + " ".join(spec.values),
+        "sshd": f"sudo sshd -T | grep -E {quote('^(' + '|'.join(spec.values) + ') ')}",
+        "mtu": f"ping -c 1 -M do -s {list(_words(spec))[-1]} {address}" if spec.kind == "mtu" else "",
+    }[spec.kind]
 
 
-def seconds_of(specs: Sequence[Mapping[str, Any]]) -> float:
+def seconds_of(specs: Sequence[CheckSpec]) -> float:
     """Return what one round of these checks may take where everything hangs."""
-    times = [_SECONDS.get(spec["kind"], 1.0) for spec in specs]
+    times = [_SECONDS.get(spec.kind, 1.0) for spec in specs]
     return sum(max(times[start : start + _AT_ONCE]) for start in range(0, len(times), _AT_ONCE))

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Literal
 
 from labrun.bounded import integer, read_json
 from labrun.errors import UnreadableError
 from labrun.inventory.json_path import as_text, look_up
+from labrun.inventory.model import Match
 from labrun.inventory.topology.checks import meets
 from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST
+from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.facts.sshd import effective_settings, plain_value
 from labrun.tasks.guest.facts.sshd import meets as sshd_meets
 from labrun.tasks.guest.shell import Captured, Facts
 
-__all__ = ["Seen", "Tried", "is_met", "read_check"]
+__all__ = ["CheckResult", "Seen", "is_met", "read_check"]
 
 Seen = Literal["open", "refused", "filtered", "silent", "wrong", "error"]
 
@@ -35,7 +37,7 @@ _NAMES = {0: "answers", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class CheckResult:
     """What came of one try.
 
     ``seen`` is ``silent`` for UDP that nothing came back from, ``wrong`` for an answer that is not
@@ -47,66 +49,64 @@ class Tried:
     why: str | None = None
 
 
-def is_met(spec: Mapping[str, Any], tried: Tried) -> bool:
+def is_met(spec: CheckSpec, tried: CheckResult) -> bool:
     """Tell whether nothing is gained by trying again."""
-    return meets(spec["expect"], tried.seen) or (tried.seen == "silent" and spec["expect"] != "refused")
+    return meets(spec.expect, tried.seen) or (tried.seen == "silent" and spec.expect != "refused")
 
 
-def read_check(spec: Mapping[str, Any], said: Captured | None, facts: Facts) -> Tried:
+def read_check(spec: CheckSpec, said: Captured | None, facts: Facts) -> CheckResult:
     """Return what the output of a check (other than ``trace``) means."""
-    if spec["kind"] == "sshd" and "sshd" in facts.commands:
+    if spec.kind == "sshd" and "sshd" in facts.commands:
         said = facts.commands["sshd"]  # as it holds for this very login, Match blocks included
     if said is None:
-        return Tried("error", "not tried", "the check was not carried out")
-    if said.status == NO_WAY and spec["kind"] != "exec":
-        return Tried("error", "no route", f"no route to {spec['address']}")
-    if said.status == NO_TOOL and spec["kind"] != "exec":
-        return Tried("error", "not tried", f"{said.text.strip()[:_LONGEST]} is not installed")
+        return CheckResult("error", "not tried", "the check was not carried out")
+    if said.status == NO_WAY and spec.kind != "exec":
+        return CheckResult("error", "no route", f"no route to {spec.address}")
+    if said.status == NO_TOOL and spec.kind != "exec":
+        return CheckResult("error", "not tried", f"{said.text.strip()[:_LONGEST]} is not installed")
     try:
-        return _READERS[spec["kind"]](spec, said)
+        return _READERS[spec.kind](spec, said)
     except SearchError as error:
-        return Tried("error", "not judged", error.reason)
+        return CheckResult("error", "not judged", error.reason)
 
 
-def _tcp(_spec: Mapping[str, Any], said: Captured) -> Tried:
+def _tcp(_spec: CheckSpec, said: Captured) -> CheckResult:
     if said.status == 0:
-        return Tried("open", "open")
+        return CheckResult("open", "open")
     if "refused" in said.both:
-        return Tried("refused", "refused")
+        return CheckResult("refused", "refused")
     prohibited = "No route to host" in said.both or "unreachable" in said.both
-    return Tried("filtered", "filtered", "an ICMP error came back" if prohibited else None)
+    return CheckResult("filtered", "filtered", "an ICMP error came back" if prohibited else None)
 
 
-def _udp(_spec: Mapping[str, Any], said: Captured) -> Tried:
+def _udp(_spec: CheckSpec, said: Captured) -> CheckResult:
     if said.status != 0:
-        return Tried("refused", "refused")
+        return CheckResult("refused", "refused")
     if (said.text[-_LONGEST:].split() or ["0"])[-1] == "0":
-        return Tried("silent", "no answer")
-    return Tried("open", "open")
+        return CheckResult("silent", "no answer")
+    return CheckResult("open", "open")
 
 
-def _ping(_spec: Mapping[str, Any], said: Captured) -> Tried:
+def _ping(_spec: CheckSpec, said: Captured) -> CheckResult:
     if said.status == 0:
-        return Tried("open", "open")
+        return CheckResult("open", "open")
     answer = _UNREACHABLE.search(said.both)
-    return Tried("filtered", "filtered", f"{answer[1]} says: {answer[2]}" if answer else None)
+    return CheckResult("filtered", "filtered", f"{answer[1]} says: {answer[2]}" if answer else None)
 
 
-def _mtu(spec: Mapping[str, Any], said: Captured) -> Tried:
+def _mtu(spec: CheckSpec, said: Captured) -> CheckResult:
     if said.status == 0:
-        return Tried("open", spec["target"])
+        return CheckResult("open", spec.target)
     if said.status == SMALL_LOST:
-        return Tried("filtered", "filtered", "not even small packets are answered")
+        return CheckResult("filtered", "filtered", "not even small packets are answered")
     sizes = [int(size) for size in _FRAGMENT.findall(said.both)]
     if sizes:
-        return Tried("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
-    why = (
-        f"packets of {spec['target']} bytes vanish without a word, small ones get through: an MTU black hole"
-    )
-    return Tried("filtered", "filtered", why)
+        return CheckResult("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
+    why = f"packets of {spec.target} bytes vanish without a word, small ones get through: an MTU black hole"
+    return CheckResult("filtered", "filtered", why)
 
 
-def _http(spec: Mapping[str, Any], said: Captured) -> Tried:
+def _http(spec: CheckSpec, said: Captured) -> CheckResult:
     first, _, rest = said.text.partition("\n")
     error, _, body = rest.partition("\n")
     error = error[:_LONGEST_REASON]
@@ -114,66 +114,68 @@ def _http(spec: Mapping[str, Any], said: Captured) -> Tried:
     if said.status == 0:
         return _page(spec, integer(code) or 0, body)
     if said.status == 6:
-        return Tried("error", "no name", error.partition(") ")[2] or "the name is not known")
+        return CheckResult("error", "no name", error.partition(") ")[2] or "the name is not known")
     if said.status in (7, 28) and not connected.strip("0."):
         if "refused" in error:
-            return Tried("refused", "refused")
-        if "Network is unreachable" in error and spec["address"] is None:
-            return Tried("error", "no route", "no route to it")
-        return Tried("filtered", "filtered")
-    return Tried("wrong", "no HTTP answer", error.partition(") ")[2] or f"curl ended with {said.status}")
+            return CheckResult("refused", "refused")
+        if "Network is unreachable" in error and spec.address is None:
+            return CheckResult("error", "no route", "no route to it")
+        return CheckResult("filtered", "filtered")
+    return CheckResult(
+        "wrong", "no HTTP answer", error.partition(") ")[2] or f"curl ended with {said.status}"
+    )
 
 
-def _page(spec: Mapping[str, Any], code: int, body: str) -> Tried:
-    want = spec["status"]
+def _page(spec: CheckSpec, code: int, body: str) -> CheckResult:
+    want = spec.status
     if code != want if want is not None else not 200 <= code < 400:
-        return Tried(
-            "open" if spec["expect"] != "open" else "wrong", str(code), f"the answer's status is {code}"
+        return CheckResult(
+            "open" if spec.expect != "open" else "wrong", str(code), f"the answer's status is {code}"
         )
-    text, fault = _matched(spec["match"], body)
+    text, fault = _matched(spec.match, body)
     if fault is not None:
-        return Tried("wrong", _short(text), fault)
-    if spec["match"] is not None:
-        return Tried("open", _short(text))
-    return Tried("open", "open" if want is None else str(code))
+        return CheckResult("wrong", _short(text), fault)
+    if spec.match is not None:
+        return CheckResult("open", _short(text))
+    return CheckResult("open", "open" if want is None else str(code))
 
 
-def _exec(spec: Mapping[str, Any], said: Captured) -> Tried:
+def _exec(spec: CheckSpec, said: Captured) -> CheckResult:
     error, _, out = said.text.partition("\n")
     error = error[:_LONGEST_REASON]
     if said.status in (126, 127):
-        return Tried("error", f"exit {said.status}", error.strip() or "the command cannot be run")
-    negative: Seen = "filtered" if spec["expect"] == "blocked" else "wrong"
-    if said.status != (spec["status"] or 0):
+        return CheckResult("error", f"exit {said.status}", error.strip() or "the command cannot be run")
+    negative: Seen = "filtered" if spec.expect == "blocked" else "wrong"
+    if said.status != (spec.status or 0):
         why = "it did not end in time" if said.status == 124 else error.strip() or None
-        return Tried(negative, f"exit {said.status}", why)
-    text, fault = _matched(spec["match"], out)
+        return CheckResult(negative, f"exit {said.status}", why)
+    text, fault = _matched(spec.match, out)
     if fault is not None:
-        return Tried(negative, _short(text), fault)
-    return Tried("open", _short(text) if spec["match"] is not None else f"exit {said.status}")
+        return CheckResult(negative, _short(text), fault)
+    return CheckResult("open", _short(text) if spec.match is not None else f"exit {said.status}")
 
 
-def _matched(match: Mapping[str, str | None] | None, text: str) -> tuple[str, str | None]:
+def _matched(match: Match | None, text: str) -> tuple[str, str | None]:
     """Return the text that counts, and what it lacks: None where it is as declared."""
     if len(text) > _MOST_CHARACTERS:
         return "", f"there are {len(text)} characters, more than {_MOST_CHARACTERS}"
-    if match is not None and match["json"] is not None:
+    if match is not None and match.json is not None:
         try:
-            text = as_text(look_up(read_json(text, "the answer"), match["json"]))
+            text = as_text(look_up(read_json(text, "the answer"), match.json))
         except UnreadableError as error:
             return text, f"this is {error.reason}"
         except LookupError as error:
-            return text, f"{match['json']}: {error.args[0]}"
+            return text, f"{match.json}: {error.args[0]}"
     return text, None if match is None else _mismatch(match, text)
 
 
-def _mismatch(match: Mapping[str, str | None], text: str) -> str | None:
-    if match["equals"] is not None and text.strip() != match["equals"].strip():
+def _mismatch(match: Match, text: str) -> str | None:
+    if match.equals is not None and text.strip() != match.equals.strip():
         return f"it is {_short(text)}"
-    if match["contains"] is not None and match["contains"] not in text:
-        return f"{match['contains']} is not in it"
-    if match["regex"] is not None and not matches(match["regex"], text, pace().remaining(_SEARCH_SECONDS)):
-        return f"nothing in it matches {match['regex']}"
+    if match.contains is not None and match.contains not in text:
+        return f"{match.contains} is not in it"
+    if match.regex is not None and not matches(match.regex, text, pace().remaining(_SEARCH_SECONDS)):
+        return f"nothing in it matches {match.regex}"
     return None
 
 
@@ -182,31 +184,32 @@ def _short(text: str) -> str:
     return (line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…") or "nothing"
 
 
-def _dns(spec: Mapping[str, Any], said: Captured) -> Tried:
-    if spec["address"] is None:
+def _dns(spec: CheckSpec, said: Captured) -> CheckResult:
+    if spec.address is None:
         names = (line.strip() for line in said.text[:_MOST_CHARACTERS].splitlines())
         found = list(dict.fromkeys(name.split(maxsplit=1)[0][:_LONGEST] for name in names if name))
         if said.status != 0 or not found:
-            return Tried("wrong", "no such name", "the host's resolver does not know it")
+            return CheckResult("wrong", "no such name", "the host's resolver does not know it")
         return _answers(spec, found)
     if said.status != 0:
-        return Tried("refused", "refused", "nobody answers DNS there")
+        return CheckResult("refused", "refused", "nobody answers DNS there")
     lines = said.text.splitlines()
     packet = _packet(lines)
     if len(packet) < 12:
-        return Tried("filtered", "filtered")
+        return CheckResult("filtered", "filtered")
     code = packet[3] & 15
     if code != 0:
-        return Tried("refused", _NAMES.get(code, f"code {code}"))
+        return CheckResult("refused", _NAMES.get(code, f"code {code}"))
     found = _records(packet)
-    return _answers(spec, found) if found else Tried("refused", "no address")
+    return _answers(spec, found) if found else CheckResult("refused", "no address")
 
 
-def _answers(spec: Mapping[str, Any], found: Sequence[str]) -> Tried:
+def _answers(spec: CheckSpec, found: Sequence[str]) -> CheckResult:
     actual = " ".join(found[:_MOST_ANSWERS])
-    if spec["answer"] is not None and spec["answer"] not in found:
-        return Tried("wrong", actual)
-    return Tried("open", "open" if spec["answer"] is None else str(spec["answer"]))
+    if spec.answer is None:
+        return CheckResult("open", "open")
+    answer = str(spec.answer)
+    return CheckResult("open", answer) if answer in found else CheckResult("wrong", actual)
 
 
 def _packet(lines: Sequence[str]) -> bytes:
@@ -242,31 +245,29 @@ def _after_name(packet: bytes, at: int) -> int:
     return at + 1
 
 
-def _sysctl(spec: Mapping[str, Any], said: Captured) -> Tried:
+def _sysctl(spec: CheckSpec, said: Captured) -> CheckResult:
     lines = (line.partition(" ") for line in said.text.splitlines())
     have = {key: value[:_LONGEST_REASON] for key, _, value in lines}
-    pairs = [(key, want, have.get(key)) for key, want in spec["values"].items()]
+    pairs = [(key, want, have.get(key)) for key, want in spec.values.items()]
     wrong = [f"{k} is {v or 'unknown'}" for k, want, v in pairs if v is None or v.split() != want.split()]
     return _values(spec, [" ".join((value or "absent").split()) for _, _, value in pairs], wrong)
 
 
-def _sshd(spec: Mapping[str, Any], said: Captured) -> Tried:
+def _sshd(spec: CheckSpec, said: Captured) -> CheckResult:
     if said.status != 0:
-        return Tried("error", "not tried", said.last_line)
+        return CheckResult("error", "not tried", said.last_line)
     have = effective_settings(said.text)
     actual, wrong = [], []
-    for key, want in spec["values"].items():
+    for key, want in spec.values.items():
         actual.append(" ".join(have.get(key, ()))[:_LONGEST_REASON] or "absent")
         if not sshd_meets(key, [plain_value(key, want)], have):
             wrong.append(f"{key} is {actual[-1]}")
     return _values(spec, actual, wrong)
 
 
-def _values(spec: Mapping[str, Any], actual: list[str], wrong: list[str]) -> Tried:
-    text = (
-        actual[0] if len(actual) == 1 else ", ".join(map(" ".join, zip(spec["values"], actual, strict=True)))
-    )
-    return Tried("wrong" if wrong else "open", text, ", ".join(wrong) or None)
+def _values(spec: CheckSpec, actual: list[str], wrong: list[str]) -> CheckResult:
+    text = actual[0] if len(actual) == 1 else ", ".join(map(" ".join, zip(spec.values, actual, strict=True)))
+    return CheckResult("wrong" if wrong else "open", text, ", ".join(wrong) or None)
 
 
 _READERS = {

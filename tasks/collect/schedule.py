@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from labrun.inventory.model import Host, Lab
-from labrun.inventory.topology.checks import trials_of, udp_targets
+from labrun.inventory.topology.checks import instances_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.inventory.topology.path_model import Path
-from labrun.tasks.collect.check_script import check_specs, seconds_of
+from labrun.tasks.collect.check_script import seconds_of
+from labrun.tasks.collect.check_spec import check_specs
+from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.configure.resources import RESOURCES
 from labrun.tasks.state.sections import section_of
 
@@ -67,57 +68,42 @@ class _Wave:
         return True
 
 
-def collect_spec(
-    lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False
-) -> dict[str, Any]:
-    """Return, as plain JSON-able data, what to collect on a host; ``skip`` names hosts known to be down.
+def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False) -> CollectSpec:
+    """Return what to collect on a host; ``skip`` names hosts known to be down.
 
-    ``traces`` hold ``{to, version, address, hops, size, wave}``, ``size`` the payload of the largest
-    ping that must get through; ``pings`` the pairs that are only
-    pinged, with ``like`` the name of the traced target whose way they share (None where nothing
-    should get there); ``settings`` what :data:`SETTINGS` want; ``checks`` the declared ones. ``full``
-    traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
+    ``full`` traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
     asked = {
         (t.target, t.address.version)
-        for t in trials_of(lab, host_name)
+        for t in instances_of(lab, host_name)
         if t.check.kind == "trace" and t.address
     }
     traced, pinged = _split(lab, paths, full or len(lab.hosts) <= ALL_PAIRS, asked)
     waves = _Wave([])
-    return {
-        "traces": [
-            {
-                "to": path.target,
-                "version": str(path.address.version) if path.address else "",
-                "address": str(path.address),
-                "hops": len(path.hops),
-                "by": "echo" if drops_udp(lab, path) else "udp",
-                "size": _payload(lab, path),
-                "wave": waves.place((*path.way.through, path.target)),
-            }
+    return CollectSpec(
+        traces=tuple(
+            TraceSpec(
+                to=path.target,
+                address=path.address,
+                hops=len(path.hops),
+                wave=waves.place((*path.way.through, path.target)),
+                size=_payload(lab, path),
+                by="echo" if drops_udp(lab, path) else "udp",
+            )
             for path in traced
-        ],
-        "pings": [
-            {
-                "to": path.target,
-                "version": str(path.address.version),
-                "address": str(path.address),
-                "like": like,
-            }
-            for path, like in pinged
             if path.address
-        ],
-        "settings": {
+        ),
+        pings=tuple(PingSpec(path.target, path.address, like) for path, like in pinged if path.address),
+        settings={
             resource.section: want
             for resource in SETTINGS
             if (want := resource.desired(lab, host)) is not None
         },
-        "checks": check_specs(lab, host_name),
-        "listeners": host_name in udp_targets(lab),
-    }
+        checks=tuple(check_specs(lab, host_name)),
+        listeners=host_name in udp_targets(lab),
+    )
 
 
 def _paths(found: Expectations, host: Host) -> Iterator[Path]:
@@ -176,18 +162,16 @@ def _network(lab: Lab, path: Path) -> str:
     return ""
 
 
-def seconds_for(spec: dict[str, Any]) -> float:
+def seconds_for(spec: CollectSpec) -> float:
     """Return a deadline in seconds for the script: what a lab with everything broken needs, and slack."""
-    traces, pings = spec["traces"], spec["pings"]
-    waves = 1 + max((trace["wave"] for trace in traces), default=0)
-    longest = max((trace["hops"] for trace in traces), default=0)
+    traces, pings = spec.traces, spec.pings
+    waves = 1 + max((trace.wave for trace in traces), default=0)
+    longest = max((trace.hops for trace in traces), default=0)
     rounds = waves + len(traces) // _WAVE_AT_ONCE
-    return (
-        45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4 + seconds_of(spec.get("checks", ()))
-    )
+    return 45.0 + rounds * (4.0 + longest) + (len(pings) + len(traces)) / 4 + seconds_of(spec.checks)
 
 
-def patience_for(spec: dict[str, Any]) -> float:
+def patience_for(spec: CollectSpec) -> float:
     """Return seconds beyond that in which checks may be tried again: their longest wait and a last round."""
-    waits = [check["wait"] for check in spec.get("checks", ())]
+    waits = [check.wait for check in spec.checks]
     return max(waits, default=0) and max(waits) + seconds_for(spec)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import groupby
-from typing import Any
 
 from labrun.tasks.collect.check_script import check_probe
+from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.configure.guard_script import PROBE as GUARD
@@ -44,42 +44,43 @@ _PING = guest_script("ping")
 _AT_ONCE = {"traces": 8, "pings": 16}
 
 
-def collect_script(spec: Mapping[str, Any], mark: str) -> str:
+def collect_script(spec: CollectSpec, mark: str) -> str:
     """Return the shell text for a spec of ``collect_spec``; ``mark`` begins every frame."""
     return gather_script(collect_probes(spec), mark)
 
 
-def collect_probes(spec: Mapping[str, Any]) -> list[Probe]:
+def collect_probes(spec: CollectSpec) -> list[Probe]:
     """Return what a host is asked, in this order."""
     probes = [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
         fact
         for resource in SETTINGS
-        if resource.section in spec["settings"]
-        for fact in resource.facts(spec["settings"][resource.section])
+        if resource.section in spec.settings
+        for fact in resource.facts(spec.settings[resource.section])
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
-    checks = check_probe(spec.get("checks", ()), has_room=bool(spec["traces"] or spec["pings"]))
+    checks = check_probe(spec.checks, has_room=bool(spec.traces or spec.pings))
     if checks is not None:
         probes.append(checks)
-    if spec.get("listeners"):
+    if spec.listeners:
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
     probes += [*AFTER, GUARD]
     return probes
 
 
-def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
-    numbered = [(number, trace) for number, trace in enumerate(spec["traces"])]
-    if not numbered and not spec["pings"]:
+def _traces(spec: CollectSpec) -> Iterator[str]:
+    numbered = [(number, trace) for number, trace in enumerate(spec.traces)]
+    if not numbered and not spec.pings:
         return
-    if any(":" in asked["address"] for asked in (*spec["traces"], *spec["pings"])):
+    addresses = [*(trace.address for trace in spec.traces), *(ping.address for ping in spec.pings)]
+    if any(":" in str(address) for address in addresses):
         yield _SETTLE
     yield _TRACE
     last = 0
-    for wave, members in groupby(sorted(numbered, key=lambda each: each[1]["wave"]), lambda e: e[1]["wave"]):
+    for wave, members in groupby(sorted(numbered, key=lambda each: each[1].wave), lambda e: e[1].wave):
         yield f"sleep {wave - last}\n" if wave > last else ""
         last = wave
-        calls = [f"trace {n} {_word(trace)} {int(trace['hops'])} {_by(trace)}" for n, trace in members]
+        calls = [f"trace {n} {_word(trace)} {trace.hops} {_by(trace)}" for n, trace in members]
         yield from _in_parallel(calls, _AT_ONCE["traces"])
     yield _AGAIN + "holes() {\n:\n"
     for number, trace in numbered:
@@ -87,21 +88,21 @@ def _traces(spec: Mapping[str, Any]) -> Iterator[str]:
     yield "}\nin_rounds\n"
     for number, _ in numbered:
         yield f'capture "trace {number}" cat "$tmp/{number}"\n'
-    sized = [(number, trace) for number, trace in numbered if trace.get("size")]
+    sized = [(number, trace) for number, trace in numbered if trace.size]
     if sized:
         yield _LARGE
-        calls = [f"large {number} {_word(trace)} {int(trace['size'])}" for number, trace in sized]
+        calls = [f"large {number} {_word(trace)} {trace.size}" for number, trace in sized]
         yield from _in_parallel(calls, _AT_ONCE["pings"])
         yield 'capture large cat "$tmp/large"\n'
 
 
-def _pings(spec: Mapping[str, Any]) -> Iterator[str]:
-    if not spec["pings"]:
+def _pings(spec: CollectSpec) -> Iterator[str]:
+    if not spec.pings:
         return
     yield _PING
     calls = [
-        f"{'ping_once' if ping['like'] is None else 'ping_twice'} {number} {_word(ping)}"
-        for number, ping in enumerate(spec["pings"])
+        f"{'ping_once' if ping.like is None else 'ping_twice'} {number} {_word(ping)}"
+        for number, ping in enumerate(spec.pings)
     ]
     yield from _in_parallel(calls, _AT_ONCE["pings"])
     yield 'capture pings cat "$tmp/pings"\n'
@@ -112,10 +113,10 @@ def _in_parallel(calls: list[str], at_once: int) -> Iterator[str]:
         yield "".join(f"{call} &\n" for call in calls[start : start + at_once]) + "wait\n"
 
 
-def _by(item: Mapping[str, Any]) -> str:
-    return "echo" if item.get("by") == "echo" else "udp"
+def _by(item: TraceSpec) -> str:
+    return item.by
 
 
-def _word(item: Mapping[str, Any]) -> str:
+def _word(item: TraceSpec | PingSpec) -> str:
     # Through ipaddress, so that nothing but an address can stand in the script.
-    return str(ip_address(item["address"]))
+    return str(ip_address(item.address))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,8 @@ from labrun.progress import report
 from labrun.secrets import mask_settings
 from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
+from labrun.tasks.collect.check_spec import CheckSpec
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.guest.shell import Captured, marker
@@ -38,23 +40,23 @@ def collect(task: Task) -> Result:
 
     Changes nothing in the guest. Raises a TransportError where the guest cannot be used.
     """
-    spec = task.host.data[SPEC]
+    spec: CollectSpec = task.host.data[SPEC]
     report(task.host.name, "connecting")
     transport = transport_of(task.host)
-    checks = f", {len(spec['checks'])} checks" if spec["checks"] else ""
-    report(task.host.name, "collecting", f"{len(spec['traces'])} traces, {len(spec['pings'])} pings{checks}")
+    checks = f", {len(spec.checks)} checks" if spec.checks else ""
+    report(task.host.name, "collecting", f"{len(spec.traces)} traces, {len(spec.pings)} pings{checks}")
     first = _round(transport, spec)
     later = list(later_rounds(task.host.name, transport, spec, first))
     return Result(host=task.host, changed=False, result={**first, "later": later})
 
 
-def _round(transport: Transport, spec: Mapping[str, Any]) -> dict[str, Any]:
+def _round(transport: Transport, spec: CollectSpec) -> dict[str, Any]:
     mark = marker()
-    done = transport.run(collect_script(spec, mark), timeout=seconds_for(dict(spec)), sudo=True)
+    done = transport.run(collect_script(spec, mark), timeout=seconds_for(spec), sudo=True)
     return raw_capture(spec, mark, done)
 
 
-def raw_capture(spec: Mapping[str, Any], mark: str, done: Completed) -> dict[str, Any]:
+def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> dict[str, Any]:
     """Return what a script said, as plain data for ``read_capture``."""
     return {
         "mark": mark,
@@ -67,18 +69,18 @@ def raw_capture(spec: Mapping[str, Any], mark: str, done: Completed) -> dict[str
 
 
 def later_rounds(
-    host: str, transport: Transport, spec: Mapping[str, Any], first: Mapping[str, Any]
+    host: str, transport: Transport, spec: CollectSpec, first: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """Try again, a second apart, the checks that may wait; yield the rounds in which one was decided."""
     since = time.monotonic()
     try:
-        pending = _unmet(host, spec["checks"], first)
+        pending: Sequence[CheckSpec] = _unmet(host, spec.checks, first)
         while pending:
-            report(host, "waiting", ", ".join(check["name"] for check in pending))
+            report(host, "waiting", ", ".join(check.name for check in pending))
             time.sleep(_PAUSE)
             found = _round(transport, _only(spec, pending))
             still = _unmet(host, pending, found)
-            waiting = [check for check in still if time.monotonic() - since < check["wait"]]
+            waiting = [check for check in still if time.monotonic() - since < check.wait]
             if len(waiting) < len(pending):
                 yield found
             pending = waiting
@@ -86,20 +88,15 @@ def later_rounds(
         return  # what was seen before stands
 
 
-def _unmet(host: str, specs: list[dict[str, Any]], shown: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _unmet(host: str, specs: Sequence[CheckSpec], shown: Mapping[str, Any]) -> list[CheckSpec]:
     """Return the checks that are worth another try; that a round cannot be read is for others to say."""
     return guarded(host, lambda: unmet(specs, read_capture(shown)), lambda _why: ())
 
 
-def _only(spec: Mapping[str, Any], checks: list[dict[str, Any]]) -> dict[str, Any]:
+def _only(spec: CollectSpec, checks: Sequence[CheckSpec]) -> CollectSpec:
     """Return the spec for these checks alone, with the traces that they ask for."""
-    named = {check["to"] for check in checks if check["kind"] == "trace"}
-    return {
-        "traces": [{**trace, "wave": 0} for trace in spec["traces"] if trace["to"] in named],
-        "pings": [{**ping, "like": None} for ping in spec["pings"] if ping["to"] in named],
-        "settings": {},
-        "checks": checks,
-    }
+    named = {check.to for check in checks if check.kind == "trace"}
+    return spec.without_settings().narrowed(lambda to: to in named, tuple(checks))
 
 
 def captures_of(

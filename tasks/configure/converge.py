@@ -15,10 +15,10 @@ from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
-from labrun.tasks.configure.guard_state import Standing, rolled_back, standing
+from labrun.tasks.configure.guard_state import Standing, goes_back, standing
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
 from labrun.tasks.configure.resources import gather, plan_host
-from labrun.tasks.configure.rows import Story
+from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.guest.deadline import finishing, pace
 from labrun.tasks.guest.facts.applied import read_applied
 from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
@@ -82,7 +82,7 @@ def converge(
     if left_over is None:
         return _converge(run, seen, transport, confirmation)
     if not left_over.is_left_over:
-        return Story(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
+        return OutcomeBuilder(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
     if run.dry_run:
         return [
             _leftover_row(run, left_over, "would be taken back"),
@@ -104,7 +104,7 @@ def _leftover_row(run: HostRun, left_over: Standing, ending: str) -> Outcome:
 
 
 def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Confirmation) -> list[Outcome]:
-    story = Story(run.host, seen.plan)
+    story = OutcomeBuilder(run.host, seen.plan)
     if run.dry_run:
         return story.untouched(dry_run=True)
     if seen.plan.is_empty:
@@ -143,7 +143,7 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
 
 
 def _confirm(
-    run: HostRun, story: Story, seen: Seen, said: Facts, confirmation: Confirmation
+    run: HostRun, story: OutcomeBuilder, seen: Seen, said: Facts, confirmation: Confirmation
 ) -> list[Outcome]:
     """Come in anew, look, and confirm; else have the host go back."""
     fresh: Transport | None = None
@@ -153,7 +153,7 @@ def _confirm(
             fresh = confirmation.enter()
             now = _settled(run, fresh, said, seen.plan, confirmation)
             fault = confirmation.demands(seen, now)
-            left = now.plan if rolled_back(now.facts, run.run) is None else None
+            left = None if goes_back(now.facts, run.run) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
                     return story.changed(now.plan, said)
@@ -184,7 +184,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
         now = run.look(fresh, probes)
         remaining = until - time.monotonic()
         open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
-        if not open_ends or rolled_back(now.facts, run.run) is not None or remaining <= 0:
+        if not open_ends or goes_back(now.facts, run.run) or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
             return now

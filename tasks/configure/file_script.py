@@ -82,8 +82,8 @@ def apply_changes(changes: Sequence[FileChange]) -> str:
 def undo_changes(changes: Sequence[FileChange]) -> str:
     """Return the script that puts the files back; at boot services read them by themselves.
 
-    The commands run once more, so that what they told reads the old files; what else they do, the guard
-    puts back after them.
+    The commands run once more, so that what they told reads the old files; what else they do, and what they
+    leave running, the guard puts back after them. One that ends the guard itself is not run a third time.
     """
     lines = [f"restore {quote(change.path)}\n" for change in changes]
     commands = [command for command, _ in _after(changes)]
@@ -91,7 +91,10 @@ def undo_changes(changes: Sequence[FileChange]) -> str:
         run = "".join(
             f"timeout {_UNDO_PATIENCE} sh -c {quote(command)} >/dev/null 2>&1 || :\n" for command in commands
         )
-        lines.append(f'if [ "$on" = live ]; then\n{run}fi\n')
+        lines.append(
+            'if [ "$on" = live ] && mkdir "$live/again" 2>/dev/null; then\n'
+            f'export LABRUN_CHANGE="${{run-}}"\n{run}fi\n'
+        )
     return "".join(lines)
 
 

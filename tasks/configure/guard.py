@@ -22,7 +22,7 @@ from labrun.tasks.configure.guard_script import (
     nothing_more,
     trigger,
 )
-from labrun.tasks.configure.guard_state import Standing, refusal, rolled_back, standing
+from labrun.tasks.configure.guard_state import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.configure.next_boot import next_boot_fault, next_boot_probe
 from labrun.tasks.configure.plan import HostPlan, Seen
 from labrun.tasks.guest.deadline import pace
@@ -98,8 +98,13 @@ class Guard:
 
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return that the host has gone back, what is not as declared, or what keeps a later login out."""
-        if rolled_back(now.facts, self._ticket.run) is not None:
+        back = rolled_back(now.facts, self._ticket.run)
+        if back is not None:
+            if back.occasion == "cut":
+                return "the change was ended before it was made"
             return f"no new login found it as declared within {self._ticket.seconds} s"
+        if goes_back(now.facts, self._ticket.run):
+            return "no new login saw the change in place"
         plan = before.plan
         if not guarded(plan):
             return None
@@ -108,6 +113,7 @@ class Guard:
             return f"the gateway {mute[0]} does not answer"
         return (
             _unmet(plan, now.plan)
+            or _broken(plan, now.plan)
             or _lost(plan, now.plan)
             or next_boot_fault(before, now, self._address)
             or self._cut_off()
@@ -165,6 +171,21 @@ def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
         left = after.get(part.section)
         if not part.partial and left is not None and left.apply:
             return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take"
+    return None
+
+
+def _broken(plan: HostPlan, now: HostPlan) -> str | None:
+    """Return what was as declared before the change and is not any more: its command had another effect too.
+
+    A unit, a file or a name is not the way in: it fails by itself.
+    """
+    held = {key for key, item in plan.items().items() if item.state == "ok"}
+    for part in now.sections:
+        if part.partial or part.harmless:
+            continue
+        names = [item.name for item in part.changes if (part.section, item.name) in held]
+        if names:
+            return ", ".join(f"{part.section} {name}" for name in names) + " held before this change"
     return None
 
 

@@ -37,7 +37,8 @@ DIRECTORY = GUARD
 RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
 """Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
 
-The occasion is ``timer``, ``now``, ``again`` or ``boot``. What lies in memory is newer where it is there.
+The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
+What lies in memory is newer where it is there.
 """
 UNIT = "/etc/systemd/system/labrun-guard.service"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"
@@ -143,7 +144,7 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}"
+        f"{assigned(values)}{guest_script('snapshot')}{guest_script('outside')}"
         f"{_function('kernel_own', own)}{functions}"
         f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
     )

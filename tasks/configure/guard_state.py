@@ -12,11 +12,20 @@ from labrun.errors import UnreadableError
 from labrun.tasks.configure.guard_script import DIRECTORY, RECORDS
 from labrun.tasks.guest.shell import Facts
 
-__all__ = ["RolledBack", "Standing", "controller", "refusal", "rolled_back", "standing"]
+__all__ = [
+    "RolledBack",
+    "Standing",
+    "controller",
+    "goes_back",
+    "refusal",
+    "rolled_back",
+    "standing",
+]
 
 # Undoing itself takes a while; only then nobody can be expected to end what was begun (seconds).
 _GRACE = 30
 _GOES_ON = "the host goes on trying"
+_GOING = ("guard undoing", "guard undone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,11 @@ def rolled_back(facts: Facts, run: str) -> RolledBack | None:
             kept = tuple(line for line in lines if line and line != _GOES_ON)
             return RolledBack(occasion or "unknown", kept, _GOES_ON in lines)
     return None
+
+
+def goes_back(facts: Facts, run: str) -> bool:
+    """Tell whether a gather found the host gone or going back: what it saw says nothing of the change."""
+    return rolled_back(facts, run) is not None or not facts.words.isdisjoint(_GOING)
 
 
 def refusal(said: Facts) -> str | None:

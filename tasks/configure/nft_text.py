@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import summarize_address_range
 
 from labrun.inventory.model import Address, Host, Lab, Prefix
-from labrun.inventory.topology.flows import Flow, Redirection, accepted, hidden, redirections
+from labrun.inventory.topology.flows import Flow, PortForward, accepted, hidden, redirections
 
 __all__ = ["CHAINS", "SSH_PORTS", "TABLE", "definition", "replacement", "ssh_line"]
 
@@ -149,7 +149,7 @@ def _intervals(ports: Iterable[tuple[int, int]]) -> list[str]:
     return [str(low) if low == high else f"{low}-{high}" for low, high in merged]
 
 
-def _redirect(each: Redirection) -> str:
+def _redirect(each: PortForward) -> str:
     family = _FAMILY[each.version]
     there = (
         f"{family} daddr {each.address}"
@@ -161,7 +161,7 @@ def _redirect(each: Redirection) -> str:
     return f"{there} {each.proto} dport {each.port} {goes}{_comment(each.said)}"
 
 
-def _forwarded(each: Redirection) -> str:
+def _forwarded(each: PortForward) -> str:
     what = f"ct status dnat {_FAMILY[each.version]} daddr {each.to} {each.proto} dport {each.to_port}"
     return f"{what} accept{_comment(each.said)}"
 
@@ -173,7 +173,7 @@ def _masquerade(prefixes: Sequence[Prefix], version: int) -> str:
     return f"{family} saddr {these} {family} daddr != {these} masquerade"
 
 
-def _hairpin(each: Redirection) -> str:
+def _hairpin(each: PortForward) -> str:
     """Send what goes back into the network it came from back through this router, by its answers too."""
     if each.hairpin is None:
         return ""

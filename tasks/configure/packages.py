@@ -28,13 +28,14 @@ fi
 """
 # Another apt may be at work, such as the daily one: it is waited for. What somebody configured stays so.
 # Without a logind that could keep the machine from halting meanwhile, apt waits 25 seconds for one.
+# What stands in a package's way, sshd for instance, is not taken out for it: that could not be brought back.
 # apt-get update ends with 0 whatever it could not reach: what it said counts where something is missing.
 _APT = """\
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 inhibit=true
 [ -d /run/systemd/inhibit ] || inhibit=false
 apt() {{
-apt-get --quiet=2 --yes --option DPkg::Lock::Timeout=60 --option Dpkg::Use-Pty=0 \
+apt-get --quiet=2 --yes --no-remove --option DPkg::Lock::Timeout=60 --option Dpkg::Use-Pty=0 \
 --option DPkg::Inhibit-Shutdown=$inhibit \\
 --option Dpkg::Options::=--force-confdef --option Dpkg::Options::=--force-confold \\
 --option Acquire::Retries=1 --option Acquire::http::Timeout=15 --option Acquire::https::Timeout=15 "$@" 2>&1
@@ -59,27 +60,18 @@ exit 1
 fi
 """
 _SCRIPTS = {"apt": _APT, "dnf": _DNF}
-_LISTS = {
-    "apt": "dpkg-query --show --showformat '${Package}:${Architecture}\\n'",
-    "dnf": "rpm --query --all --queryformat '%{NAME}.%{ARCH}\\n'",
-}
-_PURGE = {
-    "apt": "DEBIAN_FRONTEND=noninteractive timeout 60 dpkg --purge --force-depends --force-remove-reinstreq",
-    "dnf": "timeout 60 rpm --erase --nodeps",
-}
-# Where there is a guard, it learns which packages there were.
-_BEFORE = {
-    name: f"[ ! -d {GUARD} ] || {{ {text} | sort >{GUARD}/packages; }}\n" for name, text in _LISTS.items()
-}
+_RPMS = "rpm --query --all --queryformat '%{NAME}.%{ARCH}\\n' | sort"
+# Where there is a guard, it learns which packages there were. Of dpkg's it keeps a record by itself.
+_BEFORE = {"apt": "", "dnf": f"[ ! -d {GUARD} ] || {_RPMS} >{GUARD}/rpms\n"}
 # What was put in is taken out; what its scripts did beside that, the guard puts back after it.
 _UNDO = {
-    name: f"""\
-[ "$on" = live ] && [ -e "$guard/packages" ] || exit 0
-{text} | sort >"$live/packages"
-set -- $(comm -13 "$guard/packages" "$live/packages")
-[ $# -eq 0 ] || {_PURGE[name]} "$@"
-"""
-    for name, text in _LISTS.items()
+    "apt": "true\n",
+    "dnf": f"""\
+[ "$on" = live ] && [ -e "$guard/rpms" ] || exit 0
+{_RPMS} >"$live/rpms"
+set -- $(comm -13 "$guard/rpms" "$live/rpms")
+[ $# -eq 0 ] || timeout 60 rpm --erase --nodeps "$@"
+""",
 }
 # How long all of it may take: what is over it, the guard ends (seconds).
 _PATIENCE = 170

@@ -12,11 +12,11 @@ from labrun.tasks.configure.guard_state import Standing
 from labrun.tasks.configure.plan import HostPlan, Item
 from labrun.tasks.guest.shell import Captured, Facts
 
-__all__ = ["Story"]
+__all__ = ["OutcomeBuilder"]
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class OutcomeBuilder:
     """One host's run so far: the plan it began with; every method returns the rows of one ending."""
 
     host: str

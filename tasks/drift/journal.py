@@ -6,16 +6,18 @@ labrun's own sessions are marked. Who somebody is does not follow from a log: li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from labrun.bounded import LATEST, as_list, as_object, integer, read_json
 from labrun.errors import CommandError, UnreadableError
+from labrun.secrets import Secrets
 from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
 
-__all__ = ["journal_script", "read_journal"]
+__all__ = ["Line", "Logged", "journal_script", "moment", "read_journal"]
 
 _ENTRIES = 800
 _BYTES = 400_000
@@ -35,6 +37,43 @@ _OWN_COMMAND = re.compile(r"^\s*(?P<user>\S+) : .*COMMAND=\S*/sh -s$")
 _COMMAND = re.compile(r"^\s*(?P<user>\S+) : ")
 
 
+def moment(seconds: float) -> str:
+    """Return a time as it stands in documents."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a log; ``time`` in seconds since the epoch, ``labrun`` = of a session of labrun's."""
+
+    time: float
+    source: str
+    text: str
+    labrun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """What a host logged, ``since`` in seconds since the epoch (0 = not known); lines may be left out."""
+
+    since: float = 0.0
+    lines: tuple[Line, ...] = ()
+    left_out: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as it stands in the JSON document."""
+        lines = [{**asdict(line), "time": moment(line.time)} for line in self.lines]
+        return {
+            "since": moment(self.since) if self.since else None,
+            "lines": lines,
+            "left_out": self.left_out,
+        }
+
+    def masked(self, secrets: Secrets) -> Logged:
+        """Return it with no secret of the lab file in it."""
+        return replace(self, lines=tuple(replace(line, text=secrets.mask(line.text)) for line in self.lines))
+
+
 def journal_script(since: float, mark: str) -> str:
     """Return the script that reads the journal from ``since`` on (seconds since the epoch).
 
@@ -44,8 +83,8 @@ def journal_script(since: float, mark: str) -> str:
     return gather_script([Probe(script=values + guest_script("journal"))], mark)
 
 
-def read_journal(output: str, mark: str, user: str, key: str) -> dict[str, Any]:
-    """Return ``{"since": seconds, "lines": [{time, source, text, labrun}], "left_out": N}``.
+def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
+    """Return what the journal shows.
 
     ``user`` and ``key`` (SHA256:...) are labrun's own account and key. Of others the last 20 lines
     are kept, of labrun's sessions the last 4.
@@ -53,20 +92,17 @@ def read_journal(output: str, mark: str, user: str, key: str) -> dict[str, Any]:
     try:
         facts = parse_facts(output, mark)
     except CommandError:
-        return {"since": 0.0, "lines": [], "left_out": 0}
+        return Logged()
     said = facts.commands.get("log")
     entries = list(_marked(list(_entries(said.text if said else "")), user, key))
-    others = [entry for entry in entries if not entry["labrun"]]
-    own = [entry for entry in entries if entry["labrun"]]
-    kept = sorted([*others[-_OTHERS:], *own[-_OWN:]], key=lambda entry: float(entry["time"]))
-    return {
-        "since": float(integer(facts.word("since"), most=LATEST) or 0),
-        "lines": kept,
-        "left_out": max(0, len(others) - _OTHERS),
-    }
+    others = [entry for entry in entries if not entry.labrun]
+    own = [entry for entry in entries if entry.labrun]
+    kept = sorted([*others[-_OTHERS:], *own[-_OWN:]], key=lambda entry: entry.time)
+    since = float(integer(facts.word("since"), most=LATEST) or 0)
+    return Logged(since, tuple(kept), max(0, len(others) - _OTHERS))
 
 
-def _entries(text: str) -> Iterator[dict[str, Any]]:
+def _entries(text: str) -> Iterator[Line]:
     # A guest may print more than it was asked for.
     for line in text[-_BYTES:].splitlines()[-_ENTRIES:]:
         try:
@@ -76,9 +112,11 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
             continue  # the first one may have been cut in two
         source = entry.get("SYSLOG_IDENTIFIER")
         microseconds = integer(entry.get("__REALTIME_TIMESTAMP"), most=LATEST * 1_000_000)
-        kept = _KEPT.get(source) if isinstance(source, str) else None
-        if microseconds is not None and kept is not None and kept.search(message):
-            yield {"time": microseconds / 1e6, "source": source, "text": message[:_LONGEST]}
+        if not isinstance(source, str) or microseconds is None:
+            continue
+        kept = _KEPT.get(source)
+        if kept is not None and kept.search(message):
+            yield Line(microseconds / 1e6, source, message[:_LONGEST])
 
 
 def _message(value: object) -> str:
@@ -90,17 +128,17 @@ def _message(value: object) -> str:
     return bytes(each for each in numbers if each is not None).decode(errors="replace")
 
 
-def _marked(entries: list[dict[str, Any]], user: str, key: str) -> Iterator[Mapping[str, Any]]:
+def _marked(entries: Sequence[Line], user: str, key: str) -> Iterator[Line]:
     for number, entry in enumerate(entries):
-        yield {**entry, "labrun": _is_own(entries, number, user, key)}
+        yield replace(entry, labrun=_is_own(entries, number, user, key))
 
 
-def _is_own(entries: list[dict[str, Any]], number: int, user: str, key: str) -> bool:
+def _is_own(entries: Sequence[Line], number: int, user: str, key: str) -> bool:
     """Tell whether a line is of a session of labrun's: its key, its account, its way to run scripts.
 
     A person's `labrun ssh` has the same key and account, but runs something else.
     """
-    source, text = entries[number]["source"], str(entries[number]["text"])
+    source, text = entries[number].source, entries[number].text
     if source == "labrun":
         return True
     if source == "sudo":
@@ -109,8 +147,6 @@ def _is_own(entries: list[dict[str, Any]], number: int, user: str, key: str) -> 
     accepted = _ACCEPTED.match(text) if source == "sshd" else None
     if accepted is None or (accepted["user"], accepted["key"]) != (user, key):
         return False
-    commands = (
-        _COMMAND.match(str(each["text"])) for each in entries[number + 1 :] if each["source"] == "sudo"
-    )
+    commands = (_COMMAND.match(each.text) for each in entries[number + 1 :] if each.source == "sudo")
     first = next((command for command in commands if command is not None and command["user"] == user), None)
     return first is not None and _OWN_COMMAND.match(first.string) is not None

@@ -8,6 +8,7 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from labrun.progress import report
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.collect.task import later_rounds, raw_capture
@@ -33,18 +34,19 @@ def observe(task: Task) -> Result:
     host, spec = task.host.name, task.host.data[SPEC]
     report(host, "connecting")
     transport = transport_of(task.host)
-    verify = {**spec["verify"], "settings": {}}
-    report(host, "reading", f"{len(verify['traces'])} traces, {len(verify['pings'])} pings")
+    asked: CollectSpec = spec["verify"]
+    verify = asked.without_settings()
+    report(host, "reading", f"{len(verify.traces)} traces, {len(verify.pings)} pings")
     mark = marker()
     script = drift_script(spec["configure"], verify, mark)
-    done = transport.run(script, timeout=seconds_for(dict(verify)), sudo=True)
+    done = transport.run(script, timeout=seconds_for(verify), sudo=True)
     first = raw_capture(verify, mark, done)
     later = list(later_rounds(host, transport, verify, first))
     return Result(host=task.host, changed=False, result={**first, "later": later})
 
 
 def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str) -> Result:
-    """Read what the host logged since it was last as declared; the result is a ``Logged`` as plain data.
+    """Read what the host logged since it was last as declared; the result is a ``Logged``.
 
     ``since`` is by host, in seconds since the epoch, or later, when something was applied; ``user`` the
     account that labrun logs in with, ``key`` the fingerprint of its key.
@@ -57,10 +59,10 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
     return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))
 
 
-def drift_script(configure: Mapping[str, Any], verify: Mapping[str, Any], mark: str) -> str:
+def drift_script(configure: Mapping[str, Any], verify: CollectSpec, mark: str) -> str:
     """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
 
     What both want to know is asked once; the settings that verify compares are configure's.
     """
-    wanted = collect_probes({**verify, "settings": {}})
+    wanted = collect_probes(verify.without_settings())
     return gather_script([APPLIED, *probes(configure), *wanted], mark)

@@ -6,11 +6,11 @@ import random
 from collections.abc import Collection, Mapping
 
 from labrun.inventory.model import Lab
-from labrun.tasks.faults.fault_sites import spots
+from labrun.tasks.faults.fault_sites import fault_sites
 from labrun.tasks.faults.filter_faults import FILTERS
 from labrun.tasks.faults.ipv6_faults import IPV6
 from labrun.tasks.faults.link_faults import LINKS
-from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.faults.model import Fault, FaultSite
 from labrun.tasks.faults.routing_faults import ROUTING
 
 __all__ = ["FAULTS", "choose", "possible"]
@@ -21,9 +21,9 @@ FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS,
 
 def possible(
     lab: Lab, name: str | None = None, hosts: Collection[str] | None = None
-) -> list[tuple[Fault, Spot]]:
+) -> list[tuple[Fault, FaultSite]]:
     """Return what can be planted in the lab: of one name, and on these hosts only, where given."""
-    everywhere = spots(lab)
+    everywhere = fault_sites(lab)
     return [
         (fault, spot)
         for fault in FAULTS.values()
@@ -33,7 +33,7 @@ def possible(
     ]
 
 
-def choose(found: list[tuple[Fault, Spot]], seed: int | None) -> tuple[Fault, Spot]:
+def choose(found: list[tuple[Fault, FaultSite]], seed: int | None) -> tuple[Fault, FaultSite]:
     """Return one at random, every fault as likely as another; the same for the same seed and lab."""
     dice = random.Random(seed)  # noqa: S311 - a game, no secret
     names = list(dict.fromkeys(fault.name for fault, _ in found))

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from labrun.inventory.model import Lab, Role
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
-from labrun.inventory.topology.wiring import Attachment, Version, Wiring, wiring
-from labrun.tasks.faults.model import Spot
+from labrun.inventory.topology.wiring import Attachment, L3Topology, Version, wiring
+from labrun.tasks.faults.model import FaultSite
 
-__all__ = ["spots"]
+__all__ = ["fault_sites"]
 
 _TARGETS = 2
 """So many targets a source are enough to choose from; a lab of 1,000 hosts has a million pairs."""
 
 
-def spots(lab: Lab) -> tuple[Spot, ...]:
+def fault_sites(lab: Lab) -> tuple[FaultSite, ...]:
     """Return the ways from ordinary hosts over a router of the lab to others, IPv4 first, in file order."""
     versions: tuple[Version, ...] = (4, 6)
     return tuple(
@@ -28,7 +28,7 @@ def spots(lab: Lab) -> tuple[Spot, ...]:
     )
 
 
-def _from(lab: Lab, version: Version, source: str) -> Iterator[Spot]:
+def _from(lab: Lab, version: Version, source: str) -> Iterator[FaultSite]:
     found = 0
     for target, host in lab.hosts.items():
         if target == source or host.role is Role.ROUTER:
@@ -41,7 +41,7 @@ def _from(lab: Lab, version: Version, source: str) -> Iterator[Spot]:
             return
 
 
-def _spot(lab: Lab, version: Version, path: Path) -> Spot | None:
+def _spot(lab: Lab, version: Version, path: Path) -> FaultSite | None:
     wires, ways = wiring(lab, version), forwarding(lab, version)
     router = path.way.through[0] if path.way.through else ""
     if path.address is None or path.fault is not None or router not in lab.hosts:
@@ -73,10 +73,10 @@ def _spot(lab: Lab, version: Version, path: Path) -> Spot | None:
         **_lengths(own, far, int(route.via), dhcp=own.nic.dhcp),
     }
     first = lab.hosts[router].interfaces[0].mac == leaves.nic.mac
-    return Spot(path.source, router, path.target, first, words, version)
+    return FaultSite(path.source, router, path.target, first, words, version)
 
 
-def _other(lab: Lab, wires: Wiring, own: Attachment) -> Attachment | None:
+def _other(lab: Lab, wires: L3Topology, own: Attachment) -> Attachment | None:
     return next(
         (
             each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.faults.model import Fault, FaultSite
 
 __all__ = ["LINKS", "reapply"]
 
@@ -30,7 +30,7 @@ _ROUTES_6 = (
 )
 
 
-def _not_first(spot: Spot) -> bool:
+def _not_first(spot: FaultSite) -> bool:
     return not spot.is_first_nic
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from labrun.inventory.topology.wiring import Version
 
-__all__ = ["Fault", "Spot", "anywhere"]
+__all__ = ["Fault", "FaultSite", "anywhere"]
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class FaultSite:
     """One way through the lab that a fault can break: from ``source`` by ``router`` to ``target``.
 
     ``version`` is the way's IP version, and that of all addresses and prefixes.
@@ -30,7 +30,7 @@ class Spot:
     version: Version = 4
 
 
-def anywhere(_spot: Spot) -> bool:
+def anywhere(_spot: FaultSite) -> bool:
     """Accept every spot."""
     return True
 
@@ -53,14 +53,14 @@ class Fault:
     undo: str
     hints: tuple[str, str, str]
     named: str
-    fits: Callable[[Spot], bool] = anywhere
+    fits: Callable[[FaultSite], bool] = anywhere
     version: Version = 4
 
-    def host(self, spot: Spot) -> str:
+    def host(self, spot: FaultSite) -> str:
         """Return the host that is changed."""
         return spot.source if self.at == "source" else spot.router
 
-    def said(self, text: str, spot: Spot) -> str:
+    def said(self, text: str, spot: FaultSite) -> str:
         """Return a hint or ``named`` with the spot's words in it."""
         ends = {"source": spot.source, "router": spot.router, "target": spot.target}
         return text.format(**spot.words, **ends, host=self.host(spot))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.faults.model import Fault, FaultSite
 
 __all__ = ["ROUTING", "has_neighbour"]
 
@@ -13,8 +13,8 @@ def _sysctl(key: str) -> str:
     return f'echo "sysctl -qw {key}=$(sysctl -n {key})"'
 
 
-def has_neighbour(spot: Spot) -> bool:
-    """Accept spots with a host beside the source."""
+def has_neighbour(spot: FaultSite) -> bool:
+    """Accept sites with a host beside the source."""
     return bool(spot.words["other"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labrun.tasks.faults.model import Fault, Spot
+from labrun.tasks.faults.model import Fault, FaultSite
 from labrun.tasks.guest.scripts import assigned, guest_script
 
 __all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "look_script", "mend_script", "plant_script"]
@@ -20,7 +20,7 @@ def look_script() -> str:
     return f"{_state()}[ ! -e $d/fault.undo ] || exit $planted\n"
 
 
-def plant_script(fault: Fault, spot: Spot) -> str:
+def plant_script(fault: Fault, spot: FaultSite) -> str:
     """Return the script that plants a fault, having kept in the guest how to undo it."""
     if fault.at == "source":
         devices = "nic=$(device $own_mac) || exit $failed\n"

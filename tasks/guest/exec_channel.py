@@ -15,7 +15,7 @@ from labrun.ports import Completed
 
 __all__ = [
     "MOST_BYTES",
-    "Talk",
+    "ChannelIO",
     "await_status",
     "grouped",
     "open_channel",
@@ -52,7 +52,7 @@ def wrapped(script: str) -> str:
 
 
 @dataclass(slots=True)
-class Talk:
+class ChannelIO:
     """What is still to be sent and what has come back, ``most`` bytes on both streams together.
 
     ``ends_stdin`` = once all is sent, the other side is told that nothing follows.
@@ -118,7 +118,7 @@ def run_script(
     channel = open_channel(transport, deadline)
     try:
         request_exec(channel, command)
-        talk = Talk(channel, memoryview(script.encode("utf-8", errors="surrogateescape")), most)
+        talk = ChannelIO(channel, memoryview(script.encode("utf-8", errors="surrogateescape")), most)
         _converse(talk, deadline)
         status = channel.recv_exit_status() if channel.status_event.is_set() else _NO_STATUS
         if status == _NO_STATUS:
@@ -160,7 +160,7 @@ def request_exec(channel: Any, command: str) -> None:
     channel.transport._send_user_message(message)
 
 
-def _converse(talk: Talk, deadline: float) -> None:
+def _converse(talk: ChannelIO, deadline: float) -> None:
     channel = talk.channel
     ready = select.poll()
     ready.register(channel.fileno(), select.POLLIN)

@@ -20,7 +20,7 @@ from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 from labrun.tasks.guest.exec_channel import (
     MOST_BYTES,
-    Talk,
+    ChannelIO,
     await_status,
     grouped,
     open_channel,
@@ -29,7 +29,7 @@ from labrun.tasks.guest.exec_channel import (
     why_no_status,
 )
 
-__all__ = ["StandingShell"]
+__all__ = ["PersistentShell"]
 
 # A quote whose end never arrives does nothing, and the braces have a shell parse all of it before it runs
 # any; the blank line keeps a trailing backslash from joining the closing one.
@@ -39,7 +39,7 @@ printf '\\n%s %s\\n' {mark} $?; printf '\\n%s\\n' {mark} >&2
 """
 
 
-class StandingShell:
+class PersistentShell:
     """A shell that waits for its next script; ``command`` starts it. Not for two threads at once.
 
     After an error it is closed, and ``is_open`` is False: what it runs then is not known.
@@ -108,7 +108,7 @@ class _Turn:
         mark = f"labrun-{secrets.token_hex(12)}"
         text = _TURN.format(script=shlex.quote(grouped(script)), mark=mark)
         unsent = memoryview(text.encode("utf-8", errors="surrogateescape"))
-        self.talk = Talk(channel, unsent, most, ends_stdin=False)
+        self.talk = ChannelIO(channel, unsent, most, ends_stdin=False)
         self.status = -1
         self._out_end = f"\n{mark} ".encode()
         self._err_end = f"\n{mark}\n".encode()

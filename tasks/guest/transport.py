@@ -22,7 +22,7 @@ from labrun.tasks.guest.tcp import dial
 if TYPE_CHECKING:
     import paramiko
 
-    from labrun.tasks.guest.persistent_shell import StandingShell
+    from labrun.tasks.guest.persistent_shell import PersistentShell
     from labrun.tasks.guest.ssh_connection import LabSSH
 
 __all__ = [
@@ -122,7 +122,7 @@ class SshTransport:
         self.connection = connection
         self._owned = owned
         self._keeps_shell = False
-        self._root: StandingShell | None = None
+        self._root: PersistentShell | None = None
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
@@ -142,14 +142,14 @@ class SshTransport:
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
         from labrun.tasks.guest.exec_channel import run_script, wrapped
-        from labrun.tasks.guest.persistent_shell import StandingShell
+        from labrun.tasks.guest.persistent_shell import PersistentShell
 
         # Root needs no sudo, and a machine that labrun did not make may have none.
         command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
         if not (sudo and self._keeps_shell):
             return run_script(transport, command, wrapped(script), deadline=deadline)
         if self._root is None or not self._root.is_open:
-            self._root = StandingShell(transport, command)
+            self._root = PersistentShell(transport, command)
         return self._root.run(script, deadline=deadline)
 
     def keep_shell(self) -> None:

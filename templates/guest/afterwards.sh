@@ -32,6 +32,15 @@ enabled | disabled | masked | linked) echo "$differ_unit runs";;
 esac
 done <"$live/todo"
 fi
+if [ -e "$guard/packages" ] && list_packages; then
+while read -r differ_do differ_package; do
+case $differ_do in
+purge) echo "package ${differ_package%:*} cannot be taken out";;
+gone) echo "package ${differ_package%:*} was there and is not";;
+replaced) echo "package ${differ_package%:*} is another version";;
+esac
+done <"$live/todo"
+fi
 if [ -e "$guard/kernel" ]; then
 kernel_now >"$live/kernel"
 kernel_difference "$guard/kernel" "$live/kernel" | while IFS= read -r differ_line; do
@@ -79,12 +88,14 @@ way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way
 if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
 }
 
-# The same, a while long where something is not as it was.
+# The same, a while long where commands have run, and longer where something is not as it was.
 still_open() {
-open_looks=0
+open_looks=0 open_most=1
+[ ! -s "$guard/roots" ] || open_most=4
+[ -z "$differ" ] || open_most=12
 while way_in; do
 open_looks=$((open_looks + 1))
-{ [ -n "$differ" ] && [ $open_looks -lt 12 ]; } || return 0
+[ $open_looks -lt $open_most ] || return 0
 sleep 0.3
 done
 }

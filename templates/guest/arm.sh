@@ -63,12 +63,18 @@ kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
 vital_state >"$guard/vital"
 nm_state >"$guard/nm"
+package_state "$guard/packages"
+mount_state >"$guard/mounts"
+[ ! -e /run/nologin ] || : >"$guard/nologin"
+[ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
 number=0
 for root in /etc /root/.ssh "$home/.ssh"; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
+# What removes or changes such a folder does so to the copies in it.
+[ "$root" = /etc ] || cp -a "$root" "$guard/spare$number"
 (
 cd "$root" || exit
 rm -rf .labrun-tree

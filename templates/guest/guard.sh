@@ -7,13 +7,21 @@
 
 # A redirection that fails ends the shell where the command is a special one such as `:`, hence `true` here.
 
-# Whether the process that $1 names (its ID and when it started) is still the same.
-is_alive() {
-{ read -r alive_pid alive_start <"$1" && read -r alive_line <"/proc/$alive_pid/stat"; } 2>/dev/null || return 1
+# Whether the process with this ID that started then is still the same.
+lives() {
+read -r alive_line <"/proc/$1/stat" || return 1
+alive_start=$2
 # shellcheck disable=SC2086
 set -- ${alive_line##*") "}
 [ "${20}" = "$alive_start" ] && [ "$1" != Z ]
-}
+} 2>/dev/null
+
+# The same for the process that a file names, and whether it has ended; of an empty file neither is so.
+is_alive() { read -r alive_pid alive_since <"$1" && lives "$alive_pid" "$alive_since"; } 2>/dev/null
+has_died() { read -r died_pid died_since <"$1" && ! lives "$died_pid" "$died_since"; } 2>/dev/null
+
+# Whether whoever makes the change was ended in the middle of it: nobody will say that it is made.
+was_cut_off() { [ -e "$guard/armed" ] && has_died "$guard/applying"; }
 
 # The one process that is started while the host waits: every one that is needed later could be refused.
 # It ends when there is something to look at, with 9 when no process can be started any more.
@@ -27,6 +35,7 @@ read -r tick_what <"$live/decided" || tick_what=
 # Whoever confirms needs two more steps; without them it has died on the way.
 tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 30 ] || return 0
 else
+! was_cut_off || return 0
 read -r tick_until <"$guard/until" 2>/dev/null
 case $tick_until in "" | *[!0-9]*) tick_until=$tick_last;; esac
 up_seconds; [ "$up" -lt "$tick_until" ] && [ "$up" -lt "$tick_last" ] || return 0
@@ -47,6 +56,7 @@ case $decided in
 undo) return;;
 keep) echo undo >"$live/decided"; return;;
 esac
+! was_cut_off || occasion='cut'
 # Only one of two makes this file.
 set -C
 if printf 'undo\n' 2>/dev/null >"$live/decided"; then set +C; return; fi
@@ -68,7 +78,11 @@ read -r stop_line <"/proc/$stop_pid/stat"
 set -- ${stop_line##*") "}
 kill -KILL "-$3"
 fi
+stop_left
+} 2>/dev/null
+
 # Whatever the change started has this in its environment, wherever it has gone since.
+stop_left() {
 # shellcheck disable=SC2013 # paths below /proc have no spaces
 for stop_pid in $(grep -lsz "^LABRUN_CHANGE=$run\$" /proc/[0-9]*/environ); do
 stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
@@ -132,13 +146,15 @@ differ=$(differences) closed=
 if [ "$on" = live ]; then
 for pause in 1 1 2 4; do
 [ -n "$differ" ] || break
+# What differs again and again is still being changed.
+[ $pause -eq 1 ] || { stop_applying; stop_transient; }
 sleep $pause; attempt; differ=$(differences)
 done
 # What comes and goes is not open either.
 closed=$(still_open)
 for pause in 1 2 4; do
 [ -n "$closed" ] || break
-sleep $pause; stop_applying; attempt; closed=$(still_open)
+sleep $pause; stop_applying; stop_transient; attempt; differ=$(differences); closed=$(still_open)
 done
 fi
 if [ -n "$closed" ]; then

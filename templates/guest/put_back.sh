@@ -31,6 +31,7 @@ attempt() {
 failing=
 kernel_own
 kernel_put_back
+[ "$on" != live ] || { wake; put_back_mounts; }
 [ "$on" != live ] || put_back_nft
 for attempt_section in $sections; do
 [ ! -e "$live/done.$attempt_section" ] || continue
@@ -47,7 +48,11 @@ failing="$failing$attempt_section: ${attempt_last:-exit status $attempt_status}
 "
 fi
 done
+put_back_packages
+# Commands of the lab file have run once more, on the files as they were; what they left may be what cut the way in.
+[ "$on" != live ] || { stop_left; wake; put_back_mounts; }
 put_back_files
+put_back_networking
 kernel_put_back
 [ "$on" != live ] || reload_sshd
 [ "$on" != live ] || { put_back_units; put_back_nft; put_back_ip; put_back_nm; }
@@ -150,6 +155,7 @@ done
 # What is active on which device; addresses and routes are looked at once more after it.
 put_back_nm() {
 [ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
+timeout 20 nmcli connection reload
 while IFS=: read -r nm_uuid nm_device; do
 grep -Fxq "$nm_uuid:$nm_device" "$live/nm" || timeout 20 nmcli --wait 15 connection up uuid "$nm_uuid" ifname "$nm_device"
 done <"$guard/nm"

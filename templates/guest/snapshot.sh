@@ -316,7 +316,18 @@ chattr -ia "${1%/*}" 2>/dev/null
 rm -rf "$1"
 }
 
+# Prints MODE OWNER PATH of what has other rights in the second listing than in the first.
+tree_rights() {
+awk -F '\t' '
+{ split($2, word, " ") }
+FILENAME == ARGV[1] { old[$1] = word[1] " " word[2] " " word[3]; next }
+$1 in old && old[$1] != word[1] " " word[2] " " word[3] && substr(old[$1], 1, 2) == word[1] " " {
+    print substr(old[$1], 3) " " $1
+}' "$1" "$2"
+}
+
 tree_put_back() {
+[ -d "$1" ] || mkdir -p "$1"
 cd "$1" || return 1
 tree_list >"$live/tree" || return 1
 tree_difference "$guard/tree$2" "$live/tree" >"$live/todo"
@@ -325,6 +336,9 @@ while IFS= read -r tree_line; do
 # A name may end in a space.
 tree_do=${tree_line%% *} tree_path=${tree_line#* }
 tree_kept=.labrun-tree/$tree_path
+if [ -d "$guard/spare$2" ] && [ ! -e "$tree_kept" ] && [ ! -L "$tree_kept" ]; then
+case $tree_do in rm) ;; *) mkdir -p "${tree_kept%/*}"; cp -a "$guard/spare$2/$tree_path" "$tree_kept";; esac
+fi
 case $tree_do in
 rm) tree_remove "$tree_path" || tree_bad=1;;
 *)
@@ -337,6 +351,14 @@ elif [ -e "$tree_kept" ] || [ -L "$tree_kept" ]; then
 tree_replace "$tree_kept" "$tree_path" || tree_bad=1
 fi;;
 esac
+done <"$live/todo"
+[ -s "$live/todo" ] || return $tree_bad
+# Copies that were changed with the folder they lie in have its rights.
+tree_list >"$live/tree" && tree_rights "$guard/tree$2" "$live/tree" >"$live/todo"
+while IFS= read -r tree_line; do
+tree_mode=${tree_line%% *} tree_line=${tree_line#* }
+tree_path=${tree_line#* }
+chown -h "${tree_line%% *}" "$tree_path" && { [ -L "$tree_path" ] || chmod "$tree_mode" "$tree_path"; } || tree_bad=1
 done <"$live/todo"
 return $tree_bad
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-__all__ = ["CASES", "FULL", "WHOLE", "Case"]
+__all__ = ["ALL", "CASES", "SUBNET", "WHOLE", "Case", "on_change", "only_file"]
 
 # Everything about a host that a change may touch, by other commands than labrun's own.
 WHOLE = r"""
@@ -36,6 +36,10 @@ find / -xdev '(' -name '.labrun-*' -o -name '*labrun-guard*' ')' -not -path '/pr
 ls -A /var/lib/labrun /run/labrun-guard 2>/dev/null | grep -vE 'rolled-back|applied.json|^files$'
 true
 """
+
+
+SUBNET = "10.60.5"
+"""The host's own, in the words of a case; the one that it really has takes its place."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,29 @@ sleep 12; umount /var/lib/labrun'
 OWN = "/etc/sysctl.d/70-own.conf"
 NFT_DROP = "table inet shut { chain in { type filter hook input priority 0; policy drop; }; }\n"
 
-_ALL: dict[str, Case] = {
+# A package repository on the host itself, the only one that it knows: `shut` closes the way in when it is
+# installed, `broken` fails beside that and does it once more when it is removed, `rival` wants sshd's place.
+REPOSITORY = """\
+mkdir -p /srv/repo; cd /srv/repo; : >Packages
+for name in shut broken rival; do
+mkdir -p $name/DEBIAN $name/etc/$name; echo x >$name/etc/$name/conf
+{ printf 'Package: %s\\nVersion: 1\\nArchitecture: all\\nMaintainer: A <a@lab.test>\\n' $name
+[ $name != rival ] || echo 'Conflicts: openssh-server'
+echo 'Description: x'; } >$name/DEBIAN/control
+printf '#!/bin/sh\\nsystemctl disable --now ssh\\n' >$name/DEBIAN/postinst
+if [ $name = broken ]; then
+echo 'systemctl mask ssh' >>$name/DEBIAN/postinst; cp $name/DEBIAN/postinst $name/DEBIAN/postrm
+echo 'exit 1' >>$name/DEBIAN/postinst
+fi
+chmod 755 $name/DEBIAN/post*
+dpkg-deb --build $name $name.deb >/dev/null
+{ dpkg-deb --field $name.deb; echo Filename: $name.deb; stat -c 'Size: %s' $name.deb
+sha256sum $name.deb | sed 's/^\\([0-9a-f]*\\).*/SHA256: \\1/'; echo; } >>Packages
+done
+echo 'deb [trusted=yes] file:/srv/repo ./' >/etc/apt/sources.list; rm -rf /etc/apt/sources.list.d/*
+"""
+
+ALL: dict[str, Case] = {
     # The undo finds no room, or a disk that takes nothing for a while.
     "full": Case("sshd: {AllowUsers: nobody}", before=FULL_LATER, after=EMPTY_LATER),
     "readonly": Case("firewall: {input: drop, ssh: false}", before=READ_ONLY_LATER),
@@ -114,6 +140,7 @@ _ALL: dict[str, Case] = {
     "shell": on_change("usermod -s /usr/sbin/nologin lab"),
     "sudoers": on_change("rm -f /etc/sudoers.d/*"),
     "daemon": on_change("(while :; do ip link set eth0 down; sleep 0.5; done) >/dev/null 2>&1 &"),
+    "transient": on_change("systemd-run sh -c 'while :; do ip link set eth0 down; sleep 0.5; done'"),
     "killer": on_change("pkill -9 -f labrun/guard/undo; ip link set eth0 down"),
     "ours": on_change("systemctl stop 'labrun-guard*'; systemctl stop ssh"),
     "mac": on_change("ip link set eth0 address 02:00:00:00:99:99"),
@@ -131,6 +158,13 @@ _ALL: dict[str, Case] = {
     "ruleset": Case(
         "sshd: {AllowUsers: nobody}",
         files={"/etc/nftables.conf": ("flush ruleset\ntable inet own {\n}\n", "systemctl restart nftables")},
+    ),
+    # Packages whose scripts do it, by their section and by a command.
+    "package": Case("packages: [shut]", before=REPOSITORY),
+    "halfway": Case("packages: [broken]", before=REPOSITORY),
+    "replaced": Case("packages: [rival]", before=REPOSITORY),
+    "dpkg": Case(
+        files={"/etc/labrun-test.conf": ("x\n", "dpkg --install /srv/repo/shut.deb")}, before=REPOSITORY
     ),
     # Only the next boot would close the door.
     "autoconnect": Case(nmcli="connection.autoconnect: no"),
@@ -163,180 +197,8 @@ _ALL: dict[str, Case] = {
 }
 # One of each kind, for every run of the suite.
 _ONE_OF_EACH = (
-    *("full", "readonly", "linkdown", "sshstop", "sudoers", "twin", "autoconnect", "match"),
+    *("full", "readonly", "linkdown", "sshstop", "sudoers", "twin", "package", "autoconnect", "match"),
     *("nmoff", "unmanaged", "allow", "sysctld", "rival", "dropin", "nftboot", "dbusstop", "arp", "slow"),
 )
-CASES = {name: _ALL[name] for name in _ONE_OF_EACH}
-"""By the host's name."""
-
-_NM = "/etc/NetworkManager"
-_COMMANDS = (
-    "ip link set eth0 mtu 68",
-    "ip link set eth0 mtu 576; ip -6 route flush table main",
-    "ip addr add 10.99.0.1/8 dev eth0; ip addr del $(ip -o -4 addr show eth0 | awk '{print $4}') dev eth0",
-    "ip route add unreachable 10.60.5.1/32",
-    "ip route add prohibit 10.60.0.0/16 metric 0",
-    "ip route add 10.60.5.1/32 dev lo",
-    "ip route add local 10.60.5.1/32 dev lo table local",
-    "ip rule add pref 1 prohibit; ip -6 rule add pref 1 prohibit",
-    "ip rule flush; ip rule add pref 100 lookup 100",
-    "ip rule del pref 32766",
-    "ip neigh replace 10.60.5.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent",
-    "ip link set lo down",
-    "ip addr flush dev lo",
-    "ip link add link eth0 name v9 type macvlan; ip link set v9 up; ip link set eth0 down",
-    "ip link set eth0 name ethx || ip link set eth0 down",
-    "nft add table inet a; nft 'add chain inet a i { type filter hook input priority -500; policy drop; }'",
-    "nft add table inet a; nft 'add chain inet a o { type filter hook output priority 0; policy drop; }'",
-    "nft add table arp a; nft 'add chain arp a i { type filter hook input priority 0; policy drop; }'",
-    (
-        "nft add table netdev a; nft 'add chain netdev a i { type filter hook ingress device eth0 priority 0;"
-        " policy drop; }'"
-    ),
-    (
-        "nft add table ip n; nft 'add chain ip n p { type nat hook prerouting priority -100; }';"
-        " nft add rule ip n p tcp dport 22 redirect to :9"
-    ),
-    "nft add table ip a; nft 'add chain ip a p { type filter hook prerouting priority -400; policy drop; }'",
-    "systemctl stop ssh.socket ssh.service; systemctl disable ssh.service",
-    "systemctl kill -s KILL ssh",
-    "systemctl mask ssh; systemctl stop ssh",
-    "systemctl stop NetworkManager; ip addr flush dev eth0",
-    "systemctl disable --now NetworkManager",
-    "systemctl stop systemd-journald.socket systemd-journald ssh",
-    "systemctl isolate rescue.target",
-    "systemctl stop basic.target",
-    "systemctl stop system.slice",
-    "systemctl stop user.slice",
-    "systemctl stop dbus.socket dbus.service NetworkManager",
-    "systemctl set-default emergency.target",
-    "systemctl mask systemd-user-sessions systemd-logind",
-    "systemctl mask multi-user.target",
-    "systemctl mask dbus.service dbus.socket",
-    "systemctl daemon-reexec; systemctl stop ssh",
-    "pkill -9 sshd",
-    "pkill -STOP sshd",
-    "pkill -STOP NetworkManager",
-    "kill -9 -1",
-    "touch /etc/nologin",
-    "touch /run/nologin",
-    "chmod 000 /etc/ssh/sshd_config",
-    "chmod 644 /etc/ssh/ssh_host_*_key",
-    "rm -rf /etc/ssh",
-    "mv /etc/ssh /etc/ssh.gone",
-    "rm -f /etc/passwd",
-    "sed -i '/^lab:/d' /etc/passwd /etc/shadow",
-    "usermod -L -e 1 lab",
-    "usermod -d /nowhere lab",
-    "chown -R root:root /home/lab/.ssh; chmod 000 /home/lab/.ssh",
-    "chmod 000 /home",
-    "chmod 777 /",
-    "chmod 700 /etc",
-    "echo 'account required pam_deny.so' >/etc/pam.d/sshd",
-    "rm -rf /etc/pam.d",
-    "echo 'Defaults requiretty' >/etc/sudoers.d/00-x",
-    "echo 'rubbish' >/etc/sudoers",
-    "rm -rf /etc/NetworkManager/system-connections/*; nmcli connection reload",
-    "nmcli connection delete labrun-left",
-    "nmcli device disconnect eth0",
-    "nmcli device set eth0 managed no; ip addr flush dev eth0",
-    "nmcli networking off",
-    "nmcli connection modify labrun-left ipv4.addresses 10.99.0.5/24; nmcli connection up labrun-left",
-    "nmcli connection modify labrun-left connection.autoconnect no",
-    "nmcli connection add type ethernet ifname eth0 con-name y ip4 10.99.0.6/24; nmcli connection up y",
-    (
-        "printf '[keyfile]\\nunmanaged-devices=*\\n' >/etc/NetworkManager/conf.d/x.conf;"
-        " systemctl restart NetworkManager"
-    ),
-    "sysctl -w net.ipv4.conf.all.arp_ignore=8",
-    "sysctl -w net.ipv4.conf.eth0.arp_ignore=8",
-    "sysctl -w net.ipv4.conf.all.rp_filter=1 net.ipv4.icmp_echo_ignore_all=1; ip link set eth0 arp off",
-    (
-        "sysctl -w net.ipv4.tcp_max_syn_backlog=0 net.ipv4.conf.eth0.forwarding=1; ip route flush cache;"
-        " ip link set eth0 down"
-    ),
-    "sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv4.ip_local_port_range='1 2'; systemctl stop ssh",
-    "(sleep 1; systemctl stop ssh) & sleep 2",
-    "setsid sh -c 'while :; do nmcli networking off; sleep 1; done' >/dev/null 2>&1 &",
-    "nohup sh -c 'for i in 1 2 3 4 5 6; do systemctl stop ssh; sleep 1; done' >/dev/null 2>&1 &",
-    "systemd-run --on-active=1 systemctl stop ssh; sleep 3",
-    "yes >/dev/null & systemctl stop ssh",
-    "mount -t tmpfs none /etc/ssh; systemctl restart ssh",
-    "mount -t tmpfs none /home",
-    "hostname x; sed -i 's/^/#/' /etc/nsswitch.conf; systemctl stop ssh",
-    "echo ALL: ALL >/etc/hosts.deny; systemctl stop ssh",
-    (
-        "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/ssh.service;"
-        " systemctl daemon-reload; systemctl restart ssh"
-    ),
-    (
-        "ln -sf /dev/null /etc/systemd/system/NetworkManager.service; systemctl daemon-reload;"
-        " systemctl stop NetworkManager"
-    ),
-    "exec kill -9 $PPID",
-)
-_FILES = (
-    ("/etc/ssh/sshd_config.d/80-x.conf", "Port 2222\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "ListenAddress 127.0.0.1\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "DenyUsers lab\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "AllowGroups nobody\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "Match all\n  PubkeyAuthentication no\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "AuthorizedKeysFile /nowhere\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "Match all\n  ForceCommand /bin/false\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "AuthenticationMethods publickey,password\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "PubkeyAcceptedAlgorithms ssh-rsa\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "HostKey /nowhere\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "Match all\n  ChrootDirectory /nowhere\n"),
-    ("/etc/ssh/sshd_config.d/80-x.conf", "MaxStartups 1:100:1\nMatch all\n  MaxSessions 0\n"),
-    ("/home/lab/.ssh/authorized_keys", "# nobody\n"),
-    ("/etc/nologin", "closed\n"),
-    ("/etc/shells", "/bin/none\n"),
-    ("/etc/pam.d/common-account", "account required pam_deny.so\n"),
-    ("/etc/sudoers.d/zz-x", "Defaults requiretty\n"),
-    (f"{_NM}/conf.d/x.conf", "[keyfile]\nunmanaged-devices=interface-name:eth*\n"),
-    (f"{_NM}/conf.d/x.conf", "[device-x]\nmatch-device=interface-name:eth0\nmanaged=0\n"),
-    ("/etc/sysctl.d/99-y.conf", "net.ipv4.conf.eth0.arp_ignore = 8\n"),
-    ("/etc/systemd/system/ssh.service.d/y.conf", "[Unit]\nConditionPathExists=/nowhere\n"),
-    ("/etc/systemd/system/ssh.service.d/y.conf", "[Service]\nExecStart=\nExecStart=/nowhere\n"),
-    ("/etc/systemd/system/NetworkManager.service.d/y.conf", "[Unit]\nRequires=nowhere.service\n"),
-)
-_SERVICES = (
-    {"ssh": "stopped"},
-    {"NetworkManager": "stopped", "ssh": "disabled"},
-    {"basic.target": "stopped"},
-    {"systemd-journald": "stopped", "NetworkManager": "disabled"},
-    {"systemd-logind": "stopped", "dbus.socket": "stopped"},
-)
-_SSHD = (
-    "AllowUsers: nobody",
-    "DenyUsers: lab",
-    "AllowGroups: nobody",
-    "PubkeyAuthentication: no",
-    "AuthorizedKeysFile: /nowhere",
-    "Port: 2222",
-    "ListenAddress: 127.0.0.1",
-    "AuthenticationMethods: 'publickey,password'",
-    "PubkeyAcceptedAlgorithms: ssh-rsa",
-    "ForceCommand: /bin/false",
-)
-_NMCLI = (
-    "ipv4.method: disabled",
-    "ipv4.addresses: 10.99.0.5/24",
-    "ipv4.addresses: 10.60.5.250/32",
-    "connection.interface-name: eth9",
-    "ethernet.mtu: 576, ipv4.method: disabled",
-    "match.driver: nowhere",
-    "match.path: nowhere",
-    "ipv4.routing-rules: priority 5 from 0.0.0.0/0 table 77",
-    "ethernet.cloned-mac-address: '02:00:00:00:00:77'",
-    "connection.zone: x, ipv4.never-default: yes, connection.autoconnect: no",
-)
-FULL: dict[str, Case] = {
-    **{name: case for name, case in _ALL.items() if name not in CASES},
-    **{f"c{number}": on_change(command) for number, command in enumerate(_COMMANDS)},
-    **{f"f{number}": only_file(path, text) for number, (path, text) in enumerate(_FILES)},
-    **{f"u{number}": Case(services=units) for number, units in enumerate(_SERVICES)},
-    **{f"s{number}": Case(f"sshd: {{{setting}}}") for number, setting in enumerate(_SSHD)},
-    **{f"n{number}": Case(nmcli=properties) for number, properties in enumerate(_NMCLI)},
-}
-"""Further members, for the long run of the suite."""
+CASES = {name: ALL[name] for name in _ONE_OF_EACH}
+"""Of these one of each kind, by the host's name."""

@@ -273,7 +273,7 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     assert answer.of("machine", "one")[0]["actual"] == "changed in place"
     assert answer.of("machine", "gate")[0]["status"] == "ok"
     assert lab.json("up").statuses() == {"ok"}
-    moved = changed.replace("10.121.0.", "10.125.0.")
+    moved = changed.replace("10.121.0.", "10.123.0.")
     lab.path.write_text(moved, encoding="utf-8")
     pending = lab.json("up", "--no-wait")
     assert pending.exit_code == 3

@@ -18,6 +18,7 @@ from labrun.runner import main as cli
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
+from tests.forked import run_forked
 
 __all__ = ["Seen", "offer", "run_labrun"]
 
@@ -27,19 +28,10 @@ Body = Callable[..., Report]
 def run_labrun(
     *args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m labrun`` with no LABRUN_* variable but those given."""
+    """Run labrun in a process of its own, with no LABRUN_* variable but those given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LABRUN_", "_LABRUN"))}
     clean.pop("NO_COLOR", None)
-    return subprocess.run(
-        [sys.executable, "-m", "labrun", *args],
-        cwd=cwd,
-        env={**clean, **(env or {})},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    return run_forked(args, cwd=cwd, env={**clean, **(env or {})}, stdin=stdin, timeout=timeout)
 
 
 @dataclass

@@ -1,13 +1,9 @@
-"""Three recorded hosts, what one of them shows changed at random, through verify, drift and configure.
-
-Run as a program it says how much memory and time the judging of one changed host takes.
-"""
+"""Three recorded hosts, what one of them shows changed at random, through verify, drift and configure."""
 
 from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,20 +16,22 @@ from labrun.inventory.model import Host, Lab
 from labrun.outcome import Outcome
 from labrun.ports import Completed
 from labrun.runner.engine.nornir import row_of_error
+from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of, evidence_of
 from labrun.tasks.configure import converge
 from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host, row_names
-from labrun.tasks.configure.rows import Story
+from labrun.tasks.configure.rows import OutcomeBuilder
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.drift.judge import Seen, drift_rows
 from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.shell import parse_facts
 from tests import places
+from tests.unit.recorded_specs import recorded_spec
 from tests.unit.small_labs import host, lab, network
 
-__all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "mutated", "three"]
+__all__ = ["CASES", "HOSTS", "KINDS", "Gather", "gather_of", "judged", "measured", "mutated", "three"]
 
 FOLDER = places.RECORDED
 MARK = "labrun-mark"
@@ -91,7 +89,7 @@ class Gather:
     for configure.
     """
 
-    verify: Mapping[str, Any]
+    verify: CollectSpec
     configure: Mapping[str, Any]
     frames: Frames
     log: Frames
@@ -166,7 +164,7 @@ def gather_of(name: str, case: str, lab_case: str = "healthy") -> Gather:
         rest[f"out {what}"], rest[f"status {what} 0"] = text, ""
     frames = (*files.items(), ("files", names), *rest.items(), ("end", ""))
     log = (("since 1795640000", ""), ("out log", _JOURNAL), ("status log 0", ""), ("end", ""))
-    return Gather(shown["spec"], spec, frames, log)
+    return Gather(recorded_spec(shown["spec"]), spec, frames, log)
 
 
 class _Replay:
@@ -191,9 +189,9 @@ def judged(gathers: Mapping[str, Gather]) -> dict[str, list[Outcome]]:
     for name, each in gathers.items():
         evidence_of(raw[name])
         log = read_journal(_text(each.log), MARK, "lab", "SHA256:x")
-        for line in log["lines"]:
-            time.localtime(line["time"])
-        time.gmtime(log["since"])
+        for line in log.lines:
+            time.localtime(line.time)
+        time.gmtime(log.since)
     return {
         "verify": judge(three(), captures),
         "drift": drift_rows(three(), Seen(specs, captures, None), HOSTS),
@@ -204,7 +202,9 @@ def judged(gathers: Mapping[str, Gather]) -> dict[str, list[Outcome]]:
 def _dry_run(name: str, gather: Gather) -> list[Outcome]:
     run = converge.HostRun(name, gather.configure, dry_run=True)
     try:
-        return Story(name, run.look(_Replay(gather.output(configure=True))).plan).untouched(dry_run=True)
+        return OutcomeBuilder(name, run.look(_Replay(gather.output(configure=True))).plan).untouched(
+            dry_run=True
+        )
     except LabrunError as error:
         return [row_of_error(name, section, what, error) for section, what in row_names(gather.configure)]
 
@@ -357,22 +357,14 @@ def _peak() -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
-def main(kind: str, place: str) -> None:
-    """Judge three hosts, the first of which shows too much of one kind; print KiB and seconds."""
-    import labrun.runner.commands.drift.command
-    import labrun.runner.commands.verify.command
-    import labrun.tasks.guest.ssh_connection  # noqa: F401 - what a run has loaded
-
+def measured(kind: str, place: str) -> Mapping[str, object]:
+    """Judge three hosts, the first of which shows too much of one kind; return KiB and seconds."""
     healthy = {"r": gather_of("r", "router-configured"), **{n: gather_of(n, "host-configured") for n in "ac"}}
     if kind in LARGE:
         healthy["r"] = healthy["r"].plus(place, LARGE[kind]())
-    began = time.monotonic()
+    began = time.process_time()
     rows = judged(healthy)
-    spent = time.monotonic() - began
+    spent = time.process_time() - began
     others = [replace(row, seconds=0).as_json() for each in rows.values() for row in each if row.host != "r"]
     memory = _peak()
-    sys.stdout.write(json.dumps({"kib": memory, "seconds": spent, "others": others}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    return {"kib": memory, "seconds": spent, "others": others}

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def layer_of(name: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[1] in LINKS else "labrun"
 
 
+@cache
 def every_import() -> list[tuple[str, Path, int, str]]:
     return [
         (layer, path.relative_to(ROOT), line, name)

@@ -27,12 +27,12 @@ from labrun.runner.watching.runs import as_asked, running_options
 if TYPE_CHECKING:
     from nornir.core import Nornir
 
-    from labrun.secrets import Secrets
     from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.drift.journal import Line, Logged
     from labrun.tasks.drift.judge import Seen
     from labrun.tasks.provision.planning import LabPlan
 
-__all__ = ["Drift", "Fix", "drift_once", "drift_report", "masked_log"]
+__all__ = ["Drift", "Fix", "drift_once", "drift_report"]
 
 _MARGIN = 60.0
 """Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
@@ -44,13 +44,12 @@ class Drift:
     """What one look at a lab found.
 
     ``last_ok`` is, by item of the rows that are not ok, when the history last saw it as declared, in
-    seconds since the epoch. ``logged`` maps a host on which something has moved to ``{"since":
-    seconds, "lines": [...], "left_out": N}``, see ``tasks/drift/journal.py``.
+    seconds since the epoch. ``logged`` is what each host logged on which something has moved.
     """
 
     rows: Sequence[Outcome]
     last_ok: Mapping[tuple[str, str, str], float] = field(default_factory=lambda: MappingProxyType({}))
-    logged: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    logged: Mapping[str, Logged] = field(default_factory=lambda: MappingProxyType({}))
     notes: Sequence[str] = ()
 
 
@@ -85,16 +84,18 @@ def command(
 
 def drift_report(session: Session, found: Drift) -> Report:
     """Return what a look found as the command's report."""
+    from labrun.tasks.drift.journal import moment
+
     notes = [
         *found.notes,
         *_last_lines(found),
         *(line for host, log in found.logged.items() for line in _log_lines(host, log)),
     ]
     last_ok = [
-        {"host": host, "section": section, "name": name, "at": _moment(at)}
+        {"host": host, "section": section, "name": name, "at": moment(at)}
         for (host, section, name), at in found.last_ok.items()
     ]
-    logged = {host: _plain(log) for host, log in found.logged.items()}
+    logged = {host: log.as_json() for host, log in found.logged.items()}
     extra = {"last_ok": last_ok, "logged": logged, "notes": list(found.notes)}
     return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
 
@@ -254,7 +255,7 @@ def _logs(
     rows: Sequence[Outcome],
     seen: Seen,
     last_ok: Mapping[tuple[str, str, str], float],
-) -> dict[str, Mapping[str, Any]]:
+) -> dict[str, Logged]:
     """Read what the hosts logged on which something has moved; the logins are still there."""
     from labrun.tasks.collect.capture import Capture
     from labrun.tasks.configure.resources import secrets_of
@@ -277,13 +278,7 @@ def _logs(
     chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
     results = _results(chosen.run(read_log, since=since, user=users, key=_fingerprint(session)))
     logs = {host: each for host, each in results.items() if not isinstance(each, BaseException)}
-    return {host: masked_log(log, secrets_of(seen.specs[host])) for host, log in logs.items()}
-
-
-def masked_log(log: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
-    """Return what a host logged with no secret of the lab file in it."""
-    lines = [{**line, "text": secrets.mask(str(line["text"]))} for line in log["lines"]]
-    return {**log, "lines": lines}
+    return {host: log.masked(secrets_of(seen.specs[host])) for host, log in logs.items()}
 
 
 def _fingerprint(session: Session) -> str:
@@ -292,15 +287,6 @@ def _fingerprint(session: Session) -> str:
         return ""
     blob = base64.b64decode(session.state.public_key.split()[1])
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def _plain(log: Mapping[str, Any]) -> dict[str, Any]:
-    lines = [{**line, "time": _moment(line["time"])} for line in log["lines"]]
-    return {**log, "since": _moment(log["since"]) if log["since"] else None, "lines": lines}
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _last_lines(found: Drift) -> Iterator[str]:
@@ -312,19 +298,19 @@ def _last_lines(found: Drift) -> Iterator[str]:
         yield f"{host}: last as declared at {_local(at)}: {', '.join(names)}"
 
 
-def _log_lines(host: str, log: Mapping[str, Any]) -> list[str]:
+def _log_lines(host: str, log: Logged) -> list[str]:
+    since = f" since {_local(log.since)}" if log.since else ""
+    if not log.lines:
+        return [f"{host} logged nothing about it{since}"]
+    head = f"{host} logged{since}:" if not log.left_out else f"{host} logged{since}, the last lines:"
+    return [head, *(f"    {_line(each)}" for each in log.lines)]
+
+
+def _line(each: Line) -> str:
     from labrun.runner.cli.terminal import printable
 
-    since = f" since {_local(log['since'])}" if log["since"] else ""
-    if not log["lines"]:
-        return [f"{host} logged nothing about it{since}"]
-    head = f"{host} logged{since}:" if not log["left_out"] else f"{host} logged{since}, the last lines:"
-    return [head, *(f"    {_line(each, printable)}" for each in log["lines"])]
-
-
-def _line(each: Mapping[str, Any], printable: Any) -> str:
-    mark = " (labrun)" if each["labrun"] and each["source"] != "labrun" else ""
-    return f"{_local(each['time'])} {each['source']}{mark}: {printable(each['text'].strip())}"
+    mark = " (labrun)" if each.labrun and each.source != "labrun" else ""
+    return f"{_local(each.time)} {each.source}{mark}: {printable(each.text.strip())}"
 
 
 def _local(seconds: float) -> str:

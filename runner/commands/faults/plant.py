@@ -17,7 +17,7 @@ from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
-    from labrun.tasks.faults.model import Fault, Spot
+    from labrun.tasks.faults.model import Fault, FaultSite
 
 _ALREADY = "a fault is planted in this lab already"
 _NOTES = (
@@ -62,7 +62,7 @@ def _known(name: str | None) -> None:
         raise UsageError(f'unknown fault "{name}"{suggestion}', hint=f"one of {', '.join(FAULTS)}")
 
 
-def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault, Spot]:
+def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault, FaultSite]:
     from labrun.tasks.faults.catalogue import choose, possible
 
     hosts = session.hosts if session.invocation.hosts is not None else None
@@ -89,7 +89,7 @@ def _refuse_second(session: Session, chosen: str) -> None:
         raise error
 
 
-def _plant(session: Session, fault: Fault, spot: Spot) -> None:
+def _plant(session: Session, fault: Fault, spot: FaultSite) -> None:
     from labrun.tasks.faults.script import PLANTED, plant_script
 
     host = fault.host(spot)

@@ -99,7 +99,7 @@ def _in_order(rows: list[Outcome]) -> list[str]:
 
 def _row(row: Outcome) -> dict[str, str]:
     from labrun.runner.cli.terminal import printable
-    from labrun.runner.views.health import rated
+    from labrun.runner.views.status_look import look
     from labrun.runner.views.table import subject
 
     cells = {
@@ -111,11 +111,11 @@ def _row(row: Outcome) -> dict[str, str]:
         "diff": row.diff,
     }
     shown = {name: printable(value or "") for name, value in cells.items()}
-    return {**shown, "status": row.status.value, "health": rated(row.status).value}
+    return {**shown, "status": row.status.value, "health": look(row.status).health.value}
 
 
 def _matrix(matrix: Matrix, count: int) -> dict[str, Any]:
-    from labrun.runner.views.health import rated
+    from labrun.runner.views.status_look import look
 
     lines = []
     for source in matrix.sources:
@@ -124,7 +124,7 @@ def _matrix(matrix: Matrix, count: int) -> dict[str, Any]:
             cell = matrix.cells.get((source, target))
             said = f"{source} to {target}: {cell.status.value}" if cell is not None else ""
             why = f", {cell.why}" if cell is not None and cell.why else ""
-            health = rated(cell.status).value if cell is not None else "self"
+            health = look(cell.status).health.value if cell is not None else "self"
             cells.append({"mark": matrix.mark(source, target), "health": health, "said": said + why})
         lines.append({"host": source, "cells": cells})
     title = f"IPv{matrix.version}" if count > 1 else ""

@@ -19,6 +19,7 @@ from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
     from labrun.tasks.collect.capture import Capture, Unreachable
+    from labrun.tasks.collect.collect_spec import CollectSpec
 
 _OUTPUTS = ("matrix", "junit", "markdown")
 _APART = {
@@ -160,21 +161,18 @@ def _off(session: Session) -> dict[str, str]:
     return found
 
 
-def _for_pair(spec: dict[str, Any], host: str, pair: tuple[str, str]) -> dict[str, Any]:
-    wanted = {key: [each for each in spec[key] if (host, each["to"]) == pair] for key in ("traces", "pings")}
-    traces = [{**trace, "wave": 0} for trace in wanted["traces"]]
-    pings = [{**ping, "like": None} for ping in wanted["pings"]]
-    return {**spec, "traces": traces, "pings": pings, "checks": [], "listeners": False}
+def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpec:
+    return spec.narrowed(lambda to: (host, to) == pair)
 
 
-def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, dict[str, Any]]:
+def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, CollectSpec]:
     from labrun.tasks.collect.schedule import collect_spec
 
     # Waiting for the answer of a machine that is off would tell nothing that libvirt does not know.
     return {name: collect_spec(session.lab, name, skip=set(off), full=full) for name in session.lab.hosts}
 
 
-def _longest(specs: Iterable[dict[str, Any]]) -> float:
+def _longest(specs: Iterable[CollectSpec]) -> float:
     from labrun.tasks.collect.schedule import patience_for, seconds_for
 
     return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0)
@@ -188,8 +186,8 @@ def explained(session: Session, *, full: bool = False) -> str:
     for host, spec in _specs(session, {}, full=full).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
-            lines += [f"traceroute -n {trace['address']}   # {trace['to']}" for trace in spec["traces"]]
-            lines += [f"ping -c 1 {ping['address']}   # {ping['to']}" for ping in spec["pings"]]
-            lines += [f"{by_hand(check)}   # check {check['name']}" for check in spec["checks"]]
+            lines += [f"traceroute -n {trace.address}   # {trace.to}" for trace in spec.traces]
+            lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
+            lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
             parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labrun.errors import UsageError
 from labrun.inventory.file.problems import did_you_mean
@@ -22,7 +23,7 @@ from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:
-    from labrun.inventory.model import Lab
+    from labrun.inventory.model import Address, Lab
 
 __all__ = ["nodes_of", "pair_of", "pair_report"]
 
@@ -66,32 +67,75 @@ def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -
         _told(lab, path, row, captures or {})
         for path, row in zip(_paths(lab, source, target), rows, strict=True)
     ]
-    return Report(lab.name, rows, extra={"pair": told}, text="\n".join(_text(each) for each in told))
+    text = "\n".join("".join(f"{line}\n" for line in each.lines()) for each in told)
+    return Report(lab.name, rows, extra={"pair": [each.as_json() for each in told]}, text=text)
 
 
-def _told(lab: Lab, path: Path, row: Outcome, captures: Captures) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "address": str(path.address) if path.address is not None else None,
-        "expected": row.expected,
-        "actual": row.actual,
-        "status": row.status.value,
-        "why": row.why,
-        "fault": str(path.fault) if path.fault is not None else None,
-        "there": [_step(lab, step, path, captures) for step in steps_there(lab, path)],
-        "back": [_step(lab, step, path, captures) for step in steps_back(lab, path)],
-    }
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one node does with the packets, and what it showed of that; None = it was not asked."""
+
+    node: str
+    does: str
+    address: Address | None
+    observed: str | None
+
+    def as_json(self) -> dict[str, str | None]:
+        address = str(self.address) if self.address is not None else None
+        return {"node": self.node, "does": self.does, "address": address, "observed": self.observed}
 
 
-def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> dict[str, str | None]:
+@dataclass(frozen=True, slots=True)
+class _ToldPair:
+    """A path with its row, and the steps on the way there and back."""
+
+    path: Path
+    row: Outcome
+    there: tuple[_Told, ...]
+    back: tuple[_Told, ...]
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "name": self.row.name,
+            "address": str(self.path.address) if self.path.address is not None else None,
+            "expected": self.row.expected,
+            "actual": self.row.actual,
+            "status": self.row.status.value,
+            "why": self.row.why,
+            "fault": str(self.path.fault) if self.path.fault is not None else None,
+            "there": [step.as_json() for step in self.there],
+            "back": [step.as_json() for step in self.back],
+        }
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.row.name}: {self.path.address or 'an address that is not in the lab file'}"
+        width = max((len(step.node) for step in (*self.there, *self.back)), default=0)
+        for title, steps in (("there", self.there), ("the way back", self.back)):
+            if steps:
+                yield f"  {title}"
+            for number, step in enumerate(steps, 1):
+                yield f"  {number:3}. {step.node:{width}}  {step.does}"
+                if step.observed is not None:
+                    yield f"       {'':{width}}  seen: {step.observed}"
+        if self.path.fault is not None:
+            yield f"  it ends at {self.path.fault}"
+        yield f"  expected: {self.row.expected}"
+        if self.row.actual is not None:
+            yield f"  observed: {self.row.actual}"
+        yield f"  {self.row.status.value}{'' if self.row.why is None else f': {self.row.why}'}"
+
+
+def _told(lab: Lab, path: Path, row: Outcome, captures: Captures) -> _ToldPair:
+    there = tuple(_step(lab, step, path, captures) for step in steps_there(lab, path))
+    back = tuple(_step(lab, step, path, captures) for step in steps_back(lab, path))
+    return _ToldPair(path, row, there, back)
+
+
+def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> _Told:
     there = step.to == path.address
     start, end = (path.source, path.target) if there else (path.target, path.source)
-    return {
-        "node": step.node,
-        "does": _does(step, start, end, there),
-        "address": str(step.address) if step.address is not None else None,
-        "observed": _observed(lab, step, end, captures.get(step.node)),
-    }
+    does = _does(step, start, end, there)
+    return _Told(step.node, does, step.address, _observed(lab, step, end, captures.get(step.node)))
 
 
 def _does(step: Step, start: str, end: str, there: bool) -> str:
@@ -134,26 +178,3 @@ def _observed(lab: Lab, step: Step, end: str, capture: Capture | Unreachable | N
 def _best(capture: Capture, step: Step) -> ObservedRoute | None:
     fitting = [r for r in capture.routes if r.prefix.version == step.to.version and step.to in r.prefix]
     return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
-
-
-def _text(told: Mapping[str, Any]) -> str:
-    return "".join(f"{line}\n" for line in _lines(told))
-
-
-def _lines(told: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{told['name']}: {told['address'] or 'an address that is not in the lab file'}"
-    width = max((len(step["node"]) for way in ("there", "back") for step in told[way]), default=0)
-    for title, way in (("there", "there"), ("the way back", "back")):
-        if told[way]:
-            yield f"  {title}"
-        for number, step in enumerate(told[way], 1):
-            yield f"  {number:3}. {step['node']:{width}}  {step['does']}"
-            if step["observed"] is not None:
-                yield f"       {'':{width}}  seen: {step['observed']}"
-    if told["fault"] is not None:
-        yield f"  it ends at {told['fault']}"
-    yield f"  expected: {told['expected']}"
-    if told["actual"] is not None:
-        yield f"  observed: {told['actual']}"
-    why = "" if told["why"] is None else f": {told['why']}"
-    yield f"  {told['status']}{why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def test_what_says_more_than_a_place_is_refused_by_file_and_schema(uri: str) -> 
     assert re.search(schema_pattern().replace("$", r"\Z"), uri) is None
 
 
+@cache
 def schema_pattern() -> str:
     schema: Any = json_schema()
     found = json.dumps(schema["properties"]["hypervisor"])

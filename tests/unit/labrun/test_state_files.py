@@ -30,9 +30,9 @@ from labrun.runner.watching.state import (
     DriftRecord,
     drift_memory,
     read_last_drift,
-    read_told,
+    read_notified,
     remember_drift,
-    remember_told,
+    remember_notified,
 )
 from labrun.state import LabState, make_host_key, public_half
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_begin_anew
@@ -123,8 +123,10 @@ KEPT = [
     ),
     Kept(
         "drift/lab.told.json",
-        lambda base: remember_told(drift_memory(invocation(base), "lab").told, "x", {KEY: Status.DRIFTED}),
-        lambda base: read_told(drift_memory(invocation(base), "lab").told, "x"),
+        lambda base: remember_notified(
+            drift_memory(invocation(base), "lab").told, "x", {KEY: Status.DRIFTED}
+        ),
+        lambda base: read_notified(drift_memory(invocation(base), "lab").told, "x"),
         {},
     ),
     Kept("lock", locked, locked, stat.S_IFREG),

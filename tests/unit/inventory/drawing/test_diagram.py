@@ -12,6 +12,7 @@ from labrun.inventory.drawing.diagram import Diagram, Health, diagram
 from labrun.inventory.drawing.layout import Drawing, Metrics, lay_out, network_order
 from labrun.inventory.file.load import load_lab
 from labrun.runner.views.graph.svg import METRICS as PIXELS
+from tests.fuzz import examples
 from tests.labs import EXAMPLES
 from tests.unit.drawn_labs import chain, every, ring, star
 from tests.unit.small_labs import host, lab, network
@@ -94,7 +95,7 @@ def topologies(draw: st.DrawFn) -> Diagram:
     return diagram(lab(networks, hosts))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(topologies(), st.sampled_from([LETTERS, PIXELS]))
 def test_no_two_words_meet_in_any_topology(found: Diagram, metrics: Metrics) -> None:
     check(found, metrics)

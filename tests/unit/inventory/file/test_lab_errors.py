@@ -121,10 +121,10 @@ def test_no_file_above() -> None:
 
 
 def test_many_wrong_names_are_answered_soon() -> None:
-    hosts = "".join(f"  host{n:04}: {{networks: {{netwrok{n:04}: dhcp}}}}\n" for n in range(2000))
-    nets = "".join(f"  network{n:04}: {{mode: very-isolated}}\n" for n in range(2000))
+    hosts = "".join(f"  host{n:04}: {{networks: {{netwrok{n:04}: dhcp}}}}\n" for n in range(1000))
+    nets = "".join(f"  network{n:04}: {{mode: very-isolated}}\n" for n in range(1000))
     said = refusal("lab.yaml", f"name: demo\nnetworks:\n{nets}hosts:\n{hosts}".encode())
-    assert len(said.splitlines()) == 2000
+    assert len(said.splitlines()) == 1000
 
 
 @pytest.mark.parametrize(

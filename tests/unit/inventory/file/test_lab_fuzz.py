@@ -66,9 +66,7 @@ LABS = st.fixed_dictionaries(
     ),
 )
 LINE = re.compile(r"lab\.yaml:[1-9][0-9]*: \S.*")
-RELAXED = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+RELAXED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def outcome(folder: Path, data: bytes) -> Lab | list[str]:
@@ -133,9 +131,9 @@ def test_anything_like_a_lab(tmp_path: Path, tree: dict[str, object]) -> None:
     ids=lambda text: str(text[:12].replace("\n", " ")),
 )
 def test_a_megabyte_made_to_hurt_is_refused_soon(tmp_path: Path, text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert isinstance(outcome(tmp_path, text.encode()), list)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_a_thousand_hosts(tmp_path: Path) -> None:

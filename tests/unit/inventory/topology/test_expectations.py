@@ -79,9 +79,9 @@ def test_a_thousand_hosts_take_seconds_not_minutes(shape: str) -> None:
     begun = time.process_time()
     found = expectations(of)
     routes = sum(len(found.routes(name)) for name in of.hosts)
-    pairs = ((source, f"h{place}") for place in range(0, 900, 9) for source in of.hosts)
+    pairs = ((source, f"h{place}") for place in range(0, 900, 30) for source in of.hosts)
     paths = [found.path(source, target) for source, target in pairs if source != target]
     assert routes >= 100 * 100
-    assert len(paths) == 100 * 999
+    assert len(paths) == 30 * 999
     assert all(path.fault is None for path in paths)
-    assert time.process_time() - begun < 10
+    assert time.process_time() - begun < 4

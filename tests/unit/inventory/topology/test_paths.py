@@ -14,6 +14,7 @@ from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import route_table
+from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network, two_networks
 
 
@@ -339,7 +340,7 @@ def labs(draw: st.DrawFn) -> Lab:
 
 
 @given(labs())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 def test_every_path_is_what_packets_do(of: Lab) -> None:
     wire = Wire(of)
     paths = forwarding(of, 4)
@@ -370,7 +371,7 @@ def aimed_at(source: Host, target: Host) -> IPv4Address:
 
 
 @given(labs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_topology_routes_get_one_network_nearer(of: Lab) -> None:
     if of.routing == "manual":
         return

@@ -9,7 +9,7 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.checks import expected_text, trials_of
+from labrun.inventory.topology.checks import expected_text, instances_of
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.reach import Connection, reach
 from labrun.inventory.topology.steps import steps_back
@@ -17,7 +17,7 @@ from labrun.outcome import Outcome
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.check_judge import check_rows
-from labrun.tasks.collect.checks import Tried
+from labrun.tasks.collect.checks import CheckResult
 from labrun.tasks.collect.schedule import collect_spec
 from tests import places
 from tests.unit.inventory.topology.test_checks import capture
@@ -85,7 +85,7 @@ hosts:
 
 
 def derived(lab: Lab) -> list[str]:
-    found = [trial for host in lab.hosts for trial in trials_of(lab, host) if trial.derived]
+    found = [trial for host in lab.hosts for trial in instances_of(lab, host) if trial.derived]
     return [f"{trial.name} at {trial.address}: {expected_text(trial.check)}" for trial in found]
 
 
@@ -163,15 +163,19 @@ def test_a_hidden_source_needs_no_route_back_to_it() -> None:
 
 
 def test_a_trace_through_a_firewall_asks_by_echo_from_the_start() -> None:
-    by = {each["to"]: each["by"] for each in collect_spec(DMZ, "visitor")["traces"]}
+    by = {each.to: each.by for each in collect_spec(DMZ, "visitor").traces}
     assert by == {"fw": "echo", "web": "echo", "desk": "echo"}
-    assert {each["by"] for each in collect_spec(DMZ, "fw")["traces"]} == {"udp"}
+    assert {each.by for each in collect_spec(DMZ, "fw").traces} == {"udp"}
 
 
-OPEN, REFUSED, FILTERED = Tried("open", "open"), Tried("refused", "refused"), Tried("filtered", "filtered")
+OPEN, REFUSED, FILTERED = (
+    CheckResult("open", "open"),
+    CheckResult("refused", "refused"),
+    CheckResult("filtered", "filtered"),
+)
 
 
-def judged(name: str, tried: Tried, lab: Lab = DMZ) -> Outcome:
+def judged(name: str, tried: CheckResult, lab: Lab = DMZ) -> Outcome:
     """Return the row of a check of ``visitor``, everything being well otherwise."""
     found = expectations(lab)
     traces = {}
@@ -200,7 +204,7 @@ def judged(name: str, tried: Tried, lab: Lab = DMZ) -> Outcome:
         ("not around the firewall", OPEN, "failed", "it should be blocked: " + DROP.format("forward")),
     ],
 )
-def test_rows(name: str, tried: Tried, status: str, why: str | None) -> None:
+def test_rows(name: str, tried: CheckResult, status: str, why: str | None) -> None:
     row = judged(name, tried)
     assert (row.status.value, row.why) == (status, why)
 

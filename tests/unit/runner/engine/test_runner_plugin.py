@@ -320,7 +320,7 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
     nornir = build_nornir(inventory(5), Budget(workers=2, leaving=leaving))
     began = time.monotonic()
     results = nornir.run(read, meter=meter)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
     thread.join(10)
     assert interruption.came
     assert interruption.exit_code is None

@@ -104,7 +104,7 @@ def test_the_whole_file_stands_beside_the_first_item_that_changes_it() -> None:
 def test_a_file_of_many_lines_is_compared_where_it_differs() -> None:
     before = [f"line {number}" for number in range(50_000)]
     after = [*before[:30_000], "new", *before[30_000:]]
-    began = time.monotonic()
+    began = time.process_time()
     whole = list(
         difflib.unified_diff(
             before[29_000:31_000], [*before[29_000:30_000], "new", *before[30_000:31_000]], n=2, lineterm=""
@@ -120,4 +120,4 @@ def test_a_file_of_many_lines_is_compared_where_it_differs() -> None:
         "+50000 lines",
     ]
     assert compared(before, before) == []
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from labrun.inventory.drawing.diagram import Health, worst
 from labrun.outcome import Family, Nic, Outcome, Pair, Status
-from labrun.runner.views.health import health_of, rated
+from labrun.runner.views.health import health_of
 from tests.unit.small_labs import host, lab, network
 from tests.unit.verify_cases import captured
 
@@ -99,7 +99,6 @@ def test_hosts_that_the_file_no_longer_has_are_passed_over() -> None:
     assert health_of(of, rows).hosts == {"host01": Health.FAILED}
 
 
-def test_every_status_has_a_colour() -> None:
-    assert {rated(status) for status in Status} == set(Health)
+def test_the_worst_of_several() -> None:
     assert worst() is Health.UNKNOWN
     assert worst(Health.OK, Health.FAILED, Health.UNREACHABLE) is Health.FAILED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -68,7 +68,6 @@ def test_the_worst_stays_in_sight() -> None:
     assert any("hosts and" in line and line.endswith("not shown") for line in shown)
 
 
-@settings(deadline=None)
 @given(
     st.integers(20, 200),
     st.integers(6, 60),

@@ -16,7 +16,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.watching import webhook
-from labrun.runner.watching.notify import Listeners, listeners_of, tell
+from labrun.runner.watching.notify import Notifiers, notifiers_of, tell
 from labrun.runner.watching.state import read_last_drift
 from labrun.runner.watching.webhook import Webhook
 from tests.webhook_server import Inbox, webhook_server
@@ -44,7 +44,7 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
         yield server
 
 
-def told(state: Path, listeners: Listeners, what: Report, *, skipped: bool = False) -> Report:
+def told(state: Path, listeners: Notifiers, what: Report, *, skipped: bool = False) -> Report:
     lab = load_lab("-", stdin=io.StringIO(LAB))
     return tell(what, Invocation("drift", run="R", state_dir=state), lab, listeners, skipped=skipped)
 
@@ -55,14 +55,14 @@ def changes(inbox: Inbox) -> list[list[tuple[str | None, str | None]]]:
 
 
 def test_a_webhook_hears_of_changes_only(state: Path, inbox: Inbox) -> None:
-    listeners = Listeners(webhook=Webhook(inbox.url, b"secret"))
+    listeners = Notifiers(webhook=Webhook(inbox.url, b"secret"))
     for status in (Status.OK, Status.DRIFTED, Status.DRIFTED, Status.CONFLICT, Status.OK, Status.OK):
         told(state, listeners, report(status))
     assert changes(inbox) == [[(None, "drifted")], [("drifted", "conflict")], [("conflict", None)]]
 
 
 def test_what_a_webhook_gets(state: Path, inbox: Inbox) -> None:
-    told(state, Listeners(webhook=Webhook(inbox.url)), report())
+    told(state, Notifiers(webhook=Webhook(inbox.url)), report())
     (request,) = inbox.received
     body: dict[str, Any] = json.loads(request.body)
     assert body.pop("seconds") >= 0
@@ -96,7 +96,7 @@ def test_what_could_not_be_told_is_told_by_the_next_run(
     state: Path, inbox: Inbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inbox.codes = [500, 500, 200]
-    listeners = Listeners(webhook=Webhook(inbox.url))
+    listeners = Notifiers(webhook=Webhook(inbox.url))
     assert told(state, listeners, report()).exit_code == 3, "the run itself is what it was"
     said = f"warning: webhook {inbox.url}: it answered 500 Internal Server Error\n"
     assert capsys.readouterr().err == said
@@ -107,9 +107,9 @@ def test_what_could_not_be_told_is_told_by_the_next_run(
 
 
 def test_each_listener_is_told_for_itself(state: Path, inbox: Inbox, tmp_path: Path) -> None:
-    told(state, Listeners(webhook=Webhook(inbox.url)), report())
+    told(state, Notifiers(webhook=Webhook(inbox.url)), report())
     command = f"cat >>{tmp_path}/seen"
-    told(state, Listeners(webhook=Webhook(inbox.url), on_change=command), report())
+    told(state, Notifiers(webhook=Webhook(inbox.url), on_change=command), report())
     assert len(inbox.received) == 1
     document = json.loads((tmp_path / "seen").read_text())
     assert (document["command"], document["run"], document["exit_code"]) == ("drift", "R", 3)
@@ -118,12 +118,12 @@ def test_each_listener_is_told_for_itself(state: Path, inbox: Inbox, tmp_path: P
 
 
 def test_a_command_that_fails_fails_nothing(state: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert told(state, Listeners(on_change="exit 9"), report(Status.PENDING)).exit_code == 3
+    assert told(state, Notifiers(on_change="exit 9"), report(Status.PENDING)).exit_code == 3
     assert capfd.readouterr().err == "warning: --on-change: the command ended with exit code 9\n"
 
 
 def test_a_run_that_could_not_be_is_told_too(state: Path, inbox: Inbox, tmp_path: Path) -> None:
-    listeners = Listeners(tmp_path / "x.prom", Webhook(inbox.url))
+    listeners = Notifiers(tmp_path / "x.prom", Webhook(inbox.url))
     told(state, listeners, report())
     broken = Report("demo", error=HypervisorError("libvirtd is gone"))
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_a_run_that_could_not_be_is_told_too(state: Path, inbox: Inbox, tmp_path
 
 def test_the_document_says_what_changed_since_the_last_run(state: Path) -> None:
     found = [
-        told(state, Listeners(), report(status)).extra["changes"] for status in (Status.OK, Status.DRIFTED)
+        told(state, Notifiers(), report(status)).extra["changes"] for status in (Status.OK, Status.DRIFTED)
     ]
     host, section, name = FORWARD
     change = {"host": host, "section": section, "name": name, "before": None, "after": "drifted"}
@@ -146,7 +146,7 @@ def test_the_document_says_what_changed_since_the_last_run(state: Path) -> None:
 
 
 def test_what_a_run_put_right_is_told_once(state: Path, inbox: Inbox) -> None:
-    listeners = Listeners(webhook=Webhook(inbox.url))
+    listeners = Notifiers(webhook=Webhook(inbox.url))
     told(state, listeners, report(Status.CHANGED))
     told(state, listeners, report(Status.OK))
     told(state, listeners, report(Status.DRIFTED))
@@ -156,7 +156,7 @@ def test_what_a_run_put_right_is_told_once(state: Path, inbox: Inbox) -> None:
 
 
 def test_a_run_that_was_left_out_replaces_nothing(state: Path, inbox: Inbox, tmp_path: Path) -> None:
-    listeners = Listeners(tmp_path / "x.prom", Webhook(inbox.url))
+    listeners = Notifiers(tmp_path / "x.prom", Webhook(inbox.url))
     told(state, listeners, report())
     before = read_last_drift(state / "drift" / "demo.json")
     assert before is not None
@@ -173,11 +173,11 @@ def test_metrics_that_cannot_be_written_fail_nothing(
     state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "gone" / "x.prom"
-    assert told(state, Listeners(path), report(Status.OK)).exit_code == 0
+    assert told(state, Notifiers(path), report(Status.OK)).exit_code == 0
     assert capsys.readouterr().err == f"warning: cannot write the metrics {path}: No such file or directory\n"
 
 
 def test_a_secret_without_a_webhook_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        listeners_of(None, None, "env:HOME", None)
+        notifiers_of(None, None, "env:HOME", None)
     assert caught.value.reason == "--webhook-secret signs what --webhook sends"

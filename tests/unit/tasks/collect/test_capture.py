@@ -9,6 +9,7 @@ import pytest
 
 from labrun.errors import CommandError, UnreadableError
 from labrun.tasks.collect.capture import Trace, read_capture
+from labrun.tasks.collect.collect_spec import CollectSpec, TraceSpec
 
 NIC = (
     '[{"ifname":"lo","link_type":"loopback","flags":["UP"],"address":"00:00:00:00:00:00","addr_info":[]},'
@@ -28,9 +29,8 @@ def output(**parts: str) -> str:
 
 
 def raw(stdout: str, address: str = "10.0.2.9") -> dict[str, Any]:
-    version = str(ip_address(address).version)
-    trace = {"to": "b", "version": version, "address": address, "hops": 2, "wave": 0}
-    return {"mark": "M", "stdout": stdout, "spec": {"traces": [trace], "pings": [], "settings": {}}}
+    spec = CollectSpec(traces=(TraceSpec("b", ip_address(address), 2),))
+    return {"mark": "M", "stdout": stdout, "spec": spec}
 
 
 def traced(text: str, address: str = "10.0.2.9") -> Trace:

@@ -19,13 +19,14 @@ from labrun.inventory.model import Check, Host, Lab
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
-from labrun.tasks.collect.checks import Tried
+from labrun.tasks.collect.checks import CheckResult
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.shell import Facts
 from tests import places
+from tests.unit.recorded_specs import with_spec
 from tests.unit.small_labs import host, lab, network
 
 CASES = places.RECORDED / "collect"
@@ -54,7 +55,7 @@ def recorded_lab() -> Lab:
 
 def raw(case: str) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((CASES / f"{case}.json").read_text())
-    return {k: UnreachableError(v) if isinstance(v, str) else v for k, v in results.items()}
+    return {k: UnreachableError(v) if isinstance(v, str) else with_spec(v) for k, v in results.items()}
 
 
 def captures(case: str) -> dict[str, Capture | Unreachable]:
@@ -139,7 +140,7 @@ def test_what_is_blocked_counts_only_where_the_pair_can_meet(case: str, status: 
     of = replace(recorded_lab(), checks=(Check("no-telnet", "a", "c", "tcp", "23", expect="blocked"),))
     found = captures(case)
     assert isinstance(found["a"], Capture)
-    found["a"] = replace(found["a"], checks={"no-telnet": Tried("refused", "refused")})
+    found["a"] = replace(found["a"], checks={"no-telnet": CheckResult("refused", "refused")})
     rows = [line(row) for row in judge(of, found) if row.section == "check"]
     assert rows == [f"a | check | no-telnet | {status} | blocked | refused | {why}"]
 

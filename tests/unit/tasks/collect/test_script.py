@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections import Counter
-from typing import Any
+from ipaddress import ip_address
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labrun.inventory.model import Lab
+from labrun.inventory.model import Address, Lab
 from labrun.tasks.collect.capture import read_capture
+from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.schedule import ALL_PAIRS, collect_spec, seconds_for
 from labrun.tasks.collect.script import collect_script
 from tests.unit.small_labs import host, lab, network, two_networks
@@ -35,27 +36,26 @@ def star(networks: int, hosts_each: int) -> Lab:
 
 def test_a_small_lab_traces_every_pair() -> None:
     spec = collect_spec(two_networks(), "host01")
-    assert [(each["to"], each["address"], each["hops"]) for each in spec["traces"]] == [
+    assert [(each.to, str(each.address), each.hops) for each in spec.traces] == [
         ("host00", "172.16.0.254", 1),
         ("host02", "172.16.0.12", 1),
         ("host03", "172.17.0.11", 2),
         ("host04", "172.17.0.177", 2),
     ]
-    assert spec["pings"] == []
-    assert json.loads(json.dumps(spec)) == spec
+    assert spec.pings == ()
 
 
 def test_a_large_lab_traces_one_target_per_network_and_pings_the_others() -> None:
     of = star(3, 5)
     assert len(of.hosts) > ALL_PAIRS
     spec = collect_spec(of, "h0-0")
-    assert [each["to"] for each in spec["traces"]] == ["r", "h1-0", "h2-0"]
-    assert Counter(each["like"] for each in spec["pings"]) == {"r": 4, "h1-0": 4, "h2-0": 4}
+    assert [each.to for each in spec.traces] == ["r", "h1-0", "h2-0"]
+    assert Counter(each.like for each in spec.pings) == {"r": 4, "h1-0": 4, "h2-0": 4}
 
 
 def test_hosts_known_to_be_down_are_left_out() -> None:
     spec = collect_spec(two_networks(), "host01", skip=["host03", "host00"])
-    assert [each["to"] for each in spec["traces"]] == ["host02", "host04"]
+    assert [each.to for each in spec.traces] == ["host02", "host04"]
 
 
 def test_pairs_that_cannot_meet_are_pinged_to_prove_it() -> None:
@@ -64,8 +64,8 @@ def test_pairs_that_cannot_meet_are_pinged_to_prove_it() -> None:
         [host("a", {"n1": "10.0.1.5/24"}), host("b", {"n2": "10.0.2.5/24"})],
     )
     spec = collect_spec(of, "a")
-    assert spec["traces"] == []
-    assert spec["pings"] == [{"to": "b", "version": "4", "address": "10.0.2.5", "like": None}]
+    assert spec.traces == ()
+    assert spec.pings == (PingSpec("b", ip_address("10.0.2.5")),)
 
 
 def test_a_host_with_an_unknown_address_is_not_asked_for() -> None:
@@ -73,15 +73,15 @@ def test_a_host_with_an_unknown_address_is_not_asked_for() -> None:
         [network("n1", "10.0.1.0/24", "bridge")],
         [host("a", {"n1": "10.0.1.5/24"}), host("b", {"n1": "dhcp"})],
     )
-    assert collect_spec(of, "a")["traces"] == []
+    assert collect_spec(of, "a").traces == ()
 
 
 @given(st.integers(1, 9), st.integers(1, 3))
 def test_no_router_is_asked_for_more_than_it_answers(networks: int, hosts_each: int) -> None:
     of = star(networks, hosts_each)
     for source in of.hosts:
-        traces = collect_spec(of, source)["traces"]
-        by_router = Counter(each["wave"] for each in traces if each["hops"] > 1 or each["to"] == "r")
+        traces = collect_spec(of, source).traces
+        by_router = Counter(each.wave for each in traces if each.hops > 1 or each.to == "r")
         for wave in range(max(by_router, default=0) + 1):
             # Five at once, then one a second; a wave is a second.
             assert sum(count for number, count in by_router.items() if number <= wave) <= 5 + wave
@@ -91,7 +91,7 @@ def test_waves_are_seconds_apart_and_the_deadline_leaves_room() -> None:
     of = star(9, 1)
     spec = collect_spec(of, "h0-0")
     script = collect_script(spec, "M")
-    last = max(each["wave"] for each in spec["traces"])
+    last = max(each.wave for each in spec.traces)
     assert last == 4
     assert script.count("sleep 1\ntrace ") == last
     assert seconds_for(spec) > 60
@@ -107,24 +107,18 @@ def test_the_script_is_posix_shell(shape: Lab) -> None:
 
 @pytest.mark.parametrize("address", ["10.0.0.1; reboot", "$(reboot)", ""])
 def test_only_an_address_can_stand_in_the_script(address: str) -> None:
-    spec = {"traces": [{"address": address, "hops": 1, "wave": 0}], "pings": [], "settings": {}}
+    spec = CollectSpec(traces=(TraceSpec("b", cast(Address, address), 1),))
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
         collect_script(spec, "M")
 
 
 @pytest.mark.skipif(bool(NEEDS), reason=f"this machine lacks {', '.join(NEEDS)}")
 def test_a_real_shell_runs_it_on_loopback() -> None:
-    spec: dict[str, Any] = {
-        "traces": [
-            {"to": "near", "version": "4", "address": "127.0.0.1", "hops": 1, "wave": 0},
-            {"to": "nobody", "version": "4", "address": "127.0.0.2", "hops": 1, "wave": 0},
-        ],
-        "pings": [
-            {"to": "near", "version": "4", "address": "127.0.0.1", "like": "near"},
-            {"to": "gone", "version": "4", "address": "0.0.0.1", "like": None},
-        ],
-        "settings": {},
-    }
+    near = ip_address("127.0.0.1")
+    spec = CollectSpec(
+        traces=(TraceSpec("near", near, 1), TraceSpec("nobody", ip_address("127.0.0.2"), 1)),
+        pings=(PingSpec("near", near, "near"), PingSpec("gone", ip_address("0.0.0.1"))),
+    )
     done = subprocess.run(
         ["sh", "-s"], input=collect_script(spec, "M"), text=True, capture_output=True, check=False, timeout=60
     )

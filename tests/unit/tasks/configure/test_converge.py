@@ -21,9 +21,11 @@ from labrun.tasks.configure import converge as loop
 from labrun.tasks.configure.confirmation import NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.guest.deadline import Pace, pace, paced
+from labrun.tasks.guest.facts.applied import PATH
 from tests.unit.tasks.configure.test_cases import MARK, gathered, spec_of
 
 MARKER = re.compile(r"^m='?(\S+?)'?$", re.MULTILINE)
+RECORD = re.compile(r"printf %s '(\{[^']*\}\n)' >")
 
 
 @dataclass
@@ -50,9 +52,7 @@ class Guest:
         mark = found[1]
         if not script.startswith("trap"):
             self.gathers += 1
-            return Completed(
-                0, gathered(self.after if self.applied else self.before).replace(MARK, mark), "", 0.1
-            )
+            return Completed(0, self.shown().replace(MARK, mark), "", 0.1)
         if "frame out record" in script:
             self.recorded.append(script)
             return Completed(0, f"\n{mark} end\n", "", 0.1)
@@ -64,6 +64,16 @@ class Guest:
             for name, (status, text) in self.said.items()
         ]
         return Completed(0, "".join(frames) + f"\n{mark} end\n", "", 0.1)
+
+    def shown(self) -> str:
+        """Return the answer to a gather: the recorded state, with the record that was written last."""
+        text = gathered(self.after if self.applied else self.before)
+        if not self.recorded:
+            return text
+        found = RECORD.search(self.recorded[-1])
+        assert found is not None
+        frame = f"\n{MARK} file {PATH}\n{found[1]}"
+        return text.replace(f"\n{MARK} files\n", f"{frame}\n{MARK} files\n{PATH}\n")
 
 
 def configured(
@@ -127,14 +137,21 @@ def test_a_confirmation_that_has_begun_does_not_hear_the_wish_to_stop() -> None:
     assert share.stopping.is_set()
 
 
-def test_a_second_run_reads_once_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop.HostRun, "record", lambda run, before, after: "")
-    guest = Guest("host-configured", "host-configured")
-    rows = configured(guest, "host-configured")
-    assert statuses(rows) == {Status.OK}
-    assert guest.recorded == []
-    assert (guest.applied, guest.gathers, exit_code(rows)) == ([], 1, 0)
+def test_a_second_run_reads_once_and_changes_nothing() -> None:
+    guest = Guest("host-fresh", "host-configured")
+    assert statuses(configured(guest, "host-fresh")) == {Status.CHANGED}
+    before = (len(guest.applied), len(guest.recorded), guest.gathers)
+    rows = configured(guest, "host-fresh")
+    assert (statuses(rows), exit_code(rows)) == ({Status.OK}, 0)
+    assert (len(guest.applied), len(guest.recorded), guest.gathers - 1) == before
     assert all(row.diff is None for row in rows)
+
+
+def test_what_is_as_declared_and_not_on_record_is_recorded_once() -> None:
+    guest = Guest("host-configured", "host-configured")
+    for _ in range(2):
+        assert statuses(configured(guest, "host-configured")) == {Status.OK}
+        assert (guest.applied, len(guest.recorded)) == ([], 1)
 
 
 def test_a_dry_run_tells_every_change_and_writes_nothing() -> None:

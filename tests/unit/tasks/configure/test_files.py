@@ -23,6 +23,7 @@ from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.guest.shell import gather_script, parse_facts
+from tests.fuzz import examples
 from tests.unit.undoing import keeping, undoing
 
 OWNER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
@@ -262,8 +263,10 @@ def test_the_undo_puts_back_content_and_mode_and_runs_commands_only_where_servic
     assert stat.S_IMODE((place / "a").stat().st_mode) == 0o600
     assert sorted(path.name for path in place.iterdir()) == ["a", "log"]
     assert (place / "log").read_text(encoding="ascii") == "x\n"
-    guest.run(undoing(section, place.parent))
-    assert (place / "log").read_text(encoding="ascii") == "x\nx\n"
+    for _ in range(2):
+        # A command that ends whoever undoes must not do so for ever.
+        guest.run(undoing(section, place.parent))
+        assert (place / "log").read_text(encoding="ascii") == "x\nx\n"
 
 
 def test_an_undo_before_anything_was_kept_touches_nothing(guest: Guest, place: Path) -> None:
@@ -280,7 +283,7 @@ def test_the_commands_do_by_hand_what_the_script_does(guest: Guest, place: Path)
     assert (place / "ran").exists()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace")),
     st.text(st.characters(exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=20),

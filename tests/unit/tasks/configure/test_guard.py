@@ -49,6 +49,10 @@ class Silent:
         raise AssertionError(f"asked: {script}")
 
 
+def nobody() -> Transport:
+    raise AssertionError("nobody logs in here")
+
+
 @dataclass
 class Guest:
     """A root directory, with stand-ins for systemd and NetworkManager that write down what they were told."""
@@ -261,6 +265,19 @@ def test_what_nobody_confirms_goes_back_and_says_so(guest: Guest, occasion: str)
     assert rolled_back(facts, "another") is None
 
 
+def test_a_change_whose_maker_is_killed_goes_back_at_once(guest: Guest) -> None:
+    (part,) = guest.plan().sections
+    plan = HostPlan("a", (replace(part, apply=f"{part.apply}\nkill -KILL $$"),))
+    with pytest.raises(AssertionError):
+        guest.configure(plan)
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+    facts = guest.gathered()
+    assert rolled_back(facts, TICKET.run) == RolledBack("cut")
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(Seen(plan, Facts()), Seen(plan, facts)) == "the change was ended before it was made"
+
+
 def test_what_cannot_be_put_back_is_tried_until_it_can(guest: Guest) -> None:
     plan = guest.plan()
     mended = guest.root / "mended"
@@ -395,9 +412,6 @@ def test_what_can_not_be_taken_back_needs_no_guard() -> None:
 def test_what_did_not_take_is_a_reason_to_go_back_unless_its_items_stand_each_for_itself(
     partial: bool,
 ) -> None:
-    def nobody() -> Transport:
-        raise AssertionError("nobody logs in here")
-
     part = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=partial)
     seen = Seen(HostPlan("a", (part,)), Facts())
     made = Confirming(TICKET, Silent(), nobody, nobody)
@@ -410,11 +424,38 @@ def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() 
     lost = SectionPlan("nmcli", (Item("left", "refused", why="NetworkManager cannot be asked"),))
     now = HostPlan("a", (lost, SectionPlan("services", (Item("x", "ok"),))))
 
-    def nobody() -> Transport:
-        raise AssertionError("nobody logs in here")
-
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        (SectionPlan("nmcli", (Item("left", "change"),), "true"), "nmcli left held before this change"),
+        (SectionPlan("nmcli", (Item("right", "change"),), "true"), None),
+        (SectionPlan("nmcli", (Item("left", "change"),), "true", harmless=True), None),
+        (SectionPlan("nmcli", (Item("left", "change"),), "true", partial=True), None),
+    ],
+    ids=["held", "new", "a name", "by itself"],
+)
+def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
+    section: SectionPlan, why: str | None
+) -> None:
+    changing = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
+    before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
+    now = HostPlan("a", (section, SectionPlan("files", (Item("/x", "change", why="on_change: no"),), "true")))
+
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
+
+
+def test_what_is_seen_while_the_host_goes_back_says_nothing_of_the_change() -> None:
+    part = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
+    plan = HostPlan("a", (part,))
+    facts = Facts(words=frozenset({"guard undoing"}))
+    made = Confirming(TICKET, Silent(), nobody, nobody)
+    why = made.demands(Seen(plan, Facts()), Seen(plan, facts))
+    assert why == "no new login saw the change in place"
 
 
 def test_a_guard_of_a_process_of_this_machine_that_has_died_is_left_over() -> None:

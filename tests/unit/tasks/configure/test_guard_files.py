@@ -19,6 +19,7 @@ export LC_ALL=C.UTF-8
 guard=$1/guard live=$1/live run=run-1 occasion=now on=live failing='' labrun_only=functions
 [ -d "$guard" ] || mkdir "$guard" "$live"
 . "$1/snapshot.sh"
+. "$1/outside.sh"
 . "$1/put_back.sh"
 . "$1/afterwards.sh"
 . "$1/guard.sh"
@@ -30,7 +31,7 @@ class Guest:
 
     def __init__(self, root: Path):
         self.root = root
-        for name in ("snapshot", "put_back", "afterwards", "guard"):
+        for name in ("snapshot", "outside", "put_back", "afterwards", "guard"):
             text = (GUEST / f"{name}.sh").read_text()
             text = text.replace("/run/labrun-", f"{root}/run-labrun-").replace(
                 "/var/lib/labrun/", f"{root}/lib/"
@@ -87,6 +88,7 @@ DAMAGE = [
     "rm a b; ln d/key a; ln d/key b",
 ]
 NEEDS_ROOT = [
+    "chown -R -h 7:7 .; chmod -R u=rwx,go= .",
     "chown 7:7 a d; chown -h 7:7 link pipe",
     "echo x >a; chattr +i a 2>/dev/null || :; echo n >new; chattr +a new 2>/dev/null || :",
     "echo x >d/key; chattr +i d 2>/dev/null || :",
@@ -132,7 +134,7 @@ def test_a_folder_is_put_back_whole_and_then_left_alone(guest: Guest, damage: st
 
 
 @as_root
-@pytest.mark.parametrize("damage", NEEDS_ROOT[:3])
+@pytest.mark.parametrize("damage", NEEDS_ROOT[:4])
 def test_owners_and_attributes_are_no_obstacle(guest: Guest, damage: str) -> None:
     put_back(guest, damage)
 
@@ -140,9 +142,22 @@ def test_owners_and_attributes_are_no_obstacle(guest: Guest, damage: str) -> Non
 @as_root
 def test_a_file_that_something_is_mounted_on_is_written_in_its_place(guest: Guest) -> None:
     assert guest.run(TREE).returncode == 0
-    script = f'cd "$1/etc"; {NEEDS_ROOT[3]}; echo changed >a; cd /; tree_put_back "$1/etc" 1; cat "$1/etc/a"'
+    script = f'cd "$1/etc"; {NEEDS_ROOT[4]}; echo changed >a; cd /; tree_put_back "$1/etc" 1; cat "$1/etc/a"'
     done = guest.run(script, "unshare", "--mount")
     assert done.stdout == "a\n"
+
+
+@pytest.mark.parametrize("damage", ["rm -rf etc", "rm -rf etc/.labrun-tree etc/a etc/d", "mv etc elsewhere"])
+def test_a_folder_that_is_gone_with_its_copies_comes_back_from_the_spare_ones(
+    guest: Guest, damage: str
+) -> None:
+    done = guest.run(TREE + 'cp -a "$1/etc" "$guard/spare1"')
+    assert done.returncode == 0, done.stderr
+    etc = guest.root / "etc"
+    before = listing(etc, own=False)
+    done = guest.run(f'cd "$1"; {damage}; tree_put_back "$1/etc" 1')
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert listing(etc, own=False) == before
 
 
 def test_what_was_only_touched_stays_the_file_it_is(guest: Guest) -> None:
@@ -357,3 +372,65 @@ def test_a_way_in_that_is_open(guest: Guest, script: str) -> None:
 def test_a_way_in_that_is_closed_says_why(guest: Guest, script: str, why: str) -> None:
     said = looked(guest, f"listen 0.0.0.0\n{script}")
     assert said == [*why.format(root=guest.root).splitlines(), "status 1"]
+
+
+@as_root
+def test_what_comes_and_goes_is_not_open_where_commands_have_run(guest: Guest) -> None:
+    script = """\
+listen 0.0.0.0
+differ='' looks=0
+way_in() { looks=$((looks + 1)); [ $looks -ne 3 ] || { echo closed for a moment; return 1; }; }
+still_open; echo "status $?"; looks=0
+echo /etc >"$guard/roots"; still_open; echo "status $?"
+"""
+    assert looked(guest, script)[:3] == ["status 0", "closed for a moment", "status 0"]
+
+
+# --- what hides or stops what a login needs -----------------------------------------------------
+
+
+@as_root
+def test_what_is_mounted_over_a_folder_goes_and_other_mounts_stay(guest: Guest) -> None:
+    script = """\
+mount -t tmpfs none /home; mount_state >"$guard/mounts"; : >/home/old
+mount -t tmpfs none /home; mkdir "/home/a b"; mount -t tmpfs none "/home/a b"; mount -t tmpfs none /mnt
+put_back_mounts
+ls /home; mount_state | grep -cx /mnt; mount_difference "$guard/mounts" /proc/self/mounts | grep -c home
+"""
+    assert guest.run(script, "unshare", "--mount").stdout.splitlines() == ["old", "1", "0"]
+
+
+def test_a_stopped_server_goes_on_and_a_stopped_job_does_not(guest: Guest) -> None:
+    script = """\
+cp /bin/sleep "$1/sshd"; "$1/sshd" 60 & server=$!; sleep 60 & job=$!
+state() { read -r line <"/proc/$1/stat"; line=${line##*") "}; echo "${line%% *}"; }
+while read -r name <"/proc/$server/comm"; [ "$name" != sshd ]; do sleep 0.01; done
+for each in $server $job; do
+kill -STOP $each; while [ "$(state $each)" != T ]; do sleep 0.01; done
+done
+wake; while [ "$(state $server)" = T ]; do sleep 0.01; done
+state $job; kill -KILL $server $job
+"""
+    assert guest.run(script).stdout == "T\n"
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        ("NetworkingEnabled=true", "true"),
+        ("NetworkingEnabled=false", "false"),
+        ("WimaxEnabled=true", ""),
+    ],
+)
+def test_a_network_that_was_switched_off_is_on_again_before_the_next_boot(
+    guest: Guest, before: str, after: str
+) -> None:
+    script = f"""\
+state=/var/lib/NetworkManager/NetworkManager.state; mount -t tmpfs none /var/lib; mkdir "${{state%/*}}"
+echo /etc >"$guard/roots"; [ -z "{before}" ] || echo "{before}" >"$guard/networking"
+echo NetworkingEnabled=false >$state; on=boot; put_back_networking
+sed -n 's/^NetworkingEnabled=//p' $state
+"""
+    assert guest.run(script, "unshare", "--mount").stdout.strip() == after

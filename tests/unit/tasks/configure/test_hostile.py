@@ -31,10 +31,11 @@ from labrun.tasks.guest.shell import (
     quote,
     typed_file,
 )
+from tests.fuzz import examples
 from tests.hostile import HOSTILE, LINES, TEXTS
 from tests.unit.tasks.configure.test_cases import facts_of, spec_of
 
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=examples(60))
 NET = "10.63.9"
 
 
@@ -63,7 +64,7 @@ def test_a_nul_is_refused() -> None:
         quote("a\0b")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20))
 @given(st.lists(TEXTS, min_size=1, max_size=10))
 @example(list(HOSTILE))
 def test_files_hold_what_was_given_whoever_writes_them(texts: list[str]) -> None:
@@ -78,7 +79,7 @@ def test_files_hold_what_was_given_whoever_writes_them(texts: list[str]) -> None
             assert (folder / f"t{number}").stat().st_mode & 0o777 == 0o644
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20))
 @given(st.lists(TEXTS, min_size=1, max_size=10))
 @example(list(HOSTILE))
 def test_what_a_gather_reads_is_what_files_and_commands_hold(texts: list[str]) -> None:
@@ -237,7 +238,7 @@ def test_a_secret_that_needs_no_quotes_is_hidden_as_a_word_of_the_shell() -> Non
     parses("\n".join(commands))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80))
 @given(st.sampled_from(SPECS), st.data(), TEXTS)
 def test_whatever_text_of_a_spec_is_hostile_the_scripts_still_parse(
     name: str, data: st.DataObject, text: str

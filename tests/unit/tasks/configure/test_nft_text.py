@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from labrun.inventory.model import Firewall, FirewallRule, Forward, Lab, Nat
 from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
 from tests import places
+from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network
 
 CASES = places.RECORDED / "nft"
@@ -112,7 +113,7 @@ NAMES = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(NAMES)
 def test_no_name_gets_out_of_its_comment(names: list[str]) -> None:
     # Were a name to end its comment or its line, something of it would be left beside the rules.
@@ -122,7 +123,7 @@ def test_no_name_gets_out_of_its_comment(names: list[str]) -> None:
 PORTS = st.lists(st.tuples(st.integers(1, 65535), st.integers(0, 40)), min_size=1, max_size=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(PORTS)
 def test_ports_of_a_set_never_overlap_and_none_is_lost(drawn: list[tuple[int, int]]) -> None:
     ranges = tuple((low, min(low + more, 65535)) for low, more in drawn)

@@ -109,7 +109,13 @@ def test_apt_get_asks_nobody_and_waits_for_the_lock(tmp_path: Path) -> None:
     update, install = (tmp_path / "calls").read_text(encoding="ascii").splitlines()
     assert update.endswith(" update")
     assert install.endswith(" install nope")
-    for word in ("noninteractive", "--yes", "DPkg::Lock::Timeout=60", "Dpkg::Options::=--force-confold"):
+    for word in (
+        "noninteractive",
+        "--yes",
+        "DPkg::Lock::Timeout=60",
+        "Dpkg::Options::=--force-confold",
+        "--no-remove",
+    ):
         assert word in install
 
 

@@ -60,7 +60,15 @@ def difference(awk: Path, function: str, old: list[str], new: list[str], *words:
     for name, lines in (("old", old), ("new", new)):
         (awk / name).write_text("".join(f"{line}\n" for line in lines))
     done = subprocess.run(
-        ["sh", "-c", f'. "{GUEST}/snapshot.sh"; {function} "$@"', "sh", f"{awk}/old", f"{awk}/new", *words],
+        [
+            "sh",
+            "-c",
+            f'. "{GUEST}/snapshot.sh"; . "{GUEST}/outside.sh"; {function} "$@"',
+            "sh",
+            f"{awk}/old",
+            f"{awk}/new",
+            *words,
+        ],
         env={"PATH": f"{awk}:/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
@@ -291,6 +299,62 @@ def test_units_that_ran_are_started_and_others_stopped(
 
 def test_a_mount_that_is_gone_is_not_mounted(awk: Path) -> None:
     assert difference(awk, "unit_difference", [*UNITS, RUNS("mnt.mount")], UNITS) == []
+
+
+def test_only_mounts_that_came_and_hide_what_a_login_needs_are_told(awk: Path) -> None:
+    old = ["/", "/home", "/proc"]
+    new = [*old, "/home", "/etc/ssh", "/mnt", "/run/user/1000", "/var/lib/docker/overlay2/a/merged", "/usr"]
+    new += ["/var/lib/labrun", "/homes", "/var/lib/dockers"]
+    said = ["/home", "/etc/ssh", "/usr", "/var/lib/labrun", "/var/lib/dockers"]
+    assert difference(awk, "mount_difference", old, new) == said
+    assert difference(awk, "mount_difference", new, old) == []
+
+
+RECORD = """\
+Package: sshd
+Status: install ok installed
+Architecture: amd64
+Version: 1:9.2-1
+Description: a server
+ Package: none
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: all
+Version: 2
+
+Package: half
+Version: 3
+Architecture: i386
+Status: install reinstreq half-installed
+"""
+LISTED = ["sshd:amd64 installed 1:9.2-1", "gone:all config-files 2", "half:i386 half-installed 3"]
+
+
+def test_dpkg_s_record_is_read_as_dpkg_query_prints_it(awk: Path) -> None:
+    assert difference(awk, "package_list", RECORD.splitlines(), []) == LISTED
+
+
+@pytest.mark.parametrize(
+    ("new", "lines"),
+    [
+        (LISTED, []),
+        (LISTED[::-1], []),
+        (
+            [*LISTED, "new:all unpacked 1", "sshd:i386 installed 1:9.2-1"],
+            ["purge new:all", "purge sshd:i386"],
+        ),
+        ([LISTED[0], "gone:all installed 2", LISTED[2]], ["purge gone:all"]),
+        ([LISTED[0], "gone:all not-installed ", LISTED[2]], []),
+        ([*LISTED[1:], "sshd:amd64 config-files 1:9.2-1"], ["gone sshd:amd64"]),
+        (LISTED[1:], ["gone sshd:amd64"]),
+        (["sshd:amd64 installed 1:9.3-1", *LISTED[1:]], ["replaced sshd:amd64"]),
+    ],
+)
+def test_packages_that_came_are_taken_out_and_what_went_is_told(
+    awk: Path, new: list[str], lines: list[str]
+) -> None:
+    assert sorted(difference(awk, "package_difference", LISTED, new)) == sorted(lines)
 
 
 def test_kernel_values_that_are_others_are_told_as_they_were(awk: Path) -> None:

@@ -17,6 +17,7 @@ from labrun.tasks.configure.sshd import Sshd, render
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, profile_of, settings_in
 from labrun.tasks.guest.facts.sshd import DROP_IN, effective_settings, meets, plain_value
 from labrun.tasks.guest.shell import Captured, Facts
+from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network
 
 MAIN = "/etc/ssh/sshd_config"
@@ -246,14 +247,14 @@ def test_the_plain_profile_asks_sshd_once() -> None:
     assert "canonical" not in Sshd().facts(wanted)[0].script
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_readers(text: str) -> None:
     assert all(setting.keyword for setting in settings_in(text))
     assert all(effective_settings(text).values())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=60))
 def test_a_value_never_adds_a_line_to_the_drop_in(value: str) -> None:
     wanted = want(("Banner", (value,)))

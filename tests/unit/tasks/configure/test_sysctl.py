@@ -13,6 +13,7 @@ from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
 from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
 from labrun.tasks.guest.shell import Facts
+from tests.fuzz import examples
 from tests.unit.small_labs import host
 from tests.unit.undoing import keeping, undoing
 
@@ -84,7 +85,7 @@ def test_a_key_written_out_beats_a_pattern_and_can_be_exempt_from_it() -> None:
     assert winner(path, files) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reader(text: str) -> None:
     assert all(value is not None for value in settings_of(text).values())
@@ -253,7 +254,7 @@ def test_a_value_the_kernel_refuses_is_named_and_keeps_no_other_key_back(tmp_pat
     assert "missing" not in written
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=30))
 def test_any_value_is_written_as_it_is_or_refused(
     tmp_path_factory: pytest.TempPathFactory, value: str

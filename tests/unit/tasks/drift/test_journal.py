@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from labrun.tasks.drift.journal import journal_script, read_journal
+from labrun.tasks.drift.journal import Line, Logged, journal_script, read_journal
 
 KEY = "SHA256:FLsbGG4GdNDRA2LEQ6hbkC8aiMEAHG"
 ACCEPTED = f"Accepted publickey for lab from 10.65.0.1 port 45020 ssh2: ED25519 {KEY}"
@@ -30,9 +30,7 @@ def output(*entries: tuple[str, object], since: int = 1795648000) -> str:
 
 
 def read(*entries: tuple[str, object]) -> list[tuple[str, bool]]:
-    return [
-        (line["text"], line["labrun"]) for line in read_journal(output(*entries), "m", "lab", KEY)["lines"]
-    ]
+    return [(line.text, line.labrun) for line in read_journal(output(*entries), "m", "lab", KEY).lines]
 
 
 def test_labruns_own_sessions_are_marked_and_a_persons_are_not() -> None:
@@ -68,19 +66,19 @@ def test_what_says_nothing_of_changes_is_left_out() -> None:
 def test_the_excerpt_is_bounded_and_says_how_much_it_leaves_out() -> None:
     many = [("sudo", f"{BY_HAND} {n}" + "x" * 900) for n in range(50)]
     found = read_journal(output(*many, *[("sudo", OWN)] * 30), "m", "lab", KEY)
-    assert (len(found["lines"]), found["left_out"]) == (24, 30)
-    assert all(len(line["text"]) == 400 for line in found["lines"] if not line["labrun"])
+    assert (len(found.lines), found.left_out) == (24, 30)
+    assert all(len(line.text) == 400 for line in found.lines if not line.labrun)
 
 
 def test_lines_that_are_no_entries_and_bytes_that_are_no_text_do_no_harm() -> None:
     entries = output(("sudo", [*b"     lab : COMMAND=\xff"]), ("sudo", 7))
     cut = entries.replace("out log\n", 'out log\nATION":"x"}\n')
-    (line,) = read_journal(cut, "m", "lab", KEY)["lines"]
-    assert line["text"].endswith("COMMAND=�")
+    (line,) = read_journal(cut, "m", "lab", KEY).lines
+    assert line.text.endswith("COMMAND=�")
 
 
 def test_a_script_that_broke_off_tells_nothing() -> None:
-    assert read_journal("\nm since 1\n", "m", "lab", KEY) == {"since": 0.0, "lines": [], "left_out": 0}
+    assert read_journal("\nm since 1\n", "m", "lab", KEY) == Logged()
 
 
 def test_the_script_asks_from_the_record_on_or_from_a_time() -> None:
@@ -88,14 +86,25 @@ def test_the_script_asks_from_the_record_on_or_from_a_time() -> None:
     assert "since=1795648000\n" in journal_script(1795648000.7, "m")
 
 
+def test_what_was_logged_stands_in_the_document_with_times_as_text() -> None:
+    line = Line(1795648000.5, "sudo", BY_HAND)
+    assert Logged(1795640000.0, (line,), 3).as_json() == {
+        "since": "2026-11-25T20:53:20Z",
+        "lines": [
+            {"time": "2026-11-25T23:06:40Z", "source": "sudo", "text": BY_HAND, "labrun": False},
+        ],
+        "left_out": 3,
+    }
+    assert Logged().as_json() == {"since": None, "lines": [], "left_out": 0}
+
+
 def test_a_secret_in_a_quoted_line_is_masked() -> None:
-    from labrun.runner.commands.drift.command import masked_log
     from labrun.secrets import Secrets
 
     log = read_journal(output(("sudo", f"{BY_HAND} psk hunter2hunter2")), "m", "lab", KEY)
-    (line,) = masked_log(log, Secrets.of(["hunter2hunter2"]))["lines"]
-    assert "hunter2" not in line["text"]
-    assert line["source"] == "sudo"
+    (line,) = log.masked(Secrets.of(["hunter2hunter2"])).lines
+    assert "hunter2" not in line.text
+    assert line.source == "sudo"
 
 
 def entry(**changes: object) -> str:
@@ -132,26 +141,26 @@ STRANGE = [
 def test_a_line_that_no_journal_has_is_left_out(line: str) -> None:
     text = f"\nm since 0\n\nm out log\n{entry()}\n{line}\n{entry()}\n\nm status log 0\n\nm end\n"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert [each["text"] for each in read_journal(text, "m", "lab", KEY)["lines"]] == [BY_HAND] * 2
+    assert [each.text for each in read_journal(text, "m", "lab", KEY).lines] == [BY_HAND] * 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
 
 @pytest.mark.parametrize("since", ["9" * 26, "9" * 5000, "²", "-1", "x", ""])
 def test_a_beginning_that_no_clock_shows_is_none(since: str) -> None:
     text = f"\nm since {since}\n\nm out log\n\nm status log 0\n\nm end\n"
-    assert read_journal(text, "m", "lab", KEY)["since"] == 0.0
+    assert read_journal(text, "m", "lab", KEY).since == 0.0
 
 
 def test_bytes_that_are_no_utf8_are_read_as_far_as_they_are_kept() -> None:
     message = [*b"COMMAND=/usr/bin/\xff", *[65] * 50_000]
     text = f"\nm since 0\n\nm out log\n{entry(MESSAGE=message)}\n\nm status log 0\n\nm end\n"
-    (line,) = read_journal(text, "m", "lab", KEY)["lines"]
-    assert line["text"] == "COMMAND=/usr/bin/\ufffd" + "A" * 382
+    (line,) = read_journal(text, "m", "lab", KEY).lines
+    assert line.text == "COMMAND=/usr/bin/\ufffd" + "A" * 382
 
 
 def test_more_lines_than_were_asked_for_take_no_time() -> None:
     lines = f"{entry(SYSLOG_IDENTIFIER='sshd', MESSAGE=ACCEPTED)}\n" * 30_000
-    began = time.monotonic()
+    began = time.process_time()
     found = read_journal(f"\nm since 0\n\nm out log\n{lines}\n\nm status log 0\n\nm end\n", "m", "lab", KEY)
     assert time.monotonic() - began < 3
-    assert len(found["lines"]) == 20
+    assert len(found.lines) == 20

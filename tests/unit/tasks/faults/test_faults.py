@@ -12,7 +12,7 @@ from labrun.inventory.model import Lab
 from labrun.runner.commands.faults.fault_state import Planted, forget, recall, remember
 from labrun.state import LabState
 from labrun.tasks.faults.catalogue import FAULTS, choose, possible
-from labrun.tasks.faults.fault_sites import spots
+from labrun.tasks.faults.fault_sites import fault_sites
 from labrun.tasks.faults.script import look_script, mend_script, plant_script
 from tests import places
 from tests.unit.small_labs import dual_stack, host, lab, network, two_networks
@@ -47,7 +47,7 @@ def test_the_script_is_posix_shell(name: str) -> None:
 
 
 def test_spots_are_ways_over_a_router_of_the_lab() -> None:
-    found = spots(two_networks())
+    found = fault_sites(two_networks())
     assert [(spot.source, spot.router, spot.target) for spot in found] == [
         ("host01", "host00", "host03"),
         ("host01", "host00", "host04"),
@@ -76,7 +76,7 @@ def test_spots_are_ways_over_a_router_of_the_lab() -> None:
 
 
 def test_over_ipv6_there_are_spots_where_both_ends_have_it() -> None:
-    found = [spot for spot in spots(dual_stack()) if spot.version == 6]
+    found = [spot for spot in fault_sites(dual_stack()) if spot.version == 6]
     assert [(spot.source, spot.router, spot.target) for spot in found] == [
         ("host01", "host00", "host03"),
         ("host02", "host00", "host03"),

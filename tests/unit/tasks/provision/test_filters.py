@@ -9,7 +9,7 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Filter, FilterRule, Lab
-from labrun.inventory.topology.checks import trials_of
+from labrun.inventory.topology.checks import instances_of
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.reach import Connection, reach
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
@@ -139,7 +139,7 @@ def test_connections_that_a_filter_drops() -> None:
 
 def test_each_tcp_rule_has_a_check() -> None:
     of = lab("{deny: out, proto: tcp, port: 80}, {deny: in, proto: tcp, port: 23}, {deny: in, proto: udp}")
-    names = [trial.name for host in of.hosts for trial in trials_of(of, host)]
+    names = [trial.name for host in of.hosts for trial in instances_of(of, host)]
     assert names == [
         "a -> b tcp/80",
         "a -> b tcp/80 (IPv6)",

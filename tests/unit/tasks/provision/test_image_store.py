@@ -209,7 +209,8 @@ def test_one_image_that_cannot_be_read_hides_no_other(kind: str, store: Path, tm
     }
     assert disk_digest(image_paths("bad")) == sha256(b"disk").hexdigest()
     assert find_image(store, "bad") is None
-    env = {"LABRUN_IMAGE_DIR": str(store)}
+    # However long the store's path is, no reason is wrapped.
+    env = {"LABRUN_IMAGE_DIR": str(store), "COLUMNS": "1000"}
     listed = run_labrun("image", "list", cwd=tmp_path, env=env, timeout=30)
     assert (listed.returncode, listed.stderr) == (0, "")
     lines = listed.stdout.splitlines()

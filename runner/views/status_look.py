@@ -1,0 +1,163 @@
+"""How each status looks, wherever it is shown: one table, from the worst to the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from labrun.inventory.drawing.diagram import Health
+from labrun.outcome import Status
+
+__all__ = ["LOOKS", "StatusLook", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLook:
+    """One status; which exit code it asks for is its own ``code``.
+
+    ``rank`` sorts rows, the least first, and ``style`` colours their result. ``sign`` stands before it in
+    Markdown. ``letter`` and ``letter_style`` are a cell of the live screen, "" = it needs no looking at.
+    ``mark`` is a path's in the matrix, None = the number of its hops. ``health`` colours a drawing,
+    ``metric`` is the state that a host with it counts as. ``junit`` is the element of a test case, None = it
+    passed. ``said`` stands in the place of many equal settings; with ``reason_shared`` one reason
+    stands for all of them.
+    """
+
+    status: Status
+    rank: int
+    style: str
+    health: Health
+    sign: str = ""
+    letter: str = ""
+    letter_style: str = ""
+    mark: str | None = "."
+    metric: str = "ok"
+    junit: str | None = None
+    said: str | None = None
+    reason_shared: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Tell whether nobody has to look at it: done, as it should be, or not asked."""
+        return self.rank >= _CHANGED
+
+
+_WORST, _SILENT, _DIFFERS, _WARNING, _CHANGED, _SKIPPED, _OK = range(7)
+
+_LOOKS = (
+    StatusLook(
+        Status.FAILED,
+        _WORST,
+        "bold red",
+        Health.FAILED,
+        sign="❌",
+        letter="f",
+        letter_style="bold red",
+        mark="X",
+        metric="failed",
+        junit="failure",
+    ),
+    StatusLook(
+        Status.ROLLED_BACK,
+        _WORST,
+        "bold red",
+        Health.FAILED,
+        sign="❌",
+        letter="f",
+        letter_style="bold red",
+        mark="X",
+        metric="failed",
+        junit="failure",
+    ),
+    StatusLook(
+        Status.UNREACHABLE,
+        _SILENT,
+        "magenta",
+        Health.UNREACHABLE,
+        sign="🔌",
+        letter="u",
+        letter_style="magenta",
+        mark="!",
+        metric="unreachable",
+        junit="error",
+        reason_shared=True,
+    ),
+    StatusLook(
+        Status.UNKNOWN,
+        _SILENT,
+        "magenta",
+        Health.UNREACHABLE,
+        sign="❓",
+        letter="?",
+        letter_style="magenta",
+        mark="?",
+        metric="unknown",
+        junit="error",
+        reason_shared=True,
+    ),
+    StatusLook(
+        Status.CONFLICT,
+        _DIFFERS,
+        "yellow",
+        Health.IMPAIRED,
+        letter="c",
+        letter_style="bold yellow",
+        metric="conflict",
+        junit="failure",
+    ),
+    StatusLook(
+        Status.DRIFTED,
+        _DIFFERS,
+        "yellow",
+        Health.IMPAIRED,
+        letter="d",
+        letter_style="yellow",
+        metric="drifted",
+        junit="failure",
+    ),
+    StatusLook(
+        Status.PENDING,
+        _DIFFERS,
+        "yellow",
+        Health.IMPAIRED,
+        letter="p",
+        letter_style="cyan",
+        metric="pending",
+        junit="failure",
+    ),
+    StatusLook(
+        Status.WOULD_CHANGE,
+        _DIFFERS,
+        "yellow",
+        Health.IMPAIRED,
+        letter="p",
+        letter_style="cyan",
+        metric="pending",
+        junit="failure",
+        said="not yet so",
+    ),
+    StatusLook(
+        Status.WARNING,
+        _WARNING,
+        "yellow",
+        Health.IMPAIRED,
+        sign="⚠️",
+        letter="w",
+        letter_style="yellow",
+        mark=None,
+    ),
+    StatusLook(Status.CHANGED, _CHANGED, "cyan", Health.OK, sign="✅", mark=None, said="set"),
+    StatusLook(
+        Status.SKIPPED, _SKIPPED, "dim", Health.UNKNOWN, sign="⏭️", junit="skipped", reason_shared=True
+    ),
+    StatusLook(Status.OK, _OK, "green", Health.OK, sign="✅", mark=None, said="as declared"),
+)
+
+LOOKS: Mapping[Status, StatusLook] = MappingProxyType({each.status: each for each in _LOOKS})
+"""Every status, the worst first."""
+
+
+def look(status: Status) -> StatusLook:
+    """Return how a status looks."""
+    return LOOKS[status]

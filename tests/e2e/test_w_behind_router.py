@@ -1,0 +1,187 @@
+"""Existing machines that only a router of the lab leads to: neither it nor they may be lost to a change.
+
+They are known by their addresses alone; nothing that labrun makes stands between it and them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from labrun.hypervisor import daemon_pid
+from tests.e2e.attacks import URI, Attacked, at, attack, check, faults
+from tests.e2e.conftest import write_lab
+from tests.e2e.further_lockouts import FULL
+from tests.e2e.guests import inside, wait_until
+from tests.e2e.lockouts import CASES, Case
+from tests.e2e.test_w_existing import Inside
+
+pytestmark = pytest.mark.lxc
+
+FEW = {"allow": CASES["allow"], "nmstop": FULL["nmstop"]}
+MORE = ("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7")
+ALL = {
+    **CASES,
+    **{name: FULL[name] for name in MORE},
+    "naming": Case("hostname: elsewhere, sshd: {ListenAddress: 127.0.0.1}"),
+}
+_SSHD = "systemctl is-active --quiet ssh"
+
+
+@dataclass
+class Fleet:
+    """Two networks, a router between them, and the hosts behind it, one a case beside ``far``."""
+
+    name: str
+    left: str
+    right: str
+    cases: Mapping[str, Case]
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Return the addresses of the hosts behind the router."""
+        return {host: f"{self.right}.{number}" for number, host in enumerate(("far", *self.cases), start=11)}
+
+    def base(self) -> str:
+        """Return the lab that makes the machines, and does no more than that."""
+        far = (f"  {host}: {{networks: {{right: {address}}}}}" for host, address in self.hosts.items())
+        return "\n".join(
+            [
+                f"name: {self.name}",
+                f"hypervisor: {URI}",
+                "defaults: {image: debian-12, memory: 128}",
+                "networks:",
+                f"  left: {{mode: isolated, cidr: {self.left}.0/24}}",
+                f"  right: {{mode: very-isolated, cidr: {self.right}.0/24}}",
+                "hosts:",
+                f"  gate: {{role: router, networks: {{left: {self.left}.254, right: {self.right}.254}}}}",
+                f"  near: {{networks: {{left: {self.left}.11}}}}",
+                *far,
+            ]
+        )
+
+    def existing(self, state: Path, *, gate: str = "hosts_file: false", bad: bool = False) -> str:
+        """Return the file that knows them as existing machines; ``gate`` is what it says of the router."""
+        ssh = {
+            "user": "lab",
+            "identity": str(state / "id_ed25519"),
+            "known_hosts": str(state / "known_hosts"),
+        }
+        lines = [
+            f"name: {self.name}-known",
+            f"networks: {{left: {{cidr: {self.left}.0/24}}, right: {{cidr: {self.right}.0/24}}}}",
+            f"defaults: {{ssh: {json.dumps(ssh)}}}",
+            "hosts:",
+            f"  gate: {{address: {self.left}.254, role: router, {gate},",
+            f"    networks: {{left: {self.left}.254, right: {self.right}.254}}}}",
+            f"  near: {{address: {self.left}.11, networks: {{left: {self.left}.11}}}}",
+        ]
+        for host, address in self.hosts.items():
+            case = self.cases.get(host) if bad else None
+            nmcli, more = at(self.right, case) if case else ("", "")
+            nic = f"{{ipv4: {address}, nmcli: {{{nmcli}}}}}"
+            lines.append(
+                f"  {host}: {{address: {address}, networks: {{right: {nic}}},"
+                f" gateway: {self.right}.254{more}}}"
+            )
+        return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Behind:
+    """A fleet that is up and as its good file says."""
+
+    fleet: Fleet
+    keys: Path
+    good: Inside
+
+    def other(self, directory: Path, *, gate: str = "hosts_file: false", bad: bool = False) -> Inside:
+        """Return the fleet with a worse file."""
+        made = write_lab(directory, self.fleet.existing(self.keys, gate=gate, bad=bad))
+        return Inside(made.path, self.good.state, pid=self.good.pid)
+
+    def come_up(self) -> None:
+        """Wait until the hosts of the cases are there and know their way out."""
+        for host in self.fleet.cases:
+            wait_until(f"{self.fleet.name}-{host}", f'{_SSHD} && [ -n "$(ip route show default)" ]')
+
+    def attacked(self, directory: Path) -> Attacked:
+        """Have every host behind the router change in its own bad way."""
+        bad = self.other(directory, bad=True)
+        return attack(self.good, bad, self.fleet.name, self.fleet.cases, self.come_up)
+
+
+@contextmanager
+def fleet_of(directory: Path, fleet: Fleet) -> Iterator[Behind]:
+    base = write_lab(directory / "base", fleet.base())
+    pid = daemon_pid(URI)
+    assert pid is not None
+    enter = ["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", "route"]
+    try:
+        base.run("up", "--no-wait")
+        for host in ("gate", "near", *fleet.hosts):
+            wait_until(f"{fleet.name}-{host}", f"{_SSHD} && ! systemctl is-active --quiet cloud-final")
+        inside(f"{fleet.name}-gate", "sysctl -w net.ipv4.ip_forward=1")
+        for host in fleet.hosts:
+            inside(f"{fleet.name}-{host}", f"ip route replace default via {fleet.right}.254")
+        subprocess.run([*enter, "replace", f"{fleet.right}.0/24", "via", f"{fleet.left}.254"], check=True)
+        (state,) = base.state.glob("*-*")
+        known = write_lab(directory / "good", fleet.existing(state))
+        good = Inside(known.path, known.state, pid=pid)
+        fine = good.json("configure")
+        assert fine.exit_code == 0, fine.bad() or fine.stderr
+        yield Behind(fleet, state, good)
+    finally:
+        subprocess.run([*enter, "del", f"{fleet.right}.0/24"], check=False)
+        base.run("-y", "down")
+
+
+@pytest.fixture(scope="module")
+def behind(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """A router and a few hosts that only it leads to."""
+    fleet = Fleet("grd-behind", "10.60.6", "10.60.7", FEW)
+    with fleet_of(tmp_path_factory.mktemp("behind"), fleet) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("gate", "only_gate"),
+    [
+        ("firewall: {forward: drop}", True),
+        ("sysctl: {net.ipv4.ip_forward: 0}", False),
+        ('files: {/etc/labrun-test.conf: {content: x, on_change: "ip link set eth1 down"}}', True),
+    ],
+)
+def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
+    behind: Behind, tmp_path: Path, gate: str, only_gate: bool
+) -> None:
+    words = ("--hosts", "gate") if only_gate else ()
+    answer = behind.other(tmp_path, gate=gate).json(*words, "configure", "--confirm-timeout", "20")
+    rows = [row for row in answer.rows if row["host"] == "gate" and row["status"] != "ok"]
+    assert {row["status"] for row in rows} == {"rolled-back"}, rows
+    names = ", ".join(behind.fleet.hosts)
+    assert all(re.search(f"reached through this host, {names} no longer answer", row["why"]) for row in rows)
+    again = behind.good.json("configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+def test_hosts_behind_a_router_go_back_and_let_labrun_in(behind: Behind, tmp_path: Path) -> None:
+    seen = behind.attacked(tmp_path)
+    for host in seen.cases:
+        check(seen, host)
+    assert seen.again.exit_code == 0, seen.again.bad()
+
+
+@pytest.mark.full
+def test_every_kind_of_change_on_hosts_behind_a_router(hypervisor: None, tmp_path: Path) -> None:
+    with fleet_of(tmp_path, Fleet("grd-behind-all", "10.60.10", "10.60.11", ALL)) as behind:
+        seen = behind.attacked(tmp_path)
+        assert faults(seen) == {}
+        assert seen.again.exit_code == 0, seen.again.bad()

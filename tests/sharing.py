@@ -1,0 +1,81 @@
+"""Which tests stay together where several processes share the work, and which of them begin first.
+
+A module stays together: its tests share a lab. Modules do not meet, each names its labs and subnets itself;
+those that do meet are one group here. What takes long comes first: begun last, it would run alone at the end.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from xdist.scheduler import LoadScopeScheduling
+
+__all__ = ["Groups", "group_of", "rank"]
+
+# Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
+_MACHINES = ("vms", "w_guard_vm", "selinux", "qemu_guest", "qemu_driver", "choose")
+# For root a lab's lock is one for the machine, and these work on labs of one name.
+_DEMO = (
+    "drift_options",
+    "hostile_words",
+    "hypervisor_uri",
+    "lab_limits",
+    "outputs",
+    "schedule",
+    "state_room",
+)
+_LAB = ("runs", "recording", "state_files")
+_TOGETHER = {
+    **dict.fromkeys(_MACHINES, "machines"),
+    **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
+    **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
+}
+# Tests of a module on labs of their own.
+_APART = {
+    ("w_way_in", "test_of_two_ways_out_the_same_is_taken_as_before"): "way in, two of them",
+    ("w_way_in", "test_a_host_reached_over_ipv6_alone_gets_its_addresses_back"): "way in, two of them",
+    ("w_way_in", "test_further_members_of_each_kind"): "way in, all",
+}
+# Longest first.
+_LONGEST = (
+    *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
+    *(
+        "w_behind_router",
+        "way in, two of them",
+        "w_guard",
+        "nmcli",
+        "resources",
+        "show",
+        "verify",
+        "drift_loop",
+        "image_build",
+        "hypervisor_script",
+    ),
+    *("inventory_real", "schedule", "w_existing", "firewall", "scale", "labs called demo", "labs called lab"),
+)
+
+
+def group_of(nodeid: str) -> str:
+    """Return the name of the group whose tests one process runs one after the other."""
+    path, _, test = nodeid.partition("::")
+    module = PurePosixPath(path).stem.removeprefix("test_")
+    if path.startswith("tests/unit/"):
+        return _TOGETHER.get(f"unit/{module}") or path
+    return _APART.get((module, test.partition("[")[0])) or _TOGETHER.get(module) or path
+
+
+def rank(nodeid: str) -> int:
+    """Return where its group comes: sorted by this, what takes longest begins first."""
+    group = group_of(nodeid)
+    name = PurePosixPath(group).stem.removeprefix("test_")
+    return _LONGEST.index(name) if name in _LONGEST else len(_LONGEST)
+
+
+class Groups(LoadScopeScheduling):
+    """Hand out whole groups.
+
+    Of xdist's own ways, ``loadfile`` knows files alone, and ``loadgroup`` has no effect with pytest 9.2.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
