@@ -13,7 +13,7 @@ from itertools import groupby
 
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.guest.facts.guard import GUARD, LIVE
-from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, guest_script, unit_file
 from labrun.tasks.guest.shell import quote, section
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
@@ -47,20 +47,7 @@ _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
 # No daemon-reload is needed: systemd reads it when it boots. Where somebody reloads before that, starting
 # any service would start this too, because sysinit.target wants it: hence the look at what is in memory only.
-_BOOT_UNIT = f"""\
-[Unit]
-Description=Roll back an unconfirmed labrun change
-DefaultDependencies=no
-ConditionPathExists={GUARD}/undo
-ConditionPathExists=!{LIVE}
-After=local-fs.target
-Before=systemd-sysctl.service network-pre.target NetworkManager.service ssh.service sshd.service
-Before=ssh.socket sshd.socket nftables.service labrun-nftables.service sysinit.target shutdown.target
-Conflicts=shutdown.target
-[Service]
-Type=oneshot
-ExecStart=/bin/sh {GUARD}/undo boot
-"""
+_BOOT_UNIT = unit_file("labrun-guard.service")
 
 
 @dataclass(frozen=True, slots=True)

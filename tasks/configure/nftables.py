@@ -17,6 +17,7 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
+from labrun.tasks.guest.scripts import unit_file
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
 from labrun.tasks.state.sections import FIREWALL, NAT
 
@@ -26,32 +27,10 @@ __all__ = ["FILE", "UNIT", "NftSection"]
 UNIT = "/etc/systemd/system/labrun-nftables.service"
 _WANTED = "/etc/systemd/system/sysinit.target.wants/labrun-nftables.service"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
-_UNIT_TEXT = f"""\
-[Unit]
-Description=labrun's firewall and address translation
-DefaultDependencies=no
-Wants=network-pre.target
-Before=network-pre.target shutdown.target
-After=nftables.service
-Conflicts=shutdown.target
-ConditionPathExists={FILE}
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f {FILE}
-
-[Install]
-WantedBy=sysinit.target
-"""
+_UNIT_TEXT = unit_file("labrun-nftables.service")
 # nftables.service flushes the tables of everybody when it stops, and with Debian's own file when it starts.
 _BESIDE = "/etc/systemd/system/nftables.service.d/labrun.conf"
-_BESIDE_TEXT = f"""\
-[Service]
-ExecStartPost=-/usr/sbin/nft -f {FILE}
-ExecReload=-/usr/sbin/nft -f {FILE}
-ExecStopPost=-/usr/sbin/nft -f {FILE}
-"""
+_BESIDE_TEXT = unit_file("nftables.service.d-labrun.conf")
 _UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
 _SAVES = (FILE, *_UNITS, _WANTED)
 # Both sections ask the same, once. What the file wants is loaded into a network namespace of its own, so

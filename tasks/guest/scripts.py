@@ -1,4 +1,4 @@
-"""The shell text that runs in guests: constant files under ``templates/guest``, values in front of them."""
+"""What is put into guests as it is: shell under ``templates/guest``, with values in front, and units."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from importlib.resources import files
 
 from labrun.tasks.guest.shell import quote
 
-__all__ = ["assigned", "guest_script"]
+__all__ = ["assigned", "guest_script", "unit_file"]
 
 
 @cache
 def guest_script(name: str) -> str:
     """Return the text of ``templates/guest/NAME.sh``; FileNotFoundError for a name that is not there."""
     return (files("labrun.templates") / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+@cache
+def unit_file(name: str) -> str:
+    """Return the text of ``templates/systemd/NAME``, a unit that is the same on every host."""
+    return (files("labrun.templates") / "systemd" / name).read_text(encoding="utf-8")
 
 
 def assigned(values: Mapping[str, str | int | bool]) -> str:
