@@ -159,7 +159,8 @@ def gather_of(name: str, case: str, lab_case: str = "healthy") -> Gather:
         for head, body in (*recorded.items(), *seen.items())
         if not head.startswith("file") and head != "end"
     }
-    rest |= {f"{head}{_OWN}": body for head, body in recorded.items() if head in seen and "route" in head}
+    asked_by_both = [head for head in recorded if head in seen and ("route" in head or "link" in head)]
+    rest |= {f"{head}{_OWN}": recorded[head] for head in asked_by_both}
     for what, text in _EVIDENCE.items():
         rest[f"out {what}"], rest[f"status {what} 0"] = text, ""
     frames = (*files.items(), ("files", names), *rest.items(), ("end", ""))

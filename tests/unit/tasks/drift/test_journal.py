@@ -162,5 +162,5 @@ def test_more_lines_than_were_asked_for_take_no_time() -> None:
     lines = f"{entry(SYSLOG_IDENTIFIER='sshd', MESSAGE=ACCEPTED)}\n" * 30_000
     began = time.process_time()
     found = read_journal(f"\nm since 0\n\nm out log\n{lines}\n\nm status log 0\n\nm end\n", "m", "lab", KEY)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
     assert len(found.lines) == 20

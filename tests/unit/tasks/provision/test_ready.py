@@ -35,7 +35,7 @@ class Guest:
         self.scripts.append(script)
         result = json.dumps({"v1": {"errors": list(self.errors)}}) if self.done else "null"
         info = [{"local": text, "prefixlen": length, "scope": "global"} for text, length in self.addresses]
-        links: list[dict[str, Any]] = [{"address": MAC, "addr_info": info}]
+        links: list[dict[str, Any]] = [{"ifname": "eth0", "address": MAC, "addr_info": info}]
         return Completed(0, f"{result}\n==addresses==\n{json.dumps(links)}", "", 0.0)
 
 
