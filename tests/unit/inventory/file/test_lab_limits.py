@@ -229,7 +229,7 @@ def test_a_template_that_would_not_end_or_fills_the_memory_is_a_problem_with_a_l
 def test_after_one_that_took_too_long_nobody_waits_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labrun.inventory.template_process.SECONDS", 1.0)
+    monkeypatch.setattr("labrun.inventory.file.template_process.SECONDS", 1.0)
     (tmp_path / "t").write_text(LOOP)
     began = time.monotonic()
     said = refusal(tmp_path, "{/f: {template: t}, /g: {template: t}}", hosts=20)
