@@ -1,0 +1,46 @@
+"""What a wide change puts in force before it may be confirmed, in a mount namespace of its own."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests import places
+
+# A listener that takes its time to read its files again, as one on a busy host does.
+_LISTENER = """\
+trap 'rm -f /run/sshd.pid; sleep 1; echo yes >"$seen"; echo $$ >/run/sshd.pid' HUP
+echo $$ >/run/sshd.pid
+while :; do sleep 0.1; done
+"""
+_SCRIPT = """\
+mount --bind "$etc" /etc && mount -t tmpfs none /run || exit 1
+export seen="$1/seen" guard="$1/guard" PATH="$1/bin:$PATH"
+bash -c 'exec -a "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups" bash "$0"' "$1/listener" &
+while [ ! -e /run/sshd.pid ]; do sleep 0.05; done
+. "$2"
+[ -e "$seen" ]; read_again=$?
+kill -KILL $!
+exit $read_again
+"""
+
+
+def test_sshd_has_read_its_files_before_a_login_proves_them(tmp_path: Path) -> None:
+    (tmp_path / "etc" / ".labrun-tree").mkdir(parents=True)
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard" / "armed").touch()
+    (tmp_path / "bin").mkdir()
+    accepts = tmp_path / "bin" / "sshd"
+    accepts.write_text("#!/bin/sh\n", encoding="utf-8")
+    accepts.chmod(0o755)
+    (tmp_path / "listener").write_text(_LISTENER, encoding="utf-8")
+    rehearse = places.GUEST_SHELL / "rehearse.sh"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", _SCRIPT, "sh", str(tmp_path), str(rehearse)],
+        env={"etc": str(tmp_path / "etc"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
