@@ -1,8 +1,9 @@
-"""Reading what labrun itself wrote on an earlier day: never believed, never waited for.
+"""Read labrun's own state files, which were written by earlier runs, without trusting or waiting for them.
 
-Between two runs anything may happen to a file: a full disk, a restore, another user with an idea. So it has
-to be a regular file of bounded size, reached through no link, the user's own or root's, and nobody else's to
-write. What is none, or does not say what labrun writes, is set aside under another name and begun anew.
+Between two runs anything may happen to a file: a full disk, a restore, a malicious user. So it must be a
+regular file of bounded size, reached through no symlink, owned by the user or root, and writable by no
+other user. A file that fails these checks, or has content that labrun does not write, is renamed and
+recreated.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ __all__ = [
 T = TypeVar("T")
 
 LARGEST: Final = 16 * 1024 * 1024
-"""Bytes; labrun writes nothing larger but histories."""
+"""Size limit in bytes; only histories are larger."""
 _BY_KIND: Final = (errno.EFBIG, errno.EINVAL)
 _OF_THE_FILE: Final = (*_BY_KIND, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES)
 NOT_OURS: Final = "it is not what labrun wrote"
-_MOST_SECONDS: Final = 1e11  # a moment in the year 5138
+_MOST_SECONDS: Final = 1e11  # a time in the year 5138
 WRONG: Final = (
     ValueError,
     TypeError,
@@ -53,14 +54,14 @@ WRONG: Final = (
     RecursionError,
     MemoryError,
 )
-"""What comes of taking apart a value that is not the one expected."""
+"""The exceptions raised when a value of unexpected shape is parsed."""
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class DamagedFileError(LabrunError):
-    """Report why a file is not believed; ``seen`` is what was found, None where only its content is wrong.
+    """Report why a file is not trusted; ``seen`` is its stat result, None if only its content is wrong.
 
-    ``number`` is the error of the system where that did not let the file be read.
+    ``number`` is the errno if the system could not read the file.
     """
 
     def __init__(self, path: Path, why: str, seen: os.stat_result | None = None, number: int | None = None):
@@ -71,14 +72,14 @@ class DamagedFileError(LabrunError):
 
     @property
     def is_passing(self) -> bool:
-        """Tell whether the file may well be whole, and another try may read it."""
+        """Return whether the file may be intact and a retry may succeed."""
         return self.number is not None and self.number not in _OF_THE_FILE
 
 
 def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
-    """Return what is there, None where nothing is; ``anyones`` does not ask whose it is.
+    """Return the stat result of the path, None if there is nothing; ``anyones`` skips the owner check.
 
-    Raises DamagedFileError for what is no regular file, or is or may be somebody else's work.
+    Raises DamagedFileError if it is not a regular file, or if it is or may be the work of another user.
     """
     try:
         seen = path.lstat()
@@ -104,9 +105,9 @@ def _check(path: Path, seen: os.stat_result, *, anyones: bool) -> None:
 
 
 def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> bytes | None:
-    """Return the file's content, None where there is no file. Raises DamagedFileError as :func:`look` does.
+    """Return the file's content, None if there is no file. Raises DamagedFileError as :func:`look` does.
 
-    Also for more than ``largest`` bytes. Waits for nobody, whatever takes the file's place meanwhile.
+    Also raises it for more than ``largest`` bytes. Never block, whatever replaces the file meanwhile.
     """
     if look(path, anyones=anyones) is None:
         return None
@@ -120,7 +121,7 @@ def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> b
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Return what a JSON document says. Raises ValueError also for one too deep or too large to take in."""
+    """Parse a JSON document. Raises ValueError, also if it is nested too deeply or too large."""
     try:
         return json.loads(data)
     except (RecursionError, MemoryError) as error:
@@ -128,18 +129,18 @@ def parse_json(data: bytes | str) -> Any:
 
 
 def finite(value: object) -> float:
-    """Return the number; ValueError for what is none, or no moment or duration that a clock could show."""
+    """Return the number. Raises ValueError if it is not one, or is out of range for a time or duration."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST_SECONDS:
         raise ValueError("no number of seconds")
     return float(value)
 
 
 def read_or_begin_anew(path: Path, parse: Callable[[bytes], T], missing: T, *, largest: int = LARGEST) -> T:
-    """Return what ``parse`` makes of the file, ``missing`` without one.
+    """Return the file's content as parsed by ``parse``, or ``missing`` without a file.
 
-    A file that is not to be believed, or that ``parse`` cannot take apart, is set aside, and counts as
-    missing. Raises LabrunError where it cannot even be set aside, and where the reading failed for a reason
-    that is not the file's: too many open files, a disk that does not answer.
+    A file that is not trusted, or that ``parse`` rejects, is set aside and counts as missing. Raises
+    LabrunError if it cannot be set aside, or if reading failed for a reason outside the file, such as too
+    many open files or a disk that does not answer.
     """
     try:
         data = read_file(path, largest=largest)
@@ -158,14 +159,14 @@ def read_or_begin_anew(path: Path, parse: Callable[[bytes], T], missing: T, *, l
 
 
 def keep_regular(path: Path, mode: int | None = None) -> None:
-    """Set aside what is there and is no file to be believed; give it ``mode`` where it has another.
+    """Set aside a file that is not trusted; otherwise set its ``mode`` if it differs.
 
-    Raises LabrunError where that is not possible.
+    Raises LabrunError if that fails.
     """
     try:
         seen = look(path)
     except DamagedFileError as error:
-        # A mode can be mended: the file is where only its owner could have put it.
+        # A wrong mode can be fixed: only the owner could have put the file there.
         found = error.seen
         if error.is_passing:
             raise
@@ -185,9 +186,9 @@ def keep_regular(path: Path, mode: int | None = None) -> None:
 
 
 def set_aside(path: Path, why: str, seen: os.stat_result | None = None) -> Path | None:
-    """Give the file another name, say so, and return that; None where another labrun was first.
+    """Rename the file, report it, and return the new name; None if another labrun was first.
 
-    ``seen`` is what is to be moved: whatever has come in its place since stays. Raises LabrunError.
+    ``seen`` is the file to move: a file that has replaced it since is left alone. Raises LabrunError.
     """
     try:
         if seen is not None and not os.path.samestat(path.lstat(), seen):

@@ -1,4 +1,4 @@
-"""Folders that nobody else can put anything into: theirs would be the keys that open the guests."""
+"""Directories that only the user can write to: a foreign file there could be a key that opens the guests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_LINKS = 40
 
 
 def xdg_base(variable: str, default: str) -> Path:
-    """Return the folder that an XDG variable names, else ``default`` below the home; relative ones count not.
+    """Return the directory of an XDG variable, else ``default`` below the home. Relative paths are ignored.
 
     Raises RuntimeError for a user without a home (XDG Base Directory Specification).
     """
@@ -26,9 +26,9 @@ def xdg_base(variable: str, default: str) -> Path:
 
 
 def private_folder(path: Path) -> None:
-    """Make the folder with mode 0700 where it is missing; nothing happens to one that is there.
+    """Create the directory with mode 0700 if it is missing. An existing one is left unchanged.
 
-    Raises LabrunError as :func:`check_folder` does, and where it cannot be made.
+    Raises LabrunError as :func:`check_folder` does, and if it cannot be created.
     """
     check_folder(path)
     try:
@@ -38,7 +38,7 @@ def private_folder(path: Path) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise LabrunError where somebody other than the user and root could have put something into it."""
+    """Raise LabrunError if a user other than this one and root could have put something into it."""
     try:
         why = distrust(path)
     except OSError as error:
@@ -52,10 +52,10 @@ def _unusable(path: Path, why: str) -> LabrunError:
 
 
 def distrust(path: Path) -> str | None:
-    """Return who else may change what is in the folder, None where nobody can; it need not be there yet.
+    """Return who else may change the directory's content, None if no one can. It need not exist yet.
 
-    Folder and parents have to be the user's or root's, and nobody else's to write, but for those in which
-    everybody only has a say on what is theirs, as /tmp. Links on the way are held to the same.
+    The directory and its parents must be owned by the user or root and writable by no one else, except for
+    sticky directories such as /tmp. Symlinks on the way must meet the same conditions.
     """
     here = Path("/")
     left = list(reversed(path.absolute().parts[1:]))
@@ -87,9 +87,9 @@ def distrust(path: Path) -> str | None:
 
 @cache
 def trusted_owners() -> frozenset[int]:
-    """Return the users whose files are believed: root, whoever runs this, and the owner of /.
+    """Return the users whose files are trusted: root, the current user, and the owner of /.
 
-    In a user namespace, as systemd makes for confined units of a user, root has another number.
+    In a user namespace, as systemd creates for confined user units, root has another uid.
     """
     return frozenset({0, os.geteuid(), Path("/").lstat().st_uid})
 
@@ -107,7 +107,7 @@ def _distrust_of(path: Path, seen: os.stat_result) -> str | None:
 
 
 def _is_own_group(seen: os.stat_result) -> bool:
-    """Tell whether the group is root's, or the owner's alone, such as many distributions make."""
+    """Return whether the group is root's, or the owner's private group, as many distributions create."""
     if seen.st_gid == 0:
         return True
     try:

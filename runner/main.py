@@ -1,4 +1,4 @@
-"""The command ``labrun``: knows its commands by name and one line of help, imports one when it runs."""
+"""The command ``labrun``: a table of command names and one-line help, each module imported on demand."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from labrun.runner.verb import Terminated, VerbCommand, emit
 
 __all__ = ["VERBS", "cli", "main", "run"]
 
-_GARBAGE = 200_000  # objects that may pile up before somebody looks for garbage among them
+_GARBAGE = 200_000  # objects that may pile up before the garbage collector runs
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules that nobody imports for ``--help``."""
+    """A group that imports no command module for ``--help``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which a lab lives."""
+        """Return the commands in the order of a lab's life cycle."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command's module; None for an unknown name."""
+        """Import the command's module. Return None for an unknown name."""
         if cmd_name not in VERBS:
             return None
         module, _, attribute = VERBS[cmd_name][0].partition(":")
@@ -48,9 +48,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command where there is none of that name."""
+        """Resolve the command, and suggest the nearest one for an unknown name."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            import difflib  # 5 ms that only a typing error is worth
+            import difflib  # takes 5 ms, worth it only after a typo
 
             nearest = difflib.get_close_matches(args[0], VERBS, n=1)
             suggestion = f' (did you mean "{nearest[0]}"?)' if nearest else ""
@@ -94,7 +94,7 @@ def cli(**_params: Any) -> None:
 
 
 def run(args: Sequence[str]) -> int:
-    """Carry out a command line and return the exit code."""
+    """Run a command line and return the exit code."""
     if not args and "_LABRUN_COMPLETE" not in os.environ:
         with cli.make_context("labrun", [], resilient_parsing=True) as ctx:
             say(cli.get_help(ctx))
@@ -106,7 +106,7 @@ def run(args: Sequence[str]) -> int:
         return _usage_error(error, args)
     except click.ClickException as error:
         return _fail(UsageError(error.format_message()), args, error.ctx if hasattr(error, "ctx") else None)
-    except OSError as error:  # click's own output: help, version, completion
+    except OSError as error:  # from click's own output: help, version, completion
         say(f"error: cannot write: {error.strerror}")
         return 1
     except (click.Abort, KeyboardInterrupt):
@@ -122,7 +122,7 @@ def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
 
 
 def _origin(error: click.UsageError) -> str:
-    """Say so where a value came from the environment: nobody sees it on the command line."""
+    """Return a note if the value came from the environment, where the command line does not show it."""
     ctx, param = error.ctx, getattr(error, "param", None)
     if ctx is None or param is None or not param.name:
         return ""
@@ -133,16 +133,16 @@ def _origin(error: click.UsageError) -> str:
 
 
 def _fail(error: UsageError, args: Sequence[str], ctx: click.Context | None) -> int:
-    # labrun itself has no name among the commands.
+    # labrun itself is not in the table of commands.
     command = " ".join(ctx.command_path.split()[1:]) if ctx else ""
     json = wants_json(args, os.environ, ctx)
     return emit(Report(error=error), Invocation(command, format="json" if json else "table"))
 
 
 def wants_json(args: Sequence[str], environ: Mapping[str, str], ctx: click.Context | None = None) -> bool:
-    """Tell what ``--format`` a command line means that cannot be parsed.
+    """Return whether ``--format`` asks for JSON on a command line that cannot be parsed.
 
-    A command with a ``--format`` of its own ignores the global one, and has its errors as text.
+    A command with its own ``--format`` ignores the global one and prints errors as text.
     """
     if ctx is not None and isinstance(ctx.command, VerbCommand) and ctx.command.own_format:
         return False
@@ -161,7 +161,7 @@ def wants_json(args: Sequence[str], environ: Mapping[str, str], ctx: click.Conte
 
 @contextmanager
 def _termination_raises() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that terminals and locks are left in order."""
+    """Make SIGTERM end a command the way Ctrl-C does, so that terminals and locks are cleaned up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -177,18 +177,19 @@ def _termination_raises() -> Iterator[None]:
 
 
 def _be_brief() -> None:
-    """Spare a short life what only a long one needs; a quarter of what an empty run would cost."""
-    # Importing half a million objects that all stay makes the collector look at them again and again.
+    """Skip work that only a long-lived process needs. It would be a quarter of the cost of an empty run."""
+    # Importing creates half a million permanent objects, and the collector would scan them repeatedly.
     gc.set_threshold(_GARBAGE)
-    # paramiko tries to import invoke, and asyncio with it, for `Match exec` in a file labrun never reads.
+    # paramiko tries to import invoke, and with it asyncio, for `Match exec` in a file that labrun never
+    # reads.
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
 
 
 def main() -> None:
-    """Run the command line of this process; never returns."""
+    """Run this process's command line. Never return."""
     _be_brief()
     use_lossy_streams()
     code = run(sys.argv[1:])
-    # What is left goes with the process; looking through it for cycles first takes 0.07 s.
+    # The process exits now; a last scan for cycles would take 0.07 s.
     gc.freeze()
     sys.exit(code)

@@ -1,1 +1,1 @@
-"""What labrun remembers of its runs, in SQLite: written as they happen, read by people, deciding nothing."""
+"""The history of runs in SQLite: written as they happen, for people to read; no decision depends on it."""

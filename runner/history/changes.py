@@ -1,4 +1,4 @@
-"""What differs between two runs, as a pure function of their outcomes."""
+"""Compare the outcomes of two runs, as a pure function."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Change", "Comparison", "compare"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs; ``before`` is None for what is new, ``after`` for what is gone."""
+    """One difference; ``before`` is None for a new item, ``after`` for one that is gone."""
 
     before: Outcome | None
     after: Outcome | None
 
     @property
     def row(self) -> Outcome:
-        """Return the later outcome that there is: what says of what thing this is."""
+        """Return the later of the two outcomes that exist; it identifies the item."""
         found = self.after or self.before
         assert found is not None
         return found
@@ -32,7 +32,7 @@ class Change:
         return "new" if self.before is None else "gone" if self.after is None else "changed"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the change as it stands in the JSON document."""
+        """Return the change as in the JSON document."""
         row = self.row
         sides = {"before": _side(self.before), "after": _side(self.after)}
         return {"host": row.host, "section": row.section, "name": row.name, "change": self.kind, **sides}
@@ -40,10 +40,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What differs, how many things are the same, and what only one of the runs was about.
+    """The differences, the number of equal items, and what only one of the runs covers.
 
-    ``only`` has hosts, and sections where the runs are of different commands, by which run has them
-    (0 or 1): they were not asked for in the other, and are not compared.
+    ``only`` has the hosts that just one run (0 or 1) covers, and the sections too if the commands differ.
+    The other run was not asked for them, so they are not compared.
     """
 
     changes: tuple[Change, ...]
@@ -52,9 +52,10 @@ class Comparison:
 
 
 def compare(before: Sequence[Outcome], after: Sequence[Outcome], *, alike: bool = True) -> Comparison:
-    """Compare two runs' outcomes by host, section and name; how long they took is no difference.
+    """Compare two runs' outcomes by host, section and name, ignoring durations.
 
-    ``alike`` says that the runs are of one command: a section that one of them lacks is a change then.
+    ``alike`` means that both runs are of the same command: then a section that one of them lacks is a
+    change.
     """
     runs = (list(before), list(after))
     hosts = [dict.fromkeys(row.host for row in run) for run in runs]
@@ -82,7 +83,7 @@ def compare(before: Sequence[Outcome], after: Sequence[Outcome], *, alike: bool 
 
 
 def _numbered(rows: Iterable[Outcome]) -> Iterable[tuple[tuple[str, str, str, int], Outcome]]:
-    """Yield rows with what they are about; a second one about the same thing counts for itself."""
+    """Yield rows with their keys; the last part numbers rows with the same host, section and name."""
     seen: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
         item = (row.host, row.section, row.name)

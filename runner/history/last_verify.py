@@ -16,7 +16,7 @@ __all__ = ["LastVerify", "last_verify"]
 
 @dataclass(frozen=True, slots=True)
 class LastVerify:
-    """One verify: its run ID, the SHA-256 of the lab file it was about, seconds taken, and its rows."""
+    """One verify: its run ID, the SHA-256 of its lab file, its duration in seconds, and its rows."""
 
     run: str
     digest: str
@@ -25,16 +25,16 @@ class LastVerify:
 
     @property
     def when(self) -> str:
-        """Return the time at which it began, as in its run ID: ``2026-11-20T16:00:00Z``."""
+        """Return the start time as in its run ID: ``2026-11-20T16:00:00Z``."""
         return self.run.rpartition("-")[0] or self.run
 
     def is_of(self, lab: Lab) -> bool:
-        """Tell whether the lab file is still as it was then."""
+        """Return whether the lab file is unchanged since this verify."""
         return self.digest == lab.digest
 
 
 def last_verify(history: History | None, uri: str) -> LastVerify | None:
-    """Return the last verify on this hypervisor since the lab was made, None where there was none."""
+    """Return the last verify on this hypervisor since the lab was created, None if there is none."""
     run = history.last("verify", uri=uri) if history is not None else None
     if history is None or run is None:
         return None

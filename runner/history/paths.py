@@ -1,4 +1,4 @@
-"""Where a lab's history is, and which lab is meant where the file alone must tell: no hypervisor is asked."""
+"""Locate a lab's history, and find the lab's name from the file alone, without a hypervisor."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _LAB_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 def history_path(invocation: Invocation, lab: str) -> Path:
-    """Return the file that ``--history`` names, else the lab's own in the state directory.
+    """Return the file given by ``--history``, else the lab's history in the state directory.
 
-    It lies beside the directories that `down` removes: what was, stays known. What is there in its place and
-    is no file of the user's is set aside. Raises LabrunError where others could have put something there.
+    It is kept next to the directories that `down` removes, so it outlives the lab. Anything at this path
+    that is not a regular file of the user is set aside. Raises LabrunError if other users could have put
+    something there.
     """
     if invocation.history is not None:
         return invocation.history
@@ -40,7 +41,7 @@ def history_path(invocation: Invocation, lab: str) -> Path:
 
 
 def lab_name(invocation: Invocation, given: str | None = None) -> str:
-    """Return the name ``--name`` gives, else the one in the lab file, which need not be valid otherwise.
+    """Return the name from ``--name``, else from the lab file, which need not be valid otherwise.
 
     Raises UsageError, LabrunError.
     """
@@ -69,7 +70,7 @@ def _read(path: str) -> str:
 
 
 def _name_in(text: str) -> str | None:
-    """Return the value of the top-level key ``name`` without checking, or even reading, the rest."""
+    """Return the value of the top-level key ``name``, without checking or even reading the rest."""
     import yaml
 
     depth, key, wanted = 0, True, False
@@ -79,7 +80,7 @@ def _name_in(text: str) -> str | None:
                 depth += 1
                 if depth == 1 and not isinstance(event, yaml.MappingStartEvent):
                     return None
-                # A collection is the key or the value of the mapping it stands in.
+                # A collection is a key or a value of its enclosing mapping.
                 key, wanted = (not key if depth == 2 else key), False
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1

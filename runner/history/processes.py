@@ -1,4 +1,4 @@
-"""Telling a run that still goes on from one whose process is gone."""
+"""Tell a run that is still in progress from one whose process is gone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 __all__ = ["is_running", "this_process"]
 
 _START_TIME = 19
-"""Place of ``starttime`` in /proc/PID/stat, counted behind the command's name."""
+"""Index of ``starttime`` in /proc/PID/stat, counted from behind the command's name."""
 
 
 def this_process() -> str:
-    """Return what names this process on this machine since it was switched on: ``boot pid start``."""
+    """Return an identifier of this process, unique on this machine across reboots: ``boot pid start``."""
     return _named(os.getpid()) or ""
 
 
 def is_running(process: str) -> bool:
-    """Tell whether the process of that name still runs here."""
+    """Return whether the process with that identifier is still running on this machine."""
     pid = process.split(" ")[1:2]
     return bool(pid) and pid[0].isdecimal() and _named(int(pid[0])) == process
 

@@ -1,4 +1,4 @@
-"""Reading a lab's history: runs, their outcomes, and when a thing was last as declared."""
+"""Read a lab's history: runs, their outcomes, and when each item was last as declared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
 T = TypeVar("T")
 
 Item = tuple[str, str, str]
-"""Host, section and name: what an outcome is about."""
+"""Host, section and name: the key of an outcome."""
 
 _NOT_OK = [status.value for status in Status if exit_code([Outcome("", "", "", status)])]
 _STATUS = [status.value for status in Status]
@@ -87,10 +87,10 @@ _BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d{1,9}))?|-(?P<count>\
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run; ``number`` is its place in the history, ``began`` in seconds since the epoch.
+    """One run; ``number`` is its key in the history, ``began`` in seconds since the epoch.
 
-    ``seconds`` and ``exit_code`` are None for a run that is not finished: ``is_running`` tells whether
-    it still may be. ``counts`` is how many outcomes there are of each status.
+    ``seconds`` and ``exit_code`` are None for an unfinished run; ``is_running`` tells whether it may still
+    be in progress. ``counts`` is the number of outcomes by status.
     """
 
     number: int
@@ -112,18 +112,18 @@ class Run:
 
     @property
     def when(self) -> str:
-        """Return the time at which it began, as ``2026-11-20T16:00:00Z``."""
+        """Return the start time, as ``2026-11-20T16:00:00Z``."""
         return datetime.fromtimestamp(self.began, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     @property
     def state(self) -> str:
-        """Return ``finished``, ``interrupted``, ``running``, or ``unfinished`` where it was cut off."""
+        """Return ``finished``, ``interrupted``, ``running``, or ``unfinished`` if it was cut off."""
         if self.exit_code is None:
             return "running" if self.is_running else "unfinished"
         return "interrupted" if self.interrupted else "finished"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the run as it stands in JSON documents."""
+        """Return the run as in JSON documents."""
         return {
             "run": self.run,
             "lab": self.lab,
@@ -145,14 +145,15 @@ class Run:
 def open_history(path: Path, lab: str, *, own: bool = False) -> History | None:
     """Return the lab's part of the history in this file, None without one. Raises LabrunError.
 
-    ``own`` is one that nobody has named: where it says what labrun does not write, it is set aside.
+    ``own`` marks a file from the state directory, not one given by the user: it is set aside if its content
+    was not written by labrun.
     """
     connection = open_to_read(path)
     return None if connection is None else History(connection, path, lab, own=own)
 
 
 def remembered(invocation: Invocation, lab: str) -> History | None:
-    """Return the lab's history; one that cannot be read is said on stderr, and is none."""
+    """Return the lab's history, None if there is none. One that cannot be read is reported on stderr."""
     try:
         return open_history(history_path(invocation, lab), lab, own=invocation.history is None)
     except LabrunError as error:
@@ -161,7 +162,7 @@ def remembered(invocation: Invocation, lab: str) -> History | None:
 
 
 def recalled(history: History | None, ask: Callable[[History], T], otherwise: T) -> T:
-    """Return what the history answers; ``otherwise`` without one, or where it is damaged, which is said."""
+    """Return the answer of the history; ``otherwise`` without one, or, after a message, if it is damaged."""
     if history is None:
         return otherwise
     try:
@@ -172,7 +173,7 @@ def recalled(history: History | None, ask: Callable[[History], T], otherwise: T)
 
 
 class History:
-    """What is remembered of one lab. Every method raises LabrunError where the file is damaged."""
+    """The recorded runs of one lab. Every method raises LabrunError if the file is damaged."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path, lab: str, *, own: bool = False) -> None:
         self.path = path
@@ -203,7 +204,7 @@ class History:
         return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one begins")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._connection.close()
 
     def _runs(self, query: str, **values: object) -> list[Run]:
@@ -219,7 +220,7 @@ class History:
         command: str | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        """Return runs, newest first: those about one of ``hosts``, begun after ``since`` (epoch seconds).
+        """Return runs, newest first: those on one of ``hosts`` that began after ``since`` (epoch seconds).
 
         ``failed`` are those with an exit code other than 0 and those that are not finished; with
         ``hosts`` those in which one of these was not ok.
@@ -231,9 +232,9 @@ class History:
         return self._runs(_OF_ALL, failed=failed, **bounds)
 
     def find(self, word: str) -> Run:
-        """Return the run that somebody means.
+        """Return the run that ``word`` refers to.
 
-        Its ID, how it begins or its last letters; ``last``, a command's name for its last run,
+        This is its ID, a prefix or the last letters of it; ``last``, a command's name for its last run,
         ``last-1`` for the one before, ``-1`` for the last. Raises UsageError.
         """
         place = _BY_PLACE.fullmatch(word)
@@ -254,7 +255,7 @@ class History:
         return found[0]
 
     def outcomes(self, run: Run) -> tuple[Outcome, ...]:
-        """Return the run's outcomes in the order in which it reported them."""
+        """Return the run's outcomes in the order they were reported."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT host, section, name, status, expected, actual, why, diff, seconds,"
@@ -265,7 +266,7 @@ class History:
             return tuple(outcome_of(row) for row in rows)
 
     def evidence(self, run: Run) -> dict[str, str]:
-        """Return what each host showed in the run, by host; empty where nothing is kept."""
+        """Return each host's output in the run, by host; empty if no evidence is kept."""
         with self._reading() as connection:
             found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
             return {} if found is None else evidence_of(found[0])
@@ -273,24 +274,24 @@ class History:
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
 
-        ``uri`` counts only runs on that hypervisor.
+        ``uri`` restricts this to runs on that hypervisor.
         """
         found = self._runs(_LAST, command=command, uri=uri or None)
         return found[0] if found else None
 
     def last_of_each(self) -> dict[str, Run]:
-        """Return each command's last finished run, by command, the latest first."""
+        """Return each command's last finished run, by command, newest first."""
         return {run.command: run for run in self._runs(_LAST_OF_EACH)}
 
     def last_ok(self) -> dict[Item, float]:
-        """Return, by item, when a run began that last found it as declared or made it so.
+        """Return, by item, the start of the last run that found it as declared or made it so.
 
-        Seconds since the epoch; only since the lab was last removed.
+        In seconds since the epoch; only since the lab was last removed.
         """
         return self._last_with(("ok", "changed"))
 
     def last_not_ok(self) -> dict[Item, float]:
-        """Return, by item, when a run began that last found it otherwise; else as :meth:`last_ok`."""
+        """Return, by item, the start of the last run that found it otherwise; see :meth:`last_ok`."""
         return self._last_with(_NOT_OK)
 
     def _last_with(self, statuses: Sequence[str]) -> dict[Item, float]:

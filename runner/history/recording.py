@@ -1,4 +1,4 @@
-"""One run on its way into the history. It never fails the command: what cannot be written is said once."""
+"""Record one run in the history. Never fail the command: a write error is reported once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ T = TypeVar("T")
 
 
 class Recording(RunRecord):
-    """Begins when the lab is known, ends with the command's report; does nothing before and after.
+    """Begin once the lab is known and end with the command's report; do nothing before and after.
 
-    ``arguments`` are the command's words as one line of shell. A process that ends in between leaves
-    a run that is not finished.
+    ``arguments`` is the command line as one line of shell. If the process dies in between, the run stays
+    unfinished in the history.
     """
 
     is_kept = True
@@ -46,13 +46,13 @@ class Recording(RunRecord):
         self._beginning: writing.Beginning
 
     def again(self) -> Recording:
-        """Return a record for another run of the same command."""
+        """Return a recording for another run of the same command."""
         return Recording(self.arguments)
 
     def begin(self, invocation: Invocation, lab: str, digest: str | None) -> None:
-        """Note that the run has begun; ``digest`` is the lab file's, None without one."""
+        """Record the start of the run; ``digest`` is the lab file's, None without one."""
         self._path = history_path(invocation, lab)
-        # What somebody names may be anything; in the state directory it can only be a damaged history.
+        # A path given by the user may be any file. In the state directory it can only be a damaged history.
         self._movable = invocation.history is None
         began = time.time() - invocation.seconds
         self._beginning = writing.Beginning(
@@ -61,11 +61,11 @@ class Recording(RunRecord):
         self._number = self._written(lambda connection: writing.begin(connection, self._beginning))
 
     def attach(self, host: str, text: str) -> None:
-        """Add what a host showed; kept with the run, redacted and up to a bound."""
+        """Add a host's output. It is kept with the run, redacted and up to a size limit."""
         self._evidence[host] = self._evidence.get(host, "") + text
 
     def finish(self, report: Report, seconds: float) -> None:
-        """Write what came of the run; nothing where its beginning could not be written."""
+        """Write the result of the run. Do nothing if its start could not be written."""
         if self._number is None:
             return
         number, self._number = self._number, None
@@ -81,7 +81,7 @@ class Recording(RunRecord):
         )
 
         def write(connection: sqlite3.Connection) -> bool:
-            # The history may have been set aside meanwhile, and begun anew.
+            # The history may have been set aside and recreated meanwhile.
             known = writing.has_begun(connection, number, self._beginning)
             target = number if known else writing.begin(connection, self._beginning)
             writing.finish(connection, target, ending)
@@ -90,7 +90,7 @@ class Recording(RunRecord):
         self._written(write)
 
     def _written(self, write: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do it in the history; None where that is not possible, which is said."""
+        """Run ``write`` on the history. Return None, after a message, if that fails."""
         assert self._path is not None
         for again in (True, False):
             seen = self._seen()
@@ -111,7 +111,7 @@ class Recording(RunRecord):
             return None
 
     def _set_aside(self, error: Exception, seen: os.stat_result) -> bool:
-        """Move a damaged history out of the way; True where another try makes sense."""
+        """Move a damaged history out of the way. Return whether a retry makes sense."""
         assert self._path is not None
         foreign = isinstance(error, ForeignFileError)
         damaged = isinstance(error, sqlite3.Error) and is_damaged(error)

@@ -1,4 +1,4 @@
-"""The tables of a history, and how an older one becomes the present one."""
+"""The tables of a history and the migrations from older versions."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 __all__ = ["APPLICATION", "MIGRATIONS", "VERSION", "migrate", "version_of"]
 
 APPLICATION = 0x6C616272
-"""Stands in the file's header and says whose it is: ``labr``."""
+"""The application ID in the file's header: ``labr``."""
 
-# One entry a version: statements that lead there from the one before. What is released is never changed.
+# One entry per version: the statements that migrate from the previous one. Never change a released entry.
 MIGRATIONS: Sequence[Sequence[str]] = (
     (
         """
@@ -68,14 +68,14 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     ),
     ("ALTER TABLE runs ADD COLUMN versions TEXT NOT NULL DEFAULT '{}'",),
-    # What a row is about, and whom it blames. Until now only its name and its reason said so: those of
-    # older rows are read here, once, so that nothing else has to know how they were written.
+    # The subject of a row and the host it blames. Older rows encoded both in name and reason; they are parsed
+    # here, once, so that no other code needs to know the old format.
     (
         "ALTER TABLE outcomes ADD COLUMN target TEXT",
         "ALTER TABLE outcomes ADD COLUMN family INTEGER",
         "ALTER TABLE outcomes ADD COLUMN network TEXT",
         "ALTER TABLE outcomes ADD COLUMN blamed TEXT",
-        # In one pass: a history may have some hundred thousand rows.
+        # In one pass: a history may have several hundred thousand rows.
         """
         UPDATE outcomes SET
             network = iif(items.section = 'address' AND items.name <> items.host, items.name, NULL),
@@ -105,9 +105,9 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring the tables to the newest version in one transaction; all or nothing.
+    """Migrate the tables to the newest version in one transaction.
 
-    The connection is in autocommit mode. Does nothing to tables that are as new, or newer.
+    The connection is in autocommit mode. Tables that are current, or newer, are left unchanged.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -1,4 +1,4 @@
-"""Opening a history's file: making it, refusing what is not a history, setting a damaged one aside."""
+"""Open a history's file: create it, refuse one that is not a history, set a damaged one aside."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ __all__ = [
 
 HINT = "--history names another file"
 LONGEST = 32 * 1024 * 1024
-"""Bytes of one value; what a run keeps of its hosts is less."""
+"""Size limit of one value in bytes; a run keeps less than this of its hosts."""
 BUSY_SECONDS = 5.0
-"""How long one writer waits for another."""
+"""How long one writer waits for another, in seconds."""
 
 _MAGIC = b"SQLite format 3\0"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class ForeignFileError(LabrunError):
-    """Report a file that does not look like a history; in the state directory it must be a damaged one."""
+    """Report a file that does not look like a history. In the state directory it must be a damaged one."""
 
 
 def is_damaged(error: sqlite3.Error) -> bool:
-    """Tell whether the file itself is at fault, and not its disk, its rights or another writer."""
+    """Return whether the file itself is at fault, and not the disk, its permissions or another writer."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _DAMAGE
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """Return a connection in autocommit mode to the history in this file, made where it is missing.
+    """Return a connection in autocommit mode to the history in this file, creating it if it is missing.
 
-    Raises LabrunError where the file is something else or too new, sqlite3.Error, OSError.
+    Raises LabrunError if the file is not a history or its version is too new, sqlite3.Error, OSError.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        # SQLite would make it readable for everybody.
+        # SQLite would create it world-readable.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     _refuse_foreign(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -74,9 +74,9 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection | None:
-    """Return a connection that can only read, None where there is no history yet.
+    """Return a read-only connection, None if there is no history yet.
 
-    An older version is brought up to date first where the file can be written. Raises LabrunError.
+    An older version is migrated first if the file is writable. Raises LabrunError.
     """
     try:
         if not path.exists():
@@ -100,7 +100,7 @@ def open_to_read(path: Path) -> sqlite3.Connection | None:
 
 
 def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
-    """Return what to tell of a history that cannot be read, or ``done`` otherwise."""
+    """Return the error for a history that cannot be ``done`` (a participle)."""
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return LabrunError(
             f"the history {path} is damaged: {error}",
@@ -111,7 +111,7 @@ def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    from urllib.parse import quote  # costs more than all of SQLite; who only writes does without
+    from urllib.parse import quote  # the import costs more than all of SQLite; writers do without
 
     name = f"file:{quote(str(path.absolute()))}"
     connection = sqlite3.connect(f"{name}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
@@ -122,7 +122,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.close()
         if Path(f"{path}-wal").exists():
             raise
-    # In a directory that cannot be written the index of the log cannot be made; nobody writes there.
+    # In a read-only directory the index of the WAL cannot be created, and no process writes there.
     return sqlite3.connect(f"{name}?immutable=1", uri=True, isolation_level=None)
 
 
@@ -135,7 +135,7 @@ def _refuse_newer(path: Path, version: int) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse what cannot be a history: whoever names a wrong file shall not lose it."""
+    """Refuse a file that cannot be a history: a wrong path must not cost the user a file."""
     if not path.is_file():
         raise LabrunError(f"{path} is not a history: no regular file", hint=HINT)
     with path.open("rb") as file:
@@ -145,28 +145,28 @@ def _refuse_foreign(path: Path) -> None:
 
 
 def _trust_nothing(connection: sqlite3.Connection) -> None:
-    """Keep a file of somebody else's from running functions, or from filling the memory with one value."""
+    """Keep a foreign file from running functions or filling the memory with a single value."""
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
 
 
 def _refuse_others(path: Path, connection: sqlite3.Connection) -> None:
-    # Not out of the file's first bytes: what is new may still be in the log beside it.
-    # Both as of one moment: between two, another run may make the tables and write whose they are.
+    # Not from the file's first bytes: recent changes may still be in the WAL beside it. Both values in one
+    # query: between two, another run may create the tables and set the application ID.
     owner, tables, programs = connection.execute(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_master),"
         " (SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE '%generated%')"
     ).fetchone()
     if owner == APPLICATION and programs:
-        # A view in a table's place may take for ever, a trigger write what nobody asked for.
+        # A view in place of a table may run forever, and a trigger may write unexpected data.
         raise ForeignFileError(f"{path} is not a history of labrun's: it has views or triggers", hint=HINT)
     if owner != APPLICATION and (owner or tables):
         raise LabrunError(f"{path} is a database of another program", hint=HINT)
 
 
 def is_ours(path: Path) -> bool:
-    """Tell from the first bytes of a damaged file whether it was a history."""
+    """Return whether a damaged file was a history, judging by its first bytes."""
     with path.open("rb") as file:
         head = file.read(72)
     return head.startswith(_MAGIC) and int.from_bytes(head[68:72], "big") == APPLICATION
@@ -174,7 +174,7 @@ def is_ours(path: Path) -> bool:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Hold what keeps two processes from making or moving the same file at once."""
+    """Hold a lock that keeps two processes from creating or moving the same file at once."""
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -184,10 +184,10 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None:
-    """Rename a damaged history and return its new name, None where somebody else has done so already.
+    """Rename a damaged history and return its new name, None if another process did so already.
 
-    ``seen`` is the file that was found damaged; unless ``whoever``, it has to have been a history.
-    Raises OSError, ForeignFileError.
+    ``seen`` is the file that was found damaged. Unless ``whoever``, it must have been a history. Raises
+    OSError, ForeignFileError.
     """
     with _alone(path):
         try:
@@ -195,13 +195,13 @@ def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None
                 return None
         except FileNotFoundError:
             return None
-        # Only now: before, it could have been the new file that somebody else has begun.
+        # Check only now: before, the path could have held a new file that another process had begun.
         if not whoever and not is_ours(path):
             raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{stamp}")
         for suffix in ("-wal", "-shm"):
-            # The log belongs to this file: a new one would be damaged by it.
+            # The log belongs to this file and would damage a new one.
             with contextlib.suppress(FileNotFoundError):
                 Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
         path.rename(aside)

@@ -1,4 +1,4 @@
-"""The values of a history's columns, which may be anybody's: each of its type, or an error."""
+"""Check the column values of a history, which may be a foreign file: the expected type, or an error."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _ESCAPED = 2  # JSON spells some characters with more bytes
 
 
 def text(value: object) -> str:
-    """Return the text; TypeError where the value is none."""
+    """Return the text. Raises TypeError for any other value."""
     if not isinstance(value, str):
         raise TypeError("this is no text")
     return value
 
 
 def text_or_none(value: object) -> str | None:
-    """Return the text or None; TypeError for any other value."""
+    """Return the text or None. Raises TypeError for any other value."""
     return None if value is None else text(value)
 
 
 def whole(value: object) -> int:
-    """Return the whole number; TypeError where the value is none."""
+    """Return the integer. Raises TypeError for any other value."""
     if not isinstance(value, int):
         raise TypeError("this is no whole number")
     return value
@@ -47,7 +47,7 @@ def _subject(row: sqlite3.Row) -> Subject | None:
 
 
 def outcome_of(row: sqlite3.Row) -> Outcome:
-    """Return one row of a run's results; TypeError, ValueError or LookupError for what is none."""
+    """Return one row of a run's results. Raises TypeError, ValueError or LookupError if it is invalid."""
     return Outcome(
         text(row["host"]),
         text(row["section"]),
@@ -64,7 +64,7 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
 
 
 def evidence_of(packed: bytes) -> dict[str, str]:
-    """Return what hosts showed, by host; zlib.error, TypeError or ValueError for what labrun did not pack."""
+    """Return output by host. Raises zlib.error, TypeError or ValueError if labrun did not pack it."""
     unpacking = zlib.decompressobj()
     found = parse_json(unpacking.decompress(packed, LONGEST * _ESCAPED))
     if not unpacking.eof:

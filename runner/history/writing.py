@@ -1,4 +1,4 @@
-"""Writing runs into a history: the beginning, the end, and what goes for it."""
+"""Write runs to a history: their start, their end, and the pruning of old ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 KEEP_RUNS = 1000
 KEEP_DAYS = 365
 EVIDENCE_RUNS = 100
-"""So many of the newest runs of a lab keep what was collected; the others only their outcomes."""
+"""Number of a lab's newest runs that keep their evidence. Older runs keep only their outcomes."""
 
 _DROP_RUNS = """
     DELETE FROM runs WHERE lab = :lab
@@ -56,7 +56,7 @@ _DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What is known of a run when it begins; ``began`` in seconds since the epoch."""
+    """The data known when a run begins; ``began`` in seconds since the epoch."""
 
     run: str
     lab: str
@@ -68,9 +68,9 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What came of a run; ``evidence`` is what each host showed, by host.
+    """The result of a run; ``evidence`` is the collected output by host.
 
-    ``removed_lab`` says that the lab is gone since: what was found before tells nothing of the next one.
+    ``removed_lab`` means that the run removed the lab, so earlier findings do not apply to the next one.
     """
 
     outcomes: Sequence[Outcome]
@@ -89,7 +89,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        # A full disk has ended the transaction already.
+        # A full disk may already have ended the transaction.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
@@ -97,7 +97,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def begin(connection: sqlite3.Connection, run: Beginning) -> int:
-    """Insert a run that is not finished; returns its number in this history. Raises sqlite3.Error."""
+    """Insert an unfinished run and return its number in this history. Raises sqlite3.Error."""
     values = (run.run, run.lab, run.command, _clean(run.arguments), run.digest)
     with _transaction(connection):
         cursor = connection.execute(
@@ -110,7 +110,7 @@ def begin(connection: sqlite3.Connection, run: Beginning) -> int:
 
 
 def has_begun(connection: sqlite3.Connection, number: int, run: Beginning) -> bool:
-    """Tell whether this run has that number here."""
+    """Return whether this run has that number in this history."""
     asked = (number, run.run, run.lab)
     return (
         connection.execute("SELECT 1 FROM runs WHERE id = ? AND run = ? AND lab = ?", asked).fetchone()
@@ -119,7 +119,7 @@ def has_begun(connection: sqlite3.Connection, number: int, run: Beginning) -> bo
 
 
 def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
-    """Write a run's end, outcomes and evidence at once, and drop what is too old. Raises sqlite3.Error."""
+    """Write a run's end, outcomes and evidence in one transaction, and prune. Raises sqlite3.Error."""
     rows = list(ending.outcomes)
     counts = Counter(row.status.value for row in rows)
     packed = pack(ending.evidence) if ending.evidence else None
@@ -146,7 +146,7 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """Return the versions of what the run was made with, as far as it was used."""
+    """Return the versions of the software that the run used."""
     found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
     libvirt = sys.modules.get("libvirt")
     if libvirt is not None:
@@ -179,15 +179,15 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
 
 
 def _about(subject: Subject | None) -> tuple[str | None, int | None, str | None]:
-    """Return the target, the IP version and the network that a row is about; its host stands in its item."""
+    """Return the target, IP version and network of a row's subject. The host is part of its item."""
     if isinstance(subject, Pair):
         return subject.target, subject.family, None
     return None, None, subject.network if subject is not None else None
 
 
-@lru_cache(maxsize=4096)  # the rows of fifty hosts say much the same
+@lru_cache(maxsize=4096)  # the rows of fifty hosts largely repeat each other
 def _clean(text: str) -> str:
-    """Return the text without secrets, and without what SQLite cannot hold as text."""
+    """Return the text without secrets and without characters that SQLite cannot store as text."""
     return redacted(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -196,7 +196,7 @@ def _texts(row: Outcome) -> tuple[str | None, ...]:
 
 
 def pack(evidence: Mapping[str, str]) -> bytes:
-    """Return what the hosts showed, redacted and compressed; what is too long is cut, and says so."""
+    """Return the hosts' output, redacted and compressed. Output that is too long is cut and marked so."""
     left = _RUN_BYTES
     kept: dict[str, str] = {}
     for host, text in evidence.items():
@@ -208,29 +208,29 @@ def pack(evidence: Mapping[str, str]) -> bytes:
 
 
 def kept(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return how many runs of a lab and how many days are kept, 0 = without bound."""
+    """Return the retention of a lab's history as a number of runs and of days, 0 = unlimited."""
     found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
     return int(found.get("keep_runs", KEEP_RUNS)), int(found.get("keep_days", KEEP_DAYS))
 
 
 def keep(connection: sqlite3.Connection, *, runs: int | None = None, days: int | None = None) -> int:
-    """Set from now on what is kept, None = as before; returns how many runs went. Raises sqlite3.Error."""
+    """Set the retention, None = unchanged. Return how many runs were pruned. Raises sqlite3.Error."""
     with _transaction(connection):
         for name, value in (("keep_runs", runs), ("keep_days", days)):
             if value is not None:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
         gone = prune(connection)
     if gone:
-        # Gives the room back; where there is none to do it in, the next runs use what is free.
+        # Return the space to the filesystem. If there is no room for that, later runs reuse the free pages.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("VACUUM")
     return gone
 
 
 def prune(connection: sqlite3.Connection, newest: int | None = None) -> int:
-    """Drop runs beyond what is kept, in the transaction that is open; returns how many.
+    """Drop runs beyond the retention, in the open transaction. Return how many.
 
-    ``newest`` is a run that stays whatever its age.
+    ``newest`` is a run that is kept whatever its age.
     """
     runs, days = kept(connection)
     stays = -1 if newest is None else newest
