@@ -1,7 +1,7 @@
-"""What comes from a host, read within bounds: JSON, numbers and addresses of what type they should be.
+"""Read host output within bounds: JSON, numbers and addresses, each checked for its type.
 
-A guest may print anything. What is too large, too deep or of another type is an UnreadableError that says
-so in words; nothing here takes more time or memory than its input is long.
+A guest may print anything. Input that is too large, too deeply nested or of another type raises an
+UnreadableError that gives the reason. Time and memory are linear in the length of the input.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ __all__ = [
 ]
 
 MOST_LINES = 200_000
-"""How many lines one host's output may have: a line costs a hundred times what a byte does."""
+"""Maximum number of lines in one host's output: a line costs a hundred times as much as a byte."""
 SETTINGS_LINES = 10_000
-"""How many lines a file of settings may have, or what a daemon says of its own."""
+"""Maximum number of lines in a settings file, or in a daemon's dump of its settings."""
 LATEST = 253_402_300_799
-"""The last second of the year 9999, in seconds since the epoch: no calendar here goes beyond."""
+"""The last second of the year 9999, in seconds since the epoch: no calendar here goes beyond it."""
 
 _MOST_CHARACTERS = 4 * 1024 * 1024
 _MOST_ELEMENTS = 250_000
@@ -59,7 +59,7 @@ _MOST_DIGITS = 40
 _LARGEST = 2**64 - 1
 _LONGEST_ADDRESS, _LONGEST_TEXT = 80, 4096
 
-# Possessive, and content with an end that is missing: each character is looked at once.
+# Possessive, with an optional closing quote: each character is visited once.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
@@ -72,10 +72,10 @@ _T = TypeVar("_T")
 
 
 def read_json(text: str, what: str, hook: Hook | None = None) -> Any:
-    """Return the JSON document that a host printed as ``what`` (``ip address``); ``hook`` is ``json``'s.
+    """Parse the JSON document that a host printed as ``what`` (``ip address``); ``hook`` is ``json``'s.
 
-    Of a key that is there twice the last one counts. Half a surrogate pair becomes ``?``, since no file
-    and no terminal takes it. Raises UnreadableError.
+    If a key is repeated, the last one counts. A lone surrogate becomes ``?``, since neither files nor
+    terminals accept it. Raises UnreadableError.
     """
     _require_bounds(text, what)
     try:
@@ -117,7 +117,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 def integer(value: object, *, least: int = 0, most: int = _LARGEST) -> int | None:
-    """Return a whole number that a host gave as text or in JSON, None for anything else or out of range."""
+    """Return an integer that a host gave as text or in JSON, None if it is anything else or out of range."""
     if isinstance(value, str):
         text = value.strip()
         value = int(text) if _INTEGER.fullmatch(text) else None
@@ -127,7 +127,7 @@ def integer(value: object, *, least: int = 0, most: int = _LARGEST) -> int | Non
 
 
 def as_integer(value: object, what: str, *, least: int = 0, most: int = _LARGEST) -> int:
-    """Return a whole number from ``least`` to ``most``; raises UnreadableError for anything else."""
+    """Return an integer from ``least`` to ``most``. Raises UnreadableError for anything else."""
     found = integer(value, least=least, most=most)
     if found is None:
         raise UnreadableError(f"{_shown(value)} in place of a number", step=what)
@@ -135,23 +135,23 @@ def as_integer(value: object, what: str, *, least: int = 0, most: int = _LARGEST
 
 
 def as_object(value: object, what: str, kind: str = "an object") -> Mapping[str, Any]:
-    """Return a JSON object; raises UnreadableError ``not KIND``."""
+    """Return a JSON object. Raises UnreadableError ``not KIND``."""
     if not isinstance(value, dict):
         raise UnreadableError(f"not {kind}", step=what)
     return value
 
 
 def as_list(value: object, what: str, kind: str = "a list") -> list[Any]:
-    """Return a JSON list; raises UnreadableError ``not KIND``."""
+    """Return a JSON list. Raises UnreadableError ``not KIND``."""
     if not isinstance(value, list):
         raise UnreadableError(f"not {kind}", step=what)
     return value
 
 
 def objects(value: object, what: str, kind: str) -> list[Mapping[str, Any]]:
-    """Return a JSON list of objects without the empty ones; raises UnreadableError ``not a list of KIND``.
+    """Return a JSON list of objects without the empty ones. Raises UnreadableError ``not a list of KIND``.
 
-    No list of what a host has is longer than 20,000.
+    Lists of more than 20,000 objects are refused, too.
     """
     found = as_list(value, what, f"a list of {kind}")
     if len(found) > _MOST_OBJECTS:
@@ -160,7 +160,7 @@ def objects(value: object, what: str, kind: str) -> list[Mapping[str, Any]]:
 
 
 def as_text(value: object, what: str) -> str:
-    """Return a JSON string that is no longer than a path may be; raises UnreadableError for anything else."""
+    """Return a JSON string no longer than a path may be. Raises UnreadableError for anything else."""
     if not isinstance(value, str):
         raise UnreadableError(f"{_shown(value)} in place of a text", step=what)
     if len(value) > _LONGEST_TEXT:
@@ -169,12 +169,12 @@ def as_text(value: object, what: str) -> str:
 
 
 def as_address(value: object, what: str) -> IPv4Address | IPv6Address:
-    """Return an IP address given as text; raises UnreadableError for anything else."""
+    """Return an IP address given as text. Raises UnreadableError for anything else."""
     return _parsed(ip_address, value, what, "an address")
 
 
 def address(value: object) -> IPv4Address | IPv6Address | None:
-    """Return an IP address given as text, a zone cut off (``fe80::1%eth0``); None for anything else."""
+    """Return an IP address given as text, without its zone (``fe80::1%eth0``); None for anything else."""
     try:
         return as_address(value.partition("%")[0] if isinstance(value, str) else value, "")
     except UnreadableError:
@@ -182,12 +182,12 @@ def address(value: object) -> IPv4Address | IPv6Address | None:
 
 
 def as_interface(value: object, what: str) -> IPv4Interface | IPv6Interface:
-    """Return an address with its prefix length, given as text; raises UnreadableError for anything else."""
+    """Return an address with prefix length, given as text. Raises UnreadableError for anything else."""
     return _parsed(ip_interface, value, what, "an address")
 
 
 def as_prefix(value: object, what: str) -> IPv4Network | IPv6Network:
-    """Return a prefix given as text, host bits cut off; raises UnreadableError for anything else."""
+    """Return a prefix given as text, with host bits cleared. Raises UnreadableError for anything else."""
     return _parsed(_network, value, what, "a prefix")
 
 
@@ -197,7 +197,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 def _parsed(parse: Callable[[str], _T], value: object, what: str, kind: str) -> _T:
     try:
-        # A number would be taken for the address with that number.
+        # ipaddress would take an integer for the numeric form of an address.
         if isinstance(value, str) and len(value) <= _LONGEST_ADDRESS:
             return parse(value)
     except ValueError:
@@ -206,7 +206,7 @@ def _parsed(parse: Callable[[str], _T], value: object, what: str, kind: str) -> 
 
 
 def require_lines(text: str, what: str, most: int = MOST_LINES) -> None:
-    """Raise UnreadableError where a text has more lines than are ever of use."""
+    """Raise UnreadableError if a text has more lines than any valid output."""
     if text.count("\n") > most:
         raise UnreadableError(f"more than {most} lines", step=what)
 

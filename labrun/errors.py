@@ -1,14 +1,14 @@
 """Everything labrun raises on purpose, as one tree.
 
 LabrunError                     exit 1   something failed; carries host, step and hint
-├── UsageError                  exit 2   the command line asks for something that cannot be
+├── UsageError                  exit 2   the command line is invalid or cannot be run
 ├── LabFileError                exit 2   the lab file is invalid; carries every problem
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
 │   └── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
 ├── LockedError                 exit 1   another labrun works on this lab
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
-│   ├── AuthenticationError     exit 4   the guest answered and let nobody in
+│   ├── AuthenticationError     exit 4   the guest accepted none of the keys
 │   ├── HostKeyError            exit 4   the guest's host key cannot be checked
 │   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
@@ -65,7 +65,7 @@ class LabrunError(Exception):
 
 
 class UsageError(LabrunError):
-    """Report a command line that cannot be carried out."""
+    """Report a command line that cannot be run."""
 
     exit_code = 2
 
@@ -84,7 +84,7 @@ class Problem:
     hint: str | None = None
 
     def render(self, source: str) -> str:
-        """Return ``lab.yaml:LINE: PATH: what is wrong (hint)``."""
+        """Return ``lab.yaml:LINE: PATH: problem (hint)``."""
         path = f" {self.path}:" if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
         return f"{source}:{self.line}:{path} {self.what}{hint}"
@@ -108,7 +108,7 @@ class HypervisorError(LabrunError):
 
 
 class ForeignObjectError(HypervisorError):
-    """Report a libvirt object that has the lab's name for it but not the lab's tag."""
+    """Report a libvirt object that has a name of the lab's but not its tag."""
 
 
 class LockedError(LabrunError):
@@ -138,7 +138,7 @@ class HostKeyChangedError(HostKeyError):
 
 
 class ConnectionLostError(TransportError):
-    """Report a connection that broke while a script ran: what it did is not known."""
+    """Report a connection that broke while a script ran. What the script did is unknown."""
 
 
 class CommandError(LabrunError):
@@ -146,10 +146,10 @@ class CommandError(LabrunError):
 
 
 class UnreadableError(CommandError):
-    """Report output of a guest that is not what it should be; ``step`` names the output."""
+    """Report guest output that cannot be parsed; ``step`` names the output."""
 
     exit_code = 4
 
     def on(self, host: str) -> str:
-        """Return the reason with the output and the host in front: ``ip address on web: not JSON``."""
+        """Return the reason, prefixed with output and host: ``ip address on web: not JSON``."""
         return f"{self.step or 'what it showed'} on {host}: {self.reason}"

@@ -1,4 +1,4 @@
-"""The one place that opens libvirt, and that knows in which namespaces a local libvirtd lives."""
+"""Open libvirt connections, and enter the namespaces of a local libvirtd. No other module does either."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _CLONE_NEWNET = 0x40000000
-# The monolithic daemon first; then the modular ones, each serving its own driver.
+# The monolithic daemon first, then the modular ones, each of which serves one driver.
 _PID_FILES = {
     "lxc": ("libvirtd.pid", "virtlxcd.pid"),
     "qemu": ("libvirtd.pid", "virtqemud.pid"),
@@ -37,7 +37,7 @@ _PID_FILES = {
 
 _lock = threading.Lock()
 _connections: dict[str, Any] = {}
-_own_network: list[int] = []  # descriptor of the network namespace that labrun was started in; one at most
+_own_network: list[int] = []  # descriptor of the network namespace that labrun was started in; at most one
 
 
 def _libvirt() -> Any:
@@ -47,16 +47,16 @@ def _libvirt() -> Any:
 
 
 def connect(uri: str) -> Any:
-    """Return the process's one connection to ``uri``, opened on first use.
+    """Return the process's only connection to ``uri``, opened on first use.
 
-    libvirt connections may be used from several threads at once. Raises HypervisorError.
+    libvirt connections are thread-safe. Raises HypervisorError.
     """
     libvirt = _libvirt()
     with _lock:
         found = _connections.get(uri)
         if found is not None and found.isAlive():
             return found
-        # libvirt prints every error on stderr unless a handler takes it; the exception says it all.
+        # libvirt prints every error on stderr unless a handler takes it. The exception has the same text.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         try:
             connection = libvirt.open(uri)
@@ -71,7 +71,7 @@ def connect(uri: str) -> Any:
 
 
 def close_all() -> None:
-    """Close every connection; those still held elsewhere live until they are released."""
+    """Close every connection. One that is referenced elsewhere lives until it is released."""
     with _lock:
         while _connections:
             _, connection = _connections.popitem()
@@ -81,7 +81,7 @@ def close_all() -> None:
 
 @atexit.register
 def _close_at_exit() -> None:
-    # A connection still open when Python takes its modules down complains on stderr.
+    # A connection that is still open when Python unloads its modules complains on stderr.
     with contextlib.suppress(HypervisorError):
         close_all()
 
@@ -93,7 +93,7 @@ def _reason(error: Any) -> str:
 
 @contextmanager
 def translated(step: str, host: str | None = None, hint: str | None = None) -> Iterator[None]:
-    """Turn a libvirtError inside the block into a HypervisorError that says host and step."""
+    """Turn a libvirtError inside the block into a HypervisorError with host and step."""
     libvirt = _libvirt()
     try:
         yield
@@ -109,9 +109,9 @@ def _live_xml(network: Any) -> str:
 
 
 def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Iterator[tuple[Any, str]]:
-    """Yield every network with what ``xml`` reads of it; others' that go away meanwhile are passed over.
+    """Yield every network with what ``xml`` reads of it. Skip networks that disappear meanwhile.
 
-    Raises libvirtError for anything else.
+    Raises libvirtError for any other error.
     """
     libvirt = _libvirt()
     for network in connection.listAllNetworks():
@@ -125,13 +125,13 @@ def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Itera
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether the URI means a libvirtd on this machine."""
+    """Return whether the URI refers to a libvirtd on this machine."""
     parts = urlsplit(uri)
     return not parts.hostname and parts.scheme.split("+")[0] in ("lxc", "qemu", "test")
 
 
 def daemon_pid(uri: str) -> int | None:
-    """Return the process id of the local libvirt daemon behind ``uri``, None where there is none."""
+    """Return the PID of the local libvirt daemon behind ``uri``, None if there is none."""
     if not is_local(uri):
         return None
     driver = urlsplit(uri).scheme.split("+")[0]
@@ -154,9 +154,9 @@ def _comm(pid: int) -> str:
 
 
 def in_daemon_namespace(uri: str) -> list[str]:
-    """Return the command prefix that runs a program among libvirtd's mounts; often empty.
+    """Return the command prefix that runs a program in libvirtd's mount namespace, often empty.
 
-    A container's root has to be mounted where libvirtd sees it, and that may not be here.
+    A container's root must be mounted where libvirtd sees it, which may be another namespace than this one.
     """
     pid = daemon_pid(uri)
     if pid is None or _mounts(pid) == _mounts(os.getpid()):
@@ -172,10 +172,10 @@ def _mounts(pid: int) -> str:
 
 
 def enter_network(uri: str) -> bool:
-    """Move this thread, and those it starts, into libvirtd's network namespace; True when moved.
+    """Move this thread, and threads it starts, into libvirtd's network namespace. Return whether it moved.
 
-    The lab's bridges are there. Where libvirtd shares our namespace, is remote, or we are not
-    root, nothing happens. To be called in the main thread before any other thread exists.
+    The lab's bridges are there. Do nothing if libvirtd shares this namespace or is remote, or if labrun
+    does not run as root. Call it in the main thread before any other thread exists.
     """
     pid = daemon_pid(uri)
     if pid is None or os.geteuid() != 0:
@@ -197,9 +197,9 @@ def enter_network(uri: str) -> bool:
 
 
 def leave_network() -> None:
-    """Move this thread back to the network that labrun was started in; others stay where they are.
+    """Move this thread back to the network that labrun was started in. Other threads do not move.
 
-    Programs that this thread starts are there too. Raises HypervisorError.
+    Programs that this thread starts run there too. Raises HypervisorError.
     """
     if not _own_network:
         return

@@ -1,4 +1,4 @@
-"""What a person has to be told although nothing failed: one line each, which the command line shows bare."""
+"""Notices to the user about things that are not failures. The command line shows each as one bare line."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ _logger = logging.getLogger(LOGGER_NAME)
 
 
 def notice(text: str) -> None:
-    """Tell this once, also with ``-q``; programs that use labrun as a library get a log record."""
+    """Show a notice, even with ``-q``. Programs that use labrun as a library get a log record."""
     _logger.warning("%s", text)

@@ -1,4 +1,4 @@
-"""The outcome of one thing on one host: table, JSON and exit code are views of a list of these."""
+"""The outcome of one item on one host. Table, JSON and exit code are views of a list of outcomes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Literal
 __all__ = ["HYPERVISOR", "Family", "Nic", "Outcome", "Pair", "Status", "Subject", "exit_code"]
 
 HYPERVISOR = "hypervisor"
-"""The ``host`` of rows that belong to no host of the lab."""
+"""The ``host`` of rows that do not belong to a host of the lab."""
 
 
 class Status(StrEnum):
-    """What became of one thing."""
+    """The result for one item."""
 
     OK = "ok"
     CHANGED = "changed"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
     @property
     def code(self) -> int:
-        """Return the exit code that it asks for."""
+        """Return the exit code for this status."""
         return _CODES[self]
 
 
@@ -58,7 +58,7 @@ Family = Literal[4, 6]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The way from one host to another, in one IP version."""
+    """The path from one host to another, in one IP version."""
 
     source: str
     target: str
@@ -78,11 +78,11 @@ Subject = Pair | Nic
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One row: ``section`` and ``name`` say what, ``expected`` and ``actual`` are text for people.
+    """One row: ``section`` and ``name`` identify the item, ``expected`` and ``actual`` are text for people.
 
-    ``seconds`` is what this row cost. ``hypervisor_fault`` marks a failure that libvirt or the
-    hypervisor caused (exit code 5). ``subject`` is what the row is about where that is not its host
-    alone, ``blamed`` the host at fault where that is known. These three are no part of the JSON document.
+    ``seconds`` is the time that this row took. ``hypervisor_fault`` marks a failure caused by libvirt or
+    the hypervisor (exit code 5). ``subject`` is set if the row is about more than its host, ``blamed`` is
+    the host at fault, if known. These three are not in the JSON document.
     """
 
     host: str
@@ -99,8 +99,8 @@ class Outcome:
     blamed: str | None = None
 
     def as_json(self) -> dict[str, str | float | None]:
-        """Return the row as it stands in ``results`` of the JSON document."""
-        # Spelled out: dataclasses.asdict copies every value deeply, and large labs have thousands of rows.
+        """Return the row as in ``results`` of the JSON document."""
+        # Written out: dataclasses.asdict makes deep copies, and large labs have thousands of rows.
         return {
             "host": self.host,
             "section": self.section,
@@ -115,18 +115,18 @@ class Outcome:
 
     @property
     def short_name(self) -> str:
-        """Return the name as it stands beside the row's host: that of a pair without its source."""
+        """Return the name to show next to the row's host: for a pair, without its source."""
         return self.name.removeprefix(f"{self.host} ") if isinstance(self.subject, Pair) else self.name
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code that this row alone asks for."""
+        """Return the exit code for this row alone."""
         if self.hypervisor_fault and self.status is Status.FAILED:
             return 5
         return self.status.code
 
 
 def exit_code(outcomes: Iterable[Outcome]) -> int:
-    """Return the first that applies of 5, 1, 4, 3, else 0."""
+    """Return the first of 5, 1, 4, 3 that applies, else 0."""
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in _PRECEDENCE if code in codes), 0)

@@ -1,4 +1,4 @@
-"""The tag by which labrun knows its own libvirt objects: one element in ``<metadata>``."""
+"""The tag that marks labrun's libvirt objects: one element in ``<metadata>``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ ET.register_namespace("labrun", NAMESPACE)
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """Whose object this is: lab, host (empty on networks), lab file digest, labrun version.
+    """The owner of an object: lab, host (empty on networks), lab file digest, labrun version.
 
-    ``extra`` are further attributes of the owner's choice, such as ``image``.
+    ``extra`` holds further attributes, such as ``image``.
     """
 
     lab: str
@@ -35,7 +35,7 @@ class Tag:
 
 
 def tag_element(tag: Tag) -> ET.Element:
-    """Return ``<labrun:lab name= host= digest= version= …/>``, to stand in ``<metadata>``."""
+    """Return ``<labrun:lab name= host= digest= version= …/>``, for ``<metadata>``."""
     element = ET.Element(_ELEMENT, {"name": tag.lab})
     for key, value in (("host", tag.host), ("digest", tag.digest), ("version", tag.version)):
         if value:
@@ -48,7 +48,7 @@ def tag_element(tag: Tag) -> ET.Element:
 
 
 def read_tag(xml: str) -> Tag | None:
-    """Return the tag of a domain's or network's XML, None where labrun did not make it."""
+    """Return the tag in a domain's or network's XML, None if labrun did not create the object."""
     element = ET.fromstring(xml).find(f"./metadata/{_ELEMENT}")  # noqa: S314 - libvirt's own output
     if element is None or not element.get("name"):
         return None

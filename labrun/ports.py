@@ -1,4 +1,4 @@
-"""The seams between labrun and the world: what a guest and a lease table can do."""
+"""The interfaces between labrun and its environment: a guest and a lease table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Completed", "Lease", "LeaseSource", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a script left behind: exit status, both streams as text, wall seconds."""
+    """The result of a script: exit status, both streams as text, wall-clock seconds."""
 
     exit_status: int
     stdout: str
@@ -26,15 +26,15 @@ class Transport(Protocol):
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to a POSIX shell in the guest and wait at most ``timeout`` seconds.
 
-        ``sudo`` asks for root by ``sudo -n``. A non-zero exit status is no error here. Raises a
-        :class:`labrun.errors.TransportError` when the guest cannot be used.
+        ``sudo`` runs it as root by ``sudo -n``. A non-zero exit status is not an error. Raises a
+        :class:`labrun.errors.TransportError` if the guest cannot be used.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """An address that a guest's NIC has, and who says so (``lease``, ``agent``)."""
+    """An address of a guest's NIC, and its source (``lease``, ``agent``)."""
 
     mac: str
     address: IPv4Address | IPv6Address
@@ -42,8 +42,8 @@ class Lease:
 
 
 class LeaseSource(Protocol):
-    """Where the addresses that guests hold now can be read."""
+    """A source of the addresses that guests hold now."""
 
     def leases(self, networks: Iterable[str]) -> tuple[Lease, ...]:
-        """Return what is known of the guests on these libvirt networks (full names)."""
+        """Return the known leases of guests on these libvirt networks (full names)."""
         ...

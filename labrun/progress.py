@@ -1,4 +1,4 @@
-"""How work that runs in threads tells how far it is: a logger, so that nobody needs a callback."""
+"""Progress reports from worker threads: a logger, so that no callback has to be passed around."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ _logger = logging.getLogger(LOGGER_NAME)
 
 
 def report(host: str, stage: str, detail: str = "") -> None:
-    """Announce that ``host`` has entered ``stage`` (a word or two); ``detail`` may say more."""
+    """Report that ``host`` has entered ``stage`` (a word or two), optionally with ``detail``."""
     suffix = f" ({detail})" if detail else ""
     _logger.info("%s: %s%s", host, stage, suffix, extra={"host": host, "stage": stage, "detail": detail})

@@ -1,4 +1,4 @@
-"""Reading files that others may have named: regular ones, up to a bound, and waiting for nobody."""
+"""Read files whose path may come from others: regular files only, up to a size limit, without blocking."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["read_regular"]
 
 
 def read_regular(path: Path, largest: int, *, follow: bool = True) -> bytes:
-    """Return the content of a regular file of at most ``largest`` bytes; without ``follow`` no link's.
+    """Return the content of a regular file of at most ``largest`` bytes; ``follow`` allows symlinks.
 
-    Raises OSError, also for what is no regular file (EINVAL) and for more bytes than that (EFBIG); its
-    ``strerror`` completes "this is ..." or "this cannot be read: ...". A FIFO, a device or a file of /proc
-    that waits for events is not waited for.
+    Raises OSError, also if the file is not a regular one (EINVAL) or is larger (EFBIG). Its ``strerror``
+    completes "this is ..." or "this cannot be read: ...". Never block on a FIFO, a device or a file in
+    /proc that waits for events.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     descriptor = os.open(path, flags)

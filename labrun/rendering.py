@@ -1,4 +1,4 @@
-"""Fill in the files under templates/: in XML values are escaped; an undefined value is an error."""
+"""Fill in the files under templates/. XML values are escaped; an undefined value is an error."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _text_environment() -> Environment:
 
 
 def render_text(template: str, **values: Any) -> str:
-    """Return ``templates/<template>`` filled in, values as they are: who fills in quotes them."""
+    """Return ``templates/<template>`` filled in. Values are inserted as they are: the caller quotes them."""
     return _text_environment().get_template(template).render(values)
 
 
 def render_xml(template: str, **values: Any) -> str:
     """Return ``templates/<template>`` filled in, every value escaped for XML.
 
-    ``tag`` may be an ElementTree element; it is put in as it is.
+    ``tag`` may be an ElementTree element, which is inserted unescaped.
     """
     import xml.etree.ElementTree as ET
 

@@ -1,8 +1,8 @@
-"""Searching what a guest printed for a pattern of the lab file: in time that grows with the text alone.
+"""Search guest output for a pattern from the lab file, in time linear in the length of the text.
 
-Python's own engine may try exponentially many ways: ``^(a+)+$`` takes minutes for forty characters. RE2 never
-does. What it cannot do (references back, looking ahead) or does in another way is left to Python's in a
-process of its own, which can be ended.
+Python's engine may backtrack exponentially: ``^(a+)+$`` takes minutes for forty characters. RE2 never does.
+Patterns that RE2 does not support (backreferences, lookahead) or treats differently run in Python's engine,
+in a separate process that can be killed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["SearchError", "is_linear", "matches"]
 
 _MEMORY = 8 * 1024 * 1024
-# These mean something else to RE2, and it does not say so: {,n} and [[:alpha:]].
+# RE2 reads these differently without an error: {,n} and [[:alpha:]].
 _OTHERWISE = re.compile(r"\{,|\[\[:")
-# Letters of all scripts to Python, those of ASCII to RE2.
+# Python matches letters of all scripts, RE2 only those of ASCII.
 _CLASSES = re.compile(r"\\[wWdDsSbB]")
-# White space to Python alone.
+# White space only for Python.
 _SPACES = re.compile("[\x0b\x1c-\x1f]")
 
 _CHILD = """\
@@ -36,21 +36,21 @@ resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
 resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
 sys.exit(0 if re.search(pattern, text, re.MULTILINE) else 10)
 """
-"""The limits hold for what outlives labrun, too."""
+"""The limits also hold for a process that outlives labrun."""
 _FOUND, _NOT_FOUND = 0, 10
 
 
 class SearchError(LabrunError):
-    """Report a search that came to no end."""
+    """Report a search that did not finish."""
 
 
 def is_linear(pattern: str) -> bool:
-    """Tell whether a pattern that Python takes can be searched for in linear time."""
+    """Return whether a pattern that Python accepts can be matched in linear time."""
     return _linear(pattern) is not None
 
 
 def matches(pattern: str, text: str, seconds: float) -> bool:
-    """Tell whether ``pattern`` is found in ``text``, ``^`` and ``$`` being ends of lines, as Python does it.
+    """Return whether ``pattern`` is in ``text``, with ``^`` and ``$`` matching at line ends, as in Python.
 
     Raises SearchError where that cannot be told within ``seconds``.
     """
@@ -66,7 +66,7 @@ def _is_plain(text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _linear(pattern: str) -> Callable[[str], Any] | None:
-    # 10 ms to import, for labs with such checks alone.
+    # The import takes 10 ms, so only labs with such checks pay for it.
     import re2
 
     engine: Any = re2

@@ -1,4 +1,4 @@
-"""What must never be shown: which properties are secret by their name, and masking of secret texts."""
+"""Keep secrets from being shown: find properties that are secret by name, and mask secret texts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from labrun.outcome import Outcome
 __all__ = ["MASK", "Secrets", "is_secret", "mask_settings"]
 
 MASK = "<secret>"
-"""What stands in the place of a secret."""
+"""The placeholder for a secret."""
 
-# The last part of a property's name, as NetworkManager's settings and the kernel's parameters have it.
+# The last part of a property's name, as in NetworkManager's settings and kernel parameters.
 _WORDS = (
     "leap-password",
     "mka-cak",
     "passphrase",
     "password",
     "password-raw",
-    "peers",  # of WireGuard: with preshared keys inside
+    "peers",  # of WireGuard, with preshared keys inside
     "pin",
     "preshared-key",
     "private-key",
@@ -37,30 +37,30 @@ _LAST_PART = re.compile(r"[^./]*\Z")
 _SECRET = re.compile(
     rf"(.+-)?({'|'.join(_WORDS)})|wep-key\d*|(phase2-)?(ca-cert|client-cert|private-key)-p[a-z]*"
 )
-# nmcli takes a property by the beginning of its name, as long as that is not ambiguous.
+# nmcli accepts any unambiguous prefix of a property's name.
 _SHORTEST = 3
 _LONGER = (*(word for word in _WORDS if "_" not in word), "phase2-private-key")
 _QUOTED = re.compile(r"(?P<mark>['\"])(?P<said>[^\n]*?)(?P=mark)")
-# A line ``name=value`` of a file, also inside a string that Python printed with its escapes. A guest may
-# print a word of a megabyte: it is looked at once, not from each of its letters on.
+# A line ``name=value`` of a file, also inside a string that Python printed with escapes. A guest may print a
+# word of a megabyte: it is scanned once, and not again from each of its letters.
 _SETTING = re.compile(
     r"(?P<before>\\n|(?<![A-Za-z0-9_./-]))(?P<name>[A-Za-z0-9_./-]++)(?P<sign> ?= ?)"
     r"(?P<value>(?:(?!\\n)[^\n])++)"
 )
-# So frames a gather what it read of /proc/sys: the path in one line, the value in the next.
+# The gather script prints /proc/sys this way: the path on one line, the value on the next.
 _PARAMETER = re.compile(r"(?P<path>/proc/sys/\S{1,300}?)(?P<end>\\n|\n)(?P<value>(?:(?!\\n)[^\n])++)")
-# Most of what hosts show has none of these, and looking for settings takes a while.
+# Most host output contains none of these, and searching for settings takes a while.
 _SIGNS = re.compile("|".join(word for word in _WORDS if word != "pin") + "|wep-key|pin ?=")
-# A shorter text is no secret worth the name, and replaced everywhere it would garble every row.
+# A shorter text is hardly a secret, and replacing it everywhere would garble every row.
 _SUBSTRING = 4
-# Of a whole file, what is shorter is a word that may stand anywhere.
+# In a whole file, a shorter line is a word that may occur anywhere.
 _LINE = 8
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether the value of a property or kernel parameter of this name is a secret.
+    """Return whether the value of a property or kernel parameter of this name is a secret.
 
-    ``802-1x.password``, ``wifi-sec.psk`` and ``802-1x.private-key-pass`` (nmcli's short form) are,
+    ``802-1x.password``, ``wifi-sec.psk`` and ``802-1x.private-key-pass`` (nmcli's short form) are secrets,
     ``802-1x.password-flags`` is not.
     """
     found = _LAST_PART.search(name.lower())
@@ -71,9 +71,9 @@ def is_secret(name: str) -> bool:
 
 
 def mask_settings(text: str) -> str:
-    """Return the text with the values of all settings ``name=value`` masked whose names are secret.
+    """Return the text with the value of every setting ``name=value`` masked whose name is secret.
 
-    For what was read on a host as it is: nobody has told yet which of its texts are secret.
+    For raw host output, when it is not known yet which of its texts are secret.
     """
     if not _SIGNS.search(text):
         return text
@@ -91,13 +91,13 @@ def _parameter(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The secret texts of one host; false where there are none."""
+    """The secret texts of one host; falsy if there are none."""
 
     texts: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Secrets:
-        """Return the secrets among ``texts``: empty ones hide nothing."""
+        """Return the secrets among ``texts``. Empty ones are dropped."""
         return cls(frozenset(text for text in texts if text.strip()))
 
     def __bool__(self) -> bool:
@@ -122,9 +122,9 @@ class Secrets:
     def mask(self, text: None) -> None: ...
 
     def mask(self, text: str | None) -> str | None:
-        """Return the text with every secret in it replaced by :data:`MASK`, however it is spelled there.
+        """Return the text with every secret in it replaced by :data:`MASK`, in any of its spellings.
 
-        So is what stands in quotes and is a piece of a secret: tools name the piece that they dislike.
+        A quoted part of a secret is masked as well: tools quote the part that they reject.
         """
         if not text or not self.texts:
             return text
@@ -136,7 +136,7 @@ class Secrets:
         return f"{match['mark']}{MASK}{match['mark']}" if hides else match[0]
 
     def masked(self, outcome: Outcome) -> Outcome:
-        """Return the row without the secrets."""
+        """Return the row with its secrets masked."""
         if not self.texts:
             return outcome
         return replace(
@@ -152,7 +152,7 @@ class Secrets:
 def _forms(text: str) -> Iterable[str]:
     """Yield the spellings of a secret: plain, quoted for a shell, in a keyfile, in Python and JSON.
 
-    Of one with several lines each line is secret too.
+    Each line of a multi-line secret is secret too.
     """
     yield text
     yield text.strip()

@@ -1,4 +1,4 @@
-"""A lab's own directory: its key pair, its known_hosts and its lock. Nothing in it decides anything."""
+"""A lab's state directory: its key pair, its known_hosts and its lock. No decision depends on it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from labrun.state_folders import private_folder, xdg_base
 
 __all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
 
-# How many addresses of former days a host is looked for at.
+# Number of former addresses at which a host is looked for.
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 _KEY_BYTES = 64 * 1024
-_ROOM = 64 * 1024  # keys, and a line in known_hosts for each of some hundred hosts
+_ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
 _ANOTHER = "--state-dir names another"
 _SHORTEST_KEY = 40
-# Without anything that a shell could take for more than a word.
+# Allow no character that a shell could take for the end of a word.
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
 
@@ -50,7 +50,7 @@ class HostKey:
 
 
 def make_host_key(comment: str) -> HostKey:
-    """Return a fresh ed25519 key pair in OpenSSH's formats."""
+    """Return a new ed25519 key pair in OpenSSH's formats."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -66,7 +66,7 @@ def make_host_key(comment: str) -> HostKey:
 
 
 def public_half(private: bytes) -> str | None:
-    """Return ``type base64`` of an OpenSSH private key without a passphrase, None for what is none."""
+    """Return ``type base64`` of an OpenSSH private key without a passphrase, None if it is not one."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -82,7 +82,7 @@ def public_half(private: bytes) -> str | None:
 
 
 def _lines_of_hosts(data: bytes) -> list[str]:
-    """Return the lines of a known_hosts file of labrun's; ValueError for any other."""
+    """Return the lines of a known_hosts file written by labrun. Raises ValueError for any other."""
     lines = [line for line in data.decode("utf-8").splitlines() if line]
     if not all(_is_host_key(line.partition(" ")[2]) for line in lines):
         raise ValueError("no host key")
@@ -100,7 +100,7 @@ def _is_host_key(text: str) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file with mode 0600 in one atomic step, its directory being there. Raises LabrunError."""
+    """Write a file with mode 0600 atomically. Its directory must exist. Raises LabrunError."""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -118,7 +118,7 @@ def write_private(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Tell what cannot be written rather than end the command for it."""
+    """Report a write error in the block instead of ending the command."""
     try:
         yield
     except LabrunError as error:
@@ -139,9 +139,9 @@ class LabState:
 
     @classmethod
     def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
-        """Return the directory's state, making the directory where it is missing.
+        """Return the state in this directory, creating the directory if it is missing.
 
-        Raises LabrunError where it cannot be used, or where others could have put something into it.
+        Raises LabrunError if it cannot be used, or if other users could have put something into it.
         """
         root = _root_of(lab, uri, base)
         private_folder(root)
@@ -152,13 +152,13 @@ class LabState:
                 f"cannot use the state directory {root}: {error.strerror}", hint=_ANOTHER
             ) from error
         state = cls(root, lab)
-        # ssh itself refuses a key that others may read, and would follow a link to anything.
+        # ssh refuses a key that others can read, but would follow a symlink anywhere.
         keep_regular(state.identity, 0o600)
         keep_regular(state._public_path)
         return state
 
     def check_room(self) -> None:
-        """Raise LabrunError where what `up` keeps cannot be written; to be asked before it makes anything."""
+        """Raise LabrunError if the data that `up` keeps cannot be written. Call before making changes."""
         try:
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".room.") as file:
                 file.write(bytes(_ROOM))
@@ -171,7 +171,7 @@ class LabState:
 
     @classmethod
     def find(cls, lab: str, uri: str, base: Path | None = None) -> LabState | None:
-        """Return the directory's state, None where there is none."""
+        """Return the state in this directory, None if there is none."""
         root = _root_of(lab, uri, base)
         return cls(root, lab) if root.is_dir() else None
 
@@ -187,7 +187,7 @@ class LabState:
 
     @property
     def lock(self) -> Path:
-        """Return the path of the lab's lock file: for root one on the machine, wherever the state is."""
+        """Return the path of the lab's lock file. For root it is machine-wide, wherever the state is."""
         if os.geteuid() != 0:
             return self.root / "lock"
         private_folder(_LOCKS)
@@ -195,7 +195,7 @@ class LabState:
 
     @property
     def has_keys(self) -> bool:
-        """Tell whether a key pair is there; :meth:`ensure_keys` sees whether it is one."""
+        """Return whether a key pair exists. :meth:`ensure_keys` checks that it is valid."""
         return self.identity.is_file() and self._public_path.is_file()
 
     @property
@@ -204,11 +204,11 @@ class LabState:
 
     @property
     def public_key(self) -> str:
-        """Return the public key as one line; raises LabrunError where ``up`` never ran."""
+        """Return the public key as one line. Raises LabrunError if ``up`` never ran."""
         try:
             data = read_file(self._public_path, largest=_KEY_BYTES) or b""
         except DamagedFileError:
-            data = b""  # `up` looks at the pair, and makes another
+            data = b""  # `up` checks the pair and creates another one
         found = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
         if found is not None:
             return found[0]
@@ -217,12 +217,12 @@ class LabState:
         )
 
     def ensure_keys(self) -> bool:
-        """Make the lab's key pair where there is none; True when it was made.
+        """Create the lab's key pair if it is missing. Return whether it was created.
 
-        Two files that are no pair, or another lab's, are none: they are set aside. No host has the new one
-        yet, so no host's key stays on record: that is how the next run knows, should this one be killed
-        before they have it. The public half comes last, and goes first: one that is there belongs to the
-        private one beside it.
+        Two files that do not match, or that belong to another lab, are set aside. No host has the new key
+        yet, so known_hosts is emptied: that is how the next run knows, if this one is killed before the
+        hosts have the key. The public half is written last and removed first: one that exists belongs to
+        the private key beside it.
         """
         private = self._read_key(self.identity)
         public = self._read_key(self._public_path)
@@ -260,7 +260,7 @@ class LabState:
         return None
 
     def host_keys(self) -> dict[str, str]:
-        """Return the remembered public host key (``type base64``) by host name."""
+        """Return the recorded public host key (``type base64``) by host name."""
         found: dict[str, str] = {}
         for line in self._known_lines():
             names, _, key = line.partition(" ")
@@ -268,12 +268,12 @@ class LabState:
         return found
 
     def host_addresses(self) -> dict[str, list[str]]:
-        """Return every address that a host has had, by host name, the newest first."""
+        """Return every recorded address by host name, newest first."""
         names = (line.partition(" ")[0].split(",") for line in self._known_lines())
         return {first: rest for first, *rest in names}
 
     def remember_addresses(self, addresses: Mapping[str, Sequence[str]]) -> None:
-        """Put these addresses first in the lines of their hosts, and keep a few of those before."""
+        """Put these addresses first in the hosts' lines, and keep some of the former ones."""
         keys = self.host_keys()
         had = self.host_addresses()
         moved = {
@@ -282,7 +282,7 @@ class LabState:
             if host in keys and list(new) != had[host][: len(new)]
         }
         if moved:
-            # What was done to the hosts counts, whatever can be noted of it.
+            # The change on the hosts stands, whether it can be recorded or not.
             with _told():
                 self.remember_host_keys(moved)
 
@@ -291,10 +291,10 @@ class LabState:
         return read_or_begin_anew(self.known_hosts, _lines_of_hosts, nothing)
 
     def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
-        """Hold exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
+        """Record exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
-        Other hosts' lines stay. The host's own name stands first in its line. True when the file
-        changed. Raises LabrunError for what is no host key: a guest may have said it.
+        Lines of other hosts stay. The host's name comes first in its line. Return whether the file changed.
+        Raises LabrunError if a key is not a host key: it may come from a guest.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
@@ -309,7 +309,7 @@ class LabState:
         return True
 
     def forget_hosts(self, hosts: Sequence[str]) -> None:
-        """Drop the lines of these hosts; one that stays is replaced when a host of that name is made."""
+        """Drop the lines of these hosts. A line that stays is replaced when the host is created again."""
         known = self._known_lines()
         kept = [line for line in known if line.split(" ", 1)[0].split(",")[0] not in hosts]
         if kept != known:
@@ -317,7 +317,7 @@ class LabState:
                 write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
 
     def remove(self) -> None:
-        """Delete keys, known_hosts and lock; what somebody else keeps in the directory stays.
+        """Delete keys, known_hosts and lock. Foreign files in the directory stay.
 
         Raises LabrunError.
         """
@@ -332,16 +332,16 @@ class LabState:
             for path in kept:
                 path.unlink(missing_ok=True)
                 if path.parent == self.root:
-                    # A process that was killed while it wrote the file has left its part of it.
+                    # A process that was killed while writing has left a temporary file.
                     for part in self.root.glob(f".{path.name}.*"):
                         part.unlink(missing_ok=True)
         except OSError as error:
             raise LabrunError(f"cannot remove {path}: {error.strerror}") from error
-        # Anything else in it is not the lab's to delete.
+        # Other files in it are not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()
 
     @property
     def fault(self) -> Path:
-        """Return the path of the file that remembers a planted fault."""
+        """Return the path of the file that records a planted fault."""
         return self.root / "fault"

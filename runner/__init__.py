@@ -1,1 +1,1 @@
-"""The click front end: one module a verb, progress, tables and exit codes."""
+"""The click front end: one module per verb, progress, tables and exit codes."""

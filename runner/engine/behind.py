@@ -1,4 +1,4 @@
-"""Which hosts each host of a run carries: they have to answer again before a change of it stays."""
+"""Find the hosts that each host of a run carries. They must answer again before a change to it is kept."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["carried_by"]
 def carried_by(
     lab: Lab, hosts: Iterable[str], located: Mapping[str, Located], state: LabState
 ) -> dict[str, list[dict[str, Any]]]:
-    """Return, for each of ``hosts`` through which others are reached, these as name, address and port.
+    """Return, for each of ``hosts`` that forwards traffic to others, those as name, address and port.
 
-    All hosts of the lab count, not only those of the run. The kernel is asked for its routes only where
-    one of ``hosts`` may carry others at all.
+    All hosts of the lab count, not only those of the run. The kernel's routes are read only if one of
+    ``hosts`` can carry others at all.
     """
     carriers = [name for name in hosts if carries_others(lab, name)]
     addresses = {name: each.address for name, each in located.items() if each.address is not None}

@@ -1,4 +1,4 @@
-"""One labrun at a time works on a lab; whoever comes second learns who was first."""
+"""Let only one labrun at a time work on a lab, and report the holder of the lock to any other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOOK_SECONDS = 0.025
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock; ``since`` in seconds since the epoch."""
+    """The holder of a lock; ``since`` in seconds since the epoch."""
 
     pid: int
     command: str
@@ -41,24 +41,25 @@ class Holder:
 
 @contextmanager
 def lab_lock(path: Path, command: str) -> Iterator[None]:
-    """Hold the lab's lock for the time of the block; its directory must be there.
+    """Hold the lab's lock for the duration of the block. Its directory must exist.
 
-    The kernel frees the lock with the process, however that ends. Raises LockedError with the
-    holder's pid, command, start and user when it is taken.
+    The kernel releases the lock when the process ends, however that happens. Raises LockedError with the
+    holder's pid, command, start and user if the lock is taken.
     """
     descriptor = _take(path)
     try:
         _sign(descriptor, Holder(os.getpid(), command, _user(), time.time()))
         yield
     finally:
-        # Emptied, not removed: who waits on a removed file would share the lock with who makes a new one.
+        # Truncated, not removed: a process waiting on a removed file would share the lock with one that
+        # creates a new file.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
         os.close(descriptor)
 
 
 def _take(path: Path) -> int:
-    # `down` may have removed the file between our opening and locking it: then a new one counts.
+    # `down` may have removed the file between our open and lock. Then a new file counts.
     for _ in range(10):
         descriptor = _open(path)
         try:
@@ -96,14 +97,14 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 
 def _sign(descriptor: int, holder: Holder) -> None:
-    # Who cannot say who they are, on a full disk for instance, hold the lock all the same.
+    # A holder that cannot write its details, for example on a full disk, still holds the lock.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
 
 def _holder(descriptor: int) -> Holder | None:
-    """Return who holds the lock; a holder that has only just taken it is given time to sign."""
+    """Return the holder of the lock. One that has only just taken it is given time to write its details."""
     for _ in range(_LOOKS):
         found = _read(descriptor)
         if found is not None:

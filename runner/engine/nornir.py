@@ -1,4 +1,4 @@
-"""Build Nornir with labrun's own plugins, close what it opened, and turn its results into rows."""
+"""Build Nornir with labrun's plugins, close the connections it opened, and turn its results into rows."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ if TYPE_CHECKING:
 __all__ = ["build_nornir", "cause_of", "close_connections", "engine", "outcomes_of", "row_of_error"]
 
 _log = logging.getLogger(__name__)
-# Nornir logs every failure with its traceback; without a handler Python would print it on stderr.
+# Nornir logs every failure with its traceback. Without a handler Python would print it on stderr.
 logging.getLogger("nornir").addHandler(logging.NullHandler())
 
 
 class _NoGrudge(set[str]):
-    """A ``failed_hosts`` that stays empty: a host that failed one task is not left out of the next.
+    """A ``failed_hosts`` that stays empty, so that a host that failed one task still runs the next.
 
-    Nornir drops such hosts without a word; here each phase names the hosts it runs on.
+    Nornir drops such hosts silently. Here each phase names the hosts it runs on.
     """
 
     def update(self, *others: Iterable[Any]) -> None:
-        """Remember nobody."""
+        """Ignore the hosts."""
 
     def add(self, element: str, /) -> None:
-        """Remember nobody."""
+        """Ignore the host."""
 
 
 def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Nornir:
     """Return a Nornir with labrun's runner and connection.
 
-    Unlike InitNornir it imports no other plugin, configures no logging and writes no nornir.log.
+    Unlike InitNornir it imports no other plugin, does not configure logging and writes no nornir.log.
     """
     register_connection()
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
     state.failed_hosts = _NoGrudge()
     nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(budget))
-    # The root logger is at DEBUG with -vv only; see runner/cli/logs.py.
+    # The root logger is at DEBUG only with -vv; see runner/cli/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         from labrun.runner.engine.raw_results import RawResults
 
@@ -67,7 +67,7 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
 
 @contextmanager
 def engine(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Iterator[Nornir]:
-    """Lend a Nornir for the block; whatever happens, no connection is open after it."""
+    """Yield a Nornir for the block, and close all of its connections afterwards in any case."""
     try:
         yield build_nornir(inventory, budget, dry_run=dry_run)
     finally:
@@ -75,7 +75,7 @@ def engine(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool 
 
 
 def close_connections(hosts: Iterable[Host]) -> None:
-    """Close every connection of these hosts; one that cannot be closed does not keep the others open."""
+    """Close every connection of these hosts. An error on one does not keep the others open."""
     for host in hosts:
         for name in list(host.connections):
             try:
@@ -90,10 +90,10 @@ def outcomes_of(
     *names: str,
     rows: Mapping[str, Sequence[tuple[str, str]]] | None = None,
 ) -> list[Outcome]:
-    """Return the rows of all hosts, in their order; each task's result is its rows.
+    """Return the rows of all hosts, in host order. The result of each task is its rows.
 
-    A host whose task raised has one row for each of ``names`` in ``section``, or for what ``rows``
-    names for it as ``(section, name)``: status by the exception, ``why`` its reason and hint.
+    A host whose task raised has one row for each of ``names`` in ``section``, or for each ``(section,
+    name)`` that ``rows`` has for it: the status depends on the exception, ``why`` is its reason and hint.
     """
     outcomes: list[Outcome] = []
     for host, results in aggregated.items():
@@ -114,7 +114,7 @@ def _rows(host: str, result: Any) -> list[Outcome]:
 
 
 def row_of_error(host: str, section: str, name: str, error: BaseException) -> Outcome:
-    """Return the row that says what kept this thing on this host from being done."""
+    """Return the row that reports why this item on this host was not done."""
     return Outcome(
         host=host,
         section=section,
@@ -141,5 +141,5 @@ def _why(host: str, error: BaseException) -> str:
     if isinstance(error, LabrunError):
         reason = f"{error.step}: {error.reason}" if error.step else error.reason
         return f"{reason} ({error.hint})" if error.hint else reason
-    # Not foreseen, so the kind of error says as much as its text.
+    # Unexpected, so the exception's type says as much as its text.
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

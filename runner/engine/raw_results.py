@@ -1,4 +1,4 @@
-"""With -vv: what Nornir's tasks returned, as nornir-utils prints it, on stderr."""
+"""Print the results of Nornir's tasks on stderr with -vv, in the format of nornir-utils."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["RawResults"]
 
 
 class RawResults:
-    """A Nornir processor that prints each task's results when all of its hosts are done."""
+    """A Nornir processor that prints a task's results once all of its hosts are done."""
 
     def task_started(self, task: Task) -> None:
-        """Print nothing yet."""
+        """Do nothing yet."""
 
     def task_completed(self, task: Task, result: AggregatedResult) -> None:
-        """Print the results of all hosts; stdout stays the place of labrun's own results.
+        """Print the results of all hosts on stderr; stdout is reserved for labrun's results.
 
-        They hold whatever was read in the guests, so secrets are masked here once more.
+        They contain raw guest output, so secrets are masked once more.
         """
         from nornir_utils.plugins.functions import print_result
 
@@ -36,16 +36,16 @@ class RawResults:
         sys.stderr.write(secrets.mask(mask_settings(printed.getvalue())))
 
     def task_instance_started(self, task: Task, host: Host) -> None:
-        """Print nothing."""
+        """Do nothing."""
 
     def task_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
-        """Print nothing."""
+        """Do nothing."""
 
     def subtask_instance_started(self, task: Task, host: Host) -> None:
-        """Print nothing."""
+        """Do nothing."""
 
     def subtask_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
-        """Print nothing."""
+        """Do nothing."""
 
 
 def _secrets(hosts: Iterable[Host | None]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _secrets(hosts: Iterable[Host | None]) -> Iterator[str]:
 
 
 def _below(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what stands under a key ``secrets``, however deep in a host's data."""
+    """Yield every value under a key ``secrets``, at any depth of a host's data."""
     for key, value in data.items():
         if key == "secrets":
             yield from value

@@ -1,4 +1,4 @@
-"""How one host's task ended: what it raised, whether it went well, whether one can tell."""
+"""How one host's task ended: the exception, whether it succeeded, whether that is certain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BAD = frozenset(status for status in Status if status.code in (1, 4))
 
 
 def cause_of(results: MultiResult) -> BaseException | None:
-    """Return what a host's task raised, for a failed subtask what that raised; None for success."""
+    """Return the exception of a host's task, for a failed subtask that of the subtask; None on success."""
     error: BaseException | None = results[0].exception
     while isinstance(error, NornirSubTaskError) and error.result:
         error = error.result[0].exception or LabrunError(f"subtask {error.task.name} failed")
@@ -32,10 +32,10 @@ def _statuses(results: MultiResult) -> frozenset[Status]:
 
 
 def ended_well(results: MultiResult) -> bool:
-    """Tell whether the task raised nothing and none of its rows is bad."""
+    """Return whether the task raised nothing and has no bad row."""
     return not results[0].failed and not _statuses(results) & _BAD
 
 
 def is_known(results: MultiResult) -> bool:
-    """Tell whether the host is certainly at rest: not cut off in the middle, no row ``unknown``."""
+    """Return whether the host is certainly at rest: not cut off midway, no row ``unknown``."""
     return not isinstance(cause_of(results), ConnectionLostError) and Status.UNKNOWN not in _statuses(results)

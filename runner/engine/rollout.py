@@ -1,4 +1,4 @@
-"""Who may begin when: a canary and growing batches, redundancy groups, and failures that end it all."""
+"""Decide which host may begin: canary and growing batches, redundancy groups, and a failure limit."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MAX_FAIL = re.compile(r"(?P<number>\d{1,9})(?P<percent>%?)")
 
 @dataclass(frozen=True, slots=True)
 class MaxFail:
-    """How many hosts may fail before no further one begins: a number, or with ``percent`` a share."""
+    """The number of hosts that may fail before no further host begins, or with ``percent`` a share."""
 
     number: int
     percent: bool = False
 
     def of(self, hosts: int) -> int:
-        """Return the number of ``hosts`` that may fail; a share is rounded down."""
+        """Return the number of ``hosts`` that may fail. A share is rounded down."""
         return hosts * self.number // 100 if self.percent else self.number
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class MaxFail:
 
 
 def parse_max_fail(text: str) -> MaxFail:
-    """Return what ``--max-fail`` says; raises UsageError for what is neither a number nor a share."""
+    """Parse ``--max-fail``. Raises UsageError if it is neither a number nor a share."""
     match = _MAX_FAIL.fullmatch(text.strip())
     if match is None or not match["number"].isascii():
         hint = "a number of hosts, as 2, or a share of those asked for, as 10%"
@@ -43,8 +43,11 @@ def parse_max_fail(text: str) -> MaxFail:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The rules of a run: size of the first batch (None = all at once), failures allowed (None = any
-    number), and the redundancy group of those hosts that have one."""
+    """The rules of a run.
+
+    ``canary`` is the size of the first batch (None = all at once), ``max_fail`` the number of failures
+    allowed (None = any), ``groups`` the redundancy group of each host that has one.
+    """
 
     canary: int | None = None
     max_fail: MaxFail | None = None
@@ -66,15 +69,15 @@ def batches(hosts: Sequence[str], canary: int | None) -> tuple[tuple[str, ...], 
 
 
 def next_host(waiting: Iterable[str], groups: Mapping[str, str], taken: Container[str]) -> str | None:
-    """Return the first that waits and whose redundancy group is not ``taken``; None where nobody may."""
+    """Return the first waiting host whose redundancy group is not ``taken``, None if there is none."""
     return next((host for host in waiting if groups.get(host) not in taken), None)
 
 
 class Agenda:
-    """A rollout while it goes on; the runner holds a lock around every call.
+    """The state of a rollout in progress; the runner holds a lock around every call.
 
-    ``begin`` hands out hosts, ``end`` takes their endings. Who will never begin is in ``held_back``
-    with the reason.
+    ``begin`` hands out hosts, ``end`` records their results. Hosts that will never begin are in
+    ``held_back`` with the reason.
     """
 
     def __init__(self, hosts: Sequence[str], rollout: Rollout = ALL_AT_ONCE):
@@ -93,7 +96,7 @@ class Agenda:
         return [host for batch in self._batches for host in batch]
 
     def begin(self) -> str | None:
-        """Return a host whose turn it is now, and count it as running; None where nobody's is."""
+        """Return the next host that may begin, and count it as running. Return None if there is none."""
         while self._batches and not self._batches[0] and not self._running:
             del self._batches[0]
         if not self._batches:
@@ -106,7 +109,7 @@ class Agenda:
         return host
 
     def end(self, host: str, *, well: bool, known: bool = True) -> None:
-        """Note how a running host ended; not ``known`` = it may still be changing, for all one can tell."""
+        """Record how a running host ended; not ``known`` = it may still be changing."""
         self._running.discard(host)
         if not known and (group := self._groups.get(host)) is not None:
             self._lost[group] = host
@@ -122,7 +125,7 @@ class Agenda:
                 self._hold(other, f"{failed}, and --max-fail is {self._max_fail}")
 
     def drop(self) -> list[str]:
-        """Let nobody begin any more; returns those who waited."""
+        """Drop all waiting hosts, so that no more begin, and return them."""
         left = self.waiting
         self._batches.clear()
         return left

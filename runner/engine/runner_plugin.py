@@ -1,6 +1,6 @@
-"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a Ctrl-C that stops, nobody missing.
+"""Nornir's runner ``labrun-budget``: threads, a deadline per host, a clean stop on Ctrl-C, complete results.
 
-Who begins when is the business of the agenda (``rollout.py``), how a host ended that of ``ending.py``.
+The agenda (``rollout.py``) decides which host begins, ``results.py`` how a host ended.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ __all__ = [
 
 RUNNER = "labrun-budget"
 CONNECTORS = 16
-"""How many hosts shake hands at once: more only stand in sshd's and the processor's way."""
+"""Maximum number of concurrent SSH handshakes; more would only compete for sshd and the CPU."""
 
-# A task that minds its deadline explains itself better than being cut off does (seconds).
+# A task that checks its deadline gives a better reason than one that is cut off (seconds).
 _GRACE = 2.0
-# What is nearly done when a signal comes is done within this (seconds): reading ends within two.
+# Time for nearly finished work after a signal (seconds): a read ends within two.
 _LAST_MOMENT = 0.7
 _MOST_NAMES = 5
 _CUT_SHORT = "interrupted"
-# A signal that comes just before a lock is waited for is noticed only when the wait ends.
+# A signal that arrives just before a wait on a lock is noticed only when the wait ends.
 _ATTENTION = 0.1
 
 
 class NotStartedError(LabrunError):
-    """Mark a host that was never begun: interrupted before its turn, or held back."""
+    """Mark a host that never began: interrupted before its turn, or held back."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Report Ctrl-C once no host is at work any more; ``partial`` has a result for every host.
+    """Report Ctrl-C once no host is being worked on; ``partial`` has a result for every host.
 
-    ``exit_code`` is that of the signal which caused it, None for Ctrl-C itself.
+    ``exit_code`` is that of the causing signal, None for Ctrl-C.
     """
 
     def __init__(self, partial: AggregatedResult, exit_code: int | None = None):
@@ -71,11 +71,12 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """What the first Ctrl-C or SIGTERM brings about.
+    """The reaction to the first Ctrl-C or SIGTERM.
 
-    ``interruption`` None = hosts at work are waited for until they have ``until`` (a participle), which
-    is said unless ``quiet``; then Interrupted is raised. Else the run only reads: hosts at work have a
-    last moment, the signal is noted in ``interruption``, and the run returns what there is.
+    With ``interruption`` None, the run waits for the hosts in progress until they have ``until`` (a
+    participle), reports that unless ``quiet``, and then raises Interrupted. Otherwise the run only reads:
+    hosts in progress get a last moment, the signal is recorded in ``interruption``, and the run returns the
+    results so far.
     """
 
     until: str = "finished"
@@ -88,10 +89,10 @@ PATIENT = Leaving()
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a run may take: hosts at work and hosts logging in at once, seconds a host, and who begins when.
+    """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
 
-    ``deadline`` counts for each host from its own start, None = no limit. ``leaving`` says what becomes of
-    the hosts at work when a signal comes.
+    ``deadline`` counts from each host's start, None = no limit. ``leaving`` sets what happens to hosts in
+    progress when a signal arrives.
     """
 
     workers: int = DEFAULT_WORKERS
@@ -108,10 +109,10 @@ class Budget:
 class BudgetRunner:
     """Nornir's runner within a :class:`Budget`.
 
-    The rollout says in which order hosts begin and how many of them may fail; a host that is held back has a
-    NotStartedError as its result. A host that exceeds the deadline is cut off: its connections are closed and
-    its result is a ConnectionLostError. After Ctrl-C no further host begins; after a second one nobody is
-    waited for.
+    The rollout sets the order of hosts and how many of them may fail. A host that is held back has a
+    NotStartedError as its result. A host that exceeds the deadline is cut off: its connections are closed
+    and its result is a ConnectionLostError. After Ctrl-C no further host begins; a second Ctrl-C ends the
+    wait for hosts in progress.
     """
 
     def __init__(self, budget: Budget | None = None):
@@ -123,7 +124,7 @@ class BudgetRunner:
 
 
 class _Run:
-    """One task on one list of hosts. ``_changed`` guards everything that is not set once."""
+    """One task on one list of hosts. ``_changed`` guards all attributes that are not set just once."""
 
     def __init__(self, task: Task, hosts: list[Host], budget: Budget):
         self._task = task
@@ -166,7 +167,7 @@ class _Run:
         return aggregated
 
     def _start_worker(self) -> None:
-        # Daemons: a host that hangs in a system call must not hold up the end of the process.
+        # Daemon threads: a host that hangs in a system call must not block the exit of the process.
         name = f"labrun-{self._task.name}"
         threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True).start()
 
@@ -178,16 +179,16 @@ class _Run:
                     return
                 share = Pace(time.monotonic() + self._seconds, self._stopping, self._turns)
                 self._running[host.name] = (host, share)
-                # Whoever waits has to reckon with this host's deadline.
+                # The waiting threads must take this host's deadline into account.
                 self._changed.notify_all()
             result = self._one(host, share)
             with self._changed:
                 if self._running.get(host.name, (None, None))[1] is not share:
-                    return  # cut off meanwhile: the result is in, and another worker took this place
+                    return  # cut off meanwhile: the result is recorded, and another worker took over
                 self._settle(host, result)
 
     def _next(self) -> Host | None:
-        """Wait for a host that may begin; None when no further one ever will."""
+        """Wait for a host that may begin. Return None once no further one will."""
         while True:
             name = self._agenda.begin()
             if name is not None:
@@ -233,7 +234,7 @@ class _Run:
         )
 
     def _wait(self, until: float = math.inf) -> None:
-        """Wait for all hosts, or for a moment on the monotonic clock; who is overdue is cut off."""
+        """Wait for all hosts, or until a moment on the monotonic clock. Cut off overdue hosts."""
         said = 0.0
         while True:
             with self._changed:
@@ -249,7 +250,7 @@ class _Run:
                 self._cut(host)
 
     def _say_what_is_waited_for(self, said: float) -> float:
-        """Say for whom and for how long at most, again when that has become longer; returns the moment."""
+        """Report the awaited hosts and the maximum wait, again if it grows. Return the moment reported."""
         last = max((share.deadline for _, share in self._running.values()), default=0.0)
         if self._leaving.quiet or last <= said + _GRACE:
             return max(said, last)
@@ -282,13 +283,13 @@ class _Run:
         return max(0.0, min(first + _GRACE - time.monotonic(), _ATTENTION))
 
     def _cut(self, host: Host) -> None:
-        # Closing may itself wait for the peer.
+        # Closing may block on the peer.
         threading.Thread(target=_closed, args=(host,), name=f"labrun-cut-{host.name}", daemon=True).start()
         if self._agenda.waiting:
             self._start_worker()
 
     def _let_go(self) -> bool:
-        """Give hosts at work a last moment and part with the rest; False when a second signal came."""
+        """Give hosts in progress a last moment and abandon the rest. Return False after a second signal."""
         try:
             self._stopping.set()
             self._drop_waiting()
@@ -328,7 +329,7 @@ class _Run:
 
 
 def _closed(host: Host) -> None:
-    """Close a host's connections; nobody is there any more to be told that one could not be closed."""
+    """Close a host's connections. Ignore errors: there is no one left to report them to."""
     for name in list(host.connections):
         with contextlib.suppress(Exception):
             host.close_connection(name)

@@ -1,4 +1,4 @@
-"""What nearly every command starts from: the lab, where it lives, its state, and Nornir over its hosts."""
+"""The starting point of nearly every command: a lab, its hypervisor, its state, and Nornir on its hosts."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ __all__ = ["Session", "hypervisor_engine", "open_session"]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One command at work on one lab; ``hosts`` are those asked for, in file order.
+    """One command's work on one lab; ``hosts`` are the selected hosts, in file order.
 
-    ``uri`` is empty for a lab of existing machines only: nothing asks libvirt then.
+    ``uri`` is empty for a lab of existing machines only; then libvirt is never contacted.
     """
 
     invocation: Invocation
@@ -47,24 +47,24 @@ class Session:
         return Report(self.lab.name, rows, **members)
 
     def history(self) -> History | None:
-        """Return the lab's history, None where there is none or where it cannot be read, which is said."""
+        """Return the lab's history, None if there is none or, after a message, if it cannot be read."""
         from labrun.runner.history.reading import remembered
 
         return remembered(self.invocation, self.lab.name)
 
     @property
     def place(self) -> str:
-        """Return, for a person, on which hypervisor the lab is and why."""
+        """Return, for people, the lab's hypervisor and why it was chosen."""
         return f"on {self.uri}: {self.why_uri}" if self.uri else self.why_uri
 
     def machines(self) -> dict[str, SeenMachine]:
-        """Return every machine that libvirt has of the lab, by host name. Raises HypervisorError."""
+        """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""
         from labrun.tasks.provision.planning import see_machines
 
         return see_machines(self.lab.name, self.uri) if self.uri else {}
 
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
-        """Return where each host answers; without ``leases`` as far as the file alone knows it."""
+        """Return where each host can be reached; without ``leases`` only as far as the file knows."""
         from labrun.inventory.hosts.leases import LibvirtLeases
         from labrun.inventory.hosts.locate import locate
 
@@ -83,11 +83,12 @@ class Session:
         reads: bool = False,
         until: str = "finished",
     ) -> Iterator[Nornir]:
-        """Lend a Nornir over the hosts asked for; ``data`` is put into each host's data, by host.
+        """Yield a Nornir over the selected hosts; ``data`` is added to each host's data, by host.
 
-        ``data`` maps a host's name to what is added, such as ``{"up": {...}}``; ``deadline`` in
-        seconds per host, ``rollout`` who begins when. With ``reads`` a signal has the run return what
-        it has; else hosts at work are waited for until they have ``until`` (a participle).
+        ``data`` maps a host's name to the additions, such as ``{"up": {...}}``; ``deadline`` is in seconds
+        per host; ``rollout`` sets which host begins when. With ``reads``, a signal makes the run return the
+        results so far; otherwise the run waits for the hosts in progress until they have ``until`` (a
+        participle).
         """
         from labrun.inventory.hosts.locate import beside
         from labrun.inventory.hosts.plugin import inventory_of
@@ -110,7 +111,7 @@ class Session:
 
 
 def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
-    """Load the lab, find its hypervisor and enter the network its guests are in.
+    """Load the lab, find its hypervisor and enter the guests' network.
 
     A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
     HypervisorError.
@@ -135,9 +136,9 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 def hypervisor_engine(
     uri: str, hosts: Mapping[str, Mapping[str, Any]] | None = None, *, until: str = "finished"
 ) -> Iterator[Nornir]:
-    """Lend a Nornir whose one host is the hypervisor, or with ``hosts`` these by name with their data.
+    """Yield a Nornir whose only host is the hypervisor, or with ``hosts`` these, by name with their data.
 
-    Its tasks talk libvirt, never SSH. ``until`` as for :meth:`Session.engine`.
+    Its tasks use libvirt, never SSH. ``until`` as for :meth:`Session.engine`.
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 

@@ -1,4 +1,4 @@
-"""What commands that make, start, stop or remove machines say of those that labrun did not make."""
+"""Rows for existing machines in commands that create, start, stop or remove machines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_HYPERVISOR", "existing_rows"]
 
 NO_HYPERVISOR = "ssh:"
-"""Stands for the hypervisor in the name of the state directory of a lab that has none."""
+"""Takes the place of the hypervisor in the state directory's name for a lab without one."""
 
 
 def existing_rows(lab: Lab, hosts: Iterable[str]) -> list[Outcome]:
