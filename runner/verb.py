@@ -1,4 +1,4 @@
-"""What makes a function a command: its options, its report shown, its errors turned into exit codes."""
+"""Turn functions into commands: add options, show the report, map errors to exit codes."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ __all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform
 
 
 _ASIDE = ("explain", "offline", "hint", "pair")
-"""Options that make of a command one that explains something: no run to remember."""
+"""Options with which a command only explains something, so that the run is not recorded."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; ends the command as Ctrl-C does, with another exit code."""
+    """Report SIGTERM; it ends the command like Ctrl-C, with another exit code."""
 
     exit_code = 143
 
 
 class VerbCommand(click.Command):
-    """A command that takes the global options too; ``own_format`` = all but ``--format``.
+    """A command with the global options; ``own_format`` = all but ``--format``.
 
-    ``recorded`` tells whether its runs are kept in the lab's history.
+    ``recorded`` means that its runs are kept in the lab's history.
     """
 
     own_format = False
     recorded = False
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Keep the command's own options apart from those of every command."""
+        """Write the command's options and the global ones in separate sections."""
         format_option_sections(self, ctx, formatter)
 
 
 class VerbGroup(click.Group):
-    """A command with subcommands (``image build``); the global options may stand at each level."""
+    """A command with subcommands (``image build``). Global options are accepted at each level."""
 
     def __init__(self, name: str, help: str):
         super().__init__(name, help=help, params=global_options())
@@ -72,12 +72,12 @@ def verb(
     kind: type[VerbCommand] = VerbCommand,
     group: click.Group | None = None,
 ) -> Callable[[Callable[..., Report]], VerbCommand]:
-    """Make a command of a function ``(invocation, **its own parameters) -> Report``.
+    """Turn a function ``(invocation, **its parameters) -> Report`` into a command.
 
-    Its docstring is the help, the first line the one-line help. Parameters are added below it by
-    ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first
-    argument to the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history;
-    ``kind`` is the class of the command, ``group`` is the :class:`VerbGroup` it belongs to.
+    Its docstring is the help, the first line the one-line help. Parameters are added below the decorator by
+    ``click.option`` and ``click.argument``. ``passthrough`` leaves everything after the first argument to
+    the command (``exec``, ``ssh``); ``recorded`` keeps its runs in the lab's history; ``kind`` is the class
+    of the command; ``group`` is the :class:`VerbGroup` it belongs to.
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
@@ -133,7 +133,7 @@ def _refuse_two_documents(
 
 
 def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invocation: Invocation) -> str:
-    """Return the command's own words, and --hosts, as one line of shell; what was not given is left out."""
+    """Return the command's arguments, and --hosts, as one line of shell, without defaults."""
     words = [] if invocation.hosts is None else ["--hosts", invocation.hosts]
     for param in params:
         value = values.get(str(param.name))
@@ -147,7 +147,7 @@ def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invo
 
 
 def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
-    """Let each option read ``LABRUN_<COMMAND>_<OPTION>``, whatever the function calls its parameter."""
+    """Make each option read ``LABRUN_<COMMAND>_<OPTION>``, whatever the name of its parameter."""
     for param in params:
         if isinstance(param, click.Option) and param.envvar is None:
             words = ["labrun", *path, max(param.opts, key=len).lstrip("-")]
@@ -156,7 +156,7 @@ def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
 
 
 def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
-    """Run a command's body, show what it reports or why it ended, and return the exit code."""
+    """Run a command's body, show its report or error, and return the exit code."""
     from labrun.runner.cli.logs import log_to_stderr
 
     with log_to_stderr(invocation):
@@ -164,7 +164,7 @@ def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
 
 
 def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:
-    """Do what :func:`perform` does but for the log; ``one_line`` as for :func:`emit`."""
+    """Do the same as :func:`perform`, without the log setup; ``one_line`` as for :func:`emit`."""
     try:
         report = body()
     except LabrunError as error:
@@ -175,11 +175,11 @@ def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
         report = Report(lab, rows, interrupted=True, code=code)
     except BrokenPipeError:
         report = Report(error=LabrunError("the reader of the output has gone away"))
-    except Exception as error:  # noqa: BLE001 - the last resort: a reason for people, the rest with -vv
+    except Exception as error:  # noqa: BLE001 - the last resort: a short reason, the traceback only with -vv
         report = Report(error=_unexpected(error))
     if invocation.interruption.came and not report.is_shown:
         report = replace(report, interrupted=True, code=invocation.interruption.exit_code)
-    # Before the results are shown: who reads the run's name may look it up at once.
+    # Before the results are shown: a reader of the run's ID may look it up at once.
     invocation.recording.finish(report, invocation.seconds)
     try:
         return emit(report, invocation, one_line=one_line)
@@ -189,13 +189,13 @@ def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
 
 
 def _so_far(signal: KeyboardInterrupt, invocation: Invocation) -> Sequence[Outcome]:
-    """Return the rows of a run that was interrupted: no host that was asked for is missing."""
+    """Return the rows of an interrupted run, with a row for every selected host."""
     partial = getattr(signal, "partial", None)
     rows: Sequence[Outcome] = ()
     if partial is not None:
         from labrun.runner.engine.nornir import outcomes_of
 
-        # A task that collects raw material has no rows before it is judged.
+        # A task that collects raw material has no rows until it is judged.
         with contextlib.suppress(TypeError):
             rows = outcomes_of(partial, invocation.command)
     return with_missing(rows, invocation.interruption.hosts, invocation.command)
@@ -214,7 +214,7 @@ def _unexpected(error: Exception) -> LabrunError:
 def emit(report: Report, invocation: Invocation, *, one_line: bool = False) -> int:
     """Show a report as table or JSON document, its error on stderr, and return its exit code.
 
-    ``one_line`` is for loops, whose documents come one a line.
+    ``one_line`` is for loops, which print one document per line.
     """
     if report.is_shown:
         return report.exit_code
@@ -251,11 +251,11 @@ def _show(report: Report, invocation: Invocation) -> None:
 
 
 def show_error(error: LabrunError, invocation: Invocation) -> None:
-    """Write reason and hint to stderr, with ``-vv`` the traceback before them."""
+    """Write reason and hint to stderr, with ``-vv`` preceded by the traceback."""
     if invocation.verbosity >= 2:
         say("".join(traceback.format_exception(error)))
     if isinstance(error, LabFileError):
-        # One line a problem, in the form that editors and people can jump to.
+        # One line per problem, in a format that editors can jump to.
         say(error.reason)
         count = len(error.problems)
         say(f"error: {error.source} has {count} problem{'s' if count != 1 else ''}")

@@ -1,1 +1,1 @@
-"""The command line itself: options, selection, the lab file, the report a command returns, the terminal."""
+"""The command line: options, host selection, the lab file, a command's report, the terminal."""

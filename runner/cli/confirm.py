@@ -1,4 +1,4 @@
-"""Asking before something is lost."""
+"""Ask before a destructive action."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["confirm"]
 
 
 def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -> None:
-    """Return when the user agrees, at once with ``-y``; ``losses`` are listed above the question.
+    """Return once the user agrees, at once with ``-y``; ``losses`` are listed above the question.
 
-    Raises UsageError where nobody can be asked, LabrunError on a no.
+    Raises UsageError if there is no terminal to ask on, LabrunError if the answer is no.
     """
     if invocation.yes:
         return
@@ -25,7 +25,7 @@ def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -
     with paused():
         for loss in losses:
             say(f"  {loss}")
-        # stdout may be a file that waits for the results.
+        # stdout may be redirected to a file for the results.
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         answer = sys.stdin.readline().strip().lower()

@@ -1,4 +1,4 @@
-"""The one JSON document of a command."""
+"""The single JSON document of a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA = 1
 
 
 def document(report: Report, invocation: Invocation) -> dict[str, Any]:
-    """Return the JSON document; ``error`` and ``hint`` are there only when the command ended early."""
+    """Return the JSON document; ``error`` and ``hint`` are present only if the command ended early."""
     code = report.exit_code
     content: dict[str, Any] = {
         "schema": SCHEMA,
@@ -50,13 +50,13 @@ def _failure(report: Report) -> dict[str, Any]:
 
 
 def reason_of(error: LabrunError) -> str:
-    """Return ``host: step: reason`` as far as the error knows them."""
+    """Return ``host: step: reason``, with the parts that are set."""
     return ": ".join(part for part in (error.host, error.step, error.reason) if part)
 
 
 def as_text(content: Mapping[str, Any], *, one_line: bool = False) -> str:
     """Return a document as text that ends with a newline.
 
-    Only ASCII: a guest's stray byte must not make it invalid in any encoding.
+    ASCII only: a guest's stray byte must not make it invalid in any encoding.
     """
     return json.dumps(content, indent=None if one_line else 2, allow_nan=False) + "\n"

@@ -1,4 +1,4 @@
-"""What a command knows of the signal that shall end it: one that only reads still shows what it has."""
+"""The signal that ends a command. A command that only reads still shows the results so far."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Interruption", "with_missing"]
 
 @dataclass(slots=True)
 class Interruption:
-    """Ctrl-C or SIGTERM, once it came; ``lab`` and ``hosts`` say whom the command is about, when known.
+    """A pending Ctrl-C or SIGTERM; ``lab`` and ``hosts`` are those of the command, once known.
 
-    ``signal`` is what was raised, and None until then.
+    ``signal`` is the exception that was raised, None until then.
     """
 
     lab: str | None = None
@@ -23,22 +23,22 @@ class Interruption:
 
     @property
     def came(self) -> bool:
-        """Tell whether the command shall end."""
+        """Return whether a signal arrived."""
         return self.signal is not None
 
     @property
     def exit_code(self) -> int | None:
-        """Return the exit code that goes with the signal, None for Ctrl-C's own."""
+        """Return the signal's exit code, None for that of Ctrl-C."""
         return getattr(self.signal, "exit_code", None)
 
     def end(self) -> None:
-        """Raise the signal again where nothing further may begin; nothing where none came."""
+        """Raise the signal again before further work begins. Do nothing if none arrived."""
         if self.signal is not None:
             raise self.signal
 
 
 def with_missing(rows: Iterable[Outcome], hosts: Iterable[str], section: str) -> list[Outcome]:
-    """Return the rows, and one for each host that has none: what it is like was not found out."""
+    """Return the rows, and a row ``unknown`` for each host that has none."""
     found = list(rows)
     known = {row.host for row in found}
     return found + [

@@ -1,4 +1,4 @@
-"""One call of labrun: which command, with which of the options that every command takes."""
+"""One call of labrun: the command and its global options."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ DEFAULT_WORKERS = 32
 
 
 def new_run_id(now: float | None = None) -> str:
-    """Return a run's name, unique enough and sorted by time: ``2026-11-20T16:00:00Z-3f2a``."""
+    """Return a run's ID, practically unique and sortable by time: ``2026-11-20T16:00:00Z-3f2a``."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     return f"{stamp}-{os.urandom(2).hex()}"
 
 
 class RunRecord:
-    """What is kept of a run: this one keeps nothing; the history's writes into the lab's database.
+    """The record of a run. This base class keeps nothing; the history's subclass writes to the database.
 
-    ``uri`` is the lab's hypervisor, None where it has none; ``removed_lab`` says that the run took the lab
-    down. ``is_kept`` tells whether it is worth collecting evidence.
+    ``uri`` is the lab's hypervisor, None if it has none; ``removed_lab`` means that the run removed the
+    lab. ``is_kept`` tells whether collecting evidence is worthwhile.
     """
 
     is_kept = False
@@ -41,25 +41,24 @@ class RunRecord:
         return type(self)()
 
     def begin(self, invocation: Invocation, lab: str, digest: str | None) -> None:
-        """Note that the run has begun; ``digest`` is the lab file's, None without one."""
+        """Record the start of the run; ``digest`` is the lab file's, None without one."""
 
     def attach(self, host: str, text: str) -> None:
-        """Add what a host showed."""
+        """Add a host's output."""
 
     def finish(self, report: Report, seconds: float) -> None:
-        """Note what came of the run."""
+        """Record the result of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of labrun: the command's full name and the global options as they came out.
+    """One call of labrun: the command's full name and the resolved global options.
 
-    ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` in seconds, None = the
-    command's own. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` says what
-    the user allows; a terminal is needed besides. ``history`` is the file that is used in place of the
-    lab's own, ``recording`` what writes this run into it.
-    ``interruption`` is the signal that ends the command, shared by all runs of a loop. ``started`` is a
-    ``time.monotonic()``.
+    ``hosts`` is the unresolved expression (``a,b,@group``). ``timeout`` is in seconds, None = the command's
+    default. ``verbosity`` is -1 (``-q``), 0, 1 (``-v``) or 2 (``-vv``). ``color`` is the user's choice;
+    colour also needs a terminal. ``history`` is a file to use instead of the lab's default, ``recording``
+    writes this run to it. ``interruption`` is the signal that ends the command, shared by all runs of a
+    loop. ``started`` is a ``time.monotonic()``.
     """
 
     command: str
@@ -81,20 +80,20 @@ class Invocation:
 
     @property
     def json(self) -> bool:
-        """Tell whether exactly one JSON document is asked for."""
+        """Return whether exactly one JSON document is requested."""
         return self.format == "json"
 
     @property
     def quiet(self) -> bool:
-        """Tell whether only what is not ok shall be shown."""
+        """Return whether only rows that are not ok are shown."""
         return self.verbosity < 0
 
     @property
     def seconds(self) -> float:
-        """Return the seconds since labrun, or this run of a loop, began."""
+        """Return the seconds since the start of labrun, or of this run of a loop."""
         return time.monotonic() - self.started
 
     def again(self) -> Invocation:
-        """Return the invocation of a loop's next run: a run ID, a clock and a record of its own."""
+        """Return the invocation for a loop's next run, with a new run ID, clock and record."""
         recording = self.recording.again()
         return replace(self, run=new_run_id(), started=time.monotonic(), recording=recording)

@@ -1,4 +1,4 @@
-"""Reading the lab file that an invocation means, and telling what labrun does not act on yet."""
+"""Read the lab file of an invocation, and warn about keys that labrun does not act on yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["lab_path", "load"]
 
 
 def lab_path(given: str | None) -> str:
-    """Return the path ``--lab`` gives, else the nearest lab.yaml from here upwards."""
+    """Return the path from ``--lab``, else the nearest lab.yaml, here or in a parent directory."""
     if given is not None:
         return given
     from labrun.inventory.file.source import find_lab_file
@@ -25,10 +25,10 @@ def lab_path(given: str | None) -> str:
 
 
 def load(invocation: Invocation, *, safely: bool = True) -> Lab:
-    """Return the lab, each key that is not acted on yet named once on stderr.
+    """Return the lab. Warn once on stderr about each key that is not acted on yet.
 
-    ``safely`` refuses a file in which leaving such a key out would be dangerous (a firewall that is
-    not there). Raises LabFileError with every problem.
+    ``safely`` refuses a file in which ignoring such a key would be dangerous (a firewall that would be
+    missing). Raises LabFileError with every problem.
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 

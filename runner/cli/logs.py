@@ -1,4 +1,4 @@
-"""Which log lines a person sees on stderr: labrun's warnings, with -v its steps, with -vv everything."""
+"""Select the log lines for stderr: labrun's warnings, with -v its steps, with -vv everything."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class _Stderr(logging.Handler):
 
 @contextmanager
 def log_to_stderr(invocation: Invocation) -> Iterator[None]:
-    """Show log records for the time of one command; loggers are as before afterwards.
+    """Show log records for the duration of one command, and restore the loggers afterwards.
 
-    Nornir and paramiko log a host's traceback as an error, which Python would print without any
-    handler; the results table says it better, so theirs are shown with -vv only.
+    Nornir and paramiko log a host's traceback as an error, which Python would print if there were no
+    handler. The results table has a better message, so theirs are shown only with -vv.
     """
     root, ours = logging.getLogger(), logging.getLogger("labrun")
     shown = _Stderr()
@@ -37,7 +37,7 @@ def log_to_stderr(invocation: Invocation) -> Iterator[None]:
     root.addHandler(silent)
     target.addHandler(shown)
     target.setLevel(_LEVELS[invocation.verbosity])
-    # Progress has its own display; here it would come a second time.
+    # Progress has its own display and would be shown twice.
     shown.addFilter(lambda record: record.name != LOGGER_NAME)
     logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
     logging.getLogger(NOTICES).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The options that stand everywhere, before or after a command's name, and what they add up to."""
+"""The global options, valid before or after a command's name, and the invocation they result in."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = [
 ]
 
 MOST = 1_000_000
-"""No number that an option takes may be further from 0, in seconds or in things."""
+"""Bound on the absolute value of every numeric option, in seconds or items."""
 
 
 class BoundedNumber(click.IntRange):
-    """A whole number that nothing it is handed on to (SQLite, a clock, the kernel) can find too large."""
+    """An integer small enough for every consumer (SQLite, a clock, the kernel)."""
 
     def __init__(self, low: int | None = None, high: int | None = None):
         super().__init__(low, high)
         if low is None and high is None:
-            self.name = "integer"  # as click calls it where there is nothing to say of a range
+            self.name = "integer"  # click's name for a type without a range
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number; words for one too far from 0, too."""
+        """Return the number, with a clear message for one that is out of bounds."""
         number = super().convert(value, param, ctx)
         if abs(number) > MOST:
             self.fail(f"{_shortened(number)} is {'more' if number > 0 else 'less'} than {MOST}.", param, ctx)
@@ -79,7 +79,7 @@ def _complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 _WORD = {"multiple": True, "allow_from_autoenv": False}
 _FORMATS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    # Both fill one value, so that the later wins; the one that reads the variable must come last.
+    # Both set the same value and the later one wins. The option that reads the variable must come last.
     (
         ("--json", "format"),
         {"flag_value": "json", "allow_from_autoenv": False, "help": "The same as --format json."},
@@ -138,12 +138,12 @@ _AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 
 
 def global_options(*, top: bool = False, own_format: bool = False) -> list[click.Parameter]:
-    """Return fresh option objects; only those of the ``top`` level read ``LABRUN_*`` variables.
+    """Return new option objects. Only those of the ``top`` level read ``LABRUN_*`` variables.
 
-    ``own_format`` leaves ``--format`` and ``--json`` out, for a command that has its own.
+    ``own_format`` leaves out ``--format`` and ``--json``, for a command that has its own.
     """
     table = (*_BEFORE, *(() if own_format else _FORMATS), *_AFTER)
-    # No default at any level: what is not given must not hide what another level gives.
+    # No default at any level: an omitted option must not override the value of another level.
     shared = {"default": None, "allow_from_autoenv": top}
     return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
 
@@ -163,7 +163,7 @@ _NAMES = (
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:
-    """Add up the options of every level, from ``labrun`` down to the command: the later wins."""
+    """Combine the options of all levels, from ``labrun`` down to the command: the later wins."""
     chain = [ctx]
     while chain[0].parent is not None:
         chain.insert(0, chain[0].parent)
@@ -200,7 +200,7 @@ def _verbosity(words: Iterable[str]) -> int:
 
 
 def bound(params: Iterable[click.Parameter]) -> None:
-    """Give every whole number among the parameters bounds, where it has none."""
+    """Set bounds on every integer parameter that has none."""
     for param in params:
         if isinstance(param.type, click.IntRange):
             low, high = param.type.min, param.type.max
@@ -212,10 +212,11 @@ def bound(params: Iterable[click.Parameter]) -> None:
 def format_option_sections(
     command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
 ) -> None:
-    """Write a command's own options first, then those that stand everywhere."""
+    """Write a command's own options first, then the global ones."""
     sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of every command": []}
     for param in command.get_params(ctx):
-        # The usage line names the arguments; newer versions of click have a record of them as well.
+        # Arguments are in the usage line already, but newer versions of click have a help record for them,
+        # too.
         record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
         if record is not None:
             everywhere = isinstance(param, GlobalOption)

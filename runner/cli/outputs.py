@@ -1,8 +1,8 @@
-"""Writing what a command makes to where the user says: a file, standard output, or what else has that name.
+"""Write output to the path given by the user: a file, standard output, a FIFO or a device.
 
-``-`` is standard output, in the table's place. A regular file is replaced in one step where it is the user's
-own. A FIFO or a device is written through: to put a file in the place of /dev/stdout, or of a link, would
-break what others use by that name.
+``-`` is standard output, in place of the table. A regular file of the user is replaced atomically. A FIFO
+or a device is written to: replacing /dev/stdout, or a symlink, by a file would break other users of that
+path.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ __all__ = ["STDOUT", "OutputFile", "is_stdout", "write_output"]
 
 STDOUT: Final = Path("-")
 _FLAGS: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
-# Names of what is open here already, and where the next write goes is for all who share it.
+# Paths of open descriptors. Their file offset is shared with other processes.
 _DESCRIPTOR: Final = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(?P<number>\d{1,9})")
 _STANDARD: Final = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class OutputFile(click.Path):
-    """The type of every option that names where something is written; ``-`` is standard output."""
+    """The type of every option that takes an output path; ``-`` is standard output."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 def is_stdout(path: Path | None) -> bool:
-    """Tell whether an option's value means standard output."""
+    """Return whether an option's value means standard output."""
     return path == STDOUT
 
 
 def write_output(
     path: Path, text: str | Iterable[str], *, append: bool = False, mode: int | None = None, kind: str = ""
 ) -> None:
-    """Write the text, or its parts as they come, to what has this name; ``append`` adds to a file.
+    """Write the text, or its parts as they arrive, to this path; ``append`` adds to a file.
 
-    ``mode`` is for a file that takes the name: by default an older one's, or what the umask leaves of 0666.
-    ``kind`` says in messages what it is. Raises LabrunError; a file that is replaced is then as it was.
+    ``mode`` is for a new file: by default the mode of the replaced file, or 0666 less the umask. ``kind``
+    describes the output in messages. Raises LabrunError; a file that was to be replaced is then unchanged.
     """
     parts = (text,) if isinstance(text, str) else text
     try:
@@ -66,7 +66,7 @@ def write_output(
         elif there is None or (there.st_uid == os.geteuid() and there.st_nlink == 1):
             _replace(path.resolve(), there, parts, mode)
         else:
-            # Another file in its place would not be its owner's, or not the one of its other names.
+            # A replacement would lose the file's owner or its other hard links.
             _write_into(path, parts, os.O_TRUNC)
     except OSError as error:
         raise LabrunError(f"cannot write {kind}{path}: {error.strerror}") from error
@@ -81,7 +81,7 @@ def _what_is_there(path: Path) -> os.stat_result | None:
     try:
         link = path.lstat()
         if stat.S_ISLNK(link.st_mode) and link.st_uid not in trusted_owners():
-            # In /tmp anybody can put one there, and have it lead to a file of root's.
+            # In /tmp any user can create a symlink that leads to one of root's files.
             raise OSError(errno.EPERM, f"it is a link that belongs to uid {link.st_uid}")
         return path.stat()
     except FileNotFoundError:
@@ -113,7 +113,7 @@ def _write(descriptor: int, parts: Iterable[str]) -> None:
 
 
 def _replace(path: Path, there: os.stat_result | None, parts: Iterable[str], mode: int | None) -> None:
-    # A name that does not end as the file's: what watches a directory for *.prom must not read a half.
+    # With another suffix than the file's: a collector of *.prom must not read a partial file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         _write(descriptor, parts)

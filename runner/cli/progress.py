@@ -1,4 +1,4 @@
-"""Live progress on stderr: hosts and their stages on a terminal, one line a change elsewhere."""
+"""Live progress on stderr: hosts and their stages on a terminal, otherwise one line per change."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["FINISHED", "paused", "progress"]
 
 FINISHED = frozenset({"done", "ready", "ok", "changed", "skipped", "failed", "unreachable", "unknown"})
 """Stages after which a host is not waited for any more."""
-_shown: list[Live] = []  # the display that is up now; one at most
-_REFRESH = 4  # times a second: more costs the guests of a small machine their CPU
+_shown: list[Live] = []  # the current display; at most one
+_REFRESH = 4  # per second: more would take CPU time from the guests of a small machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ class _Row:
 
 @contextmanager
 def progress(hosts: Sequence[str], invocation: Invocation) -> Iterator[None]:
-    """Show for the time of the block what :func:`labrun.progress.report` tells.
+    """Show the reports of :func:`labrun.progress.report` for the duration of the block.
 
-    ``hosts`` are there from the start; others join when they are heard of. Nothing is shown with
-    ``-q``, nor with ``--json`` where stderr is no terminal.
+    ``hosts`` are shown from the start; others join with their first report. Nothing is shown with ``-q``,
+    nor with ``--json`` if stderr is not a terminal.
     """
     terminal = sys.stderr.isatty()
     if invocation.quiet or (invocation.json and not terminal):
@@ -60,7 +60,7 @@ def progress(hosts: Sequence[str], invocation: Invocation) -> Iterator[None]:
         console=console,
         refresh_per_second=_REFRESH,
         transient=True,
-        # stdout is for results; what is written there must not end up on stderr.
+        # stdout is for results. Output written there must not end up on stderr.
         redirect_stdout=False,
     )
     with _attached(logger, board), live:
@@ -73,7 +73,7 @@ def progress(hosts: Sequence[str], invocation: Invocation) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Take the live display away for the time of the block, so that a question can be asked."""
+    """Hide the live display for the duration of the block, so that a question can be asked."""
     for live in _shown:
         live.stop()
     try:
@@ -99,7 +99,7 @@ def _told(record: logging.LogRecord) -> tuple[str, str, str]:
 
 
 class _Lines(logging.Handler):
-    """One line for each stage that a host enters; further details of the same stage are left out."""
+    """One line for each stage that a host enters. More details of the same stage are left out."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -109,7 +109,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         host, stage, detail = _told(record)
         before = self._stages.get(host)
-        # A task that said how it ended need not be told to be done.
+        # A task that reported how it ended needs no further "done".
         if before == stage or (stage == "done" and before in FINISHED):
             return
         self._stages[host] = stage
@@ -118,7 +118,7 @@ class _Lines(logging.Handler):
 
 
 class _Board(logging.Handler):
-    """The hosts that are worked on, as rich draws them; as many as the terminal has lines for."""
+    """The hosts in progress, drawn by rich: as many as the terminal has lines for."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         super().__init__(logging.INFO)

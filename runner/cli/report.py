@@ -1,4 +1,4 @@
-"""What a command returns: its rows or its text, why it ended early, its exit code."""
+"""The return value of a command: rows or text, why it ended early, the exit code."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from labrun.outcome import Outcome, exit_code
 __all__ = ["INTERRUPTED", "Report"]
 
 INTERRUPTED = 130
-# 130 and 2 say that the command did not run its course; then as for outcomes.
+# 130 and 2 mean that the command did not complete; then the order is as for outcomes.
 _PRECEDENCE = (2, 5, 1, 4, 3)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a command found or did.
+    """The findings or actions of a command.
 
-    ``outcomes`` become the results table, unless ``text`` is given: it is then printed as it is in
-    the table's place (an empty one prints nothing). ``extra`` holds further top-level members of
-    the JSON document, ``notes`` lines below the table. ``diff`` asks for the outcomes' diffs below
-    the table. ``error`` is what ended the command early, ``interrupted`` says that the user did;
-    the outcomes so far are shown all the same. ``code`` replaces the exit code. ``is_shown`` = the
-    command has shown its results itself, as loops do.
+    ``outcomes`` become the results table, unless ``text`` is given: that is printed unchanged in its place
+    (an empty one prints nothing). ``extra`` holds further top-level members of the JSON document, ``notes``
+    lines below the table. ``diff`` adds the outcomes' diffs below the table. ``error`` is set if the
+    command ended early, ``interrupted`` if the user ended it; the outcomes so far are shown in both cases.
+    ``code`` overrides the exit code. ``is_shown`` = the command has already shown its results, as loops do.
     """
 
     lab_name: str | None = None

@@ -1,4 +1,4 @@
-"""Which hosts ``--hosts a,b,@group`` means."""
+"""Resolve ``--hosts a,b,@group`` to hosts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["complete_expression", "group_members", "select_hosts"]
 
 
 def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
-    """Return the named hosts in file order, all of them for None.
+    """Return the selected hosts in file order, all of them for None.
 
-    Raises UsageError that names every unknown host and group, with the nearest known name.
+    Raises UsageError that lists every unknown host and group, with the nearest known name.
     """
     if expression is None:
         return tuple(lab.hosts)
@@ -45,7 +45,7 @@ def _is_known(word: str, hosts: Iterable[str], groups: Iterable[str]) -> bool:
 
 def _complaint(word: str, hosts: Iterable[str], groups: Iterable[str]) -> str:
     kind = "group" if word.startswith("@") else "host"
-    # A group whose @ was forgotten is nearer than any other spelling.
+    # A group without its @ is a better match than any other spelling.
     if word in groups:
         known = [f"@{word}"]
     else:
@@ -61,7 +61,7 @@ def _listing(names: Iterable[str], limit: int = 12) -> str:
 
 
 def complete_expression(ctx: Any, incomplete: str) -> list[str]:
-    """Return completions of the last part of a ``--hosts`` expression; none where no lab loads."""
+    """Return completions of the last part of a ``--hosts`` expression, none if no lab can be loaded."""
     head, comma, last = incomplete.rpartition(",")
     taken = set(head.split(","))
     lab = _lab_for_completion(ctx)
@@ -72,7 +72,7 @@ def complete_expression(ctx: Any, incomplete: str) -> list[str]:
 
 
 def complete_host(ctx: Any, _param: Any, incomplete: str) -> list[str]:
-    """Return completions of one host's name, as click's ``shell_complete`` wants them."""
+    """Return completions of one host's name, for click's ``shell_complete``."""
     lab = _lab_for_completion(ctx)
     return [name for name in lab.hosts if name.startswith(incomplete)] if lab else []
 
@@ -91,7 +91,7 @@ def _lab_for_completion(ctx: Any) -> Lab | None:
 
 
 def _given_lab(ctx: Any) -> str | None:
-    """Return the ``--lab`` of a command line that is still being typed: the innermost level that has one."""
+    """Return ``--lab`` of a command line that is still being typed, from the innermost level that has one."""
     while ctx is not None:
         if (given := ctx.params.get("lab")) is not None:
             return str(given)

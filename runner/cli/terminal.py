@@ -1,4 +1,4 @@
-"""What may reach a terminal: text without control characters, colour only where it is welcome."""
+"""Safe terminal output: no control characters, and colour only if wanted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 FILE_WIDTH = 120
-"""Columns of a table that goes to a file or a pipe, unless COLUMNS says otherwise."""
+"""Columns of a table in a file or a pipe, unless COLUMNS is set."""
 
-# Everything of C0, DEL and C1 but newline and tab: a guest's output must not move the cursor here.
+# C0, DEL and C1 except newline and tab: guest output must not move the cursor.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-# The only sequences that labrun itself sends besides: colours, bold, dim and underlined. None hides a text.
+# The only sequences that labrun itself sends: colours, bold, dim and underlined. None of them hides text.
 _COLOUR = r"(?:[0-4]|[349][0-7]|10[0-7]|[34]8;5;\d{1,3}|[34]8;2(?:;\d{1,3}){3})"
 _SHOWN = re.compile(rf"\x1b\[{_COLOUR}?(?:;{_COLOUR})*m|{_CONTROL.pattern}")
 
@@ -39,7 +39,7 @@ _left: list[TextIO] = []  # the streams whose reader has gone away
 
 
 def printable(text: str) -> str:
-    """Return the text with control characters spelled out (``\\x1b``), tabs widened."""
+    """Return the text with control characters escaped (``\\x1b``) and tabs expanded."""
     return _CONTROL.sub(_spelled, text.replace("\r\n", "\n")).expandtabs(4)
 
 
@@ -49,12 +49,12 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return the text with control characters spelled out, but for the colours that labrun itself uses."""
+    """Return the text with control characters escaped, except for the colours that labrun itself uses."""
     return _SHOWN.sub(lambda match: match[0] if len(match[0]) > 1 else _spelled(match), text)
 
 
 def use_lossy_streams() -> None:
-    """Let a character that the terminal's encoding lacks be spelled out rather than raise."""
+    """Escape characters that the terminal's encoding lacks, instead of raising."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -62,22 +62,22 @@ def use_lossy_streams() -> None:
 
 
 def say(text: str) -> None:
-    """Write one message to stderr; a closed stderr is nobody's error."""
+    """Write one message to stderr. A closed stderr is not an error."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(printable(text).rstrip("\n") + "\n")
         sys.stderr.flush()
 
 
 def write(text: str) -> None:
-    """Write a result to stdout and flush; a reader that has gone away is no error.
+    """Write a result to stdout and flush. A reader that has gone away is not an error.
 
-    What follows on stdout is dropped then, so that ``labrun verify | head -1`` keeps its own exit
-    code. Raises LabrunError where the text cannot be kept, as on a full disk.
+    Later output is dropped then, so that ``labrun verify | head -1`` keeps its exit code. Raises
+    LabrunError if the text cannot be written, for example on a full disk.
     """
-    if sys.stdout is None:  # closed by whoever started labrun
+    if sys.stdout is None:  # closed by the parent process
         return
     try:
-        # Whatever it is and whoever said it: what goes into a file is the file's, a terminal obeys.
+        # A file gets the text unchanged; a terminal would interpret control sequences from any source.
         sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -89,12 +89,12 @@ def write(text: str) -> None:
 
 
 def is_reader_gone() -> bool:
-    """Tell whether a reader of stdout has gone away: a loop need not go on then."""
+    """Return whether the reader of stdout has gone away, so that a loop can stop."""
     return sys.stdout in _left
 
 
 def _discard(stream: TextIO) -> None:
-    # Without this the interpreter tries to flush once more at exit, and complains.
+    # Otherwise the interpreter tries to flush again at exit, and complains.
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
@@ -104,7 +104,7 @@ def _discard(stream: TextIO) -> None:
 def console_on(stream: IO[str], *, color: bool, width: int | None = None) -> Console:
     """Return a rich console that writes to ``stream``.
 
-    Colour needs a terminal besides ``color``. ``width`` in columns; by default the terminal's, or
+    Colour requires both ``color`` and a terminal. ``width`` is in columns, by default the terminal's, or
     COLUMNS, or :data:`FILE_WIDTH`.
     """
     from rich.console import Console

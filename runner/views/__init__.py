@@ -1,1 +1,1 @@
-"""What people and other tools see of results: tables, matrices, diffs, Markdown, JUnit, drawings."""
+"""Results for people and other tools: tables, matrices, diffs, Markdown, JUnit, drawings."""

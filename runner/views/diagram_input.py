@@ -1,4 +1,4 @@
-"""What `graph` and `report` start from: the lab, and what its last verify found."""
+"""The input of `graph` and `report`: the lab, and the results of its last verify."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["DrawnLab", "draw", "drawn_lab"]
 
 @dataclass(frozen=True, slots=True)
 class DrawnLab:
-    """A lab, the hosts asked for, the last verify if there is one, and the newest runs asked for."""
+    """A lab, the selected hosts, the last verify if there is one, and the newest runs if requested."""
 
     lab: Lab
     hosts: tuple[str, ...]
@@ -31,7 +31,7 @@ class DrawnLab:
 
     @property
     def verified(self) -> str | None:
-        """Say when the last verify was, and whether it was about another lab file."""
+        """Return the time of the last verify, and a note if it used a different lab file."""
         if self.last is None:
             return None
         changed = "" if self.last.is_of(self.lab) else ", before the lab file was changed"
@@ -39,16 +39,16 @@ class DrawnLab:
 
 
 def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
-    """Load the lab, its last verify and so many of its newest runs.
+    """Load the lab, its last verify and its newest ``runs`` runs.
 
-    Without a hypervisor the file alone remains, and stderr says so. Raises LabFileError, UsageError.
+    Without a hypervisor only the file is used, and stderr says so. Raises LabFileError, UsageError.
     """
     from labrun.runner.engine.session import open_session
 
     try:
         session = open_session(invocation, safely=False)
     except HypervisorError as error:
-        if invocation.lab == "-":  # read already
+        if invocation.lab == "-":  # stdin has been read already
             raise
         say(f"where the last verify is kept cannot be told: {error.reason}")
         return _of_file(invocation)
@@ -71,7 +71,7 @@ def _of_file(invocation: Invocation) -> DrawnLab:
 
 
 def draw(drawn: DrawnLab) -> Diagram:
-    """Return the diagram of the hosts asked for and of the networks they are on, coloured."""
+    """Return the coloured diagram of the selected hosts and their networks."""
     from labrun.runner.views.health import HealthOf, health_of
 
     found = health_of(drawn.lab, drawn.last.rows) if drawn.last is not None else HealthOf()

@@ -1,4 +1,4 @@
-"""What `--explain` prints: the commands a person would type to get the same."""
+"""The output of `--explain`: the commands to type for the same result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["explain_up"]
 
 
 def explain_up(session: Session) -> str:
-    """Return the virsh and mount commands that make what `up` would make or change now."""
+    """Return the virsh and mount commands for what `up` would create or change now."""
     if not session.uri:
         return f"# {session.lab.name}: {session.place}\n"
     subset = session.hosts if session.invocation.hosts is not None else None

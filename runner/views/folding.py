@@ -1,4 +1,4 @@
-"""Rows and diffs of one host's many settings, shown as one: the table is for reading."""
+"""Show the rows and diffs of one host's many settings as one, to keep the table readable."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _FEWEST = 3
 
 
 def fold(rows: Sequence[Outcome]) -> list[Outcome]:
-    """Return the rows with runs of one host's sshd settings of one status folded into one row.
+    """Return the rows, with consecutive sshd settings of one host and status folded into one row.
 
-    So are all rows of a host that cannot be reached: the one reason stands for all of them. What
-    failed, or has a reason of its own, stays as it is; so does a run of fewer than three.
+    All rows of an unreachable host are folded, too, since they share one reason. A row that failed or has
+    its own reason is not folded, nor are fewer than three rows.
     """
     folded: list[Outcome] = []
     for _, members in groupby(enumerate(rows), key=lambda each: _key(*each)):
@@ -41,7 +41,7 @@ def _key(number: int, row: Outcome) -> tuple[object, ...]:
 def _folded(run: Sequence[Outcome]) -> Outcome:
     first = run[0]
     if any(row.section != first.section for row in run):
-        # A host that nobody can log in to: its one reason stands for everything about it.
+        # A host that cannot be logged in to: one reason applies to all of its rows.
         everything = f"everything ({len(run)})"
         return replace(first, section=everything, name=first.host, expected=None, actual=None, diff=None)
     return replace(
@@ -55,9 +55,9 @@ def _folded(run: Sequence[Outcome]) -> Outcome:
 
 
 def joined(rows: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], list[str]]]:
-    """Return each diff's lines with the rows they come from; rows without a diff have none.
+    """Return each diff's lines with their rows. Rows without a diff are left out.
 
-    A line ``+PATH: text`` is left out where the unified diff of that file shows it anyway.
+    A line ``+PATH: text`` is left out if the unified diff of that file shows it anyway.
     """
     found: list[tuple[Sequence[Outcome], list[str]]] = []
     changing = [row for row in rows if row.diff]
@@ -77,7 +77,7 @@ def _group(row: Outcome) -> tuple[str, str, str]:
 
 
 def _apart(diff: str) -> tuple[list[str], list[str]]:
-    """Return a row's own lines and those of the unified diff at its end."""
+    """Split a row's diff into its first lines and the unified diff at its end."""
     lines = diff.split("\n")
     for number, (line, following) in enumerate(pairwise(lines)):
         if line.startswith("--- ") and following.startswith("+++ "):
@@ -86,6 +86,6 @@ def _apart(diff: str) -> tuple[list[str], list[str]]:
 
 
 def _path(line: str) -> str | None:
-    """Return the file of a line ``+/path: text``, None for another line."""
+    """Return the file of a line ``+/path: text``, None for any other line."""
     path, colon, _ = line[1:].partition(": ")
     return path if colon and path.startswith("/") and line[0] in "+-" else None

@@ -1,4 +1,4 @@
-"""How hosts and links did in a verify, from its rows: what colours a drawing."""
+"""The health of hosts and links in a verify, computed from its rows, to colour a drawing."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class HealthOf:
     links: dict[tuple[str, str], Health] = field(default_factory=dict)
 
     def note_host(self, host: str, health: Health) -> None:
-        """Let a host be at least as bad as this."""
+        """Lower a host's health to this, unless it is worse already."""
         self.hosts[host] = worst(self.hosts.get(host, Health.UNKNOWN), health)
 
     def note_link(self, link: tuple[str, str], health: Health) -> None:
-        """Let a link be at least as bad as this."""
+        """Lower a link's health to this, unless it is worse already."""
         self.links[link] = worst(self.links.get(link, Health.UNKNOWN), health)
 
 
 def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
-    """Return how each host and link did.
+    """Return the health of each host and link.
 
-    A path that fails makes the host red that its reason names, and the host it begins at only
-    impaired, unless that is the one. A link is impaired when no path over it came through.
+    A failing path makes the host in its reason red, and its source only impaired unless that is the same
+    host. A link is impaired if no path over it succeeded.
     """
     found = HealthOf()
     for row in rows:
@@ -64,7 +64,7 @@ def _blame(found: HealthOf, lab: Lab, row: Outcome, health: Health) -> None:
 
 
 def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
-    """Return the links that paths should have used, and none did."""
+    """Return the links that paths should have used but none did."""
     ways = expectations(lab)
     good: set[tuple[str, str]] = set()
     bad: set[tuple[str, str]] = set()
@@ -86,7 +86,7 @@ def _crossed(ways: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
     nodes = (pair.source, *path.way.through, pair.target)
     for here, there in pairwise(nodes):
         both = [name for name in _networks(ways.lab, here) if name in _networks(ways.lab, there)]
-        if len(both) == 1:  # of two networks between two routers, the path does not say which it took
+        if len(both) == 1:  # with two networks between two routers, the path does not tell which one it took
             yield here, both[0]
             yield there, both[0]
 

@@ -1,7 +1,7 @@
-"""Results as JUnit XML, which CI systems read: a test suite for each host.
+"""Results as JUnit XML for CI systems: one test suite per host.
 
-Keeps to what Ant's schema and those derived from it have in common: properties, test cases with at most
-one verdict, system-out, system-err.
+Use only what Ant's schema and its derivatives have in common: properties, test cases with at most one
+verdict, system-out, system-err.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from labrun.runner.views.status_look import look
 
 __all__ = ["junit"]
 
-# What XML 1.0 cannot hold, not even escaped.
+# Characters that XML 1.0 does not allow, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
 def junit(lab: str, command: str, run: str, rows: Sequence[Outcome], seconds: float) -> str:
-    """Return the document. ``run`` is the run's ID, which begins with its time; ``seconds`` all of it took.
+    """Return the document. ``run`` is the run's ID, which begins with its time, ``seconds`` its duration.
 
-    ``failed`` is a failure, ``unreachable`` and ``unknown`` are errors, ``warning`` passes and is
-    named in the suite's system-out.
+    ``failed`` is a failure, ``unreachable`` and ``unknown`` are errors, ``warning`` passes and is listed in
+    the suite's system-out.
     """
     root = ET.Element("testsuites")
     hosts = list(dict.fromkeys(row.host for row in rows))

@@ -1,4 +1,4 @@
-"""Plain lists for people: columns that fit the terminal, nothing cut off."""
+"""Plain lists for people: columns that fit the terminal, with nothing cut off."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["listing"]
 def listing(
     columns: Sequence[str], lines: Sequence[Sequence[str]], *, color: bool, whole: Collection[str] = ()
 ) -> str:
-    """Return a table of text as wide as stdout's terminal; cells may have several lines.
+    """Return a table of text as wide as stdout's terminal. Cells may have several lines.
 
-    The columns of ``whole`` are never folded.
+    Columns in ``whole`` are never folded.
     """
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Results as Markdown, made for the job summary of a CI system: what went wrong above, the rest folded."""
+"""Results as Markdown for the job summary of a CI system: failures first, the rest folded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labrun.runner.views.table import order, subject, summary
 __all__ = ["LIMIT", "markdown"]
 
 LIMIT = 900_000
-"""Bytes; a job summary of GitHub's takes 1 MiB a step and drops a larger one whole."""
+"""Size limit in bytes. GitHub allows 1 MiB per step and drops a larger job summary entirely."""
 
 _WIDEST = 30  # hosts; a wider matrix is unreadable in a browser
 
@@ -22,7 +22,7 @@ _WIDEST = 30  # hosts; a wider matrix is unreadable in a browser
 def markdown(
     lab: str, command: str, hosts: Sequence[str], rows: Sequence[Outcome], seconds: float, *, ok: bool
 ) -> str:
-    """Return the summary; rows that do not fit below :data:`LIMIT` are left out and counted."""
+    """Return the summary. Rows that do not fit into :data:`LIMIT` are left out and counted."""
     sign = look(Status.OK if ok else Status.FAILED).sign
     head = f"## {sign} labrun {command}: {_cell(lab)}\n\n{summary(rows, seconds)}\n"
     ordered = order(rows)
@@ -73,8 +73,8 @@ def _matrix(matrix: Matrix) -> str:
 
 
 def _cell(text: str | None) -> str:
-    """Return text that cannot end a cell or become markup; a line break stays one."""
+    """Return text that cannot end a cell or become markup. Line breaks are kept."""
     spelled = printable(text or "").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Also what links, mentions and emphasis begin with: the words come from guests.
+    # Also escape what starts links, mentions and emphasis: the text comes from guests.
     escaped = re.sub(r"[\\`*_\[\]|~@]", lambda match: f"&#{ord(match[0])};", spelled)
     return escaped.replace("\n", "<br>")

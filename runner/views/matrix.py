@@ -1,4 +1,4 @@
-"""The reachability matrix: every host against every other, one letter a pair."""
+"""The reachability matrix: every host against every other, one letter per pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labrun.tasks.state.sections import PATH
 __all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
 
 WIDTH = 80
-_NAME = 24  # letters of a host's name; longer ones are cut, the number tells them apart
+_NAME = 24  # letters of a host's name; longer names are cut, but their numbers keep them apart
 
 LEGEND: Mapping[str, str] = {
     "1": "reached directly",
@@ -33,7 +33,7 @@ def path_of(row: Outcome) -> Pair | None:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One pair: ``hops`` is how many answered, the target included, None where it was not reached."""
+    """One pair; ``hops`` is the number of hops that answered, including the target, None if not reached."""
 
     status: Status
     hops: int | None
@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        """Return the letter of :data:`LEGEND`, or the number of hops."""
+        """Return a letter of :data:`LEGEND`, or the number of hops."""
         mark = look(self.status).mark
         if mark is not None:
             return mark
@@ -50,7 +50,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """All pairs of one IP version; ``hosts`` in the order of the file, ``sources`` those that were asked."""
+    """All pairs of one IP version; ``hosts`` in file order, ``sources`` those that were traced from."""
 
     version: int
     hosts: tuple[str, ...]
@@ -58,7 +58,7 @@ class Matrix:
     cells: Mapping[tuple[str, str], Cell]
 
     def mark(self, source: str, target: str) -> str:
-        """Return the letter of a pair: a blank for a host and itself."""
+        """Return the letter of a pair, a blank for a host and itself."""
         if source == target:
             return ""
         cell = self.cells.get((source, target))
@@ -66,10 +66,10 @@ class Matrix:
 
 
 def matrices(hosts: Sequence[str], rows: Sequence[Outcome]) -> list[Matrix]:
-    """Return the matrix of IPv4, and that of IPv6 where there are pairs that have both.
+    """Return the matrix of IPv4, and that of IPv6 if there are dual-stack pairs.
 
-    A pair that has IPv6 alone stands in the first. Rows of the matrix are the hosts that the results
-    have paths from.
+    A pair with IPv6 only goes into the first one. The rows of a matrix are the hosts that have paths in the
+    results.
     """
     found: dict[int, dict[tuple[str, str], Cell]] = {4: {}}
     paths = [(pair, row) for row in rows if (pair := path_of(row)) is not None]
@@ -89,7 +89,7 @@ def _cell(row: Outcome) -> Cell:
 
 
 def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
-    """Return the matrices for the JSON document; ``hops`` is null where a target was not reached."""
+    """Return the matrices for the JSON document; ``hops`` is null if the target was not reached."""
     return [
         {
             "version": matrix.version,
@@ -104,7 +104,7 @@ def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
 
 
 def text(found: Sequence[Matrix], width: int = WIDTH) -> str:
-    """Return the matrices as lines of at most ``width`` letters, with what the marks mean."""
+    """Return the matrices as lines of at most ``width`` characters, with a legend."""
     blocks = [_block(matrix, width, named=len(found) > 1) for matrix in found]
     used = {matrix.mark(source, target) for matrix in found for source, target in matrix.cells}
     meaning = {mark: what for mark, what in LEGEND.items() if mark in used or mark.startswith("2")}
@@ -124,7 +124,7 @@ def _block(matrix: Matrix, width: int, *, named: bool) -> str:
     lines = []
     for begin in range(0, len(matrix.hosts), columns):
         part = range(begin, min(begin + columns, len(matrix.hosts)))
-        # A title that is wider than the names stands above them.
+        # A title that is wider than the names goes above them.
         head = title if len(title) <= first else ""
         lines += [title] if not head and begin == 0 else []
         lines.append(f"{head:<{first}}" + "".join(f"{number + 1:>{cell}}" for number in part))

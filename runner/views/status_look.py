@@ -1,4 +1,4 @@
-"""How each status looks, wherever it is shown: one table, from the worst to the best."""
+"""The appearance of each status in all outputs: one table, from worst to best."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["LOOKS", "StatusLook", "look"]
 
 @dataclass(frozen=True, slots=True)
 class StatusLook:
-    """One status; which exit code it asks for is its own ``code``.
+    """The appearance of one status. Its exit code is in ``Status.code``.
 
-    ``rank`` sorts rows, the least first, and ``style`` colours their result. ``sign`` stands before it in
-    Markdown. ``letter`` and ``letter_style`` are a cell of the live screen, "" = it needs no looking at.
-    ``mark`` is a path's in the matrix, None = the number of its hops. ``health`` colours a drawing,
-    ``metric`` is the state that a host with it counts as. ``junit`` is the element of a test case, None = it
-    passed. ``said`` stands in the place of many equal settings; with ``reason_shared`` one reason
-    stands for all of them.
+    ``rank`` sorts rows, lowest first, and ``style`` colours their result. ``sign`` precedes it in Markdown.
+    ``letter`` and ``letter_style`` are for a cell of the live screen, "" = needs no attention. ``mark`` is
+    that of a path in the matrix, None = its number of hops. ``health`` colours a drawing, ``metric`` is the
+    state in which a host with it is counted. ``junit`` is the element in a test case, None = passed.
+    ``said`` replaces the values of many equal settings; with ``reason_shared`` one reason applies to all of
+    them.
     """
 
     status: Status
@@ -39,7 +39,7 @@ class StatusLook:
 
     @property
     def is_good(self) -> bool:
-        """Tell whether nobody has to look at it: done, as it should be, or not asked."""
+        """Return whether it needs no attention: done, as declared, or not requested."""
         return self.rank >= _CHANGED
 
 
@@ -155,9 +155,9 @@ _LOOKS = (
 )
 
 LOOKS: Mapping[Status, StatusLook] = MappingProxyType({each.status: each for each in _LOOKS})
-"""Every status, the worst first."""
+"""Every status, worst first."""
 
 
 def look(status: Status) -> StatusLook:
-    """Return how a status looks."""
+    """Return the appearance of a status."""
     return LOOKS[status]

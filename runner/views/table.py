@@ -1,4 +1,4 @@
-"""The results table: what went wrong first, every reason in full."""
+"""The results table: failures first, every reason in full."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["order", "render", "subject", "summary"]
 
 
 def order(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return the rows failing first, then unreachable, changes and ok; otherwise as they came."""
+    """Return the rows sorted: failed, then unreachable, changes and ok; the order is kept within each."""
     return sorted(outcomes, key=lambda outcome: look(outcome.status).rank)
 
 
 def subject(outcome: Outcome) -> str:
-    """Return what a row is about: ``path -> host03``, or just ``machine``; the host stands beside it."""
+    """Return a row's subject: ``path -> host03``, or just ``machine``. The host has its own column."""
     named = outcome.name and outcome.name not in (outcome.section, outcome.host)
     return f"{outcome.section} {outcome.short_name}" if named else outcome.section
 
@@ -48,18 +48,18 @@ def render(
     width: int | None = None,
     every_row: bool = False,
 ) -> str:
-    """Return table, diffs and summary as they look on ``stream``, its width and colours included.
+    """Return table, diffs and summary as rendered for ``stream``, with its width and colours.
 
-    ``quiet`` keeps only the rows that are not ok, and says nothing where there are none. ``diff``
-    adds the rows' diffs below the table. Without ``every_row`` a host's many settings that share
-    one result are one row.
+    ``quiet`` keeps only the rows that are not ok, and returns nothing if there are none. ``diff`` adds the
+    rows' diffs below the table. Unless ``every_row`` is set, a host's settings with the same result share
+    one row.
     """
     from rich.text import Text
 
     rows = [row for row in order(outcomes) if not (quiet and row.status is Status.OK)]
     if quiet and not rows:
         return ""
-    # Printed into a buffer: whoever writes it to the stream has to cope with a reader that went away.
+    # Render into a buffer: the caller writes it to the stream and handles a reader that went away.
     console = console_on(stream, color=color, width=width)
     console.width, buffer = console.width, io.StringIO()
     console.file = buffer
@@ -76,13 +76,13 @@ def render(
 
 
 _GAP = 2  # columns between two cells
-_WHY_WIDTH = 24  # a column of reasons narrower than this is no pleasure; they stand below their rows then
+_WHY_WIDTH = 24  # a narrower column of reasons is hard to read; they go below their rows then
 _INDENT = 4  # columns before a reason below its row
-_WHY_LINES = 3  # neither is a reason that needs more lines than these
+_WHY_LINES = 3  # a reason with more lines than this also goes below
 
 
 def _columns(rows: Sequence[Outcome]) -> dict[str, list[str]]:
-    """Return the cells by column; columns in which nobody has anything are left out."""
+    """Return the cells by column, without columns that are empty in every row."""
     cells = {
         "host": [row.host for row in rows],
         "what": [subject(row) for row in rows],
@@ -102,9 +102,9 @@ def _longest_word(cells: Sequence[str]) -> int:
 
 
 def _widths(columns: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
-    """Return each column's width; where they do not fit, the widest gives first.
+    """Return each column's width. If they do not fit, shrink the widest first.
 
-    Words are broken only when no column can give without.
+    Break words only if no column can shrink without.
     """
     widths = {title: _natural(title, cells) for title, cells in columns.items()}
     whole = {title: max(len("expected"), _longest_word(cells)) for title, cells in columns.items()}
@@ -133,7 +133,7 @@ def _print_table(console: Console, rows: Sequence[Outcome]) -> None:
     for number, (reason, fits) in enumerate(zip(reasons, inside, strict=True)):
         cells = {title: column[number] for title, column in columns.items()}
         if is_roomy and all(_is_simple(cell, widths[title]) for title, cell in cells.items()):
-            # rich takes a quarter of a millisecond for a row, and labs have thousands of them.
+            # rich takes 0.25 ms per row, and labs have thousands of rows.
             console.file.write(_line(cells, widths, results[number]))
         else:
             console.print(_block(columns, widths, styles, range(number, number + 1), header=False))
@@ -152,7 +152,7 @@ def _line(cells: Mapping[str, str], widths: Mapping[str, int], result: str) -> s
 
 
 def _results(console: Console, rows: Sequence[Outcome], width: int) -> list[str]:
-    """Return each row's result as the console colours it, filled up to the width."""
+    """Return each row's result as coloured by the console, padded to the width."""
     from rich.text import Text
 
     shown: dict[Status, str] = {}

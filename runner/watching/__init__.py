@@ -1,1 +1,1 @@
-"""Drift again and again: the loop, its screen, what the last run found, and who is notified."""
+"""Repeated drift runs: the loop, its screen, the results of the last run, and notifications."""

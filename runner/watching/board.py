@@ -1,4 +1,4 @@
-"""The screen of `drift --watch`, drawn from values: hosts by sections, and what changed last."""
+"""The screen of `drift --watch`, drawn from values: hosts by section, and the latest changes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "Noticed", "draw", "with_run"]
 
-_KEPT = 200  # changes that are remembered
+_KEPT = 200  # maximum number of changes kept
 
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A verdict that changed, and when that was seen (seconds since the epoch)."""
+    """A verdict that changed, and when the change was seen (seconds since the epoch)."""
 
     at: float
     host: str
@@ -37,10 +37,10 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """What the screen shows; times in seconds since the epoch, ``due`` None while a run is under way.
+    """The content of the screen; times in seconds since the epoch, ``due`` None during a run.
 
-    ``rows`` are those of the last run that compared something, ``changes`` the newest first.
-    ``trouble`` is what kept a later run from comparing.
+    ``rows`` are those of the last run that compared something, ``changes`` the newest first. ``trouble`` is
+    the reason why a later run could not compare.
     """
 
     lab: str
@@ -79,11 +79,11 @@ def _noticed(
 
 
 def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
-    """Return the screen's lines, none wider than ``width`` and no more than ``height``."""
+    """Return at most ``height`` lines for the screen, none wider than ``width``."""
     head = [_title(board, width), _state(board, width, now)]
     foot = [_legend(board, width)]
     room = max(height - len(head) - len(foot) - 1, 2)
-    # A third of the room is for what changed, where anything did; what the grid leaves is too.
+    # Changes, if there are any, get a third of the lines, plus those that the grid does not need.
     changed = min(len(board.changes) + 1, max(room // 3, 2)) if board.changes else 0
     times = {change.host: _clock(change.at) for change in reversed(board.changes)}
     grid = [_text(*parts, width=width) for parts in grid_lines(board.rows, times, width, room - changed)]
@@ -132,7 +132,7 @@ def _clock(at: float) -> str:
 
 
 def _changes(board: Board, width: int, height: int) -> list[Text]:
-    """Return the newest changes below a heading, as many as there is room for."""
+    """Return the newest changes below a heading, as many as fit."""
     if height < 2:
         return []
     lines = [_text("")] if height > 2 else []

@@ -1,4 +1,4 @@
-"""When the runs of a loop are due: at a fixed cadence, each a little later, none for one that was missed."""
+"""The schedule of a loop's runs: a fixed cadence, each run slightly delayed, missed runs skipped."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from labrun.inventory.duration import duration_seconds, is_duration
 
 __all__ = ["Cadence", "cadence_of", "default_jitter", "seconds_of"]
 
-_SHARE = 10  # the default jitter is this part of the cadence
-_MOST = 60.0  # and no more than these seconds
+_SHARE = 10  # divisor of the cadence for the default jitter
+_MOST = 60.0  # upper bound of the default jitter in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """A run each ``every`` seconds, up to ``jitter`` seconds later; the same ``seed``, the same delays."""
+    """A run every ``every`` seconds, up to ``jitter`` seconds late; ``seed`` makes the delays repeatable."""
 
     every: float
     jitter: float = 0.0
@@ -27,9 +27,9 @@ class Cadence:
         return number * self.every + (self.jitter * self._share(number) if number else 0.0)
 
     def after(self, number: int, elapsed: float) -> int:
-        """Return the number of the run that follows ``number`` when that ends after ``elapsed`` seconds.
+        """Return the number of the run that follows ``number`` if that ends after ``elapsed`` seconds.
 
-        A run whose moment has passed by then is left out.
+        Runs that are past due by then are skipped.
         """
         following = max(number + 1, int(elapsed // self.every))
         while self.due(following) < elapsed:
@@ -42,12 +42,12 @@ class Cadence:
 
 
 def default_jitter(every: float) -> float:
-    """Return the jitter where nobody asks for one: a tenth of the cadence, at most a minute."""
+    """Return the default jitter: a tenth of the cadence, at most a minute."""
     return min(every / _SHARE, _MOST)
 
 
 def seconds_of(option: str, text: str, *, zero: bool = False) -> float:
-    """Return the seconds of ``15m``, with ``zero`` also of ``0``. Raises UsageError that names the option."""
+    """Parse a duration such as ``15m``, with ``zero`` also ``0``. Raises UsageError that names the option."""
     if zero and text in ("0", "0s"):
         return 0.0
     if not is_duration(text):

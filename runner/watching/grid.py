@@ -1,4 +1,4 @@
-"""Hosts by sections as lines of text, however little room there is: the worst stays in sight."""
+"""Hosts by section as lines of text. On a small screen the worst stay visible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from labrun.runner.views.status_look import LOOKS, look
 __all__ = ["Parts", "grid_lines"]
 
 Parts = list[str | tuple[str, str]]
-"""Pieces of a line, each with a style or without."""
+"""Parts of a line, each with or without a style."""
 _BAD = tuple(each for each in LOOKS.values() if each.letter)
 
 _GAP = 2
@@ -21,10 +21,10 @@ _Cells = Mapping[tuple[str, str], _Cell]
 
 
 def grid_lines(rows: Sequence[Outcome], changed: Mapping[str, str], width: int, height: int) -> list[Parts]:
-    """Return a heading, a line a host, and what is not shown, for a screen of this size.
+    """Return a heading, one line per host, and a note on hidden hosts and sections, for this screen size.
 
-    ``changed`` is, by host, when something last changed there. A cell says ``ok``, ``-`` where
-    everything was skipped, or how many items are in the worst state there.
+    ``changed`` is, by host, the time of its last change. A cell is ``ok``, ``-`` if everything was skipped,
+    or the number of items in its worst state.
     """
     hosts = list(dict.fromkeys(row.host for row in rows))
     if not hosts:
@@ -67,7 +67,7 @@ def _cell(statuses: Sequence[Status]) -> _Cell:
 
 
 def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tuple[str, str, int]], int]:
-    """Return (section, heading, width) of the columns that there is room for, and the gap before each."""
+    """Return (section, heading, width) of the columns that fit, and the gap before each."""
     wide = {
         section: max(
             len(section), *(len(text) for (_, where), (text, _) in cells.items() if where == section)
@@ -85,7 +85,7 @@ def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tu
         }
         sections = [section for section in sections if section in keep]
     each = max(room // len(sections) - 1, _NARROWEST)
-    # What short names do not need, long ones get.
+    # Long names get the space that short ones do not need.
     spare = room - sum(min(wide[section], each) + 1 for section in sections)
     columns, taken = [], set[str]()
     for section in sections:
@@ -98,20 +98,20 @@ def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tu
 
 
 def _title(section: str, width: int, taken: set[str]) -> str:
-    """Return the beginning of a section's name, its last letter another one where that is taken."""
+    """Return the start of a section's name, with another last letter if that is taken."""
     ways = (section[: width - 1] + letter for letter in section[width - 1 :])
     return next((way for way in ways if way not in taken), section[:width])
 
 
 def _rank(what: str, cells: _Cells, part: int) -> int:
-    """Return how bad the worst cell of a host (part 0) or section (part 1) is; the less the worse."""
+    """Return the rank of the worst cell of a host (part 0) or section (part 1), lower = worse."""
     letters = [each.letter for each in _BAD]
     found = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
     return min((letters.index(letter) for letter in found if letter in letters), default=len(_BAD))
 
 
 def _worst(hosts: Sequence[str], cells: _Cells, room: int) -> list[str]:
-    """Return the hosts that there is room for, the worst of them, in their order."""
+    """Return the worst hosts that fit, in their original order."""
     kept = sorted(hosts, key=lambda host: _rank(host, cells, 0))[: max(room - 1, 1)]
     return [host for host in hosts if host in kept]
 

@@ -1,4 +1,4 @@
-"""What is done for other people: in the network labrun was started in, and in bounded time."""
+"""Make calls in the network that labrun was started in, and in bounded time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["outside"]
 
 
 def outside(call: Callable[[], None], *, seconds: float, what: str) -> None:
-    """Call in a thread that is not in libvirtd's network, and wait for it no longer than ``seconds``.
+    """Call in a thread outside libvirtd's network, and wait at most ``seconds`` for it.
 
-    Raises what the call raises, and LabrunError when the time is over; the thread ends with labrun.
+    Raises the call's exception, and LabrunError on a timeout; the thread then ends with labrun.
     """
     raised: list[BaseException] = []
 
@@ -22,7 +22,7 @@ def outside(call: Callable[[], None], *, seconds: float, what: str) -> None:
         try:
             leave_network()
             call()
-        except Exception as error:  # noqa: BLE001 - carried to the thread that waits
+        except Exception as error:  # noqa: BLE001 - re-raised in the waiting thread
             raised.append(error)
 
     thread = threading.Thread(target=run, name=what, daemon=True)

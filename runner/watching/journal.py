@@ -1,4 +1,4 @@
-"""A drift run in systemd's journal, where labrun's output goes there: one entry for the run, one a change."""
+"""Log a drift run to systemd's journal if labrun's output goes there: one entry for it, one per change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from labrun.runner.watching.state import Change, Key
 __all__ = ["ERROR", "INFO", "NOTICE", "SOCKET", "WARNING", "encoded", "entries", "is_journal", "log_entry"]
 
 SOCKET = Path("/run/systemd/journal/socket")
-ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # PRIORITY, as syslog counts
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # PRIORITY, as in syslog
 _PRIORITIES = {0: INFO, 3: WARNING}
 
 
 def is_journal(stream: str | None = None) -> bool:
-    """Tell whether stdout or stderr is the stream that systemd names in JOURNAL_STREAM."""
+    """Return whether stdout or stderr is the stream that systemd names in JOURNAL_STREAM."""
     named = os.environ.get("JOURNAL_STREAM", "") if stream is None else stream
     for file in (sys.stderr, sys.stdout):
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -35,7 +35,7 @@ def is_journal(stream: str | None = None) -> bool:
 
 
 def encoded(fields: Mapping[str, str | int]) -> bytes:
-    """Return an entry as the journal's native protocol has it; a value of several lines has its length."""
+    """Return an entry in the journal's native protocol. A multi-line value is preceded by its length."""
     parts = []
     for name, value in fields.items():
         data = str(value).encode("utf-8", "replace")
@@ -47,7 +47,7 @@ def encoded(fields: Mapping[str, str | int]) -> bytes:
 
 
 def log_entry(fields: Mapping[str, str | int], path: Path = SOCKET) -> None:
-    """Send one entry; a journal that is not there or takes nothing is nobody's error."""
+    """Send one entry. A journal that is missing or refuses it is not an error."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.settimeout(1.0)
         out.sendto(encoded({**fields, "SYSLOG_IDENTIFIER": "labrun"}), str(path))
@@ -56,7 +56,7 @@ def log_entry(fields: Mapping[str, str | int], path: Path = SOCKET) -> None:
 def entries(
     report: Report, invocation: Invocation, lab: str, changes: Sequence[Change]
 ) -> Iterator[dict[str, str | int]]:
-    """Yield the fields of each entry; those of the lab and the run are in all of them."""
+    """Yield the fields of each entry. All include those of the lab and the run."""
     shared: dict[str, str | int] = {"LABRUN_LAB": lab, "LABRUN_RUN": invocation.run}
     rows = {(row.host, row.section, row.name): row for row in report.outcomes}
     for change in changes:

@@ -1,4 +1,4 @@
-"""`labrun drift --every`: one run after the other in the foreground, whatever the runs come to."""
+"""`labrun drift --every`: repeated runs in the foreground, whatever their results."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _WRONG_USAGE = 2
 def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     """Run at the cadence until SIGTERM (exit code 0) or Ctrl-C (130), and show each run's report.
 
-    It ends too when nobody reads stdout any more, and after a first run that the command line or
-    the lab file does not let begin; no other failure ends it. Runs never overlap: those that are
-    late because of another are left out.
+    Also end when the reader of stdout has gone away, or if the first run fails because of the command line
+    or the lab file; no other failure ends the loop. Runs never overlap: runs that are late because of
+    another are skipped.
     """
     begun, number = time.monotonic(), 0
     try:
@@ -52,12 +52,12 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
 
 
 def fresh(invocation: Invocation) -> Invocation:
-    """Return the invocation of another run, with nothing left of what the last one knew of libvirt.
+    """Return the invocation for another run, with new libvirt connections.
 
-    libvirtd may have been restarted since: a connection notices only when it is used.
+    libvirtd may have been restarted since: a dead connection is noticed only when it is used.
     """
     with contextlib.suppress(HypervisorError):
         close_all()
-    # Short runs leave their garbage to the end of the process; a loop has none.
+    # Short-lived processes leave their garbage to the exit; a loop has none.
     gc.collect()
     return invocation.again()

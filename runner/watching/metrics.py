@@ -1,4 +1,4 @@
-"""What the last drift run found, as a text file that Prometheus' node_exporter collects."""
+"""The results of the last drift run as a text file for Prometheus' node_exporter."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METRICS = {
     "labrun_drift_items": "Items that are pending, drifted or in conflict.",
     "labrun_hosts": "Hosts by their worst item.",
 }
-"""Every metric with its help; all are gauges and have the label ``lab``."""
+"""Every metric with its help text. All are gauges with the label ``lab``."""
 HOST_STATES = tuple(dict.fromkeys(each.metric for each in LOOKS.values()))
 """The values of the label ``state`` of ``labrun_hosts``, worst first."""
 
@@ -32,9 +32,10 @@ _Labels = Mapping[str, str]
 
 
 def render_metrics(lab: str, record: DriftRecord | None, *, skipped: bool = False) -> str:
-    """Return the text; ``record`` is the last run that was carried out, None where there was none yet.
+    """Return the text; ``record`` is the last run that took place, None if there is none yet.
 
-    ``skipped`` says that a later one was not. Samples have no timestamps: node_exporter takes none.
+    ``skipped`` means that a later one was skipped. Samples have no timestamps: node_exporter does not
+    accept them.
     """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -72,5 +73,5 @@ def _state(sections: Mapping[str, Mapping[Status, int]]) -> str:
 
 
 def write_metrics(path: Path, text: str) -> None:
-    """Put the text in the file's place in one step, readable by all. Raises LabrunError."""
+    """Replace the file atomically, readable by all. Raises LabrunError."""
     write_output(path, text, mode=0o644, kind="the metrics ")

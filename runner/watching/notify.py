@@ -1,4 +1,4 @@
-"""Who else learns what a drift run found: metrics, webhook, a command, the journal. None fails the run."""
+"""Notify others of a drift run's results: metrics, webhook, a command, the journal. None fails the run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def notify_options(body: Body) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class Notifiers:
-    """Who is told besides the person at the terminal."""
+    """The listeners besides the user at the terminal."""
 
     metrics: Path | None = None
     webhook: Webhook | None = None
@@ -91,7 +91,7 @@ class Notifiers:
 def notifiers_of(
     metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
 ) -> Notifiers:
-    """Return what the options ask for. Raises UsageError before anything is done."""
+    """Return the listeners from the options. Raises UsageError before anything is done."""
     if webhook_secret is not None and webhook is None:
         raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
     if metrics is not None and not metrics.parent.is_dir():
@@ -108,11 +108,10 @@ def tell(
     *,
     skipped: bool = False,
 ) -> Report:
-    """Tell everybody, remember the run, and return the report with what changed since the last one.
+    """Notify all listeners, save the run, and return the report with the changes since the last one.
 
-    ``skipped`` = nothing was compared, because another labrun
-    holds the lab's lock. What could not be told is said on stderr, and changes are told again by
-    the next run.
+    ``skipped`` = nothing was compared, because another labrun holds the lab's lock. A failed notification
+    is reported on stderr, and the next run sends its changes again.
     """
     memory = drift_memory(invocation, lab.name)
     before = read_last_drift(memory.last)
@@ -123,7 +122,7 @@ def tell(
     changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
     report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
     remember_drift(memory.last, record)
-    # Before anybody is told: who learns the run's name may look it up at once.
+    # Before the notifications: a receiver of the run's ID may look it up at once.
     invocation.recording.finish(report, invocation.seconds)
     _to_journal(report, invocation, lab.name, changes)
     _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
@@ -131,14 +130,14 @@ def tell(
 
 
 def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
-    """Return the changes as they stand in a document."""
+    """Return the changes as in a document."""
     return [change.as_json() for change in changes]
 
 
 def _with_metrics(
     report: Report, listeners: Notifiers, lab: str, record: DriftRecord | None, *, skipped: bool
 ) -> Report:
-    """Write the metrics, readable by all; those for standard output take the table's place."""
+    """Write the metrics, readable by all. On standard output they replace the table."""
     from labrun.runner.watching.metrics import render_metrics, write_metrics
 
     if listeners.metrics is None:
@@ -170,7 +169,7 @@ def _to_listeners(
 
 
 def _channels(invocation: Invocation, listeners: Notifiers) -> Iterator[tuple[str, Callable[[Report], None]]]:
-    """Yield each listener's name, in which nothing can be read, and how it is told."""
+    """Yield each listener's name, which reveals no secret, and the function that notifies it."""
     from labrun.runner.watching.on_change import run_on_change
 
     webhook, command = listeners.webhook, listeners.on_change
@@ -193,7 +192,7 @@ def _post(webhook: Webhook, report: Report, invocation: Invocation) -> None:
 
 
 def webhook_document(report: Report, invocation: Invocation) -> dict[str, Any]:
-    """Return what a webhook gets: the run, how many items have which status, and what changed."""
+    """Return the webhook's document: the run, the number of items by status, and the changes."""
     whole = document(report, invocation)
     rows = {(row.host, row.section, row.name): row for row in report.outcomes}
     counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Run somebody's command with the JSON document on its standard input, in bounded time."""
+"""Run the user's command with the JSON document on its standard input, in bounded time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["run_on_change"]
 
 _SECONDS = 60.0
 _STDERR = 2
-_GRACE = 5.0  # until a command that was ended is gone
+_GRACE = 5.0  # to wait for the exit after SIGTERM, and after SIGKILL
 
 
 def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> None:
-    """Run a shell line; what it prints goes to stderr. Raises LabrunError where it fails or takes longer.
+    """Run a shell command line, its output on stderr. Raises LabrunError if it fails or times out.
 
-    With its time over, or when labrun is interrupted, it and what it started are ended.
+    On a timeout, or when labrun is interrupted, the command and its child processes are killed.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -38,8 +38,8 @@ def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> N
 
 
 def _run(command: str, document: bytes, seconds: float, started: list[subprocess.Popen[bytes]]) -> None:
-    stderr = _STDERR if sys.stderr is not None else subprocess.DEVNULL  # None: closed by who started labrun
-    # Its own session, so that everything it starts can be ended with it; stdout is for labrun's results.
+    stderr = _STDERR if sys.stderr is not None else subprocess.DEVNULL  # None: closed by the parent process
+    # A new session, so that all of its child processes can be killed; stdout is for labrun's results.
     with subprocess.Popen(
         ["/bin/sh", "-c", command],
         stdin=subprocess.PIPE,
@@ -58,7 +58,7 @@ def _run(command: str, document: bytes, seconds: float, started: list[subprocess
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask the command and what it started to end, and make sure of it."""
+    """Terminate the command and its child processes, and kill those that remain."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)

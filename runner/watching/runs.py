@@ -1,4 +1,4 @@
-"""How `drift` runs: once, again and again, or on a screen; each run is told to all who want to know."""
+"""The modes of `drift`: once, in a loop, or on a live screen; each run is reported to all listeners."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WATCH_EVERY = "10s"
 
 
 def running_options(body: Body) -> Body:
-    """Add the options that say how often, for whom, and what of a lab that is locked."""
+    """Add the options for the cadence, the listeners and locked labs."""
     body = notify_options(body)
     for option in (
         click.option("--skip-locked", is_flag=True, help="Skip a lab that another run holds locked."),
@@ -55,7 +55,7 @@ def as_asked(
     skip_locked: bool,
     **listeners: Any,
 ) -> Report:
-    """Run as :func:`running_options` say; ``compare`` looks at a lab once and holds its lock meanwhile.
+    """Run as :func:`running_options` specify; ``compare`` checks a lab once and holds its lock meanwhile.
 
     Raises UsageError before anything is done.
     """
@@ -86,18 +86,18 @@ def _cadence(invocation: Invocation, every: str, jitter: str | None) -> Cadence:
                 hint="--every 15m, or `schedule: {every: 15m}` in the file",
             )
         every = lab.schedule_every
-    # Other machines that watch labs shall not all begin at the same moment.
+    # Machines that watch labs must not all begin at the same moment.
     return cadence_of(every, jitter, f"{os.uname().nodename} {invocation.lab}")
 
 
 def run_drift(
     invocation: Invocation, compare: Compare, listeners: Notifiers, *, skip_locked: bool = False
 ) -> Report:
-    """Compare once, tell the listeners, and return the report.
+    """Compare once, notify the listeners, and return the report.
 
-    With ``skip_locked`` a lab that another labrun works on is left alone: every host is
-    ``skipped``. What kept a known lab from being compared is told like everything else. Raises
-    LabFileError, UsageError, LockedError.
+    With ``skip_locked``, a lab that is locked by another labrun is left alone: every host is ``skipped``.
+    If a known lab could not be compared, that is reported like any other result. Raises LabFileError,
+    UsageError, LockedError.
     """
     try:
         session = open_session(invocation)
@@ -114,7 +114,7 @@ def run_drift(
     except HypervisorError as error:
         report = Report(session.lab.name, error=error)
     if invocation.interruption.came:
-        # Whoever was not asked to the end has not changed: there is nothing to tell.
+        # An interrupted run has no complete result, so there is no change to report.
         return report
     return tell(report, invocation, session.lab, listeners)
 

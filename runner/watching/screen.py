@@ -1,4 +1,4 @@
-"""`labrun drift --watch`: the runs of a loop on a screen that stays, until q or Ctrl-C."""
+"""`labrun drift --watch`: the runs of a loop on a live screen, until q or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 Run = Callable[[Invocation], Report]
-_REFRESH = 1  # times a second: between two changes, the seconds until the next run are all that moves
+_REFRESH = 1  # per second: between two changes only the countdown to the next run moves
 _WRONG_USAGE = 2
 
 
 class _Screen:
-    """The board as rich draws it, anew each time; replaced as a whole by the thread that runs."""
+    """The board as rich draws it on each refresh. The running thread replaces it as a whole."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -54,8 +54,8 @@ class _Screen:
 def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     """Show runs at the cadence until q (exit code 0), Ctrl-C (130) or SIGTERM (0).
 
-    The runs are not kept in the history: the screen is. Raises UsageError without a terminal, and
-    what the first run raises of a wrong command line or lab file.
+    The runs are not recorded in the history. Raises UsageError without a terminal, and the first run's
+    error about a wrong command line or lab file.
     """
     if invocation.json or not sys.stdout.isatty():
         raise UsageError("--watch draws a screen on a terminal", hint="--every 15m prints each run instead")
@@ -89,16 +89,16 @@ def _show_runs(
         number = cadence.after(number, time.monotonic() - begun)
         wait = max(cadence.due(number) - (time.monotonic() - begun), 0.0)
         screen.board = replace(screen.board, due=time.time() + wait)
-        # A short wait may begin and end between two looks of the screen's own.
+        # A short wait may begin and end between two refreshes.
         refresh()
         threading.Event().wait(wait)
 
 
 def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Board:
-    """Return the board after one more run, whatever that came to."""
+    """Return the board after one more run, whatever its result."""
     said = io.StringIO()
     try:
-        # What would be written to stderr would be written across the screen.
+        # Output on stderr would be written across the screen.
         with contextlib.redirect_stderr(said):
             report = run(invocation)
     except LabrunError as error:
@@ -119,7 +119,7 @@ def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Bo
 
 @contextmanager
 def _key(key: str, asked: threading.Event) -> Iterator[None]:
-    """Interrupt the main thread when the key is pressed, ``asked`` being set; nothing without a terminal."""
+    """Set ``asked`` and interrupt the main thread when the key is pressed. Do nothing without a terminal."""
     if not sys.stdin.isatty():
         yield
         return

@@ -1,6 +1,6 @@
-"""What labrun remembers of a lab's drift: what the last run found, and what each listener knows of it.
+"""The stored drift state of a lab: the results of the last run, and those that each listener has received.
 
-Kept beside the history, whatever hypervisor the lab is on.
+It is kept next to the history, independent of the lab's hypervisor.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ Key = tuple[str, str, str]
 Verdicts = Mapping[Key, Status]
 """The items that are not as declared."""
 RUN: Key = (HYPERVISOR, "run", "drift")
-"""Stands among the verdicts for a run that could not be carried out at all."""
+"""The key for a run that could not take place at all."""
 FINE = frozenset(status for status in Status if status.code == 0)
 _SCHEMA = 1
-_COMPARED = (0, 3)  # exit codes of a run in which everything could be compared
+_COMPARED = (0, 3)  # exit codes of a run that could compare everything
 
 
 @dataclass(frozen=True, slots=True)
 class DriftMemory:
-    """The two files of one lab: ``last`` for the last run, ``told`` for who knows what."""
+    """The two files of one lab: ``last`` for the last run, ``told`` for what each listener has received."""
 
     last: Path
     told: Path
 
 
 def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
-    """Return the files' paths; a run that cannot reach its hypervisor is remembered there too.
+    """Return the files' paths. They do not depend on the hypervisor, which may be unreachable.
 
-    Raises LabrunError where others could have put something there.
+    Raises LabrunError if other users could have put something there.
     """
     folder = (invocation.state_dir or state_base()) / "drift"
     check_folder(folder)
@@ -72,7 +72,7 @@ def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
 
 
 def write_memory(path: Path, text: str) -> None:
-    """Write one of the files; that this is not possible ends no command."""
+    """Write one of the files. A failure does not end the command."""
     with contextlib.suppress(OSError, LabrunError):
         private_folder(path.parent)
         write_private(path, text)
@@ -82,8 +82,8 @@ def write_memory(path: Path, text: str) -> None:
 class DriftRecord:
     """One drift run: when it ended and when one last compared everything, in seconds since the epoch.
 
-    ``counts`` is how many items have which status, by host and section. A run that could not be
-    carried out keeps the counts and verdicts of the one before it, beside :data:`RUN`.
+    ``counts`` is the number of items by host, section and status. A run that could not take place keeps the
+    counts and verdicts of the one before, in addition to :data:`RUN`.
     """
 
     run: str
@@ -96,15 +96,15 @@ class DriftRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Tell whether the run could compare everything, whatever it found."""
+        """Return whether the run could compare everything, whatever the result."""
         return self.exit_code in _COMPARED
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A verdict that is not what it was; None = as declared, or not in the file.
+    """A verdict that changed; None = as declared, or not in the file.
 
-    ``after`` is ``changed`` for what the run itself put right.
+    ``after`` is ``changed`` for an item that the run itself corrected.
     """
 
     key: Key
@@ -112,7 +112,7 @@ class Change:
     after: Status | None
 
     def as_json(self) -> dict[str, str | None]:
-        """Return the change as it stands in ``changes`` of the JSON document."""
+        """Return the change as in ``changes`` of the JSON document."""
         host, section, name = self.key
         before, after = (status.value if status else None for status in (self.before, self.after))
         return {"host": host, "section": section, "name": name, "before": before, "after": after}
@@ -121,9 +121,9 @@ class Change:
 def record_of(
     report: Report, invocation: Invocation, before: DriftRecord | None, hosts: Sequence[str], now: float
 ) -> DriftRecord:
-    """Return what is to be kept of a run that ends ``now``; ``hosts`` are all that the lab has.
+    """Return the record of a run that ends ``now``; ``hosts`` are all hosts of the lab.
 
-    What ``before`` knows of hosts that were not asked this time stays.
+    The data in ``before`` on hosts outside this run is kept.
     """
     code, seconds = report.exit_code, invocation.seconds
     known = before or DriftRecord("", now, 0.0, 0)
@@ -158,21 +158,21 @@ def _verdicts(rows: Sequence[Outcome]) -> dict[Key, Status]:
 
 
 def changes_between(before: Verdicts, after: Verdicts) -> tuple[Change, ...]:
-    """Return what changed, what is wrong now first, then what is right again."""
+    """Return the changes: items that are wrong now first, then those that are right again."""
     worse = [Change(key, before.get(key), status) for key, status in after.items()]
     better = [Change(key, status, None) for key, status in before.items() if key not in after]
     return tuple(change for change in (*worse, *better) if change.before is not change.after)
 
 
 def with_fixed(changes: Sequence[Change], before: Verdicts, rows: Sequence[Outcome]) -> tuple[Change, ...]:
-    """Return the changes, those that the run itself made among them: it found drift and put it right."""
+    """Return the changes plus the run's own corrections: drift that it found and fixed."""
     fixed = [(row.host, row.section, row.name) for row in rows if row.status is Status.CHANGED]
     others = [change for change in changes if change.key not in set(fixed)]
     return (*others, *(Change(key, before.get(key), Status.CHANGED) for key in fixed))
 
 
 def remember_drift(path: Path, record: DriftRecord) -> None:
-    """Keep the record in place of the last one; that this cannot be written ends no command."""
+    """Replace the last record. A write error does not end the command."""
     counts = {
         host: {section: {status.value: n for status, n in found.items()} for section, found in parts.items()}
         for host, parts in record.counts.items()
@@ -191,7 +191,7 @@ def remember_drift(path: Path, record: DriftRecord) -> None:
 
 
 def read_last_drift(path: Path) -> DriftRecord | None:
-    """Return the last run, None where there was none; a file that does not say it is set aside."""
+    """Return the last run, None if there is none. An invalid file is set aside."""
     nothing: DriftRecord | None = None
     return read_or_begin_anew(path, _record_in, nothing)
 
@@ -220,12 +220,12 @@ def _by_section(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Status
 
 
 def verdicts_json(verdicts: Verdicts) -> list[list[str]]:
-    """Return verdicts as ``[host, section, name, status]`` each."""
+    """Return verdicts as a list of ``[host, section, name, status]``."""
     return [[*key, status.value] for key, status in verdicts.items()]
 
 
 def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
-    """Return what :func:`verdicts_json` gave; ValueError or TypeError for anything else."""
+    """Parse the output of :func:`verdicts_json`. Raises ValueError or TypeError for anything else."""
     found = {(host, section, name): Status(status) for host, section, name, status in content}
     if not all(isinstance(part, str) for key in found for part in key):
         raise TypeError("an item is named by three texts")
@@ -242,12 +242,12 @@ def _verdicts_in(data: bytes) -> dict[str, Verdicts]:
 
 
 def read_notified(path: Path, listener: str) -> Verdicts:
-    """Return the verdicts that a listener knows of, nothing where it was told nothing."""
+    """Return the verdicts that a listener has received, empty if there are none."""
     return _read_notified(path).get(listener, {})
 
 
 def remember_notified(path: Path, listener: str, verdicts: Verdicts) -> None:
-    """Note what a listener knows now; that this cannot be written ends no command."""
+    """Record the verdicts that a listener has received. A write error does not end the command."""
     known = {**_read_notified(path), listener: verdicts}
     content = {name: verdicts_json(found) for name, found in known.items()}
     write_memory(path, json.dumps(content) + "\n")

@@ -1,4 +1,4 @@
-"""POST a JSON document to somebody's URL: signed, in bounded time, tried twice."""
+"""POST a JSON document to a webhook: signed, in bounded time, with one retry."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["SIGNATURE", "Webhook", "read_secret", "signature"]
 
 SIGNATURE = "X-Labrun-Signature"
 """The header with ``sha256=`` and the HMAC-SHA256 of the body in hexadecimal."""
-_SECONDS = 10.0  # for one attempt
-_PAUSE = 1.0  # before the second
+_SECONDS = 10.0  # timeout of one attempt
+_PAUSE = 1.0  # before the retry
 _BUSY = 429
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Following one would turn the POST into a GET, and send the signature to somebody else."""
+    """A redirect would turn the POST into a GET, and send the signature to another server."""
 
     def redirect_request(
         self,
@@ -41,35 +41,35 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> None:
-        """Follow nothing."""
+        """Follow no redirect."""
 
 
 class _RefusedError(LabrunError):
-    """The server answered, and trying again would not change its mind."""
+    """The server's answer was a refusal, so a retry is pointless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where to POST, and the secret that signs; ``seconds`` bound one attempt."""
+    """A URL to POST to, and the secret for the signature; ``seconds`` is the timeout of one attempt."""
 
     url: str
     secret: bytes | None = field(default=None, repr=False)
     seconds: float = _SECONDS
 
     def __post_init__(self) -> None:
-        """Refuse what is no http or https URL. Raises UsageError."""
+        """Raise UsageError if the URL is not http or https."""
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
             raise UsageError("--webhook: an http or https URL is wanted", hint="https://example.org/hook")
 
     @property
     def place(self) -> str:
-        """Return the URL as far as it may be shown: what follows the host is often a secret."""
+        """Return the URL as far as it may be shown: the part after the host is often a secret."""
         parts = urlsplit(self.url)
         port = f":{parts.port}" if parts.port else ""
         return f"{parts.scheme}://{parts.hostname}{port}"
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Send the body; once more where that may help. Raises LabrunError."""
+        """Send the body, with one retry if that may help. Raises LabrunError."""
         try:
             self._attempt(body, headers)
         except _RefusedError:
@@ -96,7 +96,7 @@ class Webhook:
             known[SIGNATURE] = signature(self.secret, body)
         parts = urlsplit(self.url)
         if parts.username is not None:
-            # urllib takes what stands before an @ for a part of the host's name.
+            # urllib takes the part before an @ as part of the host's name.
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             known["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
         url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
@@ -106,14 +106,14 @@ class Webhook:
 
 
 def signature(secret: bytes, body: bytes) -> str:
-    """Return what the header :data:`SIGNATURE` says of a body."""
+    """Return the value of the header :data:`SIGNATURE` for a body."""
     return f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
 
 
 def read_secret(reference: str) -> bytes:
-    """Return the secret that ``env:NAME`` or a file's path refers to, without white space at its ends.
+    """Return the secret that ``env:NAME`` or a file's path refers to, with white space stripped.
 
-    Raises UsageError where there is none.
+    Raises UsageError if there is none.
     """
     kind, _, name = reference.partition(":")
     if kind == "env":

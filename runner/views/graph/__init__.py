@@ -1,1 +1,1 @@
-"""The drawings of a lab, one module a format."""
+"""The drawings of a lab, one module per format."""

@@ -1,4 +1,4 @@
-"""The drawing for a terminal: plain ASCII, 80 columns; a list of networks where a drawing needs more."""
+"""The drawing for a terminal: plain ASCII, 80 columns, or a list of networks if it would be wider."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _legend(diagram: Diagram, *, drawn: bool) -> list[str]:
 
 
 class _Canvas:
-    """Characters at places; what is drawn later covers what was there."""
+    """A grid of characters; later drawing covers earlier."""
 
     def __init__(self, drawing: Drawing) -> None:
         self._rows = [[" "] * drawing.width for _ in range(drawing.height)]
@@ -50,7 +50,7 @@ class _Canvas:
             self._box(box)
 
     def lines(self) -> list[str]:
-        """Return the lines without blanks at their ends."""
+        """Return the lines without trailing blanks."""
         return ["".join(row).rstrip() for row in self._rows]
 
     def _write(self, x: int, y: int, text: str) -> None:
@@ -67,7 +67,7 @@ class _Canvas:
         (x, bar), *corners = wire.points
         end = corners[0][1]
         for y in range(min(bar + 1, end), max(bar, end)):
-            if self._rows[y][x] != "+":  # where a link to another box turns off this one
+            if self._rows[y][x] != "+":  # where a link to another box branches off this one
                 self._write(x, y, down)
         self._write(x, bar, "+")
         if len(corners) > 1:
@@ -83,7 +83,7 @@ class _Canvas:
 
 
 def _listed(diagram: Diagram) -> list[str]:
-    """Return each network with the hosts on it; a host on several stands below each of them."""
+    """Return each network with its hosts. A host on several networks is listed under each."""
     found: list[str] = []
     for network in diagram.networks:
         found.extend(_network_lines(network))

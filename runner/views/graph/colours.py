@@ -1,4 +1,4 @@
-"""The colours of drawings, light and dark, one set for every format; never the only sign of a state."""
+"""The colours of drawings, light and dark, the same in all formats; never the only sign of a state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["DARK", "LEGEND", "LIGHT", "Palette", "Shade"]
 
 @dataclass(frozen=True, slots=True)
 class Shade:
-    """What a host in one state looks like: ``line`` also for its links."""
+    """The colours of a host in one state; ``line`` also for its links."""
 
     fill: str
     line: str
@@ -19,7 +19,7 @@ class Shade:
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours on one kind of paper; contrast of ``ink`` and ``faint`` to every fill is above 4.5."""
+    """Colours for one background. The contrast of ``ink`` and ``faint`` to every fill is above 4.5."""
 
     paper: str
     ink: str

@@ -1,4 +1,4 @@
-"""The drawing as a file of draw.io (diagrams.net), placed as in the SVG and free to be moved there."""
+"""The drawing as a draw.io (diagrams.net) file, with the layout of the SVG, to be rearranged there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from labrun.runner.views.graph.svg import METRICS
 __all__ = ["drawio_graph"]
 
 _THICK = 4
-_PAGE = "1"  # draw.io's own cells are 0, the root, and 1, the layer that everything is on
+_PAGE = "1"  # draw.io reserves cells 0, the root, and 1, the layer that holds everything
 _LETTERS = "fontFamily=monospace;fontSize=13;"
 
 

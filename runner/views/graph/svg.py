@@ -1,4 +1,4 @@
-"""The drawing as SVG: one element that stands alone as a file or inside a page, light and dark."""
+"""The drawing as SVG: one element for a file of its own or for a page, with light and dark colours."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from labrun.runner.views.graph.colours import DARK, LEGEND, LIGHT, Palette
 
 __all__ = ["METRICS", "svg_element", "svg_graph"]
 
-# A letter of a monospaced font is 0.6 of its size wide, 0.62 with some room: 13 px.
+# A monospaced character is 0.6 of its size wide, with some margin 0.62: at 13 px that is 8.
 METRICS = Metrics(char=8, line=18, pad=12, rim=9, gap=28, drop=26, width=1100)
 _EDGE = 20
 _HEAD = 64
 _ROW = 24
-_HALO = 6  # how far from its dot a link begins to push crossing lines away
+_HALO = 6  # distance from its dot at which a link begins to push crossing lines away
 _FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 
@@ -28,7 +28,7 @@ def svg_graph(diagram: Diagram) -> str:
 def svg_element(diagram: Diagram, *, alone: bool = True) -> ET.Element:
     """Return the drawing as an ``svg`` element with its own style sheet.
 
-    What is not ``alone`` has its name, the time of the verify and the legend in the page around it.
+    Without ``alone``, the surrounding page shows the name, the time of the verify and the legend.
     """
     drawing = lay_out(diagram, METRICS)
     top = _HEAD if alone else _EDGE
@@ -85,7 +85,7 @@ def _bar(bar: Bar) -> ET.Element:
 
 def _wire(wire: Wire) -> Iterator[ET.Element]:
     (x, bar), (_, second), *_ = wire.points
-    if second < bar:  # only a link that comes down to its bar can have crossed another
+    if second < bar:  # only a link that comes down to its bar can have crossed another one
         yield _line("halo", ((x, bar - _HALO), *wire.points[1:]))
     yield _line(f"wire {wire.link.health}", wire.points)
 

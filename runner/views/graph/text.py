@@ -1,4 +1,4 @@
-"""The drawing for tools that lay it out themselves: Mermaid and Graphviz' dot."""
+"""The drawing for tools with automatic layout: Mermaid and Graphviz' dot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _host_lines(host: DrawnHost) -> list[str]:
 
 
 def mermaid_graph(diagram: Diagram) -> str:
-    """Return a Mermaid flowchart, which GitHub draws in a ``mermaid`` code block."""
+    """Return a Mermaid flowchart, which GitHub renders in a ``mermaid`` code block."""
     networks = {network.name: f"n{number}" for number, network in enumerate(diagram.networks)}
     lines = [f"%% {_one_line(diagram.lab)}: {diagram.verified or 'no verify yet'}", "flowchart TB"]
     for network in diagram.networks:
@@ -40,7 +40,7 @@ def mermaid_graph(diagram: Diagram) -> str:
 
 
 def _mermaid(lines: list[str]) -> str:
-    # Mermaid has entities of its own in place of backslashes.
+    # Mermaid uses its own entities instead of backslash escapes.
     escaped = (re.sub(r'[#&"<>`;]', lambda match: f"#{ord(match[0])};", line) for line in lines)
     return '"' + "<br/>".join(escaped) + '"'
 
@@ -50,7 +50,7 @@ def _one_line(text: str) -> str:
 
 
 def dot_graph(diagram: Diagram) -> str:
-    """Return a graph in Graphviz' language."""
+    """Return a graph in Graphviz' dot language."""
     lines = [
         f"graph {_dot([diagram.lab])} {{",
         "  graph [labelloc=t, nodesep=0.4, ranksep=0.7];",
