@@ -1,11 +1,11 @@
-"""The commands: one module or folder each, and the table by which the command line finds them."""
+"""The commands: one module or folder each, and the table that the command line looks them up in."""
 
 from __future__ import annotations
 
 __all__ = ["VERBS"]
 
-# name: (module below labrun.runner.commands, with `:attribute` where that is not `command`; one-line help).
-# A test holds the help equal to the command's own.
+# name: (module below labrun.runner.commands, with `:attribute` if that is not `command`; one-line help). A
+# test compares this help with the command's own.
 VERBS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show what `up` would create, change in place, recreate or remove."),
     "up": ("up", "Create the lab file's networks and machines, and wait until they answer."),

@@ -1,4 +1,4 @@
-"""``labrun completion SHELL``: the few lines a shell needs to complete labrun's commands and hosts."""
+"""``labrun completion SHELL``: the shell script for completing labrun's commands and hosts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def command(invocation: Invocation, shell: str) -> Report:
     found = get_completion_class(shell)
     assert found is not None, shell
     source = found(click.get_current_context().find_root().command, {}, "labrun", "_LABRUN_COMPLETE")
-    # source() of click's bash class runs bash to learn its version; the text alone needs none.
+    # source() of click's bash class runs bash to get its version. The text alone does not need that.
     script = source.source_template % source.source_vars()
     return Report(text=script, extra={"script": script})

@@ -1,4 +1,4 @@
-"""`labrun configure`: every host from what it is to what the lab file says."""
+"""`labrun configure`: bring every host to the state in the lab file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["CONFIRM_SECONDS", "configure_hosts"]
 _SECONDS = 180.0
 _WOULD_CHANGE = 3
 CONFIRM_SECONDS = 60
-"""How long a changed host waits for labrun's word unless it is told otherwise."""
+"""Default time that a changed host waits for labrun's confirmation before it rolls back."""
 
 
 @verb("configure", recorded=True)
@@ -110,7 +110,7 @@ def _sections(only: str | None) -> tuple[str, ...]:
 def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
     if text is not None:
         return parse_max_fail(text)
-    # A canary that dies and changes nothing would be no canary.
+    # A canary that fails must stop the rollout, or it would be useless.
     return MaxFail(0) if canary is not None else None
 
 
@@ -125,7 +125,7 @@ def _explained(session: Session, sections: Sequence[str]) -> str:
 
 
 def _what_differs(session: Session, sections: Sequence[str]) -> Report:
-    """Ask the hosts, and return the commands for what is not as declared, below the name of each host."""
+    """Read the hosts, and return the commands to correct each host's differences, below its name."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.configure.by_hand import by_hand
     from labrun.tasks.configure.resources import host_spec
@@ -144,7 +144,7 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
     parts = []
     for host, lines in commands.items():
-        # Whoever could not be read, or differs in what cannot be changed, has no commands but reasons.
+        # A host that could not be read, or differs in what cannot be changed, has reasons but no commands.
         reasons = dict.fromkeys(
             f"# {row.status}: {' '.join(str(row.why).split())}"
             for row in rows
@@ -165,10 +165,10 @@ def configure_hosts(
     max_fail: MaxFail | None = None,
     confirm_timeout: int | None = CONFIRM_SECONDS,
 ) -> list[Outcome]:
-    """Configure the session's hosts in parallel, the lab's lock being held; returns their rows.
+    """Configure the session's hosts in parallel, with the lab's lock held. Return their rows.
 
-    A host that was not begun, because of ``canary`` and ``max_fail``, has rows that are skipped.
-    ``confirm_timeout`` is how many seconds a changed host waits before it goes back; None = never.
+    A host that did not begin, because of ``canary`` and ``max_fail``, has skipped rows. ``confirm_timeout``
+    is the time in seconds after which an unconfirmed host rolls back; None = never.
     """
     from labrun.runner.engine.behind import carried_by
     from labrun.runner.engine.nornir import outcomes_of
@@ -211,7 +211,7 @@ def configure_hosts(
 
 
 def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool) -> None:
-    """Keep where the hosts are now: there they are looked for when the file moves them."""
+    """Record the hosts' current addresses, to find the hosts when the file changes them."""
     bad = {row.host for row in rows if row.exit_code}
     done = [] if dry_run else [host for host in session.hosts if host not in bad]
     session.state.remember_addresses({name: file_addresses(session.lab.hosts[name]) for name in done})
@@ -223,7 +223,7 @@ def _redundancy(session: Session) -> dict[str, str]:
 
 
 def _names(spec: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (section, name) of every row that a host has when it can be reached."""
+    """Return (section, name) of every row of a reachable host."""
     from labrun.tasks.configure.resources import row_names
 
     return row_names(spec, sections)

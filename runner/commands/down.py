@@ -1,4 +1,4 @@
-"""`labrun down`: remove what carries the lab's tag, with or without the lab file."""
+"""`labrun down`: remove the objects with the lab's tag, with or without the lab file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
 
 
 def _remove_leftovers(invocation: Invocation, lab: str) -> None:
-    """Delete what a `down` that was killed near its end has left of a lab of which libvirt knows nothing."""
+    """Delete what a killed `down` has left behind of a lab that no longer exists in libvirt."""
     from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 
     for uri in LOCAL_URIS:
@@ -72,7 +72,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> None:
 
 
 def _remove_storage(lab: str, uri: str) -> None:
-    """Delete what the lab as a whole keeps, with either driver of its hypervisor: its machines are gone."""
+    """Delete the lab-wide storage, for each driver of its hypervisor. The machines are already gone."""
     from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
 
     for kind, driver_uri in lab_drivers(uri):
@@ -81,11 +81,11 @@ def _remove_storage(lab: str, uri: str) -> None:
         except HypervisorError:
             if driver_uri == uri:
                 raise
-            # The hypervisor has no such driver: then it keeps nothing with it.
+            # The hypervisor does not have this driver, so there is no storage with it.
 
 
 def _left(invocation: Invocation, lab: str) -> list[str]:
-    """Return what goes on although the whole lab is gone."""
+    """Return notes on what remains although the whole lab is gone."""
     return scheduled(lab) if invocation.hosts is None else []
 
 
@@ -95,7 +95,7 @@ def _forget(state: LabState, invocation: Invocation) -> None:
 
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
-    """Return the lab's name, its hypervisor (None where nothing is left of it) and its file's lab."""
+    """Return the lab's name, its hypervisor (None if nothing is left on any) and the lab of its file."""
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 
     lab = None
@@ -114,7 +114,7 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
     asked = asked_hypervisor()
     found = (asked,) if asked else lab_uris(name)
     if lab is None and found:
-        # A name that was only mistyped has no past.
+        # A mistyped name must not get a history.
         _begin(invocation, name, None)
     return name, found[0] if found else None, lab
 
@@ -145,7 +145,7 @@ def _take_down(
         rows = remove_machines(uri, lab, machines)
     state.forget_hosts(chosen)
     if any(row.exit_code for row in rows):
-        # A network with guests on it stays: its removal would only make the failure harder to read.
+        # Keep networks that still have guests: removing them would only make the failure harder to read.
         return rows
     rows += remove_networks(uri, lab, networks)
     rows += remove_filters(uri, lab, filters)
@@ -161,7 +161,7 @@ def _named(networks: Sequence[tuple[str, str]], filters: Sequence[str]) -> list[
 
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
-    """Return the machines to remove: by the file's names and groups, else by what is there."""
+    """Return the machines to remove: by the file's names and groups, else by the existing machines."""
     names = list(known)
     if invocation.hosts is None:
         return names
@@ -179,7 +179,7 @@ def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> 
 
 
 def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list[Outcome]:
-    """Remove machines of the lab in parallel; returns their rows."""
+    """Remove machines of the lab in parallel. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.power import remove_machine
 
@@ -192,7 +192,7 @@ def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list
 
 
 def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> list[Outcome]:
-    """Remove networks of the lab, given as (name in the lab, name in libvirt); returns their rows."""
+    """Remove networks of the lab, given as (name in the lab, name in libvirt). Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision import hypervisor_tasks
 
@@ -204,7 +204,7 @@ def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> 
 
 
 def remove_filters(uri: str, lab: str, filters: Sequence[str]) -> list[Outcome]:
-    """Remove filters of the lab by their names in it; returns their rows."""
+    """Remove filters of the lab by their names in it. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision import filter_tasks
 

@@ -20,7 +20,7 @@ _SECONDS = 60.0
 
 
 def run_command(task: Task, script: str, timeout: float) -> Result:
-    """Run a script as the login user; the result is one Outcome, failed where it exits non-zero."""
+    """Run a script as the login user. The result is one Outcome, failed on a non-zero exit status."""
     from labrun.tasks.guest.transport import transport_of
 
     host = task.host.name

@@ -43,7 +43,7 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
 
 
 def writer(kind: str) -> Callable[[Diagram], str]:
-    """Return what makes a text of a diagram; its module is imported only now."""
+    """Return the function that renders a diagram as text. Its module is imported only now."""
     if kind == "ascii":
         from labrun.runner.views.graph.ascii import ascii_graph
 

@@ -1,4 +1,4 @@
-"""`labrun image`: what machines are made from, built here or brought in."""
+"""`labrun image`: the images for machines, built here or imported."""
 
 from __future__ import annotations
 

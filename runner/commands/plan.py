@@ -37,7 +37,7 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
         rows += leftover_rows(plan, prune=prune)
     rows += existing
     if not invocation.json and invocation.verbosity < 1:
-        # What is new is in the file to read; what changes is not.
+        # The file shows what is new, but not what changes.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
         new |= {spec.name for spec, found in plan.networks if found.action == "create"}
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]

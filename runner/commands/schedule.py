@@ -1,4 +1,4 @@
-"""`labrun schedule`: a systemd timer that runs `labrun drift`, put up, looked at, taken down."""
+"""`labrun schedule`: install, show and remove a systemd timer that runs `labrun drift`."""
 
 from __future__ import annotations
 

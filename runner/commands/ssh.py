@@ -38,7 +38,7 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
 
 
 def ssh_arguments(session: Session, host: str) -> list[str]:
-    """Return the command line that logs in to a host; raises UnreachableError without an address."""
+    """Return the command line to log in to a host. Raises UnreachableError without an address."""
     located = session.locate()[host]
     if located.address is None:
         raise UnreachableError(located.reason or "it has no address", host=host, step="address")
@@ -52,9 +52,9 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
             "StrictHostKeyChecking=yes",
             f"UserKnownHostsFile={session.state.known_hosts}",
             "GlobalKnownHostsFile=/dev/null",
-            # What labrun holds true of a host's key does not come from the host.
+            # labrun does not learn host keys from the host.
             "UpdateHostKeys=no",
-            # By name, so that a new lease is no new host.
+            # By name, so that a host with a new lease is still the same host.
             f"HostKeyAlias={host}",
             "LogLevel=ERROR",
         ):

@@ -1,4 +1,4 @@
-"""`labrun status`: each host's state, addresses and whether a login works."""
+"""`labrun status`: each host's state and addresses, and whether a login works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_ASKED = (ConnectionLostError, NotStartedError)
 
 
 def try_login(task: Task) -> Result:
-    """Log in and do nothing; raises a TransportError where that is not possible."""
+    """Log in and do nothing else. Raises a TransportError if that fails."""
     from labrun.tasks.guest.transport import transport_of
 
     transport_of(task.host)
@@ -52,7 +52,7 @@ def command(invocation: Invocation) -> Report:
 
 
 def _logins(session: Session, seen: dict[str, SeenMachine], located: Any) -> dict[str, str]:
-    """Return, per running host, ``ok`` or why no login works."""
+    """Return, per running host, ``ok`` or the reason why logging in fails."""
     from labrun.runner.engine.nornir import cause_of
 
     running = [

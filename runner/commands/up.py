@@ -1,4 +1,4 @@
-"""`labrun up`: networks and machines as the file says, each host waited for until it is ready."""
+"""`labrun up`: create networks and machines as the file declares, and wait until each host is ready."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
 
 _READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
-"""How long a machine may take until it is ready; TCG takes half a minute alone, minutes among others."""
+"""Time limit until a machine is ready. Under TCG one alone takes half a minute, many take minutes."""
 _MARGIN = 60.0
 
 
@@ -68,7 +68,7 @@ def command(
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
-    """Carry out what `plan` shows; the lab's lock is held. Returns the rows."""
+    """Carry out what `plan` shows, with the lab's lock held. Return the rows."""
     existing = existing_rows(session.lab, session.hosts)
     if not session.uri:
         return existing
@@ -81,7 +81,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
         rows += remove_extra(session, plan)
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
-        # Not before: until now machines may have had them.
+        # Filters go last: machines may have used them until now.
         from labrun.runner.commands.down import remove_filters
 
         rows += remove_filters(session.uri, session.lab.name, plan.extra_filters)
@@ -89,9 +89,9 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
 
 
 def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:
-    """Make filters, networks, images and machines of the plan; the lab's lock is held. Returns their rows.
+    """Create the plan's filters, networks, images and machines, with the lab's lock held. Return their rows.
 
-    ``busy`` names, per network, the running machines of the lab that a restart would cut off.
+    ``busy`` has, per network, the running machines of the lab that a restart would disconnect.
     """
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.filter_tasks import provision_filters
@@ -107,7 +107,7 @@ def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bo
         networks = [spec.as_json() for spec, _ in plan.networks]
         result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=busy)
         rows += outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
-        # An image is carried to the hypervisor for machines that are made from it now.
+        # Images are copied to the hypervisor only for machines that are created in this run.
         made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
         used = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in made)
         result = hypervisor.run(prepare_images, uses=[list(use) for use in used])
@@ -137,14 +137,14 @@ def _not_begun(host: str) -> Outcome:
 
 
 def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
-    """Remove machines and networks that the file no longer has; returns their rows."""
+    """Remove machines and networks that are no longer in the file. Return their rows."""
     from labrun.runner.commands.down import remove_machines, remove_networks
 
     rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
     networks = [(name, network.name) for name, network in plan.extra_networks]
     rows += remove_networks(session.uri, session.lab.name, networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
-    # Their hosts are not the lab's any more.
+    # These hosts are no longer part of the lab.
     return [_as_hypervisors(row) for row in rows]
 
 
@@ -170,7 +170,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
 
 
 def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str, Any]]:
-    """Make the lab's keys where they are missing, and what each host's task has to know."""
+    """Create missing lab keys, and return the data for each host's task."""
     from labrun.tasks.provision.specs import seeded, spec_to_json
 
     lab, state = session.lab, session.state
@@ -219,7 +219,7 @@ def _addresses(session: Session, name: str) -> dict[str, list[str]]:
 
 
 def _dhcp(session: Session, name: str) -> Mapping[str, Any] | None:
-    """Return where to look for the lease of a host that has no fixed address within reach."""
+    """Return where to find the lease of a host that has no fixed address within reach."""
     lab = session.lab
     nics = [
         nic

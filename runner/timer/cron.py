@@ -1,4 +1,4 @@
-"""The same schedule as a line for cron, which knows no seconds and no jitter."""
+"""The same schedule as a crontab line, which supports neither seconds nor jitter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def cron_line(command: Sequence[str], every: float) -> str:
-    """Return the line of a crontab. Raises UsageError for what cron cannot say."""
-    # To cron a % is the end of the command, quoted or not.
+    """Return the line of a crontab. Raises UsageError for an interval that cron cannot express."""
+    # cron takes a % as the end of the command, quoted or not.
     words = shlex.join(command).replace("%", "\\%")
     if "\n" in words:
         raise UsageError("a line for cron has no room for a newline")

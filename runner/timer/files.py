@@ -1,4 +1,4 @@
-"""The units of a schedule where systemd reads them: put there as a whole, or not at all."""
+"""Install a schedule's units where systemd reads them: all of them, or none."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["install_units", "other_lab_file", "remove_units", "scheduled"]
 
 
 def other_lab_file(systemd: Systemd, units: Mapping[str, str]) -> str | None:
-    """Return which other lab file the units that are there belong to; None where there is none.
+    """Return the other lab file that the installed units belong to, None if there is none.
 
-    Raises LabrunError for a unit that is not labrun's.
+    Raises LabrunError for a unit that labrun did not write.
     """
     for unit, text in units.items():
         path = systemd.directory / unit
@@ -28,10 +28,10 @@ def other_lab_file(systemd: Systemd, units: Mapping[str, str]) -> str | None:
 
 
 def install_units(systemd: Systemd, lab: str, units: Mapping[str, str], *, at_once: bool = False) -> set[str]:
-    """Write what differs, and start the timer; returns the names of the units that changed.
+    """Write the units that differ, and start the timer. Return the names of the changed units.
 
-    ``at_once`` begins a first run where anything changed, and does not wait for it. Raises
-    LabrunError; the units are then as they were.
+    ``at_once`` starts a first run if a unit changed, without waiting for it. Raises LabrunError, after
+    restoring the previous units.
     """
     timer = f"{unit_name(lab)}.timer"
     before = {unit: _ours(systemd.directory / unit) for unit in units}
@@ -69,9 +69,9 @@ def _put_back(systemd: Systemd, before: Mapping[str, str | None]) -> None:
 
 
 def remove_units(systemd: Systemd, lab: str) -> list[str]:
-    """Stop the timer and a run that is under way, and remove the units.
+    """Stop the timer and a run in progress, and remove the units.
 
-    Returns their names. Raises LabrunError.
+    Return their names. Raises LabrunError.
     """
     name = unit_name(lab)
     units = [f"{name}.timer", f"{name}.service"]
@@ -79,13 +79,13 @@ def remove_units(systemd: Systemd, lab: str) -> list[str]:
     if there and systemd.is_running:
         if timers := [unit for unit in there if unit.endswith(".timer")]:
             systemd.call("disable", "--now", *timers)
-        # A run may be under way; it only reads.
+        # A run may be in progress. It only reads, so it can be stopped.
         systemd.call("stop", f"{name}.service")
     for unit in there:
         _unlink(systemd.directory / unit)
     if there and systemd.is_running:
         systemd.call("daemon-reload")
-        # A run that failed leaves its unit in systemd's list until systemd is told to forget it.
+        # A failed run stays in systemd's list of units until it is reset.
         with contextlib.suppress(LabrunError):
             systemd.call("reset-failed", *units)
     with contextlib.suppress(OSError):
@@ -94,7 +94,7 @@ def remove_units(systemd: Systemd, lab: str) -> list[str]:
 
 
 def scheduled(lab: str) -> list[str]:
-    """Return a line for each schedule of the lab that is installed, the machine's and the user's own."""
+    """Return a line for each installed schedule of the lab, system-wide and the user's."""
     unit = f"{unit_name(lab)}.timer"
     return [
         f"its schedule stays ({unit}): `labrun schedule remove{' --user' if user else ''}` ends it"
@@ -104,14 +104,14 @@ def scheduled(lab: str) -> list[str]:
 
 
 def _stamps(systemd: Systemd) -> Path:
-    """Return where systemd notes when a persistent timer last ran."""
+    """Return the directory in which systemd records the last run of persistent timers."""
     if not systemd.user:
         return Path("/var/lib/systemd/timers")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "systemd" / "timers"
 
 
 def _ours(path: Path) -> str | None:
-    """Return the text of a unit, None where there is none. Raises LabrunError for one of others."""
+    """Return a unit's text, None if it does not exist. Raises LabrunError if labrun did not write it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a schedule runs: this labrun, this lab file, and the options that are handed on."""
+"""The scheduled command: this labrun, this lab file, and the options passed on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CALENDAR_JITTER = 60.0
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """The options that say when to run, as they were given."""
+    """The options that set the times, as given."""
 
     every: str | None
     calendar: str | None
@@ -39,7 +39,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class HandedOn:
-    """The options of `drift` that the scheduled run gets."""
+    """The options of `drift` to pass to the scheduled run."""
 
     metrics: Path | None
     webhook: str | None
@@ -48,7 +48,7 @@ class HandedOn:
 
 
 def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, options: HandedOn) -> Schedule:
-    """Return the schedule, every path absolute. Raises UsageError for what would only fail when it runs."""
+    """Return the schedule, with absolute paths. Raises UsageError for errors that only a run would reveal."""
     _check(invocation, options)
     every, jitter = _moments(when, lab)
     base = (invocation.state_dir or state_base()).absolute()
@@ -71,7 +71,7 @@ def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, opt
 
 
 def make_state_base(invocation: Invocation) -> None:
-    """Make the directory that holds all state: a confined run may write in it, and not beside it.
+    """Create the directory that holds all state: a confined run may write inside it, but not create it.
 
     Raises LabrunError.
     """
@@ -117,7 +117,7 @@ def _every(given: str | None, lab: Lab) -> float:
 
 
 def _this_labrun() -> tuple[list[str], Path | None]:
-    """Return what starts this labrun from anywhere, and the PYTHONPATH that it needs for that."""
+    """Return the command that starts this labrun from any directory, and the PYTHONPATH it needs."""
     called = Path(sys.argv[0])
     if called.name == "labrun" and called.is_file() and os.access(called, os.X_OK):
         return [str(called.absolute())], None

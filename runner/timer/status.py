@@ -1,4 +1,4 @@
-"""How a lab's timer is doing, for people and for the JSON document."""
+"""The state of a lab's timer, for people and for the JSON document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["schedule_row", "timer_status", "unit_row"]
 
 
 def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
-    """Return what the document says of a schedule; times as in run IDs, None for never."""
+    """Return a schedule's state for the document; times as in run IDs, None for never."""
     name = unit_name(lab)
     timer = systemd.show(f"{name}.timer", "LoadState", "ActiveState", "UnitFileState")
     service = systemd.show(
@@ -27,7 +27,7 @@ def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
     )
     ran = bool(service["ExecMainExitTimestamp"])
     moments = systemd.timer(f"{name}.timer")
-    # The timer knows nothing of a run that it did not start, the service nothing of one before a boot.
+    # The timer does not know of runs it did not start, the service not of runs before the last boot.
     began = _seconds(service["ExecMainStartTimestamp"]) or moments["last"]
     return {
         "unit": f"{name}.timer",
@@ -44,7 +44,7 @@ def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
 
 
 def _seconds(text: str) -> float | None:
-    """Return the time that systemd writes as ``Thu 2026-11-26 00:15:23 UTC``, None for none."""
+    """Parse a time that systemd writes as ``Thu 2026-11-26 00:15:23 UTC``. Return None for any other text."""
     try:
         return float(calendar.timegm(time.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC")))
     except ValueError:
@@ -56,7 +56,7 @@ def _moment(seconds: float | None) -> str | None:
 
 
 def schedule_row(found: dict[str, Any]) -> Outcome:
-    """Return the row that says what :func:`timer_status` found; nothing about it is an error."""
+    """Return the row for the result of :func:`timer_status`. It is never an error."""
     unit: str = found["unit"]
     if not found["installed"]:
         why = "no schedule is installed: `labrun schedule install`"

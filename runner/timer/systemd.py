@@ -1,4 +1,4 @@
-"""What labrun asks systemd to do: units written, checked, switched on, looked at."""
+"""Operations on systemd: verify, enable and query units."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ _LINGER = Path("/var/lib/systemd/linger")
 
 @dataclass(frozen=True, slots=True)
 class Systemd:
-    """The system's manager, or with ``user`` that of the user who runs labrun."""
+    """The system manager, or with ``user`` that of the user who runs labrun."""
 
     user: bool
 
     @property
     def directory(self) -> Path:
-        """Return where an administrator's, or the user's own, units are."""
+        """Return the directory of the administrator's, or the user's, units."""
         if not self.user:
             return Path("/etc/systemd/system")
         return xdg_base("XDG_CONFIG_HOME", ".config") / "systemd" / "user"
 
     @property
     def scope(self) -> str:
-        """Return the option that means this manager."""
+        """Return the systemctl option for this manager."""
         return "--user" if self.user else "--system"
 
     @property
     def is_running(self) -> bool:
-        """Tell whether this manager runs."""
+        """Return whether this manager is running."""
         if self.user:
             return (_runtime_directory() / "systemd" / "private").exists()
         return Path("/run/systemd/system").is_dir()
 
     def require(self) -> None:
-        """Raise LabrunError where this manager does not run."""
+        """Raise LabrunError if this manager is not running."""
         if self.is_running:
             return
         what = "systemd does not run for this user here" if self.user else "systemd does not run here"
@@ -62,7 +62,7 @@ class Systemd:
         return _run(["systemctl", self.scope, *words])
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Return properties of a unit; times are in UTC. Those of one that is not there are empty or zero."""
+        """Return properties of a unit, times in UTC. For a unit that does not exist they are empty or zero."""
         lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
@@ -73,9 +73,9 @@ class Systemd:
         return {key: found[key] / 1e6 if found.get(key) else None for key in ("next", "last")}
 
     def verify(self, units: Mapping[str, str]) -> str | None:
-        """Return None when systemd accepts the units, or why that could not be checked.
+        """Return None if systemd accepts the units, or the reason why that could not be checked.
 
-        Raises LabrunError with what systemd says when it does not.
+        Raises LabrunError with systemd's messages if it does not.
         """
         with tempfile.TemporaryDirectory(prefix="labrun-units-") as folder:
             paths = [Path(folder) / name for name in units]
@@ -101,17 +101,17 @@ class Systemd:
 
     @property
     def lingers(self) -> bool:
-        """Tell whether this user's units also run while the user is not logged in."""
-        # What logind goes by; asking it instead takes long where it does not answer.
+        """Return whether this user's units also run while the user is not logged in."""
+        # This is the file that logind uses. Asking logind takes long if it does not answer.
         return (_LINGER / getpass.getuser()).exists()
 
     def linger(self) -> None:
-        """Let this user's units run without a login. Raises LabrunError."""
+        """Enable lingering, so that this user's units run without a login. Raises LabrunError."""
         _run(["loginctl", "enable-linger", getpass.getuser()])
 
 
 def check_calendar(expression: str) -> None:
-    """Raise UsageError where systemd cannot read the expression; without its tools say nothing."""
+    """Raise UsageError if systemd cannot parse the expression. Skip the check if its tools are missing."""
     try:
         done = _call(["systemd-analyze", "calendar", expression])
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The systemd units of a lab's schedule, as text: what runs, when, and what it may touch."""
+"""The systemd units of a lab's schedule, as text: the command, its times, and its sandbox."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from labrun.rendering import render_text
 __all__ = ["MARK", "Schedule", "quoted", "render_units", "unit_name"]
 
 MARK = "# Written by labrun schedule install"
-"""The first words of each unit that is labrun's; it leaves others alone."""
+"""The first words of each unit that labrun writes. Other units are left alone."""
 _PLAIN = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
 _SHARED_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - only compared with
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is asked for: exactly one of ``every`` (seconds) and ``calendar``; ``jitter`` in seconds.
+    """A schedule with exactly one of ``every`` (seconds) and ``calendar``; ``jitter`` in seconds.
 
-    ``command`` is the whole command line, ``python_path`` what it needs to find labrun where that
-    is not installed. ``writable`` are directories that the run writes to, ``readable`` paths that
-    it only reads. ``needs_hypervisor`` says whether libvirt is asked.
+    ``command`` is the full command line, ``python_path`` is needed to find labrun if it is not installed.
+    ``writable`` are directories that the run writes to, ``readable`` paths that it only reads.
+    ``needs_hypervisor`` tells whether it contacts libvirt.
     """
 
     lab: str
@@ -40,12 +40,12 @@ class Schedule:
 
 
 def unit_name(lab: str) -> str:
-    """Return the name of a lab's units without the ending."""
+    """Return the name of a lab's units without the suffix."""
     return f"labrun-drift-{lab}"
 
 
 def render_units(schedule: Schedule) -> dict[str, str]:
-    """Return the service and the timer by file name."""
+    """Return the service and the timer, by file name."""
     name = unit_name(schedule.lab)
     paths = [*schedule.readable, *schedule.writable, schedule.lab_file]
     values = {
@@ -67,12 +67,12 @@ def render_units(schedule: Schedule) -> dict[str, str]:
 
 
 def _one_line(path: Path) -> str:
-    """Return a path for a comment."""
+    """Return a path for a comment, on one line."""
     return str(path).replace("\n", "\\n")
 
 
 def quoted(word: str, *, command: bool = False) -> str:
-    """Return a word as unit files have it; in a ``command`` systemd fills in variables besides.
+    """Return a word quoted for a unit file. In a ``command`` systemd also expands variables.
 
     ``%`` begins a specifier everywhere, ``$`` a variable in commands.
     """

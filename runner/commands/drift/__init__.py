@@ -1,1 +1,1 @@
-"""`labrun drift`: the command, and what `--fix` does."""
+"""`labrun drift`: the command, and the corrections of `--fix`."""

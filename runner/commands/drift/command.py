@@ -1,4 +1,4 @@
-"""`labrun drift`: whether networks, machines, hosts and paths are still as they were made."""
+"""`labrun drift`: check whether networks, machines, hosts and paths are still as they were created."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 __all__ = ["Drift", "Fix", "drift_once", "drift_report"]
 
 _MARGIN = 60.0
-"""Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
+"""Seconds added to the pace of the traces, for a slow guest's logins and commands."""
 _MOVED = frozenset({Status.DRIFTED, Status.CONFLICT})
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What one look at a lab found.
+    """The result of one comparison of a lab.
 
-    ``last_ok`` is, by item of the rows that are not ok, when the history last saw it as declared, in
-    seconds since the epoch. ``logged`` is what each host logged on which something has moved.
+    ``last_ok`` is, by item of the rows that are not ok, when the history last has it as declared, in
+    seconds since the epoch. ``logged`` is the log excerpt of each host with changes.
     """
 
     rows: Sequence[Outcome]
@@ -83,7 +83,7 @@ def command(
 
 
 def drift_report(session: Session, found: Drift) -> Report:
-    """Return what a look found as the command's report."""
+    """Return a comparison's result as the command's report."""
     from labrun.tasks.drift.journal import moment
 
     notes = [
@@ -101,10 +101,10 @@ def drift_report(session: Session, found: Drift) -> Report:
 
 
 def drift_once(session: Session, fix: Fix | None = None) -> Drift:
-    """Look at the lab once, holding its lock: nothing changes meanwhile but what ``fix`` puts right.
+    """Compare the lab once, holding its lock, so that only ``fix`` changes anything meanwhile.
 
-    Raises HypervisorError, and LockedError with who holds the lock. A loop opens a session for
-    each look.
+    Raises HypervisorError, and LockedError with the holder of the lock. A loop opens a new session for each
+    run.
     """
     with lab_lock(session.state.lock, session.invocation.command):
         found = look(session)
@@ -126,14 +126,15 @@ def _fixed(session: Session, found: Drift, fix: Fix) -> Drift:
     done = apply(session, wanted)
     again = look(session)
     rows = after_fix(found.rows, done, again.rows, wanted)
-    # What was logged before is about what is right now, too.
+    # The earlier log excerpts also explain what has been corrected now.
     return replace(found, rows=rows, last_ok={**found.last_ok, **again.last_ok})
 
 
 def look(session: Session) -> Drift:
-    """Read everything and judge it, the lab's lock being held: one login and one script a host.
+    """Read and judge everything, with the lab's lock held: one login and one script per host.
 
-    All hosts are read, also with ``--hosts``: why a host's path fails is often to be seen on another.
+    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
+    host.
     """
     from labrun.tasks.collect.task import captures_of
     from labrun.tasks.drift.judge import Seen, drift_rows
@@ -172,7 +173,7 @@ def _keep_evidence(
     results: Mapping[str, Any],
     specs: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Attach to the recorded run what the hosts showed on which something is off."""
+    """Attach the output of the hosts with differences to the recorded run."""
     from labrun.tasks.collect.task import evidence_of
     from labrun.tasks.configure.resources import secrets_of
 
@@ -185,7 +186,7 @@ def _keep_evidence(
 
 
 def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
-    # Of a host that cannot be reached nothing is known, so nothing of it is worth a date.
+    # An unreachable host was not compared, so a date for its items would mean nothing.
     told = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
     off = [(row.host, row.section, row.name) for row in told]
     history = session.history() if off else None
@@ -202,7 +203,7 @@ def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, 
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
-    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
+    """Return, by host, why a machine cannot answer according to libvirt."""
     found = {}
     for item in plan.machines if plan is not None else ():
         if item.seen is None:
@@ -256,14 +257,14 @@ def _logs(
     seen: Seen,
     last_ok: Mapping[tuple[str, str, str], float],
 ) -> dict[str, Logged]:
-    """Read what the hosts logged on which something has moved; the logins are still there."""
+    """Read the logs of the hosts with changes, over connections that are still open."""
     from labrun.tasks.collect.capture import Capture
     from labrun.tasks.configure.resources import secrets_of
     from labrun.tasks.configure.sshd_profiles import login_user
     from labrun.tasks.drift.task import read_log
     from labrun.tasks.state.sections import Scope, section_of
 
-    # A machine is changed on the hypervisor, and why a path fails is rarely to be seen at its end.
+    # Machines change on the hypervisor, and the end of a path rarely shows why it fails.
     here = [row for row in rows if section_of(row.section).scope is Scope.HOST]
     moved = [row for row in here if row.status in _MOVED]
     named = {row.host for row in moved}
@@ -282,7 +283,7 @@ def _logs(
 
 
 def _fingerprint(session: Session) -> str:
-    """Return the lab's own key as sshd logs it, empty without one."""
+    """Return the fingerprint of the lab's key as sshd logs it, empty without one."""
     if not session.state.has_keys:
         return ""
     blob = base64.b64decode(session.state.public_key.split()[1])
@@ -290,7 +291,7 @@ def _fingerprint(session: Session) -> str:
 
 
 def _last_lines(found: Drift) -> Iterator[str]:
-    """Yield, by host and time, what was last as declared then."""
+    """Yield a line per host and time, with the items that were last as declared then."""
     times: dict[tuple[str, float], list[str]] = {}
     for (host, section, name), at in found.last_ok.items():
         times.setdefault((host, at), []).append(section if name == host else f"{section} {name}")

@@ -1,4 +1,4 @@
-"""`labrun drift --fix`: exactly what has drifted, through the same `up` and `configure`, and read again."""
+"""`labrun drift --fix`: correct only what has drifted, with `up` and `configure`, then read again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BAD = frozenset({Status.FAILED, Status.ROLLED_BACK})
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What is allowed: ``apply_pending`` what the file has moved too, at most ``max_changes`` things."""
+    """The limits of a fix: with ``apply_pending`` the file's changes too, at most ``max_changes`` items."""
 
     apply_pending: bool = False
     max_changes: int | None = None
@@ -29,9 +29,9 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be put right: filters, networks and machines by name, sections by host, all their items.
+    """The corrections to make: filters, networks and machines by name, sections by host, all their items.
 
-    ``left`` says why an item that has drifted is not among them.
+    ``left`` is the reason for each drifted item that is not among them.
     """
 
     networks: frozenset[str]
@@ -43,10 +43,11 @@ class Wanted:
 
 
 def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
-    """Return what to put right, as a pure function of what a look found.
+    """Return the corrections for the given rows, as a pure function.
 
-    Networks and machines are taken one by one, a host's settings by section: `configure` makes a section
-    true as a whole. So one in which the file has moved too is left, unless that is allowed.
+    Networks and machines are chosen one by one, a host's settings by section, since `configure` always
+    applies a whole section. So a section that the file has changed as well is left alone unless that is
+    allowed.
     """
     right = {Status.DRIFTED} | (_MOVED if fix.apply_pending else set())
     items: set[Key] = set()
@@ -76,7 +77,7 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
 def _by_section(rows: Sequence[Outcome]) -> Iterator[tuple[str, str, list[Outcome]]]:
     found: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
-        # What a host shows follows from its settings: it is not put right by itself.
+        # Observed results follow from the host's settings and are not corrected directly.
         follows = section_of(row.section).follows
         if not follows and (row.section, row.name) != (MACHINE.name, "ssh-host-key"):
             found.setdefault((row.host, row.section), []).append(row)
@@ -89,7 +90,7 @@ def _key(row: Outcome) -> Key:
 
 
 def apply(session: Session, wanted: Wanted) -> list[Outcome]:
-    """Put it right, the lab's lock being held; returns the rows of `up` and `configure`."""
+    """Make the corrections, with the lab's lock held. Return the rows of `up` and `configure`."""
     rows: list[Outcome] = []
     if wanted.filters or wanted.networks or wanted.machines:
         rows += _up(session, wanted)
@@ -128,9 +129,9 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
 def after_fix(
     before: Sequence[Outcome], done: Sequence[Outcome], after: Sequence[Outcome], wanted: Wanted
 ) -> list[Outcome]:
-    """Return the rows of the second look: ``changed`` where it was put right, with reasons where not.
+    """Return the rows of the second reading: ``changed`` if it was corrected, otherwise with reasons.
 
-    What was to go and is gone has no row any more; then the step's own is the last of it.
+    An item that was to be removed and is gone has no row any more, so the row of its removal is used.
     """
     was, steps = {_key(row): row for row in before}, {_key(row): row for row in done}
     there = {_key(row) for row in after}
@@ -148,6 +149,6 @@ def _row(row: Outcome, was: Outcome | None, step: Outcome | None, wanted: Wanted
         return replace(row, status=Status.CHANGED, diff=was.diff if was is not None else None)
     if step is None or step.status in (Status.OK, Status.CHANGED):
         return row
-    # What could not be put right was tried and did not succeed: that is more than a difference.
+    # A failed correction is worse than a difference, so its status wins.
     status = step.status if step.status in _BAD else row.status
     return replace(row, status=status, why=step.why or row.why)

@@ -1,4 +1,4 @@
-"""What is remembered of a planted fault, in a form that nobody reads by accident."""
+"""The record of a planted fault, encoded so that it is not read by accident."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LARGEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A planted fault: where, the hints from vague to plain, and how many of them were given."""
+    """A planted fault: its host, its hints from vague to plain, and how many have been given."""
 
     fault: str
     host: str
@@ -31,18 +31,18 @@ class Planted:
     given: int = 0
 
     def next_hint(self) -> Planted:
-        """Return this with one hint more given."""
+        """Return a copy with one more hint given."""
         return replace(self, given=min(self.given + 1, len(self.hints)))
 
 
 def remember(state: LabState, planted: Planted) -> None:
-    """Keep what is planted: packed, so that looking around does not spoil the search."""
+    """Record the fault, packed so that a look at the state directory does not reveal it."""
     packed = base64.b64encode(zlib.compress(json.dumps(asdict(planted)).encode()))
     write_private(state.fault, packed.decode("ascii") + "\n")
 
 
 def recall(state: LabState) -> Planted | None:
-    """Return what is planted, None where nothing is; a file that does not say it is set aside."""
+    """Return the planted fault, None if there is none. An invalid file is set aside."""
     nothing: Planted | None = None
     return read_or_begin_anew(state.fault, _unpacked, nothing, largest=_LARGEST)
 
@@ -61,16 +61,16 @@ def _unpacked(data: bytes) -> Planted:
 
 
 def forget(state: LabState) -> None:
-    """Drop what is remembered; no error where that is nothing."""
+    """Delete the record, if there is one."""
     state.fault.unlink(missing_ok=True)
 
 
 def on_hosts(
     session: Session, scripts: Mapping[str, str], *, silent: bool = False
 ) -> dict[str, dict[str, Any] | BaseException]:
-    """Run each host's script in it; what came of it by host: the task's dict, or what it raised.
+    """Run each host's script on it. Return the task's dict or its exception, by host.
 
-    ``silent`` shows no progress, which would name the hosts.
+    ``silent`` shows no progress, which would reveal the hosts.
     """
     from labrun.runner.cli.progress import progress
     from labrun.runner.engine.nornir import cause_of

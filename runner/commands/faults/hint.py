@@ -1,4 +1,4 @@
-"""`labrun verify --hint`: what a fault does, and one hint more with each call, but not where it is."""
+"""`labrun verify --hint`: the effects of a fault, and one more hint per call, but not its location."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["require_planted", "with_hint"]
 
 
 def require_planted(state: LabState) -> Planted:
-    """Return what is planted. Raises LabrunError where nothing is."""
+    """Return the planted fault. Raises LabrunError if there is none."""
     planted = recall(state)
     if planted is None:
         raise LabrunError(
@@ -26,7 +26,7 @@ def require_planted(state: LabState) -> Planted:
 
 
 def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report:
-    """Return which paths and checks fail, without the reasons, and the hints so far and one more."""
+    """Return the failing paths and checks, without reasons, and the hints so far plus one more."""
     planted = require_planted(state).next_hint()
     remember(state, planted)
     between = [row for row in rows if section_of(row.section).scope is Scope.PATH]

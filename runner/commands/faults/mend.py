@@ -27,7 +27,7 @@ def command(invocation: Invocation) -> Report:
     session = open_session(invocation)
     with lab_lock(session.state.lock, "mend"):
         planted = recall(session.state)
-        # Without the state directory the guests know: each is asked.
+        # If the state is lost, ask every guest: the fault is recorded there, too.
         hosts = [planted.host] if planted and planted.host in session.lab.hosts else list(session.lab.hosts)
         found = on_hosts(session, dict.fromkeys(hosts, mend_script()))
         rows = [row for host, done in found.items() if (row := _row(host, done, planted)) is not None]

@@ -1,4 +1,4 @@
-"""`labrun break`: plant a fault to find, and keep quiet about it."""
+"""`labrun break`: plant a fault for the user to find, without revealing it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(invocation: Invocation, fault: str | None, seed: int | None) -> Repo
     with lab_lock(session.state.lock, "break"):
         if recall(session.state) is not None:
             raise LabrunError(_ALREADY, hint=_FIND_IT)
-        # A fault that nobody remembers could not be undone.
+        # A fault that is not recorded could not be undone.
         session.state.check_room()
         chosen, spot = _choice(session, fault, seed)
         _refuse_second(session, chosen.host(spot))
@@ -75,7 +75,7 @@ def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault
 
 
 def _refuse_second(session: Session, chosen: str) -> None:
-    """Ask the guests themselves: the state directory may have been lost."""
+    """Refuse a second fault. Ask the guests themselves, since the state directory may have been lost."""
     from labrun.tasks.faults.script import PLANTED, look_script
 
     found = on_hosts(session, {host: look_script() for host in session.lab.hosts})
@@ -83,7 +83,7 @@ def _refuse_second(session: Session, chosen: str) -> None:
         raise LabrunError(_ALREADY, hint=_FIND_IT)
     error = found[chosen]
     if isinstance(error, LabrunError):
-        # Neither the host nor the fault is named: whoever mends the lab first will not know either.
+        # Name neither host nor fault: the user is still to find them after fixing the lab.
         raise LabrunError("not every host answers", hint="`labrun up` and `labrun verify` come first")
     if isinstance(error, BaseException):
         raise error

@@ -1,1 +1,1 @@
-"""`labrun report`: one page with everything."""
+"""`labrun report`: one page with all results."""

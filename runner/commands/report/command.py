@@ -1,4 +1,4 @@
-"""`labrun report`: the lab and its last verify as one HTML page that needs nothing else."""
+"""`labrun report`: the lab and its last verify as a single, self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from labrun.runner.views.matrix import Matrix
 
 _WIDEST = 60
-"""Hosts; a browser shows a larger matrix, but nobody reads it."""
+"""In hosts; a browser can show a larger matrix, but it would be unreadable."""
 
 
 @verb("report", own_format=True)
@@ -85,7 +85,7 @@ def page(drawn: DrawnLab) -> str:
 
 
 def _about(drawn: DrawnLab) -> set[str]:
-    """Return whose rows are shown: with ``--hosts`` theirs, else also those that belong to no host."""
+    """Return the hosts whose rows are shown: the selected ones, or all, including rows without a host."""
     if len(drawn.hosts) < len(drawn.lab.hosts):
         return set(drawn.hosts)
     return {row.host for row in drawn.last.rows} if drawn.last else set()

@@ -1,4 +1,4 @@
-"""The report's history: what its template shows of past runs."""
+"""The report's history: the data on past runs for its template."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labrun.runner.history.reading import Run
 __all__ = ["MARKS", "RUNS", "strips", "table"]
 
 RUNS = 60
-"""So many runs are looked at, and so many cells a strip has at most."""
+"""Maximum number of runs read, and of cells in a strip."""
 
 _ROWS = 20
 _COMPARING = ("verify", "drift")
@@ -25,11 +25,11 @@ MARKS = {
     Health.FAILED: ("X", "failed"),
     Health.UNKNOWN: (".", "not finished"),
 }
-"""By how a run ended: its mark in a strip and its meaning; the matrix uses none of them for another."""
+"""By the result of a run: its mark in a strip and its meaning. The matrix uses none of them differently."""
 
 
 def rated_run(run: Run) -> Health:
-    """Return how a run ended, as a colour: by its exit code, and by warnings."""
+    """Return a run's result as a colour, from its exit code and its warnings."""
     if run.exit_code is None or run.interrupted:
         return Health.UNKNOWN
     if run.exit_code == 0 and run.counts.get(Status.WARNING.value):
@@ -38,7 +38,7 @@ def rated_run(run: Run) -> Health:
 
 
 def strips(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return, for each command that compares, its runs as cells, the oldest first; ``runs`` newest first."""
+    """Return the runs of each comparing command as cells, oldest first; ``runs`` is newest first."""
     found = []
     for command in _COMPARING:
         mine = [run for run in runs if run.command == command]
@@ -54,7 +54,7 @@ def _cell(run: Run) -> dict[str, str]:
 
 
 def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the newest runs as rows; ``changed`` where the lab file was another in the run before."""
+    """Return the newest runs as rows; ``changed`` if the lab file differs from that of the previous run."""
     older = [*runs[1:], None]
     return [
         {

@@ -1,4 +1,4 @@
-"""Naming runs on a command line: what `show` and `diff` take for RUN."""
+"""Run references on a command line: the RUN argument of `show` and `diff`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["NAME", "RunsCommand", "complete_run", "history_of", "hosts_meant", "
 _OFFERED = 30
 
 NAME = click.option("--name", metavar="LAB", help="The lab's name, if its file is gone.")
-"""The option by which commands that read the past need no lab file."""
+"""Lets commands on past runs work without a lab file."""
 
 
 class RunsCommand(VerbCommand):
-    """A command whose arguments are runs: ``-1`` is the last one, and no option."""
+    """A command whose arguments are runs, so that ``-1`` is the last run and not an option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Spell ``-N`` in a way that is no option to click."""
+        """Escape ``-N`` so that click does not take it for an option."""
         return super().parse_args(ctx, [re.sub(r"^-([1-9]\d{0,8})$", _spelled, word) for word in args])
 
 
@@ -40,7 +40,7 @@ def _spelled(match: re.Match[str]) -> str:
 
 
 def history_of(invocation: Invocation, name: str | None) -> History:
-    """Return the history of the lab that is meant. Raises LabrunError where there is none."""
+    """Return the history of the lab. Raises LabrunError if there is none."""
     lab = lab_name(invocation, name)
     path = history_path(invocation, lab)
     found = open_history(path, lab, own=invocation.history is None)
@@ -53,9 +53,9 @@ def history_of(invocation: Invocation, name: str | None) -> History:
 
 
 def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return completions of RUN: words, and the last letters of new IDs; none where there is no history.
+    """Return completions of RUN: words, and the last letters of recent IDs; none without a history.
 
-    A whole ID has colons, at which bash breaks words.
+    Full IDs contain colons, at which bash splits words.
     """
     from click.shell_completion import CompletionItem
 
@@ -75,9 +75,9 @@ def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -
 
 
 def hosts_meant(invocation: Invocation) -> list[str]:
-    """Return the hosts of ``--hosts``, empty without it; groups as the lab file has them now.
+    """Return the hosts of ``--hosts``, empty without it. Groups are resolved by the current lab file.
 
-    A host may be gone from the file and still have a past. Raises LabFileError, UsageError.
+    A host may be gone from the file and still be in the history. Raises LabFileError, UsageError.
     """
     if invocation.hosts is None:
         return []
@@ -91,7 +91,7 @@ def hosts_meant(invocation: Invocation) -> list[str]:
 
 
 def only_of(hosts: Sequence[str], *runs: Sequence[Outcome]) -> list[list[Outcome]]:
-    """Return of each run the rows of these hosts, all for none. Raises UsageError for a host of no run."""
+    """Return each run's rows of these hosts, all if empty. Raises UsageError for a host in none of them."""
     known = {row.host for rows in runs for row in rows}
     unknown = [host for host in hosts if host not in known]
     if unknown:

@@ -1,4 +1,4 @@
-"""`labrun diff RUN RUN`: what changed from one run to another."""
+"""`labrun diff RUN RUN`: the changes from one run to another."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _change(change: Change, painted: bool) -> Iterator[str]:
 
 
 def _said(row: Outcome, expected: bool) -> list[str]:
-    """Return what a run said of a thing: its status and what was seen, then the reason."""
+    """Return a run's result for an item: status and observed value, then the reason."""
     got = [row.actual] if row.actual else []
     got += [f"(expected {row.expected})"] if expected and row.expected else []
     first = " ".join([f"{row.status.value:<11}", *got]).rstrip()

@@ -1,4 +1,4 @@
-"""`labrun history`: the lab's past runs, and how long they are kept."""
+"""`labrun history`: the lab's past runs and their retention."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["moment"]
 
 _LIMIT = 20
 _WIDEST = 60
-"""Characters of a command or an error in the list; `show` has all of it."""
+"""Maximum length of a command or an error in the list. `show` has the full text."""
 _BOUND = click.IntRange(min=0)
 
 
@@ -113,7 +113,7 @@ def _table(runs: Sequence[Run], invocation: Invocation) -> str:
 
 
 def counted(run: Run) -> str:
-    """Return ``23 ok, 1 failed``, or what became of a run without results."""
+    """Return ``23 ok, 1 failed``, or the state of a run without results."""
     words = [f"{run.counts[status]} {status.value}" for status in Status if status in run.counts]
     if run.state != "finished":
         words.insert(0, run.state)
@@ -160,7 +160,7 @@ def _keep(invocation: Invocation, lab: str, runs: int | None, days: int | None) 
 
 
 def moment(text: str, *, option: str, now: float | None = None) -> float:
-    """Return seconds since the epoch for ``2h``, ``2d`` or an ISO date or time, UTC unless it says otherwise.
+    """Return seconds since the epoch for ``2h``, ``2d`` or an ISO date or time (UTC by default).
 
     Raises UsageError that names the option.
     """

@@ -68,7 +68,7 @@ def _ended(text: str) -> str:
 
 
 def _file_now(invocation: Invocation, name: str | None) -> str | None:
-    """Return the SHA-256 of the lab file as it is now, None where none is read."""
+    """Return the current SHA-256 of the lab file, None if none is read."""
     from labrun.inventory.file.source import LARGEST
     from labrun.regular_files import read_regular
     from labrun.runner.cli.lab_file import lab_path

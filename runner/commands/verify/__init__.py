@@ -1,1 +1,1 @@
-"""`labrun verify`: the command, one pair, the offline answer, and where else results go."""
+"""`labrun verify`: the command, a single pair, offline expectations, and additional outputs."""

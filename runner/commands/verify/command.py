@@ -1,4 +1,4 @@
-"""`labrun verify`: what the hosts show, against what the lab file implies."""
+"""`labrun verify`: compare the observed state of the hosts with the lab file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _APART = {
     "hint": ("offline", "pair", *_OUTPUTS),
     "pair": _OUTPUTS,
 }
-"""Options that would be ignored beside others, or tell more than was asked for."""
+"""Options that another option would ignore, or that would reveal more than requested."""
 
 _MARGIN = 60.0
-"""Seconds beyond the pace of the traces: for a slow guest's logins and commands."""
+"""Seconds added to the pace of the traces, for a slow guest's logins and commands."""
 
 
 @verb("verify", recorded=True)
@@ -100,7 +100,7 @@ def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
         return pair_report(lab, *pair_of(lab, pair), None)
     session = open_session(invocation)
     source, target = pair_of(session.lab, pair)
-    # Those on the way show why the path fails; nobody else is asked.
+    # Only the hosts on the path are read: they show why it fails.
     captures = gather_captures(session, only=nodes_of(session.lab, source, target), pair=(source, target))
     with judging_time(invocation.timeout):
         return pair_report(session.lab, source, target, captures)
@@ -114,11 +114,11 @@ def gather_captures(
     pair: tuple[str, str] | None = None,
     evidence: bool = True,
 ) -> Mapping[str, Capture | Unreachable]:
-    """Return what every host of the lab shows, or those of ``only``.
+    """Return the capture of every host of the lab, or of the hosts in ``only``.
 
-    All are asked, also with ``--hosts``: why a host's path fails is often to be seen on another.
-    ``full`` traces every pair; ``pair`` traces only this one, and tries no checks. With ``evidence``
-    what they show is kept with the run.
+    All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
+    host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
+    the output is kept with the run.
     """
     from labrun.runner.engine.nornir import cause_of
     from labrun.tasks.collect.capture import Unreachable
@@ -148,7 +148,7 @@ def gather_captures(
 
 
 def _off(session: Session) -> dict[str, str]:
-    """Return, by host, why a machine cannot answer as far as libvirt knows it."""
+    """Return, by host, why a machine cannot answer according to libvirt."""
     seen = session.machines()
     found: dict[str, str] = {}
     for name, host in session.lab.hosts.items():
@@ -168,7 +168,7 @@ def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpe
 def _specs(session: Session, off: Mapping[str, str], *, full: bool = False) -> dict[str, CollectSpec]:
     from labrun.tasks.collect.schedule import collect_spec
 
-    # Waiting for the answer of a machine that is off would tell nothing that libvirt does not know.
+    # Skip machines that are off: waiting for their answer would add nothing to what libvirt reports.
     return {name: collect_spec(session.lab, name, skip=set(off), full=full) for name in session.lab.hosts}
 
 

@@ -1,4 +1,4 @@
-"""`labrun verify --offline`: what must be observed, told by the lab file alone."""
+"""`labrun verify --offline`: the expected observations, from the lab file alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ OFFLINE = "offline"
 
 
 def offline_report(lab: Lab, invocation: Invocation) -> Report:
-    """Return the expectations of the hosts asked for; no hypervisor and no host is touched."""
+    """Return the expectations for the selected hosts, without contacting hypervisor or hosts."""
     rows = offline_rows(lab, select_hosts(lab, invocation.hosts))
     return Report(lab.name, rows, text=_text(rows, every_row=invocation.verbosity > 0))
 
 
 def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
-    """Return every row that `verify` would have, each ``skipped`` with what it expects."""
+    """Return all rows of `verify`, each ``skipped``, with the expected value."""
     nobody = {host: Unreachable(OFFLINE, Status.SKIPPED) for host in lab.hosts}
     found = expectations(lab)
     return [_with_fault(found, row) for row in judge(lab, nobody, hosts)]

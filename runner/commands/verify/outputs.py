@@ -1,4 +1,4 @@
-"""Where else the results of `verify` go: JUnit XML, a job summary, a matrix."""
+"""Additional outputs of `verify`: JUnit XML, a job summary, a matrix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def with_outputs(
     markdown: Path | None,
     matrix: bool,
 ) -> Report:
-    """Write what was asked for, and return the report with the matrix and with what could not be written."""
+    """Write the requested outputs. Return the report with the matrix and with any write errors."""
     rows = tuple(report.outcomes)
     if matrix:
         report = _with_matrix(report, lab, rows)
@@ -84,7 +84,7 @@ def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report)
 
 
 def _written(report: Report, path: Path, text: str, *, append: bool = False) -> Report:
-    """Return the report; what goes to standard output takes the table's place."""
+    """Write an output and return the report. Output to stdout replaces the table."""
     if is_stdout(path):
         return replace(report, text=text, notes=())
     write_output(path, text, append=append)

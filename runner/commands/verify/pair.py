@@ -1,4 +1,4 @@
-"""`labrun verify --pair A:B`: one path step by step, as the lab file implies it and as it was observed."""
+"""`labrun verify --pair A:B`: one path hop by hop, as the lab file implies it and as observed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pair_of(lab: Lab, text: str) -> tuple[str, str]:
 
 
 def nodes_of(lab: Lab, source: str, target: str) -> frozenset[str]:
-    """Return the hosts on the way there and back, both ends with them."""
+    """Return the hosts on the forward and return path, including both ends."""
     paths = _paths(lab, source, target)
     every = {source, target, *(node for path in paths for node in (*path.way.through, *path.way.back))}
     return frozenset(every & set(lab.hosts))
@@ -73,7 +73,7 @@ def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What one node does with the packets, and what it showed of that; None = it was not asked."""
+    """What one node does with the packets, and its observed state, None = not read."""
 
     node: str
     does: str
@@ -87,7 +87,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _ToldPair:
-    """A path with its row, and the steps on the way there and back."""
+    """A path with its row, and the hops of the forward and return path."""
 
     path: Path
     row: Outcome
