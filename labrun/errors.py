@@ -13,7 +13,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 │   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
 └── CommandError                exit 1   a script in a guest ended with an error
-    └── UnreadableError         exit 4   what a guest printed cannot be read: nothing is known of it
+    └── UnreadableError         exit 4   the guest's output cannot be parsed: its state is unknown
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ForeignObjectError(HypervisorError):
 
 
 class LockedError(LabrunError):
-    """Report who holds the lab's lock."""
+    """Report the holder of the lab's lock."""
 
 
 class TransportError(LabrunError):

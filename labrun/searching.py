@@ -52,7 +52,7 @@ def is_linear(pattern: str) -> bool:
 def matches(pattern: str, text: str, seconds: float) -> bool:
     """Return whether ``pattern`` is in ``text``, with ``^`` and ``$`` matching at line ends, as in Python.
 
-    Raises SearchError where that cannot be told within ``seconds``.
+    Raises SearchError if the search does not finish within ``seconds``.
     """
     search = _linear(pattern)
     if search is not None and not (_CLASSES.search(pattern) and not _is_plain(text)):

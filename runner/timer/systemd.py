@@ -62,7 +62,7 @@ class Systemd:
         return _run(["systemctl", self.scope, *words])
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
-        """Return properties of a unit, times in UTC. For a unit that does not exist they are empty or zero."""
+        """Return properties of a unit, times in UTC. They are empty or zero for a missing unit."""
         lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 

@@ -22,7 +22,7 @@ __all__ = ["as_asked", "run_drift", "running_options"]
 
 Body = Callable[..., Any]
 Compare = Callable[[Session], Report]
-_FILE = "as the lab file says"  # what --every is without a value; no duration
+_FILE = "as the lab file says"  # --every without a value; not a duration
 _WATCH_EVERY = "10s"
 
 
