@@ -222,8 +222,8 @@ class History:
     ) -> list[Run]:
         """Return runs, newest first: those on one of ``hosts`` that began after ``since`` (epoch seconds).
 
-        ``failed`` are those with an exit code other than 0 and those that are not finished; with
-        ``hosts`` those in which one of these was not ok.
+        ``failed`` selects runs that are unfinished or have an exit code other than 0. Together with
+        ``hosts`` it selects runs in which one of these hosts was not ok.
         """
         bounds = {"since": since, "command": command, "limit": limit or -1}
         if hosts:

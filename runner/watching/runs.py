@@ -55,7 +55,7 @@ def as_asked(
     skip_locked: bool,
     **listeners: Any,
 ) -> Report:
-    """Run as :func:`running_options` specify; ``compare`` checks a lab once and holds its lock meanwhile.
+    """Run as :func:`running_options` ask for; ``compare`` checks a lab once and holds its lock meanwhile.
 
     Raises UsageError before anything is done.
     """
