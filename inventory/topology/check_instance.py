@@ -9,7 +9,7 @@ from labrun.inventory.model import Address, Check
 __all__ = ["ACCEPTED", "CheckInstance"]
 
 ACCEPTED = "accepted"
-"""What a derived check expects of a port that firewalls let through: open, or refused for lack of a listener."""
+"""What a derived check expects of a port that firewalls let through: open, or refused by the target."""
 
 
 @dataclass(frozen=True, slots=True)

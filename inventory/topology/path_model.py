@@ -43,7 +43,7 @@ class RoundTrip:
     returns: tuple[Address | None, ...] = ()
 
     def seen_by(self, place: int, own: Address) -> Address:
-        """Return the source address of packets at the source (0), at each of ``through``, and at the target."""
+        """Return the source address of packets at the source (0), each of ``through``, and the target."""
         return own if place == 0 or not self.seen else self.seen[place - 1] or own
 
     def returned_to(self, place: int, own: Address) -> Address:
