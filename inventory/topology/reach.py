@@ -158,7 +158,7 @@ class _Walk:
         return False
 
     def _answers_get_back(self) -> bool:
-        """Tell whether replies pass each router that translated the request and only firewalls that saw it."""
+        """Tell whether replies pass each translating router, and only firewalls that saw the request."""
         for number, leg in reversed(list(enumerate(self._legs))):
             end = self._owner[leg.to]
             steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender)
