@@ -117,8 +117,8 @@ def _retire(driver: Driver, spec: MachineSpec, old_driver: list[str]) -> None:
 def _put_on_record(spec: MachineSpec, job: dict[str, Any]) -> None:
     """Record the new machine's host key while neither the old machine nor the new one exists.
 
-    If this run is killed at any point, the recorded key belongs to the defined machine, or there is none
-    defined and the next run creates one with a new key.
+    Wherever this run is killed, the recorded key belongs to the defined machine, or no machine is defined
+    and the next run creates one with a new key.
     """
     addresses, public = job["host_key"]
     with _known_hosts:
