@@ -1,8 +1,8 @@
-"""Turn a tree into a disk that boots under BIOS and UEFI, without loop devices or mounts.
+"""Turn a tree into a disk that boots by itself, under BIOS and UEFI, without loop devices or mounts.
 
 Layout (GPT): a BIOS boot partition with GRUB's core, an EFI system partition with GRUB as the fallback
-loader, and the root file system last, so that it can grow. The tree provides ``/vmlinuz``, ``/initrd.img``
-and ``/boot/grub/grub.cfg``; the recipe provides ``disk/early.cfg``, which lets GRUB find them.
+loader, and the root file system last, so that it can grow. The tree brings ``/vmlinuz``, ``/initrd.img``
+and ``/boot/grub/grub.cfg``; the recipe brings ``disk/early.cfg``, with which GRUB finds them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ROOT_LABEL = "labrun-root"
 _GRUB = Path("/usr/lib/grub")
 _MODULES = ("part_gpt", "ext2", "search", "search_label", "normal", "linux", "configfile", "test")
 
-# Offsets from GRUB: include/grub/i386/pc/boot.h (kernel sector, drive check) and the block list at the end
-# of the core's first sector.
+# GRUB's own offsets: include/grub/i386/pc/boot.h (kernel sector, drive check) and the block list at the
+# end of the core's first sector.
 _KERNEL_SECTOR_AT = 0x5C
 _DRIVE_CHECK_AT = 0x66
 _BLOCK_LIST_AT = SECTOR - 12
@@ -34,7 +34,7 @@ _BLOCK_LIST_AT = SECTOR - 12
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition: GPT type, start and length in sectors."""
+    """A partition: GPT type, where it starts and how long it is, both in sectors."""
 
     type: str
     start: int
@@ -44,7 +44,7 @@ class Partition:
 _ALIGNMENT = MIB // SECTOR
 _BIOS_BOOT = Partition("21686148-6449-6E6F-744E-656564454649", _ALIGNMENT, _ALIGNMENT)
 _ESP = Partition("C12A7328-F81F-11D2-BA4B-00A0C93EC93B", 2 * _ALIGNMENT, 16 * _ALIGNMENT)
-# Plain "Linux filesystem": systemd would mount the root types automatically.
+# Plain "Linux filesystem": the types that name a root are mounted by systemd on its own account.
 _ROOT = Partition(
     "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
     18 * _ALIGNMENT,
@@ -63,7 +63,7 @@ def build_disk(
     """Write ``disk`` (qcow2, :data:`VIRTUAL_SIZE` bytes) from the tree ``rootfs``.
 
     ``recipe`` is the recipe's directory. Intermediate files lie beside ``disk``. ``progress`` gets a stage
-    and the completed share, 0 to 1. Raises :class:`BuildError`.
+    and the part done, 0 to 1. Raises :class:`BuildError`.
     """
     raw = disk.with_suffix(".raw")
     progress("root file system", 0.0)
@@ -84,7 +84,7 @@ def build_disk(
 
 
 def _make_root(rootfs: Path, raw: Path, cancel: threading.Event | None) -> None:
-    # Write the inode tables now, or the kernel would do it in the background of the first boot.
+    # The inode tables are written now: the kernel would do it in the background of the first boot.
     options = f"offset={_ROOT.start * SECTOR},root_owner=0:0,lazy_itable_init=0,nodiscard"
     command = [
         "mke2fs",
@@ -146,19 +146,19 @@ def patch_boot_sector(boot: bytes, table: bytes, core_at: int) -> bytes:
     """Return GRUB's boot sector for this disk.
 
     ``boot`` is ``boot.img``, ``table`` the disk's first sector with its partition table, ``core_at`` the
-    sector of GRUB's core. grub-bios-setup does the same on a block device.
+    sector of GRUB's core. What grub-bios-setup does on a block device.
     """
     sector = bytearray(boot)
-    # Keep the disk's signature and the protective partition table.
+    # The disk's signature and the protective partition table stay.
     sector[0x1B8:0x1FE] = table[0x1B8:0x1FE]
     struct.pack_into("<Q", sector, _KERNEL_SECTOR_AT, core_at)
-    # Two NOPs instead of a jump: trust the firmware's drive number.
+    # Two NOPs in place of a jump: trust the drive number that the firmware hands over.
     sector[_DRIVE_CHECK_AT : _DRIVE_CHECK_AT + 2] = b"\x90\x90"
     return bytes(sector)
 
 
 def patch_core(core: bytes, core_at: int) -> bytes:
-    """Return GRUB's core with its block list starting at the second sector; lengths are already there."""
+    """Return GRUB's core with the block list naming the sector after its first; lengths are there already."""
     patched = bytearray(core)
     struct.pack_into("<Q", patched, _BLOCK_LIST_AT, core_at + 1)
     return bytes(patched)
