@@ -1,1 +1,1 @@
-"""labrun measured beside what it is measured against: scripts with virsh and OpenSSH for the same work."""
+"""Benchmarks of labrun against virsh and OpenSSH scripts that do the same work."""

@@ -56,12 +56,12 @@ def _tell(line: str) -> None:
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
-    # As Ctrl-C: labs are taken down on the way out.
+    # Same effect as Ctrl-C: labs are taken down on the way out.
     raise KeyboardInterrupt
 
 
 def main() -> int:
-    """Measure what was asked for; returns the exit code."""
+    """Measure the selected groups and return the exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     from benchmarks.cases import GROUPS
     from benchmarks.measure import Result, compare
@@ -73,12 +73,12 @@ def main() -> int:
     chosen = _chosen(found, list(groups))
     if any(name.startswith(_PEERS) for name in chosen):
         install_peers()
-    # The guests' bridges may be in a namespace of libvirtd's, with no way out; this process joins it.
+    # The guests' bridges may be in libvirtd's network namespace, unreachable from outside, so join it.
     enter_network("lxc:///system")
     repeat = 1 if found.quick else found.repeat
     results: list[Result] = []
     os.environ.pop("LABRUN_LAB", None)
-    # Where bytecode is not kept, every run would compile labrun anew, as nobody's does.
+    # Without cached bytecode every run would recompile labrun, which does not happen on a normal system.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-") as base:

@@ -1,4 +1,4 @@
-"""What is measured: every case, with the labs it needs and what it is measured against."""
+"""The benchmark cases, with the labs they need and the contenders they are compared with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["GROUPS", "Group"]
 _MARK = "labrun-benchmark"
 _SSH = "parallel OpenSSH"
 _BY_HAND = "virsh and ssh"
-# Routers answer few traceroutes in a row and recover in this time (seconds).
+# Routers rate-limit replies to successive traceroutes and recover within this time (seconds).
 _ICMP_PAUSE = 6.0
 
 
@@ -37,7 +37,7 @@ Cases = Callable[[Path], Iterator[list[Case]]]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Cases that share their labs: ``open`` lends them for as long as they are measured, in their order."""
+    """Cases that share their labs: ``open`` provides them while they are measured, in order."""
 
     name: str
     open: Callable[[Path], AbstractContextManager[list[Case]]]
@@ -57,7 +57,7 @@ def _paths(_base: Path) -> Iterator[list[Case]]:
 def _past(base: Path) -> Iterator[list[Case]]:
     nothing = Contender([sys.executable, "-c", ""])
     commands = looking_back(LABRUN, make_history(base)).items()
-    # Starting Python is in it, which is more than was asked for.
+    # This includes the start of Python, so it is more than the goal asks for.
     yield [
         Case(f"{name}, 100,000 outcomes", ours, nothing, "python -c ''", seconds=0.2)
         for name, ours in commands
@@ -109,7 +109,7 @@ def _second_up(lab: BenchLab) -> Case:
 
 
 def _everything(lab: BenchLab) -> Case:
-    """Return the case whose floor reads and changes the same, and proves nothing by a new login."""
+    """Return the case whose floor reads and changes the same, but does not verify it with a new login."""
     remember(lab)
     wanted = plans(lab)
     scripts = {}
@@ -160,7 +160,7 @@ def _verify(lab: BenchLab) -> Case:
 
 
 def _drift(lab: BenchLab) -> Case:
-    """Return the case whose floor reads all that drift reads, over one login a host, and judges nothing."""
+    """Return the case whose floor reads all that drift reads in one login per host, but judges nothing."""
     scripts = {
         name: wrapped(drift_script(host_spec(lab.lab, name), collect_spec(lab.lab, name), _MARK))
         for name in lab.lab.hosts
@@ -195,4 +195,4 @@ GROUPS = (
     _group("peers50", peer_cases(50, 154)),
     _group("vms", _machines(5, 158)),
 )
-"""All groups, in the order in which they are measured; one after the other, so subnets can be used again."""
+"""All groups in the order they are measured, one after the other, so that subnets can be reused."""

@@ -1,4 +1,4 @@
-"""The floor for `up`: a script that makes and starts the same containers with virsh and waits with ssh."""
+"""The floor for `up`: a script that creates and starts the same containers with virsh and waits with ssh."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labrun.tasks.provision.specs import machine_spec, seeded
 
 __all__ = ["WAIT", "up_command", "write_host_list", "write_up_files"]
 
-# How many containers start at once, there as in labrun.
+# The number of containers that start at once, the same as in labrun.
 _STARTS = 8
 
 WAIT = """
@@ -27,7 +27,7 @@ until ssh -F ssh_config -o ConnectTimeout=1 "$host" true 2>"$host.err"; do
     sleep 0.1
 done
 """
-"""Shell text that waits until ``$host`` lets somebody in."""
+"""Shell text that waits until ``$host`` accepts a login."""
 
 _UP = r"""
 set -eu
@@ -46,7 +46,7 @@ xargs -P STARTS -I HOST sh start HOST <hosts
 for pid in "${pids[@]}"; do wait "$pid"; done
 """
 
-# Per host, the lines that make and start it; the seed is ready beside it.
+# Per host, the lines that create and start it; its seed has been prepared.
 _START = r"""
 set -eu
 host=$1
@@ -77,9 +77,9 @@ def _directory(lab: BenchLab) -> Path:
 
 
 def write_up_files(lab: BenchLab) -> None:
-    """Write everything the script needs, keys and seeds included.
+    """Write everything the script needs, including keys and seeds.
 
-    What it makes carries the lab's tag and lies where labrun would put it, so that `down` removes it.
+    The script's objects carry the lab's tag and use labrun's paths, so that `down` removes them.
     """
     directory = _directory(lab)
     shutil.rmtree(directory, ignore_errors=True)
@@ -94,7 +94,7 @@ def write_up_files(lab: BenchLab) -> None:
 
 
 def write_host_list(lab: BenchLab, directory: Path) -> None:
-    """Write the hosts' names and how to reach them, for the script's loops."""
+    """Write the hosts' names and addresses for the script's loops."""
     (directory / "hosts").write_text("".join(f"{name}\n" for name in lab.lab.hosts), encoding="utf-8")
     (directory / "ssh_config").write_text(ssh_config(lab), encoding="utf-8")
 
@@ -111,7 +111,7 @@ def _write_networks(lab: BenchLab, directory: Path) -> None:
 
 
 def _write_host(lab: BenchLab, name: str, directory: Path) -> str:
-    """Write definition and seed of one host and return its public host key."""
+    """Write the definition and the seed of one host and return its public host key."""
     host = lab.lab.hosts[name]
     host_key = make_host_key(name)
     bare = machine_spec(lab.lab, host)

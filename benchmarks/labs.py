@@ -1,4 +1,4 @@
-"""The labs that benchmarks run on: two networks around a router, of any size, taken down whatever happens."""
+"""The benchmark labs: two networks around a router, of any size, taken down in every case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABRUN = (str(Path(sys.executable).with_name("labrun")),)
 
 
 def lab_text(name: str, hosts: int, octet: int, uri: str) -> str:
-    """Return a lab file: a router, and hosts in turns on two networks, the last one with DHCP."""
+    """Return a lab file: a router, and hosts alternating between two networks, the last one with DHCP."""
     lines = [
         f"name: {name}",
         f"hypervisor: {uri}",
@@ -44,7 +44,7 @@ def lab_text(name: str, hosts: int, octet: int, uri: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BenchLab:
-    """A lab on disk, with a directory of its own for its state and for scripts."""
+    """A lab on disk, with a separate directory for its state and for scripts."""
 
     directory: Path
     lab: Lab
@@ -57,7 +57,7 @@ class BenchLab:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Return where each host answers: its first address, reserved ones included."""
+        """Return each host's first address, including reserved ones."""
         return {
             host.name: str(host.interfaces[0].ipv4.ip)
             for host in self.lab.hosts.values()
@@ -70,7 +70,7 @@ class BenchLab:
         return [*LABRUN, *where, *words]
 
     def run(self, *words: str) -> None:
-        """Run ``labrun`` on this lab; raises RuntimeError when it fails."""
+        """Run ``labrun`` on this lab. Raises RuntimeError if it fails."""
         done = subprocess.run(self.labrun(*words), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"labrun {' '.join(words)}: {done.stdout}{done.stderr}")
@@ -80,17 +80,17 @@ class BenchLab:
         self.run("up")
 
     def down(self) -> None:
-        """Take the lab down; no error where there is none."""
+        """Take the lab down; no error if there is none."""
         self.run("-y", "down")
 
     def guests_cpu(self) -> float:
-        """Return the CPU seconds that the lab's containers have used since they were started."""
+        """Return the CPU seconds that the lab's containers have used since their start."""
         domains = tagged_domains(connect(self.uri), self.lab.name)
         return float(sum(domain.info()[4] for domain, _, _ in domains)) / 1e9
 
     @contextmanager
     def engine(self, data: Mapping[str, Mapping[str, Any]]) -> Iterator[Nornir]:
-        """Lend a Nornir over the lab's hosts, ``data`` put into theirs, as labrun's commands use it."""
+        """Yield Nornir over the lab's hosts, with ``data`` merged in, as labrun's commands use it."""
         from labrun.inventory.hosts.locate import locate
         from labrun.inventory.hosts.plugin import inventory_of
         from labrun.runner.engine.nornir import engine
@@ -107,13 +107,13 @@ class BenchLab:
 def bench_lab(
     base: Path, name: str, hosts: int, octet: int, *, uri: str = "lxc:///system", up: bool = False
 ) -> Iterator[BenchLab]:
-    """Lend a lab of ``hosts`` hosts on 10.``octet`` and the next; nothing of it is left after the block."""
+    """Yield a lab of ``hosts`` hosts on 10.``octet`` and the next one, and remove it after the block."""
     directory = base / name
     directory.mkdir(parents=True)
     path = directory / "lab.yaml"
     path.write_text(lab_text(name, hosts, octet, uri), encoding="utf-8")
     made = BenchLab(directory, load_lab(path), uri)
-    # An earlier run may have been killed.
+    # An earlier run may have been killed and left the lab.
     made.down()
     try:
         if up:

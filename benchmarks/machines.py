@@ -1,4 +1,4 @@
-"""The floor for `up` of virtual machines: the same definitions and disks, made before the clock starts."""
+"""The floor for `up` of virtual machines: the same definitions and disks, prepared untimed."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def _directory(lab: BenchLab) -> Path:
 
 
 def start_command(lab: BenchLab) -> list[str]:
-    """Return the command line that starts everything and waits until each host lets somebody in."""
+    """Return the command line that starts everything and waits until each host accepts a login."""
     return ["bash", "-c", _START.replace("WAIT", WAIT), "start-by-hand", str(_directory(lab))]
 
 
 def define_machines(lab: BenchLab) -> None:
-    """Define networks and machines, with overlays and seeds, and start none of them."""
+    """Define networks and machines, with overlays and seeds, without starting them."""
     directory = _directory(lab)
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()

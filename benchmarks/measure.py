@@ -17,21 +17,21 @@ from typing import IO, TypeVar
 __all__ = ["Case", "Contender", "Measured", "Result", "Sample", "compare", "do_nothing"]
 
 _SECONDS = 1800
-_LOOK = 0.02  # seconds between two looks at the memory of a process tree, at least
-_SHARE = 4  # how many times as long as a look took nobody looks: hundreds of processes take a while
+_LOOK = 0.02  # minimum seconds between two samples of the memory of a process tree
+_SHARE = 4  # the pause after a sample, as a multiple of its duration: hundreds of processes take a while
 _KIB = 1024
 T = TypeVar("T")
 
 
 def do_nothing() -> None:
-    """Prepare nothing."""
+    """Do nothing, for cases without preparation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way to do the work: a command whose exit status must be 0.
+    """One way to do the work: a command that must exit with status 0.
 
-    ``before`` and ``after`` put the world in order around every run and are not timed.
+    ``before`` and ``after`` restore the initial state around every run and are not timed.
     """
 
     command: Sequence[str]
@@ -41,13 +41,12 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Something to measure: ``ours`` beside ``other``, which is the floor unless ``goal`` says otherwise.
+    """One comparison of ``ours`` with ``other``, which is the floor unless ``goal`` says otherwise.
 
-    ``factor`` is what ours may take, as a multiple of the other; ``seconds`` and ``mebibytes`` what it
-    may take at most. None = no goal. ``setup`` goes before everything, ``pause`` (seconds)
-    before every run. ``warm`` asks for the run that is not timed. ``guests`` returns the CPU seconds
-    that the guests have used so far: they work for both; ``cpu_factor`` is for theirs and the
-    command's together.
+    ``factor`` is the limit for ours as a multiple of the other; ``seconds`` and ``mebibytes`` are absolute
+    limits. None = no goal. ``setup`` runs once at the start, ``pause`` (seconds) before every run. ``warm``
+    requests the untimed run. ``guests`` returns the CPU seconds that the guests have used so far, since
+    they work for both contenders; ``cpu_factor`` limits the sum of guests and command.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: wall and CPU seconds, the latter of the command and all its children, and the guests'."""
+    """One run: wall and CPU seconds, the latter of the command with all its children, and of the guests."""
 
     wall: float
     cpu: float
@@ -80,7 +79,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Measured:
-    """All runs of one contender; ``mebibytes`` comes from a run of its own, since looking costs time."""
+    """All runs of one contender; ``mebibytes`` comes from a separate run, since sampling costs time."""
 
     samples: list[Sample] = field(default_factory=list)
     mebibytes: float | None = None
@@ -108,7 +107,7 @@ class Measured:
 
 @dataclass(slots=True)
 class Result:
-    """One case with its figures; ``load`` is the machine's before it (1 minute, as uptime says)."""
+    """One case with its figures; ``load`` is the machine's 1-minute load average before it."""
 
     case: Case
     load: float
@@ -117,22 +116,21 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """Return the median over the rounds of ours to the other's wall time; None without another."""
+        """Return the median ratio of ours to the other's wall time over the rounds; None without another."""
         pairs = list(zip(self.ours.walls, self.other.walls, strict=False))
         return statistics.median(one / two for one, two in pairs) if pairs else None
 
     @property
     def cpu_ratio(self) -> float | None:
-        """Return the same for the CPU time of both ends."""
+        """Return the same ratio for the CPU time of both ends."""
         pairs = list(zip(self.ours.samples, self.other.samples, strict=False))
         return statistics.median(one.all_cpu / two.all_cpu for one, two in pairs) if pairs else None
 
 
 def compare(case: Case, repeat: int, tell: Callable[[str], None]) -> Result:
-    """Run both contenders ``repeat`` times, in turns, who is first changing every round.
+    """Run both contenders ``repeat`` times, taking turns, with the first one alternating every round.
 
-    A run before that, which fills caches, is not timed: the memory is measured in it. Raises
-    RuntimeError where a command fails.
+    An untimed run before that fills caches and measures the memory. Raises RuntimeError if a command fails.
     """
     load = os.getloadavg()[0]
     case.setup()
@@ -157,7 +155,7 @@ def _once(contender: Contender, pause: float, how: Callable[[Sequence[str]], T])
     try:
         found = how(contender.command)
     except BaseException:
-        # What failed is told, not what it left undone.
+        # Report the original failure, not a failed clean-up after it.
         with suppress(RuntimeError):
             contender.after()
         raise
@@ -183,7 +181,7 @@ def _timed(command: Sequence[str], guests: Callable[[], float] | None = None) ->
 
 
 def _watched(command: Sequence[str]) -> float:
-    """Return the peak of the tree's memory in MiB: proportional set sizes, so shared pages count once."""
+    """Return the process tree's peak memory in MiB, as proportional set sizes: shared pages count once."""
     peak = 0
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -208,12 +206,12 @@ def _tree(pid: int) -> list[int]:
             try:
                 found += map(int, children.read_text(encoding="ascii").split())
             except OSError:
-                continue  # the thread has ended since it was listed
+                continue  # the thread has ended since the listing
     return found
 
 
 def _pss(pids: Iterable[int]) -> int:
-    """Return the KiB that these processes hold; a child that is still its parent's image counts once."""
+    """Return the KiB that these processes hold; a child still running its parent's image counts once."""
     spaces: dict[str, int] = {}
     for pid in pids:
         try:

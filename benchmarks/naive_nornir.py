@@ -1,4 +1,4 @@
-"""The same work as most examples of Nornir do it: Netmiko's interactive shell, a task for every command."""
+"""The same work as in most Nornir examples: Netmiko's interactive shell, one task per command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.peer_work import CHECKS
 
 
 def configure(task: Task) -> Result:
-    """Put files there where they differ, bring them into force, and look."""
+    """Write the files that differ, activate them, and check the result."""
     work: dict[str, Any] = task.host.data["work"]
     changed = set()
     for path in work["remove"]:
@@ -28,7 +28,7 @@ def configure(task: Task) -> Result:
         encoded = base64.b64encode(text.encode()).decode()
         if _said(task, f"sudo base64 -w0 {path} 2>/dev/null; echo") != encoded:
             line = f"echo {encoded} | base64 -d | sudo install -m {mode} /dev/stdin {path}"
-            _said(task, line, cmd_verify=False)  # a line this long is not echoed as it is
+            _said(task, line, cmd_verify=False)  # a line this long is not echoed verbatim
             changed.add(kind)
     for kind, line in work["apply"].items():
         if kind in changed:
@@ -44,7 +44,7 @@ def _said(task: Task, line: str, **options: bool) -> str:
 
 
 def main() -> None:
-    """Do the work that the file named on the command line describes."""
+    """Do the work described by the file that the command line names."""
     work = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     directory = Path(sys.argv[1]).parent
     nornir = InitNornir(

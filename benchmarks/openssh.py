@@ -1,4 +1,4 @@
-"""The floor for work on hosts: one script for each of them, sent by parallel OpenSSH."""
+"""The floor for work on hosts: one script per host, sent by parallel OpenSSH."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.labs import BenchLab
 
 __all__ = ["parallel_ssh", "ssh_config"]
 
-# What labrun's own connection does too: one key, host keys checked, the cheap key exchange first.
+# The same as labrun's connection: one key, host keys checked, the cheap key exchange first.
 _OPTIONS = """\
 Host *
     User {user}
@@ -27,7 +27,7 @@ Host *
 _ALONE = "    ControlMaster no\n    ControlPath none\n"
 _HOST = "Host {name}\n    HostName {address}\n    HostKeyAlias {name}\n"
 
-# The arguments are the directory, which has a script for every host, and the remote command.
+# The arguments are the directory, with one script per host, and the remote command.
 _PARALLEL = r"""
 set -u
 cd "$1"
@@ -44,18 +44,18 @@ exit $failed
 
 
 def ssh_config(lab: BenchLab, *, shared: bool = False) -> str:
-    """Return the ssh_config(5) text for the lab's hosts; ``shared`` leaves sharing connections open."""
+    """Return the ssh_config(5) text for the lab's hosts; ``shared`` allows connection sharing."""
     hosts = lab.lab.hosts.values()
     options = _OPTIONS.format(
         user=next(iter(hosts)).user, identity=lab.state.identity, known_hosts=lab.state.known_hosts
     )
     names = "".join(_HOST.format(name=name, address=address) for name, address in lab.addresses.items())
-    # The first value found counts.
+    # The first value that ssh finds applies.
     return names + options + ("" if shared else _ALONE)
 
 
 def parallel_ssh(lab: BenchLab, name: str, scripts: Mapping[str, str], *, sudo: bool = True) -> list[str]:
-    """Return the command that feeds each host its script, all at once; files go below ``name``."""
+    """Return the command that feeds each host its script, all in parallel; files go below ``name``."""
     directory: Path = lab.directory / name
     directory.mkdir(exist_ok=True)
     (directory / "ssh_config").write_text(ssh_config(lab), encoding="utf-8")

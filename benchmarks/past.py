@@ -1,4 +1,4 @@
-"""A history of a hundred thousand outcomes, for the commands that look back."""
+"""A history of a hundred thousand outcomes, for the commands that query past runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROWS = 500
 
 
 def make_history(base: Path) -> Path:
-    """Write 200 runs of verify with 500 outcomes each, every tenth with a fault; returns the file."""
+    """Write 200 runs of verify with 500 outcomes each, every tenth with a fault; return the file."""
     path = base / "past.sqlite"
     now = time.time()
     with contextlib.closing(open_to_write(path)) as connection:
@@ -52,7 +52,7 @@ def _path(source: str, target: str, *, broken: bool) -> Outcome:
 
 
 def looking_back(labrun: tuple[str, ...], path: Path) -> dict[str, Contender]:
-    """Return the commands that are measured, by what they are called."""
+    """Return the commands to measure, by name."""
     about = ["--history", str(path), "--name", _LAB]
     words = {
         "history": ["history", *about],

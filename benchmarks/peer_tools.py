@@ -1,4 +1,4 @@
-"""The peers themselves: installed by pip on demand, and what they are given to read."""
+"""The peer tools: installed with pip on demand, and given their input files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ server.shell(commands=[CHECK], _sudo=True)
 
 
 def install_peers() -> None:
-    """Make the peers' own virtual environment, where it is not there yet. Raises RuntimeError."""
+    """Create the peers' virtual environment if it does not exist. Raises RuntimeError."""
     if (_VENV / "complete").exists():
         return
     for command in (
@@ -110,7 +110,7 @@ def install_peers() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return which peers are installed; empty where none is."""
+    """Return the versions of the installed peers; empty if there are none."""
     pip = _VENV / "bin" / "pip"
     if not pip.exists():
         return {}
@@ -122,7 +122,7 @@ def versions() -> dict[str, str]:
 
 
 def _directory(prepared: Prepared, name: str) -> Path:
-    """Make a peer's directory with the hosts' files and an ssh_config."""
+    """Create a peer's directory with the hosts' files and an ssh_config."""
     directory = prepared.lab.directory / name
     directory.mkdir()
     (directory / "ssh_config").write_text(
@@ -151,7 +151,7 @@ def _apply(work: HostWork) -> dict[str, str]:
 
 
 def ansible_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work by a playbook, tuned as its documentation says."""
+    """Return the command that does the work with a playbook, tuned as Ansible's documentation recommends."""
     directory = _directory(prepared, "ansible")
     (directory / "masters").mkdir()
     forks = len(prepared.hosts)
@@ -172,7 +172,7 @@ def ansible_command(prepared: Prepared) -> list[str]:
 
 
 def end_masters(prepared: Prepared) -> None:
-    """End Ansible's shared connections: every run logs in for itself."""
+    """Close Ansible's shared connections, so that every run logs in by itself."""
     directory = prepared.lab.directory / "ansible"
     for path in (directory / "masters").iterdir():
         command = [
@@ -189,7 +189,7 @@ def end_masters(prepared: Prepared) -> None:
 
 
 def _write_known_hosts(prepared: Prepared, directory: Path) -> None:
-    """Write the host keys by address, as paramiko looks them up."""
+    """Write the host keys by address, which is how paramiko looks them up."""
     lines = prepared.lab.state.known_hosts.read_text(encoding="utf-8").splitlines()
     known = "".join(
         f"{prepared.lab.addresses[host]} {rest}\n"
@@ -201,7 +201,7 @@ def _write_known_hosts(prepared: Prepared, directory: Path) -> None:
 
 
 def pyinfra_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work by a pyinfra deploy."""
+    """Return the command that does the work with a pyinfra deploy."""
     directory = _directory(prepared, "pyinfra")
     state = prepared.lab.state
     _write_known_hosts(prepared, directory)
@@ -239,7 +239,7 @@ def pyinfra_command(prepared: Prepared) -> list[str]:
 
 
 def naive_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work by Nornir with a task for every command."""
+    """Return the command that does the work with Nornir and one task per command."""
     directory = _directory(prepared, "naive")
     _write_known_hosts(prepared, directory)
     extras = {
@@ -283,7 +283,7 @@ profile=no sysctl=no sshd=no
 
 
 def _script(work: HostWork) -> str:
-    """Return what a careful person would write for one host."""
+    """Return the script that a careful administrator would write for one host."""
     lines = [_PUT]
     for path in work.remove:
         lines.append(f"[ ! -e {path} ] || {{ rm {path}; profile=yes; }}")
@@ -296,6 +296,6 @@ def _script(work: HostWork) -> str:
 
 
 def by_hand_command(prepared: Prepared) -> list[str]:
-    """Return the command that does the work by one script a host over parallel OpenSSH."""
+    """Return the command that does the work with one script per host over parallel OpenSSH."""
     scripts = {host: _script(work) for host, work in prepared.hosts.items()}
     return parallel_ssh(prepared.lab, "by-hand", scripts)

@@ -1,4 +1,4 @@
-"""The work that all peers do alike: files that `configure` leaves on hosts, and what puts them in force."""
+"""The work common to all peers: the files that `configure` leaves on hosts, and their activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.reset import put_back, remember, run_everywhere
 __all__ = ["APPLY", "CHECK", "CHECKS", "SECTIONS", "HostWork", "Prepared", "prepare"]
 
 SECTIONS = "nmcli,sysctl,sshd"
-"""What the peers' recipes know; labrun is asked for these, too."""
+"""The sections that the peers' recipes cover; labrun is limited to them as well."""
 
 _LIST = r"""
 for file in /etc/NetworkManager/system-connections/* /etc/sysctl.d/*.conf /etc/ssh/sshd_config.d/*.conf; do
@@ -26,7 +26,7 @@ APPLY = {
     "sysctl": "/usr/sbin/sysctl -q -p {path}",
     "sshd": "/usr/sbin/sshd -t && systemctl reload ssh",
 }
-"""Shell lines that bring a file of each kind into force."""
+"""Shell lines that activate a file of each kind."""
 
 CHECKS = (
     "ip -j address",
@@ -35,21 +35,21 @@ CHECKS = (
     "/usr/sbin/sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter",
     "/usr/sbin/sshd -T",
 )
-"""Commands that show what is in force, after every run."""
+"""Commands that show the active state, after every run."""
 
 CHECK = " && ".join(CHECKS)
-"""All of them as one line."""
+"""All of them on one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostWork:
-    """Files to be there, by path, and files to be gone."""
+    """Files that must exist, by path, and files that must be absent."""
 
     write: Mapping[str, str]
     remove: tuple[str, ...]
 
     def kind(self, path: str) -> str:
-        """Return which of :data:`APPLY` a path needs."""
+        """Return the kind in :data:`APPLY` for a path."""
         return "profile" if "NetworkManager" in path else "sysctl" if "sysctl" in path else "sshd"
 
     def mode(self, path: str) -> str:
@@ -59,17 +59,17 @@ class HostWork:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A lab before its first `configure`, and what each host needs."""
+    """A lab before its first `configure`, and the work that each host needs."""
 
     lab: BenchLab
     hosts: Mapping[str, HostWork]
 
     def back(self) -> None:
-        """Put all hosts back to what they were."""
+        """Restore all hosts to their initial state."""
         put_back(self.lab)
 
     def check(self) -> None:
-        """Raise RuntimeError unless `configure` finds nothing to do: the peers' work is the same."""
+        """Raise RuntimeError unless `configure` finds nothing to do: the peers must do the same work."""
         self.lab.run("configure", "--only", SECTIONS, "--dry-run")
 
 
@@ -85,7 +85,7 @@ def _files(lab: BenchLab) -> dict[str, dict[str, str]]:
 
 
 def prepare(lab: BenchLab) -> Prepared:
-    """Let labrun configure the lab once, note what that leaves, and put the hosts back."""
+    """Let labrun configure the lab once, record the result, and restore the hosts."""
     remember(lab)
     before = _files(lab)
     lab.run("configure", "--only", SECTIONS)

@@ -1,4 +1,4 @@
-"""Cases that measure `configure` beside Ansible, pyinfra and a script over parallel OpenSSH."""
+"""Cases that measure `configure` against Ansible, pyinfra and a script over parallel OpenSSH."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["peer_cases"]
 
 _MANY = 50
 _PEERS: dict[str, tuple[Callable[[Prepared], list[str]], float | None, float | None]] = {
-    # Goals for 50 hosts: ours as a multiple of theirs, when all and when nothing is to change.
+    # Goals for 50 hosts: ours as a multiple of theirs, with everything and with nothing to change.
     "OpenSSH script": (by_hand_command, 1.4, 1.15),
     "Nornir, a task a command": (naive_command, None, 1 / 1.2),
     "pyinfra": (pyinfra_command, None, 1 / 1.2),
@@ -29,7 +29,7 @@ _PEERS: dict[str, tuple[Callable[[Prepared], list[str]], float | None, float | N
 
 
 def peer_cases(hosts: int, octet: int) -> Callable[[Path], Iterator[list[Case]]]:
-    """Return the cases of a lab of so many containers: first runs, then second ones with nothing to do."""
+    """Return the cases for a lab of this many containers: first runs, then second ones without changes."""
 
     def cases(base: Path) -> Iterator[list[Case]]:
         with bench_lab(base, f"bench-peers{hosts}", hosts, octet, up=True) as lab:

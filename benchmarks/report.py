@@ -1,4 +1,4 @@
-"""Show results: a table for people, Markdown for the record, JSON for comparison with later runs."""
+"""Present results: a table for the terminal, Markdown for the record, JSON to compare with later runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def as_markdown(results: Sequence[Result], repeat: int) -> str:
-    """Return the results as a page for ``benchmarks/results``, with the machine they come from."""
+    """Return the results as a page for ``benchmarks/results``, including the machine they come from."""
     about = machine()
     lines = [f"# {time.strftime('%F')}", ""]
     lines += [f"- {key}: {value}" for key, value in about.items()]
@@ -84,7 +84,7 @@ def _first_line(*command: str) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Return what decides over the figures: processor, memory, versions."""
+    """Return the factors behind the figures: processor, memory, versions."""
     processor = memory = "unknown"
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):

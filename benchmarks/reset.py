@@ -1,4 +1,4 @@
-"""Put hosts back to what they were before `configure`, so that there is everything to change again."""
+"""Restore hosts to their state before `configure`, so that everything has to be changed again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ tar -C / -cf {_SAVED}.tar {_FILES}
 /usr/sbin/sysctl {_KEYS} >{_SAVED}.sysctl
 """
 
-# The profiles keep their UUIDs, so NetworkManager takes the files that come back for the same ones.
+# The profiles keep their UUIDs, so NetworkManager takes the restored files for the same profiles.
 _RESET = f"""
 set -eu
 cd /
@@ -62,17 +62,17 @@ def _everywhere(lab: BenchLab, task: Any, **parameters: Any) -> dict[str, Any]:
 
 
 def run_everywhere(lab: BenchLab, script: str) -> dict[str, str]:
-    """Run a script as root on every host; returns what it printed, by host. Raises CommandError."""
+    """Run a script as root on every host and return its output by host. Raises CommandError."""
     return _everywhere(lab, _run_script, script=script)
 
 
 def remember(lab: BenchLab) -> None:
-    """Note in each guest what it is like now, for :func:`put_back`."""
+    """Record the current state in each guest for :func:`put_back`."""
     run_everywhere(lab, _REMEMBER)
 
 
 def put_back(lab: BenchLab) -> None:
-    """Bring back what :func:`remember` noted."""
+    """Restore the state that :func:`remember` recorded."""
     run_everywhere(lab, _RESET)
 
 
@@ -82,7 +82,7 @@ def plans(lab: BenchLab) -> dict[str, HostPlan]:
 
 
 def reset(lab: BenchLab, wanted: dict[str, HostPlan]) -> None:
-    """Bring back what :func:`remember` noted; raises RuntimeError where the plan is not ``wanted`` again."""
+    """Restore the recorded state. Raises RuntimeError if the plan does not become ``wanted`` again."""
     put_back(lab)
     for name, plan in plans(lab).items():
         if [item.name for item in _changes(plan)] != [item.name for item in _changes(wanted[name])]:

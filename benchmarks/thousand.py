@@ -1,4 +1,4 @@
-"""Work out every route and a path from every host to one host of each network, in a lab of a thousand."""
+"""Compute every route, and a path from every host to one host of each network, in a lab of a thousand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lab_text() -> str:
     lines += [f"  n{i}: {{mode: isolated, cidr: 10.1.{i}.0/24}}" for i in range(_ROUTERS)]
     lines.append("hosts:")
     for i in range(_ROUTERS):
-        # Each router is on its own network and the next one; the rows meet in the first.
+        # Each router is on its network and the next one; the rows meet in the first network.
         other = 0 if i % _ROW == _ROW - 1 else i + 1
         lines.append(
             f"  r{i}: {{role: router, networks: {{n{i}: 10.1.{i}.251, n{other}: 10.1.{other}.{i + 2}}}}}"
@@ -32,8 +32,8 @@ def lab_text() -> str:
 
 
 def main() -> None:
-    """Read the lab and work out what `verify` would expect of it."""
-    gc.set_threshold(200_000)  # as the command line does
+    """Read the lab and compute what `verify` would expect of it."""
+    gc.set_threshold(200_000)  # same as the command line
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "lab.yaml")
         path.write_text(lab_text(), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The lab model and everything it implies; knows neither SSH nor libvirt."""
+"""The lab model and everything it implies, independent of SSH and libvirt."""

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``30s``, ``15m``, ``1h30m``, ``7d``."""
+"""Durations in the usual short form: ``30s``, ``15m``, ``1h30m``, ``7d``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SHAPE = re.compile("([0-9]{1,9}d)?([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?")
 
 
 def is_duration(text: str) -> bool:
-    """Tell whether the text is a duration of at least a second, and of no more than a hundred years."""
+    """Tell whether the text is a duration between one second and a hundred years."""
     return bool(_SHAPE.fullmatch(text)) and 0 < _sum(text) <= _LONGEST
 
 
 def duration_seconds(text: str) -> int:
-    """Return the seconds that the text stands for; ValueError where it is no duration."""
+    """Return the duration in seconds. Raises ValueError if the text is not a duration."""
     if not is_duration(text):
         raise ValueError(f"{text!r} is no duration")
     return _sum(text)

@@ -1,6 +1,7 @@
-"""A small language that points into JSON: keys, positions and a choice by one key's value; no eval.
+"""A small language for pointing into JSON: keys, positions and selection by one key's value; no eval.
 
-``routes[0].gateway``, ``[ifname=eth0].mtu``, ``["a key"].x``, ``[-1]``; a leading ``$`` or ``.`` is allowed.
+``routes[0].gateway``, ``[ifname=eth0].mtu``, ``["a key"].x``, ``[-1]``; a leading ``$`` or ``.`` is
+allowed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _STEP = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: into a mapping by ``key``, or into a list by ``place`` or where ``by`` is ``value``."""
+    """One step: into a mapping by ``key``, or into a list by ``place`` or by ``by`` being ``value``."""
 
     key: str | None = None
     place: int | None = None
@@ -37,7 +38,7 @@ class Step:
 
 
 def parse_path(text: str) -> tuple[Step, ...]:
-    """Return the steps of a path, none for ``$``. Raises ValueError that says where it makes no sense."""
+    """Return the steps of a path, none for ``$``. Raises ValueError that locates the syntax error."""
     rest = text.strip().removeprefix("$")
     steps = []
     while rest not in ("", "."):
@@ -52,7 +53,7 @@ def parse_path(text: str) -> tuple[Step, ...]:
 
 
 def look_up(document: Any, path: str) -> Any:
-    """Return what the path points at. Raises LookupError that names the first step that leads nowhere."""
+    """Return the value at the path. Raises LookupError that names the first step that fails."""
     here = document
     for step in parse_path(path):
         try:
@@ -78,5 +79,5 @@ def _step(here: Any, step: Step) -> Any:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as it is compared: text as it is, everything else as JSON writes it."""
+    """Return a value in the form used for comparison: text as it is, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

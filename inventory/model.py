@@ -54,7 +54,7 @@ def _nothing() -> Mapping[str, str]:
 
 
 class Mode(StrEnum):
-    """What a network lets its guests reach."""
+    """How far the guests of a network can reach."""
 
     NAT = "nat"
     ROUTE = "route"
@@ -94,8 +94,8 @@ class DhcpRange:
 class Network:
     """One lab network.
 
-    ``hypervisor4``/``hypervisor6`` are the hypervisor's own addresses on it, None where it has
-    none; ``dhcp`` is None where libvirt serves no DHCP.
+    ``hypervisor4``/``hypervisor6`` are the hypervisor's addresses on it, None if it has none; ``dhcp`` is
+    None if libvirt serves no DHCP.
     """
 
     name: str
@@ -118,9 +118,9 @@ class Network:
 class Interface:
     """One NIC of a host.
 
-    ``mac`` is lower case with colons, empty for an existing machine of which the file names none.
-    ``ipv4`` is the fixed or (with ``dhcp``) the reserved address with its prefix length, None where
-    only somebody else's DHCP server knows it.
+    ``mac`` is lower case with colons, empty for an existing machine if the file gives none. ``ipv4`` is the
+    fixed or (with ``dhcp``) the reserved address with its prefix length, None if only an external DHCP
+    server knows it.
     """
 
     network: str
@@ -134,14 +134,14 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A further disk of a machine; ``size`` in GiB."""
+    """An additional disk of a machine; ``size`` in GiB."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What labrun makes: ``memory`` in MiB, ``disk`` in GiB, ``driver`` None = the lab's own."""
+    """A machine that labrun creates: ``memory`` in MiB, ``disk`` in GiB, ``driver`` None = the lab's."""
 
     image: str
     memory: int
@@ -155,7 +155,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """How an existing machine (``address:``) is reached; None = the user's own ssh defaults."""
+    """How an existing machine (``address:``) is reached; None = the user's ssh defaults."""
 
     user: str | None = None
     port: int = 22
@@ -165,7 +165,7 @@ class SshSettings:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """What ``gateway:`` says: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``."""
+    """The value of ``gateway:``: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``."""
 
     kind: Literal["auto", "none", "host", "address"] = "auto"
     host: str | None = None
@@ -174,7 +174,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class StaticRoute:
-    """A declared route; ``via`` is already an address on one of the host's networks."""
+    """A declared route; ``via`` is resolved to an address on one of the host's networks."""
 
     to: Prefix
     via: Address
@@ -192,7 +192,7 @@ class FirewallRule:
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """Policies and accepted flows of a host's own firewall."""
+    """Policies and accepted flows of a host's firewall."""
 
     input: Literal["accept", "drop"] = "accept"
     forward: Literal["accept", "drop"] = "accept"
@@ -221,11 +221,11 @@ class Nat:
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A file that ``configure`` holds true, its content read or rendered already.
+    """A file that ``configure`` keeps in place, with its content already read or rendered.
 
-    ``mode`` is octal text, ``owner`` and ``group`` are names; None = a file that is there keeps its
-    own. ``validate`` is a command with ``%s`` for the candidate, ``on_change`` one to run afterwards.
-    ``secret`` = its content is shown to nobody, whatever the mode.
+    ``mode`` is octal text, ``owner`` and ``group`` are names; None = an existing file keeps its value.
+    ``validate`` is a command with ``%s`` for the candidate file, ``on_change`` a command to run afterwards.
+    ``secret`` = the content is never shown, regardless of the mode.
     """
 
     path: str
@@ -240,7 +240,7 @@ class FileSpec:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A unit of systemd: whether it starts at boot and whether it runs now; None = as it is."""
+    """A systemd unit: whether it starts at boot and whether it runs now; None = leave it as it is."""
 
     enabled: bool | None = None
     running: bool | None = None
@@ -250,11 +250,11 @@ class Service:
 class Host:
     """One machine of the lab, groups and defaults already merged in.
 
-    ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold
-    only what the file declares, not the role's own values; ``sshd`` None = leave sshd alone, a
-    repeatable keyword has several values; ``sshd_profile`` None = by what the host is for others.
-    ``hosts_file`` = the lab's names stand in /etc/hosts. ``last_resort`` is what the host may do when it
-    rolled a change back and is cut off nevertheless.
+    ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold only
+    declared values, not the role's defaults; ``sshd`` None = leave sshd alone, a repeatable keyword has
+    several values; ``sshd_profile`` None = derived from the host's part in the lab. ``hosts_file`` =
+    /etc/hosts lists the lab's names. ``last_resort`` is what the host may do if it is still cut off after a
+    rollback.
     """
 
     name: str
@@ -285,7 +285,7 @@ class Host:
     ssh: SshSettings = SshSettings()
 
     def interface_on(self, network: str) -> Interface | None:
-        """Return the NIC on that network, None where there is none."""
+        """Return the NIC on that network, None if there is none."""
         return next((nic for nic in self.interfaces if nic.network == network), None)
 
 
@@ -319,7 +319,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What text must be like: all that is given must hold, each of it for what ``json`` points at.
+    """Conditions on a text: all given ones must hold, each for the value that ``json`` points at.
 
     ``json`` is a path such as ``routes[0].gateway``, None = the text itself; ``regex`` is searched for.
     """
@@ -334,10 +334,10 @@ class Match:
 class Check:
     """A declared check; ``kind`` is its verb (ping, tcp, …), ``target`` that verb's value as text.
 
-    ``source`` and ``to`` are as written: a host, a network, ``@group``, ``to`` also an address.
-    ``via`` are hosts or addresses that a trace passes in this order; ``values`` what sysctl or sshd
-    must say; ``match`` is for the output of exec or the body of http; ``status`` that of exec
-    (None = 0) or http (None = 200 to 399); ``answer`` the address that dns must give.
+    ``source`` and ``to`` are as written: a host, a network, ``@group``, ``to`` also an address. ``via`` are
+    hosts or addresses that a trace passes in this order. ``values`` are the expected sysctl or sshd values.
+    ``match`` applies to the output of exec or the body of http. ``status`` is that of exec (None = 0) or
+    http (None = 200 to 399), ``answer`` the address that dns must return.
     """
 
     name: str
@@ -357,7 +357,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Notice:
-    """A key that is accepted and not acted on yet; ``unsafe`` = skipping it would be dangerous."""
+    """A key that is accepted but not acted on yet; ``unsafe`` = ignoring it would be dangerous."""
 
     line: int
     path: str
@@ -366,10 +366,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A whole lab. Networks, hosts and NICs keep the order of the file.
+    """A whole lab. Networks, hosts and NICs keep the file order.
 
-    ``digest`` is the SHA-256 (hex) of the file's bytes; ``directory`` is where relative paths in
-    the file start.
+    ``digest`` is the SHA-256 (hex) of the file's bytes; relative paths in the file start at ``directory``.
     """
 
     name: str
@@ -389,11 +388,11 @@ class Lab:
 
     @property
     def needs_hypervisor(self) -> bool:
-        """Tell whether labrun makes any of the machines; else it has no use for libvirt."""
+        """Tell whether labrun creates any of the machines; if not, it does not need libvirt."""
         return any(host.address is None for host in self.hosts.values())
 
     def libvirt_name(self, name: str) -> str:
-        """Return the name of a host's domain or of a network in libvirt: ``<lab>-<name>``."""
+        """Return the libvirt name of a host's domain or of a network: ``<lab>-<name>``."""
         return f"{self.name}-{name}"
 
     def members(self, network: str) -> tuple[tuple[Host, Interface], ...]:

@@ -1,1 +1,1 @@
-"""What a drawing of a lab shows, and where everything of it goes."""
+"""The contents and the layout of a lab drawing."""

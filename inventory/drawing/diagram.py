@@ -1,4 +1,4 @@
-"""What a drawing of a lab shows: networks, hosts and links with their words, and how each of them does."""
+"""The contents of a lab drawing: networks, hosts and links with their labels and health."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Diagram", "DrawnHost", "DrawnNetwork", "Health", "Link", "diagram", 
 
 
 class Health(StrEnum):
-    """How something did in the last verify; the later is the worse, ``unknown`` means not asked."""
+    """An element's result in the last verify, from best to worst; ``unknown`` means not checked."""
 
     UNKNOWN = "unknown"
     OK = "ok"
@@ -26,13 +26,13 @@ _RANK = {health: place for place, health in enumerate(Health)}
 
 
 def worst(*found: Health) -> Health:
-    """Return the worst of these, ``unknown`` for none."""
+    """Return the worst of these, ``unknown`` if there is none."""
     return max(found, key=lambda health: _RANK[health], default=Health.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class DrawnNetwork:
-    """A network; ``facts`` are its subnets and what the hypervisor has there, each a short line."""
+    """A network; ``facts`` are its subnets and the hypervisor's services on it, one short line each."""
 
     name: str
     mode: str
@@ -41,7 +41,7 @@ class DrawnNetwork:
 
 @dataclass(frozen=True, slots=True)
 class DrawnHost:
-    """A host; ``links`` in the order of the file."""
+    """A host; ``links`` are in file order."""
 
     name: str
     role: str
@@ -56,7 +56,7 @@ class DrawnHost:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A NIC: ``addresses`` as text with prefix length, or what stands for one that nobody knows yet."""
+    """A NIC: ``addresses`` as text with prefix length, or a placeholder for an address not known yet."""
 
     host: str
     network: str
@@ -66,7 +66,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Diagram:
-    """Everything to be drawn, in the order of the file; ``verified`` says when the colours were true."""
+    """Everything to be drawn, in file order; ``verified`` tells when the colours were taken."""
 
     lab: str
     networks: tuple[DrawnNetwork, ...]
@@ -87,9 +87,9 @@ def diagram(
     links: Mapping[tuple[str, str], Health] | None = None,
     verified: str | None = None,
 ) -> Diagram:
-    """Return what a drawing of the lab shows; ``links`` is by host and network.
+    """Return the contents of a lab drawing; ``links`` is keyed by host and network.
 
-    What is not in ``hosts`` or ``links`` is drawn as unknown.
+    Anything missing from ``hosts`` or ``links`` is drawn as unknown.
     """
     known, wires = hosts or {}, links or {}
     drawn = tuple(_host(host, known, wires) for host in lab.hosts.values())

@@ -1,8 +1,7 @@
-"""Where everything of a drawing goes: networks are horizontal bars, hosts are boxes that hang from them.
+"""The layout of a drawing: networks are horizontal bars, hosts are boxes that hang from them.
 
-Each word has room of its own by construction, whatever the topology: hosts stand in columns, a host on
-several networks keeps its column free down to the last of them, and words are only inside boxes and in the
-margin at the left.
+Labels never overlap, whatever the topology: hosts stand in columns, a host on several networks keeps its
+column free down to the last of them, and text appears only inside boxes and in the left margin.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from labrun.inventory.drawing.diagram import Diagram, DrawnHost, DrawnNetwork, H
 __all__ = ["Bar", "Box", "Drawing", "Metrics", "Wire", "lay_out", "network_order"]
 
 Point = tuple[int, int]
-_MARGIN = 16  # letters; what a network says of itself is wrapped there
+_MARGIN = 16  # characters; a network's label is wrapped to this width
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The medium: sizes in its own unit (pixels, or characters and lines).
+    """The medium: sizes in its unit (pixels, or characters and lines).
 
-    ``char`` and ``line`` are the size of a letter's cell, ``pad`` the room inside a box at left and
-    right, ``rim`` at top and bottom; ``gap`` lies between columns, ``drop`` between a bar and the
-    boxes above and below it; ``width`` is what the drawing should not exceed if it can.
+    ``char`` and ``line`` are the size of a character cell, ``pad`` is the left and right padding inside a
+    box, ``rim`` the padding at top and bottom. ``gap`` separates columns, ``drop`` a bar from the boxes
+    above and below it. ``width`` is the width to keep to if possible.
     """
 
     char: int
@@ -40,7 +39,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A host's place; ``lines`` are its words from top to bottom."""
+    """A host's box; ``lines`` are its text from top to bottom."""
 
     host: DrawnHost
     x: int
@@ -64,7 +63,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A link's corners from the bar, where it has its dot, to the box."""
+    """A link's corners from the bar, which it meets in a dot, to the box."""
 
     link: Link
     points: tuple[Point, ...]
@@ -72,7 +71,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A diagram with a place for everything."""
+    """A diagram with every element placed."""
 
     diagram: Diagram
     width: int
@@ -84,7 +83,7 @@ class Drawing:
 
 @dataclass(slots=True)
 class _Slot:
-    """A host below the bar of ``row``, its links reaching down to that of ``last``.
+    """A host below the bar of ``row``, with links down to the bar of ``last``.
 
     ``shelf`` counts the boxes above it that hang from the same bar in the same column.
     """
@@ -97,13 +96,13 @@ class _Slot:
 
     @property
     def rows(self) -> range:
-        """Return the rows in which nobody else may have the column."""
+        """Return the rows in which the column is reserved for this host."""
         return range(self.row, max(self.row + 1, self.last))
 
 
 @dataclass(slots=True)
 class _Page:
-    """Boxes as they are put in place."""
+    """The boxes placed so far."""
 
     metrics: Metrics
     box_width: int
@@ -111,7 +110,7 @@ class _Page:
     boxes: list[tuple[_Slot, Box]] = field(default_factory=list)
 
     def hang(self, slots: Sequence[_Slot], top: int) -> int:
-        """Put a row's boxes in place from ``top`` down; returns where they end."""
+        """Place a row's boxes from ``top`` down and return their lower edge."""
         for shelf in range(1 + max((slot.shelf for slot in slots), default=-1)):
             row = [slot for slot in slots if slot.shelf == shelf]
             heights = []
@@ -126,7 +125,7 @@ class _Page:
 
 
 def network_order(diagram: Diagram) -> list[str]:
-    """Return the networks, those that share a host near each other, the file's first first."""
+    """Return the networks, those with common hosts close together, starting with the file's first."""
     beside: dict[str, list[str]] = {network.name: [] for network in diagram.networks}
     for host in diagram.hosts:
         names = [link.network for link in host.links]
@@ -144,13 +143,13 @@ def network_order(diagram: Diagram) -> list[str]:
 
 
 def lay_out(diagram: Diagram, metrics: Metrics) -> Drawing:
-    """Return the drawing; wider than ``metrics.width`` only where the links leave no other way."""
+    """Return the drawing; wider than ``metrics.width`` only if the links do not fit otherwise."""
     order = network_order(diagram)
     networks = {network.name: network for network in diagram.networks}
     words = {name: _network_words(network) for name, network in networks.items()}
     margin = (1 + max((len(line) for lines in words.values() for line in lines), default=0)) * metrics.char
     widest = max((len(line) for host in diagram.hosts for line in _host_words(host)), default=0)
-    # Room for the words, and for a link of its own to each network further down.
+    # Room for the text, and for one link to each network further down.
     ways = max((len(host.links) for host in diagram.hosts), default=0)
     box_width = max(widest * metrics.char + 2 * metrics.pad, 2 * ways * metrics.char)
     step = box_width + metrics.gap
@@ -191,7 +190,7 @@ def _host_words(host: DrawnHost) -> tuple[str, ...]:
 
 
 def _slots(diagram: Diagram, order: Sequence[str], columns: int) -> list[_Slot]:
-    """Give every host a row and a column; those on one network share columns where there are too few."""
+    """Assign every host a row and a column; hosts on a single network share columns if there are too few."""
     place = {name: row for row, name in enumerate(order)}
     slots = []
     for host in diagram.hosts:
@@ -201,7 +200,7 @@ def _slots(diagram: Diagram, order: Sequence[str], columns: int) -> list[_Slot]:
     taken: set[tuple[int, int]] = set()
     for slot in slots:
         if slot.last > slot.row:
-            # Right of the hosts on one network, so that no bar has to cross its links.
+            # Right of the single-network hosts, so that no bar has to cross its links.
             start = min(columns - 1, max(leaves[slot.row : slot.last + 1]))
             slot.column = _free(slot.rows, start, columns, taken)
             taken.update((row, slot.column) for row in slot.rows)
@@ -215,7 +214,7 @@ def _slots(diagram: Diagram, order: Sequence[str], columns: int) -> list[_Slot]:
 
 
 def _free(rows: range, start: int, columns: int, taken: set[tuple[int, int]]) -> int:
-    """Return a column that nobody has in any of these rows: from ``start``, then left of it, then beyond."""
+    """Return a column free in all of these rows: from ``start`` on, then left of it, then beyond."""
     for column in chain(range(start, columns), range(start - 1, -1, -1)):
         if all((row, column) not in taken for row in rows):
             return column
@@ -237,7 +236,7 @@ def _wires(slot: _Slot, box: Box, bars: dict[str, Bar], metrics: Metrics) -> lis
     found = [Wire(links[0], ((centre, first), (centre, box.y)))]
     lower = links[1:]
     for number, link in enumerate(lower, start=1):
-        # The nearest bar leftmost: it ends at its dot, and the links to bars further down pass it by.
+        # The nearest bar gets the leftmost link: it ends at its dot, and links to lower bars pass it.
         x = box.x + box.width * number // (len(lower) + 1)
         found.append(Wire(link, ((x, bars[link.network].y), (x, box.y + box.height))))
     return found

@@ -1,1 +1,1 @@
-"""Reading lab.yaml: the tree with its lines, the models, the checks, and every mistake at once."""
+"""Reading lab.yaml: the tree with its line numbers, the models, the checks, and all errors at once."""

@@ -1,4 +1,4 @@
-"""How addresses, subnets and MACs are written in a lab file; each function reads one notation."""
+"""The notation of addresses, subnets and MACs in a lab file; each function parses one form."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 DHCP: Final = "dhcp"
 Nic4 = IPv4Address | IPv4Interface | Literal["dhcp"]
 Nic6 = IPv6Address | IPv6Interface
-# Guests cannot have these; ipaddress's own is_* properties cover documentation prefixes too, which are fine.
+# Guests cannot use these; the is_* properties of ipaddress would also reject documentation prefixes.
 _USELESS: Final = {
     "loopback": (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
     "multicast": (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8")),
@@ -110,7 +110,7 @@ def _usable(found: _P) -> _P:
 
 
 def prefix(value: str) -> IPv4Network | IPv6Network:
-    """Return where a route goes: a subnet, or one address; not everything."""
+    """Return a route's destination: a subnet or a single address, but not the default route."""
     if value == "default":
         raise wrong("the default route is not written as a route", "use gateway:")
     text = value if "/" in value else f"{value}/{128 if ':' in value else 32}"
@@ -124,19 +124,19 @@ def prefix(value: str) -> IPv4Network | IPv6Network:
     return found
 
 
-# ipaddress makes an interface a kind of address.
+# In ipaddress, an interface is a subclass of address.
 _A = TypeVar("_A", IPv4Address, IPv6Address)
 
 
 def nic_address4(value: str) -> Nic4:
-    """Return ``dhcp`` or a NIC's IPv4 address, with its prefix length where one is written."""
+    """Return ``dhcp`` or a NIC's IPv4 address, with its prefix length if given."""
     if value == "dhcp":
         return DHCP
     return _nic_address(value, IPv4Address, IPv4Interface)
 
 
 def nic_address6(value: str) -> Nic6:
-    """Return a NIC's IPv6 address, with its prefix length where one is written."""
+    """Return a NIC's IPv6 address, with its prefix length if given."""
     return _nic_address(value, IPv6Address, IPv6Interface)
 
 

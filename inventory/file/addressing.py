@@ -1,7 +1,7 @@
-"""Derive MAC and DHCP addresses from names alone, so that adding a host moves nobody else's.
+"""Derive MAC and DHCP addresses from names alone, so that adding a host does not change any other host's.
 
-A name is hashed to its place; only two that hash to the same place depend on each other, and then the
-order of names decides, never the order of the file.
+A name is hashed to its slot. Only names that hash to the same slot affect each other, and then the order of
+names decides, never the file order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from labrun.inventory.model import DhcpRange
 
 __all__ = ["default_range", "derived_macs", "hypervisor_address", "leased_addresses"]
 
-# libvirt refuses a range of more; its dnsmasq keeps one lease record each.
+# libvirt rejects a larger range; its dnsmasq keeps one lease record per address.
 LARGEST_RANGE: Final = 65_535
 _DEFAULT_SPAN: Final = 32_768
 
@@ -25,7 +25,7 @@ def derived_macs(
 ) -> dict[tuple[str, str], str]:
     """Return the MAC of every (host, network): ``02`` and 40 bits of hash.
 
-    ``taken`` are the declared ones. Of two equal ones the later in name order is hashed again.
+    ``taken`` are the declared MACs. If two collide, the later one in name order is hashed again.
     """
     used, macs = set(taken), {}
     for host, network in sorted(set(nics)):
@@ -42,8 +42,8 @@ def leased_addresses(
 ) -> Mapping[str, IPv4Address]:
     """Return the reserved address of every ``dhcp`` host of a network, within ``span``.
 
-    A host whose own place is free gets it, the first by name where several share one; the others
-    then take the next free place, in name order. Hosts for which none is left are missing.
+    A host gets its slot if it is free; of several hosts with the same slot, the first by name gets it. The
+    others then take the next free slot, in name order. Hosts for which no address is left are omitted.
     """
     first, size = int(span.first), int(span.last) - int(span.first) + 1
     blocked = {int(address) - first for address in taken}
@@ -64,7 +64,7 @@ def leased_addresses(
 
 
 def hypervisor_address(cidr: IPv4Network) -> IPv4Address:
-    """Return the first usable address of a subnet, which is the hypervisor's where it has one."""
+    """Return the first usable address of a subnet, which the hypervisor takes if it has one there."""
     return cidr.network_address + 1
 
 

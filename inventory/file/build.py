@@ -1,4 +1,4 @@
-"""Put the model together: networks, NICs, hosts and the rest, each value derived and checked."""
+"""Assemble the model from networks, NICs, hosts and the rest; every value is derived and checked."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _USER: Final = "lab"
 
 
 def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: Report) -> Lab:
-    """Return the lab; it is whole only where the report stays empty."""
+    """Return the lab; it is complete only if the report stays empty."""
     networks = build_networks(file, report)
     merged = merge_hosts(file, report)
     nics = build_nics(file.name, merged, networks, cut, report)
@@ -93,7 +93,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
 
 
 def _refuse_empty(lab: Lab, report: Report) -> None:
-    """Report checks that would pass because they are about nobody."""
+    """Report checks that would pass because they match no host."""
     for number, check in enumerate(lab.checks):
         if is_about_nobody(lab, check):
             if check.to is None:
@@ -137,7 +137,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
 
 
 def _last_resort(model: HostModel) -> Literal["reboot", "leave"]:
-    """Return what the file says; without a word only machines that labrun made are restarted."""
+    """Return the declared value; by default, only machines that labrun created are rebooted."""
     if model.guard is not None:
         return model.guard.last_resort
     return "reboot" if model.address is None else "leave"

@@ -1,4 +1,4 @@
-"""The lab file's checks: ten kinds of one question, and which keys go with which kind."""
+"""The lab file's checks: ten kinds, and the keys that each of them accepts."""
 
 from __future__ import annotations
 

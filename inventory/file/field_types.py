@@ -1,4 +1,4 @@
-"""The values a lab file is written in: addresses, names, keys and numbers, each with its own message."""
+"""The value types of a lab file: addresses, names, keys and numbers, each with its error message."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ _KEY_TYPES: Final = (
 
 
 def _text(value: Any) -> Any:
-    """Take a number as the text it was written as; refuse what YAML made true or false."""
+    """Accept a number as the text it was written as; reject what YAML turned into a boolean."""
     if isinstance(value, bool):
         raise wrong(f"YAML reads this as {quoted(value)}, text is wanted", "put it in quotes")
     return str(value) if isinstance(value, int) else value

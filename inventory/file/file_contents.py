@@ -1,4 +1,4 @@
-"""The contents of ``files``: given in the lab file, read beside it, or rendered from a template."""
+"""The contents of ``files``: given inline, read from beside the lab file, or rendered from a template."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from labrun.regular_files import read_regular
 __all__ = ["ALL", "LARGEST", "with_files"]
 
 LARGEST: Final = 1024 * 1024
-"""Bytes of one file, of one template, and of what it is rendered to."""
+"""Size limit in bytes of one file, of one template, and of its rendered output."""
 ALL: Final = 64 * LARGEST
-"""Bytes of everything that is read and rendered for one lab."""
+"""Size limit in bytes of everything that is read and rendered for one lab."""
 
 
 def with_files(lab: Lab, merged: Mapping[str, Merged], report: Report, *, allow_outside: bool) -> Lab:
-    """Return the lab with every host's files; what cannot be read or rendered goes to the report.
+    """Return the lab with every host's files; anything that cannot be read or rendered is reported.
 
-    Templates see the whole lab, so this comes when all the rest is there. Where something else is
-    wrong already, they are parsed and not rendered: what they would show is not what is meant. What is
-    not below the lab file's folder is only read with ``allow_outside``.
+    Templates see the whole lab, so this runs when the rest is complete. If there are other errors already,
+    templates are parsed but not rendered, since their output would be misleading. Files outside the lab
+    file's folder are only read with ``allow_outside``.
     """
     if not any(host.model.files for host in merged.values()):
         return lab
@@ -61,7 +61,7 @@ def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
 
 
 class _Contents:
-    """Reads and renders, each file once, for however many hosts."""
+    """Reads and renders each file once, for any number of hosts."""
 
     def __init__(self, lab: Lab, report: Report, *, allow_outside: bool):
         self._report = report
@@ -116,7 +116,7 @@ class _Contents:
                 raise _UnreadableError(
                     f"{quoted(name)} is outside the lab file's folder", "--allow-outside lets it be read"
                 )
-            # Resolved: a link that is put there meanwhile leads nowhere.
+            # The path is resolved already, so a symlink placed there in the meantime is not followed.
             return read_regular(file, LARGEST, follow=False)
         except FileNotFoundError:
             raise
@@ -137,7 +137,7 @@ class _Contents:
         return data
 
     def _source(self, name: str) -> str:
-        """Return the text of a template, for the process that renders it. Raises TemplateError."""
+        """Return the source text of a template for the rendering process. Raises TemplateError."""
         try:
             return self._read(name).decode("utf-8")
         except FileNotFoundError:
@@ -157,7 +157,7 @@ class _Contents:
 
 
 class _UnreadableError(Exception):
-    """A file of the lab's that is not to be had."""
+    """A file of the lab that cannot be read."""
 
     def __init__(self, why: str, hint: str | None = None):
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Check what a host says of its firewall and its address translation against the whole lab."""
+"""Check a host's firewall and address translation against the whole lab."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["check_flows"]
 
 
 def check_flows(lab: Lab, hosts: Mapping[str, Merged], doubtful: Collection[str], report: Report) -> None:
-    """Report rules and forwards that no packet could ever fit; unknown names were reported before.
+    """Report rules and forwards that no packet can ever match; unknown names have been reported before.
 
-    ``doubtful`` are hosts with a NIC that was left out as wrong, so that nothing is said of them twice.
+    ``doubtful`` are hosts that lost a NIC to an error, so that the same error is not reported twice.
     """
     for name, host in lab.hosts.items():
         check = _Flows(lab, host, hosts[name], doubtful, report)
@@ -32,9 +32,9 @@ class _Flows:
         self._networks = ", ".join(nic.network for nic in host.interfaces) or "none"
 
     def rule(self, number: int, rule: FirewallRule) -> None:
-        """Check the ends of one accepted flow."""
+        """Check both ends of one accepted flow."""
         path: Path = (*self._merged.path("firewall"), "allow", number)
-        # What a group says is for all of its hosts, and fits some of them less than others.
+        # A group's rule applies to all of its hosts, and does not fit each of them equally well.
         if rule.to == self._host.name and path[0] == "hosts":
             self._report.add(
                 (*path, "to"), f"{rule.to} is this host itself", "a rule without to is about what comes in"
@@ -56,7 +56,7 @@ class _Flows:
         return found
 
     def nat(self) -> None:
-        """Check that this is a router, and every network and forward."""
+        """Check that this is a router, and check every network and forward."""
         host, nat, path = self._host, self._host.nat, self._merged.path("nat")
         if nat is None:
             return

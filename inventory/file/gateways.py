@@ -1,4 +1,4 @@
-"""Check what a host says of its way out: gateway and static routes must be on its own networks."""
+"""Check a host's default gateway and static routes: next hops must be on one of its networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WaysOut:
     report: Report
 
     def gateway(self, host: Merged) -> Gateway:
-        """Return the declared gateway; one that cannot be reached is reported and taken as ``auto``."""
+        """Return the declared gateway; an unreachable one is reported and treated as ``auto``."""
         text = host.model.gateway or "auto"
         if text == "auto":
             return Gateway("auto")
@@ -45,7 +45,7 @@ class WaysOut:
         return Gateway()
 
     def routes(self, host: Merged) -> tuple[StaticRoute, ...]:
-        """Return the declared routes, each with the address it goes through; wrong ones are reported."""
+        """Return the declared routes, each with its next-hop address; invalid ones are reported."""
         found: list[StaticRoute] = []
         first: dict[Prefix, Path] = {}
         for number, route in enumerate(host.model.routes or ()):
@@ -97,7 +97,7 @@ class WaysOut:
         return False
 
     def _on_link(self, path: Path, host: Merged, address: Address) -> bool:
-        """Tell whether an address can be a neighbour of the host; reports it where not."""
+        """Tell whether an address can be a neighbour of the host; report it if not."""
         own = [nic for nic in self._nics(host.name) if address in _addresses(nic)]
         if own:
             self.report.add(path, f"{address} is {host.name}'s own address on {own[0].network}")
@@ -109,7 +109,7 @@ class WaysOut:
             if address in ends:
                 self.report.add(path, f"{address} is no host's address in {holding}")
             return address not in ends
-        # A network without a subnet of its own belongs to somebody else; anything may be on it.
+        # A network without a subnet in the file is an external one, where any address may exist.
         if any(self._is_open(nic, address.version) for nic in self._nics(host.name)):
             return True
         if host.name not in self.nics.doubtful:
@@ -120,7 +120,7 @@ class WaysOut:
         return False
 
     def _shared(self, host: str, other: str) -> list[tuple[Interface, Interface]]:
-        """Return (the other's NIC, the host's) for every network both are on, in the host's order."""
+        """Return (the other's NIC, the host's) for every common network, in the host's order."""
         theirs = {nic.network: nic for nic in self._nics(other)}
         return [(theirs[nic.network], nic) for nic in self._nics(host) if nic.network in theirs]
 

@@ -1,4 +1,4 @@
-"""The lab file's hosts: what a machine is made of, how it is reached, and what runs in it."""
+"""The lab file's hosts: what a machine consists of, how it is reached, and what runs on it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _sshd(value: Any) -> Any:
 
 
 def _with_profile(value: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Hold the one key to its words that is labrun's own and no keyword of sshd's."""
+    """Validate the values of the one key that belongs to labrun and is not an sshd keyword."""
     found = value.get("profile")
     if found is not None and (len(found) != 1 or found[0] not in SSHD_PROFILES):
         raise wrong(f"profile is one of {', '.join(SSHD_PROFILES)}")
@@ -67,7 +67,7 @@ def _with_candidate(value: str) -> str:
 
 
 def _service(value: Any) -> Any:
-    """Take one of systemd's words for the mapping that it means."""
+    """Expand one of systemd's words to the mapping that it stands for."""
     words = {
         "enabled": {"enabled": True},
         "disabled": {"enabled": False},

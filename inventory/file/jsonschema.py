@@ -1,4 +1,4 @@
-"""The lab file's JSON Schema: for editors, and to know which keys a place of the file may have."""
+"""The lab file's JSON Schema, for editors and for looking up the keys that a place of the file accepts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def json_schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def known_keys(path: Path) -> tuple[str, ...]:
-    """Return the fixed keys that the mapping at this path may have, none where its keys are free names."""
+    """Return the fixed keys of the mapping at this path, empty if its keys are free names."""
     return tuple(_at(path).get("properties", ()))
 
 
 def home_of_key(key: str, path: Path) -> str | None:
-    """Return where else a key belongs, None for one that is right at ``path`` or unknown everywhere."""
+    """Return where else a key belongs, None if it is valid at ``path`` or unknown everywhere."""
     if key in known_keys(path):
         return None
     return next((place for other, place in _PLACES.items() if key in known_keys(other)), None)
@@ -46,7 +46,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _at(path: Path) -> dict[str, Any]:
-    """Return the schema of the mapping at this path, an empty one where there is none."""
+    """Return the schema of the mapping at this path, empty if there is none."""
     here = _mapping_form(_schema())
     for part in path:
         here = _mapping_form(_below(here, part))
@@ -78,7 +78,7 @@ def _mapping_form(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(schema: Any) -> Any:
-    """Drop what only the models know (None, generated titles); close mappings whose keys have a form."""
+    """Drop model internals (None, generated titles); close mappings whose keys have a pattern."""
     if isinstance(schema, list):
         return [_tidy(item) for item in schema]
     if not isinstance(schema, dict):

@@ -1,8 +1,8 @@
-"""Labs as they were read before: reading one takes longer than most commands' own work.
+"""A cache of parsed labs: parsing a lab takes longer than the actual work of most commands.
 
-A lab follows from its file's text and labrun's own code alone, unless it has ``files``, whose contents
-lie beside it. So what was read is kept below the user's cache directory, named by a hash of both: as JSON,
-which can say what is wrong, but cannot do anything.
+A lab depends only on its file's text and labrun's code, unless it has ``files``, whose contents lie beside
+it. The result is therefore kept in the user's cache directory, named by a hash of both. It is stored as
+JSON: a tampered entry can hold wrong data, but cannot run code.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from labrun.state_folders import distrust, xdg_base
 __all__ = ["KEPT", "cache_directory", "remembered_lab"]
 
 KEPT: Final = 50
-"""So many labs are kept; the oldest goes first."""
+"""The number of labs to keep; the oldest one is removed first."""
 _INVENTORY: Final = Path(__file__).parents[1]
 _DECISIVE: Final = ("file", "topology")
-"""The folders beside the model that decide what a file's lab is."""
+"""The folders beside the model whose code determines how a file becomes a lab."""
 
 
 def remembered_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outside: bool = False) -> Lab:
-    """Return what ``load_lab`` of :mod:`labrun.inventory.file.load` returns, from an earlier time if it can.
+    """Return the result of ``load_lab`` of :mod:`labrun.inventory.file.load`, from the cache if possible.
 
     Raises :class:`labrun.errors.LabFileError` with every problem of the file.
     """
@@ -53,8 +53,8 @@ def remembered_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outsi
 def cache_directory() -> Path | None:
     """Return ``$XDG_CACHE_HOME/labrun/labs``, by default below ``~/.cache``.
 
-    None for whoever has no home, and where others could put something there: with sudo the home may be
-    somebody else's, who must not decide what root's labs are.
+    None if the user has no home directory, or if other users can write there: under sudo, the home may
+    belong to another user, who must not decide what root's labs contain.
     """
     try:
         folder = xdg_base("XDG_CACHE_HOME", ".cache") / "labrun" / "labs"

@@ -1,7 +1,7 @@
-"""A lab as JSON and back: plain data, from which nothing but the model's own values can come.
+"""A lab as JSON and back: plain data that can only yield the model's value types.
 
-A mapping is a JSON object. Everything else that JSON does not know is a list whose first item says what it
-is: 0 a tuple, else the name of a class of the model, of an enumeration or of an address.
+A mapping is a JSON object. Every other type that JSON lacks is a list whose first item names the type: 0 is
+a tuple, else the name of a model class, an enumeration or an address class.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _OF_NAME: Final[Mapping[object, _Make]] = {
 
 
 def lab_to_json(lab: Lab) -> str:
-    """Return the lab as one line of JSON. Raises TypeError for what has no place in a lab."""
+    """Return the lab as one line of JSON. Raises TypeError for a value that does not belong in a lab."""
     return json.dumps(_plain(lab), separators=(",", ":"))
 
 
 def lab_from_json(text: str | bytes) -> Lab:
-    """Return the lab that :func:`lab_to_json` wrote; ValueError, TypeError or LookupError for others."""
+    """Return the lab that :func:`lab_to_json` wrote. ValueError, TypeError or LookupError for other text."""
     found = _value(parse_json(text))
     if not isinstance(found, Lab):
         raise TypeError("this is no lab")

@@ -1,4 +1,4 @@
-"""Read a lab file into the model, or say everything that is wrong with it."""
+"""Read a lab file into the model, or report everything that is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lay defaults, groups and a host over each other: host > group > defaults, key by key."""
+"""Merge defaults, groups and a host key by key: host > group > defaults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OWN: Final = frozenset({"networks", "hostname", "address", "hosts", "ssh_keys"}
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A host with everything laid over it; ``origin`` says where each top-level key was written."""
+    """A host with everything merged; ``origin`` tells where each top-level key was written."""
 
     name: str
     model: HostModel
@@ -27,12 +27,12 @@ class Merged:
     origin: Mapping[str, Path]
 
     def path(self, key: str) -> Path:
-        """Return the path at which the key's value stands in the file."""
+        """Return the path of the key's value in the file."""
         return (*self.origin.get(key, ("hosts", self.name)), key)
 
 
 def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
-    """Return every host merged, in file order; reports groups of one host that contradict each other."""
+    """Return every host merged, in file order; report conflicting groups of one host."""
     members: dict[str, list[str]] = {}
     for group, listed in file.groups.items():
         for member in listed.hosts:
@@ -55,7 +55,7 @@ def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
 
 
 def written(section: Section) -> dict[str, Any]:
-    """Return the keys that the file writes here, nested mappings as plain dicts of values."""
+    """Return the keys written here in the file, nested mappings as plain dicts of values."""
     return {
         key: getattr(section, key) for key in section.model_fields_set if getattr(section, key) is not None
     }
@@ -75,7 +75,7 @@ def _laid_over(layers: Sequence[tuple[Path, Mapping[str, Any]]]) -> tuple[dict[s
 
 
 def overlaid(below: Any, above: Any) -> Any:
-    """Return ``above`` over ``below``: mappings key by key, everything else replaced."""
+    """Return ``above`` merged over ``below``: mappings key by key, everything else replaced."""
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{key: overlaid(below.get(key), value) for key, value in above.items()}}
     if isinstance(below, Section) and isinstance(above, Section):
@@ -98,7 +98,7 @@ def _keys(file: LabFile, groups: tuple[str, ...], host: HostModel) -> tuple[str,
 def _contradictions(
     host: str, groups: list[tuple[str, Mapping[str, Any]]], told: set[Path], report: Report
 ) -> None:
-    """Report each leaf that two groups of one host set differently, once for all hosts of the two."""
+    """Report each leaf that two groups of one host set differently, once for all their common hosts."""
     seen: dict[Path, tuple[str, Any]] = {}
     for group, values in groups:
         for path, value in _leaves({key: value for key, value in values.items() if key not in _OWN}, ()):
@@ -121,7 +121,7 @@ def _contradictions(
 def _clash(seen: Mapping[Path, tuple[str, Any]], path: Path, value: Any) -> tuple[str, Path] | None:
     if path in seen:
         return None if seen[path][1] == value else (seen[path][0], path)
-    for length in range(1, len(path)):  # a scalar in one group where the other has a mapping: sshd: false
+    for length in range(1, len(path)):  # a scalar in one group and a mapping in the other: sshd: false
         if path[:length] in seen:
             return seen[path[:length]][0], path[:length]
     return next(((group, at) for at, (group, _) in seen.items() if at[: len(path)] == path), None)

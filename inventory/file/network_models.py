@@ -1,4 +1,4 @@
-"""The lab file's networks and what passes through them: NICs, routes, firewalls, translation and filters."""
+"""The lab file's networks and their traffic: NICs, routes, firewalls, translation and filters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give every NIC its MAC and addresses, declared ones checked and the others derived."""
+"""Give every NIC its MAC and addresses: check declared ones and derive the others."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Nics", "build_nics"]
 
 @dataclass(slots=True)
 class Nics:
-    """Every host's NICs in file order; ``doubtful`` hosts have one that was left out as wrong."""
+    """Every host's NICs in file order; ``doubtful`` hosts lost a NIC to an error."""
 
     by_host: dict[str, tuple[Interface, ...]] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
 
 
 class _Claims:
-    """Addresses and MACs that the file gives away, each with the place that had it first."""
+    """Addresses and MACs assigned in the file, each with the first place that claims it."""
 
     def __init__(self, report: Report):
         self._report = report
@@ -52,7 +52,7 @@ class _Claims:
 def build_nics(
     lab: str, hosts: Mapping[str, Merged], networks: Mapping[str, Network], cut: Dropped, report: Report
 ) -> Nics:
-    """Return the NICs of every host; each wrong address, MAC or network is reported."""
+    """Return the NICs of every host; report each wrong address, MAC or network."""
     nics, claims = Nics(), _Claims(report)
     declared: dict[tuple[str, str], Interface] = {}
     for host in hosts.values():
@@ -71,7 +71,7 @@ def build_nics(
                     report.unknown(path, "network", network, networks)
         if not host.model.networks and host.model.address is None:
             report.add(("hosts", host.name), "a host needs a network", "such as networks: {NETWORK: dhcp}")
-    # An existing machine has the MACs that it has, and no reservation of ours.
+    # An existing machine keeps its MACs and gets no reservation.
     made = {key: nic for key, nic in declared.items() if hosts[key[0]].model.address is None}
     macs = derived_macs(lab, [key for key, nic in made.items() if not nic.mac], claims.macs)
     leases = _leases(lab, made, networks, claims, report)
@@ -87,7 +87,7 @@ def build_nics(
 def _declared(
     path: Path, model: NicModel, network: Network, nics: Nics, claims: _Claims, report: Report
 ) -> Interface:
-    """Return the NIC as far as the file says it: a derived MAC is still empty, a derived address None."""
+    """Return the NIC as declared: a derived MAC is still empty, a derived address None."""
     host = str(path[1])
     if model.mac is not None:
         claims.mac((*path, "mac"), model.mac)
@@ -117,7 +117,7 @@ def _declared(
 
 
 def _answering(nic: Interface, network: Network, host: Merged, claims: _Claims) -> Interface:
-    """Return a ``dhcp`` NIC of an existing machine, with the address it answers at where that is here."""
+    """Return a ``dhcp`` NIC of an existing machine, with its ``address:`` if that is on this network."""
     try:
         address = IPv4Address(host.model.address or "")
     except ValueError:
@@ -129,7 +129,7 @@ def _answering(nic: Interface, network: Network, host: Merged, claims: _Claims) 
 
 
 def _at(path: Path, key: str, report: Report) -> Path:
-    """Return where an address stands: below its key, or as the NIC's whole value."""
+    """Return the path of an address: below its key, or the NIC's whole value."""
     return (*path, key) if report.is_in_file((*path, key)) else path
 
 
@@ -138,7 +138,7 @@ def _dhcp_possible(path: Path, network: Network, report: Report) -> None:
         return
     mode = network.mode
     if mode in (Mode.BRIDGE, Mode.MACVTAP):
-        return  # whoever serves the outer network answers there
+        return  # the server of the outer network answers there
     reason = "its DHCP is off" if mode.has_hypervisor_address else f"mode {mode} has none"
     if mode.has_hypervisor_address and network.cidr is None:
         reason = "it has no cidr"
@@ -154,7 +154,7 @@ def _fixed(
     claims: _Claims,
     report: Report,
 ) -> IPv4Interface | IPv6Interface | None:
-    """Return a declared address with its network's prefix length, None where it is wrong."""
+    """Return a declared address with its network's prefix length, None if it is wrong."""
     length = written.network.prefixlen if isinstance(written, (IPv4Interface, IPv6Interface)) else None
     address: Address = written.ip if isinstance(written, (IPv4Interface, IPv6Interface)) else written
     key = "cidr" if address.version == 4 else "cidr6"

@@ -1,4 +1,4 @@
-"""Collect what is wrong with a lab file, so that everything is said at once and in plain words."""
+"""Collect the problems of a lab file, so that all of them are reported at once in plain words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Path", "Report", "closest", "did_you_mean", "quoted", "shown", "spel
 Path = tuple[str | int, ...]
 
 _LONGEST_SHOWN: Final = 60
-# Looking for a similar name costs milliseconds among a thousand; a file of rubbish gets no more than this.
+# A search for a similar name takes milliseconds among a thousand; a garbage file gets only this many.
 _MOST_GUESSES: Final = 50
 
 
 def quoted(value: object) -> str:
-    """Return a value as it is shown in a message: short, in quotes, without control characters."""
+    """Return a value as messages show it: shortened, quoted, without control characters."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -27,7 +27,7 @@ def quoted(value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message names what it found instead of what was wanted."""
+    """Return a value as messages name it when another one was expected."""
     return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else quoted(value)
 
 
@@ -43,7 +43,7 @@ def spelled(path: Path) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like another one, None where none is."""
+    """Return the most similar known name, None if none is similar."""
     if not 1 <= len(name) <= _LONGEST_SHOWN:
         return None
     candidates = [other for other in known if abs(len(other) - len(name)) <= 4]
@@ -53,7 +53,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """Return the hint ``did you mean "X"?`` where a known name is close enough, else None."""
+    """Return the hint ``did you mean "X"?`` if a known name is close enough, else None."""
     found = closest(name, known)
     return f'did you mean "{found}"?' if found else None
 
@@ -64,7 +64,7 @@ def _visible(text: str) -> str:
 
 
 class Report:
-    """Gather problems; each is placed by the path of the key or value that is wrong."""
+    """Gather problems, each located by the path of the wrong key or value."""
 
     def __init__(self, source: str, line_of: Callable[[Path], int], is_in_file: Callable[[Path], bool]):
         self.source = source
@@ -74,12 +74,12 @@ class Report:
         self._guesses = 0
 
     def add(self, path: Path, what: str, hint: str | None = None, *, line: int | None = None) -> None:
-        """Add one problem; the same one twice counts once."""
+        """Add one problem; a duplicate counts once."""
         found = Problem(line or self.line_of(path), spelled(path), what, hint)
         self._problems.setdefault((found.line, found.path, found.what), found)
 
     def guess(self, name: str, known: Iterable[str]) -> str | None:
-        """Return a "did you mean" hint, None where nothing is similar or too many were asked for."""
+        """Return a "did you mean" hint, None if no name is similar or the limit on searches is reached."""
         self._guesses += 1
         return did_you_mean(name, known) if self._guesses <= _MOST_GUESSES else None
 

@@ -1,4 +1,4 @@
-"""The building blocks of the lab file's models: strict sections, short forms, messages of our own."""
+"""The building blocks of the lab file's models: strict sections, short forms, custom messages."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Section(BaseModel):
 
 
 def wrong(what: str, hint: str | None = None) -> PydanticCustomError:
-    """Return the error to raise from a validator; the report shows it as it is."""
+    """Return the error to raise from a validator; the report shows it unchanged."""
     return PydanticCustomError(OWN_ERROR, "{what}", {"what": what, "hint": hint})
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
+@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated requires
 class Matching:
-    """Hold text to a regular expression, with a message of our own and the pattern in the JSON Schema."""
+    """Match text against a regular expression, with a custom message and the pattern in the JSON Schema."""
 
     pattern: str
     what: str
@@ -67,9 +67,9 @@ class Matching:
         return {**handler(core), "pattern": f"^({self.pattern})$"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated wants
+@dataclass(frozen=True, slots=True, eq=False)  # hashable by identity, as Annotated requires
 class Shorthand:
-    """Let a value be written shorter: ``expand`` gives the long form, ``short`` is its JSON Schema."""
+    """Allow a value's short form: ``expand`` gives the long form, ``short`` is the short form's schema."""
 
     expand: Callable[[Any], Any]
     short: tuple[dict[str, Any], ...]
@@ -82,7 +82,7 @@ class Shorthand:
 
 
 def parsed(parse: Callable[[str], _V], schema: dict[str, Any], what: str) -> Any:
-    """Return the annotations of a field that is written as text and kept as what ``parse`` makes of it."""
+    """Return the annotations of a field that is written as text and stored as the result of ``parse``."""
 
     def check(value: Any) -> _V:
         if not isinstance(value, str):
@@ -95,7 +95,7 @@ def parsed(parse: Callable[[str], _V], schema: dict[str, Any], what: str) -> Any
 
 
 def either(what: str, *kinds: type) -> BeforeValidator:
-    """Refuse other kinds of values in words that name all the forms there are."""
+    """Reject values of other types with a message that lists all the valid forms."""
 
     def check(value: Any) -> Any:
         if not isinstance(value, kinds):
@@ -106,10 +106,10 @@ def either(what: str, *kinds: type) -> BeforeValidator:
 
 
 def listed(value: Any) -> Any:
-    """Return a list, of one where the value is none."""
+    """Return a list; wrap any other value in one."""
     return value if isinstance(value, list) else [value]
 
 
 def is_switch(value: Any) -> str:
-    """Tell which alternative of a value that is true, false or a mapping is meant."""
+    """Return the tag of the alternative for a value that is true, false or a mapping."""
     return "(switch)" if isinstance(value, bool) else "(mapping)"

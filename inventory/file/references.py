@@ -1,4 +1,4 @@
-"""Check every name that points elsewhere in the lab file: groups' members, filters, flows, checks."""
+"""Check every name in the lab file that refers to another place: group members, filters, flows, checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["check_references"]
 
 
 def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, report: Report) -> None:
-    """Report names that nothing in the file has, and names that two things share."""
+    """Report names that nothing in the file defines, and names that two things share."""
     names = _Names(file, cut, report)
     _check_groups(file, names, report)
     for host in hosts.values():
@@ -40,14 +40,14 @@ class _Names:
             self._report.unknown(path, "filter", name, self._file.filters)
 
     def place(self, path: Path, name: str) -> None:
-        """Take a network, a host or a prefix."""
+        """Accept a network, a host or a prefix."""
         known = [*self._file.networks, *self._file.hosts]
         hidden = self._cut.has("networks", name) or self._cut.has("hosts", name)
         if name not in known and not hidden and not _is_prefix(name):
             self._report.unknown(path, "network or host", name, known)
 
     def side(self, path: Path, name: str) -> None:
-        """Take a host, a network or @group: one end of a check."""
+        """Accept a host, a network or @group: one end of a check."""
         if name.startswith("@"):
             groups = [self._file.name, "host", "router", *self._file.networks, *self._file.groups]
             hidden = self._cut.has("networks", name[1:]) or self._cut.has("groups", name[1:])
@@ -61,7 +61,7 @@ class _Names:
                 self._report.unknown(path, "host", name, known)
 
     def end(self, path: Path, name: str) -> None:
-        """Take a host or an address."""
+        """Accept a host or an address."""
         if not _is_address(name):
             self.host(path, name)
 

@@ -1,8 +1,8 @@
 """The lab file's shape as typed models: every key that may be written, and nothing else.
 
-A model holds what one place of the file says, None where it says nothing; merging, defaults and
-everything that needs a second place (references, subnets, addresses) come later. What hosts,
-networks and checks are made of is in the modules named after them.
+A model holds the values of one place in the file, None for a key that is absent. Merging, defaults and
+everything that needs a second place (references, subnets, addresses) come later. The models of hosts,
+networks and checks are in the modules named after them.
 """
 
 from __future__ import annotations

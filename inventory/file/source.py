@@ -1,4 +1,4 @@
-"""Read the bytes of a lab file, from disk or standard input, and refuse what cannot be one."""
+"""Read the bytes of a lab file, from disk or standard input, and reject input that cannot be one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE_NAME: Final = "lab.yaml"
 LARGEST: Final = 1024 * 1024
 STDIN: Final = "<stdin>"
 
-# What may stand in YAML is nearly everything: to name it takes ten times as long to compile.
+# YAML allows nearly every character: compiling a pattern of the allowed ones takes ten times as long.
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -27,7 +27,7 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udf
 class Source:
     """A lab file's text: ``name`` as given on the command line, ``directory`` for relative paths.
 
-    ``allow_outside`` = the user lets the lab read what is not below this directory.
+    ``allow_outside`` = the user permits the lab to read files outside this directory.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Source:
 def find_lab_file(start: Path) -> Path:
     """Return the ``lab.yaml`` in ``start`` or the nearest of its parents.
 
-    Raises :class:`labrun.errors.UsageError` where there is none.
+    Raises :class:`labrun.errors.UsageError` if there is none.
     """
     here = start.resolve()
     for folder in (here, *here.parents):
@@ -53,7 +53,7 @@ def find_lab_file(start: Path) -> Path:
 def read_source(path: Path | str, stdin: TextIO | None = None, *, allow_outside: bool = False) -> Source:
     """Return the file's text; ``-`` reads ``stdin``.
 
-    Raises :class:`labrun.errors.LabFileError` for what is no text file of at most 1 MiB in UTF-8.
+    Raises :class:`labrun.errors.LabFileError` for anything but a UTF-8 text file of at most 1 MiB.
     """
     if str(path) == "-":
         source = decode_source(_read_stdin(stdin or sys.stdin), STDIN, str(Path.cwd()))
@@ -80,7 +80,7 @@ def _read_file(file: Path, name: str) -> Source:
 
 
 def decode_source(data: bytes, name: str, directory: str) -> Source:
-    """Return the source that these bytes are; raises like :func:`read_source`."""
+    """Return these bytes as a source; raises like :func:`read_source`."""
     if len(data) > LARGEST:
         raise _too_large(name)
     try:

@@ -1,4 +1,4 @@
-"""Make the lab's networks: subnets, the hypervisor's addresses and DHCP ranges that fit each other."""
+"""Build the lab's networks: subnets, hypervisor addresses and DHCP ranges that are consistent."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from labrun.inventory.model import DhcpRange, Mode, Network
 
 __all__ = ["LONGEST_NAME", "build_networks"]
 
-# A container's name is its systemd machine name, a host name: 64 at most.
+# A container's name is its systemd machine name, which is limited to 64 like a host name.
 LONGEST_NAME: Final = 63
-# Which modes a key has a meaning for; libvirt refuses or ignores it elsewhere.
+# The modes in which a key has a meaning; libvirt rejects or ignores it in the others.
 _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "dev": (Mode.NAT, Mode.ROUTE, Mode.MACVTAP),
     "bridge": (Mode.BRIDGE,),
@@ -30,7 +30,7 @@ _NEEDED_BY: Final = {Mode.BRIDGE: ("bridge", "bridge: br0"), Mode.MACVTAP: ("dev
 
 
 def build_networks(file: LabFile, report: Report) -> dict[str, Network]:
-    """Return every network with its derived values; what is wrong with one is reported."""
+    """Return every network with its derived values; report the errors of each."""
     networks = {name: _network(name, model, file, report) for name, model in file.networks.items()}
     _overlaps(((name, net.cidr) for name, net in networks.items() if net.cidr), "cidr", report)
     _overlaps(((name, net.cidr6) for name, net in networks.items() if net.cidr6), "cidr6", report)
@@ -71,7 +71,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> N
 
 
 def _mode(model: NetworkModel, file: LabFile) -> Mode:
-    """Return the mode as written; without one, the subnet of existing machines only is nobody's to serve."""
+    """Return the declared mode; without one, a subnet of existing machines only is not served by labrun."""
     existing = bool(file.hosts) and all(host.address is not None for host in file.hosts.values())
     if existing and "mode" not in model.model_fields_set:
         return Mode.VERY_ISOLATED
@@ -146,13 +146,13 @@ def _holds(first: IPv4Address, last: IPv4Address, address: IPv4Address) -> bool:
 
 
 def _overlaps(subnets: Iterable[tuple[str, IPv4Network | IPv6Network]], key: str, report: Report) -> None:
-    """Report each network whose subnet overlaps that of one earlier in the file."""
+    """Report each network whose subnet overlaps that of an earlier one in the file."""
     found = list(subnets)
     order = {name: number for number, (name, _) in enumerate(found)}
     spans = sorted((int(net.network_address), int(net.broadcast_address), name, net) for name, net in found)
     widest: tuple[int, str, IPv4Network | IPv6Network] | None = None
     for first, last, name, net in spans:
-        # Two subnets are disjoint or one holds the other, so the widest one so far is enough to look at.
+        # Two subnets are disjoint or nested, so comparing with the widest one so far is enough.
         if widest is not None and first <= widest[0]:
             one, other = sorted(((name, net), widest[1:]), key=lambda entry: order[entry[0]])
             line = report.line_of(("networks", one[0], key))

@@ -1,8 +1,9 @@
-"""Rendering templates in a process that can be ended: run as a script, with pipes for everything.
+"""Render templates in a process that can be killed: run as a script, with pipes for all its I/O.
 
-Each line on standard input and output is one JSON document. First come the values that templates see; then
-for each ``{"template": NAME, "host": NAME}`` the answer is ``{"text": …}`` or ``{"problem": …, "where": …}``.
-Between the two, ``{"load": NAME}`` asks for a template's source: this process opens no file of the lab's.
+Each line on standard input and output is one JSON document. The first one holds the values that templates
+see. Then each ``{"template": NAME, "host": NAME}`` is answered by ``{"text": …}`` or ``{"problem": …,
+"where": …}``. In between, ``{"load": NAME}`` requests a template's source: this process never opens a file
+of the lab.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSy
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _MARK = "labrun-template:"
-"""Stands before a template's name in tracebacks."""
+"""Prefix of a template's name in tracebacks."""
 
 
 class _TooLongError(Exception):
-    """More text than a file may have."""
+    """The output exceeds the size limit of a file."""
 
 
 def _ask(question: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def _rendered(environment: ImmutableSandboxedEnvironment, values: dict[str, Any]
 
 
 def _line_of(traceback: TracebackType | None) -> str | None:
-    """Return ``FILE:LINE`` of the innermost template in a traceback; jinja has put their names there."""
+    """Return ``FILE:LINE`` of the innermost template in a traceback; jinja adds the template names."""
     found = None
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
@@ -83,7 +84,7 @@ def _answer(environment: ImmutableSandboxedEnvironment, values: dict[str, Any], 
     except TemplateNotFound as error:
         return {"problem": error.message, "where": _line_of(error.__traceback__)}
     except Exception as error:  # noqa: BLE001 - whatever a template can make of its values
-        # What is constant is worked out before there is a line.
+        # jinja evaluates constants at compile time, before there is a line.
         return {"problem": _reason(error)[:1000], "where": _line_of(error.__traceback__) or job["template"]}
 
 
@@ -96,10 +97,10 @@ def _reason(error: Exception) -> str:
 
 
 def main() -> None:
-    """Render what is asked for until standard input ends."""
+    """Render the requested templates until standard input ends."""
     first = json.loads(sys.stdin.readline())
     resource.setrlimit(resource.RLIMIT_AS, (first["memory"], first["memory"]))
-    # Should whoever started this be gone, a loop ends all the same.
+    # The limit also ends an endless loop after the parent process is gone.
     resource.setrlimit(resource.RLIMIT_CPU, (first["seconds"], first["seconds"]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     environment = ImmutableSandboxedEnvironment(

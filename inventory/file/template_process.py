@@ -1,4 +1,4 @@
-"""The process that renders templates, seen from outside: what it may read, and when it is ended."""
+"""The template process seen from its parent: what it may read, and when it is killed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Renderer", "TemplateError"]
 _SCRIPT: Final = Path(__file__).with_name("template_child.py")
 _MEMORY: Final = 512 * 1024 * 1024
 SECONDS: Final = 5.0
-"""How long one template may take for one host, loading jinja2 included for the first."""
+"""Time limit of one template for one host; the first one includes loading jinja2."""
 ALL_SECONDS: Final = 60
-"""How long all of a lab's may take."""
+"""Time limit for all templates of a lab."""
 
 
 class TemplateError(Exception):
-    """Report why a template gives no text; ``where`` is its ``FILE:LINE``, None where ``why`` says it."""
+    """Report why a template gives no text; ``where`` is its ``FILE:LINE``, None if ``why`` includes it."""
 
     def __init__(self, why: str, where: str | None = None):
         super().__init__(why)
@@ -34,14 +34,14 @@ class TemplateError(Exception):
 
 
 class _EndedError(Exception):
-    """The process is gone, in words that complete a template's name."""
+    """The process is gone; the message completes a sentence that starts with the template's name."""
 
 
 class Renderer:
     """A process that renders templates of one lab, started with the first one.
 
     ``load`` returns the source of a template by its name, or raises TemplateError. ``values`` are what
-    templates see, None where they are only parsed. To be used as a context manager, which ends the process.
+    templates see, None if they are only parsed. Use it as a context manager, which ends the process.
     """
 
     def __init__(self, load: Callable[[str], str], values: Mapping[str, Any] | None, largest: int):
@@ -62,9 +62,9 @@ class Renderer:
         self._end()
 
     def render(self, template: str, host: str) -> str:
-        """Return what the template says for a host, empty where it is only parsed. Raises TemplateError.
+        """Return the rendered text for a host, empty if the template is only parsed. Raises TemplateError.
 
-        After one that took too long no other is tried: the file is not well, and everybody waits.
+        After a timeout no other template is tried: the file is broken, and every further wait adds up.
         """
         if self._gave_up:
             return ""
@@ -97,7 +97,7 @@ class Renderer:
             return {"problem": error.why}
 
     def _start(self, deadline: float) -> None:
-        # Nothing of the user's environment, in which tokens may stand, but where Python's modules are.
+        # Drop the user's environment, which may hold tokens, except for the paths of Python's modules.
         kept = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         try:
@@ -144,7 +144,7 @@ class Renderer:
         return data
 
     def _ended(self) -> _EndedError:
-        """Return why the process ended by itself: Python survives everything but a full memory."""
+        """Return why the process ended by itself: only running out of memory kills Python like this."""
         self._end()
         return _EndedError("this takes too much memory")
 

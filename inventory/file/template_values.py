@@ -1,4 +1,4 @@
-"""What a template of ``files`` can refer to: plain values, made from the lab as the file describes it."""
+"""The values that a template of ``files`` can use: plain data from the lab as the file describes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["lab_values"]
 
 
 def lab_values(lab: Lab) -> dict[str, Any]:
-    """Return ``lab``, ``hosts`` and ``networks``; addresses are text, what is not there is None."""
+    """Return ``lab``, ``hosts`` and ``networks``; addresses are text, absent values are None."""
     return {
         "lab": {"name": lab.name},
         "hosts": {name: _host(lab, host) for name, host in lab.hosts.items()},

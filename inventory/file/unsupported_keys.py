@@ -1,4 +1,4 @@
-"""Name the keys that a lab file may have and this release does not act on yet."""
+"""Name the keys that a lab file may have but this release does not act on yet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["find_notices", "refuse_unsafe"]
 
 _SETTINGS: Final = frozenset({"disks"})
-# Without these a host would be open or reachable in a way that the file rules out.
+# Without these, a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"access"})
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
 
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
-    """Return a notice for each key not acted on, at its first place; unsafe ones at every place."""
+    """Return a notice for each unsupported key at its first place; unsafe ones at every place."""
     from labrun.inventory.file.yaml_tree import line_in
 
     notices: list[Notice] = []
@@ -36,7 +36,7 @@ def find_notices(root: Node) -> tuple[Notice, ...]:
 
 
 def refuse_unsafe(lab: Lab) -> None:
-    """Raise :class:`labrun.errors.LabFileError` where leaving out what the file asks for is unsafe."""
+    """Raise :class:`labrun.errors.LabFileError` if ignoring a key of the file is unsafe."""
     problems = tuple(
         Problem(
             notice.line,

@@ -1,7 +1,7 @@
-"""Hold a lab file's tree to the models: every mistake of form in plain words, the rest kept usable.
+"""Validate a lab file's tree against the models: report all errors of form and keep the rest usable.
 
-What is wrong is cut out and remembered, so that the checks which follow (subnets, references) still
-run on what is right and say nothing about what was cut.
+Invalid parts are cut out and recorded, so that the later checks (subnets, references) still run on the
+valid rest and do not report the cut parts again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from labrun.inventory.file.yaml_tree import Node, plain
 __all__ = ["Dropped", "read_shape"]
 
 _NAMED: Final = ("networks", "hosts", "groups", "images", "filters")
-# Keys without which the rest of a host or group reads differently: it goes as a whole. Of the sections not
-# listed here an entry always goes as a whole.
+# If one of these keys is wrong, the rest of the host or group would change its meaning, so all of it is
+# dropped. In sections not listed here, an entry is always dropped as a whole.
 _WHOLE: Final = {"hosts": ("networks", "address"), "groups": ("hosts",)}
 _UNITS: Final = {"memory": "MiB as a number, such as 512", "disk": "GiB as a number, such as 10"}
 _ROUNDS: Final = 4
@@ -29,18 +29,18 @@ _ROUNDS: Final = 4
 
 @dataclass(slots=True)
 class Dropped:
-    """What was cut out: names by section, and whole sections."""
+    """The dropped parts: names by section, and whole sections."""
 
     names: dict[str, set[str]] = field(default_factory=dict)
     sections: set[str] = field(default_factory=set)
 
     def has(self, section: str, name: str) -> bool:
-        """Tell whether a name that is missing now stood in the file."""
+        """Tell whether a name that is missing now was in the file."""
         return section in self.sections or name in self.names.get(section, ())
 
 
 def read_shape(root: Node, report: Report) -> tuple[LabFile, Dropped]:
-    """Return the file as models, without what is reported as wrong."""
+    """Return the file as models, without the parts that are reported as wrong."""
     data, cut = plain(root), Dropped()
     if not isinstance(data, dict):
         report.add((), "a lab file is a mapping with the keys name, networks, hosts, ...")
@@ -81,7 +81,7 @@ def _nulls(value: Any, path: Path) -> list[Path]:
 
 
 def _existing(data: Any, loc: tuple[int | str, ...]) -> Path:
-    """Return the part of pydantic's location that is in the file, without its names for alternatives."""
+    """Return the part of pydantic's location that exists in the file, without its tags of alternatives."""
     path: list[str | int] = []
     here: Any = data
     for part in loc:
@@ -93,7 +93,7 @@ def _existing(data: Any, loc: tuple[int | str, ...]) -> Path:
 
 
 def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
-    """Return the path of the key that a misspelt one stands for; what it says is then not missing."""
+    """Return the path of the key that a misspelt one stands for, so that it is not reported as missing."""
     if fault["type"] != "extra_forbidden" or home_of_key(str(path[-1]), path[:-1]):
         return None
     here: Any = data
@@ -105,7 +105,7 @@ def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
 
 
 def _cut_out(data: dict[str, Any], path: Path, cut: Dropped) -> None:
-    """Remove the smallest thing that can go without making the rest mean something else."""
+    """Remove the smallest part whose removal does not change the meaning of the rest."""
     top = str(path[0]) if path else ""
     section = data.get(top)
     if top == "defaults" and len(path) >= 2 and isinstance(section, dict):
@@ -127,7 +127,7 @@ def _cut_out(data: dict[str, Any], path: Path, cut: Dropped) -> None:
 
 
 def _remove(data: Any, path: Path) -> None:
-    """Remove one key, whatever else stands beside it."""
+    """Remove one key and keep its siblings."""
     for part in path[:-1]:
         data = data[part]
     data.pop(path[-1], None)

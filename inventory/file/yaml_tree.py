@@ -1,8 +1,8 @@
-"""Turn YAML into a tree that knows its lines, from the parser's events.
+"""Turn YAML into a tree with line numbers, from the parser's events.
 
-Events rather than PyYAML's composer: nesting, aliases and size can be limited while they arrive, a
-duplicate key is seen, and no recursion depends on what the file says. Scalars follow YAML's 1.2 core
-rules where 1.1 surprises people: ``010``, ``1_000``, ``0x10``, ``12:30`` and dates stay text.
+Events rather than PyYAML's composer: nesting, aliases and size can be limited as they arrive, duplicate
+keys are detected, and recursion depth does not depend on the file. Scalars follow YAML's 1.2 core rules
+where 1.1 is surprising: ``010``, ``1_000``, ``0x10``, ``12:30`` and dates stay text.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class _Frame:
 
 
 def parse_tree(source: Source, known_keys: Callable[[Path], Collection[str]]) -> tuple[Node, Report]:
-    """Return the tree and the report of what can be read past (duplicate keys, names that are no text).
+    """Return the tree and a report of tolerable problems (duplicate keys, names that are not text).
 
-    ``known_keys`` tells the fixed keys of a place: YAML takes ``on`` for true, and still it is one.
-    Raises :class:`labrun.errors.LabFileError` where the rest would make no sense.
+    ``known_keys`` gives the fixed keys of a place: YAML reads ``on`` as true, although it is a key here.
+    Raises :class:`labrun.errors.LabFileError` if the rest would make no sense.
     """
     builder = _Builder(source)
     loader = _LOADER(source.text)
@@ -84,7 +84,7 @@ def parse_tree(source: Source, known_keys: Callable[[Path], Collection[str]]) ->
 
 
 def line_in(root: Node, path: Path) -> int:
-    """Return the line of a key or value, of the nearest parent where the path ends early."""
+    """Return the line of a key or value, or of the nearest parent if the path ends early."""
     node, line = root, root.line
     for part in path:
         if isinstance(node.value, dict) and (name := _key_like(node.value, part)) is not None:
@@ -113,14 +113,14 @@ def is_in(root: Node, path: Path) -> bool:
 
 
 def _key_like(mapping: dict[str, Node], part: str | int) -> str | None:
-    """Return the key as written: sshd's keywords are known in lower case by then."""
+    """Return the key as written: sshd's keywords are in lower case at this point."""
     if not isinstance(part, str):
         return None
     return part if part in mapping else next((key for key in mapping if key.lower() == part), None)
 
 
 def plain(node: Node) -> Plain:
-    """Return the tree as fresh dicts, lists and scalars."""
+    """Return the tree as new dicts, lists and scalars."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
@@ -148,7 +148,7 @@ class _Builder:
 
     def read(self, events: Iterator[Any]) -> Node:
         last = len(self.source.text.splitlines()) or 1
-        for event in events:  # what is empty at the end stands, for the parser, behind the last line
+        for event in events:  # the parser places an empty value at the end after the last line
             self._take(event, min(event.start_mark.line + 1, last))
         if self._root is None or (self._root.value is None and not self._root.written):
             raise self._refused(1, "the file is empty", "a lab file begins with name:")
@@ -311,6 +311,6 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     elif "<document start>" in what:
         what = "the file ends here for YAML, yet more follows"
         hint = "is this line indented less than the first?"
-    elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML say it differently
+    elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML word it differently
         what = f"this is not valid YAML: {wanted[1]} is wanted here"
     return LabFileError(source.name, (Problem(min(line, len(lines)), "", what, hint),))

@@ -1,1 +1,1 @@
-"""Where hosts answer now, the Nornir inventory, and its exports."""
+"""The current addresses of hosts, the Nornir inventory, and its exports."""

@@ -1,7 +1,7 @@
-"""How each host is logged in to: the options of Nornir's connections, complete for every host.
+"""How labrun logs in to each host: Nornir connection options, complete for every host.
 
-Nornir takes the ``extras`` of the first of host, groups and defaults that has any, and merges
-nothing; so everything is put together here.
+Nornir takes the ``extras`` of the first of host, groups and defaults that has any, without merging, so they
+are assembled here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["CONNECT_SECONDS", "TIMEOUTS", "Access", "access_of", "connection_ext
 
 CONNECT_SECONDS = 10
 TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
-"""Seconds, by the options of Netmiko: for labrun's own connections and for those of exported inventories."""
+"""Seconds, keyed by Netmiko option: for labrun's connections and for those of exported inventories."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One host's way in. None means the user's own defaults: user, keys, known_hosts.
+    """The login to one host. None stands for the user's ssh defaults: user, keys, known_hosts.
 
-    ``alias`` is the name under which the host's key is on record, which outlives its address.
+    ``alias`` is the name under which the host key is recorded; it stays when the address changes.
     """
 
     user: str | None
@@ -36,9 +36,9 @@ class Access:
 
 
 def access_of(lab: Lab, host: Host, state: LabState | None) -> Access:
-    """Return how to log in: with the lab's key where labrun makes the machine, else as the file says.
+    """Return how to log in: with the lab's key if labrun creates the machine, else as the file declares.
 
-    Without ``state`` (an export made far from the lab) no files of the lab are named.
+    Without ``state`` (an export made away from the lab) no files of the lab are referenced.
     """
     if host.machine is None:
         ssh = host.ssh
@@ -56,7 +56,7 @@ def _path(lab: Lab, text: str | None) -> str | None:
 
 
 def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Mapping[str, Any]]:
-    """Return the extras of the connections ``labrun-ssh`` and ``netmiko``, strict about host keys."""
+    """Return the extras of the connections ``labrun-ssh`` and ``netmiko``, with strict host key checking."""
     common: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS}
     if access.identity is not None:
         common["key_file"] = access.identity
@@ -71,5 +71,5 @@ def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, M
         own["host_key_alias"] = access.alias
     elif access.identity is None:
         own["look_for_keys"] = True
-    # Nornir-Netmiko would read ~/.ssh/config, which may send the login anywhere.
+    # Nornir-Netmiko would read ~/.ssh/config, which may redirect the login.
     return {"labrun-ssh": own, "netmiko": {**common, "ssh_config_file": None}}

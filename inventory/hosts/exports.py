@@ -1,4 +1,4 @@
-"""The inventory as other tools read it: Nornir's files, Ansible, ssh_config, /etc/hosts, JSON."""
+"""The inventory in the formats of other tools: Nornir's files, Ansible, ssh_config, /etc/hosts, JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from labrun.state import LabState
 
 __all__ = ["FORMATS", "export", "nornir_files"]
 
-# The reserved top-level domain that no resolver knows: what has no address must not be looked up by name.
+# A reserved top-level domain that never resolves: a host without an address must not be looked up by name.
 _NOWHERE = "invalid"
 _SSH_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,=~-]+")
 _SSH_HARD = re.compile(r'[%"\\]')
@@ -30,7 +30,7 @@ _Locations = Mapping[str, Located]
 def export(lab: Lab, located: _Locations, state: LabState | None, format_: str) -> str:
     """Return the whole inventory as text in one of :data:`FORMATS`.
 
-    ``nornir`` is a hosts.yaml that stands alone: groups are in ``data.labrun.groups``; see
+    ``nornir`` is a self-contained hosts.yaml: groups are in ``data.labrun.groups``; see
     :func:`nornir_files` for the set of three.
     """
     return FORMATS[format_](lab, located, state)
@@ -88,7 +88,7 @@ def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
 
 
 def _ansible_names(groups: Iterable[str]) -> Mapping[str, str]:
-    """Return a valid and unique name for each group: Ansible takes letters, digits and underscores."""
+    """Return a valid and unique name for each group: Ansible allows letters, digits and underscores."""
     taken = {"all", "ungrouped", "labrun_unreachable"}
     names: dict[str, str] = {}
     for group in dict.fromkeys(groups):
@@ -112,11 +112,11 @@ def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[
     }
     if access.user is not None:
         settings["ansible_user"] = access.user
-    # Path names inside stand as ssh_config wants them, the whole as a shell would.
+    # Paths inside are quoted for ssh_config, the whole option for a shell.
     options = [f"{keyword}={value}" for keyword, value in _ssh_options(host, access)]
     if access.identity is not None:
         if _SSH_HARD.search(access.identity):
-            # Ansible puts the key's path into its own option without a thought for ssh's special signs.
+            # Ansible copies the key's path into its option without escaping ssh's special characters.
             options.append(f"IdentityFile={_ssh_path(access.identity)}")
         else:
             settings["ansible_ssh_private_key_file"] = access.identity
@@ -139,14 +139,14 @@ def _untemplated(value: Any) -> Any:
 
 
 def _ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
-    """Return the ssh_config keywords that make a login as strict as labrun's own."""
+    """Return the ssh_config keywords that make a login as strict as labrun's."""
     options = [("StrictHostKeyChecking", "yes")]
     if access.identity is not None:
         options.append(("IdentitiesOnly", "yes"))
     if access.known_hosts is not None:
         options.append(("UserKnownHostsFile", _ssh_path(access.known_hosts)))
     if host.machine is not None:
-        # What labrun holds true of a host's key comes neither from elsewhere nor from the host.
+        # Host keys are accepted from labrun's file only, neither from other files nor from the host.
         options += [("GlobalKnownHostsFile", "/dev/null"), ("UpdateHostKeys", "no")]
     if access.alias is not None:
         options.append(("HostKeyAlias", access.alias))
@@ -185,7 +185,7 @@ def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
 
 
 def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
-    """Return a line per address; the bare name stands at the address that labrun talks to."""
+    """Return one line per address; the bare name goes with the address that labrun uses."""
     lines = [f"# {lab.name}"]
     for name in lab.hosts:
         where = located[name]

@@ -1,4 +1,4 @@
-"""What guests hold now, as libvirt knows it: the leases of its DHCP servers, then the guests' own agents."""
+"""The addresses that guests hold now, as libvirt knows them: DHCP leases first, then guest agents."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _AGENT = "./devices/channel/target[@name='org.qemu.guest_agent.0'][@state='conne
 
 @dataclass(frozen=True, slots=True)
 class LibvirtLeases:
-    """A :class:`labrun.ports.LeaseSource` over one libvirt URI; with ``agents`` guests are asked too."""
+    """A :class:`labrun.ports.LeaseSource` over one libvirt URI; with ``agents``, guests are queried too."""
 
     uri: str
     agents: bool = True
 
     def leases(self, networks: Iterable[str]) -> tuple[Lease, ...]:
-        """Return leases, newest first, then what agents of guests without a lease say.
+        """Return leases, newest first, then the addresses that agents of guests without a lease report.
 
-        ``networks`` are libvirt's names; one that is not there or not running knows nobody. An
-        agent that does not answer is passed over. Raises HypervisorError.
+        ``networks`` are libvirt names; a network that is missing or stopped has no leases. An agent that
+        does not answer is skipped. Raises HypervisorError.
         """
         import libvirt
 
@@ -56,7 +56,7 @@ def _of_network(network: Any) -> Iterator[Lease]:
     try:
         leases = network.DHCPLeases()
     except libvirt.libvirtError as error:
-        # A network without DHCP, or one that is being stopped at this moment.
+        # A network without DHCP, or one that is being stopped right now.
         _log.debug("%s: no leases: %s", network.name(), error)
         return
     for lease in sorted(leases, key=lambda lease: integer(lease["expirytime"]) or 0, reverse=True):
@@ -75,12 +75,12 @@ def _of_agent(domain: Any, networks: set[str], known: set[str]) -> Iterator[Leas
         source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
         interfaces = domain.interfaceAddresses(source)
     except libvirt.libvirtError as error:
-        # The guest may be booting, or gone since it was listed; the others' answers still count.
+        # The guest may be booting, or gone since it was listed; the other replies still count.
         _log.debug("%s: no answer from the agent: %s", domain.name(), error)
         return
     for interface in interfaces.values():
         for entry in interface.get("addrs") or ():
-            # A link-local address may carry its zone, and a guest may say anything.
+            # A link-local address may carry its zone, and a guest's reply is not trusted.
             plain = address(entry.get("addr"))
             if interface.get("hwaddr") and plain is not None:
                 yield Lease(str(interface["hwaddr"]).lower(), plain, "agent")
@@ -89,7 +89,7 @@ def _of_agent(domain: Any, networks: set[str], known: set[str]) -> Iterator[Leas
 def _has_unknown_nic(root: ET.Element, networks: set[str], known: set[str]) -> bool:
     for nic in root.iterfind("./devices/interface"):
         source, mac = nic.find("source"), nic.find("mac")
-        # On a bridge-mode network the XML of a running guest may name the bridge only.
+        # On a bridge-mode network, the XML of a running guest may name only the bridge.
         name = source.get("network") if source is not None else None
         address = mac.get("address", "").lower() if mac is not None else ""
         if (name is None or name in networks) and address not in known:

@@ -1,4 +1,4 @@
-"""Where do the lab's hosts answer now? The file's fixed addresses, then leases by MAC, then guest agents."""
+"""Locate the lab's hosts: the file's fixed addresses, then leases by MAC, then guest agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The address that a host has on one network, and who says so."""
+    """The address of a host on one network, and its source."""
 
     network: str
     address: Address
@@ -28,11 +28,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Where one host answers.
+    """The current addresses of one host.
 
-    ``address`` is the one labrun talks to: an IP address, or what ``address:`` says of an existing
-    machine; None with the ``reason``. ``found`` has what is known on each network, in the order of
-    the file, and ``missing`` why nothing is known on the others.
+    ``address`` is the one labrun uses: an IP address, or an existing machine's ``address:``; None with the
+    ``reason``. ``found`` holds the known address on each network in file order, ``missing`` the reason for
+    each network without one.
     """
 
     host: str
@@ -45,15 +45,15 @@ class Located:
 
     @property
     def addresses(self) -> Mapping[str, Address]:
-        """Return the address on each network where one is known."""
+        """Return the address on each network that has a known one."""
         return {each.network: each.address for each in self.found}
 
 
 def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
-    """Return where every host answers, in the order of the file.
+    """Return the current address of every host, in file order.
 
-    ``source`` tells what guests hold now; it is asked once, and only where the file cannot know.
-    Without one, the address that is reserved for a ``dhcp`` NIC is taken as the file's word.
+    ``source`` reports the leases that guests hold now; it is queried once, and only if the file does not
+    determine the address. Without a source, a ``dhcp`` NIC is assumed to hold its reserved address.
     """
     leases: dict[str, list[Lease]] = {}
     asked = _to_be_asked(lab) if source is not None else ()
@@ -66,10 +66,10 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
 def beside(
     lab: Lab, located: Mapping[str, Located], had: Mapping[str, Iterable[str]]
 ) -> dict[str, dict[str, list[str]]]:
-    """Return where else each host may be, as it stands in its Nornir data.
+    """Return each host's alternative addresses, as stored in its Nornir data.
 
-    ``labrun_expected`` is what the file alone gives it, ``labrun_former`` what it ``had`` and has no
-    more by the file.
+    ``labrun_expected`` are the addresses from the file alone, ``labrun_former`` those that it ``had`` and
+    that the file no longer gives it.
     """
     expected = locate(lab, None)
     found = {}
@@ -92,9 +92,9 @@ def file_addresses(host: Host) -> list[str]:
 
 
 def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the hosts that have not left an address yet which the file gives to another: host by address.
+    """Return the host that still holds an address which the file now gives to another, by address.
 
-    ``had`` are the addresses that were recorded of each host, the latest first.
+    ``had`` are the recorded addresses of each host, the latest first.
     """
     given = {address for host in lab.hosts.values() for address in file_addresses(host)}
     held: dict[str, str] = {}
@@ -106,7 +106,7 @@ def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _to_be_asked(lab: Lab) -> tuple[str, ...]:
-    """Return the networks on which an address may be known to a DHCP server or a guest only."""
+    """Return the networks on which only a DHCP server or a guest may know an address."""
     nics = [nic for host in lab.hosts.values() if host.machine is not None for nic in host.interfaces]
     return tuple(dict.fromkeys(nic.network for nic in nics if _fixed(nic) is None))
 
@@ -138,7 +138,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], asked: boo
 
 
 def _on_network(network: Network, nic: Interface, leases: Iterable[Lease], asked: bool) -> Found | str:
-    """Return the address on one network, or why none is known."""
+    """Return the address on one network, or the reason why it is not known."""
     if not nic.dhcp and (nic.ipv4 or nic.ipv6):
         fixed = nic.ipv4 or nic.ipv6
         assert fixed is not None
@@ -158,7 +158,7 @@ def _belongs(address: Address, network: Network) -> bool:
     if address.is_link_local or address.is_loopback or address.is_multicast:
         return False
     if network.cidr is None and network.cidr6 is None:
-        return True  # somebody else's network: whatever the guest got there
+        return True  # an external network: accept any address that the guest got there
     return any(address in cidr for cidr in (network.cidr, network.cidr6) if cidr is not None)
 
 
@@ -166,7 +166,7 @@ _OUT_OF_REACH = 2
 
 
 def _distance(network: Network) -> int:
-    """Return 0 where the hypervisor is on the network, 1 where the way leads outside, else 2."""
+    """Return 0 if the hypervisor is on the network, 1 if it is reached through the outside, else 2."""
     if network.mode.has_hypervisor_address:
         return 0
     return _OUT_OF_REACH if network.mode is Mode.VERY_ISOLATED else 1

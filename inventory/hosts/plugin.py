@@ -1,4 +1,4 @@
-"""The lab as a Nornir inventory, for labrun's own tasks and for anybody's ``InitNornir``."""
+"""The lab as a Nornir inventory, for labrun's tasks and for any ``InitNornir``."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _LOCAL_URIS = ("lxc:///system", "qemu:///system")
 class LabInventory:
     """Nornir's inventory plugin ``labrun``; options as in ``InitNornir(inventory={"options": ...})``.
 
-    ``lab_file`` defaults to the lab.yaml of the current directory or its parents, ``state_dir`` to
-    the user's; ``hypervisor`` (or ``LABRUN_HYPERVISOR``) names a libvirt URI in place of the file's,
-    and an empty string asks none: addresses are then what the file alone knows, and the lab's key is
-    not named. ``allow_outside`` is the command line's ``--allow-outside``.
+    ``lab_file`` defaults to the lab.yaml of the current directory or its parents, ``state_dir`` to the
+    user's. ``hypervisor`` (or ``LABRUN_HYPERVISOR``) is a libvirt URI that overrides the file's; an empty
+    string queries none, so only addresses from the file are known and the lab's key is not set.
+    ``allow_outside`` is the command line's ``--allow-outside``.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LabInventory:
         self.allow_outside = allow_outside
 
     def load(self) -> Inventory:
-        """Read the lab file, ask the hypervisor for leases and return the inventory."""
+        """Read the lab file, query the hypervisor for leases and return the inventory."""
         from labrun.inventory.file.load import load_lab
 
         lab = load_lab(self.lab_file or find_lab_file(Path.cwd()), allow_outside=self.allow_outside)
@@ -64,13 +64,13 @@ class LabInventory:
         if uri is None:
             uri = (asked_hypervisor() or _home_of(lab)) if lab.needs_hypervisor else ""
         located = locate(lab, LibvirtLeases(uri) if uri else None)
-        # Which directory is the lab's follows from the hypervisor.
+        # The lab's state directory depends on the hypervisor.
         state = LabState.open(lab.name, uri, self.state_dir) if uri else None
         return inventory_of(lab, located, state)
 
 
 def _home_of(lab: Lab) -> str:
-    """Return the URI the lab lives on; raises HypervisorError where it was never brought up."""
+    """Return the URI the lab lives on. Raises HypervisorError if it was never brought up."""
     if lab.hypervisor != "auto":
         return lab.hypervisor
     failures: list[str] = []
@@ -100,7 +100,7 @@ def group_names(lab: Lab, host: Host) -> tuple[str, ...]:
 
 
 def host_data(lab: Lab, host: Host, located: Located) -> dict[str, Any]:
-    """Return what tasks and templates may know of a host, as plain JSON-able values."""
+    """Return the host data for tasks and templates, as plain JSON-able values."""
     return {
         "lab": lab.name,
         "role": host.role.value,
@@ -115,9 +115,9 @@ def host_data(lab: Lab, host: Host, located: Located) -> dict[str, Any]:
 
 
 def inventory_of(lab: Lab, located: Mapping[str, Located], state: LabState | None) -> Inventory:
-    """Return the Nornir inventory of all hosts; one without an address stays, with the reason.
+    """Return the Nornir inventory of all hosts, including those without an address.
 
-    Its ``hostname`` is then None and ``data["labrun_unreachable"]`` says why.
+    The ``hostname`` of such a host is None, and ``data["labrun_unreachable"]`` holds the reason.
     """
     groups = Groups()
     hosts = Hosts()

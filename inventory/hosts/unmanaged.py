@@ -1,4 +1,4 @@
-"""Existing machines: which of a machine's NICs is the one on a network, where the file names no MAC."""
+"""Existing machines: find the NIC that is on a network if the file gives no MAC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["marked_nic", "marks_of", "reached_at"]
 
 
 def reached_at(host: Host) -> Address | None:
-    """Return the IP address in ``address:``, None where it is a name or labrun makes the machine."""
+    """Return the IP address in ``address:``, None if it is a name or labrun creates the machine."""
     try:
         return ip_address(host.address) if host.address is not None else None
     except ValueError:
@@ -19,10 +19,10 @@ def reached_at(host: Host) -> Address | None:
 
 
 def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
-    """Return by what the NIC is known, the surest first, as prefixes: JSON-able text.
+    """Return the prefixes that identify the NIC, the most reliable first, as JSON-able text.
 
-    The addresses that the file gives it, the address that the machine answers at where that is on
-    this network, and last any address in the network's subnets.
+    First the addresses that the file gives it, then the machine's ``address:`` if that is on this network,
+    and last the network's subnets.
     """
     subnets = [subnet for subnet in (network.cidr, network.cidr6) if subnet is not None]
     answers = reached_at(host)
@@ -35,9 +35,9 @@ def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
 def marked_nic(
     marks: Iterable[str], shown: Mapping[str, Collection[IPv4Interface | IPv6Interface]]
 ) -> str | None:
-    """Return the NIC that the first telling mark points at, of the addresses by NIC in ``shown``.
+    """Return the NIC that the first conclusive mark identifies among ``shown``, the addresses by NIC.
 
-    A mark tells when exactly one NIC has an address in it; None where none does.
+    A mark is conclusive if exactly one NIC has an address in it. None if no mark is.
     """
     for mark in map(ip_network, marks):
         holders = [

@@ -1,4 +1,4 @@
-"""Write YAML that every reader understands alike: a string that any YAML could take for more is quoted."""
+"""Write YAML that every parser reads alike: strings that any of them could misread are quoted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Unsafe", "yaml_text"]
 
 # YAML 1.1 and 1.2 disagree on numbers, times and booleans; none of them begins like this …
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*")
-# … but for these.
+# … except for these.
 _WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 
 
 class Unsafe(str):
-    """A string that Ansible must not take for a template."""
+    """A string that Ansible must not treat as a template."""
 
     __slots__ = ()
 
@@ -44,6 +44,6 @@ _Dumper.add_representer(Unsafe, _unsafe)
 
 def yaml_text(value: Any) -> str:
     """Return plain values (mappings in their order, lists, strings, numbers, None) as one document."""
-    # Lines are not folded: a path is easier to read, and to search for, in one piece.
+    # Lines are not folded: an unbroken path is easier to read and to search for.
     text = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
     return str(text)

@@ -1,1 +1,1 @@
-"""What the model implies: routes, paths, reachable ports, checks. Pure."""
+"""Derive what the model implies: routes, paths, reachable ports and checks. Pure functions."""

@@ -1,4 +1,4 @@
-"""Which hosts of a lab are reached through one of them: those that a mistake there would cut off too."""
+"""Which hosts of a lab sit behind another one, and would be cut off by a mistake there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _VERSIONS: tuple[Version, ...] = (4, 6)
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """How the kernel that labrun runs on sends packets to a host's ``address``.
+    """How the kernel under labrun reaches a host's ``address``.
 
-    ``via`` is the first router's address, None where the host is on the link. ``source`` is the
-    address that the packets come from. ``known`` is False where the kernel did not say.
+    ``via`` is the first next hop, None if the host is on-link. ``source`` is the source address of the
+    packets. ``known`` is False if the kernel did not say.
     """
 
     address: Address
@@ -30,18 +30,18 @@ class Lead:
 
 
 def carries_others(lab: Lab, host: str) -> bool:
-    """Tell whether anything may be reached through the host: it is a router, or somebody routes by it."""
+    """Tell whether other hosts may depend on this one: it is a router, or a next hop of another host."""
     if lab.hosts[host].role is Role.ROUTER:
         return True
     return any(_routed_by(lab, version, host) for version in _VERSIONS)
 
 
 def behind(lab: Lab, host: str, leads: Mapping[str, Lead]) -> tuple[str, ...]:
-    """Return the hosts whose way from labrun, or whose way back, leads over ``host``, in file order.
+    """Return the hosts whose path from labrun, or back to it, runs through ``host``, in file order.
 
-    ``leads`` says of each host that has an address how it is reached. Where the file cannot tell by
-    which way packets enter the lab, every way that it knows counts: one host too many is asked whether
-    it still answers, and none is forgotten.
+    ``leads`` tells how each host with an address is reached. If the file does not say where packets enter
+    the lab, every path it knows counts: asking one host too many whether it still answers is better than
+    missing one.
     """
     if not carries_others(lab, host):
         return ()
@@ -65,7 +65,7 @@ def _leads_over(lab: Lab, host: str, target: str, leads: Mapping[str, Lead]) -> 
 
 
 class _Ways:
-    """The file's routes of one IP version, followed as far as they go; remembers what it followed."""
+    """The file's routes of one IP version, followed as far as they lead; results are cached."""
 
     def __init__(self, lab: Lab, version: Version) -> None:
         self._lab = lab
@@ -75,18 +75,18 @@ class _Ways:
         self._known: dict[tuple[str, Address], tuple[str, ...]] = {}
 
     def owner(self, address: Address, leads: Mapping[str, Lead]) -> str | None:
-        """Return the host that has an address, by the file or because labrun reaches it there."""
+        """Return the host with this address, either by the file or because labrun reaches it there."""
         if address in self._wires.owner:
             return self._wires.owner[address]
         return next((name for name, lead in leads.items() if lead.address == address), None)
 
     def address_of(self, target: str, reached_at: Address) -> Address | None:
-        """Return an address of the target that the file knows, best the one where it is reached."""
+        """Return an address of the target that the file knows, preferably the one where it is reached."""
         own = [there.address for there in self._wires.of[target]]
         return reached_at if reached_at in own else next(iter(own), None)
 
     def nodes(self, start: str, to: Address) -> tuple[str, ...]:
-        """Return the hosts that forward from ``start`` to an address, until it or the lab's edge."""
+        """Return the hosts that forward from ``start`` towards an address, up to it or to the lab's edge."""
         if (start, to) not in self._known:
             self._known[start, to] = self._follow(start, to)
         return self._known[start, to]
@@ -106,13 +106,13 @@ class _Ways:
         return tuple(passed[:-1] if self._wires.owner.get(to) == node else passed)
 
     def is_exit_of(self, host: str, target: str) -> bool:
-        """Tell whether the host leads out of a network that the target is on."""
+        """Tell whether the host is the way out of a network that the target is on."""
         if self._lab.hosts[host].role is not Role.ROUTER and not _routed_by(self._lab, self._version, host):
             return False
         return self._wires.shared(target, host) is not None
 
     def any_router_passes(self, host: str, target: str, to: Address) -> bool:
-        """Tell whether some router's way to the target leads over the host."""
+        """Tell whether any router's path to the target runs through the host."""
         others = (name for name in self._wires.routers if name not in (host, target))
         return any(host in self.nodes(name, to) for name in others)
 
@@ -124,7 +124,7 @@ def _routed_by(lab: Lab, version: Version, host: str) -> bool:
 
 @per_lab
 def _used(lab: Lab, version: Version) -> frozenset[tuple[str, Address]]:
-    """Return network and address of whatever somebody routes by."""
+    """Return the network and address of every next hop in use."""
     every = (route for table in tables(lab, version).values() for route in table)
     return frozenset((route.network, route.via) for route in every if route.via is not None)
 

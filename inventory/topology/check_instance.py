@@ -9,15 +9,15 @@ from labrun.inventory.model import Address, Check
 __all__ = ["ACCEPTED", "CheckInstance"]
 
 ACCEPTED = "accepted"
-"""What a derived check expects of a port that firewalls let through: a listener's answer, or its absence."""
+"""What a derived check expects of a port that firewalls let through: open, or refused by the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckInstance:
-    """One check on one host: a row. ``target`` is the host of the lab it is about, ``address`` what is tried.
+    """One check on one host, as one row. ``target`` is the lab host it is about, ``address`` the one tried.
 
-    Both are None where the check is about the source alone; ``address`` is None too where nobody
-    but a DHCP server knows it. ``derived`` checks follow from the file and are not declared in it.
+    Both are None if the check is about the source alone. ``address`` is also None if only a DHCP server
+    knows it. ``derived`` checks follow from the file and are not declared in it.
     """
 
     check: Check

@@ -1,4 +1,4 @@
-"""Which pairs of hosts a declared check is about, and what it expects, in words."""
+"""Which pairs of hosts a declared check covers, and what it expects, in words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEGATIVE: Final = ("blocked", "refused", "filtered")
 
 
 def trials(lab: Lab, check: Check) -> tuple[CheckInstance, ...]:
-    """Return the rows of a check, none where no two different hosts match it; file order."""
+    """Return the rows of a check in file order, empty if no two different hosts match it."""
     sources = _hosts(lab, check.source)
     if check.to is None:
         alone = len(sources) == 1
@@ -49,13 +49,13 @@ def trials(lab: Lab, check: Check) -> tuple[CheckInstance, ...]:
 
 
 def instances_of(lab: Lab, host: str) -> tuple[CheckInstance, ...]:
-    """Return what is tried from a host: what is declared, in the order of the file, then what is derived."""
+    """Return the checks that start at a host: the declared ones in file order, then the derived ones."""
     return _by_source(lab, 4).get(host, ())
 
 
 @per_lab
 def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance, ...]]:
-    # One result for both IP versions: `per_lab` is for the memory alone.
+    # The result covers both IP versions; `per_lab` only serves as the cache here.
     found: dict[str, list[CheckInstance]] = {}
     for check in lab.checks:
         for trial in trials(lab, check):
@@ -66,13 +66,13 @@ def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance,
 
 
 def udp_targets(lab: Lab) -> frozenset[str]:
-    """Return the hosts whose sockets tell what a UDP check without an answer means."""
+    """Return the hosts whose sockets tell what an unanswered UDP check means."""
     every = (trial for host in lab.hosts for trial in instances_of(lab, host))
     return frozenset(trial.target for trial in every if trial.check.kind == "udp" and trial.target)
 
 
 def is_about_nobody(lab: Lab, check: Check) -> bool:
-    """Tell whether a check whose names are all known has no host, or no two hosts, to be about."""
+    """Tell whether a check matches no host, or no pair of hosts, although all its names are known."""
     known = {
         *lab.hosts,
         *lab.networks,
@@ -114,19 +114,19 @@ def _tried(lab: Lab, source: str, target: str) -> Address | None:
 
 
 def wait_seconds(check: Check) -> int:
-    """Return for how long a check is tried again, 0 where once is enough."""
+    """Return how long a check is retried in seconds, 0 for a single attempt."""
     return duration_seconds(check.wait) if check.wait is not None else 0
 
 
 def meets(expect: str, seen: str) -> bool:
-    """Tell whether what was seen is what is expected; ``blocked`` is refused or filtered."""
+    """Tell whether the observed result is the expected one; ``blocked`` means refused or filtered."""
     return seen == expect or seen in {"blocked": ("refused", "filtered"), ACCEPTED: ("open", "refused")}.get(
         expect, ()
     )
 
 
 def expected_text(check: Check) -> str:
-    """Return what the row of a check expects."""
+    """Return the expectation that a check's row shows."""
     if check.kind in ("sysctl", "sshd"):
         if len(check.values) == 1:
             return next(iter(check.values.values()))

@@ -1,4 +1,4 @@
-"""What firewalls and port forwards imply for connections: a few that show each rule and each policy."""
+"""What firewalls and port forwards imply for connections: a few samples for each rule and policy."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from labrun.inventory.topology.wiring import Attachment, Version, wiring
 __all__ = ["derived_trials"]
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
-# sshd listens on every host, so a connection that is dropped differs from one to a closed port.
+# sshd listens on every host, so a dropped connection looks different from a closed port.
 _SSH = 22
-# On the firewall itself sshd is let in; hardly anybody opens one of these.
+# A firewall accepts SSH to itself; rules hardly ever open one of these.
 _UNUSED = (23, 79, 7, 9)
 
 
 _Chain = Literal["input", "forward"]
 _Found = tuple[str, str, Connection, str]
-"""Source, target, what is dialled, and what is expected of it."""
+"""Source, target, the connection, and its expected result."""
 
 
 def derived_trials(lab: Lab) -> tuple[CheckInstance, ...]:
-    """Return the connections that must be accepted or dropped; in the order of the file, none twice.
+    """Return the connections that must be accepted or dropped, in file order and without duplicates.
 
-    One pair of hosts stands for each TCP rule and each port forward, one for each two networks between
-    which a forward chain drops, one for each network from which an input chain does, and one for each TCP
-    rule of a filter on a NIC.
+    One pair of hosts stands for each TCP rule, each port forward, each pair of networks between which a
+    forward chain drops, each network from which an input chain drops, and each TCP rule of a filter on a
+    NIC.
     """
     found: dict[tuple[str, Address, int], CheckInstance] = {}
     for host in lab.hosts.values():
@@ -49,7 +49,7 @@ def derived_trials(lab: Lab) -> tuple[CheckInstance, ...]:
 
 
 def _filtered(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
-    """Yield a connection for each TCP rule that the hypervisor enforces on a NIC of the host."""
+    """Yield one connection for each TCP rule that the hypervisor enforces on a NIC of the host."""
     members = wiring(lab, version).on
     for nic in host.interfaces:
         own = next((there for there in members[nic.network] if there.host == host.name), None)
@@ -73,7 +73,7 @@ def _trial(source: str, target: str, dialled: Connection, expect: str, version: 
 
 @dataclass(frozen=True, slots=True)
 class _Derived:
-    """What follows from one host's firewall and forwards in one IP version."""
+    """What one host's firewall and port forwards imply in one IP version."""
 
     lab: Lab
     host: Host
@@ -108,7 +108,7 @@ class _Derived:
                     break
 
     def _shown(self, flow: Flow, targets: Sequence[Attachment]) -> Iterator[_Found]:
-        """Yield the first pair of hosts whose connection the rule accepts, nothing where there is none."""
+        """Yield the first pair of hosts whose connection the rule accepts, or nothing if there is none."""
         covers_ssh = not flow.ports or any(low <= _SSH <= high for low, high in flow.ports)
         port = _SSH if covers_ssh else flow.ports[0][0]
         for source in self._some(flow.sources):
@@ -149,7 +149,7 @@ class _Derived:
     def _dialled(
         self, source: Attachment, target: Attachment, port: int, *, named: bool = False
     ) -> Connection | None:
-        """Return a connection to the address that is usual, or to the very one where a rule names it."""
+        """Return a connection to the usual address, or to exactly this one if a rule names it."""
         if source.host == target.host:
             return None
         usual = forwarding(self.lab, self.version).target_address(source.host, target.host)
@@ -159,7 +159,7 @@ class _Derived:
         return reach(self.lab, dialled)
 
     def _some(self, prefixes: Sequence[Prefix]) -> tuple[Attachment, ...]:
-        """Return a host of each network, not the firewall, with an address in one of the prefixes."""
+        """Return one host per network, other than the firewall, with an address in one of the prefixes."""
         first: dict[str, Attachment] = {}
         for network in self.lab.networks:
             for there in self._on(network):

@@ -1,4 +1,4 @@
-"""What the lab file implies: addresses, route tables and paths; knows no host and asks none."""
+"""What the lab file implies: addresses, route tables and paths. Contacts no host."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _VERSIONS: tuple[Version, ...] = (4, 6)
 class Expectations:
     """Everything that must be observed on a healthy lab.
 
-    ``addresses`` is by host, then network; an empty tuple is a NIC whose address only somebody
-    else's DHCP server knows. Routes and paths are worked out when they are asked for.
+    ``addresses`` is keyed by host, then network; an empty tuple is a NIC whose address only an external
+    DHCP server knows. Routes and paths are computed on demand.
     """
 
     lab: Lab
@@ -34,11 +34,11 @@ class Expectations:
         return route_table(self.lab, host)
 
     def path(self, source: str, target: str, version: Version = 4) -> Path:
-        """Return what tracing ``target`` from ``source`` shows. Raises KeyError for unknown names."""
+        """Return what a trace of ``target`` from ``source`` must show. Raises KeyError for unknown names."""
         return forwarding(self.lab, version).path(source, target)
 
     def versions(self, source: str, target: str) -> tuple[Version, ...]:
-        """Return the IP versions in which both hosts have an address; (4,) where there is none."""
+        """Return the IP versions that both hosts have an address in, (4,) if there is none."""
         both = tuple(
             v for v in _VERSIONS if wiring(self.lab, v).of[source] and wiring(self.lab, v).of[target]
         )
@@ -54,7 +54,7 @@ class Expectations:
     def paths(self) -> Iterator[Path]:
         """Yield the path of every ordered pair, once per IP version that both hosts have.
 
-        A pair with no IP version in common has its one path in IPv4, and that one a fault.
+        A pair without a common IP version gets a single IPv4 path, which is a fault.
         """
         ways = {version: forwarding(self.lab, version) for version in _VERSIONS}
         has6 = frozenset(name for name, own in wiring(self.lab, 6).of.items() if own)
@@ -67,7 +67,7 @@ class Expectations:
 
 
 def expectations(lab: Lab) -> Expectations:
-    """Return what the lab implies; costs little, since paths wait until they are asked for."""
+    """Return what the lab implies. This is cheap, since paths are computed on demand."""
     return Expectations(
         lab,
         MappingProxyType(

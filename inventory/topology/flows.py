@@ -1,4 +1,4 @@
-"""What a host's `firewall` and `nat` mean in addresses: accepted flows, redirected ports, hidden subnets."""
+"""What a host's `firewall` and `nat` mean in addresses: accepted flows, port forwards, hidden subnets."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _VERSIONS: tuple[Version, ...] = (4, 6)
 class Flow:
     """Packets that one rule accepts; empty ``sources``, ``targets`` or ``ports`` mean any.
 
-    ``version`` is None where addresses do not matter, so that both IP versions fit. ``said`` is the
-    rule in the words of the lab file.
+    ``version`` is None if addresses do not matter, so that both IP versions match. ``said`` is the rule as
+    the lab file words it.
     """
 
     proto: Literal["tcp", "udp", "icmp"]
@@ -44,11 +44,11 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class PortForward:
-    """What goes to a port of the router is sent on to another host.
+    """A port of the router whose traffic is forwarded to another host.
 
-    ``address`` is the router's own on the network named by ``on``; None where only somebody else's
-    DHCP server knows it: then ``mac`` tells the NIC. ``hairpin`` is the subnet of a network that
-    packets come from and go back into, None elsewhere.
+    ``address`` is the router's address on the network named by ``on``, or None if only an external DHCP
+    server knows it; ``mac`` then identifies the NIC. ``hairpin`` is the subnet of a network that packets
+    both come from and return to, None otherwise.
     """
 
     proto: Literal["tcp", "udp"]
@@ -63,7 +63,7 @@ class PortForward:
 
 
 def place(lab: Lab, name: str) -> tuple[Prefix, ...]:
-    """Return what a network, a host, an address or a prefix stands for, IPv4 first; empty = not known."""
+    """Return the prefixes of a network, host, address or prefix, IPv4 first; empty means not known."""
     if name in lab.networks:
         network = lab.networks[name]
         return tuple(subnet for subnet in (network.cidr, network.cidr6) if subnet is not None)
@@ -77,7 +77,7 @@ def place(lab: Lab, name: str) -> tuple[Prefix, ...]:
 
 
 def ports_text(ports: tuple[tuple[int, int], ...]) -> str:
-    """Return ports as a person writes them: ``80,8000-8010``."""
+    """Return ports in the usual notation: ``80,8000-8010``."""
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ports)
 
 
@@ -89,7 +89,7 @@ def rule_text(rule: FirewallRule) -> str:
 
 
 def accepted(lab: Lab, host: Host, chain: Literal["input", "forward"]) -> tuple[Flow, ...]:
-    """Return what the host's rules accept in a chain, in file order; a rule with ``to`` is for forward."""
+    """Return what the host's rules accept in a chain, in file order; rules with ``to`` belong to forward."""
     rules = host.firewall.allow if host.firewall is not None else ()
     fitting = (rule for rule in rules if (rule.to is not None) == (chain == "forward"))
     return tuple(flow for rule in fitting for flow in _flows(lab, rule))
@@ -107,26 +107,26 @@ def _flows(lab: Lab, rule: FirewallRule) -> Iterator[Flow]:
 
 
 def _of(lab: Lab, name: str | None, version: Version) -> tuple[Prefix, ...] | None:
-    """Return the prefixes of a name in one IP version: empty for any, None where it has none."""
+    """Return the prefixes of a name in one IP version: empty for any, None if it has none."""
     if name is None:
         return ()
     return tuple(prefix for prefix in place(lab, name) if prefix.version == version) or None
 
 
 def hidden(lab: Lab, host: Host, version: Version) -> tuple[Prefix, ...]:
-    """Return the subnets whose hosts appear with the router's address wherever they leave them."""
+    """Return the subnets whose hosts take on the router's address outside them."""
     names = host.nat.masquerade if host.nat is not None else ()
     return tuple(prefix for name in names for prefix in place(lab, name) if prefix.version == version)
 
 
 def redirections(lab: Lab, host: Host) -> tuple[PortForward, ...]:
-    """Return the host's port forwards, one for each IP version that both ends have, in file order."""
+    """Return the host's port forwards in file order, one for each IP version that both ends have."""
     forwards = host.nat.forward if host.nat is not None else ()
     return tuple(found for forward in forwards for found in redirected(lab, host, forward))
 
 
 def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
-    """Yield what one port forward means, nothing where the file does not know an address for it."""
+    """Yield what one port forward means, or nothing if the file knows no address for it."""
     nic, network = host.interface_on(forward.on), lab.networks.get(forward.on)
     if nic is None or network is None:
         return
@@ -145,7 +145,7 @@ def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
 
 
 def targets_of(lab: Lab, host: Host, name: str) -> tuple[Address, ...]:
-    """Return where a forward leads: an address as it is, of a host those on the router's networks."""
+    """Return where a forward leads: a literal address, or a host's addresses on the router's networks."""
     if name not in lab.hosts:
         try:
             return (ip_address(name),)

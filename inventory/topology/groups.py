@@ -1,4 +1,4 @@
-"""What ``@group`` can mean: the lab itself, roles, networks and the file's own groups."""
+"""What ``@group`` can stand for: the whole lab, a role, a network or a group from the file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["group_members"]
 
 
 def group_members(lab: Lab) -> Mapping[str, tuple[str, ...]]:
-    """Return every group's hosts in file order: the lab itself, roles, networks, the file's groups."""
+    """Return the hosts of every group in file order: the whole lab, roles, networks and the file's groups."""
     found: dict[str, set[str]] = {lab.name: set(lab.hosts)}
     for host in lab.hosts.values():
         for group in (host.role.value, *(nic.network for nic in host.interfaces)):

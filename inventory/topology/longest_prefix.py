@@ -1,4 +1,4 @@
-"""The route that an address takes in one table: longest prefix first, each answer remembered."""
+"""Longest-prefix match in one route table, with cached results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ __all__ = ["Fib"]
 
 
 class Fib:
-    """Look up routes of one IP version, by masking the address for each prefix length present.
+    """Look up routes of one IP version by masking the address for each prefix length present.
 
-    Addresses are numbers here: hashing an ``ipaddress`` object costs more than the rest of a look-up.
+    Addresses are integers here: hashing an ``ipaddress`` object costs more than the rest of the lookup.
     """
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
@@ -25,7 +25,7 @@ class Fib:
         self._found: dict[int, Route | None] = {}
 
     def find(self, address: int) -> Route | None:
-        """Return the most specific route to the address, None without any."""
+        """Return the most specific route to the address, None if there is no route."""
         if address not in self._found:
             self._found[address] = self._search(address)
         return self._found[address]

@@ -1,4 +1,4 @@
-"""What the hypervisor's filters keep from a NIC, whatever the guest does."""
+"""What the hypervisor's filters drop at a NIC, independent of the guest."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ def denied(
     version: int,
     port: int | None = None,
 ) -> str | None:
-    """Return the filter that drops such a packet at a NIC, None where it passes.
+    """Return the filter that drops such a packet at a NIC, None if it passes.
 
-    ``direction`` is seen from the guest, ``port`` that of the packet's goal; None = an answer, whose port is
-    any. Without ARP, or ICMPv6 in its place, nobody finds the other: then nothing passes at all.
+    ``direction`` is seen from the guest. ``port`` is the packet's destination port; None stands for a
+    reply, which may have any port. Without ARP, or ICMPv6 in its place, neighbours cannot be resolved, so
+    nothing passes at all.
     """
     if nic is None or nic.filter is None or nic.filter not in lab.filters:
         return None

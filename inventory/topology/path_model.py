@@ -1,4 +1,4 @@
-"""What is said of a way between two hosts: its hops, its trails there and back, or where it ends."""
+"""The path between two hosts: its hops, the trails there and back, or where it ends."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Disposition:
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
-    """What all paths between two kinds of hosts have in common; found between ``source`` and ``target``.
+    """What all paths between two kinds of hosts have in common; traced between ``source`` and ``target``.
 
-    ``answers`` are the hops before the target, None where no answer can come back. ``through`` and
-    ``back`` name who forwards to the target and back. ``redirected`` are indexes of hops that the
-    source may learn to leave out, since they send packets back into the network they came from
-    (ICMP redirect). Where a router hides the source, ``seen`` is the sender at each of ``through`` and
-    the target, ``returns`` the goal of the target's answers and at each of ``back``; None = the source.
+    ``answers`` are the hops before the target, None for a hop whose reply cannot get back. ``through`` and
+    ``back`` name the nodes that forward to the target and back. ``redirected`` are the indexes of hops that
+    the source may learn to skip, since they send packets back into the network they came from (ICMP
+    redirect). If a router masquerades the source, ``seen`` is the source address at each of ``through`` and
+    at the target, and ``returns`` the destination of replies at the target and at each of ``back``; None =
+    the source.
     """
 
     source: str
@@ -42,19 +43,19 @@ class RoundTrip:
     returns: tuple[Address | None, ...] = ()
 
     def seen_by(self, place: int, own: Address) -> Address:
-        """Return whom packets come from at the source (0), at each of ``through``, and at the target."""
+        """Return the source address of packets at the source (0), each of ``through``, and the target."""
         return own if place == 0 or not self.seen else self.seen[place - 1] or own
 
     def returned_to(self, place: int, own: Address) -> Address:
-        """Return where the target (0), and each of ``back``, sends answers to."""
+        """Return the address that the target (0) and each of ``back`` send replies to."""
         return own if place >= len(self.returns) else self.returns[place] or own
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """What tracing ``address`` from ``source`` must show.
+    """What a trace of ``address`` from ``source`` must show.
 
-    ``address`` is None where the target has none of this IP version that the file knows.
+    ``address`` is None if the file knows no address of this IP version for the target.
     """
 
     source: str
@@ -64,12 +65,12 @@ class Path:
 
     @property
     def hops(self) -> tuple[Address | None, ...]:
-        """Return every answer, the target's last; empty where it cannot be reached."""
+        """Return every hop's reply, the target's last; empty if the target is unreachable."""
         return () if self.way.fault is not None else (*self.way.answers, self.address)
 
     @property
     def fault(self) -> Disposition | None:
-        """Return why the target cannot be reached, None where it can."""
+        """Return why the target is unreachable, None if it is reachable."""
         fault = self.way.fault
         if fault is None:
             return None
@@ -81,9 +82,9 @@ class Path:
 class ForwardPath:
     """The nodes that forward from a start to an address, and the networks between them.
 
-    ``networks`` has one more than ``nodes``: the one left by from the start, then from each node.
-    ``senders`` has one more too: whom each node, and then the goal, takes the packet to come from;
-    empty where nobody on the way hides the sender.
+    ``networks`` has one entry more than ``nodes``: the network left by from the start, then from each node.
+    ``senders`` has one more too: the source address that each node, and finally the destination, sees;
+    empty if no router on the way masquerades.
     """
 
     nodes: tuple[str, ...]

@@ -20,7 +20,7 @@ __all__ = ["Forwarding", "forwarding"]
 
 @dataclass(frozen=True, slots=True)
 class _Packet:
-    """Where a packet goes and comes from; also as numbers, which are looked up much faster."""
+    """A packet's source and destination; also as integers, which are much faster to look up."""
 
     to: Address
     sender: Address
@@ -30,7 +30,7 @@ class _Packet:
 
 
 class Forwarding:
-    """How packets travel in one IP version of a lab, hop by hop; remembers what it looked up."""
+    """How packets travel in one IP version of a lab, hop by hop; lookups are cached."""
 
     def __init__(self, lab: Lab, version: Version) -> None:
         self._lab = lab
@@ -56,7 +56,7 @@ class Forwarding:
         self._hops: dict[tuple[str, int], tuple[str, str] | Disposition] = {}
 
     def target_address(self, source: str, target: str) -> Address | None:
-        """Return the address to trace: on the first network both are on, else the target's first."""
+        """Return the address to trace: on the first common network, else the target's first."""
         shared = self._wires.shared(source, target)
         if shared is not None:
             return shared.address
@@ -64,7 +64,7 @@ class Forwarding:
         return theirs[0].address if theirs else None
 
     def chosen(self, node: str, address: Address) -> Route | None:
-        """Return the route by which a host sends to the address, None without one."""
+        """Return the route that a host uses to reach the address, None if there is no route."""
         return self._longest[node].find(int(address))
 
     def path(self, source: str, target: str) -> Path:
@@ -72,7 +72,7 @@ class Forwarding:
         kin = self._kin.get(source, source), self._kin.get(target, target)
         known = self._known.get(kin)
         if known is None:
-            # Traced between the first of either kind, so that trails between those are shared.
+            # Trace between the first host of each kind, so that all pairs of these kinds share the trails.
             known = self._known[kin] = self._trace(*(kin if kin[0] != kin[1] else (source, target)))
         if target in self._kin:
             return Path(source, target, self._wires.of[target][0].address, known)
@@ -109,16 +109,16 @@ class Forwarding:
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
     def trail(self, start: str, to: Address, sender: Address) -> ForwardPath:
-        """Return how a packet travels that asks for something; whoever masquerades changes its sender."""
+        """Return how a request travels; a masquerading router changes its source address."""
         return self._trail(start, to, sender, False)
 
     def homeward(
         self, start: str, sender: Address, there: ForwardPath, own: Address, place: int | None = None
     ) -> tuple[tuple[tuple[str, Address], ...], Disposition | None]:
-        """Return who sends an answer to what came by a trail where to, and where it ends if it gets lost.
+        """Return each node that forwards a reply and its destination there, and where the reply ends if lost.
 
-        The one who answers comes first: the trail's goal, or ``place`` of its nodes. Whoever hid the sender
-        gets the answer and sends it on; ``own`` is the sender's address before that.
+        The first entry is the node that replies: the trail's destination, or ``place`` among its nodes. A
+        router that masquerades receives the reply and passes it on; ``own`` is the original source address.
         """
         senders = there.senders[: len(there.nodes) + 1 if place is None else place + 1] or (own,)
         steps: list[tuple[str, Address]] = []
@@ -145,11 +145,11 @@ class Forwarding:
         return self._answers[key]
 
     def _answering(self, node: str, came: str, towards: Address) -> Address | None:
-        """Return the address a forwarding node answers the source with, None if it gets lost.
+        """Return the address that a forwarding node replies to the source with, None if the reply is lost.
 
-        For IPv4 the kernel picks the source of Time Exceeded by its own route back to the sender
-        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the NIC the probe came in. For IPv6
-        it takes the address of that NIC, since Linux 5.5.
+        For IPv4, the kernel picks the source of Time Exceeded by its route back to the sender
+        (net.ipv4.icmp_errors_use_inbound_ifaddr is 0), not by the incoming NIC. For IPv6, it uses the
+        address of the incoming NIC, since Linux 5.5.
         """
         if node == HYPERVISOR_NODE:
             network = came if self._version == 6 else self._connected_to_hypervisor(towards)
@@ -204,7 +204,7 @@ class Forwarding:
         return ForwardPath(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
 
     def _kept(self, node: str, following: str, network: str) -> Disposition | None:
-        """Return which filter of the hypervisor keeps echo from getting from one NIC to the next."""
+        """Return the hypervisor filter that drops echo traffic between one NIC and the next, if any."""
         for name, direction in ((node, "out"), (following, "in")):
             nic = self._filtered.get((name, network))
             side: Literal["in", "out"] = "out" if direction == "out" else "in"
@@ -216,7 +216,7 @@ class Forwarding:
         return None
 
     def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
-        """Return the packet as it leaves a router: from the router's address where it hides the sender."""
+        """Return the packet as it leaves a router: with the router's address if it masquerades the source."""
         subnets = self._hidden[node]
         if not _within(packet.sender, subnets) or _within(packet.to, subnets):
             return packet
@@ -224,7 +224,7 @@ class Forwarding:
         return packet if own is None else replace(packet, sender=own, came=int(own))
 
     def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Disposition:
-        """Return the network a node sends by and who is next, or the fault that ends it there."""
+        """Return a node's outgoing network and next hop, or the fault that drops the packet there."""
         key = (node, packet.goes)
         known = self._hops.get(key)
         if known is not None and (came is None or node in self._open):
@@ -251,7 +251,7 @@ class Forwarding:
         return route.network, following
 
     def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
-        """Tell whether rp_filter lets a packet in: 2 asks for any route back, 1 for the same NIC."""
+        """Tell whether rp_filter accepts a packet: 2 requires any route back, 1 a route by the same NIC."""
         strictness = self._filters.get(node, 0)
         if strictness == 0:
             return True
@@ -259,7 +259,7 @@ class Forwarding:
         return route is not None and (strictness == 2 or route.network == came)
 
     def _takes_all(self, router: str) -> bool:
-        """Tell whether a router lets in packets from every lab address, whatever NIC they come by."""
+        """Tell whether a router accepts packets from every lab address on every NIC."""
         if self._filters[router] == 1:
             return False
         subnets = {there.prefix for members in self._wires.on.values() for there in members}
@@ -271,7 +271,7 @@ class Forwarding:
     def _across_hypervisor(
         self, came: str | None, to: Address, sender: Address, answer: bool
     ) -> tuple[str, str] | Disposition:
-        """Follow libvirt's own rules: which of its networks may start something to which."""
+        """Follow libvirt's rules: which of its networks may open connections to which."""
         network = self._connected_to_hypervisor(to)
         if network is None:
             return Disposition(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
@@ -280,7 +280,7 @@ class Forwarding:
             asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
             if not asking.has_uplink or asked not in (Mode.ROUTE, Mode.OPEN):
                 return Disposition(HYPERVISOR_NODE, f"libvirt lets nothing from {first} into {last}")
-            # Answers pass wherever the question did.
+            # Replies pass wherever the request did.
             if not answer and asking is not Mode.OPEN and sender not in (self._wires.prefix_of(first) or ()):
                 return Disposition(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
         return network, self._wires.owner[to]
@@ -305,11 +305,11 @@ def _within(address: Address, subnets: Sequence[Prefix]) -> bool:
 
 
 def _kin(wires: L3Topology, tables_of: Mapping[str, tuple[Route, ...]]) -> Mapping[str, str]:
-    """Name, for each ordinary host, the first host that stands in the same place as it.
+    """Name, for each ordinary host, the first host in the same position.
 
-    Hosts with one NIC on the same network and the same routes differ in nothing but their own
-    address; a lab of 1,000 hosts has a few dozen kinds. Left out: routers, hosts that somebody
-    routes through, and hosts that a route narrower than their network singles out.
+    Hosts with a single NIC on the same network and the same routes differ only in their address; a lab of
+    1,000 hosts has a few dozen kinds. This leaves out routers, hosts that serve as a next hop, and hosts
+    that a route narrower than their network singles out.
     """
     every = {route for table in tables_of.values() for route in table}
     used = {(route.network, route.via) for route in every}
@@ -329,15 +329,15 @@ def _kin(wires: L3Topology, tables_of: Mapping[str, tuple[Route, ...]]) -> Mappi
 
 
 def _reverse_path(host: Host, version: Version) -> int:
-    """Return the rp_filter that labrun answers for: a router's, 2 unless the file says otherwise."""
+    """Return the rp_filter value that labrun sets: that of a router, 2 unless the file sets another."""
     if version == 6 or host.role is not Role.ROUTER:
         return 0
     values = (host.sysctl.get(f"net.ipv4.conf.{which}.rp_filter", "2") for which in ("all", "default"))
-    # The kernel takes the greater of `all` and the NIC's own.
+    # The kernel uses the greater of `all` and the NIC's value.
     return max((int(value) if value.strip() in ("0", "1", "2") else 2) for value in values)
 
 
 @per_lab
 def forwarding(lab: Lab, version: Version) -> Forwarding:
-    """Return how packets travel in the lab; remembered per lab."""
+    """Return how packets travel in the lab; cached per lab."""
     return Forwarding(lab, version)

@@ -1,4 +1,4 @@
-"""Whether a connection gets through a lab's firewalls, forwards and filters, and who decides it."""
+"""Whether a connection gets through a lab's firewalls, port forwards and filters, and which rule decides."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from labrun.inventory.topology.wiring import wiring
 __all__ = ["Connection", "Verdict", "reach"]
 
 Proto = Literal["tcp", "udp"]
-# Forwards that lead to forwards: more of them in a row than this are a loop.
+# Forwards that lead to forwards: a longer chain than this is a loop.
 _MOST_TURNS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Somebody dials a port of an address."""
+    """A connection from a host to a port of an address."""
 
     source: str
     address: Address
@@ -32,10 +32,10 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of a connection: where it ends (host and port), and by which rules.
+    """The outcome of a connection: where it ends (host and port), and by which rules.
 
-    ``rules`` are the accepting rules as (host, rule in words); ``by`` says who drops it and why, empty
-    where nobody does.
+    ``rules`` are the accepting rules as (host, rule in words). ``by`` names the node that drops it and the
+    reason; empty if it is not dropped.
     """
 
     passes: bool
@@ -47,7 +47,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Leg:
-    """One stretch without a change of the address that is dialled."""
+    """One stretch of the path without a change of the destination address."""
 
     start: str
     to: Address
@@ -59,11 +59,11 @@ class _Leg:
 
 
 def reach(lab: Lab, dialled: Connection) -> Verdict | None:
-    """Return what the file implies for a connection; None where it cannot tell.
+    """Return what the file implies for a connection, None if it cannot tell.
 
-    That is so where the address is no lab host's, where there is no route, where a forward leads back to
-    whoever dials, and where answers come back by a firewall that saw no question. Ports without a listener
-    pass too: they refuse by themselves.
+    It cannot tell if the address belongs to no lab host, if there is no route, if a forward leads back to
+    the source, or if replies return through a firewall that never saw the request. Ports without a listener
+    pass too: the host itself refuses the connection.
     """
     version: Literal[4, 6] = 4 if dialled.address.version == 4 else 6
     ways = forwarding(lab, version)
@@ -108,7 +108,7 @@ class _Walk:
         return None
 
     def _kept(self, leg: _Leg, port: int) -> str | None:
-        """Say which filter of the hypervisor drops the question or its answer at a NIC on the way."""
+        """Return which hypervisor filter drops the request or its reply at a NIC on the way."""
         nodes = (leg.start, *leg.trail.nodes, self._owner[leg.to])
         for place, network in enumerate(leg.trail.networks):
             for name, out, back in ((nodes[place], "out", "in"), (nodes[place + 1], "in", "out")):
@@ -137,7 +137,7 @@ class _Walk:
         return next((each for each in fitting if (each.address, each.port, each.proto) == what), None)
 
     def _hairpin(self, router: str, turned: PortForward, sender: Address) -> Address:
-        """Return the sender of what goes back into the network that it came from."""
+        """Return the source address of packets that go back into the network they came from."""
         if turned.hairpin is None or sender not in turned.hairpin:
             return sender
         own = self._ways.sends_from(router, turned.to)
@@ -158,7 +158,7 @@ class _Walk:
         return False
 
     def _answers_get_back(self) -> bool:
-        """Tell whether answers pass whoever turned the question, and no firewall that knows nothing of it."""
+        """Tell whether replies pass each translating router, and only firewalls that saw the request."""
         for number, leg in reversed(list(enumerate(self._legs))):
             end = self._owner[leg.to]
             steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender)

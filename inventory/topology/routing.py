@@ -18,10 +18,10 @@ Origin = Literal["connected", "gateway", "static", "topology", "dhcp"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route of the main table; ``via`` is None where the prefix is connected.
+    """One route of the main table; ``via`` is None if the prefix is connected.
 
-    ``network`` is the lab network that the packet leaves by. ``origin`` ``dhcp`` marks what
-    libvirt's DHCP or router advertisements announce, so that no profile has to carry it.
+    ``network`` is the lab network that packets leave by. ``origin`` is ``dhcp`` for a route that libvirt's
+    DHCP or router advertisements announce, so no profile has to carry it.
     """
 
     prefix: Prefix
@@ -31,28 +31,28 @@ class Route:
 
 
 def default_prefix(version: Version) -> Prefix:
-    """Return 0.0.0.0/0 or ::/0."""
+    """Return the default prefix, 0.0.0.0/0 or ::/0."""
     return IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
 
 
 def route_table(lab: Lab, host_name: str) -> tuple[Route, ...]:
-    """Return every route the host must have, IPv4 first, the default first of each.
+    """Return every route the host must have: IPv4 first, each version's default route at the top.
 
-    Raises KeyError for a name that is no host of the lab.
+    Raises KeyError if the lab has no such host.
     """
     return tables(lab, 4)[host_name] + tables(lab, 6)[host_name]
 
 
 @per_lab
 def tables(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
-    """Return the tables of all hosts in one IP version; remembered per lab."""
+    """Return the route tables of all hosts in one IP version; cached per lab."""
     wires = wiring(lab, version)
     defaults = _Defaults(wires)
     towards = _topology(wires) if lab.routing == "auto" else {}
     built = {}
     for name in lab.hosts:
         table: dict[Prefix, Route] = {}
-        # Later ones win: what the file declares beats what labrun derives.
+        # Later entries win: declared routes override derived ones.
         for route in (
             *towards.get(name, ()),
             *defaults.routes(name),
@@ -84,7 +84,7 @@ class _Defaults:
         self._distance = _distances(wires, exits)
 
     def routes(self, name: str) -> Iterator[Route]:
-        """Yield the host's default route, nothing where it has none."""
+        """Yield the host's default route, or nothing if it has none."""
         target = self._gateway(name)
         if target is None:
             return
@@ -93,7 +93,7 @@ class _Defaults:
         yield Route(default_prefix(self._wires.version), via, network, "dhcp" if announced else "gateway")
 
     def _announces(self, name: str, network: str, via: Address) -> bool:
-        """Tell whether the NIC learns this gateway from libvirt itself."""
+        """Tell whether the NIC learns this gateway from libvirt."""
         wires = self._wires
         nic = wires.lab.hosts[name].interface_on(network)
         where = wires.lab.networks[network]
@@ -122,7 +122,7 @@ class _Defaults:
         return self._counterpart(name, asked.address)
 
     def _counterpart(self, name: str, address: Address) -> tuple[Address, str] | None:
-        """Find the other IP version's address of whoever holds a gateway given as an address."""
+        """Find the other IP version's address of the node behind a gateway given as an address."""
         wires = self._wires
         other = wiring(wires.lab, 4 if wires.version == 6 else 6)
         own = other.on_link(name, address)
@@ -153,7 +153,7 @@ class _Defaults:
         return _at(_closer(self._wires, name, self._distance))
 
     def _uplink(self, name: str) -> tuple[Address, str] | None:
-        """Return the hypervisor on the first network whose guests it forwards for."""
+        """Return the hypervisor on the first of the host's networks that it forwards for."""
         wires = self._wires
         for own in wires.of[name]:
             if wires.lab.networks[own.network].mode.has_uplink and own.network in wires.hypervisor:
@@ -198,7 +198,7 @@ def _distances(wires: L3Topology, start: tuple[str, ...]) -> Mapping[str, int]:
 
 
 def _closer(wires: L3Topology, name: str, distance: Mapping[str, int]) -> Attachment | None:
-    """Return the NIC of the neighbour one step nearer, the first in file order of equal ones."""
+    """Return the NIC of the neighbour one hop nearer; on a tie, the first in file order."""
     here = distance.get(name)
     if not here:
         return None
@@ -212,7 +212,7 @@ def _closer(wires: L3Topology, name: str, distance: Mapping[str, int]) -> Attach
 
 
 def _topology(wires: L3Topology) -> Mapping[str, list[Route]]:
-    """Lead every router to every network that it does not touch, by the fewest networks between."""
+    """Give every router a route to every network it is not attached to, through the fewest networks."""
     towards: dict[str, list[Route]] = {name: [] for name in wires.routers}
     for network in wires.lab.networks:
         prefix = wires.prefix_of(network)

@@ -1,4 +1,4 @@
-"""One path step by step: which route every node takes, and which address it answers with."""
+"""One path step by step: the route that each node uses and the address it replies with."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["Step", "steps_back", "steps_there"]
 class Step:
     """What one node does with a packet to ``to``.
 
-    ``route`` is None at the end of the way, where there is none, and for the hypervisor, which
-    forwards between its own networks. ``address`` is what the node answers with or sends from.
+    ``route`` is None at the end of the path, if there is no route, and for the hypervisor, which forwards
+    between its networks. ``address`` is the address that the node replies with or sends from.
     """
 
     node: str
@@ -28,7 +28,7 @@ class Step:
 
 
 def steps_there(lab: Lab, path: Path) -> tuple[Step, ...]:
-    """Return the steps from source to target, as far as packets get; none where nobody knows the address."""
+    """Return the steps from source to target, as far as packets get; empty if the address is not known."""
     to = path.address
     if to is None:
         return ()
@@ -44,7 +44,7 @@ def steps_there(lab: Lab, path: Path) -> tuple[Step, ...]:
 
 
 def steps_back(lab: Lab, path: Path) -> tuple[Step, ...]:
-    """Return the steps from the target back to the source's address; none where nothing gets there."""
+    """Return the steps from the target back to the source's address; empty if the target is unreachable."""
     if path.address is None:
         return ()
     own = forwarding(lab, _version(path.address)).sends_from(path.source, path.address)

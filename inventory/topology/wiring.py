@@ -1,4 +1,4 @@
-"""Who is on which network with which address: the lab of one IP version, as routing sees it."""
+"""Which node is on which network with which address: one IP version of the lab, as routing sees it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Version = Literal[4, 6]
 T = TypeVar("T")
 
 HYPERVISOR_NODE = "hypervisor"
-"""How the hypervisor is called where it forwards; no host of a lab can have this name."""
+"""The hypervisor's node name where it forwards; no lab host can have this name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """A lab as a cache key: the same object, not an equal one; labs cannot be hashed."""
+    """A lab as a cache key, compared by identity rather than equality, since labs are not hashable."""
 
     lab: Lab
 
@@ -33,7 +33,7 @@ class _Identity:
 
 
 def per_lab(compute: Callable[[Lab, Version], T]) -> Callable[[Lab, Version], T]:
-    """Remember what ``compute`` returned for the last few labs, by identity."""
+    """Cache the results of ``compute`` for the last few labs, by identity."""
 
     @lru_cache(maxsize=8)
     def remembered(key: _Identity, version: Version) -> T:
@@ -48,7 +48,7 @@ def per_lab(compute: Callable[[Lab, Version], T]) -> Callable[[Lab, Version], T]
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A host's NIC with an address of this version; ``nic`` says the rest of it."""
+    """A host's NIC with an address of this version; ``nic`` holds its other settings."""
 
     host: str
     network: str
@@ -59,11 +59,12 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class L3Topology:
-    """Attachments of one IP version; every sequence keeps the order of the file.
+    """Attachments of one IP version; every sequence keeps the file order.
 
-    ``of`` is by host, ``on`` by network, ``routers_on`` only the routers there. ``holder`` tells who
-    has an address on a network (the hypervisor included), ``owner`` which host has it anywhere,
-    ``hypervisor`` holds its own address by network, ``routers`` each router's place in the file.
+    ``of`` is keyed by host, ``on`` by network; ``routers_on`` holds only the routers there. ``holder``
+    gives the node with an address on a network (the hypervisor included), ``owner`` the host with this
+    address anywhere. ``hypervisor`` gives its addresses by network, ``routers`` each router's position in
+    the file.
     """
 
     lab: Lab
@@ -77,16 +78,16 @@ class L3Topology:
     routers: Mapping[str, int]
 
     def shared(self, host: str, other: str) -> Attachment | None:
-        """Return the other's NIC on the first of the host's networks that both are on."""
+        """Return the other host's NIC on the first network, in the host's order, that both are on."""
         theirs = {there.network: there for there in self.of[other]}
         return next((theirs[own.network] for own in self.of[host] if own.network in theirs), None)
 
     def on_link(self, host: str, address: Address) -> Attachment | None:
-        """Return the host's own NIC whose subnet holds the address."""
+        """Return the host's NIC whose subnet contains the address."""
         return next((own for own in self.of[host] if address in own.prefix), None)
 
     def prefix_of(self, network: str) -> Prefix | None:
-        """Return the subnet of a network in this version, None where it has none."""
+        """Return the subnet of a network in this version, None if it has none."""
         return _subnet(self.lab.networks[network], self.version)
 
 
@@ -103,7 +104,7 @@ def _attachments(host: Host, version: Version) -> Iterator[Attachment]:
 
 @per_lab
 def wiring(lab: Lab, version: Version) -> L3Topology:
-    """Return who is on which network in IPv4 or IPv6; remembered per lab."""
+    """Return which node is on which network in IPv4 or IPv6; cached per lab."""
     of = {name: tuple(_attachments(host, version)) for name, host in lab.hosts.items()}
     on: dict[str, list[Attachment]] = {name: [] for name in lab.networks}
     holder: dict[tuple[str, Address], str] = {}

@@ -1,1 +1,1 @@
-"""Faults to learn from: what `labrun break` plants and `labrun mend` undoes."""
+"""Faults for practice: `labrun break` plants them and `labrun mend` undoes them."""

@@ -1,4 +1,4 @@
-"""The catalogue: every fault by name, and which of them a lab has room for."""
+"""The fault catalogue: every fault by name, and where a lab has room for each."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from labrun.tasks.faults.routing_faults import ROUTING
 __all__ = ["FAULTS", "choose", "possible"]
 
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS, *IPV6)}
-"""By name, in the order of the documentation."""
+"""All faults by name, in the order of the documentation."""
 
 
 def possible(
     lab: Lab, name: str | None = None, hosts: Collection[str] | None = None
 ) -> list[tuple[Fault, FaultSite]]:
-    """Return what can be planted in the lab: of one name, and on these hosts only, where given."""
+    """Return the faults that the lab has room for, limited to one name and to these hosts if given."""
     everywhere = fault_sites(lab)
     return [
         (fault, spot)
@@ -34,7 +34,7 @@ def possible(
 
 
 def choose(found: list[tuple[Fault, FaultSite]], seed: int | None) -> tuple[Fault, FaultSite]:
-    """Return one at random, every fault as likely as another; the same for the same seed and lab."""
+    """Pick one at random, each fault equally likely; the same seed and lab give the same result."""
     dice = random.Random(seed)  # noqa: S311 - a game, no secret
     names = list(dict.fromkeys(fault.name for fault, _ in found))
     name = dice.choice(names)

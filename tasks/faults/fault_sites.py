@@ -1,4 +1,4 @@
-"""Where in a lab faults can be planted so that somebody notices: a pure function of the lab."""
+"""Where in a lab a fault can be planted so that it has a visible effect: a pure function of the lab."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from labrun.tasks.faults.model import FaultSite
 __all__ = ["fault_sites"]
 
 _TARGETS = 2
-"""So many targets a source are enough to choose from; a lab of 1,000 hosts has a million pairs."""
+"""This many targets per source are enough to choose from: 1,000 hosts make a million pairs."""
 
 
 def fault_sites(lab: Lab) -> tuple[FaultSite, ...]:
-    """Return the ways from ordinary hosts over a router of the lab to others, IPv4 first, in file order."""
+    """Return the paths from ordinary hosts through a lab router to others: IPv4 first, in file order."""
     versions: tuple[Version, ...] = (4, 6)
     return tuple(
         spot
@@ -88,9 +88,9 @@ def _other(lab: Lab, wires: L3Topology, own: Attachment) -> Attachment | None:
 
 
 def _lengths(own: Attachment, far: Attachment, gateway: int, *, dhcp: bool) -> dict[str, str]:
-    """Return a prefix length that takes in the target, and one that leaves out the gateway."""
+    """Return a prefix length that covers the target, and one that leaves out the gateway."""
     if dhcp:
-        return {"wide": "", "narrow": ""}  # a lease that is renewed would put it right by itself
+        return {"wide": "", "narrow": ""}  # a lease renewal would repair it
     here, there = int(own.address), int(far.address)
     bits = own.address.max_prefixlen
     wide = bits - (here ^ there).bit_length()

@@ -1,4 +1,4 @@
-"""Faults of packet filters, and of what answers on a host."""
+"""Faults of packet filters and of the services that reply on a host."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["FILTERS", "chain", "nft", "table_absent"]
 
 
 def table_absent(table: str) -> str:
-    """Return the shell text of ``undo`` for a table that must not be there yet."""
+    """Return the ``undo`` shell text for a table that must not exist yet."""
     return (
         f'nft list table {table} >/dev/null 2>&1 && exit 1\necho "nft delete table {table} 2>/dev/null || :"'
     )
@@ -26,7 +26,7 @@ def chain(hook: str, *rules: str, family: str = "inet", policy: str = "accept", 
 
 
 def nft(*chains: str, family: str = "inet", more: str = "") -> str:
-    """Return the shell text that makes the table ``site`` with these chains."""
+    """Return the shell text that creates the table ``site`` with these chains."""
     return f"nft -f - <<END\ntable {family} site {{\n{more}{''.join(chains)}}}\nEND"
 
 

@@ -1,4 +1,4 @@
-"""Faults of IPv6: everything is well for whoever only tries IPv4."""
+"""IPv6 faults, which stay invisible to IPv4-only tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IPV6: tuple[Fault, ...] = (
         "forwarding-off-v6",
         "router",
         "sysctl -qw net.ipv6.conf.all.forwarding=0",
-        # The switch for all NICs sets every single one, too.
+        # The switch for all NICs also sets each single one.
         'for key in /proc/sys/net/ipv6/conf/*/forwarding; do echo "echo $(cat "$key") >$key"; done',
         (
             "Between the networks one IP version works and the other does not.",
@@ -83,7 +83,7 @@ IPV6: tuple[Fault, ...] = (
     Fault(
         "prefix-too-wide-v6",
         "source",
-        # The kernel has an IPv6 address once on a NIC, whatever its prefix.
+        # The kernel allows an IPv6 address only once per NIC, whatever its prefix length.
         'ip -6 addr del "$own/$own_len" dev "$nic"\nip -6 addr add "$own/$wide" dev "$nic" nodad',
         'echo "ip -6 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
         (

@@ -1,4 +1,4 @@
-"""Faults of NICs, addresses, neighbours and sizes."""
+"""Faults of NICs, addresses, neighbours and packet sizes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["LINKS", "reapply"]
 
 
 def reapply(device: str) -> str:
-    """Return the shell text of ``undo`` for what NetworkManager puts right from the profile of a device."""
-    # Routes and metrics included.
+    """Return the ``undo`` shell text for settings that NetworkManager restores from a device's profile."""
+    # This includes routes and metrics.
     return (
         f'uuid=$(nmcli -g GENERAL.CON-UUID device show "{device}")\n'
         f'echo "nmcli -w 20 device reapply {device} >/dev/null 2>&1 '
@@ -17,13 +17,14 @@ def reapply(device: str) -> str:
     )
 
 
-# NetworkManager makes a NIC that it brings up one of a host, whatever it was.
+# NetworkManager sets every NIC that it brings up to host mode, whatever it was before.
 _FORWARDING_6 = (
     'key=/proc/sys/net/ipv6/conf/$out/forwarding\n[ ! -e $key ] || echo "echo $(cat $key) >$key"\n'
 )
 
-# What the kernel made for a link-local address when the NIC first came up, it does not make again
-# for the address that NetworkManager adds. Added, not replaced: that would take another NIC's.
+# The kernel created these routes for the link-local address when the NIC first came up, and does not create
+# them again for the address that NetworkManager adds. Use add, not replace: replace would take another
+# NIC's route.
 _ROUTES_6 = (
     'ip -6 route show dev "$out" | sed "s,^,ip -6 route add ,; s, metric , dev $out metric ,; '
     's, *$, 2>/dev/null || :,"\n'

@@ -1,4 +1,4 @@
-"""What a fault is: shell to plant it, shell that prints how to undo it, hints, and where it fits."""
+"""A fault: shell to plant it, shell that prints how to undo it, hints, and the sites where it fits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Fault", "FaultSite", "anywhere"]
 
 @dataclass(frozen=True, slots=True)
 class FaultSite:
-    """One way through the lab that a fault can break: from ``source`` by ``router`` to ``target``.
+    """One path through the lab that a fault can break: from ``source`` by ``router`` to ``target``.
 
-    ``version`` is the way's IP version, and that of all addresses and prefixes.
-    ``words`` are text for shell and sentences: ``own`` and ``own_len`` (the source's address and
-    prefix length), ``own_net``, ``own_mac``, ``gw`` (its next hop), ``goal`` (the route it takes:
-    ``default`` or a prefix), ``far`` and ``far_net`` (the target's), ``in_mac`` and ``out_mac`` (the
-    router's NICs on the way), ``other`` (a neighbour's address, empty without one), ``wide`` and
-    ``narrow`` (wrong prefix lengths, empty where none fits).
+    ``version`` is the IP version of the path and of all its addresses and prefixes. ``words`` are texts for
+    shell and sentences: ``own`` and ``own_len`` (the source's address and prefix length), ``own_net``,
+    ``own_mac``, ``gw`` (its next hop), ``goal`` (the route it uses: ``default`` or a prefix), ``far`` and
+    ``far_net`` (the target's), ``in_mac`` and ``out_mac`` (the router's NICs on the path), ``other`` (a
+    neighbour's address, empty if there is none), ``wide`` and ``narrow`` (wrong prefix lengths, empty if
+    none fits).
     """
 
     source: str
@@ -31,7 +31,7 @@ class FaultSite:
 
 
 def anywhere(_spot: FaultSite) -> bool:
-    """Accept every spot."""
+    """Accept every site."""
     return True
 
 
@@ -39,12 +39,12 @@ def anywhere(_spot: FaultSite) -> bool:
 class Fault:
     """One fault of the catalogue.
 
-    ``at`` says whose guest is changed: the spot's ``source`` or its ``router``. ``undo`` is shell
-    that prints, before anything is changed, the lines that put back what is there now; ``plant``
-    is what breaks it. Both have the spot's words as variables, besides ``$nic`` (source) or
-    ``$in`` and ``$out`` (router), the device names. ``hints`` go from vague to plain; ``named`` is
-    what verify must say. Hints and ``named`` are format strings of the spot's words, ``host``,
-    ``source``, ``router`` and ``target``. Spots of another IP ``version`` have no room for it.
+    ``at`` tells which guest is changed: the site's ``source`` or its ``router``. ``undo`` is shell that
+    runs before any change and prints the lines that restore the current state; ``plant`` is shell that
+    breaks it. Both get the site's words as variables, plus the device names ``$nic`` (source) or ``$in``
+    and ``$out`` (router). ``hints`` go from vague to plain; ``named`` is the text that verify must report.
+    Hints and ``named`` are format strings over the site's words, ``host``, ``source``, ``router`` and
+    ``target``. The fault fits only sites of its IP ``version``.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Fault:
     version: Version = 4
 
     def host(self, spot: FaultSite) -> str:
-        """Return the host that is changed."""
+        """Return the host that the fault changes."""
         return spot.source if self.at == "source" else spot.router
 
     def said(self, text: str, spot: FaultSite) -> str:
-        """Return a hint or ``named`` with the spot's words in it."""
+        """Return a hint or ``named`` with the site's words filled in."""
         ends = {"source": spot.source, "router": spot.router, "target": spot.target}
         return text.format(**spot.words, **ends, host=self.host(spot))

@@ -1,4 +1,4 @@
-"""Faults of routes, forwarding and rules."""
+"""Faults of routes, forwarding and policy rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _sysctl(key: str) -> str:
 
 
 def has_neighbour(spot: FaultSite) -> bool:
-    """Accept sites with a host beside the source."""
+    """Accept sites where another host shares the source's network."""
     return bool(spot.words["other"])
 
 

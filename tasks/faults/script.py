@@ -1,4 +1,4 @@
-"""The scripts that plant a fault in a guest and undo it: nothing is left behind that was not there."""
+"""The scripts that plant a fault in a guest and undo it without leaving traces."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from labrun.tasks.guest.scripts import assigned, guest_script
 __all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "look_script", "mend_script", "plant_script"]
 
 PLANTED, FAILED, ABSENT, DIFFERS = 64, 65, 66, 67
-"""Exit statuses: one is planted already; could not be planted; none is; undone, and not as before."""
+"""Exit statuses: a fault is already planted; planting failed; none is planted; undone with differences."""
 _STATUSES = {"planted": PLANTED, "failed": FAILED, "absent": ABSENT, "differs": DIFFERS}
 
 
-# What the host is in, as far as faults touch it; without counters, lifetimes and what only grows.
+# The host's state as far as faults touch it, without counters, lifetimes and values that only grow.
 
 
 def look_script() -> str:
-    """Return the script that exits with :data:`PLANTED` where a fault is planted, else 0."""
+    """Return the script that exits with :data:`PLANTED` if a fault is planted, else 0."""
     return f"{_state()}[ ! -e $d/fault.undo ] || exit $planted\n"
 
 
 def plant_script(fault: Fault, spot: FaultSite) -> str:
-    """Return the script that plants a fault, having kept in the guest how to undo it."""
+    """Return the script that saves the undo steps in the guest and then plants a fault."""
     if fault.at == "source":
         devices = "nic=$(device $own_mac) || exit $failed\n"
     else:
@@ -32,7 +32,7 @@ def plant_script(fault: Fault, spot: FaultSite) -> str:
 
 
 def mend_script() -> str:
-    """Return the script that undoes what is planted, and says in which lines the host is not as before."""
+    """Return the script that undoes the planted fault and reports lines that differ from the state before."""
     return _state() + guest_script("fault_mend")
 
 

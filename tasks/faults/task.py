@@ -1,4 +1,4 @@
-"""The Nornir task that runs a fault's script in a guest, by a way in that the fault cannot cut."""
+"""The Nornir task that runs a fault's script in a guest over a channel that the fault cannot cut."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from labrun.progress import report
 __all__ = ["SPEC", "run_script"]
 
 SPEC = "fault"
-"""Under this key of ``host.data`` the task finds ``{"script": …, "machine": [kind, uri, domain] | None}``."""
+"""The ``host.data`` key that holds ``{"script": …, "machine": [kind, uri, domain] | None}``."""
 
 _SECONDS = 60.0
 
 
 def run_script(task: Task) -> Result:
-    """Run the script as root; the result is a dict of ``exit_status`` and what it printed.
+    """Run the script as root; the result is a dict of ``exit_status`` and the printed output.
 
-    Namespaces or the guest agent come before SSH, which may be what the fault is about. Raises a
-    TransportError where there is no way in.
+    Namespaces or the guest agent are tried before SSH, which the fault itself may break. Raises a
+    TransportError if no channel works.
     """
     job = task.host.data[SPEC]
     report(task.host.name, "asking")

@@ -1,4 +1,4 @@
-"""A way into a running VM that needs neither network nor login: the QEMU guest agent."""
+"""Access to a running VM through the QEMU guest agent, which needs neither network nor login."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WHAT = "guest agent"
 _ANSWER_SECONDS = 10
 _FIRST_POLL, _LONGEST_POLL = 0.02, 0.25
 _ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8"]
-# Requests of some 200 KB and more get lost between libvirt 9.0 and the agent, and then others after them.
+# libvirt 9.0 loses requests of about 200 KB and more on the way to the agent, and later ones with them.
 _LARGEST_INPUT = 48 * 1024
 _MAKE_FILE = "umask 077; mktemp /run/labrun-script.XXXXXX"
 _RUN_FILE = 'exec 3<"$0"; rm -f "$0"; exec /bin/sh -s <&3 3<&-'
@@ -37,7 +37,7 @@ _KILL = 'kill -s KILL -- "-$0" 2>/dev/null || kill -s KILL "$0"'
 
 
 def is_agent_connected(domain: Any) -> bool:
-    """Tell whether the guest's agent has its end of the channel open."""
+    """Tell whether the guest's agent has opened its end of the channel."""
     target = ET.fromstring(domain.XMLDesc(0)).find(  # noqa: S314 - libvirt's own output
         f"./devices/channel/target[@name='{CHANNEL}']"
     )
@@ -52,10 +52,10 @@ class AgentTransport:
     domain: Any
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
-        """Feed ``script`` to ``/bin/sh`` in the guest; ``sudo`` changes nothing, it is root.
+        """Feed ``script`` to ``/bin/sh`` in the guest; ``sudo`` has no effect, it is root already.
 
-        Raises UnreachableError when the agent does not answer or may not run commands,
-        ConnectionLostError when the script has not ended after ``timeout`` (it is killed then).
+        Raises UnreachableError if the agent does not answer or may not run commands, ConnectionLostError if
+        the script is still running after ``timeout`` (it is then killed).
         """
         del sudo
         began = time.monotonic()
@@ -72,9 +72,9 @@ class AgentTransport:
         return replace(done, seconds=time.monotonic() - began)
 
     def _execute(self, command: list[str], data: bytes, deadline: float) -> Completed:
-        """Run one command with ``data`` on its stdin and poll until it ends or is ended."""
+        """Run one command with ``data`` on its stdin and poll until it ends or is killed."""
         arguments = {
-            # A session of its own, so that it can be ended with all that it started.
+            # A separate session, so that it can be killed with all its children.
             "path": "/usr/bin/setsid",
             "arg": command,
             "env": _ENVIRONMENT,
@@ -100,18 +100,18 @@ class AgentTransport:
             raise CommandError(
                 "the script wrote more than the guest agent keeps (16 MiB)", host=self.host, step="agent"
             )
-        # As a shell tells it: 128 and the signal.
+        # Same as in a shell: 128 plus the signal.
         signal = as_integer(status.get("signal", 0), _WHAT)
         code = as_integer(status["exitcode"], _WHAT) if "exitcode" in status else 128 + signal
         return Completed(code, _decoded(status, "out-data"), _decoded(status, "err-data"), seconds)
 
     def _kill(self, pid: int) -> None:
-        # What matters was said already: no end in time.
+        # The timeout has been reported already, and it is what matters.
         with contextlib.suppress(TransportError, UnreadableError):
             self._ask("guest-exec", {"path": "/bin/sh", "arg": ["-c", _KILL, str(pid)]}, ConnectionLostError)
 
     def _ask(self, command: str, arguments: dict[str, Any], error: type[TransportError]) -> dict[str, Any]:
-        """Return what the agent answers; raise ``error`` when it does not."""
+        """Return the agent's reply; raise ``error`` if there is none."""
         import libvirt
         import libvirt_qemu
 
@@ -124,7 +124,7 @@ class AgentTransport:
             if "disabled" in reason:
                 hint = f"the guest's qemu-guest-agent must allow {command}"
             raise error(f"guest agent: {reason}", host=self.host, step="agent", hint=hint) from failure
-        # 16 MiB of output, and a third more in base64, is what the agent itself keeps.
+        # The agent keeps at most 16 MiB of output, a third more in base64.
         result = as_object(understood(_WHAT, lambda: json.loads(answer)), _WHAT).get("return")
         return result if isinstance(result, dict) else {}
 
@@ -140,7 +140,7 @@ def _decoded(status: dict[str, Any], stream: str) -> str:
 def agent_leases(domain: Any) -> tuple[Lease, ...]:
     """Return the addresses that the agent sees on the guest's NICs, none without an agent.
 
-    Link-local and loopback addresses are left out: nothing can be reached by them alone.
+    Link-local and loopback addresses are left out, since they cannot be reached from elsewhere.
     """
     import libvirt
 

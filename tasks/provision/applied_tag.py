@@ -1,6 +1,6 @@
-"""What a libvirt object was last made to be, kept in its own tag: one short hash a setting.
+"""The last applied state of a libvirt object, kept in its tag as one short hash per setting.
 
-The third side for `drift`: with it, a setting that is not as the file says tells who has moved.
+The third side for `drift`: if a setting differs from the file, the hash tells which side has changed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from hashlib import sha256
 __all__ = ["APPLIED", "digest_of", "recall", "remember"]
 
 APPLIED = "applied"
-"""The tag's attribute."""
+"""The attribute's name in the tag."""
 
 
 def digest_of(value: str) -> str:
-    """Return the hash that stands for a setting's value."""
+    """Return the short hash of a setting's value."""
     return sha256(value.encode()).hexdigest()[:8]
 
 
@@ -25,6 +25,6 @@ def remember(settings: Mapping[str, str]) -> str:
 
 
 def recall(attribute: str) -> dict[str, str]:
-    """Return the hashes by setting; empty for an object that an earlier labrun made."""
+    """Return the hashes by setting; empty for an object that an earlier labrun created."""
     pairs = (word.partition("=") for word in attribute.split())
     return {key: digest for key, _, digest in pairs if digest}

@@ -1,4 +1,4 @@
-"""The Nornir task that brings one machine up: made, started, and waited for until it is ready."""
+"""The Nornir task that brings one machine up: create it, start it, and wait until it is ready."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from labrun.tasks.provision.specs import spec_from_json
 __all__ = ["provision_machine"]
 
 _known_hosts = threading.Lock()
-# TCP asks again after 1, 3 and 7 s: a guest that comes up in between is noticed sooner by a new attempt.
+# TCP retries after 1, 3 and 7 s: a new attempt notices a guest that comes up in between sooner.
 _DIAL = 2.0
 
 
 def provision_machine(task: Task) -> Result:
-    """Make, change or start one machine and wait until it is ready.
+    """Create, change or start one machine and wait until it is ready.
 
     Reads ``host.data["up"]``: ``spec`` (spec_to_json), ``plan`` (action, start, changes), ``driver``,
     ``uri``, ``wait``, ``timeout`` in seconds, ``addresses`` (mac -> addresses the guest must have),
-    ``state`` (the state directory), ``recover`` (put the lab's key in without a login), ``host_key``
-    ([addresses, public key] of a machine that is made, else None). The result is a list of Outcomes,
+    ``state`` (the state directory), ``recover`` (install the lab's key without a login), ``host_key``
+    ([addresses, public key] of a machine that is created, else None). The result is a list of Outcomes,
     sections ``machine`` and ``ready``.
     """
     host = task.host.name
@@ -105,20 +105,20 @@ def _make(driver: Driver, spec: MachineSpec, plan: MachinePlan, job: dict[str, A
 
 
 def _retire(driver: Driver, spec: MachineSpec, old_driver: list[str]) -> None:
-    """Part with the machine that is made anew, once it is known that a new one can be made."""
+    """Remove the machine to be replaced, once it is certain that a new one can be created."""
     driver.rehearse(spec)
     if old_driver == [driver.name, driver.uri()]:
         driver.retire(spec.lab, spec.domain)
     else:
-        # The other driver's files are nobody's to replace.
+        # The new driver does not replace the old driver's files, so remove them here.
         driver_for(*old_driver).remove(spec.lab, spec.host, spec.domain)
 
 
 def _put_on_record(spec: MachineSpec, job: dict[str, Any]) -> None:
-    """Put the new machine's host key on record, while neither the old machine nor the new one is there.
+    """Record the new machine's host key while neither the old machine nor the new one exists.
 
-    Whenever this run is killed, the key on record is that of the machine that is defined, or there is
-    none and the next run makes one with a key of its own.
+    Wherever this run is killed, the recorded key belongs to the defined machine, or no machine is defined
+    and the next run creates one with a new key.
     """
     addresses, public = job["host_key"]
     with _known_hosts:
@@ -161,7 +161,7 @@ def _address(task: Task, job: dict[str, Any]) -> str | None:
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
-    # Asked ten times a second for each host that boots: one domain's state, not every domain's XML.
+    # Polled ten times a second for each booting host: read one domain's state, not every domain's XML.
     with translated("observe", spec.host):
         domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
         return domain is not None and state_of(domain) == "running"
@@ -200,7 +200,7 @@ cat /etc/ssh/ssh_host_ed25519_key.pub
 
 
 def _put_key_in(driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> str:
-    """Let the lab's new key into a machine whose old key is lost, and learn its host key on the way."""
+    """Install the lab's new key on a machine whose old key is lost, and read its host key in the process."""
     state = LabState(Path(job["state"]), spec.lab)
     script = _PUT_KEY.replace("{user}", spec.user).replace("{key}", state.public_key)
     deadline = time.monotonic() + float(job["timeout"])
@@ -208,7 +208,7 @@ def _put_key_in(driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> str:
         try:
             done = _out_of_band(driver, spec).run(script, timeout=30)
         except UnreachableError as error:
-            # A guest agent answers only once the guest has booted that far.
+            # A guest agent answers only when the guest has booted far enough.
             if time.monotonic() >= deadline:
                 raise
             report(spec.host, "recover", error.reason)

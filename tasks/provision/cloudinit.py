@@ -15,8 +15,8 @@ __all__ = ["seed_for"]
 def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str]) -> Seed:
     """Return meta-data, user-data and network-config of a host.
 
-    ``instance`` is the instance id: it must stay the same for the machine's life, or cloud-init
-    starts over and makes new host keys. ``login_keys`` may log in as ``host.user``.
+    ``instance`` is the instance id: it must not change during the machine's life, or cloud-init starts over
+    and generates new host keys. ``login_keys`` may log in as ``host.user``.
     """
     return Seed(
         meta_data=_dump({"instance-id": instance, "local-hostname": host.name}),
@@ -26,7 +26,7 @@ def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_ke
 
 
 def _dump(value: Any) -> str:
-    import yaml  # only where a machine is made
+    import yaml  # only needed when a machine is created
 
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, width=10_000)
 
@@ -44,7 +44,7 @@ def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> dict
                 "ssh_authorized_keys": list(login_keys),
             }
         ],
-        # Given before the first boot, the key is known before the first login.
+        # The key is provided before the first boot, so it is known before the first login.
         "ssh_deletekeys": True,
         "ssh_genkeytypes": [],
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
@@ -60,8 +60,8 @@ def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> dict
 def _network_config(lab: Lab, host: Host) -> dict[str, Any]:
     """Bring up each NIC by its MAC with its address and nothing else.
 
-    Gateways and routes are `configure`'s: until then only the subnets themselves can reach a host,
-    which is all that labrun needs.
+    Gateways and routes are left to `configure`: until then a host is reachable only from its subnets, which
+    is all that labrun needs.
     """
     ethernets: dict[str, Any] = {}
     for number, nic in enumerate(host.interfaces):

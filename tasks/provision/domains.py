@@ -1,4 +1,4 @@
-"""What both drivers do with a libvirt domain: find it, know whose it is, read its NICs and state."""
+"""Operations on a libvirt domain for both drivers: find it, check its tag, read its NICs and state."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _POLL = 0.1
 
 
 def find_domain(connection: Any, name: str, lab: str) -> Any:
-    """Return the lab's domain of that name, None where there is none.
+    """Return the lab's domain of that name, None if there is none.
 
-    Raises ForeignObjectError where the name belongs to somebody else.
+    Raises ForeignObjectError if the domain belongs to another lab or was not created by labrun.
     """
     import libvirt
 
@@ -62,7 +62,7 @@ def tagged_domains(connection: Any, lab: str | None = None) -> list[tuple[Any, T
                 flags = libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0
                 xml = domain.XMLDesc(flags)
             except libvirt.libvirtError as error:
-                # Somebody removed it between the list and the look.
+                # It was removed between the listing and the lookup.
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     continue
                 raise
@@ -73,7 +73,7 @@ def tagged_domains(connection: Any, lab: str | None = None) -> list[tuple[Any, T
 
 
 def tag_of(domain: Any) -> Tag:
-    """Return the tag of a domain; raises HypervisorError where it has none."""
+    """Return the tag of a domain. Raises HypervisorError if it has none."""
     tag = read_tag(domain.XMLDesc(0))
     if tag is None:
         raise HypervisorError(
@@ -119,8 +119,8 @@ def nics_text(nics: tuple[NicSpec, ...]) -> str:
 def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:
     """Return the NICs that a running domain has now, in the order of its definition.
 
-    By their MACs: on some networks the running domain's XML names a bridge in the network's place.
-    A NIC whose network was stopped, or started anew, is not plugged in any more, although it is there.
+    They are matched by MAC: on some networks the running domain's XML names a bridge instead of the
+    network. A NIC whose network was stopped or restarted is still there, but no longer plugged in.
     """
     now = {nic.mac: nic for nic, port in _ports(domain.XMLDesc(0)) if _is_plugged(domain, nic, port)}
     known = {nic.mac for nic in defined}
@@ -152,7 +152,7 @@ def _is_plugged(domain: Any, nic: NicSpec, port: str) -> bool:
 
 def nic_xml(nic: NicSpec, model: str | None = None) -> str:
     """Return the ``<interface>`` element of a NIC; ``model`` is ``virtio`` for a VM."""
-    # libvirt-LXC names the hypervisor's end of a NIC too late for a filter: with one it needs a name.
+    # libvirt-LXC names the hypervisor's end of a NIC too late for a filter, so a filter needs a given name.
     device = f"lr{nic.mac.replace(':', '')}" if nic.filter and model is None else None
     return render_xml(
         "libvirt/nic.xml.j2",
@@ -166,7 +166,7 @@ def nic_xml(nic: NicSpec, model: str | None = None) -> str:
 
 
 def wait_until_off(domain: Any, timeout: float) -> bool:
-    """Poll until the domain is off; False when ``timeout`` seconds passed before."""
+    """Poll until the domain is off; return False if ``timeout`` seconds pass first."""
     deadline = time.monotonic() + timeout
     while domain.isActive():
         if time.monotonic() >= deadline:
@@ -176,7 +176,7 @@ def wait_until_off(domain: Any, timeout: float) -> bool:
 
 
 def undefine_wholly(domain: Any) -> None:
-    """Delete a VM's definition with its NVRAM, its saved state and what libvirt knows of snapshots."""
+    """Delete a VM's definition with its NVRAM, its saved state and libvirt's snapshot metadata."""
     import libvirt
 
     domain.undefineFlags(
@@ -188,7 +188,7 @@ def undefine_wholly(domain: Any) -> None:
 
 
 def require(domain: Any, name: str) -> Any:
-    """Return the domain, raising HypervisorError where it is None."""
+    """Return the domain. Raises HypervisorError if it is None."""
     if domain is None:
         raise HypervisorError(
             f"the domain {name} does not exist", step="machine", hint="`labrun up` makes it"

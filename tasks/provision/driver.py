@@ -1,4 +1,4 @@
-"""The seam between `up` and the two kinds of machines: what a driver gets and what it can do."""
+"""The interface between `up` and the two kinds of machines: a driver's input and its operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Driver", "MachineSpec", "NicSpec", "ObservedMachine", "Seed"]
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """One NIC: ``mac`` in lower case, ``source`` and ``filter`` full names in libvirt; no filter is empty."""
+    """One NIC: ``mac`` in lower case, ``source`` and ``filter`` as full libvirt names; empty = no filter."""
 
     mac: str
     source: str
@@ -25,7 +25,7 @@ class NicSpec:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """The cloud-init NoCloud data, the same for containers and VMs; each is the file's whole text."""
+    """The cloud-init NoCloud data, the same for containers and VMs; each field is a file's full text."""
 
     meta_data: str
     user_data: str = field(repr=False)
@@ -34,11 +34,11 @@ class Seed:
 
 @dataclass(frozen=True, slots=True)
 class MachineSpec:
-    """Everything a driver needs to make one machine; plain values, no lab, no connection.
+    """Everything a driver needs to create one machine, as plain values without a lab or a connection.
 
-    ``domain`` is the libvirt name (``<lab>-<host>``), ``memory`` in MiB, ``disk`` and ``disks`` in
-    GiB, ``digest`` the SHA-256 of the lab file, ``seed`` secret in parts (host private keys): it
-    never goes into logs, rows or libvirt metadata.
+    ``domain`` is the libvirt name (``<lab>-<host>``), ``memory`` in MiB, ``disk`` and ``disks`` in GiB,
+    ``digest`` the SHA-256 of the lab file. ``seed`` is partly secret (host private keys): it never goes
+    into logs, rows or libvirt metadata.
     """
 
     lab: str
@@ -59,13 +59,12 @@ class MachineSpec:
 
 @dataclass(frozen=True, slots=True)
 class ObservedMachine:
-    """What libvirt says of a domain with the lab's tag, from its inactive XML.
+    """The state of a domain with the lab's tag, as libvirt reports it in the inactive XML.
 
-    ``state`` is ``running``, ``paused``, ``shut off`` or ``crashed``; ``settings`` are the
-    comparable properties as text (``memory``, ``vcpus``, ``nics``, ``image``, ``autostart``, …), by
-    the same names and in the same form as :meth:`Driver.desired` gives them. ``live`` has those of
-    them that a running machine can be told to have otherwise than its definition says. ``tag`` is
-    what labrun wrote into the definition.
+    ``state`` is ``running``, ``paused``, ``shut off`` or ``crashed``. ``settings`` are the comparable
+    properties as text (``memory``, ``vcpus``, ``nics``, ``image``, ``autostart``, …), with the same names
+    and in the same form as in :meth:`Driver.desired`. ``live`` holds those that may differ between a
+    running machine and its definition. ``tag`` is what labrun wrote into the definition.
     """
 
     domain: str
@@ -78,10 +77,10 @@ class ObservedMachine:
 
 
 class Driver(Protocol):
-    """Make, change, start, stop and remove machines of one kind over one libvirt connection.
+    """Create, change, start, stop and remove machines of one kind over one libvirt connection.
 
-    Methods raise :class:`labrun.errors.HypervisorError` with host and step. All are safe to repeat
-    after a kill in the middle: what is half there is completed or replaced.
+    Methods raise :class:`labrun.errors.HypervisorError` with host and step. All are safe to repeat if a run
+    was killed halfway: partial results are completed or replaced.
     """
 
     name: Literal["lxc", "qemu"]
@@ -91,11 +90,11 @@ class Driver(Protocol):
         ...
 
     def image_ready(self, image: str) -> bool:
-        """Tell whether the image is where machines can be made from it."""
+        """Tell whether the image is in place for creating machines."""
         ...
 
     def prepare_image(self, image: str) -> bool:
-        """Bring a built or imported image to the hypervisor; True when something was done."""
+        """Bring a built or imported image to the hypervisor; return True if anything was done."""
         ...
 
     def desired(self, spec: MachineSpec) -> Mapping[str, str]:
@@ -107,52 +106,52 @@ class Driver(Protocol):
         ...
 
     def rehearse(self, spec: MachineSpec) -> None:
-        """Raise what ``create`` would raise, as far as that can be known; nothing is touched."""
+        """Raise the errors of ``create`` as far as they can be foreseen, without changing anything."""
         ...
 
     def create(self, spec: MachineSpec) -> None:
-        """Make storage, seed and definition; the machine is then defined and shut off.
+        """Create storage, seed and definition; the machine is then defined and shut off.
 
-        Files of a machine that is not defined are replaced.
+        Files left without a defined machine are replaced.
         """
         ...
 
     def retire(self, lab: str, domain: str) -> None:
-        """Destroy and undefine a machine that ``create`` makes anew: its files are replaced there."""
+        """Destroy and undefine a machine that ``create`` then recreates, replacing its files."""
         ...
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
-        """Change these settings in place; False when only a new machine could carry them."""
+        """Change these settings in place; return False if they require a new machine."""
         ...
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
-        """Return the settings that a running machine takes only at its next start."""
+        """Return the settings that take effect only at the next start of a running machine."""
         ...
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Start a defined machine; no error when it runs."""
+        """Start a defined machine; no error if it is running."""
         ...
 
     def stop(self, domain: str, timeout: float) -> None:
-        """Shut down within ``timeout`` seconds, else pull the plug; no error when it is off."""
+        """Shut down within ``timeout`` seconds, else power off; no error if it is off."""
         ...
 
     def remove(self, lab: str, host: str, domain: str) -> None:
-        """Destroy, undefine and delete everything of the machine; no error for what is not there."""
+        """Destroy, undefine and delete everything of the machine; missing parts are no error."""
         ...
 
     def remove_lab(self, lab: str) -> None:
-        """Delete what the lab as a whole keeps here (pool, directories); machines are gone already."""
+        """Delete what the lab keeps here apart from machines (pool, directories); they are removed before."""
         ...
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
-        """Return the last lines of the serial console, empty when there are none."""
+        """Return the last lines of the serial console, empty if there are none."""
         ...
 
     def out_of_band(self, domain: str) -> Transport | None:
-        """Return a way in that needs no network (namespaces, guest agent), None without one."""
+        """Return a transport that needs no network (namespaces, guest agent), None if there is none."""
         ...
 
     def explain(self, spec: MachineSpec) -> list[str]:
-        """Return the commands (virsh, qemu-img, mount …) a person would type to make it."""
+        """Return the commands (virsh, qemu-img, mount …) that create the machine by hand."""
         ...

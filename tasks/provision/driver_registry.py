@@ -1,4 +1,4 @@
-"""Which driver makes a host, and over which libvirt URI."""
+"""The driver that creates a host, and the libvirt URI it uses."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def driver_for(kind: str, uri: str) -> Driver:
 
 
 def driver_of(host: Host, lab_uri: str) -> tuple[str, str]:
-    """Return (kind, URI) of the driver that makes a host in a lab whose hypervisor is ``lab_uri``.
+    """Return (kind, URI) of the driver that creates a host in a lab whose hypervisor is ``lab_uri``.
 
-    ``driver:`` in the file switches to the other driver of the same hypervisor. Raises
-    HypervisorError where that hypervisor is remote and the host is a container.
+    ``driver:`` in the file selects the other driver of the same hypervisor. Raises HypervisorError if that
+    hypervisor is remote and the host is a container.
     """
     own = _kind(lab_uri)
     wanted = (host.machine.driver if host.machine else None) or own
@@ -48,7 +48,7 @@ def driver_of(host: Host, lab_uri: str) -> tuple[str, str]:
 
 
 def lab_drivers(lab_uri: str) -> list[tuple[str, str]]:
-    """Return every (kind, URI) under which machines of a lab can be, its own first."""
+    """Return every (kind, URI) that a lab's machines can be under, the lab's default first."""
     own = _kind(lab_uri)
     found = [(own, lab_uri)]
     if not urlsplit(lab_uri).hostname:

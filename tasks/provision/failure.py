@@ -1,4 +1,4 @@
-"""The row that stands for an error of a provisioning step."""
+"""The result row for an error in a provisioning step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["failure_row"]
 
 
 def failure_row(error: LabrunError, host: str, section: str, name: str, began: float) -> Outcome:
-    """Return the row of a step that an error ended."""
+    """Return the row of a step that failed with an error."""
     why = f"{error.step}: {error.reason}" if error.step else error.reason
     return Outcome(
         host=host,

@@ -24,7 +24,7 @@ _DONE = {"none": "as declared", "create": "created", "update": "changed in place
 
 
 def provision_filters(task: Task, uri: str, lab: str, filters: list[list[object]]) -> Result:
-    """Make the filters, given as [name in the lab, name in libvirt, rules]; the result is a list of rows."""
+    """Apply the filters, given as [name in the lab, name in libvirt, rules]; the result is a list of rows."""
     rows: list[Outcome] = []
     for name, full_name, rules in filters:
         began = time.monotonic()
@@ -48,7 +48,7 @@ def provision_filters(task: Task, uri: str, lab: str, filters: list[list[object]
 
 
 def remove_filters(task: Task, uri: str, lab: str, filters: list[str]) -> Result:
-    """Remove filters of the lab by their names in it."""
+    """Remove filters of the lab by their names in the lab."""
     rows: list[Outcome] = []
     for name in filters:
         began = time.monotonic()

@@ -1,7 +1,7 @@
-"""Filters that the hypervisor enforces on NICs: libvirt nwfilters, named and numbered after the lab.
+"""Filters that the hypervisor enforces on NICs: libvirt nwfilters, with name and UUID derived from the lab.
 
-Their rules are for frames (ebtables): rules for TCP alone would become iptables rules, which see no bridged
-packet unless the whole hypervisor sends bridged traffic through iptables.
+Their rules match frames (ebtables). Rules for TCP alone would become iptables rules, which see no bridged
+packet unless the whole hypervisor passes bridged traffic to iptables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
     "remove_filter",
 ]
 
-# An nwfilter has no metadata; what tells whose it is is this UUID, which follows from its name.
+# An nwfilter has no metadata, so this UUID, derived from its name, identifies the owner.
 _NAMESPACE = uuid.UUID("5b1f8a52-7c0e-5d64-9c5e-6c6162727566")
 _FRAMES = {
     "all": (("mac", ""),),
@@ -42,7 +42,7 @@ _FRAMES = {
 
 @dataclass(frozen=True, slots=True)
 class FilterSpec:
-    """One filter as libvirt shall have it; ``rules`` in words, in order: ``drop out ip tcp 80``."""
+    """One filter as libvirt should have it; ``rules`` in words, in order: ``drop out ip tcp 80``."""
 
     lab: str
     name: str
@@ -51,12 +51,12 @@ class FilterSpec:
 
     @property
     def uuid(self) -> str:
-        """Return the UUID that tells that the filter is this lab's."""
+        """Return the UUID that identifies the filter as this lab's."""
         return _uuid(self.full_name)
 
     @property
     def xml(self) -> str:
-        """Return libvirt's XML of the filter."""
+        """Return the filter's libvirt XML."""
         root = ET.Element("filter", {"name": self.full_name, "chain": "root"})
         ET.SubElement(root, "uuid").text = self.uuid
         for text in self.rules:
@@ -69,14 +69,14 @@ class FilterSpec:
 
 @dataclass(frozen=True, slots=True)
 class FilterPlan:
-    """What has to be done to one filter, and the rules before and after."""
+    """The action for one filter, and its rules before and after."""
 
     action: Literal["none", "create", "update"]
     before: tuple[str, ...]
     after: tuple[str, ...]
 
     def diff(self) -> str | None:
-        """Return the rules that differ as lines, None where none do."""
+        """Return the differing rules as lines, None if there are none."""
         gone = [f"-{rule}" for rule in self.before if rule not in self.after]
         new = [f"+{rule}" for rule in self.after if rule not in self.before]
         return "\n".join([*gone, *new]) or None
@@ -87,13 +87,13 @@ def _uuid(full_name: str) -> str:
 
 
 def filter_spec(lab: Lab, found: Filter) -> FilterSpec:
-    """Return what libvirt shall have of one entry of ``filters``."""
+    """Return the filter that libvirt should have for one entry of ``filters``."""
     rules = tuple(text for rule in found.rules for text in _rules(rule))
     return FilterSpec(lab.name, found.name, lab.libvirt_name(found.name), rules)
 
 
 def _rules(rule: FilterRule) -> Iterator[str]:
-    # libvirt turns the ports of an "inout" rule round for one of the two directions: two rules do not.
+    # libvirt swaps the ports of an "inout" rule for one of its directions, so write two rules instead.
     for direction in ("in", "out") if rule.deny == "inout" else (rule.deny,):
         for level, protocol in _FRAMES[rule.proto]:
             words = ("drop", direction, level, protocol, "" if rule.port is None else str(rule.port))
@@ -132,14 +132,14 @@ def _read(xml: str) -> tuple[str, ...]:
 
 
 def plan_filter(spec: FilterSpec, observed: tuple[str, ...] | None) -> FilterPlan:
-    """Return what has to be done; ``observed`` None = there is no such filter."""
+    """Return the action for a filter; ``observed`` None = the filter does not exist."""
     if observed is None:
         return FilterPlan("create", (), spec.rules)
     return FilterPlan("none" if observed == spec.rules else "update", observed, spec.rules)
 
 
 def _own(connection: Any, full_name: str) -> Any:
-    """Return the lab's filter of that name, None where there is none; raise for another's."""
+    """Return the lab's filter of that name, None if there is none; raise if it belongs to another lab."""
     import libvirt
 
     try:
@@ -158,14 +158,14 @@ def _own(connection: Any, full_name: str) -> Any:
 
 
 def apply_filter(connection: Any, spec: FilterSpec) -> None:
-    """Define the filter; running machines that have it get the new rules at once."""
+    """Define the filter; running machines that use it get the new rules immediately."""
     with translated(f"filter {spec.name}"):
         _own(connection, spec.full_name)
         connection.nwfilterDefineXML(spec.xml)
 
 
 def remove_filter(connection: Any, lab: str, name: str) -> bool:
-    """Undefine a filter of the lab; False where there was none. Raises for another's or one in use."""
+    """Undefine a lab's filter; return False if there was none. Raises if it is foreign or in use."""
     with translated(f"filter {name}"):
         found = _own(connection, f"{lab}-{name}")
         if found is None:

@@ -1,4 +1,4 @@
-"""Which hypervisor a lab lives on: the one the file names, the one that has it, else the best there is."""
+"""The hypervisor of a lab: the one that the file names, the one that has the lab, else the best available."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["LOCAL_URIS", "Choice", "choose_hypervisor", "lab_uris"]
 
 _LXC, _QEMU = "lxc:///system", "qemu:///system"
 LOCAL_URIS = (_LXC, _QEMU)
-"""Where a lab with ``hypervisor: auto`` can be."""
+"""The possible URIs of a lab with ``hypervisor: auto``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A libvirt URI and, for a person, why it is this one."""
+    """A libvirt URI and, for the user, the reason for choosing it."""
 
     uri: str
     why: str
 
 
 def lab_uris(name: str) -> tuple[str, ...]:
-    """Return the local URIs that carry the tag of the lab ``name``, the lab's own first."""
+    """Return the local URIs that carry the tag of the lab ``name``, the one recorded for the lab first."""
     found: list[str] = []
     for uri in LOCAL_URIS:
         try:
@@ -38,7 +38,7 @@ def lab_uris(name: str) -> tuple[str, ...]:
         for _, xml in networks_of(connection):
             tag = read_tag(xml)
             if tag is not None and tag.lab == name and tag.extra.get("hypervisor"):
-                # A tag is data as well; what it may not name is here, where it was found.
+                # A tag is untrusted data; if its URI is not acceptable, use the one where it was found.
                 named = tag.extra["hypervisor"]
                 found.insert(0, named if is_plain(named) else uri)
         if tagged_domains(connection, name):
@@ -47,10 +47,11 @@ def lab_uris(name: str) -> tuple[str, ...]:
 
 
 def choose_hypervisor(lab: Lab) -> Choice:
-    """Return where the lab lives or shall live. Raises HypervisorError where nothing can carry it.
+    """Return the hypervisor of the lab, existing or new. Raises HypervisorError if none can carry it.
 
-    ``LABRUN_HYPERVISOR`` goes before the file. ``hypervisor: auto`` stays with what carries the lab's tag;
-    a new lab gets qemu where KVM truly works, else containers where labrun is root, else qemu without KVM.
+    ``LABRUN_HYPERVISOR`` takes precedence over the file. ``hypervisor: auto`` stays where the lab's tag is
+    found; a new lab gets qemu if KVM really works, else containers if labrun is root, else qemu without
+    KVM.
     """
     if asked := asked_hypervisor():
         return Choice(asked, f"{VARIABLE} names it")

@@ -20,7 +20,7 @@ __all__ = ["prepare_images", "provision_networks", "remove_networks"]
 
 
 def provision_networks(task: Task, uri: str, networks: list[dict[str, Any]], busy: dict[str, str]) -> Result:
-    """Make the networks as their specs (NetworkSpec.as_json) say; the result is a list of Outcomes.
+    """Apply the networks' specs (NetworkSpec.as_json); the result is a list of Outcomes.
 
     ``busy`` names, per network, the running machines that a restart of the network would cut off.
     """
@@ -77,7 +77,7 @@ def _network_row(plan: NetworkPlan, seconds: float) -> Outcome:
 
 
 def prepare_images(task: Task, uses: list[list[str]]) -> Result:
-    """Bring images to where machines are made: ``uses`` are [driver, uri, image] triples."""
+    """Bring images to the hypervisors that need them: ``uses`` are [driver, uri, image] triples."""
     rows: list[Outcome] = []
     for kind, uri, image in uses:
         began = time.monotonic()

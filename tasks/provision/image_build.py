@@ -1,13 +1,13 @@
-"""Build labrun's own image, ``debian-12``: a tree for containers and a disk for VMs, from one recipe.
+"""Build labrun's image ``debian-12``: a tree for containers and a disk for VMs, from one recipe.
 
-Where things lie under the images' directory:
+The layout of the image directory:
 
 ``debian-12``                         link to the version that new guests get
 ``versions/debian-12-TIME/``          one version: ``rootfs/``, ``disk.qcow2``, ``image.json``
-``versions/.build-debian-12-TIME/``   a version being built; what a killed build left goes with the next
+``versions/.build-debian-12-TIME/``   a build in progress; the next build removes leftovers of a killed one
 
-A version never changes once guests may lie on it: a rebuilt image is another version, and the link moves.
-Versions go when no container lies on them; VMs lie on copies in a pool of libvirt's.
+A version never changes once guests may use it: a rebuilt image is a new version, and the link moves. A
+version is removed when no container uses it; VMs use copies in a libvirt pool.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["BuiltImage", "build_debian_12", "find_image", "recipe_digest", "reci
 NAME = "debian-12"
 _SUITE = "bookworm"
 _LOCK_SECONDS = 900.0
-# What each package says as it comes, and how many such lines a whole run has: only a scale for progress.
+# Output lines per package, and their usual total in a whole run; only used to scale the progress.
 _PACKAGE_LINES = ("Get:", "Unpacking ", "Setting up ")
 _TYPICAL_LINES = 725
 _TREE_SHARE = 0.85
@@ -46,7 +46,7 @@ _TREE_SHARE = 0.85
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """What every step of one build is given."""
+    """The input of every step of one build."""
 
     recipe: Path
     digest: str
@@ -64,12 +64,12 @@ def build_debian_12(
     cancel: threading.Event | None = None,
     mirror: str | None = None,
 ) -> BuiltImage:
-    """Make ``dest/debian-12`` hold the parts in ``which``, and return it; at once when it does already.
+    """Make sure that ``dest/debian-12`` has the parts in ``which``, and return it; existing parts are kept.
 
-    ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets a stage and the part of all the work done, 0
-    to 1. ``mirror`` is the URL of a Debian mirror, else mmdebstrap's own. Needs root. Raises
-    :class:`BuildError` with the last lines of what failed, :class:`BuildCancelledError`, or
-    :class:`LockedError` when another build does not end within 15 minutes.
+    ``lxc`` is the tree, ``qemu`` the disk. ``progress`` gets a stage and the completed share of the work, 0
+    to 1. ``mirror`` is the URL of a Debian mirror, else mmdebstrap's default. Needs root. Raises
+    :class:`BuildError` with the last lines of output, :class:`BuildCancelledError`, or :class:`LockedError`
+    if another build does not end within 15 minutes.
     """
     recipe = recipe_directory()
     digest = recipe_digest(recipe)
@@ -105,12 +105,12 @@ def recipe_digest(recipe: Path) -> str:
 
 
 def recipe_directory() -> Path:
-    """Return where the recipe's files lie: in the package itself."""
+    """Return the directory of the recipe's files, inside the package."""
     return Path(templates.__path__[0]) / "images" / NAME
 
 
 def _same_recipe(versions: Path, digest: str) -> BuiltImage | None:
-    """Return the newest version of this recipe, if any: one whose disk was never finished counts."""
+    """Return the newest version from this recipe, if any, even if its disk was never finished."""
     newest_first = sorted(versions.glob(f"{NAME}-*"), reverse=True)
     found = (image for path in newest_first if (image := read_manifest(path)) is not None)
     return next((image for image in found if image.name == NAME and image.recipe == digest), None)
@@ -161,7 +161,7 @@ def _mmdebstrap(recipe: Path, rootfs: Path, mirror: str | None) -> list[str]:
     command += [f"--include={','.join(_lines(recipe / 'packages'))}", "--dpkgopt=force-unsafe-io"]
     command += [f"--dpkgopt={line}" for line in _lines(recipe / "dpkg.cfg")]
     command += [f"--aptopt={option}" for option in ['APT::Install-Recommends "false"', *_fetch_options()]]
-    # mmdebstrap hands hooks to a shell with the new root as $1; the recipe's own path travels quoted.
+    # mmdebstrap passes hooks to a shell with the new root as $1; the recipe's path has to be quoted.
     command += [f'--essential-hook=sh {_quoted(recipe / "essential")} "$1" {_quoted(recipe)}']
     command += [f'--customize-hook=sh {_quoted(recipe / "customize")} "$1" {_quoted(recipe)}']
     return [*command, _SUITE, str(rootfs), *([mirror] if mirror else [])]
@@ -176,7 +176,7 @@ def _quoted(path: Path) -> str:
 
 
 def _fetch_options() -> list[str]:
-    """Return what this machine's apt is told about fetching (proxies, checks of dates): it holds here too."""
+    """Return this machine's apt settings for fetching (proxies, date checks), which apply here too."""
     try:
         dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
@@ -215,7 +215,7 @@ def _point_link(dest: Path, version: Path) -> None:
 
 
 def _remove_unused(versions: Path, keep: set[Path]) -> None:
-    """Delete versions that no container lies on; the one before this may just be getting its first."""
+    """Delete versions without containers; the one before this may be getting its first right now."""
     in_use = {Path(note.read_text(encoding="utf-8")).parent for note in LABS.glob("*/*/complete")}
     for path in versions.glob(f"{NAME}-*"):
         image = read_manifest(path)
@@ -230,7 +230,7 @@ def _remove_unfinished(versions: Path) -> None:
 
 @contextmanager
 def _lock(path: Path, progress: Progress, cancel: threading.Event | None) -> Iterator[None]:
-    """Hold the only build of this image; the kernel lets go of it when labrun is killed."""
+    """Hold the lock of this image's build; the kernel releases it if labrun is killed."""
     deadline = time.monotonic() + _LOCK_SECONDS
     pause = cancel or threading.Event()
     with path.open("w") as file:

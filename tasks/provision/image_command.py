@@ -1,4 +1,4 @@
-"""Run the long commands of an image build: at low priority, cancellable, and with their last words kept."""
+"""Run the long commands of an image build: low priority, cancellable, with the last output lines kept."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _logger = logging.getLogger(__name__)
 _LAST_LINES = 15
 _POLL = 0.2
 _INSTALL = "run scripts/install"
-# Each asks to end with its parent first, and looks whether the parent lives afterwards: the kernel's signal
-# only comes for one that dies later. (unshare's own --kill-child does not look.)
+# Each process asks to die with its parent first, and checks afterwards that the parent is alive: the kernel
+# sends the signal only if the parent dies later. (unshare's --kill-child does not check.)
 _PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 _AS_OUTER = 'setpriv --pdeathsig KILL -- sh -c "$0" labrun "$$" "$@"; exit $?'
-# In its pid namespace the parent has no number, but the outer /proc is still there.
+# The parent has no pid in the new pid namespace, but the outer /proc is still mounted.
 _AS_INIT = """
 read -r parent <"/proc/$1/stat" || exit 1
 case ${parent##*) } in Z*|X*) exit 1 ;; esac
@@ -38,11 +38,11 @@ _NAMESPACES = [
 
 
 class BuildError(LabrunError):
-    """Report a step of an image build that failed, with the last lines its command said."""
+    """Report a failed step of an image build, with the last lines of its output."""
 
 
 class BuildCancelledError(LabrunError):
-    """Report an image build that was asked to stop."""
+    """Report that an image build was cancelled."""
 
 
 def run_command(
@@ -54,12 +54,11 @@ def run_command(
     on_line: Callable[[str], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> None:
-    """Run ``argv`` to its end; hand each line of its output to ``on_line``.
+    """Run ``argv`` to its end and pass each output line to ``on_line``.
 
-    ``feed`` goes to its standard input. With ``own_namespaces`` it runs as the init of its own pid and
-    mount namespaces: when it ends or is killed, every process and mount it made is gone. The same holds
-    when labrun itself is killed. Raises :class:`BuildError`, or :class:`BuildCancelledError` once
-    ``cancel`` is set.
+    ``feed`` goes to its standard input. With ``own_namespaces`` it runs as init of new pid and mount
+    namespaces: when it ends or is killed, all its processes and mounts are gone, even if labrun itself is
+    killed. Raises :class:`BuildError`, or :class:`BuildCancelledError` once ``cancel`` is set.
     """
     process = _start([*_wrapper(own_namespaces), *argv], step)
     lines: SimpleQueue[str | None] = SimpleQueue()
@@ -85,7 +84,7 @@ def run_command(
 
 
 def lifeline(parent: int) -> list[str]:
-    """Return the command prefix under which a command ends when its parent process does."""
+    """Return the command prefix that ends a command when its parent process ends."""
     return ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _PARENT_LIVES, "labrun", str(parent)]
 
 
@@ -96,7 +95,7 @@ def _wrapper(own_namespaces: bool) -> list[str]:
 
 def _start(argv: Sequence[str], step: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    # Daemons' and file systems' tools live in sbin, which a user's PATH may lack.
+    # Tools of daemons and file systems are in sbin, which a user's PATH may lack.
     environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
         return subprocess.Popen(
@@ -116,7 +115,7 @@ def _start(argv: Sequence[str], step: str) -> subprocess.Popen[str]:
 def _read(process: subprocess.Popen[str], feed: str, lines: SimpleQueue[str | None]) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    # A process that ended without reading says why by its status.
+    # The exit status of a process that ended without reading tells why.
     with contextlib.suppress(BrokenPipeError), process.stdin:
         process.stdin.write(feed)
     with process.stdout:

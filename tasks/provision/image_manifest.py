@@ -1,4 +1,4 @@
-"""The manifest of a built image: what it holds, from which recipe, and how large it is."""
+"""The manifest of a built image: its contents, its recipe and its size."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LARGEST = 64 * 1024
 class BuiltImage:
     """One version of an image that labrun built.
 
-    ``parts`` are of ``lxc`` and ``qemu``; sizes are bytes; ``sha256`` is the disk's. ``path`` is the
-    version's own directory, never the link to it: guests keep the version they were made of.
+    ``parts`` are of ``lxc`` and ``qemu``; sizes are in bytes; ``sha256`` is the disk's. ``path`` is the
+    version's directory, never the link to it: guests keep the version they were created from.
     """
 
     name: str
@@ -46,12 +46,12 @@ class BuiltImage:
 
     @property
     def rootfs(self) -> Path:
-        """The directory tree that containers lie on; only ever read."""
+        """Return the directory tree under the containers, which is only ever read."""
         return self.path / "rootfs"
 
     @property
     def disk(self) -> Path:
-        """The qcow2 disk that VMs lie on; there only when ``parts`` has ``qemu``."""
+        """Return the qcow2 disk under the VMs; it only exists if ``parts`` has ``qemu``."""
         return self.path / "disk.qcow2"
 
     def at(self, path: Path) -> Self:
@@ -65,12 +65,12 @@ class BuiltImage:
 
 
 def find_image(dest: Path, name: str) -> BuiltImage | None:
-    """Return the version of ``name`` that new guests get, or None where there is none that is whole."""
+    """Return the version of ``name`` that new guests get, None if there is no complete one."""
     return read_manifest((dest / name).resolve())
 
 
 def read_manifest(path: Path) -> BuiltImage | None:
-    """Return the image in ``path``, or None where its manifest is missing, foreign or of another format."""
+    """Return the image in ``path``, None if its manifest is missing, foreign or of another format."""
     try:
         data = read_image_manifest(path / MANIFEST)
         if data["format"] != _FORMAT:
@@ -91,9 +91,9 @@ def read_manifest(path: Path) -> BuiltImage | None:
 
 
 def read_image_manifest(path: Path) -> Mapping[str, Any]:
-    """Return what a manifest says, empty where there is none. Raises DamagedFileError.
+    """Return the contents of a manifest, empty if there is none. Raises DamagedFileError.
 
-    Images are for all users of a machine: whoever's the file is, it is only a regular one, and a small one.
+    Images are for all users of a machine, so any owner is accepted, but only a small regular file.
     """
     data = read_file(path, largest=_LARGEST, anyones=True)
     if data is None:
@@ -108,7 +108,7 @@ def read_image_manifest(path: Path) -> Mapping[str, Any]:
 
 
 def write_manifest(image: BuiltImage) -> None:
-    """Write ``image.json`` beside the image: whole or not at all, and only once its files are on the disk."""
+    """Write ``image.json`` beside the image: atomically, and only after the image's files are on disk."""
     data = {
         "format": _FORMAT,
         "name": image.name,

@@ -1,7 +1,7 @@
 """Images on the controller: one directory each, found by name, replaced by one rename.
 
-``IMAGES/NAME`` is a link to ``IMAGES/versions/NAME-…``, so that a new build or import takes the
-name in one step, and whoever still reads the old version keeps it.
+``IMAGES/NAME`` is a link to ``IMAGES/versions/NAME-…``. A new build or import takes the name in one step,
+and processes that still read the old version keep it.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ _CHUNK = 1024 * 1024
 _INFO_SECONDS = 30
 
 Progress = Callable[[str, float], None]
-"""Told a word on what is being done, and how much of it is done (0 to 1)."""
+"""Receives the current step in words and the completed share (0 to 1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePaths:
-    """Where the parts of an image are, or would be; ``directory`` is the version behind the name."""
+    """The paths of an image's parts, existing or not; ``directory`` is the version behind the name."""
 
     name: str
     directory: Path
 
     @property
     def rootfs(self) -> Path:
-        """Return the tree that containers are made from."""
+        """Return the tree that containers are created from."""
         return self.directory / "rootfs"
 
     @property
     def disk(self) -> Path:
-        """Return the qcow2 that machines are made from."""
+        """Return the qcow2 that machines are created from."""
         return self.directory / "disk.qcow2"
 
     @property
     def manifest(self) -> Path:
-        """Return the file that says where the image comes from."""
+        """Return the file that records the image's origin."""
         return self.directory / "image.json"
 
 
@@ -71,10 +71,10 @@ class ImagePaths:
 class StoredImage:
     """One image of the store.
 
-    ``drivers`` are the kinds of machine it can make (``lxc``, ``qemu``); ``disk_bytes`` is the size
-    of the qcow2 file and ``sha256`` its digest, 0 and empty without one; ``made`` is when it was
-    built or imported (ISO 8601), ``source`` where it came from, both empty when unknown.
-    ``unreadable`` is why its manifest is not believed, empty where it is or where there is none.
+    ``drivers`` are the kinds of machine it can create (``lxc``, ``qemu``). ``disk_bytes`` is the size of
+    the qcow2 file and ``sha256`` its digest, 0 and empty if it has none. ``made`` is the time of its build
+    or import (ISO 8601), ``source`` its origin, both empty if unknown. ``unreadable`` tells why its
+    manifest is not trusted, empty if it is or if there is none.
     """
 
     name: str
@@ -92,7 +92,7 @@ def image_directory() -> Path:
 
 
 def image_paths(name: str) -> ImagePaths:
-    """Return where an image's parts are; nothing need be there. Raises UsageError for a bad name."""
+    """Return the paths of an image's parts, which need not exist. Raises UsageError for a bad name."""
     _check_name(name)
     directory = image_directory() / name
     return ImagePaths(name, directory.resolve() if directory.exists() else directory)
@@ -107,9 +107,9 @@ def _check_name(name: str) -> None:
 
 
 def list_images() -> tuple[StoredImage, ...]:
-    """Return every image of the store, by name; directories without any part of one are left out.
+    """Return every image of the store, by name; directories without any image part are left out.
 
-    Raises LabrunError where the store itself cannot be read.
+    Raises LabrunError if the store itself cannot be read.
     """
     try:
         names = sorted(entry.name for entry in image_directory().iterdir())
@@ -149,9 +149,9 @@ def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
 
 
 def disk_digest(paths: ImagePaths) -> str | None:
-    """Return the SHA-256 (hex) of the image's qcow2, None where it has none.
+    """Return the SHA-256 (hex) of the image's qcow2, None if it has none.
 
-    The manifest's word is taken; a disk that was put there without one is read through.
+    The value in the manifest is trusted; a disk without a manifest is read in full.
     """
     if not paths.disk.is_file():
         return None
@@ -163,10 +163,10 @@ def disk_digest(paths: ImagePaths) -> str | None:
 
 
 def inspect_qcow2(path: Path) -> int:
-    """Return the virtual size in bytes of a self-contained qcow2; raises LabrunError for others.
+    """Return the virtual size in bytes of a self-contained qcow2. Raises LabrunError for any other.
 
-    What a qcow2 names (backing file, data file) is opened by QEMU on the hypervisor as root would:
-    a downloaded image must name nothing.
+    QEMU on the hypervisor opens the files that a qcow2 refers to (backing file, data file) as root would,
+    so a downloaded image must not refer to any.
     """
     info = _qemu_img_info(path)
     kind = info.get("format")
@@ -196,7 +196,7 @@ def inspect_qcow2(path: Path) -> int:
 
 
 def _qemu_img_info(path: Path) -> dict[str, Any]:
-    # Absolute, or a name like "nbd:host" would be taken for a protocol.
+    # An absolute path, or a name like "nbd:host" would be parsed as a protocol.
     command = ["qemu-img", "info", "--output", "json", str(path.absolute())]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INFO_SECONDS)
@@ -213,8 +213,8 @@ def _qemu_img_info(path: Path) -> dict[str, Any]:
 def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
     """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
 
-    The same file imported twice is stored once. Raises LabrunError for what is no complete qcow2,
-    UsageError for a bad name or one that a built image has.
+    The same file imported twice is stored once. Raises LabrunError if it is not a complete qcow2,
+    UsageError for a bad name or the name of a built image.
     """
     paths = image_paths(name)
     if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
@@ -229,7 +229,7 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
     except OSError as error:
         raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
     with lock:
-        # One import of a name at a time: what has its scratch name now is of one that was killed.
+        # One import per name at a time: an existing scratch directory is left from one that was killed.
         fcntl.flock(lock, fcntl.LOCK_EX)
         _store(path, name, versions, virtual_size, progress or (lambda _what, _share: None))
     return _stored(image_paths(name))
@@ -257,7 +257,7 @@ def _store(path: Path, name: str, versions: Path, virtual_size: int, progress: P
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> str:
-    """Copy, leaving out blocks of zeros; return the SHA-256 of what was read."""
+    """Copy without blocks of zeros; return the SHA-256 of the source."""
     digest = hashlib.sha256()
     size = source.stat().st_size
     with source.open("rb") as reader, target.open("wb") as writer:
@@ -277,7 +277,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
 
 
 def _take_name(name: str, scratch: Path, version: Path) -> None:
-    """Move the finished directory to its place and let the name point there."""
+    """Move the finished directory into place and point the name to it."""
     scratch.chmod(0o755)
     if not version.is_dir():
         scratch.rename(version)
@@ -285,7 +285,7 @@ def _take_name(name: str, scratch: Path, version: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(Path(VERSIONS) / version.name)
     link.replace(image_directory() / name)
-    # Machines use copies in a pool of libvirt's; versions that have lost the name serve nobody.
+    # Machines use copies in a libvirt pool, so versions without the name are unused.
     for old in version.parent.glob(f"{name}-*"):
         manifest = _read_manifest(ImagePaths(name, old))
         if old != version and manifest.get("name") == name and "recipe" not in manifest:

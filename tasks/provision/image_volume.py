@@ -28,16 +28,16 @@ __all__ = ["bring_image", "find_image_volume", "prune_versions", "volume_name"]
 
 
 def volume_name(image: str) -> str | None:
-    """Return the volume's name for the controller's version of the image, None where it has none."""
+    """Return the volume's name for the controller's version of the image, None if it has none."""
     digest = disk_digest(image_paths(image))
     return f"{image}-{digest[:16]}.qcow2" if digest else None
 
 
 def find_image_volume(connection: Any, where: Pool, image: str) -> Any:
-    """Return the image's volume, None where it is not (wholly) there.
+    """Return the image's volume, None if it is missing or incomplete.
 
-    Where the controller does not have the image, another one may have brought it: a single
-    version of it will do.
+    If the controller does not have the image, another one may have uploaded it: then a single version of it
+    is accepted.
     """
     pool = find_pool(connection, where)
     if pool is None or not pool.isActive():
@@ -58,15 +58,15 @@ def _versions(pool: Any, image: str) -> list[str]:
 
 
 def bring_image(connection: Any, where: Pool, image: str) -> bool:
-    """Upload the image's qcow2 from the controller; True when it was not there yet.
+    """Upload the image's qcow2 from the controller; return True if it was missing.
 
-    Raises HypervisorError where neither the controller nor the hypervisor has it.
+    Raises HypervisorError if neither the controller nor the hypervisor has it.
     """
     name = volume_name(image)
     here = find_image_volume(connection, where, image)
     if here is not None:
         if name is not None:
-            # A run that was killed between bringing this version and this step has left the others.
+            # The others are still there if a run was killed between uploading this version and this step.
             prune_versions(connection, find_pool(connection, where), image, name)
         return False
     if name is None:
@@ -82,17 +82,17 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
 
     done = upload_image(connection, pool, name, image_paths(image).disk, show)
     if done:
-        # Until then libvirt takes the volume for a raw one, and says so in its lists.
+        # Until the refresh, libvirt takes the volume for a raw one and lists it as such.
         refresh(pool)
         prune_versions(connection, pool, image, name)
     return done
 
 
 def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[str, ...]:
-    """Delete the volumes of earlier versions of an image that no machine stands on; return their names.
+    """Delete the volumes of earlier versions of an image that no machine uses; return their names.
 
-    In use is what the tag of any lab's machine names, and what any volume of a lab's pool has below
-    it: that one may be of a machine which is being made this moment.
+    A version is in use if the tag of any lab's machine names it, or if a volume in any lab's pool has it as
+    backing file: that machine may be in creation right now.
     """
     old = set(_versions(pool, image)) - {keep}
     if not old:

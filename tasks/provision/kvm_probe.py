@@ -1,9 +1,9 @@
-"""Whether KVM really runs guests: found out by running one, as the capabilities tell too much.
+"""Find out whether KVM really runs guests by running one, since the capabilities promise too much.
 
-A hypervisor that is a machine itself may list KVM and still be unable to run a 64-bit kernel.
-Firmware and 16-bit code may work all the same, so the guest of this probe does what kernels do
-first: it waits for a timer interrupt, turns on paging and long mode, and works through memory with
-SSE. At the end it reports a panic, which libvirt shows as a state of the domain, near or far.
+A hypervisor that is itself a VM may list KVM and still be unable to run a 64-bit kernel. Firmware and
+16-bit code may work all the same, so the probe's guest does what kernels do first: it waits for a timer
+interrupt, turns on paging and long mode, and works through memory with SSE. At the end it reports a panic,
+which libvirt shows as a domain state, locally or remotely.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = ["KvmVerdict", "kvm_verdict", "probe"]
 _DEADLINE = 15.0
 _POLL = 0.05
 _NAMES = "labrun-probe-"
-_ABANDONED = 600.0  # seconds after which a probe's disk is nobody's any more
+_ABANDONED = 600.0  # seconds after which a probe's disk counts as abandoned
 _REFUSAL_LIVES = 24 * 3600.0
 _DISK_BYTES = 1024 * 1024  # firmware finds no geometry for a disk of one sector
 
@@ -74,7 +74,7 @@ _BOOT_SECTOR = (
 
 @dataclass(frozen=True, slots=True)
 class KvmVerdict:
-    """Whether guests can run on KVM behind a URI, and the reason in words for people."""
+    """Whether guests can run on KVM behind a URI, and the reason in words for the user."""
 
     usable: bool
     why: str
@@ -85,16 +85,15 @@ _known: dict[str, KvmVerdict] = {}
 
 
 def kvm_verdict(connection: Any, uri: str, *, refresh: bool = False) -> KvmVerdict:
-    """Return the verdict for a hypervisor, from the cache where kernel and QEMU are the same.
+    """Return the verdict for a hypervisor, from the cache if kernel and QEMU are unchanged.
 
-    ``refresh`` probes again. Never raises for a KVM that does not work; HypervisorError for a
-    libvirt that does not.
+    ``refresh`` probes again. Never raises if KVM does not work; raises HypervisorError if libvirt does not.
     """
     with translated("kvm"):
         if not _is_offered(connection):
             return KvmVerdict(False, "libvirt offers no KVM here")
         key = _cache_key(connection, uri)
-    # Machines are made in parallel, and one probe is enough for all of them.
+    # Machines are created in parallel, and one probe serves all of them.
     with _lock:
         cached = None if refresh else _known.get(key) or _read_cache(key)
         verdict = cached or probe(connection)
@@ -114,7 +113,7 @@ def _is_offered(connection: Any) -> bool:
 
 
 def probe(connection: Any, *, virt: str = "kvm", deadline: float = _DEADLINE) -> KvmVerdict:
-    """Run the probing guest and return what became of it; ``virt`` may be ``qemu`` to test the test."""
+    """Run the probe guest and return the verdict; ``virt`` may be ``qemu`` to test the probe itself."""
     import libvirt
 
     name = f"{_NAMES}{uuid4().hex[:12]}"
@@ -126,7 +125,7 @@ def probe(connection: Any, *, virt: str = "kvm", deadline: float = _DEADLINE) ->
             write_volume(connection, volume, _BOOT_SECTOR)
             xml = render_xml("libvirt/qemu-probe.xml.j2", name=name, virt=virt, disk=volume.path())
             try:
-                # Destroyed by libvirt itself should this process end first.
+                # libvirt destroys it if this process ends first.
                 domain = connection.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY)
             except libvirt.libvirtError as error:
                 return KvmVerdict(False, f"a guest does not start: {_one_line(error)}")
@@ -139,7 +138,7 @@ def probe(connection: Any, *, virt: str = "kvm", deadline: float = _DEADLINE) ->
 
 
 def _delete_abandoned(pool: Any) -> None:
-    """Delete disks of probes whose labrun was killed; a probe of this minute may still need its own."""
+    """Delete the disks of probes whose labrun was killed; recent ones may still be in use."""
     for name in volume_names(pool):
         volume = find_volume(pool, name) if name.startswith(_NAMES) else None
         if volume is not None and time.time() - _made_at(volume) > _ABANDONED:
@@ -177,13 +176,13 @@ def _destroy(domain: Any) -> None:
 
     import libvirt
 
-    # It may be gone already, which is what is wanted.
+    # It may be gone already, which is the goal.
     with contextlib.suppress(libvirt.libvirtError):
         domain.destroy()
 
 
 def _cache_key(connection: Any, uri: str) -> str:
-    """Say on what the verdict depends: machine, kernel, QEMU, and who may open /dev/kvm."""
+    """Return what the verdict depends on: machine, kernel, QEMU, and the access rights of /dev/kvm."""
     host = ET.fromstring(connection.getCapabilities()).findtext("./host/uuid", "")  # noqa: S314 - libvirt's
     parts = [uri, host, str(connection.getVersion()), str(connection.getLibVersion())]
     if is_local(uri):
@@ -202,7 +201,7 @@ def _cache_file() -> Path:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        # With sudo the home may be somebody else's, who must not decide what root believes.
+        # Under sudo, the home may belong to another user, who must not decide what root trusts.
         if distrust(path.parent) is not None:
             return {}
         entries = parse_json(read_file(path) or b"")
@@ -215,7 +214,7 @@ def _read_cache(key: str, clock: Callable[[], float] = time.time) -> KvmVerdict 
     entry = _load(_cache_file()).get(key)
     if not isinstance(entry, dict) or not isinstance(entry.get("usable"), bool):
         return None
-    # A module may have been loaded or a setting of the BIOS changed since a refusal.
+    # A module may have been loaded or a BIOS setting changed since a negative verdict.
     at = entry.get("at", 0)
     if not entry["usable"] and not (isinstance(at, (int, float)) and clock() - at <= _REFUSAL_LIVES):
         return None
@@ -223,7 +222,7 @@ def _read_cache(key: str, clock: Callable[[], float] = time.time) -> KvmVerdict 
 
 
 def _write_cache(key: str, verdict: KvmVerdict) -> None:
-    """Keep the verdict; a cache that cannot be written only costs the next probe."""
+    """Store the verdict; if the cache cannot be written, the next run only has to probe again."""
     path = _cache_file()
     try:
         if distrust(path.parent) is not None:

@@ -43,15 +43,15 @@ __all__ = ["LxcDriver", "domain_xml"]
 
 INIT = "/usr/sbin/labrun-init"
 _POWER_OFF = signal.SIGRTMIN + 4
-"""What systemd as PID 1 takes as an order to start poweroff.target (systemd(1), SIGNALS)."""
+"""The signal that makes systemd as PID 1 start poweroff.target (systemd(1), SIGNALS)."""
 _DYING_SECONDS = 2.0
 _log = logging.getLogger(__name__)
-# More starts than this at once only make each other slower (cgroup and veth locks in the kernel).
+# More parallel starts only slow each other down (cgroup and veth locks in the kernel).
 _starting = threading.BoundedSemaphore(8)
 
 
 def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
-    """Return the libvirt XML of a container whose root file system is at ``root``."""
+    """Return the libvirt XML of a container with its root file system at ``root``."""
     extra = {"image": spec.image, APPLIED: remember(settings_of(spec))}
     tag = Tag(spec.lab, spec.host, spec.digest, extra=extra)
     return render_xml(
@@ -68,7 +68,7 @@ def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
 
 
 def settings_of(spec: MachineSpec) -> dict[str, str]:
-    """Return what a container is compared by; it has no disk or firmware."""
+    """Return a container's comparable settings; it has no disk or firmware."""
     return {
         "driver": "lxc",
         "image": spec.image,
@@ -80,7 +80,7 @@ def settings_of(spec: MachineSpec) -> dict[str, str]:
 
 
 class LxcDriver:
-    """Make systemd containers through ``lxc:///system``; see the Driver protocol for the methods."""
+    """Create systemd containers through ``lxc:///system``; see the Driver protocol for the methods."""
 
     name: Literal["lxc", "qemu"] = "lxc"
 
@@ -152,25 +152,26 @@ class LxcDriver:
             limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
             found = {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
         except libvirt.libvirtError:
-            # No memory controller, or the container went off meanwhile: then it differs in nothing.
+            # No memory controller, or the container has stopped in the meantime: there are no differences
+            # then.
             return {}
         return {**found, "memory": str(limit // 1024)} if limit else found
 
     def rehearse(self, spec: MachineSpec) -> None:
-        """Look for the image's root tree, and for a domain of somebody else's that has the name."""
+        """Check for the image's root tree, and for a foreign domain with the same name."""
         self.prepare_image(spec.image)
         with translated("define", spec.host):
             self._domain(spec.domain, spec.lab)
 
     def retire(self, lab: str, domain: str) -> None:
-        """End the container and delete its definition and control groups."""
+        """Kill the container and delete its definition and control groups."""
         with translated("remove", domain):
             handle = self._ended(lab, domain)
             if handle is not None:
                 handle.undefine()
 
     def create(self, spec: MachineSpec) -> None:
-        """Make the overlay with its seed, then define the container: defined means complete."""
+        """Create the overlay with its seed, then define the container: defined means complete."""
         overlay = Overlay.of(spec.lab, spec.host, self._uri)
         with translated("define", spec.host):
             if self._domain(spec.domain, spec.lab) is not None:
@@ -190,7 +191,7 @@ class LxcDriver:
             domain = require(self._domain(spec.domain, spec.lab), spec.domain)
             if domain.isActive():
                 if "memory" in changes:
-                    # setMemory cannot go beyond what the container was started with; the limit itself can.
+                    # setMemory cannot exceed the container's initial limit; changing the limit itself can.
                     limit = {"hard_limit": spec.memory * 1024}
                     domain.setMemoryParameters(limit, libvirt.VIR_DOMAIN_AFFECT_LIVE)
                 self._replug(domain, spec.nics)
@@ -213,7 +214,7 @@ class LxcDriver:
                 domain.attachDeviceFlags(nic_xml(nic), live)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
-        """Return nothing: what a container can change, it changes while it runs."""
+        """Return nothing: a container takes all its changeable settings while it runs."""
         del domain
         return ()
 
@@ -243,21 +244,21 @@ class LxcDriver:
         try:
             domain.create()
         except libvirt.libvirtError as error:
-            # On cgroup v1, starts at the same time race for the parent directory of their groups.
+            # On cgroup v1, parallel starts race for the parent directory of their groups.
             if "/sys/fs/cgroup" not in str(error):
                 raise
             _log.warning("%s: the start failed (%s); trying once more", host, error)
             domain.create()
 
     def stop(self, domain: str, timeout: float) -> None:
-        """Ask the container's systemd to power off, end it after ``timeout``; unmount the overlay."""
+        """Ask the container's systemd to power off, kill it after ``timeout``, and unmount the overlay."""
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
             tag = tag_of(handle)
             if handle.isActive():
                 init = container_init(handle.ID())
                 if init is not None:
-                    # libvirt's own shutdown sends SIGTERM, which makes systemd start itself anew instead.
+                    # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
                     os.kill(init, _POWER_OFF)
                 if not wait_until_off(handle, timeout):
                     _log.warning("%s: not off after %g s; ended", tag.host, timeout)
@@ -266,11 +267,11 @@ class LxcDriver:
             Overlay.of(tag.lab, tag.host, self._uri).unmount()
 
     def remove(self, lab: str, host: str, domain: str) -> None:
-        """End the container and delete its definition, files, mounts and control groups."""
+        """Kill the container and delete its definition, files, mounts and control groups."""
         with translated("remove", host):
             handle = self._ended(lab, domain)
             Overlay.of(lab, host, self._uri).remove()
-            # Last, so that an interrupted removal is found and ended by the next one.
+            # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 handle.undefine()
 
@@ -284,7 +285,7 @@ class LxcDriver:
     def _end(self, handle: Any) -> None:
         if not handle.isActive():
             return
-        # libvirt asks first and waits two seconds; a container dies at once with its init.
+        # libvirt asks first and waits two seconds; killing its init ends a container at once.
         init = container_init(handle.ID())
         if init is not None:
             os.kill(init, signal.SIGKILL)
@@ -293,7 +294,7 @@ class LxcDriver:
         handle.destroy()
 
     def remove_lab(self, lab: str) -> None:
-        """Delete the lab's directory, what a killed run left in it included."""
+        """Delete the lab's directory, including leftovers of a killed run."""
         directory = LABS / lab
         if not directory.is_dir():
             return
@@ -304,7 +305,7 @@ class LxcDriver:
             shutil.rmtree(directory)
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
-        """Return the last lines of the container's journal, else of libvirt's log of it."""
+        """Return the last lines of the container's journal, else of libvirt's log for it."""
         handle = self._connection().lookupByName(domain)
         if handle.isActive():
             try:
@@ -323,7 +324,7 @@ class LxcDriver:
             return ""
 
     def out_of_band(self, domain: str) -> Transport | None:
-        """Return a way in through the container's namespaces, None when it is off."""
+        """Return a transport through the container's namespaces, None if it is off."""
         with translated("namespace", domain):
             handle = self._connection().lookupByName(domain)
             if not handle.isActive():
@@ -331,7 +332,7 @@ class LxcDriver:
             return NamespaceTransport(tag_of(handle).host, handle.ID())
 
     def explain(self, spec: MachineSpec) -> list[str]:
-        """Return the commands that make the same container by hand."""
+        """Return the commands that create the same container by hand."""
         overlay = Overlay.of(spec.lab, spec.host, self._uri)
         lower = image_paths(spec.image).rootfs
         prefix = " ".join(in_daemon_namespace(self._uri))

@@ -1,4 +1,4 @@
-"""The volumes of one VM: made from the image and the seed, read back, and grown."""
+"""The volumes of one VM: created from the image and the seed, read back, and grown."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from labrun.tasks.provision.volumes import (
 __all__ = ["disk_settings", "grow_disks", "image_of", "is_growth", "make_volumes", "virtual_size"]
 
 _GIB = 1024**3
-# Big-endian, in the header of every version of qcow2 (docs/interop/qcow2.txt in QEMU's source).
+# Big-endian, in the header of every qcow2 version (docs/interop/qcow2.txt in QEMU's source).
 _SIZE_AT, _SIZE_END = 24, 32
 _SYSTEM_DISK, _OTHER_DISKS = "vda", ("vda", "vdb")
 
 
 def image_of(connection: Any, where: Pool, spec: MachineSpec) -> Any:
-    """Return the volume of the image that a VM is made from; raises HypervisorError without one."""
+    """Return the volume of a VM's image. Raises HypervisorError if there is none."""
     image = find_image_volume(connection, where, spec.image)
     if image is None:
         raise HypervisorError(
@@ -43,9 +43,9 @@ def image_of(connection: Any, where: Pool, spec: MachineSpec) -> Any:
 
 
 def virtual_size(connection: Any, volume: Any) -> int:
-    """Return the bytes that a guest sees of a qcow2 volume, from its header.
+    """Return the size in bytes of a qcow2 volume as the guest sees it, from its header.
 
-    libvirt tells the size of the file instead until the pool was refreshed.
+    Until a pool refresh, libvirt reports the size of the file instead.
     """
     header = read_volume(connection, volume, 0, _SIZE_END)
     return int.from_bytes(header[_SIZE_AT:_SIZE_END], "big")
@@ -54,7 +54,7 @@ def virtual_size(connection: Any, volume: Any) -> int:
 def make_volumes(
     connection: Any, pool: Any, files: MachineFiles, spec: MachineSpec, image: str, least: int
 ) -> None:
-    """Make overlay, seed, further disks and console log; what a killed run left is replaced.
+    """Create overlay, seed, extra disks and console log, replacing leftovers of a killed run.
 
     ``image`` is the path of the image's volume and ``least`` its virtual size in bytes.
     """
@@ -65,12 +65,12 @@ def make_volumes(
         create_qcow2(pool, files.further(number), size)
     content = seed_iso(spec.seed)
     write_volume(connection, create_raw(pool, files.seed, len(content)), content)
-    # Made here so that libvirt knows it as a volume, which makes it readable from afar.
+    # Created here so that libvirt knows it as a volume, which can be read remotely.
     create_raw(pool, files.console, 0)
 
 
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:
-    """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that is not there."""
+    """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that does not exist."""
     count = _extra_disks(xml)
     return {
         "disk": _gib(pool, files.disk),
@@ -93,13 +93,13 @@ def _gib(pool: Any, name: str) -> str:
     try:
         size = int(volume.info()[1])
     except libvirt.libvirtError:
-        # libvirt knows the volume, and its file is gone.
+        # libvirt knows the volume, but its file is gone.
         return "missing"
     return str(size // _GIB)
 
 
 def is_growth(now: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Tell whether the disks can become the wanted ones without losing anything."""
+    """Tell whether the disks can become the wanted ones without data loss."""
     before = [now["disk"], *now["disks"].split()]
     after = [wanted["disk"], *wanted["disks"].split()]
     if "missing" in before or len(after) < len(before):
@@ -108,16 +108,16 @@ def is_growth(now: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, xml: str) -> None:
-    """Grow volumes to the spec's sizes and add the disks that are new, at once where the VM runs."""
+    """Grow volumes to the spec's sizes and add new disks, immediately if the VM is running."""
     import libvirt
 
     count = _extra_disks(xml)
-    # More than defined: those of an update that was killed before the definition had them.
+    # There may be more than defined, if an update was killed before it changed the definition.
     plugged = _extra_disks(domain.XMLDesc(0)) if domain.isActive() else 0
     names = [files.disk, *(files.further(number) for number in range(1, len(spec.disks) + 1))]
     for index, (name, size) in enumerate(zip(names, (spec.disk, *spec.disks), strict=True)):
         if index > max(count, plugged):
-            # Defined after this: a volume of that name is of an update that was interrupted.
+            # The definition follows, so an existing volume of that name is left from an interrupted update.
             delete_volume(pool, name)
             create_qcow2(pool, name, size)
             if domain.isActive():

@@ -20,8 +20,8 @@ _POLL = 0.1
 def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
     """Change the NICs of a running VM to the wanted ones.
 
-    A NIC that the guest does not let go of, or for which no slot is free, stays as it is: then the
-    running machine differs from its definition, and a restart is owed.
+    A NIC that the guest does not release, or for which there is no free slot, stays as it is: the running
+    machine then differs from its definition, and a restart is owed.
     """
     import libvirt
 
@@ -42,7 +42,7 @@ def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
 
 
 def _wait_until_gone(domain: Any, macs: set[str]) -> None:
-    # The guest has to agree, and one that is still booting does not yet.
+    # The guest has to agree, and does not while it is still booting.
     deadline = time.monotonic() + _UNPLUG_SECONDS
     while macs & {nic.mac for nic in nics_of(domain.XMLDesc(0))} and time.monotonic() < deadline:
         time.sleep(_POLL)

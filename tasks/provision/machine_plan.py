@@ -1,4 +1,4 @@
-"""What has to happen to each machine: the difference between the file and libvirt, as values."""
+"""The plan for each machine: the difference between the file and libvirt, as values."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from labrun.tasks.provision.driver import ObservedMachine
 
 __all__ = ["MachinePlan", "plan_machine"]
 
-# A machine is made from these; changing them means making another one.
+# A machine is created from these; changing them requires a new machine.
 _FOR_LIFE = frozenset({"driver", "image", "firmware"})
 
 
 @dataclass(frozen=True, slots=True)
 class MachinePlan:
-    """What has to happen to one machine.
+    """The plan for one machine.
 
     ``action`` is ``none``, ``create``, ``start``, ``update`` (in place), ``recreate`` or ``remove``;
-    ``start`` tells whether it has to be started besides; ``changes`` maps each setting that differs
-    to (now, wanted).
+    ``start`` tells whether it has to be started as well; ``changes`` maps each setting that differs to
+    (now, wanted).
     """
 
     host: str
@@ -29,7 +29,7 @@ class MachinePlan:
     changes: Mapping[str, tuple[str, str]] = field(default_factory=lambda: MappingProxyType({}))
 
     def diff(self) -> str | None:
-        """Return the changes as ``-``/``+`` lines, None without any."""
+        """Return the changes as ``-``/``+`` lines, None if there are none."""
         lines = []
         for key, (now, wanted) in self.changes.items():
             lines += [f"- {key}: {now}"] if now else []
@@ -66,6 +66,6 @@ def plan_machine(
 
 
 def _now(observed: ObservedMachine, key: str, wanted: str) -> str:
-    """Return what the next start brings, and where that is right what the running machine has."""
+    """Return the value at the next start or, if that is as wanted, the running machine's."""
     defined = observed.settings.get(key, "")
     return defined if defined != wanted else observed.live.get(key, defined)

@@ -1,4 +1,4 @@
-"""A way into a running container that needs neither network nor login: its namespaces."""
+"""Access to a running container through its namespaces, which needs neither network nor login."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["NamespaceTransport", "container_init"]
 
 
 def container_init(controller: int) -> int | None:
-    """Return the process id (as the hypervisor sees it) of the init of a container.
+    """Return the process id (in the hypervisor's view) of a container's init.
 
-    ``controller`` is libvirt_lxc's process id, which libvirt gives as the domain's id.
+    ``controller`` is libvirt_lxc's process id, which libvirt reports as the domain's id.
     """
     try:
         children = Path(f"/proc/{controller}/task/{controller}/children").read_text(encoding="ascii").split()
@@ -33,7 +33,7 @@ class NamespaceTransport:
     controller: int
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
-        """Feed ``script`` to ``/bin/sh`` in the container; ``sudo`` changes nothing, it is root."""
+        """Feed ``script`` to ``/bin/sh`` in the container; ``sudo`` has no effect, it is root already."""
         del sudo
         init = container_init(self.controller)
         if init is None:

@@ -35,7 +35,7 @@ _FORWARD = {
 DnsHosts = tuple[tuple[str, tuple[str, ...]], ...]
 """Addresses with their names, sorted."""
 
-# What libvirt changes in a running network; everything else needs it stopped and started.
+# The settings that libvirt changes in a running network; everything else needs a restart of it.
 _LIVE = frozenset({"reservations", "dns", "autostart", "active"})
 
 
@@ -50,9 +50,9 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class ObservedNetwork:
-    """A network with the lab's tag: ``settings`` in the form of NetworkSpec.settings.
+    """A network with the lab's tag, in the form of NetworkSpec.settings.
 
-    ``settings`` are its definition, ``live`` those that the running network has otherwise.
+    ``settings`` are those of its definition, ``live`` those in which the running network differs.
     """
 
     name: str
@@ -66,9 +66,9 @@ class ObservedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """Everything that makes one network; plain values, no lab, no connection.
+    """Everything that defines one network, as plain values without a lab or a connection.
 
-    ``name`` is the lab's, ``full_name`` libvirt's; ``settings`` are comparable, as text.
+    ``name`` is the name in the lab, ``full_name`` the one in libvirt; ``settings`` are comparable text.
     """
 
     lab: str
@@ -95,7 +95,7 @@ class NetworkSpec:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkSpec:
-        """Return the spec that :meth:`as_json` wrote down."""
+        """Return the spec that :meth:`as_json` wrote."""
         entries = (
             Reservation(mac, IPv4Address(address), name) for mac, address, name in data["reservations"]
         )
@@ -105,11 +105,11 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPlan:
-    """What has to happen to one network.
+    """The plan for one network.
 
     ``action`` is ``none``, ``create``, ``update`` (in place), ``restart`` (stop, redefine, start) or
-    ``remove``; ``changes`` maps each setting that differs to (now, wanted);
-    ``observed`` is the network as it is.
+    ``remove``; ``changes`` maps each setting that differs to (now, wanted); ``observed`` is the current
+    network.
     """
 
     name: str
@@ -118,7 +118,7 @@ class NetworkPlan:
     observed: ObservedNetwork | None = None
 
     def diff(self) -> str | None:
-        """Return the changes as ``-``/``+`` lines, None without any."""
+        """Return the changes as ``-``/``+`` lines, None if there are none."""
         lines: list[str] = []
         for key, (now, wanted) in self.changes.items():
             if now:
@@ -131,8 +131,8 @@ class NetworkPlan:
 def reservations(lab: Lab, network: Network) -> tuple[Reservation, ...]:
     """Return one reservation per host on the network, static hosts included; none without DHCP.
 
-    A static host needs none, but a reservation keeps its address from being handed to another and
-    serves it again while it boots by DHCP.
+    A static host needs none, but a reservation keeps its address from being leased to another host, and
+    provides it again while the host boots by DHCP.
     """
     if network.dhcp is None:
         return ()
@@ -144,7 +144,7 @@ def reservations(lab: Lab, network: Network) -> tuple[Reservation, ...]:
 
 
 def dns_hosts(lab: Lab, network: Network) -> DnsHosts:
-    """Return the names that the network's own DNS server answers for: its hosts' and the file's."""
+    """Return the names that the network's DNS server answers for: its hosts' and the file's."""
     if not network.mode.has_hypervisor_address:
         return ()
     names: dict[str, list[str]] = {}
@@ -191,7 +191,7 @@ def _settings(
         "mtu": str(mtu or ""),
         "dev": device or "",
         "bridge": bridge or "",
-        # What libvirt itself takes is shown by running networks only, and the same whether declared or not.
+        # Only running networks show libvirt's default, and do so whether it was declared or not.
         "nat_ports": f"{nat_ports[0]}-{nat_ports[1]}" if nat_ports and nat_ports != _OWN_NAT_PORTS else "",
     }
 
@@ -203,7 +203,7 @@ def _desired_settings(lab: Lab, network: Network) -> dict[str, str]:
         ip6=network.hypervisor6,
         dhcp=network.dhcp,
         domain=network.domain,
-        # A bridge made outside libvirt, or a NIC, has the MTU its owner gave it.
+        # A bridge made outside libvirt, or a NIC, keeps the MTU that its owner set.
         mtu=None if network.mode in (Mode.BRIDGE, Mode.MACVTAP) else network.mtu,
         device=network.dev,
         bridge=network.bridge if network.mode is Mode.BRIDGE else None,
@@ -217,7 +217,7 @@ def _desired_settings(lab: Lab, network: Network) -> dict[str, str]:
 
 
 def network_spec(lab: Lab, network: Network, uri: str) -> NetworkSpec:
-    """Return what makes a network, tagged as the lab's own.
+    """Return the spec of a network, tagged as the lab's.
 
     ``uri`` is the lab's hypervisor; it goes into the tag so that ``hypervisor: auto`` stays there.
     """
@@ -326,7 +326,7 @@ def plan_network(
     }
     if not changes:
         return NetworkPlan(name, "none")
-    # A definition alone is put right beside the running network, which goes on.
+    # If only the definition differs, it is corrected while the network keeps running.
     running = {
         key for key in changes if observed.live.get(key, observed.settings.get(key, "")) != wanted[key]
     }
@@ -335,6 +335,6 @@ def plan_network(
 
 
 def _now(observed: ObservedNetwork, key: str, wanted: str) -> str:
-    """Return what the next start brings, and where that is right what the running network does."""
+    """Return the value at the next start or, if that is as wanted, the running network's."""
     defined = observed.settings.get(key, "")
     return defined if defined != wanted else observed.live.get(key, defined)

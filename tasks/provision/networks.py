@@ -1,4 +1,4 @@
-"""Lab networks in libvirt: reading them, and making one as its plan says."""
+"""Lab networks in libvirt: read them, and apply their plans."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["apply_network", "observe_networks", "remove_network"]
 def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
     """Return every network that carries the lab's tag, by its name in the lab.
 
-    Read from the inactive XML, which is what the next start makes, and beside it what the running
-    network has otherwise. Raises HypervisorError.
+    Settings are read from the inactive XML, which applies at the next start, along with those in which the
+    running network differs. Raises HypervisorError.
     """
     found: dict[str, ObservedNetwork] = {}
     with translated("networks"):
@@ -55,14 +55,14 @@ def _inactive_xml(network: Any) -> str:
     try:
         return str(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE if network.isPersistent() else 0))
     except libvirt.libvirtError as error:
-        # libvirt's in-memory driver keeps one definition only and knows no flags.
+        # libvirt's in-memory driver keeps a single definition and rejects flags.
         if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
             raise
         return str(network.XMLDesc(0))
 
 
 def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
-    """Return the lab's network of that name, None where there is none; raise for another's."""
+    """Return the lab's network of that name, None if there is none; raise if it belongs to another lab."""
     import libvirt
 
     try:
@@ -82,9 +82,9 @@ def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
 
 
 def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
-    """Carry a plan out. Raises ForeignObjectError and HypervisorError.
+    """Carry out a plan. Raises ForeignObjectError and HypervisorError.
 
-    A restart is the caller's to allow: guests that run on the network lose their link.
+    The caller decides about a restart: guests running on the network lose their link.
     """
     with translated(f"network {spec.name}"):
         existing = _refuse_foreign(connection, spec.lab, spec.full_name)
@@ -98,7 +98,7 @@ def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None
         xml = spec.xml
         if existing is not None:
             xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
-        # Also beside a running network: the definition remembers what it was made to be.
+        # Define it even if the network keeps running, since the definition records the applied state.
         existing = connection.networkDefineXML(xml)
         existing.setAutostart(int(spec.autostart))
         if not existing.isActive():
@@ -106,7 +106,7 @@ def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None
 
 
 def _with_uuid(xml: str, uuid: str, before: str) -> str:
-    """Keep UUID, MAC and bridge name of a network that is defined anew: they were chosen once."""
+    """Keep the UUID, MAC and bridge name of a network that is redefined: they are chosen only once."""
     root = ET.fromstring(xml)  # noqa: S314 - rendered by us
     old = ET.fromstring(before)  # noqa: S314 - libvirt's own output
     element = ET.Element("uuid")
@@ -129,7 +129,7 @@ def _update_live(handle: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
     if "reservations" in plan.changes:
         section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
         wanted = {entry.mac: entry for entry in spec.reservations}
-        # Delete first: an address may move from one NIC to another, and no two may hold it.
+        # Delete first: an address may move between NICs, and two of them may not hold it at once.
         for entry in present:
             if wanted.get(entry.mac) != entry:
                 handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _host_xml(entry), live)
@@ -162,7 +162,7 @@ def _dns_xml(address: str, names: tuple[str, ...]) -> str:
 
 
 def remove_network(connection: Any, lab: str, full_name: str) -> bool:
-    """Stop and undefine a network of the lab; False where there was none. Raises for another's."""
+    """Stop and undefine a lab's network; return False if there was none. Raises if it is foreign."""
     with translated(f"network {full_name}"):
         handle = _refuse_foreign(connection, lab, full_name)
         if handle is None:

@@ -14,12 +14,12 @@ from labrun.tasks.provision.driver import Seed
 __all__ = ["LABS", "Overlay", "remove_cgroups"]
 
 LABS = Path("/var/lib/labrun/labs")
-"""Where machines of every lab keep their files, on the hypervisor."""
+"""The directory on the hypervisor for the files of every lab's machines."""
 
 _SECONDS = 30
 
-# The image's init makes one directory per container in each hierarchy that libvirt does not divide
-# (templates/images). Some of those are mounted nowhere, so each is mounted for a moment.
+# The image's init creates one directory per container in each hierarchy that libvirt does not manage
+# (templates/images). Some of those are not mounted anywhere, so each is mounted briefly.
 _REMOVE_CGROUPS = r"""
 set -u
 scratch=$(mktemp -d) || exit 1
@@ -54,14 +54,14 @@ def _run(command: list[str], what: str, *, host: str | None = None, script: str 
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """The files of one container: ``root`` is where the overlay of ``upper`` on an image shows."""
+    """The files of one container: ``root`` is the mount point of the overlay of ``upper`` on an image."""
 
     directory: Path
     uri: str
 
     @classmethod
     def of(cls, lab: str, host: str, uri: str) -> Overlay:
-        """Return the place of a lab's host; nothing is made yet."""
+        """Return the overlay of a lab's host, without creating it."""
         return cls(LABS / lab / host, uri)
 
     @property
@@ -76,7 +76,7 @@ class Overlay:
 
     @property
     def exists(self) -> bool:
-        """Tell whether the overlay was made to the end."""
+        """Tell whether the overlay was created completely."""
         return (self.directory / "complete").exists()
 
     def is_mounted(self) -> bool:
@@ -86,13 +86,13 @@ class Overlay:
 
     @property
     def lower(self) -> Path:
-        """Return the image tree that the overlay was made on; an image built anew is another one."""
+        """Return the image tree under the overlay; a rebuilt image has a different one."""
         return Path((self.directory / "complete").read_text(encoding="utf-8"))
 
     def make(self, seed: Seed, lower: Path) -> None:
-        """Make an empty upper layer that holds the seed; what an interrupted run left is replaced.
+        """Create an empty upper layer that holds the seed, replacing leftovers of an interrupted run.
 
-        ``lower`` is the image's tree, remembered for every later mount.
+        ``lower`` is the image's tree, recorded for every later mount.
         """
         self.remove()
         nocloud = self.upper / "var/lib/cloud/seed/nocloud"
@@ -114,7 +114,7 @@ class Overlay:
             ) from error
 
     def mount(self) -> None:
-        """Mount the overlay among libvirtd's mounts; no error when it is mounted."""
+        """Mount the overlay in libvirtd's mount namespace; no error if it is mounted."""
         if self.is_mounted():
             return
         options = f"lowerdir={self.lower},upperdir={self.upper},workdir={self.directory / 'work'}"
@@ -122,7 +122,7 @@ class Overlay:
         _run([*in_daemon_namespace(self.uri), *command], "cannot mount the overlay")
 
     def unmount(self) -> None:
-        """Unmount the overlay; no error when it is not mounted."""
+        """Unmount the overlay; no error if it is not mounted."""
         while self.is_mounted():
             # Lazily: the controller of a container that just ended may still hold it for a moment.
             _run(
@@ -135,7 +135,7 @@ class Overlay:
             return
         self.unmount()
         try:
-            # First: what is deleted in part must not be taken for a whole one.
+            # First: a partly deleted overlay must not count as complete.
             (self.directory / "complete").unlink(missing_ok=True)
             shutil.rmtree(self.directory)
         except OSError as error:
@@ -145,7 +145,7 @@ class Overlay:
 
 
 def remove_cgroups(uri: str, domain: str) -> None:
-    """Remove the control groups that a stopped container's own init made."""
+    """Remove the control groups that a stopped container's init created."""
     prefix = in_daemon_namespace(uri)
     command = [*prefix, "unshare", "-m", "sh", "-s", f"labrun-{domain}"]
     _run(command, "cannot remove the control groups", script=_REMOVE_CGROUPS)

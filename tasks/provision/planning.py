@@ -1,4 +1,4 @@
-"""What libvirt has of a lab, compared with the file: the plan that `plan` shows and `up` follows."""
+"""The plan that `plan` shows and `up` follows: libvirt's state of a lab, compared with the file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SeenMachine:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMachine:
-    """One host of the file: its spec (seed still empty), its driver, what is there, what to do."""
+    """One host of the file: its spec (seed still empty), its driver, its current state, its plan."""
 
     spec: MachineSpec
     kind: str
@@ -62,7 +62,7 @@ class PlannedMachine:
 
 @dataclass(frozen=True, slots=True)
 class LabPlan:
-    """The whole difference; ``extra_*`` is what carries the lab's tag and the file no longer has."""
+    """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file."""
 
     networks: tuple[tuple[NetworkSpec, NetworkPlan], ...]
     machines: tuple[PlannedMachine, ...]
@@ -86,7 +86,7 @@ class LabPlan:
 
 
 def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
-    """Return every machine of the lab by host name, under whichever driver of the hypervisor it is."""
+    """Return every machine of the lab by host name, under any driver of the hypervisor."""
     found: dict[str, SeenMachine] = {}
     for kind, driver_uri in lab_drivers(uri):
         try:
@@ -94,7 +94,7 @@ def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
         except HypervisorError:
             if driver_uri == uri:
                 raise
-            # The hypervisor has no such driver: then it has no such machines.
+            # The hypervisor lacks this driver, so it has no such machines.
             continue
         for host, machine in machines.items():
             found.setdefault(host, SeenMachine(kind, driver_uri, machine))
@@ -174,7 +174,7 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
-    """Return a row for what the file no longer has: named and left, or with ``prune`` to be removed."""
+    """Return a row for each object no longer in the file: named and left, or with ``prune`` to be removed."""
     found = [(HYPERVISOR, "machine", seen.machine.host) for seen in plan.extra_machines]
     found += [(HYPERVISOR, "network", name) for name, _ in plan.extra_networks]
     found += [(HYPERVISOR, "filter", name) for name in plan.extra_filters]

@@ -18,8 +18,8 @@ __all__ = ["power", "remove_machine"]
 def power(task: Task, action: str, timeout: float) -> Result:
     """Start or stop one machine: ``action`` is ``start``, ``stop`` or ``restart``.
 
-    Reads ``host.data["power"]``: ``driver``, ``uri``, ``domain``, ``state`` (as observed, None when
-    there is no machine).
+    Reads ``host.data["power"]``: ``driver``, ``uri``, ``domain``, ``state`` (as observed, None if there is
+    no machine).
     """
     host = task.host.name
     job = task.host.data["power"]

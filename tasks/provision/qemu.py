@@ -1,4 +1,4 @@
-"""The VM driver: QEMU domains on qcow2 overlays of an image, through libvirt alone, near or far."""
+"""The VM driver: QEMU domains on qcow2 overlays of an image, through libvirt alone, local or remote."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ _log = logging.getLogger(__name__)
 _IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks"})
 _ASK_AGAIN_SECONDS = 5.0
 _CONSOLE_BYTES = 32 * 1024
-# Colours, cursor movements, and the other escape sequences of firmware, boot loader and systemd.
+# Colours, cursor movements, and other escape sequences of firmware, boot loader and systemd.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|[()][0-9A-B])|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class QemuDriver:
-    """Make VMs through a ``qemu`` URI; see the Driver protocol for the methods.
+    """Create VMs through a ``qemu`` URI; see the Driver protocol for the methods.
 
-    ``base`` is the directory on the hypervisor below which labrun keeps its pools.
+    ``base`` is the directory on the hypervisor that holds labrun's pools.
     """
 
     name: Literal["lxc", "qemu"] = "qemu"
@@ -87,21 +87,21 @@ class QemuDriver:
         return self._uri
 
     def kvm(self) -> KvmVerdict:
-        """Return whether new machines will run on KVM, and why (not)."""
+        """Return whether new machines will run on KVM, and the reason."""
         return kvm_verdict(self._connection(), self._uri)
 
     def _connection(self) -> Any:
         return connect(self._uri)
 
     def image_ready(self, image: str) -> bool:
-        """Tell whether the image, in its present version, is a volume of the hypervisor."""
+        """Tell whether the image, in its current version, is a volume of the hypervisor."""
         with translated("image"):
             return find_image_volume(self._connection(), image_pool(self._base), image) is not None
 
     def prepare_image(self, image: str) -> bool:
-        """Upload the image's qcow2 from the controller; True when it was not there yet.
+        """Upload the image's qcow2 from the controller; return True if it was missing.
 
-        Raises HypervisorError where neither the controller nor the hypervisor has it.
+        Raises HypervisorError if neither the controller nor the hypervisor has it.
         """
         with translated("image"):
             return bring_image(self._connection(), image_pool(self._base), image)
@@ -111,7 +111,7 @@ class QemuDriver:
         return MappingProxyType(settings_of(spec))
 
     def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
-        """Return the lab's VMs by host name; ``disk`` is ``missing`` where its volume is gone."""
+        """Return the lab's VMs by host name; ``disk`` is ``missing`` if its volume is gone."""
         found: dict[str, ObservedMachine] = {}
         with translated("observe"):
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
@@ -134,7 +134,7 @@ class QemuDriver:
         return MappingProxyType(found)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
-        """Return the settings of a running machine that only its next start will bring."""
+        """Return the settings that take effect only at the next start of a running machine."""
         import libvirt
 
         with translated("observe"):
@@ -147,7 +147,7 @@ class QemuDriver:
             return tuple(key for key in now if now[key] != then[key])
 
     def rehearse(self, spec: MachineSpec) -> None:
-        """Look for the image, its size, the pool, and a domain of somebody else's that has the name."""
+        """Check the image, its size, the pool, and whether a foreign domain has the name."""
         connection = self._connection()
         with translated("define", spec.host):
             find_domain(connection, spec.domain, spec.lab)
@@ -155,7 +155,7 @@ class QemuDriver:
             require_room(spec.disk, virtual_size(connection, self._image_of(spec)))
 
     def create(self, spec: MachineSpec) -> None:
-        """Make overlay, seed and further disks, then define the VM: defined means complete."""
+        """Create overlay, seed and extra disks, then define the VM: defined means complete."""
         connection = self._connection()
         files = self._files(spec.lab, spec.host)
         with translated("define", spec.host):
@@ -170,9 +170,9 @@ class QemuDriver:
             domain.setAutostart(int(spec.autostart))
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
-        """Change memory, vcpus, NICs, autostart and growing disks; False for anything else.
+        """Change memory, vcpus, NICs, autostart and growing disks; return False for anything else.
 
-        What a running machine cannot take at once is in its definition and announced as owed.
+        Changes that a running machine cannot take at once go into its definition and are reported as owed.
         """
         import libvirt
 
@@ -204,7 +204,7 @@ class QemuDriver:
         return True
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Start the VM, or let it go on where it was paused."""
+        """Start the VM, or resume it if it is paused."""
         import libvirt
 
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
@@ -217,12 +217,12 @@ class QemuDriver:
                 elif state_of(domain) == "paused":
                     domain.resume()
             except libvirt.libvirtError:
-                # Somebody else may have started it between the look and the call.
+                # It may have been started between the check and the call.
                 if state_of(domain) != "running":
                     raise
 
     def stop(self, domain: str, timeout: float) -> None:
-        """Press the power button, again every 5 s (a guest that boots is deaf), then pull the plug."""
+        """Press the power button every 5 s (a booting guest ignores it), then power off."""
         import libvirt
 
         with translated("stop", domain):
@@ -248,7 +248,7 @@ class QemuDriver:
             if domain.isActive():
                 domain.destroy()
         except libvirt.libvirtError:
-            # It went off by itself in between.
+            # It may have shut down by itself in the meantime.
             if domain.isActive():
                 raise
 
@@ -268,24 +268,24 @@ class QemuDriver:
                 self._pull_the_plug(handle)
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
             if pool is not None and pool.isActive():
-                # Rotated console logs are volumes that libvirt learns of by looking.
+                # libvirt learns of rotated console logs only by a refresh.
                 refresh(pool)
                 files = self._files(lab, host)
                 for name in sorted(filter(files.owns, volume_names(pool))):
                     delete_volume(pool, name)
-            # Last, so that an interrupted removal is found and ended by the next one.
+            # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefine_wholly(handle)
 
     def remove_lab(self, lab: str) -> None:
-        """Delete the lab's pool, its directory and whatever volume a killed run left there."""
+        """Delete the lab's pool, its directory and any volume that a killed run left there."""
         with translated("remove"):
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
             if pool is not None:
                 remove_pool(pool)
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
-        """Return the last lines of the serial console since the last start, escapes removed."""
+        """Return the last lines of the serial console since the last start, without escape sequences."""
         with translated("console", domain):
             tag = tag_of(self._connection().lookupByName(domain))
             pool = find_pool(self._connection(), lab_pool(tag.lab, self._base))
@@ -297,7 +297,7 @@ class QemuDriver:
         return "\n".join([line.rstrip() for line in text.split("\n") if line.strip()][-lines:])
 
     def out_of_band(self, domain: str) -> Transport | None:
-        """Return a way in through the guest agent, None while none has answered."""
+        """Return a transport through the guest agent, None until the agent has answered."""
         with translated("agent", domain):
             handle = self._connection().lookupByName(domain)
             if not handle.isActive() or not is_agent_connected(handle):
@@ -305,7 +305,7 @@ class QemuDriver:
             return AgentTransport(tag_of(handle).host, handle)
 
     def explain(self, spec: MachineSpec) -> list[str]:
-        """Return the commands that make the same VM by hand."""
+        """Return the commands that create the same VM by hand."""
         files = self._files(spec.lab, spec.host)
         volume = volume_name(spec.image) or f"{spec.image}.qcow2"
         backing = f"{image_pool(self._base).directory}/{volume}"
@@ -341,5 +341,5 @@ def _live(domain: Any, xml: str) -> dict[str, str]:
     try:
         return {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
     except libvirt.libvirtError:
-        # It went off meanwhile.
+        # It stopped in the meantime.
         return {}

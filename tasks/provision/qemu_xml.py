@@ -25,22 +25,22 @@ __all__ = [
 ]
 
 _FOR_ANY_CPU = frozenset({"debian-12"})
-"""Images that run on the first x86-64 CPUs: emulated without newer instructions they boot sooner.
+"""Images that run on the first x86-64 CPUs: emulated without newer instructions, they boot sooner.
 
-Others may be built for x86-64-v2 or later, as Enterprise Linux 9 is, and do not boot without.
+Others may be built for x86-64-v2 or later, such as Enterprise Linux 9, and do not boot without it.
 """
-# QEMU takes up to 1 GiB a guest by itself; what a Linux guest runs at boot fits in this.
+# QEMU's default is up to 1 GiB per guest; the boot code of a Linux guest fits in this.
 _TRANSLATION_CACHE_MIB = 256
-# On q35 each device takes a port of its own: system disk, seed, serial controller, random numbers.
+# On q35 each device takes one port: system disk, seed, serial controller, random numbers.
 _FIXED_DEVICES = 4
-# A port cannot be added to a running machine: these are for NICs and disks that come later.
+# A running machine cannot get more ports: these are for NICs and disks added later.
 _SPARE_PORTS = 4
-_FIRST_EXTRA = ord("c")  # vda is the system's disk, vdb the seed
+_FIRST_EXTRA = ord("c")  # vda is the system disk, vdb the seed
 
 
 @dataclass(frozen=True, slots=True)
 class MachineFiles:
-    """The volumes of one machine: names in the lab's pool, ``directory`` being the pool's path."""
+    """The volumes of one machine, by name in the lab's pool; ``directory`` is the pool's path."""
 
     directory: str
     host: str
@@ -61,12 +61,12 @@ class MachineFiles:
         return f"{self.host}-console.log"
 
     def further(self, number: int) -> str:
-        """Return the name of a further disk; ``number`` counts from 1."""
-        # A dot, as a host's name has none: no host's own disk can be called like this.
+        """Return the name of an extra disk; ``number`` counts from 1."""
+        # Host names contain no dot, so this cannot collide with another host's disk.
         return f"{self.host}.disk{number}.qcow2"
 
     def owns(self, volume: str) -> bool:
-        """Tell whether a volume's name is of this machine, rotated console logs included."""
+        """Tell whether a volume belongs to this machine by its name, rotated console logs included."""
         return volume in (self.disk, self.seed) or volume.startswith((f"{self.host}.disk", self.console))
 
     def path(self, name: str) -> str:
@@ -75,13 +75,13 @@ class MachineFiles:
 
 
 def tag_of(spec: MachineSpec, image_volume: str) -> Tag:
-    """Return the tag of a machine; it names the version of the image that the disk stands on."""
+    """Return the tag of a machine; it names the version of the image under its disk."""
     extra = {"image": spec.image, "image-volume": image_volume, APPLIED: remember(settings_of(spec))}
     return Tag(spec.lab, spec.host, spec.digest, extra=extra)
 
 
 def settings_of(spec: MachineSpec) -> dict[str, str]:
-    """Return what a VM is compared by."""
+    """Return a VM's comparable settings."""
     return {
         "driver": "qemu",
         "image": spec.image,
@@ -100,8 +100,8 @@ def domain_xml(
 ) -> str:
     """Return the XML of a VM; ``virt`` is ``kvm`` or ``qemu``.
 
-    Nothing is in it that a server's guest does not use: every device costs firmware and kernel
-    time at each boot, and a network card's own boot ROM costs the most.
+    It contains only devices that a server guest uses: every device costs firmware and kernel time at each
+    boot, and a network card's boot ROM costs the most.
     """
     return render_xml(
         "libvirt/qemu-domain.xml.j2",
@@ -135,7 +135,7 @@ def machine_nic_xml(nic: NicSpec) -> str:
 
 
 def disk_xml(files: MachineFiles, number: int) -> str:
-    """Return the ``<disk>`` of the machine's further disk ``number``, counting from 1."""
+    """Return the ``<disk>`` of the machine's extra disk ``number``, counting from 1."""
     element = ET.Element("disk", {"type": "file", "device": "disk"})
     ET.SubElement(element, "driver", {"name": "qemu", "type": "qcow2", "discard": "unmap"})
     ET.SubElement(element, "source", {"file": files.path(files.further(number))})
@@ -145,7 +145,7 @@ def disk_xml(files: MachineFiles, number: int) -> str:
 
 
 def read_settings(xml: str, tag: Tag) -> dict[str, str]:
-    """Return what the inactive XML says of a machine, in the form of QemuDriver.desired()."""
+    """Return a machine's settings from its inactive XML, in the form of QemuDriver.desired()."""
     root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
     # libvirt writes the loader it chose; the attribute came with the request.
     system = root.find("os")

@@ -1,4 +1,4 @@
-"""Wait until a machine is ready, stage by stage, and say why when it does not get there."""
+"""Wait until a machine is ready, stage by stage, and report why if it does not get there."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LONGEST_ERROR = 400
 # Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
 _AFTER_REFUSAL = 5.0
 
-# Everything that is asked of a machine that lets us in, in one channel: cloud-init's end, then its
-# addresses. cloud-init writes result.json last, in /run, so it is this boot's.
+# All that a machine is asked after login, in one channel: the end of cloud-init, then its addresses.
+# cloud-init writes result.json last, in /run, so the file is from this boot.
 _SCRIPT = r"""
 left={tenths}
 until [ -e /run/cloud-init/result.json ] || [ "$left" -le 0 ]; do
@@ -42,10 +42,10 @@ ip -j address
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """How far a machine came: ``stage`` is the last one reached or, with ``why``, the one it hangs in.
+    """A machine's progress: ``stage`` is the last one reached or, with ``why``, the one it is stuck in.
 
-    ``error`` is ``unreachable``, ``failed`` or empty; ``addresses`` maps MACs to what the guest has.
-    ``address`` is where it let us in, which may be one that it had before the file gave it another.
+    ``error`` is ``unreachable``, ``failed`` or empty; ``addresses`` maps MACs to the guest's addresses.
+    ``address`` is where the login worked, which may be a former address if the file has changed it.
     """
 
     stage: str
@@ -67,9 +67,9 @@ def wait_until_ready(
 ) -> Ready:
     """Go through the stages ``address``, ``ssh``, ``cloud-init`` within ``timeout`` seconds in all.
 
-    ``address()`` looks once for where the host answers; ``login(address)`` opens an SSH session or
-    raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the
-    guest must have; ``alive()`` tells whether the machine still runs.
+    ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
+    raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
+    must have; ``alive()`` tells whether the machine is still running.
     """
     began = time.monotonic()
     deadline = began + timeout
@@ -88,7 +88,7 @@ def wait_until_ready(
         return Ready("ssh", spent(), "unreachable", f"no login at {found} after {spent():.0f} s: {why}")
     report(host, "cloud-init")
     answered = str(getattr(transport, "address", found))
-    # At a former address, the present one is not to be expected.
+    # At a former address, the guest does not have the expected ones yet.
     ready = _finish(host, transport, deadline, expected if answered == found else {}, spent)
     return replace(ready, address=answered)
 
@@ -118,7 +118,7 @@ def _poll_login(
         except AuthenticationError as error:
             why = error.reason
             refusals += 1
-            # The first may be a boot that has not put the key there yet.
+            # The first refusal may be a boot that has not installed the key yet.
             pause = min(_AFTER_REFUSAL, 1.0 * 2 ** (refusals - 1))
         except TransportError as error:
             why = error.reason
@@ -162,7 +162,7 @@ def _finish(
 
 
 def _read(done: Completed) -> tuple[list[str] | None, dict[str, tuple[str, ...]]]:
-    """Return cloud-init's errors, None where it is not done yet, and the addresses by MAC."""
+    """Return cloud-init's errors, None if it is not done yet, and the addresses by MAC."""
     head, _, tail = done.stdout.partition("==addresses==")
     found = parse_links(objects(read_json(tail, "ip address"), "ip address", "links"))
     addresses = {link.mac: tuple(str(each.interface) for each in link.held) for link in found}

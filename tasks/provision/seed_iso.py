@@ -1,4 +1,4 @@
-"""The NoCloud seed as an ISO image: what a VM's cloud-init finds by the volume label ``cidata``."""
+"""The NoCloud seed as an ISO image, which a VM's cloud-init finds by the volume label ``cidata``."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ LABEL = "cidata"
 
 
 def seed_iso(seed: Seed) -> bytes:
-    """Return the ISO 9660 image (Joliet and Rock Ridge) that carries the seed's files.
+    """Return the ISO 9660 image (Joliet and Rock Ridge) with the seed's files.
 
-    The names cloud-init looks for have hyphens and lower case, which plain ISO 9660 has not. An
-    empty network-config is left out: cloud-init would take the empty file for a broken one.
+    cloud-init looks for names with hyphens and lower case, which plain ISO 9660 lacks. An empty
+    network-config is left out: cloud-init would treat the empty file as a broken one.
     """
     # pycdlib takes 30 ms to import, and only `up` needs it.
     from pycdlib.pycdlib import PyCdlib

@@ -1,4 +1,4 @@
-"""From the lab model to what a driver needs: plain machine specs, one a host."""
+"""Turn the lab model into the drivers' input: plain machine specs, one per host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["machine_spec", "seeded", "spec_from_json", "spec_to_json"]
 
 
 def machine_spec(lab: Lab, host: Host) -> MachineSpec:
-    """Return the spec of a host that labrun makes, its seed still empty.
+    """Return the spec of a host that labrun creates, its seed still empty.
 
     Raises LabrunError for an existing machine.
     """
@@ -52,7 +52,7 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
 def seeded(
     spec: MachineSpec, lab: Lab, *, instance: str, host_key: HostKey, login_keys: Sequence[str]
 ) -> MachineSpec:
-    """Return the spec with the cloud-init data of a machine that is about to be made."""
+    """Return the spec with the cloud-init data of a machine that is about to be created."""
     seed = seed_for(lab, lab.hosts[spec.host], instance=instance, host_key=host_key, login_keys=login_keys)
     return replace(spec, seed=seed)
 
@@ -63,7 +63,7 @@ def spec_to_json(spec: MachineSpec) -> dict[str, Any]:
 
 
 def spec_from_json(data: dict[str, Any]) -> MachineSpec:
-    """Return the spec that :func:`spec_to_json` wrote down."""
+    """Return the spec that :func:`spec_to_json` wrote."""
     plain = dict(data)
     plain["nics"] = tuple(NicSpec(**nic) for nic in data["nics"])
     plain["seed"] = Seed(**data["seed"])

@@ -1,4 +1,4 @@
-"""Bytes into and out of libvirt volumes: over the libvirt connection, so that it may be remote."""
+"""Read and write libvirt volumes over the libvirt connection, which may be remote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labrun.tasks.provision.volumes import create_raw, delete_volume, find_volum
 
 __all__ = ["is_complete", "read_tail", "read_volume", "upload_image", "write_volume"]
 
-# libvirt carries at most 256 KiB in one message of a stream, less its own header.
+# libvirt carries at most 256 KiB in one stream message, including its header.
 _CHUNK = 256 * 1024 - 64
 _QCOW2_MAGIC = b"QFI\xfb"
 _HEADER = 64 * 1024
@@ -46,13 +46,13 @@ def _abort(stream: Any) -> None:
 
     import libvirt
 
-    # The stream may be over already; what went wrong first is what is told.
+    # The stream may be over already; the first error is the one to report.
     with contextlib.suppress(libvirt.libvirtError):
         stream.abort()
 
 
 def read_volume(connection: Any, volume: Any, offset: int = 0, length: int = 0) -> bytes:
-    """Return ``length`` bytes from ``offset``, all that follow for 0."""
+    """Return ``length`` bytes from ``offset``, all up to the end for 0."""
     stream = connection.newStream(0)
     parts: list[bytes] = []
     try:
@@ -68,28 +68,28 @@ def read_volume(connection: Any, volume: Any, offset: int = 0, length: int = 0) 
 
 def read_tail(connection: Any, volume: Any, most: int) -> bytes:
     """Return the last ``most`` bytes of a volume that may be growing."""
-    # info() looks at the file; XMLDesc() would tell the size of the last refresh.
+    # info() looks at the file; XMLDesc() would report the size at the last refresh.
     size = int(volume.info()[1])
     return read_volume(connection, volume, max(0, size - most)) if size else b""
 
 
 def is_complete(connection: Any, volume: Any) -> bool:
-    """Tell whether an image's upload came to its end: its first block is sent last."""
+    """Tell whether an image's upload is complete: its first block is sent last."""
     return read_volume(connection, volume, 0, len(_QCOW2_MAGIC)) == _QCOW2_MAGIC
 
 
 def upload_image(
     connection: Any, pool: Any, name: str, path: Path, progress: Callable[[float], None] = lambda _share: None
 ) -> bool:
-    """Bring a qcow2 file into the pool as volume ``name``; False when it is there.
+    """Upload a qcow2 file into the pool as volume ``name``; return False if it is there.
 
-    Safe against a kill in the middle and against another labrun that does the same: an upload that
-    was left is replaced, one that goes on is waited for. Raises HypervisorError.
+    Safe against a kill halfway and against a parallel upload by another labrun: an abandoned upload is
+    replaced, one in progress is waited for. Raises HypervisorError.
     """
     deadline = time.monotonic() + _OTHERS_DEADLINE
     with path.open("rb") as file:
-        # The file itself is the lock: it ends with the process, and both upload from it. Another
-        # controller is only kept away by libvirt, which deletes no volume while a stream fills it.
+        # The file itself is the lock: the lock ends with the process, and both upload from the same file.
+        # Against another controller only libvirt protects, which deletes no volume while a stream fills it.
         while not _try_lock(file.fileno()):
             _wait(name, deadline, "another labrun on this machine is uploading it")
         volume = find_volume(pool, name)
@@ -126,7 +126,7 @@ def _make_anew(pool: Any, name: str, size: int, deadline: float) -> Any:
 
 
 def _upload(connection: Any, volume: Any, file: BinaryIO, progress: Callable[[float], None]) -> None:
-    """Send a file, holes as holes; the header last, as the sign that all the rest is there."""
+    """Send a file with its holes, the header last, as the sign that the rest is complete."""
     import libvirt
 
     header = file.read(_HEADER)
@@ -162,5 +162,5 @@ def _next_data(file: int, position: int, size: int) -> int:
     try:
         return os.lseek(file, position, os.SEEK_DATA)
     except OSError:
-        # ENXIO: nothing but a hole up to the end.
+        # ENXIO: only a hole up to the end.
         return size

@@ -1,4 +1,4 @@
-"""Storage of the hypervisor through libvirt: labrun's directory pools and the volumes in them."""
+"""The hypervisor's storage through libvirt: labrun's directory pools and the volumes in them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 BASE = PurePosixPath("/var/lib/labrun")
-# A lab's name has no dot, so that no lab's pool can ever be called like this one.
+# A lab's name has no dot, so no lab's pool can have this name.
 IMAGE_POOL = "labrun.images"
 LAB_POOLS = "labrun-"
-"""How the pool of every lab begins."""
+"""The name prefix of every lab's pool."""
 
 _GIB = 1024**3
 _REFRESH_DEADLINE = 10.0
@@ -43,9 +43,9 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A directory pool that labrun keeps: name and directory together mark it as labrun's.
+    """A directory pool of labrun, identified by its name and directory together.
 
-    libvirt's pools have no ``<metadata>``: a pool of this name elsewhere is somebody else's.
+    libvirt's pools have no ``<metadata>``: a pool of this name with another directory is foreign.
     """
 
     name: str
@@ -63,7 +63,7 @@ def lab_pool(lab: str, base: PurePosixPath = BASE) -> Pool:
 
 
 def find_pool(connection: Any, pool: Pool) -> Any:
-    """Return libvirt's pool, None where there is none; raises ForeignObjectError."""
+    """Return libvirt's pool, None if there is none. Raises ForeignObjectError."""
     import libvirt
 
     try:
@@ -84,7 +84,7 @@ def find_pool(connection: Any, pool: Pool) -> Any:
 
 
 def ensure_pool(connection: Any, pool: Pool) -> Any:
-    """Return the pool, defined and active; raises ForeignObjectError for another's of that name."""
+    """Return the pool, defined and active. Raises ForeignObjectError if a foreign pool has the name."""
     import libvirt
 
     with _lock:
@@ -93,7 +93,7 @@ def ensure_pool(connection: Any, pool: Pool) -> Any:
             try:
                 found = connection.storagePoolDefineXML(_pool_xml(pool), 0)
             except libvirt.libvirtError:
-                # Another labrun may have been quicker.
+                # Another labrun may have created it first.
                 found = find_pool(connection, pool)
                 if found is None:
                     raise
@@ -113,13 +113,13 @@ def _pool_xml(pool: Pool) -> str:
     ET.SubElement(root, "name").text = pool.name
     target = ET.SubElement(root, "target")
     ET.SubElement(target, "path").text = str(pool.directory)
-    # QEMU's user has to pass through to its own files, and nobody has to list the directory.
+    # QEMU's user must be able to reach its files, but not to list the directory.
     ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0711"
     return ET.tostring(root, encoding="unicode")
 
 
 def refresh(pool: Any) -> None:
-    """Let libvirt look at the directory again; waits while volumes are being written there."""
+    """Let libvirt rescan the directory; wait while volumes are being written there."""
     import libvirt
 
     deadline = time.monotonic() + _REFRESH_DEADLINE
@@ -127,7 +127,7 @@ def refresh(pool: Any) -> None:
         try:
             pool.refresh(0)
         except libvirt.libvirtError:
-            # libvirt refuses with an "internal error" while any volume of the pool is in the making.
+            # libvirt refuses with an "internal error" while any volume of the pool is being created.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -141,7 +141,7 @@ def volume_names(pool: Any) -> frozenset[str]:
 
 
 def find_volume(pool: Any, name: str) -> Any:
-    """Return the volume, None where libvirt knows none of that name."""
+    """Return the volume, None if libvirt knows none of that name."""
     import libvirt
 
     try:
@@ -153,7 +153,7 @@ def find_volume(pool: Any, name: str) -> Any:
 
 
 def delete_volume(pool: Any, name: str) -> bool:
-    """Delete a volume; False when there was none."""
+    """Delete a volume; return False if there was none."""
     import libvirt
 
     volume = find_volume(pool, name)
@@ -170,12 +170,12 @@ def delete_volume(pool: Any, name: str) -> bool:
 def remove_pool(pool: Any) -> None:
     """Delete every volume, the directory and the pool itself.
 
-    Raises HypervisorError when something is in the directory that is no volume.
+    Raises HypervisorError if the directory contains anything but volumes.
     """
     import libvirt
 
     if not pool.isActive():
-        # A pool whose directory is gone cannot be started, and has nothing to be deleted.
+        # A pool whose directory is gone cannot be started, and has nothing to delete.
         try:
             pool.build(0)
             pool.create(0)
@@ -199,22 +199,22 @@ def remove_pool(pool: Any) -> None:
 
 
 def create_raw(pool: Any, name: str, size: int) -> Any:
-    """Create a raw volume of ``size`` bytes, all holes, readable by nobody but its owner."""
+    """Create a sparse raw volume of ``size`` bytes, readable only by its owner."""
     return pool.createXML(_volume_xml(name, size, "raw", None), 0)
 
 
 def create_qcow2(pool: Any, name: str, gib: int, backing: str | None = None, *, least: int = 0) -> Any:
-    """Create a qcow2 volume of ``gib`` GiB, as an overlay where ``backing`` names an image's path.
+    """Create a qcow2 volume of ``gib`` GiB, as an overlay if ``backing`` is the path of an image.
 
-    ``least`` is the size in bytes below which a guest would not find all of its image. Raises
-    HypervisorError when the volume would be smaller.
+    ``least`` is the size in bytes that the guest needs to hold all of its image. Raises HypervisorError if
+    the volume would be smaller.
     """
     require_room(gib, least)
     return pool.createXML(_volume_xml(name, gib * _GIB, "qcow2", backing), 0)
 
 
 def require_room(gib: int, least: int) -> None:
-    """Raise HypervisorError where a disk of ``gib`` GiB holds less than ``least`` bytes."""
+    """Raise HypervisorError if a disk of ``gib`` GiB holds less than ``least`` bytes."""
     if gib * _GIB < least:
         raise HypervisorError(
             f"a disk of {gib} GiB is too small for the image",
@@ -230,7 +230,7 @@ def _volume_xml(name: str, size: int, kind: str, backing: str | None) -> str:
     ET.SubElement(root, "allocation", {"unit": "bytes"}).text = "0"
     target = ET.SubElement(root, "target")
     ET.SubElement(target, "format", {"type": kind})
-    # The seed holds host keys, and a guest's disk is nobody else's business.
+    # The seed holds host keys, and a guest's disk is private.
     ET.SubElement(ET.SubElement(target, "permissions"), "mode").text = "0600"
     if backing is not None:
         store = ET.SubElement(root, "backingStore")
