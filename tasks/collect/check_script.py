@@ -11,7 +11,7 @@ from labrun.tasks.guest.shell import Probe, quote
 __all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "seconds_of"]
 
 NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
-"""Exit statuses of the functions below that no tool in them has: no route, a tool is missing, mtu."""
+"""Exit statuses that none of the tools below uses: no route, a tool is missing, mtu."""
 
 _AT_ONCE = 8
 _EXEC_SECONDS = 20

@@ -29,9 +29,9 @@ _FRAGMENT = re.compile(r"mtu ?= ?([0-9]{1,5})\b")
 _UNREACHABLE = re.compile(r"^From (\S{1,60}?):? icmp_seq=\d{1,9} (.{1,200})", re.MULTILINE)
 _LONGEST, _LONGEST_REASON, _MOST_ANSWERS = 60, 400, 32
 _MOST_CHARACTERS = 256 * 1024
-"""Four times what the script lets a page or a command print: a guest may print what it likes."""
+"""Four times the limit in the script for a page or a command: a guest may print anything."""
 _MOST_DIGITS = 2 * 65535
-"""Of a DNS answer in hexadecimal."""
+"""The limit of a DNS answer in hexadecimal."""
 _SEARCH_SECONDS = 2.0
 _NAMES = {0: "answers", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 

@@ -25,11 +25,11 @@ FILES = (
     f"{_IPV4}/icmp_echo_ignore_all",
     f"{_IPV4}/ip_default_ttl",
 )
-"""Read together with the other files of the gather: no process of their own."""
+"""Read together with the other files of the gather: they cost no extra process."""
 
 BEFORE = (Probe(FILES), rules.PROBE, Probe(script="capture nft-before nft -a list ruleset\n"))
 AFTER = (neighbours.PROBE, Probe(script="capture nft-after nft -a list ruleset\n"))
-"""Asked once more when the traces are through: what counted and who did not answer ARP."""
+"""Run again after the traces: rule counters, and neighbours that did not answer ARP."""
 
 _T = TypeVar("_T")
 

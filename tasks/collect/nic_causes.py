@@ -22,10 +22,10 @@ __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings
 _SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
 _SECONDS_A_HOST = 2.0
-"""So long all rows together may look at one host's evidence: a ruleset of it may have 20,000 rules."""
+"""The time all rows together may spend on one host's evidence: a ruleset may have 20,000 rules."""
 
 CAUSE, SILENT, SYMPTOM = range(3)
-"""How sure a finding is: a cause, a host that says nothing, and what may only follow from something else."""
+"""How certain a finding is: a cause, a silent host, or a likely consequence of something else."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

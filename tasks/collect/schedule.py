@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 ALL_PAIRS = 10
-"""Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
+"""Up to this many hosts every ordered pair is traced; beyond that, one target per network and path."""
 
 LARGEST = 1500
 """The MTU of a network that names none, in bytes; also the largest packet that verify sends."""
 
 SETTINGS = tuple(resource for resource in RESOURCES if section_of(resource.section).verified)
-"""What verify judges by the same code as configure, so that the two cannot disagree."""
+"""What verify judges with the same code as configure, so that the two cannot disagree."""
 
 # Linux sends one destination 6 ICMP errors in a burst, then one per second
 # (net.ipv4.icmp_ratelimit); one is left for other users.

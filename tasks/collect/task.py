@@ -27,10 +27,10 @@ from labrun.tasks.judging import guarded
 __all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
 
 SPEC = "verify"
-"""Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
+"""The key of ``host.data`` that holds the result of ``collect_spec``."""
 
 _MOST_EVIDENCE = 512 * 1024
-"""Characters of what a host printed that are worth keeping."""
+"""The number of characters of a host's output that are kept."""
 _PAUSE = 1.0
 """Seconds between two tries of a check that may wait."""
 

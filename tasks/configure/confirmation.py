@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 _SECONDS = 60.0
 
 APPLY_SECONDS = 180
-"""How long making the changes may take on one host."""
+"""How long the changes may take on one host."""
 
 Login = Callable[[], Transport]
-"""A new login with a key and nothing else; raises a TransportError when there is no way in."""
+"""Make a new login, with a key only; raises a TransportError if that fails."""
 
 Look = Callable[[Transport], Seen]
 """Read the host again over a transport; raises a TransportError or CommandError."""
@@ -112,7 +112,7 @@ class Confirmation(Protocol):
 
 
 KEPT = "/run/labrun-kept"
-"""Where copies lie while a run without a guard may still have to undo."""
+"""The directory of the copies while a run without a guard may still have to undo."""
 
 
 def kept_functions(parts: Sequence[SectionPlan]) -> str:

@@ -13,10 +13,10 @@ __all__ = ["CHAINS", "SSH_PORTS", "TABLE", "definition", "replacement", "ssh_lin
 
 TABLE = "inet labrun"
 SSH_PORTS = "labrun_ssh"
-"""The variable that stands for sshd's ports in the text; what they are, only the host knows."""
+"""The variable that stands for sshd's ports in the text; only the host knows their values."""
 
 CHAINS = {"input": "firewall", "forward": "firewall", "prerouting": "nat", "postrouting": "nat"}
-"""The table's chains, each with the section of the lab file that it comes from."""
+"""The table's chains, each with the section of the lab file it comes from."""
 
 _ERRORS = "destination-unreachable, {big}time-exceeded, parameter-problem"
 _ALWAYS = (

@@ -29,10 +29,10 @@ _SETTLE = guest_script("settle_global_ipv6")
 
 @dataclass(slots=True)
 class Work:
-    """What the plan collects for the one script: files, removals, and NICs to bring up.
+    """What the plan collects for the script: files, removals, and NICs to activate.
 
-    ``bring`` has interface, UUID, the NIC's D-Bus path where that profile is the active one already,
-    network, and addresses to look for.
+    ``bring`` has interface, UUID, the NIC's D-Bus path if that profile is already active, network, and
+    addresses to wait for.
     """
 
     items: list[Item] = field(default_factory=list)

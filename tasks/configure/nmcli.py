@@ -107,7 +107,7 @@ class Nmcli:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return ``nmcli connection add`` and ``up`` for every NIC, then what removes cloud-init's profiles."""
+        """Return ``nmcli connection add`` and ``up`` for every NIC, then cloud-init's removal."""
         lines = [line for raw in want["profiles"] for line in explain_profile(raw)]
         # On an existing machine they may belong to NICs that the file does not name.
         if lines and not any(raw["existing"] for raw in want["profiles"]):

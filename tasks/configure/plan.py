@@ -49,8 +49,8 @@ class SectionPlan:
     ``saves`` are files that are copied before ``apply``: ``restore PATH`` in ``undo`` puts one
     back, or removes it if it did not exist. ``kernel`` are paths below /proc/sys and their previous values:
     they are restored before anything else. ``wide`` = ``apply`` runs code that labrun did not write, so
-    anything may change with it, and the guard covers the whole host. ``harmless`` = it is rolled back with the others, but
-    needs no guard by itself. ``seconds`` is how long ``apply`` may take.
+    anything may change with it, and the guard covers the whole host. ``harmless`` = it is rolled back
+    with the others, but needs no guard by itself. ``seconds`` is how long ``apply`` may take.
     ``gateways`` have to answer once the change is in place.
     ``partial`` = its items are independent: if one fails, the others need not be rolled back.
     ``commands`` are the equivalent for a person to type. ``secrets`` are texts found on the host that

@@ -52,10 +52,10 @@ RESOURCES: tuple[Resource, ...] = (
     Files(),
     Services(),
 )
-"""In the order in which they are applied, that of the registry of sections."""
+"""In the order they are applied, which is that of the registry of sections."""
 
 SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
-"""The names that ``--only`` knows."""
+"""The valid names for ``--only``."""
 
 
 def host_spec(lab: Lab, host_name: str, held: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def _confirmation(
 
 @dataclass(slots=True)
 class _Login:
-    """How to come in anew, where the host should now be or at an address; a host's shell is kept.
+    """How to log in again, at the host's current address or another; a host's shell is kept.
 
-    ``offered`` are the methods that sshd offered to the last login before it showed its key.
+    ``offered`` are the methods that sshd offered to the last login before it presented its key.
     """
 
     host: Host

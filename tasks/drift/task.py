@@ -21,7 +21,7 @@ from labrun.tasks.guest.transport import transport_of
 __all__ = ["SPEC", "drift_script", "observe", "read_log"]
 
 SPEC = "drift"
-"""Under this key of ``host.data`` stand ``configure`` (host_spec) and ``verify`` (collect_spec)."""
+"""The key of ``host.data`` that holds ``configure`` (host_spec) and ``verify`` (collect_spec)."""
 
 _LOG_TIMEOUT = 30.0
 

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MOST_BYTES = 8 * 1024 * 1024
-"""How much both streams together may bring before the script is cut off: a run has many hosts to remember."""
+"""The limit of both streams together before the script is cut off: a run has many hosts in memory."""
 
 _CHUNK = 32 * 1024
 # A background process may keep the streams open after the script has ended (seconds).

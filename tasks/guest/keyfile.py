@@ -26,7 +26,7 @@ from labrun.inventory.model import Address, Prefix
 __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "properties", "render", "unescaped"]
 
 Sections = Mapping[str, Mapping[str, str]]
-"""Values by section and key, as they stand in the file: escaped."""
+"""Values by section and key, escaped as in the file."""
 
 _NUMBERED = re.compile(r"(address|addresses|route|routing-rule)([0-9]{1,9})")
 _SECTION = {"802-3-ethernet": "ethernet"}

@@ -32,9 +32,9 @@ __all__ = [
 
 _LARGEST_FILE, _LONGEST_REASON = 1024 * 1024, 4_000
 _MOST_FRAMES = 20_000
-"""A guest reads the marker in the script, and can print more frames than the script does."""
+"""A guest can read the marker in the script, and print more frames than the script does."""
 _MADE = 0o666
-"""The mode of a file that a shell makes, without its umask."""
+"""The mode of a file that a shell creates, before its umask."""
 _READ = """\
 set --
 for f in {patterns}; do [ -e "$f" ] && [ ! -d "$f" ] && set -- "$@" "$f"; done

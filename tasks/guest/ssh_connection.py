@@ -42,7 +42,7 @@ _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _LOOK = 1.0
 _LARGEST_PACKET = 300 * 1024
-"""OpenSSH's own limit is 256 KiB, and labrun asks for much less."""
+"""OpenSSH's limit is 256 KiB, and labrun requests much less."""
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SILENT", "VERSION", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
 
 VERSION = b"SSH-2.0-labrun\r\n"
-"""How labrun introduces itself. It is part of what a handshake signs: paramiko has to say the same."""
+"""labrun's SSH version string. The handshake signs it, so paramiko has to send the same one."""
 
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
 # Data unacknowledged for this long (milliseconds) means the peer is gone; plain TCP waits 15 minutes.

@@ -100,7 +100,7 @@ SETTINGS = (
     FILES,
     SERVICES,
 )
-"""What `configure` holds true, in the order of applying it: first the network, then what may need it."""
+"""What `configure` manages, in the order it is applied: first the network, then what may need it."""
 
 _OF_THE_NETWORK = frozenset({NMCLI.name, SYSCTL.name, FIREWALL.name, NAT.name})
 ADDRESS = Section("address", Scope.HOST, follows=_OF_THE_NETWORK)

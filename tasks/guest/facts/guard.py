@@ -28,10 +28,10 @@ __all__ = [
 GUARD = "/var/lib/labrun/guard"
 LIVE = "/run/labrun-guard"
 RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
-"""Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
+"""The host's last rollback: ``RUN OCCASION``, then one line for each difference that remains.
 
-The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
-What lies in memory is newer where it is there.
+The occasion is ``timer``, ``cut`` (the process making the change was killed), ``now``, ``again`` or
+``boot``. The file in memory is the newer one if it exists.
 """
 PROBE = Probe(
     (*RECORDS, f"{GUARD}/owner", f"{GUARD}/until"),
@@ -43,7 +43,7 @@ read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
 fi
 """,
 )
-"""What a gather reads of the guard: nothing is started for it where there is none."""
+"""The gather's probe of the guard: without a guard it starts no process."""
 
 # A rollback takes a while; only after that is a guard sure to be abandoned (seconds).
 _GRACE = 30

@@ -32,7 +32,7 @@ frame out route4; printf '%s\\n' "${both##*
 }"; frame status route4 $status
 """
 )
-"""Asks for addresses and IPv4 routes: one process shows both, a line each."""
+"""Asks for addresses and IPv4 routes: one process prints both, one line each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from labrun.tasks.guest.deadline import pace
 __all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 
 _MOST_RULES = 20_000
-"""So many rules of a host are read, and so many are looked at for one packet."""
+"""The limit of rules read from a host, and of rules visited for one packet."""
 _DEEPEST = 16
-"""As many jumps as the kernel follows."""
+"""The kernel's limit on the depth of jumps."""
 _LONGEST_RULE, _LONGEST_SHOWN = 64 * 1024, 300
 # A guest may print one endless line, or things nft never prints: each of these patterns is linear.
 _TABLE = re.compile(r"table (?P<family>\w+) (?P<name>\S+) \{.*")

@@ -27,7 +27,7 @@ capture nm busctl --json=short call {_BUS} \\
 /org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects
 """
 )
-"""Asks NetworkManager; ``links.PROBE`` goes with it, and ``routes.PROBE6`` for profiles with IPv6."""
+"""Asks NetworkManager; to be used with ``links.PROBE``, and ``routes.PROBE6`` for profiles with IPv6."""
 
 
 @dataclass(frozen=True, slots=True)

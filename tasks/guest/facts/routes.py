@@ -14,7 +14,7 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE6", "ObservedRoute", "routes"]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
-"""Asks for IPv6's routes; IPv4's come with ``links.PROBE``."""
+"""Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
 
 _WHAT = {4: "ip route", 6: "ip -6 route"}
 

@@ -14,7 +14,7 @@ from labrun.errors import UnreadableError
 __all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
-"""In the order in which a file of the same name hides the others."""
+"""In order of precedence: a file hides those of the same name in later directories."""
 
 _GLOB = re.compile(r"[*?\[]")
 # More than any real settings file has; a guest may hold more, and each pattern gets compiled.
