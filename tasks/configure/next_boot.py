@@ -169,7 +169,7 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     try:
         state = observed(facts)
     except CommandError:
-        # Failing to ask any more is reported elsewhere.
+        # That NetworkManager no longer answers is reported elsewhere.
         return
     device = _way_in(state, address)
     if device is None or not device.is_managed or not device.file:

@@ -1,4 +1,4 @@
-"""The definition of labrun's own nftables table, as text: a pure function of lab and host."""
+"""The definition of labrun's nftables table, as text: a pure function of lab and host."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ differ="$differ
 $closed"
 start_anew
 fi
-# Units that are enabled again belong to this boot.
+# Units that are enabled again have to start in this boot.
 if [ "$on" = boot ] && [ -e "$guard/units" ]; then
 timeout 20 systemctl daemon-reload
 timeout 20 systemctl --no-block start default.target

@@ -38,7 +38,7 @@ END
 
 # Print the commands that lead from the second listing to the first, one per line, prefixed with `4` or `6`
 # for `ip`, with `tc` for tc; no output = equal. The remaining lifetime of a lease, interfaces of containers,
-# and local routes made by the kernel do not count, except for a missing local route.
+# and local routes made by the kernel do not count, unless an address or route is missing.
 ip_difference() {
 awk '
 function after(word,   i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1); return "" }
