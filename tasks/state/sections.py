@@ -52,8 +52,9 @@ class Section:
     """One section.
 
     ``follows`` names the sections of settings that its rows result from: such rows are not fixed by
-    themselves. ``files`` hold an entire section, each row being a line in them. ``foldable`` = many equal rows of
-    a host are one in the table. ``verified`` = `verify` judges it too, with the code of `configure`.
+    themselves. ``files`` hold an entire section, each row being a line in them. ``foldable`` = many
+    equal rows of a host are one in the table. ``verified`` = `verify` judges it too, with the code of
+    `configure`.
     """
 
     name: str

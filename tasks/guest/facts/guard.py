@@ -141,7 +141,7 @@ def rolled_back(facts: Facts, run: str) -> RolledBack | None:
 
 
 def goes_back(facts: Facts, run: str) -> bool:
-    """Tell whether the host was unreachable or rolling back during a gather, so its state proves nothing."""
+    """Tell whether a gather found a rollback, done or in progress, so it says nothing about the change."""
     return rolled_back(facts, run) is not None or not facts.words.isdisjoint(_GOING)
 
 
