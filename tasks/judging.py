@@ -1,7 +1,7 @@
-"""Judging what hosts showed, each by itself: what cannot be judged of one leaves the others' rows alone.
+"""Judge what each host reported on its own: a host that cannot be judged leaves the others' rows intact.
 
-A guest may print anything. Whatever the reading or judging of it raises ends here: as that host's unknown
-rows, or as evidence that is left out. So does judging that goes on beyond the run's time.
+A guest may print anything. An exception raised while its output is read or judged ends here: as that host's
+`unknown` rows, or as evidence that is dropped. So does judging that outlasts the run's time.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _T = TypeVar("_T")
 
 @contextmanager
 def judging_time(seconds: float | None) -> Iterator[None]:
-    """Let what is judged in the block take ``seconds`` at most, None = what no lab needs."""
+    """Limit the judging in the block to ``seconds``; None = more than any lab needs."""
     with paced(Pace(time.monotonic() + (seconds or _SECONDS))):
         yield
 
 
 def guarded(host: str, judge: Callable[[], Iterable[_T]], unknown: Callable[[str], Iterable[_T]]) -> list[_T]:
-    """Return what ``judge`` makes of what a host showed; where it cannot, what ``unknown`` makes of why.
+    """Return the results of ``judge``; if it fails, the rows that ``unknown`` makes of the reason.
 
-    ``judge`` may be a generator's function: it is gone through here.
+    ``judge`` may be a generator function: it is exhausted here.
     """
     if not pace().remaining():
         return list(unknown(OVERDUE))
@@ -47,12 +47,12 @@ def guarded(host: str, judge: Callable[[], Iterable[_T]], unknown: Callable[[str
 
 
 def understood(what: str, judge: Callable[[], _T]) -> _T:
-    """Return what ``judge`` does; raises UnreadableError for what is not raised on purpose in it."""
+    """Return the result of ``judge``; raise UnreadableError for any exception not raised on purpose."""
     try:
         return judge()
     except LabrunError:
         raise
     except Exception as error:
-        # As broad as that: a guest's words must not end the run, in whatever way they would.
+        # Deliberately broad: a guest's output must not end the run, whichever exception it causes.
         _log.debug("%s cannot be judged", what, exc_info=True)
         raise UnreadableError("labrun cannot make sense of it (-vv shows where)", step=what) from error

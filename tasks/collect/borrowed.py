@@ -1,4 +1,4 @@
-"""What is seen while a change waits to be confirmed: it may be so only until the host goes back."""
+"""State seen while a change awaits confirmation: it may last only until the host rolls back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["on_borrowed_time"]
 
 
 def on_borrowed_time(rows: Iterable[Outcome], captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:
-    """Return the rows with those `unknown` that were ok on a host whose change may still go back.
+    """Return the rows, with ok ones `unknown` on hosts whose change may still be rolled back.
 
-    Each such host gets a row `guard` in front of its own.
+    Each such host gets a row `guard` before its other rows.
     """
     held = {
         host: found

@@ -1,4 +1,4 @@
-"""What a host showed, parsed from one script's output into typed values; pure functions of text."""
+"""What a host reported, parsed from one script's output into typed values; pure functions of text."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from labrun.tasks.guest.shell import Facts, parse_facts
 
 __all__ = ["Capture", "Ping", "Trace", "Unreachable", "read_capture"]
 
-# What a guest prints may be a line without end: none of these looks at it more often than once, and a TTL
-# and an address are never longer than this.
+# A guest may print one endless line: none of these scans it more than once, and a TTL or an address is
+# never longer than this.
 _TTL, _WHO = r"(?P<ttl>[0-9]{1,3})", r"(?P<who>[0-9a-fA-F.:]{2,45})"
 _HOP = re.compile(rf"\s*+{_TTL}\s++{_WHO}\s++[\d.]++ ms(?P<marks>(?:\s++![A-Z0-9<>-]*+)*+)\s*+")
 _TRACEPATH = re.compile(
@@ -38,7 +38,7 @@ _LONGEST_LINE, _LAST_TTL, _MOST_WORDS = 1000, 255, 100_000
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A host that nothing could be collected from, and why; UNKNOWN where it was lost in the middle."""
+    """A host that could not be read, and why; UNKNOWN if it was lost midway."""
 
     reason: str
     status: Status = Status.UNREACHABLE
@@ -46,12 +46,13 @@ class Unreachable:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What tracing one address showed.
+    """The result of tracing one address.
 
-    ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None where it did not;
+    ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None if it did not;
     ``method`` is ``udp``, ``echo`` (ICMP from the start), ``icmp`` (after UDP), ``tracepath`` or ``ping``;
-    ``asked`` counts the attempts; ``refused`` is who said that there is no way on, and in which letters.
-    ``lost`` is what did not come back from a target that was reached: ``large`` pings or every ``echo``.
+    ``asked`` counts the attempts; ``refused`` is the node that reported the target unreachable, with
+    traceroute's letters for the reason. ``lost`` is what a reached target did not answer: ``large`` pings
+    or every ``echo``.
     """
 
     answers: Mapping[int, Address]
@@ -64,7 +65,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Whether a pinged target answered, and whose traced way stands for its own."""
+    """Whether a pinged target answered, and which target's trace stands for its path."""
 
     reached: bool
     like: str | None
@@ -72,7 +73,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Everything one host showed. Traces and pings are by target host and IP version."""
+    """Everything that one host reported. Traces and pings are by target host and IP version."""
 
     links: Mapping[str, Link]
     routes: tuple[ObservedRoute, ...]
@@ -84,16 +85,16 @@ class Capture:
     checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
 
     def forwards(self, version: int) -> bool | None:
-        """Tell whether the kernel forwards, None where it did not say."""
+        """Tell whether the kernel forwards, None if unknown."""
         text = self.facts.files.get(FORWARDING[version])
         return None if text is None else text.strip() not in ("", "0")
 
 
 def read_capture(raw: Mapping[str, Any]) -> Capture:
-    """Return what the raw result of the task ``collect`` means.
+    """Return the capture from the raw result of the task ``collect``.
 
-    Raises CommandError where the script did not get to its end, UnreadableError for output that is not
-    what ``ip -j`` prints.
+    Raises CommandError if the script did not reach its end, UnreadableError for output that ``ip -j``
+    never prints.
     """
     facts = parse_facts(raw["stdout"], raw["mark"])
     spec: CollectSpec = raw["spec"]
@@ -101,7 +102,7 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         nics = {link.mac: link for link in links(facts) if link.is_ethernet}
         table = (*routes(facts, 4), *routes(facts, 6))
     except CommandError as error:
-        # To verify, an `ip` that fails is as good as one that cannot be understood.
+        # For verify, a failed `ip` is the same as one with unreadable output.
         raise UnreadableError(error.reason, step=error.step) from error
     traces: dict[tuple[str, int], Trace] = {}
     lost = _lost(facts)

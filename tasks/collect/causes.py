@@ -1,4 +1,4 @@
-"""Why packets do not get through, read from what all hosts on the way showed."""
+"""Why packets do not get through, derived from the reports of all hosts on the path."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ __all__ = ["Cause", "Shown", "cause", "cause_of_drop", "cause_of_loss", "network
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why something does not get through, and the host at fault where one is."""
+    """Why something does not get through, and the host at fault if there is one."""
 
     why: str
     blamed: str | None = None
 
 
 def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
-    """Return what is wrong on the way there or back, None where nothing is seen.
+    """Return the fault on the forward or return path, None if none is seen.
 
-    ``size`` is that of the packets in bytes. Ends that do not answer are no cause: the caller knows
-    them; neither is what follows from their silence.
+    ``size`` is the packet size in bytes. An unresponsive end is not a cause, nor is anything that
+    follows from its silence: the caller handles those.
     """
     ends = _ends(shown, path)
     if ends is None or path.address is None:
@@ -66,7 +66,7 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
 
 
 def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
-    """Return which nftables rule on the way drops TCP connections to a port, None where none may."""
+    """Return the nftables rule on the path that drops TCP connections to a port, None if none may."""
     ends = _ends(shown, path)
     if ends is None or path.address is None or path.fault is not None:
         return None
@@ -77,10 +77,10 @@ def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
 
 
 def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | None:
-    """Return why pings of ``size`` bytes get no answer where a trace did; None where that is all right."""
+    """Return why pings of ``size`` bytes are lost although a trace got through; None if that is fine."""
     capture = shown.capture(path.target)
     if lost == "echo":
-        # A host may refuse echo and be well; only what is wrong by the lab file counts.
+        # A host may refuse echo and be fine; only what contradicts the lab file counts.
         key = "net.ipv4.icmp_echo_ignore_all"
         ignores = capture is not None and bool(capture.evidence.setting("icmp_echo_ignore_all"))
         meant = shown.lab.hosts[path.target].sysctl.get(key, "0").strip() != "0"
@@ -112,11 +112,11 @@ def _along(
     back: bool,
     port: int = 0,
 ) -> Iterator[Finding]:
-    """Yield what is wrong at each node from the first to the last; with a port only what drops that."""
+    """Yield the faults at each node from first to last; with a port only what drops that."""
     came: str | None = None
     for place, node in enumerate(nodes):
         if node == HYPERVISOR_NODE:
-            came = ""  # by which of its networks is of no interest to the next
+            came = ""  # which of the hypervisor's networks it came by does not matter to the next node
             continue
         last = place == len(nodes) - 1
         version: Version = 6 if ends[1].version == 6 else 4
@@ -136,7 +136,7 @@ def _along(
 
 
 def _carried(path: Path, place: int, ends: tuple[Address, Address], *, back: bool) -> tuple[Address, Address]:
-    """Return the addresses in a packet at a place of the way, where a router may hide the source."""
+    """Return a packet's addresses at a point of the path; a router may translate the source."""
     if back:
         return ends[0], path.way.returned_to(place, ends[1])
     return path.way.seen_by(place, ends[0]), ends[1]
@@ -157,7 +157,7 @@ def _at(shown: Shown, at: Passage, place: int, count: int, *, back: bool) -> Ite
 
 
 def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
-    """Yield what is wrong with how a node sends a packet on."""
+    """Yield the faults in how a node sends a packet on."""
     ways = forwarding(shown.lab, 4 if at.target.version == 4 else 6)
     expected, own = ways.chosen(at.node, at.target), ways.sends_from(at.node, at.target)
     if expected is None or own is None:

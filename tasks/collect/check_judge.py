@@ -1,4 +1,4 @@
-"""Rows for declared checks: what was tried, weighed against whether the source could try at all."""
+"""Rows for declared checks: the result, weighed against whether the source could try at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["check_rows", "unmet"]
 
 
 def unmet(specs: Sequence[CheckSpec], capture: Capture) -> list[CheckSpec]:
-    """Return the specs of the checks that are not as expected so far and may be tried again."""
+    """Return the specs of the checks that do not match yet and may be retried."""
     return [spec for spec in specs if spec.wait and not is_met(spec, _tried(spec, capture))]
 
 
@@ -39,7 +39,7 @@ def _tried(spec: CheckSpec, capture: Capture) -> CheckResult:
 
 
 def check_rows(shown: Shown, found: Expectations, host: str) -> Iterator[Outcome]:
-    """Yield one row for each check that is tried from a host, in the order of the file."""
+    """Yield one row for each check that runs on a host, in file order."""
     for trial in instances_of(shown.lab, host):
         check = trial.check
         (judged,) = guarded(
@@ -110,7 +110,7 @@ def _trace_of(lab: Lab, trial: CheckInstance, address: Address, capture: Capture
 
 
 def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None) -> CheckResult:
-    """Return what a trace showed; ``via`` are, in order, the addresses of those it must pass."""
+    """Return the result of a trace; ``via`` are, in order, the addresses of the nodes it must pass."""
     if trace is None:
         reached = ping is not None and ping.reached
         return CheckResult("open", "open") if reached else CheckResult("filtered", "filtered")
@@ -124,7 +124,7 @@ def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None)
 
 
 def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
-    """Judge UDP that nothing came back from by what the target says of its sockets."""
+    """Judge unanswered UDP by the sockets that the target reports."""
     port, target = trial.check.target, trial.target
     capture = shown.capture(target) if target is not None else None
     said = capture.facts.commands.get("listeners") if capture is not None else None
@@ -132,7 +132,7 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
         return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
     ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
     if port not in ports:
-        # Whether the ICMP error was dropped or only limited (net.ipv4.icmp_ratelimit) cannot be seen.
+        # Whether the ICMP error was dropped or rate-limited (net.ipv4.icmp_ratelimit) cannot be seen.
         return CheckResult("refused", "refused", f"nobody listens on udp/{port} on {target}")
     if trial.check.expect == "open":
         return CheckResult(
@@ -144,7 +144,7 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
 
 
 def _not_tried(lab: Lab, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
-    """Judge a check that the source could not try: it tells nothing, unless the file says just that."""
+    """Judge a check that the source could not try: it proves nothing, unless the file predicts just that."""
     if trial.check.expect != "open" and tried.actual == "no route" and trial.address is not None:
         if path is not None and path.fault is not None and path.fault.node == trial.source:
             return Judged(Status.OK, tried.actual, f"by the lab file: {path.fault}")
@@ -177,7 +177,7 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
 
 
 def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:
-    """Return what the file says of the connection that a check tries; None where it cannot tell."""
+    """Return what the file predicts for a check's connection; None if it predicts nothing."""
     check = trial.check
     if trial.address is None or check.kind not in ("tcp", "udp"):
         return None
@@ -191,12 +191,12 @@ def _dropped_by_file(lab: Lab, trial: CheckInstance) -> str | None:
 
 
 def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: CheckResult) -> Cause | None:
-    """Return which rule drops a connection, as the hosts' nftables show it."""
+    """Return the rule that drops a connection, according to the hosts' nftables."""
     if trial.check.kind != "tcp" or tried.seen != "filtered":
         return None
     verdict, port = _implied(shown.lab, trial), int(trial.check.target)
     if verdict is not None and verdict.end not in (trial.source, trial.target):
-        # A port forward leads on: what it makes of the packets is looked for on their way.
+        # A port forward leads on: look for the translated packets on their path too.
         version: Literal[4, 6] = 4 if trial.address is not None and trial.address.version == 4 else 6
         path, port = forwarding(shown.lab, version).path(trial.source, verdict.end), verdict.port
     return cause_of_drop(shown, path, port)
@@ -213,7 +213,7 @@ def _reason(trial: CheckInstance, tried: CheckResult) -> str:
 
 
 def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: CheckResult) -> Judged:
-    """Judge what should not be possible: it counts only where the same pair can reach each other."""
+    """Judge a check that should fail: it counts only if the same pair can reach each other."""
     expect = trial.check.expect
     dropped = _dropped_by_file(shown.lab, trial)
     wrong = f"it should be {expect}" + (f": {dropped}" if dropped is not None else "")

@@ -1,4 +1,4 @@
-"""What a host runs for its declared checks: one function a kind, values only as quoted words."""
+"""What a host runs for its declared checks: one function per kind, values only as quoted words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from labrun.tasks.guest.shell import Probe, quote
 __all__ = ["NO_TOOL", "NO_WAY", "SMALL_LOST", "by_hand", "check_probe", "seconds_of"]
 
 NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
-"""Exit statuses of the functions below that no tool in them has: no route, a tool is missing, mtu."""
+"""Exit statuses that none of the tools below uses: no route, a tool is missing, mtu."""
 
 _AT_ONCE = 8
 _EXEC_SECONDS = 20
 _SECONDS = {"exec": _EXEC_SECONDS + 3, "http": 9, "tcp": 4, "udp": 6, "dns": 5, "ping": 5, "mtu": 8}
 
-# Each writes to a file of its own in the background. A try without a route or its tool says so by
-# its status: the source could not try, which is another thing than being refused.
+# Each runs in the background and writes to a separate file. A try without a route or its tool reports that
+# in its status: the source could not try, which differs from a refusal.
 _ROOM = """\
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -27,9 +27,9 @@ _VALUES = {"no_way": NO_WAY, "no_tool": NO_TOOL, "small_lost": SMALL_LOST, "exec
 
 
 def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
-    """Return the script for these specs; traces are none of its business. None where nothing is left.
+    """Return the script for these specs except traces; None if that leaves nothing.
 
-    ``has_room`` says that the script before it has made ``$tmp``.
+    ``has_room`` says that an earlier script has set up ``$tmp``.
     """
     calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec.kind != "trace"]
     if not calls:
@@ -89,7 +89,7 @@ def _query(name: str, *, six: bool) -> str:
 
 
 def by_hand(spec: CheckSpec) -> str:
-    """Return the command that a person would type to try the same."""
+    """Return the command a person would type to try the same."""
     target, address = spec.target, spec.address
     if spec.kind == "http":
         return f"curl -i {quote(_url(spec))}"
@@ -108,6 +108,6 @@ def by_hand(spec: CheckSpec) -> str:
 
 
 def seconds_of(specs: Sequence[CheckSpec]) -> float:
-    """Return what one round of these checks may take where everything hangs."""
+    """Return how long one round of these checks may take if everything hangs."""
     times = [_SECONDS.get(spec.kind, 1.0) for spec in specs]
     return sum(max(times[start : start + _AT_ONCE]) for start in range(0, len(times), _AT_ONCE))

@@ -1,4 +1,4 @@
-"""One check as a host is asked it."""
+"""One check as a host runs it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["CheckSpec", "check_specs"]
 
 @dataclass(frozen=True, slots=True)
 class CheckSpec:
-    """What is tried, and what is expected of it.
+    """What is tried, and the expected result.
 
-    ``to`` is the host that it is about, ``address`` what is tried; both are None where the check is about
-    its own host. ``wait`` is how many seconds it may be tried again, ``via`` are, in order, the
-    addresses of those that a trace must pass. The rest is as the file declares it.
+    ``to`` is the host that it is about, ``address`` the target address; both are None if the check is about
+    the host it runs on. ``wait`` is for how many seconds it may be retried, ``via`` are, in order, the
+    addresses of the nodes that a trace must pass. The rest is as declared in the file.
     """
 
     name: str
@@ -37,7 +37,7 @@ class CheckSpec:
 
     @classmethod
     def of(cls, lab: Lab, trial: CheckInstance) -> CheckSpec:
-        """Return what a check comes to on one host."""
+        """Return a check as it runs on one host."""
         check = trial.check
         return cls(
             name=trial.name,
@@ -56,7 +56,7 @@ class CheckSpec:
 
 
 def check_specs(lab: Lab, host: str) -> list[CheckSpec]:
-    """Return what a host tries; what goes to an address that nobody knows is left out."""
+    """Return the checks of a host; those with an unknown target address are left out."""
     return [CheckSpec.of(lab, trial) for trial in instances_of(lab, host) if _can_be_tried(trial)]
 
 

@@ -1,4 +1,4 @@
-"""What a declared check showed, read from its tool's words: open, refused, filtered, or not tried at all."""
+"""The result of a declared check, from its tool's output: open, refused, filtered, or not tried at all."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _FRAGMENT = re.compile(r"mtu ?= ?([0-9]{1,5})\b")
 _UNREACHABLE = re.compile(r"^From (\S{1,60}?):? icmp_seq=\d{1,9} (.{1,200})", re.MULTILINE)
 _LONGEST, _LONGEST_REASON, _MOST_ANSWERS = 60, 400, 32
 _MOST_CHARACTERS = 256 * 1024
-"""Four times what the script lets a page or a command print: a guest may print what it likes."""
+"""Four times the limit in the script for a page or a command: a guest may print anything."""
 _MOST_DIGITS = 2 * 65535
-"""Of a DNS answer in hexadecimal."""
+"""The limit of a DNS answer in hexadecimal."""
 _SEARCH_SECONDS = 2.0
 _NAMES = {0: "answers", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What came of one try.
+    """The result of one try.
 
-    ``seen`` is ``silent`` for UDP that nothing came back from, ``wrong`` for an answer that is not
-    the declared one, ``error`` where the source could not try; ``actual`` is for the table.
+    ``seen`` is ``silent`` for unanswered UDP, ``wrong`` for an answer that differs from the declared
+    one, ``error`` if the source could not try; ``actual`` is for the table.
     """
 
     seen: Seen
@@ -50,14 +50,14 @@ class CheckResult:
 
 
 def is_met(spec: CheckSpec, tried: CheckResult) -> bool:
-    """Tell whether nothing is gained by trying again."""
+    """Tell whether trying again would gain nothing."""
     return meets(spec.expect, tried.seen) or (tried.seen == "silent" and spec.expect != "refused")
 
 
 def read_check(spec: CheckSpec, said: Captured | None, facts: Facts) -> CheckResult:
-    """Return what the output of a check (other than ``trace``) means."""
+    """Return the result in the output of a check (other than ``trace``)."""
     if spec.kind == "sshd" and "sshd" in facts.commands:
-        said = facts.commands["sshd"]  # as it holds for this very login, Match blocks included
+        said = facts.commands["sshd"]  # effective for this very login, Match blocks included
     if said is None:
         return CheckResult("error", "not tried", "the check was not carried out")
     if said.status == NO_WAY and spec.kind != "exec":
@@ -156,7 +156,7 @@ def _exec(spec: CheckSpec, said: Captured) -> CheckResult:
 
 
 def _matched(match: Match | None, text: str) -> tuple[str, str | None]:
-    """Return the text that counts, and what it lacks: None where it is as declared."""
+    """Return the text that counts, and what it lacks: None if it is as declared."""
     if len(text) > _MOST_CHARACTERS:
         return "", f"there are {len(text)} characters, more than {_MOST_CHARACTERS}"
     if match is not None and match.json is not None:
@@ -213,13 +213,13 @@ def _answers(spec: CheckSpec, found: Sequence[str]) -> CheckResult:
 
 
 def _packet(lines: Sequence[str]) -> bytes:
-    """Return the bytes that od printed, none where that is no whole number of them."""
+    """Return the bytes that od printed, empty for an incomplete dump."""
     digits = "".join(line for line in lines if re.fullmatch("[0-9a-f ]+", line)).replace(" ", "")
     return b"" if len(digits) % 2 or len(digits) > _MOST_DIGITS else bytes.fromhex(digits)
 
 
 def _records(packet: bytes) -> list[str]:
-    """Return the addresses of a DNS answer; what is cut off or damaged ends it."""
+    """Return the addresses in a DNS answer, up to the first truncated or damaged record."""
     found = []
     try:
         at = 12

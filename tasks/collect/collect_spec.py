@@ -1,4 +1,4 @@
-"""What is to be collected on one host."""
+"""What to collect on one host."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["CollectSpec", "PingSpec", "TraceSpec"]
 
 @dataclass(frozen=True, slots=True)
 class TraceSpec:
-    """A target that is traced, ``hops`` away, in the ``wave``-th second.
+    """A target to trace, ``hops`` away, started in second ``wave``.
 
-    ``size`` is the payload of the largest ping that must get through, 0 where nobody knows it.
+    ``size`` is the payload of the largest ping that must get through, 0 if unknown.
     """
 
     to: str
@@ -33,7 +33,7 @@ class TraceSpec:
 class PingSpec:
     """A target that is only pinged.
 
-    ``like`` names the traced one whose way it shares, None where nothing should get there.
+    ``like`` names the traced target whose path it shares, None if nothing should get there.
     """
 
     to: str
@@ -43,9 +43,9 @@ class PingSpec:
 
 @dataclass(frozen=True, slots=True)
 class CollectSpec:
-    """Everything that one host is asked.
+    """Everything to collect on one host.
 
-    ``settings`` is by section what its resource wants to compare; ``listeners`` asks for its UDP sockets.
+    ``settings`` maps sections to the desired values of their resources; ``listeners`` asks for UDP sockets.
     """
 
     traces: tuple[TraceSpec, ...] = ()
@@ -55,11 +55,11 @@ class CollectSpec:
     listeners: bool = False
 
     def without_settings(self) -> CollectSpec:
-        """Return it for a host whose settings somebody else reads."""
+        """Return the spec for a host whose settings are read elsewhere."""
         return replace(self, settings=MappingProxyType({}))
 
     def narrowed(self, wanted: Callable[[str], bool], checks: tuple[CheckSpec, ...] = ()) -> CollectSpec:
-        """Return it for some targets alone, all asked at once, and for these checks."""
+        """Return the spec for some targets only, all traced at once, and for these checks."""
         return replace(
             self,
             traces=tuple(replace(trace, wave=0) for trace in self.traces if wanted(trace.to)),

@@ -1,4 +1,4 @@
-"""What else a host showed that tells why packets get lost: neighbours, rules, kernel settings, nftables."""
+"""Further evidence of why packets get lost: neighbours, rules, kernel settings, nftables."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ FILES = (
     f"{_IPV4}/icmp_echo_ignore_all",
     f"{_IPV4}/ip_default_ttl",
 )
-"""Read together with the other files of the gather: no process of their own."""
+"""Read together with the other files of the gather: they cost no extra process."""
 
 BEFORE = (Probe(FILES), rules.PROBE, Probe(script="capture nft-before nft -a list ruleset\n"))
 AFTER = (neighbours.PROBE, Probe(script="capture nft-after nft -a list ruleset\n"))
-"""Asked once more when the traces are through: what counted and who did not answer ARP."""
+"""Run again after the traces: rule counters, and neighbours that did not answer ARP."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Facts that no row expects by itself; all of them may be missing."""
+    """Facts that no row expects by itself; each of them may be missing."""
 
     neighbours: tuple[Neighbour, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
@@ -45,17 +45,17 @@ class Evidence:
     after: Ruleset = field(default_factory=lambda: MappingProxyType({}))
 
     def setting(self, key: str) -> int | None:
-        """Return a setting below net.ipv4 as a number (``conf/eth0/rp_filter``), None where unknown."""
+        """Return a setting below net.ipv4 as a number (``conf/eth0/rp_filter``), None if unknown."""
         return integer(self.settings.get(f"{_IPV4}/{key}"))
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
-        """Return the entry for an address on a device."""
+        """Return the neighbour entry for an address on a device."""
         found = (each for each in self.neighbours if each.device == device and each.address == address)
         return next(found, None)
 
 
 def read_evidence(facts: Facts) -> Evidence:
-    """Return what the facts show; a part that is missing or cannot be read is empty: no row needs it."""
+    """Return the evidence in the facts; a missing or unreadable part is empty, since no row needs it."""
     return Evidence(
         neighbours=_if_readable(lambda: neighbours.neighbours(facts)),
         rules=(

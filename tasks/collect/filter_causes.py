@@ -1,4 +1,4 @@
-"""What a host does to packets on purpose: nftables, ip rules, rp_filter, forwarding off, a short TTL."""
+"""Deliberate drops: nftables, ip rules, rp_filter, forwarding off, a low TTL."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One packet at one host: where it came in and where it should leave, by network; None = own.
+    """One packet at one host: the networks it arrives from and leaves to; None = the host itself.
 
-    ``port`` is that of the TCP connection it begins, 0 for a probe.
+    ``port`` is that of the TCP connection it opens, 0 for a probe.
     """
 
     node: str
@@ -39,13 +39,13 @@ def _device(shown: Shown, at: Passage, network: str | None) -> str:
 
 
 def best_route(routes: tuple[ObservedRoute, ...], to: Address) -> ObservedRoute | None:
-    """Return the route that the kernel takes: the longest prefix, then the least metric."""
+    """Return the route that the kernel chooses: the longest prefix, then the lowest metric."""
     fitting = [route for route in routes if route.prefix.version == to.version and to in route.prefix]
     return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
 
 
 def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield which switch keeps a packet from being passed on."""
+    """Yield the setting that keeps a packet from being forwarded."""
     if at.capture.forwards(at.target.version) is False:
         key = "net.ipv4.ip_forward" if at.target.version == 4 else "net.ipv6.conf.all.forwarding"
         yield Finding(CAUSE, f"{key} is 0", at.node)
@@ -56,7 +56,7 @@ def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
 
 
 def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield whether rp_filter refuses a packet: 1 wants the way back by the same NIC, 2 any way."""
+    """Yield a drop by rp_filter: 1 wants the route back on the same NIC, 2 on any NIC."""
     device, seen = _device(shown, at, at.came), at.capture.evidence
     if not device or at.target.version == 6:
         return
@@ -70,7 +70,7 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     )
     if back is not None and not usable:
         there = f"is a {back.kind} route"
-    # Without any route back the reason is to be found on the way back.
+    # Without any route back, the cause is reported for the return path.
     yield Finding(
         CAUSE if strictness == 1 else SYMPTOM,
         f"rp_filter {strictness} drops what comes from {at.source} on {at.came}: the route back {there}",
@@ -79,7 +79,7 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
 
 
 def policy_findings(at: Passage) -> Iterator[Finding]:
-    """Yield the rules of ``ip rule`` that take the packet away from the main table."""
+    """Yield the rules of ``ip rule`` that divert the packet from the main table."""
     for rule in at.capture.evidence.rules:
         fits = (rule.source is None or at.source in rule.source) and (
             rule.target is None or at.target in rule.target

@@ -1,4 +1,4 @@
-"""What verify says: every expected thing of every host as one row, from what all hosts showed."""
+"""The rows of verify: everything expected of every host, judged by the reports of all hosts."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def judge(
 ) -> list[Outcome]:
     """Return the rows of the named hosts (None = all), in file order: addresses, routes, paths, settings.
 
-    ``captures`` should hold all hosts that were asked, also those beyond ``hosts``: what is wrong
-    on one is why another fails. A named host without capture has its rows as ``unknown``. Without
-    ``settings`` the rows of kernel and sshd are left out.
+    ``captures`` should hold all hosts that were queried, also those beyond ``hosts``: a fault on one
+    makes another fail. A named host without a capture gets ``unknown`` rows. Without ``settings`` the
+    rows of kernel and sshd are left out.
     """
     lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
@@ -65,14 +65,14 @@ def judge(
 
 
 def _nothing(host: str, silence: Unreachable | None) -> Outcome:
-    """Return the row of a host of which the file says nothing that could be verified."""
+    """Return the row of a host for which the file declares nothing to verify."""
     if silence is not None:
         return Outcome(host, ADDRESS.name, host, silence.status, why=silence.reason)
     return Outcome(host, ADDRESS.name, host, Status.SKIPPED, why="the file says nothing to verify here")
 
 
 def _section(shown: Shown, host: str, section: str) -> list[Outcome]:
-    """Return the rows of one section that follow from what the host itself showed."""
+    """Return the rows of one section that the host's report alone decides."""
     capture = shown.capture(host)
     if capture is None:
         silence = shown.silence(host) or not_asked(host)
@@ -99,14 +99,14 @@ _JUDGES: Mapping[str, Callable[[Lab, str, Capture], Iterator[Outcome]]] = {
 
 
 def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
-    # A value that holds without being in labrun's own file is for configure and drift to say.
+    # A value that is right but missing from labrun's file is a matter for configure and drift.
     holds = item.state == "ok" or (item.state == "change" and item.expected == item.actual)
     status = Status.SKIPPED if item.state == "skipped" else Status.OK if holds else Status.FAILED
     return status, item.expected, item.actual, None if holds else item.why
 
 
 def _silent(lab: Lab, host: str, silence: Unreachable, section: str) -> Iterator[Outcome]:
-    """Yield what was expected of a host that showed nothing: no host and no row is ever missing."""
+    """Yield the expected rows of a host that reported nothing, so that no host and no row is missing."""
     for name, expected, subject in _expected(lab, host, section):
         yield Outcome(host, section, name, silence.status, expected, None, silence.reason, subject=subject)
 

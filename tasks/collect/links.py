@@ -1,4 +1,4 @@
-"""Rows for addresses and routes: what a host's NICs and main table show against the lab file."""
+"""Rows for addresses and routes: a host's NICs and main table compared with the lab file."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ANY = "an address by DHCP"
 
 
 def expected_addresses(nic: Interface) -> str:
-    """Return what the row of a NIC expects."""
+    """Return the expected column of a NIC's row."""
     return " ".join(str(each) for each in (nic.ipv4, nic.ipv6) if each is not None) or _ANY
 
 
 def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
-    """Yield one row per NIC: the lasting addresses it should have, and no others."""
+    """Yield one row per NIC: the permanent addresses it should have, and no others."""
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is None:
@@ -43,10 +43,10 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
 
 
 def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:
-    """Return what the NIC shows, and what is wrong with it ("" = nothing)."""
+    """Return the NIC's actual state, and the fault in it ("" = none)."""
     want = [each for each in (nic.ipv4, nic.ipv6) if each is not None]
     have = {*link.settled, *link.fleeting}
-    # Whatever somebody else's DHCP server gives is right.
+    # Any lease from a foreign DHCP server is right.
     given = [each for each in link.settled if each.version == 4] if nic.ipv4 is None and nic.dhcp else []
     surplus = [each for each in link.settled if each not in want and each not in given]
     shown = [each for each in want if each in have] + given
@@ -73,7 +73,7 @@ def _of_whom(lab: Lab, host: str, address: IPv4Interface | IPv6Interface) -> str
 
 
 def _expected_mtu(lab: Lab, host: str, nic: Interface) -> int | None:
-    """Return the MTU that the NIC must have; None where somebody else's network decides."""
+    """Return the MTU that the NIC must have; None on a network that the lab does not define."""
     given = nic.nmcli.get("802-3-ethernet.mtu") or nic.nmcli.get("ethernet.mtu")
     if given is not None:
         return int(given) if str(given).isdecimal() and int(given) else None
@@ -83,12 +83,12 @@ def _expected_mtu(lab: Lab, host: str, nic: Interface) -> int | None:
 
 
 def route_name(prefix: Prefix) -> str:
-    """Return a route's name in the table; ``default`` is IPv4's."""
+    """Return a route's name in the table; ``default`` means IPv4."""
     return "default" if prefix == default_prefix(4) else str(prefix)
 
 
 def expected_route(route: Route) -> str:
-    """Return what the row of a route expects."""
+    """Return the expected column of a route's row."""
     return "connected" if route.via is None else f"via {route.via}"
 
 
@@ -141,7 +141,7 @@ def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
 
 
 def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
-    """Tell whether a route nobody expects is one too many: not what comes and goes by itself."""
+    """Tell whether an unexpected route is one too many; routes that come and go by themselves are not."""
     if route.protocol == "ra" or any(
         local.version == route.prefix.version and route.prefix.subnet_of(local)  # type: ignore[arg-type]
         for local in _LINK_LOCAL
@@ -150,10 +150,10 @@ def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool
     by_network = {nic.network: nic for nic in lab.hosts[host].interfaces}
     nic = by_network.get(network_of(lab, host, capture, route.device))
     if nic is None:
-        # Somebody else's bridge or tunnel in the guest, unless it takes away what the lab needs.
+        # A bridge or tunnel set up in the guest is fine, unless it hides something the lab needs.
         return route.kind != "unicast" or _takes_away(lab, route)
     if nic.dhcp and route.protocol == "dhcp" and lab.hosts[host].address is not None:
-        return False  # whatever the DHCP server of an existing machine announces
+        return False  # announced by the DHCP server of an existing machine
     if nic.ipv4 is None and nic.dhcp and lab.networks[nic.network].mode in (Mode.BRIDGE, Mode.MACVTAP):
         return False
     link = capture.links.get(nic.mac)

@@ -1,4 +1,4 @@
-"""What is wrong with the NIC a host sends by: down, without its address, with somebody else's, too small."""
+"""Faults of the sending NIC: down, without its address, with another host's, MTU too small."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from labrun.tasks.judging import guarded
 
 __all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
 
-# What asks for a neighbour's MAC over IPv6, as a rule may name it.
+# Neighbour solicitation for IPv6, as a rule may name it.
 _SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
 _SECONDS_A_HOST = 2.0
-"""So long all rows together may look at one host's evidence: a ruleset of it may have 20,000 rules."""
+"""The time all rows together may spend on one host's evidence: a ruleset may have 20,000 rules."""
 
 CAUSE, SILENT, SYMPTOM = range(3)
-"""How sure a finding is: a cause, a host that says nothing, and what may only follow from something else."""
+"""How certain a finding is: a cause, a silent host, or a likely consequence of something else."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """Something wrong on the way, at one host or at none; the least ``rank`` counts, then the first."""
+    """A fault on the path, at one host or at none; the lowest ``rank`` counts, then the first."""
 
     rank: int
     what: str = field(compare=False)
@@ -38,13 +38,13 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """Return it as a reason, the host in front."""
+        """Return the finding as a reason, prefixed with the host."""
         return self.what if self.at is None else f"{self.at}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What all hosts showed; a host that was not asked is missing from ``captures``."""
+    """The reports of all hosts; a host that was not queried is missing from ``captures``."""
 
     lab: Lab
     captures: Mapping[str, Capture | Unreachable]
@@ -52,17 +52,17 @@ class Shown:
     _spent: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def capture(self, host: str) -> Capture | None:
-        """Return what a host showed, None where it showed nothing."""
+        """Return a host's capture, None if it has none."""
         found = self.captures.get(host)
         return found if isinstance(found, Capture) else None
 
     def silence(self, host: str) -> Unreachable | None:
-        """Return why a host that was asked showed nothing, None where it did show something."""
+        """Return why a host that was queried reported nothing, None if it did report."""
         found = self.captures.get(host)
         return found if isinstance(found, Unreachable) else None
 
     def told(self, host: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-        """Return what a host's evidence tells: nothing where it cannot be judged, or has taken too long."""
+        """Return the findings from a host's evidence: none if it cannot be judged, or takes too long."""
         spent, began = self._spent.get(host, 0.0), time.monotonic()
         if spent > _SECONDS_A_HOST:
             return []
@@ -71,7 +71,7 @@ class Shown:
         return found
 
     def holders(self, address: Address) -> list[str]:
-        """Return the hosts that show an address on one of their NICs."""
+        """Return the hosts that have an address on one of their NICs."""
         if not self._held:
             for host, found in self.captures.items():
                 for link in found.links.values() if isinstance(found, Capture) else ():
@@ -81,12 +81,12 @@ class Shown:
 
 
 def not_asked(host: str) -> Unreachable:
-    """Return what stands for a host that is missing from the captures."""
+    """Return a placeholder for a host that is missing from the captures."""
     return Unreachable(f"{host} was not asked", Status.UNKNOWN)
 
 
 def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
-    """Name a device by the lab network that its MAC belongs to, else by itself."""
+    """Return the lab network that a device's MAC belongs to, else the device's name."""
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is not None and link.name == device:
@@ -95,7 +95,7 @@ def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
 
 
 def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Finding]:
-    """Yield what keeps the NIC from sending; ``own`` is what it should be."""
+    """Yield what keeps the NIC from sending; ``own`` is its desired state."""
     if link is None:
         mac = own.nic.mac
         known = f"{mac}, its MAC on {own.network}" if mac else f"an address of {own.network}"
@@ -117,7 +117,7 @@ def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Find
 def neighbour_findings(
     shown: Shown, node: str, capture: Capture, link: Link, own: Attachment, following: Address
 ) -> Iterator[Finding]:
-    """Yield what is wrong with the next hop as the node's neighbour table has it."""
+    """Yield the faults in the node's neighbour entry for the next hop."""
     version: Version = 4 if following.version == 4 else 6
     wires = wiring(shown.lab, version)
     holder = wires.holder.get((own.network, following))
@@ -147,7 +147,7 @@ def neighbour_findings(
 def _solicitations_dropped(
     shown: Shown, node: str, question: Packet, holder: str | None, meant: Attachment | None
 ) -> Iterator[Finding]:
-    """Yield the rules that keep a host from asking for a neighbour, or the neighbour from being asked."""
+    """Yield the rules that block neighbour discovery, on the asking host or on the neighbour."""
     theirs = shown.capture(holder) if holder is not None else None
     link = theirs.links.get(meant.nic.mac) if theirs is not None and meant is not None else None
     asked = Packet(question.source, question.target, came=link.name if link is not None else "")
@@ -170,7 +170,7 @@ def _refused_questions(
 
 
 def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:
-    """Yield the NICs on the way, of the lab's networks, that packets of ``size`` bytes do not fit."""
+    """Yield the NICs on the path, on the lab's networks, that are too small for ``size`` bytes."""
     for node in nodes:
         capture = shown.capture(node)
         for nic in shown.lab.hosts[node].interfaces if capture is not None else ():

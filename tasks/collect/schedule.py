@@ -1,4 +1,4 @@
-"""Which pairs are traced and which only pinged, and when: routers answer few traces in a row."""
+"""Which pairs are traced, which only pinged, and when: routers answer few traces in a row."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ __all__ = [
 ]
 
 ALL_PAIRS = 10
-"""Up to so many hosts every ordered pair is traced; beyond, one target per network and way."""
+"""Up to this many hosts every ordered pair is traced; beyond that, one target per network and path."""
 
 LARGEST = 1500
 """The MTU of a network that names none, in bytes; also the largest packet that verify sends."""
 
 SETTINGS = tuple(resource for resource in RESOURCES if section_of(resource.section).verified)
-"""What verify judges by the same code as configure, so that the two cannot disagree."""
+"""What verify judges with the same code as configure, so that the two cannot disagree."""
 
-# Linux lets a node send one destination 6 ICMP errors at once, then one a second
-# (net.ipv4.icmp_ratelimit); one is left for whoever else asks.
+# Linux sends one destination 6 ICMP errors in a burst, then one per second
+# (net.ipv4.icmp_ratelimit); one is left for other users.
 _BURST = 5
 _WAVE_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Wave:
-    """The waves of one source: how many answers each node has been asked for up to each of them."""
+    """The waves of one source: the answers requested from each node up to each wave."""
 
     asked: list[dict[str, int]]
 
     def place(self, nodes: Collection[str]) -> int:
-        """Return the first wave in which none of the nodes is asked for too much; waves are 1 s apart."""
+        """Return the first wave that overloads none of the nodes; waves are 1 s apart."""
         wave = 0
         while not all(self._fits(node, wave) for node in nodes):
             wave += 1
@@ -59,7 +59,7 @@ class _Wave:
         return wave
 
     def _fits(self, node: str, wave: int) -> bool:
-        # What is asked in later waves must stay possible too.
+        # Later waves must stay feasible too.
         used = 0
         for number in range(max(wave + 1, len(self.asked))):
             used += self.asked[number].get(node, 0) if number < len(self.asked) else 0
@@ -71,7 +71,7 @@ class _Wave:
 def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: bool = False) -> CollectSpec:
     """Return what to collect on a host; ``skip`` names hosts known to be down.
 
-    ``full`` traces all pairs whatever the size of the lab. Raises KeyError for unknown names.
+    ``full`` traces all pairs, regardless of the size of the lab. Raises KeyError for unknown names.
     """
     host = lab.hosts[host_name]
     paths = [path for path in _paths(expectations(lab), host) if path.address and path.target not in skip]
@@ -134,14 +134,14 @@ def _split(
 
 
 def drops_udp(lab: Lab, path: Path) -> bool:
-    """Tell whether a firewall of the file drops the datagrams of a trace, but not echo requests."""
+    """Tell whether a firewall in the file drops a trace's datagrams, but not echo requests."""
     chains = [(node, "forward") for node in path.way.through] + [(path.target, "input")]
     firewalls = [(lab.hosts[node].firewall, chain) for node, chain in chains if node in lab.hosts]
     return any(firewall and getattr(firewall, chain) == "drop" for firewall, chain in firewalls)
 
 
 def packet_size(lab: Lab, path: Path) -> int:
-    """Return the size in bytes of a packet that must get through whole, by the networks' MTUs."""
+    """Return the size in bytes of a packet that must pass unfragmented, by the networks' MTUs."""
     crossed = {path.source, path.target, *path.way.through, *path.way.back}
     networks = {nic.network for name in crossed if name in lab.hosts for nic in lab.hosts[name].interfaces}
     smallest = min((lab.networks[name].mtu or LARGEST for name in networks), default=LARGEST)
@@ -149,7 +149,7 @@ def packet_size(lab: Lab, path: Path) -> int:
 
 
 def _payload(lab: Lab, path: Path) -> int:
-    """Return what a ping carries to make a packet of that size; 0 where the file cannot know the size."""
+    """Return the ping payload for a packet of that size; 0 if the file cannot determine the size."""
     if any(lab.hosts[name].machine is None for name in (path.source, path.target)):
         return 0
     return packet_size(lab, path) - (48 if path.address is not None and path.address.version == 6 else 28)
@@ -163,7 +163,7 @@ def _network(lab: Lab, path: Path) -> str:
 
 
 def seconds_for(spec: CollectSpec) -> float:
-    """Return a deadline in seconds for the script: what a lab with everything broken needs, and slack."""
+    """Return a deadline in seconds for the script: enough for a lab where everything is broken, and slack."""
     traces, pings = spec.traces, spec.pings
     waves = 1 + max((trace.wave for trace in traces), default=0)
     longest = max((trace.hops for trace in traces), default=0)
@@ -172,6 +172,6 @@ def seconds_for(spec: CollectSpec) -> float:
 
 
 def patience_for(spec: CollectSpec) -> float:
-    """Return seconds beyond that in which checks may be tried again: their longest wait and a last round."""
+    """Return the extra seconds for retried checks: their longest wait and a last round."""
     waits = [check.wait for check in spec.checks]
     return max(waits, default=0) and max(waits) + seconds_for(spec)

@@ -1,4 +1,4 @@
-"""The one script that a host runs for verify: facts first, then traces in waves, then pings."""
+"""The single script a host runs for verify: facts first, then traces in waves, then pings."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["FORWARDING", "collect_probes", "collect_script"]
 
 FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
-# An address that the kernel still looks for a duplicate of cannot be used: up to two seconds after a
+# An address is unusable until duplicate address detection has finished: up to two seconds after a
 # NIC came up.
 _SETTLE = guest_script("settle_ipv6")
 
-# Traces run in the background, each with a file of its own. Exactly as many probes are sent as
-# hops are expected: every one beyond would cost the target one of its few answers a second.
-# Where UDP does not get through, or a firewall of the file drops it, ICMP echo asks two hops further,
-# since echo replies are not limited; without traceroute tracepath does, and without that ping with a
-# rising TTL.
+# Traces run in the background, each with a separate file. Exactly as many probes are sent as hops are
+# expected: each further one would cost the target one of its few answers per second.
+# If UDP does not get through, or a firewall in the file drops it, ICMP echo probes two hops further,
+# since echo replies are not rate-limited; without traceroute, tracepath does, and without that, ping
+# with a rising TTL.
 _TRACE = guest_script("trace")
 
-# A router that answered the others may just have used up its answers: what is missing on the way
-# to a target that was reached is asked for again, alone and a second apart. A second round is only
-# worth its time where the first one heard anything.
+# A router that answered the others may just have hit its rate limit: hops missing on the path to a
+# reached target are asked again, one at a time and a second apart. A second round pays off only if
+# the first one got any answer.
 _AGAIN = guest_script("trace_again")
 
-# Full-size packets get through, or they get lost without a word although small ones do not. Who is
-# told of a smaller MTU is not lost; ping's exit status 1 is "no answer", others are its own trouble.
+# Full-size packets get through, or are silently lost although small ones are not. A sender that gets
+# an ICMP "too big" does not count as loss; ping's exit status 1 is "no answer", others are local errors.
 _LARGE = guest_script("ping_large")
 
 _PING = guest_script("ping")
@@ -50,7 +50,7 @@ def collect_script(spec: CollectSpec, mark: str) -> str:
 
 
 def collect_probes(spec: CollectSpec) -> list[Probe]:
-    """Return what a host is asked, in this order."""
+    """Return the probes for a host, in the order they run."""
     probes = [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
         fact
@@ -118,5 +118,5 @@ def _by(item: TraceSpec) -> str:
 
 
 def _word(item: TraceSpec | PingSpec) -> str:
-    # Through ipaddress, so that nothing but an address can stand in the script.
+    # Through ipaddress, so that only an address can end up in the script.
     return str(ip_address(item.address))

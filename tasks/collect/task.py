@@ -27,18 +27,18 @@ from labrun.tasks.judging import guarded
 __all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
 
 SPEC = "verify"
-"""Under this key of ``host.data`` the task finds what ``collect_spec`` returned."""
+"""The key of ``host.data`` that holds the result of ``collect_spec``."""
 
 _MOST_EVIDENCE = 512 * 1024
-"""Characters of what a host printed that are worth keeping."""
+"""The number of characters of a host's output that are kept."""
 _PAUSE = 1.0
 """Seconds between two tries of a check that may wait."""
 
 
 def collect(task: Task) -> Result:
-    """Collect on one host what its spec asks for; the result is a plain dict for ``read_capture``.
+    """Collect the data of one host's spec; the result is a plain dict for ``read_capture``.
 
-    Changes nothing in the guest. Raises a TransportError where the guest cannot be used.
+    Changes nothing in the guest. Raises a TransportError if the guest cannot be used.
     """
     spec: CollectSpec = task.host.data[SPEC]
     report(task.host.name, "connecting")
@@ -57,7 +57,7 @@ def _round(transport: Transport, spec: CollectSpec) -> dict[str, Any]:
 
 
 def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> dict[str, Any]:
-    """Return what a script said, as plain data for ``read_capture``."""
+    """Return a script's output as plain data for ``read_capture``."""
     return {
         "mark": mark,
         "spec": spec,
@@ -71,7 +71,7 @@ def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> dict[str, Any]
 def later_rounds(
     host: str, transport: Transport, spec: CollectSpec, first: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Try again, a second apart, the checks that may wait; yield the rounds in which one was decided."""
+    """Retry, a second apart, the checks that may wait; yield the rounds in which one was decided."""
     since = time.monotonic()
     try:
         pending: Sequence[CheckSpec] = _unmet(host, spec.checks, first)
@@ -85,16 +85,16 @@ def later_rounds(
                 yield found
             pending = waiting
     except LabrunError:
-        return  # what was seen before stands
+        return  # the earlier result stands
 
 
 def _unmet(host: str, specs: Sequence[CheckSpec], shown: Mapping[str, Any]) -> list[CheckSpec]:
-    """Return the checks that are worth another try; that a round cannot be read is for others to say."""
+    """Return the checks that are worth a retry; an unreadable round is reported elsewhere."""
     return guarded(host, lambda: unmet(specs, read_capture(shown)), lambda _why: ())
 
 
 def _only(spec: CollectSpec, checks: Sequence[CheckSpec]) -> CollectSpec:
-    """Return the spec for these checks alone, with the traces that they ask for."""
+    """Return the spec for these checks only, with the traces they need."""
     named = {check.to for check in checks if check.kind == "trace"}
     return spec.without_settings().narrowed(lambda to: to in named, tuple(checks))
 
@@ -102,19 +102,19 @@ def _only(spec: CollectSpec, checks: Sequence[CheckSpec]) -> CollectSpec:
 def captures_of(
     results: Mapping[str, Mapping[str, Any] | BaseException],
 ) -> dict[str, Capture | Unreachable]:
-    """Return what each host showed, from its raw result or what its task raised."""
+    """Return each host's capture, from its raw result or the exception of its task."""
     return {host: _capture(host, result) for host, result in results.items()}
 
 
 def evidence_of(result: Mapping[str, Any]) -> str:
-    """Return what a host printed in all rounds, as text to keep: secrets masked, the same mark in each."""
+    """Return a host's output of all rounds as text to keep: secrets masked, the same mark in each."""
     rounds = (result, *result.get("later", ()))
     parts = (_head(str(each["stdout"])).replace(str(each["mark"]), "labrun") for each in rounds)
     return mask_settings(_head("".join(parts)))
 
 
 def _head(text: str) -> str:
-    """Return whole lines, as many as are kept: a secret that is cut in two would not be found."""
+    """Return as many whole lines as are kept: a secret cut in two would not be found."""
     return text if len(text) <= _MOST_EVIDENCE else text[:_MOST_EVIDENCE].rpartition("\n")[0]
 
 
@@ -131,7 +131,7 @@ def _all_rounds(result: Mapping[str, Any]) -> Capture | Unreachable:
     except UnreadableError:
         raise
     except CommandError as error:
-        # The script broke off: what the shell said last may tell why.
+        # The script was cut off: the shell's last message may tell why.
         said = Captured("", 0, str(result.get("stderr", "")))
         raise CommandError(said.last_line if said.error.strip() else error.reason) from error
     for each in result.get("later", ()):

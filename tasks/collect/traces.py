@@ -1,4 +1,4 @@
-"""Rows for paths: the hops that a trace showed against those that the lab file implies."""
+"""Rows for paths: the traced hops against those that the lab file implies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BY = {
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What became of an attempt to get through, and the host that its failure is laid to."""
+    """The verdict on an attempt to get through, and the host to blame for its failure."""
 
     status: Status
     actual: str | None
@@ -35,12 +35,12 @@ class Judged:
 
     @classmethod
     def by(cls, status: Status, actual: str | None, found: Cause) -> Judged:
-        """Return the judgement that follows from a cause."""
+        """Return the verdict that follows from a cause."""
         return cls(status, actual, found.why, found.blamed)
 
 
 def path_rows(shown: Shown, found: Expectations, source: str) -> Iterator[Outcome]:
-    """Yield a row per target, and per IP version where both have IPv6 as well."""
+    """Yield a row per target, and per IP version if both ends have IPv6 as well."""
     for target in found.lab.hosts:
         if target == source:
             continue
@@ -152,12 +152,12 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
 
 
 def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
-    """Tell whether the hops are the expected ones without some that redirect.
+    """Tell whether the hops are the expected ones minus some that redirect.
 
-    The source may learn of the shorter way between two probes of one trace, so that a hop shows
-    twice: each place may hold what any of the possible ways has there.
+    The source may learn the shorter path between two probes of one trace, so that a hop shows up
+    twice: each position may hold the hop of any possible path.
     """
-    redirecting = path.way.redirected[:6]  # 64 ways at most
+    redirecting = path.way.redirected[:6]  # 64 paths at most
     sets = (left for count in range(len(redirecting) + 1) for left in combinations(redirecting, count))
     ways = [[hop for place, hop in enumerate(path.hops) if place not in left] for left in sets]
     return any(len(way) == len(hops) for way in ways) and all(
@@ -170,7 +170,7 @@ def _times(asked: int) -> str:
 
 
 def _agree(expected: tuple[Address | None, ...], hops: tuple[Address | None, ...]) -> bool:
-    """Tell whether the hops are the expected ones as far as they answered."""
+    """Tell whether the hops that answered are the expected ones."""
     if len(expected) != len(hops):
         return False
     return all(

@@ -1,4 +1,4 @@
-"""The lab with the MACs that its existing machines showed, where the file names none."""
+"""The lab with the MACs reported by its existing machines, if the file gives none."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["with_seen_macs"]
 
 
 def with_seen_macs(lab: Lab, captures: Mapping[str, Capture | Unreachable]) -> Lab:
-    """Return the lab in which each NIC has its MAC as far as the captures tell; the same lab for none.
+    """Return the lab with each NIC's MAC as far as the captures reveal it; the same lab if none do.
 
-    A NIC that no address tells apart keeps its empty MAC, and its rows say so.
+    A NIC that no address identifies keeps its empty MAC, and its rows say so.
     """
     hosts = dict(lab.hosts)
     for name, host in lab.hosts.items():
         capture = captures.get(name)
         if isinstance(capture, Capture) and any(not nic.mac for nic in host.interfaces):
-            # Without them the rows of its NICs say that no address tells these apart.
+            # Without them the rows of its NICs say that no address identifies these.
             found = guarded(name, partial(_seen, lab, host, capture), lambda _why: ())
             hosts[name] = replace(host, interfaces=tuple(found)) if found else host
     return lab if hosts == dict(lab.hosts) else replace(lab, hosts=MappingProxyType(hosts))

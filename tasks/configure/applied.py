@@ -1,4 +1,4 @@
-"""Writing down in the guest what was applied to it, once that is confirmed."""
+"""Record in the guest what was applied to it, once that is confirmed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def _hash(text: str) -> str:
 
 
 def fingerprint(item: Item) -> Fingerprint:
-    """Return the hashes of what the item shall be and of what it is now."""
+    """Return the hashes of the item's desired and observed state."""
     declared = item.expected if item.declared is None else item.declared
     observed = item.actual if item.observed is None else item.observed
     return Fingerprint(_hash(declared), _hash(observed))
 
 
 def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, digest: str) -> Applied:
-    """Return the record after ``plan`` was found to be in place; sections it does not have stay as they were.
+    """Return the record once ``plan`` was found in place; sections missing from it stay as recorded.
 
-    Items that are not as declared are not recorded, they were not applied: what was before is still
-    what was applied last.
+    Items that are not as declared are not recorded, since they were not applied: their earlier entries
+    still say what was applied last.
     """
     sections = {part.section for part in plan.sections}
     items = plan.items()
@@ -39,7 +39,7 @@ def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, d
 
 
 def write_applied(applied: Applied) -> str:
-    """Return shell text that puts the record into the guest in one step."""
+    """Return shell text that writes the record into the guest atomically."""
     items: dict[str, dict[str, list[str]]] = {}
     for (section, name), each in sorted(applied.items.items()):
         items.setdefault(section, {})[name] = [each.declared, each.observed]

@@ -1,7 +1,6 @@
-"""Whether hosts behind a router still answer, asked from the machine that labrun runs on.
+"""Whether hosts behind a router still answer, tested from the machine that labrun runs on.
 
-What is asked here rides on a new connection; see :mod:`labrun.tasks.configure.neighbour` for what the
-kernel remembers.
+Every test opens a new connection; see :mod:`labrun.tasks.configure.neighbour` for what the kernel caches.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from labrun.inventory.topology.behind import Lead
 __all__ = ["Behind", "answering", "answers", "cut_off", "leads"]
 
 _IP_SECONDS = 5.0
-# What one attempt is given; a lost SYN is sent again after 1 s.
+# The timeout of one attempt; a lost SYN is retransmitted after 1 s.
 _TRY_SECONDS = 3.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
 _AT_ONCE = 64
-# A server may send lines of its own before its version.
+# A server may send other lines before its version.
 _MOST_BANNER = 16 * 1024
 
 
 class Behind(TypedDict):
-    """A host that is reached through another: where its sshd answers."""
+    """A host that is reached through another: the address and port of its sshd."""
 
     name: str
     address: str
@@ -39,8 +38,8 @@ class Behind(TypedDict):
 def leads(addresses: Mapping[str, str]) -> dict[str, Lead]:
     """Return how this machine's kernel reaches each host; ``addresses`` are IP addresses or names, by host.
 
-    A name without an address is left out. Where the kernel has no answer, or ``ip`` is not there, the
-    lead is not ``known``. Asks in the network namespace of the calling thread.
+    A name that does not resolve is left out. If the kernel has no route, or ``ip`` is missing, the
+    lead is not ``known``. Queries the network namespace of the calling thread.
     """
     found = {name: each for name, text in addresses.items() if (each := _resolved(text)) is not None}
     routes = _routes(found.values())
@@ -62,7 +61,7 @@ def _resolved(text: str) -> IPv4Address | IPv6Address | None:
 def _routes(addresses: Iterable[IPv4Address | IPv6Address]) -> dict[IPv4Address | IPv6Address, Lead]:
     asked = "".join(f"route get {each}\n" for each in dict.fromkeys(addresses))
     found = {}
-    # One process for all; with -force an address without a route does not keep the others from an answer.
+    # One process for all; with -force an unroutable address does not stop the rest.
     for line in _ip("-force", "-json", "-batch", "-", text=asked).splitlines():
         try:
             (route,) = json.loads(line)
@@ -75,7 +74,7 @@ def _routes(addresses: Iterable[IPv4Address | IPv6Address]) -> dict[IPv4Address 
 
 
 def _gateway(route: Mapping[str, Any]) -> Any:
-    # `via` names a gateway of the other IP version.
+    # `via` holds a gateway of the other IP version.
     return route.get("gateway") or (route.get("via") or {}).get("host")
 
 
@@ -84,7 +83,7 @@ def _address(text: Any) -> IPv4Address | IPv6Address | None:
 
 
 def _ip(*words: str, text: str = "") -> str:
-    """Return what ``ip`` prints; nothing where it is not there or takes too long."""
+    """Return the output of ``ip``; empty if it is missing or takes too long."""
     try:
         done = subprocess.run(
             ["ip", *words], input=text, text=True, capture_output=True, timeout=_IP_SECONDS, check=False
@@ -95,7 +94,7 @@ def _ip(*words: str, text: str = "") -> str:
 
 
 def answers(address: str, port: int, seconds: float) -> bool:
-    """Tell whether an SSH server says its version on a new connection, within ``seconds``."""
+    """Tell whether an SSH server sends its version on a new connection, within ``seconds``."""
     until = time.monotonic() + seconds
     try:
         with socket.create_connection((address, port), timeout=max(0.001, seconds)) as sock:
@@ -121,7 +120,7 @@ def _says_version(sock: socket.socket, until: float) -> bool:
 
 
 def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Behind]:
-    """Return those that answer within ``seconds``, each asked once and all at the same time."""
+    """Return those that answer within ``seconds``, with one attempt each, all at the same time."""
     if not hosts:
         return []
     until = time.monotonic() + seconds
@@ -136,7 +135,7 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
 
 
 def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:
-    """Return those that gave no answer within ``seconds``; they are asked again until they do."""
+    """Return those that did not answer within ``seconds``; they are retried until they do."""
     until = time.monotonic() + seconds
     pause = _FIRST_PAUSE
     silent = list(hosts)

@@ -1,4 +1,4 @@
-"""The Nornir task behind `configure --dry-run --explain`: what a person would type for what differs now."""
+"""The Nornir task behind `configure --dry-run --explain`: the commands for what differs now."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["by_hand"]
 def by_hand(task: Task, only: list[str] | None = None) -> Result:
     """Compare the host with the spec in its data under ``configure``, and change nothing.
 
-    The result is the rows of a dry run, as a list of outcomes; beside it, ``commands`` are the lines
-    for a root shell that bring the host there, as a tuple. A secret is ``<secret>`` in both. Raises a
-    TransportError or CommandError where the host cannot be read.
+    The result is the rows of a dry run, as a list of outcomes, plus ``commands``: the lines for a root
+    shell that bring the host in line, as a tuple. Secrets are ``<secret>`` in both. Raises a
+    TransportError or CommandError if the host cannot be read.
     """
     host = task.host
     run = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run=True)

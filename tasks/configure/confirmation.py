@@ -1,4 +1,4 @@
-"""When a change may stay: the seam at which a guard stands, and what stands there without one."""
+"""When a change may stay: the interface a guard implements, and the fallback without a guard."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 _SECONDS = 60.0
 
 APPLY_SECONDS = 180
-"""How long making the changes may take on one host."""
+"""How long the changes may take on one host."""
 
 Login = Callable[[], Transport]
-"""A new login with a key and nothing else; raises a TransportError when there is no way in."""
+"""Make a new login, with a key only; raises a TransportError if that fails."""
 
 Look = Callable[[Transport], Seen]
 """Read the host again over a transport; raises a TransportError or CommandError."""
@@ -43,13 +43,13 @@ Look = Callable[[Transport], Seen]
 
 @dataclass(frozen=True, slots=True)
 class Return:
-    """What became of a change that could not stay.
+    """The outcome of a change that could not stay.
 
-    ``seen`` is what was read of the host over a new login once it had gone back; None where nobody
-    could look, or the host did not go back. ``put_back`` are the sections whose undo ran without
-    that anybody looked; ``otherwise`` says how it stands with the others then. ``stayed`` = the
-    change turned out to be confirmed after all. ``differences`` is what the host itself found not to be
-    as it was before, with ``goes_on`` as long as it still tries to put it back.
+    ``seen`` is the host's state over a new login after the rollback; None if it could not be read, or
+    the host did not roll back. ``put_back`` are the sections whose undo ran without a check afterwards;
+    ``otherwise`` is the reason given for the others in that case. ``stayed`` = the change turned out to
+    be confirmed after all. ``differences`` is what the host itself found different from before, with
+    ``goes_on`` while it still tries to restore that.
     """
 
     seen: Seen | None = None
@@ -61,7 +61,7 @@ class Return:
 
 
 def remember(transport: Transport, record: str) -> None:
-    """Write the record of what is applied; a host that cannot keep one is nevertheless as declared."""
+    """Write the record of what is applied; a host that cannot keep one is still as declared."""
     if not record:
         return
     try:
@@ -71,9 +71,9 @@ def remember(transport: Transport, record: str) -> None:
 
 
 class Confirmation(Protocol):
-    """Decide over a change from outside: armed with it, then confirmed or taken back.
+    """Decide on a change from outside: armed with it, then confirmed or rolled back.
 
-    ``patience`` is how many seconds may be spent on waiting until what was applied is in force.
+    ``patience`` is how many seconds to wait at most for the change to take effect.
     """
 
     patience: float
@@ -87,36 +87,36 @@ class Confirmation(Protocol):
         ...
 
     def refusal(self, said: Facts) -> str | None:
-        """Return why the script ended before any change, by what it said; None where it did not."""
+        """Return why the script stopped before any change, from its output; None if it did not."""
         ...
 
     def enter(self) -> Transport:
-        """Return a transport over a new login; raises a TransportError where there is none."""
+        """Return a transport over a new login; raises a TransportError if the login fails."""
         ...
 
     def probes(self, plan: HostPlan) -> Sequence[Probe]:
-        """Return what has to be read beside the sections before the change may stay."""
+        """Return the probes that the decision needs beyond those of the sections."""
         ...
 
     def demands(self, before: Seen, now: Seen) -> str | None:
-        """Return what keeps the change from staying, by how the host was and is; None = it may stay."""
+        """Return why the change must not stay, from the host's state before and now; None = it may stay."""
         ...
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
-        """Make the change permanent and run ``record``; False when the host had gone back already."""
+        """Make the change permanent and run ``record``; return False if the host had already rolled back."""
         ...
 
     def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
-        """Take the change back; ``via`` is a new login that works, None where there is none."""
+        """Roll the change back; ``via`` is a new login that works, None if there is none."""
         ...
 
 
 KEPT = "/run/labrun-kept"
-"""Where copies lie while a run without a guard may still have to undo."""
+"""The directory of the copies while a run without a guard may still have to undo."""
 
 
 def kept_functions(parts: Sequence[SectionPlan]) -> str:
-    """Return the shell functions that keep and restore the files of these sections."""
+    """Return the shell functions that save and restore the files of these sections."""
     paths = dict.fromkeys(path for part in parts for path in part.saves)
     cases = "".join(f"{quote(path)}) number={number};;\n" for number, path in enumerate(paths))
     return (
@@ -126,10 +126,10 @@ def kept_functions(parts: Sequence[SectionPlan]) -> str:
 
 
 class NewLogin:
-    """Confirm by a new key-only login; where there is none, undo over the session still open.
+    """Confirm by a new key-only login; without one, undo over the session that is still open.
 
-    What cannot be undone from here (a NIC that went down with the session) stays as it is: undoing
-    that takes a guard in the guest. What only partly took stays too, and its rows say so.
+    What cannot be undone from here (a NIC that went down with the session) stays as it is: that takes a
+    guard in the guest. A change that took only in part stays too, and its rows say so.
     """
 
     patience = math.inf
@@ -139,7 +139,7 @@ class NewLogin:
         self._login = login
 
     def first(self, plan: HostPlan) -> str:
-        """Return the text that copies aside what would have to be put back."""
+        """Return the text that saves copies of what an undo would have to restore."""
         parts = _undoable(plan)
         words = " ".join(quote(path) for part in parts for path in part.saves)
         return f"( {kept_functions(parts)}keep {words}\n)\n" if words else ""
@@ -149,7 +149,7 @@ class NewLogin:
         return ""
 
     def refusal(self, said: Facts) -> str | None:
-        """Return None: nothing is asked before the changes."""
+        """Return None: nothing is tested before the changes."""
         return None
 
     def enter(self) -> Transport:
@@ -157,11 +157,11 @@ class NewLogin:
         return self._login()
 
     def probes(self, plan: HostPlan) -> Sequence[Probe]:
-        """Return nothing: the new login is all that is demanded."""
+        """Return nothing: the new login is the only condition."""
         return ()
 
     def demands(self, before: Seen, now: Seen) -> str | None:
-        """Return None: the new login is all that is demanded."""
+        """Return None: the new login is the only condition."""
         return None
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
@@ -189,5 +189,5 @@ def _undoable(plan: HostPlan) -> list[SectionPlan]:
 
 
 def live_values(part: SectionPlan) -> str:
-    """Return shell text that puts back the kernel values a section changes."""
+    """Return shell text that restores the kernel values a section changes."""
     return "".join(f"printf '%s\\n' {quote(value)} >{quote(path)}\n" for path, value in part.kernel)

@@ -1,4 +1,4 @@
-"""One host's loop: gather, plan, apply, enter anew, gather again. The same for a dry run, up to apply."""
+"""One host's loop: gather, plan, apply, log in again, gather again. A dry run stops before apply."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marke
 __all__ = ["HostRun", "converge"]
 
 _GATHER_TIMEOUT = 60.0
-# How long a host may take until what was applied is in force (a DHCP lease, sshd's reload).
+# How long a change may take to come into effect (a DHCP lease, sshd's reload).
 _SETTLE = 15.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class HostRun:
-    """What is to be done on one host: its spec, the sections asked for (none = all), dry or not.
+    """The job for one host: its spec, the requested sections (none = all), dry run or not.
 
     ``run`` and ``digest`` are the run's ID and the lab file's, for the record in the guest.
     """
@@ -46,9 +46,9 @@ class HostRun:
     digest: str = ""
 
     def look(self, transport: Transport, also: Sequence[Probe] = ()) -> Seen:
-        """Gather over ``transport`` and return what was found and what is left to change.
+        """Gather over ``transport`` and return the facts and what is left to change.
 
-        ``also`` is what else is asked.
+        ``also`` holds additional probes.
         """
         mark = marker()
         script = gather(self.spec, self.only, mark, also)
@@ -61,7 +61,7 @@ class HostRun:
         return Seen(plan_host(self.spec, facts, self.only), facts)
 
     def record(self, before: Seen, after: HostPlan) -> str:
-        """Return shell text that records ``after`` as applied; empty where the guest knows it already."""
+        """Return shell text that records ``after`` as applied; empty if the guest's record is up to date."""
         known = read_applied(before.facts)
         now = renewed(known, after, run=self.run, version=__version__, digest=self.digest)
         stale = now.items != (known.items if known is not None else {})
@@ -73,8 +73,8 @@ def converge(
 ) -> list[Outcome]:
     """Bring the host to its spec and return one row per thing, in the order of the sections.
 
-    ``login`` comes in anew where ``transport`` did. Raises a TransportError or CommandError where
-    nothing could be done or told.
+    ``login`` opens a new session to where ``transport`` went. Raises a TransportError or CommandError
+    if nothing could be done or determined.
     """
     report(run.host, "gather")
     seen = run.look(transport)
@@ -123,7 +123,7 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
 
 
 def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> Facts:
-    """Run the one script; a session that broke under it says nothing, and the new login will tell."""
+    """Run the script; if the session broke under it the output is empty, and the new login will tell."""
     mark = marker()
     script = apply_script(
         [(part.section, part.apply) for part in plan.sections if part.apply],
@@ -138,14 +138,14 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
     try:
         return parse_facts(done.stdout, mark)
     except CommandError:
-        # Killed in the middle, with the machine or alone: no failure that leaves everything as it was.
+        # Killed midway, by a power cut or alone: not a failure that leaves everything as it was.
         return Facts()
 
 
 def _confirm(
     run: HostRun, story: OutcomeBuilder, seen: Seen, said: Facts, confirmation: Confirmation
 ) -> list[Outcome]:
-    """Come in anew, look, and confirm; else have the host go back."""
+    """Log in again, check, and confirm; otherwise have the host roll back."""
     fresh: Transport | None = None
     left: HostPlan | None = None
     try:
@@ -174,7 +174,7 @@ def _confirm(
 
 
 def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confirmation: Confirmation) -> Seen:
-    """Return how the host is once it has settled, or has gone back; its time is bounded."""
+    """Return the host's state once it has settled, or has rolled back; the wait is bounded."""
     gateways = [address for part in plan.sections for address in part.gateways]
     probes = confirmation.probes(plan)
     share = pace()
@@ -192,6 +192,6 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
 
 
 def _may_settle(left: HostPlan, said: Facts) -> bool:
-    """Tell whether waiting can help: something is left, and its section did not say that it failed."""
+    """Tell whether waiting can help: something is left, and its section did not report a failure."""
     open_ends = [part.section for part in left.sections if part.apply]
     return any(said.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)

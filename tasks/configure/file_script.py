@@ -1,4 +1,4 @@
-"""The shell text that puts files in their places, checks them first, and can put back what was there."""
+"""The shell text that checks files, installs them, and can restore what was there."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from labrun.tasks.guest.shell import quote
 
 __all__ = ["FileChange", "apply_changes", "commands_of", "seconds_for", "undo_changes"]
 
-# Copies of what is replaced, for whoever undoes it: the guest may have to do without the controller.
+# Backups for the undo: the guest may have to roll back without the controller.
 _KEPT = "/var/lib/labrun/files"
-# For each command of the lab file (seconds).
+# Timeout of each command in the lab file (seconds).
 _PATIENCE = 60
-# The same while a host goes back: somebody waits for it (seconds).
+# The same during a rollback, which a session may be waiting for (seconds).
 _UNDO_PATIENCE = 15
 
 _PUT_BACK = guest_script("files_put_back")
-# A candidate lies beside its destination, so that it gets there in one step, under a hidden name: sudoers.d,
-# cron.d and their like pass over those.
+# A candidate is in the directory of its destination, so that a rename installs it, under a hidden name:
+# sudoers.d, cron.d and the like skip those.
 _APPLY = guest_script("files_apply")
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """One file as it shall be: its content as ``text`` or in ``base64``, and everything else about it.
+    """One file in its desired state: its content as ``text`` or in ``base64``, and all its attributes.
 
-    ``number`` tells it from the others of its host.
+    ``number`` tells it from the host's other files.
     """
 
     number: int
@@ -46,32 +46,32 @@ class FileChange:
         """Return shell text that prints the content."""
         if self.text is not None:
             word = quote(self.text)
-            # Quoted in any case: `<secret>` may take its place, which a shell would read as redirections.
+            # Always quoted: `<secret>` may replace it, which a shell would read as redirections.
             return f"printf %s {word if word != self.text else chr(39) + word + chr(39)}"
         return f"printf %s {self.base64} | base64 -d"
 
     @property
     def directory(self) -> str:
-        """Return where it lies."""
+        """Return the directory of the destination."""
         return self.path.rpartition("/")[0] or "/"
 
     @property
     def candidate(self) -> str:
-        """Return where it lies before it counts."""
+        """Return the path of the file before it is installed."""
         directory, _, name = self.path.rpartition("/")
         return f"{directory}/.{name}.labrun"
 
     def validated(self, path: str) -> str:
-        """Return the command that checks the file at ``path``, empty where the lab file has none."""
+        """Return the command that checks the file at ``path``, empty if the lab file has none."""
         return (self.validate or "").replace("%s", quote(path))
 
 
 def apply_changes(changes: Sequence[FileChange]) -> str:
-    """Return the script: keep what is there, then for each file write, check and move, then the commands."""
+    """Return the script: save what is there, write, check and move each file, then run the commands."""
     values = assigned({"kept": _KEPT, "patience": _PATIENCE})
     lines = [values, _paths(changes), _PUT_BACK, _APPLY]
     lines.extend(f"keep {change.number}\n" for change in changes)
-    # A power cut must not leave a copy empty: the undo at the next boot would put that in place.
+    # A power cut must not leave a copy empty: the undo at the next boot would restore that.
     lines.append('sync "$kept"/*\n')
     lines.extend(_put(change) for change in changes)
     for command, numbers in _after(changes):
@@ -80,10 +80,11 @@ def apply_changes(changes: Sequence[FileChange]) -> str:
 
 
 def undo_changes(changes: Sequence[FileChange]) -> str:
-    """Return the script that puts the files back; at boot services read them by themselves.
+    """Return the script that restores the files; at boot, services read them without a command.
 
-    The commands run once more, so that what they told reads the old files; what else they do, and what they
-    leave running, the guard puts back after them. One that ends the guard itself is not run a third time.
+    The commands run once more, so that the services they reload read the old files. The guard then undoes
+    their other effects, and whatever they leave running. A command that ends the guard itself is not run a
+    third time.
     """
     lines = [f"restore {quote(change.path)}\n" for change in changes]
     commands = [command for command, _ in _after(changes)]
@@ -121,7 +122,7 @@ def _put(change: FileChange) -> str:
 
 
 def _renaming(candidate: str, path: str) -> str:
-    """Return sed's command that names the file where a message names the candidate."""
+    """Return the sed command that replaces the candidate's name with the file's in a message."""
     pattern = re.sub(r"[][\\.*^$#]", r"\\\g<0>", candidate)
     replacement = re.sub(r"[\\&#]", r"\\\g<0>", path)
     return f"s#{pattern}#{replacement}#g"

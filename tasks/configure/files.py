@@ -1,4 +1,4 @@
-"""Files: content, mode and owner, validated before they count, with a command to run after a change."""
+"""Files: content, mode and owner, validated before installation, with a command to run after a change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Files:
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"files": […]}`` with each content as text, else in base64; None without files.
 
-        The content of a file that not everybody on its host may read is a secret, and of one declared so.
+        The content is a secret if not all users on the host may read the file, or if it is declared as one.
         """
         if not host.files:
             return None
@@ -45,7 +45,7 @@ class Files:
         return tuple(str(file["path"]) for file in want["files"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read what each file is, whose, and its hash; its content where that is another."""
+        """Read each file's type, owner and hash; also its content if that differs."""
         return (Probe((), look_at([(file["path"], _digest(file)) for file in want["files"]])),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
@@ -70,7 +70,7 @@ class Files:
             partial=True,
             wide=True,
             seconds=seconds_for(changes),
-            # What nobody declared private can be so on the host, and stays it.
+            # A file may be private on the host without being declared so, and stays private.
             secrets=tuple(
                 str(raw.get("text") or raw.get("base64") or "")
                 for raw, _ in planned
@@ -99,7 +99,7 @@ def packed(file: FileSpec) -> Json:
 
 
 def _is_private(mode: str | None) -> bool:
-    """Tell whether there are users who may not read a file of this mode."""
+    """Tell whether some users may not read a file of this mode."""
     return mode is not None and not int(mode, 8) & 0o004
 
 
@@ -124,7 +124,7 @@ def _digest(raw: Json) -> str:
 
 
 def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
-    """Return the whole of what the file shall be; what is not declared stays, a new file gets the usual."""
+    """Return the file's complete desired state; undeclared attributes stay, a new file gets defaults."""
     return FileChange(
         number=number,
         path=raw["path"],
@@ -149,7 +149,7 @@ def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
         observed = f"{found.digest} {found.mode} {found.owner} {found.group}"
     actual = "absent"
     if found is not None:
-        # Even a hash could be tried against what somebody guesses.
+        # Even a hash would allow guessing the content.
         shown = "content" if found.digest == digest else "another content"
         actual = _summary(shown if private else found.digest[:8], found.mode, found.owner, found.group)
     if reason := odd_kind(raw["path"], facts):

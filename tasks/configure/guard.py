@@ -1,4 +1,4 @@
-"""The guard: a host takes a change back by itself unless labrun comes in anew, looks, and confirms."""
+"""The guard: a host rolls a change back by itself unless labrun logs in again, checks, and confirms."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_f
 __all__ = ["Guard", "clear_leftover", "close"]
 
 _SECONDS = 30.0
-# A session whose address is gone answers nothing: it is not waited for longer than this.
+# A session whose address is gone never answers: do not wait for it longer than this.
 _TELL = 5.0
-# How long after its time a host may still be about to go back, NICs and sshd included.
+# How long after its deadline a host may still start to roll back, NICs and sshd included.
 _MARGIN = 30.0
-# What looking after itself, and a restart as its last resort, may take a host beside that.
+# The extra time for a host's checks after the rollback, and a reboot as the last resort.
 _RESTART = 120.0
-# How long a host behind a router is given until it answers again.
+# How long a host behind a router may take to answer again.
 _ASK = 12.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
 class Guard:
-    """Confirm a change over a new login with nothing left to do, else see the host go back.
+    """Confirm a change over a new login with nothing left to do, otherwise wait for the rollback.
 
-    ``session`` made the change; ``login`` comes in where the host should answer now, ``old_login``
-    where the session had come in. ``behind`` are hosts that are reached through this one: those that
-    answered before have to answer again.
+    ``session`` made the change; ``login`` connects to where the host should answer now, ``old_login``
+    to where the session had connected. ``behind`` are hosts that are reached through this one: those
+    that answered before must answer again.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Guard:
         old_login: Login,
         behind: Sequence[Behind] = (),
     ):
-        # Of the time to confirm, what is needed to look again and to go back in good order stays.
+        # Part of the time to confirm is reserved for another check and an orderly rollback.
         self.patience = ticket.seconds / 2
         self._ticket = ticket
         self._session = session
@@ -76,7 +76,7 @@ class Guard:
         return arm(self._ticket, plan)
 
     def last(self, plan: HostPlan) -> str:
-        """Return the text from which on the time to confirm runs."""
+        """Return the text that starts the time to confirm."""
         return nothing_more(self._ticket, plan)
 
     def refusal(self, said: Facts) -> str | None:
@@ -91,13 +91,13 @@ class Guard:
         return fresh
 
     def probes(self, plan: HostPlan) -> Sequence[Probe]:
-        """Return what asks the new gateways, and for the next boot where anything may have changed."""
+        """Return the probes of new gateways, and of the next boot if anything may have changed."""
         gateways = _gateways(plan)
         also = [answers_probe(gateways)] if gateways else []
         return [*also, next_boot_probe()] if is_wide(plan) else also
 
     def demands(self, before: Seen, now: Seen) -> str | None:
-        """Return that the host has gone back, what is not as declared, or what keeps a later login out."""
+        """Return that the host has rolled back, what is not as declared, or what would block a new login."""
         back = rolled_back(now.facts, self._ticket.run)
         if back is not None:
             if back.occasion == "cut":
@@ -128,7 +128,7 @@ class Guard:
         return f"reached through this host, {', '.join(names)} no longer {ending}"
 
     def keep(self, transport: Transport, plan: HostPlan, record: str) -> bool:
-        """Confirm and run ``record`` in one script; False where the host has gone back."""
+        """Confirm and run ``record`` in one script; return False if the host has rolled back."""
         if not guarded(plan):
             remember(transport, record)
             return True
@@ -140,14 +140,14 @@ class Guard:
         return said is not None and said.status == 0
 
     def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
-        """Have the host go back at once where a session works, else wait until it does by itself."""
+        """Have the host roll back at once if a session works, else wait until it does so by itself."""
         if not guarded(plan):
             return Return()
         run = self._ticket.run
         restart = _RESTART if self._ticket.reboots else 0.0
         pace().extend(2 * _TELL + _MARGIN + restart)
         told = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
-        # Of a script that was cut off nobody knows when its time to confirm began.
+        # After a script was cut off, the start of its time to confirm is unknown.
         making = 0 if self._made else applying_seconds(self._ticket, plan)
         longest = 0 if told else self._ticket.seconds + making
         pace().extend(longest + 2 * _MARGIN + restart)
@@ -165,7 +165,7 @@ def _gateways(plan: HostPlan) -> list[str]:
 
 
 def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what of the changes is not in place."""
+    """Return which of the changes is not in place."""
     after = {part.section: part for part in now.sections}
     for part in guarded(plan):
         left = after.get(part.section)
@@ -175,9 +175,9 @@ def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
 
 
 def _broken(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what was as declared before the change and is not any more: its command had another effect too.
+    """Return what was as declared before the change and no longer is: a side effect of its command.
 
-    A unit, a file or a name is not the way in: it fails by itself.
+    A unit, a file or a name is not needed to log in: it fails on its own row.
     """
     held = {key for key, item in plan.items().items() if item.state == "ok"}
     for part in now.sections:
@@ -190,14 +190,14 @@ def _broken(plan: HostPlan, now: HostPlan) -> str | None:
 
 
 def _lost(plan: HostPlan, now: HostPlan) -> str | None:
-    """Return what could be told before and cannot any more, whichever section changed."""
+    """Return what could be determined before and no longer can, whichever section changed."""
     found = now.items()
     alone = {part.section for part in plan.sections if part.partial}
     for (section, name), item in plan.items().items():
         here = found.get((section, name))
         if here is None or here.state != "refused" or item.state == "refused":
             continue
-        # What the plan had said already, such as a file that counts more, is no news.
+        # Findings of the plan, such as a file that takes precedence, are nothing new.
         if here.why == item.why or (section in alone and item.state == "change"):
             continue
         return here.why or f"{section} {name} cannot be told"
@@ -205,7 +205,7 @@ def _lost(plan: HostPlan, now: HostPlan) -> str | None:
 
 
 def _tell(transport: Transport, occasion: str, run: str) -> bool:
-    """Have the host begin to undo beside the session; False where that cannot be told to it."""
+    """Start the host's rollback in a separate process; return False if the request fails."""
     try:
         transport.run(f"trap '' HUP PIPE\n{trigger(occasion, run)}", timeout=_TELL, sudo=True)
     except LabrunError:
@@ -214,13 +214,13 @@ def _tell(transport: Transport, occasion: str, run: str) -> bool:
 
 
 def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
-    """Wait over new logins until the guard of ``run`` is no more, or says that it will take longer.
+    """Poll over new logins until the guard of ``run`` is gone, or reports that it will take longer.
 
-    None when ``longest`` seconds passed.
+    Returns None if ``longest`` seconds have passed.
     """
     until = time.monotonic() + longest
     pause = _FIRST_PAUSE
-    # The run's own wish to stop does not end this: a host is left where it can be told how it is.
+    # The request to stop the run does not end this: the host's final state has to be known.
     nobody = threading.Event()
     while True:
         fresh: Transport | None = None
@@ -242,9 +242,9 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
 
 
 def clear_leftover(left: Standing, session: Transport, login: Login, look: Look) -> Seen:
-    """Have the host undo what a dead run left behind, and return how it is then.
+    """Have the host undo the leftovers of a dead run, and return its state afterwards.
 
-    Raises CommandError when it does not come to an end.
+    Raises CommandError if that does not finish.
     """
     pace().extend(_TELL + 2 * _MARGIN)
     _tell(session, "again", left.run)
@@ -262,7 +262,7 @@ def clear_leftover(left: Standing, session: Transport, login: Login, look: Look)
 
 
 def close(transport: Transport | None) -> None:
-    """Close a transport that has something to close."""
+    """Close a transport if it can be closed."""
     ending: Callable[[], None] | None = getattr(transport, "close", None)
     if ending is not None:
         ending()

@@ -1,7 +1,7 @@
-"""What a guest runs to take a change back by itself unless it is confirmed: arm, confirm, demand.
+"""What a guest runs to roll back a change by itself unless it is confirmed: arm, confirm, trigger.
 
-The shell itself is under ``templates/guest``. Everything the guard is lies in one directory of the guest, and
-in one in its memory, where the file ``decided`` decides: whoever makes it first, to confirm or to undo.
+The shell code is under ``templates/guest``. The guard consists of one directory on the guest's disk and one
+in memory, where creating the file ``decided`` settles the outcome: the first to make it confirms or undoes.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ _OBJECTS = (
     f"busctl --auto-start=no --json=short call {_NM} "
     "/org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects"
 )
-# What arming and a change take beside what the sections say they need (seconds).
+# The time for arming and a change beyond what the sections declare (seconds).
 _SPARE = 20
-# What is written for all interfaces, or for new ones, the kernel passes on to each, under the same name.
+# The kernel copies values of `all` and `default` to each interface, under the same name.
 _SPREADING = re.compile(r"net[./]ipv[46][./]conf[./](?:all|default)[./](\w+)")
-# Forwarding has two names, and makes a router's redirects of a host's.
+# Forwarding has two names, and also changes accept_redirects.
 _FORWARDING = ("ip_forward", "forwarding", "accept_redirects")
 
-# No daemon-reload is needed: systemd reads it when it boots. Where somebody reloads before that, starting
-# any service would start this too, because sysinit.target wants it: hence the look at what is in memory only.
+# A daemon-reload is not needed: systemd reads the unit at boot. After a reload by others, starting any
+# service would start this too, because sysinit.target wants it: hence its check of the directory in memory.
 _BOOT_UNIT = unit_file("labrun-guard.service")
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Whose change it is: the run's ID, who says so to others, how long it waits.
+    """The owner of a change: the run's ID, the name shown to other runs, how long to wait.
 
-    ``process`` names the controlling process for a later one of the same machine. ``seconds`` begin when
-    the change has been made, for which ``applying`` seconds are allowed at most. ``user`` is who logs in.
-    With ``reboots`` the host restarts itself where it went back and is cut off nevertheless.
+    ``process`` identifies the controlling process to later ones on the same machine. ``seconds`` count from
+    the end of the change, which may take ``applying`` seconds at most. ``user`` is the login user.
+    With ``reboots`` the host reboots if it has rolled back and is still cut off.
     """
 
     run: str
@@ -69,16 +69,16 @@ class Ticket:
 
 
 def guarded(plan: HostPlan) -> tuple[SectionPlan, ...]:
-    """Return the sections that change something and can be taken back, in the order they are applied.
+    """Return the sections that change something and can be undone, in the order they are applied.
 
-    There are none where all that changes is harmless.
+    Empty if all changes are harmless.
     """
     parts = tuple(part for part in plan.sections if part.apply and part.undo)
     return () if all(part.harmless for part in parts) else parts
 
 
 def is_wide(plan: HostPlan) -> bool:
-    """Tell whether the change runs what others wrote, so that anything on the host may change with it."""
+    """Tell whether the change runs code that labrun did not write, so anything may change with it."""
     return any(part.wide for part in guarded(plan))
 
 
@@ -116,10 +116,10 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
 
 
 def arm(ticket: Ticket, plan: HostPlan) -> str:
-    """Return shell text that arms the guard, or ends the script with nothing changed and says why.
+    """Return shell text that arms the guard, or ends the script with nothing changed and the reason.
 
-    It is the section ``guard``; the frame ``guard-held`` says that another guard stands there. Where
-    nothing can be taken back there is nothing to arm.
+    It is the section ``guard``; the frame ``guard-held`` reports that another guard is armed. If
+    nothing can be undone there is nothing to arm.
     """
     parts = guarded(plan)
     if not parts:
@@ -145,7 +145,7 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
     keep_all = _function("keep_all", _keep(path for part in parts for path in part.saves))
     vital = guest_script("vital") if wide else ""
     lines = f"{assigned(values)}{keep_all}{vital}{guest_script('arm')}"
-    # Not $$: the script may be one of several that a shell runs, each in a process of its own.
+    # Not $$: a shell may run this script as one of several, each in a separate process.
     text = (
         'read -r self </proc/self/stat\nset -- ${self##*") "}\nself_start=${20}\n'
         f"{section('guard', lines)}"
@@ -155,7 +155,7 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
 
 
 def spreading(parts: Iterable[SectionPlan]) -> Iterator[str]:
-    """Yield the names of the kernel's parameters that follow those which are to change."""
+    """Yield the names of the kernel parameters that follow the ones being changed."""
     for name in (item.name for part in parts if part.section == "sysctl" for item in part.changes):
         found = _SPREADING.fullmatch(name)
         if found is not None:
@@ -165,7 +165,7 @@ def spreading(parts: Iterable[SectionPlan]) -> Iterator[str]:
 
 
 def _keep(paths: Iterable[str]) -> str:
-    """Return the calls of the function that is named as argument, one for each of the files' folders."""
+    """Return calls of the function passed as argument, one per folder of these files."""
     split = sorted({path.rpartition("/")[::2] for path in paths})
     return "".join(
         f'"$1" {" ".join(map(quote, (folder, *(name for _, name in group))))}\n'
@@ -174,12 +174,12 @@ def _keep(paths: Iterable[str]) -> str:
 
 
 def _tidy() -> str:
-    """Return shell text that removes whatever the guard is made of."""
+    """Return shell text that removes all traces of the guard."""
     return f"{assigned(_PLACES)}{guest_script('tidy')}"
 
 
 def _give_up(ticket: Ticket) -> str:
-    """Say why the guard could not be armed, as far as more can be known, and leave nothing of it."""
+    """Return shell text that reports why the guard could not be armed and removes its traces."""
     return f"""\
 if [ $status -eq 3 ]; then
 {{ read -r run; read -r owner; }} <{GUARD}/owner
@@ -199,7 +199,7 @@ rm -rf {quote(f"{GUARD}.{ticket.run}")}
 
 
 def nothing_more(ticket: Ticket, plan: HostPlan) -> str:
-    """Return shell text for the end of the changes: from now on the time to confirm runs."""
+    """Return shell text for the end of the changes: it starts the time to confirm."""
     if not guarded(plan):
         return ""
     rehearsal = f"{assigned({'guard': GUARD})}{guest_script('rehearse')}" if is_wide(plan) else ""
@@ -218,7 +218,7 @@ fi
 def confirm(run: str, record: str) -> str:
     """Return shell text that makes the change of ``run`` permanent, unless it was undone already.
 
-    It is the section ``confirm``: status 0 = confirmed. ``record`` is what remembers the change.
+    It is the section ``confirm``: status 0 = confirmed. ``record`` is shell text that records the change.
     """
     lines = (
         f"{assigned({'run': run, **_PLACES})}{guest_script('confirm')}set +e\n{guest_script('tidy')}exit 0"
@@ -227,9 +227,9 @@ def confirm(run: str, record: str) -> str:
 
 
 def trigger(occasion: str, run: str) -> str:
-    """Return shell text that has ``run`` undone, beside the session, which that may cut.
+    """Return shell text that undoes ``run`` in a separate process, since that may cut the session.
 
-    ``occasion`` is ``now``, or ``again`` for a guard that is left over.
+    ``occasion`` is ``now``, or ``again`` for a leftover guard.
     """
     return f"""\
 if [ -e {GUARD}/undo ]; then /bin/sh {GUARD}/undo {occasion} {quote(run)}

@@ -1,4 +1,4 @@
-"""The name that a machine calls itself by, now and after the next boot."""
+"""The machine's hostname, now and after the next boot."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAME = "hostname"
 
 
 class Hostname:
-    """The resource ``hostname``: one row of that name, where the lab file declares one."""
+    """The resource ``hostname``: one row of that name, if the lab file declares one."""
 
     section = HOSTNAME.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"value": name}``; a machine keeps its name where the file says nothing."""
+        """Return ``{"value": name}``; None if the file declares none, and the machine keeps its name."""
         return {"value": host.hostname} if host.hostname is not None else None
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ class Hostname:
         return (_NAME,)
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read the running name and the file that gives it at boot."""
+        """Read the running name and the file that sets it at boot."""
         return (Probe((_RUNNING, _STATIC)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
@@ -72,7 +72,7 @@ def _apply(value: str) -> str:
 
 
 def _set_running(value: str) -> str:
-    # hostname(1) asks the kernel and no daemon; hostnamectl is for systems that leave it out.
+    # hostname(1) only asks the kernel, not a daemon; hostnamectl is for systems without it.
     name = quote(value)
     return (
         f"if command -v hostname >/dev/null; then hostname {name}\n"

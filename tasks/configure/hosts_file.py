@@ -1,4 +1,4 @@
-"""The lab's names in /etc/hosts: one marked block of labrun's own, everything around it left as it is."""
+"""The lab's names in /etc/hosts: one marked block that labrun owns, everything around it left alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _END = "# END labrun"
 
 
 def lab_names(lab: Lab, host: Host) -> tuple[tuple[Address, tuple[str, ...]], ...]:
-    """Return the addresses at which ``host`` finds each host of the lab, with the names there, in file order.
+    """Return the addresses at which ``host`` reaches each host of the lab, with their names, in file order.
 
-    That is the address on the first network that both are on, which no router has to be up for; else
-    the other's first. A host of which only somebody else's DHCP server knows an address is left out.
+    That is the address on the first network that both are on, which needs no router; otherwise the
+    other's first address. A host whose address only a foreign DHCP server knows is left out.
     """
     return tuple(
         (address, tuple(dict.fromkeys([other.name, other.hostname or other.name])))
@@ -50,7 +50,7 @@ def _addresses(nic: Interface) -> tuple[Address, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """A hosts file taken apart: what stands before labrun's block, the block's lines, what stands after."""
+    """A hosts file split up: the lines before labrun's block, the block, the lines after it."""
 
     before: tuple[str, ...]
     block: tuple[str, ...]
@@ -61,7 +61,7 @@ class _Cut:
 
 
 def _cut(text: str) -> _Cut:
-    """Take the first block out; of one without its end, the lines up to the next that names no host."""
+    """Cut out the first block; if its end marker is missing, up to the next blank line or comment."""
     lines = text.removesuffix("\n").split("\n") if text else []
     try:
         start = lines.index(_BEGIN)
@@ -82,7 +82,7 @@ class Hosts:
     section = HOSTS.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"entries": [[address, names…], …]}``; None where the file leaves /etc/hosts alone."""
+        """Return ``{"entries": [[address, names…], …]}``; None if the lab file leaves /etc/hosts alone."""
         if not host.hosts_file:
             return None
         return {"entries": [[str(address), *names] for address, names in lab_names(lab, host)]}
@@ -96,7 +96,7 @@ class Hosts:
         return (Probe((PATH,)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
-        """Return the block where it is not as the lab file has it."""
+        """Return the block if it differs from the lab file."""
         text = facts.files.get(PATH)
         block = _block(want)
         cut = _cut(text or "")
@@ -126,7 +126,7 @@ class Hosts:
 
 
 def _apply(cut: _Cut, block: tuple[str, ...]) -> str:
-    # The other lines never leave the guest and come back: they may be in any encoding.
+    # The other lines never leave the guest: they may be in any encoding.
     kept, resumed = len(cut.before), len(cut.before) + len(cut.block)
     temporary = "/etc/.hosts.labrun"
     return (

@@ -1,6 +1,6 @@
-"""The way by which labrun came into an existing machine, and what a profile would take of it.
+"""The address and route of labrun's session to an existing machine, and whether a profile removes them.
 
-A machine that labrun made can be made again; of others, no change may close the door behind it.
+A machine made by labrun can be rebuilt; on any other, a change must not lock labrun out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from labrun.tasks.guest.shell import Facts
 
 __all__ = ["PROBE", "WayIn", "cut_off", "way_in"]
 
-# sudo hides the variable from the script, and still has it itself.
+# sudo hides the variable from the script, but still has it in its environment.
 PROBE = """\
 came() {
 [ -n "${SSH_CONNECTION-}" ] && printf '%s\\n' "$SSH_CONNECTION" && return
@@ -28,14 +28,14 @@ capture came came
 
 @dataclass(frozen=True, slots=True)
 class WayIn:
-    """Where the session comes from and the machine's address that it goes to; None = not known."""
+    """The session's source address and its address on the machine; None = unknown."""
 
     client: Address | None
     server: Address | None
 
 
 def way_in(facts: Facts, reached_at: str | None) -> WayIn:
-    """Return what sshd said of the session; without that the address in the lab file."""
+    """Return the session's addresses from sshd; failing that, the address in the lab file."""
     said = facts.commands.get("came")
     words = said.text.split() if said is not None and said.status == 0 else []
     if len(words) == 4:
@@ -51,7 +51,7 @@ def _address(text: str) -> Address | None:
 
 
 def cut_off(way: WayIn, sections: Sections, interface: str, links: Mapping[str, Nic]) -> str | None:
-    """Return why the profile would cut labrun off when it comes into force, None where it would not."""
+    """Return why activating the profile would cut labrun off, None if it would not."""
     link = links.get(interface)
     if link is None:
         return None
@@ -61,11 +61,11 @@ def cut_off(way: WayIn, sections: Sections, interface: str, links: Mapping[str, 
 
 
 def _address_lost(server: Address | None, sections: Sections, interface: str, link: Nic) -> str | None:
-    # A link-local address comes with the link, whatever the profile.
+    # A link-local address comes with the link, regardless of the profile.
     if server is None or server.is_link_local:
         return None
     meant = intent(sections, server.version)
-    # What DHCP gives for a time stays where DHCP stays.
+    # A DHCP lease stays as long as the profile uses DHCP.
     lost = link.lasting if meant.method == "auto" else link.addresses
     kept = any(each.ip == server for each in meant.addresses)
     if kept or not any(each.ip == server for each in lost):
@@ -88,7 +88,7 @@ def _route_lost(
         if hop.prefix.version == client.version and client in hop.prefix
     ]
     hop, name, protocol = max(fitting, key=lambda each: each[0].prefix.prefixlen, default=(None, "", ""))
-    # Beside another NIC's route, losing this one only means another way back.
+    # With another NIC's route left, losing this one only changes the return path.
     if hop is None or hop.via is None or any(other != interface for _, other, _ in fitting):
         return None
     if _stays(hop, protocol, client, intent(sections, client.version)):

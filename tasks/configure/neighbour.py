@@ -1,6 +1,6 @@
-"""Have this machine's kernel ask anew for a link-layer address: three messages over netlink.
+"""Have this machine's kernel resolve a link-layer address again: three messages over netlink.
 
-``ip neigh flush`` does the same, in a process of its own for each login and with a list of every neighbour.
+``ip neigh flush`` does the same, but costs a process per login and a dump of all neighbours.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _LARGEST, _SECONDS = 16 * 1024, 5.0
 
 
 def forget_neighbour(address: str) -> None:
-    """Have this machine's kernel ask for the link-layer address of ``address`` again.
+    """Have this machine's kernel resolve the link-layer address of ``address`` again.
 
-    Does nothing where ``address`` is a name, is not on the link, or where only root may do that. Acts in the
+    Does nothing if ``address`` is a name, is not on-link, or root would be required. Acts in the
     network namespace of the calling thread.
     """
     try:
@@ -43,7 +43,7 @@ def forget_neighbour(address: str) -> None:
             return
         where = _attribute(_NDA_DST, target.packed)
         state = _state(_ask(kernel, _GETNEIGH, 0, _neighbour(target, link) + where))
-        # What somebody entered by hand is left alone.
+        # Static entries are left alone.
         if state is not None and not state & _PERMANENT:
             _ask(kernel, _DELNEIGH, _ACK, _neighbour(target, link) + where)
 
@@ -55,7 +55,7 @@ def _netlink() -> socket.socket:
 
 
 def _link_to(kernel: socket.socket, target: IPv4Address | IPv6Address) -> int | None:
-    """Return the number of the link that ``target`` is on; None where it is on none, or behind a gateway."""
+    """Return the index of the link that ``target`` is on; None if there is none or a gateway is between."""
     scope = getattr(target, "scope_id", None)
     wanted = _attribute(_RTA_DST, target.packed)
     if scope is not None:
@@ -96,7 +96,7 @@ def _attributes(text: bytes) -> dict[int, bytes]:
 
 
 def _ask(kernel: socket.socket, kind: int, flags: int, body: bytes) -> bytes | None:
-    """Send one request and return the body of its answer; None where the kernel says that there is none."""
+    """Send one request and return the body of its reply; None if the kernel returns an error."""
     number = int.from_bytes(os.urandom(4), "little")
     kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, number, 0) + body)
     while True:

@@ -1,7 +1,7 @@
-"""Whether the next boot would let labrun in again: one judgement over units, sshd, fstab and NetworkManager.
+"""Whether labrun could log in after the next boot: judged by units, sshd, fstab and NetworkManager.
 
-A new login proves the present. What only a boot acts on has to be read: each finding here is something that
-was not so before the change.
+A new login proves the present state. What takes effect only at boot has to be read: each finding here is
+new since the change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["next_boot_fault", "next_boot_probe"]
 
 _LISTENERS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _TARGETS = ("multi-user.target", "graphical.target")
-# A boot starts the first by themselves; the others where something else asks for them, or not any more.
+# A boot starts the first kind unconditionally; the others only if another unit pulls them in.
 _BY_ITSELF = frozenset({"enabled", "alias", "generated"})
 _BY_OTHERS = frozenset({"static", "indirect", "linked", "enabled-runtime"})
 _NO = ("false", "no", "0")
@@ -38,16 +38,16 @@ _Units = Mapping[str, Mapping[str, str]]
 
 
 def next_boot_probe() -> Probe:
-    """Return what asks a host for it, where its guard looks after the whole host."""
+    """Return the probe for it, for hosts whose guard covers the whole system."""
     return Probe(
         (), assigned({"guard": GUARD}) + guest_script("vital").strip() + "\n" + guest_script("next_boot")
     )
 
 
 def next_boot_fault(before: Seen, now: Seen, address: str | None) -> str | None:
-    """Return why the next boot would keep labrun out, None where nothing speaks for that.
+    """Return why the next boot would lock labrun out, None without evidence of that.
 
-    ``address`` is where the new login came in: the NIC that has it is the way in.
+    ``address`` is the one that the new login used: its NIC is the one that has to come up.
     """
     facts = now.facts
     found: Iterator[str] = _faults(before, facts, address)
@@ -69,7 +69,7 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
 
 
 def _units(facts: Facts, name: str) -> _Units:
-    """Return what systemd said of each unit; empty where it was not asked."""
+    """Return systemd's properties of each unit; empty if it was not asked."""
     said = facts.commands.get(name, _NOTHING)
     blocks = (
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -111,14 +111,14 @@ def _file(units: _Units, unit: str) -> str:
 
 
 def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Iterator[str]:
-    """Yield the unit that a boot would have started, where it would start none of them any more."""
+    """Yield the unit that a boot would have started, if it would no longer start any of them."""
     best = max(any_of, key=lambda unit: _starts(before, unit))
     if max(_starts(now, unit) for unit in any_of) < _starts(before, best):
         yield f"{best} would not start at the next boot: it is {_file(now, best)}"
 
 
 def _starts(units: _Units, unit: str) -> int:
-    """Return how sure a boot is to start a unit: 2 = by itself, 1 = where something asks for it, 0 = not."""
+    """Return how surely a boot starts a unit: 2 = by itself, 1 = if another unit pulls it in, 0 = not."""
     found = units.get(unit, {})
     state = found.get("UnitFileState")
     if found.get("LoadState") != "loaded":
@@ -134,7 +134,7 @@ def _fstab_faults(facts: Facts) -> Iterator[str]:
 
 
 def _errors(text: str) -> Iterator[str]:
-    """Yield what findmnt calls an error, with the mount point that it stands below."""
+    """Yield findmnt's errors, with the mount point that each is listed under."""
     place = ""
     for line in text.splitlines():
         if line and not line[0].isspace():
@@ -144,7 +144,7 @@ def _errors(text: str) -> Iterator[str]:
 
 
 def _firewall_faults(facts: Facts) -> Iterator[str]:
-    """Yield the rule of the distribution's own firewall file that would drop what labrun sends."""
+    """Yield the rule of the distribution's firewall file that would drop labrun's packets."""
     said, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
     if said is None:
         return
@@ -169,7 +169,7 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     try:
         state = observed(facts)
     except CommandError:
-        # That it cannot be asked any more is another's finding.
+        # That NetworkManager no longer answers is reported elsewhere.
         return
     device = _way_in(state, address)
     if device is None or not device.is_managed or not device.file:
@@ -224,7 +224,7 @@ def _text(facts: Facts, path: str) -> str:
 def _rival_faults(
     facts: Facts, device: Device, own: Mapping[str, Mapping[str, str]], others: Iterable[str]
 ) -> Iterator[str]:
-    """Yield the profiles, changed ones and ``others``, that would take the place of this NIC's own."""
+    """Yield the profiles, changed ones and ``others``, that would win over this NIC's profile."""
     changed = (name.partition(" ")[2] for name in facts.commands if name.startswith("boot-profile "))
     for path in dict.fromkeys((*changed, *sorted(others))):
         if path == device.file:
@@ -261,7 +261,7 @@ def _unmanaged_faults(facts: Facts, device: Device) -> Iterator[str]:
 
 
 def _lists(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the settings that leave devices alone: key, value, and the list of patterns of those devices."""
+    """Yield the settings that exclude devices: key, value, and their list of device patterns."""
     for name, settings in parse(text).items():
         if "unmanaged-devices" in settings:
             value = settings["unmanaged-devices"]
@@ -271,18 +271,18 @@ def _lists(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _means(patterns: str, device: Device) -> bool:
-    """Tell whether a list of device patterns may mean this one; what is not understood may."""
+    """Tell whether a list of device patterns may match this one; an unknown pattern may."""
     words = [word.strip() for word in re.split(r"[;,]", patterns) if word.strip()]
     excepted = [word.removeprefix("except:") for word in words if word.startswith("except:")]
     meant = [word for word in words if not word.startswith("except:")]
     if any(_hits(word, device, unknown=False) for word in excepted):
         return False
-    # A list of nothing but exceptions means all others.
+    # A list of exceptions only matches all other devices.
     return any(_hits(word, device, unknown=True) for word in meant) or (not meant and bool(excepted))
 
 
 def _hits(pattern: str, device: Device, *, unknown: bool) -> bool:
-    """Tell whether one pattern means this device; ``unknown`` is the answer where nobody can tell."""
+    """Tell whether one pattern matches this device; ``unknown`` is the result for unknown patterns."""
     kind, separator, rest = pattern.partition(":")
     if not separator:
         return fnmatchcase(device.interface, pattern)

@@ -1,4 +1,4 @@
-"""The definition of labrun's own nftables table, as text: a pure function of lab and host."""
+"""The definition of labrun's nftables table, as text: a pure function of lab and host."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["CHAINS", "SSH_PORTS", "TABLE", "definition", "replacement", "ssh_lin
 
 TABLE = "inet labrun"
 SSH_PORTS = "labrun_ssh"
-"""The variable that stands for sshd's ports in the text; what they are, only the host knows."""
+"""The variable that stands for sshd's ports in the text; only the host knows their values."""
 
 CHAINS = {"input": "firewall", "forward": "firewall", "prerouting": "nat", "postrouting": "nat"}
-"""The table's chains, each with the section of the lab file that it comes from."""
+"""The table's chains, each with the section of the lab file it comes from."""
 
 _ERRORS = "destination-unreachable, {big}time-exceeded, parameter-problem"
 _ALWAYS = (
@@ -28,33 +28,33 @@ _NEIGHBOURS = (
     "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
 )
 _DHCPV6 = "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept"
-# A renewed lease may come by broadcast, which conntrack takes for something new.
+# A lease renewal may be broadcast, which conntrack treats as new.
 _DHCPV4 = "udp sport 67 udp dport 68 accept"
 _FAMILY = {4: "ip", 6: "ip6"}
-# Numbers: small images have no /etc/protocols, and nft then knows no protocol by name.
+# Protocol numbers: small images lack /etc/protocols, and nft then knows no protocol by name.
 _ICMP = {None: "{ 1, 58 }", 4: "1", 6: "58"}
 _NUMBER = {"tcp": 6, "udp": 17}
 _NO_COMMENT = re.compile(r"[^A-Za-z0-9 ._:/,@-]")
-# nft takes 128 bytes with the NUL.
+# nft allows 128 bytes including the NUL.
 _LONGEST_COMMENT = 120
 
 
 def ssh_line(ports: Iterable[int]) -> str:
-    """Return the line that says which ports are sshd's."""
+    """Return the line that defines sshd's ports."""
     return f"define {SSH_PORTS} = {{ {', '.join(map(str, sorted(set(ports))))} }}\n"
 
 
 def replacement(body: str) -> str:
-    """Return a file that puts ``body`` in place of the table in one transaction of the kernel.
+    """Return a file that replaces the table by ``body`` in one kernel transaction.
 
-    The first line makes the second one succeed where there is no table (nft 1.0.6 knows no
-    ``destroy``); an empty body leaves none.
+    The first line makes the second one succeed even without a table (nft 1.0.6 lacks ``destroy``); an
+    empty body removes the table.
     """
     return f"table {TABLE}\ndelete table {TABLE}\n{body}"
 
 
 def definition(lab: Lab, host: Host) -> str:
-    """Return the table that the host's ``firewall`` and ``nat`` ask for, empty where neither is there."""
+    """Return the table for the host's ``firewall`` and ``nat``, empty if neither is declared."""
     if host.firewall is None and host.nat is None:
         return ""
     chains = [*_firewall(lab, host), *_nat(lab, host)]
@@ -91,13 +91,13 @@ def _nat(lab: Lab, host: Host) -> Iterator[str]:
 def _chain(name: str, kind: str, priority: str, policy: str, rules: Sequence[str]) -> str:
     lines = [f"type {kind} hook {name} priority {priority}; policy {policy};", *rules]
     if policy == "drop":
-        # The policy's own packets are counted nowhere; verify names what has a counter.
+        # Packets that hit the policy have no counter; verify names rules that have one.
         lines.append(f"counter drop{_comment(f'firewall.{name} is drop and no rule accepts it')}")
     return f"\tchain {name} {{\n" + "".join(f"\t\t{line}\n" for line in lines) + "\t}\n"
 
 
 def _comment(text: str) -> str:
-    """Return a comment that ends where it should, whatever the text has in it."""
+    """Return a comment that always terminates correctly, whichever characters the text has."""
     return f' comment "{_NO_COMMENT.sub("_", text)[:_LONGEST_COMMENT]}"'
 
 
@@ -106,7 +106,7 @@ def _set(values: Sequence[object]) -> str:
 
 
 def _addresses(prefixes: Iterable[Prefix]) -> list[str]:
-    """Return prefixes as nft's intervals, rising; nft joins those that touch, and then lists them so."""
+    """Return prefixes as nft intervals, ascending; adjacent ones merged, as nft lists them."""
     merged: list[list[Address]] = []
     for prefix in sorted(prefixes, key=lambda each: int(each.network_address)):
         if merged and int(prefix.network_address) <= int(merged[-1][1]) + 1:
@@ -139,7 +139,7 @@ def _flow(flow: Flow) -> str:
 
 
 def _intervals(ports: Iterable[tuple[int, int]]) -> list[str]:
-    """Return ports as nft's intervals, rising; nft refuses those of one set that overlap."""
+    """Return ports as nft intervals, ascending; nft rejects overlaps within a set."""
     merged: list[list[int]] = []
     for low, high in sorted(ports):
         if merged and low <= merged[-1][1] + 1:
@@ -174,7 +174,7 @@ def _masquerade(prefixes: Sequence[Prefix], version: int) -> str:
 
 
 def _hairpin(each: PortForward) -> str:
-    """Send what goes back into the network it came from back through this router, by its answers too."""
+    """Masquerade traffic that returns to its network of origin, so that replies pass this router too."""
     if each.hairpin is None:
         return ""
     family = _FAMILY[each.version]

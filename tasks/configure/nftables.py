@@ -1,7 +1,7 @@
-"""Firewall and address translation: one nftables table of labrun's own, compared as nft itself lists it.
+"""Firewall and NAT: one nftables table that labrun owns, compared in nft's listing format.
 
-`firewall` and `nat` are two sections with a row each, and one table, which the kernel replaces in one
-transaction: whichever of them is asked for brings the other along.
+`firewall` and `nat` are two sections with a row each, but one table, which the kernel replaces in one
+transaction: requesting one section includes the other.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ UNIT = "/etc/systemd/system/labrun-nftables.service"
 _WANTED = "/etc/systemd/system/sysinit.target.wants/labrun-nftables.service"
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 _UNIT_TEXT = unit_file("labrun-nftables.service")
-# nftables.service flushes the tables of everybody when it stops, and with Debian's own file when it starts.
+# nftables.service flushes every table when it stops, and with Debian's default file when it starts.
 _BESIDE = "/etc/systemd/system/nftables.service.d/labrun.conf"
 _BESIDE_TEXT = unit_file("nftables.service.d-labrun.conf")
 _UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
 _SAVES = (FILE, *_UNITS, _WANTED)
-# Both sections ask the same, once. What the file wants is loaded into a network namespace of its own, so
-# that two listings of one nft are compared.
+# Both sections use the same probe, which runs once. The desired table is loaded into a separate network
+# namespace, so that two listings by the same nft are compared.
 _ASK = """\
 if [ -z "${{nft_asked-}}" ]; then
 nft_asked=1
@@ -53,7 +53,7 @@ break
 done
 command -v ufw >/dev/null && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && frame nft-rival ufw
 """
-# sshd adds up all `Port` lines; what labrun's own drop-in will hold follows from the lab file.
+# sshd combines all `Port` lines; what labrun's drop-in will contain follows from the lab file.
 _SSHD_PORTS = """\
 set --
 for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
@@ -80,9 +80,9 @@ _CHAIN = re.compile(r"\tchain (\S+) \{")
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What both sections are planned from: the table as it is and as it should be, chain by chain.
+    """The basis of both sections' plans: the table's actual and desired state, chain by chain.
 
-    ``wanted`` and ``found`` are listings of nft, empty where there is no table.
+    ``wanted`` and ``found`` are listings by nft, empty without a table.
     """
 
     text: str
@@ -109,24 +109,24 @@ class _State:
 
     @property
     def file(self) -> str:
-        """Return what the file in the guest has to hold, empty where there has to be none."""
+        """Return the file's desired content, empty if the file must not exist."""
         return _file(self.text, self.ports) if self.text else ""
 
     @property
     def before(self) -> str:
-        """Return what the file holds now, empty where there is none."""
+        """Return the file's present content, empty without a file."""
         return self.facts.files.get(FILE, "")
 
     @property
     def persists(self) -> bool:
-        """Tell whether the next boot will bring what is wanted."""
+        """Tell whether the next boot will load the desired state."""
         if not self.text:
             return not self.before and not any(path in self.facts.files for path in _UNITS)
         return self.before == self.file and self.is_loaded_at_boot
 
     @property
     def is_loaded_at_boot(self) -> bool:
-        """Tell whether systemd knows what to load, and when."""
+        """Tell whether systemd loads it at boot, at the right time."""
         units = {path: self.facts.files.get(path) for path in _UNITS}
         return units == _UNITS and "nft-at-boot" in self.facts.words
 
@@ -140,7 +140,7 @@ def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
         return "nft is not installed (packages: [nftables] brings it)"
     rival = facts.word("nft-rival")
     if rival is not None:
-        # Stopping ufw's unit leaves it enabled in its own file.
+        # Stopping ufw's unit leaves it enabled in its configuration file.
         hint = "ufw disable" if rival == "ufw" else f"systemctl disable --now {rival}"
         return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
     if scratch.status != 0:
@@ -150,7 +150,7 @@ def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
 
 
 def _chains(listing: str) -> dict[str, str]:
-    """Split a listing into the text of its chains; what is no chain has the name ``""``."""
+    """Split a listing into the text of its chains; the rest of the table is under ``""``."""
     parts: dict[str, list[str]] = {}
     name = ""
     for line in listing.splitlines()[1:-1]:
@@ -162,13 +162,13 @@ def _chains(listing: str) -> dict[str, str]:
 
 
 class NftSection:
-    """The resource ``firewall`` or ``nat``; its one row is called like it."""
+    """The resource ``firewall`` or ``nat``; its only row has the same name."""
 
     def __init__(self, section: str) -> None:
         self.section = section
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return the table's text and which sections it comes from; an empty one still finds leftovers."""
+        """Return the table's text and the sections it comes from; an empty one still finds leftovers."""
         declared = [name for name in (FIREWALL.name, NAT.name) if getattr(host, name) is not None]
         ports = [int(port) for port in (host.sshd or {}).get("port", ()) if port.strip().isdecimal()]
         file = SSHD_DROP_IN if host.sshd is not None else ""
@@ -176,11 +176,11 @@ class NftSection:
         return {"text": text, "declared": declared, "ssh_ports": ports, "ssh_file": file}
 
     def names(self, want: Json) -> tuple[str, ...]:
-        """Return the section's own name where the file declares it."""
+        """Return the section's name if the file declares it."""
         return (self.section,) if self.section in want["declared"] else ()
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read the file and the table, and let nft list what the file of the lab asks for."""
+        """Read the file and the table, and have nft list what the lab file asks for."""
         if not want["text"]:
             return (Probe(_PATHS, _ASK.format(body=_LEFTOVER)),)
         declared = "".join(f"{port} " for port in want["ssh_ports"])
@@ -189,7 +189,7 @@ class NftSection:
         return (Probe(_PATHS, _ASK.format(body=_LOOK + _RIVALS + ports + scratch)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
-        """Return whether this section's chains, and their place in the next boot, are as declared."""
+        """Return whether this section's chains, now and at the next boot, are as declared."""
         state = _State.of(want, facts)
         item = self._item(want, state)
         if item is None or item.state != "change":
@@ -198,11 +198,11 @@ class NftSection:
         return SectionPlan(self.section, (item,), _apply(state), _undo(state), commands, saves=_SAVES)
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands that write the file, load it and see to it that the next boot does."""
+        """Return the commands that write the file, load it and enable it for the next boot."""
         if not want["text"]:
             return ()
         if self.section != want["declared"][0]:
-            return ()  # one table: the other section's commands bring it
+            return ()  # one table: the other section's commands install it
         text = _file(want["text"], want["ssh_ports"] or (22,))
         return (
             typed_file(FILE, text, "0644"),
@@ -234,7 +234,7 @@ class NftSection:
         return Item(self.section, "change", expected, actual, why, diff, declared, observed)
 
     def _own(self, want: Json, chains: Mapping[str, str]) -> dict[str, str]:
-        """Return the section's chains; what belongs to none goes with the first that is declared."""
+        """Return the section's chains; the rest of the table goes with the first declared section."""
         first = (want["declared"] or [FIREWALL.name])[0]
         return {name: text for name, text in chains.items() if CHAINS.get(name, first) == self.section}
 
@@ -301,7 +301,7 @@ def _forget() -> str:
         f"nft -f - <<'EOF'\n{replacement('')}EOF\n"
         f"rm -f {FILE} {' '.join(_UNITS)} {_WANTED}\n"
         f"for each in {FILE.rpartition('/')[0]} {_BESIDE.rpartition('/')[0]}; do\n"
-        # As long as the guard keeps copies in a folder, it is not empty.
+        # While the guard keeps copies in a folder, the folder is not empty.
         f'rmdir "$each" 2>/dev/null || [ ! -d {GUARD} ] || echo "$each" >>{GUARD}/emptied\n'
         "done\n"
         "systemctl daemon-reload\n"
@@ -309,9 +309,9 @@ def _forget() -> str:
 
 
 def _undo(state: _State) -> str:
-    """Return what brings the old table, file and units back; at boot the files suffice.
+    """Return what restores the old table, file and units; at boot the files suffice.
 
-    The live table first: it needs nothing of the disk.
+    The live table comes first, since it does not depend on the disk.
     """
     table = f"printf %s {quote(replacement(state.found + chr(10)))} | nft -f -\n"
     lines = f'[ "$on" != live ] || {table}'

@@ -17,10 +17,10 @@ _WIDTH = 100
 
 
 def explain_profile(profile: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the commands that make the profile and bring it up."""
+    """Yield the commands that create the profile and activate it."""
     name = profile_id(profile["network"])
     settings = properties(profile["settings"]) | dict(profile["properties"])
-    # Of an existing machine without a MAC in the file, only the machine itself can tell the NIC.
+    # On an existing machine without a MAC in the file, only the machine can identify the NIC.
     nic = "'*'" if "ethernet.mac-address" in settings else "NIC"
     yield _wrapped(
         f"nmcli connection add type ethernet ifname {nic} con-name {quote(name)}", _pairs(settings)
@@ -29,13 +29,13 @@ def explain_profile(profile: Mapping[str, Any]) -> Iterator[str]:
 
 
 def change_profile(network: str, wanted: Sections, stored: Sections, active_on: str | None) -> Iterator[str]:
-    """Yield the commands that make of labrun's ``stored`` profile the wanted one, and put it in force.
+    """Yield the commands that turn labrun's ``stored`` profile into the wanted one, and activate it.
 
-    ``active_on`` is the NIC that runs on it already, None where there is none.
+    ``active_on`` is the NIC on which it is already active, None if there is none.
     """
     name = quote(profile_id(network))
     settings = properties(wanted)
-    # What has no value any more goes back to its default.
+    # Properties without a value return to their defaults.
     gone = {key: "" for key in properties(stored) if key not in settings}
     yield _wrapped(f"nmcli connection modify {name}", [*_pairs(settings), *_pairs(gone)])
     yield f"nmcli connection up {name}" if active_on is None else f"nmcli device reapply {quote(active_on)}"
@@ -50,7 +50,7 @@ def _pairs(settings: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _wrapped(begin: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """Return one command over as many lines as a terminal needs."""
+    """Return one command, wrapped over as many lines as a terminal needs."""
     lines = [begin]
     for pair in pairs:
         words = " ".join(quote(word) for word in pair)

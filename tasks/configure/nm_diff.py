@@ -1,4 +1,4 @@
-"""How a profile, NetworkManager and the kernel differ, as lines a person can read."""
+"""The differences between a profile, NetworkManager and the kernel, as readable lines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = [
     "stored_state",
 ]
 
-# Protocols of routes that a person or NetworkManager put there; daemons and the kernel use others.
+# Protocols of routes set by a user or NetworkManager; daemons and the kernel use others.
 _SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
 
 
 def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
-    """Yield the properties in which the stored profile is not the wanted one."""
+    """Yield the properties in which the stored profile differs from the wanted one."""
     want, have = properties(wanted), properties(stored)
     for name in sorted(want.keys() | have.keys()):
         if want.get(name) == have.get(name):
@@ -34,7 +34,7 @@ def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
 
 
 def runtime_diff(sections: Sections, device: Device, link: Nic) -> Iterator[str]:
-    """Yield addresses, routes, name servers and MTU in which the kernel does not do what the profile says."""
+    """Yield the addresses, routes, name servers and MTU in which the kernel differs from the profile."""
     for version in (4, 6):
         meant = intent(sections, version)
         yield from _address_diff(meant, link, version)
@@ -51,7 +51,7 @@ def runtime_diff(sections: Sections, device: Device, link: Nic) -> Iterator[str]
 def _address_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
     there = {address for address in link.addresses if address.version == version}
     lasting = {address for address in link.lasting if address.version == version}
-    # Router advertisements bring addresses of their own, which may look lasting.
+    # Router advertisements add addresses that may look permanent.
     ours = (
         frozenset()
         if version == 6 and meant.method == "auto"
@@ -82,7 +82,7 @@ def _route_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
 
 
 def expected_summary(sections: Sections) -> str:
-    """Return addresses and gateway in a few words, for a table."""
+    """Return addresses and gateway in short form, for a table."""
     words = []
     for version in (4, 6):
         meant = intent(sections, version)
@@ -99,7 +99,7 @@ def _gateways(routes: frozenset[Hop]) -> Iterator[str]:
 
 
 def actual_summary(device: Device, link: Nic, profile: str) -> str:
-    """Return addresses and gateway in a few words, and the active profile where it is not ``profile``."""
+    """Return addresses and gateway in short form, plus the active profile if it is not ``profile``."""
     words = [str(address) for address in sorted(link.addresses, key=lambda a: (a.version, a.ip.packed))]
     words.extend(_gateways(frozenset(link.routes)))
     if device.profile_id != profile:
@@ -108,7 +108,7 @@ def actual_summary(device: Device, link: Nic, profile: str) -> str:
 
 
 def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
-    """Return all that the stored profile says, one property a line, for comparison with an earlier run."""
+    """Return the full stored profile, one property per line, for comparison with an earlier run."""
     lines = [f"{name}: {value}" for name, value in sorted(properties(stored).items())]
     lines.append(f"uuid: {stored.get('connection', {}).get('uuid', 'none')}")
     lines += ["not loaded"] * (not loaded) + ["readable by others"] * loose
@@ -116,7 +116,7 @@ def stored_state(stored: Sections, *, loaded: bool, loose: bool) -> str:
 
 
 def shown_state(device: Device, link: Nic) -> str:
-    """Return what is in force on a NIC, one thing a line, without what comes and goes by itself."""
+    """Return a NIC's active state, one item per line, without transient parts."""
     addresses = {address for address in link.addresses if address.version == 4} | link.lasting
     lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]
     lines += sorted(f"address {address}" for address in addresses)

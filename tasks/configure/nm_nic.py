@@ -1,4 +1,4 @@
-"""One NIC: whether its profile's file, NetworkManager and the kernel agree, and what makes them."""
+"""One NIC: whether its profile's file, NetworkManager and the kernel agree, and how to make them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _RUNTIME = "/run/NetworkManager/system-connections"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One NIC's desired profile; ``fault`` says why it cannot be, where it cannot.
+    """One NIC's desired profile; ``fault`` is the reason if it is impossible.
 
-    Of a machine that labrun did not make (``existing``), ``marks`` tell the NIC where ``mac`` is
-    empty, and ``reached_at`` is the address that must not go away.
+    On an ``existing`` machine, which labrun did not make, ``marks`` identify the NIC if ``mac`` is
+    empty, and ``reached_at`` is the address that must stay.
     """
 
     network: str
@@ -48,9 +48,9 @@ class Profile:
     fault: str | None = None
 
     def unless_held(self, held: Mapping[str, str]) -> Profile:
-        """Return the profile, with a fault where another host has its address still (``held``: by address).
+        """Return the profile, with a fault if another host still has its address (``held``: by address).
 
-        Two machines with one address cut each other off, and nobody can tell them apart from outside.
+        Two machines with one address cut each other off, and from outside they look the same.
         """
         meant = {str(each.ip) for version in (4, 6) for each in intent(self.sections, version).addresses}
         clash = sorted(meant & held.keys())
@@ -62,7 +62,7 @@ class Profile:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
-        """Return the profile of one NIC; with properties, as the guest's own nmcli puts them into it."""
+        """Return the profile of one NIC; extra properties are merged by the guest's nmcli."""
         plain = cls(
             raw["network"],
             raw["mac"],
@@ -91,7 +91,7 @@ class Profile:
 
     @property
     def path(self) -> str:
-        """Return where the profile's file lies."""
+        """Return the path of the profile's file."""
         return profile_path(self.network)
 
     def with_uuid(self, uuid: str) -> Sections:
@@ -101,7 +101,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class PlannedNic:
-    """One NIC: its desired profile beside what was observed; ``taken`` = networks by interface so far."""
+    """One NIC: its desired profile and its observed state; ``taken`` = networks by interface so far."""
 
     profile: Profile
     facts: Facts
@@ -109,7 +109,7 @@ class PlannedNic:
     taken: dict[str, str]
 
     def plan(self, work: Work) -> None:
-        """Add this NIC's item, and what makes it true, to the work."""
+        """Add this NIC's item, and the steps to fix it, to the work."""
         device = self._device()
         reason = self._refusal(device)
         if reason is not None or device is None:
@@ -145,7 +145,7 @@ class PlannedNic:
         work.items.append(Item(profile.network, "change", expected, actual, why, diff, **sides))
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
-        # A profile changed in memory only lies in /run and hides the file until it is gone.
+        # A profile changed only in memory is stored in /run and hides the file until it is removed.
         shadow = f"{_RUNTIME}/{profile_id(profile.network)}.nmconnection"
         hiding = [shadow] if shadow in self.state.loaded else []
         work.remove.extend([*replaced, *hiding])
@@ -166,14 +166,14 @@ class PlannedNic:
     def _typed(
         self, profile: Profile, active_on: str | None, replaced: list[str], hiding: list[str], *, loose: bool
     ) -> Iterator[str]:
-        """Yield what a person would type for the same."""
+        """Yield the equivalent commands for a person to type."""
         path = quote(profile.path)
         if profile.path in self.facts.files:
             if hiding:
                 yield from _removed(hiding)
             if loose:
                 yield f"chown root: {path} && chmod 600 {path}"
-            # NetworkManager may not have seen what somebody wrote there.
+            # NetworkManager may not have noticed a file written by hand.
             yield f"nmcli connection load {path}"
             stored = parse(self.facts.files[profile.path])
             yield from change_profile(profile.network, profile.sections, stored, active_on)
@@ -185,7 +185,7 @@ class PlannedNic:
             yield from _removed(replaced)
 
     def _device(self) -> Device | None:
-        """Return the NIC with the profile's MAC; without one, the NIC that its marks tell."""
+        """Return the NIC with the profile's MAC; without one, the NIC that its marks identify."""
         if self.profile.mac:
             return self.state.devices.get(self.profile.mac)
         by_name = {device.interface: device for device in self.state.devices.values()}
@@ -194,13 +194,13 @@ class PlannedNic:
         return by_name[found] if found is not None else None
 
     def _bound(self, device: Device) -> Profile:
-        """Return the profile with the MAC that the NIC really has."""
+        """Return the profile with the NIC's actual MAC."""
         sections = dict(self.profile.sections)
         sections["ethernet"] = {**sections.get("ethernet", {}), "mac-address": device.mac}
         ipv4 = sections.get("ipv4", {})
         servers = [server for server in device.dns if "." in server]
         if self.profile.existing and ipv4.get("method") == "manual" and "dns" not in ipv4 and servers:
-            # The file says nothing of its name servers, so they stay.
+            # The file does not mention its name servers, so they stay.
             sections["ipv4"] = {**ipv4, "dns": "".join(f"{server};" for server in servers)}
         return replace(self.profile, mac=device.mac, sections=sections)
 
@@ -221,9 +221,9 @@ class PlannedNic:
         return cut_off(way, self.profile.sections, device.interface, self.state.nics)
 
     def _replaced(self, device: Device) -> list[str]:
-        """Return cloud-init's profiles of this NIC: they give way to labrun's.
+        """Return cloud-init's profiles of this NIC, which labrun's replaces.
 
-        On an existing machine those of labrun under other names do too: another lab file had them.
+        On an existing machine also labrun's profiles under other names, from another lab file.
         """
         kinds = ("cloud-init-", "labrun-") if self.profile.existing else ("cloud-init-",)
         found = []
@@ -238,7 +238,7 @@ class PlannedNic:
         return found
 
     def _uuid(self, device: Device, replaced: list[str]) -> str:
-        """Return the UUID the profile shall have: that of the active one where it may be taken over."""
+        """Return the profile's UUID: that of the active profile if it may be taken over."""
         volatile = not device.file or device.file.startswith(f"{_RUNTIME}/")
         if device.profile is not None and (device.file in (*replaced, self.profile.path) or volatile):
             return device.profile
@@ -257,7 +257,7 @@ def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:
 
 
 def _several(sections: Sections) -> str:
-    """Return the IPv4 addresses of a profile that has several, else nothing."""
+    """Return the IPv4 addresses of a profile that has several, otherwise nothing."""
     addresses = intent(sections, 4).addresses
     return " ".join(map(str, addresses)) if len(addresses) > 1 else ""
 

@@ -1,4 +1,4 @@
-"""The NetworkManager profile of each NIC, as the lab file implies it."""
+"""The NetworkManager profile of each NIC, derived from the lab file."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = [
 
 DIRECTORY = "/etc/NetworkManager/system-connections"
 
-# Above what cloud-init and other tools use, so that at boot no other profile takes the NIC.
+# Higher than cloud-init and other tools use, so that at boot no other profile takes the NIC.
 _PRIORITY = "200"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:labrun:1")
 _PROPERTY = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
-# By these labrun finds its profile and the NIC again.
+# These identify labrun's profile and the NIC.
 _OURS = frozenset(
     {
         "802-3-ethernet.mac-address",
@@ -52,7 +52,7 @@ def profile_path(network: str) -> str:
 
 
 def property_fault(name: str, value: str) -> str | None:
-    """Return why a property of the lab file cannot be set, None where it can be tried."""
+    """Return why a property in the lab file cannot be set, None if it can be tried."""
     if not _PROPERTY.fullmatch(name):
         return f"{name!r} is not a property of nmcli"
     if any(_stands_for(name, ours) for ours in _OURS):
@@ -67,7 +67,7 @@ def property_fault(name: str, value: str) -> str | None:
 
 
 def _stands_for(name: str, ours: str) -> bool:
-    # nmcli takes the beginning of a name for the whole of it.
+    # nmcli accepts an abbreviated name as the full one.
     setting, _, key = name.partition(".")
     our_setting, _, our_key = ours.partition(".")
     return our_setting.startswith(setting) and our_key.startswith(key)
@@ -81,9 +81,9 @@ def secret_properties(profiles: Iterable[Mapping[str, Any]]) -> list[str]:
 def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
     """Return one JSON-able profile per NIC, in the order of the lab file.
 
-    ``existing`` = labrun did not make the machine: ``mac`` may be empty, ``marks`` tell the NIC then,
-    and ``reached_at`` is the address that must not go away. ``settings`` are the keyfile's sections;
-    ``properties`` are the lab file's own, for nmcli.
+    ``existing`` = labrun did not make the machine: ``mac`` may be empty, in which case ``marks`` identify
+    the NIC, and ``reached_at`` is the address that must stay. ``settings`` are the keyfile's sections;
+    ``properties`` are those in the lab file, for nmcli.
     """
     routes = route_table(lab, host.name)
     reached = reached_at(host)
@@ -135,7 +135,7 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
 
 
 def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
-    # Never by router advertisements: they bring an address that the lab file does not know.
+    # Never by router advertisements: they add an address that is not in the lab file.
     if nic.ipv6 is None:
         return {"method": "link-local"}
     settings = {"method": "manual", "address1": str(nic.ipv6)}
@@ -146,19 +146,19 @@ def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
 
 
 def _beside_dhcp(announces_default: bool, routes: Sequence[Route]) -> dict[str, str]:
-    """Return the routes that DHCP does not bring, and what keeps out a default nobody wants."""
+    """Return the routes that DHCP does not provide, and the settings that reject an unwanted default."""
     defaults = [route for route in routes if route.prefix.prefixlen == 0]
     settings = _routes(routes, gateway=False)
     if not announces_default or any(route.origin == "dhcp" for route in defaults):
         return settings
-    # never-default would keep out our own default as well.
+    # never-default would also reject the profile's default route.
     return settings | ({"ignore-auto-routes": "true"} if defaults else {"never-default": "true"})
 
 
 def _routes(routes: Sequence[Route], *, gateway: bool, announced: bool = True) -> dict[str, str]:
     """Return gateway and routes; ``gateway`` False writes a default as a route, as DHCP needs it.
 
-    ``announced`` routes come by themselves and are left out.
+    ``announced`` routes are left out, since they are received dynamically.
     """
     settings: dict[str, str] = {}
     number = 0

@@ -1,4 +1,4 @@
-"""The shell text that puts profiles in force without cutting the session, and what it is made from."""
+"""The shell text that activates profiles without cutting the session, and its input."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["Work", "apply_script"]
 
 _MTU = 1500
 
-# A profile with the UUID of the active one is taken over by reapply, and no address goes away for a
-# moment. Of several IPv4 addresses it loses some where the first changes and the kernel does not promote the
-# others (promote_secondaries). Then, and otherwise, the NIC goes down and up: as a unit of its own, because
-# the session may go with it.
+# reapply takes over a profile with the UUID of the active one, and no address goes away even for a
+# moment. The exception is a profile with several IPv4 addresses whose first one changes: unless the kernel
+# promotes the others (promote_secondaries), some are lost. Then, and for any other profile, the NIC goes down
+# and up: in a separate unit, because the session may go down with it.
 #
-# nmcli first asks for everything that NetworkManager knows; so it is spoken to directly, and what it
-# refuses is left to nmcli to do or to explain.
+# nmcli first fetches NetworkManager's entire state; so the script talks to its D-Bus directly, and leaves
+# it to nmcli to do, or to explain, what that refuses.
 _BRING = guest_script("nm_bring")
-# The kernel first asks whether somebody else has a new IPv6 address (RFC 4862) and uses it only then:
-# about two seconds in which whoever verifies would find it dead. Not for link-local addresses: every NIC
-# has one, and nobody is to wait for it where IPv4 is all there is.
+# The kernel first checks a new IPv6 address for duplicates (RFC 4862) and uses it only then: for about
+# two seconds a verify would find it dead. Link-local addresses are exempt: every NIC has one, and an
+# IPv4-only lab should not wait for it.
 _SETTLE = guest_script("settle_global_ipv6")
 
 
 @dataclass(slots=True)
 class Work:
-    """What the plan collects for the one script: files, removals, and NICs to bring up.
+    """What the plan collects for the script: files, removals, and NICs to activate.
 
-    ``bring`` has interface, UUID, the NIC's D-Bus path where that profile is the active one already,
-    network, and addresses to look for.
+    ``bring`` has interface, UUID, the NIC's D-Bus path if that profile is already active, network, and
+    addresses to wait for.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Work:
 
 
 def apply_script(work: Work) -> str:
-    """Return what writes, removes and loads profiles and brings NICs up; empty where nothing is to do."""
+    """Return what writes, removes and loads profiles and activates NICs; empty if there is nothing to do."""
     if not (work.load or work.bring):
         return ""
     lines = [install(path, text, "0600") for path, text in work.write.items()]
@@ -56,7 +56,7 @@ def apply_script(work: Work) -> str:
         lines.append("rm -f " + " ".join(quote(path) for path in dict.fromkeys(work.remove)))
     paths = " ".join(quote(path) for path in dict.fromkeys(work.load))
     lines += [_BRING.rstrip(), f"load {paths}"]
-    # NetworkManager leaves an MTU as it is when the profile no longer names one.
+    # NetworkManager keeps the current MTU if the profile no longer sets one.
     lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
     for interface, uuid, way, network, addresses in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, way, network, addresses))

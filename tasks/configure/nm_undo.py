@@ -1,4 +1,4 @@
-"""How a NIC goes back: what the guard runs for profiles, and the gateway that a change must not lose."""
+"""How a NIC rolls back: the guard's commands for profiles, and the gateways that a change must not lose."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from labrun.tasks.guest.shell import quote
 
 __all__ = ["Was", "new_gateways", "undo", "was"]
 
-# NetworkManager's own checkpoint brings back what was active, also what was never in a file; without
-# it, profiles are brought up that are not. It returns before they are in force.
+# NetworkManager's checkpoint restores the active profiles, also those that were never in a file; without
+# it, profiles that are down are brought up here. It returns before they are active.
 _BACK = """\
 back() {
 [ "$(cat /sys/class/net/"$1"/mtu)" = "$3" ] || ip link set dev "$1" mtu "$3"
@@ -37,7 +37,7 @@ bad=0
 
 @dataclass(frozen=True, slots=True)
 class Was:
-    """How a NIC was before the change: its active profile and its MTU."""
+    """The state of a NIC before the change: its active profile and its MTU."""
 
     interface: str
     profile: str | None
@@ -45,14 +45,14 @@ class Was:
 
 
 def was(device: Device, link: Nic) -> Was:
-    """Return what has to come back of a NIC."""
+    """Return the state of a NIC that a rollback has to restore."""
     return Was(device.interface, device.profile if device.is_up else None, link.mtu)
 
 
 def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> str:
-    """Return what puts files, profiles and NICs back; before NetworkManager starts the files suffice.
+    """Return what restores files, profiles and NICs; before NetworkManager starts the files suffice.
 
-    The guard itself puts back what somebody had added to a NIC by hand.
+    Settings that were added to a NIC by hand are restored by the guard itself.
     """
     lines = [f"restore {quote(path)}" for path in dict.fromkeys(touched)]
     lines.append('[ "$on" = live ] || exit 0')
@@ -64,9 +64,9 @@ def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> st
 
 
 def new_gateways(sections: Sections, link: Nic) -> Iterator[str]:
-    """Yield the default gateways that would take the place of others on this NIC.
+    """Yield the default gateways that would replace others on this NIC.
 
-    Where there was none before, nothing can be lost: the gateway may come up later.
+    If there was none before, there is nothing to lose: the gateway may come up later.
     """
     for version in (4, 6):
         meant = {hop.via for hop in intent(sections, version).routes if hop.prefix.prefixlen == 0}

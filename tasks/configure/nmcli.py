@@ -1,7 +1,7 @@
-"""NetworkManager profiles: one per NIC, bound to its MAC, in force without cutting the session.
+"""NetworkManager profiles: one per NIC, bound to its MAC, activated without cutting the session.
 
-Each NIC has three states that can differ: the profile's file, what NetworkManager made of it, and
-what the kernel does. A plan puts right whichever is off.
+Each NIC has three states that can differ: the profile's file, NetworkManager's view of it, and the kernel's
+state. A plan fixes whichever is off.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
 
-# NetworkManager passes over a profile that others may read or that is not root's.
+# NetworkManager ignores a profile that is readable by others or not owned by root.
 _LOOSE = f"""\
 set -- {DIRECTORY}/labrun-*.nmconnection
 [ ! -e "$1" ] || capture loose find "$@" '(' -perm /077 -o ! -user 0 ')'
@@ -45,7 +45,7 @@ class Nmcli:
     section = NMCLI.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return the profiles of all NICs; None for an existing machine of which the file names none."""
+        """Return the profiles of all NICs; None for an existing machine whose NICs the file does not name."""
         if host.address is not None and not host.interfaces:
             return None
         profiles = desired_profiles(lab, host)
@@ -107,9 +107,9 @@ class Nmcli:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return ``nmcli connection add`` and ``up`` for every NIC, then what removes cloud-init's."""
+        """Return ``nmcli connection add`` and ``up`` for every NIC, then cloud-init's removal."""
         lines = [line for raw in want["profiles"] for line in explain_profile(raw)]
-        # On an existing machine they may be those of NICs that the file does not name.
+        # On an existing machine they may belong to NICs that the file does not name.
         if lines and not any(raw["existing"] for raw in want["profiles"]):
             lines += [f"rm -f {DIRECTORY}/cloud-init-*.nmconnection", "nmcli connection reload"]
         return tuple(lines)
@@ -127,7 +127,7 @@ def _has_ipv6(profile: Mapping[str, Any]) -> bool:
 
 
 def _offline(profile: Mapping[str, Any]) -> str:
-    """Let the guest's own nmcli put the lab file's properties into the profile, on paper only."""
+    """Let the guest's nmcli merge the lab file's properties into the profile, offline."""
     if any(property_fault(name, value) for name, value in profile["properties"].items()):
         return ""
     words = " ".join(quote(word) for pair in profile["properties"].items() for word in pair)
@@ -137,10 +137,10 @@ def _offline(profile: Mapping[str, Any]) -> str:
 
 
 def _strangers(want: Json, profiles: list[Profile], facts: Facts, state: NmState, work: Work) -> None:
-    """Add the profiles that have to go: labrun's own of former networks, with ``exclusive`` all others."""
+    """Add the profiles to remove: labrun's for former networks, with ``exclusive`` all others."""
     kept = {profile.path for profile in profiles} | set(work.remove)
     own = {path for path in facts.files if path.startswith(f"{DIRECTORY}/labrun-")}
-    # On an existing machine, NICs that this file does not name may be another lab file's.
+    # On an existing machine, NICs that this file does not name may belong to another lab file.
     gone = set() if any(profile.existing for profile in profiles) else own - kept
     if want["exclusive"]:
         gone |= {path for path in state.loaded if path.startswith(f"{DIRECTORY}/")} - kept

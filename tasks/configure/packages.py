@@ -1,4 +1,4 @@
-"""Packages of the distribution: what is missing is installed, all of it in one transaction."""
+"""The distribution's packages: missing ones are installed, all in one transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Packages"]
 
 _INSTALLED, _MISSING = "installed", "not installed"
 
-# One process tells of all packages, those that it does not know left out.
+# One process queries all packages; unknown ones are omitted.
 _PROBE = """\
 if command -v dpkg-query >/dev/null; then
 frame packages-by apt
@@ -26,10 +26,10 @@ capture packages rpm --query \
 --queryformat '%{{NAME}}:%{{ARCH}} installed %{{VERSION}}-%{{RELEASE}}\\n' {names}
 fi
 """
-# Another apt may be at work, such as the daily one: it is waited for. What somebody configured stays so.
-# Without a logind that could keep the machine from halting meanwhile, apt waits 25 seconds for one.
-# What stands in a package's way, sshd for instance, is not taken out for it: that could not be brought back.
-# apt-get update ends with 0 whatever it could not reach: what it said counts where something is missing.
+# Another apt may hold the lock, such as the daily one: wait for it. Changed configuration files stay.
+# Without a logind to inhibit a shutdown meanwhile, apt would wait 25 seconds for one.
+# Conflicting packages, sshd for instance, are not removed: that could not be undone.
+# apt-get update exits with 0 even for unreachable sources: its messages count if a package is missing.
 _APT = """\
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
 inhibit=true
@@ -61,9 +61,9 @@ fi
 """
 _SCRIPTS = {"apt": _APT, "dnf": _DNF}
 _RPMS = "rpm --query --all --queryformat '%{NAME}.%{ARCH}\\n' | sort"
-# Where there is a guard, it learns which packages there were. Of dpkg's it keeps a record by itself.
+# An armed guard gets a list of the packages installed before. For dpkg it keeps one by itself.
 _BEFORE = {"apt": "", "dnf": f"[ ! -d {GUARD} ] || {_RPMS} >{GUARD}/rpms\n"}
-# What was put in is taken out; what its scripts did beside that, the guard puts back after it.
+# Newly installed packages are removed; the guard then undoes other effects of their scripts.
 _UNDO = {
     "apt": "true\n",
     "dnf": f"""\
@@ -73,7 +73,7 @@ set -- $(comm -13 "$guard/rpms" "$live/rpms")
 [ $# -eq 0 ] || timeout 60 rpm --erase --nodeps "$@"
 """,
 }
-# How long all of it may take: what is over it, the guard ends (seconds).
+# The timeout for all of it; the guard ends what takes longer (seconds).
 _PATIENCE = 170
 
 
@@ -83,7 +83,7 @@ class Packages:
     section = PACKAGES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"names": […]}``; None where the lab file names no package."""
+        """Return ``{"names": […]}``; None if the lab file lists no packages."""
         names = list(dict.fromkeys(host.packages))
         return {"names": names} if names else None
 
@@ -92,7 +92,7 @@ class Packages:
         return tuple(want["names"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Ask dpkg, or else rpm, once for all packages."""
+        """Ask dpkg, or else rpm, once about all packages."""
         return (Probe((), _PROBE.format(names=_words(want["names"]))),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
@@ -121,7 +121,7 @@ class Packages:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return apt-get's commands: which one a host has is not known here, and labrun's image has that."""
+        """Return apt-get's commands: the host's package manager is unknown here; labrun's image has apt."""
         return _commands(want["names"], "apt")
 
 
@@ -130,7 +130,7 @@ def _words(names: list[str]) -> str:
 
 
 def _versions(text: str) -> Iterator[tuple[str, str]]:
-    """Yield ``name:architecture`` and version of each package that is there and whole."""
+    """Yield ``name:architecture`` and version of each package that is completely installed."""
     for line in text.splitlines():
         words = line.split()
         if len(words) == 3 and words[1] == "installed":
@@ -150,7 +150,7 @@ def _item(name: str, version: str | None) -> Item:
     if version is None:
         diff = f"+{name}"
         return Item(name, "change", _INSTALLED, _MISSING, None, diff, declared=_INSTALLED, observed=_MISSING)
-    # An upgrade is no drift: the file asks for no version.
+    # An upgrade is not drift: the file does not declare a version.
     return Item(name, "ok", _INSTALLED, version, declared=_INSTALLED, observed=_INSTALLED)
 
 

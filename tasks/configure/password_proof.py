@@ -1,4 +1,4 @@
-"""Whether somebody without a key is offered a password: sshd's own answer to a login after it has changed."""
+"""Whether a login without a key is offered a password: sshd's reply after its settings have changed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _METHODS = {"passwordauthentication": "password", "kbdinteractiveauthentication"
 
 
 def proved(rows: Sequence[Outcome], offered: Collection[str] | None) -> list[Outcome]:
-    """Return the rows with sshd's own word on passwords, where its settings changed and forbid them.
+    """Return the rows with sshd's actual offer of passwords, if its settings changed and forbid them.
 
-    ``offered`` are the methods by which one may try to log in without a key, ``none`` where nothing is
-    asked for; None = nobody has asked.
+    ``offered`` are the methods available to a login without a key, ``none`` if nothing is required;
+    None = not tested.
     """
     forbidding = {row.name for row in rows if row.section == SSHD.name and _forbids(row)}
     if not forbidding or not any(row.section == SSHD.name and row.status is Status.CHANGED for row in rows):

@@ -1,4 +1,4 @@
-"""What a plan is made of: items, the changes of one section, and the seam every resource fills."""
+"""The parts of a plan: items, the changes of one section, and the interface of every resource."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ State = Literal["ok", "change", "refused", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing a host shall hold: how it should be, how it is, and what labrun makes of that.
+    """One thing on a host: its desired state, its observed state, and labrun's judgement.
 
-    ``refused`` = it cannot be made so, ``why`` says the reason; ``skipped`` = it was not asked.
-    ``diff`` is text for people, lines beginning with ``-`` and ``+``. ``declared`` and ``observed``
-    are the whole of what the file asks and of what the host shows, for comparison with an earlier
-    run; None = ``expected`` and ``actual`` say it all. ``observed`` follows from the host alone,
-    whatever the file asks, and has nothing volatile in it.
+    ``refused`` = it cannot be made so, for the reason in ``why``; ``skipped`` = it was not requested.
+    ``diff`` is text for people, lines beginning with ``-`` and ``+``. ``declared`` and ``observed`` are the
+    complete desired and observed state, for comparison with an earlier run; None = ``expected`` and
+    ``actual`` are complete. ``observed`` depends on the host alone, not on the file, and contains nothing
+    volatile.
     """
 
     name: str
@@ -42,19 +42,19 @@ class Item:
 class SectionPlan:
     """The items of one resource, and what would make them true.
 
-    ``apply`` is shell text for a root shell with ``set -e``, empty when nothing is to be done;
-    ``undo`` puts back what ``apply`` replaces, empty where nothing in it can close the way in: the
-    guard in the guest runs it with ``set -e`` when nobody confirms, and again until it ends with 0; also at
+    ``apply`` is shell text for a root shell with ``set -e``, empty if there is nothing to do;
+    ``undo`` restores what ``apply`` replaces, empty if nothing in it can lock labrun out: the guard in the
+    guest runs it with ``set -e`` if the change is not confirmed, and again until it exits with 0; also at
     the next boot, before NetworkManager and sshd start (``$on`` is then ``boot`` and not ``live``).
-    ``saves`` are files that are copied aside before ``apply``: ``restore PATH`` in ``undo`` puts one
-    back, or removes it where there was none. ``kernel`` are paths below /proc/sys and the values they had:
-    they go back before anything else. ``wide`` = ``apply`` runs what others wrote, so anything may change
-    with it, and the guard looks after the whole host. ``harmless`` = it goes back with the others, and
-    alone it needs no guard. ``seconds`` is how long ``apply`` may take.
-    ``gateways`` have to answer when the change is in place.
-    ``partial`` = its items stand each for itself: one that does not take is no reason to take the rest back.
-    ``commands`` are what a person would type instead. ``secrets`` are texts found on the host that
-    must not be shown; those of the lab file stand in the spec already.
+    ``saves`` are files that are copied before ``apply``: ``restore PATH`` in ``undo`` puts one
+    back, or removes it if it did not exist. ``kernel`` are paths below /proc/sys and their previous values:
+    they are restored before anything else. ``wide`` = ``apply`` runs code that labrun did not write, so
+    anything may change with it, and the guard covers the whole host. ``harmless`` = it is rolled back
+    with the others, but needs no guard by itself. ``seconds`` is how long ``apply`` may take.
+    ``gateways`` have to answer once the change is in place.
+    ``partial`` = its items are independent: if one fails, the others need not be rolled back.
+    ``commands`` are the equivalent for a person to type. ``secrets`` are texts found on the host that
+    must not be shown; those in the lab file are in the spec already.
     """
 
     section: str
@@ -86,7 +86,7 @@ class HostPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing is left to do; refused items are not something to do."""
+        """Tell whether there is nothing left to do; refused items do not count as something to do."""
         return not any(plan.apply for plan in self.sections)
 
     def items(self) -> dict[tuple[str, str], Item]:
@@ -95,23 +95,23 @@ class HostPlan:
 
 
 class Resource(Protocol):
-    """One kind of thing that ``configure`` holds true: desired, observed, plan, apply in one module."""
+    """One kind of thing that ``configure`` manages: desired, observed, plan, apply in one module."""
 
     section: str
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return what the lab file asks of this host; None where it asks for nothing.
+        """Return what the lab file asks of this host; None if it asks for nothing.
 
-        Under the key ``secrets`` it lists the texts in it that must never be shown.
+        The key ``secrets`` lists the texts in it that must never be shown.
         """
         ...
 
     def names(self, want: Json) -> tuple[str, ...]:
-        """Return the names of the rows that ``want`` leads to."""
+        """Return the names of the rows that ``want`` produces."""
         ...
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Return what has to be read in the guest to compare it with ``want``: a set, others may ask too."""
+        """Return what to read in the guest for a comparison with ``want``; probes may be shared."""
         ...
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
@@ -119,7 +119,7 @@ class Resource(Protocol):
         ...
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands a person would type to get there from nothing."""
+        """Return the commands a person would type to get there from scratch."""
         ...
 
 

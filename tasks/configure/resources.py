@@ -1,4 +1,4 @@
-"""The list that names what ``configure`` holds true, and the specs made from the lab file."""
+"""The list of resources that ``configure`` manages, and the specs made from the lab file."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ RESOURCES: tuple[Resource, ...] = (
     Files(),
     Services(),
 )
-"""In the order in which they are applied, that of the registry of sections."""
+"""In the order they are applied, which is that of the registry of sections."""
 
 SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
-"""The names that ``--only`` knows."""
+"""The valid names for ``--only``."""
 
 
 def host_spec(lab: Lab, host_name: str, held: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return everything ``configure`` needs to know of one host, JSON-able; KeyError for no host.
+    """Return everything ``configure`` needs for one host, JSON-able; KeyError for an unknown host.
 
-    ``held`` are addresses that other hosts of the lab have not left yet, and whose each is.
+    ``held`` maps addresses that other hosts of the lab still have to the hosts that hold them.
     """
     host = lab.hosts[host_name]
     wanted = {resource.section: resource.desired(lab, host) for resource in RESOURCES}
@@ -80,20 +80,19 @@ def _selected(spec: Json, only: Iterable[str]) -> Iterator[tuple[Resource, Json]
 
 
 def sections_of(spec: Json) -> list[str]:
-    """Return the sections that the file asks for on this host, in the order in which they are applied."""
+    """Return the sections that the file declares for this host, in the order they are applied."""
     return [resource.section for resource, _ in _selected(spec, ())]
 
 
 def probes(spec: Json, only: Iterable[str] = ()) -> list[Probe]:
-    """Return what the asked-for sections want to know of the host; no ``only`` = all."""
+    """Return the probes of the requested sections; no ``only`` = all."""
     return [fact for resource, want in _selected(spec, only) for fact in resource.facts(want)]
 
 
 def gather(spec: Json, only: Iterable[str], mark: str, also: Iterable[Probe] = ()) -> str:
-    """Return the script that reads whatever the asked-for sections compare; no ``only`` = all.
+    """Return the script that reads everything the requested sections compare; no ``only`` = all.
 
-    It reads the record of what was applied too, the guard of a change that is under way, and what
-    ``also`` wants to know.
+    It also reads the record of what was applied, the guard of a pending change, and the probes in ``also``.
     """
     return gather_script([*probes(spec, only), APPLIED, GUARD, *also], mark)
 
@@ -106,24 +105,24 @@ def plan_host(spec: Json, facts: Facts, only: Iterable[str] = ()) -> HostPlan:
 
 
 def plan_section(resource: Resource, want: Json, facts: Facts) -> SectionPlan:
-    """Return what one resource would change, with no secret of its own in what people see."""
+    """Return what one resource would change, with its secrets masked in all output."""
     plan = understood(resource.section, lambda: resource.plan(want, facts))
     secrets = Secrets.of((*want.get("secrets", ()), *plan.secrets))
     return _masked(plan, secrets) if secrets else plan
 
 
 def secrets_of(spec: Json) -> Secrets:
-    """Return what must never be shown of the spec."""
+    """Return the texts in the spec that must never be shown."""
     return Secrets.of(text for want in spec["sections"].values() for text in want.get("secrets", ()))
 
 
 def _unmasked(side: str | None, shown: str, secrets: Secrets) -> str | None:
-    """Return a side as it is hashed; None stays None where what is shown says it all."""
+    """Return a side as it is hashed; None stays None if the shown text is complete."""
     return shown if side is None and secrets.mask(shown) != shown else side
 
 
 def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
-    """Return the plan with no secret in what people see; what is applied, undone and hashed keeps them."""
+    """Return the plan with secrets masked in all output; what is applied, undone and hashed keeps them."""
     items = tuple(
         replace(
             item,
@@ -141,16 +140,16 @@ def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
 
 
 def explain(spec: Json, only: Iterable[str] = ()) -> list[str]:
-    """Return the commands a person would type on the host to configure it from nothing.
+    """Return the commands a person would type on the host to configure it from scratch.
 
-    In the place of a secret stands ``<secret>``.
+    ``<secret>`` replaces each secret.
     """
     secrets = secrets_of(spec)
     return [secrets.mask(line) for resource, want in _selected(spec, only) for line in resource.explain(want)]
 
 
 def row_names(spec: Json, only: Iterable[str] = ()) -> list[tuple[str, str]]:
-    """Return (section, name) of every row that the spec leads to, whether the host answers or not."""
+    """Return (section, name) of every row that the spec produces, whether the host answers or not."""
     return [
         (resource.section, name) for resource, want in _selected(spec, only) for name in resource.names(want)
     ]

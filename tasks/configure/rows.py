@@ -1,4 +1,4 @@
-"""From plans to rows: what became of each thing, by how it was, how it is, and what the host said."""
+"""From plans to rows: each thing's outcome, from its state before and after, and the host's output."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["OutcomeBuilder"]
 
 @dataclass(frozen=True, slots=True)
 class OutcomeBuilder:
-    """One host's run so far: the plan it began with; every method returns the rows of one ending."""
+    """One host's run so far, with its initial plan; every method returns the rows of one ending."""
 
     host: str
     before: HostPlan
     started: float = field(default_factory=time.monotonic)
 
     def untouched(self, *, dry_run: bool = False) -> list[Outcome]:
-        """Return the rows where nothing was changed: nothing had to be, or the run is a dry one."""
+        """Return the rows if nothing was changed: nothing had to be, or it is a dry run."""
         rows = []
         for (section, name), item in self.before.items().items():
             row = self._row(section, name, item, *_standing(item))
@@ -34,7 +34,7 @@ class OutcomeBuilder:
         return rows
 
     def interrupted(self) -> list[Outcome]:
-        """Return the rows where the run was to stop before anything was changed."""
+        """Return the rows if the run was to stop before any change."""
         return [
             replace(row, status=Status.UNKNOWN, why="interrupted before anything was changed")
             if item.state == "change"
@@ -43,7 +43,7 @@ class OutcomeBuilder:
         ]
 
     def refused(self, why: str) -> list[Outcome]:
-        """Return the rows where something kept every change from being made."""
+        """Return the rows if the whole change was refused."""
         return [
             replace(row, status=Status.FAILED, why=f"nothing was changed: {why}")
             if item.state == "change"
@@ -52,7 +52,7 @@ class OutcomeBuilder:
         ]
 
     def borrowed(self, held: Standing, *, dry_run: bool = False) -> list[Outcome]:
-        """Return the rows of a host on which another run's change stands that may still go back."""
+        """Return the rows of a host where another run's change is pending and may still be rolled back."""
         return [
             replace(row, status=Status.UNKNOWN, why=held.borrowed)
             if item.state == "ok" or (dry_run and item.state == "change")
@@ -72,8 +72,8 @@ class OutcomeBuilder:
     def taken_back(self, fault: str, back: Return, left: HostPlan | None, said: Facts) -> list[Outcome]:
         """Return the rows after a change that could not stay.
 
-        ``fault`` is what kept it from staying; ``left`` is what a new login found before the host
-        went back, None without one.
+        ``fault`` is the reason; ``left`` is the plan over a new login before the host rolled back, None
+        without one.
         """
         covered = {part.section for part in guarded(self.before)}
         now = back.seen.plan.items() if back.seen is not None else {}
@@ -113,13 +113,13 @@ class OutcomeBuilder:
         return self._row(section, name, item, Status.ROLLED_BACK, f"{why}; the host went back")
 
     def _after(self, section: str, name: str, item: Item, now: Item | None, said: Facts) -> Outcome:
-        """Return the row of a thing that was looked at before and after."""
+        """Return the row of a thing that was read before and after."""
         if item.state in ("skipped", "refused"):
             return self._row(section, name, item, *_standing(item))
         if item.state == "ok":
             if now is None or now.state == "ok":
                 return self._row(section, name, item, Status.OK, None)
-            # What held before and no longer does was broken by this run.
+            # What was right before and no longer is was broken by this run.
             return self._row(section, name, now, Status.FAILED, now.why or "it held before this run")
         if now is None:
             gone = Item(name, "ok", item.expected, item.expected)
@@ -130,7 +130,7 @@ class OutcomeBuilder:
         return self._row(section, name, now, Status.FAILED, why, item.diff)
 
     def _added(self, left: HostPlan, said: Facts) -> list[Outcome]:
-        """Return rows for what was not there before and is not as declared now."""
+        """Return rows for things that did not exist before and are not as declared now."""
         known = self.before.items()
         return [
             self._row(section, name, item, Status.FAILED, _reason(name, item, said.commands.get(section)))
@@ -161,7 +161,7 @@ class OutcomeBuilder:
 
 
 def _standing(item: Item) -> tuple[Status, str | None]:
-    """Return status and reason of a thing that nobody touched."""
+    """Return status and reason of a thing that was not touched."""
     if item.state == "skipped":
         return Status.SKIPPED, item.why
     if item.state == "ok":
@@ -170,7 +170,7 @@ def _standing(item: Item) -> tuple[Status, str | None]:
 
 
 def _equal(before: Item, now: Item) -> bool:
-    """Tell whether a thing is as it was, as far as the host shows it."""
+    """Tell whether a thing is as before, as far as the host shows it."""
     return (before.state, before.actual, before.observed, before.diff) == (
         now.state,
         now.actual,
@@ -180,14 +180,14 @@ def _equal(before: Item, now: Item) -> bool:
 
 
 def _own_reason(item: Item, left: Item | None, said: Captured | None) -> str | None:
-    """Return why this very thing did not take, None where it did or nobody could look."""
+    """Return why this very thing did not take, None if it did or could not be read."""
     if left is None or left.state == "ok":
         return None
     return _reason(item.name, left, said)
 
 
 def _reason(name: str, now: Item, said: Captured | None) -> str:
-    """Return why a change did not take: what the host said of this very thing, else what it said last."""
+    """Return why a change failed: the host's message about this thing, otherwise its last message."""
     if said is not None and said.status != 0:
         lines = [line.strip() for line in said.text.splitlines()]
         own = [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]

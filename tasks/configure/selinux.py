@@ -1,4 +1,4 @@
-"""SELinux: the mode in force, and the one that /etc/selinux/config gives at the next boot."""
+"""SELinux: the mode in force, and the one that /etc/selinux/config sets at the next boot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAME = "mode"
 _MODES = {"0": "permissive", "1": "enforcing"}
 _LINE = re.compile(r"^[ \t]*SELINUX[ \t]*=[ \t]*([a-z]*).*$", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(r"^[ \t]*SELINUXTYPE[ \t]*=[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
-# systemd halts at boot where it shall enforce a policy that is not there.
+# systemd halts at boot if it is to enforce a policy that is not installed.
 _PROBE = f"""\
 [ -w {_ENFORCE} ] && frame selinux-writable
 for f in /etc/selinux/*/policy/policy.*; do [ -e "$f" ] && frame "selinux-policy $f"; done
@@ -27,7 +27,7 @@ for f in /etc/selinux/*/policy/policy.*; do [ -e "$f" ] && frame "selinux-policy
 
 @dataclass(frozen=True, slots=True)
 class _Observed:
-    """How SELinux stands: ``live`` None = not in force, ``at_boot`` None = no word in the file."""
+    """The state of SELinux: ``live`` None = disabled, ``at_boot`` None = not set in the file."""
 
     live: str | None
     at_boot: str | None
@@ -37,7 +37,7 @@ class _Observed:
 
     @property
     def has_policy(self) -> bool:
-        """Tell whether a policy of the kind that is asked for at boot is installed."""
+        """Tell whether a policy of the type requested at boot is installed."""
         kind = _TYPE.search(self.config or "")
         start = f"/etc/selinux/{kind[1]}/" if kind else "/etc/selinux/"
         return any(policy.startswith(start) for policy in self.policies)
@@ -54,7 +54,7 @@ class Selinux:
     section = SELINUX.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"mode": …}``; None where the lab file says nothing."""
+        """Return ``{"mode": …}``; None if the lab file does not declare it."""
         return {"mode": host.selinux} if host.selinux is not None else None
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -62,11 +62,11 @@ class Selinux:
         return (_NAME,)
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read the kernel's word, the file, and which policies there are."""
+        """Read the kernel's mode, the file, and the installed policies."""
         return (Probe((_ENFORCE, CONFIG), _PROBE),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
-        """Return what differs; ``disabled`` is owed to a reboot: a running kernel does not let go of it."""
+        """Return what differs; ``disabled`` needs a reboot: a running kernel cannot drop SELinux."""
         mode, have = str(want["mode"]), _observe(facts)
         why: str | None
         if have.live is None and have.config is None and mode != "disabled":
@@ -80,7 +80,7 @@ class Selinux:
             return self._only(Item(_NAME, "refused", mode, have.shown, why))
         set_live = mode != "disabled" and have.live not in (None, mode)
         if not set_live and (have.at_boot or "disabled") == mode:
-            # What is in the file and not in force yet, only a reboot brings.
+            # A value in the file that is not in force yet takes a reboot.
             return self._only(Item(_NAME, "ok", mode, have.shown, observed=have.shown))
         why = None if set_live or have.live == mode else f"{mode} only after a reboot"
         diff = "\n".join(_diff(mode, have, set_live))
@@ -125,7 +125,7 @@ def _observe(facts: Facts) -> _Observed:
 
 
 def _configured(config: str | None, mode: str) -> str:
-    """Return the file with this mode, all its other lines as they were."""
+    """Return the file with this mode, all other lines unchanged."""
     if config is None:
         return f"SELINUX={mode}\nSELINUXTYPE=default\n"
     if _LINE.search(config):

@@ -1,4 +1,4 @@
-"""Units of systemd: whether they start at boot and whether they run."""
+"""systemd units: whether they start at boot and whether they run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from labrun.tasks.state.sections import SERVICES
 
 __all__ = ["UNDER_SSHD", "Services"]
 
-# What stands for many units, and the units by which logins come in.
+# Units that stand for many others, and the units that logins need.
 _GROUPS = (".target", ".slice", ".mount", ".socket")
 _LISTENERS = "ssh.service sshd.service ssh.socket sshd.socket"
-# systemd cannot enable or disable these: they have no place to be wanted from.
+# systemd cannot enable or disable these: they have no [Install] section.
 _FIXED = frozenset({"static", "generated", "transient", "indirect"})
-# What a unit needs to start or stop; a hanging one must not hold up the others for longer (seconds).
+# The timeout to start or stop a unit; a hanging one must not hold up the others longer (seconds).
 _PATIENCE = 60
 
 UNDER_SSHD = Probe(
@@ -36,7 +36,7 @@ class Services:
     section = SERVICES.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return ``{"units": {name: {"enabled": …, "running": …}}}``; None where the file names no unit."""
+        """Return ``{"units": {name: {"enabled": …, "running": …}}}``; None if the file names no unit."""
         if not host.services:
             return None
         units = {name: {"enabled": s.enabled, "running": s.running} for name, s in host.services.items()}
@@ -47,7 +47,7 @@ class Services:
         return tuple(want["units"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Ask systemd once for all units."""
+        """Ask systemd once about all units."""
         asked = [probe(want["units"])]
         if any(
             name.endswith(_GROUPS) and wanted["running"] is False for name, wanted in want["units"].items()
@@ -108,7 +108,7 @@ def _item(name: str, wanted: Mapping[str, bool | None], unit: Unit, under: froze
 def _refusal(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> str | None:
     asked = wanted["enabled"] or wanted["running"]
     if unit.load == "not-found":
-        # What is not there neither starts nor runs.
+        # A missing unit neither starts nor runs.
         return f"there is no unit {unit_of(name)} here" if asked else None
     if unit.load == "masked" or unit.file.startswith("masked"):
         return f"{unit_of(name)} is masked: `systemctl unmask {unit_of(name)}` first" if asked else None
@@ -145,7 +145,7 @@ def _steps(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> Iterator
 
 def _line(name: str, words: tuple[str, ...]) -> str:
     line = f"set_unit {quote(name)} {' '.join(words)}"
-    # What ends at once is not running, and no waiting makes it so.
+    # A unit that ends at once is not running, and waiting does not help.
     after = f" && stays_up {quote(name)} {words[1]}" if words[0] == "start" else ""
     return f"{line}{after} || :\n"
 
@@ -156,7 +156,7 @@ def _script(steps: Iterable[_Step]) -> str:
 
 
 def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, Unit]) -> str:
-    """Return what puts the units back; at boot the guard has put back what is enabled, and that suffices."""
+    """Return what restores the units; at boot the guard has restored the enabled state, which suffices."""
     lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():
         unit, word = found[name], quote(unit_of(name))

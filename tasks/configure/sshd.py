@@ -1,4 +1,4 @@
-"""sshd's settings: one drop-in that is read first, checked before it counts, judged by ``sshd -T``."""
+"""sshd's settings: one drop-in that is read first, checked before installation, judged by ``sshd -T``."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["Sshd", "render"]
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
 _INCLUDES = re.compile(r"^[ \t]*+include[ \t].*sshd_config\.d/", re.IGNORECASE | re.MULTILINE)
 _LINE_NUMBER = re.compile(r"line ([0-9]{1,9}): (.+)")
-# Blocks and further files would change what the lines after them mean.
+# Blocks and includes would change the meaning of the lines after them.
 _NO_KEYWORDS = frozenset({"match", "include"})
-# Where systemd listens in sshd's place, these have no effect.
+# These have no effect if systemd listens in sshd's place.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
 
 
 def render(settings: Sequence[Setting]) -> str:
-    """Return the drop-in: every setting with its reason above it."""
+    """Return the drop-in: every setting with its reason in a comment above it."""
     parts = [_HEADER]
     for setting in settings:
         if setting.reason:
@@ -46,7 +46,7 @@ def render(settings: Sequence[Setting]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Want:
-    """The desired settings as they arrive in host data, and the account that logs in."""
+    """The desired settings from host data, and the login user."""
 
     settings: tuple[Setting, ...]
     user: str
@@ -58,7 +58,7 @@ class _Want:
 
     @property
     def sound(self) -> tuple[Setting, ...]:
-        """Return the settings that can stand in a file without meaning something else there."""
+        """Return the settings that keep their meaning when written to a file."""
         return tuple(setting for setting in self.settings if _unsound(setting) is None)
 
 
@@ -70,7 +70,7 @@ def _unsound(setting: Setting) -> str | None:
     ):
         return f"{setting.keyword}: a value must be one line of text"
     if any(value.lstrip().startswith("=") for value in setting.values):
-        # sshd takes the first `=` after a keyword for a part of the syntax.
+        # sshd treats the first `=` after a keyword as a separator.
         return f"{setting.keyword}: a value must not begin with ="
     return None
 
@@ -81,7 +81,7 @@ class Sshd:
     section = SSHD.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return settings and login user, None where the lab file says ``sshd: false``."""
+        """Return settings and login user, None if the lab file says ``sshd: false``."""
         settings = desired_sshd(lab, host)
         if settings is None:
             return None
@@ -93,7 +93,7 @@ class Sshd:
         return tuple(str(setting["keyword"]).lower() for setting in want["settings"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read the files and let sshd say what holds for this very login."""
+        """Read the files and ask sshd for the effective settings of this very login."""
         wanted = _Want.of(want)
         unclear = not all(is_plain(setting.key) for setting in wanted.sound)
         asked = probe(
@@ -104,7 +104,7 @@ class Sshd:
         return (asked,)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
-        """Return the keywords whose effective value, or whose line in the drop-in, is not as declared."""
+        """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
         wanted = _Want.of(want)
         said = facts.commands.get("sshd", Captured("sshd is not installed", 127))
         if reason := _broken(said, facts):
@@ -134,7 +134,7 @@ class Sshd:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands that write, check and load the drop-in, and show what holds."""
+        """Return the commands that write, check and load the drop-in, and show the effective settings."""
         wanted = _Want.of(want)
         return (
             typed_file(DROP_IN, render(wanted.sound), "0600"),
@@ -145,7 +145,7 @@ class Sshd:
 
 
 def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
-    """Return what holds for this login, and for root where that is what the keyword is about."""
+    """Return the effective settings of this login, and of root for keywords that concern root."""
     effective = effective_settings(said.text)
     as_root = facts.commands.get("sshd-root")
     if as_root is not None and as_root.status == 0:
@@ -157,7 +157,7 @@ def _broken(said: Captured, facts: Facts) -> str | None:
     if said.status not in (0, 255):
         return f"sshd cannot be asked: {said.last_line}"
     if said.status != 0 and DROP_IN not in said.both:
-        # What labrun wrote itself may be broken: that is what this run puts right.
+        # The drop-in itself may be broken: this run fixes that.
         told = (said.error or said.text).splitlines()
         lines = [line for line in told if line.strip() and ": terminating, " not in line]
         return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
@@ -189,7 +189,7 @@ def _held_back(item: Item, culprits: str) -> Item:
 
 
 def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Return each keyword's values as sshd writes them, and the keywords that sshd refuses."""
+    """Return each keyword's values as sshd writes them, and the keywords that sshd rejects."""
     values = {s.key: tuple(plain_value(s.key, value) for value in s.values) for s in wanted.sound}
     faults = {s.key: reason for s in wanted.settings if (reason := _unsound(s)) is not None}
     if "sshd-socket" in facts.words:
@@ -221,14 +221,14 @@ def _written(facts: Facts) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compares one setting after the other with what sshd says and what the files hold."""
+    """Compare one setting after the other with sshd's effective values and the files."""
 
     effective: Mapping[str, tuple[str, ...]]
     facts: Facts
     written: Mapping[str, tuple[str, ...]]
 
     def item(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
-        """Return how one keyword stands."""
+        """Return the item of one keyword."""
         written, actual = self.written.get(setting.key), self.effective.get(setting.key)
         observed = f"effective {actual}; in the drop-in {written}{'; not read yet' * self._stale()}"
         item = self._judged(setting, values, faults)
@@ -253,7 +253,7 @@ class _Judge:
         return Item(setting.key, "change", expected, actual, why, "\n".join(diff) or None)
 
     def surplus(self, wanted: _Want) -> tuple[Item, ...]:
-        """Return what the drop-in holds beyond the lab file."""
+        """Return what the drop-in contains beyond the lab file."""
         declared = {setting.key for setting in wanted.settings}
         return tuple(
             Item(

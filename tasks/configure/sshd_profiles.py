@@ -1,4 +1,4 @@
-"""The hardened sshd settings of a role: the annotated files in ``templates/sshd``, plus the lab file."""
+"""A role's hardened sshd settings: the annotated files in ``templates/sshd``, plus the lab file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labrun.inventory.model import Host, Lab, Role
 
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
-# For lines without white space at their ends: a guest may have a megabyte of it.
+# For lines without surrounding white space: a guest may have a megabyte of it.
 _LINE = re.compile(r"(?P<keyword>[A-Za-z0-9]++)(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
 
 
@@ -35,7 +35,7 @@ class Setting:
 def settings_in(text: str) -> Iterator[Setting]:
     """Yield the settings of an sshd_config text, each with the comment lines right above it.
 
-    Raises UnreadableError for one of more lines than anybody writes.
+    Raises UnreadableError for a text with more lines than any real file.
     """
     require_lines(text, "sshd_config", SETTINGS_LINES)
     reason: list[str] = []
@@ -61,10 +61,10 @@ def profile(name: str) -> tuple[Setting, ...]:
 
 
 def profile_of(lab: Lab, host: Host) -> str:
-    """Return the name of the host's profile: the file's word, else by what the host is for others.
+    """Return the name of the host's profile: as in the file, otherwise by the host's role for others.
 
-    A host through which another is reached is a bastion, a router too; so is any other host on
-    several networks, because it may be the only way into one of them.
+    A host through which another is reached is a bastion, even if it is a router; so is any other host
+    on several networks, because it may be the only way into one of them.
     """
     if host.sshd_profile is not None:
         return host.sshd_profile
@@ -76,15 +76,15 @@ def profile_of(lab: Lab, host: Host) -> str:
 
 
 def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
-    """Return what sshd shall hold on this host, None where the lab file leaves it alone.
+    """Return the desired sshd settings of this host, None if the lab file leaves sshd alone.
 
-    What the file declares replaces the profile's value of the same keyword.
+    A keyword declared in the file replaces the profile's value.
     """
     if host.sshd is None:
         return None
     settings = {setting.key: setting for setting in profile(profile_of(lab, host))}
     if login_user(host) == "root":
-        # Keys only, but not locked out: this machine is configured as root.
+        # Keys only, but not disabled: labrun configures this machine as root.
         reason = "labrun itself logs in as root here, with a key."
         settings["permitrootlogin"] = Setting("PermitRootLogin", ("prohibit-password",), reason)
     for keyword, values in host.sshd.items():
@@ -98,5 +98,5 @@ def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
 
 
 def login_user(host: Host) -> str:
-    """Return the account that labrun logs in with; on an existing machine that of ssh's own default."""
+    """Return the account that labrun logs in with; on an existing machine, ssh's default user."""
     return host.ssh.user or (getuser() if host.address is not None else host.user)

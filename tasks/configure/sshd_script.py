@@ -1,4 +1,4 @@
-"""The shell text that has sshd check the drop-in before it counts, and has it read it."""
+"""The shell text that has sshd check the drop-in before installation, then reload."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from labrun.tasks.guest.shell import install, install_word
 __all__ = ["apply_script", "undo_script"]
 
 
-# What `systemctl reload` has sshd told is this signal, after `sshd -t`, which has been asked already; through
-# systemd it costs a host as much as a login. Not every listener has a pid file that leads to it.
+# `systemctl reload` runs `sshd -t`, which has been done already, and sends this signal; through systemd
+# it costs a host as much as a login. Not every listener has a pid file that leads to it.
 _RELOAD = guest_script("sshd_reload")
 
-# An sshd that could not listen where it was told to has ended, and reloading does not start it.
+# An sshd that could not bind its configured port has exited, and a reload does not start it.
 _REVIVE = guest_script("sshd_revive")
 
 
 def apply_script(text: str, before: str | None) -> str:
-    """Return what checks the drop-in beside all other files, puts it in place and has sshd read it."""
+    """Return what checks the drop-in along with all other files, installs it and reloads sshd."""
     return (
         assigned({"text": text, "main": MAIN, "drop_in": DROP_IN})
         + guest_script("sshd_apply")
@@ -29,7 +29,7 @@ def apply_script(text: str, before: str | None) -> str:
 
 
 def undo_script() -> str:
-    """Return what puts the drop-in back as it was, and an sshd on its feet that ended over the new one."""
+    """Return what restores the drop-in, and starts an sshd that exited because of the new one."""
     return f"{_RELOAD}restore {DROP_IN}\n{_REVIVE}"
 
 

@@ -1,4 +1,4 @@
-"""Kernel parameters: the running value and the file that decides it at the next boot."""
+"""Kernel parameters: the running value and the file that sets it at the next boot."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
 
 (DROP_IN,) = SYSCTL.files
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
-# systemd writes here in what kind of container it runs, and nothing where it runs on a machine.
+# systemd writes the container type here; the file does not exist on a machine.
 _CONTAINER = "/run/systemd/container"
-# These limit how many processes there may be; the file says how many there are.
+# These limit the number of processes; the file holds the current number.
 _LIMITS = frozenset({"kernel/pid_max", "kernel/threads-max"})
 _LOAD = "/proc/loadavg"
 _PART = re.compile(r"[A-Za-z0-9_@:.-]+")
-# Writing ip_forward resets what other keys hold, so it goes first.
+# Writing ip_forward resets other keys, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 
 def desired_sysctl(host: Host) -> dict[str, str]:
-    """Return every key the host shall hold: the role's own, then what the file declares.
+    """Return every desired key of the host: those of its role, then those in the file.
 
-    Routers forward, and hold rp_filter=2 (loose): strict filtering drops the replies of any path
-    that goes another way back.
+    Routers forward, and use rp_filter=2 (loose): strict filtering drops the replies on any
+    asymmetric path.
     """
     values: dict[str, str] = {}
     if host.role is Role.ROUTER:
@@ -47,10 +47,10 @@ def desired_sysctl(host: Host) -> dict[str, str]:
 
 
 def path_of(key: str) -> str | None:
-    """Return the key's path below /proc/sys, None for what cannot be a key.
+    """Return the key's path below /proc/sys, None for an impossible key.
 
-    As sysctl(8) has it: where the first separator is a dot, dots separate and slashes stand for
-    dots (``net.ipv4.conf.eth0/100.rp_filter``); where it is a slash, the key is a path already.
+    As in sysctl(8): if the first separator is a dot, dots separate and slashes stand for dots
+    (``net.ipv4.conf.eth0/100.rp_filter``); if it is a slash, the key is a path already.
     """
     separator = re.search(r"[./]", key)
     if separator is None:
@@ -64,9 +64,9 @@ def path_of(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Observed:
-    """How one key stands: running value, whether it can be written, what decides at boot.
+    """The state of one key: running value, whether it can be written, what sets it at boot.
 
-    ``least`` is what its value has to be above, where it limits how many processes there are.
+    ``least`` is what its value must exceed, if it limits the number of processes.
     """
 
     running: str | None
@@ -83,13 +83,13 @@ class _Observed:
 
     @property
     def hidden_by(self) -> str | None:
-        """Return the file that is read after labrun's own and sets the key too."""
+        """Return the file that is read after labrun's and also sets the key."""
         later = (self.decided_by or "").rpartition("/")[2] > DROP_IN.rpartition("/")[2]
         return self.decided_by if later else None
 
 
 def _same(one: str | None, other: str) -> bool:
-    # The kernel answers lists with tabs between the numbers.
+    # The kernel prints lists with tabs between the numbers.
     return one is not None and one.split() == other.split()
 
 
@@ -135,7 +135,7 @@ class Sysctl:
             apply=_apply(ours, observed, paths),
             undo=f"restore {quote(DROP_IN)}\n",
             saves=(DROP_IN,),
-            # At the next boot the values are the kernel's own, and the files are read after the undoing.
+            # At the next boot the values are the kernel's defaults, and the files are read after the undo.
             kernel=tuple(
                 ("/proc/sys/" + paths[key], have.running)
                 for key in ours
@@ -148,7 +148,7 @@ class Sysctl:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands that set everything, whatever holds now."""
+        """Return the commands that set everything, regardless of the current values."""
         values: dict[str, str] = dict(want["values"])
         ours = _sorted({key: values[key] for key in _paths(values)})
         return _commands(ours, list(ours)) if ours else ()
@@ -181,14 +181,14 @@ def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
         at_boot=found.value if found else None,
         decided_by=found.file if found else None,
         ours=settings_of(before or "").get(path),
-        # A network namespace has its own net.*; all the rest of a container is its machine's.
+        # A network namespace has its own net.*; a container shares everything else with its host.
         is_machines=_CONTAINER in facts.files and not path.startswith("net/"),
         least=_tasks(facts) if path in _LIMITS else None,
     )
 
 
 def _tasks(facts: Facts) -> int | None:
-    """Return how many processes and threads there are, None where that was not read."""
+    """Return the number of processes and threads, None if it was not read."""
     words = facts.files.get(_LOAD, "").split()
     total = words[3].partition("/")[2] if len(words) > 3 else ""
     return int(total) if total.isdecimal() and len(total) < 9 else None
@@ -265,7 +265,7 @@ def _render(values: Mapping[str, str]) -> str:
 
 
 def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str]) -> str:
-    # A value the kernel refuses does not reach the file, and keeps no other key back.
+    # A value that the kernel rejects is not written to the file, and does not block other keys.
     lines = ["bad=0", "kept=" + quote(_HEADER)]
     for key, value in values.items():
         line = f"kept=$kept{quote(f'{key} = {value}' + chr(10))}"

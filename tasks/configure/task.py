@@ -1,4 +1,4 @@
-"""The Nornir task ``configure``: one host from what it is to what the lab file says."""
+"""The Nornir task ``configure``: bring one host to the state in the lab file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from labrun.tasks.guest.transport import SshTransport, fresh_transport, transpor
 
 __all__ = ["configure"]
 
-# sshd's reload and a NIC that comes back leave a short while without an answer (seconds).
+# sshd's reload and a NIC that comes back up cause a short outage (seconds).
 _PATIENCE = 20.0
-# A change may take the session's address away; the kernel answers for a host that is only busy (seconds).
+# A change may remove the session's address; on a busy host the kernel still acknowledges (seconds).
 _SILENCE = 3
-# A host that goes back changes its address: one that is not there yet is asked again soon.
+# A host that rolls back changes its address: one that is not there yet is retried soon.
 _DIAL = 3.0
 
 
@@ -44,11 +44,11 @@ def configure(
     """Hold the host to the spec in its data under ``configure`` (from ``host_spec``).
 
     ``only`` names sections, none = all. ``run`` is the run's ID, ``digest`` the lab file's.
-    ``confirm_timeout`` is how many seconds the host waits for labrun's word that a change may stay;
-    None = it stays without. The result is a list of outcomes. Raises a TransportError where the host
-    cannot be entered. The session is one with a key: labrun knows no other, so passwords are only
-    ever switched off by somebody who does not need them, and the new login first shows that without a
-    key nobody is asked for one.
+    ``confirm_timeout`` is how many seconds the host waits for labrun to confirm a change; None = the
+    change stays without that. The result is a list of outcomes. Raises a TransportError if the login
+    fails. The session always uses a key: labrun has no other method, so passwords are only ever
+    disabled by a user who does not need them, and the new login first proves that a login without a
+    key is not offered one.
     """
     host = task.host
     session = transport_of(host)
@@ -63,7 +63,7 @@ def configure(
     except LabrunError as error:
         if not secrets:
             raise
-        # What caused it is cut off with the traceback: its texts are not masked.
+        # The cause is cut off with the traceback: its texts are not masked.
         error.reason, error.args = secrets.mask(error.reason), (secrets.mask(error.reason),)
         raise error from None
     finally:
@@ -98,9 +98,9 @@ def _confirmation(
 
 @dataclass(slots=True)
 class _Login:
-    """How to come in anew, where the host should now be or at an address; a host's shell is kept.
+    """How to log in again, at the host's current address or another; a host's shell is kept.
 
-    ``offered`` are the methods that sshd offered to the last login before it showed its key.
+    ``offered`` are the methods that sshd offered to the last login before it presented its key.
     """
 
     host: Host
@@ -112,7 +112,7 @@ class _Login:
         dial = _DIAL if self.address is not None else None
         asks = self.address is None
         if asks:
-            # A login by a remembered link-layer address proves nothing about the next one.
+            # A login by a cached link-layer address proves nothing about the next one.
             for address in dict.fromkeys([self.host.hostname, *self.host.data.get("labrun_expected", ())]):
                 forget_neighbour(str(address))
         fresh = fresh_transport(
@@ -125,7 +125,7 @@ class _Login:
 
 
 def _owner() -> str:
-    """Return who this labrun is, for another one that finds the host taken."""
+    """Return a name for this labrun, shown to another one that finds the host locked."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Unified diffs of files, for people; of a file with several things in it, beside one of its items."""
+"""Unified diffs of files, for people; for a file with several items, next to one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_END = "\\ No newline at end of file"
 
 
 def unified(path: str, before: str | None, after: str | None) -> str:
-    """Return how ``after`` differs from ``before`` (None = no such file), empty where it does not."""
+    """Return the diff from ``before`` (None = no such file) to ``after``, empty if they are equal."""
     names = ("/dev/null" if before is None else path, "/dev/null" if after is None else path)
     lines = compared(_lines(before or ""), _lines(after or ""), names, context=_CONTEXT)
     return "\n".join(lines)
@@ -28,10 +28,10 @@ def unified(path: str, before: str | None, after: str | None) -> str:
 def compared(
     before: Sequence[str], after: Sequence[str], names: tuple[str, str] = ("", ""), *, context: int = 0
 ) -> list[str]:
-    """Return the lines of a unified diff, two of names first; none where there is no difference.
+    """Return the lines of a unified diff, two of names first; none without a difference.
 
-    Comparing takes time that grows with the square of the lines, or worse: of what differs in more than
-    2,000 only the number of lines is told.
+    The run time of a comparison grows with the square of the lines, or worse: if more than 2,000 differ,
+    only their number is given.
     """
     first = 0
     if max(len(before), len(after)) > _MOST_LINES:
@@ -47,20 +47,20 @@ def compared(
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return with how many equal lines both begin."""
+    """Return how many leading lines are the same in both."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _moved(header: str, by: int) -> str:
-    """Return the header of a hunk with its places moved on."""
+    """Return a hunk's header with its line numbers shifted."""
     return _PLACE.sub(lambda found: f"{found[1]}{int(found[2]) + by}", header)
 
 
 def with_file(items: Iterable[Item], path: str, before: str | None, after: str | None) -> tuple[Item, ...]:
-    """Return the items, the first that changes the file with the whole file's diff below its own lines.
+    """Return the items; the first that changes the file also gets the whole file's diff.
 
-    Items say what of the file is theirs as ``+PATH: line``. Beside every one of them the whole file
-    would be there as often as it has lines.
+    Items show their part of the file as ``+PATH: line``. Attached to each of them, the full diff
+    would be repeated for every line.
     """
     found = list(items)
     diff = unified(path, before, after)
@@ -82,7 +82,7 @@ def with_file(items: Iterable[Item], path: str, before: str | None, after: str |
 
 
 def _lines(text: str) -> list[str]:
-    # A last line without its end is another line than the one with it.
+    # A last line without a newline differs from the same line with one.
     lines = text.split("\n")
     last = lines.pop()
     return [*lines, f"{last}\n{_NO_END}"] if last else lines

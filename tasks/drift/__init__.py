@@ -1,1 +1,1 @@
-"""Whether a lab is still as it was made: what was last applied, what the file asks, what is there."""
+"""Whether a lab still matches: what was last applied, what the file asks for, what is there."""

@@ -1,4 +1,4 @@
-"""The configuration of one host as rows: what it holds, what the file asks, what was last applied."""
+"""One host's configuration as rows: its observed state, the lab file, and what was last applied."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["host_rows", "silent_rows"]
 
 
 def host_rows(spec: Json, facts: Facts) -> Iterator[Outcome]:
-    """Yield a row for everything that ``configure`` holds true on this host, in its order."""
+    """Yield a row for everything that ``configure`` manages on this host, in its order."""
     host = spec["host"]
     applied: Applied | None = None
     untold: str | None = None
@@ -55,7 +55,7 @@ def _section(
 
 
 def silent_rows(spec: Json, status: Status, why: str, section: str | None = None) -> Iterator[Outcome]:
-    """Yield the rows of a host that shows nothing, or nothing of a section: none of them is missing."""
+    """Yield `status` rows for a host, or a section of it, that reports nothing: no row is left out."""
     for where, name in row_names(spec, () if section is None else (section,)):
         yield Outcome(spec["host"], where, name, status, why=why)
 

@@ -1,6 +1,6 @@
-"""What a host's journal says about changes, quoted: NetworkManager's audit lines, sudo, sshd.
+"""Quotes from a host's journal about changes: NetworkManager's audit lines, sudo, sshd.
 
-labrun's own sessions are marked. Who somebody is does not follow from a log: lines stay as they are.
+labrun's sessions are marked. A log does not prove identity, so the lines are kept as they are.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _KEPT = {
     "sshd": re.compile(r"Accepted |Failed |Invalid user |Received SIG|Received signal|Server listening "),
     "labrun": re.compile(""),
 }
-# All are for a line's first 400 characters.
+# All of these match within a line's first 400 characters.
 _ACCEPTED = re.compile(r"Accepted publickey for (?P<user>\S+) .* (?P<key>SHA256:\S+)")
-# labrun's scripts come on the standard input of this, and of nothing else.
+# labrun's scripts arrive on the standard input of this command, and of no other.
 _OWN_COMMAND = re.compile(r"^\s*(?P<user>\S+) : .*COMMAND=\S*/sh -s$")
 _COMMAND = re.compile(r"^\s*(?P<user>\S+) : ")
 
 
 def moment(seconds: float) -> str:
-    """Return a time as it stands in documents."""
+    """Return a time in the format of the JSON documents."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a log; ``time`` in seconds since the epoch, ``labrun`` = of a session of labrun's."""
+    """One log line; ``time`` in seconds since the epoch, ``labrun`` = from one of labrun's sessions."""
 
     time: float
     source: str
@@ -54,14 +54,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """What a host logged, ``since`` in seconds since the epoch (0 = not known); lines may be left out."""
+    """A host's log, ``since`` in seconds since the epoch (0 = unknown); lines may be left out."""
 
     since: float = 0.0
     lines: tuple[Line, ...] = ()
     left_out: int = 0
 
     def as_json(self) -> dict[str, object]:
-        """Return it as it stands in the JSON document."""
+        """Return the log as it appears in the JSON document."""
         lines = [{**asdict(line), "time": moment(line.time)} for line in self.lines]
         return {
             "since": moment(self.since) if self.since else None,
@@ -70,24 +70,24 @@ class Logged:
         }
 
     def masked(self, secrets: Secrets) -> Logged:
-        """Return it with no secret of the lab file in it."""
+        """Return the log with the lab file's secrets masked."""
         return replace(self, lines=tuple(replace(line, text=secrets.mask(line.text)) for line in self.lines))
 
 
 def journal_script(since: float, mark: str) -> str:
     """Return the script that reads the journal from ``since`` on (seconds since the epoch).
 
-    Where something was applied later, it reads from then on, by the guest's own clock.
+    If something was applied later, it starts there, by the guest's clock.
     """
     values = assigned({"since": int(since), "record": PATH, "most_entries": _ENTRIES, "most_bytes": _BYTES})
     return gather_script([Probe(script=values + guest_script("journal"))], mark)
 
 
 def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
-    """Return what the journal shows.
+    """Return the log lines in the journal.
 
-    ``user`` and ``key`` (SHA256:...) are labrun's own account and key. Of others the last 20 lines
-    are kept, of labrun's sessions the last 4.
+    ``user`` and ``key`` (SHA256:...) are labrun's account and key. The last 20 lines of others are kept,
+    and the last 4 of labrun's sessions.
     """
     try:
         facts = parse_facts(output, mark)
@@ -109,7 +109,7 @@ def _entries(text: str) -> Iterator[Line]:
             entry = as_object(read_json(line, "journal"), "journal")
             message = _message(entry.get("MESSAGE"))
         except UnreadableError:
-            continue  # the first one may have been cut in two
+            continue  # the first one may be truncated
         source = entry.get("SYSLOG_IDENTIFIER")
         microseconds = integer(entry.get("__REALTIME_TIMESTAMP"), most=LATEST * 1_000_000)
         if not isinstance(source, str) or microseconds is None:
@@ -120,10 +120,10 @@ def _entries(text: str) -> Iterator[Line]:
 
 
 def _message(value: object) -> str:
-    """Return the beginning of a line as it was logged; raises UnreadableError for what is no text."""
+    """Return the beginning of a log line; raises UnreadableError for anything but text."""
     if isinstance(value, str):
         return value[:_LONGEST_SEARCHED]
-    # journald gives what is not UTF-8 as numbers.
+    # journald encodes non-UTF-8 messages as numbers.
     numbers = [integer(each, most=255) for each in as_list(value, "journal")[:_LONGEST_SEARCHED]]
     return bytes(each for each in numbers if each is not None).decode(errors="replace")
 
@@ -134,9 +134,9 @@ def _marked(entries: Sequence[Line], user: str, key: str) -> Iterator[Line]:
 
 
 def _is_own(entries: Sequence[Line], number: int, user: str, key: str) -> bool:
-    """Tell whether a line is of a session of labrun's: its key, its account, its way to run scripts.
+    """Tell whether a line is from one of labrun's sessions: by its key, its account, its way to run scripts.
 
-    A person's `labrun ssh` has the same key and account, but runs something else.
+    A user's `labrun ssh` has the same key and account, but runs something else.
     """
     source, text = entries[number].source, entries[number].text
     if source == "labrun":

@@ -1,4 +1,4 @@
-"""What drift says: every network, machine, setting, address, route and path of a lab with its verdict."""
+"""The rows of drift: every network, machine, setting, address, route and path with its verdict."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["Seen", "drift_rows"]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that was read of a lab.
+    """All that was read about a lab.
 
-    ``specs`` are the hosts' specs of ``configure``, ``captures`` what each showed, ``plan`` what
-    libvirt has (None for a lab without a hypervisor), ``made`` the hosts that labrun is known to have
-    made, ``strange_keys`` the hosts that showed another host key than theirs, and how it says so.
+    ``specs`` are the hosts' specs of ``configure``, ``captures`` the hosts' reports, ``plan`` libvirt's
+    state (None for a lab without a hypervisor), ``made`` the hosts that labrun is known to have made,
+    ``strange_keys`` the hosts that presented a wrong host key, with the error.
     """
 
     specs: Mapping[str, Mapping[str, Any]]
@@ -38,7 +38,7 @@ class Seen:
 
 
 def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
-    """Return the rows of the named hosts, after those of the networks they are on."""
+    """Return the rows of the named hosts, preceded by those of their networks."""
     lab_side = list(lab_rows(seen.plan, lab.digest, seen.made)) if seen.plan is not None else []
     unmade = {row.host for row in lab_side if row.section == MACHINE.name and row.status is Status.PENDING}
     unmade = {host for host in unmade if not isinstance(seen.captures.get(host), Capture)}

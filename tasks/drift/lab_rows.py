@@ -1,4 +1,4 @@
-"""Networks and machines as rows: what libvirt has, what the file asks, what its tag says was applied."""
+"""Networks and machines as rows: libvirt's state, the lab file, and what the tag says was applied."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["lab_rows"]
 
 Changes = Mapping[str, tuple[str, str]]
 _GONE = "there is none, although labrun has made one"
-# Settings whose value is a list of words: only the words that differ are worth showing.
+# Settings whose value is a list of words: only the words that differ are shown.
 _LISTS = frozenset({"nics", "reservations", "dns"})
 
 
 def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outcome]:
     """Yield a row per filter, network and machine of the plan.
 
-    ``digest`` is the lab file's; ``made`` names the hosts that labrun is known to have made: what is
-    not there any more has no tag to say so.
+    ``digest`` is the lab file's; ``made`` names the hosts that labrun is known to have made: a deleted
+    machine has no tag left to say so.
     """
     applied = any(
         item.seen.machine.tag is not None and item.seen.machine.tag.digest == digest
@@ -46,7 +46,7 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
 
 
 def _filter(name: str, found: FilterPlan, *, applied: bool) -> Outcome:
-    """Judge a filter, which has no tag: where this very file was applied, somebody else changed it."""
+    """Judge a filter, which has no tag: if this very file was applied, the change came from outside."""
     if found.action == "none":
         return Outcome(HYPERVISOR, "filter", name, Status.OK, "as in the file", "as declared")
     status = Status.DRIFTED if applied else Status.PENDING
@@ -110,12 +110,12 @@ def _verdicts(
     for key, (now, wanted) in changes.items():
         applied = last.get(key)
         if applied is not None:
-            # Somebody may have changed what runs, and not the definition that shows what differs.
+            # A change to the running object may not show in the definition that is compared.
             here = {digest_of(value) for value in (now, observed.live.get(key, now))}
             moved = next(iter(here - {applied}), applied)
             found[key] = verdict(Sides(False, digest_of(wanted), moved, (applied, applied)))
         elif tag is not None and tag.digest == digest:
-            # An earlier labrun kept only the file's own hash: the file is still that one.
+            # Earlier versions kept only the file's hash: the file is unchanged.
             found[key] = Status.DRIFTED
         else:
             found[key] = Status.UNKNOWN
@@ -135,7 +135,7 @@ def _why(status: Status, verdicts: Mapping[str, Status]) -> str | None:
 
 
 def _shown(key: str, now: str, wanted: str) -> tuple[str, str]:
-    """Return both values as far as they differ."""
+    """Return the differing parts of both values."""
     if key not in _LISTS:
         return now or "none", wanted or "none"
     have, want = now.split(), wanted.split()

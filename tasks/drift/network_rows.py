@@ -1,4 +1,4 @@
-"""What the network shows, as rows: verify's, with a verdict in place of ``failed``."""
+"""The network's state as rows: those of verify, with a verdict in place of ``failed``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["with_verdicts"]
 def with_verdicts(
     lab: Lab, rows: Iterable[Outcome], settings: Mapping[str, Sequence[Outcome]], unmade: Iterable[str]
 ) -> Iterator[Outcome]:
-    """Yield verify's rows, failed ones as ``drifted`` or, where the file has moved, as ``pending``.
+    """Yield verify's rows, failed ones as ``drifted`` or, if the file has changed, as ``pending``.
 
-    ``settings`` are the rows of the hosts' configuration; a row is ``pending`` where something that
-    it follows from is so on the hosts concerned, and nothing there has drifted. ``unmade`` hosts are
-    in the file only, so nobody can reach them.
+    ``settings`` are the rows of the hosts' configuration; a row is ``pending`` if a setting it follows
+    from is pending on the hosts concerned, and nothing there has drifted. ``unmade`` hosts exist only
+    in the file, so they are unreachable.
     """
     missing = frozenset(unmade)
     found = expectations(lab)
@@ -48,7 +48,7 @@ def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[
 
 
 def _ends(row: Outcome, found: Expectations) -> tuple[str, ...]:
-    """Return the hosts that a row is about."""
+    """Return the hosts named by a row."""
     about = row.subject
     if isinstance(about, Pair) and about.target in found.lab.hosts:
         return about.source, about.target
@@ -56,7 +56,7 @@ def _ends(row: Outcome, found: Expectations) -> tuple[str, ...]:
 
 
 def _concerned(row: Outcome, found: Expectations) -> tuple[str, ...]:
-    """Return the hosts that a row follows from: both ends, and the routers between them."""
+    """Return the hosts that a row depends on: both ends, and the routers between them."""
     ends, about = _ends(row, found), row.subject
     if not isinstance(about, Pair) or len(set(ends)) == 1:
         return ends

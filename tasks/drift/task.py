@@ -1,4 +1,4 @@
-"""The Nornir tasks of drift: one script a host, and where something is off what the host logged."""
+"""The Nornir tasks of drift: one script per host, and the host's log if something is off."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from labrun.tasks.guest.transport import transport_of
 __all__ = ["SPEC", "drift_script", "observe", "read_log"]
 
 SPEC = "drift"
-"""Under this key of ``host.data`` stand ``configure`` (host_spec) and ``verify`` (collect_spec)."""
+"""The key of ``host.data`` that holds ``configure`` (host_spec) and ``verify`` (collect_spec)."""
 
 _LOG_TIMEOUT = 30.0
 
 
 def observe(task: Task) -> Result:
-    """Read on one host whatever drift compares; the result is a plain dict for ``captures_of``.
+    """Read everything on one host that drift compares; the result is a plain dict for ``captures_of``.
 
-    Changes nothing in the guest. Raises a TransportError where the guest cannot be used.
+    Changes nothing in the guest. Raises a TransportError if the guest cannot be used.
     """
     host, spec = task.host.name, task.host.data[SPEC]
     report(host, "connecting")
@@ -46,9 +46,9 @@ def observe(task: Task) -> Result:
 
 
 def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str) -> Result:
-    """Read what the host logged since it was last as declared; the result is a ``Logged``.
+    """Read the host's log from when it last matched the lab file; the result is a ``Logged``.
 
-    ``since`` is by host, in seconds since the epoch, or later, when something was applied; ``user`` the
+    ``since`` is by host, in seconds since the epoch; a later apply on the host replaces it. ``user`` is the
     account that labrun logs in with, ``key`` the fingerprint of its key.
     """
     host = task.host.name
@@ -62,7 +62,7 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
 def drift_script(configure: Mapping[str, Any], verify: CollectSpec, mark: str) -> str:
     """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
 
-    What both want to know is asked once; the settings that verify compares are configure's.
+    Facts that both need are read once; verify's settings are those of configure.
     """
     wanted = collect_probes(verify.without_settings())
     return gather_script([APPLIED, *probes(configure), *wanted], mark)

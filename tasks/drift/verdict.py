@@ -1,4 +1,4 @@
-"""The verdict over one thing from its three sides: last applied, desired, observed."""
+"""The verdict on one thing from its three sides: last applied, desired, observed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Sides", "combined", "verdict"]
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What is known of one thing, by fingerprints of its sides.
+    """What is known about one thing, as fingerprints of its sides.
 
-    ``holds`` tells whether it is as the file says, ``asked`` whether the file says anything of it
-    at all. ``observed`` None = the host does not tell. ``applied`` are the declared and the observed
-    side when it was last applied, None where it never was. ``recorded`` tells whether there is a
-    record of what was applied at all.
+    ``holds`` tells whether it is as the file says, ``asked`` whether the file mentions it at all.
+    ``observed`` None = the host does not report it. ``applied`` are the declared and the observed side
+    when it was last applied, None if it never was. ``recorded`` tells whether a record of what was
+    applied exists at all.
     """
 
     holds: bool
@@ -29,7 +29,7 @@ class Sides:
 
 
 def verdict(sides: Sides) -> Status:
-    """Return ``ok``, ``pending`` (the file moved), ``drifted`` (the host), ``conflict``, or ``unknown``."""
+    """Return ``ok``, ``pending`` (the file changed), ``drifted`` (the host), ``conflict``, or ``unknown``."""
     if sides.holds:
         return Status.OK
     if sides.applied is None:
@@ -40,12 +40,12 @@ def verdict(sides: Sides) -> Status:
     host_moved = sides.observed != sides.applied[1]
     if file_moved:
         return Status.CONFLICT if host_moved else Status.PENDING
-    # Where neither moved, it was never as declared in the eyes of this labrun: somebody has to look.
+    # If neither changed, this version of labrun never saw it match: it needs a person to look.
     return Status.DRIFTED if host_moved else Status.UNKNOWN
 
 
 def combined(verdicts: Iterable[Status]) -> Status:
-    """Return the verdict over a thing from those over its parts; ``ok`` without any."""
+    """Return the verdict on a thing from those on its parts; ``ok`` if it has none."""
     found = set(verdicts)
     if Status.CONFLICT in found or {Status.PENDING, Status.DRIFTED} <= found:
         return Status.CONFLICT

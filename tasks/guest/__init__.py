@@ -1,1 +1,1 @@
-"""The way into a guest: SSH connections, channels, shells, deadlines."""
+"""Access to a guest: SSH connections, channels, shells, deadlines."""

@@ -1,7 +1,7 @@
-"""What a task may know of the run it is part of: its deadline, the wish to stop, a turn to connect.
+"""What a task may know about its run: the deadline, the request to stop, a turn to connect.
 
-The runner sets a :class:`Pace` in each worker thread; code that waits asks :func:`pace` for it. Where
-no runner is at work (a script, a test) the default never stops and never ends.
+The runner sets a :class:`Pace` in each worker thread; code that waits gets it from :func:`pace`. Without
+a runner (a script, a test) the default never stops and never expires.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _TURN_POLL = 0.2
 
 @dataclass(slots=True)
 class Pace:
-    """One host's share of a run: ``deadline`` on the monotonic clock, ``stopping`` once Ctrl-C came.
+    """One host's share of a run: ``deadline`` on the monotonic clock, ``stopping`` set on Ctrl-C.
 
-    ``turns`` limits how many hosts shake hands at once; None = no limit.
+    ``turns`` limits how many hosts log in at the same time; None = no limit.
     """
 
     deadline: float = math.inf
@@ -37,12 +37,12 @@ class Pace:
         return max(0.0, min(most, self.deadline - time.monotonic()))
 
     def extend(self, seconds: float) -> None:
-        """Give the host at least ``seconds`` from now: it is going back, and that is waited for."""
+        """Give the host at least ``seconds`` from now: it is rolling back, and the run waits for that."""
         self.deadline = max(self.deadline, time.monotonic() + seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold one of the run's turns to connect; raises UnreachableError when the run ends first."""
+        """Hold one of the run's turns to connect; raises UnreachableError if the run ends first."""
         if self.turns is None:
             yield
             return
@@ -78,14 +78,14 @@ def paced(share: Pace) -> Iterator[None]:
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Bring to its end what has begun: inside the block this host's share does not hear the wish to stop.
+    """Finish work in progress: inside the block this host's share ignores the request to stop.
 
-    Its deadline stays. A change that is being confirmed needs its further tries most when somebody
-    has pressed Ctrl-C: with the first refusal it would be taken back, good as it is.
+    The deadline still applies. A change that is being confirmed needs its retries most after Ctrl-C:
+    without them the first refusal would roll back a change that is fine.
     """
     share = pace()
     if share is _UNLIMITED:
-        yield  # everybody's: and it never stops
+        yield  # the default is shared and never stops
         return
     heard, share.stopping = share.stopping, threading.Event()
     try:

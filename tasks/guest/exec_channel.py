@@ -27,16 +27,16 @@ __all__ = [
 ]
 
 MOST_BYTES = 8 * 1024 * 1024
-"""How much both streams together may bring before the script is cut off: a run has many hosts to remember."""
+"""The limit of both streams together before the script is cut off: a run has many hosts in memory."""
 
 _CHUNK = 32 * 1024
-# A process left in the background may hold the streams open after the script ended (seconds).
+# A background process may keep the streams open after the script has ended (seconds).
 _LINGER = 1.0
 _NO_STATUS = -1
 
 
 def grouped(script: str) -> str:
-    """Return the script as one group: a shell parses all of it before it runs any of it.
+    """Return the script as one group, so that a shell parses all of it before it runs any of it.
 
     The blank line keeps a trailing backslash from joining the closing brace.
     """
@@ -46,16 +46,16 @@ def grouped(script: str) -> str:
 def wrapped(script: str) -> str:
     """Return the script as a group that can be fed to a shell.
 
-    A script whose end never arrives does nothing, and no command in it can eat the rest by reading stdin.
+    A truncated script does nothing, and no command in it can consume the rest by reading stdin.
     """
     return f"{grouped(script)} </dev/null\n"
 
 
 @dataclass(slots=True)
 class ChannelIO:
-    """What is still to be sent and what has come back, ``most`` bytes on both streams together.
+    """What is left to send and what has been received, at most ``most`` bytes on both streams together.
 
-    ``ends_stdin`` = once all is sent, the other side is told that nothing follows.
+    ``ends_stdin`` = send EOF on stdin once everything has been sent.
     """
 
     channel: Any
@@ -67,9 +67,9 @@ class ChannelIO:
     closed_stdin: bool = False
 
     def exchange(self) -> bool:
-        """Send what the window takes and take what has arrived; True when something moved.
+        """Send what the window allows and read what has arrived; return True if anything moved.
 
-        Raises UnreadableError when the streams have brought more than ``most`` bytes.
+        Raises UnreadableError if the streams exceed ``most`` bytes.
         """
         moved = self._send()
         moved = self._receive() or moved
@@ -91,14 +91,14 @@ class ChannelIO:
                 self.closed_stdin = True
                 self.channel.shutdown_write()
         except OSError:
-            # The shell ended without reading everything; its exit status says why.
+            # The shell ended before it had read everything; its exit status says why.
             self.unsent = memoryview(b"")
             self.closed_stdin = True
         return moved
 
     def _receive(self) -> bool:
         before = len(self.out) + len(self.err)
-        # Who writes without end may be as quick as whoever reads.
+        # An endless writer may be as fast as the reader, so check on every read.
         while self.channel.recv_ready() and len(self.out) <= self.most:
             self.out += self.channel.recv(_CHUNK)
         while self.channel.recv_stderr_ready() and len(self.err) <= self.most:
@@ -109,10 +109,10 @@ class ChannelIO:
 def run_script(
     transport: paramiko.Transport, command: str, script: str, *, deadline: float, most: int = MOST_BYTES
 ) -> Completed:
-    """Feed ``script`` to ``command`` and collect until both streams end; ``deadline`` is monotonic.
+    """Feed ``script`` to ``command`` and read until both streams end; ``deadline`` is monotonic.
 
-    Raises UnreachableError when nothing was started, ConnectionLostError when the connection broke
-    or the deadline passed in the middle, UnreadableError when the streams exceed ``most`` bytes.
+    Raises UnreachableError if nothing was started, ConnectionLostError if the connection broke or the
+    deadline passed midway, UnreadableError if the streams exceed ``most`` bytes.
     """
     started = time.monotonic()
     channel = open_channel(transport, deadline)
@@ -132,15 +132,15 @@ def run_script(
 
 
 def open_channel(transport: paramiko.Transport, deadline: float) -> Any:
-    """Return a new session channel; raises UnreachableError where there is none until ``deadline``."""
+    """Return a new session channel; raises UnreachableError if none opens before ``deadline``."""
     try:
-        # 0 would mean paramiko's own default of an hour.
+        # 0 would mean paramiko's default of an hour.
         return transport.open_session(timeout=max(0.001, deadline - time.monotonic()))
     except paramiko.ChannelException as error:
         reason = f"sshd refuses another session: {error.text}"
         raise UnreachableError(reason, step="session", hint="MaxSessions must be 4 or more") from error
     except Exception as error:
-        # As broad as that: what paramiko's thread stumbled over in a server's words is raised here.
+        # Deliberately broad: exceptions that a server's messages cause in paramiko's thread surface here.
         reason = "the connection was gone before the script was sent"
         if transport.is_active():
             reason = "no session was opened in time; nothing was run"
@@ -148,9 +148,9 @@ def open_channel(transport: paramiko.Transport, deadline: float) -> Any:
 
 
 def request_exec(channel: Any, command: str) -> None:
-    """Have ``command`` started on the channel, without waiting for the answer."""
-    # paramiko's exec_command waits for the answer without any limit. Sent like this, the script
-    # follows in the same breath, and a refusal closes the channel.
+    """Start ``command`` on the channel without waiting for the reply."""
+    # paramiko's exec_command waits for the reply without a limit. Sent this way, the script follows at
+    # once, and a refusal closes the channel.
     message = paramiko.Message()
     message.add_byte(cMSG_CHANNEL_REQUEST)
     message.add_int(channel.remote_chanid)
@@ -166,7 +166,7 @@ def _converse(talk: ChannelIO, deadline: float) -> None:
     ready.register(channel.fileno(), select.POLLIN)
     ended: float | None = None
     while True:
-        # Looked at before reading: what arrived until then is all there is.
+        # Checked before reading: everything sent by then is already here.
         complete = channel.eof_received or channel.closed
         moved = talk.exchange()
         if complete:
@@ -184,19 +184,19 @@ def _converse(talk: ChannelIO, deadline: float) -> None:
 
 
 def too_late() -> ConnectionLostError:
-    """Return the error of a script whose time was up."""
+    """Return the error for a script that ran out of time."""
     reason = "the script did not end in time; it may still be running"
     return ConnectionLostError(reason, step="script", hint="--timeout allows more")
 
 
 def await_status(channel: Any, deadline: float) -> None:
-    """Wait a moment for the exit status of what ran on the channel."""
-    # The exit status may come after the end of the streams, but not long after.
+    """Wait briefly for the exit status of the command on the channel."""
+    # The exit status may arrive after the end of the streams, but not much later.
     channel.status_event.wait(max(0.0, min(deadline - time.monotonic(), 10.0)))
 
 
 def why_no_status(transport: paramiko.Transport) -> str:
-    """Return why a command left no exit status behind."""
+    """Return why a command left no exit status."""
     if transport.is_active():
         return "the script was killed, or never started, and left no exit status"
     return "the connection broke while the script ran"

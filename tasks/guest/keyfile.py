@@ -1,8 +1,8 @@
-"""NetworkManager keyfiles: reading, writing, and one spelling for what means the same.
+"""NetworkManager keyfiles: read, write, and normalise settings that mean the same.
 
-Format: nm-settings-keyfile(5), which is GLib's key file with NetworkManager's own lists. Values stay
-escaped as they stand in the file: a list of NetworkManager's has escapes of its own inside, and what
-is written again must not mean something else.
+Format: nm-settings-keyfile(5), which is GLib's key file with NetworkManager's list syntax. Values stay
+escaped as they are in the file: NetworkManager's lists have escapes of their own inside, and writing a
+value back must not change its meaning.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from labrun.inventory.model import Address, Prefix
 __all__ = ["Hop", "Intent", "Sections", "escaped", "intent", "parse", "properties", "render", "unescaped"]
 
 Sections = Mapping[str, Mapping[str, str]]
-"""Values by section and key, as they stand in the file: escaped."""
+"""Values by section and key, escaped as in the file."""
 
 _NUMBERED = re.compile(r"(address|addresses|route|routing-rule)([0-9]{1,9})")
 _SECTION = {"802-3-ethernet": "ethernet"}
-# What NetworkManager writes by itself where nothing was asked for.
+# What NetworkManager writes by default.
 _DEFAULTS = {
     ("connection", "autoconnect"): ("true",),
     ("connection", "permissions"): ("",),
@@ -45,15 +45,15 @@ _UNCOMPARED = {("connection", "uuid"), ("connection", "timestamp")}
 _ESCAPES = {"s": " ", "t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 _SPACE = " \t\r"
 _NO_LINE = re.compile(r"[\n\0]")
-# The one whose routes are compared, as NetworkManager numbers it; 0 = not said.
+# The table whose routes are compared, as NetworkManager numbers it; 0 = not given.
 _MAIN_TABLE = ("0", "254")
 _LISTS = ("dns", "dns-search", "dns-options")
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
-    """Return the sections of a keyfile; what is neither section nor setting is passed over.
+    """Return the sections of a keyfile; lines that are neither section nor setting are skipped.
 
-    Raises UnreadableError for one of more lines than any profile has.
+    Raises UnreadableError for more lines than any profile has.
     """
     require_lines(text, "keyfile", SETTINGS_LINES)
     sections: dict[str, dict[str, str]] = {}
@@ -70,7 +70,7 @@ def parse(text: str) -> dict[str, dict[str, str]]:
 
 
 def render(sections: Sections) -> str:
-    """Return the keyfile's text; empty sections are left out. ValueError for what is no keyfile's text."""
+    """Return the keyfile's text without empty sections. Raises ValueError for text a keyfile cannot hold."""
     blocks = []
     for name, settings in sections.items():
         if settings:
@@ -82,20 +82,20 @@ def render(sections: Sections) -> str:
 
 
 def escaped(value: str) -> str:
-    """Return a plain text as a value of a keyfile."""
+    """Return plain text as a keyfile value."""
     for plain, spelled in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
         value = value.replace(plain, spelled)
     return re.sub(r"^ +| +$", lambda match: "\\s" * len(match[0]), value)
 
 
 def unescaped(value: str) -> str:
-    """Return what a value of a keyfile means; a list's own escapes stay."""
+    """Return a keyfile value unescaped; the escapes of a list stay."""
     return re.sub(r"\\([sntr\\])", lambda match: _ESCAPES[match[1]], value)
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One route as the kernel knows it: prefix and gateway, None for one without."""
+    """One route as the kernel has it: prefix and gateway, None without a gateway."""
 
     prefix: Prefix
     via: Address | None
@@ -107,7 +107,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a profile means for the kernel, in one IP version."""
+    """What a profile asks of the kernel, for one IP version."""
 
     method: str
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
@@ -162,7 +162,7 @@ def intent(sections: Sections, version: int) -> Intent:
 
 
 def _is_ordinary(options: str) -> bool:
-    """Tell whether a route sends packets on and is in the main table, the one that is compared."""
+    """Tell whether a route is a unicast route in the main table, the only kind that is compared."""
     found = dict(option.strip().partition("=")[::2] for option in options.split(","))
     return found.get("table", "0") in _MAIN_TABLE and found.get("type", "unicast") == "unicast"
 
@@ -175,7 +175,7 @@ def _hop(value: str) -> Hop:
 
 
 def properties(sections: Sections) -> dict[str, str]:
-    """Return every setting that says something, by nmcli's property name, in one spelling."""
+    """Return every setting that is not a default, by nmcli property name, normalised."""
     found: dict[str, str] = {}
     for section, settings in sections.items():
         section = _SECTION.get(section, section)

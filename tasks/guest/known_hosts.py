@@ -1,4 +1,4 @@
-"""Read OpenSSH's known_hosts files: which keys may a name show? Each file is indexed once per version."""
+"""Read OpenSSH's known_hosts files: which keys a host may present. Each file is indexed once per version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 16 * 1024 * 1024
 
 
 def file_stamp(path: Path) -> Stamp:
-    """Return what changes when the file does: inode, mtime in ns, size; zeros where there is none."""
+    """Return what changes when the file does: inode, mtime in ns, size; zeros for a missing file."""
     try:
         status = path.stat()
     except OSError:
@@ -30,8 +30,8 @@ def file_stamp(path: Path) -> Stamp:
 def known_keys(path: Path, name: str) -> list[paramiko.PKey]:
     """Return the keys on record for ``name`` (host, address or ``[host]:port``), in file order.
 
-    A file that is not there knows nobody. Patterns and ``@`` markers are passed over, which can
-    only make a check stricter. Raises HostKeyError when the file cannot be read.
+    A missing file has no keys. Patterns and ``@`` markers are skipped, which can only make a check
+    stricter. Raises HostKeyError if the file cannot be read.
     """
     plain, hashed = _index(path, file_stamp(path))
     lines = list(plain.get(name, ()))

@@ -1,7 +1,7 @@
-"""One root shell over one exec channel that runs script after script: sudo and sshd's session cost once.
+"""One root shell over one exec channel that runs script after script: sudo and the session cost once.
 
-Each script runs in a subshell of its own, so nothing of it (variables, traps, the current directory)
-is left for the next one. A word that only this shell's two sides know ends what a script printed.
+Each script runs in its own subshell, so it leaves nothing behind (variables, traps, the working directory)
+for the next one. A random word that only both ends of this shell know marks the end of a script's output.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from labrun.tasks.guest.exec_channel import (
 
 __all__ = ["PersistentShell"]
 
-# A quote whose end never arrives does nothing, and the braces have a shell parse all of it before it runs
-# any; the blank line keeps a trailing backslash from joining the closing one.
+# An unterminated quote does nothing, and the braces make the shell parse all of it before it runs any;
+# the blank line keeps a trailing backslash from joining the closing one.
 _TURN = """\
 ( eval {script} ) </dev/null
 printf '\\n%s %s\\n' {mark} $?; printf '\\n%s\\n' {mark} >&2
@@ -40,9 +40,9 @@ printf '\\n%s %s\\n' {mark} $?; printf '\\n%s\\n' {mark} >&2
 
 
 class PersistentShell:
-    """A shell that waits for its next script; ``command`` starts it. Not for two threads at once.
+    """A shell that waits for its next script; ``command`` starts it. Not thread-safe.
 
-    After an error it is closed, and ``is_open`` is False: what it runs then is not known.
+    After an error it is closed and ``is_open`` is False, since its state is unknown.
     """
 
     def __init__(self, transport: paramiko.Transport, command: str):
@@ -57,12 +57,11 @@ class PersistentShell:
         return not self._closed and (self._channel is None or not self._channel.closed)
 
     def run(self, script: str, *, deadline: float, most: int = MOST_BYTES) -> Completed:
-        """Run ``script`` and return what it left; ``deadline`` is monotonic.
+        """Run ``script`` and return its result; ``deadline`` is monotonic.
 
-        Where the shell itself ends before the script does (sudo refused, ``exec``), its own exit
-        status is returned. Raises UnreachableError when nothing was started, ConnectionLostError when
-        the connection broke or the deadline passed in the middle, UnreadableError when the streams
-        exceed ``most`` bytes.
+        If the shell itself ends before the script does (sudo refused, ``exec``), its exit status is
+        returned. Raises UnreachableError if nothing was started, ConnectionLostError if the connection
+        broke or the deadline passed midway, UnreadableError if the streams exceed ``most`` bytes.
         """
         if self._closed:
             raise UnreachableError("the shell is closed", step="session")
@@ -85,7 +84,7 @@ class PersistentShell:
         return Completed(status, _text(turn.talk.out), _text(turn.talk.err), time.monotonic() - started)
 
     def _own_status(self, deadline: float) -> int:
-        """Return with what status the shell ended; raises ConnectionLostError where it left none."""
+        """Return the shell's exit status; raises ConnectionLostError if it left none."""
         await_status(self._channel, deadline)
         status = self._channel.recv_exit_status() if self._channel.status_event.is_set() else -1
         if status == -1:
@@ -93,7 +92,7 @@ class PersistentShell:
         return int(status)
 
     def close(self) -> None:
-        """End the shell; one that runs a script goes on until that has ended."""
+        """End the shell; a script in progress still runs to its end."""
         self._closed = True
         if self._channel is not None:
             # The connection may be gone.
@@ -102,7 +101,7 @@ class PersistentShell:
 
 
 class _Turn:
-    """One script on its way through the shell, and where its output ends."""
+    """One script's pass through the shell, and where its output ends."""
 
     def __init__(self, channel: Any, script: str, most: int):
         mark = f"labrun-{secrets.token_hex(12)}"
@@ -115,12 +114,12 @@ class _Turn:
         self._out_from = self._err_from = 0
 
     def converse(self, deadline: float) -> bool:
-        """Send and receive until the script has ended; False where the shell ended before it."""
+        """Send and receive until the script has ended; return False if the shell ended first."""
         channel = self.talk.channel
         ready = select.poll()
         ready.register(channel.fileno(), select.POLLIN)
         while True:
-            # Looked at before reading: what arrived until then is all there is.
+            # Checked before reading: everything sent by then is already here.
             over = channel.eof_received or channel.closed
             self.talk.exchange()
             if self._is_complete():
@@ -133,13 +132,13 @@ class _Turn:
             ready.poll(min(remaining, 1.0 if not self.talk.unsent else 0.02) * 1000)
 
     def _is_complete(self) -> bool:
-        """Cut both streams where the script ended, once both have come so far, and keep its status."""
+        """Cut both streams at the end of the script, once both have got there, and keep its status."""
         out, err = self.talk.out, self.talk.err
         end = err.find(self._err_end, self._err_from)
         at = out.find(self._out_end, self._out_from)
         line = out.find(b"\n", at + len(self._out_end)) if at >= 0 else -1
         if end < 0 or line < 0:
-            # What has been searched is not searched again, but for a mark that has come in part.
+            # Skip what has been searched, except for a mark that has arrived in part.
             self._err_from = max(0, len(err) - len(self._err_end))
             self._out_from = at if at >= 0 else max(0, len(out) - len(self._out_end))
             return False

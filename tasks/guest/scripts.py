@@ -1,4 +1,4 @@
-"""What is put into guests as it is: shell under ``templates/guest``, with values in front, and units."""
+"""Files put into guests verbatim: shell under ``templates/guest``, with values in front, and units."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["assigned", "guest_script", "unit_file"]
 
 @cache
 def guest_script(name: str) -> str:
-    """Return the text of ``templates/guest/NAME.sh``; FileNotFoundError for a name that is not there."""
+    """Return the text of ``templates/guest/NAME.sh``; raises FileNotFoundError if it does not exist."""
     return (files("labrun.templates") / "guest" / f"{name}.sh").read_text(encoding="utf-8")
 
 
@@ -24,7 +24,7 @@ def unit_file(name: str) -> str:
 
 
 def assigned(values: Mapping[str, str | int | bool]) -> str:
-    """Return the values as shell assignments, a line each; False is empty and True is ``yes``."""
+    """Return the values as shell assignments, one per line; False is empty and True is ``yes``."""
     return "".join(f"{name}={quote(_word(value))}\n" for name, value in values.items())
 
 

@@ -1,7 +1,7 @@
-"""Scripts for guests and what they bring back: quoting, atomic files, and frames around output.
+"""Scripts for guests and their output: quoting, atomic file writes, and frames around output.
 
-A frame is a line that begins with a random word of this one script, so that nothing a file or a
-command contains can be taken for one.
+A frame is a line that begins with a random word, unique to the script, so that no file content or command
+output can be mistaken for one.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = [
 
 _LARGEST_FILE, _LONGEST_REASON = 1024 * 1024, 4_000
 _MOST_FRAMES = 20_000
-"""A guest reads the marker in the script, and can print more frames than the script does."""
+"""A guest can read the marker in the script, and print more frames than the script does."""
 _MADE = 0o666
-"""The mode of a file that a shell makes, without its umask."""
+"""The mode of a file that a shell creates, before its umask."""
 _READ = """\
 set --
 for f in {patterns}; do [ -e "$f" ] && [ ! -d "$f" ] && set -- "$@" "$f"; done
@@ -43,8 +43,8 @@ each='FNR == 1 {{ printf "\\n%s file %s\\n", m, FILENAME }} {{ print }}'
 frame files
 [ $# -eq 0 ] || printf '%s\\n' "$@"
 """
-# The shell keeps what comes on stderr, so that noise of a program never stands in its answer. The process
-# that it starts for this becomes the command itself: there is none more.
+# The shell keeps stderr separate, so that a program's noise never ends up in its output. The process it
+# forks for this becomes the command itself, so that costs no extra process.
 _PRELUDE = """\
 export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
 m={marker}
@@ -59,20 +59,20 @@ frame status "$n" $ended
 
 
 def quote(text: str) -> str:
-    """Return ``text`` as one word of a POSIX shell, whatever it contains; NUL raises ValueError."""
+    """Return ``text`` as one word of a POSIX shell, whichever characters it has; NUL raises ValueError."""
     if "\0" in text:
         raise ValueError("a NUL character cannot be handed to a shell")
     return shlex.quote(text)
 
 
 def marker() -> str:
-    """Return a word that no output can contain by accident or by intent."""
+    """Return a word that no output can contain by accident or by intent, because it is random."""
     return f"labrun-{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a resource wants to know: files to read (shell patterns) and a script with frames.
+    """What a resource wants to read: files (shell patterns) and a script with frames.
 
     ``patterns`` and ``script`` are shell text: data in them has gone through :func:`quote`. The
     script may call ``frame WORDS…`` and ``capture NAME COMMAND…``.
@@ -84,7 +84,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What one command printed on stdout (``text``) and stderr (``error``), and its exit status."""
+    """One command's stdout (``text``), stderr (``error``) and exit status."""
 
     text: str
     status: int
@@ -92,12 +92,12 @@ class Captured:
 
     @property
     def both(self) -> str:
-        """Return both streams for who looks for words: what went wrong stands first."""
+        """Return both streams for a text search, stderr first."""
         return f"{self.error}\n{self.text}" if self.error and self.text else self.error or self.text
 
     @property
     def last_line(self) -> str:
-        """Return the last line that says something, of stderr if it has any, for a reason in a table."""
+        """Return the last non-empty line, of stderr if it has any, as a reason for a table."""
         for stream in (self.error, self.text):
             said = stream.rstrip()
             if said:
@@ -107,7 +107,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything one gather brought back: files by path, commands by name, bare words by frame."""
+    """The result of one gather: files by path, commands by name, bare words by frame."""
 
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     commands: Mapping[str, Captured] = field(default_factory=lambda: MappingProxyType({}))
@@ -123,20 +123,20 @@ class Facts:
         }
 
     def word(self, prefix: str) -> str | None:
-        """Return what follows ``prefix`` in the first bare frame that has it, None without one."""
+        """Return the rest of the first bare frame that starts with ``prefix``, None without one."""
         start = prefix + " "
         return next((word[len(start) :] for word in sorted(self.words) if word.startswith(start)), None)
 
 
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
-    """Return the one script that answers all probes, each once; it reads all files with a single process."""
+    """Return one script that runs each probe once; it reads all files with a single process."""
     probes = tuple(dict.fromkeys(probes))
     parts = [_PRELUDE.format(marker=quote(mark)), "gathered=$(\n"]
     patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
     if patterns:
         parts.append(_READ.format(patterns=patterns))
     parts.extend(probe.script for probe in probes if probe.script)
-    # Written at once: every write of its own would be a packet of its own, for sshd and for the client.
+    # Written at once: each separate write would cost sshd and the client a packet.
     parts.append("frame end\n)\nprintf '%s\\n' \"$gathered\"\n")
     return "".join(parts)
 
@@ -151,10 +151,10 @@ def _frames(output: str, mark: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_facts(output: str, mark: str) -> Facts:
-    """Return what a gather or apply script printed.
+    """Parse the output of a gather or apply script.
 
-    A NUL, which no script can put back, becomes U+FFFD. Raises CommandError where its end is missing,
-    UnreadableError for what no script of labrun's prints.
+    A NUL, which no script can put back, becomes U+FFFD. Raises CommandError if the end is missing,
+    UnreadableError for output that no script of labrun prints.
     """
     require_lines(output, "gather")
     output = output.replace("\0", "\ufffd")
@@ -170,7 +170,7 @@ def parse_facts(output: str, mark: str) -> Facts:
                 raise UnreadableError(f"{len(body)} characters, more than {_LARGEST_FILE}", step=name)
             files[name] = body
         elif kind == "files":
-            # awk shows no frame for an empty file; the list of names does.
+            # awk prints no frame for an empty file; the list of names has it.
             files = {path: files.get(path, "") for path in body.splitlines()}
         elif kind == "out":
             texts[name] = body
@@ -188,21 +188,21 @@ def parse_facts(output: str, mark: str) -> Facts:
 
 
 def install(path: str, content: str, mode: str) -> str:
-    """Return shell text that puts ``content`` at ``path`` in one step, with ``mode`` (``0600``)."""
+    """Return shell text that atomically installs ``content`` at ``path``, with ``mode`` (``0600``)."""
     return install_word(path, quote(content), mode)
 
 
 def install_word(path: str, word: str, mode: str) -> str:
-    """Do as :func:`install` with what a word of the shell (``"$text"``) stands for.
+    """Do as :func:`install`, with the value of a shell word (``"$text"``) as the content.
 
-    The temporary file is hidden: NetworkManager, sshd and sysctl all pass over names with a dot.
-    Where it cannot be written whole, the file stays as it was and the text ends in an error, with
-    ``set -e`` and without.
+    The temporary file is hidden: NetworkManager, sshd and sysctl all skip names with a leading dot.
+    If it cannot be written completely, the file stays as it was and the text ends in an error, with
+    and without ``set -e``.
     """
     directory, _, name = path.rpartition("/")
     temporary = quote(f"{directory}/.{name}.labrun")
     bits = int(mode, 8)
-    # No process for what the shell can do: a file is made with its mode, unless that makes it executable.
+    # No extra process if the shell can do it: umask sets the mode, except for executables.
     umask, chmod = (
         (f"{0o777 & ~bits:03o}", "") if not bits & ~_MADE else ("077", f"chmod {mode} {temporary} &&")
     )
@@ -211,16 +211,16 @@ def install_word(path: str, word: str, mode: str) -> str:
         f"[ ! -e {temporary} ] && [ ! -L {temporary} ] || rm -f {temporary}\n"
         f"( umask {umask}; printf %s {word} >{temporary} ) && {chmod}\n"
         f"mv -f {temporary} {quote(path)} ||\n"
-        # The shell only says that there was an error; dd says which.
+        # The shell only reports that there was an error; dd says which.
         f"{{ rm -f {temporary}; why=$(dd if=/dev/zero bs=1 count=1 of={temporary} 2>&1) || "
         f"printf '%s\\n' \"$why\" | head -n 1; rm -f {temporary}; false; }}\n"
     )
 
 
 def typed_file(path: str, content: str, mode: str) -> str:
-    """Return the command by which a person puts ``content`` at ``path``: a here-document.
+    """Return the command a person would type to put ``content`` at ``path``: a here-document.
 
-    What has no end of line at its end cannot be one, and becomes a word of ``printf``.
+    Content without a final newline does not fit in one, and becomes an argument of ``printf``.
     """
     install = f"install -D -m {mode} /dev/stdin {quote(path)}"
     if not content.endswith("\n"):
@@ -232,10 +232,10 @@ def typed_file(path: str, content: str, mode: str) -> str:
 
 
 def section(name: str, lines: str) -> str:
-    """Return shell text that runs ``lines`` until the first error, then frames what they said.
+    """Return shell text that runs ``lines`` until the first error, then frames their output.
 
     The shell collects the output itself: with the session gone, a command that prints must not
-    fail half-way.
+    fail halfway.
     """
     return (
         f"said=$( set -e\nexec 2>&1\n{lines}\n)\nstatus=$?\n"
@@ -244,10 +244,10 @@ def section(name: str, lines: str) -> str:
 
 
 def apply_script(sections: Sequence[tuple[str, str]], mark: str, *, first: str = "", last: str = "") -> str:
-    """Return the script that changes a host, one section after the other, each on its own.
+    """Return the script that changes a host, one section after the other, independently of each other.
 
-    It goes on when the session is cut: what is begun is ended. ``first`` and ``last`` are the
-    guard's own lines.
+    It survives the loss of the session: a change that has begun is finished. ``first`` and ``last`` are
+    the guard's lines.
     """
     body = "".join(section(name, lines) for name, lines in sections)
     return f"trap '' HUP PIPE\n{_PRELUDE.format(marker=quote(mark))}{first}{body}{last}frame end\n"

@@ -1,7 +1,7 @@
 """The SSH connection under every task: Netmiko's Linux driver without its interactive shell.
 
-Opening Netmiko's shell costs three times as much as the login itself, and nothing that decides or
-changes anything goes through it. So it opens when somebody first calls ``send_command``.
+Opening Netmiko's shell costs three times as much as the login itself, and no decision or change uses it.
+So it is opened on the first call of ``send_command``.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from labrun.tasks.guest.tcp import VERSION, PromptSocket, await_banner, dial, no
 
 __all__ = ["LabSSH", "load_key"]
 
-# paramiko and Netmiko log what they also raise; without a handler Python would print it on stderr.
+# paramiko and Netmiko also log what they raise; without a handler Python would print it on stderr.
 for _name in ("paramiko", "netmiko"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
-# A post-quantum exchange protects secrets for decades; a lab on one's own bridge needs it less than CPU.
+# A post-quantum exchange protects secrets for decades; on a local bridge, CPU time matters more.
 _FIRST_KEX = ("curve25519-sha256", "curve25519-sha256@libssh.org")
-# With these no MAC is computed beside: paramiko compares MACs byte by byte, in Python.
+# AEAD ciphers need no separate MAC: paramiko compares MACs byte by byte, in Python.
 _FIRST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 _LOOK = 1.0
 _LARGEST_PACKET = 300 * 1024
-"""OpenSSH's own limit is 256 KiB, and labrun asks for much less."""
+"""OpenSSH's limit is 256 KiB, and labrun requests much less."""
 _USER_FILES = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
 class LabSSH(LinuxSSH):
-    """One login, strict about host keys; further keywords than Netmiko's own:
+    """One login, strict about host keys, with keywords beyond Netmiko's:
 
-    ``host_key_alias``: the name in known_hosts under which the key is looked up (default: the
-    address, ``[address]:port`` where the port is not 22). ``look_for_keys``: try the user's default
-    keys. ``ask_methods``: before the key is shown, ask what would be taken without it (``offered``
-    has the answer). ``dialled``: a socket from :func:`labrun.tasks.guest.tcp.dial`, for the first
-    login. Raises labrun's TransportErrors, not Netmiko's.
+    ``host_key_alias``: the name to look up in known_hosts (default: the address, ``[address]:port``
+    if the port is not 22). ``look_for_keys``: try the user's default keys. ``ask_methods``: before
+    offering the key, ask which methods would be accepted without it (the result is in ``offered``).
+    ``dialled``: a socket from :func:`labrun.tasks.guest.tcp.dial`, for the first login. Raises
+    labrun's TransportErrors, not Netmiko's.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LabSSH(LinuxSSH):
         super().__init__(**options)
 
     def establish_connection(self, width: int = 511, height: int = 1000) -> None:
-        """Connect, check the host key and log in; no shell."""
+        """Connect, check the host key and log in, without opening a shell."""
         self._size = (width, height)
         try:
             self._log_in()
@@ -93,7 +93,7 @@ class LabSSH(LinuxSSH):
         client = self.remote_conn_pre = paramiko.SSHClient()
         name = self._known_name()
         self._trust(client, name)
-        # Only now a turn is taken: whoever never answers must not hold up those who would.
+        # The turn is taken only now: a host that never answers must not hold up those that would.
         with share.turn():
             self._shake_hands(client, name, share.remaining(patience))
         transport = client.get_transport()
@@ -103,7 +103,7 @@ class LabSSH(LinuxSSH):
     def _shake_hands(self, client: paramiko.SSHClient, name: str, patience: float) -> None:
         try:
             client.connect(
-                # Name and port only choose the line of known_hosts here: the socket is connected.
+                # Name and port only select the line of known_hosts here: the socket is connected.
                 hostname=name,
                 sock=self.sock,
                 username=self.username or None,
@@ -119,7 +119,7 @@ class LabSSH(LinuxSSH):
         except TransportError:
             raise
         except Exception as error:
-            # As broad as that: paramiko raises whatever its own code stumbles over in a server's words.
+            # Deliberately broad: a server's messages can trigger any exception in paramiko's code.
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> TransportError:
@@ -139,7 +139,7 @@ class LabSSH(LinuxSSH):
         return str(self.host) if self.port == 22 else f"[{self.host}]:{self.port}"
 
     def _known_by(self) -> str:
-        """Return what brings the host's key into known_hosts."""
+        """Return how the host's key gets into known_hosts."""
         if self.host_key_alias:
             return "`labrun up` writes the keys of the hosts it makes"
         port = "" if self.port == 22 else f"-p {self.port} "
@@ -181,12 +181,12 @@ class LabSSH(LinuxSSH):
         super()._try_session_preparation()
 
     def cleanup(self, command: str = "exit") -> None:
-        """Say goodbye to the shell where there is one."""
+        """Exit the shell if there is one."""
         if self._shell_ready:
             super().cleanup(command)
 
     def paramiko_cleanup(self) -> None:
-        """Close the connection; the reading thread is woken rather than left to its next poll."""
+        """Close the connection and wake the reader thread, instead of waiting for its next poll."""
         if self.sock is not None:
             with suppress(OSError, EOFError):
                 self.sock.shutdown(socket.SHUT_RDWR)
@@ -195,7 +195,7 @@ class LabSSH(LinuxSSH):
         super().paramiko_cleanup()
 
     def notice_loss(self, seconds: int) -> None:
-        """Take a peer whose kernel has not answered for ``seconds`` for gone, a busy one's sshd aside."""
+        """Treat a peer whose kernel has been silent for ``seconds`` as gone; a busy sshd does not count."""
         if self.sock is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
@@ -203,31 +203,31 @@ class LabSSH(LinuxSSH):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
 
     def is_alive(self) -> bool:
-        """Tell whether the connection stands, without a word on the wire."""
+        """Tell whether the connection is up, without sending anything."""
         return self.transport is not None and self.transport.is_active()
 
     @property
     def transport(self) -> paramiko.Transport | None:
-        """Return paramiko's transport, None when closed."""
+        """Return paramiko's transport, None once closed."""
         return self.remote_conn_pre.get_transport() if self.remote_conn_pre is not None else None
 
     @property
     def offered(self) -> frozenset[str] | None:
-        """Return the methods that sshd offered to a login without a key, ``none`` where it asks for nothing.
+        """Return the methods that sshd offered to a login without a key, ``none`` if it required nothing.
 
-        None where it was not asked.
+        None if it was not asked.
         """
         transport = self.transport
         return transport.offered if isinstance(transport, _Asking) else None
 
 
 class _Asking(paramiko.Transport):
-    """Asks once, before the first key is shown, what is offered without one: no failure, as sshd counts."""
+    """Ask once which methods are offered, before the first key; sshd does not count that as a failure."""
 
     offered: frozenset[str] | None = None
 
     def auth_publickey(self, *args: Any, **keywords: Any) -> list[str]:
-        """Show the key, unless nothing at all is asked for."""
+        """Offer the key, unless the server requires no authentication."""
         username = str(keywords["username"] if "username" in keywords else args[0])
         if self.offered is None:
             try:
@@ -258,7 +258,7 @@ def _transport(
     transport = kind(sock, *args, **keywords)
     transport.local_version = VERSION.decode().strip()
     _bound_packets(transport.packetizer)
-    # paramiko's thread looks ten times a second whether it should end; whoever closes here wakes it.
+    # paramiko's thread checks ten times a second whether it should end; closing wakes it at once.
     sock.settimeout(_LOOK)
     options = transport.get_security_options()
     options.kex = _preferring(_FIRST_KEX, options.kex)
@@ -267,7 +267,7 @@ def _transport(
 
 
 def _bound_packets(packetizer: Any) -> None:
-    """Have a packet refused that is larger than any may be: paramiko would wait for all of its 4 GiB."""
+    """Refuse packets larger than the protocol's limit: paramiko would wait for all of its 4 GiB."""
     read_all = packetizer.read_all
 
     def bounded(size: int, check_rekey: bool = False) -> bytes:
@@ -308,7 +308,7 @@ def _translated(error: Exception, where: str, user: str) -> TransportError:
 def load_key(path: str | Path) -> paramiko.PKey:
     """Return the private key in that file, read once per version of the file.
 
-    Raises AuthenticationError when it is missing, unreadable or locked by a passphrase.
+    Raises AuthenticationError if it is missing, unreadable or protected by a passphrase.
     """
     file = Path(path).expanduser()
     return _load_key(file, file_stamp(file))

@@ -1,4 +1,4 @@
-"""TCP to a host's sshd, before anything of SSH is loaded: sshd gets ready while Netmiko is imported."""
+"""TCP to a host's sshd, opened before any SSH code is loaded: sshd starts while Netmiko is imported."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 __all__ = ["SILENT", "VERSION", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
 
 VERSION = b"SSH-2.0-labrun\r\n"
-"""How labrun introduces itself. It is part of what a handshake signs: paramiko has to say the same."""
+"""labrun's SSH version string. The handshake signs it, so paramiko has to send the same one."""
 
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
-# Unacknowledged data for this long (milliseconds) means that the peer is gone; TCP alone waits 15 minutes.
+# Data unacknowledged for this long (milliseconds) means the peer is gone; plain TCP waits 15 minutes.
 _TCP_PATIENCE = 30_000
-# An emulated guest under load takes seconds to start its sshd, and no sshd takes longer than this.
+# An emulated guest under load takes seconds to start its sshd; no sshd takes longer than this.
 _BANNER_SECONDS = 10.0
-# Whoever has said something that is no version goes on soon, or has said it all.
+# A server that has sent lines before its version continues soon, or has sent everything.
 _NEXT_SECONDS = 2.0
 _MOST, _LARGEST_READ = 16 * 1024, 256 * 1024
-# An SSH server may say something before its version, but nobody has so much to say.
+# An SSH server may send lines before its version, but never this many bytes.
 _LONGEST_GREETING = 8 * 1024
 _VERSION = re.compile(rb"^SSH-[^\n]*\n", re.MULTILINE)
 _LONGEST_SHOWN, _LONGEST_REASON = 60, 300
 
 
 class PromptSocket(socket.socket):
-    """Takes all that has arrived, and acknowledges it at once; ``recv`` hands it out.
+    """Reads all that has arrived, and acknowledges it at once; ``recv`` returns it piece by piece.
 
-    sshd sends small packets for a session without a terminal, each when the one before is acknowledged
-    (Nagle's algorithm), and Linux lets an acknowledgement wait for 40 ms. The kernel forgets the option.
-    paramiko reads every packet in two or three pieces.
+    sshd sends small packets for a session without a terminal, each once the previous one is acknowledged
+    (Nagle's algorithm), and Linux may delay an ACK by 40 ms. The kernel resets the option, so it is set
+    again. paramiko reads every packet in two or three pieces.
     """
 
     _held = b""
@@ -46,9 +46,9 @@ class PromptSocket(socket.socket):
     _introduced = greeted = hung_up = False
 
     def introduce(self) -> None:
-        """Say the version before anybody asks: a server that waits for a word shows what it is.
+        """Send the version first: a server that waits for its client then shows what it is.
 
-        paramiko says it again, and :meth:`send` passes over that. What fails here shows with the first read.
+        paramiko sends it again, and :meth:`send` drops that. A failure here surfaces at the first read.
         """
         self._introduced = True
         with suppress(OSError):
@@ -62,9 +62,9 @@ class PromptSocket(socket.socket):
         return super().send(data, flags)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Read as a socket does, from what was taken before where there is any.
+        """Read as a socket does, buffered data first.
 
-        Raises ConnectionError for a server that talks on and on, and has not said that it speaks SSH.
+        Raises ConnectionError for a server that keeps sending without an SSH version.
         """
         if not self._held:
             self._held = self._take(size, flags)
@@ -72,7 +72,7 @@ class PromptSocket(socket.socket):
         return data
 
     def hear(self) -> None:
-        """Take what has arrived and keep it for :meth:`recv`; raises ConnectionError as that does."""
+        """Buffer what has arrived for :meth:`recv`; raises ConnectionError as that does."""
         self._held += self._take(_MOST)
 
     def _take(self, size: int, flags: int = 0) -> bytes:
@@ -96,14 +96,14 @@ class PromptSocket(socket.socket):
 
     @property
     def sent(self) -> str:
-        """Return the first line that came, as far as it can be shown; empty where nothing came."""
+        """Return the first line received, printable characters only; empty if nothing arrived."""
         line = self._greeting.lstrip().partition(b"\n")[0][: 4 * _LONGEST_SHOWN].decode(errors="replace")
         shown = " ".join("".join(c if c.isprintable() else "�" for c in line.strip()).split())
         return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"
 
 
 def dial(host: str, port: int, timeout: float) -> PromptSocket:
-    """Return a connected socket that is quick to acknowledge; UnreachableError after ``timeout`` seconds."""
+    """Return a connected socket that acknowledges at once; UnreachableError after ``timeout`` seconds."""
     try:
         plain = socket.create_connection((host, port), timeout=timeout or 0.001)
         sock = PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
@@ -116,10 +116,10 @@ def dial(host: str, port: int, timeout: float) -> PromptSocket:
 
 
 def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
-    """Wait until the server has said its version of SSH; returns the seconds that took.
+    """Wait for the server's SSH version; return the seconds that took.
 
-    Raises UnreachableError for one that says something else, hangs up, or stays silent: after ``patience``
-    seconds, or earlier where no sshd would take so long.
+    Raises UnreachableError for a server that sends something else, hangs up, or stays silent: after
+    ``patience`` seconds, or earlier if no sshd would take so long.
     """
     began = now = time.monotonic()
     until = began + min(patience, _BANNER_SECONDS)
@@ -147,7 +147,7 @@ def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
 
 
 def no_ssh(sock: PromptSocket, where: str) -> str | None:
-    """Return in words what a server did that does not speak SSH; None for one that does, or said nothing."""
+    """Return a description of a server that does not speak SSH; None if it does or has sent nothing."""
     if not sock.greeted and sock.sent:
         return f"{where} does not speak SSH (it sent: {sock.sent})"
     if sock.hung_up:
@@ -156,7 +156,7 @@ def no_ssh(sock: PromptSocket, where: str) -> str | None:
 
 
 def unreachable(error: Exception, where: str) -> str:
-    """Return in words why nobody could be reached at ``where``."""
+    """Return a description of why the connection to ``where`` failed."""
     text = str(error).strip() or type(error).__name__
     if isinstance(error, ConnectionRefusedError):
         return f"{where} refused the connection"

@@ -1,4 +1,4 @@
-"""The way into a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
+"""Access to a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 CONNECTION = "labrun-ssh"
 _CONFIG = Config()
-# `env` because a login shell need not be a POSIX one; UTF-8 so that nmcli shows names as they are.
+# `env` because the login shell need not be POSIX; UTF-8 so that nmcli prints names unchanged.
 _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
 _REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
@@ -48,9 +48,9 @@ class LabrunSsh:
     """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
 
     ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_connection.LabSSH`, and ``others``: further
-    addresses where the host may be if it is not at the first, and ``patience``: how many seconds a
-    refused or unanswered connection is tried again (0 = once). After a wrong host key or a refused
-    login nothing is tried again. The user's ``~/.ssh/config`` is never read.
+    addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
+    unanswered connection is retried (0 = a single attempt). A wrong host key or a refused login is never
+    retried. The user's ``~/.ssh/config`` is never read.
     """
 
     connection: LabSSH
@@ -65,7 +65,7 @@ class LabrunSsh:
         extras: dict[str, Any] | None = None,
         configuration: Config | None = None,
     ) -> None:
-        """Log in with keys only; raises a TransportError that says why not."""
+        """Log in with keys only; raises a TransportError with the reason."""
         options: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS, **(extras or {})}
         patience = float(options.pop("patience", 0.0))
         options.update(
@@ -75,7 +75,7 @@ class LabrunSsh:
         self.connection = _connect(options, addresses, patience)
 
     def close(self) -> None:
-        """Close the connection; closing twice is no error."""
+        """Close the connection; closing it again has no effect."""
         self.connection.disconnect()
 
 
@@ -94,13 +94,13 @@ def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> 
 
 
 def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
-    """Try one address after the other; when all fail, what the first said counts."""
+    """Try one address after the other; if all fail, raise the error of the first."""
     first: LabrunError | None = None
     for address in addresses:
         try:
             return _logged_in({**options, "host": address}, timeout)
         except (UnreachableError, HostKeyError) as error:
-            # With another key, somebody else has the address by now.
+            # Another key means that another host has the address by now.
             first = first or error
     assert first is not None
     raise first
@@ -108,14 +108,14 @@ def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float)
 
 def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
     dialled = dial(options["host"], options["port"], timeout)
-    # Netmiko takes 0.2 s to import: paid by the first login, while sshd gets ready for it.
+    # Netmiko takes 0.2 s to import: the first login pays for it, while sshd starts the session.
     from labrun.tasks.guest.ssh_connection import LabSSH
 
     return LabSSH(dialled=dialled, **options)
 
 
 class SshTransport:
-    """A :class:`labrun.ports.Transport` over one SSH connection; a context manager that closes its own."""
+    """A :class:`labrun.ports.Transport` over one SSH connection; leaving its context closes a private one."""
 
     def __init__(self, host: str, connection: LabSSH, *, owned: bool = False):
         self.host = host
@@ -127,8 +127,8 @@ class SshTransport:
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to ``sh`` in the guest, as root with ``sudo``, within ``timeout`` seconds.
 
-        The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing
-        was started), ConnectionLostError (what it did is unknown), CommandError (sudo refused).
+        The shell parses the whole script before it runs any of it. Raises UnreachableError (nothing was
+        started), ConnectionLostError (its effect is unknown), CommandError (sudo refused).
         """
         deadline = time.monotonic() + pace().remaining(timeout)
         transport = self.connection.transport
@@ -144,7 +144,7 @@ class SshTransport:
         from labrun.tasks.guest.exec_channel import run_script, wrapped
         from labrun.tasks.guest.persistent_shell import PersistentShell
 
-        # Root needs no sudo, and a machine that labrun did not make may have none.
+        # Root needs no sudo, and an existing machine may have none.
         command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
         if not (sudo and self._keeps_shell):
             return run_script(transport, command, wrapped(script), deadline=deadline)
@@ -153,11 +153,11 @@ class SshTransport:
         return self._root.run(script, deadline=deadline)
 
     def keep_shell(self) -> None:
-        """From now on run root's scripts one after the other in one shell; not from two threads at once."""
+        """Run root's scripts in one persistent shell from now on; not thread-safe."""
         self._keeps_shell = True
 
     def end_shell(self) -> None:
-        """End the shell that was kept, if any; the connection stays."""
+        """End the persistent shell, if any; the connection stays open."""
         self._keeps_shell = False
         if self._root is not None:
             self._root.close()
@@ -165,25 +165,25 @@ class SshTransport:
 
     @property
     def address(self) -> str:
-        """Return the address that the connection goes to."""
+        """Return the address the connection uses."""
         return str(self.connection.host)
 
     @property
     def user(self) -> str:
-        """Return who is logged in."""
+        """Return the login user."""
         return str(self.connection.username)
 
     @property
     def offered(self) -> frozenset[str] | None:
-        """Return the methods that sshd offered to a login without a key; None where it was not asked."""
+        """Return the methods that sshd offered to a login without a key; None if it was not asked."""
         return self.connection.offered
 
     def notice_loss(self, seconds: int) -> None:
-        """Take a host whose kernel has not answered for ``seconds`` for gone: it may change its address."""
+        """Treat a host whose kernel has not acknowledged for ``seconds`` as gone: its address may change."""
         self.connection.notice_loss(seconds)
 
     def close(self) -> None:
-        """Close a connection that belongs to this transport alone; a host's own stays open."""
+        """Close the connection if it is private to this transport; a host's shared one stays open."""
         self.end_shell()
         if self._owned:
             self.connection.disconnect()
@@ -211,7 +211,7 @@ def _check_sudo(done: Completed, user: str) -> None:
 
 
 def _addresses(host: Host, beside: str) -> list[str]:
-    """Return where the host should answer, and what its data has under ``beside``."""
+    """Return the host's address, followed by those its data has under ``beside``."""
     reason = host.data.get("labrun_unreachable")
     found = [] if reason or not host.hostname else [str(host.hostname)]
     found = list(dict.fromkeys([*found, *host.data.get(beside, ())]))
@@ -221,12 +221,12 @@ def _addresses(host: Host, beside: str) -> list[str]:
 
 
 def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
-    """Return the host's transport, logging in where no live connection is there yet.
+    """Return the host's transport, logging in if there is no live connection yet.
 
-    ``patience`` is how many seconds a host that does not answer yet is tried again, ``dial`` how
-    many one attempt waits for TCP, in place of the host's own ``conn_timeout``. A host that is not
-    where it should be is looked for at its former addresses (``labrun_former`` in its data). Raises
-    UnreachableError, AuthenticationError or HostKeyError.
+    ``patience`` is for how many seconds an unresponsive host is retried, ``dial`` how many seconds one
+    attempt waits for TCP, in place of the host's ``conn_timeout``. A host that is not at its current
+    address is tried at its former ones (``labrun_former`` in its data). Raises UnreachableError,
+    AuthenticationError or HostKeyError.
     """
     address, *former = _addresses(host, "labrun_former")
     opened = host.connections.get(CONNECTION)
@@ -253,12 +253,12 @@ def fresh_transport(
     dial: float | None = None,
     ask_methods: bool = False,
 ) -> SshTransport:
-    """Return a second transport over a new, key-only login that nobody shares; close it after use.
+    """Return a second, private transport over a new, key-only login; close it after use.
 
-    It proves that one can still get in: at ``address``, or where the host should now be and nowhere
-    else. That may be the address reserved for it, too (``labrun_expected`` in its data). ``patience``
-    and ``dial`` are as in :func:`transport_of`. With ``ask_methods`` sshd is asked first what it would
-    take without a key.
+    It proves that a login still works: at ``address``, or only where the host should be now, which
+    includes the address reserved for it (``labrun_expected`` in its data). ``patience`` and ``dial`` are
+    as in :func:`transport_of`. With ``ask_methods`` sshd is first asked which methods it would accept
+    without a key.
     """
     first, *others = [address] if address else _addresses(host, "labrun_expected")
     options = host.get_connection_parameters(CONNECTION)
@@ -294,5 +294,5 @@ def _named(host: str) -> Iterator[None]:
 
 
 def register_connection() -> None:
-    """Make ``labrun-ssh`` known to Nornir; again is no error."""
+    """Register ``labrun-ssh`` with Nornir; repeating that is harmless."""
     ConnectionPluginRegister.register(CONNECTION, LabrunSsh)

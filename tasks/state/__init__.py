@@ -1,1 +1,1 @@
-"""What is known of a host whoever asks: how its ruleset reads, which sections its rows stand in."""
+"""What all commands know about a host: how its ruleset reads, and in which sections its rows appear."""

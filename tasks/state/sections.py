@@ -1,4 +1,4 @@
-"""Every section that a row can stand in, and what follows from a row's standing there."""
+"""Every section that a row can belong to, and what that implies for the row."""
 
 from __future__ import annotations
 
@@ -39,21 +39,22 @@ __all__ = [
 
 
 class Scope(Enum):
-    """What a section's rows are about."""
+    """What the rows of a section are about."""
 
-    LAB = "lab"  # what libvirt has: `up` makes it
-    HOST = "host"  # one host, as it is itself
-    PATH = "path"  # what gets from one host to another
-    RUN = "run"  # what a command did, and no thing that could differ
+    LAB = "lab"  # objects in libvirt, made by `up`
+    HOST = "host"  # a single host on its own
+    PATH = "path"  # reachability from one host to another
+    RUN = "run"  # what a command did; nothing that could drift
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """One section.
 
-    ``follows`` are the sections of settings that its rows follow from: they are not put right by
-    themselves. ``files`` hold a section whole, all its rows being lines of these. ``foldable`` = many equal
-    rows of a host are one in the table. ``verified`` = `verify` judges it too, by the code of `configure`.
+    ``follows`` names the sections of settings that its rows result from: such rows are not fixed by
+    themselves. ``files`` hold an entire section, each row being a line in them. ``foldable`` = many
+    equal rows of a host are one in the table. ``verified`` = `verify` judges it too, with the code of
+    `configure`.
     """
 
     name: str
@@ -100,13 +101,13 @@ SETTINGS = (
     FILES,
     SERVICES,
 )
-"""What `configure` holds true, in the order of applying it: first the network, then what may need it."""
+"""What `configure` manages, in the order it is applied: first the network, then what may need it."""
 
 _OF_THE_NETWORK = frozenset({NMCLI.name, SYSCTL.name, FIREWALL.name, NAT.name})
 ADDRESS = Section("address", Scope.HOST, follows=_OF_THE_NETWORK)
 ROUTE = Section("route", Scope.HOST, follows=_OF_THE_NETWORK)
 PATH = Section("path", Scope.PATH, follows=_OF_THE_NETWORK)
-# A check may be of anything.
+# A check may depend on any of these.
 CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SETTINGS))
 
 _OF_RUNS = ("guard", "fault", "configure", "drift", "exec", "schedule")
@@ -126,5 +127,5 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
 
 
 def section_of(name: str) -> Section:
-    """Return the section of this name; one that a history of another labrun has is one like any other."""
+    """Return the section with this name; a plain one for an unknown name in another version's history."""
     return SECTIONS.get(name) or Section(name, Scope.RUN)

@@ -1,7 +1,7 @@
-# What a host looks at when it has gone back: whether all is as it was before, and whether its way in is open.
+# A host's checks after a rollback: whether everything is as before, and whether labrun can log in again.
 # Values: guard live on failing; the functions of snapshot.sh and put_back.sh.
 
-# Prints what is not as before, a line each.
+# Print what differs from before, one line each.
 differences() {
 printf '%s' "$failing"
 if [ "$on" = live ]; then
@@ -57,7 +57,7 @@ while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not
 done <"$guard/roots"
 }
 
-# Prints who listens where labrun came in; sshd on another address of this host is no way in.
+# Print who listens where labrun had logged in; an sshd on another address of this host does not count.
 way_listeners() {
 ss -Hltn "sport = :$way_port" 2>/dev/null | while read -r way_state way_queue way_most way_local way_rest; do
 way_local=${way_local%:*}
@@ -68,7 +68,7 @@ esac
 done
 }
 
-# Whether labrun could come in as it did: its address, a way back, sshd listening and willing. Says why not.
+# Check that labrun could log in as before: its address, a return route, sshd listening. If not, print why.
 way_in() {
 [ -s "$guard/way" ] || return 0
 read -r way_client way_cport way_server way_port <"$guard/way"
@@ -88,7 +88,7 @@ way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way
 if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
 }
 
-# The same, a while long where commands have run, and longer where something is not as it was.
+# The same, repeated for a while if commands have run, and for longer if something differs.
 still_open() {
 open_looks=0 open_most=1
 [ ! -s "$guard/roots" ] || open_most=4

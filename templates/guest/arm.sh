@@ -1,6 +1,6 @@
-# Make the host ready to take the change back: everything that this takes is at hand before anything is changed.
-# Values: run owner process seconds applying user wide spread rules nft checkpoint guard live unit link undo_text
-# unit_text; keep_all calls its argument with a folder and the names of files to keep, for each folder.
+# Prepare the host for a rollback: everything it needs is in place before anything is changed.
+# Values: run owner process seconds applying user wide spread rules nft checkpoint guard live unit link
+# undo_text unit_text; keep_all calls its argument per folder, with the folder and the names of files to save.
 umask 077
 new=$guard.$run
 [ ! -e "$new" ] || rm -rf "$new"
@@ -11,7 +11,7 @@ read -r boot </proc/sys/kernel/random/boot_id
 printf '%s\n' "$run" "$owner" "$boot" "$process" >"$new/owner"
 echo $((up + applying + seconds)) >"$new/until"
 printf '%s %s\n' "${self%% *}" "$self_start" >"$new/applying"
-# Renaming a folder that is complete takes the lock.
+# Renaming a complete folder takes the lock.
 if ! mv -T "$new" "$guard" 2>/dev/null; then
 [ ! -d "$guard" ] || exit 3
 echo "$guard cannot be made"; exit 1
@@ -20,11 +20,11 @@ printf '%s' "$undo_text" >"$guard/undo"
 labrun_only=functions
 # shellcheck source=/dev/null
 . "$guard/undo"
-# The room that the record takes later.
+# Space reserved for the record.
 printf '%1024s\n' '' >"$guard/record"
 : >"$guard/absent"
-# A copy in the folder of each file: putting it back is a rename, which takes no room. First all folders are made by
-# one process, with the place in memory, in which nothing may be left of another guard.
+# A copy in the folder of each file: restoring it is a rename, which needs no disk space. One process creates
+# all these folders, and the one in memory, after any leftovers of another guard are gone.
 note_files() {
 keep_folder=$1; shift
 for keep_name; do
@@ -54,7 +54,7 @@ net_state >"$guard/ip"
 [ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
 # shellcheck disable=SC2086 # they are words
 if [ -n "$spread" ] && [ -z "$wide" ]; then printf '%s\n' $spread >"$guard/spread"; kernel_now >"$guard/kernel"; fi
-# sudo keeps it from its child. A NUL ends it, which the shell drops.
+# sudo hides it from its child. A NUL ends it, which the shell drops.
 came=${SSH_CONNECTION-}
 [ -n "$came" ] || { came=$(grep -zs '^SSH_CONNECTION=' "/proc/$PPID/environ"); } 2>/dev/null || :
 printf '%s\n' "${came#SSH_CONNECTION=}" >"$guard/way"
@@ -73,7 +73,7 @@ for root in /etc /root/.ssh "$home/.ssh"; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
 number=$((number + 1))
 echo "$root" >>"$guard/roots"
-# What removes or changes such a folder does so to the copies in it.
+# A change that deletes or alters such a folder does the same to the copies in it.
 [ "$root" = /etc ] || cp -a "$root" "$guard/spare$number"
 (
 cd "$root" || exit
@@ -91,7 +91,7 @@ stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /u
 >"$guard/modes" || :
 fi
 if [ -n "$checkpoint" ]; then
-# Later than the guard's own time: two that undo at different times could undo one half.
+# Later than the guard's deadline: two rollbacks at different times could each undo one half.
 busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
 org.freedesktop.NetworkManager CheckpointCreate aouu 0 $((2 * (applying + seconds))) 6 >"$guard/checkpoint"
 fi

@@ -1,4 +1,4 @@
-# Try what the lab file checks, one function a kind. Values: no_way no_tool small_lost exec_seconds.
+# Try what the lab file checks, one function per kind. Values: no_way no_tool small_lost exec_seconds.
 try() {
 n=$1; shift
 "$@" >"$tmp/check.$n" 2>"$tmp/noise.$n" </dev/null

@@ -1,7 +1,7 @@
-# Make the change permanent, unless it was decided already that it goes back. Values: run guard live unit link.
+# Make the change permanent, unless its rollback was already decided. Values: run guard live unit link.
 read -r holder <"$guard/owner"
 [ "$holder" = "$run" ]
-# Only one of two makes this file.
+# Only one of the two can create this file.
 set -C
 printf 'keep\n' 2>/dev/null >"$live/decided"
 set +C

@@ -1,9 +1,9 @@
-# Undo the fault, and say in which lines the host is not as before. Values: failed absent differs.
+# Undo the fault, and print the lines in which the host differs from before. Values: failed absent differs.
 [ -e "$d"/fault.undo ] || exit "$absent"
 base64 -d <"$d"/fault.undo >"$d"/.fault.undo || exit "$failed"
 sh -e "$d"/.fault.undo || { rm -f "$d"/.fault.undo; exit "$failed"; }
 base64 -d <"$d"/fault.before >"$d"/.fault.before
-# NetworkManager takes up to 8 s to give a NIC that came up its link-local address.
+# NetworkManager takes up to 8 s to assign the link-local address after a NIC came up.
 k=0
 while snapshot >"$d"/.fault.now; ! cmp -s "$d"/.fault.before "$d"/.fault.now && [ $k -lt 60 ]; do
 k=$((k + 1))

@@ -1,4 +1,4 @@
-# Plant a fault, having kept how to undo it. Values: failed. Needs fault_state, and the functions `undo` and `plant`.
+# Plant a fault after saving its undo. Values: failed. Needs fault_state and the functions `undo` and `plant`.
 mkdir -p "$d" || exit "$failed"
 snapshot >"$d"/.fault.before
 ( undo ) >"$d"/.fault.undo || { rm -f "$d"/.fault.*; exit "$failed"; }

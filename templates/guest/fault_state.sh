@@ -1,4 +1,4 @@
-# What a host is in, as far as faults touch it; and where it is kept. Defines: d snapshot.
+# The state of a host that faults can affect, and where it is saved. Defines: d snapshot.
 export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
 umask 077
 d=/var/lib/labrun

@@ -1,4 +1,4 @@
-# Put files in their places, checked first. Values: kept patience. Needs files_put_back. Defines: place after bad.
+# Install files after checking them. Values: kept patience. Needs files_put_back. Defines: place after bad.
 bad=0
 placed=' '
 first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q}'; }
@@ -15,7 +15,7 @@ fi
 mv -f "$t" "$p"
 placed="$placed$1 "
 }
-# What a command leaves running keeps its output open: it is not waited for.
+# Background processes of a command keep its output open: do not wait for them.
 run() {
 ended=0
 timeout "$patience" sh -c "$1" >"$kept/said" 2>&1 </dev/null || ended=$?

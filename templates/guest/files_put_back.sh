@@ -1,4 +1,4 @@
-# Put files back as they were, by number. Values: kept. Needs `path`. Defines: beside put_back.
+# Restore files, by number. Values: kept. Needs `path`. Defines: beside put_back.
 beside() { t="${p%/*}/.${p##*/}.labrun"; }
 put_back() {
 path "$1"; beside

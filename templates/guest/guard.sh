@@ -1,13 +1,13 @@
-# labrun's guard: takes back what one run changed on this host, unless that run confirms it.
-# What stands before this are its values, the functions undo_SECTION and kernel_own, and those of snapshot.sh,
-# put_back.sh and afterwards.sh.
+# labrun's guard: rolls back what one run changed on this host, unless that run confirms it.
+# The lines before this one set its values and define undo_SECTION, kernel_own, and the functions of
+# snapshot.sh, put_back.sh and afterwards.sh.
 #
 # armed -> changed -> confirmed, or armed|changed -> undoing -> undone (and gone). The files of these names in
-# $guard outlive the power; $live/decided, made by whoever is first, decides while the host runs.
+# $guard survive a power cut; $live/decided, created by the first to decide, settles it while the host is up.
 
-# A redirection that fails ends the shell where the command is a special one such as `:`, hence `true` here.
+# A failed redirection ends the shell if the command is a special builtin such as `:`, hence `true` here.
 
-# Whether the process with this ID that started then is still the same.
+# Tell whether the process with this ID and start time still runs.
 lives() {
 read -r alive_line <"/proc/$1/stat" || return 1
 alive_start=$2
@@ -16,15 +16,15 @@ set -- ${alive_line##*") "}
 [ "${20}" = "$alive_start" ] && [ "$1" != Z ]
 } 2>/dev/null
 
-# The same for the process that a file names, and whether it has ended; of an empty file neither is so.
+# The same for the process named in a file, and whether it has ended; for an empty file neither is true.
 is_alive() { read -r alive_pid alive_since <"$1" && lives "$alive_pid" "$alive_since"; } 2>/dev/null
 has_died() { read -r died_pid died_since <"$1" && ! lives "$died_pid" "$died_since"; } 2>/dev/null
 
-# Whether whoever makes the change was ended in the middle of it: nobody will say that it is made.
+# Tell whether the process making the change was killed midway: then it never reports the end of the change.
 was_cut_off() { [ -e "$guard/armed" ] && has_died "$guard/applying"; }
 
-# The one process that is started while the host waits: every one that is needed later could be refused.
-# It ends when there is something to look at, with 9 when no process can be started any more.
+# The only process started while the host waits: each further one might fail to start when it is needed.
+# It ends when there is something to look at, with 9 if processes can no longer be started.
 tick() {
 tick_kept=0
 up_seconds; tick_last=$((up + applying + seconds))
@@ -32,7 +32,7 @@ while [ -d "$guard" ]; do
 if [ -e "$live/decided" ]; then
 read -r tick_what <"$live/decided" || tick_what=
 [ "$tick_what" != undo ] || return 0
-# Whoever confirms needs two more steps; without them it has died on the way.
+# A confirming process needs two more steps; if they are missing it has died on the way.
 tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 30 ] || return 0
 else
 ! was_cut_off || return 0
@@ -44,7 +44,7 @@ sleep 1 || return 9
 done
 }
 
-# Wait until it is decided; ends the script where the change was confirmed.
+# Wait for the decision; end the script if the change was confirmed.
 await() {
 while :; do
 tick & wait $!
@@ -57,7 +57,7 @@ undo) return;;
 keep) echo undo >"$live/decided"; return;;
 esac
 ! was_cut_off || occasion='cut'
-# Only one of two makes this file.
+# Only one of the two can create this file.
 set -C
 if printf 'undo\n' 2>/dev/null >"$live/decided"; then set +C; return; fi
 set +C
@@ -69,7 +69,7 @@ mark_undoing() {
 [ -e "$guard/undoing" ] || mv "$guard/changed" "$guard/undoing" || mv "$guard/armed" "$guard/undoing"
 } 2>/dev/null
 
-# What still changes this host, and what it left running, is ended before its work is undone.
+# Kill whatever still changes this host, and what it left running, before undoing its work.
 stop_applying() {
 if is_alive "$guard/applying"; then
 read -r stop_pid stop_rest <"$guard/applying"
@@ -81,7 +81,7 @@ fi
 stop_left
 } 2>/dev/null
 
-# Whatever the change started has this in its environment, wherever it has gone since.
+# Every process started by the change has this in its environment, wherever it has moved since.
 stop_left() {
 # shellcheck disable=SC2013 # paths below /proc have no spaces
 for stop_pid in $(grep -lsz "^LABRUN_CHANGE=$run\$" /proc/[0-9]*/environ); do
@@ -89,8 +89,8 @@ stop_pid=${stop_pid#/proc/}; kill -KILL "${stop_pid%/environ}"
 done
 } 2>/dev/null
 
-# What the controller reads. It lies in memory too, where a full disk does not matter; on the disk it takes the
-# room that was set aside for it.
+# The record that the controller reads. It is also kept in memory, so that a full disk does not matter; on
+# the disk it takes the space reserved for it.
 write_record() {
 record=$(printf '%s %s\n' "$run" "$occasion"; printf '%s\n' "$1" | head -n 20 | cut -c 1-300)
 printf '%s\n' "$record" >/run/labrun-rolled-back
@@ -111,7 +111,7 @@ rm -rf "$live"
 rm -rf "$guard"
 }
 
-# The last resort, once: what is on the disk is undone before the network starts.
+# The last resort, once: undo what is on the disk before the network starts.
 start_anew() {
 [ "$resort" = reboot ] && [ ! -e "$guard/rebooted" ] || return 0
 true >"$guard/rebooted" || return 0
@@ -133,7 +133,7 @@ attempt
 [ -n "$failing" ] || break
 [ "$on" = live ] || return
 tries=$((tries + 1))
-# Somebody waits for a word; the trying goes on. Where nobody gets in meanwhile, a restart may help.
+# Report now, since a session may be waiting, and keep trying. If the way in is closed, a reboot may help.
 if [ $tries -eq 3 ]; then
 write_record "$(differences)
 the host goes on trying"
@@ -146,11 +146,11 @@ differ=$(differences) closed=
 if [ "$on" = live ]; then
 for pause in 1 1 2 4; do
 [ -n "$differ" ] || break
-# What differs again and again is still being changed.
+# A difference that keeps coming back is still being made.
 [ $pause -eq 1 ] || { stop_applying; stop_transient; }
 sleep $pause; attempt; differ=$(differences)
 done
-# What comes and goes is not open either.
+# A login that only works at times does not count either.
 closed=$(still_open)
 for pause in 1 2 4; do
 [ -n "$closed" ] || break
@@ -162,12 +162,12 @@ differ="$differ
 $closed"
 start_anew
 fi
-# What was enabled before, and is so again, has its place in this boot.
+# Units that are enabled again have to start in this boot.
 if [ "$on" = boot ] && [ -e "$guard/units" ]; then
 timeout 20 systemctl daemon-reload
 timeout 20 systemctl --no-block start default.target
 fi
-# Undone, but not yet on record: this too is tried until it is so.
+# Undone, but not recorded yet: retry this too until it succeeds.
 until mv "$guard/undoing" "$guard/undone" 2>/dev/null || [ -e "$guard/undone" ] || [ ! -d "$guard" ]; do
 mark_undoing; sleep 2
 done
@@ -177,7 +177,7 @@ until finish; do sleep 5; done
 
 is_pending() { [ -e "$guard/armed" ] || [ -e "$guard/changed" ] || [ -e "$guard/undoing" ]; }
 
-# Decide that the change goes back, unless it is decided already, and see to it that somebody does it.
+# Decide on a rollback, unless there is a decision already, and make sure that a process carries it out.
 demand() {
 is_pending || { finish; return; }
 [ -d "$live" ] || mkdir -p "$live" || return
@@ -195,21 +195,21 @@ now | again)
 [ "${2-$run}" != "$run" ] || demand "$1"
 exit;;
 boot)
-# systemd starts this once more when it reads its units anew; only a boot empties the memory.
+# systemd starts this again when it reloads its units; only a boot clears the memory.
 [ ! -e "$live" ] || exit 0
 mkdir -p "$live" || exit
 is_pending || { finish; exit; }
 on=boot occasion=boot
 undo
 if [ -d "$guard" ]; then
-# What could not be put back before the network starts is put back later: the boot goes on.
+# Whatever could not be restored before the network starts is retried later: the boot continues.
 echo undo >"$live/decided"; echo boot >"$live/occasion"; rm -f "$live"/done.*
 start_watch
 fi
 exit;;
 esac
-# A signal is a failure, after which systemd starts this again, as long as there is something to guard. Nobody
-# may be left who reads what is printed here.
+# A signal counts as a failure, after which systemd restarts this, as long as there is something to guard. The
+# reader of this output may be gone.
 trap '[ ! -d "$guard" ] || exit 7; exit 0' HUP INT TERM
 trap '' PIPE
 IFS=' ' read -r self_pid self_rest </proc/self/stat

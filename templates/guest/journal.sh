@@ -1,4 +1,4 @@
-# Entries of the journal since something was applied. Values: since record most_entries most_bytes.
+# Journal entries since the last apply. Values: since record most_entries most_bytes.
 applied=$(stat -c %Y "$record" 2>/dev/null) || applied=0
 [ "$applied" -lt "$since" ] || since=$applied
 frame "since $since"

@@ -1,5 +1,5 @@
-# Undo without a guard, over the session that made the change: copies lie in memory. Values: kept, and the
-# function number_of that gives each path its number.
+# Undo without a guard, over the session that made the change, with copies in memory. Values: kept, and the
+# function number_of, which maps each path to its number.
 on=live guard=/nonexistent live=$kept
 roll_back() { :; }
 keep() {

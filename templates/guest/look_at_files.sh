@@ -1,4 +1,4 @@
-# What the files "$@" are. Values: largest. Defines: text_of.
+# Inspect the files "$@". Values: largest. Defines: text_of.
 for f; do
 shift
 if [ -L "$f" ]; then frame "file-link $f"

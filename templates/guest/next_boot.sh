@@ -1,4 +1,4 @@
-# What the next boot would do with this host, asked only where a change could have touched it. Value: guard.
+# What the next boot would do with this host, checked only if a change could have affected it. Value: guard.
 if [ -s "$guard/vital" ] && [ -d /etc/.labrun-tree ]; then
 frame out boot-before; cat "$guard/vital"; frame status boot-before 0
 capture boot-now vital_state
@@ -8,7 +8,7 @@ if changed fstab; then
 capture boot-fstab-before findmnt --verify --tab-file /etc/.labrun-tree/fstab
 capture boot-fstab findmnt --verify
 fi
-# What would be loaded is loaded where it filters nothing, beside devices of the same names.
+# Load the boot ruleset where it filters nothing, in a namespace with devices of the same names.
 case $(systemctl show --property=UnitFileState --value nftables.service) in
 enabled*)
 capture boot-way cat "$guard/way"

@@ -1,4 +1,4 @@
-# Put profiles in force without cutting the session. Defines: nm load holds bring bad.
+# Activate profiles without cutting the session. Defines: nm load holds bring bad.
 nm() { busctl --auto-start=no call org.freedesktop.NetworkManager "$@"; }
 load() {
 case $(nm /org/freedesktop/NetworkManager/Settings org.freedesktop.NetworkManager.Settings LoadConnections as $# "$@" 2>/dev/null) in "bas true"*) ;; *) nmcli connection load "$@";; esac

@@ -1,14 +1,14 @@
-# What a change may leave outside /etc and the network: packages, mounts, servers that a signal has stopped, units of the
-# moment. Sourced as snapshot.sh is, and after it.
+# What a change may leave outside /etc and the network: packages, mounts, stopped servers, transient units.
+# Sourced like snapshot.sh, and after it.
 
 # --- Packages -------------------------------------------------------------------------------------------------
 
-# dpkg puts another record in the place of its old one: a second name for that keeps it, and costs nothing.
+# dpkg replaces its status file rather than rewriting it: a hard link keeps the old one at no cost.
 package_state() {
 [ ! -e /var/lib/dpkg/status ] || ln /var/lib/dpkg/status "$1" 2>/dev/null || cp /var/lib/dpkg/status "$1"
 }
 
-# Prints NAME:ARCHITECTURE STATE VERSION for each package in such a record.
+# Print NAME:ARCHITECTURE STATE VERSION for each package in such a file.
 package_list() {
 awk '
 function tell() { if (name != "") print name ":" architecture " " state " " version; name = version = "" }
@@ -20,7 +20,7 @@ function tell() { if (name != "") print name ":" architecture " " state " " vers
 END { tell() }' "$1"
 }
 
-# Prints `purge NAME` for what is new in the second list, `gone NAME` and `replaced NAME` for what no undo brings back.
+# Print `purge NAME` for packages new in the second list, `gone NAME` and `replaced NAME` for lost ones.
 package_difference() {
 awk '
 { here = $2 != "not-installed" && $2 != "config-files" }
@@ -35,7 +35,7 @@ dpkg-query --show --showformat '${Package}:${Architecture} ${db:Status-Status} $
 package_difference "$live/packages-before" "$live/packages" >"$live/todo"
 }
 
-# What was put in is taken out. Its scripts ask for a host that has started.
+# Remove newly installed packages. Their scripts need a host that is up.
 put_back_packages() {
 [ -e "$guard/packages" ] && list_packages || return 0
 set --
@@ -52,10 +52,10 @@ fi
 
 # --- Mounts and processes -------------------------------------------------------------------------------------
 
-# Prints where something is mounted, a line each, once for each mount.
+# Print the mount points, one line per mount.
 mount_state() { while read -r mount_source mount_place mount_rest; do printf '%s\n' "$mount_place"; done </proc/self/mounts; }
 
-# Prints what is mounted now and was not, of what hides a folder that a login needs.
+# Print new mounts that hide a folder needed for a login.
 mount_difference() {
 awk '
 FILENAME == ARGV[1] { old[$1]++; next }
@@ -63,7 +63,7 @@ old[$1]-- > 0 { next }
 $1 ~ /^\/(etc|home|root|usr|bin|sbin|lib|lib64|var)(\/|$)/ && $1 !~ /^\/var\/lib\/(docker|containers|containerd|kubelet|lxc|lxd|machines|libvirt|nfs)(\/|$)/ { print $1 }' "$1" "$2"
 }
 
-# What a login needs and somebody has stopped goes on.
+# Resume stopped processes that a login needs.
 wake() {
 for wake_each in /proc/[0-9]*; do
 read -r wake_line <"$wake_each/stat" || continue
@@ -74,7 +74,7 @@ esac
 done
 } 2>/dev/null
 
-# What hides a folder has to go before anything in it goes back.
+# A mount that hides a folder has to go before anything in it is restored.
 put_back_mounts() {
 [ -e "$guard/mounts" ] || return 0
 mount_state >"$live/mounts"; mount_difference "$guard/mounts" "$live/mounts" >"$live/todo"
@@ -84,7 +84,7 @@ while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; 
 
 # --- Units and NetworkManager ---------------------------------------------------------------------------------
 
-# What systemd was asked to run for the moment carries no mark of the change: it is known by being new.
+# Transient units of systemd carry no mark of the change: they are recognised by being new.
 stop_transient() {
 [ -e "$guard/units" ] && unit_state >"$live/units" || return 0
 awk 'FILENAME == ARGV[1] { old[$1] = 1; next } !($1 in old) && $1 !~ /^labrun-guard/ { print $1 }' "$guard/units" "$live/units" |
@@ -93,7 +93,7 @@ while IFS= read -r stop_unit; do
 done
 } 2>/dev/null
 
-# Whether NetworkManager manages anything at all, it remembers itself; without such a file it does.
+# NetworkManager remembers whether networking is enabled at all; without the file it is.
 put_back_networking() {
 [ -s "$guard/roots" ] && ! grep -q '^NetworkingEnabled=false' "$guard/networking" || return 0
 grep -q '^NetworkingEnabled=false' /var/lib/NetworkManager/NetworkManager.state || return 0

@@ -1,4 +1,4 @@
-# Whether full-size packets get lost where small ones do not. Needs trace.
+# Find full-size packets that get lost although small ones do not. Needs trace.
 : >"$tmp/large"
 large() {
 [ "$tool" = ping ] || reached "$1" "$2" || return 0

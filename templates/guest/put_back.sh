@@ -1,4 +1,4 @@
-# How a host goes back: the sections' own ways, then whatever the snapshot has that is another now.
+# How a host rolls back: first the undo of each section, then whatever differs from the snapshot.
 # Values: guard live on run sections; the functions undo_SECTION and kernel_own, and those of snapshot.sh.
 
 noted() {
@@ -8,11 +8,11 @@ done <"$guard/absent"
 return 1
 } 2>/dev/null
 
-# Put one file back. Its copy lies in the folder where it is needed, so this is a rename and takes no room.
+# Restore one file. Its copy is in the same folder, so this is a rename and needs no disk space.
 restore() {
 restore_kept=${1%/*}/.labrun-kept/${1##*/}
 if [ -e "$restore_kept" ] || [ -L "$restore_kept" ]; then
-# Without -T a link to a folder would be followed. What cannot be replaced may never have been.
+# Without -T a symlink to a folder would be followed. A file that cannot be replaced may be unchanged.
 mv -fT "$restore_kept" "$1" || cmp -s "$restore_kept" "$1"
 elif noted "$1"; then rm -f "$1"
 fi
@@ -26,7 +26,7 @@ busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/Netw
 org.freedesktop.NetworkManager CheckpointRollback o "${roll_point%?}" || :
 }
 
-# One attempt at everything that is not yet as it was; $failing has what did not succeed, a line each.
+# Try once to restore everything that still differs; $failing gets one line per failure.
 attempt() {
 failing=
 kernel_own
@@ -49,7 +49,7 @@ failing="$failing$attempt_section: ${attempt_last:-exit status $attempt_status}
 fi
 done
 put_back_packages
-# Commands of the lab file have run once more, on the files as they were; what they left may be what cut the way in.
+# Commands from the lab file have run again, on the restored files; what they left may be what cut labrun off.
 [ "$on" != live ] || { stop_left; wake; put_back_mounts; }
 put_back_files
 put_back_networking
@@ -76,11 +76,11 @@ if [ "$systemd_before" != "$(cat /etc/systemd/system/*.wants/* /etc/systemd/syst
 [ -e "$guard/units" ]; then timeout 30 systemctl daemon-reload; fi
 }
 
-# The files are as they were; what sshd made of others goes with the next reading.
+# The files are restored; an sshd that had read others needs a reload.
 reload_sshd() {
 [ -s "$guard/roots" ] && [ ! -e "$live/done-sshd" ] && sshd -t || return 0
 reload_pid='' reload_title=''
-# There is no newline at its end, which `read` takes for a failure.
+# The file has no final newline, which `read` reports as a failure.
 { read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
 case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && true >"$live/done-sshd";; esac
 } 2>/dev/null
@@ -97,12 +97,12 @@ set --
 while read -r units_do units_name; do
 if [ "$units_do" = start ]; then set -- "$@" "$units_name"; else units_stop="${units_stop-} $units_name"; fi
 done <"$live/todo"
-# An sshd that systemd has lost sight of still has the port; sessions are processes of their own.
+# An sshd that systemd has lost track of still holds the port; sessions are separate processes.
 case " $* " in
 *" ssh.service "* | *" sshd.service "*) [ ! -e /run/sshd.pid ] || { read -r units_pid </run/sshd.pid; kill "$units_pid"; };;
 esac
 [ $# -eq 0 ] || { timeout 10 systemctl reset-failed "$@"; timeout 20 systemctl --no-block start "$@"; }
-# What is fixed in its place or made for the moment was started by something else.
+# Static and transient units were started by something else.
 for units_name in ${units_stop-}; do
 case $(systemctl show --property=UnitFileState --value "$units_name") in
 enabled | disabled | masked | linked) timeout 20 systemctl --no-block stop "$units_name";;
@@ -118,7 +118,7 @@ put_back_nft() {
 [ -e "$guard/nft" ] || return 0
 nft_state >"$live/nft" && nft_difference "$guard/nft" "$live/nft" >"$live/todo"
 [ -s "$live/todo" ] && ! nft -f "$live/todo" || return 0
-# What xtables alone understands cannot be read again: such a table keeps no other from going back.
+# A table in xtables compat format cannot be loaded again: it must not keep the others from being restored.
 sed -n 's/^table \([^{]*\) {.*/\1/p' "$guard/nft" "$live/nft" | sort -u >"$live/tables"
 while IFS= read -r nft_table; do
 nft_difference "$guard/nft" "$live/nft" "$nft_table" >"$live/todo"
@@ -130,14 +130,14 @@ list_ip() {
 net_state >"$live/ip" && ip_difference "$guard/ip" "$live/ip" >"$live/todo"
 }
 
-# NetworkManager may still be at work: what is to be done is looked up anew until twice nothing is left.
+# NetworkManager may still be at work: list the differences again until there are none twice in a row.
 put_back_ip() {
 [ -e "$guard/ip" ] || return 0
 ip_round=0 ip_quiet=0
 while [ $ip_round -lt 15 ] && [ $ip_quiet -lt 2 ]; do
 list_ip
 if [ -s "$live/todo" ]; then ip_quiet=0
-# It gets a moment to do by itself what it is about to do.
+# Give it a moment to finish by itself.
 if [ $ip_round -ge 3 ] || ! systemctl is-active --quiet NetworkManager; then
 set -f
 while read -r ip_family ip_words; do
@@ -152,14 +152,14 @@ ip_round=$((ip_round + 1)); sleep 0.2
 done
 } 2>/dev/null
 
-# What is active on which device; addresses and routes are looked at once more after it.
+# Restore the active profile of each device, then check addresses and routes once more.
 put_back_nm() {
 [ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
 timeout 20 nmcli connection reload
 while IFS=: read -r nm_uuid nm_device; do
 grep -Fxq "$nm_uuid:$nm_device" "$live/nm" || timeout 20 nmcli --wait 15 connection up uuid "$nm_uuid" ifname "$nm_device"
 done <"$guard/nm"
-# It may hold on to a configuration that is no more.
+# It may hold on to a configuration that no longer exists.
 nm_state >"$live/nm"
 if ! cmp -s "$guard/nm" "$live/nm" && [ ! -e "$live/done-nm" ]; then
 true >"$live/done-nm"

@@ -1,3 +1,3 @@
-# Wait until the kernel has looked for duplicates of every global address. No values.
+# Wait for duplicate address detection of every global address. No values.
 n=0
 while [ $n -lt 25 ] && [ -n "$(ip -6 address show scope global tentative)" ]; do n=$((n + 1)); sleep 0.2; done

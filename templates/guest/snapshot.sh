@@ -1,10 +1,10 @@
-# What a host holds beside its own settings: written down before a change, compared and put back after it.
-# Sourced by what arms the guard and by what undoes. $guard is its directory, $live its place in memory.
+# The state of a host beyond its own settings: saved before a change, compared and restored after it.
+# Sourced by the scripts that arm the guard and undo. $guard is its directory, $live the one in memory.
 
 up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
 
-# Start the process that waits for the decision, as a unit of its own that nothing stops: no target, no slice,
-# and no wish for another state of the machine; killed, it comes back.
+# Start the process that waits for the decision, as a separate unit that nothing stops: not a target, not a
+# slice, not a request for another system state; if killed, it is restarted.
 start_watch() {
 systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --property=DefaultDependencies=no \
 --property=IgnoreOnIsolate=yes --property=RefuseManualStop=yes --property=Restart=on-failure --property=RestartSec=1 \
@@ -14,7 +14,7 @@ systemd-run --quiet --collect --unit="labrun-guard-$run" --slice=-.slice --prope
 
 # --- Links, addresses, routes and rules -----------------------------------------------------------------------
 
-# All that one process can list; an empty line is no command.
+# Everything that one process can list; batch mode skips an empty line.
 ip_state() {
 ip -o -batch - <<END
 link show
@@ -24,7 +24,7 @@ ${1-}
 END
 }
 
-# With the rules where these are looked after, too; what a batch lists of them is for IPv4.
+# With the policy rules, if those are guarded too; a batch only lists those of IPv4.
 net_state() {
 if [ ! -e "$guard/has-rules" ]; then ip_state; return; fi
 ip_state 'rule show'
@@ -36,9 +36,9 @@ $rules6
 END
 }
 
-# Prints the commands that lead from the second listing to the first, a line each, after `4` or `6` for those of
-# `ip`, after `tc` for those of tc; nothing = the same. A lease keeps running, containers come and go, and the
-# kernel makes local routes by itself: no difference but where one is missing.
+# Print the commands that lead from the second listing to the first, one per line, prefixed with `4` or `6`
+# for `ip`, with `tc` for tc; no output = equal. The remaining lifetime of a lease, interfaces of containers,
+# and local routes made by the kernel do not count, unless an address or route is missing.
 ip_difference() {
 awk '
 function after(word,   i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1); return "" }
@@ -46,7 +46,7 @@ function note(kind, name, words) {
     if (seen[w, kind, name]++) return
     order[w, kind, ++count[w, kind]] = name; has[w, kind, name] = words
 }
-# What containers and guests of this host bring and take along.
+# Interfaces that containers and guests of this host add and remove.
 function passes(name) {
     return name ~ /^(veth|vnet|tap|docker|cni|virbr|lxc|cali|flannel)/ || (name ~ /^br-[0-9a-f]+$/ && length(name) == 15)
 }
@@ -108,7 +108,7 @@ END {
     for (i = 1; i <= count["old", "link"]; i++) {
         name = order["old", "link", i]; other = name_of["new", number["old", name]]
         if (("new", "link", name) in has || other == "" || ("old", "link", other) in has) continue
-        # It has its own name again before anything else is said of it.
+        # Restore its name before any other command refers to it.
         print "4 link set dev " other " down"; print "4 link set dev " other " name " name
         renamed = 1
     }
@@ -130,7 +130,7 @@ END {
         name = order["new", "address", i]
         if (!(("old", "link", device(name)) in has)) continue
         if (("old", "address", name) in has) {
-            # Another broadcast address or label is another address, and so is one that has lost its rank.
+            # Another broadcast address or label makes it another address, and so does becoming secondary.
             if (has["old", "address", name] != has["new", "address", name] || secondary["old", name] != secondary["new", name]) {
                 again[name] = 1; print substr(name, 1, 2) "address del " substr(name, 3)
             }
@@ -149,7 +149,7 @@ END {
     for (i = 1; i <= count["old", "kept"]; i++) {
         name = order["old", "kept", i]; holder = holders["old", name]
         if (!(("new", "link", device(name)) in has)) continue
-        # Where its address or link comes back only now, the kernel is about to make it.
+        # If its address or link is only restored now, the kernel is about to add it.
         if (("new", "kept", name) in has || has["new", "link", device(name)] !~ /^up/) continue
         if (holder == "" || (("old", holder) in held && ("new", holder) in held)) print has["old", "kept", name]
     }
@@ -164,7 +164,7 @@ END {
             name = order["old", kind, i]
             if (kind == "route" && is_gone(device(name))) continue
             if (!(("new", kind, name) in has)) {
-                # Another of the same metric may be there: `add` would find that it exists.
+                # One of the same metric may exist: `add` would fail.
                 print substr(name, 1, 2) kind (kind == "route" ? " append " : " add ") substr(name, 3)
             }
         }
@@ -180,8 +180,8 @@ END {
 
 nft_state() { nft -s list ruleset; }
 
-# Prints the transaction that leads from the second ruleset to the first, table by table; a third argument is the
-# `FAMILY NAME` of the only table that counts.
+# Print the transaction that leads from the second ruleset to the first, table by table; a third argument
+# `FAMILY NAME` limits it to one table.
 nft_difference() {
 awk -v only="${3-}" '
 /^#/ { next }
@@ -202,8 +202,8 @@ END {
 
 # --- Kernel parameters ----------------------------------------------------------------------------------------
 
-# What can be written below these folders, PATH:VALUE; what the kernel itself keeps changing is left out. Of what
-# has several lines, the first: that is a table, and no value that could be set.
+# Writable values below these folders, as PATH:VALUE, without those that the kernel keeps changing. Of several
+# lines only the first: that is a table, not a value that could be set.
 kernel_state() {
 grep -rsm1 '' --exclude-dir=random --exclude-dir=binfmt_misc --exclude=flush --exclude=stat_refresh \
 --exclude=compact_memory --exclude=drop_caches --exclude=ns_last_pid --exclude='perf_*' --exclude='hung_task_*' \
@@ -212,7 +212,7 @@ grep -rsm1 '' --exclude-dir=random --exclude-dir=binfmt_misc --exclude=flush --e
 done
 }
 
-# Puts back, with what the shell has built in, the values without which no process may be started.
+# Restore, with shell builtins, the values that could prevent processes from starting.
 kernel_make_room() {
 [ "$on" = live ] && [ -e "$guard/kernel" ] || return 0
 while IFS= read -r kernel_line; do
@@ -223,13 +223,13 @@ esac
 done <"$guard/kernel"
 } 2>/dev/null
 
-# Prints the lines of the first listing whose values are others in the second.
+# Print the lines of the first listing whose values differ in the second.
 kernel_difference() {
 awk -F : 'FILENAME == ARGV[1] { old[$1] = $0; next } ($1 in old) && old[$1] != $0 { print old[$1] }' "$1" "$2"
 }
 
-# What a value for all interfaces, or for new ones, is on each of them: only parameters of these names follow it.
-# The shell's own `read` takes a byte at a time, and of a parameter there is no second one to be had.
+# The values on each interface that follow `all` or `default`: only parameters with these names are affected.
+# The builtin `read` takes a byte at a time, and a second read of a parameter returns nothing.
 kernel_spread() {
 set --
 while read -r spread_name; do
@@ -264,8 +264,8 @@ systemctl list-units --all --plain --no-legend --no-pager --full \
 --type=service,socket,timer,path,mount,automount,swap,target
 }
 
-# Prints `start UNIT` and `stop UNIT` for what leads from the second listing to the first. What systemd
-# starts when it is asked for, and what comes and goes by itself, is no difference.
+# Print `start UNIT` and `stop UNIT` for what leads from the second listing to the first. Units that systemd
+# starts on demand, and transient ones, do not count.
 unit_difference() {
 awk '
 { active = $3 == "active" || $3 == "reloading" }
@@ -279,16 +279,16 @@ grep -vE '^start [^ ]*\.(mount|swap)$' || :
 
 # --- Files ----------------------------------------------------------------------------------------------------
 
-# Whatever lies below a folder, a line each; what only says when something was touched comes last. The resolver's
-# file is NetworkManager's own work. A name with a line break or a tab would be taken for two: such files stay as they are.
+# List everything below a folder, one line each, with mere change times last. NetworkManager manages
+# resolv.conf. A name with a newline or tab would be parsed as two, so such files are left as they are.
 tree_list() {
 tree_odd=$(printf '\n\t.')
 find . -mindepth 1 '(' -name "*[${tree_odd%.}]*" -o -name .labrun-tree -o -name .labrun-kept -o -name 'labrun-guard.service' -o -path ./.pwd.lock -o -path ./resolv.conf ')' \
 -prune -o -type d -printf '%p\t%y %m %U:%G\t\n' -o -printf '%p\t%y %m %U:%G %s %T@ %l\t%C@\n' | LC_ALL=C sort
 }
 
-# Prints `put PATH` for what is missing or another, `rm PATH` for what is new; with "sure" as third argument
-# it goes by content alone and not by the time of the last change.
+# Print `put PATH` for missing or changed files, `rm PATH` for new ones; with "sure" as third argument
+# only the content counts, not the change time.
 tree_difference() {
 awk -F '\t' -v sure="${3-}" '
 FILENAME == ARGV[1] { old[$1] = $2; touched[$1] = $3; order[++n] = $1; next }
@@ -299,7 +299,7 @@ END { for (i = 1; i <= n; i++) if (!(order[i] in now)) print "put " order[i] }
 ' "$1" "$2"
 }
 
-# What cannot be renamed over may be fixed in its place: by an attribute, or by something mounted upon it.
+# A file that cannot be renamed over may be immutable, or have something mounted on it.
 tree_replace() {
 mv -fT "$1" "$2" 2>/dev/null && return
 chattr -ia "$2" "${2%/*}" 2>/dev/null
@@ -316,7 +316,7 @@ chattr -ia "${1%/*}" 2>/dev/null
 rm -rf "$1"
 }
 
-# Prints MODE OWNER PATH of what has other rights in the second listing than in the first.
+# Print MODE OWNER PATH of files whose permissions in the second listing differ from the first.
 tree_rights() {
 awk -F '\t' '
 { split($2, word, " ") }
@@ -353,7 +353,7 @@ fi;;
 esac
 done <"$live/todo"
 [ -s "$live/todo" ] || return $tree_bad
-# Copies that were changed with the folder they lie in have its rights.
+# Copies that were changed along with their folder have its new permissions.
 tree_list >"$live/tree" && tree_rights "$guard/tree$2" "$live/tree" >"$live/todo"
 while IFS= read -r tree_line; do
 tree_mode=${tree_line%% *} tree_line=${tree_line#* }

@@ -1,4 +1,4 @@
-# Check the drop-in beside all other files. Values: text main drop_in.
+# Check the drop-in along with all other files. Values: text main drop_in.
 [ -d /run/sshd ] || mkdir -p /run/sshd
 tree=/run/labrun-sshd.$$
 [ ! -e "$tree" ] || rm -rf "$tree"

@@ -1,4 +1,4 @@
-# Ask sshd what holds for this very login, and for root. Values: login main drop_in. Defines: judge.
+# Ask sshd for the effective settings of this login, and of root. Values: login main drop_in. Defines: judge.
 addr=127.0.0.1 laddr=127.0.0.1 lport=22
 environment=
 IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
@@ -8,7 +8,7 @@ set -- ${environment#*SSH_CONNECTION=}
 addr=$1 laddr=$3 lport=${4%%[!0-9]*};;
 esac
 judge() { sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }
-# sshd -T wants the directory, and whoever only looks leaves none behind.
+# sshd -T needs the directory; a read-only check must not leave it behind.
 [ -d /run/sshd ] || { mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }
 pid='' title='' with=''
 { read -r pid </run/sshd.pid; IFS= read -r title <"/proc/$pid/cmdline"; } 2>/dev/null

@@ -1,4 +1,4 @@
-# Have sshd read its files again, and wait until it has. Defines: reload_sshd.
+# Reload sshd, and wait until it has read its files. Defines: reload_sshd.
 reload_sshd() {
 : >/run/labrun-sshd-reload
 pid='' title=''

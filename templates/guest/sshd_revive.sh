@@ -1,4 +1,4 @@
-# Start an sshd that has ended over its files. Values: on. Needs sshd_reload.
+# Start an sshd that exited because of its files. Values: on. Needs sshd_reload.
 [ "$on" = live ] || exit 0
 for unit in ssh.service sshd.service; do
 systemctl is-failed --quiet $unit && { systemctl restart $unit; exit; }

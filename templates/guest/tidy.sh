@@ -1,4 +1,4 @@
-# Remove whatever the guard is made of. Values: guard live unit link.
+# Remove all traces of the guard. Values: guard live unit link.
 if [ -s "$guard/checkpoint" ]; then
 read -r kind point <"$guard/checkpoint"; point=${point#?}
 dbus-send --system --print-reply=literal --dest=org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
@@ -15,7 +15,7 @@ if [ -s "$guard/emptied" ]; then
 rm -rf "$@"; set --
 while IFS= read -r folder; do rmdir "$folder"; done <"$guard/emptied"
 fi
-# The guard's own folder goes last: as long as it is there, nobody else arms one.
+# The guard's directory goes last: while it exists, no other run can arm one.
 rm -rf "$@" "$guard"
-# It would notice by itself, a moment later.
+# It would notice by itself a moment later.
 [ -z "$watcher" ] || kill "$watcher"

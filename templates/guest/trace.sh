@@ -1,4 +1,4 @@
-# Trace ways in the background, each into a file of its own. Defines: tmp tool reached by_ping trace.
+# Trace paths in the background, each into a separate file. Defines: tmp tool reached by_ping trace.
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 tool=ping

@@ -1,4 +1,4 @@
-# Ask again for the hops that are missing. Needs trace; `holes` asks for all ways once.
+# Probe the missing hops again. Needs trace; `holes` probes all paths once.
 asks=8 heard=0
 missing() {
 seen=' ' holes=

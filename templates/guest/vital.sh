@@ -1,4 +1,4 @@
-# The units that a login needs, as they are now and as the next boot finds them.
+# The units that a login needs, as they are now and as the next boot would find them.
 vital_state() {
 systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \

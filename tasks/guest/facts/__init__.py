@@ -1,7 +1,7 @@
-"""What can be read of a guest: one module a fact, with what asks for it and what parses the answer.
+"""The facts that can be read from a guest: one module per fact, with its probe and its parser.
 
-``PROBE`` (or a function ``probe(...)`` where the question depends on what is wanted) is what a gather asks;
-a gather is a set of such probes, so two that want the same fact ask for it once. The function named after the
-fact takes :class:`labrun.tasks.guest.shell.Facts` and returns a frozen value. An answer that is not what the
-program prints raises UnreadableError; one that failed raises CommandError with what it said.
+``PROBE`` (or a function ``probe(...)`` if the question depends on the spec) is what a gather runs; a gather
+is a set of probes, so a fact that two resources need is read once. The function named after the fact takes
+:class:`labrun.tasks.guest.shell.Facts` and returns a frozen value. Output that the program never prints
+raises UnreadableError; a command that failed raises CommandError with its message.
 """

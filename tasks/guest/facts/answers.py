@@ -1,4 +1,4 @@
-"""The JSON that a command of a gather printed, or why there is none."""
+"""The JSON that a command of a gather printed, or why it is missing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NOT_ASKED = Captured("not asked", 127)
 
 
 def answer(facts: Facts, name: str, what: str, hook: Hook | None = None) -> Any:
-    """Return what the command ``name`` printed as JSON, an empty list for nothing at all.
+    """Return the JSON output of the command ``name``, an empty list for no output.
 
-    ``what`` names the command in errors. Raises CommandError with what it said where it failed,
-    UnreadableError for what is no JSON.
+    ``what`` names the command in errors. Raises CommandError with the command's message if it failed,
+    UnreadableError for invalid JSON.
     """
     output = facts.commands.get(name, _NOT_ASKED)
     if output.status != 0:
@@ -28,5 +28,5 @@ def answer(facts: Facts, name: str, what: str, hook: Hook | None = None) -> Any:
 
 
 def rows(facts: Facts, name: str, what: str, kind: str) -> list[Mapping[str, Any]]:
-    """Return the objects of a list; ``kind`` says of what, for the error."""
+    """Return the objects of a JSON list; ``kind`` names them in errors."""
     return objects(answer(facts, name, what), what, kind)

@@ -1,6 +1,6 @@
-"""What was last applied to a host, kept in the guest itself: the third side that `drift` compares with.
+"""What was last applied to a host, recorded in the guest itself: the third side that `drift` compares.
 
-Only hashes are kept: they tell whether the file or the host has moved since, and no value leaks from them.
+Only hashes are kept: they show whether the file or the host has changed since, and leak no values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Hashes of what one item was declared to be and of what was observed, when it last was as declared."""
+    """Hashes of an item's declared and observed state when it last matched the lab file."""
 
     declared: str
     observed: str
@@ -30,7 +30,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a confirmed `configure` left: its run ID, labrun's version, the lab file's digest, the items.
+    """The record of a confirmed `configure`: its run ID, labrun's version, the lab file's digest, the items.
 
     ``items`` maps section and name to their fingerprints.
     """
@@ -42,7 +42,7 @@ class Applied:
 
 
 def read_applied(facts: Facts) -> Applied | None:
-    """Return what the guest remembers; None where labrun was never here, or the file is not its own."""
+    """Return the guest's record; None if there is none or it cannot be read."""
     try:
         return record_of(facts)
     except UnreadableError:
@@ -50,9 +50,9 @@ def read_applied(facts: Facts) -> Applied | None:
 
 
 def record_of(facts: Facts) -> Applied | None:
-    """Return what the guest remembers; None where labrun was never here, or the schema is another.
+    """Return the guest's record; None if there is none or it has another schema.
 
-    Raises UnreadableError for a file that is no record: then nobody knows what was applied.
+    Raises UnreadableError for a damaged record: what was applied is then unknown.
     """
     text = facts.files.get(PATH)
     if text is None:

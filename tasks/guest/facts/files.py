@@ -1,4 +1,4 @@
-"""What files are in a guest: kind, mode, owner, hash, and the content where it is not the wanted one."""
+"""Files in a guest: kind, mode, owner, hash, and the content if it differs from the wanted one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from labrun.tasks.guest.shell import Captured, Facts, quote
 
 __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
 
-# What is larger is compared by its hash only, and shown in no diff.
+# Larger files are compared by hash only and never shown in a diff.
 _LARGEST_SHOWN = 256 * 1024
 
-# One stat and one sha256sum for all of them, however many there are.
+# One stat and one sha256sum for all of them, regardless of their number.
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """One file of a guest; ``content`` is None where it is the wanted one, or too large to be shown."""
+    """One file of a guest; ``content`` is None if it is the wanted one or too large to show."""
 
     mode: str
     owner: str
@@ -30,7 +30,7 @@ class FoundFile:
 
 
 def look_at(files: Sequence[tuple[str, str]]) -> str:
-    """Return the script that reads files, given by path and wanted SHA-256 (hex)."""
+    """Return the script that reads files, given as path and wanted SHA-256 (hex)."""
     paths = " ".join(quote(path) for path, _ in files)
     values = assigned({"largest": _LARGEST_SHOWN}) + f"set -- {paths}\n"
     return (
@@ -41,7 +41,7 @@ def look_at(files: Sequence[tuple[str, str]]) -> str:
 
 
 def odd_kind(path: str, facts: Facts) -> str | None:
-    """Return why what is at a path is no file that can be replaced, None where it is one or nothing."""
+    """Return why a path cannot be replaced by a file; None for a regular file or a free path."""
     if f"file-link {path}" in facts.words:
         return "there is a symbolic link: name the file that it leads to, or remove it"
     if f"file-other {path}" in facts.words:
@@ -50,7 +50,7 @@ def odd_kind(path: str, facts: Facts) -> str | None:
 
 
 def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
-    """Return the files that are there, by path."""
+    """Return the files that exist, by path."""
     digests = {}
     for line in _lines(facts, "files-hash"):
         digest, _, path = line.partition("  ")

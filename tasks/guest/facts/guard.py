@@ -1,4 +1,4 @@
-"""What a host says of its guard: whose it is, for how long, what it rolled back, why it was not armed."""
+"""What a host reports about its guard: owner, time left, what it rolled back, why it was not armed."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = [
 GUARD = "/var/lib/labrun/guard"
 LIVE = "/run/labrun-guard"
 RECORDS = ("/run/labrun-rolled-back", "/var/lib/labrun/rolled-back")
-"""Which run the host took back last: ``RUN OCCASION``, then what is not as before, a line each.
+"""The host's last rollback: ``RUN OCCASION``, then one line for each difference that remains.
 
-The occasion is ``timer``, ``cut`` (whoever made the change was ended), ``now``, ``again`` or ``boot``.
-What lies in memory is newer where it is there.
+The occasion is ``timer``, ``cut`` (the process making the change was killed), ``now``, ``again`` or
+``boot``. The file in memory is the newer one if it exists.
 """
 PROBE = Probe(
     (*RECORDS, f"{GUARD}/owner", f"{GUARD}/until"),
@@ -43,9 +43,9 @@ read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
 fi
 """,
 )
-"""What a gather reads of the guard: nothing is started for it where there is none."""
+"""The gather's probe of the guard: without a guard it starts no process."""
 
-# Undoing itself takes a while; only then nobody can be expected to end what was begun (seconds).
+# A rollback takes a while; only after that is a guard sure to be abandoned (seconds).
 _GRACE = 30
 _GOES_ON = "the host goes on trying"
 _GOING = ("guard undoing", "guard undone")
@@ -53,9 +53,9 @@ _GOING = ("guard undoing", "guard undone")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A guard that stands in the guest: whose it is and how many seconds are left to confirm.
+    """An armed guard in the guest: its owner and the seconds left to confirm.
 
-    ``remaining`` is below 0 when its time is over, None when it is from before a restart of the host.
+    ``remaining`` is below 0 once the time is over, None if the guard predates a reboot of the host.
     ``controller`` names the process that armed it, as :func:`controller` does.
     """
 
@@ -66,7 +66,7 @@ class Standing:
 
     @property
     def is_left_over(self) -> bool:
-        """Tell whether nobody will end it any more."""
+        """Tell whether the guard is abandoned: no controller will end it."""
         return self.remaining is None or self.remaining < -_GRACE or _has_died(self.controller)
 
     def __str__(self) -> str:
@@ -75,16 +75,16 @@ class Standing:
 
     @property
     def borrowed(self) -> str:
-        """Return why nothing that is seen now can be relied on."""
+        """Return why the current state cannot be relied on."""
         left = max(0, self.remaining or 0)
         return f"run {self.run} has {left} s left to confirm its change, or the host goes back"
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What a host took back: on what occasion, and what is not as it was before, a line each.
+    """What a host rolled back: the occasion, and one line for each difference that remains.
 
-    ``goes_on`` = not all of it succeeded yet, and the host tries again.
+    ``goes_on`` = the rollback is not complete yet, and the host keeps trying.
     """
 
     occasion: str
@@ -93,7 +93,7 @@ class RolledBack:
 
 
 def controller() -> str:
-    """Return a name of this very process that no other has, on this machine or another."""
+    """Return a name for this process that is unique across machines."""
     return f"{_boot()} {os.getpid()} {_started(os.getpid())}"
 
 
@@ -111,13 +111,13 @@ def _started(pid: int) -> str | None:
 
 
 def _has_died(name: str) -> bool:
-    """Tell whether it was a process of this machine that is no more; of another machine nobody can tell."""
+    """Tell whether the process ran on this machine and has ended; False for another machine's."""
     boot, pid, started = (*name.split(), "", "", "")[:3]
     return boot == _boot() and pid.isdecimal() and len(pid) < 12 and _started(int(pid)) != started
 
 
 def standing(facts: Facts) -> Standing | None:
-    """Return the guard that a gather found, None where there is none."""
+    """Return the guard that a gather found, None if there is none."""
     uptime = facts.word("guard-uptime")
     if uptime is None:
         return None
@@ -130,7 +130,7 @@ def standing(facts: Facts) -> Standing | None:
 
 
 def rolled_back(facts: Facts, run: str) -> RolledBack | None:
-    """Return what the host says of taking back what ``run`` changed; None where it did not."""
+    """Return the host's report of rolling back ``run``; None if it did not."""
     for path in RECORDS:
         found, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
         name, _, occasion = found.partition(" ")
@@ -141,12 +141,12 @@ def rolled_back(facts: Facts, run: str) -> RolledBack | None:
 
 
 def goes_back(facts: Facts, run: str) -> bool:
-    """Tell whether a gather found the host gone or going back: what it saw says nothing of the change."""
+    """Tell whether a gather found a rollback, done or in progress, so it says nothing about the change."""
     return rolled_back(facts, run) is not None or not facts.words.isdisjoint(_GOING)
 
 
 def refusal(said: Facts) -> str | None:
-    """Return why the guard was not armed, so that nothing was changed; None where it was."""
+    """Return why the guard was not armed, so that nothing was changed; None if it was armed."""
     armed = said.commands.get("guard")
     if armed is None or armed.status == 0:
         return None
@@ -158,7 +158,7 @@ def refusal(said: Facts) -> str | None:
 
 
 def _checkpoint(said: Facts) -> str | None:
-    """Return who keeps NetworkManager from making a checkpoint, as far as it says."""
+    """Return what keeps NetworkManager from making a checkpoint, as far as it reports that."""
     found = said.commands.get("checkpoints")
     uptime = integer(said.word("guard-uptime"))
     if found is None or found.status != 0 or uptime is None:
@@ -173,7 +173,7 @@ def _checkpoint(said: Facts) -> str | None:
 
 
 def _checkpoint_ends(text: str) -> Iterator[float]:
-    """Yield when each checkpoint ends, in seconds since the host came up."""
+    """Yield when each checkpoint expires, in seconds since boot."""
     what = "NetworkManager"
     (objects,) = as_list(as_object(read_json(text, what), what)["data"], what)
     for interfaces in as_object(objects, what).values():

@@ -32,12 +32,12 @@ frame out route4; printf '%s\\n' "${both##*
 }"; frame status route4 $status
 """
 )
-"""Asks for addresses and IPv4 routes: one process shows both, a line each."""
+"""Asks for addresses and IPv4 routes: one process prints both, one line each."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """A global address of a NIC; ``dynamic`` = with a lifetime, ``temporary`` = one of IPv6's for privacy."""
+    """A global address of a NIC; ``dynamic`` = has a lifetime, ``temporary`` = an IPv6 privacy address."""
 
     interface: IPv4Interface | IPv6Interface
     dynamic: bool = False
@@ -45,7 +45,7 @@ class LinkAddress:
 
     @property
     def is_fleeting(self) -> bool:
-        """Tell whether it comes and goes by itself (SLAAC, privacy), as no address by DHCPv4 does."""
+        """Tell whether it comes and goes by itself (SLAAC, privacy); a DHCPv4 address never does."""
         return self.interface.version == 6 and (self.dynamic or self.temporary)
 
 
@@ -53,8 +53,8 @@ class LinkAddress:
 class Link:
     """One NIC.
 
-    ``is_ethernet`` tells it from a tunnel or the loopback; ``has_arp`` is False where it neither asks nor
-    answers for MACs; ``mtu`` is in bytes.
+    ``is_ethernet`` tells it from a tunnel or the loopback; ``has_arp`` is False if it does not do ARP;
+    ``mtu`` is in bytes.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Link:
 
     @property
     def settled(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
-        """Return the addresses that stay, those by DHCPv4 among them, in the kernel's order."""
+        """Return the addresses that stay, DHCPv4 leases included, in the kernel's order."""
         return tuple(each.interface for each in self.held if not each.is_fleeting)
 
     @property
@@ -92,7 +92,7 @@ def links(facts: Facts) -> tuple[Link, ...]:
 
 
 def parse_links(found: list[Mapping[str, Any]]) -> tuple[Link, ...]:
-    """Return what ``ip -j address`` shows. Raises UnreadableError."""
+    """Return the links in the output of ``ip -j address``. Raises UnreadableError."""
     return tuple(_link(each) for each in found)
 
 

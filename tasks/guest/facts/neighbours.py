@@ -1,4 +1,4 @@
-"""Who answered ARP and neighbour discovery: ``ip -j neighbour``."""
+"""The neighbour table, ARP and neighbour discovery: ``ip -j neighbour``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBE = Probe(script="capture neighbours ip -j neighbour show\n")
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An entry of the neighbour table; ``mac`` is None where nobody answered."""
+    """An entry of the neighbour table; ``mac`` is None for an unresolved one."""
 
     device: str
     address: Address

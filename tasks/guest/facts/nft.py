@@ -14,11 +14,11 @@ from labrun.tasks.guest.deadline import pace
 __all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 
 _MOST_RULES = 20_000
-"""So many rules of a host are read, and so many are looked at for one packet."""
+"""The limit of rules read from a host, and of rules visited for one packet."""
 _DEEPEST = 16
-"""As many jumps as the kernel follows."""
+"""The kernel's limit on the depth of jumps."""
 _LONGEST_RULE, _LONGEST_SHOWN = 64 * 1024, 300
-# What a guest prints may be a line without end, and never what nft prints: each of these is linear.
+# A guest may print one endless line, or things nft never prints: each of these patterns is linear.
 _TABLE = re.compile(r"table (?P<family>\w+) (?P<name>\S+) \{.*")
 _CHAIN = re.compile(r"\tchain (?P<name>\S+) \{.*")
 _COUNTER = re.compile(r"\tcounter (?P<name>\S+) \{.*")
@@ -35,7 +35,7 @@ _NOISE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What a rule can look at; ``came`` and ``leaves`` are device names, empty where there is none.
+    """What a rule can match; ``came`` and ``leaves`` are device names, empty if there is none.
 
     With a ``port`` it is the first packet of a TCP connection, without one a probe: UDP or echo.
     """
@@ -50,7 +50,7 @@ class Packet:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: ``text`` without counter and handle; ``counted`` is None without a counter."""
+    """One rule: ``text`` without counter and handle; ``counted`` is None if it has no counter."""
 
     handle: str
     text: str
@@ -60,7 +60,7 @@ class Rule:
 
 @dataclass(slots=True)
 class Chain:
-    """A chain with its rules in order; ``hook`` is empty for one that is only jumped to."""
+    """A chain with its rules in order; ``hook`` is empty if it is only jumped to."""
 
     table: str
     name: str
@@ -76,7 +76,7 @@ Ruleset = Mapping[tuple[str, str], Chain]
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A rule or policy that may drop a packet; ``sure`` where nothing else could have been meant."""
+    """A rule or policy that may drop a packet; ``sure`` if nothing else could have dropped it."""
 
     text: str
     sure: bool
@@ -84,9 +84,9 @@ class Suspect:
 
 
 def read_ruleset(text: str) -> Ruleset:
-    """Return the chains of ``nft -a list ruleset``; what is not understood is left out.
+    """Return the chains of ``nft -a list ruleset``; lines that cannot be parsed are left out.
 
-    So is all of a ruleset that has more rules than can be followed.
+    A ruleset with too many rules to follow is left out altogether.
     """
     chains: dict[tuple[str, str], Chain] = {}
     named: dict[tuple[str, str], int] = {}
@@ -132,8 +132,8 @@ def suspects(
 ) -> Iterator[Suspect]:
     """Yield what may drop the packet at these hooks, in tables of these families.
 
-    The time that takes grows with the number of rules, however many ways through them there are. Of a
-    ruleset that is too large to be followed nothing is certain.
+    The run time is linear in the number of rules, regardless of the paths through them. If a ruleset is
+    too large to follow, no suspect is certain.
     """
     walk = _Walk(before, after, packet)
     for (table, _), chain in after.items():
@@ -147,11 +147,11 @@ def suspects(
 
 @dataclass(slots=True)
 class _Way:
-    """What becomes of a packet in a chain and those that it leads to.
+    """What happens to a packet in a chain and the chains it jumps to.
 
-    ``leaves`` = something may let it go before the end, so what follows is not sure to meet it;
-    ``ends`` = it certainly gets no further. ``found`` has the suspects by text: one that can be come to
-    in several ways is sure where one of them is.
+    ``leaves`` = a rule may accept it early, so the rules that follow may never see it; ``ends`` = it
+    certainly gets no further. ``found`` holds the suspects by text: one that is reached by several paths
+    is sure if it is sure on any of them.
     """
 
     found: dict[str, Suspect] = field(default_factory=dict)
@@ -171,7 +171,7 @@ class _Way:
 
 @dataclass(slots=True)
 class _Walk:
-    """One packet's way through a ruleset: each chain is gone through once for each depth of jumps."""
+    """Walk one packet through a ruleset, visiting each chain once per depth of jumps."""
 
     before: Ruleset
     after: Ruleset
@@ -182,7 +182,7 @@ class _Walk:
 
     @property
     def is_spent(self) -> bool:
-        """Tell whether not everything was looked at."""
+        """Tell whether the walk stopped before the end."""
         return self.budget <= 0
 
     def through(self, chain: Chain, depth: int = 0) -> _Way:
@@ -210,7 +210,7 @@ class _Walk:
         return found
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
-        """Add what a rule that may match does; tells whether the packet certainly gets no further."""
+        """Add the effect of a rule that may match; return True if the packet certainly gets no further."""
         jump, ends = _JUMP.search(rule.text), _ENDS.search(rule.text)
         if jump and depth < _DEEPEST and (chain.table, jump[1]) in self.after:
             beyond = self.through(self.after[chain.table, jump[1]], depth + 1)
@@ -222,8 +222,8 @@ class _Walk:
             way.leaves = way.leaves or not fits
             return fits
         if ends:
-            # A host that was slow to begin may have counted everything before its first look, one that
-            # was done early nothing before its last.
+            # A host that started late may have counted everything before its first reading, one that finished
+            # early nothing before its last.
             if rule.counted != 0 or fits:
                 meanwhile = _meanwhile(self.before, chain, rule)
                 way.add(Suspect(_named(chain, rule, meanwhile), rule.counted != 0, meanwhile), sure=fits)
@@ -233,7 +233,7 @@ class _Walk:
 
 
 def _meanwhile(before: Ruleset, chain: Chain, rule: Rule) -> int | None:
-    """Return what the rule's counter has counted since the first look, None without a counter."""
+    """Return how much the rule's counter has grown since the first reading; None without a counter."""
     if rule.counted is None:
         return None
     earlier = before.get((chain.table, chain.name))
@@ -263,7 +263,7 @@ _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
 
 
 def _fits(text: str, packet: Packet) -> bool | None:
-    """Tell whether the packet matches; None where that cannot be told."""
+    """Tell whether the packet matches; None if that cannot be determined."""
     if len(text) > _LONGEST_RULE:
         return None
     rest, sure = _NOISE.sub("", text), True
@@ -308,7 +308,7 @@ def _fits_probe(rest: str, packet: Packet) -> bool:
 
 
 def _fits_connection(rest: str, port: int) -> bool:
-    """Tell whether what a rule asks of ports, states and other protocols lets it match a new connection."""
+    """Tell whether a rule's ports, states and protocols can match a new connection."""
     if re.search(r"\b(?:udp|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)", rest):
         return False
     for found in _DPORT.finditer(rest):
@@ -322,7 +322,7 @@ def _fits_connection(rest: str, port: int) -> bool:
 
 
 def _among(address: Address, words: str) -> bool | None:
-    """Tell whether an address is one of ``10.0.0.1``, ``10.0.0.0/8``, ``a-b`` or a set of these."""
+    """Tell whether an address is in ``10.0.0.1``, ``10.0.0.0/8``, ``a-b`` or a set of these."""
     known: bool | None = False
     for word in words.strip("{ }").split(","):
         first, dash, last = word.strip().partition("-")

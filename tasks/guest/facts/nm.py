@@ -1,4 +1,4 @@
-"""What NetworkManager and the kernel say of the NICs: one D-Bus call and two or three of ``ip -j``."""
+"""NICs as NetworkManager and the kernel report them: one D-Bus call and two or three of ``ip -j``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE", "Device", "Nic", "NmState", "observed"]
 
 _BUS = "org.freedesktop.NetworkManager"
-# NMDeviceState; while IPv6 still looks for routers a NIC stays at 70, and works.
+# NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _ETHERNET, _VETH = 1, 20
 
@@ -27,14 +27,14 @@ capture nm busctl --json=short call {_BUS} \\
 /org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects
 """
 )
-"""Asks NetworkManager; ``links.PROBE`` goes with it, and ``routes.PROBE6`` for profiles with IPv6."""
+"""Asks NetworkManager; to be used with ``links.PROBE``, and ``routes.PROBE6`` for profiles with IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """One NIC as NetworkManager has it; ``profile`` is the UUID of the active profile.
 
-    ``path`` names it on the D-Bus. ``available`` are the files of the profiles that could be activated on it.
+    ``path`` is its D-Bus path. ``available`` are the files of the profiles that could be activated on it.
     """
 
     path: str
@@ -49,20 +49,20 @@ class Device:
 
     @property
     def is_managed(self) -> bool:
-        """Tell whether NetworkManager takes care of this NIC."""
+        """Tell whether NetworkManager manages this NIC."""
         return self.state > _UNMANAGED
 
     @property
     def is_up(self) -> bool:
-        """Tell whether its profile is in force or on the way."""
+        """Tell whether its profile is active or being activated."""
         return _PREPARE <= self.state <= _ACTIVATED
 
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """One NIC as the kernel has it, with where it sends packets and who says so (``proto``).
+    """One NIC as the kernel has it, with its routes and their origin (``proto``).
 
-    ``lasting`` are the addresses without a lease's lifetime.
+    ``lasting`` are the addresses without a lifetime.
     """
 
     mtu: int
@@ -73,7 +73,7 @@ class Nic:
 
 @dataclass(frozen=True, slots=True)
 class NmState:
-    """Devices by MAC, NICs by interface, and the files NetworkManager has loaded."""
+    """Devices by MAC, NICs by interface, and the profile files that NetworkManager has loaded."""
 
     devices: Mapping[str, Device]
     nics: Mapping[str, Nic]
@@ -89,7 +89,7 @@ def _untagged(value: dict[str, Any]) -> Any:
 
 
 def observed(facts: Facts) -> NmState:
-    """Return the state. Raises CommandError with what a command said where one failed, UnreadableError."""
+    """Return the state. Raises CommandError with the message of a failed command, UnreadableError."""
     everything = as_list(answer(facts, "nm", _NM, _untagged), _NM, "the objects of NetworkManager")
     known = {
         path: as_object(interfaces, _NM, "an object of NetworkManager")
@@ -106,7 +106,7 @@ def observed(facts: Facts) -> NmState:
 
 
 def _part(interfaces: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return an object's properties of one D-Bus interface, none where it does not have it."""
+    """Return an object's properties on one D-Bus interface, none if it lacks that interface."""
     return as_object(interfaces.get(f"{_BUS}.{name}", {}), _NM, "properties")
 
 
@@ -117,7 +117,7 @@ def _text(properties: Mapping[str, Any], name: str, default: str = "") -> str:
 def _devices(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Device]:
     for path, interfaces in known.items():
         device = _part(interfaces, "Device")
-        # A bridge or VLAN over a NIC has the same MAC; only the NIC itself is meant.
+        # A bridge or VLAN on top of a NIC has the same MAC; only the NIC itself counts.
         if device.get("DeviceType") not in (_ETHERNET, _VETH):
             continue
         wired = _part(interfaces, "Device.Wired")
@@ -147,7 +147,7 @@ def _name_servers(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, A
             servers = objects(config["NameserverData"], _NM, "name servers")
             yield from (as_text(server.get("address"), _NM) for server in servers)
         elif version == 6:
-            # NetworkManager 1.42 has them as 16 numbers each.
+            # NetworkManager 1.42 returns each as 16 numbers.
             for server in as_list(config.get("Nameservers", []), _NM):
                 numbers = as_list(server, _NM)
                 if len(numbers) == 16:
@@ -160,7 +160,7 @@ def _nic(link: Link, by_hop: Mapping[Hop, str]) -> Nic:
 
 def _routes_by_device(facts: Facts) -> dict[str, dict[Hop, str]]:
     found: dict[str, dict[Hop, str]] = {}
-    # IPv6 is asked for only where somebody wants to know.
+    # IPv6 is queried only if a resource needs it.
     for version in (4, 6) if "route6" in facts.commands else (4,):
         for route in routes(facts, version):
             passes_by = route.prefix.is_link_local or route.prefix.is_multicast

@@ -14,14 +14,14 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE6", "ObservedRoute", "routes"]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
-"""Asks for IPv6's routes; IPv4's come with ``links.PROBE``."""
+"""Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
 
 _WHAT = {4: "ip route", 6: "ip -6 route"}
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedRoute:
-    """One route of the main table; ``kind`` is ``unicast`` or what else ip names (``blackhole`` ...)."""
+    """One route of the main table; ``kind`` is ``unicast`` or another type (``blackhole`` ...)."""
 
     prefix: Prefix
     via: Address | None
@@ -32,9 +32,9 @@ class ObservedRoute:
 
 
 def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
-    """Return the routes of one IP version, a route with several next hops once for each.
+    """Return the routes of one IP version, a multipath route once per next hop.
 
-    Raises CommandError where nobody asked or ip failed, UnreadableError.
+    Raises CommandError if the gather did not ask or ip failed, UnreadableError for other output.
     """
     what = _WHAT[version]
     return tuple(

@@ -1,4 +1,4 @@
-"""The rules that choose a route table: ``ip -j rule``."""
+"""Policy routing rules: ``ip -j rule``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEFAULT = {0: "local", 32766: "main", 32767: "default"}
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """A rule of ``ip rule`` beyond the kernel's three; None as prefix means all."""
+    """A rule of ``ip rule`` beyond the kernel's default three; None as prefix means all."""
 
     priority: int
     source: Prefix | None

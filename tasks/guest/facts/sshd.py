@@ -1,4 +1,4 @@
-"""What sshd says holds: ``sshd -T``, and when two spellings of a value mean the same."""
+"""sshd's effective settings: ``sshd -T``, and when two spellings of a value are equal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["DROP_IN", "MAIN", "effective_settings", "is_plain", "meets", "plain_
 DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
 MAIN = "/etc/ssh/sshd_config"
 _SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && frame sshd-socket\n"
-# A listener that somebody started with another file or option goes by that; its title has its arguments.
-# Whether root may log in can stand in a Match block for root, which the login's own user never meets.
-# sudo empties the environment; the login's own is still that of the parent process. `read` drops
+# A listener started with other options or another file follows those; its process title has its arguments.
+# Whether root may log in can depend on a Match block for root, which the login user never matches.
+# sudo clears the environment; that of the login survives in the parent process. `read` drops
 # the NULs, so the port is cut where its digits end.
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 
@@ -41,12 +41,12 @@ _TIMES = frozenset({"clientaliveinterval", "logingracetime"})
 _ALIASES = {"without-password": "prohibit-password", "true": "yes", "false": "no"}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIME = re.compile(r"([0-9]{1,12})([smhdw]?)", re.IGNORECASE)
-# Every file adds to these lists; what Debian's own file adds does not weaken anything.
+# Every file adds to these lists; the entries of Debian's file weaken nothing.
 _GROWING = frozenset({"acceptenv"})
 
 
 def is_plain(key: str) -> bool:
-    """Tell whether labrun can judge this keyword without asking sshd how it writes the value."""
+    """Tell whether labrun can compare this keyword without asking sshd for its spelling of the value."""
     return key in _WORDS or key in _NUMBERS or key in _TIMES
 
 
@@ -71,7 +71,7 @@ def plain_value(key: str, value: str) -> str:
 
 
 def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
-    """Return what ``sshd -T`` printed: the values of each keyword, repeated ones in order."""
+    """Return the output of ``sshd -T``: the values of each keyword, repeated ones in order."""
     require_lines(text, "sshd -T", SETTINGS_LINES)
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -90,10 +90,10 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
 
 
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
-    """Read sshd's files, and ask it what holds for this user's login.
+    """Read sshd's files, and ask it for the effective settings of this user's login.
 
-    ``unclear`` is a drop-in that sshd is to say in its own words; with ``socket`` it is asked too
-    whether systemd listens in its place.
+    ``unclear`` is a drop-in that sshd should normalise; with ``socket`` the probe also asks whether systemd
+    listens in sshd's place.
     """
     script = assigned({"login": user, "main": MAIN, "drop_in": DROP_IN}) + guest_script("sshd_judge")
     if unclear is not None:

@@ -1,4 +1,4 @@
-"""Which sysctl.d file decides a key at boot, as systemd-sysctl reads them (sysctl.d(5))."""
+"""Which sysctl.d file sets a key at boot, as systemd-sysctl reads them (sysctl.d(5))."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from labrun.errors import UnreadableError
 __all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
-"""In the order in which a file of the same name hides the others."""
+"""In order of precedence: a file hides those of the same name in later directories."""
 
 _GLOB = re.compile(r"[*?\[]")
-# So much no file of settings has; a guest may have any, and each pattern is compiled.
+# More than any real settings file has; a guest may hold more, and each pattern gets compiled.
 _MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
 
 
@@ -36,7 +36,7 @@ def _normal(key: str) -> str:
     return key
 
 
-# Every wanted key asks all files.
+# Every wanted key is looked up in all files.
 @lru_cache(maxsize=64)
 def _lines(text: str) -> tuple[tuple[str, str | None], ...]:
     require_lines(text, "sysctl.d", SETTINGS_LINES)
@@ -74,9 +74,9 @@ def _in_order(files: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def winner(path: str, files: Mapping[str, str]) -> Winner | None:
-    """Return what decides the key ``path`` (below /proc/sys) at boot, None where nothing does.
+    """Return what sets the key ``path`` (below /proc/sys) at boot, None if nothing does.
 
-    A key written out beats a pattern, wherever it stands; ``-key`` without a value exempts the key
+    A key written out beats a pattern, regardless of order; ``-key`` without a value exempts the key
     from patterns.
     """
     explicit: Winner | None = None

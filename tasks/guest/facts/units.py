@@ -1,4 +1,4 @@
-"""Units of systemd: is it there, what happens at boot, what it does now."""
+"""systemd units: whether they exist, start at boot, and run now."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unit_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One unit as systemd has it: is it there, what happens at boot, what it does now."""
+    """One unit as systemd reports it: whether it exists, starts at boot, and runs now."""
 
     load: str
     file: str
@@ -45,12 +45,12 @@ class Unit:
 
     @property
     def lasting(self) -> str:
-        """Return the same without what only passes, such as a reload."""
+        """Return the state without transient parts such as a reload."""
         return f"{self.file}, {'running' if self.is_running else 'stopped'}"
 
 
 def probe(names: Iterable[str]) -> Probe:
-    """Ask systemd once for all units, named as in the lab file."""
+    """Ask systemd once about all units, named as in the lab file."""
     words = " ".join(quote(unit_of(name)) for name in names)
     return Probe(script=f"capture services systemctl show --property={_PROPERTIES} -- {words}\n")
 
@@ -66,7 +66,7 @@ def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:
 
 
 def _units(text: str) -> Iterator[Unit]:
-    """Yield what `systemctl show` said of one unit after the other, in the order of the question."""
+    """Yield the units in the output of `systemctl show`, in the order of the query."""
     for block in text.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if "LoadState" in values:
