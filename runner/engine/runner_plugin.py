@@ -210,8 +210,9 @@ class _Run:
         return result
 
     def _settle(self, host: Host, result: MultiResult) -> None:
-        self._running.pop(host.name, None)
+        # In this order: a signal in between must find the host in one of the two.
         self._results[host.name] = result
+        self._running.pop(host.name, None)
         self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
         self._tell(host, result)
         for name, why in self._agenda.held_back.items():
@@ -314,8 +315,11 @@ class _Run:
 
     def _drop_waiting(self) -> None:
         with self._changed:
-            for name in self._agenda.drop():
-                self._never_began(name, "interrupted before its turn came")
+            self._agenda.drop()
+            # A signal may have come in the middle of this already: what counts is who has no result yet.
+            for name in self._by_name:
+                if name not in self._results and name not in self._running:
+                    self._never_began(name, "interrupted before its turn came")
             self._changed.notify_all()
 
     def _abandon(self) -> None:

@@ -31,7 +31,7 @@ from labrun.outcome import Outcome, Status, exit_code
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
 from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
-from labrun.runner.engine.rollout import MaxFail, Rollout
+from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
 from labrun.runner.engine.runner_plugin import Budget, Interrupted, Leaving, NotStartedError
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_connection import LabSSH
@@ -295,6 +295,34 @@ def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
     thread.join(10)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
+
+
+def test_a_second_ctrl_c_in_the_middle_of_the_first_leaves_no_host_out(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the hosts that wait are off the agenda, and have no result yet."""
+    drop = Agenda.drop
+
+    def interrupted(agenda: Agenda) -> list[str]:
+        names = list(drop(agenda))
+        if names:
+            raise KeyboardInterrupt
+        return names
+
+    def waits(task: Task, meter: Any) -> None:
+        meter.enter()
+        pace().stopping.wait(20)
+
+    def press() -> None:
+        meter.await_inside(1)
+        interrupt()
+
+    monkeypatch.setattr(Agenda, "drop", interrupted)
+    thread = in_background(press)
+    with pytest.raises(Interrupted) as caught:
+        build_nornir(inventory(3), Budget(workers=1)).run(waits, meter=meter)
+    thread.join(10)
+    assert list(caught.value.partial) == ["host00", "host01", "host02"]
 
 
 def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Meter) -> None:
