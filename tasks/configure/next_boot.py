@@ -24,6 +24,11 @@ from labrun.tasks.guest.shell import Captured, Facts, Probe
 __all__ = ["next_boot_fault", "next_boot_probe"]
 
 _LISTENERS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
+_ON_THE_WAY = (
+    *("sysinit.target", "basic.target", "multi-user.target"),
+    *("systemd-logind.service", "systemd-user-sessions.service"),
+)
+"""What a boot starts before, or for, a login."""
 _TARGETS = ("multi-user.target", "graphical.target")
 # A boot starts the first kind unconditionally; the others only if another unit pulls them in.
 _BY_ITSELF = frozenset({"enabled", "alias", "generated"})
@@ -91,7 +96,7 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
         if _runs(before, unit) and not _runs(now, unit):
             yield f"{unit} ran before and does not now"
         yield from _start_faults(before, now, (unit,))
-    for unit in ("systemd-logind.service", "systemd-user-sessions.service"):
+    for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))

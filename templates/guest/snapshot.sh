@@ -20,6 +20,7 @@ ip -o -batch - <<END
 link show
 address show
 route show table all
+neigh show nud permanent
 ${1-}
 END
 }
@@ -59,6 +60,11 @@ FNR == 1 { w = FILENAME == ARGV[1] ? "old" : "new" }
     gsub(/\[(detached|unresolved)\]/, ""); sub(/lookup \[l3mdev-table\]/, "l3mdev")
     gsub(/[ \t]+/, " "); sub(/ $/, "")
     note("rule", family " pref " substr(pref, 1, length(pref) - 1) " " $0, "")
+    next
+}
+# Entries of the neighbour table that stay until someone removes them.
+/ PERMANENT *$/ {
+    note("neighbour", ($1 ~ /:/ ? 6 : 4) " " $1 " dev " after("dev"), after("lladdr"))
     next
 }
 /^[0-9]+: [^ ]+: </ {
@@ -125,6 +131,16 @@ END {
         if (o[6] == "" && n[6] != "") print "4 link set dev " name " xdp off"
         if (is_usual(o[7]) && !is_usual(n[7])) print "tc qdisc del dev " name " root"
         if (o[1] != n[1]) print "4 link set dev " name " " o[1]
+    }
+    for (i = 1; i <= count["new", "neighbour"]; i++) {
+        name = order["new", "neighbour", i]
+        if (!(("old", "neighbour", name) in has) && ("old", "link", device(name)) in has)
+            print substr(name, 1, 2) "neigh del " substr(name, 3)
+    }
+    for (i = 1; i <= count["old", "neighbour"]; i++) {
+        name = order["old", "neighbour", i]
+        if (!is_gone(device(name)) && has["new", "neighbour", name] != has["old", "neighbour", name])
+            print substr(name, 1, 2) "neigh replace " substr(name, 3) " lladdr " has["old", "neighbour", name] " nud permanent"
     }
     for (i = 1; i <= count["new", "address"]; i++) {
         name = order["new", "address", i]

@@ -2,6 +2,6 @@
 vital_state() {
 systemctl show --property=Id,LoadState,ActiveState,UnitFileState -- NetworkManager.service dbus.service dbus.socket \
 dbus-broker.service ssh.service sshd.service ssh.socket sshd.socket systemd-networkd.service networking.service \
-systemd-logind.service systemd-user-sessions.service
+systemd-logind.service systemd-user-sessions.service sysinit.target basic.target multi-user.target
 printf '\nId=default.target\nTarget=%s\n' "$(systemctl get-default)"
 }

@@ -38,6 +38,7 @@ def units(**changes: str | None) -> str:
         "networking_service": None,
         "systemd-logind_service": "static/active",
         "systemd-user-sessions_service": "static/active",
+        "multi-user_target": "static/active",
         "target": "multi-user.target",
         **changes,
     }

@@ -36,6 +36,7 @@ START = "would not start at the next boot: it is"
         ({"ssh_service": None}, f"ssh.service {START} not-found"),
         ({"systemd-logind_service": "masked"}, f"systemd-logind.service {START} masked"),
         ({"systemd-user-sessions_service": "masked"}, f"systemd-user-sessions.service {START} masked"),
+        ({"multi-user_target": "masked"}, f"multi-user.target {START} masked"),
         ({"target": "rescue.target"}, "the next boot would only go as far as rescue.target"),
         ({"target": ""}, "the next boot would only go as far as nowhere"),
         ({"target": "poweroff.target"}, "the next boot would only go as far as poweroff.target"),

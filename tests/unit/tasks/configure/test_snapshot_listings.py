@@ -226,6 +226,14 @@ CHANGED: dict[str, tuple[list[str], list[str]]] = {
     ),
     "no rule": (without(RULES[1]), ["4 rule add pref 32766 from all lookup main"]),
     "no IPv6 rule": (without(RULES[2]), ["6 rule add pref 0 from all lookup local"]),
+    "a neighbour that somebody else stands for": (
+        [*HOST, "10.0.0.254 dev eth0 lladdr 02:00:00:00:00:01 PERMANENT "],
+        ["4 neigh del 10.0.0.254 dev eth0"],
+    ),
+    "a neighbour over IPv6": (
+        [*HOST, "fd00::1 dev eth0 lladdr 02:00:00:00:00:01 router PERMANENT"],
+        ["6 neigh del fd00::1 dev eth0"],
+    ),
     "a rule of a VRF": (
         [*HOST, "1000:\tfrom all lookup [l3mdev-table]"],
         ["4 rule del pref 1000 from all l3mdev"],
@@ -241,6 +249,15 @@ def test_what_passes_by_itself_is_no_difference(awk: Path, new: list[str]) -> No
 @pytest.mark.parametrize(("new", "commands"), CHANGED.values(), ids=CHANGED)
 def test_the_commands_lead_back(awk: Path, new: list[str], commands: list[str]) -> None:
     assert difference(awk, "ip_difference", HOST, new) == commands
+
+
+def test_a_neighbour_that_was_there_is_put_back(awk: Path) -> None:
+    old = [*HOST, "10.0.0.9 dev eth0 lladdr 02:00:00:00:00:09 PERMANENT "]
+    wanted = ["4 neigh replace 10.0.0.9 dev eth0 lladdr 02:00:00:00:00:09 nud permanent"]
+    assert difference(awk, "ip_difference", old, old) == []
+    assert difference(awk, "ip_difference", old, HOST) == wanted
+    another = old[-1].replace(":09 ", ":0a ")
+    assert difference(awk, "ip_difference", old, [*HOST, another]) == wanted
 
 
 def test_what_is_gone_with_its_container_is_no_difference(awk: Path) -> None:
