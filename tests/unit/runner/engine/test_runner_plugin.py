@@ -425,21 +425,30 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 def test_a_wait_that_has_become_longer_is_said_again(
     meter: Meter, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    heard: list[str] = []
+    said = [threading.Event(), threading.Event()]
+
     def goes_back(task: Task, meter: Any) -> None:
         meter.enter()
-        assert pace().stopping.wait(20)
+        assert said[0].wait(20)
         pace().extend(100)
-        meter.open.wait(0.5)
+        said[1].wait(20)
 
     def press() -> None:
         meter.await_inside(1)
         interrupt()
+        until = time.monotonic() + 20
+        while len(heard) < 2 and time.monotonic() < until:
+            heard.extend(capsys.readouterr().err.splitlines())
+            for event, _ in zip(said, heard, strict=False):
+                event.set()
+            time.sleep(0.02)
 
     thread = in_background(press)
     with pytest.raises(Interrupted):
         build_nornir(inventory(1), Budget(deadline=10)).run(goes_back, meter=meter)
-    thread.join(10)
-    first, again = capsys.readouterr().err.splitlines()
+    thread.join(30)
+    first, again = heard
     assert re.fullmatch(r"waiting until host00 has finished; at most 1\d s", first)
     assert re.fullmatch(r"waiting until host00 has finished; at most 10\d s", again)
 
