@@ -1,0 +1,130 @@
+"""One thing that labrun keeps as the lab file says, and the one comparison of it with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+__all__ = ["NOTHING", "Attributes", "Difference", "Item", "State", "Words", "diff_of"]
+
+Attributes = Mapping[str, str]
+"""The comparable properties of a thing as text, in the order in which they are shown."""
+
+NOTHING: Attributes = MappingProxyType({})
+
+State = Literal["ok", "change", "refused", "skipped"]
+
+
+class Difference(NamedTuple):
+    """One attribute's value as it is and as it should be; empty = not there, not set."""
+
+    now: str
+    wanted: str
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What people read of a thing whose attributes do not read well: a whole file, a ruleset, a profile.
+
+    None = made from the attributes. ``diff`` has lines that begin with ``-`` and ``+``; it is shown only
+    if something differs.
+    """
+
+    expected: str | None = None
+    actual: str | None = None
+    diff: str | None = None
+
+
+_PLAIN = Words()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing: what is wanted, what is there now, and what will be there after a restart.
+
+    ``want`` empty = the thing should not exist, ``have`` empty = it does not, or its owner does not report
+    it. ``later`` has the attributes of ``have`` that change by themselves at the next start of their owner,
+    a host that boots or a machine or network of libvirt: both values have to be as wanted. Attributes that
+    are not in ``want`` are not compared. Both sides are spelled alike: the resource that makes the item
+    knows which spellings mean the same. ``seen`` has the host's own spelling where ``have`` has another:
+    only the host's says whether the host has changed.
+    ``refused`` says why it cannot be made so, ``skipped`` why it was left alone, ``note`` what is worth
+    knowing about the change.
+    """
+
+    name: str
+    want: Attributes = NOTHING
+    have: Attributes = NOTHING
+    later: Attributes = NOTHING
+    seen: Attributes = NOTHING
+    refused: str | None = None
+    skipped: str | None = None
+    note: str | None = None
+    words: Words = _PLAIN
+
+    @property
+    def differences(self) -> Mapping[str, Difference]:
+        """Return the attributes that are not as wanted, now or after a restart."""
+        found = {}
+        for key in self.want or self.have:
+            wanted, now = self.want.get(key, ""), self.have.get(key, "")
+            then = self.later.get(key, now)
+            if not now == then == wanted:
+                found[key] = Difference(then if then != wanted else now, wanted)
+        return found
+
+    @property
+    def state(self) -> State:
+        """Return the judgement: what is refused or skipped counts as such whether it differs or not."""
+        if self.skipped is not None:
+            return "skipped"
+        if self.refused is not None:
+            return "refused"
+        return "change" if self.differences else "ok"
+
+    @property
+    def why(self) -> str | None:
+        """Return the reason to show with it, if there is one."""
+        return self.skipped or self.refused or self.note
+
+    @property
+    def expected(self) -> str:
+        """Return what is wanted, in words."""
+        return _first(self.words.expected, ", ".join(filter(None, self.want.values())))
+
+    @property
+    def actual(self) -> str:
+        """Return what is there, in words, with what a restart will change."""
+        shown = (
+            _both(value, self.later.get(key, value))
+            for key, value in self.have.items()
+            if key in self.want or not self.want
+        )
+        return _first(self.words.actual, ", ".join(filter(None, shown)))
+
+    @property
+    def diff(self) -> str | None:
+        """Return what would change as ``-`` and ``+`` lines, None if nothing would."""
+        if self.state != "change":
+            return None
+        return _first(self.words.diff, diff_of(self.differences)) or None
+
+
+def diff_of(differences: Mapping[str, Difference]) -> str:
+    """Return differences as ``-`` and ``+`` lines; an attribute without a name is shown without one."""
+    lines = []
+    for key, (now, wanted) in differences.items():
+        label = f" {key}: " if key else ""
+        lines += [f"-{label}{now}"] if now else []
+        lines += [f"+{label}{wanted}"] if wanted else []
+    return "\n".join(lines)
+
+
+def _first(given: str | None, made: str) -> str:
+    return made if given is None else given
+
+
+def _both(now: str, then: str) -> str:
+    return now if now == then else f"{now} ({then or 'not set'} after a reboot)"
