@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from labrun.tasks.state.item import Item
 
-__all__ = ["Fingerprints", "Fingerprint", "as_text", "digest_of", "fingerprint", "from_text", "is_of"]
+__all__ = ["Fingerprint", "Fingerprints", "as_text", "digest_of", "fingerprint", "from_text", "is_of"]
 
 _LENGTH = 16
 
@@ -50,7 +50,10 @@ def fingerprint(item: Item) -> Fingerprints:
 
 
 def as_text(applied: Fingerprints) -> str:
-    """Return the record of one thing: ``memory=1a2b… nics=3c4d…/5e6f…``; one hash if both are the same."""
+    """Return the record of one thing: ``memory=1a2b… nics=3c4d…/5e6f…``; one hash if both are the same.
+
+    It is one line of printable ASCII if the attributes' names are.
+    """
     return " ".join(
         f"{key}={one}" if one == other else f"{key}={one}/{other}"
         for key, (one, other) in sorted(applied.items())

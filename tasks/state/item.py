@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -40,25 +40,31 @@ class Words:
 _PLAIN = Words()
 
 
+def _nothing() -> Attributes:
+    return NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing: what is wanted, what is there now, and what will be there after a restart.
 
-    ``want`` empty = the thing should not exist, ``have`` empty = it does not, or its owner does not report
-    it. ``later`` has the attributes of ``have`` that change by themselves at the next start of their owner,
-    a host that boots or a machine or network of libvirt: both values have to be as wanted. Attributes that
-    are not in ``want`` are not compared. Both sides are spelled alike: the resource that makes the item
-    knows which spellings mean the same. ``seen`` has the host's own spelling where ``have`` has another:
-    only the host's says whether the host has changed.
+    ``want`` follows from the file alone; empty = the thing should not exist. ``have`` empty = it does not, or
+    its owner does not report it; an attribute that is reported as not set has an empty value. ``later`` has
+    the attributes of ``have`` that change by themselves at the next start of their owner, a host that boots
+    or a machine or network of libvirt: both values have to be as wanted. If there is anything in ``want``,
+    other attributes are not compared. ``have`` and ``later`` are spelled like ``want``: the resource that
+    makes the item knows which spellings mean the same. ``seen`` has the host's own spelling where ``have``
+    has another: it depends on the host alone, and has nothing volatile.
+    An attribute's name is one word, empty for the only one of a thing.
     ``refused`` says why it cannot be made so, ``skipped`` why it was left alone, ``note`` what is worth
     knowing about the change.
     """
 
     name: str
-    want: Attributes = NOTHING
-    have: Attributes = NOTHING
-    later: Attributes = NOTHING
-    seen: Attributes = NOTHING
+    want: Attributes = field(default_factory=_nothing)
+    have: Attributes = field(default_factory=_nothing)
+    later: Attributes = field(default_factory=_nothing)
+    seen: Attributes = field(default_factory=_nothing)
     refused: str | None = None
     skipped: str | None = None
     note: str | None = None
@@ -72,7 +78,7 @@ class Item:
             wanted, now = self.want.get(key, ""), self.have.get(key, "")
             then = self.later.get(key, now)
             if not now == then == wanted:
-                found[key] = Difference(then if then != wanted else now, wanted)
+                found[key] = Difference(now if now != wanted else then, wanted)
         return found
 
     @property
@@ -87,12 +93,12 @@ class Item:
     @property
     def why(self) -> str | None:
         """Return the reason to show with it, if there is one."""
-        return self.skipped or self.refused or self.note
+        return self.skipped or self.refused or (self.note if self.state == "change" else None)
 
     @property
     def expected(self) -> str:
         """Return what is wanted, in words."""
-        return _first(self.words.expected, ", ".join(filter(None, self.want.values())))
+        return _first(self.words.expected, _listed(self.want.values()) if self.want else "not declared")
 
     @property
     def actual(self) -> str:
@@ -102,7 +108,7 @@ class Item:
             for key, value in self.have.items()
             if key in self.want or not self.want
         )
-        return _first(self.words.actual, ", ".join(filter(None, shown)))
+        return _first(self.words.actual, _listed(shown))
 
     @property
     def diff(self) -> str | None:
@@ -124,6 +130,10 @@ def diff_of(differences: Mapping[str, Difference]) -> str:
 
 def _first(given: str | None, made: str) -> str:
     return made if given is None else given
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(filter(None, values))
 
 
 def _both(now: str, then: str) -> str:

@@ -28,11 +28,14 @@ class Verdict:
         return tuple(key for key, status in self.parts.items() if status in kinds)
 
 
-def verdict(item: Item, applied: Fingerprints | None, *, asked: bool = True, recorded: bool = True) -> Verdict:
+def verdict(
+    item: Item, applied: Fingerprints | None, *, asked: bool = True, recorded: bool = True
+) -> Verdict:
     """Return who has moved.
 
-    ``applied`` is the record of this thing, None if there is none. ``asked`` tells whether the file
-    mentions it at all, ``recorded`` whether a record of anything exists where it would stand.
+    ``applied`` is the record of this thing, None if there is none, empty if it cannot be read. ``asked``
+    tells whether the file mentions it at all, ``recorded`` whether a record of anything exists where it
+    would stand.
     """
     if item.state == "skipped":
         return Verdict(Status.SKIPPED, {})
@@ -40,6 +43,8 @@ def verdict(item: Item, applied: Fingerprints | None, *, asked: bool = True, rec
         return Verdict(Status.OK, {})
     if applied is None:
         return Verdict(Status.PENDING if asked or not recorded else Status.DRIFTED, {})
+    if not applied:
+        return Verdict(Status.UNKNOWN, {})
     keys = item.differences or item.want or applied
     parts = {key: _one(item, key, applied, asked=asked) for key in keys}
     return Verdict(combined(parts.values()), parts)
@@ -54,7 +59,8 @@ def _one(item: Item, key: str, applied: Fingerprints, *, asked: bool) -> Status:
     here = _values(item, key)
     if not here:
         return Status.PENDING if file_moved else Status.UNKNOWN
-    host_moved = not all(is_of(last.found, value) for value in here)
+    # What is written down for the next start is spelled like the file.
+    host_moved = not all(is_of(last.found, value) or is_of(last.wanted, value) for value in here)
     if file_moved:
         return Status.CONFLICT if host_moved else Status.PENDING
     # If neither changed, this version of labrun never saw it match: it needs a person to look.
