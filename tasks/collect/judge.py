@@ -23,10 +23,11 @@ from labrun.tasks.collect.links import (
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
-from labrun.tasks.configure.plan import Item, Resource
+from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import ADDRESS, ROUTE
 
 __all__ = ["judge"]

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from types import MappingProxyType
 
-from labrun.tasks.configure.plan import HostPlan, Item
-from labrun.tasks.guest.facts.applied import PATH, SCHEMA, Applied, Fingerprint
+from labrun.tasks.configure.plan import HostPlan
+from labrun.tasks.guest.facts.applied import PATH, SCHEMA, Applied
 from labrun.tasks.guest.shell import install
+from labrun.tasks.state.fingerprint import as_text, fingerprint
 
-__all__ = ["fingerprint", "renewed", "write_applied"]
-
-
-def _hash(text: str) -> str:
-    return sha256(text.encode("utf-8", errors="surrogateescape")).hexdigest()[:16]
-
-
-def fingerprint(item: Item) -> Fingerprint:
-    """Return the hashes of the item's desired and observed state."""
-    declared = item.expected if item.declared is None else item.declared
-    observed = item.actual if item.observed is None else item.observed
-    return Fingerprint(_hash(declared), _hash(observed))
+__all__ = ["renewed", "write_applied"]
 
 
 def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, digest: str) -> Applied:
@@ -34,15 +23,15 @@ def renewed(before: Applied | None, plan: HostPlan, *, run: str, version: str, d
     items = plan.items()
     known = before.items if before is not None else {}
     kept = {key: value for key, value in known.items() if key[0] not in sections or key in items}
-    now = {key: fingerprint(item) for key, item in items.items() if item.state == "ok"}
+    now = {key: as_text(fingerprint(item)) for key, item in items.items() if item.state == "ok" and item.want}
     return Applied(run, version, digest, MappingProxyType({**kept, **now}))
 
 
 def write_applied(applied: Applied) -> str:
     """Return shell text that writes the record into the guest atomically."""
-    items: dict[str, dict[str, list[str]]] = {}
+    items: dict[str, dict[str, str]] = {}
     for (section, name), each in sorted(applied.items.items()):
-        items.setdefault(section, {})[name] = [each.declared, each.observed]
+        items.setdefault(section, {})[name] = each
     content = {
         "schema": SCHEMA,
         "run": applied.run,

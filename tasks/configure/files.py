@@ -13,10 +13,11 @@ from labrun.tasks.configure.file_script import (
     seconds_for,
     undo_changes,
 )
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.facts.files import FoundFile, found_files, look_at, odd_kind
 from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import FILES
 
 __all__ = ["Files", "packed"]
@@ -153,11 +154,11 @@ def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
         shown = "content" if found.digest == digest else "another content"
         actual = _summary(shown if private else found.digest[:8], found.mode, found.owner, found.group)
     if reason := odd_kind(raw["path"], facts):
-        return Item(raw["path"], "refused", expected, "", reason, declared=declared, observed="no file")
+        return made(raw["path"], "refused", expected, "", reason, declared=declared, observed="no file")
     if found is not None and expected == actual and digest == found.digest:
-        return Item(raw["path"], "ok", expected, actual, declared=declared, observed=observed)
+        return made(raw["path"], "ok", expected, actual, declared=declared, observed=observed)
     diff = "\n".join(_differences(raw, meant, found, same=found is not None and found.digest == digest))
-    return Item(raw["path"], "change", expected, actual, None, diff, declared=declared, observed=observed)
+    return made(raw["path"], "change", expected, actual, None, diff, declared=declared, observed=observed)
 
 
 def _summary(content: str, mode: str, owner: str, group: str) -> str:

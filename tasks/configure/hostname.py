@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
 from labrun.tasks.state.sections import HOSTNAME
 
@@ -38,14 +38,14 @@ class Hostname:
         static = _at_boot(facts.files.get(_STATIC))
         actual = running if static == running else f"{running} ({static or 'no name'} after a reboot)"
         if running == static == value:
-            return SectionPlan(self.section, (Item(_NAME, "ok", value, actual),))
+            return SectionPlan(self.section, (made(_NAME, "ok", value, actual),))
         diff = []
         if running != value:
             diff += [f"-running: {running}", f"+running: {value}"]
         if static != value:
             diff += [f"-{_STATIC}: {static}"] if static else []
             diff.append(f"+{_STATIC}: {value}")
-        item = Item(_NAME, "change", value, actual, None, "\n".join(diff))
+        item = made(_NAME, "change", value, actual, None, "\n".join(diff))
         undo = f'[ "$on" != live ] || {{ {_set_running(running)}; }}\nrestore {_STATIC}\n'
         return SectionPlan(
             self.section,

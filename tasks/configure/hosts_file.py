@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address, Host, Interface, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.sections import HOSTS
@@ -103,13 +103,13 @@ class Hosts:
         expected, observed = "\n".join(block), "\n".join(cut.block)
         shown, actual = _summary(block), _summary(cut.block)
         if cut.block == block:
-            item = Item(PATH, "ok", shown, actual, declared=expected, observed=observed)
+            item = made(PATH, "ok", shown, actual, declared=expected, observed=observed)
             return SectionPlan(self.section, (item,))
         after = cut.filled(block)
         if actual == shown:
             actual += ", not all as in the lab file"
         diff = unified(PATH, text, after)
-        item = Item(PATH, "change", shown, actual, None, diff, declared=expected, observed=observed)
+        item = made(PATH, "change", shown, actual, None, diff, declared=expected, observed=observed)
         return SectionPlan(
             self.section,
             (item,),

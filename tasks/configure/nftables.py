@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.guest.scripts import unit_file
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import FIREWALL, NAT
 
 __all__ = ["FILE", "UNIT", "NftSection"]
@@ -222,16 +223,16 @@ class NftSection:
         at_boot = "loaded at boot" if state.is_loaded_at_boot else "not loaded at boot"
         declared, observed = _joined(wanted), f"{_joined(found)}\n{state.before}\n{at_boot}"
         if asked and state.reason is not None:
-            return Item(self.section, "refused", expected if wanted else "as declared", actual, state.reason)
+            return made(self.section, "refused", expected if wanted else "as declared", actual, state.reason)
         if found == wanted and state.persists:
-            return Item(self.section, "ok", expected, actual, None, None, declared, observed)
+            return made(self.section, "ok", expected, actual, None, None, declared, observed)
         if found == wanted:
             actual = f"{actual} (not so after a reboot)"
         elif actual == expected:
             actual = f"{actual}, but other rules"
         why = None if asked else "no longer in the lab file"
         diff = _diff(self.section, state, found, wanted)
-        return Item(self.section, "change", expected, actual, why, diff, declared, observed)
+        return made(self.section, "change", expected, actual, why, diff, declared, observed)
 
     def _own(self, want: Json, chains: Mapping[str, str]) -> dict[str, str]:
         """Return the section's chains; the rest of the table goes with the first declared section."""

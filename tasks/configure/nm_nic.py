@@ -20,7 +20,7 @@ from labrun.tasks.configure.nm_diff import (
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
-from labrun.tasks.configure.plan import Item
+from labrun.tasks.configure.plan import made
 from labrun.tasks.guest.facts.nm import Device, Nic, NmState
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
@@ -115,7 +115,7 @@ class PlannedNic:
         if reason is not None or device is None:
             declared, observed = render(self.profile.sections), None if device is not None else "no such NIC"
             work.items.append(
-                Item(self.profile.network, "refused", why=reason, declared=declared, observed=observed)
+                made(self.profile.network, "refused", why=reason, declared=declared, observed=observed)
             )
             return
         self.taken[device.interface] = self.profile.network
@@ -138,11 +138,11 @@ class PlannedNic:
         }
         moved = stored.get("connection", {}).get("uuid", "") != uuid
         if not (on_disk or in_force or moved or not loaded):
-            work.items.append(Item(profile.network, "ok", expected, actual, **sides))
+            work.items.append(made(profile.network, "ok", expected, actual, **sides))
             return
         why = None if on_disk or in_force else "NetworkManager has not loaded the file"
         diff = "\n".join([*on_disk, *in_force]) or None
-        work.items.append(Item(profile.network, "change", expected, actual, why, diff, **sides))
+        work.items.append(made(profile.network, "change", expected, actual, why, diff, **sides))
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         # A profile changed only in memory is stored in /run and hides the file until it is removed.
@@ -155,7 +155,7 @@ class PlannedNic:
             work.reset_mtu.append(device.interface)
         same = device.profile == uuid
         way = device.path if same else ""
-        work.await_ipv6 |= profile.sections["ipv6"].get("method") not in _LINK_LOCAL
+        work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         work.bring.append((device.interface, uuid, way, profile.network, _several(profile.sections)))
         work.was.append(was(device, link))
         work.gateways.extend(new_gateways(profile.sections, link))

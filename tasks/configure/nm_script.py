@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from labrun.tasks.configure.nm_undo import Was
-from labrun.tasks.configure.plan import Item
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import install, quote
+from labrun.tasks.state.item import Item
 
 __all__ = ["Work", "apply_script"]
 

@@ -23,11 +23,12 @@ from labrun.tasks.configure.nm_profiles import (
 )
 from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.configure.nm_undo import undo
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.guest.facts import links, routes
 from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
 from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.shell import Facts, Probe, quote
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
@@ -117,7 +118,7 @@ class Nmcli:
 
 def _unasked(profile: Profile, why: str) -> Item:
     declared, observed = render(profile.sections), "NetworkManager does not answer"
-    return Item(profile.network, "refused", why=why, declared=declared, observed=observed)
+    return made(profile.network, "refused", why=why, declared=declared, observed=observed)
 
 
 def _has_ipv6(profile: Mapping[str, Any]) -> bool:
@@ -147,7 +148,7 @@ def _strangers(want: Json, profiles: list[Profile], facts: Facts, state: NmState
     for path in sorted(gone):
         name = path.removeprefix(f"{DIRECTORY}/").removesuffix(".nmconnection")
         label = name.removeprefix("labrun-")
-        work.items.append(Item(label, "change", "absent", f"profile {name}", None, f"-{path}"))
+        work.items.append(made(label, "change", "absent", f"profile {name}", None, f"-{path}"))
         work.remove.append(path)
         work.load.append(path)
         work.commands.append(f"nmcli connection delete {quote(name)}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import PACKAGES
 
 __all__ = ["Packages"]
@@ -100,7 +101,7 @@ class Packages:
         manager = facts.word("packages-by")
         if manager is None:
             why = "labrun knows apt-get and dnf, and neither is here"
-            refused = (Item(name, "refused", _INSTALLED, "", why) for name in want["names"])
+            refused = (made(name, "refused", _INSTALLED, "", why) for name in want["names"])
             return SectionPlan(self.section, tuple(refused))
         said = facts.commands.get("packages", Captured("", 127))
         versions = dict(_versions(said.text))
@@ -149,9 +150,9 @@ def _version(name: str, versions: Mapping[str, str]) -> str | None:
 def _item(name: str, version: str | None) -> Item:
     if version is None:
         diff = f"+{name}"
-        return Item(name, "change", _INSTALLED, _MISSING, None, diff, declared=_INSTALLED, observed=_MISSING)
+        return made(name, "change", _INSTALLED, _MISSING, None, diff, declared=_INSTALLED, observed=_MISSING)
     # An upgrade is not drift: the file does not declare a version.
-    return Item(name, "ok", _INSTALLED, version, declared=_INSTALLED, observed=_INSTALLED)
+    return made(name, "ok", _INSTALLED, version, declared=_INSTALLED, observed=_INSTALLED)
 
 
 def _commands(names: list[str], manager: str) -> tuple[str, ...]:

@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.state.item import Item, State, Words
 
-__all__ = ["HostPlan", "Item", "Json", "Resource", "SectionPlan", "Seen", "State"]
+__all__ = ["HostPlan", "Json", "Resource", "SectionPlan", "Seen", "made"]
 
 Json = Mapping[str, Any]
 """A plain JSON-able mapping, as it travels in Nornir's host data."""
 
-State = Literal["ok", "change", "refused", "skipped"]
 
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing on a host: its desired state, its observed state, and labrun's judgement.
-
-    ``refused`` = it cannot be made so, for the reason in ``why``; ``skipped`` = it was not requested.
-    ``diff`` is text for people, lines beginning with ``-`` and ``+``. ``declared`` and ``observed`` are the
-    complete desired and observed state, for comparison with an earlier run; None = ``expected`` and
-    ``actual`` are complete. ``observed`` depends on the host alone, not on the file, and contains nothing
-    volatile.
-    """
-
-    name: str
-    state: State
-    expected: str = ""
-    actual: str = ""
-    why: str | None = None
-    diff: str | None = None
-    declared: str | None = None
-    observed: str | None = None
+def made(
+    name: str,
+    state: State,
+    expected: str = "",
+    actual: str = "",
+    why: str | None = None,
+    diff: str | None = None,
+    declared: str | None = None,
+    observed: str | None = None,
+) -> Item:
+    """Return an item of one attribute from its judgement, for resources that compare by themselves."""
+    want = {"": expected if declared is None else declared}
+    seen = {"": actual if observed is None else observed}
+    have = want if state == "ok" else {} if state == "refused" and observed is None and not actual else seen
+    if state == "change" and have == want:
+        have = {"": f"{have['']} "}
+    return Item(
+        name,
+        want,
+        have,
+        seen=seen,
+        refused=why or "" if state == "refused" else None,
+        skipped=why or "" if state == "skipped" else None,
+        note=why,
+        words=Words(expected, actual, diff or ""),
+    )
 
 
 @dataclass(frozen=True, slots=True)

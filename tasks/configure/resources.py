@@ -23,6 +23,7 @@ from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.facts.guard import PROBE as GUARD
 from labrun.tasks.guest.shell import Facts, Probe, gather_script
 from labrun.tasks.judging import understood
+from labrun.tasks.state.item import Words
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
@@ -116,23 +117,16 @@ def secrets_of(spec: Json) -> Secrets:
     return Secrets.of(text for want in spec["sections"].values() for text in want.get("secrets", ()))
 
 
-def _unmasked(side: str | None, shown: str, secrets: Secrets) -> str | None:
-    """Return a side as it is hashed; None stays None if the shown text is complete."""
-    return shown if side is None and secrets.mask(shown) != shown else side
-
-
 def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
-    """Return the plan with secrets masked in all output; what is applied, undone and hashed keeps them."""
+    """Return the plan with secrets masked in all output; what is applied, undone and compared keeps them."""
     items = tuple(
         replace(
             item,
             name=secrets.mask(item.name),
-            expected=secrets.mask(item.expected),
-            actual=secrets.mask(item.actual),
-            why=secrets.mask(item.why),
-            diff=secrets.mask(item.diff),
-            declared=_unmasked(item.declared, item.expected, secrets),
-            observed=_unmasked(item.observed, item.actual, secrets),
+            refused=secrets.mask(item.refused),
+            skipped=secrets.mask(item.skipped),
+            note=secrets.mask(item.note),
+            words=Words(*map(secrets.mask, (item.expected, item.actual, item.diff or ""))),
         )
         for item in plan.items
     )

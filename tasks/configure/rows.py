@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from labrun.outcome import Outcome, Status
 from labrun.tasks.configure.confirmation import Return
 from labrun.tasks.configure.guard_script import guarded
-from labrun.tasks.configure.plan import HostPlan, Item
+from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.guest.facts.guard import Standing
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.item import Item, Words
+from labrun.tasks.state.rows import row_of, standing
 
 __all__ = ["OutcomeBuilder"]
 
@@ -26,8 +28,8 @@ class OutcomeBuilder:
     def untouched(self, *, dry_run: bool = False) -> list[Outcome]:
         """Return the rows if nothing was changed: nothing had to be, or it is a dry run."""
         rows = []
-        for (section, name), item in self.before.items().items():
-            row = self._row(section, name, item, *_standing(item))
+        for (section, _), item in self.before.items().items():
+            row = self._row(section, item, *standing(item))
             if item.state == "change" and dry_run:
                 row = replace(row, status=Status.WOULD_CHANGE, why=item.why)
             rows.append(row)
@@ -64,7 +66,7 @@ class OutcomeBuilder:
         """Return the rows after a change that stays; ``left`` is what a new login found."""
         after = left.items()
         rows = [
-            self._after(section, name, item, after.get((section, name)), said)
+            self._after(section, item, after.get((section, name)), said)
             for (section, name), item in self.before.items().items()
         ]
         return rows + self._added(left, said)
@@ -82,114 +84,78 @@ class OutcomeBuilder:
         for (section, name), item in self.before.items().items():
             key = (section, name)
             if back.seen is not None and (section not in covered or item.state != "change"):
-                rows.append(self._after(section, name, item, now.get(key), said))
+                rows.append(self._after(section, item, now.get(key), said))
                 continue
             if item.state != "change":
-                rows.append(self._row(section, name, item, *_standing(item)))
+                rows.append(self._row(section, item, *standing(item)))
                 continue
             own = _own_reason(item, then.get(key), said.commands.get(section)) or fault
-            rows.append(self._gone_back(section, name, item, now.get(key), own, back))
+            rows.append(self._gone_back(section, item, now.get(key), own, back))
         return rows
 
-    def _gone_back(
-        self, section: str, name: str, item: Item, now: Item | None, why: str, back: Return
-    ) -> Outcome:
+    def _gone_back(self, section: str, item: Item, now: Item | None, why: str, back: Return) -> Outcome:
         if back.seen is None:
             undone = section in back.put_back
             ending = "the change was put back" if undone else back.otherwise
             status = Status.FAILED if undone else Status.UNKNOWN
-            return self._row(section, name, item, status, f"{why}; {ending}")
+            return self._row(section, item, status, f"{why}; {ending}")
         if back.differences or back.goes_on:
             first, *others = back.differences or ("it is not said what",)
             more = f" (and {len(others)} more)" if others else ""
             ending = "; the host goes on trying" if back.goes_on else ""
-            row = self._row(section, name, now or Item(name, "ok"), Status.FAILED, None)
+            row = self._row(section, now or Item(item.name), Status.FAILED, None)
             why = f"{why}; the host went back, not as before: {first}{more}{ending}"
             return replace(row, why=why, expected=item.expected)
-        if now is None or not _equal(item, now):
-            shown = now or Item(name, "ok")
+        if now is None or item != now:
+            shown = now or Item(item.name)
             why = f"{why}; the host went back, and yet this is not as it was before"
-            return replace(self._row(section, name, shown, Status.FAILED, why), expected=item.expected)
-        return self._row(section, name, item, Status.ROLLED_BACK, f"{why}; the host went back")
+            return replace(self._row(section, shown, Status.FAILED, why), expected=item.expected)
+        return self._row(section, item, Status.ROLLED_BACK, f"{why}; the host went back")
 
-    def _after(self, section: str, name: str, item: Item, now: Item | None, said: Facts) -> Outcome:
+    def _after(self, section: str, item: Item, now: Item | None, said: Facts) -> Outcome:
         """Return the row of a thing that was read before and after."""
         if item.state in ("skipped", "refused"):
-            return self._row(section, name, item, *_standing(item))
+            return self._row(section, item, *standing(item))
         if item.state == "ok":
             if now is None or now.state == "ok":
-                return self._row(section, name, item, Status.OK, None)
+                return self._row(section, item, Status.OK, None)
             # What was right before and no longer is was broken by this run.
-            return self._row(section, name, now, Status.FAILED, now.why or "it held before this run")
+            return self._row(section, now, Status.FAILED, now.why or "it held before this run")
         if now is None:
-            gone = Item(name, "ok", item.expected, item.expected)
-            return self._row(section, name, gone, Status.CHANGED, item.why, item.diff)
+            gone = Item(item.name, words=Words(item.expected, item.expected))
+            return self._row(section, gone, Status.CHANGED, item.why, item.diff)
         if now.state == "ok":
-            return self._row(section, name, now, Status.CHANGED, None, item.diff)
-        why = _reason(name, now, said.commands.get(section))
-        return self._row(section, name, now, Status.FAILED, why, item.diff)
+            return self._row(section, now, Status.CHANGED, None, item.diff)
+        why = _reason(now, said.commands.get(section))
+        return self._row(section, now, Status.FAILED, why, item.diff)
 
     def _added(self, left: HostPlan, said: Facts) -> list[Outcome]:
         """Return rows for things that did not exist before and are not as declared now."""
         known = self.before.items()
         return [
-            self._row(section, name, item, Status.FAILED, _reason(name, item, said.commands.get(section)))
+            self._row(section, item, Status.FAILED, _reason(item, said.commands.get(section)))
             for (section, name), item in left.items().items()
             if (section, name) not in known and item.state != "ok"
         ]
 
     def _row(
-        self,
-        section: str,
-        name: str,
-        shown: Item,
-        status: Status,
-        why: str | None,
-        diff: str | None = None,
+        self, section: str, shown: Item, status: Status, why: str | None, diff: str | None = None
     ) -> Outcome:
-        return Outcome(
-            host=self.host,
-            section=section,
-            name=name,
-            status=status,
-            expected=shown.expected,
-            actual=shown.actual,
-            why=why,
-            diff=diff or (shown.diff if shown.state == "change" else None),
-            seconds=time.monotonic() - self.started,
-        )
-
-
-def _standing(item: Item) -> tuple[Status, str | None]:
-    """Return status and reason of a thing that was not touched."""
-    if item.state == "skipped":
-        return Status.SKIPPED, item.why
-    if item.state == "ok":
-        return Status.OK, None
-    return Status.FAILED, item.why
-
-
-def _equal(before: Item, now: Item) -> bool:
-    """Tell whether a thing is as before, as far as the host shows it."""
-    return (before.state, before.actual, before.observed, before.diff) == (
-        now.state,
-        now.actual,
-        now.observed,
-        now.diff,
-    )
+        seconds = time.monotonic() - self.started
+        return row_of(self.host, section, shown, status, why, diff=diff, seconds=seconds)
 
 
 def _own_reason(item: Item, left: Item | None, said: Captured | None) -> str | None:
     """Return why this very thing did not take, None if it did or could not be read."""
     if left is None or left.state == "ok":
         return None
-    return _reason(item.name, left, said)
+    return _reason(left, said)
 
 
-def _reason(name: str, now: Item, said: Captured | None) -> str:
+def _reason(now: Item, said: Captured | None) -> str:
     """Return why a change failed: the host's message about this thing, otherwise its last message."""
     if said is not None and said.status != 0:
         lines = [line.strip() for line in said.text.splitlines()]
-        own = [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
+        own = [line.removeprefix(f"{now.name}: ") for line in lines if line.startswith(f"{now.name}: ")]
         return own[-1] if own else said.last_line
     return now.why or "it was set and is not so"

@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import SELINUX
 
 __all__ = ["CONFIG", "Selinux"]
@@ -70,21 +71,21 @@ class Selinux:
         mode, have = str(want["mode"]), _observe(facts)
         why: str | None
         if have.live is None and have.config is None and mode != "disabled":
-            return self._only(Item(_NAME, "skipped", mode, "", "no SELinux in this kernel"))
+            return self._only(made(_NAME, "skipped", mode, "", "no SELinux in this kernel"))
         if have.live is not None and not have.writable:
             return self._only(
-                Item(_NAME, "skipped", mode, have.live, "SELinux is the machine's, not the container's")
+                made(_NAME, "skipped", mode, have.live, "SELinux is the machine's, not the container's")
             )
         if mode == "enforcing" and not have.has_policy:
             why = "no SELinux policy is installed here, and without one the next boot would halt"
-            return self._only(Item(_NAME, "refused", mode, have.shown, why))
+            return self._only(made(_NAME, "refused", mode, have.shown, why))
         set_live = mode != "disabled" and have.live not in (None, mode)
         if not set_live and (have.at_boot or "disabled") == mode:
             # A value in the file that is not in force yet takes a reboot.
-            return self._only(Item(_NAME, "ok", mode, have.shown, observed=have.shown))
+            return self._only(made(_NAME, "ok", mode, have.shown, observed=have.shown))
         why = None if set_live or have.live == mode else f"{mode} only after a reboot"
         diff = "\n".join(_diff(mode, have, set_live))
-        item = Item(_NAME, "change", mode, have.shown, why, diff, observed=have.shown)
+        item = made(_NAME, "change", mode, have.shown, why, diff, observed=have.shown)
         return SectionPlan(
             self.section,
             (item,),

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan, made
 from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import SERVICES
 
 __all__ = ["UNDER_SSHD", "Services"]
@@ -62,7 +63,7 @@ class Services:
             found = units(facts, declared)
         except CommandError as error:
             why = f"systemd cannot be asked: {error.reason}"
-            refused = (Item(name, "refused", _shown(wanted), why=why) for name, wanted in declared.items())
+            refused = (made(name, "refused", _shown(wanted), why=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
         items = tuple(_item(name, wanted, found[name], under) for name, wanted in declared.items())
@@ -95,14 +96,14 @@ def _item(name: str, wanted: Mapping[str, bool | None], unit: Unit, under: froze
     expected = _shown(wanted)
     if wanted["running"] is False and name in under:
         why = f"sshd needs {name}: stopping it would end every login"
-        return Item(name, "refused", expected, unit.shown, why)
+        return made(name, "refused", expected, unit.shown, why)
     if reason := _refusal(name, wanted, unit):
-        return Item(name, "refused", expected, unit.shown, reason)
+        return made(name, "refused", expected, unit.shown, reason)
     steps = list(_differences(wanted, unit))
     if not steps:
-        return Item(name, "ok", expected, unit.shown, observed=unit.lasting)
+        return made(name, "ok", expected, unit.shown, observed=unit.lasting)
     diff = "\n".join(f"-{have}\n+{want}" for have, want in steps)
-    return Item(name, "change", expected, unit.shown, None, diff, observed=unit.lasting)
+    return made(name, "change", expected, unit.shown, None, diff, observed=unit.lasting)
 
 
 def _refusal(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import apply_script, undo_script
 from labrun.tasks.configure.text_diff import with_file
@@ -21,6 +21,7 @@ from labrun.tasks.guest.facts.sshd import (
     probe,
 )
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
+from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import SSHD
 
 __all__ = ["Sshd", "render"]
@@ -32,6 +33,8 @@ _LINE_NUMBER = re.compile(r"line ([0-9]{1,9}): (.+)")
 _NO_KEYWORDS = frozenset({"match", "include"})
 # These have no effect if systemd listens in sshd's place.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
+
+_NOT_READ = "not read yet"
 
 
 def render(settings: Sequence[Setting]) -> str:
@@ -167,25 +170,13 @@ def _broken(said: Captured, facts: Facts) -> str | None:
 
 
 def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:
-    return tuple(
-        Item(
-            s.key,
-            "refused",
-            ", ".join(s.values),
-            "",
-            reason,
-            declared=" ".join(s.values),
-            observed="sshd cannot say",
-        )
-        for s in wanted.settings
-    )
+    return tuple(Item(s.key, {"": " ".join(s.values)}, {"": ""}, refused=reason) for s in wanted.settings)
 
 
 def _held_back(item: Item, culprits: str) -> Item:
     if item.state != "change":
         return item
-    why = f"nothing of sshd was changed, because of {culprits}"
-    return replace(item, state="refused", why=why)
+    return replace(item, refused=f"nothing of sshd was changed, because of {culprits}")
 
 
 def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -228,38 +219,35 @@ class _Judge:
     written: Mapping[str, tuple[str, ...]]
 
     def item(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
-        """Return the item of one keyword."""
-        written, actual = self.written.get(setting.key), self.effective.get(setting.key)
-        observed = f"effective {actual}; in the drop-in {written}{'; not read yet' * self._stale()}"
-        item = self._judged(setting, values, faults)
-        return replace(item, declared=" ".join(setting.values), observed=observed)
-
-    def _judged(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
-        expected = " ".join(values or setting.values)
-        actual = " ".join(self.effective.get(setting.key, ()))
-        if setting.key in faults or values is None:
-            return Item(setting.key, "refused", expected, actual, faults.get(setting.key))
-        known = setting.key in self.effective
-        holds = meets(setting.key, values, self.effective) if known else None
-        written = self.written.get(setting.key) == setting.values
-        if written and holds is False and not self._stale():
-            return Item(setting.key, "refused", expected, actual, self._rival(setting))
-        if written and holds is not False and not self._stale():
-            return Item(setting.key, "ok", expected, actual if known else expected)
-        diff = [f"-{setting.key} {actual}", f"+{setting.key} {expected}"] if holds is False else []
+        """Return the item of one keyword: what is effective now, and what the drop-in says."""
+        key, want = setting.key, " ".join(setting.values)
+        expected, actual = " ".join(values or setting.values), " ".join(self.effective.get(key, ()))
+        if key in faults or values is None:
+            return Item(key, {"": want}, {"": actual}, refused=faults.get(key, ""), words=Words(expected))
+        holds = meets(key, values, self.effective) if key in self.effective else None
+        written = self.written.get(key) == setting.values
+        diff = [f"-{key} {actual}", f"+{key} {expected}"] if holds is False else []
         if not written:
-            diff.append(f"+{DROP_IN}: " + ", ".join(f"{setting.keyword} {v}" for v in setting.values))
-        why = "the running sshd has not read the file yet" if written and holds else None
-        return Item(setting.key, "change", expected, actual, why, "\n".join(diff) or None)
+            diff.append(f"+{DROP_IN}: " + ", ".join(f"{setting.keyword} {value}" for value in setting.values))
+        item = Item(
+            key,
+            {"": want},
+            {"": actual if holds is False else want},
+            later={"": " ".join(self.written.get(key, ()))},
+            seen={"": actual},
+            words=Words(expected, expected if written and holds is None else actual, "\n".join(diff)),
+        )
+        if self._stale():
+            note = "the running sshd has not read the file yet" if written and holds else None
+            return replace(item, have={"": _NOT_READ}, seen={"": _NOT_READ}, note=note)
+        return replace(item, refused=self._rival(setting)) if written and holds is False else item
 
     def surplus(self, wanted: _Want) -> tuple[Item, ...]:
         """Return what the drop-in contains beyond the lab file."""
         declared = {setting.key for setting in wanted.settings}
         return tuple(
-            Item(
-                key, "change", "not declared", " ".join(values), None, f"-{DROP_IN}: {key} {' '.join(values)}"
-            )
-            for key, values in self.written.items()
+            Item(key, have={"": value}, words=Words(diff=f"-{DROP_IN}: {key} {value}"))
+            for key, value in ((key, " ".join(values)) for key, values in self.written.items())
             if key not in declared
         )
 

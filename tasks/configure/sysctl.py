@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 from labrun.inventory.model import Host, Lab, Role
 from labrun.secrets import is_secret
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sysctl import DIRECTORIES, settings_of, winner
 from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
+from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SYSCTL
 
 __all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
@@ -88,9 +89,13 @@ class _Observed:
         return self.decided_by if later else None
 
 
-def _same(one: str | None, other: str) -> bool:
+def _plain(value: str | None) -> str:
     # The kernel prints lists with tabs between the numbers.
-    return one is not None and one.split() == other.split()
+    return " ".join((value or "").split())
+
+
+def _same(one: str | None, other: str) -> bool:
+    return one is not None and _plain(one) == _plain(other)
 
 
 class Sysctl:
@@ -195,52 +200,36 @@ def _tasks(facts: Facts) -> int | None:
 
 
 def _item(key: str, value: str, have: _Observed | None) -> Item:
+    item = Item(key, {"": _plain(value)}, {"": _plain(have.running)} if have else NOTHING)
     if have is None:
-        why = f"{value!r} cannot be the value of a kernel parameter {key!r}"
         if path_of(key) is None:
-            why = f"{key!r} cannot be the name of a kernel parameter"
-        return Item(key, "refused", value, "", why)
-    return replace(_judged(key, value, have), declared=" ".join(value.split()), observed=_seen(have))
-
-
-def _seen(have: _Observed) -> str:
-    running = "absent" if have.running is None else " ".join(have.running.split())
-    at_boot = " ".join((have.at_boot or "").split())
-    return f"running {running}; at boot {f'{have.decided_by}: {at_boot}' if have.decided_by else 'nothing'}"
-
-
-def _judged(key: str, value: str, have: _Observed) -> Item:
-    actual = have.running or ""
+            return replace(item, refused=f"{key!r} cannot be the name of a kernel parameter")
+        return replace(item, refused=f"{value!r} cannot be the value of a kernel parameter {key!r}")
     if have.running is None:
-        return Item(key, "refused", value, "", f"this kernel has no {key} here")
+        return replace(item, refused=f"this kernel has no {key} here")
     if not have.can_hold(value):
         why = f"{key} cannot be written here"
         if have.is_machines:
-            return Item(key, "skipped", value, actual, f"{why}: it is the machine's, not the container's")
-        return Item(key, "refused", value, actual, why)
+            return replace(item, skipped=f"{why}: it is the machine's, not the container's")
+        return replace(item, refused=why)
     if have.least is not None and value.strip().isdecimal() and int(value[:20]) <= have.least:
         why = f"{have.least} processes and threads run here, and with {value} none could be started"
-        return Item(key, "refused", value, actual, why)
-    runs, persists = _same(have.running, value), _same(have.at_boot, value)
-    if runs and persists:
-        return Item(key, "ok", value, actual)
-    hidden = None
-    if have.hidden_by and not persists:
-        hidden = f"{have.hidden_by} sets {key} = {have.at_boot} and is read after {DROP_IN}"
-        if runs and _same(have.ours, value):
-            return Item(key, "refused", value, f"{actual} ({have.at_boot} after a reboot)", hidden)
-    at_boot = f"{have.at_boot} after a reboot" if have.decided_by else "not kept over a reboot"
-    shown = actual if persists else f"{actual} ({at_boot})"
-    return Item(key, "change", value, shown, hidden, _diff(key, value, have, runs, persists))
+        return replace(item, refused=why)
+    item = replace(item, later={"": _plain(have.at_boot)}, words=Words(diff=_diff(key, value, have)))
+    if have.hidden_by is None or _same(have.at_boot, value):
+        return item
+    why = f"{have.hidden_by} sets {key} = {have.at_boot} and is read after {DROP_IN}"
+    if _same(have.running, value) and _same(have.ours, value):
+        return replace(item, refused=why)
+    return replace(item, note=why)
 
 
-def _diff(key: str, value: str, have: _Observed, runs: bool, persists: bool) -> str:
+def _diff(key: str, value: str, have: _Observed) -> str:
     lines = []
-    if not runs:
+    if not _same(have.running, value):
         lines += [f"-running: {key} = {have.running}", f"+running: {key} = {value}"]
-    if not persists:
-        if have.decided_by:
-            lines.append(f"-{have.decided_by}: {key} = {have.at_boot}")
+    if not _same(have.at_boot, value):
+        lines += [f"-{have.decided_by}: {key} = {have.at_boot}"] if have.decided_by else []
         lines.append(f"+{DROP_IN}: {key} = {value}")
     return "\n".join(lines)
 
@@ -252,7 +241,7 @@ def _surplus(before: str | None, kept: set[str], values: Mapping[str, str]) -> I
         key = next((key for key in values if path_of(key) == path), path.translate(str.maketrans("./", "/.")))
         if key not in values:
             diff = f"-{DROP_IN}: {key} = {value}"
-            yield Item(key, "change", "not declared", value, "no longer in the lab file", diff)
+            yield Item(key, have={"": value}, note="no longer in the lab file", words=Words(diff=diff))
 
 
 def _sorted(values: Mapping[str, str]) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from labrun.tasks.configure.plan import Item
+from labrun.tasks.state.item import Item
 
 __all__ = ["compared", "unified", "with_file"]
 
@@ -77,7 +77,8 @@ def with_file(items: Iterable[Item], path: str, before: str | None, after: str |
         changing[0],
     )
     own = found[first].diff
-    found[first] = replace(found[first], diff=f"{own}\n{diff}" if own else diff)
+    words = replace(found[first].words, diff=f"{own}\n{diff}" if own else diff)
+    found[first] = replace(found[first], words=words)
     return tuple(found)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from labrun.errors import UnreadableError
 from labrun.outcome import Outcome, Status
-from labrun.tasks.configure.applied import fingerprint
-from labrun.tasks.configure.plan import Item, Json
+from labrun.tasks.configure.plan import Json
 from labrun.tasks.configure.resources import plan_host, row_names, sections_of
-from labrun.tasks.drift.verdict import Sides, verdict
 from labrun.tasks.guest.facts.applied import PATH, Applied, record_of
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded, understood
+from labrun.tasks.state.fingerprint import from_text
+from labrun.tasks.state.item import Item
+from labrun.tasks.state.rows import row_of
+from labrun.tasks.state.verdict import Verdict, verdict
 
 __all__ = ["host_rows", "silent_rows"]
 
@@ -42,16 +45,11 @@ def _section(
     asked = frozenset(row_names(spec, (section,)))
     for part in plan_host(spec, facts, (section,)).sections:
         for item in part.items:
-            key = (section, item.name)
-            status = _verdict(item, key, applied, asked=key in asked)
-            why = _why(item, status, applied)
-            if untold is not None and status not in (Status.OK, Status.SKIPPED):
-                status, why = (
-                    Status.UNKNOWN,
-                    f"who has moved cannot be told: {untold}; `labrun configure` writes it anew",
-                )
-            diff = None if status is Status.OK else item.diff
-            yield Outcome(spec["host"], *key, status, item.expected, item.actual, why, diff)
+            row = _row(spec["host"], section, item, applied, asked=(section, item.name) in asked)
+            if untold is not None and row.status not in (Status.OK, Status.SKIPPED):
+                why = f"who has moved cannot be told: {untold}; `labrun configure` writes it anew"
+                row = replace(row, status=Status.UNKNOWN, why=why)
+            yield row
 
 
 def silent_rows(spec: Json, status: Status, why: str, section: str | None = None) -> Iterator[Outcome]:
@@ -60,32 +58,29 @@ def silent_rows(spec: Json, status: Status, why: str, section: str | None = None
         yield Outcome(spec["host"], where, name, status, why=why)
 
 
-def _verdict(item: Item, key: tuple[str, str], applied: Applied | None, *, asked: bool) -> Status:
-    if item.state == "skipped":
-        return Status.SKIPPED
-    last = applied.items.get(key) if applied is not None else None
-    now = fingerprint(item)
-    untold = item.observed is None and (not asked or (item.state == "refused" and not item.actual))
-    return verdict(
-        Sides(
-            holds=item.state == "ok",
-            declared=now.declared,
-            observed=None if untold else now.observed,
-            applied=None if last is None else (last.declared, last.observed),
-            asked=asked,
-            recorded=applied is not None,
-        )
+def _row(host: str, section: str, item: Item, applied: Applied | None, *, asked: bool) -> Outcome:
+    last = applied.items.get((section, item.name)) if applied is not None else None
+    found = verdict(
+        item, None if last is None else from_text(last), asked=asked, recorded=applied is not None
     )
+    return row_of(host, section, item, found.status, _why(item, found, applied))
 
 
-def _why(item: Item, status: Status, applied: Applied | None) -> str | None:
-    if status is Status.OK:
+def _why(item: Item, found: Verdict, applied: Applied | None) -> str | None:
+    if found.status is Status.OK:
         return None
     parts = [item.why] if item.why else []
-    if status is Status.PENDING and applied is None:
+    if found.status is Status.PENDING and applied is None:
         parts.append("nothing was applied to this host yet")
-    elif status is Status.CONFLICT:
+    elif found.status is Status.CONFLICT and len(item.want) > 1:
+        by_hand, in_file = (found.moved(side, Status.CONFLICT) for side in (Status.DRIFTED, Status.PENDING))
+        parts.append(f"changed on the host: {', '.join(by_hand)}; changed in the file: {', '.join(in_file)}")
+    elif found.status is Status.CONFLICT:
         parts.append("the file and the host have both changed")
-    elif status is Status.UNKNOWN and not item.why:
-        parts.append("neither the file nor the host has changed since it was applied")
+    elif found.status is Status.UNKNOWN and not item.why:
+        parts.append(
+            "neither the file nor the host has changed since it was applied"
+            if found.parts
+            else "the record of what was applied says nothing about it"
+        )
     return "; ".join(parts) or None

@@ -137,4 +137,6 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _both(now: str, then: str) -> str:
-    return now if now == then else f"{now} ({then or 'not set'} after a reboot)"
+    if now == then:
+        return now
+    return f"{now} ({then} after a reboot)" if then else f"{now} (not kept over a reboot)"

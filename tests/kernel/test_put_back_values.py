@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from labrun.tasks.configure.guard_script import spreading
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
+from labrun.tasks.state.item import Item
 
 GUEST = Path(__file__).resolve().parents[2] / "templates" / "guest"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces takes root")
@@ -58,7 +59,7 @@ OWN = "echo 1 >/proc/sys/net/ipv4/conf/eth0/forwarding; echo 1 >/proc/sys/net/ip
     ],
 )
 def test_what_follows_a_parameter_goes_back_with_it(tmp_path: Path, key: str, first: str) -> None:
-    plan = SectionPlan("sysctl", (Item(key, "change"),))
+    plan = SectionPlan("sysctl", (Item(key, {"": "1"}),))
     names = " ".join(spreading([plan]))
     assert names
     words = [str(tmp_path), str(GUEST), key.replace(".", "/"), names, first]
@@ -72,4 +73,4 @@ def test_what_follows_a_parameter_goes_back_with_it(tmp_path: Path, key: str, fi
 
 @pytest.mark.parametrize("key", ["net.core.somaxconn", "net.ipv4.conf.eth0.rp_filter", "net.ipv4.tcp_sack"])
 def test_what_nothing_follows_is_not_looked_after(key: str) -> None:
-    assert not list(spreading([SectionPlan("sysctl", (Item(key, "change"),))]))
+    assert not list(spreading([SectionPlan("sysctl", (Item(key, {"": "1"}),))]))

@@ -1,6 +1,6 @@
 """What was last applied to a host, recorded in the guest itself: the third side that `drift` compares.
 
-Only hashes are kept: they show whether the file or the host has changed since, and leak no values.
+The record has one text a thing, as ``tasks/state/fingerprint.py`` writes and reads it: hashes only.
 """
 
 from __future__ import annotations
@@ -9,36 +9,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from labrun.bounded import as_list, as_object, as_text, read_json
+from labrun.bounded import as_integer, as_object, as_text, read_json
 from labrun.errors import UnreadableError
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PATH", "PROBE", "SCHEMA", "Applied", "Fingerprint", "read_applied", "record_of"]
+__all__ = ["PATH", "PROBE", "SCHEMA", "Applied", "read_applied", "record_of"]
 
 PATH = "/var/lib/labrun/applied.json"
 PROBE = Probe((PATH,))
-SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Hashes of an item's declared and observed state when it last matched the lab file."""
-
-    declared: str
-    observed: str
+SCHEMA = 2
+_KIND = "a record of labrun's"
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """The record of a confirmed `configure`: its run ID, labrun's version, the lab file's digest, the items.
 
-    ``items`` maps section and name to their fingerprints.
+    ``items`` maps section and name to the fingerprints of the item's attributes, as text.
     """
 
     run: str = ""
     version: str = ""
     digest: str = ""
-    items: Mapping[tuple[str, str], Fingerprint] = field(default_factory=lambda: MappingProxyType({}))
+    items: Mapping[tuple[str, str], str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def read_applied(facts: Facts) -> Applied | None:
@@ -50,27 +43,23 @@ def read_applied(facts: Facts) -> Applied | None:
 
 
 def record_of(facts: Facts) -> Applied | None:
-    """Return the guest's record; None if there is none or it has another schema.
+    """Return the guest's record, None if there is none.
 
-    Raises UnreadableError for a damaged record: what was applied is then unknown.
+    Raises UnreadableError for a damaged record and for one of another version: what was applied is then
+    unknown.
     """
     text = facts.files.get(PATH)
     if text is None:
         return None
-    found = as_object(read_json(text, PATH), PATH, "a record of labrun's")
-    if found.get("schema") != SCHEMA:
-        return None
+    found = as_object(read_json(text, PATH), PATH, _KIND)
+    schema = as_integer(found.get("schema"), PATH)
+    if schema != SCHEMA:
+        which = "an earlier" if schema < SCHEMA else "a later"
+        raise UnreadableError(f"{which} labrun recorded it", step=PATH)
     items = {
-        (section, name): Fingerprint(*_pair(pair))
-        for section, names in as_object(found.get("items"), PATH, "a record of labrun's").items()
-        for name, pair in as_object(names, PATH, "a record of labrun's").items()
+        (section, name): as_text(each, PATH)
+        for section, names in as_object(found.get("items"), PATH, _KIND).items()
+        for name, each in as_object(names, PATH, _KIND).items()
     }
     run, version, digest = (as_text(found.get(key), PATH) for key in ("run", "labrun", "digest"))
     return Applied(run, version, digest, MappingProxyType(items))
-
-
-def _pair(value: object) -> tuple[str, str]:
-    pair = as_list(value, PATH, "a record of labrun's")
-    if len(pair) != 2:
-        raise UnreadableError("not a record of labrun's", step=PATH)
-    return as_text(pair[0], PATH), as_text(pair[1], PATH)

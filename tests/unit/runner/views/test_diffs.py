@@ -9,8 +9,8 @@ import time
 from labrun.outcome import Outcome, Status
 from labrun.runner.views.folding import joined
 from labrun.runner.views.table import render
-from labrun.tasks.configure.plan import Item
 from labrun.tasks.configure.text_diff import compared, unified, with_file
+from labrun.tasks.state.item import Item, Words
 from tests.unit.runner.views.test_table import Terminal
 
 PATH = "/etc/sysctl.d/90-labrun.conf"
@@ -83,10 +83,10 @@ def test_a_terminal_shows_what_comes_green_and_what_goes_red() -> None:
 
 def test_the_whole_file_stands_beside_the_first_item_that_changes_it() -> None:
     items = (
-        Item("ok", "ok"),
-        Item("running", "change", diff="+running: x"),
-        Item("a.b", "change", diff=f"+{PATH}: a.b = 1"),
-        Item("c.d", "change", diff=f"+{PATH}: c.d = 2"),
+        Item("ok"),
+        Item("running", {"": "x"}, words=Words(diff="+running: x")),
+        Item("a.b", {"": "1"}, words=Words(diff=f"+{PATH}: a.b = 1")),
+        Item("c.d", {"": "2"}, words=Words(diff=f"+{PATH}: c.d = 2")),
     )
     found = with_file(items, PATH, None, "a.b = 1\nc.d = 2\n")
     assert [item.diff for item in found] == [
@@ -97,7 +97,7 @@ def test_the_whole_file_stands_beside_the_first_item_that_changes_it() -> None:
     ]
     assert with_file(items, PATH, "x\n", "x\n") == items
     assert with_file(items[:1], PATH, None, "x\n") == items[:1]
-    gone = with_file((Item("a.b", "change"),), PATH, "a.b = 1\n", None)
+    gone = with_file((Item("a.b", have={"": "1"}, words=Words(diff="")),), PATH, "a.b = 1\n", None)
     assert gone[0].diff == f"--- {PATH}\n+++ /dev/null\n@@ -1 +0,0 @@\n-a.b = 1"
 
 

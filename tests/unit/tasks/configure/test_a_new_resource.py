@@ -10,9 +10,10 @@ import pytest
 from labrun.inventory.model import Host, Lab
 from labrun.outcome import Status
 from labrun.tasks.configure import resources
-from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.drift.host_rows import host_rows
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, install, parse_facts, quote
+from labrun.tasks.state.item import Item
 from tests.unit.small_labs import two_networks
 
 MARK = "mark"
@@ -37,9 +38,9 @@ class Motd:
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         text, actual = str(want["text"]), facts.files.get(self.path, "")
-        if text == actual:
-            return SectionPlan(self.section, (Item("motd", "ok", text.strip(), actual.strip()),))
-        item = Item("motd", "change", text.strip(), actual.strip(), diff=f"+{text.strip()}")
+        item = Item("motd", {"": text.strip()}, {"": actual.strip()})
+        if item.state == "ok":
+            return SectionPlan(self.section, (item,))
         return SectionPlan(self.section, (item,), install(self.path, text, "0644"), f"restore {self.path}\n")
 
     def explain(self, want: Json) -> tuple[str, ...]:

@@ -21,8 +21,9 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import FileSpec
 from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import gather_script, parse_facts
+from labrun.tasks.state.item import Item
 from tests.fuzz import examples
 from tests.unit.undoing import keeping, undoing
 

@@ -19,10 +19,11 @@ import pytest
 from labrun.ports import Completed, Transport
 from labrun.tasks.configure.guard import Guard as Confirming
 from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
-from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan, Seen
+from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import PROBE, RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
+from labrun.tasks.state.item import Item
 
 MARK = "labrun-test"
 TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
@@ -405,17 +406,17 @@ def test_what_can_not_be_taken_back_needs_no_guard() -> None:
 def test_what_did_not_take_is_a_reason_to_go_back_unless_its_items_stand_each_for_itself(
     partial: bool,
 ) -> None:
-    part = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=partial)
+    part = SectionPlan("services", (Item("x", {"": "1"}),), "true", "true", partial=partial)
     seen = Seen(HostPlan("a", (part,)), Facts())
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(seen, seen) == (None if partial else "services x did not take")
 
 
 def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() -> None:
-    changing = SectionPlan("services", (Item("x", "change"),), "true", "true", partial=True)
-    before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
-    lost = SectionPlan("nmcli", (Item("left", "refused", why="NetworkManager cannot be asked"),))
-    now = HostPlan("a", (lost, SectionPlan("services", (Item("x", "ok"),))))
+    changing = SectionPlan("services", (Item("x", {"": "1"}),), "true", "true", partial=True)
+    before = HostPlan("a", (SectionPlan("nmcli", (Item("left"),)), changing))
+    lost = SectionPlan("nmcli", (Item("left", refused="NetworkManager cannot be asked"),))
+    now = HostPlan("a", (lost, SectionPlan("services", (Item("x"),))))
 
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
@@ -424,26 +425,26 @@ def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() 
 @pytest.mark.parametrize(
     ("section", "why"),
     [
-        (SectionPlan("nmcli", (Item("left", "change"),), "true"), "nmcli left held before this change"),
-        (SectionPlan("nmcli", (Item("right", "change"),), "true"), None),
-        (SectionPlan("nmcli", (Item("left", "change"),), "true", harmless=True), None),
-        (SectionPlan("nmcli", (Item("left", "change"),), "true", partial=True), None),
+        (SectionPlan("nmcli", (Item("left", {"": "1"}),), "true"), "nmcli left held before this change"),
+        (SectionPlan("nmcli", (Item("right", {"": "1"}),), "true"), None),
+        (SectionPlan("nmcli", (Item("left", {"": "1"}),), "true", harmless=True), None),
+        (SectionPlan("nmcli", (Item("left", {"": "1"}),), "true", partial=True), None),
     ],
     ids=["held", "new", "a name", "by itself"],
 )
 def test_what_held_before_and_does_not_now_is_a_reason_to_go_back(
     section: SectionPlan, why: str | None
 ) -> None:
-    changing = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
-    before = HostPlan("a", (SectionPlan("nmcli", (Item("left", "ok"),)), changing))
-    now = HostPlan("a", (section, SectionPlan("files", (Item("/x", "change", why="on_change: no"),), "true")))
-
+    changing = SectionPlan("files", (Item("/x", {"": "1"}),), "true", "true", partial=True)
+    before = HostPlan("a", (SectionPlan("nmcli", (Item("left"),)), changing))
+    failed = SectionPlan("files", (Item("/x", {"": "1"}, note="on_change: no"),), "true")
+    now = HostPlan("a", (section, failed))
     made = Confirming(TICKET, Silent(), nobody, nobody)
     assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == why
 
 
 def test_what_is_seen_while_the_host_goes_back_says_nothing_of_the_change() -> None:
-    part = SectionPlan("files", (Item("/x", "change"),), "true", "true", partial=True)
+    part = SectionPlan("files", (Item("/x", {"": "1"}),), "true", "true", partial=True)
     plan = HostPlan("a", (part,))
     facts = Facts(words=frozenset({"guard undoing"}))
     made = Confirming(TICKET, Silent(), nobody, nobody)

@@ -10,9 +10,10 @@ import pytest
 
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import PATH, Hosts, lab_names
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.shell import Facts
+from labrun.tasks.state.item import Item
 from tests.unit.small_labs import host, lab, network
 
 BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
@@ -113,8 +114,8 @@ def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> Non
     ]
     moved = only(plan(LOCAL + BLOCK.replace("10.0.0.2", "10.0.0.3")))
     assert moved.actual == "2 names of the lab, not all as in the lab file"
-    assert moved.observed == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
-    assert moved.declared == BLOCK.rstrip()
+    assert moved.seen[""] == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
+    assert moved.want[""] == BLOCK.rstrip()
 
 
 def names(running: str, static: str | None) -> SectionPlan:

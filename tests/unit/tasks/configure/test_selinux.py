@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.selinux import CONFIG, Selinux
 from labrun.tasks.guest.shell import Facts
+from labrun.tasks.state.item import Item
 from tests.unit.undoing import keeping, undoing
 
 POLICY = "selinux-policy /etc/selinux/targeted/policy/policy.33"

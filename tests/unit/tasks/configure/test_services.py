@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.services import UNDER_SSHD, Services
 from labrun.tasks.guest.facts.units import unit_of
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.item import Item
 
 Wanted = dict[str, bool | None]
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.tasks.configure.plan import Item, SectionPlan
+from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
 from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
 from labrun.tasks.guest.shell import Facts
+from labrun.tasks.state.item import Item
 from tests.fuzz import examples
 from tests.unit.small_labs import host
 from tests.unit.undoing import keeping, undoing
