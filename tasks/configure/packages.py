@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import Attributes, Item, Words
 from labrun.tasks.state.sections import PACKAGES
 
 __all__ = ["Packages"]
 
-_INSTALLED, _MISSING = "installed", "not installed"
+_INSTALLED: Attributes = {"": "installed"}
 
 # One process queries all packages; unknown ones are omitted.
 _PROBE = """\
@@ -101,7 +101,7 @@ class Packages:
         manager = facts.word("packages-by")
         if manager is None:
             why = "labrun knows apt-get and dnf, and neither is here"
-            refused = (made(name, "refused", _INSTALLED, "", why) for name in want["names"])
+            refused = (Item(name, _INSTALLED, refused=why) for name in want["names"])
             return SectionPlan(self.section, tuple(refused))
         said = facts.commands.get("packages", Captured("", 127))
         versions = dict(_versions(said.text))
@@ -148,11 +148,9 @@ def _version(name: str, versions: Mapping[str, str]) -> str | None:
 
 
 def _item(name: str, version: str | None) -> Item:
-    if version is None:
-        diff = f"+{name}"
-        return made(name, "change", _INSTALLED, _MISSING, None, diff, declared=_INSTALLED, observed=_MISSING)
     # An upgrade is not drift: the file does not declare a version.
-    return made(name, "ok", _INSTALLED, version, declared=_INSTALLED, observed=_INSTALLED)
+    have = {} if version is None else _INSTALLED
+    return Item(name, _INSTALLED, have, words=Words(actual=version or "not installed"))
 
 
 def _commands(names: list[str], manager: str) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from labrun.errors import CommandError
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts.units import Unit, probe, unit_of, units
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import SERVICES
 
 __all__ = ["UNDER_SSHD", "Services"]
@@ -28,6 +28,7 @@ UNDER_SSHD = Probe(
 )
 
 
+_Wanted = Mapping[str, bool | None]
 _Step = tuple[str, tuple[str, ...]]
 
 
@@ -58,12 +59,12 @@ class Services:
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the units that are not as declared, now or at the next boot."""
-        declared: Mapping[str, Mapping[str, bool | None]] = want["units"]
+        declared: Mapping[str, _Wanted] = want["units"]
         try:
             found = units(facts, declared)
         except CommandError as error:
             why = f"systemd cannot be asked: {error.reason}"
-            refused = (made(name, "refused", _shown(wanted), why=why) for name, wanted in declared.items())
+            refused = (Item(name, _want(wanted), refused=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
         items = tuple(_item(name, wanted, found[name], under) for name, wanted in declared.items())
@@ -92,21 +93,36 @@ class Services:
         )
 
 
-def _item(name: str, wanted: Mapping[str, bool | None], unit: Unit, under: frozenset[str]) -> Item:
-    expected = _shown(wanted)
+def _item(name: str, wanted: _Wanted, unit: Unit, under: frozenset[str]) -> Item:
+    have = {"boot": _boot(unit.is_enabled), "now": _now(unit.is_running)}
+    return Item(
+        name,
+        _want(wanted),
+        have,
+        refused=_refusal(name, wanted, unit, under),
+        words=Words(actual=unit.shown),
+    )
+
+
+def _want(wanted: _Wanted) -> dict[str, str]:
+    enabled, running = wanted["enabled"], wanted["running"]
+    return {
+        **({} if enabled is None else {"boot": _boot(enabled)}),
+        **({} if running is None else {"now": _now(running)}),
+    }
+
+
+def _boot(enabled: bool) -> str:
+    return "enabled" if enabled else "disabled"
+
+
+def _now(running: bool) -> str:
+    return "running" if running else "stopped"
+
+
+def _refusal(name: str, wanted: _Wanted, unit: Unit, under: frozenset[str]) -> str | None:
     if wanted["running"] is False and name in under:
-        why = f"sshd needs {name}: stopping it would end every login"
-        return made(name, "refused", expected, unit.shown, why)
-    if reason := _refusal(name, wanted, unit):
-        return made(name, "refused", expected, unit.shown, reason)
-    steps = list(_differences(wanted, unit))
-    if not steps:
-        return made(name, "ok", expected, unit.shown, observed=unit.lasting)
-    diff = "\n".join(f"-{have}\n+{want}" for have, want in steps)
-    return made(name, "change", expected, unit.shown, None, diff, observed=unit.lasting)
-
-
-def _refusal(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> str | None:
+        return f"sshd needs {name}: stopping it would end every login"
     asked = wanted["enabled"] or wanted["running"]
     if unit.load == "not-found":
         # A missing unit neither starts nor runs.
@@ -120,23 +136,7 @@ def _refusal(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> str | 
     return None
 
 
-def _differences(wanted: Mapping[str, bool | None], unit: Unit) -> Iterator[tuple[str, str]]:
-    if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
-        yield unit.file or "not enabled", "enabled" if wanted["enabled"] else "disabled"
-    if wanted["running"] is not None and wanted["running"] != unit.is_running:
-        yield unit.active, "running" if wanted["running"] else "stopped"
-
-
-def _shown(wanted: Mapping[str, bool | None]) -> str:
-    words = []
-    if wanted["enabled"] is not None:
-        words.append("enabled" if wanted["enabled"] else "disabled")
-    if wanted["running"] is not None:
-        words.append("running" if wanted["running"] else "stopped")
-    return ", ".join(words)
-
-
-def _steps(name: str, wanted: Mapping[str, bool | None], unit: Unit) -> Iterator[_Step]:
+def _steps(name: str, wanted: _Wanted, unit: Unit) -> Iterator[_Step]:
     """Yield systemctl's arguments for what differs, with the row's name."""
     if wanted["enabled"] is not None and (not unit.active or wanted["enabled"] != unit.is_enabled):
         yield name, ("enable" if wanted["enabled"] else "disable", quote(unit_of(name)))
@@ -156,7 +156,7 @@ def _script(steps: Iterable[_Step]) -> str:
     return assigned({"patience": _PATIENCE}) + guest_script("set_unit") + lines + "exit $bad"
 
 
-def _undo(changing: Mapping[str, Mapping[str, bool | None]], found: Mapping[str, Unit]) -> str:
+def _undo(changing: Mapping[str, _Wanted], found: Mapping[str, Unit]) -> str:
     """Return what restores the units; at boot the guard has restored the enabled state, which suffices."""
     lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():

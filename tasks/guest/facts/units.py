@@ -43,11 +43,6 @@ class Unit:
             return "no such unit"
         return f"{self.file or 'not enabled'}, {self.active}"
 
-    @property
-    def lasting(self) -> str:
-        """Return the state without transient parts such as a reload."""
-        return f"{self.file}, {'running' if self.is_running else 'stopped'}"
-
 
 def probe(names: Iterable[str]) -> Probe:
     """Ask systemd once about all units, named as in the lab file."""

@@ -43,7 +43,7 @@ def test_only_what_is_there_and_whole_counts_as_installed() -> None:
 
 def test_an_upgrade_is_no_change_of_what_is_observed() -> None:
     (item,) = plan(["curl"]).items
-    assert (item.want, item.seen) == ({"": "installed"}, {"": "installed"})
+    assert (item.want, item.have) == ({"": "installed"}, {"": "installed"})
 
 
 def test_all_that_is_missing_is_one_transaction() -> None:

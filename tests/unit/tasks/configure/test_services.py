@@ -97,8 +97,8 @@ def test_each_unit_is_put_right_in_what_differs_only_and_can_be_put_back() -> No
     units = {"a": wanted(enabled=True, running=True), "b.socket": wanted(enabled=False, running=False)}
     section = plan(units, shown(file="disabled"), shown())
     assert [(item.name, item.state, item.diff) for item in section.items] == [
-        ("a", "change", "-disabled\n+enabled"),
-        ("b.socket", "change", "-enabled\n+disabled\n-active\n+stopped"),
+        ("a", "change", "- boot: disabled\n+ boot: enabled"),
+        ("b.socket", "change", "- boot: enabled\n+ boot: disabled\n- now: running\n+ now: stopped"),
     ]
     assert section.commands == (
         "systemctl enable a.service",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.guest.facts.applied import PATH, Applied
-from labrun.tasks.guest.shell import Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.fingerprint import Fingerprint, as_text, digest_of
 
 OK, PENDING, DRIFTED = Status.OK, Status.PENDING, Status.DRIFTED
@@ -36,8 +37,12 @@ def facts(running: str = "1", drop_in: str | None = f"{KEY} = 1\n", **files: str
 @pytest.fixture
 def remembered(tmp_path: Path) -> dict[str, str]:
     """The record of a host that was configured with the value 1, as a gather reads it."""
-    plan = plan_host(spec(), facts())
-    written = renewed(None, plan, run="r", version="1", digest="d")
+    return recorded(spec(), facts(), tmp_path)
+
+
+def recorded(of: dict[str, object], seen: Facts, tmp_path: Path) -> dict[str, str]:
+    """Return what a gather reads of the record that `configure` writes if it finds this host as it is."""
+    written = renewed(None, plan_host(of, seen), run="r", version="1", digest="d")
     here = tmp_path / "applied.json"
     script = write_applied(written).replace(PATH.removesuffix("/applied.json"), str(tmp_path))
     subprocess.run(["sh", "-e"], input=script, text=True, check=True)
@@ -116,3 +121,52 @@ def test_the_record_is_about_what_was_declared_then() -> None:
     known = Applied("r", "1", "d", {("sysctl", KEY): "=x/y"})
     found = renewed(known, plan_host(spec(), facts()), run="s", version="1", digest="e")
     assert found.items["sysctl", KEY] == as_text({"": Fingerprint(digest_of("1"), digest_of("1"))})
+
+
+def units(enabled: bool, running: bool) -> dict[str, object]:
+    return {
+        "host": "one",
+        "sections": {"services": {"units": {"cron": {"enabled": enabled, "running": running}}}},
+    }
+
+
+def cron(file: str, active: str) -> Facts:
+    text = f"LoadState=loaded\nUnitFileState={file}\nActiveState={active}\n"
+    return Facts(commands={"services": Captured(text, 0)})
+
+
+@pytest.mark.parametrize(
+    ("of", "seen", "status", "why"),
+    [
+        (units(True, True), cron("enabled", "reloading"), OK, None),
+        (units(True, True), cron("enabled", "inactive"), DRIFTED, None),
+        (units(True, False), cron("enabled", "active"), PENDING, None),
+        (
+            units(False, True),
+            cron("enabled", "inactive"),
+            CONFLICT,
+            "changed on the host: now; changed in the file: boot",
+        ),
+    ],
+)
+def test_a_conflict_names_what_each_side_has_changed(
+    of: dict[str, object], seen: Facts, status: Status, why: str | None, tmp_path: Path
+) -> None:
+    found = row(of, seen, recorded(units(True, True), cron("enabled", "active"), tmp_path))
+    assert (found.status, found.why) == (status, why)
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "why"),
+    [
+        ("", UNKNOWN, "the record of what was applied says nothing about it"),
+        ("no record", UNKNOWN, "the record of what was applied says nothing about it"),
+        ("now=1", PENDING, None),
+    ],
+)
+def test_a_record_that_says_nothing_about_a_thing_gives_no_verdict(
+    text: str, status: Status, why: str | None
+) -> None:
+    record = {"schema": 2, "run": "r", "labrun": "1", "digest": "d", "items": {"services": {"cron": text}}}
+    found = row(units(True, True), cron("disabled", "active"), {PATH: json.dumps(record)})
+    assert (found.status, found.why) == (status, why)
