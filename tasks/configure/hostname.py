@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
+from labrun.tasks.state.item import Item
 from labrun.tasks.state.sections import HOSTNAME
 
 __all__ = ["Hostname"]
@@ -36,16 +37,9 @@ class Hostname:
         value = str(want["value"])
         running = facts.files.get(_RUNNING, "").strip()
         static = _at_boot(facts.files.get(_STATIC))
-        actual = running if static == running else f"{running} ({static or 'no name'} after a reboot)"
-        if running == static == value:
-            return SectionPlan(self.section, (made(_NAME, "ok", value, actual),))
-        diff = []
-        if running != value:
-            diff += [f"-running: {running}", f"+running: {value}"]
-        if static != value:
-            diff += [f"-{_STATIC}: {static}"] if static else []
-            diff.append(f"+{_STATIC}: {value}")
-        item = made(_NAME, "change", value, actual, None, "\n".join(diff))
+        item = Item(_NAME, {"": value}, {"": running}, later={"": static})
+        if item.state == "ok":
+            return SectionPlan(self.section, (item,))
         undo = f'[ "$on" != live ] || {{ {_set_running(running)}; }}\nrestore {_STATIC}\n'
         return SectionPlan(
             self.section,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address, Host, Interface, Lab
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.shell import Facts, Probe, quote
+from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import HOSTS
 
 __all__ = ["PATH", "Hosts", "lab_names"]
@@ -100,16 +101,13 @@ class Hosts:
         text = facts.files.get(PATH)
         block = _block(want)
         cut = _cut(text or "")
-        expected, observed = "\n".join(block), "\n".join(cut.block)
-        shown, actual = _summary(block), _summary(cut.block)
-        if cut.block == block:
-            item = made(PATH, "ok", shown, actual, declared=expected, observed=observed)
-            return SectionPlan(self.section, (item,))
-        after = cut.filled(block)
-        if actual == shown:
+        shown, actual, after = _summary(block), _summary(cut.block), cut.filled(block)
+        if actual == shown and cut.block != block:
             actual += ", not all as in the lab file"
-        diff = unified(PATH, text, after)
-        item = made(PATH, "change", shown, actual, None, diff, declared=expected, observed=observed)
+        words = Words(shown, actual, unified(PATH, text, after))
+        item = Item(PATH, {"": "\n".join(block)}, {"": "\n".join(cut.block)}, words=words)
+        if item.state == "ok":
+            return SectionPlan(self.section, (item,))
         return SectionPlan(
             self.section,
             (item,),

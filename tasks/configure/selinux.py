@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SELINUX
 
 __all__ = ["CONFIG", "Selinux"]
@@ -43,10 +43,9 @@ class _Observed:
         start = f"/etc/selinux/{kind[1]}/" if kind else "/etc/selinux/"
         return any(policy.startswith(start) for policy in self.policies)
 
-    @property
-    def shown(self) -> str:
-        live, at_boot = self.live or "disabled", self.at_boot or "disabled"
-        return live if live == at_boot else f"{live} ({at_boot} after a reboot)"
+    def can_become(self, mode: str) -> bool:
+        """Tell whether the running kernel has this mode or can be switched to it."""
+        return mode == self.live or (mode != "disabled" and self.live is not None)
 
 
 class Selinux:
@@ -69,23 +68,10 @@ class Selinux:
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return what differs; ``disabled`` needs a reboot: a running kernel cannot drop SELinux."""
         mode, have = str(want["mode"]), _observe(facts)
-        why: str | None
-        if have.live is None and have.config is None and mode != "disabled":
-            return self._only(made(_NAME, "skipped", mode, "", "no SELinux in this kernel"))
-        if have.live is not None and not have.writable:
-            return self._only(
-                made(_NAME, "skipped", mode, have.live, "SELinux is the machine's, not the container's")
-            )
-        if mode == "enforcing" and not have.has_policy:
-            why = "no SELinux policy is installed here, and without one the next boot would halt"
-            return self._only(made(_NAME, "refused", mode, have.shown, why))
-        set_live = mode != "disabled" and have.live not in (None, mode)
-        if not set_live and (have.at_boot or "disabled") == mode:
-            # A value in the file that is not in force yet takes a reboot.
-            return self._only(made(_NAME, "ok", mode, have.shown, observed=have.shown))
-        why = None if set_live or have.live == mode else f"{mode} only after a reboot"
-        diff = "\n".join(_diff(mode, have, set_live))
-        item = made(_NAME, "change", mode, have.shown, why, diff, observed=have.shown)
+        item = _item(mode, have)
+        if item.state != "change":
+            return SectionPlan(self.section, (item,))
+        set_live = have.can_become(mode) and have.live != mode
         return SectionPlan(
             self.section,
             (item,),
@@ -101,16 +87,22 @@ class Selinux:
         edit = f"sed -i 's/^SELINUX=.*/SELINUX={mode}/' {CONFIG}"
         return (edit,) if mode == "disabled" else (f"setenforce {mode.capitalize()}", edit)
 
-    def _only(self, item: Item) -> SectionPlan:
-        return SectionPlan(self.section, (item,))
 
-
-def _diff(mode: str, have: _Observed, set_live: bool) -> list[str]:
-    lines = [f"-running: {have.live}", f"+running: {mode}"] if set_live else []
-    if have.at_boot != mode:
-        lines += [f"-{CONFIG}: SELINUX={have.at_boot}"] if have.at_boot else []
-        lines.append(f"+{CONFIG}: SELINUX={mode}")
-    return lines
+def _item(mode: str, have: _Observed) -> Item:
+    live, at_boot = have.live or "disabled", have.at_boot or "disabled"
+    item = Item(_NAME, {"": mode}, {"": live}, later={"": at_boot})
+    if have.live is None and have.config is None and mode != "disabled":
+        return replace(item, skipped="no SELinux in this kernel")
+    if have.live is not None and not have.writable:
+        return replace(item, later=NOTHING, skipped="SELinux is the machine's, not the container's")
+    if mode == "enforcing" and not have.has_policy:
+        why = "no SELinux policy is installed here, and without one the next boot would halt"
+        return replace(item, refused=why)
+    if have.can_become(mode):
+        return item
+    # Then only the file counts, and what it says takes a reboot.
+    note, words = f"{mode} only after a reboot", Words(actual=item.actual)
+    return replace(item, have={"": at_boot}, note=note, words=words)
 
 
 def _observe(facts: Facts) -> _Observed:

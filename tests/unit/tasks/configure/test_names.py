@@ -114,7 +114,7 @@ def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> Non
     ]
     moved = only(plan(LOCAL + BLOCK.replace("10.0.0.2", "10.0.0.3")))
     assert moved.actual == "2 names of the lab, not all as in the lab file"
-    assert moved.seen[""] == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
+    assert moved.have[""] == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
     assert moved.want[""] == BLOCK.rstrip()
 
 
@@ -128,9 +128,9 @@ def names(running: str, static: str | None) -> SectionPlan:
 @pytest.mark.parametrize(
     ("running", "static", "actual", "diff"),
     [
-        ("uno", "one\n", "uno (one after a reboot)", ["-/etc/hostname: one", "+/etc/hostname: uno"]),
-        ("uno", None, "uno (no name after a reboot)", ["+/etc/hostname: uno"]),
-        ("one", "# by hand\nuno\n", "one (uno after a reboot)", ["-running: one", "+running: uno"]),
+        ("uno", "one\n", "uno (one after a reboot)", ["-one", "+uno"]),
+        ("uno", None, "uno (not kept over a reboot)", ["+uno"]),
+        ("one", "# by hand\nuno\n", "one (uno after a reboot)", ["-one", "+uno"]),
     ],
 )
 def test_a_hostname_holds_now_and_after_a_reboot(

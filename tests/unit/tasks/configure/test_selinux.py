@@ -31,7 +31,7 @@ def only(section: SectionPlan) -> Item:
 @pytest.mark.parametrize(
     ("mode", "live", "config", "state", "actual", "why"),
     [
-        ("enforcing", None, None, "skipped", "", "no SELinux in this kernel"),
+        ("enforcing", None, None, "skipped", "disabled", "no SELinux in this kernel"),
         ("disabled", None, None, "ok", "disabled", None),
         ("enforcing", "1", FILE.format("enforcing"), "ok", "enforcing", None),
         ("permissive", "0", FILE.format("permissive"), "ok", "permissive", None),
@@ -117,10 +117,14 @@ def test_the_script_and_its_undo_touch_one_line_and_the_switch(
     assert (file.read_text(encoding="ascii") if file.exists() else None) == config
 
 
-def test_the_difference_names_the_file() -> None:
-    assert (only(plan("permissive", "1", FILE.format("enforcing"))).diff or "").splitlines() == [
-        "-running: enforcing",
-        "+running: permissive",
-        f"-{CONFIG}: SELINUX=enforcing",
-        f"+{CONFIG}: SELINUX=permissive",
-    ]
+@pytest.mark.parametrize(
+    ("mode", "live", "config", "diff"),
+    [
+        ("permissive", "1", "enforcing", "-enforcing\n+permissive"),
+        ("permissive", "0", "enforcing", "-enforcing\n+permissive"),
+        ("disabled", "0", "enforcing", "-enforcing\n+disabled"),
+        ("disabled", "1", "disabled", None),
+    ],
+)
+def test_the_difference_is_the_mode_that_is_off(mode: str, live: str, config: str, diff: str | None) -> None:
+    assert only(plan(mode, live, FILE.format(config))).diff == diff
