@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from hashlib import sha256
 
 from labrun.inventory.model import FileSpec, Host, Lab
@@ -13,11 +14,11 @@ from labrun.tasks.configure.file_script import (
     seconds_for,
     undo_changes,
 )
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.facts.files import FoundFile, found_files, look_at, odd_kind
 from labrun.tasks.guest.shell import Facts, Probe
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, diff_of
 from labrun.tasks.state.sections import FILES
 
 __all__ = ["Files", "packed"]
@@ -140,44 +141,36 @@ def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
 
 
 def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
-    meant = _change(raw, 0, found)
-    digest = _digest(raw)
+    path, digest, meant = raw["path"], _digest(raw), _change(raw, 0, found)
+    odd = odd_kind(path, facts)
+    item = Item(
+        path,
+        {"content": digest, **{key: raw[key] for key in ("mode", "owner", "group") if raw[key]}},
+        _there(found) if odd is None else {"content": ""},
+        refused=odd,
+    )
     private = _is_secret(raw, meant.mode, found.mode if found else None)
-    expected = _summary("content" if private else digest[:8], meant.mode, meant.owner, meant.group)
-    declared = " ".join([digest, *(str(raw[key] or "-") for key in ("mode", "owner", "group"))])
-    observed = "absent"
-    if found is not None:
-        observed = f"{found.digest} {found.mode} {found.owner} {found.group}"
-    actual = "absent"
+    expected = _summary("content" if private else digest[:8], meant)
+    actual = "absent" if odd is None else ""
     if found is not None:
         # Even a hash would allow guessing the content.
         shown = "content" if found.digest == digest else "another content"
-        actual = _summary(shown if private else found.digest[:8], found.mode, found.owner, found.group)
-    if reason := odd_kind(raw["path"], facts):
-        return made(raw["path"], "refused", expected, "", reason, declared=declared, observed="no file")
-    if found is not None and expected == actual and digest == found.digest:
-        return made(raw["path"], "ok", expected, actual, declared=declared, observed=observed)
-    diff = "\n".join(_differences(raw, meant, found, same=found is not None and found.digest == digest))
-    return made(raw["path"], "change", expected, actual, None, diff, declared=declared, observed=observed)
-
-
-def _summary(content: str, mode: str, owner: str, group: str) -> str:
-    return f"{content} {mode} {owner}:{group}"
-
-
-def _differences(raw: Json, meant: FileChange, found: FoundFile | None, *, same: bool) -> list[str]:
+        actual = _summary(shown if private else found.digest[:8], found)
     lines = []
-    if not same:
-        private = _is_secret(raw, meant.mode, found.mode if found else None)
+    if "content" in item.differences:
         lines.append(_hidden_diff(raw, meant.mode, found) if private else _content_diff(raw, found))
-    have = (found.mode, f"{found.owner}:{found.group}") if found else ("", "")
-    for name, before, after in zip(
-        ("mode", "owner"), have, (meant.mode, f"{meant.owner}:{meant.group}"), strict=True
-    ):
-        if before != after:
-            lines += [f"-{name}: {before}"] if before else []
-            lines.append(f"+{name}: {after}")
-    return lines
+    lines.append(diff_of({key: each for key, each in item.differences.items() if key != "content"}))
+    return replace(item, words=Words(expected, actual, "\n".join(filter(None, lines))))
+
+
+def _there(found: FoundFile | None) -> Attributes:
+    if found is None:
+        return NOTHING
+    return {"content": found.digest, "mode": found.mode, "owner": found.owner, "group": found.group}
+
+
+def _summary(content: str, file: FileChange | FoundFile) -> str:
+    return f"{content} {file.mode} {file.owner}:{file.group}"
 
 
 def _hidden_diff(raw: Json, mode: str, found: FoundFile | None) -> str:

@@ -97,8 +97,8 @@ def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) ->
         " one",
         "-two",
         "+three",
-        "-mode: 0664",
-        "+mode: 0644",
+        "- mode: 0664",
+        "+ mode: 0644",
     ]
     assert item.actual.endswith(f" 0664 {OWNER}:{GROUP}")
 
@@ -166,7 +166,7 @@ def _is_hidden(guest: Guest, file: FileSpec) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "lines"),
     [
-        (None, b"\0\1", ["+PATH: 2 bytes, binary", "+mode: 0644", f"+owner: {OWNER}:{GROUP}"]),
+        (None, b"\0\1", ["+PATH: 2 bytes, binary", "+ mode: 0644", f"+ owner: {OWNER}", f"+ group: {GROUP}"]),
         (b"\xff\n", b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
         (b"x" * 300_000, b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
         (b"text\n", b"\0", ["-PATH: another content", "+PATH: 1 bytes, binary"]),
