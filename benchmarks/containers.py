@@ -11,7 +11,7 @@ from labrun.hypervisor import in_daemon_namespace
 from labrun.state import make_host_key
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.lxc import domain_xml
-from labrun.tasks.provision.network_state import network_spec
+from labrun.tasks.provision.networks import network_spec
 from labrun.tasks.provision.overlay import Overlay
 from labrun.tasks.provision.specs import machine_spec, seeded
 

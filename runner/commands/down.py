@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -27,6 +27,7 @@ from labrun.tasks.provision.planning import SeenMachine, see_machines
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
+    from labrun.tasks.provision.objects import Observed
 
 
 @verb("down", recorded=True)
@@ -134,30 +135,25 @@ def _take_down(
     invocation.interruption.lab, invocation.interruption.hosts = lab, tuple(chosen)
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
-    networks = (
-        [(name, net.name) for name, net in observe_networks(connect(uri), lab).items()] if whole else []
-    )
-    filters = list(observe_filters(connect(uri), lab)) if whole else []
+    networks = observe_networks(connect(uri), lab) if whole else {}
+    filters = observe_filters(connect(uri), lab) if whole else {}
     if machines or networks or filters:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
-        confirm(invocation, "Remove these?", losses + _named(networks, filters))
+        named = [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
+        confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines)
     state.forget_hosts(chosen)
     if any(row.exit_code for row in rows):
         # Keep networks that still have guests: removing them would only make the failure harder to read.
         return rows
-    rows += remove_networks(uri, lab, networks)
-    rows += remove_filters(uri, lab, filters)
+    rows += remove_objects(uri, lab, "network", networks)
+    rows += remove_objects(uri, lab, "filter", filters)
     if whole and not any(row.exit_code for row in rows):
         _remove_storage(lab, uri)
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
-
-
-def _named(networks: Sequence[tuple[str, str]], filters: Sequence[str]) -> list[str]:
-    return [f"network {name}" for name, _ in networks] + [f"filter {name}" for name in filters]
 
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:
@@ -181,35 +177,26 @@ def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> 
 def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list[Outcome]:
     """Remove machines of the lab in parallel. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
-    from labrun.tasks.provision.power import remove_machine
+    from labrun.tasks.provision.power import Removal, remove_machine
 
     data = {
-        found.machine.host: {"down": [found.kind, found.uri, lab, found.machine.host, found.machine.domain]}
+        found.machine.host: {"down": Removal(found.kind, found.uri, lab, found.machine.full_name)}
         for found in machines
     }
     with hypervisor_engine(uri, data, until="been removed") as nornir:
         return outcomes_of(nornir.run(remove_machine), "machine")
 
 
-def remove_networks(uri: str, lab: str, networks: Sequence[tuple[str, str]]) -> list[Outcome]:
-    """Remove networks of the lab, given as (name in the lab, name in libvirt). Return their rows."""
+def remove_objects(uri: str, lab: str, section: str, objects: Mapping[str, Observed]) -> list[Outcome]:
+    """Remove filters or networks (``section``) of the lab, by their names in it. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision import hypervisor_tasks
 
+    if not objects:
+        return []
+    names = {name: each.full_name for name, each in objects.items()}
     with hypervisor_engine(uri) as nornir:
         result = nornir.run(
-            hypervisor_tasks.remove_networks, uri=uri, lab=lab, networks=[list(pair) for pair in networks]
+            hypervisor_tasks.remove_objects, section=section, uri=uri, lab=lab, full_names=names
         )
-        return outcomes_of(result, "network", *(name for name, _ in networks))
-
-
-def remove_filters(uri: str, lab: str, filters: Sequence[str]) -> list[Outcome]:
-    """Remove filters of the lab by their names in it. Return their rows."""
-    from labrun.runner.engine.nornir import outcomes_of
-    from labrun.tasks.provision import filter_tasks
-
-    if not filters:
-        return []
-    with hypervisor_engine(uri) as nornir:
-        result = nornir.run(filter_tasks.remove_filters, uri=uri, lab=lab, filters=list(filters))
-        return outcomes_of(result, "filter", *filters)
+        return outcomes_of(result, section, *names)

@@ -39,7 +39,7 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     if not invocation.json and invocation.verbosity < 1:
         # The file shows what is new, but not what changes.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
-        new |= {spec.name for spec, found in plan.networks if found.action == "create"}
+        new |= {each.spec.name for each in plan.networks if each.plan.action == "create"}
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = {"hypervisor": session.uri}
     return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +23,9 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
+
+if TYPE_CHECKING:
+    from labrun.tasks.provision.bring_up import Lease, MachineJob
 
 _READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
 """Time limit until a machine is ready. Under TCG one alone takes half a minute, many take minutes."""
@@ -82,9 +84,9 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
-        from labrun.runner.commands.down import remove_filters
+        from labrun.runner.commands.down import remove_objects
 
-        rows += remove_filters(session.uri, session.lab.name, plan.extra_filters)
+        rows += remove_objects(session.uri, session.lab.name, "filter", plan.extra_filters)
     return rows + existing
 
 
@@ -94,24 +96,21 @@ def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bo
     ``busy`` has, per network, the running machines of the lab that a restart would disconnect.
     """
     from labrun.runner.engine.nornir import outcomes_of
-    from labrun.tasks.provision.filter_tasks import provision_filters
-    from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_networks
+    from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_objects
 
     rows: list[Outcome] = []
-
     with hypervisor_engine(session.uri) as hypervisor:
-        filters = [[spec.name, spec.full_name, list(spec.rules)] for spec, _ in plan.filters]
-        if filters:
-            result = hypervisor.run(provision_filters, uri=session.uri, lab=session.lab.name, filters=filters)
-            rows += outcomes_of(result, "filter", *(spec.name for spec, _ in plan.filters))
-        networks = [spec.as_json() for spec, _ in plan.networks]
-        result = hypervisor.run(provision_networks, uri=session.uri, networks=networks, busy=busy)
-        rows += outcomes_of(result, "network", *(spec.name for spec, _ in plan.networks))
+        for section, planned in (("filter", plan.filters), ("network", plan.networks)):
+            specs = [each.spec for each in planned]
+            result = hypervisor.run(
+                provision_objects, section=section, uri=session.uri, specs=specs, busy=busy
+            )
+            rows += outcomes_of(result, section, *(spec.name for spec in specs))
         # Images are copied to the hypervisor only for machines that are created in this run.
         made = [item for item in plan.machines if item.plan.action in ("create", "recreate")]
-        used = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in made)
-        result = hypervisor.run(prepare_images, uses=[list(use) for use in used])
-        rows += outcomes_of(result, "image", *(image for _, _, image in used))
+        uses = list(dict.fromkeys(item.image for item in made))
+        result = hypervisor.run(prepare_images, uses=uses)
+        rows += outcomes_of(result, "image", *(use.image for use in uses))
     if any(row.status is Status.FAILED for row in rows):
         return rows + [_not_begun(item.spec.host) for item in plan.machines]
     return rows + _bring_up_machines(session, plan, wait=wait)
@@ -121,7 +120,7 @@ def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
     losses = [f"machine {item.spec.host} (its disk with it)" for item in plan.machines if _is_lost(item)]
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
-        losses += [f"network {name}" for name, _ in plan.extra_networks]
+        losses += [f"network {name}" for name in plan.extra_networks]
         losses += [f"filter {name}" for name in plan.extra_filters]
     if losses:
         confirm(session.invocation, "Remove these?", losses)
@@ -138,11 +137,10 @@ def _not_begun(host: str) -> Outcome:
 
 def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     """Remove machines and networks that are no longer in the file. Return their rows."""
-    from labrun.runner.commands.down import remove_machines, remove_networks
+    from labrun.runner.commands.down import remove_machines, remove_objects
 
     rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
-    networks = [(name, network.name) for name, network in plan.extra_networks]
-    rows += remove_networks(session.uri, session.lab.name, networks)
+    rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
     # These hosts are no longer part of the lab.
     return [_as_hypervisors(row) for row in rows]
@@ -161,7 +159,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     located = session.locate()
     jobs = _jobs(session, plan, wait=wait)
     names = [item.spec.host for item in plan.machines]
-    deadline = max((job["timeout"] for job in jobs.values()), default=0.0) + _MARGIN
+    deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
     with session.engine(located, data, hosts=names, deadline=deadline, until="become ready") as nornir:
         result = nornir.run(provision_machine)
@@ -169,14 +167,15 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     return outcomes_of(result, "machine", rows=rows)
 
 
-def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str, Any]]:
-    """Create missing lab keys, and return the data for each host's task."""
-    from labrun.tasks.provision.specs import seeded, spec_to_json
+def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJob]:
+    """Create missing lab keys, and return the job for each host's task."""
+    from labrun.tasks.provision.bring_up import MachineJob
+    from labrun.tasks.provision.specs import seeded
 
     lab, state = session.lab, session.state
     state.ensure_keys()
     known = state.host_keys()
-    jobs: dict[str, dict[str, Any]] = {}
+    jobs = {}
     for item in plan.machines:
         host = lab.hosts[item.spec.host]
         spec, name = item.spec, item.spec.host
@@ -184,42 +183,40 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, dict[str,
         on_record = None
         if made:
             host_key = make_host_key(name)
-            on_record = [file_addresses(host), host_key.public]
+            on_record = (file_addresses(host), host_key.public)
             logins = (state.public_key, *host.ssh_keys)
             spec = seeded(spec, lab, instance=f"i-{uuid.uuid4()}", host_key=host_key, login_keys=logins)
         recover = not made and name not in known
         if recover:
             say(f"{name}: the lab's keys are lost; a new one goes in without a login")
-        jobs[name] = {
-            "spec": spec_to_json(spec),
-            "plan": {
-                "action": item.plan.action,
-                "start": item.plan.start,
-                "changes": {key: list(pair) for key, pair in item.plan.changes.items()},
-            },
-            "driver": item.kind,
-            "uri": item.uri,
-            "old_driver": [item.seen.kind, item.seen.uri] if item.seen else [item.kind, item.uri],
-            "wait": wait,
-            "timeout": session.invocation.timeout or _READY_SECONDS[item.kind],
-            "addresses": _addresses(session, name),
-            "dhcp": _dhcp(session, name),
-            "state": str(state.root),
-            "recover": recover,
-            "host_key": on_record,
-        }
+        jobs[name] = MachineJob(
+            spec,
+            item.plan,
+            item.kind,
+            item.uri,
+            old=(item.seen.kind, item.seen.uri) if item.seen else (item.kind, item.uri),
+            wait=wait,
+            timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
+            addresses=_addresses(session, name),
+            lease=_lease(session, name),
+            state=str(state.root),
+            recover=recover,
+            host_key=on_record,
+        )
     return jobs
 
 
-def _addresses(session: Session, name: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for nic in session.lab.hosts[name].interfaces:
-        found[nic.mac] = [str(address) for address in (nic.ipv4, nic.ipv6) if address is not None]
-    return found
+def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
+    return {
+        nic.mac: tuple(str(address) for address in (nic.ipv4, nic.ipv6) if address is not None)
+        for nic in session.lab.hosts[name].interfaces
+    }
 
 
-def _dhcp(session: Session, name: str) -> Mapping[str, Any] | None:
+def _lease(session: Session, name: str) -> Lease | None:
     """Return where to find the lease of a host that has no fixed address within reach."""
+    from labrun.tasks.provision.bring_up import Lease
+
     lab = session.lab
     nics = [
         nic
@@ -230,4 +227,4 @@ def _dhcp(session: Session, name: str) -> Mapping[str, Any] | None:
     if not nics or any(nic.ipv4 is not None and not nic.dhcp for nic in nics):
         return None
     first = nics[0]
-    return {"mac": first.mac, "networks": [lab.libvirt_name(first.network)]}
+    return Lease(first.mac, (lab.libvirt_name(first.network),))

@@ -17,16 +17,17 @@ def explain_up(session: Session) -> str:
     plan = plan_lab(session.lab, session.uri, subset)
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]
     virsh = f"virsh -c {session.uri}"
-    for each, todo in plan.filters:
-        if todo.action != "none":
-            lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.xml}\nXML")
-    for spec, found in plan.networks:
-        if found.action == "none":
+    for each in plan.filters:
+        if each.plan.action != "none":
+            lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML")
+    for each in plan.networks:
+        spec = each.spec
+        if each.plan.action == "none":
             lines.append(f"# network {spec.name} is as declared")
             continue
-        lines.append(f"# network {spec.name}: {found.action}")
+        lines.append(f"# network {spec.name}: {each.plan.action}")
         lines.append(f"{virsh} net-define /dev/stdin <<'XML'\n{spec.xml.rstrip()}\nXML")
-        if spec.autostart:
+        if spec.want["autostart"] == "yes":
             lines.append(f"{virsh} net-autostart {spec.full_name}")
         lines.append(f"{virsh} net-start {spec.full_name}")
     for item in plan.machines:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from nornir.core.task import Result, Task
 
@@ -18,127 +20,133 @@ from labrun.state import LabState
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.failure import failure_row
-from labrun.tasks.provision.machine_plan import MachinePlan
+from labrun.tasks.provision.objects import Plan
 from labrun.tasks.provision.ready import Ready, wait_until_ready
-from labrun.tasks.provision.specs import spec_from_json
+from labrun.tasks.provision.rows import done_row, failure_row, kept_row
 
-__all__ = ["provision_machine"]
+__all__ = ["Lease", "MachineJob", "provision_machine"]
 
 _known_hosts = threading.Lock()
 # TCP retries after 1, 3 and 7 s: a new attempt notices a guest that comes up in between sooner.
 _DIAL = 2.0
 
 
+class Lease(NamedTuple):
+    """Where the address of a host that libvirt gives one appears: the NIC, and its networks in libvirt."""
+
+    mac: str
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineJob:
+    """What there is to do about one machine, in its Nornir host's data under ``up``.
+
+    ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
+    those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
+    ``state`` is the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has
+    the addresses and the public key of a machine that is created, else None.
+    """
+
+    spec: MachineSpec
+    plan: Plan
+    driver: str
+    uri: str
+    old: tuple[str, str]
+    wait: bool
+    timeout: float
+    addresses: Mapping[str, tuple[str, ...]]
+    lease: Lease | None
+    state: str
+    recover: bool
+    host_key: tuple[Sequence[str], str] | None
+
+
 def provision_machine(task: Task) -> Result:
     """Create, change or start one machine and wait until it is ready.
 
-    Reads ``host.data["up"]``: ``spec`` (spec_to_json), ``plan`` (action, start, changes), ``driver``,
-    ``uri``, ``wait``, ``timeout`` in seconds, ``addresses`` (mac -> addresses the guest must have),
-    ``state`` (the state directory), ``recover`` (install the lab's key without a login), ``host_key``
-    ([addresses, public key] of a machine that is created, else None). The result is a list of Outcomes,
-    sections ``machine`` and ``ready``.
+    Reads the MachineJob in ``host.data["up"]``. The result is a list of Outcomes, sections ``machine`` and
+    ``ready``.
     """
     host = task.host.name
-    job = task.host.data["up"]
-    spec = spec_from_json(job["spec"])
-    plan = MachinePlan(host, job["plan"]["action"], job["plan"]["start"], job["plan"]["changes"])
-    driver = driver_for(job["driver"], job["uri"])
+    job: MachineJob = task.host.data["up"]
+    driver = driver_for(job.driver, job.uri)
     began = time.monotonic()
     try:
-        row = _make(driver, spec, plan, job, began)
+        row = _make(driver, job, began)
     except LabrunError as error:
         rows = [failure_row(error, host, "machine", host, began)]
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
         return Result(host=task.host, result=rows, failed=True)
     rows = [row]
-    if row.status is Status.PENDING or not job["wait"]:
-        why = "--no-wait" if not job["wait"] else "the machine is not as the file says"
+    if row.status is Status.PENDING or not job.wait:
+        why = "--no-wait" if not job.wait else "the machine is not as the file says"
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why=why))
     else:
-        rows.append(_ready_row(task, driver, spec, job))
+        rows.append(_ready_row(task, driver, job))
     return Result(host=task.host, result=rows, changed=row.status is Status.CHANGED)
 
 
-def _make(driver: Driver, spec: MachineSpec, plan: MachinePlan, job: dict[str, Any], began: float) -> Outcome:
+def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
+    spec, plan = job.spec, job.plan
     report(spec.host, plan.action if plan.action != "none" else "running")
-    done = "running"
     if plan.action == "recreate":
-        _retire(driver, spec, job["old_driver"])
-        done = "made anew"
+        _retire(driver, job)
     if plan.action in ("create", "recreate"):
-        _put_on_record(spec, job)
+        _put_on_record(job)
         driver.create(spec)
         report(spec.host, "defined")
-        done = "created" if plan.action == "create" else done
-    elif plan.action == "update":
-        if not driver.update(spec, tuple(plan.changes)):
-            return Outcome(
-                spec.host,
-                "machine",
-                spec.host,
-                Status.PENDING,
-                expected="as in the file",
-                actual="as before",
-                why=f"only a new machine can carry this: labrun up --recreate --hosts {spec.host}",
-                diff=plan.diff(),
-            )
-        done = "changed in place"
+    elif plan.action == "update" and not driver.update(spec, tuple(plan.item.differences)):
+        why = f"only a new machine can carry this: labrun up --recreate --hosts {spec.host}"
+        return kept_row(spec.host, "machine", plan, why)
     if plan.start:
         driver.start(spec)
-        done = "started" if plan.action == "start" else done
     report(spec.host, "started")
-    status = Status.OK if plan.action == "none" else Status.CHANGED
     owed = driver.restart_owed(spec.domain) if plan.action in ("none", "update") else ()
-    seconds = time.monotonic() - began
-    return Outcome(
-        spec.host,
-        "machine",
-        spec.host,
-        status,
+    row = done_row(spec.host, "machine", plan, began)
+    return replace(
+        row,
         expected="running",
-        actual=done,
+        actual="running" if plan.action == "none" else row.actual,
         why=f"from its next start on: {', '.join(owed)}" if owed else None,
-        diff=plan.diff(),
-        seconds=seconds,
     )
 
 
-def _retire(driver: Driver, spec: MachineSpec, old_driver: list[str]) -> None:
+def _retire(driver: Driver, job: MachineJob) -> None:
     """Remove the machine to be replaced, once it is certain that a new one can be created."""
+    spec = job.spec
     driver.rehearse(spec)
-    if old_driver == [driver.name, driver.uri()]:
+    if job.old == (driver.name, driver.uri()):
         driver.retire(spec.lab, spec.domain)
     else:
         # The new driver does not replace the old driver's files, so remove them here.
-        driver_for(*old_driver).remove(spec.lab, spec.host, spec.domain)
+        driver_for(*job.old).remove(spec.lab, spec.host, spec.domain)
 
 
-def _put_on_record(spec: MachineSpec, job: dict[str, Any]) -> None:
+def _put_on_record(job: MachineJob) -> None:
     """Record the new machine's host key while neither the old machine nor the new one exists.
 
     Wherever this run is killed, the recorded key belongs to the defined machine, or no machine is defined
     and the next run creates one with a new key.
     """
-    addresses, public = job["host_key"]
-    with _known_hosts:
-        LabState(Path(job["state"]), spec.lab).remember_host_keys({spec.host: (addresses, public)})
+    if job.host_key is not None:
+        with _known_hosts:
+            LabState(Path(job.state), job.spec.lab).remember_host_keys({job.spec.host: job.host_key})
 
 
-def _ready_row(task: Task, driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> Outcome:
+def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     from labrun.tasks.guest.transport import transport_of
 
-    began = time.monotonic()
-    note = ""
+    spec, began, note = job.spec, time.monotonic(), ""
     try:
-        if job["recover"]:
-            note = _put_key_in(driver, spec, job)
+        if job.recover:
+            note = _put_key_in(driver, job)
         ready = wait_until_ready(
             spec.host,
-            timeout=float(job["timeout"]),
+            timeout=job.timeout,
             address=lambda: _address(task, job),
             login=lambda _address: transport_of(task.host, dial=_DIAL),
-            expected={mac: tuple(found) for mac, found in job["addresses"].items()},
+            expected=job.addresses,
             alive=lambda: _is_running(driver, spec),
         )
     except LabrunError as error:
@@ -146,14 +154,14 @@ def _ready_row(task: Task, driver: Driver, spec: MachineSpec, job: dict[str, Any
     return _as_row(driver, spec, ready, task.host.hostname or "", note)
 
 
-def _address(task: Task, job: dict[str, Any]) -> str | None:
+def _address(task: Task, job: MachineJob) -> str | None:
     """Look once for the host's address: static ones are known, a lease has to appear first."""
-    if not job["dhcp"]:
+    if job.lease is None:
         return str(task.host.hostname) if task.host.hostname else None
     from labrun.inventory.hosts.leases import LibvirtLeases
 
-    for lease in LibvirtLeases(job["uri"], agents=False).leases(job["dhcp"]["networks"]):
-        if lease.mac == job["dhcp"]["mac"]:
+    for lease in LibvirtLeases(job.uri, agents=False).leases(job.lease.networks):
+        if lease.mac == job.lease.mac:
             task.host.hostname = str(lease.address)
             task.host.data.pop("labrun_unreachable", None)
             return str(lease.address)
@@ -199,11 +207,11 @@ cat /etc/ssh/ssh_host_ed25519_key.pub
 """
 
 
-def _put_key_in(driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> str:
+def _put_key_in(driver: Driver, job: MachineJob) -> str:
     """Install the lab's new key on a machine whose old key is lost, and read its host key in the process."""
-    state = LabState(Path(job["state"]), spec.lab)
+    spec, state = job.spec, LabState(Path(job.state), job.spec.lab)
     script = _PUT_KEY.replace("{user}", spec.user).replace("{key}", state.public_key)
-    deadline = time.monotonic() + float(job["timeout"])
+    deadline = time.monotonic() + job.timeout
     while True:
         try:
             done = _out_of_band(driver, spec).run(script, timeout=30)
@@ -217,7 +225,7 @@ def _put_key_in(driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> str:
         break
     if done.exit_status != 0:
         raise CommandError(done.stderr.strip(), host=spec.host, step="recover")
-    addresses = [text.partition("/")[0] for found in job["addresses"].values() for text in found]
+    addresses = [text.partition("/")[0] for found in job.addresses.values() for text in found]
     with _known_hosts:
         state.remember_host_keys({spec.host: (addresses, done.stdout.strip())})
     return "the lab's keys were lost: a new one was put in without a login"

@@ -6,15 +6,17 @@ import time
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.errors import HypervisorError
 from labrun.hypervisor import translated
 from labrun.ownership import Tag, read_tag
 from labrun.rendering import render_xml
 from labrun.tasks.provision.driver import NicSpec
+from labrun.tasks.provision.owned import Kind, find_own, tagged_for
 
 __all__ = [
     "find_domain",
     "nic_xml",
+    "nics_in",
     "nics_of",
     "nics_text",
     "plugged_nics",
@@ -26,6 +28,14 @@ __all__ = [
 ]
 
 _POLL = 0.1
+_KIND = Kind(
+    "domain",
+    "machine",
+    "lookupByName",
+    "VIR_ERR_NO_DOMAIN",
+    "rename the lab or the host, or look at it with",
+    "dumpxml",
+)
 
 
 def find_domain(connection: Any, name: str, lab: str) -> Any:
@@ -33,22 +43,7 @@ def find_domain(connection: Any, name: str, lab: str) -> Any:
 
     Raises ForeignObjectError if the domain belongs to another lab or was not created by labrun.
     """
-    import libvirt
-
-    try:
-        domain = connection.lookupByName(name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-            return None
-        raise
-    tag = read_tag(domain.XMLDesc(0))
-    if tag is None or tag.lab != lab:
-        raise ForeignObjectError(
-            f"the domain {name} exists and is not this lab's",
-            step="machine",
-            hint=f"rename the lab or the host, or look at it with `virsh dumpxml {name}`",
-        )
-    return domain
+    return find_own(connection, _KIND, name, tagged_for(lab))
 
 
 def tagged_domains(connection: Any, lab: str | None = None) -> list[tuple[Any, Tag, str]]:
@@ -96,8 +91,13 @@ def state_of(domain: Any) -> str:
 
 def nics_of(xml: str) -> tuple[NicSpec, ...]:
     """Return the NICs of a domain's XML, in its order."""
+    return nics_in(ET.fromstring(xml))  # noqa: S314 - libvirt's own output
+
+
+def nics_in(root: ET.Element) -> tuple[NicSpec, ...]:
+    """Return the NICs of a domain's parsed XML, in its order."""
     found = []
-    for element in ET.fromstring(xml).findall("./devices/interface"):  # noqa: S314 - libvirt's own output
+    for element in root.findall("./devices/interface"):
         mac, source, mtu = element.find("mac"), element.find("source"), element.find("mtu")
         reference = element.find("filterref")
         found.append(
@@ -131,9 +131,10 @@ def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ..
 
 
 def _ports(xml: str) -> list[tuple[NicSpec, str]]:
-    sources = (nic.find("source") for nic in ET.fromstring(xml).iterfind("./devices/interface"))  # noqa: S314
+    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    sources = (nic.find("source") for nic in root.iterfind("./devices/interface"))
     ports = ["" if source is None else source.get("portid", "") for source in sources]
-    return list(zip(nics_of(xml), ports, strict=True))
+    return list(zip(nics_in(root), ports, strict=True))
 
 
 def _is_plugged(domain: Any, nic: NicSpec, port: str) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal, Protocol
 
-from labrun.ownership import Tag
 from labrun.ports import Transport
+from labrun.tasks.provision.objects import Observed
 
-__all__ = ["Driver", "MachineSpec", "NicSpec", "ObservedMachine", "Seed"]
+__all__ = ["Driver", "MachineSpec", "NicSpec", "Seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +56,6 @@ class MachineSpec:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedMachine:
-    """The state of a domain with the lab's tag, as libvirt reports it in the inactive XML.
-
-    ``state`` is ``running``, ``paused``, ``shut off`` or ``crashed``. ``settings`` are the comparable
-    properties as text (``memory``, ``vcpus``, ``nics``, ``image``, ``autostart``, …), with the same names
-    and in the same form as in :meth:`Driver.desired`. ``live`` holds those that may differ between a
-    running machine and its definition. ``tag`` is what labrun wrote into the definition.
-    """
-
-    domain: str
-    host: str
-    uuid: str
-    state: str
-    settings: Mapping[str, str]
-    live: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    tag: Tag | None = None
-
-
 class Driver(Protocol):
     """Create, change, start, stop and remove machines of one kind over one libvirt connection.
 
@@ -97,11 +77,7 @@ class Driver(Protocol):
         """Bring a built or imported image to the hypervisor; return True if anything was done."""
         ...
 
-    def desired(self, spec: MachineSpec) -> Mapping[str, str]:
-        """Return the comparable settings that the spec asks for."""
-        ...
-
-    def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
+    def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return every domain that carries the lab's tag, by host name."""
         ...
 

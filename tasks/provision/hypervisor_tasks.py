@@ -1,9 +1,11 @@
-"""The Nornir tasks that run on the hypervisor itself: networks and images."""
+"""The Nornir tasks that run on the hypervisor itself: filters, networks and images."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 from nornir.core.task import Result, Task
 
@@ -12,109 +14,82 @@ from labrun.hypervisor import connect
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.failure import failure_row
-from labrun.tasks.provision.network_state import NetworkPlan, NetworkSpec, plan_network
-from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network
+from labrun.tasks.provision.filters import apply_filter, observe_filters, plan_filter, remove_filter
+from labrun.tasks.provision.networks import apply_network, observe_networks, plan_network, remove_network
+from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Spec
+from labrun.tasks.provision.rows import done_row, failure_row, image_row, kept_row, removed_row
 
-__all__ = ["prepare_images", "provision_networks", "remove_networks"]
+__all__ = ["prepare_images", "provision_objects", "remove_objects"]
+
+_T = TypeVar("_T")
 
 
-def provision_networks(task: Task, uri: str, networks: list[dict[str, Any]], busy: dict[str, str]) -> Result:
-    """Apply the networks' specs (NetworkSpec.as_json); the result is a list of Outcomes.
+class _Operations(NamedTuple):
+    observe: Callable[[Any, str], Mapping[str, Observed]]
+    plan: Callable[[Spec, Observed | None], Plan]
+    apply: Callable[[Any, Spec, Plan], None]
+    remove: Callable[[Any, str, str], bool]
+
+
+_OPERATIONS: Mapping[str, _Operations] = MappingProxyType(
+    {
+        "filter": _Operations(observe_filters, plan_filter, apply_filter, remove_filter),
+        "network": _Operations(observe_networks, plan_network, apply_network, remove_network),
+    }
+)
+
+
+def _each(
+    task: Task, section: str, things: Iterable[tuple[str, _T]], work: Callable[[_T, float], Outcome]
+) -> Result:
+    """Return a row for each thing, given with its name; ``work`` also gets the time when its turn began."""
+    rows = []
+    for name, thing in things:
+        began = time.monotonic()
+        try:
+            rows.append(work(thing, began))
+        except LabrunError as error:
+            rows.append(failure_row(error, HYPERVISOR, section, name, began))
+    return Result(host=task.host, result=rows, changed=any(row.status is Status.CHANGED for row in rows))
+
+
+def provision_objects(
+    task: Task, section: str, uri: str, specs: Sequence[Spec], busy: Mapping[str, str]
+) -> Result:
+    """Make filters or networks (``section``) what their specs say; the result is a list of Outcomes.
 
     ``busy`` names, per network, the running machines that a restart of the network would cut off.
     """
-    connection = connect(uri)
-    rows: list[Outcome] = []
-    for plain in networks:
-        spec = NetworkSpec.from_json(plain)
-        began = time.monotonic()
-        try:
-            observed = observe_networks(connection, spec.lab).get(spec.name)
-            plan = plan_network(spec.name, spec.settings, observed)
-            if plan.action == "restart" and busy.get(spec.name):
-                rows.append(_needs_stop(plan, busy[spec.name]))
-                continue
-            apply_network(connection, spec, plan)
-        except LabrunError as error:
-            rows.append(failure_row(error, HYPERVISOR, "network", spec.name, began))
-            continue
-        rows.append(_network_row(plan, time.monotonic() - began))
-    return Result(host=task.host, result=rows, changed=any(row.status is Status.CHANGED for row in rows))
+    kind = _OPERATIONS[section]
+
+    def provision(spec: Spec, began: float) -> Outcome:
+        plan = kind.plan(spec, kind.observe(connect(uri), spec.lab).get(spec.name))
+        if plan.action == "restart" and (cut_off := busy.get(spec.name)):
+            why = f"it has to be started anew, which would cut off {cut_off}: `labrun stop`, then `labrun up`"
+            return kept_row(HYPERVISOR, section, plan, why)
+        kind.apply(connect(uri), spec, plan)
+        return done_row(HYPERVISOR, section, plan, began)
+
+    return _each(task, section, [(spec.name, spec) for spec in specs], provision)
 
 
-def _needs_stop(plan: NetworkPlan, machines: str) -> Outcome:
-    return Outcome(
-        HYPERVISOR,
-        "network",
-        plan.name,
-        Status.PENDING,
-        expected="as in the file",
-        actual="as before",
-        why=f"it has to be started anew, which would cut off {machines}: `labrun stop`, then `labrun up`",
-        diff=plan.diff(),
-    )
+def prepare_images(task: Task, uses: Sequence[ImageUse]) -> Result:
+    """Bring images to the hypervisors that need them."""
+
+    def prepare(use: ImageUse, began: float) -> Outcome:
+        report(HYPERVISOR, "image", use.image)
+        changed = driver_for(use.driver, use.uri).prepare_image(use.image)
+        status, actual = (Status.CHANGED, "uploaded") if changed else (Status.OK, "there")
+        return image_row(use, status, actual, time.monotonic() - began)
+
+    return _each(task, "image", [(use.image, use) for use in uses], prepare)
 
 
-def _network_row(plan: NetworkPlan, seconds: float) -> Outcome:
-    done = {
-        "none": "as declared",
-        "create": "created",
-        "update": "changed in place",
-        "restart": "started anew",
-    }
-    status = Status.OK if plan.action == "none" else Status.CHANGED
-    return Outcome(
-        HYPERVISOR,
-        "network",
-        plan.name,
-        status,
-        expected="as in the file",
-        actual=done[plan.action],
-        diff=plan.diff(),
-        seconds=seconds,
-    )
+def remove_objects(task: Task, section: str, uri: str, lab: str, full_names: Mapping[str, str]) -> Result:
+    """Remove filters or networks (``section``) of the lab; ``full_names`` has their libvirt names by name."""
 
+    def remove(name: str, began: float) -> Outcome:
+        _OPERATIONS[section].remove(connect(uri), lab, full_names[name])
+        return removed_row(HYPERVISOR, section, name, began)
 
-def prepare_images(task: Task, uses: list[list[str]]) -> Result:
-    """Bring images to the hypervisors that need them: ``uses`` are [driver, uri, image] triples."""
-    rows: list[Outcome] = []
-    for kind, uri, image in uses:
-        began = time.monotonic()
-        report(HYPERVISOR, "image", image)
-        try:
-            changed = driver_for(kind, uri).prepare_image(image)
-        except LabrunError as error:
-            rows.append(failure_row(error, HYPERVISOR, "image", image, began))
-            continue
-        status = Status.CHANGED if changed else Status.OK
-        actual = f"{kind}: {'uploaded' if changed else 'there'}"
-        rows.append(
-            Outcome(
-                HYPERVISOR,
-                "image",
-                image,
-                status,
-                expected="there",
-                actual=actual,
-                seconds=time.monotonic() - began,
-            )
-        )
-    return Result(host=task.host, result=rows, changed=any(row.status is Status.CHANGED for row in rows))
-
-
-def remove_networks(task: Task, uri: str, lab: str, networks: list[list[str]]) -> Result:
-    """Remove networks: ``networks`` are [name in the lab, name in libvirt]."""
-    rows: list[Outcome] = []
-    for name, full_name in networks:
-        began = time.monotonic()
-        try:
-            remove_network(connect(uri), lab, full_name)
-        except LabrunError as error:
-            rows.append(failure_row(error, HYPERVISOR, "network", name, began))
-            continue
-        seconds = time.monotonic() - began
-        rows.append(
-            Outcome(HYPERVISOR, "network", name, Status.CHANGED, "absent", "removed", seconds=seconds)
-        )
-    return Result(host=task.host, result=rows, changed=bool(rows))
+    return _each(task, section, [(name, name) for name in full_names], remove)

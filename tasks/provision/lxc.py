@@ -7,36 +7,32 @@ import os
 import shutil
 import signal
 import threading
-import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from markupsafe import Markup
 
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, in_daemon_namespace, translated
-from labrun.ownership import Tag, tag_element
+from labrun.ownership import tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
-from labrun.tasks.provision.applied_tag import APPLIED, remember
 from labrun.tasks.provision.domains import (
     find_domain,
     nic_xml,
     nics_of,
-    nics_text,
     plugged_nics,
     require,
-    state_of,
     tag_of,
-    tagged_domains,
     wait_until_off,
 )
-from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine
+from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.machines import machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
+from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
 
 __all__ = ["LxcDriver", "domain_xml"]
@@ -52,13 +48,11 @@ _starting = threading.BoundedSemaphore(8)
 
 def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
     """Return the libvirt XML of a container with its root file system at ``root``."""
-    extra = {"image": spec.image, APPLIED: remember(settings_of(spec))}
-    tag = Tag(spec.lab, spec.host, spec.digest, extra=extra)
     return render_xml(
         "libvirt/lxc-domain.xml.j2",
         name=spec.domain,
         uuid=uuid,
-        tag=tag_element(tag),
+        tag=tag_element(machine_tag("lxc", spec)),
         memory=spec.memory,
         vcpus=spec.vcpus,
         init=INIT,
@@ -67,16 +61,12 @@ def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
     )
 
 
-def settings_of(spec: MachineSpec) -> dict[str, str]:
-    """Return a container's comparable settings; it has no disk or firmware."""
-    return {
-        "driver": "lxc",
-        "image": spec.image,
-        "memory": str(spec.memory),
-        "vcpus": str(spec.vcpus),
-        "nics": nics_text(spec.nics),
-        "autostart": "yes" if spec.autostart else "no",
-    }
+def _memory_limit(domain: Any) -> dict[str, str]:
+    """Return the memory that a running container may use. Raises libvirtError without a memory controller."""
+    import libvirt
+
+    limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
+    return {"memory": str(limit // 1024)} if limit else {}
 
 
 class LxcDriver:
@@ -115,47 +105,10 @@ class LxcDriver:
             )
         return False
 
-    def desired(self, spec: MachineSpec) -> Mapping[str, str]:
-        """Return driver, image, memory, vcpus, nics and autostart."""
-        return MappingProxyType(settings_of(spec))
-
-    def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
+    def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return the lab's containers by host name."""
-        found: dict[str, ObservedMachine] = {}
-        for domain, tag, xml in tagged_domains(self._connection(), lab):
-            root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
-            settings = {
-                "driver": "lxc",
-                "image": tag.extra.get("image", ""),
-                "memory": str(int(root.findtext("memory", "0")) // 1024),
-                "vcpus": root.findtext("vcpu", ""),
-                "nics": nics_text(nics_of(xml)),
-                "autostart": "yes" if domain.autostart() else "no",
-            }
-            state = state_of(domain)
-            live = self._live(domain, xml) if state == "running" else {}
-            found[tag.host] = ObservedMachine(
-                domain.name(),
-                tag.host,
-                domain.UUIDString(),
-                state,
-                MappingProxyType(settings),
-                MappingProxyType(live),
-                tag,
-            )
-        return MappingProxyType(found)
-
-    def _live(self, domain: Any, xml: str) -> dict[str, str]:
-        import libvirt
-
-        try:
-            limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
-            found = {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
-        except libvirt.libvirtError:
-            # No memory controller, or the container has stopped in the meantime: there are no differences
-            # then.
-            return {}
-        return {**found, "memory": str(limit // 1024)} if limit else found
+        with translated("observe"):
+            return observe_machines(self._connection(), lab, self.name, limits=_memory_limit)
 
     def rehearse(self, spec: MachineSpec) -> None:
         """Check for the image's root tree, and for a foreign domain with the same name."""

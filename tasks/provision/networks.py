@@ -1,52 +1,71 @@
-"""Lab networks in libvirt: read them, and apply their plans."""
+"""Lab networks in libvirt: what they should be, what they are, and how they become it."""
 
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from labrun.errors import ForeignObjectError
 from labrun.hypervisor import networks_of, translated
-from labrun.ownership import read_tag
-from labrun.tasks.provision.network_state import (
-    NetworkPlan,
-    NetworkSpec,
-    ObservedNetwork,
-    Reservation,
-    read_network,
+from labrun.inventory.model import Lab, Network
+from labrun.ownership import Tag, read_tag, tag_element
+from labrun.tasks.provision.network_settings import (
+    ENTRIES,
+    LIVE,
+    Entries,
+    add_settings,
+    parsed,
+    read_settings,
+    wanted_settings,
+)
+from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of, yes_or_no
+from labrun.tasks.provision.owned import APPLIED, Kind, find_own, record_of, tagged_for
+
+__all__ = ["apply_network", "network_spec", "observe_networks", "plan_network", "remove_network"]
+
+_KIND = Kind(
+    "network",
+    "network",
+    "networkLookupByName",
+    "VIR_ERR_NO_NETWORK",
+    "rename the lab, or look at it with",
+    "net-dumpxml",
 )
 
-__all__ = ["apply_network", "observe_networks", "remove_network"]
 
+def network_spec(lab: Lab, network: Network, uri: str) -> Spec:
+    """Return the spec of a network, tagged as the lab's.
 
-def observe_networks(connection: Any, lab: str) -> dict[str, ObservedNetwork]:
-    """Return every network that carries the lab's tag, by its name in the lab.
-
-    Settings are read from the inactive XML, which applies at the next start, along with those in which the
-    running network differs. Raises HypervisorError.
+    ``uri`` is the lab's hypervisor; it goes into the tag so that ``hypervisor: auto`` stays there.
     """
-    found: dict[str, ObservedNetwork] = {}
+    want, full_name = wanted_settings(lab, network), lab.libvirt_name(network.name)
+    extra = {"network": network.name, "hypervisor": uri, APPLIED: record_of(want)}
+    root = ET.Element("network")
+    ET.SubElement(root, "name").text = full_name
+    ET.SubElement(root, "metadata").append(tag_element(Tag(lab.name, digest=lab.digest, extra=extra)))
+    add_settings(root, want)
+    ET.indent(root)
+    return Spec(lab.name, network.name, full_name, want, ET.tostring(root, encoding="unicode") + "\n")
+
+
+def observe_networks(connection: Any, lab: str) -> dict[str, Observed]:
+    """Return every network that carries the lab's tag, by its name in the lab. Raises HypervisorError."""
+    found: dict[str, Observed] = {}
     with translated("networks"):
         for network, xml in networks_of(connection, _inactive_xml):
             tag = read_tag(xml)
             if tag is None or tag.lab != lab:
                 continue
-            settings, entries, dns = read_network(xml)
-            active = bool(network.isActive())
-            settings["autostart"] = "yes" if network.isPersistent() and network.autostart() else "no"
-            settings["active"] = "yes" if active else "no"
-            live = _live(network, settings) if active else {}
-            full = network.name()
+            full, active = network.name(), bool(network.isActive())
+            switches = {
+                "autostart": yes_or_no(network.isPersistent() and network.autostart()),
+                "active": yes_or_no(active),
+            }
+            defined = read_settings(xml)
+            running = read_settings(network.XMLDesc(0)) if active else defined
+            later = {key: text for key, text in defined.items() if text != running[key]}
             name = tag.extra.get("network") or full.removeprefix(f"{lab}-")
-            found[name] = ObservedNetwork(full, active, MappingProxyType(settings), entries, dns, tag, live)
+            found[name] = Observed(full, {**running, **switches}, later, tag)
     return found
-
-
-def _live(network: Any, defined: Mapping[str, str]) -> Mapping[str, str]:
-    running, _, _ = read_network(network.XMLDesc(0))
-    return MappingProxyType({key: text for key, text in running.items() if text != defined[key]})
 
 
 def _inactive_xml(network: Any) -> str:
@@ -61,38 +80,27 @@ def _inactive_xml(network: Any) -> str:
         return str(network.XMLDesc(0))
 
 
-def _refuse_foreign(connection: Any, lab: str, full_name: str) -> Any:
-    """Return the lab's network of that name, None if there is none; raise if it belongs to another lab."""
-    import libvirt
-
-    try:
-        network = connection.networkLookupByName(full_name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
-            return None
-        raise
-    tag = read_tag(network.XMLDesc(0))
-    if tag is None or tag.lab != lab:
-        raise ForeignObjectError(
-            f"the network {full_name} exists and is not this lab's",
-            step="network",
-            hint=f"rename the lab, or look at it with `virsh net-dumpxml {full_name}`",
-        )
-    return network
+def plan_network(spec: Spec, seen: Observed | None) -> Plan:
+    """Return the plan of a network. If only its definition differs, it is corrected while it runs."""
+    item = item_of(spec.name, spec.want, seen)
+    running = {key for key in item.differences if item.have.get(key, "") != item.want[key]}
+    in_place = running <= LIVE or item.have.get("active") != "yes"
+    return plan_of(item, "update" if in_place else "restart")
 
 
-def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
+def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
     """Carry out a plan. Raises ForeignObjectError and HypervisorError.
 
     The caller decides about a restart: guests running on the network lose their link.
     """
     with translated(f"network {spec.name}"):
-        existing = _refuse_foreign(connection, spec.lab, spec.full_name)
+        existing = find_own(connection, _KIND, spec.full_name, tagged_for(spec.lab))
         if plan.action == "none":
             return
         if existing is not None and existing.isActive():
             if plan.action == "update":
-                _update_live(existing, spec, plan)
+                for key in ENTRIES.keys() & plan.item.differences.keys():
+                    _update_live(existing, ENTRIES[key], spec.want[key].split())
             elif plan.action == "restart":
                 existing.destroy()
         xml = spec.xml
@@ -100,7 +108,7 @@ def apply_network(connection: Any, spec: NetworkSpec, plan: NetworkPlan) -> None
             xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
         # Define it even if the network keeps running, since the definition records the applied state.
         existing = connection.networkDefineXML(xml)
-        existing.setAutostart(int(spec.autostart))
+        existing.setAutostart(int(spec.want["autostart"] == "yes"))
         if not existing.isActive():
             existing.create()
 
@@ -121,50 +129,24 @@ def _with_uuid(xml: str, uuid: str, before: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def _update_live(handle: Any, spec: NetworkSpec, plan: NetworkPlan) -> None:
+def _update_live(network: Any, entries: Entries, wanted: list[str]) -> None:
     import libvirt
 
-    live = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
-    _, present, names = read_network(handle.XMLDesc(0))
-    if "reservations" in plan.changes:
-        section = libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST
-        wanted = {entry.mac: entry for entry in spec.reservations}
-        # Delete first: an address may move between NICs, and two of them may not hold it at once.
-        for entry in present:
-            if wanted.get(entry.mac) != entry:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _host_xml(entry), live)
-        for entry in wanted.values():
-            if entry not in present:
-                handle.update(
-                    libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _host_xml(entry), live
-                )
-    if "dns" in plan.changes:
-        section = libvirt.VIR_NETWORK_SECTION_DNS_HOST
-        wanted_dns = spec.dns
-        for item in names:
-            if item not in wanted_dns:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, section, -1, _dns_xml(*item), live)
-        for item in wanted_dns:
-            if item not in names:
-                handle.update(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, section, -1, _dns_xml(*item), live)
-
-
-def _host_xml(entry: Reservation) -> str:
-    element = ET.Element("host", {"mac": entry.mac, "name": entry.name, "ip": str(entry.address)})
-    return ET.tostring(element, encoding="unicode")
-
-
-def _dns_xml(address: str, names: tuple[str, ...]) -> str:
-    element = ET.Element("host", {"ip": address})
-    for name in names:
-        ET.SubElement(element, "hostname").text = name
-    return ET.tostring(element, encoding="unicode")
+    there = {entries.word(each): each for each in parsed(network.XMLDesc(0)).findall(entries.path)}
+    # Delete first: an address may move between NICs, and two of them may not hold it at once.
+    gone = [each for word, each in there.items() if word and word not in wanted]
+    new = [entries.element(word) for word in wanted if word not in there]
+    steps = [(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, each) for each in gone]
+    steps += [(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, each) for each in new]
+    section, live = getattr(libvirt, entries.section), libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+    for command, element in steps:
+        network.update(command, section, -1, ET.tostring(element, encoding="unicode"), live)
 
 
 def remove_network(connection: Any, lab: str, full_name: str) -> bool:
     """Stop and undefine a lab's network; return False if there was none. Raises if it is foreign."""
     with translated(f"network {full_name}"):
-        handle = _refuse_foreign(connection, lab, full_name)
+        handle = find_own(connection, _KIND, full_name, tagged_for(lab))
         if handle is None:
             return False
         if handle.isActive():

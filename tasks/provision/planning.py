@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
+from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
-from labrun.tasks.provision.filters import (
-    FilterPlan,
-    FilterSpec,
-    filter_spec,
-    observe_filters,
-    plan_filter,
-)
-from labrun.tasks.provision.machine_plan import MachinePlan, plan_machine
-from labrun.tasks.provision.network_state import (
-    NetworkPlan,
-    NetworkSpec,
-    ObservedNetwork,
-    network_spec,
-    plan_network,
-)
-from labrun.tasks.provision.networks import observe_networks
+from labrun.tasks.provision.filters import filter_spec, observe_filters, plan_filter
+from labrun.tasks.provision.machines import plan_machine, wanted_settings
+from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
+from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Planned
+from labrun.tasks.provision.rows import image_row, planned_row
 from labrun.tasks.provision.specs import machine_spec
+from labrun.tasks.state.item import Item
 
 __all__ = [
     "LabPlan",
@@ -46,30 +37,39 @@ class SeenMachine:
 
     kind: str
     uri: str
-    machine: ObservedMachine
+    machine: Observed
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedMachine:
-    """One host of the file: its spec (seed still empty), its driver, its current state, its plan."""
+    """One host of the file: its spec (seed still empty), its driver, its plan, its current state."""
 
     spec: MachineSpec
     kind: str
     uri: str
-    plan: MachinePlan
+    plan: Plan
     seen: SeenMachine | None
+
+    @property
+    def image(self) -> ImageUse:
+        """Return the image that the machine is made from."""
+        return ImageUse(self.kind, self.uri, self.spec.image)
+
+
+def _nothing() -> Mapping[str, Observed]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class LabPlan:
     """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file."""
 
-    networks: tuple[tuple[NetworkSpec, NetworkPlan], ...]
-    machines: tuple[PlannedMachine, ...]
-    extra_networks: tuple[tuple[str, ObservedNetwork], ...]
-    extra_machines: tuple[SeenMachine, ...]
-    filters: tuple[tuple[FilterSpec, FilterPlan], ...] = ()
-    extra_filters: tuple[str, ...] = ()
+    networks: tuple[Planned, ...] = ()
+    machines: tuple[PlannedMachine, ...] = ()
+    filters: tuple[Planned, ...] = ()
+    extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
+    extra_machines: tuple[SeenMachine, ...] = ()
+    extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
 
     def busy(self) -> dict[str, str]:
         """Return, per network, the running machines on it as text."""
@@ -78,11 +78,8 @@ class LabPlan:
             if planned.seen is not None and planned.seen.machine.state == "running":
                 for nic in planned.spec.nics:
                     found.setdefault(nic.source, []).append(planned.spec.host)
-        return {
-            spec.name: ", ".join(found[spec.full_name])
-            for spec, _ in self.networks
-            if spec.full_name in found
-        }
+        specs = [each.spec for each in self.networks]
+        return {spec.name: ", ".join(found[spec.full_name]) for spec in specs if spec.full_name in found}
 
 
 def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
@@ -108,12 +105,8 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     """
     chosen = [host for host in lab.hosts.values() if hosts is None or host.name in hosts]
     used = {nic.network for host in chosen for nic in host.interfaces}
-    observed = observe_networks(connect(uri), lab.name)
-    networks = []
-    for network in lab.networks.values():
-        if hosts is None or network.name in used:
-            made = network_spec(lab, network, uri)
-            networks.append((made, plan_network(network.name, made.settings, observed.get(network.name))))
+    networks = observe_networks(connect(uri), lab.name)
+    filters = observe_filters(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
     machines = []
     for host in chosen:
@@ -122,66 +115,47 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         kind, driver_uri = driver_of(host, uri)
         spec = machine_spec(lab, host)
         there = seen.get(host.name)
-        wanted = driver_for(kind, driver_uri).desired(spec)
-        plan = plan_machine(host.name, wanted, there.machine if there else None, recreate=recreate)
+        want = wanted_settings(kind, spec)
+        plan = plan_machine(host.name, want, there.machine if there else None, recreate=recreate)
         machines.append(PlannedMachine(spec, kind, driver_uri, plan, there))
-    here = observe_filters(connect(uri), lab.name)
-    specs = [filter_spec(lab, each) for each in lab.filters.values()]
     return LabPlan(
-        filters=tuple((each, plan_filter(each, here.get(each.name))) for each in specs),
-        extra_filters=tuple(name for name in here if name not in lab.filters),
-        networks=tuple(networks),
+        networks=tuple(
+            Planned(spec, plan_network(spec, networks.get(spec.name)), networks.get(spec.name))
+            for network in lab.networks.values()
+            if hosts is None or network.name in used
+            for spec in [network_spec(lab, network, uri)]
+        ),
         machines=tuple(machines),
-        extra_networks=tuple((name, net) for name, net in observed.items() if name not in lab.networks),
+        filters=tuple(
+            Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name))
+            for spec in (filter_spec(lab, each) for each in lab.filters.values())
+        ),
+        extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
-    )
-
-
-_WOULD: Mapping[str, str] = {
-    "create": "would be created",
-    "update": "would be changed in place",
-    "restart": "would be started anew",
-    "start": "would be started",
-    "recreate": "would be made anew",
-    "remove": "would be removed",
-}
-
-
-def _row(host: str, section: str, name: str, action: str, diff: str | None) -> Outcome:
-    if action == "none":
-        return Outcome(host, section, name, Status.OK, "as in the file", "as declared")
-    return Outcome(
-        host, section, name, Status.WOULD_CHANGE, expected="as in the file", actual=_WOULD[action], diff=diff
+        extra_filters={name: each for name, each in filters.items() if name not in lab.filters},
     )
 
 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
     """Return the rows of `plan`: one per filter, network, image and machine."""
-    rows = [_row(HYPERVISOR, "filter", spec.name, todo.action, todo.diff()) for spec, todo in plan.filters]
-    rows += [
-        _row(HYPERVISOR, "network", spec.name, found.action, found.diff()) for spec, found in plan.networks
-    ]
-    images = dict.fromkeys((item.kind, item.uri, item.spec.image) for item in plan.machines)
-    for kind, uri, image in images:
-        ready = driver_for(kind, uri).image_ready(image)
-        status = Status.OK if ready else Status.WOULD_CHANGE
-        actual = f"{kind}: {'there' if ready else 'would be brought there'}"
-        rows.append(Outcome(HYPERVISOR, "image", image, status, expected="there", actual=actual))
-    for item in plan.machines:
-        row = _row(item.spec.host, "machine", item.spec.host, item.plan.action, item.plan.diff())
-        rows.append(row)
-    return rows
+    rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
+    rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
+    for use in dict.fromkeys(item.image for item in plan.machines):
+        ready = driver_for(use.driver, use.uri).image_ready(use.image)
+        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
+        rows.append(image_row(use, status, actual))
+    return rows + [planned_row(item.spec.host, "machine", item.plan) for item in plan.machines]
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
     """Return a row for each object no longer in the file: named and left, or with ``prune`` to be removed."""
-    found = [(HYPERVISOR, "machine", seen.machine.host) for seen in plan.extra_machines]
-    found += [(HYPERVISOR, "network", name) for name, _ in plan.extra_networks]
-    found += [(HYPERVISOR, "filter", name) for name in plan.extra_filters]
+    found = [("machine", seen.machine.host) for seen in plan.extra_machines]
+    found += [("network", name) for name in plan.extra_networks]
+    found += [("filter", name) for name in plan.extra_filters]
     if prune:
-        return [_row(host, section, name, "remove", None) for host, section, name in found]
+        return [planned_row(HYPERVISOR, section, Plan(Item(name), "remove")) for section, name in found]
     why = "not in the file: left alone; `labrun up --prune` removes it"
     return [
-        Outcome(host, section, name, Status.SKIPPED, expected="absent", actual="there", why=why)
-        for host, section, name in found
+        Outcome(HYPERVISOR, section, name, Status.SKIPPED, expected="absent", actual="there", why=why)
+        for section, name in found
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 from nornir.core.task import Result, Task
 
@@ -10,9 +11,18 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.progress import report
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.failure import failure_row
+from labrun.tasks.provision.rows import failure_row, removed_row
 
-__all__ = ["power", "remove_machine"]
+__all__ = ["Removal", "power", "remove_machine"]
+
+
+class Removal(NamedTuple):
+    """The machine to remove: its driver and URI, its lab, and its name in libvirt."""
+
+    driver: str
+    uri: str
+    lab: str
+    domain: str
 
 
 def power(task: Task, action: str, timeout: float) -> Result:
@@ -48,14 +58,11 @@ def power(task: Task, action: str, timeout: float) -> Result:
 
 
 def remove_machine(task: Task) -> Result:
-    """Remove one machine; ``host.data["down"]`` is [driver, uri, lab, host, domain]."""
-    kind, uri, lab, host, domain = task.host.data["down"]
-    began = time.monotonic()
+    """Remove one machine, as the Removal in ``host.data["down"]`` says."""
+    host, job, began = task.host.name, task.host.data["down"], time.monotonic()
     report(host, "removing")
     try:
-        driver_for(kind, uri).remove(lab, host, domain)
+        driver_for(job.driver, job.uri).remove(job.lab, host, job.domain)
     except LabrunError as error:
         return Result(host=task.host, result=[failure_row(error, host, "machine", host, began)], failed=True)
-    seconds = time.monotonic() - began
-    row = Outcome(host, "machine", host, Status.CHANGED, "absent", "removed", seconds=seconds)
-    return Result(host=task.host, result=[row], changed=True)
+    return Result(host=task.host, result=[removed_row(host, "machine", host, began)], changed=True)

@@ -8,7 +8,6 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Any, Literal
 
 from labrun.hypervisor import connect, translated
@@ -17,17 +16,13 @@ from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
     find_domain,
-    nics_of,
-    nics_text,
-    plugged_nics,
     require,
     state_of,
     tag_of,
-    tagged_domains,
     undefine_wholly,
     wait_until_off,
 )
-from labrun.tasks.provision.driver import MachineSpec, ObservedMachine
+from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_volume import bring_image, find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict
 from labrun.tasks.provision.machine_disks import (
@@ -39,12 +34,9 @@ from labrun.tasks.provision.machine_disks import (
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
-from labrun.tasks.provision.qemu_xml import (
-    MachineFiles,
-    domain_xml,
-    read_settings,
-    settings_of,
-)
+from labrun.tasks.provision.machines import observe_machines, read_settings, wanted_settings
+from labrun.tasks.provision.objects import Observed
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
@@ -106,32 +98,16 @@ class QemuDriver:
         with translated("image"):
             return bring_image(self._connection(), image_pool(self._base), image)
 
-    def desired(self, spec: MachineSpec) -> Mapping[str, str]:
-        """Return driver, image, memory, vcpus, nics, firmware, autostart, disk and disks."""
-        return MappingProxyType(settings_of(spec))
-
-    def observe(self, lab: str) -> Mapping[str, ObservedMachine]:
+    def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return the lab's VMs by host name; ``disk`` is ``missing`` if its volume is gone."""
-        found: dict[str, ObservedMachine] = {}
         with translated("observe"):
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
-            for domain, tag, xml in tagged_domains(self._connection(), lab):
-                settings = {
-                    **read_settings(xml, tag),
-                    "autostart": "yes" if domain.autostart() else "no",
-                    **disk_settings(pool, self._files(lab, tag.host), xml),
-                }
-                state = state_of(domain)
-                found[tag.host] = ObservedMachine(
-                    domain.name(),
-                    tag.host,
-                    domain.UUIDString(),
-                    state,
-                    MappingProxyType(settings),
-                    MappingProxyType(_live(domain, xml) if state == "running" else {}),
-                    tag,
-                )
-        return MappingProxyType(found)
+            return observe_machines(
+                self._connection(),
+                lab,
+                self.name,
+                storage=lambda host, xml: disk_settings(pool, self._files(lab, host), xml),
+            )
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
         """Return the settings that take effect only at the next start of a running machine."""
@@ -142,8 +118,8 @@ class QemuDriver:
             if not handle.isActive():
                 return ()
             tag = tag_of(handle)
-            now = read_settings(handle.XMLDesc(0), tag)
-            then = read_settings(handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
+            now = read_settings(self.name, handle.XMLDesc(0), tag)
+            then = read_settings(self.name, handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
             return tuple(key for key in now if now[key] != then[key])
 
     def rehearse(self, spec: MachineSpec) -> None:
@@ -184,7 +160,7 @@ class QemuDriver:
             domain = require(find_domain(connection, spec.domain, spec.lab), spec.domain)
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
-            if not is_growth(disk_settings(pool, files, xml), self.desired(spec)):
+            if not is_growth(disk_settings(pool, files, xml), wanted_settings(self.name, spec)):
                 return False
             grow_disks(domain, pool, files, spec, xml)
             if domain.isActive():
@@ -333,13 +309,3 @@ class QemuDriver:
 
     def _files(self, lab: str, host: str) -> MachineFiles:
         return MachineFiles(str(lab_pool(lab, self._base).directory), host)
-
-
-def _live(domain: Any, xml: str) -> dict[str, str]:
-    import libvirt
-
-    try:
-        return {"nics": nics_text(plugged_nics(domain, nics_of(xml)))}
-    except libvirt.libvirtError:
-        # It stopped in the meantime.
-        return {}

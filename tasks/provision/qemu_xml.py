@@ -1,4 +1,4 @@
-"""The libvirt XML of a VM, and the settings that can be read back from it."""
+"""The libvirt XML of a VM, and the names of its volumes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from labrun.ownership import Tag, tag_element
+from labrun.ownership import tag_element
 from labrun.rendering import render_xml
 from labrun.tasks.provision.agent import CHANNEL
-from labrun.tasks.provision.applied_tag import APPLIED, remember
-from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
+from labrun.tasks.provision.domains import nic_xml
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
+from labrun.tasks.provision.machines import machine_tag
 
-__all__ = [
-    "MachineFiles",
-    "disk_xml",
-    "domain_xml",
-    "machine_nic_xml",
-    "read_settings",
-    "settings_of",
-    "tag_of",
-]
+__all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml"]
 
 _FOR_ANY_CPU = frozenset({"debian-12"})
 """Images that run on the first x86-64 CPUs: emulated without newer instructions, they boot sooner.
@@ -74,27 +66,6 @@ class MachineFiles:
         return f"{self.directory}/{name}"
 
 
-def tag_of(spec: MachineSpec, image_volume: str) -> Tag:
-    """Return the tag of a machine; it names the version of the image under its disk."""
-    extra = {"image": spec.image, "image-volume": image_volume, APPLIED: remember(settings_of(spec))}
-    return Tag(spec.lab, spec.host, spec.digest, extra=extra)
-
-
-def settings_of(spec: MachineSpec) -> dict[str, str]:
-    """Return a VM's comparable settings."""
-    return {
-        "driver": "qemu",
-        "image": spec.image,
-        "memory": str(spec.memory),
-        "vcpus": str(spec.vcpus),
-        "nics": nics_text(spec.nics),
-        "firmware": spec.firmware,
-        "autostart": "yes" if spec.autostart else "no",
-        "disk": str(spec.disk),
-        "disks": " ".join(str(size) for size in spec.disks),
-    }
-
-
 def domain_xml(
     spec: MachineSpec, files: MachineFiles, *, virt: str, image_volume: str, uuid: str | None = None
 ) -> str:
@@ -108,7 +79,7 @@ def domain_xml(
         virt=virt,
         name=spec.domain,
         uuid=uuid,
-        tag=tag_element(tag_of(spec, image_volume)),
+        tag=tag_element(machine_tag("qemu", spec, **{"image-volume": image_volume})),
         memory=spec.memory,
         vcpus=spec.vcpus,
         firmware=spec.firmware,
@@ -142,23 +113,3 @@ def disk_xml(files: MachineFiles, number: int) -> str:
     ET.SubElement(element, "target", {"dev": f"vd{chr(_FIRST_EXTRA + number - 1)}", "bus": "virtio"})
     ET.SubElement(element, "serial").text = f"disk{number}"
     return ET.tostring(element, encoding="unicode")
-
-
-def read_settings(xml: str, tag: Tag) -> dict[str, str]:
-    """Return a machine's settings from its inactive XML, in the form of QemuDriver.desired()."""
-    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
-    # libvirt writes the loader it chose; the attribute came with the request.
-    system = root.find("os")
-    is_uefi = system is not None and (
-        system.get("firmware") == "efi" or system.find("loader[@type='pflash']") is not None
-    )
-    memory = root.find("memory")
-    kib = int((memory.text or "0") if memory is not None else "0")
-    return {
-        "driver": "qemu",
-        "image": tag.extra.get("image", ""),
-        "memory": str(kib // 1024),
-        "vcpus": (root.findtext("vcpu") or "").strip(),
-        "nics": nics_text(nics_of(xml)),
-        "firmware": "uefi" if is_uefi else "bios",
-    }

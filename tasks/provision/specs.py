@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 from labrun.errors import LabrunError
 from labrun.inventory.model import Host, Lab
@@ -12,7 +11,7 @@ from labrun.state import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 
-__all__ = ["machine_spec", "seeded", "spec_from_json", "spec_to_json"]
+__all__ = ["machine_spec", "seeded"]
 
 
 def machine_spec(lab: Lab, host: Host) -> MachineSpec:
@@ -55,17 +54,3 @@ def seeded(
     """Return the spec with the cloud-init data of a machine that is about to be created."""
     seed = seed_for(lab, lab.hosts[spec.host], instance=instance, host_key=host_key, login_keys=login_keys)
     return replace(spec, seed=seed)
-
-
-def spec_to_json(spec: MachineSpec) -> dict[str, Any]:
-    """Return the spec as plain values, for a Nornir host's data."""
-    return asdict(spec)
-
-
-def spec_from_json(data: dict[str, Any]) -> MachineSpec:
-    """Return the spec that :func:`spec_to_json` wrote."""
-    plain = dict(data)
-    plain["nics"] = tuple(NicSpec(**nic) for nic in data["nics"])
-    plain["seed"] = Seed(**data["seed"])
-    plain["disks"] = tuple(data["disks"])
-    return MachineSpec(**plain)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.errors import HypervisorError
+from labrun.tasks.provision.owned import Kind, find_own
 
 __all__ = [
     "BASE",
@@ -64,23 +65,21 @@ def lab_pool(lab: str, base: PurePosixPath = BASE) -> Pool:
 
 def find_pool(connection: Any, pool: Pool) -> Any:
     """Return libvirt's pool, None if there is none. Raises ForeignObjectError."""
-    import libvirt
+    kind = Kind(
+        "storage pool",
+        "storage",
+        "storagePoolLookupByName",
+        "VIR_ERR_NO_STORAGE_POOL",
+        f"labrun's has the directory {pool.directory}; see",
+        "pool-dumpxml",
+        "labrun's",
+    )
+    return find_own(connection, kind, pool.name, lambda found: _is_at(found, pool.directory))
 
-    try:
-        found = connection.storagePoolLookupByName(pool.name)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
-            return None
-        raise
-    root = ET.fromstring(found.XMLDesc(0))  # noqa: S314 - libvirt's own output
-    path = root.findtext("./target/path") or ""
-    if root.get("type") != "dir" or PurePosixPath(path) != pool.directory:
-        raise ForeignObjectError(
-            f"the storage pool {pool.name} exists and is not labrun's",
-            step="storage",
-            hint=f"labrun's has the directory {pool.directory}; see `virsh pool-dumpxml {pool.name}`",
-        )
-    return found
+
+def _is_at(pool: Any, directory: PurePosixPath) -> bool:
+    root = ET.fromstring(pool.XMLDesc(0))  # noqa: S314 - libvirt's own output
+    return root.get("type") == "dir" and PurePosixPath(root.findtext("./target/path") or "") == directory
 
 
 def ensure_pool(connection: Any, pool: Pool) -> Any:

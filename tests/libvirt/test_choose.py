@@ -13,7 +13,7 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 from labrun.tasks.provision.kvm_probe import kvm_verdict
-from labrun.tasks.provision.network_state import network_spec
+from labrun.tasks.provision.networks import network_spec
 
 TEXT = """\
 name: choose-test

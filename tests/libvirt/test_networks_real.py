@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import libvirt
@@ -10,8 +13,17 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.tasks.provision.network_state import network_spec, plan_network
-from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network
+from labrun.outcome import Outcome, Status
+from labrun.tasks.drift.lab_rows import lab_rows
+from labrun.tasks.provision.networks import (
+    apply_network,
+    network_spec,
+    observe_networks,
+    plan_network,
+    remove_network,
+)
+from labrun.tasks.provision.objects import Plan, Planned, Spec
+from labrun.tasks.provision.planning import LabPlan
 
 URI = "lxc:///system"
 TEXT = """\
@@ -29,11 +41,15 @@ hosts:
 """
 
 
+def lab_of(tmp_path: Path, text: str = TEXT) -> Lab:
+    path = tmp_path / "lab.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_lab(path)
+
+
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    path = tmp_path / "lab.yaml"
-    path.write_text(TEXT, encoding="utf-8")
-    return load_lab(path)
+    return lab_of(tmp_path)
 
 
 @pytest.fixture
@@ -45,16 +61,81 @@ def connection(lab: Lab) -> Iterator[libvirt.virConnect]:
     handle.close()
 
 
-def actions(connection: libvirt.virConnect, lab: Lab) -> dict[str, str]:
+def specs(lab: Lab) -> dict[str, Spec]:
+    return {name: network_spec(lab, network, URI) for name, network in lab.networks.items()}
+
+
+def plans(connection: libvirt.virConnect, lab: Lab) -> dict[str, Plan]:
     seen = observe_networks(connection, lab.name)
-    specs = {name: network_spec(lab, network, URI) for name, network in lab.networks.items()}
-    return {name: plan_network(name, spec.settings, seen.get(name)).action for name, spec in specs.items()}
+    return {name: plan_network(spec, seen.get(name)) for name, spec in specs(lab).items()}
+
+
+def actions(connection: libvirt.virConnect, lab: Lab) -> dict[str, str]:
+    return {name: plan.action for name, plan in plans(connection, lab).items()}
+
+
+def make(connection: libvirt.virConnect, lab: Lab) -> None:
+    for name, plan in plans(connection, lab).items():
+        apply_network(connection, specs(lab)[name], plan)
 
 
 def test_what_runs_as_declared_needs_nothing(connection: libvirt.virConnect, lab: Lab) -> None:
     """A running network shows more than its definition has, such as the ports that NAT uses by default."""
     assert set(actions(connection, lab).values()) == {"create"}
-    for name, network in lab.networks.items():
-        spec = network_spec(lab, network, URI)
-        apply_network(connection, spec, plan_network(name, spec.settings, None))
+    make(connection, lab)
     assert {name for name, action in actions(connection, lab).items() if action != "none"} == set()
+
+
+def test_names_and_reservations_change_in_the_running_network(
+    connection: libvirt.virConnect, lab: Lab, tmp_path: Path
+) -> None:
+    make(connection, lab)
+    bridge = connection.networkLookupByName("networks-real-plain").bridgeName()
+    moved = lab_of(tmp_path, TEXT.replace("plain: 10.132.1.10", "plain: 10.132.1.11"))
+    plan = plans(connection, moved)["plain"]
+    assert (plan.action, list(plan.item.differences)) == ("update", ["reservations", "dns"])
+    apply_network(connection, specs(moved)["plain"], plan)
+    assert actions(connection, moved)["plain"] == "none"
+    # And what somebody added goes, whatever it looks like.
+    network = connection.networkLookupByName("networks-real-plain")
+    network.update(
+        libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
+        libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+        -1,
+        "<host mac='02:00:00:00:00:99' ip='10.132.1.99'/>",
+        libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE,
+    )
+    plan = plans(connection, moved)["plain"]
+    assert (plan.action, list(plan.item.differences)) == ("update", ["reservations"])
+    apply_network(connection, specs(moved)["plain"], plan)
+    assert actions(connection, moved)["plain"] == "none"
+    assert network.bridgeName() == bridge
+
+
+def drift(connection: libvirt.virConnect, lab: Lab) -> Outcome:
+    seen, spec = observe_networks(connection, lab.name)["plain"], specs(lab)["plain"]
+    (row,) = lab_rows(LabPlan((Planned(spec, plan_network(spec, seen), seen),)), lab.digest, ())
+    return row
+
+
+def test_a_network_that_an_earlier_labrun_recorded_still_says_who_has_moved(
+    connection: libvirt.virConnect, lab: Lab, tmp_path: Path
+) -> None:
+    """Earlier versions recorded eight digits of each hash, and left out the family of IPv4 subnets."""
+    spec = specs(lab)["plain"]
+    short = " ".join(
+        f"{key}={sha256(value.encode()).hexdigest()[:8]}" for key, value in sorted(spec.want.items())
+    )
+    old = re.sub(r'applied="[^"]*"', f'applied="{short}"', spec.xml).replace(' family="ipv4"', "")
+    assert (short in old, "family" in old) == (True, False)
+    apply_network(connection, replace(spec, xml=old), plans(connection, lab)["plain"])
+    assert drift(connection, lab).status is Status.OK
+    asked = lab_of(tmp_path, TEXT.replace("domain: lab.example", "domain: other.example"))
+    assert drift(connection, asked).status is Status.PENDING
+    network = connection.networkLookupByName("networks-real-plain")
+    connection.networkDefineXML(
+        re.sub("lab.example", "by-hand.example", network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+    )
+    row = drift(connection, lab)
+    assert (row.status, row.diff) == (Status.DRIFTED, "- domain: by-hand.example\n+ domain: lab.example")
+    assert drift(connection, asked).status is Status.CONFLICT

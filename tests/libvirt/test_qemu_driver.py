@@ -26,6 +26,7 @@ from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.image_store import image_paths, import_image
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe
+from labrun.tasks.provision.machines import wanted_settings
 from labrun.tasks.provision.qemu import QemuDriver
 from labrun.tasks.provision.volume_stream import is_complete, read_volume, upload_image
 from labrun.tasks.provision.volumes import (
@@ -124,7 +125,7 @@ def spec(driver: QemuDriver, image: str) -> Iterator[MachineSpec]:
         user="lab",
     )
     for host, machine in driver.observe(lab).items():
-        driver.remove(lab, host, machine.domain)
+        driver.remove(lab, host, machine.full_name)
     driver.remove_lab(lab)
 
 
@@ -134,7 +135,7 @@ def _volumes(spec: MachineSpec) -> frozenset[str]:
 
 
 def _settings(driver: QemuDriver, spec: MachineSpec) -> dict[str, str]:
-    return dict(driver.observe(spec.lab)[spec.host].settings)
+    return dict(driver.observe(spec.lab)[spec.host].defined)
 
 
 def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
@@ -147,7 +148,7 @@ def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec
     observed = driver.observe(spec.lab)
     assert list(observed) == ["h1"]
     assert observed["h1"].state == "shut off"
-    assert dict(observed["h1"].settings) == dict(driver.desired(spec))
+    assert dict(observed["h1"].defined) == wanted_settings("qemu", spec)
     domain = connection.lookupByName(spec.domain)
     tag = read_tag(domain.XMLDesc(0))
     assert tag is not None
@@ -189,12 +190,13 @@ def test_machines_are_made_and_removed_at_the_same_time(driver: QemuDriver, spec
     assert _volumes(spec) == frozenset()
 
 
-def test_create_again_keeps_the_machine(driver: QemuDriver, spec: MachineSpec) -> None:
+def test_create_again_keeps_the_machine(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
     driver.prepare_image(spec.image)
     driver.create(spec)
-    before = driver.observe(spec.lab)["h1"]
+    before, uuid = driver.observe(spec.lab)["h1"], connection.lookupByName(spec.domain).UUIDString()
     driver.create(replace(spec, seed=Seed("instance-id: other\n", "", "")))
     assert driver.observe(spec.lab)["h1"] == before
+    assert connection.lookupByName(spec.domain).UUIDString() == uuid
 
 
 def test_what_a_killed_run_left_is_replaced(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
@@ -204,7 +206,7 @@ def test_what_a_killed_run_left_is_replaced(driver: QemuDriver, spec: MachineSpe
         create_raw(pool, name, 512)
     driver.create(spec)
     assert _volumes(spec) == {"h1.qcow2", "h1-seed.iso", "h1-console.log", "h10.qcow2"}
-    assert dict(_settings(driver, spec)) == dict(driver.desired(spec))
+    assert dict(_settings(driver, spec)) == wanted_settings("qemu", spec)
 
 
 def test_a_machine_that_is_retired_is_made_anew_on_fresh_files(
@@ -222,7 +224,7 @@ def test_a_machine_that_is_retired_is_made_anew_on_fresh_files(
     assert _volumes(spec) == {"h1.qcow2", "h1-seed.iso", "h1-console.log"}
     seed = find_volume(find_pool(connection, lab_pool(spec.lab)), "h1-seed.iso")
     assert b"instance-id: second" in read_volume(connection, seed)
-    assert _settings(driver, spec) == dict(driver.desired(spec))
+    assert _settings(driver, spec) == wanted_settings("qemu", spec)
 
 
 def test_it_is_known_beforehand_that_a_machine_cannot_be_made(driver: QemuDriver, spec: MachineSpec) -> None:
@@ -329,7 +331,7 @@ def test_a_disk_smaller_than_the_image(
         delete_volume(find_pool(connection, image_pool()), volume)
 
 
-def test_changes_of_a_machine_that_is_off(driver: QemuDriver, spec: MachineSpec) -> None:
+def test_changes_of_a_machine_that_is_off(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
     driver.prepare_image(spec.image)
     driver.create(spec)
     wanted = replace(
@@ -342,16 +344,15 @@ def test_changes_of_a_machine_that_is_off(driver: QemuDriver, spec: MachineSpec)
         nics=(NicSpec("02:00:00:00:00:01", "t-net"),),
     )
     changes = ("memory", "vcpus", "autostart", "disk", "disks", "nics")
-    uuid = driver.observe(spec.lab)["h1"].uuid
+    uuid = connection.lookupByName(spec.domain).UUIDString()
     assert driver.update(wanted, changes) is True
-    observed = driver.observe(spec.lab)["h1"]
-    assert observed.uuid == uuid
-    assert dict(observed.settings) == dict(driver.desired(wanted))
+    assert connection.lookupByName(spec.domain).UUIDString() == uuid
+    assert _settings(driver, spec) == wanted_settings("qemu", wanted)
     assert "h1.disk1.qcow2" in _volumes(spec)
     # And back, as far as nothing is lost.
     fewer = replace(wanted, memory=64, vcpus=1, autostart=False, nics=())
     assert driver.update(fewer, ("memory", "vcpus", "autostart", "nics")) is True
-    assert _settings(driver, fewer) == dict(driver.desired(fewer))
+    assert _settings(driver, fewer) == wanted_settings("qemu", fewer)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +385,7 @@ def test_changes_of_a_running_machine(
     with caplog.at_level(logging.INFO, logger="labrun.progress"):
         assert driver.update(wanted, ("memory", "disk", "disks")) is True
     assert "h1: restart owed (memory)" in caplog.messages
-    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+    assert _settings(driver, wanted) == wanted_settings("qemu", wanted)
     assert driver.restart_owed(spec.domain) == ("memory",)
     domain = connection.lookupByName(spec.domain)
     assert domain.blockInfo("vda")[0] == 2 * 1024**3
@@ -413,7 +414,7 @@ def test_a_running_machine_gets_nics_and_a_disk(driver: QemuDriver, spec: Machin
     wanted = replace(spec, nics=nics, disks=(1,))
     assert driver.update(wanted, ("nics", "disks")) is True
     assert driver.restart_owed(spec.domain) == ()
-    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+    assert _settings(driver, wanted) == wanted_settings("qemu", wanted)
 
 
 def test_an_update_that_was_killed_before_its_definition_goes_on(
@@ -433,7 +434,7 @@ def test_an_update_that_was_killed_before_its_definition_goes_on(
     assert driver.update(wanted, ("disks",)) is True
     assert path.stat().st_ino == file, "the guest has it in use"
     assert driver.restart_owed(spec.domain) == ()
-    assert _settings(driver, wanted) == dict(driver.desired(wanted))
+    assert _settings(driver, wanted) == wanted_settings("qemu", wanted)
 
 
 def test_a_nic_that_finds_no_network_is_owed(
@@ -460,7 +461,7 @@ def test_uefi_takes_its_variables_along(driver: QemuDriver, spec: MachineSpec, c
     spec = replace(spec, firmware="uefi", memory=128)
     driver.prepare_image(spec.image)
     driver.create(spec)
-    assert _settings(driver, spec) == dict(driver.desired(spec))
+    assert _settings(driver, spec) == wanted_settings("qemu", spec)
     driver.start(spec)
     nvram = ET.fromstring(connection.lookupByName(spec.domain).XMLDesc(0)).findtext("./os/nvram") or ""
     _until(Path(nvram).exists)
@@ -543,7 +544,7 @@ def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
     second = new_version(2)
     assert versions() == {first, second}
     # A machine keeps the version it was made from, and that is no difference to the file.
-    assert _settings(driver, spec) == dict(driver.desired(spec))
+    assert _settings(driver, spec) == wanted_settings("qemu", spec)
     third = new_version(3)
     assert versions() == {first, third}
     driver.remove(spec.lab, "h1", spec.domain)

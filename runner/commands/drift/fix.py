@@ -113,10 +113,10 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
     names = wanted.machines - {item.spec.host for item in lost}
     plan = replace(
         whole,
-        networks=tuple(each for each in whole.networks if each[0].name in wanted.networks),
+        networks=tuple(each for each in whole.networks if each.spec.name in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
-        filters=tuple(each for each in whole.filters if each[0].name in wanted.filters),
-        extra_networks=(),
+        filters=tuple(each for each in whole.filters if each.spec.name in wanted.filters),
+        extra_networks={},
         extra_machines=(),
     )
     why = "only a new machine could be so: `labrun up --recreate`, and its disk is lost"

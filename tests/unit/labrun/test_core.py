@@ -18,7 +18,7 @@ from labrun.state import HostKey, LabState, make_host_key, state_base
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.lxc import domain_xml
-from labrun.tasks.provision.specs import machine_spec, seeded, spec_from_json, spec_to_json
+from labrun.tasks.provision.specs import machine_spec, seeded
 from tests import places
 
 CASES = places.RECORDED / "xml"
@@ -235,12 +235,6 @@ def test_the_seed(spec: MachineSpec) -> None:
 
 def test_private_keys_are_not_shown_by_repr(spec: MachineSpec) -> None:
     assert "PRIVATE" not in repr(spec)
-
-
-def test_a_spec_survives_json(spec: MachineSpec) -> None:
-    import json
-
-    assert spec_from_json(json.loads(json.dumps(spec_to_json(spec)))) == spec
 
 
 def test_the_xml_of_a_container_is_golden(spec: MachineSpec) -> None:

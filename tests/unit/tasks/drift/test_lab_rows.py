@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
 from labrun.outcome import Outcome, Status
 from labrun.ownership import Tag
 from labrun.tasks.drift.lab_rows import lab_rows
-from labrun.tasks.provision.applied_tag import recall, remember
-from labrun.tasks.provision.driver import MachineSpec, NicSpec, ObservedMachine, Seed
-from labrun.tasks.provision.filters import FilterSpec, plan_filter
-from labrun.tasks.provision.lxc import settings_of
-from labrun.tasks.provision.machine_plan import plan_machine
-from labrun.tasks.provision.network_state import NetworkSpec, ObservedNetwork, plan_network
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.filters import plan_filter
+from labrun.tasks.provision.machines import plan_machine, wanted_settings
+from labrun.tasks.provision.networks import plan_network
+from labrun.tasks.provision.objects import Observed, Planned, Spec
+from labrun.tasks.provision.owned import applied_of, record_of
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, SeenMachine
+from labrun.tasks.state.fingerprint import Fingerprint
 
 NICS = (NicSpec("02:00:00:00:00:01", "lab-left"), NicSpec("02:00:00:00:00:02", "lab-right"))
 SPEC = MachineSpec("lab", "one", "lab-one", "debian-12", 256, 1, 10, NICS, Seed("", "", ""), "lab")
-WANTED = settings_of(SPEC)
+WANTED = wanted_settings("lxc", SPEC)
 FILE = "f" * 64
 
 
 def tag(applied: Mapping[str, str] | None, digest: str = FILE) -> Tag:
-    extra = {} if applied is None else {"applied": remember(applied)}
+    extra = {} if applied is None else {"applied": record_of(applied)}
     return Tag("lab", "one", digest, extra=extra)
+
+
+def planned(seen: Observed | None) -> PlannedMachine:
+    there = None if seen is None else SeenMachine("lxc", "lxc:///system", seen)
+    return PlannedMachine(SPEC, "lxc", "lxc:///system", plan_machine("one", WANTED, seen), there)
+
+
+def running(of: Tag) -> Observed:
+    return Observed("lab-one", WANTED, {}, of, "one", "running")
 
 
 def machine(
@@ -37,31 +48,43 @@ def machine(
     state: str = "running",
     live: Mapping[str, str] | None = None,
 ) -> Outcome:
-    settings = MappingProxyType({**WANTED, **(now or {})})
-    seen = ObservedMachine("lab-one", "one", "u", state, settings, live or {}, tag(applied, digest))
-    item = PlannedMachine(
-        SPEC,
-        "lxc",
-        "lxc:///system",
-        plan_machine("one", WANTED, seen),
-        SeenMachine("lxc", "lxc:///system", seen),
-    )
-    (row,) = lab_rows(LabPlan((), (item,), (), ()), FILE, ())
+    """Return the row of a machine defined with ``now``, which runs with ``live`` instead."""
+    defined = {**WANTED, **(now or {})}
+    have = {**defined, **(live or {})}
+    later = {key: defined[key] for key in live or {}}
+    seen = Observed("lab-one", have, later, tag(applied, digest), "one", state)
+    (row,) = lab_rows(LabPlan(machines=(planned(seen),)), FILE, ())
     return row
 
 
 def network(now: Mapping[str, str], applied: Mapping[str, str]) -> Outcome:
     wanted = {"dhcp": "10.1.0.2-10.1.0.9", "autostart": "yes", "active": "yes", "reservations": "a=1/x b=2/y"}
-    spec = NetworkSpec("lab", "left", "lab-left", "", wanted)
-    seen = ObservedNetwork("lab-left", True, {**wanted, **now}, tag=tag({**wanted, **applied}))
-    (row,) = lab_rows(LabPlan(((spec, plan_network("left", wanted, seen)),), (), (), ()), FILE, ())
+    spec = Spec("lab", "left", "lab-left", wanted, "")
+    seen = Observed("lab-left", {**wanted, **now}, tag=tag({**wanted, **applied}))
+    (row,) = lab_rows(LabPlan((Planned(spec, plan_network(spec, seen), seen),)), FILE, ())
     return row
 
 
 def test_hashes_come_back_from_the_tag() -> None:
-    assert set(recall(remember(WANTED))) == set(WANTED)
-    assert recall("") == {}
-    assert recall("nonsense here=1") == {"here": "1"}
+    found = applied_of(tag({"memory": "256", "nics": ""}))
+    assert found == {
+        key: Fingerprint(digest, digest)
+        for key, text in (("memory", "256"), ("nics", ""))
+        for digest in (sha256(text.encode()).hexdigest()[:16],)
+    }
+    assert (applied_of(None), applied_of(tag(None))) == ({}, {})
+
+
+def test_a_record_of_eight_digits_still_tells_who_has_moved() -> None:
+    short = " ".join(f"{key}={sha256(text.encode()).hexdigest()[:8]}" for key, text in WANTED.items())
+    old = Tag("lab", "one", "an older file", extra={"applied": short})
+    drifted = Observed("lab-one", {**WANTED, "memory": "64"}, {}, old, "one", "running")
+    (row,) = lab_rows(LabPlan(machines=(planned(drifted),)), FILE, ())
+    assert (row.status, row.actual) == (Status.DRIFTED, "memory 64")
+    asked, there = (sha256(text).hexdigest()[:8] for text in (b"256", b"64"))
+    before = replace(old, extra={"applied": short.replace(asked, there)})
+    (row,) = lab_rows(LabPlan(machines=(planned(replace(drifted, tag=before)),)), FILE, ())
+    assert (row.status, row.actual) == (Status.PENDING, "memory 64")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +109,7 @@ def test_hashes_come_back_from_the_tag() -> None:
             machine({"memory": "128"}, applied={**WANTED, "memory": "128"}, live={"memory": "64"}),
             Status.CONFLICT,
             "memory 256",
-            "memory 128",
+            "memory 64",
         ),
         (
             machine({"memory": "128", "autostart": "yes"}, applied={**WANTED, "memory": "128"}),
@@ -130,61 +153,43 @@ def test_the_verdict_and_what_the_row_shows(row: Outcome, status: Status, expect
 
 @pytest.mark.parametrize(("made", "status"), [((), Status.PENDING), (("one",), Status.DRIFTED)])
 def test_a_machine_that_is_not_there_is_new_or_gone(made: tuple[str, ...], status: Status) -> None:
-    item = PlannedMachine(SPEC, "lxc", "lxc:///system", plan_machine("one", WANTED, None), None)
-    (row,) = lab_rows(LabPlan((), (item,), (), ()), FILE, made)
+    (row,) = lab_rows(LabPlan(machines=(planned(None),)), FILE, made)
     assert (row.status, row.actual) == (status, "absent")
 
 
 def test_a_network_that_is_not_there_is_gone_where_machines_are_plugged_into_it() -> None:
-    spec = NetworkSpec("lab", "left", "lab-left", "", {"active": "yes"})
-    missing = ((spec, plan_network("left", {"active": "yes"}, None)),)
-    seen = ObservedMachine("lab-one", "one", "u", "running", WANTED, {}, tag(WANTED))
-    item = PlannedMachine(
-        SPEC,
-        "lxc",
-        "lxc:///system",
-        plan_machine("one", WANTED, seen),
-        SeenMachine("lxc", "lxc:///system", seen),
-    )
-    (alone,) = lab_rows(LabPlan(missing, (), (), ()), FILE, ())
-    first, _ = lab_rows(LabPlan(missing, (item,), (), ()), FILE, ())
+    spec = Spec("lab", "left", "lab-left", {"active": "yes"}, "")
+    missing = (Planned(spec, plan_network(spec, None), None),)
+    # A running machine is no longer plugged into what is gone; its definition still is.
+    seen = replace(running(tag(WANTED)), have={**WANTED, "nics": ""}, later={"nics": WANTED["nics"]})
+    (alone,) = lab_rows(LabPlan(missing), FILE, ())
+    first, _ = lab_rows(LabPlan(missing, (planned(seen),)), FILE, ())
     assert (alone.status, first.status) == (Status.PENDING, Status.DRIFTED)
     assert first.why == "there is none, although labrun has made one: machines are plugged into it"
 
 
-def test_a_definition_alone_is_put_right_beside_the_running_network() -> None:
-    wanted = {"dhcp": "10.1.0.2-10.1.0.9", "autostart": "yes", "active": "yes"}
-    edited = ObservedNetwork(
-        "lab-left", True, {**wanted, "dhcp": "10.1.0.2-10.1.0.5"}, live={"dhcp": wanted["dhcp"]}
-    )
-    restarted = ObservedNetwork("lab-left", True, {**wanted, "dhcp": "10.1.0.2-10.1.0.5"})
-    running = ObservedNetwork("lab-left", True, wanted, live={"dhcp": "10.1.0.2-10.1.0.5"})
-    assert [plan_network("left", wanted, each).action for each in (edited, restarted, running)] == [
-        "update",
-        "restart",
-        "restart",
-    ]
+def test_both_have_changed_and_the_row_says_what() -> None:
+    row = machine({"memory": "128", "autostart": "yes"}, applied={**WANTED, "memory": "128"})
+    assert row.why == "changed by hand: autostart; changed in the file: memory"
+    assert row.diff == "- memory: 128\n+ memory: 256\n- autostart: yes\n+ autostart: no"
 
 
 @pytest.mark.parametrize(
     ("observed", "digest", "status", "actual"),
     [
-        (("drop in mac",), FILE, Status.OK, "as declared"),
-        (("drop out mac",), FILE, Status.DRIFTED, "other rules"),
+        ("drop in mac", FILE, Status.OK, "as declared"),
+        ("drop out mac", FILE, Status.DRIFTED, "other rules"),
         (None, FILE, Status.DRIFTED, "absent"),
-        (("drop out mac",), "0" * 64, Status.PENDING, "other rules"),
+        ("drop out mac", "0" * 64, Status.PENDING, "other rules"),
         (None, "0" * 64, Status.PENDING, "absent"),
     ],
 )
 def test_a_filter_has_moved_where_the_machines_were_made_from_this_very_file(
-    observed: tuple[str, ...] | None, digest: str, status: Status, actual: str
+    observed: str | None, digest: str, status: Status, actual: str
 ) -> None:
-    spec = FilterSpec("lab", "quiet", "lab-quiet", ("drop in mac",))
-    settings = MappingProxyType(dict(WANTED))
-    seen = ObservedMachine("lab-one", "one", "u", "running", settings, {}, tag(WANTED, digest))
-    there = SeenMachine("lxc", "lxc:///system", seen)
-    item = PlannedMachine(SPEC, "lxc", "lxc:///system", plan_machine("one", WANTED, seen), there)
-    plan = LabPlan((), (item,), (), (), ((spec, plan_filter(spec, observed)),))
-    row, _ = lab_rows(plan, FILE, ())
+    spec = Spec("lab", "quiet", "lab-quiet", {"rules": "drop in mac"}, "")
+    seen = None if observed is None else Observed("lab-quiet", {"rules": observed})
+    each = Planned(spec, plan_filter(spec, seen), seen)
+    row, _ = lab_rows(LabPlan((), (planned(running(tag(WANTED, digest))),), (each,)), FILE, ())
     assert (row.host, row.section, row.name) == ("hypervisor", "filter", "quiet")
     assert (row.status, row.actual) == (status, actual)

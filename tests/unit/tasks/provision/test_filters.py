@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import xml.etree.ElementTree as ET
 from ipaddress import ip_address
 
 import pytest
@@ -14,7 +15,8 @@ from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.reach import Connection, reach
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import NicSpec
-from labrun.tasks.provision.filters import FilterSpec, filter_spec, plan_filter
+from labrun.tasks.provision.filters import filter_spec, plan_filter
+from labrun.tasks.provision.objects import Observed, Spec
 from labrun.tasks.provision.specs import machine_spec
 
 LAB = """\
@@ -34,14 +36,22 @@ def lab(rule: str) -> Lab:
     return load_lab("-", stdin=io.StringIO(LAB.format(rule)))
 
 
-def spec(*rules: FilterRule) -> FilterSpec:
+def spec(*rules: FilterRule) -> Spec:
     return filter_spec(lab("{deny: out}"), Filter("it", rules))
+
+
+def uuid_of(found: Spec) -> str | None:
+    return ET.fromstring(found.xml).findtext("uuid")
+
+
+def there(*rules: str) -> Observed:
+    return Observed("small-it", {"rules": "\n".join(rules)})
 
 
 def test_tcp_is_denied_in_both_ip_versions_by_frames() -> None:
     found = spec(FilterRule("out", "tcp", 80))
     assert found.xml == (
-        f'<filter name="small-it" chain="root"><uuid>{found.uuid}</uuid>'
+        f'<filter name="small-it" chain="root"><uuid>{uuid_of(found)}</uuid>'
         '<rule action="drop" direction="out" priority="500"><ip protocol="tcp" dstportstart="80" /></rule>'
         '<rule action="drop" direction="out" priority="500"><ipv6 protocol="tcp" dstportstart="80" /></rule>'
         "</filter>"
@@ -61,21 +71,35 @@ def test_tcp_is_denied_in_both_ip_versions_by_frames() -> None:
     ],
 )
 def test_every_protocol(rule: FilterRule, words: list[str]) -> None:
-    assert list(spec(rule).rules) == words
+    assert spec(rule).want["rules"].splitlines() == words
 
 
 def test_plans_and_their_difference() -> None:
     wanted = spec(FilterRule("out", "icmp"))
     assert plan_filter(wanted, None).action == "create"
-    assert plan_filter(wanted, ("drop out ip icmp",)).action == "none"
-    changed = plan_filter(wanted, ("drop out ip udp",))
-    assert (changed.action, changed.diff()) == ("update", "-drop out ip udp\n+drop out ip icmp")
+    assert plan_filter(wanted, there("drop out ip icmp")).action == "none"
+    changed = plan_filter(wanted, there("drop out arp", "drop out ip udp"))
+    assert (changed.action, changed.item.diff) == (
+        "update",
+        "-drop out arp\n-drop out ip udp\n+drop out ip icmp",
+    )
+
+
+def test_the_order_of_rules_counts_and_a_filter_without_rules_is_one() -> None:
+    both = spec(FilterRule("out", "icmp"), FilterRule("in", "arp"))
+    turned = plan_filter(both, there("drop in arp", "drop out ip icmp"))
+    assert (turned.action, turned.item.diff) == ("update", None)
+    assert [plan_filter(spec(), each).action for each in (None, there(), there("drop in arp"))] == [
+        "create",
+        "none",
+        "update",
+    ]
 
 
 def test_a_filter_is_this_lab_s_by_its_name_s_uuid() -> None:
-    one, other = spec(), FilterSpec("small", "other", "small-other", ())
-    assert one.uuid != other.uuid
-    assert one.uuid == spec(FilterRule("in")).uuid
+    other = filter_spec(lab("{deny: out}"), Filter("other", ()))
+    assert uuid_of(spec()) != uuid_of(other)
+    assert uuid_of(spec()) == uuid_of(spec(FilterRule("in")))
 
 
 def test_a_nic_keeps_its_filter_through_libvirt_s_xml() -> None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from labrun.ownership import Tag, read_tag
-from labrun.tasks.provision.applied_tag import remember
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
-from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, read_settings, settings_of
+from labrun.tasks.provision.machines import read_settings, wanted_settings
+from labrun.tasks.provision.owned import record_of
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
 from tests import places
 
 CASES = places.RECORDED / "xml"
@@ -88,11 +89,12 @@ def test_settings_are_read_back_from_the_definition() -> None:
     spec, virt, uuid = GOLDEN["qemu-uefi-kvm-disks"]
     xml = domain_xml(spec, FILES, virt=virt, image_volume=VOLUME, uuid=uuid)
     tag = read_tag(xml)
-    extra = {"image": "debian-12", "image-volume": VOLUME, "applied": remember(settings_of(spec))}
+    record = record_of(wanted_settings("qemu", spec))
+    extra = {"image": "debian-12", "image-volume": VOLUME, "applied": record}
     assert tag == Tag("lab", "host00", "d" * 64, extra=extra)
     # libvirt writes memory in KiB, whatever it was told in.
     in_kib = xml.replace('<memory unit="MiB">2048', '<memory unit="KiB">2097152')
-    assert read_settings(in_kib, tag) == {
+    assert read_settings("qemu", in_kib, tag) == {
         "driver": "qemu",
         "image": "debian-12",
         "memory": "2048",
@@ -105,8 +107,8 @@ def test_settings_are_read_back_from_the_definition() -> None:
 def test_firmware_is_seen_where_libvirt_dropped_the_request() -> None:
     xml = """<domain><memory unit="KiB">1024</memory><vcpu>1</vcpu>
     <os><loader readonly="yes" type="pflash">/usr/share/OVMF/OVMF_CODE_4M.fd</loader></os></domain>"""
-    assert read_settings(xml, Tag("lab"))["firmware"] == "uefi"
-    assert read_settings(xml.replace("pflash", "rom"), Tag("lab"))["firmware"] == "bios"
+    assert read_settings("qemu", xml, Tag("lab"))["firmware"] == "uefi"
+    assert read_settings("qemu", xml.replace("pflash", "rom"), Tag("lab"))["firmware"] == "bios"
 
 
 def test_no_volume_of_one_host_is_taken_for_anothers() -> None:

@@ -14,6 +14,7 @@ from tests import places
 
 # Where a row's section stands among what it is made by.
 _PLACE = {"Outcome": 1, "failure_row": 2, "row_of_error": 1, "outcomes_of": 1, "_row": 1, "_absent": 1}
+_PLACE |= dict.fromkeys(("planned_row", "done_row", "kept_row", "removed_row"), 1)
 
 
 def calls() -> Iterator[tuple[str, ast.expr]]:

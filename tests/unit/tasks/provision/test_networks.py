@@ -11,8 +11,14 @@ import pytest
 from labrun.errors import ForeignObjectError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.tasks.provision.network_state import NetworkSpec, network_spec, plan_network
-from labrun.tasks.provision.networks import apply_network, observe_networks, remove_network
+from labrun.tasks.provision.networks import (
+    apply_network,
+    network_spec,
+    observe_networks,
+    plan_network,
+    remove_network,
+)
+from labrun.tasks.provision.objects import Observed, Plan, Spec
 from tests import places
 
 CASES = places.RECORDED / "xml"
@@ -41,7 +47,7 @@ def lab_of(tmp_path: Path, text: str) -> Lab:
     return load_lab(path)
 
 
-def spec_of(lab: Lab, name: str) -> NetworkSpec:
+def spec_of(lab: Lab, name: str) -> Spec:
     return network_spec(lab, lab.networks[name], URI)
 
 
@@ -64,13 +70,6 @@ def test_values_cannot_break_out_of_the_xml(tmp_path: Path) -> None:
     assert "<evil" not in render_xml("libvirt/nic.xml.j2", **values, mtu=None)
 
 
-def test_a_spec_survives_json(tmp_path: Path) -> None:
-    import json
-
-    spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
-    assert NetworkSpec.from_json(json.loads(json.dumps(spec.as_json()))) == spec
-
-
 @pytest.fixture
 def connection() -> Iterator[Any]:
     import libvirt
@@ -86,42 +85,62 @@ def connection() -> Iterator[Any]:
     handle.close()
 
 
+def planned(connection: Any, spec: Spec) -> Plan:
+    return plan_network(spec, observe_networks(connection, "modes").get(spec.name))
+
+
+def make(connection: Any, spec: Spec) -> None:
+    apply_network(connection, spec, planned(connection, spec))
+
+
 @pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet"])
 def test_made_and_then_nothing_to_do(tmp_path: Path, connection: Any, name: str) -> None:
     spec = spec_of(lab_of(tmp_path, ALL_MODES), name)
-    first = plan_network(name, spec.settings, None)
-    assert first.action == "create"
-    apply_network(connection, spec, first)
-    observed = observe_networks(connection, "modes")
-    assert list(observed) == [name]
-    assert plan_network(name, spec.settings, observed[name]).changes == {}
+    assert planned(connection, spec).action == "create"
+    make(connection, spec)
+    assert list(observe_networks(connection, "modes")) == [name]
+    assert planned(connection, spec).item.differences == {}
 
 
 def test_a_stopped_network_is_started_and_keeps_its_uuid(tmp_path: Path, connection: Any) -> None:
     spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
-    apply_network(connection, spec, plan_network("plain", spec.settings, None))
+    make(connection, spec)
     network = connection.networkLookupByName("modes-plain")
     uuid = network.UUIDString()
     network.destroy()
-    plan = plan_network("plain", spec.settings, observe_networks(connection, "modes")["plain"])
-    assert (plan.action, dict(plan.changes)) == ("update", {"active": ("no", "yes")})
+    plan = planned(connection, spec)
+    assert (plan.action, dict(plan.item.differences)) == ("update", {"active": ("no", "yes")})
     apply_network(connection, spec, plan)
     assert connection.networkLookupByName("modes-plain").UUIDString() == uuid
     assert connection.networkLookupByName("modes-plain").isActive() == 1
 
 
 def test_another_subnet_needs_the_network_started_anew(tmp_path: Path, connection: Any) -> None:
-    spec = spec_of(lab_of(tmp_path, ALL_MODES), "routed")
-    apply_network(connection, spec, plan_network("routed", spec.settings, None))
-    moved = lab_of(tmp_path, ALL_MODES.replace("10.3.", "10.33."))
-    wanted = spec_of(moved, "routed")
-    plan = plan_network("routed", wanted.settings, observe_networks(connection, "modes")["routed"])
+    make(connection, spec_of(lab_of(tmp_path, ALL_MODES), "routed"))
+    wanted = spec_of(lab_of(tmp_path, ALL_MODES.replace("10.3.", "10.33.")), "routed")
+    plan = planned(connection, wanted)
     assert plan.action == "restart"
-    assert plan.changes["ipv4"] == ("10.3.0.1/24", "10.33.0.1/24")
-    assert "- ipv4: 10.3.0.1/24\n+ ipv4: 10.33.0.1/24" in (plan.diff() or "")
+    assert plan.item.differences["ipv4"] == ("10.3.0.1/24", "10.33.0.1/24")
+    assert "- ipv4: 10.3.0.1/24\n+ ipv4: 10.33.0.1/24" in (plan.item.diff or "")
     apply_network(connection, wanted, plan)
-    again = plan_network("routed", wanted.settings, observe_networks(connection, "modes")["routed"])
-    assert again.action == "none"
+    assert planned(connection, wanted).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("have", "later", "action"),
+    [
+        ({}, {"dhcp": "10.1.0.2-10.1.0.5"}, "update"),
+        ({"dhcp": "10.1.0.2-10.1.0.5"}, {}, "restart"),
+        ({"dhcp": "10.1.0.2-10.1.0.5"}, {"dhcp": "10.1.0.2-10.1.0.9"}, "restart"),
+        ({"dhcp": "10.1.0.2-10.1.0.5", "active": "no"}, {}, "update"),
+    ],
+)
+def test_a_definition_alone_is_put_right_beside_the_running_network(
+    have: dict[str, str], later: dict[str, str], action: str
+) -> None:
+    wanted = {"dhcp": "10.1.0.2-10.1.0.9", "autostart": "yes", "active": "yes"}
+    spec = Spec("lab", "left", "lab-left", wanted, "")
+    assert plan_network(spec, Observed("lab-left", {**wanted, **have}, later)).action == action
 
 
 def test_another_labs_network_is_never_touched(tmp_path: Path, connection: Any) -> None:
@@ -133,7 +152,7 @@ def test_another_labs_network_is_never_touched(tmp_path: Path, connection: Any) 
     with pytest.raises(
         ForeignObjectError, match="the network modes-plain exists and is not this lab's"
     ) as caught:
-        apply_network(connection, spec, plan_network("plain", spec.settings, None))
+        apply_network(connection, spec, plan_network(spec, None))
     assert caught.value.exit_code == 5
     with pytest.raises(ForeignObjectError):
         remove_network(connection, "modes", "modes-plain")
@@ -142,7 +161,7 @@ def test_another_labs_network_is_never_touched(tmp_path: Path, connection: Any) 
 
 def test_removed_and_then_nothing_to_remove(tmp_path: Path, connection: Any) -> None:
     spec = spec_of(lab_of(tmp_path, ALL_MODES), "plain")
-    apply_network(connection, spec, plan_network("plain", spec.settings, None))
+    apply_network(connection, spec, plan_network(spec, None))
     assert remove_network(connection, "modes", "modes-plain") is True
     assert observe_networks(connection, "modes") == {}
     assert remove_network(connection, "modes", "modes-plain") is False

@@ -1,0 +1,133 @@
+"""Machines of both drivers: their settings, what they are in libvirt, and what to do about a difference.
+
+Each setting is declared once, with how it is wanted and how it is read; the drivers' templates write them.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from labrun.ownership import Tag
+from labrun.tasks.provision.domains import nics_in, nics_of, nics_text, plugged_nics, state_of, tagged_domains
+from labrun.tasks.provision.driver import MachineSpec
+from labrun.tasks.provision.objects import Observed, Plan, item_of, plan_of, yes_or_no
+from labrun.tasks.provision.owned import APPLIED, record_of
+from labrun.tasks.state.item import NOTHING, Attributes
+
+__all__ = ["SETTINGS", "machine_tag", "observe_machines", "plan_machine", "read_settings", "wanted_settings"]
+
+
+def _memory(root: ET.Element, _tag: Tag) -> str:
+    element = root.find("memory")
+    # libvirt writes KiB, whatever unit it was given.
+    size, unit = ("0", "") if element is None else (element.text or "0", element.get("unit"))
+    return str(int(size) // (1 if unit == "MiB" else 1024))
+
+
+def _firmware(root: ET.Element, _tag: Tag) -> str:
+    # libvirt writes the loader it chose; the attribute came with the request.
+    asked = root.find("os[@firmware='efi']") is not None
+    return "uefi" if asked or root.find("os/loader[@type='pflash']") is not None else "bios"
+
+
+class Setting(NamedTuple):
+    """One setting: its text by the spec, and how it is read from a domain's XML and tag.
+
+    ``read`` None = it does not stand in the XML. ``of_vms`` = containers do not have it.
+    """
+
+    wanted: Callable[[MachineSpec], str]
+    read: Callable[[ET.Element, Tag], str] | None
+    of_vms: bool = False
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "image": Setting(lambda spec: spec.image, lambda _root, tag: tag.extra.get("image", "")),
+        "memory": Setting(lambda spec: str(spec.memory), _memory),
+        "vcpus": Setting(lambda spec: str(spec.vcpus), lambda root, _tag: root.findtext("vcpu", "").strip()),
+        "nics": Setting(lambda spec: nics_text(spec.nics), lambda root, _tag: nics_text(nics_in(root))),
+        "firmware": Setting(lambda spec: spec.firmware, _firmware, of_vms=True),
+        "autostart": Setting(lambda spec: yes_or_no(spec.autostart), None),
+        "disk": Setting(lambda spec: str(spec.disk), None, of_vms=True),
+        "disks": Setting(lambda spec: " ".join(map(str, spec.disks)), None, of_vms=True),
+    }
+)
+"""All but the driver, in the order in which they are shown."""
+
+# A machine is created from these; changing them requires a new machine.
+_FOR_LIFE = frozenset({"driver", "image", "firmware"})
+
+
+def _of(driver: str) -> Mapping[str, Setting]:
+    return {key: setting for key, setting in SETTINGS.items() if driver == "qemu" or not setting.of_vms}
+
+
+def wanted_settings(driver: str, spec: MachineSpec) -> dict[str, str]:
+    """Return the settings that a spec asks of a driver, ``lxc`` or ``qemu``."""
+    return {"driver": driver, **{key: setting.wanted(spec) for key, setting in _of(driver).items()}}
+
+
+def read_settings(driver: str, xml: str, tag: Tag) -> dict[str, str]:
+    """Return the settings that stand in a domain's XML and tag."""
+    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    found = {key: setting.read(root, tag) for key, setting in _of(driver).items() if setting.read}
+    return {"driver": driver, **found}
+
+
+def machine_tag(driver: str, spec: MachineSpec, **extra: str) -> Tag:
+    """Return the tag of a machine that is defined as in its spec."""
+    record = record_of(wanted_settings(driver, spec))
+    return Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image, APPLIED: record, **extra})
+
+
+def observe_machines(
+    connection: Any,
+    lab: str,
+    driver: str,
+    *,
+    limits: Callable[[Any], Attributes] = lambda _domain: NOTHING,
+    storage: Callable[[str, str], Attributes] = lambda _host, _xml: NOTHING,
+) -> dict[str, Observed]:
+    """Return the lab's machines by host name.
+
+    ``limits`` returns what a running domain has otherwise than its XML says; ``storage`` the settings that
+    stand in the volumes of a host with this XML. Raises HypervisorError.
+    """
+    found = {}
+    for domain, tag, xml in tagged_domains(connection, lab):
+        defined = {
+            **read_settings(driver, xml, tag),
+            "autostart": yes_or_no(domain.autostart()),
+            **storage(tag.host, xml),
+        }
+        state = state_of(domain)
+        now = {**defined, **(_running(domain, xml, limits) if state == "running" else {})}
+        later = {key: text for key, text in defined.items() if text != now[key]}
+        found[tag.host] = Observed(domain.name(), now, later, tag, tag.host, state)
+    return found
+
+
+def _running(domain: Any, xml: str, limits: Callable[[Any], Attributes]) -> dict[str, str]:
+    import libvirt
+
+    try:
+        return {"nics": nics_text(plugged_nics(domain, nics_of(xml))), **limits(domain)}
+    except libvirt.libvirtError:
+        # It stopped in the meantime, or the hypervisor does not tell: there are no differences then.
+        return {}
+
+
+def plan_machine(name: str, want: Attributes, seen: Observed | None, *, recreate: bool = False) -> Plan:
+    """Return the plan of a machine, which has to run as well; ``recreate`` asks for a new one in any case."""
+    item = item_of(name, want, seen)
+    down = seen is None or seen.state != "running"
+    if seen is not None and (recreate or item.differences.keys() & _FOR_LIFE):
+        return Plan(item, "recreate", start=True)
+    plan = plan_of(item)
+    if plan.action == "none" and down:
+        return Plan(item, "start", start=True)
+    return Plan(item, plan.action, start=down)

@@ -1,0 +1,291 @@
+"""A network's settings: what the lab file asks for, how it is written into XML, and how it is read there.
+
+Each is declared once: what is rendered, read back and compared is the same table.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
+
+from labrun.inventory.model import Lab, Mode, Network
+
+__all__ = [
+    "ENTRIES",
+    "LIVE",
+    "SETTINGS",
+    "Entries",
+    "add_settings",
+    "parsed",
+    "read_settings",
+    "wanted_settings",
+]
+
+_FORWARD = {
+    Mode.NAT: "nat",
+    Mode.ROUTE: "route",
+    Mode.OPEN: "open",
+    Mode.BRIDGE: "bridge",
+    Mode.MACVTAP: "bridge",
+}
+
+
+class _Form(Protocol):
+    """Where a setting stands in a network's XML; its text is empty where it is not set."""
+
+    def write(self, root: ET.Element, text: str) -> None: ...
+
+    def read(self, root: ET.Element) -> str: ...
+
+
+def _made(root: ET.Element, path: str) -> ET.Element:
+    """Return the element at a path, made where it is missing."""
+    for name in path.split("/"):
+        found = root.find(name)
+        root = ET.SubElement(root, name) if found is None else found
+    return root
+
+
+class _Attributes:
+    """Attributes of an element, joined by hyphens; ``default`` is as good as not set."""
+
+    def __init__(self, path: str, *names: str, default: str = "", **beside: str) -> None:
+        self.path, self.names, self.default, self.beside = path, names, default, beside
+
+    def write(self, root: ET.Element, text: str) -> None:
+        if text:
+            values = text.split("-", len(self.names) - 1)
+            _made(root, self.path).attrib.update(zip(self.names, values, strict=True), **self.beside)
+
+    def read(self, root: ET.Element) -> str:
+        found = root.find(self.path)
+        text = "" if found is None else "-".join(found.get(name, "") for name in self.names)
+        return "" if text == self.default else text
+
+
+class _Subnet:
+    """The hypervisor's address with its prefix length, for one IP version."""
+
+    def __init__(self, family: str) -> None:
+        self.family = family
+
+    def write(self, root: ET.Element, text: str) -> None:
+        if text:
+            address, _, prefix = text.partition("/")
+            ET.SubElement(root, "ip", {"family": self.family, "address": address, "prefix": prefix})
+
+    def read(self, root: ET.Element) -> str:
+        found = root.findall(f"ip[@family='{self.family}']")
+        texts = (f"{each.get('address')}/{each.get('prefix') or each.get('netmask')}" for each in found)
+        return " ".join(str(ip_interface(text)) for text in texts)
+
+
+class _Device:
+    """The hypervisor's NIC: of the forwarding or, for macvtap, of the guests."""
+
+    def write(self, root: ET.Element, text: str) -> None:
+        if text:
+            _made(root, "forward/interface" if _is_bridged(root) else "forward").set("dev", text)
+
+    def read(self, root: ET.Element) -> str:
+        found = [*root.findall("forward"), *root.findall("forward/interface")]
+        return next(filter(None, (each.get("dev") for each in found)), "")
+
+
+class _Bridge:
+    """A bridge made outside libvirt; those of other modes are named by libvirt and forward at once."""
+
+    def write(self, root: ET.Element, text: str) -> None:
+        if text:
+            ET.SubElement(root, "bridge", {"name": text})
+        elif not _is_bridged(root):
+            ET.SubElement(root, "bridge", {"stp": "off", "delay": "0"})
+
+    def read(self, root: ET.Element) -> str:
+        found = root.find("bridge")
+        return found.get("name", "") if found is not None and _is_bridged(root) else ""
+
+
+def _is_bridged(root: ET.Element) -> bool:
+    return root.find("forward[@mode='bridge']") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Elements of one kind, one word each, which libvirt adds and deletes in a running network.
+
+    ``section`` is its constant for them; ``word`` returns "" for an element that is none of labrun's.
+    """
+
+    path: str
+    section: str
+    word: Callable[[ET.Element], str]
+    element: Callable[[str], ET.Element]
+
+    def write(self, root: ET.Element, text: str) -> None:
+        """Add an element for each word."""
+        for word in text.split():
+            _made(root, self.path.rpartition("/")[0]).append(self.element(word))
+
+    def read(self, root: ET.Element) -> str:
+        """Return the words of the elements."""
+        return _in_order(filter(None, map(self.word, root.findall(self.path))))
+
+
+def _in_order(words: Iterable[str]) -> str:
+    return " ".join(sorted(words, key=lambda word: word.split("=")))
+
+
+def _reservation(mac: str, address: str, name: str) -> str:
+    return f"{mac.lower()}={address}/{name}"
+
+
+def _reservation_word(element: ET.Element) -> str:
+    mac, address = element.get("mac"), element.get("ip")
+    return _reservation(mac, address, element.get("name", "")) if mac and address else ""
+
+
+def _reservation_element(word: str) -> ET.Element:
+    mac, _, rest = word.partition("=")
+    address, _, name = rest.partition("/")
+    return ET.Element("host", {"mac": mac, "name": name, "ip": address})
+
+
+def _reservations(lab: Lab, network: Network) -> str:
+    """Return one reservation per host on the network, static hosts included; none without DHCP.
+
+    A static host needs none, but a reservation keeps its address from being leased to another host, and
+    provides it again while the host boots by DHCP.
+    """
+    if network.dhcp is None:
+        return ""
+    return _in_order(
+        _reservation(nic.mac, str(nic.ipv4.ip), host.name)
+        for host, nic in lab.members(network.name)
+        if nic.ipv4 is not None and host.machine is not None
+    )
+
+
+def _dns_entry(address: str, names: Iterable[str]) -> str:
+    return f"{address}={','.join(sorted(names))}"
+
+
+def _dns_word(element: ET.Element) -> str:
+    return _dns_entry(element.get("ip", ""), (name.text or "" for name in element.findall("hostname")))
+
+
+def _dns_element(word: str) -> ET.Element:
+    address, _, names = word.partition("=")
+    element = ET.Element("host", {"ip": address})
+    for name in names.split(","):
+        ET.SubElement(element, "hostname").text = name
+    return element
+
+
+def _dns(lab: Lab, network: Network) -> str:
+    """Return the names that the network's DNS server answers for: its hosts' and the file's."""
+    if not network.mode.has_hypervisor_address:
+        return ""
+    found: dict[str, set[str]] = {}
+    for host, nic in lab.members(network.name):
+        for address in (nic.ipv4, nic.ipv6):
+            if address is not None:
+                found.setdefault(str(address.ip), set()).add(host.name)
+    for name, text in network.dns.items():
+        found.setdefault(text, set()).add(name)
+    return _in_order(_dns_entry(address, names) for address, names in found.items())
+
+
+# Only running networks show libvirt's default, and do so whether it was declared or not.
+_ALL_PORTS = "1024-65535"
+
+
+def _nat_ports(network: Network) -> str:
+    text = "-".join(map(str, network.nat_ports or ()))
+    return "" if text == _ALL_PORTS else text
+
+
+class Setting(NamedTuple):
+    """One setting: the text that the lab file asks for, and its form in XML; None = libvirt keeps it apart.
+
+    ``live`` = libvirt changes it in a running network; for any other the network has to be restarted.
+    """
+
+    wanted: Callable[[Lab, Network], str]
+    form: _Form | None
+    live: bool = False
+
+
+def _own(value: Callable[[Network], object]) -> Callable[[Lab, Network], str]:
+    return lambda _lab, network: str(value(network) or "")
+
+
+_IPV4 = "ip[@family='ipv4']"
+SETTINGS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "forward": Setting(_own(lambda its: _FORWARD.get(its.mode)), _Attributes("forward", "mode")),
+        "ipv4": Setting(_own(lambda its: its.hypervisor4), _Subnet("ipv4")),
+        "ipv6": Setting(_own(lambda its: its.hypervisor6), _Subnet("ipv6")),
+        "dhcp": Setting(
+            _own(lambda its: its.dhcp and f"{its.dhcp.first}-{its.dhcp.last}"),
+            _Attributes(f"{_IPV4}/dhcp/range", "start", "end"),
+        ),
+        "domain": Setting(_own(lambda its: its.domain), _Attributes("domain", "name", localOnly="yes")),
+        "mtu": Setting(_own(lambda its: its.mtu), _Attributes("mtu", "size")),
+        "dev": Setting(_own(lambda its: its.dev), _Device()),
+        "bridge": Setting(_own(lambda its: its.bridge), _Bridge()),
+        "nat_ports": Setting(
+            _own(_nat_ports), _Attributes("forward/nat/port", "start", "end", default=_ALL_PORTS)
+        ),
+        "reservations": Setting(
+            _reservations,
+            Entries(
+                f"{_IPV4}/dhcp/host",
+                "VIR_NETWORK_SECTION_IP_DHCP_HOST",
+                _reservation_word,
+                _reservation_element,
+            ),
+            live=True,
+        ),
+        "dns": Setting(
+            _dns, Entries("dns/host", "VIR_NETWORK_SECTION_DNS_HOST", _dns_word, _dns_element), live=True
+        ),
+        "autostart": Setting(lambda _lab, network: "yes" if network.autostart else "no", None, live=True),
+        "active": Setting(lambda _lab, _network: "yes", None, live=True),
+    }
+)
+"""All of them, in the order in which they are shown."""
+ENTRIES: Mapping[str, Entries] = MappingProxyType(
+    {key: setting.form for key, setting in SETTINGS.items() if isinstance(setting.form, Entries)}
+)
+LIVE = frozenset(key for key, setting in SETTINGS.items() if setting.live)
+
+
+def wanted_settings(lab: Lab, network: Network) -> dict[str, str]:
+    """Return the settings that the lab file asks for."""
+    return {key: setting.wanted(lab, network) for key, setting in SETTINGS.items()}
+
+
+def add_settings(root: ET.Element, settings: Mapping[str, str]) -> None:
+    """Write settings into the XML of a network that has none of them yet."""
+    for key, setting in SETTINGS.items():
+        if setting.form is not None:
+            setting.form.write(root, settings[key])
+
+
+def parsed(xml: str) -> ET.Element:
+    """Return the XML of a network with what libvirt leaves out: the family of IPv4 subnets."""
+    root = ET.fromstring(xml)  # noqa: S314 - libvirt's own output
+    for subnet in root.findall("ip"):
+        subnet.set("family", subnet.get("family", "ipv4"))
+    return root
+
+
+def read_settings(xml: str) -> dict[str, str]:
+    """Return the settings that stand in a network's XML."""
+    root = parsed(xml)
+    return {key: setting.form.read(root) for key, setting in SETTINGS.items() if setting.form is not None}

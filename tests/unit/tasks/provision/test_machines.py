@@ -1,0 +1,90 @@
+"""Machines as values: what is rendered is read back, and what happens is a function of both sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labrun.ownership import read_tag
+from labrun.tasks.provision import lxc, qemu_xml
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.machines import SETTINGS, plan_machine, read_settings, wanted_settings
+from labrun.tasks.provision.objects import Observed
+
+WANTED = {"driver": "lxc", "image": "debian-12", "memory": "512", "nics": "02:00:00:00:00:01@lab-net"}
+NICS = (NicSpec("02:00:00:00:00:01", "lab-a", 1400), NicSpec("02:00:00:00:00:02", "lab-b", filter="lab-it"))
+SPEC = MachineSpec("lab", "one", "lab-one", "debian-12", 512, 2, 10, NICS, Seed("", "", ""), "lab")
+
+
+def there(state: str = "running", **changes: str) -> Observed:
+    return Observed("lab-one", {**WANTED, **changes}, host="one", state=state)
+
+
+def rendered(driver: str, spec: MachineSpec) -> str:
+    if driver == "lxc":
+        return lxc.domain_xml(spec, Path("/root"))
+    files = qemu_xml.MachineFiles("/pool", spec.host)
+    return qemu_xml.domain_xml(spec, files, virt="qemu", image_volume="image.qcow2")
+
+
+@pytest.mark.parametrize("driver", ["lxc", "qemu"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"memory": 96},
+        {"vcpus": 7},
+        {"image": "rocky-9"},
+        {"nics": ()},
+        {"nics": NICS[::-1]},
+        {"firmware": "uefi"},
+    ],
+)
+def test_what_is_written_is_read(driver: str, changed: dict[str, object]) -> None:
+    spec = replace(SPEC, **changed)  # type: ignore[arg-type]
+    xml = rendered(driver, spec)
+    tag = read_tag(xml)
+    assert tag is not None
+    wanted = wanted_settings(driver, spec)
+    elsewhere = {"autostart", *(["disk", "disks"] if driver == "qemu" else [])}
+    assert read_settings(driver, xml, tag) == {k: wanted[k] for k in wanted if k not in elsewhere}
+    # Each change but a container's firmware shows.
+    shows = wanted != wanted_settings(driver, SPEC)
+    assert shows == bool(changed and not ("firmware" in changed and driver == "lxc"))
+
+
+def test_every_setting_is_known_by_vms_and_those_of_containers_by_containers() -> None:
+    assert list(wanted_settings("qemu", SPEC)) == ["driver", *SETTINGS]
+    assert list(wanted_settings("lxc", SPEC)) == ["driver", "image", "memory", "vcpus", "nics", "autostart"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "observed", "action", "start"),
+    [
+        (WANTED, None, "create", True),
+        (WANTED, there(), "none", False),
+        (WANTED, there("shut off"), "start", True),
+        (WANTED, there("crashed"), "start", True),
+        (WANTED, there(memory="256"), "update", False),
+        (WANTED, replace(there(), later={"memory": "256"}), "update", False),
+        (WANTED, there("shut off", memory="256"), "update", True),
+        (WANTED, there(image="other"), "recreate", True),
+        (WANTED, there(driver="qemu"), "recreate", True),
+    ],
+)
+def test_the_action(wanted: dict[str, str], observed: Observed | None, action: str, start: bool) -> None:
+    plan = plan_machine("one", wanted, observed)
+    assert (plan.action, plan.start) == (action, start)
+
+
+def test_the_diff_names_what_is_and_what_should_be() -> None:
+    plan = plan_machine("one", WANTED, there(memory="256"))
+    assert plan.item.diff == "- memory: 256\n+ memory: 512"
+    assert plan_machine("one", WANTED, there()).item.diff is None
+
+
+def test_recreate_is_asked_for_even_where_nothing_differs() -> None:
+    assert plan_machine("one", WANTED, there(), recreate=True).action == "recreate"
+    assert plan_machine("one", WANTED, None, recreate=True).action == "create"
