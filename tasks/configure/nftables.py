@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from labrun.bounded import integer
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nft_text import CHAINS, SSH_PORTS, TABLE, definition, replacement, ssh_line
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
 from labrun.tasks.guest.scripts import unit_file
 from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import Item, Words, spelled
 from labrun.tasks.state.sections import FIREWALL, NAT
 
 __all__ = ["FILE", "UNIT", "NftSection"]
@@ -215,24 +215,28 @@ class NftSection:
 
     def _item(self, want: Json, state: _State) -> Item | None:
         asked = self.section in want["declared"]
-        wanted, found = self._own(want, _chains(state.wanted)), self._own(want, _chains(state.found))
-        if not asked and not found and (state.text or state.persists or self.section == NAT.name):
-            return None
-        expected = _summary(wanted) if asked else "not declared"
-        actual = _summary(found)
+        rules, wanted, found = (
+            self._own(want, _chains(text)) for text in (state.text, state.wanted, state.found)
+        )
         at_boot = "loaded at boot" if state.is_loaded_at_boot else "not loaded at boot"
-        declared, observed = _joined(wanted), f"{_joined(found)}\n{state.before}\n{at_boot}"
-        if asked and state.reason is not None:
-            return made(self.section, "refused", expected if wanted else "as declared", actual, state.reason)
-        if found == wanted and state.persists:
-            return made(self.section, "ok", expected, actual, None, None, declared, observed)
-        if found == wanted:
+        seen = {"rules": _joined(found), "boot": f"{state.before}\n{at_boot}"}
+        expected, actual = _summary(wanted) if wanted else "as declared", _summary(found)
+        if found == wanted and not state.persists:
             actual = f"{actual} (not so after a reboot)"
-        elif actual == expected:
+        elif found != wanted and actual == expected:
             actual = f"{actual}, but other rules"
-        why = None if asked else "no longer in the lab file"
         diff = _diff(self.section, state, found, wanted)
-        return made(self.section, "change", expected, actual, why, diff, declared, observed)
+        if asked:
+            declared = {"rules": _joined(rules), "boot": state.text}
+            # Without nft, or if it refuses the rules, nothing is wanted in its spelling.
+            agree = found == wanted and bool(wanted) == bool(rules)
+            holds = {"rules": agree, "boot": state.persists}
+            have, words = spelled(declared, seen, holds), Words(expected, actual, diff)
+            return Item(self.section, declared, have, seen=seen, refused=state.reason, words=words)
+        left = {"rules": bool(found), "boot": not (state.text or state.persists or self.section == NAT.name)}
+        have = {key: value for key, value in seen.items() if left[key]}
+        words = Words(actual=actual, diff=diff)
+        return Item(self.section, have=have, note="no longer in the lab file", words=words) if have else None
 
     def _own(self, want: Json, chains: Mapping[str, str]) -> dict[str, str]:
         """Return the section's chains; the rest of the table goes with the first declared section."""

@@ -20,12 +20,12 @@ from labrun.tasks.configure.nm_diff import (
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
-from labrun.tasks.configure.plan import made
 from labrun.tasks.guest.facts.nm import Device, Nic, NmState
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
+from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, spelled
 
-__all__ = ["PlannedNic", "Profile"]
+__all__ = ["PlannedNic", "Profile", "is_loose"]
 
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
 _RUNTIME = "/run/NetworkManager/system-connections"
@@ -94,6 +94,18 @@ class Profile:
         """Return the path of the profile's file."""
         return profile_path(self.network)
 
+    @property
+    def want(self) -> Attributes:
+        """Return the profile as it is to be on the disk, and to be in force on the NIC."""
+        text = render(self.sections)
+        return {"profile": text, "nic": text}
+
+    def refused(self, why: str, *, is_there: bool) -> Item:
+        """Return the item of a profile that cannot be; ``is_there`` = its NIC is, in an unknown state."""
+        have = NOTHING if is_there else {"nic": ""}
+        words = Words(expected_summary(self.sections), "")
+        return Item(self.network, self.want, have, refused=why, words=words)
+
     def with_uuid(self, uuid: str) -> Sections:
         """Return the sections under this UUID."""
         return {**self.sections, "connection": {**self.sections["connection"], "uuid": uuid}}
@@ -113,10 +125,7 @@ class PlannedNic:
         device = self._device()
         reason = self._refusal(device)
         if reason is not None or device is None:
-            declared, observed = render(self.profile.sections), None if device is not None else "no such NIC"
-            work.items.append(
-                made(self.profile.network, "refused", why=reason, declared=declared, observed=observed)
-            )
+            work.items.append(self.profile.refused(reason or "", is_there=device is not None))
             return
         self.taken[device.interface] = self.profile.network
         profile = self._bound(device)
@@ -125,24 +134,33 @@ class PlannedNic:
         uuid = self._uuid(device, replaced)
         stored = parse(self.facts.files.get(profile.path, ""))
         on_disk = [*file_diff(profile.sections, stored), *(f"-{path}" for path in replaced)]
-        loose = profile.path in self.facts.commands.get("loose", Captured("", 0)).text.splitlines()
+        loose = is_loose(profile.path, self.facts)
         if loose:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
         in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
-        expected = expected_summary(profile.sections)
-        actual = actual_summary(device, link, profile_id(profile.network))
         loaded = profile.path in self.state.loaded
-        sides = {
-            "declared": render(self.profile.sections),
-            "observed": f"{stored_state(stored, loaded=loaded, loose=loose)}{shown_state(device, link)}",
-        }
         moved = stored.get("connection", {}).get("uuid", "") != uuid
-        if not (on_disk or in_force or moved or not loaded):
-            work.items.append(made(profile.network, "ok", expected, actual, **sides))
+        want = self.profile.want
+        seen = {
+            "profile": stored_state(stored, loaded=loaded, loose=loose),
+            "nic": shown_state(device, link),
+        }
+        holds = {"profile": loaded and not (on_disk or moved), "nic": not in_force}
+        item = Item(
+            profile.network,
+            want,
+            spelled(want, seen, holds),
+            seen=seen,
+            note=None if on_disk or in_force else "NetworkManager has not loaded the file",
+            words=Words(
+                expected_summary(profile.sections),
+                actual_summary(device, link, profile_id(profile.network)),
+                "\n".join([*on_disk, *in_force]),
+            ),
+        )
+        work.items.append(item)
+        if item.state == "ok":
             return
-        why = None if on_disk or in_force else "NetworkManager has not loaded the file"
-        diff = "\n".join([*on_disk, *in_force]) or None
-        work.items.append(made(profile.network, "change", expected, actual, why, diff, **sides))
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         # A profile changed only in memory is stored in /run and hides the file until it is removed.
@@ -245,6 +263,11 @@ class PlannedNic:
         stored = parse(self.facts.files.get(self.profile.path, ""))
         own = stored.get("connection", {}).get("uuid")
         return own or self.profile.sections["connection"]["uuid"]
+
+
+def is_loose(path: str, facts: Facts) -> bool:
+    """Tell whether NetworkManager ignores a profile, as others may read or have written it."""
+    return path in facts.commands.get("loose", Captured("", 0)).text.splitlines()
 
 
 def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:

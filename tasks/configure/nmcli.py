@@ -14,7 +14,8 @@ from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
 from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
-from labrun.tasks.configure.nm_nic import PlannedNic, Profile
+from labrun.tasks.configure.nm_diff import stored_state
+from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
 from labrun.tasks.configure.nm_profiles import (
     DIRECTORY,
     desired_profiles,
@@ -23,12 +24,12 @@ from labrun.tasks.configure.nm_profiles import (
 )
 from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.configure.nm_undo import undo
-from labrun.tasks.configure.plan import Json, SectionPlan, made
+from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts import links, routes
 from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
 from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.shell import Facts, Probe, quote
-from labrun.tasks.state.item import Item
+from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
@@ -81,7 +82,8 @@ class Nmcli:
             raise
         except CommandError as error:
             why = f"NetworkManager cannot be asked: {error.reason}"
-            return SectionPlan(self.section, tuple(_unasked(profile, why) for profile in profiles))
+            refused = (profile.refused(why, is_there=False) for profile in profiles)
+            return SectionPlan(self.section, tuple(refused))
         work = Work()
         taken: dict[str, str] = {}
         for profile in profiles:
@@ -116,11 +118,6 @@ class Nmcli:
         return tuple(lines)
 
 
-def _unasked(profile: Profile, why: str) -> Item:
-    declared, observed = render(profile.sections), "NetworkManager does not answer"
-    return made(profile.network, "refused", why=why, declared=declared, observed=observed)
-
-
 def _has_ipv6(profile: Mapping[str, Any]) -> bool:
     return len(profile["settings"]["ipv6"]) > 1 or any(
         name.startswith("ipv6.") for name in profile["properties"]
@@ -148,7 +145,10 @@ def _strangers(want: Json, profiles: list[Profile], facts: Facts, state: NmState
     for path in sorted(gone):
         name = path.removeprefix(f"{DIRECTORY}/").removesuffix(".nmconnection")
         label = name.removeprefix("labrun-")
-        work.items.append(made(label, "change", "absent", f"profile {name}", None, f"-{path}"))
+        stored, loaded = parse(facts.files.get(path, "")), path in state.loaded
+        seen = {"profile": stored_state(stored, loaded=loaded, loose=is_loose(path, facts))}
+        have, words = {"profile": f"profile {name}"}, Words(diff=f"-{path}")
+        work.items.append(Item(label, have=have, seen=seen, words=words))
         work.remove.append(path)
         work.load.append(path)
         work.commands.append(f"nmcli connection delete {quote(name)}")

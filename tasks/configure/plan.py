@@ -8,40 +8,12 @@ from typing import Any, Protocol
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.guest.shell import Facts, Probe
-from labrun.tasks.state.item import Item, State, Words
+from labrun.tasks.state.item import Item
 
-__all__ = ["HostPlan", "Json", "Resource", "SectionPlan", "Seen", "made"]
+__all__ = ["HostPlan", "Json", "Resource", "SectionPlan", "Seen"]
 
 Json = Mapping[str, Any]
 """A plain JSON-able mapping, as it travels in Nornir's host data."""
-
-
-def made(
-    name: str,
-    state: State,
-    expected: str = "",
-    actual: str = "",
-    why: str | None = None,
-    diff: str | None = None,
-    declared: str | None = None,
-    observed: str | None = None,
-) -> Item:
-    """Return an item of one attribute from its judgement, for resources that compare by themselves."""
-    want = {"": expected if declared is None else declared}
-    seen = {"": actual if observed is None else observed}
-    have = want if state == "ok" else {} if state == "refused" and observed is None and not actual else seen
-    if state == "change" and have == want:
-        have = {"": f"{have['']} "}
-    return Item(
-        name,
-        want,
-        have,
-        seen=seen,
-        refused=why or "" if state == "refused" else None,
-        skipped=why or "" if state == "skipped" else None,
-        note=why,
-        words=Words(expected, actual, diff or ""),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What all commands know about a host: how its ruleset reads, and in which sections its rows appear."""
+"""What labrun keeps as the lab file says: the one comparison, what was applied last, and the sections."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-__all__ = ["NOTHING", "Attributes", "Difference", "Item", "State", "Words", "diff_of"]
+__all__ = ["NOTHING", "Attributes", "Difference", "Item", "State", "Words", "diff_of", "spelled"]
 
 Attributes = Mapping[str, str]
 """The comparable properties of a thing as text, in the order in which they are shown."""
@@ -116,6 +116,11 @@ class Item:
         if self.state != "change":
             return None
         return _first(self.words.diff, diff_of(self.differences)) or None
+
+
+def spelled(want: Attributes, seen: Attributes, holds: Mapping[str, bool]) -> Attributes:
+    """Return ``have``: spelled like the file where it holds, and as the host does where it does not."""
+    return {key: value if holds[key] else seen[key] for key, value in want.items()}
 
 
 def diff_of(differences: Mapping[str, Difference]) -> str:

@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import FileSpec
+from labrun.outcome import Status
 from labrun.secrets import Secrets
 from labrun.tasks.configure.files import Files, packed
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import gather_script, parse_facts
+from labrun.tasks.state.fingerprint import fingerprint
 from labrun.tasks.state.item import Item
+from labrun.tasks.state.verdict import Verdict, verdict
 from tests.fuzz import examples
 from tests.unit.undoing import keeping, undoing
 
@@ -84,6 +87,26 @@ def test_a_new_file_is_made_and_a_second_plan_is_empty(guest: Guest, place: Path
     assert (only(again).state, again.apply, again.undo, again.commands) == ("ok", "", "", ())
     guest.run(undoing(first, place.parent))
     assert list((place / "app.d").iterdir()) == []
+
+
+def test_who_has_moved_is_told_of_content_and_mode_apart(guest: Guest, place: Path) -> None:
+    path = place / "x"
+    path.write_bytes(b"new\n")
+    path.chmod(0o644)
+    bare = spec(path, owner=None, group=None)
+    applied = fingerprint(only(guest.plan(bare)))
+    assert set(applied) == {"content", "mode"}
+    path.chmod(0o640)
+    found = verdict(only(guest.plan(spec(path, b"newer\n", owner=None, group=None))), applied)
+    assert found == Verdict(Status.CONFLICT, {"content": Status.PENDING, "mode": Status.DRIFTED})
+    # What the file does not declare is nobody's difference.
+    undeclared = spec(path, mode=None, owner=None, group=None)
+    assert verdict(only(guest.plan(undeclared)), applied).status is Status.OK
+    path.unlink()
+    assert verdict(only(guest.plan(bare)), applied).status is Status.DRIFTED
+    path.mkdir()
+    odd = only(guest.plan(bare))
+    assert (odd.state, odd.actual, verdict(odd, applied).status) == ("refused", "", Status.DRIFTED)
 
 
 def test_the_difference_shows_lines_mode_and_owner(guest: Guest, place: Path) -> None:

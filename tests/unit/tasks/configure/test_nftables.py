@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from labrun.inventory.model import Firewall, Forward, Host, Lab, Nat
+from labrun.outcome import Status
 from labrun.tasks.configure.nftables import FILE, UNIT, NftSection
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.fingerprint import fingerprint
 from labrun.tasks.state.item import Item
+from labrun.tasks.state.verdict import Verdict, verdict
 from tests.unit.small_labs import host, lab, network
 
 BOOT = frozenset({"nft-at-boot", "nft-ssh 22"})
@@ -108,6 +111,36 @@ def test_what_is_as_declared_and_lasts_needs_nothing() -> None:
     edited = {**settled(small()), FILE: "flush ruleset\n"}
     other = plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=edited)
     assert item(other).seen != item(planned).seen
+
+
+def test_who_has_moved_is_told_of_rules_and_file_apart() -> None:
+    files, here = settled(small()), listing(INPUT)
+    applied = fingerprint(item(plan("firewall", small(), found=here, wanted=here, files=files)))
+
+    def found(what: Lab, **seen: Any) -> Verdict:
+        planned = plan("firewall", what, **{"found": here, "wanted": here, "files": files, **seen})
+        return verdict(item(planned), applied)
+
+    assert found(small()).status is Status.OK
+    flushed = found(small(), found=None)
+    assert flushed == Verdict(Status.DRIFTED, {"rules": Status.DRIFTED})
+    edited = found(small(), files={**files, FILE: "flush ruleset\n"})
+    assert edited == Verdict(Status.DRIFTED, {"boot": Status.DRIFTED})
+    # The other section is of the same file; its rules are not this one's.
+    beside = found(small(nat=True), wanted=listing(INPUT, POST))
+    assert beside == Verdict(Status.PENDING, {"boot": Status.PENDING})
+    missing = found(small(), found=None, wanted=None, words=frozenset({"nft-missing"}))
+    assert missing.parts["rules"] is Status.DRIFTED
+
+
+def test_rules_that_are_declared_no_longer_are_pending_while_they_are_the_same() -> None:
+    files, here = settled(small()), listing(INPUT)
+    applied = fingerprint(item(plan("firewall", small(), found=here, wanted=here, files=files)))
+    nothing = small(firewall=False)
+    left = item(plan("firewall", nothing, found=here, files=files))
+    assert verdict(left, applied, asked=False).status is Status.PENDING
+    other = item(plan("firewall", nothing, found=listing(FORWARD), files=files))
+    assert verdict(other, applied, asked=False).status is Status.CONFLICT
 
 
 @pytest.mark.parametrize("lost", [FILE, UNIT, "nft-at-boot"])

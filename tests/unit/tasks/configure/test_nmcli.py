@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from labrun.inventory.model import Host, Interface, Lab
+from labrun.outcome import Status
 from labrun.tasks.configure.nm_diff import file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.facts.nm import Device, Nic
-from labrun.tasks.guest.keyfile import Hop, intent, parse, properties
+from labrun.tasks.guest.keyfile import Hop, intent, parse, properties, render
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.fingerprint import fingerprint
+from labrun.tasks.state.verdict import Verdict, verdict
 from tests.unit.small_labs import host, lab, network
 from tests.unit.tasks.configure.test_cases import facts_of, spec_of
 
@@ -361,10 +364,55 @@ def test_a_profile_of_a_former_network_goes_and_no_other_one_does() -> None:
     plan = plan_with("host-configured", files=files)
     assert [(item.name, item.state, item.expected) for item in plan.items] == [
         ("n1", "ok", "10.5.1.11/24 via 10.5.1.254"),
-        ("old", "change", "absent"),
+        ("old", "change", "not declared"),
     ]
+    assert plan.items[1].actual == "profile labrun-old"
+    assert plan.items[1].diff == "-/etc/NetworkManager/system-connections/labrun-old.nmconnection"
     assert "eth7" not in plan.apply
     assert plan.commands == ("nmcli connection delete labrun-old",)
+
+
+def test_a_profile_that_was_applied_and_is_asked_for_no_more_is_pending_while_it_is_the_same() -> None:
+    (applied,) = (fingerprint(item) for item in plan_with("host-configured").items)
+    path, text = stored("host-configured")
+    wanted = {**spec_of("host-configured")["sections"]["nmcli"], "profiles": []}
+
+    def status(text: str) -> Status:
+        facts = facts_of("host-configured")
+        (left,) = Nmcli().plan(wanted, replace(facts, files={**facts.files, path: text})).items
+        return verdict(left, applied, asked=False).status
+
+    assert status(text) is Status.PENDING
+    assert status(text.replace("priority=200", "priority=1")) is Status.CONFLICT
+
+
+def test_who_has_moved_is_told_of_file_and_nic_apart() -> None:
+    (applied,) = (fingerprint(item) for item in plan_with("host-configured").items)
+    path, text = stored("host-configured")
+    files = {**facts_of("host-configured").files, path: text.replace("priority=200", "priority=1")}
+    (edited,) = plan_with("host-configured", files=files).items
+    assert verdict(edited, applied) == Verdict(Status.DRIFTED, {"profile": Status.DRIFTED})
+    (by_hand,) = plan_with("host-changed-by-hand").items
+    assert verdict(by_hand, applied).parts["nic"] is Status.DRIFTED
+    gone = replace(edited, have={}, refused="no answer")
+    assert verdict(gone, applied).status is Status.UNKNOWN
+    wanted = spec_of("host-configured")["sections"]["nmcli"]
+    (profile,) = wanted["profiles"]
+    more = {**profile, "settings": {**profile["settings"], "ipv4": {"method": "auto"}}}
+    (asked,) = Nmcli().plan({**wanted, "profiles": [more]}, facts_of("host-configured")).items
+    assert verdict(asked, applied).status is Status.PENDING
+
+
+def test_a_profile_that_nmcli_makes_without_a_setting_of_ipv6_is_read() -> None:
+    wanted = spec_of("host-configured")["sections"]["nmcli"]
+    (profile,) = wanted["profiles"]
+    said = {name: values for name, values in profile["settings"].items() if name != "ipv6"}
+    facts = facts_of("host-configured")
+    commands = {**facts.commands, "profile-n1": Captured(render(said), 0)}
+    properties = {"ipv4.dns-priority": "5"}
+    asked = {**wanted, "profiles": [{**profile, "properties": properties}]}
+    (item,) = Nmcli().plan(asked, replace(facts, commands=commands)).items
+    assert item.state == "change"
 
 
 def test_a_file_of_another_name_with_the_same_profile_is_loaded_again() -> None:
@@ -386,7 +434,7 @@ def test_exclusive_removes_what_labrun_does_not_know() -> None:
     # The profile of that name is known to NetworkManager in place of labrun's own.
     have: Facts = replace(facts, commands={**facts.commands, "nm": Captured(more, 0)})
     plan = Nmcli().plan(wanted, have)
-    assert ("home office", "change", "absent") in [(i.name, i.state, i.expected) for i in plan.items]
+    assert ("home office", "change", "not declared") in [(i.name, i.state, i.expected) for i in plan.items]
     assert "rm -f '/etc/NetworkManager/system-connections/home office.nmconnection'" in plan.apply
     kept = Nmcli().plan({**wanted, "exclusive": False}, have)
     assert "home office" not in kept.apply

@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, SshSettings
+from labrun.outcome import Status
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd import Sshd, render
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, profile, profile_of, settings_in
 from labrun.tasks.guest.facts.sshd import DROP_IN, effective_settings, meets, plain_value
 from labrun.tasks.guest.shell import Captured, Facts
+from labrun.tasks.state.fingerprint import fingerprint
+from labrun.tasks.state.item import Item
+from labrun.tasks.state.verdict import verdict
 from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network
 
@@ -238,6 +242,39 @@ def test_lists_are_judged_as_sshd_itself_writes_them() -> None:
         canonical=Captured("ciphers aes256-ctr,aes128-cbc", 0),
     )
     assert states(Sshd().plan(wanted, have)) == {"ciphers": ("ok", None)}
+
+
+CIPHERS = "ciphers aes256-ctr,aes128-cbc"
+
+
+@pytest.mark.parametrize(
+    ("value", "said", "drop_in", "words", "status"),
+    [
+        ("+aes128-cbc", CIPHERS, "Ciphers +aes128-cbc\n", (), Status.OK),
+        # sshd's spelling is another than the file's, and neither has moved.
+        ("-aes128-cbc", CIPHERS, "Ciphers +aes128-cbc\n", (), Status.PENDING),
+        ("+aes128-cbc", "ciphers aes128-ctr", "Ciphers +aes128-cbc\n", (), Status.DRIFTED),
+        ("+aes128-cbc", "ciphers aes128-ctr", "Ciphers aes128-ctr\n", (), Status.DRIFTED),
+        ("+aes128-cbc", CIPHERS, "", (), Status.DRIFTED),
+        ("+aes128-cbc", CIPHERS, "Ciphers +aes128-cbc\n", ("stale-sshd",), Status.DRIFTED),
+        ("-aes128-cbc", "ciphers aes128-ctr", "Ciphers aes128-ctr\n", (), Status.CONFLICT),
+        ("-aes128-cbc", CIPHERS, "", (), Status.CONFLICT),
+        (None, CIPHERS, "Ciphers +aes128-cbc\n", (), Status.PENDING),
+        (None, CIPHERS, "Ciphers aes128-ctr\n", (), Status.CONFLICT),
+    ],
+)
+def test_who_has_moved(
+    value: str | None, said: str, drop_in: str, words: tuple[str, ...], status: Status
+) -> None:
+    def item(value: str | None, said: str, drop_in: str, words: tuple[str, ...] = ()) -> Item:
+        canonical = {"+aes128-cbc": CIPHERS, "-aes128-cbc": "ciphers aes256-ctr", None: ""}[value]
+        wanted = want() if value is None else want(("Ciphers", (value,)))
+        have = facts(said, {DROP_IN: drop_in}, canonical=Captured(canonical, 0))
+        (found,) = Sshd().plan(wanted, replace(have, words=frozenset(words))).items
+        return found
+
+    applied = fingerprint(item("+aes128-cbc", CIPHERS, "Ciphers +aes128-cbc\n"))
+    assert verdict(item(value, said, drop_in, words), applied, asked=value is not None).status is status
 
 
 def test_the_plain_profile_asks_sshd_once() -> None:
