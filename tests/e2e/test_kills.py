@@ -294,7 +294,7 @@ def test_up_recreate_killed_between_its_steps(up: RunningLab, owner: str, name: 
     ("owner", "name", "before"),
     [
         pytest.param("LxcDriver", "remove", False, marks=pytest.mark.full),
-        pytest.param("down", "remove_networks", False, marks=pytest.mark.full),
+        pytest.param("down", "remove_objects", False, marks=pytest.mark.full),
         ("LxcDriver", "remove_lab", True),
         pytest.param("LxcDriver", "remove_lab", False, marks=pytest.mark.full),
         pytest.param("LabState", "remove", True, marks=pytest.mark.full),
