@@ -215,8 +215,11 @@ def _item(key: str, value: str, have: _Observed | None) -> Item:
     if have.least is not None and value.strip().isdecimal() and int(value[:20]) <= have.least:
         why = f"{have.least} processes and threads run here, and with {value} none could be started"
         return replace(item, refused=why)
-    item = replace(item, later={"": _plain(have.at_boot)}, words=Words(diff=_diff(key, value, have)))
-    if have.hidden_by is None or _same(have.at_boot, value):
+    item = replace(item, words=Words(diff=_diff(key, value, have)))
+    if _same(have.at_boot, value):
+        return item
+    item = replace(item, later={"": _plain(have.at_boot)})
+    if have.hidden_by is None:
         return item
     why = f"{have.hidden_by} sets {key} = {have.at_boot} and is read after {DROP_IN}"
     if _same(have.running, value) and _same(have.ours, value):
