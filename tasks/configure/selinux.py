@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SELINUX
@@ -19,11 +20,7 @@ _NAME = "mode"
 _MODES = {"0": "permissive", "1": "enforcing"}
 _LINE = re.compile(r"^[ \t]*SELINUX[ \t]*=[ \t]*([a-z]*).*$", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(r"^[ \t]*SELINUXTYPE[ \t]*=[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
-# systemd halts at boot if it is to enforce a policy that is not installed.
-_PROBE = f"""\
-[ -w {_ENFORCE} ] && frame selinux-writable
-for f in /etc/selinux/*/policy/policy.*; do [ -e "$f" ] && frame "selinux-policy $f"; done
-"""
+_PROBE = assigned({"enforce": _ENFORCE}) + guest_script("selinux_state")
 
 
 @dataclass(frozen=True, slots=True)

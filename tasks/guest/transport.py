@@ -1,4 +1,4 @@
-"""Access to a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
+"""Access to a guest over SSH: Nornir's connection ``netmiko``, and scripts over its exec channels."""
 
 from __future__ import annotations
 
@@ -9,109 +9,37 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
-from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
-from labrun.inventory.hosts.connections import TIMEOUTS
+from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.inventory.hosts.connections import OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
-from labrun.tasks.guest.tcp import dial
+from labrun.tasks.guest.login import log_in
 
 if TYPE_CHECKING:
     import paramiko
 
     from labrun.tasks.guest.persistent_shell import PersistentShell
     from labrun.tasks.guest.ssh_connection import LabSSH
+    from labrun.tasks.guest.strict_netmiko import StrictNetmiko
 
 __all__ = [
     "CONNECTION",
-    "LabrunSsh",
     "SshTransport",
     "fresh_transport",
     "register_connection",
     "transport_of",
 ]
 
-CONNECTION = "labrun-ssh"
-_CONFIG = Config()
+CONNECTION = "netmiko"
+"""The connection's name, nornir-netmiko's own: tasks of users that ask for it get labrun's login."""
 # `env` because the login shell need not be POSIX; UTF-8 so that nmcli prints names unchanged.
 _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
 _REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
 _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
-
-
-class LabrunSsh:
-    """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
-
-    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_connection.LabSSH`, and ``others``: further
-    addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
-    unanswered connection is retried (0 = a single attempt). A wrong host key or a refused login is never
-    retried. The user's ``~/.ssh/config`` is never read.
-    """
-
-    connection: LabSSH
-
-    def open(
-        self,
-        hostname: str | None,
-        username: str | None,
-        password: str | None,
-        port: int | None,
-        platform: str | None,
-        extras: dict[str, Any] | None = None,
-        configuration: Config | None = None,
-    ) -> None:
-        """Log in with keys only; raises a TransportError with the reason."""
-        options: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS, **(extras or {})}
-        patience = float(options.pop("patience", 0.0))
-        options.update(
-            device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None
-        )
-        addresses = [options["host"], *options.pop("others", ())]
-        self.connection = _connect(options, addresses, patience)
-
-    def close(self) -> None:
-        """Close the connection; closing it again has no effect."""
-        self.connection.disconnect()
-
-
-def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> LabSSH:
-    share = pace()
-    until = time.monotonic() + share.remaining(patience)
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return _connect_once(options, addresses, share.remaining(options["conn_timeout"]))
-        except UnreachableError:
-            left = until - time.monotonic()
-            if left <= 0 or share.stopping.wait(min(pause, left)):
-                raise
-        pause = min(pause * 2, _LONGEST_PAUSE)
-
-
-def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
-    """Try one address after the other; if all fail, raise the error of the first."""
-    first: LabrunError | None = None
-    for address in addresses:
-        try:
-            return _logged_in({**options, "host": address}, timeout)
-        except (UnreachableError, HostKeyError) as error:
-            # Another key means that another host has the address by now.
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
-    dialled = dial(options["host"], options["port"], timeout)
-    # Netmiko takes 0.2 s to import: the first login pays for it, while sshd starts the session.
-    from labrun.tasks.guest.ssh_connection import LabSSH
-
-    return LabSSH(dialled=dialled, **options)
 
 
 class SshTransport:
@@ -228,21 +156,21 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     address is tried at its former ones (``labrun_former`` in its data). Raises UnreachableError,
     AuthenticationError or HostKeyError.
     """
-    address, *former = _addresses(host, "labrun_former")
     opened = host.connections.get(CONNECTION)
-    if isinstance(opened, LabrunSsh) and not opened.connection.is_alive():
+    if opened is not None:
+        from labrun.tasks.guest.strict_netmiko import StrictNetmiko
+
+        if isinstance(opened, StrictNetmiko) and opened.connection.is_alive():
+            return SshTransport(host.name, opened.connection)
+        # A task of the user's may have opened it before labrun's plugin was registered.
         host.close_connection(CONNECTION)
-        opened = None
-    if opened is None:
-        register_connection()
-        with _named(host.name):
-            opened = host.open_connection(
-                CONNECTION,
-                configuration=_CONFIG,
-                hostname=address,
-                extras=_extras(host, former, patience, dial),
-            )
-    return SshTransport(host.name, opened.connection)
+    register_connection()
+    address, *former = _addresses(host, "labrun_former")
+    connection = _log_in(host, address, _extras(host, former, patience, dial))
+    plugin = _strict_netmiko()
+    plugin.connection = connection
+    host.connections[CONNECTION] = plugin
+    return SshTransport(host.name, connection)
 
 
 def fresh_transport(
@@ -261,22 +189,18 @@ def fresh_transport(
     without a key.
     """
     first, *others = [address] if address else _addresses(host, "labrun_expected")
-    options = host.get_connection_parameters(CONNECTION)
-    plugin = LabrunSsh()
+    extras = {**_extras(host, others, patience, dial), "ask_methods": ask_methods}
+    return SshTransport(host.name, _log_in(host, first, extras), owned=True)
+
+
+def _log_in(host: Host, address: str, extras: dict[str, Any]) -> LabSSH:
+    options = host.get_connection_parameters(OPTIONS)
     with _named(host.name):
-        plugin.open(
-            hostname=first,
-            username=options.username,
-            password=None,
-            port=options.port,
-            platform=options.platform,
-            extras={**_extras(host, others, patience, dial), "ask_methods": ask_methods},
-        )
-    return SshTransport(host.name, plugin.connection, owned=True)
+        return log_in(address, options.username, options.port, extras)
 
 
 def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:
-    extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
+    extras = dict(host.get_connection_parameters(OPTIONS).extras or {})
     if dial is not None:
         extras["conn_timeout"] = dial
     if others:
@@ -294,5 +218,14 @@ def _named(host: str) -> Iterator[None]:
 
 
 def register_connection() -> None:
-    """Register ``labrun-ssh`` with Nornir; repeating that is harmless."""
-    ConnectionPluginRegister.register(CONNECTION, LabrunSsh)
+    """Register labrun's strict form of nornir-netmiko's plugin in its place; repeating that is harmless."""
+    if ConnectionPluginRegister.available.get(CONNECTION) not in (None, _strict_netmiko):
+        ConnectionPluginRegister.deregister(CONNECTION)
+    # Nornir calls a plugin's class; a function that makes one leaves netmiko unloaded until then.
+    ConnectionPluginRegister.register(CONNECTION, _strict_netmiko)  # type: ignore[arg-type]
+
+
+def _strict_netmiko() -> StrictNetmiko:
+    from labrun.tasks.guest.strict_netmiko import StrictNetmiko
+
+    return StrictNetmiko()

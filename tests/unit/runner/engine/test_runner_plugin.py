@@ -641,7 +641,7 @@ def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) 
     hosts = fleet(sshd, 20)
     with engine(hosts, Budget(workers=20, connectors=4)) as nornir:
         results = nornir.run(ask, script="echo hello", timeout=20)
-        opened = [host.connections["labrun-ssh"].connection for host in hosts.hosts.values()]
+        opened = [host.connections["netmiko"].connection for host in hosts.hosts.values()]
         assert all(connection.is_alive() for connection in opened)
     assert {results[host].result for host in results} == {"hello\n"}
     assert not any(connection.is_alive() for connection in opened)
@@ -654,7 +654,7 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
         hosts = fleet(sshd, 2)
         with engine(hosts) as nornir:
             nornir.run(ask, script="true", timeout=20)
-            opened.extend(host.connections["labrun-ssh"].connection for host in hosts.hosts.values())
+            opened.extend(host.connections["netmiko"].connection for host in hosts.hosts.values())
             raise RuntimeError("oops")
 
     with pytest.raises(RuntimeError, match=r"^oops$"):

@@ -13,6 +13,7 @@ from labrun.errors import UnreadableError
 from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.guest.facts.applied import PATH, Applied, read_applied, record_of
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.state.fingerprint import fingerprint, from_text
 from labrun.tasks.state.item import Item
@@ -27,7 +28,7 @@ def plan(*items: Item, section: str = "sysctl") -> HostPlan:
 def written(record: Applied, directory: Path) -> Facts:
     """Run the script that writes the record, into another directory, and return what a gather would read."""
     script = write_applied(record).replace(str(Path(PATH).parent), str(directory))
-    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    subprocess.run(["sh", "-e"], input=guest_script("install_file") + script, text=True, check=True)
     return Facts({PATH: (directory / "applied.json").read_text(encoding="utf-8")})
 
 

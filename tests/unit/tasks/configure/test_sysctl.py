@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
 from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.state.item import Item
 from tests.fuzz import examples
@@ -211,8 +212,10 @@ class Sandbox:
         return target.read_text(encoding="utf-8") if target.exists() else None
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        moved = script.replace("/proc/sys/", f"{self.root}/proc/sys/").replace(
-            "/etc/sysctl.d", f"{self.root}/etc/sysctl.d"
+        moved = (
+            (guest_script("install_file") + script)
+            .replace("/proc/sys/", f"{self.root}/proc/sys/")
+            .replace("/etc/sysctl.d", f"{self.root}/etc/sysctl.d")
         )
         return subprocess.run(["sh", "-es"], input=moved, capture_output=True, text=True, check=False)
 

@@ -13,6 +13,7 @@ from labrun.tasks.configure.applied import renewed, write_applied
 from labrun.tasks.configure.resources import plan_host
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.guest.facts.applied import PATH, Applied
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.fingerprint import Fingerprint, as_text, digest_of
 
@@ -45,7 +46,7 @@ def recorded(of: dict[str, object], seen: Facts, tmp_path: Path) -> dict[str, st
     written = renewed(None, plan_host(of, seen), run="r", version="1", digest="d")
     here = tmp_path / "applied.json"
     script = write_applied(written).replace(PATH.removesuffix("/applied.json"), str(tmp_path))
-    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    subprocess.run(["sh", "-e"], input=guest_script("install_file") + script, text=True, check=True)
     return {PATH: here.read_text(encoding="utf-8")}
 
 
