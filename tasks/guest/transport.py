@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from labrun.tasks.guest.persistent_shell import PersistentShell
     from labrun.tasks.guest.ssh_connection import LabSSH
+    from labrun.tasks.guest.ssh_login import SshLogin
 
 __all__ = [
     "CONNECTION",
@@ -47,13 +49,17 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 class LabrunSsh:
     """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
 
-    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_connection.LabSSH`, and ``others``: further
+    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others``: further
     addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
     unanswered connection is retried (0 = a single attempt). A wrong host key or a refused login is never
     retried. The user's ``~/.ssh/config`` is never read.
     """
 
-    connection: LabSSH
+    login: SshLogin
+
+    def __init__(self) -> None:
+        self._netmiko: LabSSH | None = None
+        self._loading = threading.Lock()
 
     def open(
         self,
@@ -66,20 +72,31 @@ class LabrunSsh:
         configuration: Config | None = None,
     ) -> None:
         """Log in with keys only; raises a TransportError with the reason."""
-        options: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS, **(extras or {})}
+        options: dict[str, Any] = {**TIMEOUTS, **(extras or {})}
+        options.pop("ssh_strict", None)  # it always is
         patience = float(options.pop("patience", 0.0))
-        options.update(
-            device_type="linux", host=hostname, username=username or "", port=port or 22, ssh_config_file=None
-        )
-        addresses = [options["host"], *options.pop("others", ())]
-        self.connection = _connect(options, addresses, patience)
+        addresses = [str(hostname or ""), *options.pop("others", ())]
+        options.update(username=username or "", port=port or 22)
+        self.login = _connect(options, addresses, patience)
+
+    @property
+    def connection(self) -> LabSSH:
+        """Return Netmiko's connection over the login, for tasks that use Netmiko."""
+        with self._loading:
+            if self._netmiko is None:
+                from labrun.tasks.guest.ssh_connection import LabSSH
+
+                self._netmiko = LabSSH(self.login)
+            return self._netmiko
 
     def close(self) -> None:
         """Close the connection; closing it again has no effect."""
-        self.connection.disconnect()
+        if self._netmiko is not None:
+            self._netmiko.disconnect()
+        self.login.close()
 
 
-def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> LabSSH:
+def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> SshLogin:
     share = pace()
     until = time.monotonic() + share.remaining(patience)
     pause = _FIRST_PAUSE
@@ -93,7 +110,7 @@ def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> 
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
+def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> SshLogin:
     """Try one address after the other; if all fail, raise the error of the first."""
     first: LabrunError | None = None
     for address in addresses:
@@ -106,20 +123,20 @@ def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float)
     raise first
 
 
-def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
+def _logged_in(options: dict[str, Any], timeout: float) -> SshLogin:
     dialled = dial(options["host"], options["port"], timeout)
-    # Netmiko takes 0.2 s to import: the first login pays for it, while sshd starts the session.
-    from labrun.tasks.guest.ssh_connection import LabSSH
+    # paramiko takes a while to import: the first login pays for it, while sshd starts the session.
+    from labrun.tasks.guest.ssh_login import SshLogin
 
-    return LabSSH(dialled=dialled, **options)
+    return SshLogin(dialled=dialled, **options)
 
 
 class SshTransport:
     """A :class:`labrun.ports.Transport` over one SSH connection; leaving its context closes a private one."""
 
-    def __init__(self, host: str, connection: LabSSH, *, owned: bool = False):
+    def __init__(self, host: str, login: SshLogin, *, owned: bool = False):
         self.host = host
-        self.connection = connection
+        self.login = login
         self._owned = owned
         self._keeps_shell = False
         self._root: PersistentShell | None = None
@@ -131,13 +148,13 @@ class SshTransport:
         started), ConnectionLostError (its effect is unknown), CommandError (sudo refused).
         """
         deadline = time.monotonic() + pace().remaining(timeout)
-        transport = self.connection.transport
+        transport = self.login.transport
         with _named(self.host):
             if transport is None:
                 raise UnreachableError("the connection is closed", step="session")
             done = self._run(transport, script, deadline, sudo)
             if sudo and transport.get_username() != "root":
-                _check_sudo(done, self.connection.username)
+                _check_sudo(done, self.login.username)
         return done
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
@@ -166,27 +183,27 @@ class SshTransport:
     @property
     def address(self) -> str:
         """Return the address the connection uses."""
-        return str(self.connection.host)
+        return self.login.host
 
     @property
     def user(self) -> str:
         """Return the login user."""
-        return str(self.connection.username)
+        return self.login.username
 
     @property
     def offered(self) -> frozenset[str] | None:
         """Return the methods that sshd offered to a login without a key; None if it was not asked."""
-        return self.connection.offered
+        return self.login.offered
 
     def notice_loss(self, seconds: int) -> None:
         """Treat a host whose kernel has not acknowledged for ``seconds`` as gone: its address may change."""
-        self.connection.notice_loss(seconds)
+        self.login.notice_loss(seconds)
 
     def close(self) -> None:
         """Close the connection if it is private to this transport; a host's shared one stays open."""
         self.end_shell()
         if self._owned:
-            self.connection.disconnect()
+            self.login.close()
 
     def __enter__(self) -> SshTransport:
         return self
@@ -230,7 +247,7 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     """
     address, *former = _addresses(host, "labrun_former")
     opened = host.connections.get(CONNECTION)
-    if isinstance(opened, LabrunSsh) and not opened.connection.is_alive():
+    if isinstance(opened, LabrunSsh) and not opened.login.is_alive():
         host.close_connection(CONNECTION)
         opened = None
     if opened is None:
@@ -242,7 +259,8 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
                 hostname=address,
                 extras=_extras(host, former, patience, dial),
             )
-    return SshTransport(host.name, opened.connection)
+    assert isinstance(opened, LabrunSsh)
+    return SshTransport(host.name, opened.login)
 
 
 def fresh_transport(
@@ -272,7 +290,7 @@ def fresh_transport(
             platform=options.platform,
             extras={**_extras(host, others, patience, dial), "ask_methods": ask_methods},
         )
-    return SshTransport(host.name, plugin.connection, owned=True)
+    return SshTransport(host.name, plugin.login, owned=True)
 
 
 def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from nornir.core.configuration import Config
 
 from labrun.errors import (
     AuthenticationError,
@@ -122,7 +123,7 @@ def test_the_deadline_of_the_run_cuts_a_longer_timeout(transport: SshTransport) 
 def test_a_stream_that_never_ends_is_cut_off(transport: SshTransport) -> None:
     from labrun.tasks.guest.exec_channel import run_script
 
-    opened = transport.connection.transport
+    opened = transport.login.transport
     assert opened is not None
     with pytest.raises(CommandError, match=r"^script: the script wrote more than 100000 bytes"):
         run_script(opened, "sh -s", "yes\n", deadline=time.monotonic() + 20, most=100_000)
@@ -151,25 +152,27 @@ def test_a_host_that_dies_in_the_middle_is_lost(tmp_path: Path) -> None:
 def test_transport_of_shares_one_login_and_fresh_transport_does_not(sshd: LoopbackSshd) -> None:
     host = sshd.host()
     first, second = transport_of(host), transport_of(host)
-    assert first.connection is second.connection is host.connections[CONNECTION].connection
+    assert first.login is second.login
     with fresh_transport(host) as fresh:
-        assert fresh.connection is not first.connection
+        assert fresh.login is not first.login
         assert fresh.run("echo in", timeout=10).stdout == "in\n"
-    assert not fresh.connection.is_alive()
+    assert not fresh.login.is_alive()
     first.close()
-    assert first.connection.is_alive(), "a transport closes only what is its own"
+    assert first.login.is_alive(), "a transport closes only what is its own"
     host.close_connections()
-    assert not first.connection.is_alive()
+    assert not first.login.is_alive()
 
 
 def test_the_shell_opens_only_for_send_command(sshd: LoopbackSshd) -> None:
     host = sshd.host()
-    connection = transport_of(host).connection
     transport_of(host).run("true", timeout=10)
+    connection = host.get_connection(CONNECTION, Config())
+    assert connection is host.get_connection(CONNECTION, Config())
     assert connection.remote_conn is None
     assert str(connection.send_command("echo over the $((1 + 1))nd way")).strip() == "over the 2nd way"
     assert transport_of(host).run("echo beside it", timeout=10).stdout == "beside it\n"
     host.close_connections()
+    assert not connection.is_alive()
 
 
 def test_the_cheapest_key_exchange_and_cipher_are_agreed_on(tmp_path: Path) -> None:
@@ -358,10 +361,13 @@ def test_the_operators_ssh_config_is_never_read(
 
 def test_sessions_beyond_the_limit_are_named(tmp_path: Path) -> None:
     with loopback_sshd(tmp_path, MaxSessions="1") as server, fresh_transport(server.host()) as transport:
-        transport.connection.send_command("true")
+        opened = transport.login.transport
+        assert opened is not None
+        session = opened.open_session()
         with pytest.raises(UnreachableError, match="sshd refuses another session") as caught:
             transport.run("true", timeout=10)
         assert caught.value.hint == "MaxSessions must be 4 or more"
+        session.close()
 
 
 @pytest.mark.parametrize(
@@ -381,11 +387,15 @@ def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None
     _check_sudo(Completed(2, "", stderr, 0.1), "lab")
 
 
-def test_importing_the_transport_does_not_import_netmiko() -> None:
+@pytest.mark.parametrize(
+    ("module", "loaded"),
+    [("transport", "False False"), ("ssh_login", "False True"), ("exec_channel", "False True")],
+)
+def test_a_login_loads_paramiko_when_it_has_dialled_and_never_netmiko(module: str, loaded: str) -> None:
     import subprocess
 
     code = (
-        "import sys, labrun.tasks.guest.transport; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
+        f"import sys, labrun.tasks.guest.{module}; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"
+    assert done.stdout == f"{loaded}\n"
