@@ -97,10 +97,12 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
     }
     own = "\n".join(['[ "$on" = live ] || return 0', *kernel]) if kernel else ""
     functions = "".join(function(f"undo_{part.section}", part.undo) for part in parts)
+    # Whole folders are only kept, and restored, if anything may have changed in them.
+    trees = guest_script("trees") if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}{guest_script('outside')}"
+        f"{assigned(values)}{guest_script('snapshot')}{trees}{guest_script('outside')}"
         f"{function('kernel_own', own)}{functions}"
         f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
     )

@@ -1,8 +1,9 @@
-"""Log in to a host: dial its addresses, wait for one that answers, and only then load Netmiko."""
+"""Log in to a host: dial its addresses, wait for one that answers, and only then load paramiko."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import HostKeyError, LabrunError, UnreachableError
@@ -11,31 +12,38 @@ from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.tcp import dial
 
 if TYPE_CHECKING:
-    from labrun.tasks.guest.ssh_connection import LabSSH
+    from labrun.tasks.guest.ssh_login import SshLogin
 
-__all__ = ["log_in"]
+__all__ = ["LOGIN_OPTIONS", "log_in"]
 
+LOGIN_OPTIONS = frozenset(
+    {
+        *("key_file", "allow_agent", "look_for_keys"),
+        *("alt_host_keys", "alt_key_file", "system_host_keys", "host_key_alias"),
+        *("ask_methods", "others", "patience"),
+        *TIMEOUTS,
+    }
+)
+"""The extras of a connection that matter to the login itself; Netmiko has many more for its shell."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
-def log_in(host: str | None, username: str | None, port: int | None, extras: dict[str, Any]) -> LabSSH:
+def log_in(host: str | None, username: str | None, port: int | None, extras: Mapping[str, Any]) -> SshLogin:
     """Log in with keys only; raises a TransportError with the reason.
 
-    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_connection.LabSSH`, and ``others``: further
+    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others``: further
     addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
-    unanswered connection is retried (0 = a single attempt). A wrong host key or a refused login is never
-    retried. The user's ``~/.ssh/config`` is never read.
+    unanswered connection is retried (0 = a single attempt). Others are ignored. A wrong host key or a
+    refused login is never retried. The user's ``~/.ssh/config`` is never read.
     """
-    options: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS, **extras}
+    options: dict[str, Any] = {**TIMEOUTS, **{key: extras[key] for key in LOGIN_OPTIONS & extras.keys()}}
     patience = float(options.pop("patience", 0.0))
-    options.update(
-        device_type="linux", host=host, username=username or "", port=port or 22, ssh_config_file=None
-    )
-    addresses = [options["host"], *options.pop("others", ())]
+    addresses = [str(host or ""), *options.pop("others", ())]
+    options.update(username=username or "", port=port or 22)
     return _connect(options, addresses, patience)
 
 
-def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> LabSSH:
+def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> SshLogin:
     share = pace()
     until = time.monotonic() + share.remaining(patience)
     pause = _FIRST_PAUSE
@@ -49,7 +57,7 @@ def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> 
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> LabSSH:
+def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> SshLogin:
     """Try one address after the other; if all fail, raise the error of the first."""
     first: LabrunError | None = None
     for address in addresses:
@@ -62,9 +70,9 @@ def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float)
     raise first
 
 
-def _logged_in(options: dict[str, Any], timeout: float) -> LabSSH:
+def _logged_in(options: dict[str, Any], timeout: float) -> SshLogin:
     dialled = dial(options["host"], options["port"], timeout)
-    # Netmiko takes 0.2 s to import: the first login pays for it, while sshd starts the session.
-    from labrun.tasks.guest.ssh_connection import LabSSH
+    # paramiko takes a while to import: the first login pays for it, while sshd starts the session.
+    from labrun.tasks.guest.ssh_login import SshLogin
 
-    return LabSSH(dialled=dialled, **options)
+    return SshLogin(dialled=dialled, **options)

@@ -7,9 +7,10 @@ output can be mistaken for one.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from labrun.bounded import as_integer, require_lines
 from labrun.errors import CommandError, UnreadableError
@@ -30,6 +31,7 @@ __all__ = [
     "typed_file",
 ]
 
+_T = TypeVar("_T")
 _LARGEST_FILE, _LONGEST_REASON = 1024 * 1024, 4_000
 _MOST_FRAMES = 20_000
 """A guest can read the marker in the script, and print more frames than the script does."""
@@ -84,6 +86,19 @@ class Facts:
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     commands: Mapping[str, Captured] = field(default_factory=lambda: MappingProxyType({}))
     words: frozenset[str] = frozenset()
+    _parsed: dict[Callable[[Facts], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def once(self, parse: Callable[[Facts], _T]) -> _T:
+        """Return ``parse(self)``, the same value for everyone who asks; ``parse`` is a pure function.
+
+        What it raises is not kept: the next caller gets it anew.
+        """
+        if parse not in self._parsed:
+            self._parsed[parse] = parse(self)
+        found: _T = self._parsed[parse]
+        return found
 
     def under(self, directory: str) -> dict[str, str]:
         """Return the files directly in ``directory``: content by base name."""

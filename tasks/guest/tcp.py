@@ -1,4 +1,4 @@
-"""TCP to a host's sshd, opened before any SSH code is loaded: sshd starts while Netmiko is imported."""
+"""TCP to a host's sshd, opened before any SSH code is loaded: sshd starts while paramiko is imported."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ from labrun.inventory.hosts.connections import OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.login import log_in
+from labrun.tasks.guest.strict_netmiko import StrictNetmiko
 
 if TYPE_CHECKING:
     import paramiko
 
     from labrun.tasks.guest.persistent_shell import PersistentShell
-    from labrun.tasks.guest.ssh_connection import LabSSH
-    from labrun.tasks.guest.strict_netmiko import StrictNetmiko
+    from labrun.tasks.guest.ssh_login import SshLogin
 
 __all__ = [
     "CONNECTION",
@@ -45,9 +45,9 @@ _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
 class SshTransport:
     """A :class:`labrun.ports.Transport` over one SSH connection; leaving its context closes a private one."""
 
-    def __init__(self, host: str, connection: LabSSH, *, owned: bool = False):
+    def __init__(self, host: str, login: SshLogin, *, owned: bool = False):
         self.host = host
-        self.connection = connection
+        self.login = login
         self._owned = owned
         self._keeps_shell = False
         self._root: PersistentShell | None = None
@@ -59,13 +59,13 @@ class SshTransport:
         started), ConnectionLostError (its effect is unknown), CommandError (sudo refused).
         """
         deadline = time.monotonic() + pace().remaining(timeout)
-        transport = self.connection.transport
+        transport = self.login.transport
         with _named(self.host):
             if transport is None:
                 raise UnreachableError("the connection is closed", step="session")
             done = self._run(transport, script, deadline, sudo)
             if sudo and transport.get_username() != "root":
-                _check_sudo(done, self.connection.username)
+                _check_sudo(done, self.login.username)
         return done
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
@@ -94,27 +94,27 @@ class SshTransport:
     @property
     def address(self) -> str:
         """Return the address the connection uses."""
-        return str(self.connection.host)
+        return self.login.host
 
     @property
     def user(self) -> str:
         """Return the login user."""
-        return str(self.connection.username)
+        return self.login.username
 
     @property
     def offered(self) -> frozenset[str] | None:
         """Return the methods that sshd offered to a login without a key; None if it was not asked."""
-        return self.connection.offered
+        return self.login.offered
 
     def notice_loss(self, seconds: int) -> None:
         """Treat a host whose kernel has not acknowledged for ``seconds`` as gone: its address may change."""
-        self.connection.notice_loss(seconds)
+        self.login.notice_loss(seconds)
 
     def close(self) -> None:
         """Close the connection if it is private to this transport; a host's shared one stays open."""
         self.end_shell()
         if self._owned:
-            self.connection.disconnect()
+            self.login.close()
 
     def __enter__(self) -> SshTransport:
         return self
@@ -158,19 +158,15 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     """
     opened = host.connections.get(CONNECTION)
     if opened is not None:
-        from labrun.tasks.guest.strict_netmiko import StrictNetmiko
-
-        if isinstance(opened, StrictNetmiko) and opened.connection.is_alive():
-            return SshTransport(host.name, opened.connection)
+        if isinstance(opened, StrictNetmiko) and opened.login.is_alive():
+            return SshTransport(host.name, opened.login)
         # A task of the user's may have opened it before labrun's plugin was registered.
         host.close_connection(CONNECTION)
     register_connection()
     address, *former = _addresses(host, "labrun_former")
-    connection = _log_in(host, address, _extras(host, former, patience, dial))
-    plugin = _strict_netmiko()
-    plugin.connection = connection
-    host.connections[CONNECTION] = plugin
-    return SshTransport(host.name, connection)
+    login = _log_in(host, address, _extras(host, former, patience, dial))
+    host.connections[CONNECTION] = StrictNetmiko(login)
+    return SshTransport(host.name, login)
 
 
 def fresh_transport(
@@ -193,7 +189,7 @@ def fresh_transport(
     return SshTransport(host.name, _log_in(host, first, extras), owned=True)
 
 
-def _log_in(host: Host, address: str, extras: dict[str, Any]) -> LabSSH:
+def _log_in(host: Host, address: str, extras: dict[str, Any]) -> SshLogin:
     options = host.get_connection_parameters(OPTIONS)
     with _named(host.name):
         return log_in(address, options.username, options.port, extras)
@@ -219,13 +215,6 @@ def _named(host: str) -> Iterator[None]:
 
 def register_connection() -> None:
     """Register labrun's strict form of nornir-netmiko's plugin in its place; repeating that is harmless."""
-    if ConnectionPluginRegister.available.get(CONNECTION) not in (None, _strict_netmiko):
+    if ConnectionPluginRegister.available.get(CONNECTION) not in (None, StrictNetmiko):
         ConnectionPluginRegister.deregister(CONNECTION)
-    # Nornir calls a plugin's class; a function that makes one leaves netmiko unloaded until then.
-    ConnectionPluginRegister.register(CONNECTION, _strict_netmiko)  # type: ignore[arg-type]
-
-
-def _strict_netmiko() -> StrictNetmiko:
-    from labrun.tasks.guest.strict_netmiko import StrictNetmiko
-
-    return StrictNetmiko()
+    ConnectionPluginRegister.register(CONNECTION, StrictNetmiko)

@@ -1,5 +1,5 @@
 # A host's checks after a rollback: whether everything is as before, and whether labrun can log in again.
-# Values: guard live on failing; the functions of snapshot.sh and put_back.sh.
+# Values: guard live on failing; the functions of snapshot.sh, trees.sh and put_back.sh.
 
 # Print what differs from before, one line each.
 differences() {

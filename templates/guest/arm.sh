@@ -54,10 +54,16 @@ net_state >"$guard/ip"
 [ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
 # shellcheck disable=SC2086 # they are words
 if [ -n "$spread" ] && [ -z "$wide" ]; then printf '%s\n' $spread >"$guard/spread"; kernel_now >"$guard/kernel"; fi
-# sudo hides it from its child. A NUL ends it, which the shell drops.
+# sudo hides it from its child. `read` drops the NULs between variables, so another may follow the last word.
 came=${SSH_CONNECTION-}
-[ -n "$came" ] || { came=$(grep -zs '^SSH_CONNECTION=' "/proc/$PPID/environ"); } 2>/dev/null || :
-printf '%s\n' "${came#SSH_CONNECTION=}" >"$guard/way"
+[ -n "$came" ] || while IFS= read -r came_line || [ -n "$came_line" ]; do
+case $came_line in *SSH_CONNECTION=*) came=${came_line#*SSH_CONNECTION=}; break;; esac
+done 2>/dev/null <"/proc/$PPID/environ" || :
+set -f
+# shellcheck disable=SC2086 # two addresses, each with its port
+set -- $came
+set +f
+echo "${1-} ${2-} ${3-} ${4%%[!0-9]*}" >"$guard/way"
 if [ -n "$wide" ]; then
 kernel_now >"$guard/kernel"
 unit_state >"$guard/units"
@@ -92,8 +98,16 @@ stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /u
 fi
 if [ -n "$checkpoint" ]; then
 # Later than the guard's deadline: two rollbacks at different times could each undo one half.
-busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
-org.freedesktop.NetworkManager CheckpointCreate aouu 0 $((2 * (applying + seconds))) 6 >"$guard/checkpoint"
+: >"$guard/checkpoint"
+lasts=$((2 * (applying + seconds)))
+# dbus-send needs half the time of busctl, but not every system has it, and it leaves words in front of the path.
+point=$(dbus-send --system --print-reply=literal --dest=org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+org.freedesktop.NetworkManager.CheckpointCreate array:objpath: uint32:$lasts uint32:6 2>/dev/null) || point=
+case $point in */*) ;; *) point=$(busctl --auto-start=no call org.freedesktop.NetworkManager \
+/org/freedesktop/NetworkManager org.freedesktop.NetworkManager CheckpointCreate aouu 0 $lasts 6);;
+esac
+point=${point#"${point%%/*}"}
+echo "${point%\"}" >"$guard/checkpoint"
 fi
 printf '%s' "$unit_text" >"$unit"
 ln -sf "$unit" "$link"

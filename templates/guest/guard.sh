@@ -1,6 +1,6 @@
 # labrun's guard: rolls back what one run changed on this host, unless that run confirms it.
 # The lines before this one set its values and define undo_SECTION, kernel_own, and the functions of
-# snapshot.sh, put_back.sh and afterwards.sh.
+# snapshot.sh, outside.sh, put_back.sh and afterwards.sh, and of trees.sh where $guard/roots names any folder.
 #
 # armed -> changed -> confirmed, or armed|changed -> undoing -> undone (and gone). The files of these names in
 # $guard survive a power cut; $live/decided, created by the first to decide, settles it while the host is up.

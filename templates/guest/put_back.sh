@@ -1,5 +1,5 @@
 # How a host rolls back: first the undo of each section, then whatever differs from the snapshot.
-# Values: guard live on run sections; the functions undo_SECTION and kernel_own, and those of snapshot.sh.
+# Values: guard live on run sections; the functions undo_SECTION and kernel_own, and those of snapshot.sh, outside.sh and trees.sh.
 
 noted() {
 while IFS= read -r noted_line; do
@@ -20,10 +20,9 @@ fi
 
 roll_back() {
 [ -s "$guard/checkpoint" ] || return 0
-read -r roll_kind roll_point <"$guard/checkpoint"
-roll_point=${roll_point#?}
+read -r roll_point <"$guard/checkpoint"
 busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
-org.freedesktop.NetworkManager CheckpointRollback o "${roll_point%?}" || :
+org.freedesktop.NetworkManager CheckpointRollback o "$roll_point" || :
 }
 
 # Try once to restore everything that still differs; $failing gets one line per failure.

@@ -1,10 +1,10 @@
 # Remove all traces of the guard. Values: guard live unit link.
 if [ -s "$guard/checkpoint" ]; then
-read -r kind point <"$guard/checkpoint"; point=${point#?}
+read -r point <"$guard/checkpoint"
 dbus-send --system --print-reply=literal --dest=org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
-org.freedesktop.NetworkManager.CheckpointDestroy objpath:"${point%?}" ||
+org.freedesktop.NetworkManager.CheckpointDestroy objpath:"$point" ||
 busctl --auto-start=no call org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
-org.freedesktop.NetworkManager CheckpointDestroy o "${point%?}"
+org.freedesktop.NetworkManager CheckpointDestroy o "$point"
 fi
 watcher=
 [ ! -e "$live/pid" ] || read -r watcher started <"$live/pid"

@@ -90,6 +90,10 @@ def _untagged(value: dict[str, Any]) -> Any:
 
 def observed(facts: Facts) -> NmState:
     """Return the state. Raises CommandError with the message of a failed command, UnreadableError."""
+    return facts.once(_state)
+
+
+def _state(facts: Facts) -> NmState:
     everything = as_list(answer(facts, "nm", _NM, _untagged), _NM, "the objects of NetworkManager")
     known = {
         path: as_object(interfaces, _NM, "an object of NetworkManager")

@@ -34,7 +34,7 @@ from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes
 from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
 from labrun.runner.engine.runner_plugin import Budget, Interrupted, Leaving, NotStartedError
 from labrun.tasks.guest.deadline import pace
-from labrun.tasks.guest.ssh_connection import LabSSH
+from labrun.tasks.guest.ssh_login import SshLogin
 from labrun.tasks.guest.transport import transport_of
 from tests import places
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
@@ -641,25 +641,25 @@ def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) 
     hosts = fleet(sshd, 20)
     with engine(hosts, Budget(workers=20, connectors=4)) as nornir:
         results = nornir.run(ask, script="echo hello", timeout=20)
-        opened = [host.connections["netmiko"].connection for host in hosts.hosts.values()]
-        assert all(connection.is_alive() for connection in opened)
+        opened = [transport_of(host).login for host in hosts.hosts.values()]
+        assert all(login.is_alive() for login in opened)
     assert {results[host].result for host in results} == {"hello\n"}
-    assert not any(connection.is_alive() for connection in opened)
+    assert not any(login.is_alive() for login in opened)
 
 
 def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> None:
-    opened: list[LabSSH] = []
+    opened: list[SshLogin] = []
 
     def log_in_and_raise() -> None:
         hosts = fleet(sshd, 2)
         with engine(hosts) as nornir:
             nornir.run(ask, script="true", timeout=20)
-            opened.extend(host.connections["netmiko"].connection for host in hosts.hosts.values())
+            opened.extend(transport_of(host).login for host in hosts.hosts.values())
             raise RuntimeError("oops")
 
     with pytest.raises(RuntimeError, match=r"^oops$"):
         log_in_and_raise()
-    assert [connection.is_alive() for connection in opened] == [False, False]
+    assert [login.is_alive() for login in opened] == [False, False]
 
 
 def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -> None:

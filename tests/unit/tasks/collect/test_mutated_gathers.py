@@ -139,7 +139,7 @@ def alone(kind: str, place: str) -> Mapping[str, object]:
     """Judge in a process of its own, whose memory can be measured."""
     processes = get_context("forkserver")
     # What a run has loaded, once for all of them.
-    processes.set_forkserver_preload([measured.__module__, "labrun.tasks.guest.ssh_connection"])
+    processes.set_forkserver_preload([measured.__module__, "labrun.tasks.guest.ssh_login"])
     ours, theirs = processes.Pipe(duplex=False)
     process = processes.Process(target=told, args=(theirs, kind, place))
     process.start()

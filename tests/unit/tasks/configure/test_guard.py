@@ -36,6 +36,10 @@ STARTED=/dev/null setsid "$@" >>"$CALLS.watch" 2>&1 </dev/null &
 CREATED = """case $* in *CheckpointCreate*) echo 'o "/org/checkpoint/7"' ;; esac\n"""
 
 
+# What every script begins with: the functions that frame its output.
+PRELUDE = apply_script([], MARK).removesuffix("frame end\n")
+
+
 class Silent:
     """A session over which nothing is asked."""
 
@@ -168,6 +172,56 @@ def everything(guest: Guest) -> set[str]:
     return {str(p.relative_to(guest.root)) for p in guest.root.rglob("*") if not kept & set(p.parts)}
 
 
+@pytest.mark.parametrize(
+    ("dbus_send", "busctl"),
+    [("echo '   /org/checkpoint/7'", ""), ("exit 1", CREATED), ("exit 127", CREATED)],
+    ids=["dbus-send", "another checkpoint or an old dbus-send", "no dbus-send"],
+)
+def test_the_checkpoint_is_known_by_its_path_whoever_made_it(
+    guest: Guest, dbus_send: str, busctl: str
+) -> None:
+    made = f"case $* in *CheckpointCreate*) {dbus_send} ;; esac\n"
+    (guest.root / "bin/dbus-send").write_text(STUB + made)
+    (guest.root / "bin/busctl").write_text(STUB + busctl)
+    assert refusal(guest.configure(guest.plan())) is None
+    assert (guest.directory / "checkpoint").read_text() == "/org/checkpoint/7\n"
+    assert ("busctl --auto-start=no call" in guest.calls) is bool(busctl)
+
+
+def test_a_checkpoint_that_cannot_be_made_leaves_everything_as_it_was(guest: Guest) -> None:
+    for name in ("dbus-send", "busctl"):
+        failing = f"case $* in *CheckpointCreate*) echo {name} failed >&2; exit 1 ;; esac\n"
+        (guest.root / "bin" / name).write_text(STUB + failing)
+    before = everything(guest)
+    assert refusal(guest.configure(guest.plan())) == "the guard cannot be armed: busctl failed"
+    assert everything(guest) - before <= {"var/lib/labrun", "etc/systemd/system/sysinit.target.wants"}
+    assert guest.profile.read_text() == "old\n"
+
+
+SENT = [
+    ("", b"HOME=/\0SSH_CONNECTION=10.0.0.1 50000 10.0.0.9 22\0TERM=linux\0", "10.0.0.1 50000 10.0.0.9 22"),
+    (
+        "",
+        b"A=first\nline\0SSH_CONNECTION=fe80::1%eth0 5 fe80::2%eth0 2222\0_=x",
+        "fe80::1%eth0 5 fe80::2%eth0 2222",
+    ),
+    ("", b"SSH_CONNECTION=10.0.0.1 50000 10.0.0.9 22", "10.0.0.1 50000 10.0.0.9 22"),
+    ("10.0.0.1 1 10.0.0.2 22", b"SSH_CONNECTION=10.9.9.9 1 10.9.9.9 9\0", "10.0.0.1 1 10.0.0.2 22"),
+    ("", b"HOME=/\0GLOB=* * * *\0", ""),
+]
+
+
+@pytest.mark.parametrize(("own", "parent", "way"), SENT)
+def test_the_way_in_is_found_although_sudo_hides_it(
+    guest: Guest, tmp_path: Path, own: str, parent: bytes, way: str
+) -> None:
+    environ = tmp_path / "environ"
+    environ.write_bytes(parent)
+    script = f"SSH_CONNECTION={quote(own)}\n{arm(TICKET, guest.plan())}"
+    guest.run(f"{script.replace('/proc/$PPID/environ', str(environ))}frame end\n".join([PRELUDE, ""]))
+    assert (guest.directory / "way").read_text().split() == way.split()
+
+
 def test_what_is_confirmed_stays_and_the_guard_leaves_nothing_behind(guest: Guest) -> None:
     before = everything(guest)
     said = guest.configure(guest.plan())
@@ -218,12 +272,12 @@ def test_arming_and_confirming_start_few_programs(guest: Guest) -> None:
     saves = tuple(map(str, files))
     plan = HostPlan("a", (SectionPlan("nmcli", (), "true", "restore x\n", (), saves=saves),))
     arming = apply_script([], MARK, first=arm(TICKET, plan), last=nothing_more(TICKET, plan))
+    (guest.root / "bin/dbus-send").write_text(f"{STUB}echo '   /org/checkpoint/7'\n")
     assert started(guest, arming) == [
         *("mkdir", "mv"),  # the lock
         *("mkdir", "cp", "cp"),  # the copies, a folder at a time
         *("ip", "ip"),
-        *("grep",),  # where labrun came in, which sudo does not say
-        *("busctl", "ln", "systemd-run", "sync"),
+        *("dbus-send", "ln", "systemd-run", "sync"),
         *("ip", "mv"),  # nothing more follows
     ]
     for file in files:

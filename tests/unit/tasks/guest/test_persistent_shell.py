@@ -28,7 +28,7 @@ def transport(sshd: LoopbackSshd) -> Iterator[SshTransport]:
 
 @pytest.fixture
 def shell(transport: SshTransport) -> PersistentShell:
-    connected = transport.connection.transport
+    connected = transport.login.transport
     assert connected is not None
     return PersistentShell(connected, "sh -s")
 
@@ -93,7 +93,7 @@ def test_too_much_output_closes_the_shell(shell: PersistentShell) -> None:
 
 
 def test_a_command_that_is_no_shell_leaves_its_own_status(transport: SshTransport) -> None:
-    connected = transport.connection.transport
+    connected = transport.login.transport
     assert connected is not None
     shell = PersistentShell(connected, "sh -c 'echo no >&2; exit 7'")
     assert run(shell, "true") == (7, "", "no\n")

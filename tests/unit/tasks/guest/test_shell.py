@@ -20,6 +20,7 @@ from labrun.tasks.guest.facts.nm import observed
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import (
     Captured,
+    Facts,
     Probe,
     apply_script,
     gather_script,
@@ -295,3 +296,26 @@ def test_a_file_that_is_too_large_for_a_setting_is_named() -> None:
     with pytest.raises(UnreadableError) as caught:
         parse_facts(f"\nm file /etc/hosts\n{' ' * 3_000_000}\nm files\n/etc/hosts\n\nm end\n", "m")
     assert caught.value.on("evil") == "/etc/hosts on evil: 3000000 characters, more than 1048576"
+
+
+def test_a_fact_is_parsed_once_whoever_needs_it() -> None:
+    asked: list[Facts] = []
+
+    def count(facts: Facts) -> int:
+        asked.append(facts)
+        if len(asked) == 1:
+            raise UnreadableError("not yet")
+        return len(asked)
+
+    facts = Facts(commands={"nm": Captured('[{"type": "a", "data": {}}]', 0), "link": Captured("[]", 0)})
+    with pytest.raises(UnreadableError):
+        facts.once(count)
+    assert (facts.once(count), facts.once(count)) == (2, 2)
+    assert Facts(commands=facts.commands) == facts, "what was parsed says nothing new"
+    assert Facts().once(count) == 3
+
+
+def test_the_state_of_networkmanager_is_parsed_once() -> None:
+    said = {name: Captured("[]", 0) for name in ("link", "route4")}
+    facts = Facts(commands={**said, "nm": Captured('{"type": "a{}", "data": [{}]}', 0)})
+    assert observed(facts) is observed(facts)

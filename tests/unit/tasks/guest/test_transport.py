@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from netmiko import BaseConnection
 from nornir.core import Nornir
 from nornir.core.configuration import Config
 from nornir.core.inventory import ConnectionOptions, Host, Hosts, Inventory
@@ -130,7 +131,7 @@ def test_the_deadline_of_the_run_cuts_a_longer_timeout(transport: SshTransport) 
 def test_a_stream_that_never_ends_is_cut_off(transport: SshTransport) -> None:
     from labrun.tasks.guest.exec_channel import run_script
 
-    opened = transport.connection.transport
+    opened = transport.login.transport
     assert opened is not None
     with pytest.raises(CommandError, match=r"^script: the script wrote more than 100000 bytes"):
         run_script(opened, "sh -s", "yes\n", deadline=time.monotonic() + 20, most=100_000)
@@ -159,15 +160,15 @@ def test_a_host_that_dies_in_the_middle_is_lost(tmp_path: Path) -> None:
 def test_transport_of_shares_one_login_and_fresh_transport_does_not(sshd: LoopbackSshd) -> None:
     host = sshd.host()
     first, second = transport_of(host), transport_of(host)
-    assert first.connection is second.connection is host.connections[CONNECTION].connection
+    assert first.login is second.login
     with fresh_transport(host) as fresh:
-        assert fresh.connection is not first.connection
+        assert fresh.login is not first.login
         assert fresh.run("echo in", timeout=10).stdout == "in\n"
-    assert not fresh.connection.is_alive()
+    assert not fresh.login.is_alive()
     first.close()
-    assert first.connection.is_alive(), "a transport closes only what is its own"
+    assert first.login.is_alive(), "a transport closes only what is its own"
     host.close_connections()
-    assert not first.connection.is_alive()
+    assert not first.login.is_alive()
 
 
 def logins(server: LoopbackSshd) -> int:
@@ -195,11 +196,12 @@ def test_a_users_task_shares_the_login_of_labruns(tmp_path: Path, first: str) ->
         ours = transport_of(host)
         assert ours.run("echo in", timeout=10).stdout == "in\n"
         assert say("echo $((6 * 7))", host) == "42"
-        plugin = host.connections["netmiko"]
-        assert isinstance(plugin, Netmiko)
-        assert plugin.connection is ours.connection is transport_of(host).connection
+        connection = host.get_connection("netmiko", Config())
+        assert isinstance(connection, BaseConnection)
+        assert connection is host.connections["netmiko"].connection
+        assert transport_of(host).login is ours.login
         host.close_connections()
-        assert not ours.connection.is_alive()
+        assert not ours.login.is_alive()
         assert logins(server) == 1
 
 
@@ -215,10 +217,9 @@ def test_a_login_by_the_plain_plugin_is_replaced_and_then_shared(tmp_path: Path)
         assert say("echo one", host) == "one"
         plain = host.connections["netmiko"].connection
         ours = transport_of(host)
-        assert ours.connection is not plain
         assert not plain.is_alive()
         assert say("echo two", host) == "two"
-        assert host.connections["netmiko"].connection is ours.connection
+        assert transport_of(host).login is ours.login
         host.close_connections()
         assert logins(server) == 2
 
@@ -236,12 +237,14 @@ def test_a_users_task_trusts_no_unknown_host_key(tmp_path: Path) -> None:
 
 def test_the_shell_opens_only_for_send_command(sshd: LoopbackSshd) -> None:
     host = sshd.host()
-    connection = transport_of(host).connection
     transport_of(host).run("true", timeout=10)
+    connection = host.get_connection(CONNECTION, Config())
+    assert connection is host.get_connection(CONNECTION, Config())
     assert connection.remote_conn is None
     assert str(connection.send_command("echo over the $((1 + 1))nd way")).strip() == "over the 2nd way"
     assert transport_of(host).run("echo beside it", timeout=10).stdout == "beside it\n"
     host.close_connections()
+    assert not connection.is_alive()
 
 
 def test_the_cheapest_key_exchange_and_cipher_are_agreed_on(tmp_path: Path) -> None:
@@ -430,10 +433,13 @@ def test_the_operators_ssh_config_is_never_read(
 
 def test_sessions_beyond_the_limit_are_named(tmp_path: Path) -> None:
     with loopback_sshd(tmp_path, MaxSessions="1") as server, fresh_transport(server.host()) as transport:
-        transport.connection.send_command("true")
+        opened = transport.login.transport
+        assert opened is not None
+        session = opened.open_session()
         with pytest.raises(UnreachableError, match="sshd refuses another session") as caught:
             transport.run("true", timeout=10)
         assert caught.value.hint == "MaxSessions must be 4 or more"
+        session.close()
 
 
 @pytest.mark.parametrize(
@@ -453,11 +459,15 @@ def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None
     _check_sudo(Completed(2, "", stderr, 0.1), "lab")
 
 
-def test_importing_the_transport_does_not_import_netmiko() -> None:
+@pytest.mark.parametrize(
+    ("module", "loaded"),
+    [("transport", "False False"), ("ssh_login", "False True"), ("exec_channel", "False True")],
+)
+def test_a_login_loads_paramiko_when_it_has_dialled_and_never_netmiko(module: str, loaded: str) -> None:
     import subprocess
 
     code = (
-        "import sys, labrun.tasks.guest.transport; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
+        f"import sys, labrun.tasks.guest.{module}; print('netmiko' in sys.modules, 'paramiko' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\n"
+    assert done.stdout == f"{loaded}\n"
