@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from labrun import __version__
+from labrun.deferred_packages import defer
 from labrun.errors import UsageError
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import format_option_sections, global_options
@@ -183,6 +184,10 @@ def _be_brief() -> None:
     # paramiko tries to import invoke, and with it asyncio, for `Match exec` in a file that labrun never
     # reads.
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]
+    # Nornir reads its own version from its package's metadata, imports a YAML library for a file that labrun
+    # does not have, and looks for plugins that labrun does not need.
+    for package in ("nornir", "ruamel.yaml", "importlib.metadata"):
+        defer(package)
 
 
 def main() -> None:
