@@ -22,25 +22,9 @@ from labrun.inventory.file.subnets import build_networks
 from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
-from labrun.inventory.model import (
-    Check,
-    Disk,
-    Filter,
-    FilterRule,
-    Firewall,
-    FirewallRule,
-    Forward,
-    Host,
-    Image,
-    Lab,
-    Machine,
-    Match,
-    Nat,
-    Role,
-    Service,
-    SshSettings,
-)
+from labrun.inventory.model import Check, Disk, Host, Image, Lab, Machine, Match, Role, Service, SshSettings
 from labrun.inventory.topology.checks import is_about_nobody
+from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
 
 __all__ = ["build_lab"]
 

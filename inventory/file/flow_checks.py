@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.model import FirewallRule, Forward, Host, Lab, Role
+from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.flows import place, redirected, targets_of
+from labrun.inventory.traffic import FirewallRule, Forward
 
 __all__ = ["check_flows"]
 

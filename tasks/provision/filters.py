@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from labrun.errors import ForeignObjectError
 from labrun.hypervisor import translated
-from labrun.inventory.model import Filter, FilterRule, Lab
+from labrun.inventory.model import Lab
+from labrun.inventory.traffic import Filter, FilterRule
 
 __all__ = [
     "FilterPlan",

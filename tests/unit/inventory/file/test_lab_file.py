@@ -16,19 +16,16 @@ from labrun.inventory.file.unsupported_keys import refuse_unsafe
 from labrun.inventory.model import (
     Check,
     DhcpRange,
-    Firewall,
-    FirewallRule,
-    Forward,
     Gateway,
     Lab,
     Mode,
-    Nat,
     Notice,
     Role,
     Service,
     SshSettings,
     StaticRoute,
 )
+from labrun.inventory.traffic import Firewall, FirewallRule, Forward, Nat
 from tests import places
 
 EXAMPLES = places.EXAMPLES
