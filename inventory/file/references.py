@@ -17,6 +17,7 @@ __all__ = ["check_references"]
 def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, report: Report) -> None:
     """Report names that nothing in the file defines, and names that two things share."""
     names = _Names(file, cut, report)
+    _check_lab_name(file, report)
     _check_groups(file, names, report)
     for host in hosts.values():
         _check_host(file, host, names, report)
@@ -53,7 +54,7 @@ class _Names:
             hidden = self._cut.has("networks", name[1:]) or self._cut.has("groups", name[1:])
             if name[1:] not in groups and not hidden:
                 self._report.unknown(path, "group", name[1:], groups)
-        elif name in self._file.groups:
+        elif name in self._file.groups and name not in self._file.hosts:
             self._report.add(path, f"no host is called {quoted(name)}", f"the group is @{name}")
         elif name not in self._file.networks and not self._cut.has("networks", name):
             known = [*self._file.hosts, *self._file.networks]
@@ -64,6 +65,16 @@ class _Names:
         """Accept a host or an address."""
         if not _is_address(name):
             self.host(path, name)
+
+
+def _check_lab_name(file: LabFile, report: Report) -> None:
+    """Report a lab whose name is that of another group: ``@NAME`` would mean the whole lab."""
+    if file.name in ("host", "router"):
+        report.add(("name",), f"a lab cannot be called like the role {quoted(file.name)}")
+    for section, kind in (("networks", "network"), ("groups", "group")):
+        if report.is_in_file((section, file.name)):
+            line = report.line_of((section, file.name))
+            report.add(("name",), f"a lab cannot be called like its {kind}", f"the {kind} is in line {line}")
 
 
 def _check_groups(file: LabFile, names: _Names, report: Report) -> None:

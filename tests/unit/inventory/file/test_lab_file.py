@@ -71,6 +71,18 @@ def test_examples_load_and_ask_for_nothing_unsafe(example: Path) -> None:
     assert lab.digest == hashlib.sha256(data).hexdigest()
 
 
+def test_a_host_may_be_called_like_a_group_that_it_is_not_in(tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        """
+        hosts: {web: {networks: {net1: dhcp}}, db: {networks: {net1: dhcp}}}
+        groups: {web: {hosts: [db]}}
+        checks: [{name: both, from: web, to: "@web", ping: true}]
+        """,
+    )
+    assert [(check.source, check.to) for check in lab.checks] == [("web", "@web")]
+
+
 def test_modes_derive_the_hypervisors_part(tmp_path: Path) -> None:
     lab = lab_of(
         tmp_path,
