@@ -251,10 +251,12 @@ Address = Annotated[
 Prefix = Annotated[IPv4Network | IPv6Network, *parsed(prefix, {"examples": ["10.9.0.0/16"]}, "a prefix")]
 Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
 AddressText = Annotated[
-    str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "address or host name")
+    str, BeforeValidator(_text), Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name")
 ]
 AddressTextOrPrefix = Annotated[
-    str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,252}", "network, host or prefix")
+    str,
+    BeforeValidator(_text),
+    Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:/-]{0,252}", "network, host or prefix"),
 ]
 NicAddress4 = Annotated[Nic4, *parsed(nic_address4, {"examples": ["dhcp"]}, "an address or dhcp")]
 NicAddress6 = Annotated[Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]

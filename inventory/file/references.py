@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
+from labrun.inventory.file.address_parsing import IPV4_MAPPED
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, quoted
 from labrun.inventory.file.schema import LabFile
@@ -44,8 +45,12 @@ class _Names:
         """Accept a network, a host or a prefix."""
         known = [*self._file.networks, *self._file.hosts]
         hidden = self._cut.has("networks", name) or self._cut.has("hosts", name)
-        if name not in known and not hidden and not _is_prefix(name):
+        if name in known or hidden:
+            return
+        if not _is_prefix(name):
             self._report.unknown(path, "network or host", name, known)
+        elif _is_mapped(name):
+            self._report.add(path, f"{quoted(name)} is IPv4 written as IPv6", "write it as IPv4")
 
     def side(self, path: Path, name: str) -> None:
         """Accept a host, a network or @group: one end of a check."""
@@ -138,6 +143,8 @@ def _check_checks(file: LabFile, names: _Names, report: Report) -> None:
             names.side((*path, "to"), check.to)
         elif check.to is not None and check.trace:
             report.add((*path, "to"), "a trace check goes to a host of the lab")
+        elif check.to is not None and _is_mapped(check.to):
+            report.add((*path, "to"), f"{quoted(check.to)} is IPv4 written as IPv6", "write it as IPv4")
         for place, via in enumerate(check.via or ()):
             names.end((*path, "via", place), via)
         if first.setdefault(check.name, number) != number:
@@ -159,3 +166,8 @@ def _is_prefix(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_mapped(text: str) -> bool:
+    found = ip_network(text)
+    return isinstance(found, IPv6Network) and found.subnet_of(IPV4_MAPPED)

@@ -80,11 +80,9 @@ class Forwarding:
 
     def _trace(self, source: str, target: str) -> RoundTrip:
         address = self.target_address(source, target)
-        if address is None:
-            return RoundTrip(source, target, fault=Disposition(target, "its address is not in the lab file"))
-        own = self.sends_from(source, address)
-        if own is None:
-            return RoundTrip(source, target, fault=self._no_route(source, address))
+        own = None if address is None else self.sends_from(source, address)
+        if address is None or own is None:
+            return RoundTrip(source, target, fault=self._not_sent(source, target, address))
         there = self.trail(source, address, own.address)
         back, lost = self.homeward(target, address, there, own.address)
         fault = there.fault or lost
@@ -100,6 +98,12 @@ class Forwarding:
         returns = tuple(None if goal == own.address else goal for _, goal in back) if seen else ()
         through_back = tuple(name for name, _ in back[1:])
         return RoundTrip(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
+
+    def _not_sent(self, source: str, target: str, address: Address | None) -> Disposition:
+        apart = self._wires.apart(source, target)
+        if apart is not None or address is None:
+            return Disposition(target, apart or "its address is not in the lab file")
+        return self._no_route(source, address)
 
     def sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""
