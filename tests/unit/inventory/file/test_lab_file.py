@@ -83,6 +83,14 @@ def test_a_host_may_be_called_like_a_group_that_it_is_not_in(tmp_path: Path) -> 
     assert [(check.source, check.to) for check in lab.checks] == [("web", "@web")]
 
 
+@pytest.mark.parametrize(
+    "name", ["web.example.com", "WEB", "Web-1.Example", "a" * 63, f"{'a' * 52}.example.com"]
+)
+def test_a_hostname_may_be_qualified_and_keeps_its_case(name: str, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, f"hosts: {{one: {{networks: {{net1: dhcp}}, hostname: {name}}}}}")
+    assert lab.hosts["one"].hostname == name
+
+
 def test_modes_derive_the_hypervisors_part(tmp_path: Path) -> None:
     lab = lab_of(
         tmp_path,
