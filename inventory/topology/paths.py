@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
+from labrun.inventory.kernel_values import value_of
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.topology.flows import hidden
 from labrun.inventory.topology.longest_prefix import Fib
@@ -336,7 +337,9 @@ def _reverse_path(host: Host, version: Version) -> int:
     """Return the rp_filter value that labrun sets: that of a router, 2 unless the file sets another."""
     if version == 6 or host.role is not Role.ROUTER:
         return 0
-    values = (host.sysctl.get(f"net.ipv4.conf.{which}.rp_filter", "2") for which in ("all", "default"))
+    values = (
+        value_of(host.sysctl, f"net.ipv4.conf.{which}.rp_filter") or "2" for which in ("all", "default")
+    )
     # The kernel uses the greater of `all` and the NIC's value.
     return max((int(value) if value.strip() in ("0", "1", "2") else 2) for value in values)
 

@@ -91,6 +91,29 @@ def test_a_hostname_may_be_qualified_and_keeps_its_case(name: str, tmp_path: Pat
     assert lab.hosts["one"].hostname == name
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "net.ipv4.ip_forward: 0",  # replaces the role's value
+        "net.ipv4.ip_forward: 0, net.ipv4.conf.all.forwarding: 0",
+        "net.ipv4.conf.all.forwarding: 1",
+        "net/ipv4/ip_forward: 1, net.ipv4.conf.default.forwarding: 0, net.ipv4.conf.eth0.forwarding: 0",
+        "net.ipv4.conf.default.rp_filter: 1, net.ipv4.conf.eth0.rp_filter: 0",
+        "net/ipv4/conf/eth0.100/rp_filter: 1, net.ipv4.conf.eth0/100.rp_filter: 1",
+        "net.ipv4.neigh.default.retrans_time: 100, net.ipv4.neigh.default.retrans_time_ms: 1000",
+        "net.ipv4.ip_local_port_range: 1024 2000, net/ipv4/ip_local_port_range: 1024  2000",
+        "vm.dirty_ratio: 20, vm.dirty_bytes: 0",
+        "kernel.hostname: one",
+    ],
+)
+def test_one_kernel_value_may_be_set_twice_if_it_is_the_same(keys: str, tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        f"hosts: {{one: {{networks: {{net1: 10.1.0.9}}, role: router, hostname: one, sysctl: {{{keys}}}}}}}",
+    )
+    assert len(lab.hosts["one"].sysctl) == keys.count(":")
+
+
 def test_modes_derive_the_hypervisors_part(tmp_path: Path) -> None:
     lab = lab_of(
         tmp_path,
