@@ -18,6 +18,7 @@ from labrun.inventory.file.problems import Report
 from labrun.inventory.file.references import check_references
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.source import Source
+from labrun.inventory.file.sshd_checks import check_sshd
 from labrun.inventory.file.subnets import build_networks
 from labrun.inventory.file.sysctl_checks import check_sysctl
 from labrun.inventory.file.unsupported_keys import find_notices
@@ -72,6 +73,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     )
     lab = with_files(lab, merged, report, allow_outside=source.allow_outside)
     check_sysctl(lab.hosts, merged, report)
+    check_sshd(lab, merged, report)
     check_flows(lab, merged, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)

@@ -114,6 +114,31 @@ def test_one_kernel_value_may_be_set_twice_if_it_is_the_same(keys: str, tmp_path
     assert len(lab.hosts["one"].sysctl) == keys.count(":")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "Port: [22, 2222]",
+        "ListenAddress: 0.0.0.0",
+        "ListenAddress: [10.1.0.9, 127.0.0.1]",
+        "Port: 2222, ListenAddress: ['10.1.0.9:22', 10.1.0.9]",
+        "ListenAddress: own.name",  # its address is not in the file
+        "AddressFamily: inet",
+        "AllowUsers: 'alice l*'",
+        "AllowUsers: lab@10.0.0.0/8",  # where labrun comes from is not in the file
+        "DenyUsers: [lab@192.0.2.1, la]",
+        "AllowGroups: users",
+        "DenyGroups: wheel",
+        "PermitRootLogin: no",
+        "PubkeyAuthentication: yes, ForceCommand: none",
+        "AuthenticationMethods: 'publickey,password publickey'",
+        "AuthenticationMethods: any",
+    ],
+)
+def test_sshd_settings_that_leave_labrun_in_are_fine(settings: str, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, f"hosts: {{one: {{networks: {{net1: 10.1.0.9}}, sshd: {{{settings}}}}}}}")
+    assert lab.hosts["one"].sshd
+
+
 def test_modes_derive_the_hypervisors_part(tmp_path: Path) -> None:
     lab = lab_of(
         tmp_path,
