@@ -297,11 +297,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Notice:
-    """A key that is accepted but not acted on yet; ``unsafe`` = ignoring it would be dangerous."""
+    """A key that is accepted and changes nothing; ``unsafe`` = ignoring it would be dangerous.
+
+    ``why`` tells why it has no effect where it stands, empty = this release does not act on it yet.
+    """
 
     line: int
     path: str
     unsafe: bool = False
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} has no effect: {self.why}" if self.why else f"{self.path} is not acted on yet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -14,6 +15,7 @@ from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import FirewallModel, NatModel
 from labrun.inventory.file.nics import build_nics
+from labrun.inventory.file.no_effect import find_idle_keys
 from labrun.inventory.file.problems import Report
 from labrun.inventory.file.references import check_references
 from labrun.inventory.file.schema import LabFile
@@ -77,7 +79,8 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_flows(lab, merged, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
-    return lab
+    idle = () if report else find_idle_keys(file, lab, merged, report)
+    return replace(lab, notices=tuple(sorted((*lab.notices, *idle))))
 
 
 def _refuse_empty(lab: Lab, report: Report) -> None:
@@ -120,7 +123,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         groups=host.groups,
         ssh_keys=host.ssh_keys,
         address=model.address,
-        ssh=_ssh(model),
+        ssh=_ssh(model) if model.address is not None else SshSettings(),
     )
 
 
