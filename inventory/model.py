@@ -16,17 +16,14 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Literal
 
+from labrun.inventory.traffic import Filter, Firewall, Nat
+
 __all__ = [
     "Address",
     "Check",
     "DhcpRange",
     "Disk",
     "FileSpec",
-    "Filter",
-    "FilterRule",
-    "Firewall",
-    "FirewallRule",
-    "Forward",
     "Gateway",
     "Host",
     "Image",
@@ -35,7 +32,6 @@ __all__ = [
     "Machine",
     "Match",
     "Mode",
-    "Nat",
     "Network",
     "Notice",
     "Prefix",
@@ -181,45 +177,6 @@ class StaticRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class FirewallRule:
-    """One accepted flow; ``source``/``to`` are a network, host or prefix as written, None = any."""
-
-    proto: Literal["tcp", "udp", "icmp"] = "tcp"
-    ports: tuple[tuple[int, int], ...] = ()
-    source: str | None = None
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Firewall:
-    """Policies and accepted flows of a host's firewall."""
-
-    input: Literal["accept", "drop"] = "accept"
-    forward: Literal["accept", "drop"] = "accept"
-    ssh: bool = True
-    allow: tuple[FirewallRule, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """One port forward: ``to`` is ``HOST-or-address`` and ``to_port`` the port there."""
-
-    on: str
-    port: int
-    to: str
-    to_port: int
-    proto: Literal["tcp", "udp"] = "tcp"
-
-
-@dataclass(frozen=True, slots=True)
-class Nat:
-    """Masqueraded networks and port forwards of a router."""
-
-    masquerade: tuple[str, ...] = ()
-    forward: tuple[Forward, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class FileSpec:
     """A file that ``configure`` keeps in place, with its content already read or rendered.
 
@@ -290,23 +247,6 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterRule:
-    """One rule that the hypervisor enforces; ``deny`` is the direction seen from the guest."""
-
-    deny: Literal["in", "out", "inout"]
-    proto: str = "tcp"
-    port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A named list of rules for NICs (libvirt nwfilter)."""
-
-    name: str
-    rules: tuple[FilterRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Image:
     """An image declared in the file: exactly one of url, path, build."""
 
@@ -357,11 +297,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Notice:
-    """A key that is accepted but not acted on yet; ``unsafe`` = ignoring it would be dangerous."""
+    """A key that is accepted and changes nothing; ``unsafe`` = ignoring it would be dangerous.
+
+    ``why`` tells why it has no effect where it stands, empty = this release does not act on it yet.
+    """
 
     line: int
     path: str
     unsafe: bool = False
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path} has no effect: {self.why}" if self.why else f"{self.path} is not acted on yet"
 
 
 @dataclass(frozen=True, slots=True)

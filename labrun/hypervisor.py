@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import ctypes
 import os
-import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
 
 __all__ = [
@@ -64,10 +64,16 @@ def connect(uri: str) -> Any:
             raise HypervisorError(
                 f"cannot open {uri}: {_reason(error)}",
                 step="libvirt",
-                hint=f"is libvirtd running? `virsh -c {shlex.quote(uri)} list` must work",
+                hint=_hint(libvirt, uri, error),
             ) from error
         _connections[uri] = connection
         return connection
+
+
+def _hint(libvirt: Any, uri: str, error: Any) -> str:
+    is_system = error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR
+    refusal = Refusal(error.get_error_code(), error.get_int1() if is_system else None)
+    return connection_hint(uri, refusal, this_user())
 
 
 def close_all() -> None:

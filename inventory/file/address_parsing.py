@@ -23,6 +23,7 @@ from labrun.inventory.file.pydantic_types import wrong
 
 __all__ = [
     "DHCP",
+    "IPV4_MAPPED",
     "Nic4",
     "Nic6",
     "address",
@@ -44,17 +45,22 @@ _USELESS: Final = {
     "multicast": (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8")),
     "link-local": (IPv4Network("169.254.0.0/16"), IPv6Network("fe80::/10")),
     "reserved": (IPv4Network("0.0.0.0/8"), IPv4Network("240.0.0.0/4")),
+    "IPv4 written as IPv6": (IPv6Network("::/96"), IPv6Network("::ffff:0:0/96")),
 }
+IPV4_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+"""The kernel takes an address in here to be the IPv4 address that it ends with, and sends IPv4."""
 
 
 def address(value: str) -> IPv4Address | IPv6Address:
-    """Return an IPv4 or IPv6 address without a zone."""
+    """Return an IPv4 or IPv6 address without a zone, and IPv6 that is not just IPv4 in disguise."""
     try:
         found = ip_address(value)
     except ValueError:
         raise wrong(f"{quoted(value)} is no IP address") from None
     if isinstance(found, IPv6Address) and found.scope_id:
         raise wrong(f"{quoted(value)} has a zone", "leave out what follows the %")
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        raise wrong(f"{quoted(value)} is IPv4 written as IPv6", f"write {found.ipv4_mapped}")
     return found
 
 
@@ -103,9 +109,15 @@ def _subnet(value: str, kind: type[_P], example: str) -> _P:
 
 
 def _usable(found: _P) -> _P:
+    if found.prefixlen == 0:
+        raise wrong(f"{found} is every address there is", "a subnet is a part of them")
     for kind, prefixes in _USELESS.items():
-        if any(type(found) is type(prefix) and found.overlaps(prefix) for prefix in prefixes):
-            raise wrong(f"{found} is {kind}: guests cannot use it")
+        for prefix in prefixes:
+            if type(found) is not type(prefix) or not found.overlaps(prefix):
+                continue
+            if found.prefixlen >= prefix.prefixlen:
+                raise wrong(f"{found} is {kind}: guests cannot use it")
+            raise wrong(f"{found} holds {prefix}, which is {kind}: guests cannot use that")
     return found
 
 
@@ -121,6 +133,8 @@ def prefix(value: str) -> IPv4Network | IPv6Network:
     )
     if found.prefixlen == 0:
         raise wrong("the default route is not written as a route", "use gateway:")
+    if isinstance(found, IPv6Network) and found.subnet_of(IPV4_MAPPED):
+        raise wrong(f"{quoted(value)} is IPv4 written as IPv6", "write the IPv4 prefix")
     return found
 
 
@@ -130,23 +144,27 @@ _A = TypeVar("_A", IPv4Address, IPv6Address)
 
 def nic_address4(value: str) -> Nic4:
     """Return ``dhcp`` or a NIC's IPv4 address, with its prefix length if given."""
-    if value == "dhcp":
+    if value == DHCP:
         return DHCP
-    return _nic_address(value, IPv4Address, IPv4Interface)
+    return _nic_address(value, IPv4Address, IPv4Interface, did_you_mean(value, [DHCP]))
 
 
 def nic_address6(value: str) -> Nic6:
     """Return a NIC's IPv6 address, with its prefix length if given."""
-    return _nic_address(value, IPv6Address, IPv6Interface)
+    hint = "give the NIC an address such as fd00:1::11"
+    if value == DHCP:
+        raise wrong("dhcp is for ipv4 only", hint)
+    return _nic_address(value, IPv6Address, IPv6Interface, hint)
 
 
-def _nic_address(value: str, plain: type[_A], with_length: type[_A]) -> _A:
+def _nic_address(value: str, plain: type[_A], with_length: type[_A], hint: str | None) -> _A:
+    """Return the address, with ``hint`` for a word that is none."""
     text, slash, length = value.partition("/")
     try:
         found = address(text)
     except PydanticCustomError:
         if re.fullmatch("[A-Za-z]+", value):
-            raise wrong(f"{quoted(value)} is no address", did_you_mean(value, ["dhcp"])) from None
+            raise wrong(f"{quoted(value)} is no address", hint) from None
         raise
     if not isinstance(found, plain):
         raise wrong(f"{quoted(value)} is no IPv{10 - found.version} address")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -14,33 +15,20 @@ from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import FirewallModel, NatModel
 from labrun.inventory.file.nics import build_nics
+from labrun.inventory.file.no_effect import find_idle_keys
 from labrun.inventory.file.problems import Report
 from labrun.inventory.file.references import check_references
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.source import Source
+from labrun.inventory.file.sshd_checks import check_sshd
 from labrun.inventory.file.subnets import build_networks
+from labrun.inventory.file.sysctl_checks import check_sysctl
 from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
-from labrun.inventory.model import (
-    Check,
-    Disk,
-    Filter,
-    FilterRule,
-    Firewall,
-    FirewallRule,
-    Forward,
-    Host,
-    Image,
-    Lab,
-    Machine,
-    Match,
-    Nat,
-    Role,
-    Service,
-    SshSettings,
-)
+from labrun.inventory.model import Check, Disk, Host, Image, Lab, Machine, Match, Role, Service, SshSettings
 from labrun.inventory.topology.checks import is_about_nobody
+from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
 
 __all__ = ["build_lab"]
 
@@ -86,10 +74,13 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
         digest=source.digest,
     )
     lab = with_files(lab, merged, report, allow_outside=source.allow_outside)
+    check_sysctl(lab.hosts, merged, report)
+    check_sshd(lab, merged, report)
     check_flows(lab, merged, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
-    return lab
+    idle = () if report else find_idle_keys(file, lab, merged, report)
+    return replace(lab, notices=tuple(sorted((*lab.notices, *idle))))
 
 
 def _refuse_empty(lab: Lab, report: Report) -> None:
@@ -132,7 +123,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         groups=host.groups,
         ssh_keys=host.ssh_keys,
         address=model.address,
-        ssh=_ssh(model),
+        ssh=_ssh(model) if model.address is not None else SshSettings(),
     )
 
 

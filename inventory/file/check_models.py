@@ -78,7 +78,7 @@ def _match(value: Any) -> Any:
 
 
 _EndText = Annotated[
-    Text, Matching(r"@?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "host, network, @group or address")
+    Text, Matching(r"(@|::)?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "host, network, @group or address")
 ]
 _HttpTarget = Annotated[
     str,

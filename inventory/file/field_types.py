@@ -43,7 +43,9 @@ __all__ = [
     "ImageName",
     "LabName",
     "Line",
+    "LoginName",
     "Mac",
+    "MachineName",
     "NetworkName",
     "NicAddress4",
     "NicAddress6",
@@ -66,6 +68,14 @@ __all__ = [
 ]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_LDH = re.compile("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LONGEST_HOSTNAME: Final = 64  # the kernel's, and that of hostname(7)
+# ssh refuses a dash in front or after a space, a backslash at the end, and what a shell could take for its
+# own. The name also goes into sshd -T -C, where a comma ends it, and ssh_config, where % begins a token.
+_LOGIN: Final = (
+    r"(?=.{1,255}$)(?![- ])"
+    r"([^\x00-\x20\x7f'\"`;&<>|(){}%,\\]|\\(?!$)| (?![- ]|$))+"
+)
 _RESERVED_HOSTS: Final = frozenset({"hypervisor", "localhost", "auto", "none", "default"})
 _KEY_TYPES: Final = (
     "ssh-ed25519",
@@ -119,6 +129,21 @@ def _host_name(value: str) -> str:
     if value in _RESERVED_HOSTS:
         raise wrong(f"the name {quoted(value)} is reserved")
     return host_label(value)
+
+
+def _machine_name(value: str) -> str:
+    """Return a hostname: one label or several, in the case in which it is written."""
+    labels = value.split(".")
+    if value.lower() in ("localhost", "localhost.localdomain"):
+        raise wrong(f"the name {quoted(value)} is reserved")
+    if len(value) > _LONGEST_HOSTNAME:
+        raise wrong(f"{quoted(value)} cannot be a hostname", f"at most {_LONGEST_HOSTNAME} characters")
+    if all(map(_LDH.fullmatch, labels)) and re.search("[A-Za-z]", labels[-1]):
+        return value
+    better = ".".join(re.sub("[^A-Za-z0-9]+", "-", label).strip("-") for label in labels).strip(".")
+    fits = better != value and all(map(_LDH.fullmatch, better.split("."))) and re.search("[A-Za-z]", better)
+    shape = "letters, digits, inner dashes and dots, with a letter after the last dot"
+    raise wrong(f"{quoted(value)} cannot be a hostname", f'"{better}" could' if fits else shape)
 
 
 def _network_name(value: str) -> str:
@@ -202,6 +227,7 @@ LabName = Annotated[
     Matching("[a-z][a-z0-9-]{0,30}", "name for a lab", "a letter, then letters, digits, dashes; at most 31"),
 ]
 HostName = Annotated[str, AfterValidator(_host_name)]
+MachineName = Annotated[str, AfterValidator(_machine_name)]
 NetworkName = Annotated[str, AfterValidator(_network_name)]
 GroupName = Annotated[str, AfterValidator(_group_name)]
 Word = Annotated[
@@ -218,6 +244,11 @@ UserName = Annotated[
     str,
     BeforeValidator(_text),
     Matching("[a-z_][a-z0-9_-]{0,30}", "user name", "lower-case letters, digits, _ -"),
+]
+LoginName = Annotated[
+    str,
+    BeforeValidator(_text),
+    Matching(_LOGIN, "user name that ssh takes", "no - in front, and none of ' \" ` ; & < > | ( ) { } % ,"),
 ]
 DomainName = Annotated[
     str,
@@ -251,10 +282,12 @@ Address = Annotated[
 Prefix = Annotated[IPv4Network | IPv6Network, *parsed(prefix, {"examples": ["10.9.0.0/16"]}, "a prefix")]
 Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
 AddressText = Annotated[
-    str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,252}", "address or host name")
+    str, BeforeValidator(_text), Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name")
 ]
 AddressTextOrPrefix = Annotated[
-    str, BeforeValidator(_text), Matching(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,252}", "network, host or prefix")
+    str,
+    BeforeValidator(_text),
+    Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:/-]{0,252}", "network, host or prefix"),
 ]
 NicAddress4 = Annotated[Nic4, *parsed(nic_address4, {"examples": ["dhcp"]}, "an address or dhcp")]
 NicAddress6 = Annotated[Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]

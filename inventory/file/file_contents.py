@@ -83,7 +83,7 @@ class _Contents:
         if model.content is not None:
             return model.content.encode()
         key = "src" if model.src is not None else "template"
-        place = (*self._origin(merged, path), key)
+        place = (*merged.place(self._report, "files", path), key)
         name = model.src or model.template or ""
         try:
             data = self._read(name)
@@ -93,15 +93,6 @@ class _Contents:
         except _UnreadableError as error:
             self._report.add(place, error.why, error.hint)
         return b""
-
-    def _origin(self, merged: Merged, path: str) -> Place:
-        layers: tuple[Place, ...] = (
-            ("hosts", merged.name),
-            *(("groups", name) for name in merged.groups),
-            ("defaults",),
-        )
-        places = [(*layer, "files", path) for layer in layers]
-        return next((place for place in places if self._report.is_in_file(place)), places[0])
 
     def _read(self, name: str) -> bytes:
         """Return a file's content. Raises FileNotFoundError, _UnreadableError."""

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report
-from labrun.inventory.model import FirewallRule, Forward, Host, Lab, Role
+from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.flows import place, redirected, targets_of
+from labrun.inventory.traffic import FirewallRule, Forward
 
 __all__ = ["check_flows"]
 
@@ -49,11 +50,15 @@ class _Flows:
         found: set[int] = {prefix.version for prefix in place(self._lab, name)}
         if found or name in self._doubtful:
             return found
-        if name in self._lab.networks:
+        if name in self._lab.networks and not self._is_reported(name):
             self._report.add(path, f"the network {name} has no subnet in the file", "name a prefix instead")
         elif name in self._lab.hosts:
             self._report.add(path, f"{name} has no known address", "name a prefix instead")
         return found
+
+    def _is_reported(self, network: str) -> bool:
+        """Tell whether the network has no subnet only because that of the file is wrong."""
+        return any(self._report.is_in_file(("networks", network, key)) for key in ("cidr", "cidr6"))
 
     def nat(self) -> None:
         """Check that this is a router, and check every network and forward."""

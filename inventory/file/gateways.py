@@ -39,7 +39,7 @@ class WaysOut:
             return Gateway("address", address=address)
         if self._is_neighbour(path, host, text):
             shared = [nic for nic, _ in self._shared(host.name, text)]
-            if shared and not any(nic.ipv4 or nic.ipv6 for nic in shared):
+            if text not in self.nics.doubtful and not any(nic.ipv4 or nic.ipv6 for nic in shared):
                 self.report.add(path, f"{text} has no known address on a network of {host.name}")
             return Gateway("host", host=text)
         return Gateway()

@@ -12,6 +12,8 @@ from labrun.inventory.file.field_types import (
     HostName,
     ImageName,
     Line,
+    LoginName,
+    MachineName,
     PackageName,
     Port,
     PublicKey,
@@ -147,7 +149,7 @@ class GuardModel(Section):
 class SshModel(Section):
     """How an existing machine is reached."""
 
-    user: UserName | None = None
+    user: LoginName | None = None
     port: Port | None = None
     identity: Line | None = None
     known_hosts: Line | None = None
@@ -232,6 +234,6 @@ class HostModel(Settings):
         ]
         | None
     ) = None
-    hostname: HostName | None = None
+    hostname: MachineName | None = None
     address: AddressText | None = None
     ssh_keys: list[PublicKey] | None = None

@@ -21,7 +21,7 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Any, Final
 
-from labrun.inventory import model
+from labrun.inventory import model, traffic
 from labrun.inventory.model import Lab
 from labrun.state_files import parse_json
 
@@ -32,8 +32,9 @@ _ADDRESSES: Final = (IPv4Address, IPv6Address)
 _WITH_PREFIX: Final = (IPv4Interface, IPv6Interface, IPv4Network, IPv6Network)
 _MODELS: Final = tuple(
     each
-    for name in model.__all__
-    if isinstance(each := getattr(model, name), type) and (is_dataclass(each) or issubclass(each, StrEnum))
+    for module in (model, traffic)
+    for name in module.__all__
+    if isinstance(each := getattr(module, name), type) and (is_dataclass(each) or issubclass(each, StrEnum))
 )
 _FIELDS: Final = {each: tuple(field.name for field in fields(each)) for each in _MODELS if is_dataclass(each)}
 _Make = Callable[..., Any]

@@ -30,6 +30,17 @@ class Merged:
         """Return the path of the key's value in the file."""
         return (*self.origin.get(key, ("hosts", self.name)), key)
 
+    def place(self, report: Report, *keys: str) -> Path:
+        """Return where the file writes the value below these keys that holds for the host."""
+        layers: tuple[Path, ...] = (
+            ("hosts", self.name),
+            *(("groups", name) for name in self.groups),
+            ("defaults",),
+            (),
+        )
+        places = [(*layer, *keys) for layer in layers]
+        return next((place for place in places if report.is_in_file(place)), places[0])
+
 
 def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
     """Return every host merged, in file order; report conflicting groups of one host."""

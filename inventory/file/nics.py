@@ -61,7 +61,7 @@ def build_nics(
             if network in networks:
                 nic = _declared(path, model, networks[network], nics, claims, report)
                 if nic.dhcp and host.model.address is None:
-                    _dhcp_possible(_at(path, "ipv4", report), networks[network], report)
+                    _dhcp_possible(_at(path, "ipv4", report), networks[network], nics, report)
                 elif nic.dhcp:
                     nic = _answering(nic, networks[network], host, claims)
                 declared[host.name, network] = nic
@@ -133,7 +133,7 @@ def _at(path: Path, key: str, report: Report) -> Path:
     return (*path, key) if report.is_in_file((*path, key)) else path
 
 
-def _dhcp_possible(path: Path, network: Network, report: Report) -> None:
+def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> None:
     if network.dhcp is not None:
         return
     mode = network.mode
@@ -141,6 +141,9 @@ def _dhcp_possible(path: Path, network: Network, report: Report) -> None:
         return  # the server of the outer network answers there
     reason = "its DHCP is off" if mode.has_hypervisor_address else f"mode {mode} has none"
     if mode.has_hypervisor_address and network.cidr is None:
+        if report.is_in_file(("networks", network.name, "cidr")):
+            nics.doubtful.add(str(path[1]))
+            return  # what is wrong with it has been reported there
         reason = "it has no cidr"
     report.add(path, f"the network {network.name} serves no DHCP: {reason}", "give the NIC an address")
 
@@ -159,6 +162,8 @@ def _fixed(
     address: Address = written.ip if isinstance(written, (IPv4Interface, IPv6Interface)) else written
     key = "cidr" if address.version == 4 else "cidr6"
     if subnet is None:
+        if report.is_in_file(("networks", network.name, key)):
+            return None  # what is wrong with it has been reported there
         declared = report.line_of(("networks", network.name))
         report.add(path, f"the network {network.name} has no {key}", f"add one in line {declared}")
     elif address not in subnet:

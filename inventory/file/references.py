@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
+from labrun.inventory.file.address_parsing import IPV4_MAPPED
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, quoted
 from labrun.inventory.file.schema import LabFile
@@ -17,6 +18,7 @@ __all__ = ["check_references"]
 def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, report: Report) -> None:
     """Report names that nothing in the file defines, and names that two things share."""
     names = _Names(file, cut, report)
+    _check_lab_name(file, report)
     _check_groups(file, names, report)
     for host in hosts.values():
         _check_host(file, host, names, report)
@@ -43,8 +45,12 @@ class _Names:
         """Accept a network, a host or a prefix."""
         known = [*self._file.networks, *self._file.hosts]
         hidden = self._cut.has("networks", name) or self._cut.has("hosts", name)
-        if name not in known and not hidden and not _is_prefix(name):
+        if name in known or hidden:
+            return
+        if not _is_prefix(name):
             self._report.unknown(path, "network or host", name, known)
+        elif _is_mapped(name):
+            self._report.add(path, f"{quoted(name)} is IPv4 written as IPv6", "write it as IPv4")
 
     def side(self, path: Path, name: str) -> None:
         """Accept a host, a network or @group: one end of a check."""
@@ -53,7 +59,7 @@ class _Names:
             hidden = self._cut.has("networks", name[1:]) or self._cut.has("groups", name[1:])
             if name[1:] not in groups and not hidden:
                 self._report.unknown(path, "group", name[1:], groups)
-        elif name in self._file.groups:
+        elif name in self._file.groups and name not in self._file.hosts:
             self._report.add(path, f"no host is called {quoted(name)}", f"the group is @{name}")
         elif name not in self._file.networks and not self._cut.has("networks", name):
             known = [*self._file.hosts, *self._file.networks]
@@ -64,6 +70,16 @@ class _Names:
         """Accept a host or an address."""
         if not _is_address(name):
             self.host(path, name)
+
+
+def _check_lab_name(file: LabFile, report: Report) -> None:
+    """Report a lab whose name is that of another group: ``@NAME`` would mean the whole lab."""
+    if file.name in ("host", "router"):
+        report.add(("name",), f"a lab cannot be called like the role {quoted(file.name)}")
+    for section, kind in (("networks", "network"), ("groups", "group")):
+        if report.is_in_file((section, file.name)):
+            line = report.line_of((section, file.name))
+            report.add(("name",), f"a lab cannot be called like its {kind}", f"the {kind} is in line {line}")
 
 
 def _check_groups(file: LabFile, names: _Names, report: Report) -> None:
@@ -127,6 +143,8 @@ def _check_checks(file: LabFile, names: _Names, report: Report) -> None:
             names.side((*path, "to"), check.to)
         elif check.to is not None and check.trace:
             report.add((*path, "to"), "a trace check goes to a host of the lab")
+        elif check.to is not None and _is_mapped(check.to):
+            report.add((*path, "to"), f"{quoted(check.to)} is IPv4 written as IPv6", "write it as IPv4")
         for place, via in enumerate(check.via or ()):
             names.end((*path, "via", place), via)
         if first.setdefault(check.name, number) != number:
@@ -148,3 +166,8 @@ def _is_prefix(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_mapped(text: str) -> bool:
+    found = ip_network(text)
+    return isinstance(found, IPv6Network) and found.subnet_of(IPV4_MAPPED)

@@ -27,7 +27,7 @@ def _host(lab: Lab, host: Host) -> dict[str, Any]:
         "name": host.name,
         "hostname": host.hostname or host.name,
         "role": str(host.role),
-        "user": host.user,
+        "user": host.user if host.machine is not None else host.ssh.user,
         "groups": list(host.groups),
         "address": addresses[0] if addresses else host.address,
         "gateway": next((str(r.via) for r in gateways if r.via is not None and r.prefix.version == 4), None),

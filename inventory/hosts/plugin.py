@@ -73,7 +73,7 @@ def _home_of(lab: Lab) -> str:
     """Return the URI the lab lives on. Raises HypervisorError if it was never brought up."""
     if lab.hypervisor != "auto":
         return lab.hypervisor
-    failures: list[str] = []
+    failures: list[HypervisorError] = []
     for uri in _LOCAL_URIS:
         try:
             with translated("inventory"):
@@ -83,9 +83,10 @@ def _home_of(lab: Lab) -> str:
                         named = tag.extra.get("hypervisor", uri)
                         return named if is_plain(named) else uri
         except HypervisorError as error:
-            failures.append(error.reason)
+            failures.append(error)
     if len(failures) == len(_LOCAL_URIS):
-        raise HypervisorError("; ".join(failures), step="inventory")
+        reasons = "; ".join(error.reason for error in failures)
+        raise HypervisorError(reasons, step="inventory", hint=failures[-1].hint)
     raise HypervisorError(
         f"no network of the lab {lab.name} is on this machine",
         step="inventory",

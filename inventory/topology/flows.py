@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
-from labrun.inventory.model import Address, FirewallRule, Forward, Host, Lab, Prefix
+from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.wiring import Version
+from labrun.inventory.traffic import FirewallRule, Forward
 
 __all__ = [
     "Flow",

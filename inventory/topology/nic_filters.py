@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from labrun.inventory.model import FilterRule, Interface, Lab
+from labrun.inventory.model import Interface, Lab
+from labrun.inventory.traffic import FilterRule
 
 __all__ = ["denied"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
+from labrun.inventory.kernel_values import value_of
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.topology.flows import hidden
 from labrun.inventory.topology.longest_prefix import Fib
@@ -80,11 +81,9 @@ class Forwarding:
 
     def _trace(self, source: str, target: str) -> RoundTrip:
         address = self.target_address(source, target)
-        if address is None:
-            return RoundTrip(source, target, fault=Disposition(target, "its address is not in the lab file"))
-        own = self.sends_from(source, address)
-        if own is None:
-            return RoundTrip(source, target, fault=self._no_route(source, address))
+        own = None if address is None else self.sends_from(source, address)
+        if address is None or own is None:
+            return RoundTrip(source, target, fault=self._not_sent(source, target, address))
         there = self.trail(source, address, own.address)
         back, lost = self.homeward(target, address, there, own.address)
         fault = there.fault or lost
@@ -100,6 +99,12 @@ class Forwarding:
         returns = tuple(None if goal == own.address else goal for _, goal in back) if seen else ()
         through_back = tuple(name for name, _ in back[1:])
         return RoundTrip(source, target, answers, there.nodes, through_back, redirected, None, seen, returns)
+
+    def _not_sent(self, source: str, target: str, address: Address | None) -> Disposition:
+        apart = self._wires.apart(source, target)
+        if apart is not None or address is None:
+            return Disposition(target, apart or "its address is not in the lab file")
+        return self._no_route(source, address)
 
     def sends_from(self, node: str, towards: Address) -> Attachment | None:
         """Return the NIC whose address is the source of packets to ``towards``."""
@@ -332,7 +337,9 @@ def _reverse_path(host: Host, version: Version) -> int:
     """Return the rp_filter value that labrun sets: that of a router, 2 unless the file sets another."""
     if version == 6 or host.role is not Role.ROUTER:
         return 0
-    values = (host.sysctl.get(f"net.ipv4.conf.{which}.rp_filter", "2") for which in ("all", "default"))
+    values = (
+        value_of(host.sysctl, f"net.ipv4.conf.{which}.rp_filter") or "2" for which in ("all", "default")
+    )
     # The kernel uses the greater of `all` and the NIC's value.
     return max((int(value) if value.strip() in ("0", "1", "2") else 2) for value in values)
 

@@ -14,6 +14,7 @@ __all__ = ["HYPERVISOR_NODE", "Attachment", "L3Topology", "Version", "per_lab", 
 
 Version = Literal[4, 6]
 T = TypeVar("T")
+_VERSIONS: tuple[Version, ...] = (4, 6)
 
 HYPERVISOR_NODE = "hypervisor"
 """The hypervisor's node name where it forwards; no lab host can have this name."""
@@ -85,6 +86,19 @@ class L3Topology:
     def on_link(self, host: str, address: Address) -> Attachment | None:
         """Return the host's NIC whose subnet contains the address."""
         return next((own for own in self.of[host] if address in own.prefix), None)
+
+    def apart(self, source: str, target: str) -> str | None:
+        """Return why no packet can go from one host to the other: ``it has only IPv6 …``, of the target.
+
+        None if they share an IP version, or if the file knows no address of one of them.
+        """
+        theirs, ours = (
+            [version for version in _VERSIONS if wiring(self.lab, version).of[name]]
+            for name in (target, source)
+        )
+        if len(theirs) != 1 or len(ours) != 1 or theirs == ours:
+            return None
+        return f"it has only IPv{theirs[0]} in the lab file, and {source} only IPv{ours[0]}"
 
     def prefix_of(self, network: str) -> Prefix | None:
         """Return the subnet of a network in this version, None if it has none."""

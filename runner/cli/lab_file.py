@@ -1,4 +1,4 @@
-"""Read the lab file of an invocation, and warn about keys that labrun does not act on yet."""
+"""Read the lab file of an invocation, and warn about keys that change nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lab_path(given: str | None) -> str:
 
 
 def load(invocation: Invocation, *, safely: bool = True) -> Lab:
-    """Return the lab. Warn once on stderr about each key that is not acted on yet.
+    """Return the lab. Warn once on stderr about each key that is not acted on, or has no effect.
 
     ``safely`` refuses a file in which ignoring such a key would be dangerous (a firewall that would be
     missing). Raises LabFileError with every problem.
@@ -35,7 +35,7 @@ def load(invocation: Invocation, *, safely: bool = True) -> Lab:
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
     for notice in lab.notices:
         if not notice.unsafe:
-            say(f"{lab.source}:{notice.line}: {notice.path} is not acted on yet")
+            say(f"{lab.source}:{notice.line}: {notice}")
     if safely:
         from labrun.inventory.file.unsupported_keys import refuse_unsafe
 

@@ -22,8 +22,9 @@ _SLOW = "looks around, refers back or counts too far: it is searched for in a pr
 def command(invocation: Invocation) -> Report:
     """Check the lab file without touching anything.
 
-    Every problem is reported with its line; the exit code is 2 when there is one. Keys that labrun
-    reads but does not act on yet are named on stderr, and so are patterns that may take exponential time.
+    Every problem is reported with its line; the exit code is 2 when there is one. Keys that
+    change nothing where they stand, or that labrun does not act on yet, are named on stderr, and so are
+    patterns that may take exponential time.
     """
     lab = load(invocation)
     select_hosts(lab, invocation.hosts)
@@ -45,5 +46,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _members(lab: Lab) -> dict[str, Any]:
-    notices = [{"line": notice.line, "path": notice.path} for notice in lab.notices]
+    notices = [
+        {"line": each.line, "path": each.path, **({"why": each.why} if each.why else {})}
+        for each in lab.notices
+    ]
     return {"networks": list(lab.networks), "hosts": list(lab.hosts), "notices": notices}

@@ -13,6 +13,7 @@ from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
+from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Cause, Shown, cause_of_drop, not_asked
@@ -76,7 +77,9 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
         silence: Unreachable = shown.silence(trial.source) or not_asked(trial.source)
         return Judged(silence.status, None, silence.reason)
     if trial.check.to is not None and trial.address is None:
-        return Judged(Status.UNKNOWN, None, f"{trial.target}: its address is not in the lab file")
+        apart = wiring(shown.lab, 4).apart(trial.source, trial.target) if trial.target else None
+        why = apart or "its address is not in the lab file"
+        return Judged(Status.UNKNOWN, None, f"{trial.target}: {why}")
     path = _path(found, trial)
     if trial.check.kind == "trace" and trial.address is not None:
         tried = _trace_of(shown.lab, trial, trial.address, capture)

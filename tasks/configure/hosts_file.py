@@ -28,10 +28,15 @@ def lab_names(lab: Lab, host: Host) -> tuple[tuple[Address, tuple[str, ...]], ..
     other's first address. A host whose address only a foreign DHCP server knows is left out.
     """
     return tuple(
-        (address, tuple(dict.fromkeys([other.name, other.hostname or other.name])))
-        for other in lab.hosts.values()
-        for address in _found_at(host, other)
+        (address, _names_of(other)) for other in lab.hosts.values() for address in _found_at(host, other)
     )
+
+
+def _names_of(host: Host) -> tuple[str, ...]:
+    """Return the host's names; a fully qualified one comes first, since `hostname -f` prints that."""
+    declared = host.hostname or host.name
+    first, second = (declared, host.name) if "." in declared else (host.name, declared)
+    return tuple(dict.fromkeys([first, second]))
 
 
 def _found_at(host: Host, other: Host) -> tuple[Address, ...]:

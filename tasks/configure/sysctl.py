@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from labrun.inventory.model import Host, Lab, Role
+from labrun.inventory.kernel_values import path_of, role_values
+from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
@@ -16,7 +16,7 @@ from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_fi
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SYSCTL
 
-__all__ = ["DROP_IN", "Sysctl", "desired_sysctl", "path_of"]
+__all__ = ["DROP_IN", "Sysctl", "desired_sysctl"]
 
 (DROP_IN,) = SYSCTL.files
 _HEADER = "# Written by labrun configure; changes made here are undone by its next run.\n"
@@ -25,42 +25,15 @@ _CONTAINER = "/run/systemd/container"
 # These limit the number of processes; the file holds the current number.
 _LIMITS = frozenset({"kernel/pid_max", "kernel/threads-max"})
 _LOAD = "/proc/loadavg"
-_PART = re.compile(r"[A-Za-z0-9_@:.-]+")
 # Writing ip_forward resets other keys, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 
 def desired_sysctl(host: Host) -> dict[str, str]:
-    """Return every desired key of the host: those of its role, then those in the file.
-
-    Routers forward, and use rp_filter=2 (loose): strict filtering drops the replies on any
-    asymmetric path.
-    """
-    values: dict[str, str] = {}
-    if host.role is Role.ROUTER:
-        values["net.ipv4.ip_forward"] = "1"
-        values["net.ipv4.conf.all.rp_filter"] = "2"
-        values["net.ipv4.conf.default.rp_filter"] = "2"
-        if any(nic.ipv6 is not None for nic in host.interfaces):
-            values["net.ipv6.conf.all.forwarding"] = "1"
-    values.update(host.sysctl)
-    return values
-
-
-def path_of(key: str) -> str | None:
-    """Return the key's path below /proc/sys, None for an impossible key.
-
-    As in sysctl(8): if the first separator is a dot, dots separate and slashes stand for dots
-    (``net.ipv4.conf.eth0/100.rp_filter``); if it is a slash, the key is a path already.
-    """
-    separator = re.search(r"[./]", key)
-    if separator is None:
-        return None
-    swapped = key.translate(str.maketrans("./", "/.")) if separator.group() == "." else key
-    parts = swapped.split("/")
-    if any(not _PART.fullmatch(part) or part in (".", "..") for part in parts):
-        return None
-    return swapped
+    """Return every desired key of the host: those of its role, then those in the file."""
+    replaced = {path_of(key) for key in host.sysctl}
+    role = {key: value for key, value in role_values(host).items() if path_of(key) not in replaced}
+    return {**role, **host.sysctl}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from labrun.hypervisor import translated
-from labrun.inventory.model import Filter, FilterRule, Lab
+from labrun.inventory.model import Lab
+from labrun.inventory.traffic import Filter, FilterRule
 from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of
 from labrun.tasks.provision.owned import Kind, find_own
 from labrun.tasks.state.item import Words

@@ -28,12 +28,17 @@ class Choice:
 
 
 def lab_uris(name: str) -> tuple[str, ...]:
-    """Return the local URIs that carry the tag of the lab ``name``, the one recorded for the lab first."""
+    """Return the local URIs that carry the tag of the lab ``name``, the one recorded for the lab first.
+
+    Raises HypervisorError if none of them can be asked.
+    """
     found: list[str] = []
+    errors: list[HypervisorError] = []
     for uri in LOCAL_URIS:
         try:
             connection = connect(uri)
-        except HypervisorError:
+        except HypervisorError as error:
+            errors.append(error)
             continue
         for _, xml in networks_of(connection):
             tag = read_tag(xml)
@@ -43,6 +48,8 @@ def lab_uris(name: str) -> tuple[str, ...]:
                 found.insert(0, named if is_plain(named) else uri)
         if tagged_domains(connection, name):
             found.append(uri)
+    if len(errors) == len(LOCAL_URIS):
+        raise errors[-1]
     return tuple(dict.fromkeys(found))
 
 
@@ -91,5 +98,5 @@ def _probe() -> Choice:
     raise HypervisorError(
         "no hypervisor: " + "; ".join(reasons),
         step="hypervisor",
-        hint="is libvirtd installed and running? the README's first command sees to it",
+        hint="sudo labrun for containers, or libvirt-daemon-driver-qemu for VMs",
     )

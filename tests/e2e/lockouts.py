@@ -124,7 +124,7 @@ echo 'deb [trusted=yes] file:/srv/repo ./' >/etc/apt/sources.list; rm -rf /etc/a
 
 ALL: dict[str, Case] = {
     # The undo finds no room, or a disk that takes nothing for a while.
-    "full": Case("sshd: {AllowUsers: nobody}", before=FULL_LATER, after=EMPTY_LATER),
+    "full": Case("sshd: {AllowUsers: lab@192.0.2.1}", before=FULL_LATER, after=EMPTY_LATER),
     "readonly": Case("firewall: {input: drop, ssh: false}", before=READ_ONLY_LATER),
     # Commands that cut the way in and have nothing to do with the file.
     "nft": Case(files={"/etc/labrun-test.nft": (NFT_DROP, "nft -f /etc/labrun-test.nft")}),
@@ -147,7 +147,7 @@ ALL: dict[str, Case] = {
     "bridge": on_change("ip link add br9 type bridge; ip link set eth0 master br9; ip link set br9 up"),
     # Harmless commands, taken back with what is not.
     "twin": Case(
-        "sshd: {AllowUsers: nobody}",
+        "sshd: {AllowUsers: lab@192.0.2.1}",
         files={
             "/etc/sysctl.d/70-own.conf": (
                 "net.ipv4.ip_default_ttl = 61\n",
@@ -156,7 +156,7 @@ ALL: dict[str, Case] = {
         },
     ),
     "ruleset": Case(
-        "sshd: {AllowUsers: nobody}",
+        "sshd: {AllowUsers: lab@192.0.2.1}",
         files={"/etc/nftables.conf": ("flush ruleset\ntable inet own {\n}\n", "systemctl restart nftables")},
     ),
     # Packages whose scripts do it, by their section and by a command.
@@ -193,7 +193,9 @@ ALL: dict[str, Case] = {
     # Kernel values.
     "arp": Case("sysctl: {net.ipv4.conf.all.arp_ignore: 8}"),
     "mtu": Case(nmcli="ethernet.mtu: 68"),
-    "slow": Case("sshd: {AllowUsers: nobody}", files={"/etc/labrun-test.conf": ("x\n", "sleep 1000 &")}),
+    "slow": Case(
+        "sshd: {AllowUsers: lab@192.0.2.1}", files={"/etc/labrun-test.conf": ("x\n", "sleep 1000 &")}
+    ),
 }
 # One of each kind, for every run of the suite.
 _ONE_OF_EACH = (

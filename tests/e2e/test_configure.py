@@ -328,7 +328,7 @@ def test_an_unknown_keyword_is_refused_in_sshd_s_words_and_nothing_else_of_sshd_
 
 
 def test_settings_that_would_lock_labrun_out_are_put_back(lab: RunningLab) -> None:
-    other = with_one(lab, "{networks: {left: 10.125.0.11}, sshd: {AllowUsers: nobody}}")
+    other = with_one(lab, "{networks: {left: 10.125.0.11}, sshd: {AllowUsers: lab@192.0.2.1}}")
     answer = other.json("configure", "--hosts", "one")
     found = row(answer, "sshd", "allowusers")
     assert found["status"] == "rolled-back"

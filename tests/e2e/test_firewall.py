@@ -24,7 +24,7 @@ PEER = "import socket; s = socket.create_server(('', {port})); c, p = s.accept()
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     """The example on subnets of its own, up, configured, and with a web server on both ports."""
     text = (EXAMPLES / "dmz.yaml").read_text(encoding="utf-8")
-    text = text.replace("172.16.", "10.61.").replace("name: dmz\n", "name: nft-e2e-dmz\n")
+    text = text.replace("172.16.", "10.61.").replace("name: home-dmz\n", "name: nft-e2e-dmz\n")
     text = text.replace("hypervisor: auto", f"hypervisor: {URI}")
     made = write_lab(tmp_path_factory.mktemp("dmz"), text)
     try:

@@ -253,7 +253,9 @@ def test_a_port_is_refused_where_systemd_listens_in_sshd_s_place(lab: RunningLab
     swap = "systemd-run --quiet --collect --wait sh -c 'systemctl stop ssh.{}; systemctl start ssh.{}'"
     lab.guest("one", swap.format("service", "socket"))
     try:
-        answer = with_one(lab, "sshd: {Port: 2222}").json("configure", "--hosts", "one", "--only", "sshd")
+        answer = with_one(lab, "sshd: {Port: [22, 2222]}").json(
+            "configure", "--hosts", "one", "--only", "sshd"
+        )
         assert answer.exit_code == 1
         why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
         assert row(answer, "sshd", "port")["why"] == why

@@ -30,7 +30,7 @@ MORE = ("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7")
 ALL = {
     **CASES,
     **{name: FULL[name] for name in MORE},
-    "naming": Case("hostname: elsewhere, sshd: {ListenAddress: 127.0.0.1}"),
+    "naming": Case("hostname: elsewhere, sshd: {ListenAddress: ip6-localhost}"),
 }
 _SSHD = "systemctl is-active --quiet ssh"
 

@@ -39,7 +39,7 @@ def test_a_machine_without_power_comes_back_as_it_was(hypervisor: None, tmp_path
     lab = write_lab(tmp_path, good)
     path = tmp_path / "bad.yaml"
     bad = LAB.replace("PROPERTIES", "ipv4.addresses: 10.99.0.5/24")
-    path.write_text(bad.replace("SSHD", ", sshd: {AllowUsers: nobody}"), encoding="utf-8")
+    path.write_text(bad.replace("SSHD", ", sshd: {AllowUsers: lab@192.0.2.1}"), encoding="utf-8")
     try:
         up = lab.json("up", "--configure")
         assert up.exit_code == 0, up.bad() or up.stderr

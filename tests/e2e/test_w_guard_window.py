@@ -36,7 +36,7 @@ HOSTS = {
 }
 GUARD = "/var/lib/labrun/guard"
 MADE = f"[ -e {GUARD}/changed ]"
-LOCKOUT = "sshd: {AllowUsers: nobody}"
+LOCKOUT = "sshd: {AllowUsers: lab@192.0.2.1}"
 AWAY = "10.99.0.5/24"
 
 

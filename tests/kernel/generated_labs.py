@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from labrun.inventory.model import Firewall, FirewallRule, Forward, Host, Lab, Nat, Network
+from labrun.inventory.model import Host, Lab, Network
+from labrun.inventory.traffic import Firewall, FirewallRule, Forward, Nat
 from tests.unit.small_labs import host, lab, network
 
 __all__ = ["KINDS", "generated"]

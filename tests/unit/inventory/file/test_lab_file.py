@@ -16,19 +16,16 @@ from labrun.inventory.file.unsupported_keys import refuse_unsafe
 from labrun.inventory.model import (
     Check,
     DhcpRange,
-    Firewall,
-    FirewallRule,
-    Forward,
     Gateway,
     Lab,
     Mode,
-    Nat,
     Notice,
     Role,
     Service,
     SshSettings,
     StaticRoute,
 )
+from labrun.inventory.traffic import Firewall, FirewallRule, Forward, Nat
 from tests import places
 
 EXAMPLES = places.EXAMPLES
@@ -72,6 +69,74 @@ def test_examples_load_and_ask_for_nothing_unsafe(example: Path) -> None:
     data = example.read_bytes()
     assert (lab.source, lab.directory) == (str(example), str(example.parent))
     assert lab.digest == hashlib.sha256(data).hexdigest()
+
+
+def test_a_host_may_be_called_like_a_group_that_it_is_not_in(tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        """
+        hosts: {web: {networks: {net1: dhcp}}, db: {networks: {net1: dhcp}}}
+        groups: {web: {hosts: [db]}}
+        checks: [{name: both, from: web, to: "@web", ping: true}]
+        """,
+    )
+    assert [(check.source, check.to) for check in lab.checks] == [("web", "@web")]
+
+
+@pytest.mark.parametrize(
+    "name", ["web.example.com", "WEB", "Web-1.Example", "a" * 63, f"{'a' * 52}.example.com"]
+)
+def test_a_hostname_may_be_qualified_and_keeps_its_case(name: str, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, f"hosts: {{one: {{networks: {{net1: dhcp}}, hostname: {name}}}}}")
+    assert lab.hosts["one"].hostname == name
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "net.ipv4.ip_forward: 0",  # replaces the role's value
+        "net.ipv4.ip_forward: 0, net.ipv4.conf.all.forwarding: 0",
+        "net.ipv4.conf.all.forwarding: 1",
+        "net/ipv4/ip_forward: 1, net.ipv4.conf.default.forwarding: 0, net.ipv4.conf.eth0.forwarding: 0",
+        "net.ipv4.conf.default.rp_filter: 1, net.ipv4.conf.eth0.rp_filter: 0",
+        "net/ipv4/conf/eth0.100/rp_filter: 1, net.ipv4.conf.eth0/100.rp_filter: 1",
+        "net.ipv4.neigh.default.retrans_time: 100, net.ipv4.neigh.default.retrans_time_ms: 1000",
+        "net.ipv4.ip_local_port_range: 1024 2000, net/ipv4/ip_local_port_range: 1024  2000",
+        "vm.dirty_ratio: 20, vm.dirty_bytes: 0",
+        "kernel.hostname: one",
+    ],
+)
+def test_one_kernel_value_may_be_set_twice_if_it_is_the_same(keys: str, tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        f"hosts: {{one: {{networks: {{net1: 10.1.0.9}}, role: router, hostname: one, sysctl: {{{keys}}}}}}}",
+    )
+    assert len(lab.hosts["one"].sysctl) == keys.count(":")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "Port: [22, 2222]",
+        "ListenAddress: 0.0.0.0",
+        "ListenAddress: [10.1.0.9, 127.0.0.1]",
+        "Port: 2222, ListenAddress: ['10.1.0.9:22', 10.1.0.9]",
+        "ListenAddress: own.name",  # its address is not in the file
+        "AddressFamily: inet",
+        "AllowUsers: 'alice l*'",
+        "AllowUsers: lab@10.0.0.0/8",  # where labrun comes from is not in the file
+        "DenyUsers: [lab@192.0.2.1, la]",
+        "AllowGroups: users",
+        "DenyGroups: wheel",
+        "PermitRootLogin: no",
+        "PubkeyAuthentication: yes, ForceCommand: none",
+        "AuthenticationMethods: 'publickey,password publickey'",
+        "AuthenticationMethods: any",
+    ],
+)
+def test_sshd_settings_that_leave_labrun_in_are_fine(settings: str, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, f"hosts: {{one: {{networks: {{net1: 10.1.0.9}}, sshd: {{{settings}}}}}}}")
+    assert lab.hosts["one"].sshd
 
 
 def test_modes_derive_the_hypervisors_part(tmp_path: Path) -> None:
@@ -252,7 +317,10 @@ def test_an_existing_machine_has_no_machine_to_make(tmp_path: Path) -> None:
     host = lab.hosts["old"]
     assert (host.machine, host.address, host.interfaces, host.user) == (None, "old.lab.test", (), "joe")
     assert host.ssh == SshSettings(user="ann", port=2222)
-    assert lab.notices == ()
+    assert lab.notices == (
+        Notice(3, "hosts.old.memory", why="it is for machines that labrun makes"),
+        Notice(3, "hosts.old.user", why="the login of an existing machine is ssh: {user}"),
+    )
 
 
 def test_keys_for_later_are_kept_and_named_once(tmp_path: Path) -> None:

@@ -362,3 +362,15 @@ def test_every_string_comes_back_from_every_yaml_reader(text: str) -> None:
 
 def test_unsafe_strings_carry_ansibles_tag() -> None:
     assert yaml_text({"a": Unsafe("{{ b }}")}) == 'a: !unsafe "{{ b }}"\n'
+
+
+@pytest.mark.parametrize("user", ["john.doe", "CORP\\alice", "a@b", "SVC$", "John Doe", "Jürgen", "1000"])
+def test_every_login_that_ssh_takes_reaches_ssh_unchanged(user: str, tmp_path: Path) -> None:
+    path = tmp_path / "lab.yaml"
+    path.write_text(f"name: demo\nhosts: {{box: {{address: 192.0.2.1, ssh: {{user: '{user}'}}}}}}\n")
+    lab = load_lab(path)
+    assert lab.hosts["box"].ssh.user == user
+    file = tmp_path / "config"
+    file.write_text(export(lab, locate(lab, None), None, "ssh-config"))
+    for options in (["-F", str(file)], ["-F", "none", "-l", user]):
+        assert f"user {user}\n" in run("ssh", "-G", *options, "box", cwd=tmp_path)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labrun.inventory.model import Host, Lab, Role
+from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import route_table
@@ -196,6 +197,30 @@ def test_a_host_whose_address_another_dhcp_server_gives_cannot_be_traced() -> No
     path = forwarding(of, 4).path("a", "b")
     assert path.address is None
     assert str(path.fault) == "b: its address is not in the lab file"
+
+
+def test_hosts_without_a_common_ip_version_are_told_apart_from_unknown_addresses() -> None:
+    of = lab(
+        [network("n1", "10.0.1.0/24", cidr6="fd00:1::/64"), network("n2", "10.0.2.0/24", "bridge")],
+        [
+            host("four", {"n1": "10.0.1.4/24"}),
+            host("six", {"n1": "fd00:1::6/64"}),
+            host("both", {"n1": "10.0.1.9/24 fd00:1::9/64"}),
+            host("unknown", {"n2": "dhcp"}),
+        ],
+    )
+
+    def fault(source: str, target: str) -> str:
+        (found,) = (
+            each for each in expectations(of).paths() if (each.source, each.target) == (source, target)
+        )
+        return str(found.fault)
+
+    assert fault("four", "six") == "six: it has only IPv6 in the lab file, and four only IPv4"
+    assert fault("six", "four") == "four: it has only IPv4 in the lab file, and six only IPv6"
+    assert fault("four", "unknown") == "unknown: its address is not in the lab file"
+    assert fault("six", "unknown") == "unknown: its address is not in the lab file"
+    assert fault("both", "six") == "None"
 
 
 def test_strict_reverse_path_filtering_drops_what_would_return_another_way() -> None:

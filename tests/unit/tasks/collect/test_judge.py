@@ -359,3 +359,18 @@ def test_an_address_from_another_dhcp_server_is_right_whatever_it_is() -> None:
     assert rows_of(of, {"a": one_nic(of, "a")}, "a", "address") == [
         "a | address | office | failed | an address by DHCP | none | eth0 does not have it"
     ]
+
+
+def test_a_check_between_hosts_without_a_common_ip_version_says_so() -> None:
+    of = replace(
+        lab(
+            [network("n1", "10.3.1.0/24", cidr6="fd00:31::/64")],
+            [host("four", {"n1": "10.3.1.4/24"}), host("six", {"n1": "fd00:31::6/64"})],
+        ),
+        checks=(Check("ping", "four", "six", "ping", ""),),
+    )
+    shown = Capture(links={}, routes=(), facts=Facts())
+    (row,) = [row for row in judge(of, {"four": shown}) if row.section == "check"]
+    assert line(row) == (
+        "four | check | ping | unknown | open | - | six: it has only IPv6 in the lab file, and four only IPv4"
+    )

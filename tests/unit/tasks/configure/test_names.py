@@ -56,6 +56,12 @@ def test_a_declared_hostname_is_a_second_name() -> None:
     assert [names for _, names in lab_names(small, small.hosts["one"])] == [("one",), ("two", "second")]
 
 
+def test_a_fully_qualified_hostname_is_the_first_name() -> None:
+    second = replace(host("two", {"n": "10.0.0.2/24"}), hostname="two.example.com")
+    small = lab([network("n", "10.0.0.0/24")], [second])
+    assert [names for _, names in lab_names(small, second)] == [("two.example.com", "two")]
+
+
 def test_what_the_file_leaves_alone_is_no_section() -> None:
     plain = host("one", {"n": "10.0.0.1/24"})
     small = lab([network("n", "10.0.0.0/24")], [plain])

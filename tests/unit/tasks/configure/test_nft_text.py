@@ -9,7 +9,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.inventory.model import Firewall, FirewallRule, Forward, Lab, Nat
+from labrun.inventory.model import Lab
+from labrun.inventory.traffic import Firewall, FirewallRule, Forward, Nat
 from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
 from tests import places
 from tests.fuzz import examples

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from labrun.inventory.model import Firewall, Forward, Host, Lab, Nat
+from labrun.inventory.model import Host, Lab
+from labrun.inventory.traffic import Firewall, Forward, Nat
 from labrun.outcome import Status
 from labrun.tasks.configure.nftables import FILE, UNIT, NftSection
 from labrun.tasks.configure.plan import SectionPlan

@@ -9,10 +9,11 @@ from ipaddress import ip_address
 import pytest
 
 from labrun.inventory.file.load import load_lab
-from labrun.inventory.model import Filter, FilterRule, Lab
+from labrun.inventory.model import Lab
 from labrun.inventory.topology.checks import instances_of
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.reach import Connection, reach
+from labrun.inventory.traffic import Filter, FilterRule
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.filters import filter_spec, plan_filter

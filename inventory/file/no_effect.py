@@ -1,0 +1,125 @@
+"""Find keys that a lab file may have but that change nothing where they stand, so that each can be named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from labrun.inventory.file.merging import Merged
+from labrun.inventory.file.problems import Path, Report, spelled
+from labrun.inventory.file.schema import LabFile
+from labrun.inventory.kernel_values import path_of, role_values, value_of
+from labrun.inventory.model import Host, Lab, Mode, Notice
+
+__all__ = ["find_idle_keys"]
+
+_FOR_MADE: Final = "it is for machines that labrun makes"
+_FOR_VMS: Final = "it is for VMs"
+_OF_MACHINES: Final = {
+    **dict.fromkeys(("image", "memory", "autostart", "driver", "ssh_keys"), _FOR_MADE),
+    **dict.fromkeys(("vcpus", "disk", "firmware"), _FOR_VMS),
+    "user": "the login of an existing machine is ssh: {user}",
+}
+_OF_VMS: Final = frozenset(key for key, why in _OF_MACHINES.items() if why == _FOR_VMS)
+# What libvirt would be told of a network; a mode that needs one of them is told to write it.
+_OF_NETWORKS: Final = ("autostart", "dev", "dhcp", "dns", "nat_ports")
+# The kernel uses the greater of `all` and the NIC's value.
+_GREATER: Final = re.compile(r"net/ipv4/conf/(?P<nic>[^/]+)/(?P<what>rp_filter|arp_ignore|arp_announce)")
+
+_Found = Iterator[tuple[Path, str | None]]
+
+
+def find_idle_keys(
+    file: LabFile, lab: Lab, merged: Mapping[str, Merged], report: Report
+) -> tuple[Notice, ...]:
+    """Return a notice for each place of the file whose value has no effect on any host."""
+    idle: dict[Path, str] = {}
+    active: set[Path] = set()
+    for host in merged.values():
+        for path, why in _of_host(lab, host, report):
+            if why is None:
+                active.add(path)
+            else:
+                idle.setdefault(path, why)
+    idle |= dict(_of_lab(file, lab))
+    return tuple(
+        Notice(report.line_of(path), spelled(path), why=why)
+        for path, why in idle.items()
+        if path not in active
+    )
+
+
+def _of_host(lab: Lab, merged: Merged, report: Report) -> _Found:
+    """Yield the place of every key that may be idle, and why it is for this host, None if it is not."""
+    host = lab.hosts[merged.name]
+    for key in (*_OF_MACHINES, "ssh"):
+        if getattr(merged.model, key) is not None:
+            yield merged.place(report, key), _why(lab, host, key)
+    yield from _of_firewall(host, merged, report)
+    yield from _of_sysctl(host, merged, report)
+    for nic in host.interfaces:
+        if nic.filter is not None and host.machine is None:
+            yield ("hosts", host.name, "networks", nic.network, "filter"), _FOR_MADE
+
+
+def _why(lab: Lab, host: Host, key: str) -> str | None:
+    if key == "ssh":
+        return None if host.machine is None else "it is for existing machines"
+    if host.machine is None:
+        return _OF_MACHINES[key]
+    driver = host.machine.driver or lab.hypervisor.partition(":")[0].partition("+")[0]
+    return _FOR_VMS if driver == "lxc" and key in _OF_VMS else None
+
+
+def _of_firewall(host: Host, merged: Merged, report: Report) -> _Found:
+    firewall = host.firewall
+    if firewall is None:
+        return
+    place = merged.place(report, "firewall", "allow")
+    for number, rule in enumerate(firewall.allow):
+        if rule.to is None:
+            policy, why = firewall.input, "input is accept, so all of it is let in"
+        else:
+            policy, why = firewall.forward, "forward is accept, so all of it is let through"
+        yield (*place, number), why if policy == "accept" else None
+    if not firewall.ssh:
+        open_anyway = "input is accept, so sshd's ports stay open" if firewall.input == "accept" else None
+        yield merged.place(report, "firewall", "ssh"), open_anyway
+
+
+def _of_sysctl(host: Host, merged: Merged, report: Report) -> _Found:
+    for key, value in host.sysctl.items():
+        found = _GREATER.fullmatch(path_of(key) or "")
+        if found is None or found["nic"] == "all":
+            continue
+        every = f"net.ipv4.conf.all.{found['what']}"
+        most = value_of(host.sysctl, every) or role_values(host).get(every, "0")
+        less = value.isdecimal() and most.isdecimal() and int(value) < int(most)
+        why = f"{every} is {most}, and the kernel takes the greater" if less else None
+        yield merged.place(report, "sysctl", key), why
+
+
+def _of_lab(file: LabFile, lab: Lab) -> Iterator[tuple[Path, str]]:
+    for name, group in file.groups.items():
+        if not group.hosts:
+            yield ("groups", name), "it has no hosts"
+    used = {nic.filter for host in lab.hosts.values() for nic in host.interfaces}
+    for name in file.filters:
+        if name not in used:
+            yield ("filters", name), "no NIC has it"
+    for name, model in file.networks.items():
+        if model.nat_ports is not None and model.cidr is None:
+            yield ("networks", name, "nat_ports"), "it is for IPv4"
+    if lab.needs_hypervisor or not lab.hosts:
+        return
+    if file.hypervisor != "auto":
+        yield ("hypervisor",), "every host is an existing machine"
+    for name, model in file.networks.items():
+        needed = {Mode.MACVTAP: "dev"}.get(lab.networks[name].mode)
+        for key in _OF_NETWORKS:
+            if key in model.model_fields_set and key != needed:
+                yield (
+                    ("networks", name, key),
+                    "labrun makes no networks for existing machines",
+                )
