@@ -104,6 +104,9 @@ def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Find
     if not link.is_up:
         yield Finding(CAUSE, f"{link.name} ({own.network}) is down", node)
         return
+    if link.port_of:
+        yield Finding(CAUSE, f"{link.name} ({own.network}) is a port of {link.port_of}", node)
+        return
     if not link.has_arp:
         yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]

@@ -22,9 +22,10 @@ from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.checks import CheckResult
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
+from labrun.tasks.configure.sshd_profiles import desired_sshd
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.routes import ObservedRoute
-from labrun.tasks.guest.shell import Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from tests import places
 from tests.unit.recorded_specs import with_spec
 from tests.unit.small_labs import host, lab, network
@@ -167,6 +168,22 @@ def test_pairs_that_the_lab_file_does_not_connect_must_not_reach_each_other() ->
     rows = {row.name: row for row in judge(apart, found, ["a"])}
     assert rows["a -> d"].status is Status.OK
     assert rows["a -> d"].actual == "unreachable"
+
+
+def test_verify_takes_sshd_at_its_word_where_labrun_could_not_write_its_file() -> None:
+    of = recorded_lab()
+    held = {"MaxAuthTries": ("3",), "X11Forwarding": ("no",)}
+    of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], sshd=held)})
+    values = {setting.key: setting.values for setting in desired_sshd(of, of.hosts["a"]) or ()}
+    said = "".join(f"{key} {value}\n" for key, given in values.items() for value in given)
+    found = one_nic(of, "a")
+    for text, status in ((said, "ok"), (said.replace("maxauthtries 3", "maxauthtries 6"), "failed")):
+        facts = Facts({"/etc/ssh/sshd_config": "# monolithic\n"}, {"sshd": Captured(text, 0)})
+        rows = judge(of, {"a": replace(found, facts=facts)}, ["a"])
+        by_name = {row.name: row for row in rows if row.section == "sshd"}
+        assert by_name["maxauthtries"].status.value == status
+        assert {row.status.value for name, row in by_name.items() if name != "maxauthtries"} == {"ok"}
+    assert by_name["maxauthtries"].actual == "6"
 
 
 # --- situations made by hand ----------------------------------------------------------------------
