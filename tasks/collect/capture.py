@@ -50,9 +50,9 @@ class Trace:
 
     ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None if it did not;
     ``method`` is ``udp``, ``echo`` (ICMP from the start), ``icmp`` (after UDP), ``tracepath`` or ``ping``;
-    ``asked`` counts the attempts; ``refused`` is the node that reported the target unreachable, with
-    traceroute's letters for the reason. ``lost`` is what a reached target did not answer: ``large`` pings
-    or every ``echo``.
+    ``asked`` counts the attempts; ``refused`` is the node that reported the target unreachable or, if it
+    is the target itself, refused the probe, with traceroute's letters for the reason. ``lost`` is what a
+    reached target did not answer: ``large`` pings, every ``echo`` or, at random, ``some``.
     """
 
     answers: Mapping[int, Address]
@@ -168,7 +168,7 @@ def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
         place = integer(hop["ttl"], most=_LAST_TTL) if hop else ttl
         if who is None or place is None:
             continue
-        if hop and hop["marks"].strip() and who != target:
+        if hop and hop["marks"].strip():
             refused = f"{who} {hop['marks'].strip()}"
             continue
         answers.setdefault(place, who)

@@ -11,6 +11,7 @@ from labrun.inventory.topology.nm_properties import mtu_of, nic_properties
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
+from labrun.tasks.collect.nic_causes import ipv6_off
 from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.links import Link
 
@@ -38,7 +39,7 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
             known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
             actual, why = "absent", f"no NIC of {host} has {known}"
         else:
-            actual, why = _addresses(lab, host, nic, link)
+            actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK
         about = Nic(host, nic.network)
         yield Outcome(
@@ -46,7 +47,7 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         )
 
 
-def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:
+def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link) -> tuple[str, str]:
     """Return the NIC's actual state, and the fault in it ("" = none)."""
     want = addresses_of(nic)
     have = {*link.settled, *link.fleeting}
@@ -65,7 +66,11 @@ def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, st
     elif link.port_of:
         why = f"{link.name} is a port of {link.port_of}"
     elif len(shown) < len(want) or (leased and not shown):
-        why = f"{link.name} does not have it"
+        off = (
+            ipv6_off(capture, link) if any(each.version == 6 and each not in have for each in want) else None
+        )
+        undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
+        why = undo or f"{link.name} does not have it"
     elif surplus:
         why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):

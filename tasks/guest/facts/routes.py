@@ -11,10 +11,16 @@ from labrun.inventory.model import Address, Prefix
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PROBE6", "ObservedRoute", "routes"]
+__all__ = ["LOCAL", "PROBE6", "ObservedRoute", "local_routes", "routes"]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
 """Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
+
+LOCAL = Probe(
+    script="capture local4 ip -4 -j route show table local type local\n"
+    "capture local6 ip -6 -j route show table local type local\n"
+)
+"""Asks for what the host takes for its own addresses, whatever its NICs have."""
 
 _WHAT = {4: "ip route", 6: "ip -6 route"}
 
@@ -30,6 +36,11 @@ class ObservedRoute:
     protocol: str = ""
     metric: int = 0
 
+    @property
+    def is_of_address(self) -> bool:
+        """Tell whether the kernel made it for an address of the host."""
+        return self.protocol == "kernel"
+
 
 def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     """Return the routes of one IP version, a multipath route once per next hop.
@@ -39,6 +50,14 @@ def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     what = _WHAT[version]
     return tuple(
         route for row in rows(facts, f"route{version}", what, "routes") for route in _hops(row, version, what)
+    )
+
+
+def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
+    """Return the prefixes that the host takes for its own; raises as :func:`routes` does."""
+    what = f"{_WHAT[version]} show table local"
+    return tuple(
+        route for row in rows(facts, f"local{version}", what, "routes") for route in _hops(row, version, what)
     )
 
 
