@@ -16,6 +16,8 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Literal
 
+from labrun.inventory.route_patterns import RoutePattern
+
 __all__ = [
     "Address",
     "Check",
@@ -40,6 +42,7 @@ __all__ = [
     "Notice",
     "Prefix",
     "Role",
+    "RoutePattern",
     "Service",
     "SshSettings",
     "StaticRoute",
@@ -250,7 +253,8 @@ class Service:
 class Host:
     """One machine of the lab, groups and defaults already merged in.
 
-    ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold only
+    ``machine`` is None for an existing machine (``address`` set). Routes that fit one of ``ignored_routes``
+    are left alone. ``sysctl`` and ``sshd`` hold only
     declared values, not the role's defaults; ``sshd`` None = leave sshd alone, a repeatable keyword has
     several values; ``sshd_profile`` None = derived from the host's part in the lab. ``hosts_file`` =
     /etc/hosts lists the lab's names. ``last_resort`` is what the host may do if it is still cut off after a
@@ -264,6 +268,7 @@ class Host:
     machine: Machine | None
     gateway: Gateway = Gateway()
     routes: tuple[StaticRoute, ...] = ()
+    ignored_routes: tuple[RoutePattern, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=_nothing)
     sshd: Mapping[str, tuple[str, ...]] | None = field(default_factory=lambda: MappingProxyType({}))
     sshd_profile: Literal["host", "router", "bastion"] | None = None

@@ -14,7 +14,7 @@ from typing import Final
 from labrun.inventory.model import Address, Interface, Prefix
 from labrun.inventory.topology.wiring import Version
 
-__all__ = ["NicProperties", "NicRoute", "mtu_of", "nic_properties"]
+__all__ = ["NicProperties", "NicRoute", "is_mac_set", "mtu_of", "nic_properties"]
 
 # Every property of the three settings, as nmcli completes an abbreviated name only if it is unambiguous.
 _IP: Final = (
@@ -98,6 +98,15 @@ def mtu_of(nic: Interface) -> int | None:
         if wired and _full(name, _ETHERNET) == "mtu" and value == "auto":
             return 0
     return None
+
+
+def is_mac_set(nic: Interface) -> bool:
+    """Tell whether the properties give a NIC another MAC than its own."""
+    names = (prop.partition(".") for prop in nic.nmcli)
+    return any(
+        any(each.startswith(setting) for each in _WIRED) and _full(name, _ETHERNET) == "cloned-mac-address"
+        for setting, _, name in names
+    )
 
 
 def _ip_property(prop: str, version: Version) -> str | None:

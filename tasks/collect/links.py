@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface
 
 from labrun.inventory.model import Interface, Lab, Mode
 from labrun.inventory.topology.expectations import addresses_of
-from labrun.inventory.topology.nm_properties import mtu_of, nic_properties
+from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_properties
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
@@ -64,13 +64,16 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
     elif other is not None:
         why = f"{link.name} has it with another prefix: /{other.network.prefixlen}"
     elif link.port_of:
-        why = f"{link.name} is a port of {link.port_of}"
+        why = f"{link.name} is a port of {link.port_of}: `ip link set dev {link.name} nomaster`"
     elif len(shown) < len(want) or (leased and not shown):
         off = (
             ipv6_off(capture, link) if any(each.version == 6 and each not in have for each in want) else None
         )
         undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
         why = undo or f"{link.name} does not have it"
+    elif link.burned_in and not is_mac_set(nic):
+        undo = f"`ip link set dev {link.name} address {link.burned_in}`"
+        why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"
     elif surplus:
         why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):

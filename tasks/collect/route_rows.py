@@ -43,7 +43,7 @@ def route_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         counted = [each for each in found if prefix not in expected and _counts(lab, host, capture, each)]
         if counted:
             actual = ", ".join(dict.fromkeys(_text(lab, host, capture, each) for each in counted))
-            why = "the lab file has no such route"
+            why = "; ".join(["the lab file has no such route", *_cures(lab, host, capture, counted)])
             yield Outcome(host, "route", _name(prefix), Status.FAILED, "absent", actual, why)
 
 
@@ -71,7 +71,8 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         why = "no default route" if routes[0].prefix.prefixlen == 0 else f"no route to {name}"
         return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
     right = [each for each in found if any(_is(lab, host, capture, each, route) for route in routes)]
-    wrong = [each for each in found if each not in right]
+    ignored = lab.hosts[host].ignored_routes
+    wrong = [each for each in found if each not in right and not each.fits(ignored)]
     missing = [
         route
         for route in routes
@@ -86,10 +87,32 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
     actual = ", ".join([*there, *texts])
     if right and missing:
         return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {_joined(missing)}")
+    cures = _cures(lab, host, capture, wrong)
     if right:
-        why = "one too many: " + ", ".join(texts)
+        why = "; ".join(["one too many: " + ", ".join(texts), *cures])
         return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
-    return Outcome(host, "route", name, Status.FAILED, expected, actual, "it leads elsewhere")
+    why = "; ".join(["it leads elsewhere", *cures])
+    return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+
+
+def _cures(lab: Lab, host: str, capture: Capture, wrong: Iterable[ObservedRoute]) -> Iterator[str]:
+    """Yield what a person can do about routes that ``configure``, and so ``drift --fix``, leaves alone."""
+    left = [each for each in wrong if not _is_removed(lab, host, capture, each)]
+    commands = dict.fromkeys(each.removal for each in left if not each.is_of_address)
+    if commands:
+        yield ", ".join(f"`{each}`" for each in commands) + (
+            " removes it" if len(commands) == 1 else " remove them"
+        )
+    daemons = dict.fromkeys(each.protocol for each in left if not (each.is_by_hand or each.is_of_address))
+    for daemon in daemons:
+        yield f"`routes: {{ignore: [proto {daemon}]}}` in the lab file tolerates what {daemon} sets"
+
+
+def _is_removed(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
+    on_nic = network_of(lab, host, capture, route.device) in {
+        nic.network for nic in lab.hosts[host].interfaces
+    }
+    return on_nic and route.kind == "unicast" and route.is_by_hand
 
 
 def _is(lab: Lab, host: str, capture: Capture, observed: ObservedRoute, route: Route) -> bool:
@@ -114,6 +137,8 @@ def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
 
 def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
     """Tell whether an unexpected route is one too many; routes that come and go by themselves are not."""
+    if route.fits(lab.hosts[host].ignored_routes):
+        return False
     if route.protocol == "ra" or any(
         local.version == route.prefix.version and route.prefix.subnet_of(local)  # type: ignore[arg-type]
         for local in _LINK_LOCAL

@@ -16,6 +16,7 @@ import pytest
 
 from labrun.errors import UnreachableError
 from labrun.inventory.model import Check, Host, Lab
+from labrun.inventory.route_patterns import route_pattern
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
@@ -279,8 +280,8 @@ def test_what_comes_and_goes_by_itself_is_not_one_too_many(
 def test_the_guest_s_own_bridges_are_its_own_unless_they_take_the_lab_s_addresses() -> None:
     of = recorded_lab()
     healthy = one_nic(of, "a")
-    docker = ObservedRoute(ip_network("172.30.0.0/16"), None, "docker0")
-    clash = ObservedRoute(ip_network("10.3.0.0/16"), None, "docker0")
+    docker = ObservedRoute(ip_network("172.30.0.0/16"), None, "docker0", protocol="kernel")
+    clash = ObservedRoute(ip_network("10.3.0.0/16"), None, "docker0", protocol="kernel")
     assert len(rows_of(of, {"a": replace(healthy, routes=(*healthy.routes, docker))}, "a", "route")) == 2
     assert rows_of(of, {"a": replace(healthy, routes=(*healthy.routes, clash))}, "a", "route")[2] == (
         "a | route | 10.3.0.0/16 | failed | absent | connected on docker0 | the lab file has no such route"
@@ -376,3 +377,92 @@ def test_an_address_from_another_dhcp_server_is_right_whatever_it_is() -> None:
     assert rows_of(of, {"a": one_nic(of, "a")}, "a", "address") == [
         "a | address | office | failed | an address by DHCP | none | eth0 does not have it"
     ]
+
+
+TOLERATED = "`routes: {ignore: [proto bird]}` in the lab file tolerates what bird sets"
+MAC_BACK = "`ip link set dev eth0 address 02:c0:00:00:01:01`"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "via", "device", "kind", "protocol", "cure"),
+    [
+        ("10.9.0.0/16", "10.3.1.12", "eth0", "unicast", "", ""),
+        ("10.9.0.0/16", "10.3.1.12", "eth0", "unicast", "static", ""),
+        ("10.9.0.0/16", None, "", "blackhole", "", "; `ip route del blackhole 10.9.0.0/16` removes it"),
+        ("10.9.0.0/16", None, "", "prohibit", "", "; `ip route del prohibit 10.9.0.0/16` removes it"),
+        (
+            "fd09::/64",
+            None,
+            "lo",
+            "unreachable",
+            "boot",
+            "; `ip -6 route del unreachable fd09::/64` removes it",
+        ),
+        (
+            "10.9.0.0/16",
+            "10.3.1.12",
+            "eth0",
+            "unicast",
+            "bird",
+            f"; `ip route del 10.9.0.0/16 via 10.3.1.12 dev eth0 proto bird` removes it; {TOLERATED}",
+        ),
+        (
+            "10.3.2.0/25",
+            None,
+            "wg0",
+            "unicast",
+            "static",
+            "; `ip route del 10.3.2.0/25 dev wg0 proto static` removes it",
+        ),
+        ("10.3.2.0/25", None, "docker0", "unicast", "kernel", ""),
+    ],
+)
+def test_a_route_that_configure_leaves_alone_names_the_command_that_removes_it(
+    prefix: str, via: str | None, device: str, kind: str, protocol: str, cure: str
+) -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    extra = ObservedRoute(ip_network(prefix), ip_address(via) if via else None, device, kind, protocol)
+    (row,) = [
+        row
+        for row in judge(of, {"a": replace(healthy, routes=(*healthy.routes, extra))}, ["a"])
+        if row.section == "route" and row.name == prefix
+    ]
+    assert row.why == f"the lab file has no such route{cure}"
+
+
+@pytest.mark.parametrize("prefix", ["10.9.0.0/16", "0.0.0.0/0", "10.3.1.0/24"])
+def test_routes_that_the_file_leaves_alone_are_not_too_many(prefix: str) -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    extra = ObservedRoute(ip_network(prefix), ip_address("10.3.1.12"), "eth0", protocol="bird", metric=32)
+    found = {"a": replace(healthy, routes=(*healthy.routes, extra))}
+    statuses = {row.status for row in judge(of, found, ["a"]) if row.section == "route"}
+    assert Status.FAILED in statuses
+    host = replace(of.hosts["a"], ignored_routes=(route_pattern("proto bird"),))
+    of = replace(of, hosts={**of.hosts, "a": host})
+    statuses = {row.status for row in judge(of, found, ["a"]) if row.section == "route"}
+    assert statuses == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"),
+    [
+        ({"port_of": "vrf7"}, "eth0 is a port of vrf7: `ip link set dev eth0 nomaster`"),
+        (
+            {"mac": "02:ff:00:00:00:01", "burned_in": "02:c0:00:00:01:01"},
+            f"eth0 has the MAC 02:ff:00:00:00:01, not its own: {MAC_BACK}",
+        ),
+    ],
+)
+def test_a_nic_that_configure_leaves_alone_names_the_command(changes: dict[str, str], cure: str) -> None:
+    of = recorded_lab()
+    capture = one_nic(of, "a")
+    (link,) = capture.links.values()
+    found = {"a": replace(capture, links={link.mac: replace(link, **changes)})}  # type: ignore[arg-type]
+    (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
+    assert row.why == cure
+    nic = replace(of.hosts["a"].interfaces[0], nmcli={"ethernet.cloned-mac-address": "02:ff:00:00:00:01"})
+    of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], interfaces=(nic,))})
+    (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
+    assert (row.status is Status.OK) is ("burned_in" in changes)
