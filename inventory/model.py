@@ -16,6 +16,7 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Literal
 
+from labrun.inventory.route_patterns import RoutePattern
 from labrun.inventory.traffic import Filter, Firewall, Nat
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Notice",
     "Prefix",
     "Role",
+    "RoutePattern",
     "Service",
     "SshSettings",
     "StaticRoute",
@@ -207,7 +209,8 @@ class Service:
 class Host:
     """One machine of the lab, groups and defaults already merged in.
 
-    ``machine`` is None for an existing machine (``address`` set). ``sysctl`` and ``sshd`` hold only
+    ``machine`` is None for an existing machine (``address`` set). Routes that fit one of ``ignored_routes``
+    are left alone. ``sysctl`` and ``sshd`` hold only
     declared values, not the role's defaults; ``sshd`` None = leave sshd alone, a repeatable keyword has
     several values; ``sshd_profile`` None = derived from the host's part in the lab. ``hosts_file`` =
     /etc/hosts lists the lab's names. ``last_resort`` is what the host may do if it is still cut off after a
@@ -221,6 +224,7 @@ class Host:
     machine: Machine | None
     gateway: Gateway = Gateway()
     routes: tuple[StaticRoute, ...] = ()
+    ignored_routes: tuple[RoutePattern, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=_nothing)
     sshd: Mapping[str, tuple[str, ...]] | None = field(default_factory=lambda: MappingProxyType({}))
     sshd_profile: Literal["host", "router", "bastion"] | None = None

@@ -33,7 +33,6 @@ _WORDS = (
     "stable_secret",
     "tcp_fastopen_key",
 )
-_LAST_PART = re.compile(r"[^./]*\Z")
 _SECRET = re.compile(
     rf"(.+-)?({'|'.join(_WORDS)})|wep-key\d*|(phase2-)?(ca-cert|client-cert|private-key)-p[a-z]*"
 )
@@ -63,8 +62,7 @@ def is_secret(name: str) -> bool:
     ``802-1x.password``, ``wifi-sec.psk`` and ``802-1x.private-key-pass`` (nmcli's short form) are secrets,
     ``802-1x.password-flags`` is not.
     """
-    found = _LAST_PART.search(name.lower())
-    last = found.group() if found else ""
+    last = name.lower().rpartition(".")[2].rpartition("/")[2]
     if _SECRET.fullmatch(last):
         return True
     return len(last) >= _SHORTEST and any(word.startswith(last) for word in _LONGER)

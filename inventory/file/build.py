@@ -13,7 +13,7 @@ from labrun.inventory.file.flow_checks import check_flows
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.merging import Merged, merge_hosts
-from labrun.inventory.file.network_models import FirewallModel, NatModel
+from labrun.inventory.file.network_models import FirewallModel, NatModel, with_static
 from labrun.inventory.file.nics import build_nics
 from labrun.inventory.file.no_effect import find_idle_keys
 from labrun.inventory.file.problems import Report
@@ -27,6 +27,7 @@ from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import Check, Disk, Host, Image, Lab, Machine, Match, Role, Service, SshSettings
+from labrun.inventory.route_patterns import RoutePattern, route_pattern
 from labrun.inventory.topology.checks import is_about_nobody
 from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
 
@@ -104,6 +105,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         machine=_machine(model) if model.address is None else None,
         gateway=ways.gateway(host),
         routes=ways.routes(host),
+        ignored_routes=_ignored_routes(model),
         sysctl=MappingProxyType(dict(model.sysctl or {})),
         sshd=_sshd(model),
         sshd_profile=_sshd_profile(model),
@@ -125,6 +127,10 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         address=model.address,
         ssh=_ssh(model) if model.address is not None else SshSettings(),
     )
+
+
+def _ignored_routes(model: HostModel) -> tuple[RoutePattern, ...]:
+    return tuple(map(route_pattern, with_static(model.routes or []).ignore or ()))
 
 
 def _last_resort(model: HostModel) -> Literal["reboot", "leave"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from labrun.inventory.file.merging import Merged
-from labrun.inventory.file.network_models import RouteModel
+from labrun.inventory.file.network_models import RouteModel, with_static
 from labrun.inventory.file.nics import Nics
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.validate import Dropped
@@ -48,8 +48,9 @@ class WaysOut:
         """Return the declared routes, each with its next-hop address; invalid ones are reported."""
         found: list[StaticRoute] = []
         first: dict[Prefix, Path] = {}
-        for number, route in enumerate(host.model.routes or ()):
-            path = (*host.path("routes"), number)
+        for number, route in enumerate(with_static(host.model.routes or []).static or ()):
+            long = (*host.path("routes"), "static", number)
+            path = long if self.report.is_in_file(long) else (*host.path("routes"), number)
             if first.setdefault(route.to, path) != path:
                 line = self.report.line_of(first[route.to])
                 self.report.add(path, f"two routes go to {route.to}", f"the first is in line {line}")

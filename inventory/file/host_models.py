@@ -26,7 +26,7 @@ from labrun.inventory.file.field_types import (
     UserName,
     Word,
 )
-from labrun.inventory.file.network_models import FirewallModel, NatModel, NicModel, RouteModel
+from labrun.inventory.file.network_models import FirewallModel, NatModel, NicModel, Routes
 from labrun.inventory.file.problems import shown
 from labrun.inventory.file.pydantic_types import Matching, Section, Shorthand, is_switch, listed, wrong
 
@@ -172,7 +172,7 @@ class Settings(Section):
     user: UserName | None = None
     role: Literal["host", "router"] | None = None
     gateway: AddressText | None = None
-    routes: list[RouteModel] | None = None
+    routes: Routes | None = None
     sysctl: dict[SysctlKey, SysctlValue] | None = None
     sshd: (
         Annotated[

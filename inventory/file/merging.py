@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from labrun.inventory.file.host_models import FILE_ORIGINS, FileModel, HostModel
+from labrun.inventory.file.network_models import RoutesModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.pydantic_types import Section
 from labrun.inventory.file.schema import LabFile
@@ -56,7 +57,9 @@ def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
         mine = tuple(dict.fromkeys(members.get(name, ())))
         if len(mine) > 1:
             _contradictions(name, [(group, groups[group]) for group in mine], told, report)
-        everywhere = {"guard": file.guard} if file.guard is not None else {}
+        everywhere: dict[str, Any] = {"guard": file.guard} if file.guard is not None else {}
+        if file.routes is not None:
+            everywhere["routes"] = RoutesModel(ignore=file.routes.ignore)
         layers: list[tuple[Path, Mapping[str, Any]]] = [((), everywhere), (("defaults",), defaults)]
         layers += [(("groups", group), groups[group]) for group in mine]
         layers.append((("hosts", name), written(host)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from labrun.inventory.file.field_types import (
     Address,
@@ -27,6 +27,7 @@ from labrun.inventory.file.field_types import (
     Prefix,
     Word,
 )
+from labrun.inventory.file.problems import quoted
 from labrun.inventory.file.pydantic_types import (
     Matching,
     Section,
@@ -36,15 +37,20 @@ from labrun.inventory.file.pydantic_types import (
     listed,
     wrong,
 )
+from labrun.inventory.route_patterns import route_pattern
 
 __all__ = [
     "DhcpModel",
     "FilterRuleModel",
     "FirewallModel",
+    "LeftRoutesModel",
     "NatModel",
     "NetworkModel",
     "NicModel",
     "RouteModel",
+    "Routes",
+    "RoutesModel",
+    "with_static",
 ]
 
 
@@ -98,6 +104,42 @@ class RouteModel(Section):
 
     to: Prefix
     via: AddressText
+
+
+def _as_pattern(value: str) -> str:
+    try:
+        route_pattern(value)
+    except ValueError as error:
+        raise wrong(f"{quoted(value)} names no routes: {error}", "such as proto bird or dev wg0") from error
+    return value
+
+
+IgnoredRoutes = list[Annotated[Line, AfterValidator(_as_pattern)]]
+
+
+class RoutesModel(Section):
+    """A host's static routes, and those of others that are left alone."""
+
+    static: list[RouteModel] | None = None
+    ignore: IgnoredRoutes | None = None
+
+
+def with_static(value: list[RouteModel] | RoutesModel) -> RoutesModel:
+    """Return a host's ``routes`` in their long form: a list is that of the static ones."""
+    return RoutesModel(static=value) if isinstance(value, list) else value
+
+
+Routes = Annotated[
+    Annotated[list[RouteModel], Tag("(list)")] | Annotated[RoutesModel, Tag("(mapping)")],
+    Discriminator(lambda value: "(mapping)" if isinstance(value, dict | RoutesModel) else "(list)"),
+    AfterValidator(with_static),
+]
+
+
+class LeftRoutesModel(Section):
+    """``routes: {ignore: [proto bird]}`` for all hosts."""
+
+    ignore: IgnoredRoutes
 
 
 class RuleModel(Section):

@@ -26,7 +26,7 @@ from labrun.inventory.file.field_types import (
     Word,
 )
 from labrun.inventory.file.host_models import GroupModel, GuardModel, HostModel, Settings
-from labrun.inventory.file.network_models import FilterRuleModel, NetworkModel
+from labrun.inventory.file.network_models import FilterRuleModel, LeftRoutesModel, NetworkModel
 from labrun.inventory.file.pydantic_types import Matching, Section, wrong
 
 __all__ = ["ImageModel", "LabFile"]
@@ -72,4 +72,5 @@ class LabFile(Section):
     schedule: ScheduleModel | None = None
     routing: Literal["auto", "manual"] = "auto"
     guard: GuardModel | None = None
+    routes: LeftRoutesModel | None = None
     ssh_keys: list[PublicKey] = Field(default_factory=list)

@@ -8,12 +8,13 @@ from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.model import Interface, Lab
+from labrun.inventory.topology.nm_properties import nic_properties
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route, route_table
 from labrun.inventory.topology.wiring import Version, wiring
 
-__all__ = ["Expectations", "expectations"]
+__all__ = ["Expectations", "addresses_of", "expectations"]
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
 
@@ -72,12 +73,24 @@ def expectations(lab: Lab) -> Expectations:
         lab,
         MappingProxyType(
             {
-                name: MappingProxyType({nic.network: _addresses(nic) for nic in host.interfaces})
+                name: MappingProxyType({nic.network: addresses_of(nic) for nic in host.interfaces})
                 for name, host in lab.hosts.items()
             }
         ),
     )
 
 
-def _addresses(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
-    return tuple(address for address in (nic.ipv4, nic.ipv6) if address is not None)
+def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
+    """Return the fixed and reserved addresses that a NIC must have, its ``nmcli:`` properties included."""
+    found: list[IPv4Interface | IPv6Interface] = []
+    for version, own in ((4, nic.ipv4), (6, nic.ipv6)):
+        said = nic_properties(nic, 4 if version == 4 else 6)
+        if said.has_none:
+            continue
+        # Its reservation, beside any address that the properties add.
+        leased = version == 4 and nic.dhcp and said.method != "manual"
+        written = said.addresses is None and (version == 6 or not nic.dhcp)
+        if own is not None and (leased or written):
+            found.append(own)
+        found += said.addresses or ()
+    return tuple(dict.fromkeys(found))

@@ -16,7 +16,10 @@ class Fib:
     def __init__(self, routes: tuple[Route, ...]) -> None:
         by_length: dict[int, dict[int, Route]] = {}
         for route in routes:
-            by_length.setdefault(route.prefix.prefixlen, {})[int(route.prefix.network_address)] = route
+            same = by_length.setdefault(route.prefix.prefixlen, {})
+            known = same.get(int(route.prefix.network_address))
+            if known is None or route.metric < known.metric:
+                same[int(route.prefix.network_address)] = route
         width = routes[0].prefix.max_prefixlen if routes else 0
         self._lengths = [
             ((1 << width) - (1 << (width - length)), by_length[length])

@@ -249,6 +249,8 @@ class Forwarding:
         route = self.chosen(node, to)
         if route is None:
             return self._no_route(node, to)
+        if route.kind != "unicast":
+            return Disposition(node, f"a {route.kind} route to {route.prefix}")
         neighbour = route.via if route.via is not None else to
         following = self._wires.holder.get((route.network, neighbour))
         if following is None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
 from typing import Literal
 
-from labrun.inventory.model import Address, Gateway, Lab, Prefix, Role
+from labrun.inventory.model import Address, Gateway, Host, Interface, Lab, Prefix, Role
+from labrun.inventory.topology.nm_properties import NicProperties, nic_properties
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, L3Topology, Version, per_lab, wiring
 
-__all__ = ["Origin", "Route", "default_prefix", "route_table", "tables"]
+__all__ = ["Origin", "Route", "default_prefix", "derived_routes", "route_table", "tables"]
 
-Origin = Literal["connected", "gateway", "static", "topology", "dhcp"]
+Origin = Literal["connected", "gateway", "static", "topology", "dhcp", "nmcli"]
+# NetworkManager's for Ethernet, for routes that the file gives no metric.
+_METRIC = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +24,19 @@ class Route:
     """One route of the main table; ``via`` is None if the prefix is connected.
 
     ``network`` is the lab network that packets leave by. ``origin`` is ``dhcp`` for a route that libvirt's
-    DHCP or router advertisements announce, so no profile has to carry it.
+    DHCP or router advertisements announce, so no profile has to carry it, ``nmcli`` for one that only the
+    NIC's properties give. ``kind`` is ``unicast`` or another type of ``ip route``; a route that is not
+    ``in_main`` stands in another table, where a rule has to look for it. Of several routes to one prefix the
+    one with the lowest ``metric`` counts.
     """
 
     prefix: Prefix
     via: Address | None
     network: str
     origin: Origin
+    kind: str = "unicast"
+    in_main: bool = True
+    metric: int = _METRIC
 
 
 def default_prefix(version: Version) -> Prefix:
@@ -43,9 +52,27 @@ def route_table(lab: Lab, host_name: str) -> tuple[Route, ...]:
     return tables(lab, 4)[host_name] + tables(lab, 6)[host_name]
 
 
+def derived_routes(lab: Lab, host_name: str) -> tuple[Route, ...]:
+    """Return the host's routes without what the NICs' ``nmcli:`` properties change. Raises KeyError."""
+    return _derived(lab, 4)[host_name] + _derived(lab, 6)[host_name]
+
+
 @per_lab
 def tables(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
     """Return the route tables of all hosts in one IP version; cached per lab."""
+    derived = _derived(lab, version)
+    return MappingProxyType(
+        {
+            name: _with_properties(host, derived[name], version)
+            if any(nic.nmcli for nic in host.interfaces)
+            else derived[name]
+            for name, host in lab.hosts.items()
+        }
+    )
+
+
+@per_lab
+def _derived(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
     wires = wiring(lab, version)
     defaults = _Defaults(wires)
     towards = _topology(wires) if lab.routing == "auto" else {}
@@ -64,8 +91,48 @@ def tables(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
     return MappingProxyType(built)
 
 
-def _order(route: Route) -> tuple[bool, int, int]:
-    return route.prefix.prefixlen > 0, int(route.prefix.network_address), route.prefix.prefixlen
+def _with_properties(host: Host, derived: tuple[Route, ...], version: Version) -> tuple[Route, ...]:
+    """Return the routes as the profiles give them once nmcli has set the properties."""
+    found: list[Route] = []
+    for nic in host.interfaces:
+        own = [route for route in derived if route.network == nic.network]
+        found += _of_profile(nic, own, nic_properties(nic, version)) if nic.nmcli else own
+    known = {nic.network for nic in host.interfaces}
+    found += [route for route in derived if route.network not in known]
+    return tuple(sorted(dict.fromkeys(found), key=_order))
+
+
+def _of_profile(nic: Interface, derived: Sequence[Route], said: NicProperties) -> Iterator[Route]:
+    if said.has_none:
+        return
+    for route in derived:
+        is_default = route.prefix.prefixlen == 0
+        if route.origin == "connected":
+            kept = said.addresses is None and not (nic.dhcp and said.method == "manual")
+        elif route.origin == "dhcp":
+            kept = not said.has_no_default and not said.ignores_announced
+        elif is_default and not nic.dhcp:
+            kept = said.gateway is None and not said.has_no_default
+        else:
+            # Beside DHCP a profile has its default route among the others.
+            kept = said.routes is None and not (is_default and said.has_no_default)
+        if kept:
+            yield replace(route, in_main=route.in_main and not said.is_elsewhere)
+    for address in said.addresses or ():
+        if address.network.num_addresses > 1:
+            yield Route(address.network, None, nic.network, "connected", in_main=not said.is_elsewhere)
+    if said.gateway is not None and not said.has_no_default:
+        everything = default_prefix(4 if said.gateway.version == 4 else 6)
+        yield Route(everything, said.gateway, nic.network, "nmcli", in_main=not said.is_elsewhere)
+    for given in said.routes or ():
+        metric = _METRIC if given.metric is None else given.metric
+        in_main = not said.is_elsewhere
+        yield Route(given.prefix, given.via, nic.network, "nmcli", given.kind, in_main, metric)
+
+
+def _order(route: Route) -> tuple[bool, int, int, int]:
+    prefix = route.prefix
+    return prefix.prefixlen > 0, int(prefix.network_address), prefix.prefixlen, route.metric
 
 
 def _declared(wires: L3Topology, name: str) -> Iterator[Route]:

@@ -17,7 +17,7 @@ from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.collect.script import FORWARDING
-from labrun.tasks.guest.facts.links import Link, links
+from labrun.tasks.guest.facts.links import Link, links, nics_by_mac
 from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.shell import Facts, parse_facts
 
@@ -50,9 +50,9 @@ class Trace:
 
     ``answers`` is by TTL, ``reached`` the TTL at which the target answered, None if it did not;
     ``method`` is ``udp``, ``echo`` (ICMP from the start), ``icmp`` (after UDP), ``tracepath`` or ``ping``;
-    ``asked`` counts the attempts; ``refused`` is the node that reported the target unreachable, with
-    traceroute's letters for the reason. ``lost`` is what a reached target did not answer: ``large`` pings
-    or every ``echo``.
+    ``asked`` counts the attempts; ``refused`` is the node that reported the target unreachable or, if it
+    is the target itself, refused the probe, with traceroute's letters for the reason. ``lost`` is what a
+    reached target did not answer: ``large`` pings, every ``echo`` or, at random, ``some``.
     """
 
     answers: Mapping[int, Address]
@@ -73,7 +73,11 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Everything that one host reported. Traces and pings are by target host and IP version."""
+    """Everything that one host reported.
+
+    ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
+    and pings are by target host and IP version.
+    """
 
     links: Mapping[str, Link]
     routes: tuple[ObservedRoute, ...]
@@ -81,6 +85,7 @@ class Capture:
     traces: Mapping[tuple[str, int], Trace] = field(default_factory=lambda: MappingProxyType({}))
     pings: Mapping[tuple[str, int], Ping] = field(default_factory=lambda: MappingProxyType({}))
     seconds: float = 0.0
+    devices: tuple[Link, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
     checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -99,7 +104,7 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     facts = parse_facts(raw["stdout"], raw["mark"])
     spec: CollectSpec = raw["spec"]
     try:
-        nics = {link.mac: link for link in links(facts) if link.is_ethernet}
+        devices = links(facts)
         table = (*routes(facts, 4), *routes(facts, 6))
     except CommandError as error:
         # For verify, a failed `ip` is the same as one with unreadable output.
@@ -117,7 +122,8 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
         for number, each in enumerate(spec.pings)
     }
     return Capture(
-        links=MappingProxyType(nics),
+        links=MappingProxyType(nics_by_mac(devices)),
+        devices=devices,
         routes=table,
         facts=facts,
         traces=MappingProxyType(traces),
@@ -162,7 +168,7 @@ def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
         place = integer(hop["ttl"], most=_LAST_TTL) if hop else ttl
         if who is None or place is None:
             continue
-        if hop and hop["marks"].strip() and who != target:
+        if hop and hop["marks"].strip():
             refused = f"{who} {hop['marks'].strip()}"
             continue
         answers.setdefault(place, who)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from labrun.inventory.model import Address, Lab, Prefix
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import Forwarding, forwarding
+from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route
-from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version, wiring
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, wiring
 from labrun.tasks.collect.filter_causes import (
     Passage,
-    best_route,
+    best_routes,
     dropped,
+    kept_here,
     not_forwarded,
     policy_findings,
     reverse_path,
+    translated,
 )
 from labrun.tasks.collect.nic_causes import (
     CAUSE,
@@ -33,7 +35,20 @@ from labrun.tasks.collect.nic_causes import (
 )
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
-__all__ = ["Cause", "Shown", "cause", "cause_of_drop", "cause_of_loss", "network_of", "not_asked"]
+__all__ = [
+    "Cause",
+    "Shown",
+    "cause",
+    "cause_of_drop",
+    "cause_of_loss",
+    "cause_of_translation",
+    "network_of",
+    "not_asked",
+]
+
+
+_Judge = Callable[[Shown, Passage, int, int, bool], Iterator[Finding]]
+"""Finds faults at one node of a path: its place among how many, and whether this is the way back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +65,59 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     ``size`` is the packet size in bytes. An unresponsive end is not a cause, nor is anything that
     follows from its silence: the caller handles those.
     """
-    ends = _ends(shown, path)
-    if ends is None or path.address is None:
-        return None
-    own, _ = ends
-    there = (path.source, *path.way.through, path.target)
-    back = (path.target, *path.way.back, path.source)
-    found = [
-        *_along(shown, path, there, (own, path.address), size, back=False),
-        *_along(shown, path, back, (path.address, own), size, back=True),
-    ]
+    best = min(_there_and_back(shown, path, _at, size), key=lambda each: each.rank, default=None)
     silent = shown.capture(path.source) is None or shown.capture(path.target) is None
-    best = min(found, key=lambda each: each.rank, default=None)
     return None if best is None or (silent and best.rank == SYMPTOM) else Cause(best.text, best.at)
 
 
 def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
     """Return the nftables rule on the path that drops TCP connections to a port, None if none may."""
-    ends = _ends(shown, path)
-    if ends is None or path.address is None or path.fault is not None:
+    return _first_drop(shown, path, port)
+
+
+def cause_of_translation(shown: Shown, path: Path) -> Cause | None:
+    """Return the rule, not in the lab file, that certainly changes the addresses on the way to the target."""
+    if path.fault is not None or not any(
+        map(shown.translates, (path.source, *path.way.through, path.target))
+    ):
         return None
-    there = (path.source, *path.way.through, path.target)
-    found = _along(shown, path, there, (ends[0], path.address), 60, back=False, port=port)
-    best = min((each for each in found if each.rank != SILENT), key=lambda each: each.rank, default=None)
+    found = _there_and_back(shown, path, _translation_at)
+    return _best(each for each in found if each.rank == CAUSE)
+
+
+def _first_drop(shown: Shown, path: Path, port: int = 0) -> Cause | None:
+    """Return the rule that drops connections to a port, or probes and their answers for port 0."""
+    if path.fault is not None:
+        return None
+    return _best(each for each in _there_and_back(shown, path, _drop_at, port=port) if each.rank != SILENT)
+
+
+def _best(found: Iterable[Finding]) -> Cause | None:
+    best = min(found, key=lambda each: each.rank, default=None)
     return None if best is None else Cause(best.text, best.at)
+
+
+def _there_and_back(
+    shown: Shown, path: Path, judge: _Judge, size: int = 60, port: int = 0
+) -> Iterator[Finding]:
+    """Yield the findings on the way to the target and, for a probe, on the way back."""
+    ends = _ends(shown, path)
+    if ends is None or path.address is None:
+        return
+    there = (path.source, *path.way.through, path.target)
+    yield from _along(shown, path, there, (ends.address, path.address), size, judge, back=False, port=port)
+    if not port:
+        back = (path.target, *path.way.back, path.source)
+        yield from _along(shown, path, back, (path.address, ends.address), size, judge, back=True)
 
 
 def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | None:
     """Return why pings of ``size`` bytes are lost although a trace got through; None if that is fine."""
-    capture = shown.capture(path.target)
     if lost == "echo":
-        # A host may refuse echo and be fine; only what contradicts the lab file counts.
-        key = "net.ipv4.icmp_echo_ignore_all"
-        ignores = capture is not None and bool(capture.evidence.setting("icmp_echo_ignore_all"))
-        meant = shown.lab.hosts[path.target].sysctl.get(key, "0").strip() != "0"
-        why = f"{path.target}: {key} is 1: no answer to pings"
-        return Cause(why, path.target) if ignores and not meant else None
+        return _cause_of_silence(shown, path)
+    if lost == "some":
+        found = _first_drop(shown, path)
+        return found and Cause(f"some packets get lost, others do not: {found.why}", found.blamed)
     nodes = (path.source, *path.way.through, path.target, *path.way.back)
     hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
     small = next(small_links(shown, hosts, size), None)
@@ -94,12 +126,28 @@ def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | Non
     return Cause(f"packets of {size} bytes get lost, small ones do not: {found.why}", found.blamed)
 
 
-def _ends(shown: Shown, path: Path) -> tuple[Address, Forwarding] | None:
+_ECHO = {
+    4: ("icmp_echo_ignore_all", "net.ipv4.icmp_echo_ignore_all"),
+    6: ("icmp/echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"),
+}
+
+
+def _cause_of_silence(shown: Shown, path: Path) -> Cause | None:
+    """Return why a host that a trace reached answers no echo; None if nothing contradicts the lab file."""
+    capture = shown.capture(path.target)
+    version = 6 if path.address is not None and path.address.version == 6 else 4
+    file, key = _ECHO[version]
+    ignores = capture is not None and bool(capture.evidence.setting(file, version))
+    if ignores and shown.lab.hosts[path.target].sysctl.get(key, "0").strip() == "0":
+        return Cause(f"{path.target}: {key} is 1: no answer to pings", path.target)
+    return None if ignores else _first_drop(shown, path)
+
+
+def _ends(shown: Shown, path: Path) -> Attachment | None:
+    """Return the NIC that the source sends from, None if it has no route to the target."""
     if path.address is None:
         return None
-    ways = forwarding(shown.lab, 6 if path.address.version == 6 else 4)
-    own = ways.sends_from(path.source, path.address)
-    return None if own is None else (own.address, ways)
+    return forwarding(shown.lab, 6 if path.address.version == 6 else 4).sends_from(path.source, path.address)
 
 
 def _along(
@@ -108,11 +156,12 @@ def _along(
     nodes: tuple[str, ...],
     ends: tuple[Address, Address],
     size: int,
+    judge: _Judge,
     *,
     back: bool,
     port: int = 0,
 ) -> Iterator[Finding]:
-    """Yield the faults at each node from first to last; with a port only what drops that."""
+    """Yield what ``judge`` finds at each node from first to last, and the nodes between that are silent."""
     came: str | None = None
     for place, node in enumerate(nodes):
         if node == HYPERVISOR_NODE:
@@ -130,8 +179,7 @@ def _along(
                 yield Finding(SILENT, f"{node} does not answer")
         else:
             at = Passage(node, capture, source, target, came if place else None, leaves, size, port)
-            judge = partial(dropped, shown, at) if port else partial(_at, shown, at, place, len(nodes))
-            yield from shown.told(node, judge if port else partial(judge, back=back))
+            yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
         came = leaves
 
 
@@ -142,18 +190,38 @@ def _carried(path: Path, place: int, ends: tuple[Address, Address], *, back: boo
     return path.way.seen_by(place, ends[0]), ends[1]
 
 
-def _at(shown: Shown, at: Passage, place: int, count: int, *, back: bool) -> Iterator[Finding]:
-    if place == 0:
-        ttl = at.capture.evidence.setting("ip_default_ttl")
-        if at.target.version == 4 and ttl is not None and ttl < count - 1:
-            yield Finding(CAUSE, f"net.ipv4.ip_default_ttl is {ttl}", at.node)
-    else:
+def _drop_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -> Iterator[Finding]:
+    return dropped(shown, at)
+
+
+def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: bool) -> Iterator[Finding]:
+    # Answers follow the translation of the packets that they answer.
+    return iter(()) if back else translated(shown, at)
+
+
+def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterator[Finding]:
+    yield from _short_lived(shown, at, count) if place == 0 else ()
+    if place:
         if place < count - 1:
             yield from not_forwarded(shown, at)
         yield from reverse_path(shown, at)
+    yield from kept_here(shown, at, last=place == count - 1)
     if place < count - 1:
         yield from _sending(shown, at, back=back)
+    yield from _translation_at(shown, at, place, count, back)
     yield from dropped(shown, at)
+
+
+def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
+    """Yield the setting by which what the node sends does not get far enough."""
+    seen, key, version = at.capture.evidence, "ip_default_ttl", 4
+    if at.target.version == 6:
+        own = forwarding(shown.lab, 6).sends_from(at.node, at.target)
+        link = at.capture.links.get(own.nic.mac) if own is not None else None
+        key, version = f"conf/{link.name if link is not None else 'all'}/hop_limit", 6
+    limit = seen.setting(key, version)
+    if limit is not None and limit < count - 1:
+        yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {limit}", at.node)
 
 
 def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
@@ -163,26 +231,39 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
     if expected is None or own is None:
         return
     link = at.capture.links.get(own.nic.mac)
-    yield from nic_findings(at.node, own, link)
+    yield from nic_findings(at.node, at.capture, own, link)
     if link is None or not link.is_up:
         return
-    yield from policy_findings(at)
+    yield from policy_findings(shown, at)
     yield from _wrong_way(shown, at, expected, link.name, back=back)
     following = expected.via if expected.via is not None else at.target
     yield from neighbour_findings(shown, at.node, at.capture, link, own, following)
 
 
 def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
-    observed = best_route(at.capture.routes, at.target)
-    if observed is None:
+    equal = best_routes(at.capture.routes, at.target)
+    wrong = [each for each in equal if not _same_way(each, expected, device)]
+    if not equal:
         goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
         yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
-    elif observed.kind != "unicast":
-        yield Finding(CAUSE, f"a {observed.kind} route to {observed.prefix}", at.node)
-    elif not _same_way(observed, expected, device):
-        network = network_of(shown.lab, at.node, at.capture, observed.device)
-        there = f"out of {network}" if observed.via is None else f"via {observed.via}"
-        yield Finding(CAUSE, f"{at.target} is sent {there}, not {_meant(expected)}", at.node)
+    elif equal[0].kind != "unicast":
+        yield Finding(CAUSE, f"a {equal[0].kind} route to {equal[0].prefix}", at.node)
+    elif wrong and len(wrong) < len(equal):
+        ways = " and ".join(dict.fromkeys(_there(shown, at, each) for each in equal))
+        name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix
+        yield Finding(CAUSE, f"several equal routes to {name}: {ways}", at.node)
+    elif wrong:
+        there, meant = _there(shown, at, wrong[0]), _meant(expected)
+        if wrong[0].via is not None and wrong[0].via == expected.via:
+            network = network_of(shown.lab, at.node, at.capture, wrong[0].device)
+            there, meant = f"{there} out of {network}", f"out of {expected.network}"
+        yield Finding(CAUSE, f"{at.target} is sent {there}, not {meant}", at.node)
+
+
+def _there(shown: Shown, at: Passage, route: ObservedRoute) -> str:
+    if route.via is not None:
+        return f"via {route.via}"
+    return f"out of {network_of(shown.lab, at.node, at.capture, route.device)}"
 
 
 def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:

@@ -14,6 +14,8 @@ NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
 """Exit statuses that none of the tools below uses: no route, a tool is missing, mtu."""
 
 _AT_ONCE = 8
+# The bytes of a page or of a command's output that are looked at, and of all of them of one host together.
+_MOST, _LEAST, _MOST_OF_ALL = 256 * 1024, 64 * 1024, 4 * 1024 * 1024
 _EXEC_SECONDS = 20
 _SECONDS = {"exec": _EXEC_SECONDS + 3, "http": 9, "tcp": 4, "udp": 6, "dns": 5, "ping": 5, "mtu": 8}
 
@@ -34,7 +36,9 @@ def check_probe(specs: Sequence[CheckSpec], *, has_room: bool) -> Probe | None:
     calls = [f"try {number} {_call(spec)}" for number, spec in enumerate(specs) if spec.kind != "trace"]
     if not calls:
         return None
-    parts = ["" if has_room else _ROOM, assigned(_VALUES), guest_script("checks")]
+    printing = sum(spec.kind in ("exec", "http") for spec in specs)
+    most = max(_LEAST, min(_MOST, _MOST_OF_ALL // max(1, printing)))
+    parts = ["" if has_room else _ROOM, assigned({**_VALUES, "most": most}), guest_script("checks")]
     for start in range(0, len(calls), _AT_ONCE):
         parts += [f"{call} &\n" for call in calls[start : start + _AT_ONCE]] + ["wait\n"]
     parts += [

@@ -47,7 +47,8 @@ class CheckSpec:
             address=trial.address,
             expect=check.expect,
             wait=wait_seconds(check),
-            via=tuple(_addresses(lab, name) for name in check.via),
+            # Of a whole network one of them may be the source itself.
+            via=tuple(_addresses(lab, name) for name in check.via if not _is_source(lab, trial.source, name)),
             values=check.values,
             match=check.match,
             status=check.status,
@@ -62,6 +63,10 @@ def check_specs(lab: Lab, host: str) -> list[CheckSpec]:
 
 def _can_be_tried(trial: CheckInstance) -> bool:
     return trial.check.to is None or trial.address is not None
+
+
+def _is_source(lab: Lab, source: str, via: str) -> bool:
+    return via == source or (via not in lab.hosts and _addresses(lab, via)[0] in _addresses(lab, source))
 
 
 def _addresses(lab: Lab, name: str) -> tuple[str, ...]:

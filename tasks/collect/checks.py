@@ -27,9 +27,10 @@ Seen = Literal["open", "refused", "filtered", "silent", "wrong", "error"]
 
 _FRAGMENT = re.compile(r"mtu ?= ?([0-9]{1,5})\b")
 _UNREACHABLE = re.compile(r"^From (\S{1,60}?):? icmp_seq=\d{1,9} (.{1,200})", re.MULTILINE)
+_CUT = re.compile(r"cut at ([0-9]{1,12}) bytes")
 _LONGEST, _LONGEST_REASON, _MOST_ANSWERS = 60, 400, 32
 _MOST_CHARACTERS = 256 * 1024
-"""Four times the limit in the script for a page or a command: a guest may print anything."""
+"""The greatest limit in the script for a page or a command: a guest may print anything."""
 _MOST_DIGITS = 2 * 65535
 """The limit of a DNS answer in hexadecimal."""
 _SEARCH_SECONDS = 2.0
@@ -112,7 +113,7 @@ def _http(spec: CheckSpec, said: Captured) -> CheckResult:
     error = error[:_LONGEST_REASON]
     code, _, connected = first.partition(" ")
     if said.status == 0:
-        return _page(spec, integer(code) or 0, body)
+        return _page(spec, integer(code) or 0, body, said)
     if said.status == 6:
         return CheckResult("error", "no name", error.partition(") ")[2] or "the name is not known")
     if said.status in (7, 28) and not connected.strip("0."):
@@ -126,13 +127,13 @@ def _http(spec: CheckSpec, said: Captured) -> CheckResult:
     )
 
 
-def _page(spec: CheckSpec, code: int, body: str) -> CheckResult:
+def _page(spec: CheckSpec, code: int, body: str, said: Captured) -> CheckResult:
     want = spec.status
     if code != want if want is not None else not 200 <= code < 400:
         return CheckResult(
             "open" if spec.expect != "open" else "wrong", str(code), f"the answer's status is {code}"
         )
-    text, fault = _matched(spec.match, body)
+    text, fault = _matched(spec.match, body, said)
     if fault is not None:
         return CheckResult("wrong", _short(text), fault)
     if spec.match is not None:
@@ -147,16 +148,26 @@ def _exec(spec: CheckSpec, said: Captured) -> CheckResult:
         return CheckResult("error", f"exit {said.status}", error.strip() or "the command cannot be run")
     negative: Seen = "filtered" if spec.expect == "blocked" else "wrong"
     if said.status != (spec.status or 0):
-        why = "it did not end in time" if said.status == 124 else error.strip() or None
-        return CheckResult(negative, f"exit {said.status}", why)
-    text, fault = _matched(spec.match, out)
+        why = "it did not end in time" if said.status == 124 else error.strip()
+        silent = f"it ended with status {said.status} and printed no error"
+        return CheckResult(negative, f"exit {said.status}", why or silent)
+    text, fault = _matched(spec.match, out, said)
     if fault is not None:
         return CheckResult(negative, _short(text), fault)
     return CheckResult("open", _short(text) if spec.match is not None else f"exit {said.status}")
 
 
-def _matched(match: Match | None, text: str) -> tuple[str, str | None]:
-    """Return the text that counts, and what it lacks: None if it is as declared."""
+def _matched(match: Match | None, text: str, said: Captured) -> tuple[str, str | None]:
+    """Return the text that counts, and what it lacks: None if it is as declared.
+
+    Of a text that the host has cut, only what has to be somewhere in it may be found.
+    """
+    cut = _CUT.search(said.error)
+    if cut is not None and match is not None:
+        whole = match.equals is not None or match.json is not None
+        if whole or _mismatch(match, text) is not None:
+            size = f"{int(cut[1]) // 1024} KiB"
+            return text, f"there is more than {size}{'' if whole else ', and it is not in the first of them'}"
     if len(text) > _MOST_CHARACTERS:
         return "", f"there are {len(text)} characters, more than {_MOST_CHARACTERS}"
     if match is not None and match.json is not None:
@@ -199,9 +210,11 @@ def _dns(spec: CheckSpec, said: Captured) -> CheckResult:
         return CheckResult("filtered", "filtered")
     code = packet[3] & 15
     if code != 0:
-        return CheckResult("refused", _NAMES.get(code, f"code {code}"))
+        name = _NAMES.get(code, f"code {code}")
+        return CheckResult("refused", name, f"the server answers {name}")
     found = _records(packet)
-    return _answers(spec, found) if found else CheckResult("refused", "no address")
+    none = CheckResult("refused", "no address", "the server answers without an address")
+    return _answers(spec, found) if found else none
 
 
 def _answers(spec: CheckSpec, found: Sequence[str]) -> CheckResult:

@@ -10,24 +10,29 @@ from typing import TypeVar
 from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.inventory.model import Address
-from labrun.tasks.guest.facts import neighbours, rules
+from labrun.tasks.guest.facts import neighbours, routes, rules
 from labrun.tasks.guest.facts.neighbours import Neighbour
 from labrun.tasks.guest.facts.nft import Ruleset, read_ruleset
+from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = ["AFTER", "BEFORE", "Evidence", "read_evidence"]
 
-_IPV4 = "/proc/sys/net/ipv4"
+_NET = {4: "/proc/sys/net/ipv4", 6: "/proc/sys/net/ipv6"}
 FILES = (
-    f"{_IPV4}/conf/*/rp_filter",
-    f"{_IPV4}/conf/*/forwarding",
-    f"{_IPV4}/icmp_echo_ignore_all",
-    f"{_IPV4}/ip_default_ttl",
+    f"{_NET[4]}/conf/*/rp_filter",
+    f"{_NET[4]}/conf/*/forwarding",
+    f"{_NET[4]}/conf/*/arp_ignore",
+    f"{_NET[4]}/icmp_echo_ignore_all",
+    f"{_NET[4]}/ip_default_ttl",
+    f"{_NET[6]}/conf/*/disable_ipv6",
+    f"{_NET[6]}/conf/*/hop_limit",
+    f"{_NET[6]}/icmp/echo_ignore_all",
 )
 """Read together with the other files of the gather: they cost no extra process."""
 
-BEFORE = (Probe(FILES), rules.PROBE, Probe(script="capture nft-before nft -a list ruleset\n"))
+BEFORE = (Probe(FILES), rules.PROBE, routes.LOCAL, Probe(script="capture nft-before nft -a list ruleset\n"))
 AFTER = (neighbours.PROBE, Probe(script="capture nft-after nft -a list ruleset\n"))
 """Run again after the traces: rule counters, and neighbours that did not answer ARP."""
 
@@ -36,17 +41,21 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Facts that no row expects by itself; each of them may be missing."""
+    """Facts that no row expects by itself; each of them may be missing.
+
+    ``local`` are the prefixes that the host takes for its own.
+    """
 
     neighbours: tuple[Neighbour, ...] = ()
+    local: tuple[ObservedRoute, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     before: Ruleset = field(default_factory=lambda: MappingProxyType({}))
     after: Ruleset = field(default_factory=lambda: MappingProxyType({}))
 
-    def setting(self, key: str) -> int | None:
-        """Return a setting below net.ipv4 as a number (``conf/eth0/rp_filter``), None if unknown."""
-        return integer(self.settings.get(f"{_IPV4}/{key}"))
+    def setting(self, key: str, version: int = 4) -> int | None:
+        """Return a setting below net.ipv4 or net.ipv6 as a number (``conf/eth0/rp_filter``), else None."""
+        return integer(self.settings.get(f"{_NET[version]}/{key}"))
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
         """Return the neighbour entry for an address on a device."""
@@ -58,6 +67,10 @@ def read_evidence(facts: Facts) -> Evidence:
     """Return the evidence in the facts; a missing or unreadable part is empty, since no row needs it."""
     return Evidence(
         neighbours=_if_readable(lambda: neighbours.neighbours(facts)),
+        local=(
+            *_if_readable(lambda: routes.local_routes(facts, 4)),
+            *_if_readable(lambda: routes.local_routes(facts, 6)),
+        ),
         rules=(
             *_if_readable(lambda: rules.rules(facts, 4)),
             *_if_readable(lambda: rules.rules(facts, 6)),

@@ -1,4 +1,4 @@
-"""Deliberate drops: nftables, ip rules, rp_filter, forwarding off, a low TTL."""
+"""What a host does to a packet on purpose: nftables, ip rules, rp_filter, forwarding off, local routes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address
+from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, network_of
+from labrun.tasks.collect.translations import translations
 from labrun.tasks.guest.facts.nft import Packet, Suspect, suspects
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
-__all__ = ["Passage", "best_route", "dropped", "not_forwarded", "policy_findings", "reverse_path"]
+__all__ = [
+    "Passage",
+    "best_routes",
+    "dropped",
+    "kept_here",
+    "not_forwarded",
+    "policy_findings",
+    "reverse_path",
+    "translated",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +49,18 @@ def _device(shown: Shown, at: Passage, network: str | None) -> str:
     return link.name if link is not None else ""
 
 
-def best_route(routes: tuple[ObservedRoute, ...], to: Address) -> ObservedRoute | None:
-    """Return the route that the kernel chooses: the longest prefix, then the lowest metric."""
+def best_routes(routes: tuple[ObservedRoute, ...], to: Address) -> tuple[ObservedRoute, ...]:
+    """Return the routes among which the kernel chooses: the longest prefix, then the lowest metric.
+
+    They are several if the route has several next hops.
+    """
     fitting = [route for route in routes if route.prefix.version == to.version and to in route.prefix]
-    return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
+    best = min((_cost(route) for route in fitting), default=None)
+    return tuple(route for route in fitting if _cost(route) == best)
+
+
+def _cost(route: ObservedRoute) -> tuple[int, int]:
+    return -route.prefix.prefixlen, route.metric
 
 
 def not_forwarded(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -61,7 +80,7 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     if not device or at.target.version == 6:
         return
     strictness = max(seen.setting(f"conf/{which}/rp_filter") or 0 for which in ("all", device))
-    back = best_route(at.capture.routes, at.source)
+    back = next(iter(best_routes(at.capture.routes, at.source)), None)
     usable = back is not None and back.kind == "unicast"
     if strictness == 0 or (usable and back is not None and (strictness == 2 or back.device == device)):
         return
@@ -78,13 +97,51 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     )
 
 
-def policy_findings(at: Passage) -> Iterator[Finding]:
+def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
+    """Yield what makes a node take a packet for itself that it should send on, or the other way round."""
+    local = [each for each in at.capture.evidence.local if at.target in each.prefix]
+    version: Version = 4 if at.target.version == 4 else 6
+    owner = wiring(shown.lab, version).owner.get(at.target)
+    devices = (*at.capture.links.values(), *at.capture.devices)
+    held = any(each.interface.ip == at.target for link in devices if link.is_up for each in link.held)
+    if last and held and at.capture.evidence.local and not local:
+        yield Finding(CAUSE, f"no local route to its own address {at.target}", at.node)
+    if not last and owner != at.node and local:
+        # The kernel itself adds the route of an address that some device has.
+        whose = f"{at.target} ({owner}'s)" if owner is not None else str(at.target)
+        of_address, by_hand = f"has {whose} on {local[0].device}", f"a local route to {local[0].prefix}"
+        yield Finding(CAUSE, of_address if local[0].is_of_address else by_hand, at.node)
+
+
+def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the rules of others that change the addresses of a connection's first packet at this host."""
+    if not shown.translates(at.node):
+        return
+    came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port)
+    hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if leaves else ()))
+    families = ("ip" if at.target.version == 4 else "ip6", "inet")
+    host = shown.lab.hosts[at.node]
+    for found in translations(at.capture.evidence.after, packet, hooks, families):
+        # Only a host whose file asks for a firewall or translation needs the state of connections.
+        if not found.is_untracked or host.firewall is not None or host.nat is not None:
+            what = "does not track" if found.is_untracked else "translates"
+            yield Finding(CAUSE if found.sure else SYMPTOM, f"nftables {what} it: {found.text}", at.node)
+
+
+def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the rules of ``ip rule`` that divert the packet from the main table."""
+    # To the kernel what a host sends itself comes in by the loopback.
+    came = "lo" if at.came is None else _device(shown, at, at.came)
     for rule in at.capture.evidence.rules:
-        fits = (rule.source is None or at.source in rule.source) and (
-            rule.target is None or at.target in rule.target
+        if rule.version != at.target.version:
+            continue
+        fits = (
+            (rule.source is None or at.source in rule.source)
+            and (rule.target is None or at.target in rule.target)
+            and (not came or rule.iif in ("", came))
         )
-        if fits and rule.version == at.target.version:
+        if fits is not rule.negated:
             refuses = not rule.action.startswith("lookup") and not rule.conditional
             yield Finding(CAUSE if refuses else SYMPTOM, str(rule), at.node)
 

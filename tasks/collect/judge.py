@@ -7,19 +7,13 @@ from functools import partial
 
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
-from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Nic, Outcome, Status, Subject
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, not_asked
 from labrun.tasks.collect.check_judge import check_rows
-from labrun.tasks.collect.links import (
-    address_rows,
-    expected_addresses,
-    expected_route,
-    route_name,
-    route_rows,
-)
+from labrun.tasks.collect.links import address_rows, expected_addresses
+from labrun.tasks.collect.route_rows import expected_routes, route_rows
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_seen_macs
@@ -100,8 +94,10 @@ _JUDGES: Mapping[str, Callable[[Lab, str, Capture], Iterator[Outcome]]] = {
 
 
 def _verdict(item: Item) -> tuple[Status, str, str, str | None]:
-    # A value that is right but missing from labrun's file is a matter for configure and drift.
-    holds = item.state == "ok" or (item.state == "change" and item.expected == item.actual)
+    # A value that is right but missing from labrun's file, or that labrun cannot write there, is a matter for
+    # configure and drift.
+    same = item.expected == item.actual and bool(item.actual)
+    holds = item.state == "ok" or (item.state in ("change", "refused") and same)
     status = Status.SKIPPED if item.state == "skipped" else Status.OK if holds else Status.FAILED
     return status, item.expected, item.actual, None if holds else item.why
 
@@ -117,8 +113,8 @@ def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str, Sub
         for nic in lab.hosts[host].interfaces:
             yield nic.network, expected_addresses(nic), Nic(host, nic.network)
     elif section == ROUTE.name:
-        for route in route_table(lab, host):
-            yield route_name(route.prefix), expected_route(route), None
+        for name, expected in expected_routes(lab, host):
+            yield name, expected, None
     else:
         resource = next(each for each in SETTINGS if each.section == section)
         want = resource.desired(lab, lab.hosts[host])

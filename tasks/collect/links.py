@@ -1,29 +1,34 @@
-"""Rows for addresses and routes: a host's NICs and main table compared with the lab file."""
+"""Rows for addresses: a host's NICs compared with the lab file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Interface, IPv6Interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface
 
-from labrun.inventory.model import Interface, Lab, Mode, Prefix
-from labrun.inventory.topology.routing import Route, default_prefix, route_table
+from labrun.inventory.model import Interface, Lab, Mode
+from labrun.inventory.topology.expectations import addresses_of
+from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_properties
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.causes import network_of
+from labrun.tasks.collect.nic_causes import ipv6_off
 from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.links import Link
-from labrun.tasks.guest.facts.routes import ObservedRoute
 
-__all__ = ["address_rows", "expected_addresses", "expected_route", "route_name", "route_rows"]
+__all__ = ["address_rows", "expected_addresses"]
 
-_LINK_LOCAL = (ip_network("fe80::/10"), ip_network("ff00::/8"), ip_network("169.254.0.0/16"))
 _ANY = "an address by DHCP"
 
 
 def expected_addresses(nic: Interface) -> str:
     """Return the expected column of a NIC's row."""
-    return " ".join(str(each) for each in (nic.ipv4, nic.ipv6) if each is not None) or _ANY
+    return " ".join(map(str, addresses_of(nic))) or (_ANY if _is_leased(nic) else "none")
+
+
+def _is_leased(nic: Interface) -> bool:
+    """Tell whether any address that a DHCP server gives the NIC is right."""
+    said = nic_properties(nic, 4)
+    return (said.is_automatic and not nic.dhcp) or (nic.dhcp and nic.ipv4 is None and not said.has_none)
 
 
 def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
@@ -34,7 +39,7 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
             known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
             actual, why = "absent", f"no NIC of {host} has {known}"
         else:
-            actual, why = _addresses(lab, host, nic, link)
+            actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK
         about = Nic(host, nic.network)
         yield Outcome(
@@ -42,12 +47,12 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         )
 
 
-def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, str]:
+def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link) -> tuple[str, str]:
     """Return the NIC's actual state, and the fault in it ("" = none)."""
-    want = [each for each in (nic.ipv4, nic.ipv6) if each is not None]
+    want = addresses_of(nic)
     have = {*link.settled, *link.fleeting}
-    # Any lease from a foreign DHCP server is right.
-    given = [each for each in link.settled if each.version == 4] if nic.ipv4 is None and nic.dhcp else []
+    leased = _is_leased(nic)
+    given = [each for each in link.settled if each.version == 4 and each not in want] if leased else []
     surplus = [each for each in link.settled if each not in want and each not in given]
     shown = [each for each in want if each in have] + given
     other = next((each for each in surplus for meant in want if each.ip == meant.ip), None)
@@ -58,8 +63,17 @@ def _addresses(lab: Lab, host: str, nic: Interface, link: Link) -> tuple[str, st
         why = f"ARP is switched off on {link.name}"
     elif other is not None:
         why = f"{link.name} has it with another prefix: /{other.network.prefixlen}"
-    elif len(shown) < len(want) or not shown:
-        why = f"{link.name} does not have it"
+    elif link.port_of:
+        why = f"{link.name} is a port of {link.port_of}: `ip link set dev {link.name} nomaster`"
+    elif len(shown) < len(want) or (leased and not shown):
+        off = (
+            ipv6_off(capture, link) if any(each.version == 6 and each not in have for each in want) else None
+        )
+        undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
+        why = undo or f"{link.name} does not have it"
+    elif link.burned_in and not is_mac_set(nic):
+        undo = f"`ip link set dev {link.name} address {link.burned_in}`"
+        why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"
     elif surplus:
         why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):
@@ -74,93 +88,9 @@ def _of_whom(lab: Lab, host: str, address: IPv4Interface | IPv6Interface) -> str
 
 def _expected_mtu(lab: Lab, host: str, nic: Interface) -> int | None:
     """Return the MTU that the NIC must have; None on a network that the lab does not define."""
-    given = nic.nmcli.get("802-3-ethernet.mtu") or nic.nmcli.get("ethernet.mtu")
+    given = mtu_of(nic)
     if given is not None:
-        return int(given) if str(given).isdecimal() and int(given) else None
+        return given or None
     network = lab.networks[nic.network]
     foreign = lab.hosts[host].machine is None or network.mode in (Mode.BRIDGE, Mode.MACVTAP)
     return None if foreign else network.mtu or LARGEST
-
-
-def route_name(prefix: Prefix) -> str:
-    """Return a route's name in the table; ``default`` means IPv4."""
-    return "default" if prefix == default_prefix(4) else str(prefix)
-
-
-def expected_route(route: Route) -> str:
-    """Return the expected column of a route's row."""
-    return "connected" if route.via is None else f"via {route.via}"
-
-
-def route_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
-    """Yield one row per expected route, then one per prefix that should not be there."""
-    observed: dict[Prefix, list[ObservedRoute]] = {}
-    for route in capture.routes:
-        observed.setdefault(route.prefix, []).append(route)
-    expected = {route.prefix: route for route in route_table(lab, host)}
-    for prefix, meant in expected.items():
-        yield _row(lab, host, capture, meant, observed.get(prefix, []))
-    for prefix, found in observed.items():
-        counted = [each for each in found if prefix not in expected and _counts(lab, host, capture, each)]
-        if counted:
-            actual = ", ".join(dict.fromkeys(_text(lab, host, capture, each) for each in counted))
-            why = "the lab file has no such route"
-            yield Outcome(host, "route", route_name(prefix), Status.FAILED, "absent", actual, why)
-
-
-def _row(lab: Lab, host: str, capture: Capture, route: Route, found: list[ObservedRoute]) -> Outcome:
-    name, expected = route_name(route.prefix), expected_route(route)
-    if not found:
-        why = "no default route" if route.prefix.prefixlen == 0 else f"no route to {name}"
-        return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
-    right = [each for each in found if _is(lab, host, capture, each, route)]
-    wrong = [each for each in found if each not in right]
-    texts = dict.fromkeys(_text(lab, host, capture, each) for each in wrong)
-    if right and not wrong:
-        return Outcome(host, "route", name, Status.OK, expected, expected)
-    if right:
-        why = "one too many: " + ", ".join(texts)
-        return Outcome(host, "route", name, Status.FAILED, expected, f"{expected}, {', '.join(texts)}", why)
-    return Outcome(host, "route", name, Status.FAILED, expected, ", ".join(texts), "it leads elsewhere")
-
-
-def _is(lab: Lab, host: str, capture: Capture, observed: ObservedRoute, route: Route) -> bool:
-    if observed.kind != "unicast" or network_of(lab, host, capture, observed.device) != route.network:
-        return False
-    if route.origin == "dhcp" and observed.via is not None and observed.via.is_link_local:
-        return True  # a router advertisement names the router by its link-local address
-    return observed.via == route.via
-
-
-def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
-    if route.kind != "unicast":
-        return route.kind
-    network = network_of(lab, host, capture, route.device)
-    way = f"via {route.via}" if route.via is not None else "connected"
-    return f"{way} on {network}"
-
-
-def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
-    """Tell whether an unexpected route is one too many; routes that come and go by themselves are not."""
-    if route.protocol == "ra" or any(
-        local.version == route.prefix.version and route.prefix.subnet_of(local)  # type: ignore[arg-type]
-        for local in _LINK_LOCAL
-    ):
-        return False
-    by_network = {nic.network: nic for nic in lab.hosts[host].interfaces}
-    nic = by_network.get(network_of(lab, host, capture, route.device))
-    if nic is None:
-        # A bridge or tunnel set up in the guest is fine, unless it hides something the lab needs.
-        return route.kind != "unicast" or _takes_away(lab, route)
-    if nic.dhcp and route.protocol == "dhcp" and lab.hosts[host].address is not None:
-        return False  # announced by the DHCP server of an existing machine
-    if nic.ipv4 is None and nic.dhcp and lab.networks[nic.network].mode in (Mode.BRIDGE, Mode.MACVTAP):
-        return False
-    link = capture.links.get(nic.mac)
-    fleeting = [each.network for each in link.fleeting] if link else []
-    return not (route.protocol == "kernel" and route.prefix in fleeting)
-
-
-def _takes_away(lab: Lab, route: ObservedRoute) -> bool:
-    subnets = [each for network in lab.networks.values() for each in (network.cidr, network.cidr6) if each]
-    return route.prefix.prefixlen == 0 or any(each.overlaps(route.prefix) for each in subnets)

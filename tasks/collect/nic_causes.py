@@ -12,11 +12,21 @@ from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Unreachable
+from labrun.tasks.collect.translations import translates
 from labrun.tasks.guest.facts.links import Link
 from labrun.tasks.guest.facts.nft import Packet, suspects
 from labrun.tasks.judging import guarded
 
-__all__ = ["Finding", "Shown", "neighbour_findings", "network_of", "nic_findings", "not_asked", "small_links"]
+__all__ = [
+    "Finding",
+    "Shown",
+    "ipv6_off",
+    "neighbour_findings",
+    "network_of",
+    "nic_findings",
+    "not_asked",
+    "small_links",
+]
 
 # Neighbour solicitation for IPv6, as a rule may name it.
 _SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
@@ -49,6 +59,7 @@ class Shown:
     lab: Lab
     captures: Mapping[str, Capture | Unreachable]
     _held: dict[Address, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _translating: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
     _spent: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def capture(self, host: str) -> Capture | None:
@@ -70,13 +81,20 @@ class Shown:
         self._spent[host] = spent + time.monotonic() - began
         return found
 
+    def translates(self, host: str) -> bool:
+        """Tell whether rules of others on a host translate any packets."""
+        if host not in self._translating:
+            capture = self.capture(host)
+            self._translating[host] = capture is not None and translates(capture.evidence.after)
+        return self._translating[host]
+
     def holders(self, address: Address) -> list[str]:
-        """Return the hosts that have an address on one of their NICs."""
+        """Return the hosts that have an address on one of their devices, the loopback included."""
         if not self._held:
             for host, found in self.captures.items():
-                for link in found.links.values() if isinstance(found, Capture) else ():
-                    for each in (*link.settled, *link.fleeting):
-                        self._held.setdefault(each.ip, []).append(host)
+                devices = (*found.links.values(), *found.devices) if isinstance(found, Capture) else ()
+                for ip in {each.ip for link in devices for each in (*link.settled, *link.fleeting)}:
+                    self._held.setdefault(ip, []).append(host)
         return self._held.get(address, [])
 
 
@@ -94,7 +112,7 @@ def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
     return device or "nowhere"
 
 
-def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Finding]:
+def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None) -> Iterator[Finding]:
     """Yield what keeps the NIC from sending; ``own`` is its desired state."""
     if link is None:
         mac = own.nic.mac
@@ -104,10 +122,15 @@ def nic_findings(node: str, own: Attachment, link: Link | None) -> Iterator[Find
     if not link.is_up:
         yield Finding(CAUSE, f"{link.name} ({own.network}) is down", node)
         return
+    if link.port_of:
+        yield Finding(CAUSE, f"{link.name} ({own.network}) is a port of {link.port_of}", node)
+        return
     if not link.has_arp:
         yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
-    if not same:
+    if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
+        yield Finding(CAUSE, f"{off} ({own.network})", node)
+    elif not same:
         yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
     elif all(each.network != own.prefix for each in same):
         lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
@@ -133,40 +156,63 @@ def neighbour_findings(
         yield Finding(CAUSE, f"takes {who} to be at {seen.mac}; its MAC is {meant.nic.mac}", node)
     elif seen.failed:
         question = Packet(own.address, following, leaves=link.name)
-        answer = Packet(following, own.address, came=link.name)
-        looks = (capture.evidence.before, capture.evidence.after)
-        for packet, hook in ((question, "output"), (answer, "input")):
-            for found in suspects(*looks, packet, (hook,), ("arp",)):
-                yield Finding(CAUSE, f"nftables drops ARP for {who}: {found.text}", node)
-        if version == 6:
-            yield from _solicitations_dropped(shown, node, question, holder, meant)
+        yield from _unheard(shown, node, question, holder, meant)
+        if version == 4 and holder is not None and meant is not None:
+            yield from _unanswered(shown, holder, meant)
         what = "ARP" if version == 4 else "neighbour solicitations"
         yield Finding(SYMPTOM, f"{who} does not answer {what} on {own.network}", node)
 
 
-def _solicitations_dropped(
+def _unheard(
     shown: Shown, node: str, question: Packet, holder: str | None, meant: Attachment | None
 ) -> Iterator[Finding]:
-    """Yield the rules that block neighbour discovery, on the asking host or on the neighbour."""
+    """Yield the rules that drop the question who has an address, or its answer, at either end."""
     theirs = shown.capture(holder) if holder is not None else None
     link = theirs.links.get(meant.nic.mac) if theirs is not None and meant is not None else None
-    asked = Packet(question.source, question.target, came=link.name if link is not None else "")
+    there = link.name if link is not None else ""
+    asked = Packet(question.source, question.target, came=there)
+    answer = Packet(question.target, question.source, leaves=there)
+    heard = Packet(question.target, question.source, came=question.leaves)
+    four = question.target.version == 4
     for host, packet, hooks in (
         (node, question, ("output", "postrouting")),
         (holder, asked, ("ingress", "prerouting", "input")),
+        *(((holder, answer, ("output",)), (node, heard, ("ingress", "input"))) if four else ()),
     ):
         capture = shown.capture(host) if host is not None else None
         if host is not None and capture is not None:
-            yield from shown.told(host, partial(_refused_questions, host, capture, packet, hooks))
+            yield from shown.told(host, partial(_refused, host, capture, packet, hooks))
 
 
-def _refused_questions(
-    host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]
-) -> Iterator[Finding]:
+def _refused(host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]) -> Iterator[Finding]:
     looks = (capture.evidence.before, capture.evidence.after)
+    if packet.target.version == 4:
+        other = packet.source if packet.came else packet.target
+        for found in suspects(*looks, packet, hooks, ("arp",)):
+            yield Finding(CAUSE, f"nftables drops ARP for {other}: {found.text}", host)
+        return
     for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
         if _SOLICITATION.search(found.text):
             yield Finding(CAUSE, f"nftables drops neighbour solicitations: {found.text}", host)
+
+
+def _unanswered(shown: Shown, holder: str, meant: Attachment) -> Iterator[Finding]:
+    """Yield the setting by which the holder of an address answers no ARP."""
+    capture = shown.capture(holder)
+    link = capture.links.get(meant.nic.mac) if capture is not None else None
+    for which in ("all", link.name) if capture is not None and link is not None else ():
+        # From 1 to 3 it answers for the NIC's own address all the same.
+        if (value := capture.evidence.setting(f"conf/{which}/arp_ignore") if capture else None) == 8:
+            yield Finding(CAUSE, f"net.ipv4.conf.{which}.arp_ignore is {value}: it answers no ARP", holder)
+            return
+
+
+def ipv6_off(capture: Capture, link: Link) -> str | None:
+    """Return the setting by which a NIC has no IPv6, None if it has."""
+    for which in (link.name, "all"):
+        if capture.evidence.setting(f"conf/{which}/disable_ipv6", 6):
+            return f"net.ipv6.conf.{which}.disable_ipv6 is 1"
+    return None
 
 
 def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Finding]:

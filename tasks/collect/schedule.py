@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from labrun.inventory.model import Host, Lab
 from labrun.inventory.topology.checks import instances_of, udp_targets
 from labrun.inventory.topology.expectations import Expectations, expectations
+from labrun.inventory.topology.nm_properties import mtu_of
 from labrun.inventory.topology.path_model import Path
 from labrun.tasks.collect.check_script import seconds_of
 from labrun.tasks.collect.check_spec import check_specs
@@ -141,11 +142,11 @@ def drops_udp(lab: Lab, path: Path) -> bool:
 
 
 def packet_size(lab: Lab, path: Path) -> int:
-    """Return the size in bytes of a packet that must pass unfragmented, by the networks' MTUs."""
+    """Return the size in bytes of a packet that must pass unfragmented, by the MTUs of networks and NICs."""
     crossed = {path.source, path.target, *path.way.through, *path.way.back}
-    networks = {nic.network for name in crossed if name in lab.hosts for nic in lab.hosts[name].interfaces}
-    smallest = min((lab.networks[name].mtu or LARGEST for name in networks), default=LARGEST)
-    return min(smallest, LARGEST)
+    nics = (nic for name in crossed if name in lab.hosts for nic in lab.hosts[name].interfaces)
+    sizes = (mtu_of(nic) or lab.networks[nic.network].mtu or LARGEST for nic in nics)
+    return min([LARGEST, *sizes])
 
 
 def _payload(lab: Lab, path: Path) -> int:

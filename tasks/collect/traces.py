@@ -11,7 +11,14 @@ from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.outcome import Outcome, Pair, Status
 from labrun.tasks.collect.capture import Capture, Ping, Trace
-from labrun.tasks.collect.causes import Cause, Shown, cause, cause_of_loss, not_asked
+from labrun.tasks.collect.causes import (
+    Cause,
+    Shown,
+    cause,
+    cause_of_loss,
+    cause_of_translation,
+    not_asked,
+)
 from labrun.tasks.collect.schedule import packet_size
 from labrun.tasks.judging import guarded
 
@@ -111,7 +118,8 @@ def _traced(shown: Shown, path: Path, trace: Trace) -> Judged:
     if found.status is Status.OK and trace.lost is not None:
         loss = cause_of_loss(shown, path, trace.lost, packet_size(shown.lab, path))
         found = found if loss is None else Judged.by(Status.FAILED, found.actual, loss)
-    return found if found.why else replace(found, why=_BY.get(trace.method))
+    refused = f"traced by ICMP: UDP was refused ({trace.refused.split()[-1]})" if trace.refused else None
+    return found if found.why else replace(found, why=refused or _BY.get(trace.method))
 
 
 def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> Judged:
@@ -135,7 +143,12 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
             ttl for ttl, (want, have) in enumerate(zip(path.hops, hops, strict=True), 1) if want and not have
         ]
         if not holes:
-            return Judged(Status.OK, actual, None)
+            changed = cause_of_translation(shown, path)
+            return (
+                Judged(Status.OK, actual, None)
+                if changed is None
+                else Judged.by(Status.FAILED, actual, changed)
+            )
         silent = ", ".join(
             f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
         )
@@ -186,7 +199,10 @@ def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
     if shown.silence(path.target) is not None:
         return Judged(Status.UNREACHABLE, actual, f"{path.target} does not answer")
     if trace is not None and trace.refused:
-        return Judged(Status.FAILED, actual, f"{trace.refused.split()[0]} says there is no way on")
+        who, letters = trace.refused.split()[0], trace.refused.split()[-1]
+        if who == str(path.address):
+            return Judged(Status.FAILED, actual, f"{path.target} refuses it ({letters})", path.target)
+        return Judged(Status.FAILED, actual, f"{who} says there is no way on")
     before = [node for ttl, node in enumerate(path.way.through, 1) if trace and ttl in trace.answers]
     why = f"no answer from beyond {before[-1]}" if before else "no answer"
     return Judged(Status.FAILED, actual, why)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from labrun.secrets import MASK, is_secret
 from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.facts.routes import BY_HAND
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent, properties
 
 __all__ = [
@@ -16,9 +17,6 @@ __all__ = [
     "shown_state",
     "stored_state",
 ]
-
-# Protocols of routes set by a user or NetworkManager; daemons and the kernel use others.
-_SET_BY_HAND = frozenset({"static", "boot", "dhcp", "ra"})
 
 
 def file_diff(wanted: Sections, stored: Sections) -> Iterator[str]:
@@ -71,7 +69,7 @@ def _address_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
 def _route_diff(meant: Intent, link: Nic, version: int) -> Iterator[str]:
     there = {hop: protocol for hop, protocol in link.routes.items() if hop.prefix.version == version}
     for hop, protocol in sorted(there.items(), key=lambda pair: str(pair[0])):
-        if hop in meant.routes or protocol not in _SET_BY_HAND:
+        if hop in meant.routes or protocol not in BY_HAND:
             continue
         announced = protocol in ("dhcp", "ra")
         if announced and (hop.prefix.prefixlen > 0 or meant.keeps_announced_default):
@@ -120,8 +118,6 @@ def shown_state(device: Device, link: Nic) -> str:
     addresses = {address for address in link.addresses if address.version == 4} | link.lasting
     lines = [f"active: {device.profile_id} {device.profile}{'' if device.is_up else ' (down)'}"]
     lines += sorted(f"address {address}" for address in addresses)
-    lines += sorted(
-        f"route {hop}" for hop, protocol in link.routes.items() if protocol in _SET_BY_HAND - {"ra"}
-    )
+    lines += sorted(f"route {hop}" for hop, protocol in link.routes.items() if protocol in BY_HAND - {"ra"})
     lines += [f"dns {' '.join(device.dns)}", f"mtu {link.mtu}"]
     return "".join(f"{line}\n" for line in lines)

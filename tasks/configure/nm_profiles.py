@@ -9,7 +9,7 @@ from typing import Any
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
-from labrun.inventory.topology.routing import Route, route_table
+from labrun.inventory.topology.routing import Route, derived_routes
 from labrun.secrets import is_secret
 from labrun.tasks.guest.keyfile import Sections
 
@@ -85,7 +85,7 @@ def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
     the NIC, and ``reached_at`` is the address that must stay. ``settings`` are the keyfile's sections;
     ``properties`` are those in the lab file, for nmcli.
     """
-    routes = route_table(lab, host.name)
+    routes = derived_routes(lab, host.name)
     reached = reached_at(host)
     return [
         {

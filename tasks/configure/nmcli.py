@@ -11,6 +11,7 @@ from typing import Any
 
 from labrun.errors import CommandError, UnreadableError
 from labrun.inventory.model import Host, Lab
+from labrun.inventory.route_patterns import route_pattern
 from labrun.secrets import is_secret
 from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
@@ -52,6 +53,7 @@ class Nmcli:
             "profiles": profiles,
             "exclusive": host.exclusive,
             "secrets": secret_properties(profiles),
+            **({"ignored": [str(each) for each in host.ignored_routes]} if host.ignored_routes else {}),
         }
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class Nmcli:
         held = want.get("held", {})
         profiles = [Profile.of(raw, facts).unless_held(held) for raw in want["profiles"]]
         try:
-            state = observed(facts)
+            state = observed(facts, map(route_pattern, want.get("ignored", ())))
         except UnreadableError:
             raise
         except CommandError as error:

@@ -116,6 +116,10 @@ class Sshd:
         judge = _Judge(_effective(said, facts), facts, _written(facts) if said.status == 0 else {})
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
         items += judge.surplus(wanted)
+        if reason := _unread(facts):
+            # What is effective holds or not all the same.
+            refused = (replace(item, refused=reason) for item in items)
+            return SectionPlan(self.section, tuple(refused))
         if faults:
             culprits = ", ".join(
                 sorted({setting.keyword for setting in wanted.settings if setting.key in faults})
@@ -164,9 +168,14 @@ def _broken(said: Captured, facts: Facts) -> str | None:
         told = (said.error or said.text).splitlines()
         lines = [line for line in told if line.strip() and ": terminating, " not in line]
         return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
-    if not _INCLUDES.search(facts.files.get(MAIN, "")):
-        return f"{MAIN} does not include sshd_config.d, so a drop-in would not be read"
     return None
+
+
+def _unread(facts: Facts) -> str | None:
+    """Return why sshd would not read a drop-in, although its configuration holds up."""
+    if _INCLUDES.search(facts.files.get(MAIN, "")):
+        return None
+    return f"{MAIN} does not include sshd_config.d, so a drop-in would not be read"
 
 
 def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:

@@ -18,7 +18,7 @@ from labrun.errors import (
 )
 from labrun.ports import Completed, Transport
 from labrun.progress import report
-from labrun.tasks.guest.facts.links import parse_links
+from labrun.tasks.guest.facts.links import nics_by_mac, parse_links
 from labrun.tasks.guest.scripts import assigned, guest_script
 
 __all__ = ["Ready", "wait_until_ready"]
@@ -156,7 +156,12 @@ def _read(done: Completed) -> tuple[list[str] | None, dict[str, tuple[str, ...]]
     """Return cloud-init's errors, None if it is not done yet, and the addresses by MAC."""
     head, _, tail = done.stdout.partition("==addresses==")
     found = parse_links(objects(read_json(tail, "ip address"), "ip address", "links"))
-    addresses = {link.mac: tuple(str(each.interface) for each in link.held) for link in found}
+    nics = nics_by_mac(found)
+    addresses: dict[str, tuple[str, ...]] = {}
+    # What stands on a NIC may hold its addresses (a bridge), or others under the same MAC (a VLAN).
+    for link in (*nics.values(), *(each for each in found if each not in nics.values())):
+        held = tuple(str(each.interface) for each in link.held)
+        addresses[link.mac] = addresses.get(link.mac, ()) + held
     result = read_json(head, "cloud-init")
     if result is None:
         return None, addresses

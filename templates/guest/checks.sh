@@ -1,4 +1,4 @@
-# Try what the lab file checks, one function per kind. Values: no_way no_tool small_lost exec_seconds.
+# Try what the lab file checks, one function per kind. Values: no_way no_tool small_lost exec_seconds most.
 try() {
 n=$1; shift
 "$@" >"$tmp/check.$n" 2>"$tmp/noise.$n" </dev/null
@@ -7,7 +7,12 @@ echo $? >"$tmp/status.$n"
 given() { cat "$tmp/check.$1"; cat "$tmp/noise.$1" >&2; return "$(cat "$tmp/status.$1")"; }
 need() { command -v "$1" >/dev/null || { echo "$1"; return 1; }; }
 way() { ip route get "$1" >/dev/null; }
-last() { printf '%s\n' "$(tail -n 1 "$1")"; }
+last() { printf '%s\n' "$(tail -n 1 "$1" | head -c 4096)"; }
+# Print the beginning of a file, and say on stderr if that is not all.
+first() {
+head -c "$most" "$1"
+[ "$(wc -c <"$1")" -le "$most" ] || echo "cut at $most bytes" >&2
+}
 try_ping() {
 need ping || return "$no_tool"
 way "$1" || return "$no_way"
@@ -35,7 +40,7 @@ code=$?
 printf '%s\n' "$said"
 grep -e ' fail: ' -e ' failed: ' "$tmp/err.$n" >"$tmp/fail.$n" || grep '^curl: ' "$tmp/err.$n" >"$tmp/fail.$n"
 last "$tmp/fail.$n"
-[ ! -e "$tmp/body.$n" ] || head -c 65536 "$tmp/body.$n"
+[ ! -e "$tmp/body.$n" ] || first "$tmp/body.$n"
 return $code
 }
 try_names() {
@@ -52,9 +57,10 @@ printf "$2" | nc -n -u -w 3 -W 1 "$1" 53 | od -An -v -tx1
 try_exec() {
 set -- timeout -k 2 "$exec_seconds" sh -c "$1"
 [ -z "$SUDO_USER" ] || [ "$SUDO_USER" = root ] || set -- runuser -u "$SUDO_USER" -- "$@"
-{ "$@" 2>"$tmp/err.$n"; echo $? >"$tmp/code.$n"; } | head -c 65536 >"$tmp/out.$n"
+# The rest is read, too: the command would be killed by SIGPIPE.
+{ "$@" 2>"$tmp/err.$n"; echo $? >"$tmp/code.$n"; } | { head -c $((most + 1)) >"$tmp/out.$n"; cat >/dev/null; }
 last "$tmp/err.$n"
-cat "$tmp/out.$n"
+first "$tmp/out.$n"
 return "$(cat "$tmp/code.$n")"
 }
 try_sysctl() {

@@ -1,6 +1,6 @@
 # Addresses and IPv4 routes: one process prints both, one line each. Needs frames.
 frame err link
-{ both=$(ip -j -batch - 2>&3 <<'END'
+{ both=$(ip -d -j -batch - 2>&3 <<'END'
 address
 route
 END

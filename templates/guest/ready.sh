@@ -5,4 +5,4 @@ tenths=$((tenths - 2)); sleep 0.2
 done
 cat /run/cloud-init/result.json 2>/dev/null || echo null
 echo; echo '==addresses=='
-ip -j address
+ip -d -j address

@@ -4,7 +4,8 @@ trap 'rm -rf "$tmp"' EXIT
 tool=ping
 command -v tracepath >/dev/null && tool=tracepath
 command -v traceroute >/dev/null && tool=traceroute
-reached() { grep -qF "  $2  " "$tmp/$1"; }
+# A mark such as !X is an error of the target's own: it refused the probe.
+reached() { grep -F "  $2  " "$tmp/$1" | grep -qv '!'; }
 by_ping() {
 k=$3
 while [ "$k" -le "$4" ]; do

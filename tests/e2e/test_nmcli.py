@@ -11,6 +11,9 @@ from tests.labs import RunningLab
 
 pytestmark = pytest.mark.lxc
 
+_APART = "10.62.24.11/24,172.30.0.1/32,172.31.0.1/24"
+_ODD_6 = 'ipv6.addresses: "fd00:62:24::11/64,fd50::1/128", ipv6.gateway: "fd00:62:24::1"'
+_ODD = "10.7.0.0/16 type=blackhole, 0.0.0.0/0 10.62.24.9 500"
 _TABLE = '"9.0.0.0/8 10.62.24.1 table=9"'
 LAB = """\
 name: res-nm
@@ -110,13 +113,27 @@ _TWO = "10.62.24.11/24, 10.62.24.50/24"
             ["connection.lldp:enable-rx", "ip6-privacy:2"],
         ),
         ("ipv4.method: auto", "ip -br -4 address show eth0", ["10.62.24.11/24"]),
+        (
+            f'ipv4.addresses: "{_APART}", ipv4.routes: "{_ODD}", {_ODD_6}',
+            "ip route; ip -6 route",
+            [
+                "blackhole 10.7.0.0/16",
+                "default via 10.62.24.9",
+                "fd50::1 dev eth0",
+                "default via fd00:62:24::1",
+            ],
+        ),
     ],
-    ids="addresses order routes routes6 table gateway dns mtu spellings words dhcp".split(),  # noqa: SIM905
+    ids="addresses order routes routes6 table gateway dns mtu spellings words dhcp odd".split(),  # noqa: SIM905
 )
 def test_a_property_is_in_force_is_found_so_and_goes_again(
     lab: RunningLab, properties: str, asked: str, shown: list[str]
 ) -> None:
-    assert settles(with_properties(lab, properties)) == ["changed", "ok"]
+    changed = with_properties(lab, properties)
+    assert settles(changed) == ["changed", "ok"]
+    for verb in ("verify", "drift"):
+        answer = changed.json(verb)
+        assert answer.exit_code == 0, answer.bad()
     seen = lab.guest("one", asked)
     for text in shown:
         assert text in seen

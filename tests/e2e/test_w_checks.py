@@ -31,6 +31,9 @@ HOLDS = """\
   - {name: ping, from: left, to: "@host", ping: true}
   - {name: ping six, from: a, to: "fd00:202:2::10", ping: true}
   - {name: way, from: a, to: b, trace: true, via: r}
+  - {name: way of all, from: left, to: b, trace: true, via: r}
+  - {name: way by address, from: left, to: b, trace: true, via: 10.202.1.254}
+  - {name: packages, from: a, exec: dpkg-query -W -f '${Package} ${Description}', stdout: openssh-server}
   - {name: size, from: a, to: b, mtu: 1500}
   - {name: ssh, from: a, to: b, tcp: 22}
   - {name: no telnet, from: a, to: b, tcp: 23, expect: blocked}
@@ -106,8 +109,9 @@ def test_what_holds_is_ok_also_over_ipv6(checked: With) -> None:
     assert answer.exit_code == 0, answer.bad()
     found = {row["name"]: row for row in answer.of("check")}
     pings = {f"ping: {pair}" for pair in ("r -> a", "r -> b", "a -> b")}
-    names = {line.split(": ", 2)[1].split(",")[0] for line in HOLDS.splitlines()} - {"ping"}
-    assert set(found) == names | pings
+    pairs = pings | {f"{name}: {source} -> b" for name in ("way of all", "way by address") for source in "ra"}
+    names = {line.split(": ", 2)[1].split(",")[0] for line in HOLDS.splitlines()}
+    assert set(found) == (names - {"ping", "way of all", "way by address"}) | pairs
     assert found["way"]["actual"] == "10.202.1.254 10.202.2.10"
     assert found["no telnet"]["actual"] == "refused"
     assert found["no dns"]["actual"] == "REFUSED"

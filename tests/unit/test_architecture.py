@@ -80,6 +80,7 @@ def test_imports_point_down() -> None:
 # The rooms of a layer, from the bottom up: the same rule. A module beside them is a room of its own.
 ROOMS = {
     "inventory": (
+        "route_patterns",
         "traffic",
         "model",
         "kernel_values",

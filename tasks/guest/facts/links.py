@@ -1,20 +1,22 @@
-"""NICs as the kernel has them: ``ip -j address``."""
+"""NICs as the kernel has them: ``ip -d -j address``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
-from labrun.bounded import as_integer, as_interface, as_list, as_text, objects
+from labrun.bounded import as_integer, as_interface, as_list, as_object, as_text, objects
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PROBE", "Link", "LinkAddress", "links", "parse_links"]
+__all__ = ["PROBE", "Link", "LinkAddress", "links", "nics_by_mac", "parse_links"]
 
 _WHAT = "ip address"
+# What is made of other devices, as iproute2 names its kind: it may have the MAC of one of them.
+_MADE_OF_OTHERS = frozenset({"bridge", "bond", "team", "vrf", "dummy", "ifb", "nlmon", "vxlan", "geneve"})
 
 PROBE = Probe(script=guest_script("links"))
 """Asks for addresses and IPv4 routes: one process prints both, one line each."""
@@ -36,19 +38,31 @@ class LinkAddress:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One NIC.
+    """One network device.
 
     ``is_ethernet`` tells it from a tunnel or the loopback; ``has_arp`` is False if it does not do ARP;
-    ``mtu`` is in bytes.
+    ``mtu`` is in bytes. ``burned_in`` is the NIC's own MAC if it is known and another one is set. ``kind``
+    is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the device of this host that it
+    stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if there is none.
     """
 
     name: str
     mac: str = ""
+    burned_in: str = ""
+    kind: str = ""
+    on: str = ""
+    port_of: str = ""
     is_ethernet: bool = True
     is_up: bool = True
     has_arp: bool = True
     mtu: int | None = None
     held: tuple[LinkAddress, ...] = ()
+
+    @property
+    def is_stacked(self) -> bool:
+        """Tell whether it was made on top of other devices: a VLAN or bridge often has the MAC of a NIC."""
+        # The peer of a veth is not below it.
+        return self.kind in _MADE_OF_OTHERS or (bool(self.on) and self.kind != "veth")
 
     @property
     def addresses(self) -> frozenset[IPv4Interface | IPv6Interface]:
@@ -76,9 +90,21 @@ def links(facts: Facts) -> tuple[Link, ...]:
     return parse_links(rows(facts, "link", _WHAT, "links"))
 
 
-def parse_links(found: list[Mapping[str, Any]]) -> tuple[Link, ...]:
+def parse_links(found: Iterable[Mapping[str, Any]]) -> tuple[Link, ...]:
     """Return the links in the output of ``ip -j address``. Raises UnreadableError."""
     return tuple(_link(each) for each in found)
+
+
+def nics_by_mac(found: Iterable[Link]) -> dict[str, Link]:
+    """Return the NICs among the links by their own MAC, without those that stand on another device.
+
+    If several NICs have one MAC, the first one counts.
+    """
+    nics: dict[str, Link] = {}
+    for link in found:
+        if link.is_ethernet and not link.is_stacked:
+            nics.setdefault(link.burned_in or link.mac, link)
+    return nics
 
 
 def _link(link: Mapping[str, Any]) -> Link:
@@ -86,6 +112,10 @@ def _link(link: Mapping[str, Any]) -> Link:
     return Link(
         name=as_text(link.get("ifname"), _WHAT),
         mac=as_text(link.get("address", ""), _WHAT).lower(),
+        burned_in=as_text(link.get("permaddr", ""), _WHAT).lower(),
+        kind=as_text(as_object(link.get("linkinfo") or {}, _WHAT).get("info_kind", ""), _WHAT),
+        on=as_text(link.get("link") or "", _WHAT),
+        port_of=as_text(link.get("master", ""), _WHAT),
         is_ethernet=link.get("link_type") == "ether",
         is_up="UP" in flags and link.get("operstate") != "DOWN",
         has_arp="NOARP" not in flags,

@@ -15,7 +15,7 @@ from labrun.bounded import integer
 from labrun.inventory.model import Address
 from labrun.tasks.guest.deadline import pace
 
-__all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
+__all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "fits", "read_ruleset", "suspects"]
 
 _MOST_RULES = 20_000
 """The limit of rules read from a host, and of rules visited for one packet."""
@@ -210,7 +210,7 @@ class _Walk:
         return way
 
     def _look(self, text: str) -> bool | None:
-        self.fitting[text] = found = _fits(text, self.packet)
+        self.fitting[text] = found = fits(text, self.packet)
         return found
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
@@ -266,7 +266,7 @@ _TCP = frozenset({"tcp", "6"})
 _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
 
 
-def _fits(text: str, packet: Packet) -> bool | None:
+def fits(text: str, packet: Packet) -> bool | None:
     """Tell whether the packet matches; None if that cannot be determined."""
     if len(text) > _LONGEST_RULE:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
 from labrun.bounded import as_integer, as_list, as_object, as_text, objects
+from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import answer
 from labrun.tasks.guest.facts.links import Link, links
 from labrun.tasks.guest.facts.routes import routes
@@ -88,9 +89,13 @@ def _untagged(value: dict[str, Any]) -> Any:
     return value["data"] if len(value) == 2 and value.keys() == {"type", "data"} else value
 
 
-def observed(facts: Facts) -> NmState:
-    """Return the state. Raises CommandError with the message of a failed command, UnreadableError."""
-    return facts.once(_state)
+def observed(facts: Facts, ignored: Iterable[RoutePattern] = ()) -> NmState:
+    """Return the state, without the routes that the lab file tells labrun to leave alone.
+
+    Raises CommandError with the message of a failed command, UnreadableError.
+    """
+    state, patterns = facts.once(_state), tuple(ignored)
+    return replace(state, nics=_nics(facts, patterns)) if patterns else state
 
 
 def _state(facts: Facts) -> NmState:
@@ -104,9 +109,12 @@ def _state(facts: Facts) -> NmState:
     devices = {device.mac: device for device in _devices(known)}
     settings = (_part(each, "Settings.Connection") for each in known.values())
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
-    by_device = _routes_by_device(facts)
-    nics = {link.name: _nic(link, by_device.get(link.name, {})) for link in links(facts)}
-    return NmState(devices, nics, loaded)
+    return NmState(devices, _nics(facts, ()), loaded)
+
+
+def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
+    by_device = _routes_by_device(facts, ignored)
+    return {link.name: _nic(link, by_device.get(link.name, {})) for link in links(facts)}
 
 
 def _part(interfaces: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -162,12 +170,12 @@ def _nic(link: Link, by_hop: Mapping[Hop, str]) -> Nic:
     return Nic(link.mtu or 0, link.addresses, link.lasting, by_hop)
 
 
-def _routes_by_device(facts: Facts) -> dict[str, dict[Hop, str]]:
+def _routes_by_device(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, dict[Hop, str]]:
     found: dict[str, dict[Hop, str]] = {}
     # IPv6 is queried only if a resource needs it.
     for version in (4, 6) if "route6" in facts.commands else (4,):
         for route in routes(facts, version):
             passes_by = route.prefix.is_link_local or route.prefix.is_multicast
-            if route.device and route.kind == "unicast" and not passes_by:
+            if route.device and route.kind == "unicast" and not (passes_by or route.fits(ignored)):
                 found.setdefault(route.device, {})[Hop(route.prefix, route.via)] = route.protocol or "boot"
     return found

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from labrun.bounded import as_address, as_integer, as_object, as_prefix, as_text, objects
 from labrun.inventory.model import Address, Prefix
+from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PROBE6", "ObservedRoute", "routes"]
+__all__ = ["BY_HAND", "LOCAL", "PROBE6", "ObservedRoute", "local_routes", "routes"]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
 """Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
+
+LOCAL = Probe(
+    script="capture local4 ip -4 -j route show table local type local\n"
+    "capture local6 ip -6 -j route show table local type local\n"
+)
+"""Asks for what the host takes for its own addresses, whatever its NICs have."""
+
+BY_HAND = frozenset({"", "static", "boot", "dhcp", "ra"})
+"""The protocols of routes that a person or NetworkManager sets; iproute2 leaves out ``boot``."""
 
 _WHAT = {4: "ip route", 6: "ip -6 route"}
 
@@ -30,6 +40,35 @@ class ObservedRoute:
     protocol: str = ""
     metric: int = 0
 
+    @property
+    def removal(self) -> str:
+        """Return the command that removes it."""
+        words = ["ip", "-6"] if self.prefix.version == 6 else ["ip"]
+        words += ["route", "del", *([] if self.kind == "unicast" else [self.kind])]
+        words.append("default" if self.prefix.prefixlen == 0 else str(self.prefix))
+        words += ["via", str(self.via)] if self.via is not None else []
+        words += ["dev", self.device] if self.device and self.kind == "unicast" else []
+        words += ["proto", self.protocol] if self.protocol not in ("", "boot") else []
+        return " ".join([*words, *(["metric", str(self.metric)] if self.metric else [])])
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Tell whether a person or NetworkManager set it: neither the kernel nor a routing daemon."""
+        return self.protocol in BY_HAND
+
+    def fits(self, patterns: Iterable[RoutePattern]) -> bool:
+        """Tell whether the lab file tells labrun to leave it alone."""
+        via = str(self.via) if self.via is not None else ""
+        return any(
+            each.fits(self.prefix, via=via, dev=self.device, kind=self.kind, proto=self.protocol)
+            for each in patterns
+        )
+
+    @property
+    def is_of_address(self) -> bool:
+        """Tell whether the kernel made it for an address of the host."""
+        return self.protocol == "kernel"
+
 
 def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     """Return the routes of one IP version, a multipath route once per next hop.
@@ -39,6 +78,14 @@ def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     what = _WHAT[version]
     return tuple(
         route for row in rows(facts, f"route{version}", what, "routes") for route in _hops(row, version, what)
+    )
+
+
+def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
+    """Return the prefixes that the host takes for its own; raises as :func:`routes` does."""
+    what = f"{_WHAT[version]} show table local"
+    return tuple(
+        route for row in rows(facts, f"local{version}", what, "routes") for route in _hops(row, version, what)
     )
 
 

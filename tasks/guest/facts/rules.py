@@ -14,23 +14,37 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE", "PolicyRule", "rules"]
 
 PROBE = Probe(script="capture rules4 ip -4 -j rule show\ncapture rules6 ip -6 -j rule show\n")
+_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos")
 _DEFAULT = {0: "local", 32766: "main", 32767: "default"}
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """A rule of ``ip rule`` beyond the kernel's default three; None as prefix means all."""
+    """A rule of ``ip rule`` beyond the kernel's default three; None as prefix means all.
+
+    ``iif`` is the device that a packet has to come in by, empty for any. ``conditions`` are all selectors
+    beyond the prefixes, as ``ip rule`` writes them. ``negated`` = it is for packets that do not match.
+    """
 
     priority: int
     source: Prefix | None
     target: Prefix | None
     action: str
     version: int
-    conditional: bool = False
+    iif: str = ""
+    conditions: str = ""
+    negated: bool = False
+
+    @property
+    def conditional(self) -> bool:
+        """Tell whether more than the addresses of a packet decides."""
+        return bool(self.conditions)
 
     def __str__(self) -> str:
         goes = f"to {self.target} " if self.target is not None else ""
-        return f"ip rule {self.priority}: from {self.source or 'all'} {goes}{self.action}"
+        only = f"{self.conditions} " if self.conditions else ""
+        nots = "not " if self.negated else ""
+        return f"ip rule {self.priority}: {nots}from {self.source or 'all'} {goes}{only}{self.action}"
 
 
 def rules(facts: Facts, version: int) -> tuple[PolicyRule, ...]:
@@ -49,7 +63,9 @@ def _rules(found: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]
             _prefix(each, "dst"),
             as_text(each.get("action") or f"lookup {table}", "rules"),
             version,
-            conditional=bool({"not", "fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos"} & set(each)),
+            iif=as_text(each.get("iif", ""), "rules"),
+            conditions=" ".join(_conditions(each)),
+            negated="not" in each,
         )
 
 
@@ -60,3 +76,9 @@ def _prefix(rule: Mapping[str, Any], key: str) -> Prefix | None:
     given = as_address(address, "rules")
     length = as_integer(rule.get(f"{key}len", given.max_prefixlen), "rules", most=given.max_prefixlen)
     return as_prefix(f"{given}/{length}", "rules")
+
+
+def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
+    for name in _SELECTORS:
+        if rule.get(name) is not None:
+            yield f"{name} {as_text(str(rule[name]), 'rules')}"

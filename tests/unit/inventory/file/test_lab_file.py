@@ -271,6 +271,40 @@ def test_host_wins_over_group_over_defaults_key_by_key(tmp_path: Path) -> None:
     assert dict(lab.groups) == {"g1": ("a", "b"), "g2": ("b", "a"), "g3": ("c",)}
 
 
+def test_routes_of_others_are_left_alone_for_all_hosts_or_some(tmp_path: Path) -> None:
+    lab = lab_of(
+        tmp_path,
+        """
+        routes: {ignore: [proto bird]}
+        groups: {g: {hosts: [c, d], routes: [{to: 10.9.0.0/16, via: 10.1.0.9}]}}
+        hosts:
+          a: {networks: {net1: 10.1.0.11}}
+          b: {networks: {net1: 10.1.0.12}, routes: [{to: 10.8.0.0/16, via: a}]}
+          c: {networks: {net1: 10.1.0.13}, routes: {ignore: [dev wg0, to 10.7.0.0/16]}}
+          d: {networks: {net1: 10.1.0.14}, routes: {static: [{to: 10.6.0.0/16, via: a}], ignore: []}}
+        """,
+    )
+    found = {name: [str(each) for each in host.ignored_routes] for name, host in lab.hosts.items()}
+    assert found == {"a": ["proto bird"], "b": ["proto bird"], "c": ["dev wg0", "to 10.7.0.0/16"], "d": []}
+    static = {name: [str(each.to) for each in host.routes] for name, host in lab.hosts.items()}
+    assert static == {"a": [], "b": ["10.8.0.0/16"], "c": ["10.9.0.0/16"], "d": ["10.6.0.0/16"]}
+
+
+def test_what_is_wrong_with_a_route_has_its_line_in_either_form(tmp_path: Path) -> None:
+    for routes in ("[{to: 10.9.0.0/16, via: x}]", "{static: [{to: 10.9.0.0/16, via: x}]}"):
+        with pytest.raises(LabFileError) as caught:
+            lab_of(
+                tmp_path,
+                f"""
+                hosts:
+                  a: {{networks: {{net1: 10.1.0.11}}, routes: {routes}}}
+                """,
+            )
+        (problem,) = caught.value.problems
+        place = "routes.static[0]" if "static" in routes else "routes[0]"
+        assert (problem.line, problem.path) == (5, f"hosts.a.{place}.via")
+
+
 def test_gateways_and_routes_become_addresses(tmp_path: Path) -> None:
     lab = lab_of(
         tmp_path,

@@ -203,6 +203,22 @@ def test_what_a_tool_says(check: str, status: int, text: str, seen: str, actual:
     assert (tried.seen, tried.actual) == (seen, actual)
 
 
+def test_a_server_that_refuses_a_question_is_no_closed_port() -> None:
+    refusing = NXDOMAIN.replace("8183", "8185")
+    tried = read_check(spec("to: b, dns: b.lab"), Captured(refusing, 0), Facts())
+    assert (tried.seen, tried.actual, tried.why) == ("refused", "REFUSED", "the server answers REFUSED")
+    row = judged("to: b, dns: b.lab", tried)
+    assert (row.status.value, row.why) == ("failed", "the server answers REFUSED")
+    assert judged("to: b, dns: b.lab, expect: refused", tried).status.value == "ok"
+
+
+def test_a_source_that_the_way_of_a_network_names_passes_through_nobody() -> None:
+    of = lab("name: it, from: n1, to: b, trace: true, via: r")
+    ways = {source: [each.via for each in check_specs(of, source)] for source in of.hosts}
+    assert ways["a"] == [(("10.0.1.254", "10.0.2.254"),)]
+    assert ways["r"] == [()]
+
+
 def capture(
     traces: Mapping[str, Trace], checks: Mapping[str, CheckResult], listeners: str | None = None
 ) -> Capture:

@@ -102,7 +102,16 @@ def test_a_router_that_says_no_is_named_and_is_no_hop() -> None:
 
 
 def test_a_target_that_forbids_is_reached_all_the_same() -> None:
-    assert traced("by udp\n 1  10.0.1.1  0.1 ms\n 2  10.0.2.9  0.1 ms !X\n").reached == 2
+    trace = traced("by udp\n 1  10.0.1.1  0.1 ms\n 2  10.0.2.9  0.1 ms\n")
+    assert (trace.reached, trace.refused) == (2, None)
+    # Its own firewall answers in its place.
+    for marks in ("!X", "!Z", "!H", "!P", "!<10>"):
+        trace = traced(f"by udp\n 1  10.0.1.1  0.1 ms\n 2  10.0.2.9  0.1 ms {marks}\n")
+        assert (trace.reached, trace.refused) == (None, f"10.0.2.9 {marks}")
+        both = traced(
+            f"by udp\n 2  10.0.2.9  0.1 ms {marks}\nby icmp\n 1  10.0.1.1  0.1 ms\n 2  10.0.2.9  0.1 ms\n"
+        )
+        assert (both.reached, both.refused) == (2, f"10.0.2.9 {marks}")
 
 
 def test_tracepath_that_arrives_or_is_told_that_there_is_no_way() -> None:

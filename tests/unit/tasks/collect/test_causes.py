@@ -12,8 +12,9 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import route_table
 from labrun.inventory.topology.wiring import Version
+from labrun.inventory.traffic import Firewall
 from labrun.tasks.collect.capture import Capture, Unreachable
-from labrun.tasks.collect.causes import Shown, cause, cause_of_loss
+from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, cause_of_translation
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.neighbours import Neighbour
@@ -24,6 +25,7 @@ from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.small_labs import dual_stack, mac, two_networks
 
 CONF = "/proc/sys/net/ipv4"
+CONF6 = "/proc/sys/net/ipv6"
 
 
 def healthy(of: Lab) -> dict[str, Capture]:
@@ -148,6 +150,198 @@ def test_a_fact_is_the_reason(
     assert reason({host: change}) == expected
 
 
+def setting6(key: str, value: str) -> Callable[[Capture], Capture]:
+    return evidence(settings={f"{CONF6}/{key}": value})
+
+
+def local(prefix: str, device: str, protocol: str) -> Callable[[Capture], Capture]:
+    own = ("172.16.0.254", "172.17.0.254", "fd00:16::fe", "fd00:17::fe")
+    kept = [ObservedRoute(ip_network(each), None, "eth0", "local", "kernel") for each in own]
+    return evidence(local=(*kept, ObservedRoute(ip_network(prefix), None, device, "local", protocol)))
+
+
+def routed(*routes: ObservedRoute) -> Callable[[Capture], Capture]:
+    return lambda found: replace(found, routes=(*found.routes, *routes))
+
+
+def without_ipv6(found: Capture) -> Capture:
+    gone = first_link(held=(LinkAddress(ip_interface("172.16.0.11/24")),))(found)
+    return setting6("conf/eth0/disable_ipv6", "1")(gone)
+
+
+FAR4, FAR6 = ip_network("172.17.0.0/24"), ip_network("fd00:17::/64")
+GATE4, GATE6 = ip_address("172.16.0.254"), ip_address("fd00:16::fe")
+OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
+
+
+@pytest.mark.parametrize(
+    ("version", "host", "change", "expected"),
+    [
+        (4, "host00", local("172.17.0.11/32", "lo", "kernel"), "host00: has 172.17.0.11 (host03's) on lo"),
+        (6, "host00", local("fd00:17::11/128", "lo", "kernel"), "host00: has fd00:17::11 (host03's) on lo"),
+        (4, "host00", local("172.17.0.0/24", "lo", ""), "host00: a local route to 172.17.0.0/24"),
+        (6, "host00", local("fd00:17::11/128", "lo", "boot"), "host00: a local route to fd00:17::11/128"),
+        (4, "host00", local("172.17.0.12/32", "lo", ""), None),
+        (6, "host03", setting6("conf/eth0/hop_limit", "1"), "host03: net.ipv6.conf.eth0.hop_limit is 1"),
+        (6, "host03", setting6("conf/eth0/hop_limit", "64"), None),
+        (6, "host01", without_ipv6, "host01: net.ipv6.conf.eth0.disable_ipv6 is 1 (network1)"),
+        (4, "host01", first_link(port_of="br0"), "host01: eth0 (network1) is a port of br0"),
+        (
+            4,
+            "host01",
+            routed(ObservedRoute(FAR4, GATE4, "wlan0", metric=5)),
+            "host01: 172.17.0.11 is sent via 172.16.0.254 out of wlan0, not out of network1",
+        ),
+        (
+            6,
+            "host01",
+            routed(ObservedRoute(FAR6, GATE6, "wlan0", metric=5)),
+            "host01: fd00:17::11 is sent via fd00:16::fe out of wlan0, not out of network1",
+        ),
+        (
+            4,
+            "host01",
+            routed(ObservedRoute(ip_network("0.0.0.0/0"), OTHER4, "eth0")),
+            "host01: several equal routes to default: via 172.16.0.254 and via 172.16.0.12",
+        ),
+        (
+            6,
+            "host01",
+            routed(ObservedRoute(ip_network("::/0"), OTHER6, "eth0")),
+            "host01: several equal routes to default: via fd00:16::fe and via fd00:16::12",
+        ),
+        (
+            4,
+            "host00",
+            evidence(rules=(PolicyRule(9, None, None, "lookup 9", 4, "eth0", "iif eth0"),)),
+            "host00: ip rule 9: from all iif eth0 lookup 9",
+        ),
+        (4, "host00", evidence(rules=(PolicyRule(9, None, None, "lookup 9", 4, "eth7", "iif eth7"),)), None),
+        (
+            4,
+            "host00",
+            evidence(rules=(PolicyRule(9, FAR4, None, "lookup 9", 4, negated=True),)),
+            "host00: ip rule 9: not from 172.17.0.0/24 lookup 9",
+        ),
+    ],
+)
+def test_a_fact_is_the_reason_in_both_ip_versions(
+    version: Version, host: str, change: Callable[[Capture], Capture], expected: str | None
+) -> None:
+    assert reason({host: change}, version) == expected
+
+
+def test_who_has_an_address_but_no_local_route_to_it_does_not_take_its_packets() -> None:
+    def lost(found: Capture) -> Capture:
+        kept = ObservedRoute(ip_network("127.0.0.0/8"), None, "lo", "local", "kernel")
+        return replace(found, evidence=replace(Evidence(), local=(kept,)))
+
+    # Without its answers nothing comes back either.
+    assert reason({"host03": lost}) == "host03: no local route to its own address 172.17.0.11"
+
+
+@pytest.mark.parametrize("which", ["all", "eth0"])
+def test_who_answers_no_arp_by_a_setting(which: str) -> None:
+    silent = setting(f"conf/{which}/arp_ignore", "8")
+    asking = neighbour("172.16.0.254", None)
+    why = f"host00: net.ipv4.conf.{which}.arp_ignore is 8: it answers no ARP"
+    assert reason({"host01": asking, "host00": silent}) == why
+    for value in ("0", "1", "2"):
+        answers = setting(f"conf/{which}/arp_ignore", value)
+        assert reason({"host01": asking, "host00": answers}) == (
+            "host01: 172.16.0.254 (host00) does not answer ARP on network1"
+        )
+
+
+@pytest.mark.parametrize(
+    ("host", "hook", "rule"),
+    [
+        ("host01", "output", "arp daddr ip 172.16.0.254 drop"),
+        ("host01", "input", "arp saddr ip 172.16.0.254 drop"),
+        ("host00", "input", "arp saddr ip 172.16.0.11 drop"),
+        ("host00", "output", "arp daddr ip 172.16.0.11 drop"),
+    ],
+)
+def test_who_drops_arp(host: str, hook: str, rule: str) -> None:
+    text = (
+        f"table arp x {{ # handle 1\n\tchain c {{ # handle 2\n\t\ttype filter hook {hook} priority 0; "
+        f"policy accept;\n\t\t{rule} # handle 3\n\t}}\n}}\n"
+    )
+
+    def filtered(found: Capture) -> Capture:
+        return replace(found, evidence=replace(found.evidence, after=read_ruleset(text)))
+
+    asking = neighbour("172.16.0.254", None)
+    changes: Changes = {"host01": asking, host: filtered}
+    if host == "host01":
+        changes = {host: lambda found: filtered(asking(found))}
+    address = rule.split()[3]
+    assert reason(changes) == f"{host}: nftables drops ARP for {address}: arp x, chain c: {rule}"
+
+
+def translating(hook: str, rule: str, table: str = "ip site") -> Callable[[Capture], Capture]:
+    base = f"\t\ttype nat hook {hook} priority dstnat; policy accept;\n"
+    text = f"table {table} {{ # handle 1\n\tchain c {{ # handle 2\n{base}\t\t{rule} # handle 3\n\t}}\n}}\n"
+    return evidence(after=read_ruleset(text))
+
+
+@pytest.mark.parametrize(
+    ("host", "hook", "rule", "named"),
+    [
+        ("host00", "prerouting", "ip daddr 172.17.0.11 dnat to 172.17.0.177", True),
+        ("host00", "prerouting", 'iifname "eth0" ip daddr 172.17.0.11 redirect', True),
+        ("host00", "prerouting", "ip daddr 172.17.0.177 dnat to 172.17.0.11", False),
+        ("host00", "prerouting", "ip daddr 172.17.0.11 tcp dport 80 dnat to 172.17.0.177:8080", False),
+        ("host00", "postrouting", 'oifname "eth1" masquerade', True),
+        ("host00", "postrouting", 'oifname "eth1" counter packets 3 bytes 252 masquerade', True),
+        ("host00", "postrouting", 'oifname "eth1" counter packets 0 bytes 0 masquerade', False),
+        ("host00", "postrouting", 'oifname "eth7" masquerade', False),
+        ("host00", "postrouting", 'ip saddr 172.18.0.0/16 oifname != "docker0" masquerade', False),
+        ("host00", "postrouting", "meta mark & 0x00004000 == 0x00004000 masquerade", False),
+        ("host00", "postrouting", "icmp type redirect drop", False),
+        ("host00", "postrouting", "ip saddr 172.16.0.0/24 snat to 172.17.0.9", True),
+        ("host01", "output", "ip daddr 172.17.0.11 dnat to 172.17.0.177", True),
+        ("host03", "prerouting", "ip daddr 172.17.0.11 dnat to 172.17.0.177", True),
+        ("host02", "prerouting", "ip daddr 172.17.0.11 dnat to 172.17.0.177", False),
+    ],
+)
+def test_a_rule_of_others_that_translates_is_named_though_the_path_is_right(
+    host: str, hook: str, rule: str, *, named: bool
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    captures[host] = translating(hook, rule)(captures[host])
+    path = forwarding(of, 4).path("host01", "host03")
+    found = cause_of_translation(Shown(of, captures), path)
+    if not named:
+        assert found is None
+        return
+    assert found is not None
+    bare = rule.replace("counter packets 3 bytes 252 ", "")
+    assert (found.why, found.blamed) == (f"{host}: nftables translates it: ip site, chain c: {bare}", host)
+
+
+def test_what_labrun_itself_translates_is_in_the_file() -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    rule = 'oifname "eth1" masquerade'
+    captures["host00"] = translating("postrouting", rule, "inet labrun")(captures["host00"])
+    assert cause_of_translation(Shown(of, captures), forwarding(of, 4).path("host01", "host03")) is None
+
+
+def test_a_rule_that_keeps_no_state_matters_to_a_firewall_of_labrun_only() -> None:
+    of = two_networks()
+    path = forwarding(of, 4).path("host01", "host03")
+    captures = healthy(of)
+    captures["host00"] = translating("prerouting", "ip daddr 172.17.0.11 notrack")(captures["host00"])
+    assert cause(Shown(of, captures), path) is None
+    router = replace(of.hosts["host00"], firewall=Firewall(forward="drop"))
+    of = replace(of, hosts={**of.hosts, "host00": router})
+    found = cause(Shown(of, captures), path)
+    assert found is not None
+    assert found.why == ("host00: nftables does not track it: ip site, chain c: ip daddr 172.17.0.11 notrack")
+
+
 UNANSWERED = (Neighbour("eth0", ip_address("fd00:16::fe"), None, True),)
 
 
@@ -228,6 +422,16 @@ def test_the_way_back_is_named_as_such() -> None:
             "host03: net.ipv4.icmp_echo_ignore_all is 1",
         ),
         ("echo", "host03", setting("icmp_echo_ignore_all", "0"), None),
+        ("echo", "host03", hooked("input", "icmp type echo-request drop"), "icmp type echo-request drop"),
+        ("echo", "host00", hooked("forward", "icmp type echo-reply drop"), "icmp type echo-reply drop"),
+        ("echo", "host02", hooked("input", "icmp type echo-request drop"), None),
+        (
+            "some",
+            "host00",
+            hooked("forward", "numgen random mod 2 0 drop"),
+            "some packets get lost, others do",
+        ),
+        ("some", "host02", hooked("forward", "numgen random mod 2 0 drop"), None),
         ("large", "host00", first_link(mtu=1300), "host00: eth0 (network1) has the MTU 1300, not 1500"),
         ("large", "host00", hooked("forward", "ip length > 1300 drop"), "chain c: ip length > 1300 drop"),
         ("large", "host02", first_link(mtu=1300), "no host on the way shows why"),
@@ -247,6 +451,19 @@ def test_pings_that_get_lost_where_a_trace_does_not(
         assert expected in found.why
         # The reason names the host after other words, and the host is to blame all the same.
         assert found.blamed == (host if f"{host}: " in found.why else None)
+
+
+def test_a_host_that_ignores_pings_over_ipv6_is_named_unless_the_file_says_so() -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    captures["host03"] = setting6("icmp/echo_ignore_all", "1")(captures["host03"])
+    path = forwarding(of, 6).path("host01", "host03")
+    found = cause_of_loss(Shown(of, captures), path, "echo", 1500)
+    assert found is not None
+    assert found.why == "host03: net.ipv6.icmp.echo_ignore_all is 1: no answer to pings"
+    meant = replace(of.hosts["host03"], sysctl={"net.ipv6.icmp.echo_ignore_all": "1"})
+    of = replace(of, hosts={**of.hosts, "host03": meant})
+    assert cause_of_loss(Shown(of, captures), path, "echo", 1500) is None
 
 
 def test_evidence_is_read_from_what_ip_prints_and_does_without() -> None:

@@ -16,15 +16,17 @@ import pytest
 
 from labrun.errors import UnreachableError
 from labrun.inventory.model import Check, Host, Lab
+from labrun.inventory.route_patterns import route_pattern
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.checks import CheckResult
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
+from labrun.tasks.configure.sshd_profiles import desired_sshd
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.routes import ObservedRoute
-from labrun.tasks.guest.shell import Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from tests import places
 from tests.unit.recorded_specs import with_spec
 from tests.unit.small_labs import host, lab, network
@@ -169,6 +171,22 @@ def test_pairs_that_the_lab_file_does_not_connect_must_not_reach_each_other() ->
     assert rows["a -> d"].actual == "unreachable"
 
 
+def test_verify_takes_sshd_at_its_word_where_labrun_could_not_write_its_file() -> None:
+    of = recorded_lab()
+    held = {"MaxAuthTries": ("3",), "X11Forwarding": ("no",)}
+    of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], sshd=held)})
+    values = {setting.key: setting.values for setting in desired_sshd(of, of.hosts["a"]) or ()}
+    said = "".join(f"{key} {value}\n" for key, given in values.items() for value in given)
+    found = one_nic(of, "a")
+    for text, status in ((said, "ok"), (said.replace("maxauthtries 3", "maxauthtries 6"), "failed")):
+        facts = Facts({"/etc/ssh/sshd_config": "# monolithic\n"}, {"sshd": Captured(text, 0)})
+        rows = judge(of, {"a": replace(found, facts=facts)}, ["a"])
+        by_name = {row.name: row for row in rows if row.section == "sshd"}
+        assert by_name["maxauthtries"].status.value == status
+        assert {row.status.value for name, row in by_name.items() if name != "maxauthtries"} == {"ok"}
+    assert by_name["maxauthtries"].actual == "6"
+
+
 # --- situations made by hand ----------------------------------------------------------------------
 
 
@@ -262,8 +280,8 @@ def test_what_comes_and_goes_by_itself_is_not_one_too_many(
 def test_the_guest_s_own_bridges_are_its_own_unless_they_take_the_lab_s_addresses() -> None:
     of = recorded_lab()
     healthy = one_nic(of, "a")
-    docker = ObservedRoute(ip_network("172.30.0.0/16"), None, "docker0")
-    clash = ObservedRoute(ip_network("10.3.0.0/16"), None, "docker0")
+    docker = ObservedRoute(ip_network("172.30.0.0/16"), None, "docker0", protocol="kernel")
+    clash = ObservedRoute(ip_network("10.3.0.0/16"), None, "docker0", protocol="kernel")
     assert len(rows_of(of, {"a": replace(healthy, routes=(*healthy.routes, docker))}, "a", "route")) == 2
     assert rows_of(of, {"a": replace(healthy, routes=(*healthy.routes, clash))}, "a", "route")[2] == (
         "a | route | 10.3.0.0/16 | failed | absent | connected on docker0 | the lab file has no such route"
@@ -374,3 +392,92 @@ def test_a_check_between_hosts_without_a_common_ip_version_says_so() -> None:
     assert line(row) == (
         "four | check | ping | unknown | open | - | six: it has only IPv6 in the lab file, and four only IPv4"
     )
+
+
+TOLERATED = "`routes: {ignore: [proto bird]}` in the lab file tolerates what bird sets"
+MAC_BACK = "`ip link set dev eth0 address 02:c0:00:00:01:01`"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "via", "device", "kind", "protocol", "cure"),
+    [
+        ("10.9.0.0/16", "10.3.1.12", "eth0", "unicast", "", ""),
+        ("10.9.0.0/16", "10.3.1.12", "eth0", "unicast", "static", ""),
+        ("10.9.0.0/16", None, "", "blackhole", "", "; `ip route del blackhole 10.9.0.0/16` removes it"),
+        ("10.9.0.0/16", None, "", "prohibit", "", "; `ip route del prohibit 10.9.0.0/16` removes it"),
+        (
+            "fd09::/64",
+            None,
+            "lo",
+            "unreachable",
+            "boot",
+            "; `ip -6 route del unreachable fd09::/64` removes it",
+        ),
+        (
+            "10.9.0.0/16",
+            "10.3.1.12",
+            "eth0",
+            "unicast",
+            "bird",
+            f"; `ip route del 10.9.0.0/16 via 10.3.1.12 dev eth0 proto bird` removes it; {TOLERATED}",
+        ),
+        (
+            "10.3.2.0/25",
+            None,
+            "wg0",
+            "unicast",
+            "static",
+            "; `ip route del 10.3.2.0/25 dev wg0 proto static` removes it",
+        ),
+        ("10.3.2.0/25", None, "docker0", "unicast", "kernel", ""),
+    ],
+)
+def test_a_route_that_configure_leaves_alone_names_the_command_that_removes_it(
+    prefix: str, via: str | None, device: str, kind: str, protocol: str, cure: str
+) -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    extra = ObservedRoute(ip_network(prefix), ip_address(via) if via else None, device, kind, protocol)
+    (row,) = [
+        row
+        for row in judge(of, {"a": replace(healthy, routes=(*healthy.routes, extra))}, ["a"])
+        if row.section == "route" and row.name == prefix
+    ]
+    assert row.why == f"the lab file has no such route{cure}"
+
+
+@pytest.mark.parametrize("prefix", ["10.9.0.0/16", "0.0.0.0/0", "10.3.1.0/24"])
+def test_routes_that_the_file_leaves_alone_are_not_too_many(prefix: str) -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    extra = ObservedRoute(ip_network(prefix), ip_address("10.3.1.12"), "eth0", protocol="bird", metric=32)
+    found = {"a": replace(healthy, routes=(*healthy.routes, extra))}
+    statuses = {row.status for row in judge(of, found, ["a"]) if row.section == "route"}
+    assert Status.FAILED in statuses
+    host = replace(of.hosts["a"], ignored_routes=(route_pattern("proto bird"),))
+    of = replace(of, hosts={**of.hosts, "a": host})
+    statuses = {row.status for row in judge(of, found, ["a"]) if row.section == "route"}
+    assert statuses == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cure"),
+    [
+        ({"port_of": "vrf7"}, "eth0 is a port of vrf7: `ip link set dev eth0 nomaster`"),
+        (
+            {"mac": "02:ff:00:00:00:01", "burned_in": "02:c0:00:00:01:01"},
+            f"eth0 has the MAC 02:ff:00:00:00:01, not its own: {MAC_BACK}",
+        ),
+    ],
+)
+def test_a_nic_that_configure_leaves_alone_names_the_command(changes: dict[str, str], cure: str) -> None:
+    of = recorded_lab()
+    capture = one_nic(of, "a")
+    (link,) = capture.links.values()
+    found = {"a": replace(capture, links={link.mac: replace(link, **changes)})}  # type: ignore[arg-type]
+    (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
+    assert row.why == cure
+    nic = replace(of.hosts["a"].interfaces[0], nmcli={"ethernet.cloned-mac-address": "02:ff:00:00:00:01"})
+    of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], interfaces=(nic,))})
+    (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
+    assert (row.status is Status.OK) is ("burned_in" in changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections import Counter
@@ -12,11 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labrun.inventory.model import Address, Lab
+from labrun.inventory.model import Address, Lab, Match
 from labrun.tasks.collect.capture import read_capture
+from labrun.tasks.collect.check_script import check_probe
+from labrun.tasks.collect.check_spec import CheckSpec
+from labrun.tasks.collect.checks import CheckResult, read_check
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.schedule import ALL_PAIRS, collect_spec, seconds_for
 from labrun.tasks.collect.script import collect_script
+from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
 from tests.unit.small_labs import host, lab, network, two_networks
 
 NEEDS = [tool for tool in ("sh", "ip", "ping", "awk") if shutil.which(tool) is None]
@@ -128,3 +133,69 @@ def test_a_real_shell_runs_it_on_loopback() -> None:
     assert found.pings["near", 4].reached
     assert not found.pings["gone", 4].reached
     assert found.forwards(4) is not None
+
+
+def run_here(*checks: tuple[str, str, Match | None]) -> dict[str, CheckResult]:
+    """Run exec checks in this machine's shell and return what comes of them."""
+    specs = tuple(
+        CheckSpec(name, "exec", command, None, None, "open", 0, (), {}, match, None, None)
+        for name, command, match in checks
+    )
+    probe = check_probe(specs, has_room=False)
+    assert probe is not None
+    done = subprocess.run(
+        ["sh", "-s"],
+        input=gather_script([Probe(script=probe.script)], "M"),
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    facts = parse_facts(done.stdout, "M")
+    return {
+        spec.name: read_check(spec, facts.commands.get(f"check {number}"), facts)
+        for number, spec in enumerate(specs)
+    }
+
+
+def test_a_command_that_prints_a_lot_ends_as_it_would_alone() -> None:
+    lines = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i + 1)); done"
+    found = run_here(
+        ("status", "head -c 3000000 /dev/zero | tr '\\0' x", None),
+        ("within", lines, Match(contains="line 9999")),
+        ("beyond", f"{lines}; echo needle", Match(contains="needle")),
+        ("exactly", lines, Match(equals="line 0")),
+        ("word", "head -c 300000 /dev/zero | tr '\\0' x", Match(regex="x{100}")),
+    )
+    assert {name: each.seen for name, each in found.items()} == {
+        "status": "open",
+        "within": "open",
+        "beyond": "open",
+        "exactly": "wrong",
+        "word": "open",
+    }
+    found = run_here(("beyond", f"{lines}; {lines}; echo needle", Match(contains="needle")))
+    assert (found["beyond"].seen, found["beyond"].why) == (
+        "wrong",
+        "there is more than 256 KiB, and it is not in the first of them",
+    )
+    found = run_here(("json", f"{lines}; {lines}", Match(json="a")))
+    assert found["json"].why == "there is more than 256 KiB"
+
+
+def test_many_commands_together_print_no_more_than_a_gather_takes() -> None:
+    flood = "head -c 300000 /dev/zero | tr '\\0' x"
+    found = run_here(*((f"{number}", flood, Match(contains="needle")) for number in range(40)))
+    assert {each.why for each in found.values()} == {
+        "there is more than 102 KiB, and it is not in the first of them"
+    }
+
+
+def test_a_command_that_fails_without_a_word_says_with_which_status() -> None:
+    found = run_here(("silent", "test -e /nonexistent", None), ("loud", "echo oh >&2; exit 3", None))
+    assert (found["silent"].actual, found["silent"].why) == (
+        "exit 1",
+        "it ended with status 1 and printed no error",
+    )
+    assert (found["loud"].actual, found["loud"].why) == ("exit 3", "oh")

@@ -228,6 +228,17 @@ def test_without_an_include_a_drop_in_would_not_be_read() -> None:
     assert states(plan) == {"maxauthtries": ("refused", why)}
 
 
+def test_what_holds_without_an_include_is_shown_though_it_cannot_be_written() -> None:
+    said = Captured("maxauthtries 3\nx11forwarding yes\n", 0)
+    have = Facts({MAIN: "MaxAuthTries 3\n"}, {"sshd": said}, frozenset())
+    plan = Sshd().plan(want(("MaxAuthTries", ("3",)), ("X11Forwarding", ("no",))), have)
+    assert [(item.name, item.state, item.expected, item.actual) for item in plan.items] == [
+        ("maxauthtries", "refused", "3", "3"),
+        ("x11forwarding", "refused", "no", "yes"),
+    ]
+    assert plan.apply == ""
+
+
 def test_a_guest_without_sshd_is_told_so() -> None:
     plan = Sshd().plan(want(("MaxAuthTries", ("3",))), facts("sh: sshd: not found\n", status=127))
     assert states(plan) == {"maxauthtries": ("refused", "sshd cannot be asked: sh: sshd: not found")}

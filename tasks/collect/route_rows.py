@@ -1,0 +1,167 @@
+"""Rows for routes: a host's main table compared with the lab file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
+
+from labrun.inventory.model import Lab, Mode, Prefix
+from labrun.inventory.topology.nm_properties import nic_properties
+from labrun.inventory.topology.routing import Route, default_prefix, route_table
+from labrun.outcome import Outcome, Status
+from labrun.tasks.collect.capture import Capture
+from labrun.tasks.collect.causes import network_of
+from labrun.tasks.guest.facts.routes import ObservedRoute
+
+__all__ = ["expected_routes", "route_rows"]
+
+_LINK_LOCAL = (ip_network("fe80::/10"), ip_network("ff00::/8"), ip_network("169.254.0.0/16"))
+
+
+def _name(prefix: Prefix) -> str:
+    """Return a route's name in the table; ``default`` means IPv4."""
+    return "default" if prefix == default_prefix(4) else str(prefix)
+
+
+def _meant(route: Route) -> str:
+    """Return the expected column of a route's row."""
+    if route.kind != "unicast":
+        return route.kind
+    return "connected" if route.via is None else f"via {route.via}"
+
+
+def route_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
+    """Yield one row per expected route, then one per prefix that should not be there."""
+    observed: dict[Prefix, list[ObservedRoute]] = {}
+    for route in capture.routes:
+        observed.setdefault(route.prefix, []).append(route)
+    expected = _expected(lab, host)
+    for prefix, meant in expected.items():
+        if any(each.in_main for each in meant):
+            yield _row(lab, host, capture, meant, observed.get(prefix, []))
+    for prefix, found in observed.items():
+        counted = [each for each in found if prefix not in expected and _counts(lab, host, capture, each)]
+        if counted:
+            actual = ", ".join(dict.fromkeys(_text(lab, host, capture, each) for each in counted))
+            why = "; ".join(["the lab file has no such route", *_cures(lab, host, capture, counted)])
+            yield Outcome(host, "route", _name(prefix), Status.FAILED, "absent", actual, why)
+
+
+def _expected(lab: Lab, host: str) -> dict[Prefix, list[Route]]:
+    expected: dict[Prefix, list[Route]] = {}
+    for route in route_table(lab, host):
+        expected.setdefault(route.prefix, []).append(route)
+    return expected
+
+
+def expected_routes(lab: Lab, host: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the expected column of each row that a host's route table must have."""
+    for prefix, meant in _expected(lab, host).items():
+        if any(each.in_main for each in meant):
+            yield _name(prefix), _joined(meant)
+
+
+def _joined(routes: Iterable[Route]) -> str:
+    return ", ".join(dict.fromkeys(_meant(route) for route in routes if route.in_main))
+
+
+def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list[ObservedRoute]) -> Outcome:
+    name, expected = _name(routes[0].prefix), _joined(routes)
+    if not found:
+        why = "no default route" if routes[0].prefix.prefixlen == 0 else f"no route to {name}"
+        return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
+    right = [each for each in found if any(_is(lab, host, capture, each, route) for route in routes)]
+    ignored = lab.hosts[host].ignored_routes
+    wrong = [each for each in found if each not in right and not each.fits(ignored)]
+    missing = [
+        route
+        for route in routes
+        if route.in_main and not any(_is(lab, host, capture, each, route) for each in right)
+    ]
+    texts = dict.fromkeys(_text(lab, host, capture, each) for each in wrong)
+    there = dict.fromkeys(
+        _meant(route) for route in routes if any(_is(lab, host, capture, each, route) for each in right)
+    )
+    if right and not wrong and not missing:
+        return Outcome(host, "route", name, Status.OK, expected, expected)
+    actual = ", ".join([*there, *texts])
+    if right and missing:
+        return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {_joined(missing)}")
+    cures = _cures(lab, host, capture, wrong)
+    if right:
+        why = "; ".join(["one too many: " + ", ".join(texts), *cures])
+        return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+    why = "; ".join(["it leads elsewhere", *cures])
+    return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+
+
+def _cures(lab: Lab, host: str, capture: Capture, wrong: Iterable[ObservedRoute]) -> Iterator[str]:
+    """Yield what a person can do about routes that ``configure``, and so ``drift --fix``, leaves alone."""
+    left = [each for each in wrong if not _is_removed(lab, host, capture, each)]
+    commands = dict.fromkeys(each.removal for each in left if not each.is_of_address)
+    if commands:
+        yield ", ".join(f"`{each}`" for each in commands) + (
+            " removes it" if len(commands) == 1 else " remove them"
+        )
+    daemons = dict.fromkeys(each.protocol for each in left if not (each.is_by_hand or each.is_of_address))
+    for daemon in daemons:
+        yield f"`routes: {{ignore: [proto {daemon}]}}` in the lab file tolerates what {daemon} sets"
+
+
+def _is_removed(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
+    on_nic = network_of(lab, host, capture, route.device) in {
+        nic.network for nic in lab.hosts[host].interfaces
+    }
+    return on_nic and route.kind == "unicast" and route.is_by_hand
+
+
+def _is(lab: Lab, host: str, capture: Capture, observed: ObservedRoute, route: Route) -> bool:
+    if observed.kind != route.kind:
+        return False
+    if route.kind != "unicast":
+        return True  # it has no device
+    if network_of(lab, host, capture, observed.device) != route.network:
+        return False
+    if route.origin == "dhcp" and observed.via is not None and observed.via.is_link_local:
+        return True  # a router advertisement names the router by its link-local address
+    return observed.via == route.via
+
+
+def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
+    if route.kind != "unicast":
+        return route.kind
+    network = network_of(lab, host, capture, route.device)
+    way = f"via {route.via}" if route.via is not None else "connected"
+    return f"{way} on {network}"
+
+
+def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
+    """Tell whether an unexpected route is one too many; routes that come and go by themselves are not."""
+    if route.fits(lab.hosts[host].ignored_routes):
+        return False
+    if route.protocol == "ra" or any(
+        local.version == route.prefix.version and route.prefix.subnet_of(local)  # type: ignore[arg-type]
+        for local in _LINK_LOCAL
+    ):
+        return False
+    by_network = {nic.network: nic for nic in lab.hosts[host].interfaces}
+    nic = by_network.get(network_of(lab, host, capture, route.device))
+    if nic is None:
+        # A bridge or tunnel set up in the guest is fine, unless it hides something the lab needs.
+        return route.kind != "unicast" or _takes_away(lab, route)
+    automatic = nic_properties(nic, 4 if route.prefix.version == 4 else 6).is_automatic
+    if route.protocol == "dhcp" and (automatic or (nic.dhcp and lab.hosts[host].address is not None)):
+        return False  # announced by a DHCP server that labrun does not run
+    if nic.ipv4 is None and nic.dhcp and lab.networks[nic.network].mode in (Mode.BRIDGE, Mode.MACVTAP):
+        return False
+    link = capture.links.get(nic.mac)
+    own = [each.network for each in (*link.fleeting, *link.settled)] if link else []
+    fleeting = [each.network for each in link.fleeting] if link else []
+    # An address alone on its subnet gets a route to itself.
+    alone = route.prefix.num_addresses == 1 and route.prefix in own
+    return not (route.protocol == "kernel" and (alone or route.prefix in fleeting))
+
+
+def _takes_away(lab: Lab, route: ObservedRoute) -> bool:
+    subnets = [each for network in lab.networks.values() for each in (network.cidr, network.cidr6) if each]
+    return route.prefix.prefixlen == 0 or any(each.overlaps(route.prefix) for each in subnets)

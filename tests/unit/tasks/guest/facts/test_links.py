@@ -1,0 +1,58 @@
+"""Network devices: which of them is the NIC, when a stacked device has its MAC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labrun.tasks.guest.facts.links import nics_by_mac, parse_links
+
+MAC, OTHER = "02:fb:e5:34:30:f5", "02:0c:40:7d:79:ff"
+
+
+def device(name: str, **more: Any) -> dict[str, Any]:
+    return {"ifname": name, "link_type": "ether", "flags": ["UP"], "operstate": "UP", "address": MAC, **more}
+
+
+NIC = device("eth0", link_index=445, link_netnsid=0, linkinfo={"info_kind": "veth"})
+PHYSICAL = device("enp1s0", parentbus="virtio", parentdev="virtio0")
+
+
+@pytest.mark.parametrize("nic", [NIC, PHYSICAL])
+@pytest.mark.parametrize(
+    "stacked",
+    [
+        device("vlan7", link="eth0", linkinfo={"info_kind": "vlan", "info_data": {"id": 7}}),
+        device("over", link="eth0", linkinfo={"info_kind": "macvlan", "info_data": {"mode": "passthru"}}),
+        device("over", link="eth0", linkinfo={"info_kind": "macvtap"}),
+        device("over", link="eth0", linkinfo={"info_kind": "ipvlan"}),
+        device("safe", link="eth0", linkinfo={"info_kind": "macsec"}),
+        device("br0", linkinfo={"info_kind": "bridge"}),
+        device("bond0", flags=["UP", "MASTER"], linkinfo={"info_kind": "bond"}),
+        device("team0", linkinfo={"info_kind": "team"}),
+        device("vrf0", linkinfo={"info_kind": "vrf"}),
+    ],
+    ids=lambda found: found["linkinfo"].get("info_kind"),
+)
+def test_what_stands_on_a_nic_is_not_the_nic(nic: dict[str, Any], stacked: dict[str, Any]) -> None:
+    for order in ([nic, stacked], [stacked, nic]):
+        assert [link.name for link in nics_by_mac(parse_links(order)).values()] == [nic["ifname"]]
+
+
+def test_a_port_is_found_by_its_own_mac_whatever_the_bond_gave_it() -> None:
+    bond = device("bond0", linkinfo={"info_kind": "bond"})
+    first = device("eth0", master="bond0")
+    second = device("eth1", master="bond0", permaddr=OTHER.upper())
+    found = nics_by_mac(parse_links([first, second, bond]))
+    assert {mac: (link.name, link.port_of) for mac, link in found.items()} == {
+        MAC: ("eth0", "bond0"),
+        OTHER: ("eth1", "bond0"),
+    }
+
+
+def test_the_nic_of_a_container_may_be_a_macvlan_of_its_host_or_have_its_peer_beside_it() -> None:
+    moved_in = device("eth0", link_index=3, link_netnsid=0, linkinfo={"info_kind": "macvlan"})
+    paired = device("eth0", link="peer0", linkinfo={"info_kind": "veth"})
+    for nic in (moved_in, paired):
+        assert nics_by_mac(parse_links([nic]))[MAC].name == "eth0"
