@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nornir.core.inventory import (
     ConnectionOptions,
@@ -27,6 +27,9 @@ from labrun.inventory.hosts.locate import Located, locate
 from labrun.inventory.model import Host, Lab
 from labrun.ownership import read_tag
 from labrun.state import LabState
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject, JsonValue
 
 __all__ = ["PLATFORM", "LabInventory", "group_names", "host_data", "inventory_of"]
 
@@ -99,7 +102,7 @@ def group_names(lab: Lab, host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*host.groups, host.role.value, *networks, lab.name)))
 
 
-def host_data(lab: Lab, host: Host, located: Located) -> dict[str, Any]:
+def host_data(lab: Lab, host: Host, located: Located) -> JsonObject:
     """Return the host data for tasks and templates, as plain JSON-able values."""
     return {
         "lab": lab.name,
@@ -135,7 +138,7 @@ def _host(
 ) -> NornirHost:
     access = access_of(lab, host, state)
     extras = connection_extras(access, made_by_labrun=host.machine is not None)
-    data: dict[str, Any] = {"labrun": host_data(lab, host, located)}
+    data: dict[str, JsonValue] = {"labrun": host_data(lab, host, located)}
     if located.address is None:
         data["labrun_unreachable"] = located.reason or "it has no address"
     return NornirHost(

@@ -39,9 +39,9 @@ class OutputFile(click.Path):
         super().__init__(dir_okay=False, allow_dash=True, path_type=Path)
 
 
-def is_stdout(path: Path | None) -> bool:
-    """Return whether an option's value means standard output."""
-    return path == STDOUT
+def is_stdout(value: object) -> bool:
+    """Return whether an option's value, of whatever type, means standard output."""
+    return value == STDOUT
 
 
 def write_output(

@@ -66,8 +66,8 @@ def install(
         return Report(lab.name, text=_cron(schedule))
     units = render_units(schedule)
     if explain:
-        shown = [f"# {systemd.directory / name}\n{text}" for name, text in units.items()]
-        return Report(lab.name, text="\n".join(shown))
+        files = [f"# {systemd.directory / name}\n{text}" for name, text in units.items()]
+        return Report(lab.name, text="\n".join(files))
     systemd.require()
     unchecked = systemd.verify(units)
     if other := other_lab_file(systemd, units):
@@ -77,7 +77,7 @@ def install(
     rows = [unit_row(unit, Status.CHANGED if unit in changed else Status.OK, "installed") for unit in units]
     notes = [f"systemd-analyze could not check the units: {unchecked}"] if unchecked else []
     notes += _lingering(systemd, enable=linger) if systemd.user else []
-    return Report(lab.name, rows, notes=notes, extra={"schedule": timer_status(systemd, lab.name)})
+    return Report(lab.name, rows, notes=notes, extra={"schedule": timer_status(systemd, lab.name).as_json()})
 
 
 @verb("remove", group=command)
@@ -98,8 +98,8 @@ def status(invocation: Invocation, user: bool | None) -> Report:
     lab = load(invocation, safely=False)
     systemd = _systemd(user)
     systemd.require()
-    found = timer_status(systemd, lab.name)
-    return Report(lab.name, [schedule_row(found)], extra={"schedule": found})
+    timer = timer_status(systemd, lab.name)
+    return Report(lab.name, [schedule_row(timer)], extra={"schedule": timer.as_json()})
 
 
 def _systemd(user: bool | None) -> Systemd:

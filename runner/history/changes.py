@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["Change", "Comparison", "compare"]
 
@@ -31,7 +34,7 @@ class Change:
         """Return ``new``, ``gone`` or ``changed``."""
         return "new" if self.before is None else "gone" if self.after is None else "changed"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return the change as in the JSON document."""
         row = self.row
         sides = {"before": _side(self.before), "after": _side(self.after)}
@@ -95,7 +98,7 @@ def _said(row: Outcome) -> tuple[object, ...]:
     return (row.status, row.expected, row.actual, row.why)
 
 
-def _side(row: Outcome | None) -> dict[str, Any] | None:
+def _side(row: Outcome | None) -> Mapping[str, str | None] | None:
     if row is None:
         return None
     return {

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
@@ -23,6 +23,7 @@ from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
     from labrun.runner.cli.invocation import Invocation
 
 __all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
@@ -122,7 +123,7 @@ class Run:
             return "running" if self.is_running else "unfinished"
         return "interrupted" if self.interrupted else "finished"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return the run as in JSON documents."""
         return {
             "run": self.run,

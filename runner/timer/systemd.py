@@ -10,15 +10,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labrun.errors import LabrunError, UsageError
 from labrun.state_folders import xdg_base
 
-__all__ = ["Systemd", "check_calendar"]
+__all__ = ["Systemd", "TimerTimes", "check_calendar"]
 
 _SECONDS = 60.0
 _LINGER = Path("/var/lib/systemd/linger")
+
+
+@dataclass(frozen=True, slots=True)
+class TimerTimes:
+    """When a timer elapses, in seconds since the epoch; None for never."""
+
+    last: float | None
+    next: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +73,12 @@ class Systemd:
         lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
-    def timer(self, unit: str) -> dict[str, Any]:
-        """Return ``next`` and ``last`` of a timer in seconds since the epoch, None for never."""
+    def timer(self, unit: str) -> TimerTimes:
+        """Return when a timer last elapsed and when it will next."""
         listed = json.loads(self.call("list-timers", "--all", "--output=json", unit) or "[]")
-        found = listed[0] if listed else {}
-        return {key: found[key] / 1e6 if found.get(key) else None for key in ("next", "last")}
+        timer = listed[0] if listed else {}
+        last, following = (timer[key] / 1e6 if timer.get(key) else None for key in ("last", "next"))
+        return TimerTimes(last, following)
 
     def verify(self, units: Mapping[str, str]) -> str | None:
         """Return None if systemd accepts the units, or the reason why that could not be checked.

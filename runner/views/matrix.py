@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import PATH
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
 
@@ -88,7 +91,7 @@ def _cell(row: Outcome) -> Cell:
     return Cell(row.status, len((row.actual or "").split()) if reached else None, row.why)
 
 
-def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
+def as_json(found: Sequence[Matrix]) -> list[JsonObject]:
     """Return the matrices for the JSON document; ``hops`` is null if the target was not reached."""
     return [
         {

@@ -12,7 +12,7 @@ from labrun.runner.cli.terminal import printable
 from labrun.runner.views.status_look import LOOKS, look
 from labrun.runner.views.table import summary
 from labrun.runner.watching.grid import Parts, grid_lines
-from labrun.runner.watching.state import FINE
+from labrun.runner.watching.state import FINE, Change, Key
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,8 +30,8 @@ class Noticed:
     host: str
     section: str
     name: str
-    before: str | None
-    after: str | None
+    before: Status | None
+    after: Status | None
     detail: str = ""
 
 
@@ -55,27 +55,24 @@ class Board:
 def with_run(
     board: Board,
     rows: Sequence[Outcome],
-    changes: Sequence[Mapping[str, str | None]],
+    changes: Sequence[Change],
     *,
     ended: float,
     seconds: float,
 ) -> Board:
-    """Return the board after a run; ``changes`` as in the JSON document."""
+    """Return the board after a run."""
     by_key = {(row.host, row.section, row.name): row for row in rows}
     new = [_noticed(change, by_key, ended) for change in changes]
     kept = tuple([*new, *board.changes][:_KEPT])
     return replace(board, rows=rows, changes=kept, ended=ended, seconds=seconds, trouble="")
 
 
-def _noticed(
-    change: Mapping[str, str | None], rows: Mapping[tuple[str, str, str], Outcome], at: float
-) -> Noticed:
-    host, section, name = (change[key] or "" for key in ("host", "section", "name"))
-    row = rows.get((host, section, name))
+def _noticed(change: Change, rows: Mapping[Key, Outcome], at: float) -> Noticed:
+    row = rows.get(change.key)
     detail = ""
     if row is not None and row.status not in FINE:
         detail = row.why or (f"expected {row.expected}, got {row.actual}" if row.expected else "")
-    return Noticed(at, host, section, name, change["before"], change["after"], detail)
+    return Noticed(at, *change.key, change.before, change.after, detail)
 
 
 def draw(board: Board, width: int, height: int, now: float) -> list[Text]:

@@ -27,13 +27,14 @@ from labrun.runner.verb import Terminated
 from labrun.runner.watching.board import Board, draw, with_run
 from labrun.runner.watching.cadence import Cadence
 from labrun.runner.watching.loop import fresh
+from labrun.runner.watching.notify import DriftRun
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 __all__ = ["watch"]
 
-Run = Callable[[Invocation], Report]
+Run = Callable[[Invocation], DriftRun]
 _REFRESH = 1  # per second: between two changes only the countdown to the next run moves
 _WRONG_USAGE = 2
 
@@ -96,25 +97,25 @@ def _show_runs(
 
 def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Board:
     """Return the board after one more run, whatever its result."""
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
         # Output on stderr would be written across the screen.
-        with contextlib.redirect_stderr(said):
-            report = run(invocation)
+        with contextlib.redirect_stderr(messages):
+            drift = run(invocation)
     except LabrunError as error:
         if first and error.exit_code == _WRONG_USAGE:
             raise
         return replace(board, trouble=reason_of(error))
     invocation.interruption.end()
+    report = drift.report
     board = replace(board, lab=report.lab_name or board.lab)
     if report.error is not None:
         return replace(board, trouble=reason_of(report.error))
     rows = list(report.outcomes)
     if rows and all(row.status is Status.SKIPPED and row.section == "drift" for row in rows):
         return replace(board, trouble=rows[0].why or "")
-    changes = report.extra.get("changes", [])
-    board = with_run(board, rows, changes, ended=time.time(), seconds=invocation.seconds)
-    return replace(board, trouble=said.getvalue().strip())
+    board = with_run(board, rows, drift.changes, ended=time.time(), seconds=invocation.seconds)
+    return replace(board, trouble=messages.getvalue().strip())
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -55,10 +54,10 @@ _COMPARED = (0, 3)  # exit codes of a run that could compare everything
 
 @dataclass(frozen=True, slots=True)
 class DriftMemory:
-    """The two files of one lab: ``last`` for the last run, ``told`` for what each listener has received."""
+    """The two files of one lab: ``last`` for the last run, ``notified`` for what listeners have received."""
 
     last: Path
-    told: Path
+    notified: Path
 
 
 def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
@@ -212,7 +211,7 @@ def _record_in(data: bytes) -> DriftRecord:
     )
 
 
-def _by_section(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Status, int]]:
+def _by_section(parts: Mapping[str, Mapping[str, int]]) -> dict[str, dict[Status, int]]:
     return {
         str(section): {Status(status): int(number) for status, number in counts.items()}
         for section, counts in parts.items()

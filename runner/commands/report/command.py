@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -114,18 +115,41 @@ def _row(row: Outcome) -> dict[str, str]:
     return {**shown, "status": row.status.value, "health": look(row.status).health.value}
 
 
-def _matrix(matrix: Matrix, count: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    mark: str
+    health: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    host: str
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _MatrixTable:
+    """A matrix as the template draws it."""
+
+    title: str
+    hosts: tuple[str, ...]
+    lines: tuple[_Line, ...]
+
+
+def _matrix(matrix: Matrix, count: int) -> _MatrixTable:
+    lines = [
+        _Line(source, tuple(_cell(matrix, source, target) for target in matrix.hosts))
+        for source in matrix.sources
+    ]
+    return _MatrixTable(f"IPv{matrix.version}" if count > 1 else "", matrix.hosts, tuple(lines))
+
+
+def _cell(matrix: Matrix, source: str, target: str) -> _Cell:
     from labrun.runner.views.status_look import look
 
-    lines = []
-    for source in matrix.sources:
-        cells = []
-        for target in matrix.hosts:
-            cell = matrix.cells.get((source, target))
-            said = f"{source} to {target}: {cell.status.value}" if cell is not None else ""
-            why = f", {cell.why}" if cell is not None and cell.why else ""
-            health = look(cell.status).health.value if cell is not None else "self"
-            cells.append({"mark": matrix.mark(source, target), "health": health, "said": said + why})
-        lines.append({"host": source, "cells": cells})
-    title = f"IPv{matrix.version}" if count > 1 else ""
-    return {"title": title, "hosts": matrix.hosts, "lines": lines}
+    mark, cell = matrix.mark(source, target), matrix.cells.get((source, target))
+    if cell is None:
+        return _Cell(mark, "self", "")
+    why = f", {cell.why}" if cell.why else ""
+    return _Cell(mark, look(cell.status).health.value, f"{source} to {target}: {cell.status.value}{why}")

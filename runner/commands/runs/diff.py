@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from labrun.runner.history.changes import Change, Comparison, compare
 from labrun.runner.history.reading import Run
 from labrun.runner.verb import verb
 
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
 
 @verb("diff", kind=RunsCommand)
 @click.argument("before", metavar="RUN", shell_complete=complete_run)
@@ -37,7 +41,7 @@ def command(invocation: Invocation, before: str, after: str, name: str | None) -
     runs = (history.find(before), history.find(after))
     left, right = only_of(hosts_meant(invocation), *(history.outcomes(run) for run in runs))
     found = compare(left, right, alike=runs[0].command == runs[1].command)
-    extra = {
+    extra: JsonObject = {
         "runs": [run.as_json() for run in runs],
         "lab_file_changed": _is_other_file(*runs),
         "changes": [change.as_json() for change in found.changes],

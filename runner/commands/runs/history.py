@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +25,9 @@ from labrun.runner.commands.runs.arguments import NAME, hosts_meant
 from labrun.runner.history.paths import history_path, lab_name
 from labrun.runner.history.reading import History, Run, open_history
 from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["moment"]
 
@@ -87,7 +91,7 @@ def _listed(invocation: Invocation, lab: str, found: Sequence[Run], limit: int) 
     runs, more = found[:limit], len(found) > limit
     text = None if invocation.json else _table(runs, invocation)
     notes = [f"There are more: --limit {limit * 5} shows {limit * 5}."] if more else []
-    extra = {"runs": [run.as_json() for run in runs], "more": more}
+    extra: JsonObject = {"runs": [run.as_json() for run in runs], "more": more}
     return Report(lab, extra=extra, text=text, notes=[] if invocation.json else notes)
 
 

@@ -124,9 +124,9 @@ KEPT = [
     Kept(
         "drift/lab.told.json",
         lambda base: remember_notified(
-            drift_memory(invocation(base), "lab").told, "x", {KEY: Status.DRIFTED}
+            drift_memory(invocation(base), "lab").notified, "x", {KEY: Status.DRIFTED}
         ),
-        lambda base: read_notified(drift_memory(invocation(base), "lab").told, "x"),
+        lambda base: read_notified(drift_memory(invocation(base), "lab").notified, "x"),
         {},
     ),
     Kept("lock", locked, locked, stat.S_IFREG),
