@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypedDict
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Mode, Network
 from labrun.ports import Lease, LeaseSource
 
-__all__ = ["Found", "Located", "Source", "beside", "file_addresses", "locate", "still_held"]
+__all__ = [
+    "Found",
+    "Located",
+    "OtherAddresses",
+    "Source",
+    "file_addresses",
+    "locate",
+    "other_addresses",
+    "still_held",
+]
 
 Source = Literal["file", "lease", "agent"]
 _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
@@ -63,24 +72,31 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
     return {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
 
 
-def beside(
+class OtherAddresses(TypedDict):
+    """Where a host may answer besides its current address, as stored in its Nornir data."""
+
+    labrun_expected: list[str]
+    labrun_former: list[str]
+
+
+def other_addresses(
     lab: Lab, located: Mapping[str, Located], had: Mapping[str, Iterable[str]]
-) -> dict[str, dict[str, list[str]]]:
-    """Return each host's alternative addresses, as stored in its Nornir data.
+) -> dict[str, OtherAddresses]:
+    """Return each host's alternative addresses.
 
     ``labrun_expected`` are the addresses from the file alone, ``labrun_former`` those that it ``had`` and
     that the file no longer gives it.
     """
     expected = locate(lab, None)
-    found = {}
+    others: dict[str, OtherAddresses] = {}
     for name, host in lab.hosts.items():
         present = {located[name].address, *file_addresses(host)}
         reserved = expected[name].address
-        found[name] = {
+        others[name] = {
             "labrun_expected": [reserved] if reserved is not None else [],
-            "labrun_former": [each for each in had.get(name, ()) if each not in present],
+            "labrun_former": [address for address in had.get(name, ()) if address not in present],
         }
-    return found
+    return others
 
 
 def file_addresses(host: Host) -> list[str]:

@@ -19,15 +19,16 @@ from labrun.errors import (
     UnreadableError,
 )
 from labrun.outcome import Outcome, Status
+from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import cause_of
-from labrun.runner.engine.runner_plugin import RUNNER, Budget, BudgetRunner, NotStartedError
+from labrun.runner.engine.runner_plugin import RUNNER, BudgetRunner, NotStartedError
 from labrun.tasks.guest.transport import register_connection
 
 if TYPE_CHECKING:
-    from nornir.core.inventory import Host, Inventory
+    from nornir.core.inventory import Inventory
     from nornir.core.task import AggregatedResult
 
-__all__ = ["build_nornir", "cause_of", "close_connections", "engine", "outcomes_of", "row_of_error"]
+__all__ = ["build_nornir", "cause_of", "closing_connections", "outcomes_of", "row_of_error"]
 
 _log = logging.getLogger(__name__)
 # Nornir logs every failure with its traceback. Without a handler Python would print it on stderr.
@@ -66,22 +67,20 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
 
 
 @contextmanager
-def engine(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Iterator[Nornir]:
-    """Yield a Nornir for the block, and close all of its connections afterwards in any case."""
+def closing_connections(inventory: Inventory) -> Iterator[None]:
+    """Close every connection of the inventory's hosts after the block, also if it raises.
+
+    An error on one does not keep the others open.
+    """
     try:
-        yield build_nornir(inventory, budget, dry_run=dry_run)
+        yield
     finally:
-        close_connections(inventory.hosts.values())
-
-
-def close_connections(hosts: Iterable[Host]) -> None:
-    """Close every connection of these hosts. An error on one does not keep the others open."""
-    for host in hosts:
-        for name in list(host.connections):
-            try:
-                host.close_connection(name)
-            except Exception:  # noqa: BLE001 - plugins of others may raise anything
-                _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
+        for host in inventory.hosts.values():
+            for name in list(host.connections):
+                try:
+                    host.close_connection(name)
+                except Exception:  # noqa: BLE001 - plugins of others may raise anything
+                    _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
 
 
 def outcomes_of(

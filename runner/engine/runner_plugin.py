@@ -10,39 +10,25 @@ import math
 import threading
 import time
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nornir.core.task import AggregatedResult, MultiResult, Result
 
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
-from labrun.runner.cli.interruption import Interruption
-from labrun.runner.cli.invocation import DEFAULT_WORKERS
 from labrun.runner.cli.terminal import say
+from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import ended_well, is_known
-from labrun.runner.engine.rollout import ALL_AT_ONCE, Agenda, Rollout
+from labrun.runner.engine.rollout import Agenda
 from labrun.tasks.guest.deadline import Pace, paced
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host
     from nornir.core.task import Task
 
-__all__ = [
-    "CONNECTORS",
-    "PATIENT",
-    "RUNNER",
-    "Budget",
-    "BudgetRunner",
-    "Interrupted",
-    "Leaving",
-    "NotStartedError",
-]
+__all__ = ["RUNNER", "BudgetRunner", "Interrupted", "NotStartedError"]
 
 RUNNER = "labrun-budget"
-CONNECTORS = 16
-"""Maximum number of concurrent SSH handshakes; more would only compete for sshd and the CPU."""
-
 # A task that checks its deadline gives a better reason than one that is cut off (seconds).
 _GRACE = 2.0
 # Time for nearly finished work after a signal (seconds): a read ends within two.
@@ -69,43 +55,6 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """The reaction to the first Ctrl-C or SIGTERM.
-
-    With ``interruption`` None, the run waits for the hosts in progress until they have ``until`` (a
-    participle), reports that unless ``quiet``, and then raises Interrupted. Otherwise the run only reads:
-    hosts in progress get a last moment, the signal is recorded in ``interruption``, and the run returns the
-    results so far.
-    """
-
-    until: str = "finished"
-    interruption: Interruption | None = None
-    quiet: bool = False
-
-
-PATIENT = Leaving()
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
-
-    ``deadline`` counts from each host's start, None = no limit. ``leaving`` sets what happens to hosts in
-    progress when a signal arrives.
-    """
-
-    workers: int = DEFAULT_WORKERS
-    connectors: int = CONNECTORS
-    deadline: float | None = None
-    rollout: Rollout = ALL_AT_ONCE
-    leaving: Leaving = PATIENT
-
-    def __post_init__(self) -> None:
-        if min(self.workers, self.connectors) < 1:
-            raise ValueError("workers and connectors must be 1 or more")
-
-
 class BudgetRunner:
     """Nornir's runner within a :class:`Budget`.
 
@@ -120,7 +69,22 @@ class BudgetRunner:
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
-        return _Run(task, hosts, self.budget).finish()
+        run = _Run(task, hosts, self.budget)
+        interruption = self.budget.leaving.interruption
+        if interruption is not None and interruption.came:
+            run.drop_waiting()
+            return run.aggregated()
+        try:
+            run.start()
+            run.wait()
+        except KeyboardInterrupt as signal:
+            if interruption is not None and run.let_go():
+                interruption.signal = signal
+                return run.aggregated()
+            if interruption is None:
+                run.wind_down()
+            raise Interrupted(run.aggregated(), getattr(signal, "exit_code", None)) from signal
+        return run.aggregated()
 
 
 class _Run:
@@ -140,27 +104,13 @@ class _Run:
         self._running: dict[str, tuple[Host, Pace]] = {}
         self._results: dict[str, MultiResult] = {}
 
-    def finish(self) -> AggregatedResult:
-        interruption = self._leaving.interruption
-        if interruption is not None and interruption.came:
-            self._drop_waiting()
-            return self._aggregated()
+    def start(self) -> None:
         for host in self._hosts[self._workers :]:
             report(host.name, "queued")
-        try:
-            for _ in range(self._workers):
-                self._start_worker()
-            self._wait()
-        except KeyboardInterrupt as signal:
-            if interruption is not None and self._let_go():
-                interruption.signal = signal
-                return self._aggregated()
-            if interruption is None:
-                self._wind_down()
-            raise Interrupted(self._aggregated(), getattr(signal, "exit_code", None)) from signal
-        return self._aggregated()
+        for _ in range(self._workers):
+            self._start_worker()
 
-    def _aggregated(self) -> AggregatedResult:
+    def aggregated(self) -> AggregatedResult:
         aggregated = AggregatedResult(self._task.name)
         for host in self._hosts:
             aggregated[host.name] = self._results[host.name]
@@ -234,7 +184,7 @@ class _Run:
             "" if error is None else str(getattr(error, "reason", error)),
         )
 
-    def _wait(self, until: float = math.inf) -> None:
+    def wait(self, until: float = math.inf) -> None:
         """Wait for all hosts, or until a moment on the monotonic clock. Cut off overdue hosts."""
         said = 0.0
         while True:
@@ -289,31 +239,31 @@ class _Run:
         if self._agenda.waiting:
             self._start_worker()
 
-    def _let_go(self) -> bool:
+    def let_go(self) -> bool:
         """Give hosts in progress a last moment and abandon the rest. Return False after a second signal."""
         try:
             self._stopping.set()
-            self._drop_waiting()
-            self._wait(time.monotonic() + _LAST_MOMENT)
+            self.drop_waiting()
+            self.wait(time.monotonic() + _LAST_MOMENT)
         except KeyboardInterrupt:
-            self._drop_waiting()
+            self.drop_waiting()
             self._abandon()
             return False
         self._abandon()
         return True
 
-    def _wind_down(self) -> None:
+    def wind_down(self) -> None:
         try:
             self._stopping.set()
-            self._drop_waiting()
+            self.drop_waiting()
             for name in list(self._running):
                 report(name, "stopping", "Ctrl-C again does not wait for it")
-            self._wait()
+            self.wait()
         except KeyboardInterrupt:
-            self._drop_waiting()
+            self.drop_waiting()
             self._abandon()
 
-    def _drop_waiting(self) -> None:
+    def drop_waiting(self) -> None:
         with self._changed:
             self._agenda.drop()
             # A signal may have come in the middle of this already: what counts is who has no result yet.

@@ -7,13 +7,14 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import close_all
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import is_reader_gone, say
-from labrun.runner.verb import Terminated, attempt
+from labrun.runner.verb import Terminated, perform
 from labrun.runner.watching.cadence import Cadence
 
 __all__ = ["fresh", "repeat"]
@@ -33,7 +34,7 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     try:
         while True:
             this = fresh(invocation)
-            code = attempt(this, lambda this=this: run(this), one_line=True)  # type: ignore[misc]
+            code = perform(this, partial(run, this), one_line=True)
             if code in (INTERRUPTED, Terminated.exit_code) or (code == _WRONG_USAGE and number == 0):
                 break
             if is_reader_gone():

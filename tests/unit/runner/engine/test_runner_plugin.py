@@ -28,11 +28,14 @@ from labrun.errors import (
     UnreachableError,
 )
 from labrun.outcome import Outcome, Status, exit_code
+from labrun.ports import Completed
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
-from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
+from labrun.runner.engine.budget import Budget, Leaving
+from labrun.runner.engine.nornir import build_nornir, cause_of, closing_connections, outcomes_of
+from labrun.runner.engine.results import results_of
 from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
-from labrun.runner.engine.runner_plugin import Budget, Interrupted, Leaving, NotStartedError
+from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_connection import LabSSH
 from labrun.tasks.guest.transport import transport_of
@@ -186,6 +189,20 @@ def test_a_task_that_gives_no_rows_is_a_mistake_not_a_success() -> None:
 
     with pytest.raises(TypeError, match=r"^the task on host00 gave str, not outcomes$"):
         outcomes_of(build_nornir(inventory(1)).run(gives_text), "x")
+
+
+def test_the_results_are_of_the_type_that_was_asked_for() -> None:
+    def works_on_one(task: Task) -> str:
+        if task.host.name == "host01":
+            raise UnreachableError("no")
+        return "fine"
+
+    results = build_nornir(inventory(2)).run(works_on_one)
+    typed = results_of(results, str)
+    assert typed["host00"] == "fine"
+    assert isinstance(typed["host01"], UnreachableError)
+    with pytest.raises(TypeError, match=r"^the task on host00 returned str, not Completed$"):
+        results_of(results, Completed)
 
 
 def test_a_failed_subtask_tells_its_own_cause() -> None:
@@ -621,8 +638,8 @@ def test_servers_that_say_nothing_hold_up_nobody_else(sshd: LoopbackSshd) -> Non
                 heard.append(task.host.name)
             return Result(task.host, result=[])
 
-        with engine(hosts, Budget(connectors=2, deadline=8)) as nornir:
-            results = nornir.run(enter)
+        with closing_connections(hosts):
+            results = build_nornir(hosts, Budget(connectors=2, deadline=8)).run(enter)
     assert set(heard[:2]) == {"host02", "host03"}
     assert [results[host].failed for host in results] == [True, True, False, False]
     why = [row.why for row in outcomes_of(results, "x") if row.host == "host00"]
@@ -639,8 +656,10 @@ def ask(task: Task, script: str, timeout: float) -> str:
 
 def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
     hosts = fleet(sshd, 20)
-    with engine(hosts, Budget(workers=20, connectors=4)) as nornir:
-        results = nornir.run(ask, script="echo hello", timeout=20)
+    with closing_connections(hosts):
+        results = build_nornir(hosts, Budget(workers=20, connectors=4)).run(
+            ask, script="echo hello", timeout=20
+        )
         opened = [host.connections["labrun-ssh"].connection for host in hosts.hosts.values()]
         assert all(connection.is_alive() for connection in opened)
     assert {results[host].result for host in results} == {"hello\n"}
@@ -652,8 +671,8 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
 
     def log_in_and_raise() -> None:
         hosts = fleet(sshd, 2)
-        with engine(hosts) as nornir:
-            nornir.run(ask, script="true", timeout=20)
+        with closing_connections(hosts):
+            build_nornir(hosts).run(ask, script="true", timeout=20)
             opened.extend(host.connections["labrun-ssh"].connection for host in hosts.hosts.values())
             raise RuntimeError("oops")
 
@@ -663,8 +682,9 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
 
 
 def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -> None:
-    with engine(fleet(sshd, 1), Budget(deadline=1.5)) as nornir:
-        results = nornir.run(ask, script="sleep 30", timeout=60)
+    hosts = fleet(sshd, 1)
+    with closing_connections(hosts):
+        results = build_nornir(hosts, Budget(deadline=1.5)).run(ask, script="sleep 30", timeout=60)
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
     assert error.reason == "the script did not end in time; it may still be running"
