@@ -63,8 +63,8 @@ def is_secret(name: str) -> bool:
     ``802-1x.password``, ``wifi-sec.psk`` and ``802-1x.private-key-pass`` (nmcli's short form) are secrets,
     ``802-1x.password-flags`` is not.
     """
-    found = _LAST_PART.search(name.lower())
-    last = found.group() if found else ""
+    match = _LAST_PART.search(name.lower())
+    last = match.group() if match else ""
     if _SECRET.fullmatch(last):
         return True
     return len(last) >= _SHORTEST and any(word.startswith(last) for word in _LONGER)
@@ -81,8 +81,8 @@ def mask_settings(text: str) -> str:
 
 
 def _setting(match: re.Match[str]) -> str:
-    shown = f"{match['before']}{match['name']}{match['sign']}{MASK}"
-    return shown if is_secret(match["name"]) else match[0]
+    masked = f"{match['before']}{match['name']}{match['sign']}{MASK}"
+    return masked if is_secret(match["name"]) else match[0]
 
 
 def _parameter(match: re.Match[str]) -> str:

@@ -81,10 +81,10 @@ def verb(
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
-        own = list(reversed(getattr(body, "__click_params__", [])))
-        names = {param.name for param in own}
-        bound(own)
-        _name_variables(own, *([str(group.name)] if group is not None else []), name)
+        params = list(reversed(getattr(body, "__click_params__", [])))
+        names = {param.name for param in params}
+        bound(params)
+        _name_variables(params, *([str(group.name)] if group is not None else []), name)
 
         def callback(**_params: Any) -> int:
             from labrun.runner.cli.logs import log_to_stderr
@@ -99,11 +99,11 @@ def verb(
                     name for name in names if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
                 }
                 given = {name: value for name, value in arguments.items() if name not in defaults}
-                recording = Recording(_as_typed(own, given, invocation))
+                recording = Recording(_as_typed(params, given, invocation))
                 invocation = replace(invocation, recording=recording)
 
             def checked() -> Report:
-                _refuse_two_documents(own, arguments, invocation)
+                _refuse_two_documents(params, arguments, invocation)
                 return body(invocation, **arguments)
 
             with log_to_stderr(invocation):
@@ -112,7 +112,7 @@ def verb(
         command = kind(
             name,
             callback=callback,
-            params=[*own, *global_options(own_format=own_format)],
+            params=[*params, *global_options(own_format=own_format)],
             help=body.__doc__,
             context_settings={"allow_interspersed_args": False} if passthrough else None,
         )
@@ -128,10 +128,10 @@ def verb(
 def _refuse_two_documents(
     params: Sequence[click.Parameter], arguments: Mapping[str, object], invocation: Invocation
 ) -> None:
-    wanting = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
+    options = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
     if invocation.json:
-        wanting.append("--json")
-    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in wanting):
+        options.append("--json")
+    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in options):
         raise UsageError(f"{one} and {other} both want stdout", hint="name a file")
 
 

@@ -194,10 +194,10 @@ def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
     lines = [f"# {lab.name}"]
     for name in lab.hosts:
         where = located[name]
-        for each in where.found:
-            full = f"{name}.{each.network}"
-            names = f"{name} {full}" if each.network == where.network else full
-            lines.append(f"{each.address}\t{names}")
+        for held in where.found:
+            full = f"{name}.{held.network}"
+            names = f"{name} {full}" if held.network == where.network else full
+            lines.append(f"{held.address}\t{names}")
         if where.address is None:
             lines.append(f"# {name}: {where.reason}")
         elif where.network is None:
@@ -225,8 +225,8 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "address_network": where.network,
                 "unreachable": where.reason,
                 "addresses": {
-                    each.network: {"address": str(each.address), "source": each.source}
-                    for each in where.found
+                    held.network: {"address": str(held.address), "source": held.source}
+                    for held in where.found
                 },
                 "missing": dict(where.missing),
                 "user": access.user,

@@ -83,8 +83,8 @@ def _home_of(lab: Lab) -> str:
                 for _, xml in networks_of(connect(uri)):
                     tag = read_tag(xml)
                     if tag is not None and tag.lab == lab.name:
-                        named = tag.extra.get("hypervisor", uri)
-                        return named if is_plain(named) else uri
+                        home = tag.extra.get("hypervisor", uri)
+                        return home if is_plain(home) else uri
         except HypervisorError as error:
             failures.append(error.reason)
     if len(failures) == len(_LOCAL_URIS):
@@ -149,6 +149,8 @@ def _host(
         platform=PLATFORM,
         groups=groups,
         data=data,
-        connection_options={name: ConnectionOptions(extras=dict(each)) for name, each in extras.items()},
+        connection_options={
+            name: ConnectionOptions(extras=dict(options)) for name, options in extras.items()
+        },
         defaults=defaults,
     )

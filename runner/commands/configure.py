@@ -94,15 +94,15 @@ def _sections(only: str | None) -> tuple[str, ...]:
 
     if only is None:
         return ()
-    asked = [word.strip() for word in only.split(",") if word.strip()]
-    unknown = [word for word in asked if word not in SECTIONS]
-    if unknown or not asked:
+    sections = [word.strip() for word in only.split(",") if word.strip()]
+    unknown = [word for word in sections if word not in SECTIONS]
+    if unknown or not sections:
         raise UsageError(
             f'there is no section "{", ".join(unknown)}"' if unknown else "names no section",
             step="--only",
             hint=f"there are {', '.join(SECTIONS)}",
         )
-    return tuple(asked)
+    return tuple(sections)
 
 
 def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
@@ -115,11 +115,11 @@ def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
 def _explained(session: Session, sections: Sequence[str]) -> str:
     from labrun.tasks.configure.resources import explain, host_spec
 
-    parts = []
+    blocks = []
     for host in session.hosts:
         lines = explain(host_spec(session.lab, host), sections)
-        parts.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
-    return "\n".join(parts)
+        blocks.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
+    return "\n".join(blocks)
 
 
 def _what_differs(session: Session, sections: Sequence[str]) -> Report:
@@ -139,7 +139,7 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     names = {host: row_names(spec, sections) for host, spec in specs.items()}
     rows = outcomes_of(result, "configure", rows=names)
     commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
-    parts = []
+    blocks = []
     for host, lines in commands.items():
         # A host that could not be read, or differs in what cannot be changed, has reasons but no commands.
         reasons = dict.fromkeys(
@@ -148,8 +148,8 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
             if row.host == host and row.exit_code not in (0, _WOULD_CHANGE)
         )
         if lines or reasons:
-            parts.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
-    text = "\n".join(parts) or "# nothing differs\n"
+            blocks.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
+    text = "\n".join(blocks) or "# nothing differs\n"
     return Report(session.lab.name, rows, text=text, extra={"commands": commands})
 
 

@@ -26,16 +26,16 @@ def command(invocation: Invocation) -> Report:
 
     Found by the tag that labrun's objects carry in libvirt; no lab file is needed.
     """
-    found: dict[str, _Found] = {}
+    by_name: dict[str, _Found] = {}
     errors: list[HypervisorError] = []
     for uri in _URIS:
         try:
-            _look(uri, found)
+            _look(uri, by_name)
         except HypervisorError as error:
             errors.append(error)
     if len(errors) == len(_URIS):
         raise errors[0]
-    labs = [found[name] for name in sorted(found)]
+    labs = [by_name[name] for name in sorted(by_name)]
     columns = ("lab", "machines", "running", "networks", "hypervisor")
     lines = [
         (

@@ -14,12 +14,12 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.report import Report
 from labrun.runner.timer.files import install_units, other_lab_file, remove_units
-from labrun.runner.timer.scheduled_run import HandedOn, When, make_state_base, schedule_of
+from labrun.runner.timer.scheduled_run import When, make_state_base, schedule_of
 from labrun.runner.timer.status import schedule_row, timer_status, unit_row
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import Schedule, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
-from labrun.runner.watching.notify import notify_options
+from labrun.runner.watching.notify import NotifyOptions, notify_options
 
 command = VerbGroup("schedule", "Check the lab for drift regularly with systemd or cron.")
 
@@ -60,7 +60,7 @@ def install(
     lab = load(invocation)
     systemd = _systemd(user)
     when = When(every, calendar, jitter)
-    options = HandedOn(metrics, webhook, webhook_secret, on_change)
+    options = NotifyOptions(metrics, webhook, webhook_secret, on_change)
     schedule = schedule_of(invocation, lab, user=systemd.user, when=when, options=options)
     if cron:
         return Report(lab.name, text=_cron(schedule))

@@ -145,10 +145,10 @@ def _status_of(
 
 def _last_runs(session: Session) -> Mapping[str, Run]:
     """Return the last finished run of each command, newest first."""
-    from labrun.runner.history.reading import recalled
+    from labrun.runner.history.reading import answer_of
 
     nothing: dict[str, Run] = {}
-    return recalled(session.history(), lambda history: history.last_of_each(), nothing)
+    return answer_of(session.history(), lambda history: history.last_of_each(), nothing)
 
 
 def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invocation) -> str:

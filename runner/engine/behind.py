@@ -26,12 +26,12 @@ def carried_by(
     ``hosts`` can carry others at all.
     """
     carriers = [name for name in hosts if carries_others(lab, name)]
-    addresses = {name: each.address for name, each in located.items() if each.address is not None}
+    addresses = {name: where.address for name, where in located.items() if where.address is not None}
     if not carriers or len(addresses) < 2:
         return {}
     from labrun.tasks.configure.behind import leads
 
-    ways = leads(addresses)
+    routes = leads(addresses)
     return {
         carrier: [
             {
@@ -39,7 +39,7 @@ def carried_by(
                 "address": addresses[name],
                 "port": access_of(lab, lab.hosts[name], state).port,
             }
-            for name in behind(lab, carrier, ways)
+            for name in behind(lab, carrier, routes)
         ]
         for carrier in carriers
     }

@@ -8,7 +8,7 @@ from labrun.runner.cli.interruption import Interruption
 from labrun.runner.cli.invocation import DEFAULT_WORKERS
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 
-__all__ = ["CONFIRM_SECONDS", "CONNECTORS", "Budget", "Leaving"]
+__all__ = ["CONFIRM_SECONDS", "CONNECTORS", "Budget", "OnSignal"]
 
 CONNECTORS = 16
 """Maximum number of concurrent SSH handshakes; more would only compete for sshd and the CPU."""
@@ -17,7 +17,7 @@ CONFIRM_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Leaving:
+class OnSignal:
     """The reaction to the first Ctrl-C or SIGTERM.
 
     With ``interruption`` None, the run waits for the hosts in progress until they have ``until`` (a
@@ -31,7 +31,7 @@ class Leaving:
     quiet: bool = False
 
 
-_PATIENT = Leaving()
+_PATIENT = OnSignal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Budget:
     """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
 
     ``deadline`` counts from each host's start, None = no limit. ``confirm`` is how many seconds a changed
-    host waits for confirmation before it rolls back, None = it does not. ``leaving`` sets what happens to
+    host waits for confirmation before it rolls back, None = it does not. ``on_signal`` sets what happens to
     hosts in progress when a signal arrives.
     """
 
@@ -48,7 +48,7 @@ class Budget:
     deadline: float | None = None
     confirm: int | None = CONFIRM_SECONDS
     rollout: Rollout = ALL_AT_ONCE
-    leaving: Leaving = _PATIENT
+    on_signal: OnSignal = _PATIENT
 
     def __post_init__(self) -> None:
         if min(self.workers, self.connectors) < 1:

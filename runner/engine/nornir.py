@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 logging.getLogger("nornir").addHandler(logging.NullHandler())
 
 
-class _NoGrudge(set[str]):
+class _NoFailedHosts(set[str]):
     """A ``failed_hosts`` that stays empty, so that a host that failed one task still runs the next.
 
     Nornir drops such hosts silently. Here each phase names the hosts it runs on.
@@ -56,7 +56,7 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
     register_connection()
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
-    state.failed_hosts = _NoGrudge()
+    state.failed_hosts = _NoFailedHosts()
     nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(budget))
     # The root logger is at DEBUG only with -vv; see runner/cli/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -100,16 +100,16 @@ def outcomes_of(
         if error is None:
             outcomes.extend(_rows(host, results[0].result))
             continue
-        wanted = (rows or {}).get(host) or [(section, name) for name in names or (section,)]
-        outcomes.extend(row_of_error(host, where, name, error) for where, name in wanted)
+        items = (rows or {}).get(host) or [(section, name) for name in names or (section,)]
+        outcomes.extend(row_of_error(host, where, name, error) for where, name in items)
     return outcomes
 
 
 def _rows(host: str, result: Any) -> list[Outcome]:
-    found = [result] if isinstance(result, Outcome) else result
-    if not isinstance(found, list | tuple) or not all(isinstance(row, Outcome) for row in found):
+    rows = [result] if isinstance(result, Outcome) else result
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, Outcome) for row in rows):
         raise TypeError(f"the task on {host} gave {type(result).__name__}, not outcomes")
-    return list(found)
+    return list(rows)
 
 
 def row_of_error(host: str, section: str, name: str, error: BaseException) -> Outcome:

@@ -29,13 +29,13 @@ def cause_of(results: MultiResult) -> BaseException | None:
 
 def results_of(aggregated: AggregatedResult, kind: type[T]) -> dict[str, T | BaseException]:
     """Return each host's result or exception. Raises TypeError for a result that is not of this type."""
-    found: dict[str, T | BaseException] = {}
+    by_host: dict[str, T | BaseException] = {}
     for host, results in aggregated.items():
         value = cause_of(results) or results[0].result
         if not isinstance(value, kind | BaseException):
             raise TypeError(f"the task on {host} returned {type(value).__name__}, not {kind.__name__}")
-        found[host] = value
-    return found
+        by_host[host] = value
+    return by_host
 
 
 def _statuses(results: MultiResult) -> frozenset[Status]:

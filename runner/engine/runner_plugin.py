@@ -70,7 +70,7 @@ class BudgetRunner:
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
         run = _Run(task, hosts, self.budget)
-        interruption = self.budget.leaving.interruption
+        interruption = self.budget.on_signal.interruption
         if interruption is not None and interruption.came:
             run.drop_waiting()
             return run.aggregated()
@@ -96,7 +96,7 @@ class _Run:
         self._seconds = math.inf if budget.deadline is None else budget.deadline
         self._workers = min(budget.workers, len(hosts))
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
-        self._leaving = budget.leaving
+        self._on_signal = budget.on_signal
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -164,7 +164,7 @@ class _Run:
         self._results[host.name] = result
         self._running.pop(host.name, None)
         self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
-        self._tell(host, result)
+        self._report_end(host, result)
         for name, why in self._agenda.held_back.items():
             if name not in self._results:
                 self._never_began(name, why)
@@ -173,10 +173,10 @@ class _Run:
     def _never_began(self, name: str, why: str) -> None:
         host = self._by_name[name]
         self._results[name] = self._failed(host, NotStartedError(f"not begun: {why}", host=name))
-        self._tell(host, self._results[name])
+        self._report_end(host, self._results[name])
 
     @staticmethod
-    def _tell(host: Host, result: MultiResult) -> None:
+    def _report_end(host: Host, result: MultiResult) -> None:
         error = result[0].exception
         report(
             host.name,
@@ -186,33 +186,33 @@ class _Run:
 
     def wait(self, until: float = math.inf) -> None:
         """Wait for all hosts, or until a moment on the monotonic clock. Cut off overdue hosts."""
-        said = 0.0
+        reported = 0.0
         while True:
             with self._changed:
                 left = until - time.monotonic()
                 if len(self._results) == len(self._hosts) or left <= 0:
                     return
                 overdue = self._overdue()
-                if self._stopping.is_set() and self._leaving.interruption is None:
-                    said = self._say_what_is_waited_for(said)
+                if self._stopping.is_set() and self._on_signal.interruption is None:
+                    reported = self._report_waiting(reported)
                 if not overdue:
                     self._changed.wait(min(left, self._until_next()))
             for host in overdue:
                 self._cut(host)
 
-    def _say_what_is_waited_for(self, said: float) -> float:
+    def _report_waiting(self, reported: float) -> float:
         """Report the awaited hosts and the maximum wait, again if it grows. Return the moment reported."""
         last = max((share.deadline for _, share in self._running.values()), default=0.0)
-        if self._leaving.quiet or last <= said + _GRACE:
-            return max(said, last)
+        if self._on_signal.quiet or last <= reported + _GRACE:
+            return max(reported, last)
         names = list(self._running)
         who = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         if len(names) > _MOST_NAMES:
             who = f"{len(names)} hosts"
-        have = "has" if len(names) == 1 else "have"
+        verb = "has" if len(names) == 1 else "have"
         left = last + _GRACE - time.monotonic()
         most = f"; at most {math.ceil(left)} s" if math.isfinite(left) else ""
-        say(f"waiting until {who} {have} {self._leaving.until}{most}")
+        say(f"waiting until {who} {verb} {self._on_signal.until}{most}")
         return last
 
     def _overdue(self) -> list[Host]:
@@ -274,11 +274,11 @@ class _Run:
 
     def _abandon(self) -> None:
         with self._changed:
-            left = [host for host, _ in self._running.values()]
-            for host in left:
+            in_progress = [host for host, _ in self._running.values()]
+            for host in in_progress:
                 error = ConnectionLostError(_CUT_SHORT, host=host.name)
                 self._settle(host, self._failed(host, error))
-        for host in left:
+        for host in in_progress:
             self._cut(host)
 
 

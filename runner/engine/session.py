@@ -12,7 +12,7 @@ from labrun.outcome import HYPERVISOR
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.selection import select_hosts
-from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, Leaving
+from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
 from labrun.state import LabState
@@ -47,9 +47,9 @@ class Session:
 
     def history(self) -> History | None:
         """Return the lab's history, None if there is none or, after a message, if it cannot be read."""
-        from labrun.runner.history.reading import remembered
+        from labrun.runner.history.reading import readable_history
 
-        return remembered(self.invocation, self.lab.name)
+        return readable_history(self.invocation, self.lab.name)
 
     @property
     def place(self) -> str:
@@ -84,10 +84,10 @@ class Session:
         hosts in progress until they have ``until`` (a participle). ``confirm`` as in :class:`Budget`.
         """
         invocation = self.invocation
-        leaving = Leaving(until, invocation.interruption if reads else None, invocation.quiet)
+        on_signal = OnSignal(until, invocation.interruption if reads else None, invocation.quiet)
         deadline = invocation.timeout or seconds
         return Budget(
-            invocation.workers, deadline=deadline, confirm=confirm, rollout=rollout, leaving=leaving
+            invocation.workers, deadline=deadline, confirm=confirm, rollout=rollout, on_signal=on_signal
         )
 
     @contextmanager
@@ -157,4 +157,4 @@ def hypervisor_engine(
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
     inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    yield build_nornir(inventory, Budget(leaving=Leaving(until)))
+    yield build_nornir(inventory, Budget(on_signal=OnSignal(until)))

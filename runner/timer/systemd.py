@@ -101,11 +101,13 @@ class Systemd:
                 done = _call(command)
             except FileNotFoundError:
                 return "systemd-analyze is not installed"
-            said = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
-            ours = [line for line in said if any(name in line for name in units)]
+            messages = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
+            ours = [line for line in messages if any(name in line for name in units)]
             if ours:
                 raise LabrunError("; ".join(ours), step="systemd-analyze verify")
-            return None if done.returncode == 0 else said[-1] if said else f"exit code {done.returncode}"
+            return (
+                None if done.returncode == 0 else messages[-1] if messages else f"exit code {done.returncode}"
+            )
 
     @property
     def lingers(self) -> bool:
@@ -126,7 +128,8 @@ def check_calendar(expression: str) -> None:
         return
     if done.returncode != 0:
         raise UsageError(
-            f'--calendar: "{expression}" is no time systemd knows', hint="man 7 systemd.time: Mon..Fri 06:00"
+            f'--calendar: "{expression}" is no time systemd knows',
+            hint="man 7 systemd.time: Mon..Fri 06:00",
         )
 
 
@@ -157,6 +160,8 @@ def _run(command: Sequence[str]) -> str:
     except FileNotFoundError as error:
         raise LabrunError(f"{command[0]} is not installed") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise LabrunError(said[-1] if said else f"exit code {done.returncode}", step=" ".join(command[:3]))
+        messages = done.stderr.strip().splitlines()
+        raise LabrunError(
+            messages[-1] if messages else f"exit code {done.returncode}", step=" ".join(command[:3])
+        )
     return done.stdout

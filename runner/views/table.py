@@ -69,8 +69,8 @@ def render(
         for members, lines in joined(rows):
             what = subject(members[0]) if len(members) == 1 else members[0].section
             _print_diff(console, f"{members[0].host}: {what}", lines)
-    shown = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
-    worst = min(shown, key=lambda each: each.rank)
+    looks = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
+    worst = min(looks, key=lambda status_look: status_look.rank)
     console.print(Text(summary(outcomes, seconds), style=worst.style))
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
@@ -147,21 +147,21 @@ def _is_simple(cell: str, width: int) -> bool:
 
 
 def _line(cells: Mapping[str, str], widths: Mapping[str, int], result: str) -> str:
-    shown = (result if title == "result" else cell.ljust(widths[title]) for title, cell in cells.items())
-    return (" " * _GAP).join(shown) + "\n"
+    padded = (result if title == "result" else cell.ljust(widths[title]) for title, cell in cells.items())
+    return (" " * _GAP).join(padded) + "\n"
 
 
 def _results(console: Console, rows: Sequence[Outcome], width: int) -> list[str]:
     """Return each row's result as coloured by the console, padded to the width."""
     from rich.text import Text
 
-    shown: dict[Status, str] = {}
+    by_status: dict[Status, str] = {}
     for row in rows:
-        if row.status not in shown:
+        if row.status not in by_status:
             with console.capture() as capture:
                 console.print(Text(row.status.value.ljust(width), look(row.status).style), end="")
-            shown[row.status] = capture.get()
-    return [shown[row.status] for row in rows]
+            by_status[row.status] = capture.get()
+    return [by_status[row.status] for row in rows]
 
 
 def _fits(reason: str, width: int) -> bool:

@@ -33,8 +33,8 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     begun, number = time.monotonic(), 0
     try:
         while True:
-            this = fresh(invocation)
-            code = perform(this, partial(run, this), one_line=True)
+            run_invocation = fresh(invocation)
+            code = perform(run_invocation, partial(run, run_invocation), one_line=True)
             if code in (INTERRUPTED, Terminated.exit_code) or (code == _WRONG_USAGE and number == 0):
                 break
             if is_reader_gone():
@@ -44,7 +44,7 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
             following = cadence.after(number, elapsed)
             if missed := following - number - 1:
                 runs = "a run is" if missed == 1 else f"{missed} runs are"
-                say(f"{runs} left out: the last one took {this.seconds:.0f} s")
+                say(f"{runs} left out: the last one took {run_invocation.seconds:.0f} s")
             number = following
             threading.Event().wait(max(cadence.due(number) - (time.monotonic() - begun), 0.0))
     except KeyboardInterrupt as signal:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from labrun.inventory.model import Lab
     from labrun.json_values import JsonObject
 
-__all__ = ["DriftRun", "Notifiers", "notifiers_of", "notify", "notify_options"]
+__all__ = ["DriftRun", "Notifiers", "NotifyOptions", "notifiers_of", "notify", "notify_options"]
 
 Body = Callable[..., Any]
 _Send = Callable[[Report, Sequence[Change]], None]
@@ -82,6 +82,16 @@ def notify_options(body: Body) -> Body:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyOptions:
+    """The values of :func:`notify_options`, as given."""
+
+    metrics: Path | None = None
+    webhook: str | None = None
+    webhook_secret: str | None = None
+    on_change: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Notifiers:
     """The listeners besides the user at the terminal."""
 
@@ -90,16 +100,15 @@ class Notifiers:
     on_change: str | None = None
 
 
-def notifiers_of(
-    metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
-) -> Notifiers:
+def notifiers_of(options: NotifyOptions) -> Notifiers:
     """Return the listeners from the options. Raises UsageError before anything is done."""
-    if webhook_secret is not None and webhook is None:
+    metrics, webhook = options.metrics, options.webhook
+    if options.webhook_secret is not None and webhook is None:
         raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
     if metrics is not None and not metrics.parent.is_dir():
         raise UsageError(f"--metrics: there is no directory {metrics.parent}")
-    secret = read_secret(webhook_secret) if webhook_secret is not None else None
-    return Notifiers(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
+    secret = read_secret(options.webhook_secret) if options.webhook_secret is not None else None
+    return Notifiers(metrics, Webhook(webhook, secret) if webhook is not None else None, options.on_change)
 
 
 @dataclass(frozen=True, slots=True)

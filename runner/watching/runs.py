@@ -16,9 +16,16 @@ from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.watching.cadence import Cadence, cadence_of
-from labrun.runner.watching.notify import DriftRun, Notifiers, notifiers_of, notify, notify_options
+from labrun.runner.watching.notify import (
+    DriftRun,
+    Notifiers,
+    NotifyOptions,
+    notifiers_of,
+    notify,
+    notify_options,
+)
 
-__all__ = ["as_asked", "run_drift", "running_options"]
+__all__ = ["run_as_requested", "run_drift", "running_options"]
 
 Body = Callable[..., Any]
 Compare = Callable[[Session], Report]
@@ -45,7 +52,7 @@ def running_options(body: Body) -> Body:
     return body
 
 
-def as_asked(
+def run_as_requested(
     invocation: Invocation,
     compare: Compare,
     *,
@@ -59,7 +66,7 @@ def as_asked(
 
     Raises UsageError before anything is done.
     """
-    notifiers = notifiers_of(**listeners)
+    notifiers = notifiers_of(NotifyOptions(**listeners))
     if jitter is not None and every is None:
         raise UsageError("--jitter delays the runs of --every", hint="give --every too")
     if not watch and every is None:

@@ -65,10 +65,10 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     quiet = replace(invocation, verbosity=-1, recording=RunRecord())
     screen = _Screen(Board(""))
     console = console_on(sys.stdout, color=invocation.color)
-    asked, code = threading.Event(), 0
+    quit_asked, code = threading.Event(), 0
     try:
         with (
-            _key("q", asked),
+            _key("q", quit_asked),
             Live(
                 screen, console=console, screen=True, refresh_per_second=_REFRESH, redirect_stdout=False
             ) as live,
@@ -76,7 +76,7 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
             _show_runs(quiet, run, cadence, screen, live.refresh)
     except KeyboardInterrupt as signalled:
         code = getattr(signalled, "exit_code", INTERRUPTED)
-    return Report(is_shown=True, code=0 if asked.is_set() or code == Terminated.exit_code else code)
+    return Report(is_shown=True, code=0 if quit_asked.is_set() or code == Terminated.exit_code else code)
 
 
 def _show_runs(
@@ -119,7 +119,7 @@ def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Bo
 
 
 @contextmanager
-def _key(key: str, asked: threading.Event) -> Iterator[None]:
+def _key(key: str, quit_asked: threading.Event) -> Iterator[None]:
     """Set ``asked`` and interrupt the main thread when the key is pressed. Do nothing without a terminal."""
     if not sys.stdin.isatty():
         yield
@@ -135,7 +135,7 @@ def _key(key: str, asked: threading.Event) -> Iterator[None]:
                 return
             pressed = os.read(descriptor, 64)
             if not pressed or key.encode() in pressed.lower():
-                asked.set()
+                quit_asked.set()
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 

@@ -22,7 +22,7 @@ from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session
 from labrun.runner.verb import verb
-from labrun.runner.watching.runs import as_asked, running_options
+from labrun.runner.watching.runs import run_as_requested, running_options
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
@@ -80,7 +80,7 @@ def command(
         option = "--apply-pending" if apply_pending else "--max-changes"
         raise UsageError(f"{option} needs --fix", hint="without --fix, drift only reads")
     allowed = Fix(apply_pending, max_changes) if fix else None
-    return as_asked(
+    return run_as_requested(
         invocation, lambda session: drift_report(session, drift_once(session, allowed)), **running
     )
 
@@ -117,18 +117,18 @@ def drift_once(session: Session, fix: Fix | None = None) -> Drift:
 
 
 def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
-    wanted = choose(before.rows, fix)
-    count = len(wanted.items)
+    corrections = choose(before.rows, fix)
+    count = len(corrections.items)
     if fix.max_changes is not None and count > fix.max_changes:
         note = (
             f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
         )
         return replace(before, notes=(note,))
-    if not wanted.items:
-        return replace(before, rows=after_fix(before.rows, (), before.rows, wanted))
-    done = apply(session, wanted)
+    if not corrections.items:
+        return replace(before, rows=after_fix(before.rows, (), before.rows, corrections))
+    done = apply(session, corrections)
     after = look(session)
-    rows = after_fix(before.rows, done, after.rows, wanted)
+    rows = after_fix(before.rows, done, after.rows, corrections)
     # The earlier log excerpts also explain what has been corrected now.
     return replace(before, rows=rows, last_ok={**before.last_ok, **after.last_ok})
 
@@ -151,13 +151,13 @@ def look(session: Session) -> Drift:
     off = _off(plan)
     specs = _specs(session, off)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
-    asked = [host for host in lab.hosts if host not in off]
+    running = [host for host in lab.hosts if host not in off]
     budget = session.budget(_deadline(specs), reads=True)
     with (
-        progress(asked, session.invocation),
-        session.engine(session.locate(), budget, data, hosts=asked) as nornir,
+        progress(running, session.invocation),
+        session.engine(session.locate(), budget, data, hosts=running) as nornir,
     ):
-        results: RawResults = results_of(nornir.run(observe), dict) if asked else {}
+        results: RawResults = results_of(nornir.run(observe), dict) if running else {}
         with judging_time(session.invocation.timeout):
             seen = Seen(
                 specs={host: spec.configure for host, spec in specs.items()},
@@ -264,8 +264,8 @@ def _logs(
 
     # Machines change on the hypervisor, and the end of a path rarely shows why it fails.
     settings = [row for row in rows if section_of(row.section).scope is Scope.HOST]
-    moved = [row for row in settings if row.status in _MOVED]
-    changed = {row.host for row in moved}
+    differing = [row for row in settings if row.status in _MOVED]
+    changed = {row.host for row in differing}
     hosts = [
         host for host in session.hosts if host in changed and isinstance(seen.captures.get(host), Capture)
     ]
@@ -273,7 +273,9 @@ def _logs(
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
     since = {
-        host: min(last_ok.get((row.host, row.section, row.name), 0.0) for row in moved if row.host == host)
+        host: min(
+            last_ok.get((row.host, row.section, row.name), 0.0) for row in differing if row.host == host
+        )
         for host in hosts
     }
     chosen = nornir.filter(filter_func=lambda host: host.name in hosts)

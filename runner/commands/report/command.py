@@ -62,7 +62,7 @@ def page(drawn: DrawnLab) -> str:
 
     last, diagram = drawn.last, draw(drawn)
     rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
-    found = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
+    tables = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
     counts = Counter(row.status.value for row in rows)
     return render_xml(
         "report/page.html.j2",
@@ -73,8 +73,8 @@ def page(drawn: DrawnLab) -> str:
         seconds=f"{last.seconds:.1f}" if last else None,
         diagram=svg_element(diagram, alone=False),
         colours=[(health.value, what) for health, what in STATES.items() if health in diagram.health],
-        matrices=[_matrix(matrix, len(found)) for matrix in found if len(matrix.hosts) <= _WIDEST],
-        left_out=any(len(matrix.hosts) > _WIDEST for matrix in found),
+        matrices=[_matrix(matrix, len(tables)) for matrix in tables if len(matrix.hosts) <= _WIDEST],
+        left_out=any(len(matrix.hosts) > _WIDEST for matrix in tables),
         legend=LEGEND,
         statuses=[(status, counts[status]) for status in _in_order(rows)],
         hosts=list(dict.fromkeys(row.host for row in rows)),
@@ -111,8 +111,8 @@ def _row(row: Outcome) -> dict[str, str]:
         "why": row.why,
         "diff": row.diff,
     }
-    shown = {name: printable(value or "") for name, value in cells.items()}
-    return {**shown, "status": row.status.value, "health": look(row.status).health.value}
+    texts = {name: printable(value or "") for name, value in cells.items()}
+    return {**texts, "status": row.status.value, "health": look(row.status).health.value}
 
 
 @dataclass(frozen=True, slots=True)

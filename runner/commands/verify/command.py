@@ -130,12 +130,12 @@ def gather_captures(
     if pair is not None:
         specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
     off = {host: why for host, why in off.items() if only is None or host in only}
-    asked = [host for host in specs if host not in off and (only is None or host in only)]
+    running = [host for host in specs if host not in off and (only is None or host in only)]
     budget = session.budget(_longest(specs.values()) + _MARGIN, reads=True)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     with (
-        progress(asked, session.invocation),
-        session.engine(session.locate(), budget, data, hosts=asked) as nornir,
+        progress(running, session.invocation),
+        session.engine(session.locate(), budget, data, hosts=running) as nornir,
     ):
         results: RawResults = results_of(nornir.run(collect), dict)
     if evidence and session.invocation.recording.is_kept:
@@ -181,12 +181,12 @@ def explained(session: Session, *, full: bool = False) -> str:
     """Return, per host, the commands whose output `verify` compares."""
     from labrun.tasks.collect.check_script import by_hand
 
-    parts = []
+    blocks = []
     for host, spec in _specs(session, {}, full=full).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace.address}   # {trace.to}" for trace in spec.traces]
             lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
             lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
-            parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+            blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)

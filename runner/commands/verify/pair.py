@@ -127,21 +127,21 @@ class _Trace:
 
 
 def _traced(lab: Lab, path: Path, row: Outcome, captures: Captures) -> _Trace:
-    there = tuple(_step(lab, step, path, captures) for step in steps_there(lab, path))
-    back = tuple(_step(lab, step, path, captures) for step in steps_back(lab, path))
-    return _Trace(path, row, there, back)
+    forward = tuple(_step(lab, step, path, captures) for step in steps_there(lab, path))
+    backward = tuple(_step(lab, step, path, captures) for step in steps_back(lab, path))
+    return _Trace(path, row, forward, backward)
 
 
 def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> _Hop:
-    there = step.to == path.address
-    start, end = (path.source, path.target) if there else (path.target, path.source)
-    does = _does(step, start, end, there)
+    is_forward = step.to == path.address
+    start, end = (path.source, path.target) if is_forward else (path.target, path.source)
+    does = _does(step, start, end, is_forward)
     return _Hop(step.node, does, step.address, _observed(lab, step, end, captures.get(step.node)))
 
 
-def _does(step: Step, start: str, end: str, there: bool) -> str:
+def _does(step: Step, start: str, end: str, is_forward: bool) -> str:
     if step.node == end:
-        return f"has {step.to}" + (" and answers with it" if there else "")
+        return f"has {step.to}" + (" and answers with it" if is_forward else "")
     if step.node == HYPERVISOR_NODE:
         route = "forwards between its networks"
     elif step.route is None:
@@ -150,7 +150,7 @@ def _does(step: Step, start: str, end: str, there: bool) -> str:
         route = _route_text(str(step.route.prefix), step.route.via, step.route.network)
     if step.node == start:
         return f"{route}, from {step.address}" if step.address is not None else route
-    if not there:
+    if not is_forward:
         return route
     return f"{route}; " + (
         f"answers as {step.address}" if step.address is not None else "no answer gets back"

@@ -96,7 +96,7 @@ def recorded(base: Path) -> None:
 
 
 def runs(base: Path) -> int | None:
-    history = open_history(history_path(invocation(base), "lab"), "lab", own=True)
+    history = open_history(history_path(invocation(base), "lab"), "lab", movable=True)
     return None if history is None else len(history.runs())
 
 

@@ -31,7 +31,7 @@ from labrun.outcome import Outcome, Status, exit_code
 from labrun.ports import Completed
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
-from labrun.runner.engine.budget import Budget, Leaving
+from labrun.runner.engine.budget import Budget, OnSignal
 from labrun.runner.engine.nornir import build_nornir, cause_of, closing_connections, outcomes_of
 from labrun.runner.engine.results import results_of
 from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
@@ -344,7 +344,7 @@ def test_a_second_ctrl_c_in_the_middle_of_the_first_leaves_no_host_out(
 
 def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Meter) -> None:
     interruption = Interruption()
-    leaving = Leaving(interruption=interruption)
+    on_signal = OnSignal(interruption=interruption)
 
     def read(task: Task, meter: Any) -> str:
         if task.host.name == "host00":
@@ -362,7 +362,7 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
         interrupt()
 
     thread = in_background(press)
-    nornir = build_nornir(inventory(5), Budget(workers=2, leaving=leaving))
+    nornir = build_nornir(inventory(5), Budget(workers=2, on_signal=on_signal))
     began = time.monotonic()
     results = nornir.run(read, meter=meter)
     assert time.monotonic() - began < 15
@@ -395,7 +395,7 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(2), Budget(workers=1, leaving=Leaving(interruption=interruption))).run(
+        build_nornir(inventory(2), Budget(workers=1, on_signal=OnSignal(interruption=interruption))).run(
             deaf, meter=meter
         )
     thread.join(10)
@@ -431,9 +431,11 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 
     told: list[str] = []
     thread = in_background(press)
-    leaving = Leaving("confirmed or gone back")
+    on_signal = OnSignal("confirmed or gone back")
     with pytest.raises(Interrupted):
-        build_nornir(inventory(count), Budget(deadline=deadline, leaving=leaving)).run(changes, meter=meter)
+        build_nornir(inventory(count), Budget(deadline=deadline, on_signal=on_signal)).run(
+            changes, meter=meter
+        )
     thread.join(10)
     assert re.fullmatch(said, told[0]), told
     assert capsys.readouterr().err == "", "once"

@@ -16,7 +16,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.watching import webhook
-from labrun.runner.watching.notify import Notifiers, notifiers_of, notify
+from labrun.runner.watching.notify import Notifiers, NotifyOptions, notifiers_of, notify
 from labrun.runner.watching.state import read_last_drift
 from labrun.runner.watching.webhook import Webhook
 from tests.webhook_server import Inbox, webhook_server
@@ -180,5 +180,5 @@ def test_metrics_that_cannot_be_written_fail_nothing(
 
 def test_a_secret_without_a_webhook_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        notifiers_of(None, None, "env:HOME", None)
+        notifiers_of(NotifyOptions(webhook_secret="env:HOME"))
     assert caught.value.reason == "--webhook-secret signs what --webhook sends"
