@@ -93,14 +93,14 @@ class BenchLab:
         """Yield Nornir over the lab's hosts, with ``data`` merged in, as labrun's commands use it."""
         from labrun.inventory.hosts.locate import locate
         from labrun.inventory.hosts.plugin import inventory_of
-        from labrun.runner.engine.nornir import engine
-        from labrun.runner.engine.runner_plugin import Budget
+        from labrun.runner.engine.budget import Budget
+        from labrun.runner.engine.nornir import build_nornir, closing_connections
 
         inventory = inventory_of(self.lab, locate(self.lab, None), self.state)
         for name, added in data.items():
             inventory.hosts[name].data.update(added)
-        with engine(inventory, Budget(deadline=300.0)) as nornir:
-            yield nornir
+        with closing_connections(inventory):
+            yield build_nornir(inventory, Budget(deadline=300.0))
 
 
 @contextmanager

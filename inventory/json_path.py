@@ -42,39 +42,39 @@ def parse_path(text: str) -> tuple[Step, ...]:
     rest = text.strip().removeprefix("$")
     steps = []
     while rest not in ("", "."):
-        found = _STEP.match(rest)
-        if found is None:
+        match = _STEP.match(rest)
+        if match is None:
             raise ValueError(f"{rest[:20]!r} is no step")
-        key = found["key"] if found["key"] is not None else found["quoted"]
-        place = None if found["place"] is None else int(found["place"])
-        steps.append(Step(key, place, found["by"], found["value"] or ""))
-        rest = rest[found.end() :]
+        key = match["key"] if match["key"] is not None else match["quoted"]
+        place = None if match["place"] is None else int(match["place"])
+        steps.append(Step(key, place, match["by"], match["value"] or ""))
+        rest = rest[match.end() :]
     return tuple(steps)
 
 
 def look_up(document: Any, path: str) -> Any:
     """Return the value at the path. Raises LookupError that names the first step that fails."""
-    here = document
+    value = document
     for step in parse_path(path):
         try:
-            here = _step(here, step)
+            value = _step(value, step)
         except (LookupError, TypeError):
             raise LookupError(f"there is no {step}") from None
-    return here
+    return value
 
 
-def _step(here: Any, step: Step) -> Any:
+def _step(value: Any, step: Step) -> Any:
     if step.key is not None:
-        if not isinstance(here, dict):
+        if not isinstance(value, dict):
             raise LookupError
-        return here[step.key]
-    if not isinstance(here, list):
+        return value[step.key]
+    if not isinstance(value, list):
         raise LookupError
     if step.place is not None:
-        return here[step.place]
-    for each in here:
-        if isinstance(each, dict) and step.by in each and as_text(each[step.by]) == step.value:
-            return each
+        return value[step.place]
+    for element in value:
+        if isinstance(element, dict) and step.by in element and as_text(element[step.by]) == step.value:
+            return element
     raise LookupError
 
 

@@ -128,10 +128,10 @@ def integer(value: object, *, least: int = 0, most: int = _LARGEST) -> int | Non
 
 def as_integer(value: object, what: str, *, least: int = 0, most: int = _LARGEST) -> int:
     """Return an integer from ``least`` to ``most``. Raises UnreadableError for anything else."""
-    found = integer(value, least=least, most=most)
-    if found is None:
-        raise UnreadableError(f"{_shown(value)} in place of a number", step=what)
-    return found
+    number = integer(value, least=least, most=most)
+    if number is None:
+        raise UnreadableError(f"{_quoted(value)} in place of a number", step=what)
+    return number
 
 
 def as_object(value: object, what: str, kind: str = "an object") -> Mapping[str, Any]:
@@ -153,16 +153,16 @@ def objects(value: object, what: str, kind: str) -> list[Mapping[str, Any]]:
 
     Lists of more than 20,000 objects are refused, too.
     """
-    found = as_list(value, what, f"a list of {kind}")
-    if len(found) > _MOST_OBJECTS:
+    members = as_list(value, what, f"a list of {kind}")
+    if len(members) > _MOST_OBJECTS:
         raise UnreadableError(f"more than {_MOST_OBJECTS} {kind}", step=what)
-    return [as_object(each, what, f"a list of {kind}") for each in found if each != {}]
+    return [as_object(member, what, f"a list of {kind}") for member in members if member != {}]
 
 
 def as_text(value: object, what: str) -> str:
     """Return a JSON string no longer than a path may be. Raises UnreadableError for anything else."""
     if not isinstance(value, str):
-        raise UnreadableError(f"{_shown(value)} in place of a text", step=what)
+        raise UnreadableError(f"{_quoted(value)} in place of a text", step=what)
     if len(value) > _LONGEST_TEXT:
         raise UnreadableError(f"a text of {len(value)} characters", step=what)
     return value
@@ -202,7 +202,7 @@ def _parsed(parse: Callable[[str], _T], value: object, what: str, kind: str) -> 
             return parse(value)
     except ValueError:
         pass
-    raise UnreadableError(f"{_shown(value)} in place of {kind}", step=what)
+    raise UnreadableError(f"{_quoted(value)} in place of {kind}", step=what)
 
 
 def require_lines(text: str, what: str, most: int = MOST_LINES) -> None:
@@ -211,7 +211,7 @@ def require_lines(text: str, what: str, most: int = MOST_LINES) -> None:
         raise UnreadableError(f"more than {most} lines", step=what)
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     text = json.dumps(value, ensure_ascii=True)

@@ -10,11 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
+
+if TYPE_CHECKING:
+    from libvirt import virConnect
 
 __all__ = [
     "close_all",
@@ -36,7 +39,7 @@ _PID_FILES = {
 }
 
 _lock = threading.Lock()
-_connections: dict[str, Any] = {}
+_connections: dict[str, virConnect] = {}
 _own_network: list[int] = []  # descriptor of the network namespace that labrun was started in; at most one
 
 
@@ -53,9 +56,9 @@ def connect(uri: str) -> Any:
     """
     libvirt = _libvirt()
     with _lock:
-        found = _connections.get(uri)
-        if found is not None and found.isAlive():
-            return found
+        known = _connections.get(uri)
+        if known is not None and known.isAlive():
+            return known
         # libvirt prints every error on stderr unless a handler takes it. The exception has the same text.
         libvirt.registerErrorHandler(lambda _context, _error: None, None)
         try:

@@ -26,12 +26,12 @@ def read_regular(path: Path, largest: int, *, follow: bool = True) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "no regular file", str(path))
         parts: list[bytes] = []
-        left = largest + 1
-        while left and (part := os.read(descriptor, left)):
+        room = largest + 1
+        while room and (part := os.read(descriptor, room)):
             parts.append(part)
-            left -= len(part)
+            room -= len(part)
     finally:
         os.close(descriptor)
-    if not left:
+    if not room:
         raise OSError(errno.EFBIG, f"larger than {largest} bytes", str(path))
     return b"".join(parts)

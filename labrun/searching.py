@@ -73,8 +73,8 @@ def _linear(pattern: str) -> Callable[[str], Any] | None:
     options = engine.Options()
     options.max_mem, options.log_errors = _MEMORY, False
     try:
-        found: Callable[[str], Any] = engine.compile(f"(?m){pattern}", options).search
-        return None if _OTHERWISE.search(pattern) else found
+        search: Callable[[str], Any] = engine.compile(f"(?m){pattern}", options).search
+        return None if _OTHERWISE.search(pattern) else search
     except engine.error:
         return None
 

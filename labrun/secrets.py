@@ -79,8 +79,8 @@ def mask_settings(text: str) -> str:
 
 
 def _setting(match: re.Match[str]) -> str:
-    shown = f"{match['before']}{match['name']}{match['sign']}{MASK}"
-    return shown if is_secret(match["name"]) else match[0]
+    masked = f"{match['before']}{match['name']}{match['sign']}{MASK}"
+    return masked if is_secret(match["name"]) else match[0]
 
 
 def _parameter(match: re.Match[str]) -> str:

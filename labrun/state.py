@@ -117,7 +117,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _reporting_errors() -> Iterator[None]:
     """Report a write error in the block instead of ending the command."""
     try:
         yield
@@ -209,9 +209,9 @@ class LabState:
             data = read_file(self._public_path, largest=_KEY_BYTES) or b""
         except DamagedFileError:
             data = b""  # `up` checks the pair and creates another one
-        found = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
-        if found is not None:
-            return found[0]
+        match = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
+        if match is not None:
+            return match[0]
         raise LabrunError(
             f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
         )
@@ -261,11 +261,11 @@ class LabState:
 
     def host_keys(self) -> dict[str, str]:
         """Return the recorded public host key (``type base64``) by host name."""
-        found: dict[str, str] = {}
+        keys: dict[str, str] = {}
         for line in self._known_lines():
             names, _, key = line.partition(" ")
-            found[names.split(",")[0]] = key
-        return found
+            keys[names.split(",")[0]] = key
+        return keys
 
     def host_addresses(self) -> dict[str, list[str]]:
         """Return every recorded address by host name, newest first."""
@@ -283,7 +283,7 @@ class LabState:
         }
         if moved:
             # The change on the hosts stands, whether it can be recorded or not.
-            with _told():
+            with _reporting_errors():
                 self.remember_host_keys(moved)
 
     def _known_lines(self) -> list[str]:
@@ -294,7 +294,7 @@ class LabState:
         """Record exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Lines of other hosts stay. The host's name comes first in its line. Return whether the file changed.
-        Raises LabrunError if a key is not a host key: it may come from a guest.
+        Raises LabrunError if a key is no host key: it may come from a guest.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
@@ -311,10 +311,10 @@ class LabState:
     def forget_hosts(self, hosts: Sequence[str]) -> None:
         """Drop the lines of these hosts. A line that stays is replaced when the host is created again."""
         known = self._known_lines()
-        kept = [line for line in known if line.split(" ", 1)[0].split(",")[0] not in hosts]
-        if kept != known:
-            with _told():
-                write_private(self.known_hosts, "".join(f"{line}\n" for line in kept))
+        remaining = [line for line in known if line.split(" ", 1)[0].split(",")[0] not in hosts]
+        if remaining != known:
+            with _reporting_errors():
+                write_private(self.known_hosts, "".join(f"{line}\n" for line in remaining))
 
     def remove(self) -> None:
         """Delete keys, known_hosts and lock. Foreign files in the directory stay.

@@ -167,13 +167,18 @@ def keep_regular(path: Path, mode: int | None = None) -> None:
         seen = look(path)
     except DamagedFileError as error:
         # A wrong mode can be fixed: only the owner could have put the file there.
-        found = error.seen
+        untrusted = error.seen
         if error.is_passing:
             raise
-        if mode is None or found is None or not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            set_aside(path, error.why, found)
+        if (
+            mode is None
+            or untrusted is None
+            or not stat.S_ISREG(untrusted.st_mode)
+            or untrusted.st_uid != os.geteuid()
+        ):
+            set_aside(path, error.why, untrusted)
             return
-        seen = found
+        seen = untrusted
     if seen is None or mode is None or stat.S_IMODE(seen.st_mode) == mode:
         return
     try:

@@ -57,31 +57,31 @@ def distrust(path: Path) -> str | None:
     The directory and its parents must be owned by the user or root and writable by no one else, except for
     sticky directories such as /tmp. Symlinks on the way must meet the same conditions.
     """
-    here = Path("/")
-    left = list(reversed(path.absolute().parts[1:]))
+    folder = Path("/")
+    steps = list(reversed(path.absolute().parts[1:]))
     links = 0
-    why = _distrust_of(here, here.lstat())
-    while why is None and left:
-        part = left.pop()
+    why = _distrust_of(folder, folder.lstat())
+    while why is None and steps:
+        part = steps.pop()
         if part == "..":
-            here = here.parent
+            folder = folder.parent
             continue
-        there = here / part
+        entry = folder / part
         try:
-            seen = there.lstat()
+            seen = entry.lstat()
         except FileNotFoundError:
             return None
-        why = _distrust_of(there, seen)
+        why = _distrust_of(entry, seen)
         if not stat.S_ISLNK(seen.st_mode):
-            here = there
+            folder = entry
             continue
         links += 1
         if links > _MOST_LINKS:
-            return f"{there} leads round in circles"
-        target = there.readlink()
+            return f"{entry} leads round in circles"
+        target = entry.readlink()
         if target.is_absolute():
-            here = Path("/")
-        left += reversed([part for part in target.parts if part != "/"])
+            folder = Path("/")
+        steps += reversed([part for part in target.parts if part != "/"])
     return why
 
 

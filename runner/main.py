@@ -73,8 +73,8 @@ class LazyGroup(click.Group):
         from click.shell_completion import CompletionItem
 
         names = [CompletionItem(name, help=line) for name, (_, line) in VERBS.items()]
-        found = [item for item in names if str(item.value).startswith(incomplete)]
-        return found + click.Command.shell_complete(self, ctx, incomplete)
+        commands = [item for item in names if str(item.value).startswith(incomplete)]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(
@@ -147,17 +147,17 @@ def wants_json(args: Sequence[str], environ: Mapping[str, str], ctx: click.Conte
     """
     if ctx is not None and isinstance(ctx.command, VerbCommand) and ctx.command.own_format:
         return False
-    found = environ.get("LABRUN_FORMAT", "table")
+    format_ = environ.get("LABRUN_FORMAT", "table")
     for word, following in zip(args, [*args[1:], ""], strict=True):
         if word == "--":
             break
         if word == "--json":
-            found = "json"
+            format_ = "json"
         elif word == "--format":
-            found = following
+            format_ = following
         elif word.startswith("--format="):
-            found = word.removeprefix("--format=")
-    return found == "json"
+            format_ = word.removeprefix("--format=")
+    return format_ == "json"
 
 
 @contextmanager

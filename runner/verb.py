@@ -24,7 +24,7 @@ from labrun.runner.cli.outputs import is_stdout
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import printable, say, write
 
-__all__ = ["Terminated", "VerbCommand", "VerbGroup", "attempt", "emit", "perform", "verb"]
+__all__ = ["Terminated", "VerbCommand", "VerbGroup", "emit", "perform", "verb"]
 
 
 _ASIDE = ("explain", "offline", "hint", "pair")
@@ -81,12 +81,14 @@ def verb(
     """
 
     def wrap(body: Callable[..., Report]) -> VerbCommand:
-        own = list(reversed(getattr(body, "__click_params__", [])))
-        names = {param.name for param in own}
-        bound(own)
-        _name_variables(own, *([str(group.name)] if group is not None else []), name)
+        params = list(reversed(getattr(body, "__click_params__", [])))
+        names = {param.name for param in params}
+        bound(params)
+        _name_variables(params, *([str(group.name)] if group is not None else []), name)
 
         def callback(**_params: Any) -> int:
+            from labrun.runner.cli.logs import log_to_stderr
+
             ctx = click.get_current_context()
             invocation = invocation_of(ctx, own_format=own_format)
             arguments = {name: value for name, value in ctx.params.items() if name in names}
@@ -97,19 +99,20 @@ def verb(
                     name for name in names if ctx.get_parameter_source(name) is ParameterSource.DEFAULT
                 }
                 given = {name: value for name, value in arguments.items() if name not in defaults}
-                recording = Recording(_as_typed(own, given, invocation))
+                recording = Recording(_as_typed(params, given, invocation))
                 invocation = replace(invocation, recording=recording)
 
             def checked() -> Report:
-                _refuse_two_documents(own, arguments, invocation)
+                _refuse_two_documents(params, arguments, invocation)
                 return body(invocation, **arguments)
 
-            return perform(invocation, checked)
+            with log_to_stderr(invocation):
+                return perform(invocation, checked)
 
         command = kind(
             name,
             callback=callback,
-            params=[*own, *global_options(own_format=own_format)],
+            params=[*params, *global_options(own_format=own_format)],
             help=body.__doc__,
             context_settings={"allow_interspersed_args": False} if passthrough else None,
         )
@@ -123,16 +126,16 @@ def verb(
 
 
 def _refuse_two_documents(
-    params: Sequence[click.Parameter], arguments: Mapping[str, Any], invocation: Invocation
+    params: Sequence[click.Parameter], arguments: Mapping[str, object], invocation: Invocation
 ) -> None:
-    wanting = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
+    options = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
     if invocation.json:
-        wanting.append("--json")
-    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in wanting):
+        options.append("--json")
+    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in options):
         raise UsageError(f"{one} and {other} both want stdout", hint="name a file")
 
 
-def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invocation: Invocation) -> str:
+def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, object], invocation: Invocation) -> str:
     """Return the command's arguments, and --hosts, as one line of shell, without defaults."""
     words = [] if invocation.hosts is None else ["--hosts", invocation.hosts]
     for param in params:
@@ -142,7 +145,7 @@ def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, Any], invo
         if isinstance(param, click.Option):
             words.append(max(param.opts, key=len))
         if value is not True:
-            words += [str(each) for each in (value if isinstance(value, tuple) else (value,))]
+            words += map(str, value if isinstance(value, tuple) else (value,))
     return shlex.join(words)
 
 
@@ -155,16 +158,11 @@ def _name_variables(params: Sequence[click.Parameter], *path: str) -> None:
             param.allow_from_autoenv = False
 
 
-def perform(invocation: Invocation, body: Callable[[], Report]) -> int:
-    """Run a command's body, show its report or error, and return the exit code."""
-    from labrun.runner.cli.logs import log_to_stderr
+def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:
+    """Run a command's body, show its report or error, and return the exit code.
 
-    with log_to_stderr(invocation):
-        return attempt(invocation, body)
-
-
-def attempt(invocation: Invocation, body: Callable[[], Report], *, one_line: bool = False) -> int:
-    """Do the same as :func:`perform`, without the log setup; ``one_line`` as for :func:`emit`."""
+    ``one_line`` as for :func:`emit`.
+    """
     try:
         report = body()
     except LabrunError as error:

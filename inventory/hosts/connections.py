@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from labrun.inventory.model import Host, Lab
 from labrun.state import LabState
 
-__all__ = ["CONNECT_SECONDS", "OPTIONS", "TIMEOUTS", "Access", "access_of", "connection_extras"]
+__all__ = ["CONNECT_SECONDS", "OPTIONS", "TIMEOUTS", "Access", "Extras", "access_of", "connection_extras"]
 
+Extras: TypeAlias = Mapping[str, bool | int | str | None]
+"""Options of one connection, by Netmiko option."""
 OPTIONS = "labrun-ssh"
 """The name of the options of labrun's own logins, some of which Netmiko lacks."""
 CONNECT_SECONDS = 10
@@ -57,9 +59,9 @@ def _path(lab: Lab, text: str | None) -> str | None:
     return str(path if path.is_absolute() else (Path(lab.directory) / path).absolute())
 
 
-def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Mapping[str, Any]]:
+def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Extras]:
     """Return the extras of labrun's logins and of plain ``netmiko``, with strict host key checking."""
-    common: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS}
+    common: dict[str, bool | int | str | None] = {"ssh_strict": True, **TIMEOUTS}
     if access.identity is not None:
         common["key_file"] = access.identity
     if access.known_hosts is not None:
@@ -68,10 +70,10 @@ def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, M
         common["system_host_keys"] = True
     if not made_by_labrun and access.identity is None:
         common["allow_agent"] = True
-    own = dict(common)
+    labrun_ssh = dict(common)
     if access.alias is not None:
-        own["host_key_alias"] = access.alias
+        labrun_ssh["host_key_alias"] = access.alias
     elif access.identity is None:
-        own["look_for_keys"] = True
+        labrun_ssh["look_for_keys"] = True
     # Nornir-Netmiko would read ~/.ssh/config, which may redirect the login.
-    return {OPTIONS: own, "netmiko": {**common, "ssh_config_file": None}}
+    return {OPTIONS: labrun_ssh, "netmiko": {**common, "ssh_config_file": None}}

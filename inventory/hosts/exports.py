@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError
 from labrun.inventory.hosts.connections import Access, access_of, connection_extras
@@ -15,6 +15,9 @@ from labrun.inventory.hosts.plugin import PLATFORM, group_names, host_data
 from labrun.inventory.hosts.yamltext import Unsafe, yaml_text
 from labrun.inventory.model import Host, Lab
 from labrun.state import LabState
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject, JsonValue
 
 __all__ = ["FORMATS", "export", "nornir_files"]
 
@@ -39,7 +42,7 @@ def export(lab: Lab, located: _Locations, state: LabState | None, format_: str) 
 def nornir_files(lab: Lab, located: _Locations, state: LabState | None) -> Mapping[str, str]:
     """Return ``hosts.yaml``, ``groups.yaml`` and ``defaults.yaml`` for Nornir's SimpleInventory."""
     hosts = _nornir_hosts(lab, located, state, with_groups=True)
-    groups: dict[str, Any] = {name: {} for host in lab.hosts.values() for name in group_names(lab, host)}
+    groups: JsonObject = {name: {} for host in lab.hosts.values() for name in group_names(lab, host)}
     return {
         "hosts.yaml": yaml_text(hosts),
         "groups.yaml": yaml_text(groups),
@@ -51,15 +54,13 @@ def _nornir(lab: Lab, located: _Locations, state: LabState | None) -> str:
     return yaml_text(_nornir_hosts(lab, located, state, with_groups=False))
 
 
-def _nornir_hosts(
-    lab: Lab, located: _Locations, state: LabState | None, *, with_groups: bool
-) -> dict[str, Any]:
-    hosts: dict[str, Any] = {}
+def _nornir_hosts(lab: Lab, located: _Locations, state: LabState | None, *, with_groups: bool) -> JsonObject:
+    hosts: dict[str, JsonValue] = {}
     for host in lab.hosts.values():
         access = access_of(lab, host, state)
         extras = connection_extras(access, made_by_labrun=host.machine is not None)
         where = located[host.name]
-        data: dict[str, Any] = {"labrun": host_data(lab, host, where)}
+        data: dict[str, JsonValue] = {"labrun": host_data(lab, host, where)}
         if where.address is None:
             data["labrun_unreachable"] = where.reason
         hosts[host.name] = {
@@ -69,21 +70,24 @@ def _nornir_hosts(
             "platform": PLATFORM,
             **({"groups": list(group_names(lab, host))} if with_groups else {}),
             "data": data,
-            "connection_options": {name: {"extras": dict(each)} for name, each in extras.items()},
+            "connection_options": {name: {"extras": dict(options)} for name, options in extras.items()},
         }
     return hosts
 
 
 def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
     names = _ansible_names([name for host in lab.hosts.values() for name in group_names(lab, host)])
-    hosts: dict[str, Any] = {}
-    children: dict[str, Any] = {}
+    hosts: dict[str, JsonValue] = {}
+    members: dict[str, list[str]] = {}
     for host in lab.hosts.values():
         hosts[host.name] = _ansible_host(lab, host, located[host.name], access_of(lab, host, state))
         for name in group_names(lab, host):
-            children.setdefault(names[name], {"hosts": {}})["hosts"][host.name] = {}
+            members.setdefault(names[name], []).append(host.name)
         if located[host.name].address is None:
-            children.setdefault("labrun_unreachable", {"hosts": {}})["hosts"][host.name] = {}
+            members.setdefault("labrun_unreachable", []).append(host.name)
+    children: JsonObject = {
+        group: {"hosts": {name: {} for name in its_hosts}} for group, its_hosts in members.items()
+    }
     return yaml_text({"all": {"hosts": hosts, "children": children}})
 
 
@@ -103,8 +107,8 @@ def _ansible_names(groups: Iterable[str]) -> Mapping[str, str]:
     return names
 
 
-def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[str, Any]:
-    settings: dict[str, Any] = {
+def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> JsonObject:
+    settings: dict[str, JsonValue] = {
         "ansible_host": where.address or f"{host.name}.{_NOWHERE}",
         "ansible_port": access.port,
         "ansible_connection": "ssh",
@@ -130,11 +134,12 @@ def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> dict[
     return {key: _untemplated(value) for key, value in settings.items()}
 
 
-def _untemplated(value: Any) -> Any:
+def _untemplated(value: JsonValue) -> JsonValue:
+    """Return the value with each text that Ansible would take for a template marked as unsafe."""
     if isinstance(value, dict):
-        return {key: _untemplated(each) for key, each in value.items()}
+        return {key: _untemplated(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [_untemplated(each) for each in value]
+        return [_untemplated(member) for member in value]
     return Unsafe(value) if isinstance(value, str) and _TEMPLATE.search(value) else value
 
 
@@ -189,10 +194,10 @@ def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
     lines = [f"# {lab.name}"]
     for name in lab.hosts:
         where = located[name]
-        for each in where.found:
-            full = f"{name}.{each.network}"
-            names = f"{name} {full}" if each.network == where.network else full
-            lines.append(f"{each.address}\t{names}")
+        for held in where.found:
+            full = f"{name}.{held.network}"
+            names = f"{name} {full}" if held.network == where.network else full
+            lines.append(f"{held.address}\t{names}")
         if where.address is None:
             lines.append(f"# {name}: {where.reason}")
         elif where.network is None:
@@ -220,8 +225,8 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "address_network": where.network,
                 "unreachable": where.reason,
                 "addresses": {
-                    each.network: {"address": str(each.address), "source": each.source}
-                    for each in where.found
+                    held.network: {"address": str(held.address), "source": held.source}
+                    for held in where.found
                 },
                 "missing": dict(where.missing),
                 "user": access.user,

@@ -33,21 +33,21 @@ class LibvirtLeases:
         """
         import libvirt
 
-        wanted = set(networks)
-        found: list[Lease] = []
+        names = set(networks)
+        leases: list[Lease] = []
         with translated("leases"):
             connection = connect(self.uri)
             active = libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE
             for network in connection.listAllNetworks(active):
-                if network.name() in wanted:
-                    found += _of_network(network)
+                if network.name() in names:
+                    leases += _of_network(network)
             # Containers have no agent.
             if self.agents and connection.getType() != "LXC":
-                known = {lease.mac for lease in found}
+                known = {lease.mac for lease in leases}
                 running = libvirt.VIR_CONNECT_LIST_DOMAINS_RUNNING
                 for domain in connection.listAllDomains(running):
-                    found += _of_agent(domain, wanted, known)
-        return tuple(found)
+                    leases += _of_agent(domain, names, known)
+        return tuple(leases)
 
 
 def _of_network(network: Any) -> Iterator[Lease]:

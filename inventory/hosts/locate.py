@@ -6,12 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypedDict
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Mode, Network
 from labrun.ports import Lease, LeaseSource
 
-__all__ = ["Found", "Located", "Source", "beside", "file_addresses", "locate", "still_held"]
+__all__ = [
+    "Found",
+    "Located",
+    "OtherAddresses",
+    "Source",
+    "file_addresses",
+    "locate",
+    "other_addresses",
+    "still_held",
+]
 
 Source = Literal["file", "lease", "agent"]
 _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
@@ -46,7 +55,7 @@ class Located:
     @property
     def addresses(self) -> Mapping[str, Address]:
         """Return the address on each network that has a known one."""
-        return {each.network: each.address for each in self.found}
+        return {held.network: held.address for held in self.found}
 
 
 def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
@@ -56,31 +65,38 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
     determine the address. Without a source, a ``dhcp`` NIC is assumed to hold its reserved address.
     """
     leases: dict[str, list[Lease]] = {}
-    asked = _to_be_asked(lab) if source is not None else ()
-    if source is not None and asked:
-        for lease in source.leases([lab.libvirt_name(name) for name in asked]):
+    networks = _to_be_asked(lab) if source is not None else ()
+    if source is not None and networks:
+        for lease in source.leases([lab.libvirt_name(name) for name in networks]):
             leases.setdefault(lease.mac.lower(), []).append(lease)
     return {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
 
 
-def beside(
+class OtherAddresses(TypedDict):
+    """Where a host may answer besides its current address, as stored in its Nornir data."""
+
+    labrun_expected: list[str]
+    labrun_former: list[str]
+
+
+def other_addresses(
     lab: Lab, located: Mapping[str, Located], had: Mapping[str, Iterable[str]]
-) -> dict[str, dict[str, list[str]]]:
-    """Return each host's alternative addresses, as stored in its Nornir data.
+) -> dict[str, OtherAddresses]:
+    """Return each host's alternative addresses.
 
     ``labrun_expected`` are the addresses from the file alone, ``labrun_former`` those that it ``had`` and
     that the file no longer gives it.
     """
     expected = locate(lab, None)
-    found = {}
+    others: dict[str, OtherAddresses] = {}
     for name, host in lab.hosts.items():
         present = {located[name].address, *file_addresses(host)}
         reserved = expected[name].address
-        found[name] = {
+        others[name] = {
             "labrun_expected": [reserved] if reserved is not None else [],
-            "labrun_former": [each for each in had.get(name, ()) if each not in present],
+            "labrun_former": [address for address in had.get(name, ()) if address not in present],
         }
-    return found
+    return others
 
 
 def file_addresses(host: Host) -> list[str]:
@@ -99,9 +115,9 @@ def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
     given = {address for host in lab.hosts.values() for address in file_addresses(host)}
     held: dict[str, str] = {}
     for name, host in lab.hosts.items():
-        own = file_addresses(host)
-        latest = had.get(name, ())[: len(own)]
-        held |= {address: name for address in latest if address in given and address not in own}
+        addresses = file_addresses(host)
+        latest = had.get(name, ())[: len(addresses)]
+        held |= {address: name for address in latest if address in given and address not in addresses}
     return held
 
 
@@ -117,27 +133,27 @@ def _fixed(nic: Interface) -> IPv4Interface | IPv6Interface | None:
     return nic.ipv4 or nic.ipv6
 
 
-def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], asked: bool) -> Located:
-    found: list[Found] = []
+def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases: bool) -> Located:
+    held: list[Found] = []
     missing: dict[str, str] = {}
     for nic in host.interfaces:
-        here = _on_network(
-            lab.networks[nic.network], nic, leases.get(nic.mac, ()), asked and host.address is None
+        on_network = _on_network(
+            lab.networks[nic.network], nic, leases.get(nic.mac, ()), has_leases and host.address is None
         )
-        if isinstance(here, Found):
-            found.append(here)
+        if isinstance(on_network, Found):
+            held.append(on_network)
         else:
-            missing[nic.network] = here
+            missing[nic.network] = on_network
     if host.address is not None:
-        return Located(host.name, host.address, "file", None, None, tuple(found), missing)
-    best = min(found, key=lambda each: _distance(lab.networks[each.network]), default=None)
+        return Located(host.name, host.address, "file", None, None, tuple(held), missing)
+    best = min(held, key=lambda address: _distance(lab.networks[address.network]), default=None)
     if best is None or _distance(lab.networks[best.network]) == _OUT_OF_REACH:
         reason = _no_way(best, missing)
-        return Located(host.name, None, None, None, reason, tuple(found), missing)
-    return Located(host.name, str(best.address), best.source, best.network, None, tuple(found), missing)
+        return Located(host.name, None, None, None, reason, tuple(held), missing)
+    return Located(host.name, str(best.address), best.source, best.network, None, tuple(held), missing)
 
 
-def _on_network(network: Network, nic: Interface, leases: Iterable[Lease], asked: bool) -> Found | str:
+def _on_network(network: Network, nic: Interface, leases: Iterable[Lease], has_leases: bool) -> Found | str:
     """Return the address on one network, or the reason why it is not known."""
     if not nic.dhcp and (nic.ipv4 or nic.ipv6):
         fixed = nic.ipv4 or nic.ipv6
@@ -147,11 +163,11 @@ def _on_network(network: Network, nic: Interface, leases: Iterable[Lease], asked
         for lease in leases:
             if lease.source == source and _belongs(lease.address, network):
                 return Found(network.name, lease.address, source)
-    if not asked and nic.ipv4 is not None:
+    if not has_leases and nic.ipv4 is not None:
         return Found(network.name, nic.ipv4.ip, "file")
     if nic.ipv6 is not None:
         return Found(network.name, nic.ipv6.ip, "file")
-    return f"no lease on {network.name}" if asked else f"{network.name} gives addresses by DHCP"
+    return f"no lease on {network.name}" if has_leases else f"{network.name} gives addresses by DHCP"
 
 
 def _belongs(address: Address, network: Network) -> bool:

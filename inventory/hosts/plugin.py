@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nornir.core.inventory import (
     ConnectionOptions,
@@ -27,6 +27,9 @@ from labrun.inventory.hosts.locate import Located, locate
 from labrun.inventory.model import Host, Lab
 from labrun.ownership import read_tag
 from labrun.state import LabState
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject, JsonValue
 
 __all__ = ["PLATFORM", "LabInventory", "group_names", "host_data", "inventory_of"]
 
@@ -80,8 +83,8 @@ def _home_of(lab: Lab) -> str:
                 for _, xml in networks_of(connect(uri)):
                     tag = read_tag(xml)
                     if tag is not None and tag.lab == lab.name:
-                        named = tag.extra.get("hypervisor", uri)
-                        return named if is_plain(named) else uri
+                        home = tag.extra.get("hypervisor", uri)
+                        return home if is_plain(home) else uri
         except HypervisorError as error:
             failures.append(error)
     if len(failures) == len(_LOCAL_URIS):
@@ -100,7 +103,7 @@ def group_names(lab: Lab, host: Host) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*host.groups, host.role.value, *networks, lab.name)))
 
 
-def host_data(lab: Lab, host: Host, located: Located) -> dict[str, Any]:
+def host_data(lab: Lab, host: Host, located: Located) -> JsonObject:
     """Return the host data for tasks and templates, as plain JSON-able values."""
     return {
         "lab": lab.name,
@@ -136,7 +139,7 @@ def _host(
 ) -> NornirHost:
     access = access_of(lab, host, state)
     extras = connection_extras(access, made_by_labrun=host.machine is not None)
-    data: dict[str, Any] = {"labrun": host_data(lab, host, located)}
+    data: dict[str, JsonValue] = {"labrun": host_data(lab, host, located)}
     if located.address is None:
         data["labrun_unreachable"] = located.reason or "it has no address"
     return NornirHost(
@@ -147,6 +150,8 @@ def _host(
         platform=PLATFORM,
         groups=groups,
         data=data,
-        connection_options={name: ConnectionOptions(extras=dict(each)) for name, each in extras.items()},
+        connection_options={
+            name: ConnectionOptions(extras=dict(options)) for name, options in extras.items()
+        },
         defaults=defaults,
     )

@@ -29,7 +29,7 @@ def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
     certain = [given.ip for given in (nic.ipv4, nic.ipv6) if given is not None]
     if answers is not None and any(answers in subnet for subnet in subnets):
         certain.append(answers)
-    return list(dict.fromkeys([*(str(ip_network(each)) for each in certain), *map(str, subnets)]))
+    return list(dict.fromkeys([*(str(ip_network(address)) for address in certain), *map(str, subnets)]))
 
 
 def marked_nic(

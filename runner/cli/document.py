@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun import __version__
 from labrun.errors import LabFileError, LabrunError
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject, JsonValue
+
 __all__ = ["SCHEMA", "as_text", "document", "reason_of"]
 
 SCHEMA = 1
 
 
-def document(report: Report, invocation: Invocation) -> dict[str, Any]:
+def document(report: Report, invocation: Invocation) -> JsonObject:
     """Return the JSON document; ``error`` and ``hint`` are present only if the command ended early."""
     code = report.exit_code
-    content: dict[str, Any] = {
+    content: dict[str, JsonValue] = {
         "schema": SCHEMA,
         "labrun": __version__,
         "lab": report.lab_name,
@@ -36,17 +38,17 @@ def document(report: Report, invocation: Invocation) -> dict[str, Any]:
     return {**content, **report.extra}
 
 
-def _failure(report: Report) -> dict[str, Any]:
+def _failure(report: Report) -> JsonObject:
     error = report.error
     if error is None:
         return {"error": "interrupted", "hint": None} if report.interrupted else {}
-    found: dict[str, Any] = {"error": reason_of(error), "hint": error.hint}
+    failure: dict[str, JsonValue] = {"error": reason_of(error), "hint": error.hint}
     if isinstance(error, LabFileError):
-        found["problems"] = [
+        failure["problems"] = [
             {"line": problem.line, "path": problem.path, "what": problem.what, "hint": problem.hint}
             for problem in error.problems
         ]
-    return found
+    return failure
 
 
 def reason_of(error: LabrunError) -> str:
@@ -54,7 +56,7 @@ def reason_of(error: LabrunError) -> str:
     return ": ".join(part for part in (error.host, error.step, error.reason) if part)
 
 
-def as_text(content: Mapping[str, Any], *, one_line: bool = False) -> str:
+def as_text(content: JsonObject, *, one_line: bool = False) -> str:
     """Return a document as text that ends with a newline.
 
     ASCII only: a guest's stray byte must not make it invalid in any encoding.

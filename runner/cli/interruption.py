@@ -39,8 +39,8 @@ class Interruption:
 
 def with_missing(rows: Iterable[Outcome], hosts: Iterable[str], section: str) -> list[Outcome]:
     """Return the rows, and a row ``unknown`` for each host that has none."""
-    found = list(rows)
-    known = {row.host for row in found}
-    return found + [
+    present = list(rows)
+    known = {row.host for row in present}
+    return present + [
         Outcome(host, section, host, Status.UNKNOWN, why="interrupted") for host in hosts if host not in known
     ]

@@ -29,22 +29,22 @@ def log_to_stderr(invocation: Invocation) -> Iterator[None]:
     handler. The results table has a better message, so theirs are shown only with -vv.
     """
     root, ours = logging.getLogger(), logging.getLogger("labrun")
-    shown = _Stderr()
-    shown.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     target = root if invocation.verbosity >= 2 else ours
     silent = logging.NullHandler()
     before = [(logger, logger.level, logger.propagate) for logger in (root, ours)]
     root.addHandler(silent)
-    target.addHandler(shown)
+    target.addHandler(handler)
     target.setLevel(_LEVELS[invocation.verbosity])
     # Progress has its own display and would be shown twice.
-    shown.addFilter(lambda record: record.name != LOGGER_NAME)
+    handler.addFilter(lambda record: record.name != LOGGER_NAME)
     logging.getLogger(LOGGER_NAME).setLevel(logging.INFO)
     logging.getLogger(NOTICES).setLevel(logging.WARNING)
     try:
         yield
     finally:
-        target.removeHandler(shown)
+        target.removeHandler(handler)
         root.removeHandler(silent)
         for logger, level, propagate in before:
             logger.setLevel(level)

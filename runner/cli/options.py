@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,108 +78,87 @@ def _complete_hosts(ctx: click.Context, param: click.Parameter, incomplete: str)
     return complete_expression(ctx, incomplete)
 
 
-_WORD = {"multiple": True, "allow_from_autoenv": False}
-_FORMATS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    # Both set the same value and the later one wins. The option that reads the variable must come last.
-    (
-        ("--json", "format"),
-        {"flag_value": "json", "allow_from_autoenv": False, "help": "The same as --format json."},
-    ),
-    (("--format",), {"type": click.Choice(["table", "json"]), "help": "Output format."}),
-)
-_BEFORE: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (
-        ("--lab",),
-        {
-            "metavar": "FILE",
-            "shell_complete": _complete_lab,
-            "help": "The lab file, - for stdin; by default lab.yaml, here or further up.",
-        },
-    ),
-    (
-        ("--allow-outside",),
-        {"is_flag": True, "help": "Allow the lab file to read files outside its folder."},
-    ),
-    (("--hosts",), {"metavar": "A,B,@GROUP", "shell_complete": _complete_hosts, "help": "Only these hosts."}),
-)
-_AFTER: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (
-        ("--workers",),
-        {
-            "type": BoundedNumber(1),
-            "metavar": "N",
-            "help": f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
-        },
-    ),
-    (("--timeout",), {"callback": _seconds, "metavar": "SECONDS", "help": "Time limit for each host."}),
-    (("-y", "--yes"), {"is_flag": True, "help": "Do not ask for confirmation."}),
-    (
-        ("-v", "--verbose", "verbosity"),
-        {"flag_value": "v", "help": "More output; -vv adds raw results and tracebacks.", **_WORD},
-    ),
-    (("-q", "--quiet", "verbosity"), {"flag_value": "q", "help": "Show only what is not ok.", **_WORD}),
-    (("--no-color",), {"is_flag": True, "help": "No colours, as with NO_COLOR."}),
-    (
-        ("--state-dir",),
-        {
-            "type": click.Path(file_okay=False, path_type=Path),
-            "metavar": "DIR",
-            "help": "Where keys, known_hosts and history are kept.",
-        },
-    ),
-    (
-        ("--history",),
-        {
-            "type": click.Path(dir_okay=False, path_type=Path),
-            "metavar": "FILE",
-            "help": "History file; by default the lab's own in the state directory.",
-        },
-    ),
-)
-
-
 def global_options(*, top: bool = False, own_format: bool = False) -> list[click.Parameter]:
     """Return new option objects. Only those of the ``top`` level read ``LABRUN_*`` variables.
 
     ``own_format`` leaves out ``--format`` and ``--json``, for a command that has its own.
     """
-    table = (*_BEFORE, *(() if own_format else _FORMATS), *_AFTER)
     # No default at any level: an omitted option must not override the value of another level.
-    shared = {"default": None, "allow_from_autoenv": top}
-    return [GlobalOption(names, **{**shared, **settings}) for names, settings in table]
-
-
-_NAMES = (
-    "lab",
-    "allow_outside",
-    "hosts",
-    "format",
-    "workers",
-    "timeout",
-    "yes",
-    "no_color",
-    "state_dir",
-    "history",
-)
+    option = partial(GlobalOption, default=None, allow_from_autoenv=top)
+    flag = partial(GlobalOption, default=None, allow_from_autoenv=False)
+    formats = [
+        # Both set the same value and the later one wins. The option that reads the variable must come last.
+        flag(["--json", "format"], flag_value="json", help="The same as --format json."),
+        option(["--format"], type=click.Choice(["table", "json"]), help="Output format."),
+    ]
+    return [
+        option(
+            ["--lab"],
+            metavar="FILE",
+            shell_complete=_complete_lab,
+            help="The lab file, - for stdin; by default lab.yaml, here or further up.",
+        ),
+        option(
+            ["--allow-outside"], is_flag=True, help="Allow the lab file to read files outside its folder."
+        ),
+        option(["--hosts"], metavar="A,B,@GROUP", shell_complete=_complete_hosts, help="Only these hosts."),
+        *([] if own_format else formats),
+        option(
+            ["--workers"],
+            type=BoundedNumber(1),
+            metavar="N",
+            help=f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
+        ),
+        option(["--timeout"], callback=_seconds, metavar="SECONDS", help="Time limit for each host."),
+        option(["-y", "--yes"], is_flag=True, help="Do not ask for confirmation."),
+        flag(
+            ["-v", "--verbose", "verbosity"],
+            flag_value="v",
+            multiple=True,
+            help="More output; -vv adds raw results and tracebacks.",
+        ),
+        flag(["-q", "--quiet", "verbosity"], flag_value="q", multiple=True, help="Show only what is not ok."),
+        option(["--no-color"], is_flag=True, help="No colours, as with NO_COLOR."),
+        option(
+            ["--state-dir"],
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="Where keys, known_hosts and history are kept.",
+        ),
+        option(
+            ["--history"],
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="History file; by default the lab's own in the state directory.",
+        ),
+    ]
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:
     """Combine the options of all levels, from ``labrun`` down to the command: the later wins."""
-    chain = [ctx]
-    while chain[0].parent is not None:
-        chain.insert(0, chain[0].parent)
-    given: dict[str, Any] = {}
-    words: list[str] = []
-    for level in chain:
-        for name in _NAMES:
-            value = level.params.get(name)
-            if value is not None and not (name == "format" and own_format):
-                given[name] = value
-        words.extend(level.params.get("verbosity") or ())
-    no_color = given.pop("no_color", False) or bool(os.environ.get("NO_COLOR"))
-    command = " ".join(str(level.info_name) for level in chain[1:])
-    verbosity = _verbosity(words or _words_of(os.environ))
-    return Invocation(command=command, verbosity=verbosity, color=not no_color, **given)
+    levels = [ctx]
+    while levels[0].parent is not None:
+        levels.insert(0, levels[0].parent)
+
+    def given(name: str) -> Any:
+        values = (level.params.get(name) for level in reversed(levels))
+        return next((value for value in values if value is not None), None)
+
+    words = [word for level in levels for word in level.params.get("verbosity") or ()]
+    return Invocation(
+        command=" ".join(str(level.info_name) for level in levels[1:]),
+        lab=given("lab"),
+        allow_outside=bool(given("allow_outside")),
+        hosts=given("hosts"),
+        format="table" if own_format else given("format") or "table",
+        workers=given("workers") or DEFAULT_WORKERS,
+        timeout=given("timeout"),
+        yes=bool(given("yes")),
+        verbosity=_verbosity(words or _words_of(os.environ)),
+        color=not (given("no_color") or os.environ.get("NO_COLOR")),
+        state_dir=given("state_dir"),
+        history=given("history"),
+    )
 
 
 def _words_of(environ: Mapping[str, str]) -> list[str]:

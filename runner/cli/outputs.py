@@ -39,9 +39,9 @@ class OutputFile(click.Path):
         super().__init__(dir_okay=False, allow_dash=True, path_type=Path)
 
 
-def is_stdout(path: Path | None) -> bool:
-    """Return whether an option's value means standard output."""
-    return path == STDOUT
+def is_stdout(value: object) -> bool:
+    """Return whether an option's value, of whatever type, means standard output."""
+    return value == STDOUT
 
 
 def write_output(
@@ -55,16 +55,16 @@ def write_output(
     parts = (text,) if isinstance(text, str) else text
     try:
         descriptor = _descriptor_of(path)
-        there = None if descriptor is not None else _what_is_there(path)
+        present = None if descriptor is not None else _what_is_there(path)
         if descriptor is not None:
             sys.stdout.flush()
             _write(os.dup(descriptor), parts)
-        elif there is not None and not stat.S_ISREG(there.st_mode):
-            _write_through(path, there, parts)
+        elif present is not None and not stat.S_ISREG(present.st_mode):
+            _write_through(path, present, parts)
         elif append:
             _write_into(path, parts, os.O_APPEND | os.O_CREAT)
-        elif there is None or (there.st_uid == os.geteuid() and there.st_nlink == 1):
-            _replace(path.resolve(), there, parts, mode)
+        elif present is None or (present.st_uid == os.geteuid() and present.st_nlink == 1):
+            _replace(path.resolve(), present, parts, mode)
         else:
             # A replacement would lose the file's owner or its other hard links.
             _write_into(path, parts, os.O_TRUNC)
@@ -73,8 +73,8 @@ def write_output(
 
 
 def _descriptor_of(path: Path) -> int | None:
-    found = _DESCRIPTOR.fullmatch(str(path))
-    return int(found["number"]) if found is not None else _STANDARD.get(str(path))
+    match = _DESCRIPTOR.fullmatch(str(path))
+    return int(match["number"]) if match is not None else _STANDARD.get(str(path))
 
 
 def _what_is_there(path: Path) -> os.stat_result | None:
@@ -88,15 +88,15 @@ def _what_is_there(path: Path) -> os.stat_result | None:
         return None
 
 
-def _write_through(path: Path, there: os.stat_result, parts: Iterable[str]) -> None:
-    if stat.S_ISDIR(there.st_mode):
+def _write_through(path: Path, present: os.stat_result, parts: Iterable[str]) -> None:
+    if stat.S_ISDIR(present.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not (stat.S_ISFIFO(there.st_mode) or stat.S_ISCHR(there.st_mode)):
+    if not (stat.S_ISFIFO(present.st_mode) or stat.S_ISCHR(present.st_mode)):
         raise OSError(errno.EINVAL, "it is no file, FIFO or character device")
     try:
         descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
     except OSError as error:
-        if error.errno == errno.ENXIO and stat.S_ISFIFO(there.st_mode):
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(present.st_mode):
             raise OSError(errno.ENXIO, "nobody reads this FIFO") from None
         raise
     os.set_blocking(descriptor, True)
@@ -112,13 +112,13 @@ def _write(descriptor: int, parts: Iterable[str]) -> None:
         file.writelines(parts)
 
 
-def _replace(path: Path, there: os.stat_result | None, parts: Iterable[str], mode: int | None) -> None:
+def _replace(path: Path, present: os.stat_result | None, parts: Iterable[str], mode: int | None) -> None:
     # With another suffix than the file's: a collector of *.prom must not read a partial file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         _write(descriptor, parts)
         if mode is None:
-            mode = _usual_mode() if there is None else stat.S_IMODE(there.st_mode)
+            mode = _usual_mode() if present is None else stat.S_IMODE(present.st_mode)
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:

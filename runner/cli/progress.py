@@ -92,7 +92,7 @@ def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None
         logger.removeHandler(handler)
 
 
-def _told(record: logging.LogRecord) -> tuple[str, str, str]:
+def _fields_of(record: logging.LogRecord) -> tuple[str, str, str]:
     values = (getattr(record, name, "") for name in ("host", "stage", "detail"))
     host, stage, detail = (printable(str(value)).replace("\n", " ") for value in values)
     return host, stage, detail
@@ -107,7 +107,7 @@ class _Lines(logging.Handler):
         self._stages: dict[str, str] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        host, stage, detail = _told(record)
+        host, stage, detail = _fields_of(record)
         before = self._stages.get(host)
         # A task that reported how it ended needs no further "done".
         if before == stage or (stage == "done" and before in FINISHED):
@@ -126,7 +126,7 @@ class _Board(logging.Handler):
         self._rows = {host: _Row("waiting", "", self._begin) for host in hosts}
 
     def emit(self, record: logging.LogRecord) -> None:
-        host, stage, detail = _told(record)
+        host, stage, detail = _fields_of(record)
         # Handler.handle holds this handler's lock around emit; __rich_console__ takes the same one.
         known = self._rows.get(host)
         if known is not None and known.stage == stage:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, exit_code
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["INTERRUPTED", "Report"]
 
 INTERRUPTED = 130
 # 130 and 2 mean that the command did not complete; then the order is as for outcomes.
 _PRECEDENCE = (2, 5, 1, 4, 3)
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NOTHING: JsonObject = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class Report:
 
     lab_name: str | None = None
     outcomes: Sequence[Outcome] = ()
-    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    extra: JsonObject = field(default_factory=lambda: _NOTHING)
     text: str | None = None
     notes: Sequence[str] = ()
     diff: bool = False

@@ -55,9 +55,9 @@ def _complaint(word: str, hosts: Iterable[str], groups: Iterable[str]) -> str:
 
 
 def _listing(names: Iterable[str], limit: int = 12) -> str:
-    found = list(names)
-    more = f" and {len(found) - limit} more" if len(found) > limit else ""
-    return ", ".join(found[:limit]) + more
+    words = list(names)
+    more = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + more
 
 
 def complete_expression(ctx: Any, incomplete: str) -> list[str]:

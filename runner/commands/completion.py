@@ -23,9 +23,9 @@ def command(invocation: Invocation, shell: str) -> Report:
     """
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None, shell
-    source = found(click.get_current_context().find_root().command, {}, "labrun", "_LABRUN_COMPLETE")
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None, shell
+    source = shell_class(click.get_current_context().find_root().command, {}, "labrun", "_LABRUN_COMPLETE")
     # source() of click's bash class runs bash to get its version. The text alone does not need that.
     script = source.source_template % source.source_vars()
     return Report(text=script, extra={"script": script})

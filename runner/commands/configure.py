@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import click
 
@@ -13,17 +13,16 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
-from labrun.runner.engine.rollout import MaxFail, Rollout, parse_max_fail
+from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, parse_max_fail
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
-__all__ = ["CONFIRM_SECONDS", "configure_hosts"]
+__all__ = ["configure_hosts"]
 
 _SECONDS = 180.0
 _WOULD_CHANGE = 3
-CONFIRM_SECONDS = 60
-"""Default time that a changed host waits for labrun's confirmation before it rolls back."""
 
 
 @verb("configure", recorded=True)
@@ -73,7 +72,7 @@ def command(
     the same `redundancy` word are never changed at the same time.
     """
     sections = _sections(only)
-    allowed = _max_fail(canary, max_fail)
+    rollout = Rollout(canary, _max_fail(canary, max_fail))
     session = open_session(invocation)
     if explain and dry_run:
         return _what_differs(session, sections)
@@ -84,11 +83,10 @@ def command(
             session,
             sections,
             dry_run=dry_run,
-            canary=canary,
-            max_fail=allowed,
-            confirm_timeout=None if no_guard else confirm_timeout,
+            rollout=rollout,
+            confirm=None if no_guard else confirm_timeout,
         )
-    return session.report(rows, diff=diff)
+    return Report(session.lab.name, rows, diff=diff)
 
 
 def _sections(only: str | None) -> tuple[str, ...]:
@@ -96,15 +94,15 @@ def _sections(only: str | None) -> tuple[str, ...]:
 
     if only is None:
         return ()
-    asked = [word.strip() for word in only.split(",") if word.strip()]
-    unknown = [word for word in asked if word not in SECTIONS]
-    if unknown or not asked:
+    sections = [word.strip() for word in only.split(",") if word.strip()]
+    unknown = [word for word in sections if word not in SECTIONS]
+    if unknown or not sections:
         raise UsageError(
             f'there is no section "{", ".join(unknown)}"' if unknown else "names no section",
             step="--only",
             hint=f"there are {', '.join(SECTIONS)}",
         )
-    return tuple(asked)
+    return tuple(sections)
 
 
 def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
@@ -117,32 +115,31 @@ def _max_fail(canary: int | None, text: str | None) -> MaxFail | None:
 def _explained(session: Session, sections: Sequence[str]) -> str:
     from labrun.tasks.configure.resources import explain, host_spec
 
-    parts = []
+    blocks = []
     for host in session.hosts:
         lines = explain(host_spec(session.lab, host), sections)
-        parts.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
-    return "\n".join(parts)
+        blocks.append("\n".join([f"# on {host}, as root", *lines]) + "\n")
+    return "\n".join(blocks)
 
 
 def _what_differs(session: Session, sections: Sequence[str]) -> Report:
     """Read the hosts, and return the commands to correct each host's differences, below its name."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.configure.by_hand import by_hand
-    from labrun.tasks.configure.resources import host_spec
+    from labrun.tasks.configure.resources import host_spec, row_names
 
     specs = {host: host_spec(session.lab, host) for host in session.hosts}
     data = {host: {"configure": spec} for host, spec in specs.items()}
-    limit = session.invocation.timeout or _SECONDS
+    budget = session.budget(_SECONDS, reads=True)
     with (
         progress(session.hosts, session.invocation),
-        session.engine(session.locate(), data, deadline=limit, dry_run=True, reads=True) as nornir,
+        session.engine(session.locate(), budget, data, dry_run=True) as nornir,
     ):
         result = nornir.run(by_hand, only=list(sections))
-    rows = outcomes_of(
-        result, "configure", rows={host: _names(spec, sections) for host, spec in specs.items()}
-    )
+    names = {host: row_names(spec, sections) for host, spec in specs.items()}
+    rows = outcomes_of(result, "configure", rows=names)
     commands = {host: list(getattr(result[host][0], "commands", ())) for host in session.hosts}
-    parts = []
+    blocks = []
     for host, lines in commands.items():
         # A host that could not be read, or differs in what cannot be changed, has reasons but no commands.
         reasons = dict.fromkeys(
@@ -151,8 +148,8 @@ def _what_differs(session: Session, sections: Sequence[str]) -> Report:
             if row.host == host and row.exit_code not in (0, _WOULD_CHANGE)
         )
         if lines or reasons:
-            parts.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
-    text = "\n".join(parts) or "# nothing differs\n"
+            blocks.append("\n".join([f"# on {host}, as root", *reasons, *lines]) + "\n")
+    text = "\n".join(blocks) or "# nothing differs\n"
     return Report(session.lab.name, rows, text=text, extra={"commands": commands})
 
 
@@ -161,18 +158,17 @@ def configure_hosts(
     sections: Sequence[str] = (),
     *,
     dry_run: bool = False,
-    canary: int | None = None,
-    max_fail: MaxFail | None = None,
-    confirm_timeout: int | None = CONFIRM_SECONDS,
+    rollout: Rollout = ALL_AT_ONCE,
+    confirm: int | None = CONFIRM_SECONDS,
 ) -> list[Outcome]:
     """Configure the session's hosts in parallel, with the lab's lock held. Return their rows.
 
-    A host that did not begin, because of ``canary`` and ``max_fail``, has skipped rows. ``confirm_timeout``
-    is the time in seconds after which an unconfirmed host rolls back; None = never.
+    A host that did not begin, because of ``rollout``, has skipped rows. The redundancy groups of the lab
+    file are added to the rollout. ``confirm`` as in a run's budget.
     """
     from labrun.runner.engine.behind import carried_by
     from labrun.runner.engine.nornir import outcomes_of
-    from labrun.tasks.configure.resources import host_spec
+    from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
 
     located = session.locate()
@@ -181,32 +177,29 @@ def configure_hosts(
     for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
         specs[host]["behind"] = others
     data = {host: {"configure": spec} for host, spec in specs.items()}
-    limit = session.invocation.timeout or _SECONDS
-    settings: dict[str, Any] = {
-        "only": list(sections),
-        "dry_run": dry_run,
-        "run": session.invocation.run,
-        "digest": session.lab.digest,
-        "confirm_timeout": confirm_timeout,
-    }
-    rollout = Rollout(canary, max_fail, _redundancy(session))
+    budget = session.budget(
+        _SECONDS,
+        reads=dry_run,
+        until="confirmed or gone back",
+        rollout=replace(rollout, groups=_redundancy(session)),
+        confirm=confirm,
+    )
     with (
         progress(session.hosts, session.invocation),
-        session.engine(
-            located,
-            data,
-            deadline=limit,
-            dry_run=dry_run,
-            rollout=rollout,
-            reads=dry_run,
-            until="confirmed or gone back",
-        ) as nornir,
+        session.engine(located, budget, data, dry_run=dry_run) as nornir,
     ):
-        result = nornir.run(configure, **settings)
-    named = {host: _names(spec, sections) for host, spec in specs.items()}
-    rows = outcomes_of(result, "configure", rows=named)
+        result = nornir.run(
+            configure,
+            only=list(sections),
+            dry_run=dry_run,
+            run=session.invocation.run,
+            digest=session.lab.digest,
+            confirm_timeout=budget.confirm,
+        )
+    names = {host: row_names(spec, sections) for host, spec in specs.items()}
+    rows = outcomes_of(result, "configure", rows=names)
     _remember_addresses(session, rows, dry_run)
-    silent = [host for host in session.hosts if not named[host] and host not in {row.host for row in rows}]
+    silent = [host for host in session.hosts if not names[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]
 
 
@@ -220,13 +213,6 @@ def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool
 def _redundancy(session: Session) -> dict[str, str]:
     groups = {name: session.lab.hosts[name].redundancy for name in session.hosts}
     return {name: group for name, group in groups.items() if group is not None}
-
-
-def _names(spec: dict[str, Any], sections: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (section, name) of every row of a reachable host."""
-    from labrun.tasks.configure.resources import row_names
-
-    return row_names(spec, sections)
 
 
 def _nothing(host: str, sections: Sequence[str]) -> Outcome:

@@ -28,15 +28,15 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
     began = time.monotonic()
     done = transport_of(task.host).run(script, timeout=timeout)
     failed = done.exit_status != 0
-    complaint = done.stderr.strip()
-    why = f"exit status {done.exit_status}" + (f": {complaint}" if complaint else "")
+    errors = done.stderr.strip()
+    why = f"exit status {done.exit_status}" + (f": {errors}" if errors else "")
     row = Outcome(
         host,
         "exec",
         script,
         Status.FAILED if failed else Status.OK,
         actual=done.stdout.rstrip("\n"),
-        why=why if failed else complaint or None,
+        why=why if failed else errors or None,
         seconds=time.monotonic() - began,
     )
     report(host, "failed" if failed else "done")
@@ -55,17 +55,16 @@ def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
 
     session = open_session(invocation, safely=False)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
-    limit = invocation.timeout or _SECONDS
-    with (
-        progress(session.hosts, invocation),
-        session.engine(session.locate(), deadline=limit, reads=True) as nornir,
-    ):
-        rows = outcomes_of(nornir.run(run_command, script=script, timeout=limit), "exec", script)
-    text = None if invocation.json else "".join(_spoken(row) for row in rows)
+    budget = session.budget(_SECONDS, reads=True)
+    with progress(session.hosts, invocation), session.engine(session.locate(), budget) as nornir:
+        result = nornir.run(run_command, script=script, timeout=budget.deadline)
+    rows = outcomes_of(result, "exec", script)
+    text = None if invocation.json else "".join(_prefixed(row) for row in rows)
     return Report(session.lab.name, rows, text=text)
 
 
-def _spoken(row: Outcome) -> str:
+def _prefixed(row: Outcome) -> str:
+    """Return the host's output, each line after the host's name."""
     from labrun.runner.cli.terminal import printable
 
     lines = printable(row.actual or "").splitlines()

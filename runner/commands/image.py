@@ -19,7 +19,7 @@ from labrun.tasks.provision.image_store import StoredImage, image_directory, imp
 command = VerbGroup("image", "List, build and import the images that machines are made from.")
 
 
-def _told(stage: str, share: float) -> None:
+def _report_share(stage: str, share: float) -> None:
     report(HYPERVISOR, stage, f"{share:.0%}")
 
 
@@ -31,7 +31,7 @@ def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
 def list_command(invocation: Invocation) -> Report:
     """List the images and which kinds of machine they can make."""
     images = list_images()
-    found = [
+    members = [
         {
             "name": image.name,
             "drivers": list(image.drivers),
@@ -46,7 +46,7 @@ def list_command(invocation: Invocation) -> Report:
     columns = ("image", "makes", "disk", "made", "sha256", "source")
     text = listing(columns, [_line(image) for image in images], color=invocation.color)
     none = "no images: labrun image build debian-12 makes one\n"
-    return Report(extra={"images": found}, text=None if invocation.json else text if images else none)
+    return Report(extra={"images": members}, text=None if invocation.json else text if images else none)
 
 
 def _line(image: StoredImage) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def build(invocation: Invocation, name: str) -> Report:
         )
     before = find_image(image_directory(), name)
     with progress([HYPERVISOR], invocation):
-        built = build_debian_12(image_directory(), progress=_told)
+        built = build_debian_12(image_directory(), progress=_report_share)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
     actual = "built" if is_new else "built before, from the same recipe"
@@ -87,7 +87,7 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
 
     The file is checked and copied; the guest needs cloud-init and NetworkManager.
     """
-    wanted = name or file.name.split(".")[0].lower()
+    image_name = name or file.name.split(".")[0].lower()
     with progress([HYPERVISOR], invocation):
-        image = import_image(file, wanted, progress=_told)
+        image = import_image(file, image_name, progress=_report_share)
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of
@@ -13,6 +14,9 @@ from labrun.runner.verb import verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.domains import state_of, tagged_domains
 
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
 _URIS = ("lxc:///system", "qemu:///system")
 
 
@@ -22,51 +26,61 @@ def command(invocation: Invocation) -> Report:
 
     Found by the tag that labrun's objects carry in libvirt; no lab file is needed.
     """
-    labs: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, _Found] = {}
     errors: list[HypervisorError] = []
     for uri in _URIS:
         try:
-            _look(uri, labs)
+            _look(uri, by_name)
         except HypervisorError as error:
             errors.append(error)
     if len(errors) == len(_URIS):
         raise errors[0]
-    found = [labs[name] for name in sorted(labs)]
+    labs = [by_name[name] for name in sorted(by_name)]
     columns = ("lab", "machines", "running", "networks", "hypervisor")
     lines = [
         (
-            entry["name"],
-            str(len(entry["machines"])),
-            str(sum(state == "running" for state in entry["machines"].values())),
-            ", ".join(entry["networks"]) or "-",
-            ", ".join(entry["hypervisors"]) or "-",
+            lab.name,
+            str(len(lab.machines)),
+            str(sum(state == "running" for state in lab.machines.values())),
+            ", ".join(lab.networks) or "-",
+            ", ".join(lab.hypervisors) or "-",
         )
-        for entry in found
+        for lab in labs
     ]
-    text = (
-        None
-        if invocation.json
-        else (listing(columns, lines, color=invocation.color) if lines else "no labs\n")
-    )
-    return Report(extra={"labs": found}, text=text)
+    text = listing(columns, lines, color=invocation.color) if labs else "no labs\n"
+    return Report(extra={"labs": [lab.as_json() for lab in labs]}, text=None if invocation.json else text)
 
 
-def _look(uri: str, labs: dict[str, dict[str, Any]]) -> None:
+@dataclass(slots=True)
+class _Found:
+    """What the hypervisors have of one lab; ``machines`` are the machines' states by host."""
+
+    name: str
+    machines: dict[str, str] = field(default_factory=dict)
+    networks: list[str] = field(default_factory=list)
+    hypervisors: list[str] = field(default_factory=list)
+
+    def as_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "machines": self.machines,
+            "networks": self.networks,
+            "hypervisors": self.hypervisors,
+        }
+
+
+def _look(uri: str, labs: dict[str, _Found]) -> None:
+    """Add the machines and networks of one hypervisor."""
     connection = connect(uri)
-
-    def entry(name: str) -> dict[str, Any]:
-        empty: dict[str, Any] = {"name": name, "machines": {}, "networks": [], "hypervisors": []}
-        return labs.setdefault(name, empty)
-
     for domain, tag, _ in tagged_domains(connection):
-        lab = entry(tag.lab)
-        lab["machines"][tag.host] = state_of(domain)
-        if uri not in lab["hypervisors"]:
-            lab["hypervisors"].append(uri)
+        lab = labs.setdefault(tag.lab, _Found(tag.lab))
+        lab.machines[tag.host] = state_of(domain)
+        if uri not in lab.hypervisors:
+            lab.hypervisors.append(uri)
     for network, xml in networks_of(connection):
         owner = read_tag(xml)
         if owner is not None:
-            lab = entry(owner.lab)
+            lab = labs.setdefault(owner.lab, _Found(owner.lab))
             name = owner.extra.get("network", network.name())
-            if name not in lab["networks"]:
-                lab["networks"].append(name)
+            if name not in lab.networks:
+                lab.networks.append(name)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
-from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
@@ -14,36 +12,41 @@ from labrun.runner.engine.session import hypervisor_engine, open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 
+if TYPE_CHECKING:
+    from labrun.tasks.provision.planning import SeenMachine
+
 _SHUTDOWN_SECONDS = 60.0
 _DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
 def _switch(invocation: Invocation, action: str) -> Report:
-    session = open_session(invocation)
-    with lab_lock(session.state.lock, action), progress(session.hosts, invocation):
-        seen = session.machines()
-        data = {}
-        for host in session.hosts:
-            found = seen.get(host)
-            data[host] = {
-                "power": {
-                    "driver": found.kind if found else "",
-                    "uri": found.uri if found else "",
-                    "domain": session.lab.libvirt_name(host),
-                    "state": found.machine.state if found else None,
-                }
-            }
-        made = {host: job for host, job in data.items() if session.lab.hosts[host].address is None}
-        rows = _run(session.uri, made, action, invocation.timeout or _SHUTDOWN_SECONDS) if made else []
-    return session.report(rows + existing_rows(session.lab, session.hosts))
-
-
-def _run(uri: str, data: Mapping[str, Mapping[str, Any]], action: str, timeout: float) -> list[Outcome]:
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.power import power
 
-    with hypervisor_engine(uri, data, until=_DONE[action]) as nornir:
-        return outcomes_of(nornir.run(power, action=action, timeout=timeout), "machine")
+    session = open_session(invocation)
+    lab, rows = session.lab, []
+    with lab_lock(session.state.lock, action), progress(session.hosts, invocation):
+        seen = session.machines()
+        jobs = {
+            host: {"power": _job(lab.libvirt_name(host), seen.get(host))}
+            for host in session.hosts
+            if lab.hosts[host].address is None
+        }
+        if jobs:
+            with hypervisor_engine(session.uri, jobs, until=_DONE[action]) as nornir:
+                result = nornir.run(power, action=action, timeout=invocation.timeout or _SHUTDOWN_SECONDS)
+            rows = outcomes_of(result, "machine")
+    return Report(lab.name, rows + existing_rows(lab, session.hosts))
+
+
+def _job(domain: str, machine: SeenMachine | None) -> dict[str, str | None]:
+    """Return the task's input; its ``state`` is None if there is no machine."""
+    return {
+        "driver": machine.kind if machine else "",
+        "uri": machine.uri if machine else "",
+        "domain": domain,
+        "state": machine.machine.state if machine else None,
+    }
 
 
 @verb("start", recorded=True)

@@ -14,12 +14,12 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.report import Report
 from labrun.runner.timer.files import install_units, other_lab_file, remove_units
-from labrun.runner.timer.scheduled_run import HandedOn, When, make_state_base, schedule_of
+from labrun.runner.timer.scheduled_run import When, make_state_base, schedule_of
 from labrun.runner.timer.status import schedule_row, timer_status, unit_row
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import Schedule, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
-from labrun.runner.watching.notify import notify_options
+from labrun.runner.watching.notify import NotifyOptions, notify_options
 
 command = VerbGroup("schedule", "Check the lab for drift regularly with systemd or cron.")
 
@@ -60,14 +60,14 @@ def install(
     lab = load(invocation)
     systemd = _systemd(user)
     when = When(every, calendar, jitter)
-    options = HandedOn(metrics, webhook, webhook_secret, on_change)
+    options = NotifyOptions(metrics, webhook, webhook_secret, on_change)
     schedule = schedule_of(invocation, lab, user=systemd.user, when=when, options=options)
     if cron:
         return Report(lab.name, text=_cron(schedule))
     units = render_units(schedule)
     if explain:
-        shown = [f"# {systemd.directory / name}\n{text}" for name, text in units.items()]
-        return Report(lab.name, text="\n".join(shown))
+        files = [f"# {systemd.directory / name}\n{text}" for name, text in units.items()]
+        return Report(lab.name, text="\n".join(files))
     systemd.require()
     unchecked = systemd.verify(units)
     if other := other_lab_file(systemd, units):
@@ -77,7 +77,7 @@ def install(
     rows = [unit_row(unit, Status.CHANGED if unit in changed else Status.OK, "installed") for unit in units]
     notes = [f"systemd-analyze could not check the units: {unchecked}"] if unchecked else []
     notes += _lingering(systemd, enable=linger) if systemd.user else []
-    return Report(lab.name, rows, notes=notes, extra={"schedule": timer_status(systemd, lab.name)})
+    return Report(lab.name, rows, notes=notes, extra={"schedule": timer_status(systemd, lab.name).as_json()})
 
 
 @verb("remove", group=command)
@@ -98,8 +98,8 @@ def status(invocation: Invocation, user: bool | None) -> Report:
     lab = load(invocation, safely=False)
     systemd = _systemd(user)
     systemd.require()
-    found = timer_status(systemd, lab.name)
-    return Report(lab.name, [schedule_row(found)], extra={"schedule": found})
+    timer = timer_status(systemd, lab.name)
+    return Report(lab.name, [schedule_row(timer)], extra={"schedule": timer.as_json()})
 
 
 def _systemd(user: bool | None) -> Systemd:

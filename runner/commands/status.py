@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nornir.core.task import Result, Task
 
@@ -13,7 +15,12 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.runner_plugin import NotStartedError
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
-from labrun.tasks.provision.planning import SeenMachine
+
+if TYPE_CHECKING:
+    from labrun.inventory.hosts.locate import Located
+    from labrun.json_values import JsonObject
+    from labrun.runner.history.reading import Run
+    from labrun.tasks.provision.planning import SeenMachine
 
 _LOGIN_SECONDS = 10.0
 _INTERRUPTED = "interrupted"
@@ -35,104 +42,128 @@ def command(invocation: Invocation) -> Report:
     Exit code 4 when a running host cannot be logged in to; a host that is off or absent is no error.
     """
     session = open_session(invocation, safely=False)
-    seen = session.machines()
+    machines = session.machines()
     located = session.locate()
-    logins = _logins(session, seen, located)
-    hosts = [_host(session, name, seen.get(name), located[name], logins.get(name)) for name in session.hosts]
-    rows = [_row(entry, logins.get(entry["name"])) for entry in hosts]
-    last = _last_runs(session)
-    notes = [session.place, *_told(last)]
+    logins = _logins(session, machines, located)
+    hosts = [
+        _status_of(session, name, machines.get(name), located[name], logins.get(name))
+        for name in session.hosts
+    ]
+    last_runs = _last_runs(session)
+    notes = [
+        session.place,
+        *(f"last {command}: {run.run}, exit code {run.exit_code}" for command, run in last_runs.items()),
+    ]
+    extra: JsonObject = {
+        "hosts": [host.as_json() for host in hosts],
+        "hypervisor": session.uri or None,
+        "last_runs": {
+            command: {"run": run.run, "exit_code": run.exit_code, "seconds": round(run.seconds or 0.0, 1)}
+            for command, run in last_runs.items()
+        },
+    }
     text = None if invocation.json else _table(hosts, notes, invocation)
-    return Report(
-        session.lab.name,
-        rows,
-        extra={"hosts": hosts, "hypervisor": session.uri or None, "last_runs": last},
-        text=text,
-    )
+    return Report(session.lab.name, [host.row() for host in hosts], extra=extra, text=text)
 
 
-def _logins(session: Session, seen: dict[str, SeenMachine], located: Any) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _HostStatus:
+    """One host; ``login`` is ``ok``, the reason why logging in fails, or None for a host that is off."""
+
+    name: str
+    state: str
+    addresses: Mapping[str, str]
+    address_source: str | None
+    login: str | None
+    driver: str | None
+
+    def as_json(self) -> JsonObject:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "addresses": self.addresses,
+            "address_source": self.address_source,
+            "ssh": self.login or "-",
+            "driver": self.driver,
+        }
+
+    def row(self) -> Outcome:
+        failed = self.login not in (None, "ok")
+        status = Status.UNKNOWN if self.login == _INTERRUPTED else Status.UNREACHABLE
+        return Outcome(
+            self.name,
+            "machine",
+            self.name,
+            status if failed else Status.OK,
+            actual=self.state,
+            why=self.login if failed else None,
+        )
+
+
+def _logins(
+    session: Session, machines: Mapping[str, SeenMachine], located: Mapping[str, Located]
+) -> dict[str, str]:
     """Return, per running host, ``ok`` or the reason why logging in fails."""
     from labrun.runner.engine.nornir import cause_of
 
     running = [
         name
         for name in session.hosts
-        if session.lab.hosts[name].machine is None or (name in seen and seen[name].machine.state == "running")
+        if session.lab.hosts[name].machine is None
+        or (name in machines and machines[name].machine.state == "running")
     ]
     if not running:
         return {}
-    found: dict[str, str] = {}
-    limit = session.invocation.timeout or _LOGIN_SECONDS
-    with session.engine(located, hosts=running, deadline=limit, reads=True) as nornir:
+    logins: dict[str, str] = {}
+    budget = session.budget(_LOGIN_SECONDS, reads=True)
+    with session.engine(located, budget, hosts=running) as nornir:
         for name, results in nornir.run(try_login).items():
             error = cause_of(results)
             reason = error.reason if isinstance(error, LabrunError) else str(error)
             if session.invocation.interruption.came and isinstance(error, _NOT_ASKED):
                 reason = _INTERRUPTED
-            found[name] = "ok" if error is None else reason
-    return found
+            logins[name] = "ok" if error is None else reason
+    return logins
 
 
-def _host(
-    session: Session, name: str, seen: SeenMachine | None, located: Any, login: str | None
-) -> dict[str, Any]:
+def _status_of(
+    session: Session, name: str, machine: SeenMachine | None, located: Located, login: str | None
+) -> _HostStatus:
     if session.lab.hosts[name].machine is None:
         state = "existing"
     else:
-        state = seen.machine.state if seen else "absent"
-    return {
-        "name": name,
-        "state": state,
-        "addresses": {network: str(address) for network, address in located.addresses.items()},
-        "address_source": located.source,
-        "ssh": login or "-",
-        "driver": seen.kind if seen else None,
-    }
-
-
-def _row(entry: dict[str, Any], login: str | None) -> Outcome:
-    failed = login not in (None, "ok")
-    silence = Status.UNKNOWN if login == _INTERRUPTED else Status.UNREACHABLE
-    return Outcome(
-        entry["name"],
-        "machine",
-        entry["name"],
-        silence if failed else Status.OK,
-        expected=None,
-        actual=entry["state"],
-        why=login if failed else None,
+        state = machine.machine.state if machine else "absent"
+    return _HostStatus(
+        name,
+        state,
+        {network: str(address) for network, address in located.addresses.items()},
+        located.source,
+        login,
+        machine.kind if machine else None,
     )
 
 
-def _last_runs(session: Session) -> dict[str, Any]:
-    from labrun.runner.history.reading import Run, recalled
+def _last_runs(session: Session) -> Mapping[str, Run]:
+    """Return the last finished run of each command, newest first."""
+    from labrun.runner.history.reading import answer_of
 
     nothing: dict[str, Run] = {}
-    runs = recalled(session.history(), lambda history: history.last_of_each(), nothing)
-    return {
-        command: {"run": run.run, "exit_code": run.exit_code, "seconds": round(run.seconds or 0.0, 1)}
-        for command, run in runs.items()
-    }
+    return answer_of(session.history(), lambda history: history.last_of_each(), nothing)
 
 
-def _told(last: dict[str, Any]) -> list[str]:
-    return [f"last {name}: {run['run']}, exit code {run['exit_code']}" for name, run in last.items()]
-
-
-def _table(hosts: list[dict[str, Any]], notes: list[str], invocation: Invocation) -> str:
+def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invocation) -> str:
     from labrun.runner.cli.terminal import printable
     from labrun.runner.views.columns import listing
 
     columns = ("host", "state", "addresses", "ssh", "driver")
     lines = [
         (
-            entry["name"],
-            entry["state"],
-            "\n".join(f"{address} ({network})" for network, address in entry["addresses"].items()) or "-",
-            entry["ssh"],
-            entry["driver"] or "-",
+            host.name,
+            host.state,
+            "\n".join(f"{address} ({network})" for network, address in host.addresses.items()) or "-",
+            host.login or "-",
+            host.driver or "-",
         )
-        for entry in hosts
+        for host in hosts
     ]
     return listing(columns, lines, color=invocation.color) + "".join(f"{printable(note)}\n" for note in notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -66,7 +66,7 @@ def command(
         from labrun.runner.commands.configure import configure_hosts
 
         rows += configure_hosts(session)
-    return session.report(rows, extra={"hypervisor": session.uri or None})
+    return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None})
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
@@ -143,13 +143,7 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
     # These hosts are no longer part of the lab.
-    return [_as_hypervisors(row) for row in rows]
-
-
-def _as_hypervisors(row: Outcome) -> Outcome:
-    from dataclasses import replace
-
-    return replace(row, host=HYPERVISOR)
+    return [replace(row, host=HYPERVISOR) for row in rows]
 
 
 def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[Outcome]:
@@ -161,7 +155,9 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
-    with session.engine(located, data, hosts=names, deadline=deadline, until="become ready") as nornir:
+    # --timeout is a part of this deadline, not all of it.
+    budget = replace(session.budget(deadline, until="become ready"), deadline=deadline)
+    with session.engine(located, budget, data, hosts=names) as nornir:
         result = nornir.run(provision_machine)
     rows = {host: [("machine", host), ("ready", host)] for host in names}
     return outcomes_of(result, "machine", rows=rows)

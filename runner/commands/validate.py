@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.inventory.model import Lab, Role
 from labrun.runner.cli.invocation import Invocation
@@ -12,6 +12,9 @@ from labrun.runner.cli.selection import select_hosts
 from labrun.runner.cli.terminal import say
 from labrun.runner.verb import verb
 from labrun.searching import is_linear
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["command"]
 
@@ -45,9 +48,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _members(lab: Lab) -> dict[str, Any]:
-    notices = [
-        {"line": each.line, "path": each.path, **({"why": each.why} if each.why else {})}
-        for each in lab.notices
+def _members(lab: Lab) -> JsonObject:
+    notices: list[JsonObject] = [
+        {"line": notice.line, "path": notice.path, **({"why": notice.why} if notice.why else {})}
+        for notice in lab.notices
     ]
     return {"networks": list(lab.networks), "hosts": list(lab.hosts), "notices": notices}

@@ -106,17 +106,19 @@ def _sign(descriptor: int, holder: Holder) -> None:
 def _holder(descriptor: int) -> Holder | None:
     """Return the holder of the lock. One that has only just taken it is given time to write its details."""
     for _ in range(_LOOKS):
-        found = _read(descriptor)
-        if found is not None:
-            return found
+        holder = _read(descriptor)
+        if holder is not None:
+            return holder
         time.sleep(_LOOK_SECONDS)
     return None
 
 
 def _read(descriptor: int) -> Holder | None:
     try:
-        found = parse_json(os.pread(descriptor, 4096, 0))
-        return Holder(int(found["pid"]), str(found["command"]), str(found["user"]), finite(found["since"]))
+        content = parse_json(os.pread(descriptor, 4096, 0))
+        return Holder(
+            int(content["pid"]), str(content["command"]), str(content["user"]), finite(content["since"])
+        )
     except (ValueError, TypeError, KeyError, OSError):
         return None
 

@@ -19,22 +19,23 @@ from labrun.errors import (
     UnreadableError,
 )
 from labrun.outcome import Outcome, Status
+from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import cause_of
-from labrun.runner.engine.runner_plugin import RUNNER, Budget, BudgetRunner, NotStartedError
+from labrun.runner.engine.runner_plugin import RUNNER, BudgetRunner, NotStartedError
 from labrun.tasks.guest.transport import register_connection
 
 if TYPE_CHECKING:
-    from nornir.core.inventory import Host, Inventory
+    from nornir.core.inventory import Inventory
     from nornir.core.task import AggregatedResult
 
-__all__ = ["build_nornir", "cause_of", "close_connections", "engine", "outcomes_of", "row_of_error"]
+__all__ = ["build_nornir", "cause_of", "closing_connections", "outcomes_of", "row_of_error"]
 
 _log = logging.getLogger(__name__)
 # Nornir logs every failure with its traceback. Without a handler Python would print it on stderr.
 logging.getLogger("nornir").addHandler(logging.NullHandler())
 
 
-class _NoGrudge(set[str]):
+class _NoFailedHosts(set[str]):
     """A ``failed_hosts`` that stays empty, so that a host that failed one task still runs the next.
 
     Nornir drops such hosts silently. Here each phase names the hosts it runs on.
@@ -55,7 +56,7 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
     register_connection()
     RunnersPluginRegister.register(RUNNER, BudgetRunner)
     state = GlobalState(dry_run=dry_run)
-    state.failed_hosts = _NoGrudge()
+    state.failed_hosts = _NoFailedHosts()
     nornir = Nornir(inventory=inventory, data=state, runner=BudgetRunner(budget))
     # The root logger is at DEBUG only with -vv; see runner/cli/logs.py.
     if logging.getLogger().isEnabledFor(logging.DEBUG):
@@ -66,22 +67,20 @@ def build_nornir(inventory: Inventory, budget: Budget | None = None, *, dry_run:
 
 
 @contextmanager
-def engine(inventory: Inventory, budget: Budget | None = None, *, dry_run: bool = False) -> Iterator[Nornir]:
-    """Yield a Nornir for the block, and close all of its connections afterwards in any case."""
+def closing_connections(inventory: Inventory) -> Iterator[None]:
+    """Close every connection of the inventory's hosts after the block, also if it raises.
+
+    An error on one does not keep the others open.
+    """
     try:
-        yield build_nornir(inventory, budget, dry_run=dry_run)
+        yield
     finally:
-        close_connections(inventory.hosts.values())
-
-
-def close_connections(hosts: Iterable[Host]) -> None:
-    """Close every connection of these hosts. An error on one does not keep the others open."""
-    for host in hosts:
-        for name in list(host.connections):
-            try:
-                host.close_connection(name)
-            except Exception:  # noqa: BLE001 - plugins of others may raise anything
-                _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
+        for host in inventory.hosts.values():
+            for name in list(host.connections):
+                try:
+                    host.close_connection(name)
+                except Exception:  # noqa: BLE001 - plugins of others may raise anything
+                    _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
 
 
 def outcomes_of(
@@ -101,16 +100,16 @@ def outcomes_of(
         if error is None:
             outcomes.extend(_rows(host, results[0].result))
             continue
-        wanted = (rows or {}).get(host) or [(section, name) for name in names or (section,)]
-        outcomes.extend(row_of_error(host, where, name, error) for where, name in wanted)
+        items = (rows or {}).get(host) or [(section, name) for name in names or (section,)]
+        outcomes.extend(row_of_error(host, where, name, error) for where, name in items)
     return outcomes
 
 
 def _rows(host: str, result: Any) -> list[Outcome]:
-    found = [result] if isinstance(result, Outcome) else result
-    if not isinstance(found, list | tuple) or not all(isinstance(row, Outcome) for row in found):
+    rows = [result] if isinstance(result, Outcome) else result
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, Outcome) for row in rows):
         raise TypeError(f"the task on {host} gave {type(result).__name__}, not outcomes")
-    return list(found)
+    return list(rows)
 
 
 def row_of_error(host: str, section: str, name: str, error: BaseException) -> Outcome:

@@ -6,13 +6,12 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout
-from typing import Any
+from dataclasses import fields, is_dataclass
 
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
 from labrun.secrets import Secrets, mask_settings
-from labrun.tasks.collect.collect_spec import CollectSpec
 
 __all__ = ["RawResults"]
 
@@ -54,12 +53,13 @@ def _secrets(hosts: Iterable[Host | None]) -> Iterator[str]:
             yield from _below(host.data)
 
 
-def _below(data: Mapping[str, Any]) -> Iterator[str]:
-    """Yield every value under a key ``secrets``, at any depth of a host's data."""
-    for key, value in data.items():
-        if key == "secrets":
-            yield from value
-        elif isinstance(value, Mapping):
-            yield from _below(value)
-        elif isinstance(value, CollectSpec):
-            yield from _below(value.settings)
+def _below(value: object) -> Iterator[str]:
+    """Yield every text under a key ``secrets``, at any depth of a host's data."""
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        for key, member in value.items():
+            if key == "secrets":
+                yield from map(str, member)
+            else:
+                yield from _below(member)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from nornir.core.exceptions import NornirSubTaskError
 
@@ -10,9 +10,11 @@ from labrun.errors import ConnectionLostError, LabrunError
 from labrun.outcome import Outcome, Status
 
 if TYPE_CHECKING:
-    from nornir.core.task import MultiResult
+    from nornir.core.task import AggregatedResult, MultiResult
 
-__all__ = ["cause_of", "ended_well", "is_known"]
+__all__ = ["cause_of", "ended_well", "is_known", "results_of"]
+
+T = TypeVar("T")
 
 _BAD = frozenset(status for status in Status if status.code in (1, 4))
 
@@ -23,6 +25,17 @@ def cause_of(results: MultiResult) -> BaseException | None:
     while isinstance(error, NornirSubTaskError) and error.result:
         error = error.result[0].exception or LabrunError(f"subtask {error.task.name} failed")
     return error
+
+
+def results_of(aggregated: AggregatedResult, kind: type[T]) -> dict[str, T | BaseException]:
+    """Return each host's result or exception. Raises TypeError for a result that is not of this type."""
+    by_host: dict[str, T | BaseException] = {}
+    for host, results in aggregated.items():
+        value = cause_of(results) or results[0].result
+        if not isinstance(value, kind | BaseException):
+            raise TypeError(f"the task on {host} returned {type(value).__name__}, not {kind.__name__}")
+        by_host[host] = value
+    return by_host
 
 
 def _statuses(results: MultiResult) -> frozenset[Status]:

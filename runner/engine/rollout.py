@@ -35,10 +35,10 @@ def parse_max_fail(text: str) -> MaxFail:
     if match is None or not match["number"].isascii():
         hint = "a number of hosts, as 2, or a share of those asked for, as 10%"
         raise UsageError(f"{text!r} is no number of hosts", step="--max-fail", hint=hint)
-    found = MaxFail(int(match["number"]), bool(match["percent"]))
-    if found.percent and found.number > 100:
+    max_fail = MaxFail(int(match["number"]), bool(match["percent"]))
+    if max_fail.percent and max_fail.number > 100:
         raise UsageError(f"{text!r} is more than all hosts", step="--max-fail", hint="at most 100%")
-    return found
+    return max_fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ def batches(hosts: Sequence[str], canary: int | None) -> tuple[tuple[str, ...], 
     """Return the hosts in batches of ``canary``, twice that, four times that ..., in their order."""
     if canary is None:
         return (tuple(hosts),) if hosts else ()
-    found, start, size = [], 0, canary
+    growing, start, size = [], 0, canary
     while start < len(hosts):
-        found.append(tuple(hosts[start : start + size]))
+        growing.append(tuple(hosts[start : start + size]))
         start, size = start + size, size * 2
-    return tuple(found)
+    return tuple(growing)
 
 
 def next_host(waiting: Iterable[str], groups: Mapping[str, str], taken: Container[str]) -> str | None:
@@ -126,9 +126,9 @@ class Agenda:
 
     def drop(self) -> list[str]:
         """Drop all waiting hosts, so that no more begin, and return them."""
-        left = self.waiting
+        dropped = self.waiting
         self._batches.clear()
-        return left
+        return dropped
 
     def _hold(self, host: str, why: str) -> None:
         for batch in self._batches:

@@ -10,39 +10,25 @@ import math
 import threading
 import time
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nornir.core.task import AggregatedResult, MultiResult, Result
 
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
 from labrun.progress import report
-from labrun.runner.cli.interruption import Interruption
-from labrun.runner.cli.invocation import DEFAULT_WORKERS
 from labrun.runner.cli.terminal import say
+from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import ended_well, is_known
-from labrun.runner.engine.rollout import ALL_AT_ONCE, Agenda, Rollout
+from labrun.runner.engine.rollout import Agenda
 from labrun.tasks.guest.deadline import Pace, paced
 
 if TYPE_CHECKING:
     from nornir.core.inventory import Host
     from nornir.core.task import Task
 
-__all__ = [
-    "CONNECTORS",
-    "PATIENT",
-    "RUNNER",
-    "Budget",
-    "BudgetRunner",
-    "Interrupted",
-    "Leaving",
-    "NotStartedError",
-]
+__all__ = ["RUNNER", "BudgetRunner", "Interrupted", "NotStartedError"]
 
 RUNNER = "labrun-budget"
-CONNECTORS = 16
-"""Maximum number of concurrent SSH handshakes; more would only compete for sshd and the CPU."""
-
 # A task that checks its deadline gives a better reason than one that is cut off (seconds).
 _GRACE = 2.0
 # Time for nearly finished work after a signal (seconds): a read ends within two.
@@ -69,43 +55,6 @@ class Interrupted(KeyboardInterrupt):
         self.exit_code = exit_code
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """The reaction to the first Ctrl-C or SIGTERM.
-
-    With ``interruption`` None, the run waits for the hosts in progress until they have ``until`` (a
-    participle), reports that unless ``quiet``, and then raises Interrupted. Otherwise the run only reads:
-    hosts in progress get a last moment, the signal is recorded in ``interruption``, and the run returns the
-    results so far.
-    """
-
-    until: str = "finished"
-    interruption: Interruption | None = None
-    quiet: bool = False
-
-
-PATIENT = Leaving()
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """The limits of a run: hosts in progress, concurrent logins, seconds per host, and the rollout.
-
-    ``deadline`` counts from each host's start, None = no limit. ``leaving`` sets what happens to hosts in
-    progress when a signal arrives.
-    """
-
-    workers: int = DEFAULT_WORKERS
-    connectors: int = CONNECTORS
-    deadline: float | None = None
-    rollout: Rollout = ALL_AT_ONCE
-    leaving: Leaving = PATIENT
-
-    def __post_init__(self) -> None:
-        if min(self.workers, self.connectors) < 1:
-            raise ValueError("workers and connectors must be 1 or more")
-
-
 class BudgetRunner:
     """Nornir's runner within a :class:`Budget`.
 
@@ -120,7 +69,22 @@ class BudgetRunner:
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """Return a result for every host, in the order of ``hosts``."""
-        return _Run(task, hosts, self.budget).finish()
+        run = _Run(task, hosts, self.budget)
+        interruption = self.budget.on_signal.interruption
+        if interruption is not None and interruption.came:
+            run.drop_waiting()
+            return run.aggregated()
+        try:
+            run.start()
+            run.wait()
+        except KeyboardInterrupt as signal:
+            if interruption is not None and run.let_go():
+                interruption.signal = signal
+                return run.aggregated()
+            if interruption is None:
+                run.wind_down()
+            raise Interrupted(run.aggregated(), getattr(signal, "exit_code", None)) from signal
+        return run.aggregated()
 
 
 class _Run:
@@ -132,7 +96,7 @@ class _Run:
         self._seconds = math.inf if budget.deadline is None else budget.deadline
         self._workers = min(budget.workers, len(hosts))
         self._turns = threading.Semaphore(min(budget.connectors, max(1, len(hosts))))
-        self._leaving = budget.leaving
+        self._on_signal = budget.on_signal
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._by_name = {host.name: host for host in hosts}
@@ -140,27 +104,13 @@ class _Run:
         self._running: dict[str, tuple[Host, Pace]] = {}
         self._results: dict[str, MultiResult] = {}
 
-    def finish(self) -> AggregatedResult:
-        interruption = self._leaving.interruption
-        if interruption is not None and interruption.came:
-            self._drop_waiting()
-            return self._aggregated()
+    def start(self) -> None:
         for host in self._hosts[self._workers :]:
             report(host.name, "queued")
-        try:
-            for _ in range(self._workers):
-                self._start_worker()
-            self._wait()
-        except KeyboardInterrupt as signal:
-            if interruption is not None and self._let_go():
-                interruption.signal = signal
-                return self._aggregated()
-            if interruption is None:
-                self._wind_down()
-            raise Interrupted(self._aggregated(), getattr(signal, "exit_code", None)) from signal
-        return self._aggregated()
+        for _ in range(self._workers):
+            self._start_worker()
 
-    def _aggregated(self) -> AggregatedResult:
+    def aggregated(self) -> AggregatedResult:
         aggregated = AggregatedResult(self._task.name)
         for host in self._hosts:
             aggregated[host.name] = self._results[host.name]
@@ -214,7 +164,7 @@ class _Run:
         self._results[host.name] = result
         self._running.pop(host.name, None)
         self._agenda.end(host.name, well=ended_well(result), known=is_known(result))
-        self._tell(host, result)
+        self._report_end(host, result)
         for name, why in self._agenda.held_back.items():
             if name not in self._results:
                 self._never_began(name, why)
@@ -223,10 +173,10 @@ class _Run:
     def _never_began(self, name: str, why: str) -> None:
         host = self._by_name[name]
         self._results[name] = self._failed(host, NotStartedError(f"not begun: {why}", host=name))
-        self._tell(host, self._results[name])
+        self._report_end(host, self._results[name])
 
     @staticmethod
-    def _tell(host: Host, result: MultiResult) -> None:
+    def _report_end(host: Host, result: MultiResult) -> None:
         error = result[0].exception
         report(
             host.name,
@@ -234,35 +184,35 @@ class _Run:
             "" if error is None else str(getattr(error, "reason", error)),
         )
 
-    def _wait(self, until: float = math.inf) -> None:
+    def wait(self, until: float = math.inf) -> None:
         """Wait for all hosts, or until a moment on the monotonic clock. Cut off overdue hosts."""
-        said = 0.0
+        reported = 0.0
         while True:
             with self._changed:
                 left = until - time.monotonic()
                 if len(self._results) == len(self._hosts) or left <= 0:
                     return
                 overdue = self._overdue()
-                if self._stopping.is_set() and self._leaving.interruption is None:
-                    said = self._say_what_is_waited_for(said)
+                if self._stopping.is_set() and self._on_signal.interruption is None:
+                    reported = self._report_waiting(reported)
                 if not overdue:
                     self._changed.wait(min(left, self._until_next()))
             for host in overdue:
                 self._cut(host)
 
-    def _say_what_is_waited_for(self, said: float) -> float:
+    def _report_waiting(self, reported: float) -> float:
         """Report the awaited hosts and the maximum wait, again if it grows. Return the moment reported."""
         last = max((share.deadline for _, share in self._running.values()), default=0.0)
-        if self._leaving.quiet or last <= said + _GRACE:
-            return max(said, last)
+        if self._on_signal.quiet or last <= reported + _GRACE:
+            return max(reported, last)
         names = list(self._running)
         who = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         if len(names) > _MOST_NAMES:
             who = f"{len(names)} hosts"
-        have = "has" if len(names) == 1 else "have"
+        verb = "has" if len(names) == 1 else "have"
         left = last + _GRACE - time.monotonic()
         most = f"; at most {math.ceil(left)} s" if math.isfinite(left) else ""
-        say(f"waiting until {who} {have} {self._leaving.until}{most}")
+        say(f"waiting until {who} {verb} {self._on_signal.until}{most}")
         return last
 
     def _overdue(self) -> list[Host]:
@@ -289,31 +239,31 @@ class _Run:
         if self._agenda.waiting:
             self._start_worker()
 
-    def _let_go(self) -> bool:
+    def let_go(self) -> bool:
         """Give hosts in progress a last moment and abandon the rest. Return False after a second signal."""
         try:
             self._stopping.set()
-            self._drop_waiting()
-            self._wait(time.monotonic() + _LAST_MOMENT)
+            self.drop_waiting()
+            self.wait(time.monotonic() + _LAST_MOMENT)
         except KeyboardInterrupt:
-            self._drop_waiting()
+            self.drop_waiting()
             self._abandon()
             return False
         self._abandon()
         return True
 
-    def _wind_down(self) -> None:
+    def wind_down(self) -> None:
         try:
             self._stopping.set()
-            self._drop_waiting()
+            self.drop_waiting()
             for name in list(self._running):
                 report(name, "stopping", "Ctrl-C again does not wait for it")
-            self._wait()
+            self.wait()
         except KeyboardInterrupt:
-            self._drop_waiting()
+            self.drop_waiting()
             self._abandon()
 
-    def _drop_waiting(self) -> None:
+    def drop_waiting(self) -> None:
         with self._changed:
             self._agenda.drop()
             # A signal may have come in the middle of this already: what counts is who has no result yet.
@@ -324,11 +274,11 @@ class _Run:
 
     def _abandon(self) -> None:
         with self._changed:
-            left = [host for host, _ in self._running.values()]
-            for host in left:
+            in_progress = [host for host, _ in self._running.values()]
+            for host in in_progress:
                 error = ConnectionLostError(_CUT_SHORT, host=host.name)
                 self._settle(host, self._failed(host, error))
-        for host in left:
+        for host in in_progress:
             self._cut(host)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from labrun.hypervisor import enter_network
-from labrun.outcome import HYPERVISOR, Outcome
+from labrun.outcome import HYPERVISOR
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
-from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
+from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR
 from labrun.state import LabState
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["Session", "hypervisor_engine", "open_session"]
+__all__ = ["Session", "TaskData", "hypervisor_engine", "open_session"]
+
+TaskData: TypeAlias = Mapping[str, object]
+"""The input of a task for one host, by its key in ``host.data``. Only the task knows the values' types."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,11 @@ class Session:
     why_uri: str
     state: LabState
 
-    def report(self, rows: Sequence[Outcome], **members: Any) -> Report:
-        """Return the command's report."""
-        return Report(self.lab.name, rows, **members)
-
     def history(self) -> History | None:
         """Return the lab's history, None if there is none or, after a message, if it cannot be read."""
-        from labrun.runner.history.reading import remembered
+        from labrun.runner.history.reading import readable_history
 
-        return remembered(self.invocation, self.lab.name)
+        return readable_history(self.invocation, self.lab.name)
 
     @property
     def place(self) -> str:
@@ -70,44 +69,55 @@ class Session:
 
         return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None)
 
+    def budget(
+        self,
+        seconds: float,
+        *,
+        reads: bool = False,
+        until: str = "finished",
+        rollout: Rollout = ALL_AT_ONCE,
+        confirm: int | None = CONFIRM_SECONDS,
+    ) -> Budget:
+        """Return the limits of a run: ``seconds`` for each host, unless ``--timeout`` gives another limit.
+
+        With ``reads``, a signal makes the run return the results so far; otherwise the run waits for the
+        hosts in progress until they have ``until`` (a participle). ``confirm`` as in :class:`Budget`.
+        """
+        invocation = self.invocation
+        on_signal = OnSignal(until, invocation.interruption if reads else None, invocation.quiet)
+        deadline = invocation.timeout or seconds
+        return Budget(
+            invocation.workers, deadline=deadline, confirm=confirm, rollout=rollout, on_signal=on_signal
+        )
+
     @contextmanager
     def engine(
         self,
         located: Mapping[str, Located],
-        data: Mapping[str, Mapping[str, Any]] | None = None,
+        budget: Budget,
+        data: Mapping[str, TaskData] | None = None,
         *,
         hosts: Sequence[str] | None = None,
-        deadline: float | None = None,
         dry_run: bool = False,
-        rollout: Rollout = ALL_AT_ONCE,
-        reads: bool = False,
-        until: str = "finished",
     ) -> Iterator[Nornir]:
-        """Yield a Nornir over the selected hosts; ``data`` is added to each host's data, by host.
+        """Yield a Nornir over the selected hosts, or over ``hosts``, and close its connections afterwards.
 
-        ``data`` maps a host's name to the additions, such as ``{"up": {...}}``; ``deadline`` is in seconds
-        per host; ``rollout`` sets which host begins when. With ``reads``, a signal makes the run return the
-        results so far; otherwise the run waits for the hosts in progress until they have ``until`` (a
-        participle).
+        ``data`` is added to the data of each host, by host.
         """
-        from labrun.inventory.hosts.locate import beside
+        from labrun.inventory.hosts.locate import other_addresses
         from labrun.inventory.hosts.plugin import inventory_of
-        from labrun.runner.engine.nornir import engine
-        from labrun.runner.engine.runner_plugin import Budget, Leaving
+        from labrun.runner.engine.nornir import build_nornir, closing_connections
 
         inventory = inventory_of(self.lab, located, self.state)
-        for name, others in beside(self.lab, located, self.state.host_addresses()).items():
-            if name in inventory.hosts:
-                inventory.hosts[name].data.update(others)
-        for name, added in (data or {}).items():
-            if name in inventory.hosts:
-                inventory.hosts[name].data.update(added)
-        limit = self.invocation.timeout if deadline is None else deadline
-        leaving = Leaving(until, self.invocation.interruption if reads else None, self.invocation.quiet)
-        budget = Budget(self.invocation.workers, deadline=limit, rollout=rollout, leaving=leaving)
+        others = other_addresses(self.lab, located, self.state.host_addresses())
+        for name, host in inventory.hosts.items():
+            host.data.update(others[name])
+            host.data.update((data or {}).get(name, {}))
         chosen = frozenset(self.hosts if hosts is None else hosts)
-        with engine(inventory, budget, dry_run=dry_run) as nornir:
-            yield nornir.filter(filter_func=lambda host: host.name in chosen)
+        with closing_connections(inventory):
+            yield build_nornir(inventory, budget, dry_run=dry_run).filter(
+                filter_func=lambda host: host.name in chosen
+            )
 
 
 def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
@@ -134,19 +144,17 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
 @contextmanager
 def hypervisor_engine(
-    uri: str, hosts: Mapping[str, Mapping[str, Any]] | None = None, *, until: str = "finished"
+    uri: str, hosts: Mapping[str, TaskData] | None = None, *, until: str = "finished"
 ) -> Iterator[Nornir]:
     """Yield a Nornir whose only host is the hypervisor, or with ``hosts`` these, by name with their data.
 
-    Its tasks use libvirt, never SSH. ``until`` as for :meth:`Session.engine`.
+    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`.
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
-    from labrun.runner.engine.nornir import engine
-    from labrun.runner.engine.runner_plugin import Budget, Leaving
+    from labrun.runner.engine.nornir import build_nornir
 
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
     inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    with engine(inventory, Budget(leaving=Leaving(until))) as nornir:
-        yield nornir
+    yield build_nornir(inventory, Budget(on_signal=OnSignal(until)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["Change", "Comparison", "compare"]
 
@@ -22,16 +25,16 @@ class Change:
     @property
     def row(self) -> Outcome:
         """Return the later of the two outcomes that exist; it identifies the item."""
-        found = self.after or self.before
-        assert found is not None
-        return found
+        row = self.after or self.before
+        assert row is not None
+        return row
 
     @property
     def kind(self) -> str:
         """Return ``new``, ``gone`` or ``changed``."""
         return "new" if self.before is None else "gone" if self.after is None else "changed"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return the change as in the JSON document."""
         row = self.row
         sides = {"before": _side(self.before), "after": _side(self.after)}
@@ -64,21 +67,21 @@ def compare(before: Sequence[Outcome], after: Sequence[Outcome], *, alike: bool 
     only = tuple(
         tuple(
             word
-            for mine, others in zip(names[this], names[1 - this], strict=True)
-            for word in mine
-            if word not in others
+            for names_here, names_there in zip(names[number], names[1 - number], strict=True)
+            for word in names_here
+            if word not in names_there
         )
-        for this in (0, 1)
+        for number in (0, 1)
     )
     left, right = ([row for row in run if not {row.host, row.section} & {*only[0], *only[1]}] for run in runs)
     old, new = dict(_numbered(left)), dict(_numbered(right))
     changes = [
         Change(row, new.get(key))
         for key, row in old.items()
-        if key not in new or _said(row) != _said(new[key])
+        if key not in new or _result(row) != _result(new[key])
     ]
     changes += [Change(None, row) for key, row in new.items() if key not in old]
-    same = sum(1 for key, row in old.items() if key in new and _said(row) == _said(new[key]))
+    same = sum(1 for key, row in old.items() if key in new and _result(row) == _result(new[key]))
     return Comparison(tuple(changes), same, (only[0], only[1]))
 
 
@@ -91,11 +94,11 @@ def _numbered(rows: Iterable[Outcome]) -> Iterable[tuple[tuple[str, str, str, in
         seen[item] += 1
 
 
-def _said(row: Outcome) -> tuple[object, ...]:
+def _result(row: Outcome) -> tuple[object, ...]:
     return (row.status, row.expected, row.actual, row.why)
 
 
-def _side(row: Outcome | None) -> dict[str, Any] | None:
+def _side(row: Outcome | None) -> Mapping[str, str | None] | None:
     if row is None:
         return None
     return {

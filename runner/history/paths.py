@@ -35,8 +35,8 @@ def history_path(invocation: Invocation, lab: str) -> Path:
     path = (invocation.state_dir or state_base()) / "history" / f"{lab}.sqlite"
     check_folder(path.parent)
     if path.parent.exists():
-        for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-            keep_regular(each)
+        for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            keep_regular(file)
     return path
 
 
@@ -53,10 +53,10 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
 
     path = lab_path(invocation.lab)
     text = sys.stdin.read(LARGEST) if path == "-" else _read(path)
-    found = _name_in(text)
-    if found is None:
+    name = _name_in(text)
+    if name is None:
         raise LabrunError(f"{path} does not say the lab's name", hint="--name LAB works without the file")
-    return found
+    return name
 
 
 def _read(path: str) -> str:
@@ -73,7 +73,7 @@ def _name_in(text: str) -> str | None:
     """Return the value of the top-level key ``name``, without checking or even reading the rest."""
     import yaml
 
-    depth, key, wanted = 0, True, False
+    depth, key, is_name = 0, True, False
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.CollectionStartEvent):
@@ -81,13 +81,13 @@ def _name_in(text: str) -> str | None:
                 if depth == 1 and not isinstance(event, yaml.MappingStartEvent):
                     return None
                 # A collection is a key or a value of its enclosing mapping.
-                key, wanted = (not key if depth == 2 else key), False
+                key, is_name = (not key if depth == 2 else key), False
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
             elif depth == 1 and isinstance(event, yaml.ScalarEvent):
-                if wanted:
+                if is_name:
                     return event.value if _LAB_NAME.fullmatch(event.value) else None
-                wanted = key and event.value == "name"
+                is_name = key and event.value == "name"
                 key = not key
     except yaml.YAMLError:
         return None

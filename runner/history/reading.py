@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome, Status, exit_code
@@ -23,9 +23,10 @@ from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
 
 if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
     from labrun.runner.cli.invocation import Invocation
 
-__all__ = ["History", "Item", "Run", "open_history", "recalled", "remembered"]
+__all__ = ["History", "Item", "Run", "answer_of", "lab_history", "open_history", "readable_history"]
 
 T = TypeVar("T")
 
@@ -122,7 +123,7 @@ class Run:
             return "running" if self.is_running else "unfinished"
         return "interrupted" if self.interrupted else "finished"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Return the run as in JSON documents."""
         return {
             "run": self.run,
@@ -142,26 +143,31 @@ class Run:
         }
 
 
-def open_history(path: Path, lab: str, *, own: bool = False) -> History | None:
+def open_history(path: Path, lab: str, *, movable: bool = False) -> History | None:
     """Return the lab's part of the history in this file, None without one. Raises LabrunError.
 
-    ``own`` marks a file from the state directory, not one given by the user: it is set aside if its content
-    was not written by labrun.
+    ``movable`` marks a file from the state directory, not one given by the user: it is set aside if its
+    content was not written by labrun.
     """
     connection = open_to_read(path)
-    return None if connection is None else History(connection, path, lab, own=own)
+    return None if connection is None else History(connection, path, lab, movable=movable)
 
 
-def remembered(invocation: Invocation, lab: str) -> History | None:
+def lab_history(invocation: Invocation, lab: str) -> History | None:
+    """Return the lab's history, None if there is none. Raises LabrunError."""
+    return open_history(history_path(invocation, lab), lab, movable=invocation.history is None)
+
+
+def readable_history(invocation: Invocation, lab: str) -> History | None:
     """Return the lab's history, None if there is none. One that cannot be read is reported on stderr."""
     try:
-        return open_history(history_path(invocation, lab), lab, own=invocation.history is None)
+        return lab_history(invocation, lab)
     except LabrunError as error:
         say(error.reason)
         return None
 
 
-def recalled(history: History | None, ask: Callable[[History], T], otherwise: T) -> T:
+def answer_of(history: History | None, ask: Callable[[History], T], otherwise: T) -> T:
     """Return the answer of the history; ``otherwise`` without one, or, after a message, if it is damaged."""
     if history is None:
         return otherwise
@@ -175,9 +181,11 @@ def recalled(history: History | None, ask: Callable[[History], T], otherwise: T)
 class History:
     """The recorded runs of one lab. Every method raises LabrunError if the file is damaged."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, lab: str, *, own: bool = False) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, lab: str, *, movable: bool = False
+    ) -> None:
         self.path = path
-        self._own = own
+        self._movable = movable
         self.lab = lab
         self._connection = connection
         connection.row_factory = sqlite3.Row
@@ -192,14 +200,14 @@ class History:
             raise self._not_ours() from error
 
     def _not_ours(self) -> LabrunError:
-        said = f"the history {self.path} is damaged: {NOT_OURS}"
-        if not self._own:
-            return LabrunError(said, hint=HINT)
+        damage = f"the history {self.path} is damaged: {NOT_OURS}"
+        if not self._movable:
+            return LabrunError(damage, hint=HINT)
         self._connection.close()
         try:
-            aside = set_aside(self.path, self.path.stat(), whoever=True)
+            aside = set_aside(self.path, self.path.stat(), foreign_too=True)
         except OSError as error:
-            return LabrunError(f"{said}, and cannot be set aside: {error.strerror}", hint=HINT)
+            return LabrunError(f"{damage}, and cannot be set aside: {error.strerror}", hint=HINT)
         name = aside.name if aside is not None else "set aside"
         return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one begins")
 
@@ -242,17 +250,17 @@ class History:
             command, back = place["word"], int(place["back"] or 0)
             if place["count"] is not None:
                 command, back = "last", int(place["count"]) - 1
-            found = self._runs(_BACK, command=command, back=max(back, 0))
-            if found:
-                return found[0]
+            runs = self._runs(_BACK, command=command, back=max(back, 0))
+            if runs:
+                return runs[0]
         escaped = re.sub(r"([%_\\])", r"\\\1", word)
-        found = self._runs(_NAMED, begins=f"{escaped}%", ends=f"%-{escaped}")
-        if not found or not word:
+        runs = self._runs(_NAMED, begins=f"{escaped}%", ends=f"%-{escaped}")
+        if not runs or not word:
             raise UsageError(f'there is no run "{word}"', step="RUN", hint="`labrun history` lists them")
-        if len(found) > 1:
-            some = ", ".join(run.run for run in found[:3]) + (" ..." if len(found) > 3 else "")
+        if len(runs) > 1:
+            some = ", ".join(run.run for run in runs[:3]) + (" ..." if len(runs) > 3 else "")
             raise UsageError(f'"{word}" may be {some}', step="RUN", hint="more of its letters tell which")
-        return found[0]
+        return runs[0]
 
     def outcomes(self, run: Run) -> tuple[Outcome, ...]:
         """Return the run's outcomes in the order they were reported."""
@@ -268,16 +276,16 @@ class History:
     def evidence(self, run: Run) -> dict[str, str]:
         """Return each host's output in the run, by host; empty if no evidence is kept."""
         with self._reading() as connection:
-            found = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
-            return {} if found is None else evidence_of(found[0])
+            row = connection.execute("SELECT content FROM evidence WHERE run = ?", (run.number,)).fetchone()
+            return {} if row is None else evidence_of(row[0])
 
     def last(self, command: str, *, uri: str | None = None) -> Run | None:
         """Return the command's last finished run since the lab was last removed, None without one.
 
         ``uri`` restricts this to runs on that hypervisor.
         """
-        found = self._runs(_LAST, command=command, uri=uri or None)
-        return found[0] if found else None
+        runs = self._runs(_LAST, command=command, uri=uri or None)
+        return runs[0] if runs else None
 
     def last_of_each(self) -> dict[str, Run]:
         """Return each command's last finished run, by command, newest first."""
@@ -295,11 +303,11 @@ class History:
         return self._last_with(_NOT_OK)
 
     def _last_with(self, statuses: Sequence[str]) -> dict[Item, float]:
-        asked = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
+        parameters = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
         with self._reading() as connection:
-            found = connection.execute(_LAST_WITH, asked)
+            rows = connection.execute(_LAST_WITH, parameters)
             return {
-                (text(host), text(section), text(name)): finite(began) for host, section, name, began in found
+                (text(host), text(section), text(name)): finite(began) for host, section, name, began in rows
             }
 
 

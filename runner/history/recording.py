@@ -118,7 +118,7 @@ class Recording(RunRecord):
         if not (damaged or (foreign and self._movable)):
             return False
         try:
-            aside = set_aside(self._path, seen, whoever=self._movable)
+            aside = set_aside(self._path, seen, foreign_too=self._movable)
         except (OSError, ForeignFileError):
             return False
         if aside is not None:
@@ -127,8 +127,8 @@ class Recording(RunRecord):
 
     def _complain(self, error: Exception) -> None:
         if isinstance(error, LabrunError):
-            said = error.reason
+            reason = error.reason
         else:
-            reason = error.strerror if isinstance(error, OSError) else None
-            said = f"the history {self._path} cannot be written: {reason or error}"
-        say(f"this run is not recorded: {said}")
+            errno_text = error.strerror if isinstance(error, OSError) else None
+            reason = f"the history {self._path} cannot be written: {errno_text or error}"
+        say(f"this run is not recorded: {reason}")

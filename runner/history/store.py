@@ -183,10 +183,10 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None:
+def set_aside(path: Path, seen: os.stat_result, *, foreign_too: bool) -> Path | None:
     """Rename a damaged history and return its new name, None if another process did so already.
 
-    ``seen`` is the file that was found damaged. Unless ``whoever``, it must have been a history. Raises
+    ``seen`` is the file that was found damaged. Unless ``foreign_too``, it must have been a history. Raises
     OSError, ForeignFileError.
     """
     with _alone(path):
@@ -196,7 +196,7 @@ def set_aside(path: Path, seen: os.stat_result, *, whoever: bool) -> Path | None
         except FileNotFoundError:
             return None
         # Check only now: before, the path could have held a new file that another process had begun.
-        if not whoever and not is_ours(path):
+        if not foreign_too and not is_ours(path):
             raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{stamp}")

@@ -66,7 +66,7 @@ def outcome_of(row: sqlite3.Row) -> Outcome:
 def evidence_of(packed: bytes) -> dict[str, str]:
     """Return output by host. Raises zlib.error, TypeError or ValueError if labrun did not pack it."""
     unpacking = zlib.decompressobj()
-    found = parse_json(unpacking.decompress(packed, LONGEST * _ESCAPED))
+    content = parse_json(unpacking.decompress(packed, LONGEST * _ESCAPED))
     if not unpacking.eof:
         raise ValueError("there is more in this than labrun writes")
-    return {text(host): text(said) for host, said in found.items()}
+    return {text(host): text(output) for host, output in content.items()}

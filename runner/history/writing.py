@@ -111,9 +111,9 @@ def begin(connection: sqlite3.Connection, run: Beginning) -> int:
 
 def has_begun(connection: sqlite3.Connection, number: int, run: Beginning) -> bool:
     """Return whether this run has that number in this history."""
-    asked = (number, run.run, run.lab)
+    parameters = (number, run.run, run.lab)
     return (
-        connection.execute("SELECT 1 FROM runs WHERE id = ? AND run = ? AND lab = ?", asked).fetchone()
+        connection.execute("SELECT 1 FROM runs WHERE id = ? AND run = ? AND lab = ?", parameters).fetchone()
         is not None
     )
 
@@ -147,17 +147,17 @@ def finish(connection: sqlite3.Connection, number: int, ending: Ending) -> None:
 
 def _versions() -> dict[str, str]:
     """Return the versions of the software that the run used."""
-    found = {"python": ".".join(str(part) for part in sys.version_info[:3])}
+    versions = {"python": ".".join(str(part) for part in sys.version_info[:3])}
     libvirt = sys.modules.get("libvirt")
     if libvirt is not None:
         number = libvirt.getVersion()
-        found["libvirt"] = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
-    return found
+        versions["libvirt"] = f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+    return versions
 
 
 def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]) -> None:
-    named = [(row.host, row.section, _clean(row.name)) for row in rows]
-    connection.executemany("INSERT OR IGNORE INTO items (host, section, name) VALUES (?, ?, ?)", named)
+    items = [(row.host, row.section, _clean(row.name)) for row in rows]
+    connection.executemany("INSERT OR IGNORE INTO items (host, section, name) VALUES (?, ?, ?)", items)
     connection.executemany(
         "INSERT INTO outcomes (run, position, item, status, expected, actual, why, diff, seconds,"
         " target, family, network, blamed) SELECT ?, ?, id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
@@ -173,7 +173,7 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
                 row.blamed,
                 *item,
             )
-            for position, (row, item) in enumerate(zip(rows, named, strict=True))
+            for position, (row, item) in enumerate(zip(rows, items, strict=True))
         ],
     )
 
@@ -209,8 +209,8 @@ def pack(evidence: Mapping[str, str]) -> bytes:
 
 def kept(connection: sqlite3.Connection) -> tuple[int, int]:
     """Return the retention of a lab's history as a number of runs and of days, 0 = unlimited."""
-    found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
-    return int(found.get("keep_runs", KEEP_RUNS)), int(found.get("keep_days", KEEP_DAYS))
+    settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
+    return int(settings.get("keep_runs", KEEP_RUNS)), int(settings.get("keep_days", KEEP_DAYS))
 
 
 def keep(connection: sqlite3.Connection, *, runs: int | None = None, days: int | None = None) -> int:
@@ -219,12 +219,12 @@ def keep(connection: sqlite3.Connection, *, runs: int | None = None, days: int |
         for name, value in (("keep_runs", runs), ("keep_days", days)):
             if value is not None:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
-        gone = prune(connection)
-    if gone:
+        pruned = prune(connection)
+    if pruned:
         # Return the space to the filesystem. If there is no room for that, later runs reuse the free pages.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("VACUUM")
-    return gone
+    return pruned
 
 
 def prune(connection: sqlite3.Connection, newest: int | None = None) -> int:
@@ -233,17 +233,19 @@ def prune(connection: sqlite3.Connection, newest: int | None = None) -> int:
     ``newest`` is a run that is kept whatever its age.
     """
     runs, days = kept(connection)
-    stays = -1 if newest is None else newest
-    gone = 0
+    spared = -1 if newest is None else newest
+    pruned = 0
     if days:
         oldest = time.time() - days * _DAY
-        gone += connection.execute("DELETE FROM runs WHERE began < ? AND id <> ?", (oldest, stays)).rowcount
+        pruned += connection.execute(
+            "DELETE FROM runs WHERE began < ? AND id <> ?", (oldest, spared)
+        ).rowcount
     for (lab,) in connection.execute("SELECT DISTINCT lab FROM runs").fetchall():
         if runs:
-            gone += connection.execute(_DROP_RUNS, {"lab": lab, "kept": runs}).rowcount
+            pruned += connection.execute(_DROP_RUNS, {"lab": lab, "kept": runs}).rowcount
         connection.execute(_DROP_EVIDENCE, {"lab": lab, "kept": EVIDENCE_RUNS})
-    if gone:
+    if pruned:
         connection.execute(
             "DELETE FROM items WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE item = items.id)"
         )
-    return gone
+    return pruned

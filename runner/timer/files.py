@@ -41,8 +41,8 @@ def install_units(systemd: Systemd, lab: str, units: Mapping[str, str], *, at_on
             _write(systemd.directory / unit, units[unit])
         if changed:
             systemd.call("daemon-reload")
-        found = systemd.show(timer, "ActiveState", "UnitFileState")
-        if changed or found != {"ActiveState": "active", "UnitFileState": "enabled"}:
+        state = systemd.show(timer, "ActiveState", "UnitFileState")
+        if changed or state != {"ActiveState": "active", "UnitFileState": "enabled"}:
             systemd.call("enable", timer)
             systemd.call("restart", timer)
         if changed and at_once:
@@ -75,22 +75,22 @@ def remove_units(systemd: Systemd, lab: str) -> list[str]:
     """
     name = unit_name(lab)
     units = [f"{name}.timer", f"{name}.service"]
-    there = [unit for unit in units if _ours(systemd.directory / unit) is not None]
-    if there and systemd.is_running:
-        if timers := [unit for unit in there if unit.endswith(".timer")]:
+    installed = [unit for unit in units if _ours(systemd.directory / unit) is not None]
+    if installed and systemd.is_running:
+        if timers := [unit for unit in installed if unit.endswith(".timer")]:
             systemd.call("disable", "--now", *timers)
         # A run may be in progress. It only reads, so it can be stopped.
         systemd.call("stop", f"{name}.service")
-    for unit in there:
+    for unit in installed:
         _unlink(systemd.directory / unit)
-    if there and systemd.is_running:
+    if installed and systemd.is_running:
         systemd.call("daemon-reload")
         # A failed run stays in systemd's list of units until it is reset.
         with contextlib.suppress(LabrunError):
             systemd.call("reset-failed", *units)
     with contextlib.suppress(OSError):
         (_stamps(systemd) / f"stamp-{name}.timer").unlink(missing_ok=True)
-    return there
+    return installed
 
 
 def scheduled(lab: str) -> list[str]:

@@ -16,14 +16,14 @@ from labrun.runner.cli.outputs import is_stdout
 from labrun.runner.timer.systemd import check_calendar
 from labrun.runner.timer.units import Schedule
 from labrun.runner.watching.cadence import default_jitter, seconds_of
-from labrun.runner.watching.notify import notifiers_of
+from labrun.runner.watching.notify import NotifyOptions, notifiers_of
 from labrun.state import state_base
 from labrun.state_folders import private_folder
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
-__all__ = ["HandedOn", "When", "make_state_base", "schedule_of"]
+__all__ = ["When", "make_state_base", "schedule_of"]
 
 _CALENDAR_JITTER = 60.0
 
@@ -37,17 +37,9 @@ class When:
     jitter: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOn:
-    """The options of `drift` to pass to the scheduled run."""
-
-    metrics: Path | None
-    webhook: str | None
-    webhook_secret: str | None
-    on_change: str | None
-
-
-def schedule_of(invocation: Invocation, lab: Lab, *, user: bool, when: When, options: HandedOn) -> Schedule:
+def schedule_of(
+    invocation: Invocation, lab: Lab, *, user: bool, when: When, options: NotifyOptions
+) -> Schedule:
     """Return the schedule, with absolute paths. Raises UsageError for errors that only a run would reveal."""
     _check(invocation, options)
     every, jitter = _moments(when, lab)
@@ -78,7 +70,7 @@ def make_state_base(invocation: Invocation) -> None:
     private_folder(invocation.state_dir or state_base())
 
 
-def _check(invocation: Invocation, options: HandedOn) -> None:
+def _check(invocation: Invocation, options: NotifyOptions) -> None:
     if invocation.lab == "-":
         raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
     if is_stdout(options.metrics):
@@ -89,7 +81,7 @@ def _check(invocation: Invocation, options: HandedOn) -> None:
         raise UsageError(f"{VARIABLE}: a scheduled run has no such variable", hint="name it in the lab file")
     if invocation.history is not None and not invocation.history.parent.is_dir():
         raise UsageError(f"--history: there is no directory {invocation.history.parent}")
-    notifiers_of(options.metrics, options.webhook, options.webhook_secret, options.on_change)
+    notifiers_of(options)
 
 
 def _moments(when: When, lab: Lab) -> tuple[float | None, float]:
@@ -126,7 +118,7 @@ def _this_labrun() -> tuple[list[str], Path | None]:
     return [sys.executable, "-m", "labrun"], Path(labrun.__file__).absolute().parents[1]
 
 
-def _arguments(invocation: Invocation, base: Path, options: HandedOn) -> list[str]:
+def _arguments(invocation: Invocation, base: Path, options: NotifyOptions) -> list[str]:
     words = ["--lab", str(Path(lab_path(invocation.lab)).absolute()), "--state-dir", str(base)]
     if invocation.allow_outside:
         words += ["--allow-outside"]

@@ -4,17 +4,55 @@ from __future__ import annotations
 
 import calendar
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import unit_name
 
-__all__ = ["schedule_row", "timer_status", "unit_row"]
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
+__all__ = ["TimerStatus", "schedule_row", "timer_status", "unit_row"]
 
 
-def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
-    """Return a schedule's state for the document; times as in run IDs, None for never."""
+@dataclass(frozen=True, slots=True)
+class TimerStatus:
+    """A schedule's state; ``last`` and ``next`` in seconds since the epoch, None for never.
+
+    ``last_exit_code`` and ``last_result`` are None if systemd knows of no finished run.
+    """
+
+    unit: str
+    user: bool
+    installed: bool
+    enabled: bool
+    active: bool
+    running: bool
+    last: float | None = None
+    next: float | None = None
+    last_exit_code: int | None = None
+    last_result: str | None = None
+
+    def as_json(self) -> JsonObject:
+        """Return the state for the document; times as in run IDs."""
+        return {
+            "unit": self.unit,
+            "manager": "user" if self.user else "system",
+            "installed": self.installed,
+            "enabled": self.enabled,
+            "active": self.active,
+            "running": self.running,
+            "last": _moment(self.last),
+            "next": _moment(self.next),
+            "last_exit_code": self.last_exit_code,
+            "last_result": self.last_result,
+        }
+
+
+def timer_status(systemd: Systemd, lab: str) -> TimerStatus:
+    """Return the state of a lab's schedule. Raises LabrunError."""
     name = unit_name(lab)
     timer = systemd.show(f"{name}.timer", "LoadState", "ActiveState", "UnitFileState")
     service = systemd.show(
@@ -26,21 +64,20 @@ def timer_status(systemd: Systemd, lab: str) -> dict[str, Any]:
         "ExecMainExitTimestamp",
     )
     ran = bool(service["ExecMainExitTimestamp"])
-    moments = systemd.timer(f"{name}.timer")
-    # The timer does not know of runs it did not start, the service not of runs before the last boot.
-    began = _seconds(service["ExecMainStartTimestamp"]) or moments["last"]
-    return {
-        "unit": f"{name}.timer",
-        "manager": "user" if systemd.user else "system",
-        "installed": timer["LoadState"] == "loaded",
-        "enabled": timer["UnitFileState"] == "enabled",
-        "active": timer["ActiveState"] == "active",
-        "running": service["ActiveState"] == "activating",
-        "last": _moment(began),
-        "next": _moment(moments["next"]),
-        "last_exit_code": int(service["ExecMainStatus"]) if ran else None,
-        "last_result": service["Result"] if ran else None,
-    }
+    times = systemd.timer(f"{name}.timer")
+    return TimerStatus(
+        unit=f"{name}.timer",
+        user=systemd.user,
+        installed=timer["LoadState"] == "loaded",
+        enabled=timer["UnitFileState"] == "enabled",
+        active=timer["ActiveState"] == "active",
+        running=service["ActiveState"] == "activating",
+        # The timer does not know of runs it did not start, the service not of runs before the last boot.
+        last=_seconds(service["ExecMainStartTimestamp"]) or times.last,
+        next=times.next,
+        last_exit_code=int(service["ExecMainStatus"]) if ran else None,
+        last_result=service["Result"] if ran else None,
+    )
 
 
 def _seconds(text: str) -> float | None:
@@ -55,25 +92,23 @@ def _moment(seconds: float | None) -> str | None:
     return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def schedule_row(found: dict[str, Any]) -> Outcome:
-    """Return the row for the result of :func:`timer_status`. It is never an error."""
-    unit: str = found["unit"]
-    if not found["installed"]:
+def schedule_row(timer: TimerStatus) -> Outcome:
+    """Return the row for a schedule. It is never an error."""
+    if not timer.installed:
         why = "no schedule is installed: `labrun schedule install`"
-        return unit_row(unit, Status.SKIPPED, "absent", why)
-    code = found["last_exit_code"]
-    ended = "" if code is None else f" (exit code {code})"
-    following = "running now" if found["running"] else f"next {found['next'] or 'never'}"
-    actual = f"last {found['last'] or 'never'}{ended}, {following}"
-    if not (found["active"] and found["enabled"]):
-        return unit_row(unit, Status.WARNING, actual, "the timer is off: `labrun schedule install` starts it")
-    if found["last_result"] not in (None, "success"):
-        manager = "--user " if found["manager"] == "user" else ""
-        service = unit.removesuffix(".timer")
-        return unit_row(
-            unit, Status.WARNING, actual, f"the last run failed: journalctl {manager}-u {service}"
-        )
-    return unit_row(unit, Status.OK, actual)
+        return unit_row(timer.unit, Status.SKIPPED, "absent", why)
+    ended = "" if timer.last_exit_code is None else f" (exit code {timer.last_exit_code})"
+    following = "running now" if timer.running else f"next {_moment(timer.next) or 'never'}"
+    actual = f"last {_moment(timer.last) or 'never'}{ended}, {following}"
+    if not (timer.active and timer.enabled):
+        why = "the timer is off: `labrun schedule install` starts it"
+        return unit_row(timer.unit, Status.WARNING, actual, why)
+    if timer.last_result not in (None, "success"):
+        manager = "--user " if timer.user else ""
+        service = timer.unit.removesuffix(".timer")
+        why = f"the last run failed: journalctl {manager}-u {service}"
+        return unit_row(timer.unit, Status.WARNING, actual, why)
+    return unit_row(timer.unit, Status.OK, actual)
 
 
 def unit_row(unit: str, status: Status, actual: str, why: str | None = None) -> Outcome:

@@ -10,15 +10,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labrun.errors import LabrunError, UsageError
 from labrun.state_folders import xdg_base
 
-__all__ = ["Systemd", "check_calendar"]
+__all__ = ["Systemd", "TimerTimes", "check_calendar"]
 
 _SECONDS = 60.0
 _LINGER = Path("/var/lib/systemd/linger")
+
+
+@dataclass(frozen=True, slots=True)
+class TimerTimes:
+    """When a timer elapses, in seconds since the epoch; None for never."""
+
+    last: float | None
+    next: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +73,12 @@ class Systemd:
         lines = self.call("show", unit, f"--property={','.join(properties)}").splitlines()
         return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
-    def timer(self, unit: str) -> dict[str, Any]:
-        """Return ``next`` and ``last`` of a timer in seconds since the epoch, None for never."""
+    def timer(self, unit: str) -> TimerTimes:
+        """Return when a timer last elapsed and when it will next."""
         listed = json.loads(self.call("list-timers", "--all", "--output=json", unit) or "[]")
-        found = listed[0] if listed else {}
-        return {key: found[key] / 1e6 if found.get(key) else None for key in ("next", "last")}
+        timer = listed[0] if listed else {}
+        last, following = (timer[key] / 1e6 if timer.get(key) else None for key in ("last", "next"))
+        return TimerTimes(last, following)
 
     def verify(self, units: Mapping[str, str]) -> str | None:
         """Return None if systemd accepts the units, or the reason why that could not be checked.
@@ -93,11 +101,13 @@ class Systemd:
                 done = _call(command)
             except FileNotFoundError:
                 return "systemd-analyze is not installed"
-            said = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
-            ours = [line for line in said if any(name in line for name in units)]
+            messages = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
+            ours = [line for line in messages if any(name in line for name in units)]
             if ours:
                 raise LabrunError("; ".join(ours), step="systemd-analyze verify")
-            return None if done.returncode == 0 else said[-1] if said else f"exit code {done.returncode}"
+            return (
+                None if done.returncode == 0 else messages[-1] if messages else f"exit code {done.returncode}"
+            )
 
     @property
     def lingers(self) -> bool:
@@ -118,7 +128,8 @@ def check_calendar(expression: str) -> None:
         return
     if done.returncode != 0:
         raise UsageError(
-            f'--calendar: "{expression}" is no time systemd knows', hint="man 7 systemd.time: Mon..Fri 06:00"
+            f'--calendar: "{expression}" is no time systemd knows',
+            hint="man 7 systemd.time: Mon..Fri 06:00",
         )
 
 
@@ -149,6 +160,8 @@ def _run(command: Sequence[str]) -> str:
     except FileNotFoundError as error:
         raise LabrunError(f"{command[0]} is not installed") from error
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise LabrunError(said[-1] if said else f"exit code {done.returncode}", step=" ".join(command[:3]))
+        messages = done.stderr.strip().splitlines()
+        raise LabrunError(
+            messages[-1] if messages else f"exit code {done.returncode}", step=" ".join(command[:3])
+        )
     return done.stdout

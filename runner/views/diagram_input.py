@@ -11,7 +11,7 @@ from labrun.inventory.drawing.diagram import Diagram, diagram
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.terminal import printable, say
 from labrun.runner.history.last_verify import LastVerify, last_verify
-from labrun.runner.history.reading import recalled
+from labrun.runner.history.reading import answer_of
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -54,11 +54,11 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
         return _of_file(invocation)
     lab, hosts = session.lab, session.hosts
 
-    def told(history: History) -> DrawnLab:
+    def from_history(history: History) -> DrawnLab:
         last = last_verify(history, session.uri)
         return DrawnLab(lab, hosts, last, tuple(history.runs(limit=runs) if runs else ()))
 
-    return recalled(session.history(), told, DrawnLab(lab, hosts, None))
+    return answer_of(session.history(), from_history, DrawnLab(lab, hosts, None))
 
 
 def _of_file(invocation: Invocation) -> DrawnLab:
@@ -74,13 +74,13 @@ def draw(drawn: DrawnLab) -> Diagram:
     """Return the coloured diagram of the selected hosts and their networks."""
     from labrun.runner.views.health import HealthOf, health_of
 
-    found = health_of(drawn.lab, drawn.last.rows) if drawn.last is not None else HealthOf()
-    shown = _only(drawn.lab, drawn.hosts) if len(drawn.hosts) < len(drawn.lab.hosts) else drawn.lab
-    return diagram(shown, hosts=found.hosts, links=found.links, verified=drawn.verified)
+    health = health_of(drawn.lab, drawn.last.rows) if drawn.last is not None else HealthOf()
+    lab = _only(drawn.lab, drawn.hosts) if len(drawn.hosts) < len(drawn.lab.hosts) else drawn.lab
+    return diagram(lab, hosts=health.hosts, links=health.links, verified=drawn.verified)
 
 
-def _only(lab: Lab, hosts: Sequence[str]) -> Lab:
-    kept = {name: lab.hosts[name] for name in hosts}
-    used = {nic.network for host in kept.values() for nic in host.interfaces}
-    networks = {name: network for name, network in lab.networks.items() if name in used}
-    return replace(lab, hosts=kept, networks=networks)
+def _only(lab: Lab, names: Sequence[str]) -> Lab:
+    hosts = {name: lab.hosts[name] for name in names}
+    networks_used = {nic.network for host in hosts.values() for nic in host.interfaces}
+    networks = {name: network for name, network in lab.networks.items() if name in networks_used}
+    return replace(lab, hosts=hosts, networks=networks)

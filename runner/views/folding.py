@@ -23,7 +23,7 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
     its own reason is not folded, nor are fewer than three rows.
     """
     folded: list[Outcome] = []
-    for _, members in groupby(enumerate(rows), key=lambda each: _key(*each)):
+    for _, members in groupby(enumerate(rows), key=lambda numbered: _key(*numbered)):
         run = [row for _, row in members]
         folded += run if len(run) < _FEWEST else [_folded(run)]
     return folded
@@ -32,8 +32,9 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
 def _key(number: int, row: Outcome) -> tuple[object, ...]:
     if row.status is Status.UNREACHABLE and row.why:
         return (row.host, row.status, row.why)
-    shown = look(row.status)
-    if section_of(row.section).foldable and (shown.reason_shared or (shown.said and not row.why)):
+    shared = look(row.status)
+    is_alike = shared.reason_shared or (shared.folded_value and not row.why)
+    if section_of(row.section).foldable and is_alike:
         return (row.host, row.section, row.status, row.why)
     return (number,)
 
@@ -48,7 +49,7 @@ def _folded(run: Sequence[Outcome]) -> Outcome:
         first,
         name=f"({len(run)} settings)",
         expected="as declared",
-        actual=look(first.status).said,
+        actual=look(first.status).folded_value,
         diff=None,
         seconds=sum(row.seconds for row in run),
     )
@@ -59,17 +60,17 @@ def joined(rows: Sequence[Outcome]) -> list[tuple[Sequence[Outcome], list[str]]]
 
     A line ``+PATH: text`` is left out if the unified diff of that file shows it anyway.
     """
-    found: list[tuple[Sequence[Outcome], list[str]]] = []
+    diffs: list[tuple[Sequence[Outcome], list[str]]] = []
     changing = [row for row in rows if row.diff]
     order = {key: number for number, key in enumerate(dict.fromkeys(map(_group, changing)))}
     for _, members in groupby(sorted(changing, key=lambda row: order[_group(row)]), key=_group):
         group = list(members)
         parts = [_apart(row.diff or "") for row in group]
         files = [line for _, file in parts for line in file]
-        shown = {line[4:] for line in files if line.startswith(("--- ", "+++ "))}
-        own = [line for lines, _ in parts for line in lines if _path(line) not in shown]
-        found.append((group, own + files))
-    return found
+        files_shown = {line[4:] for line in files if line.startswith(("--- ", "+++ "))}
+        other_lines = [line for lines, _ in parts for line in lines if _path(line) not in files_shown]
+        diffs.append((group, other_lines + files))
+    return diffs
 
 
 def _group(row: Outcome) -> tuple[str, str, str]:

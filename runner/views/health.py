@@ -39,33 +39,33 @@ def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
     A failing path makes the host in its reason red, and its source only impaired unless that is the same
     host. A link is impaired if no path over it succeeded.
     """
-    found = HealthOf()
+    result = HealthOf()
     for row in rows:
         if row.host not in lab.hosts:
             continue
         health = look(row.status).health
         if section_of(row.section).scope is Scope.PATH and health is not Health.OK:
-            _blame(found, lab, row, health)
+            _blame(result, lab, row, health)
         else:
-            found.note_host(row.host, health)
+            result.note_host(row.host, health)
             if isinstance(row.subject, Nic) and row.subject.network in lab.networks:
-                found.note_link((row.host, row.subject.network), health)
+                result.note_link((row.host, row.subject.network), health)
     for link in _never_crossed(lab, rows):
-        found.note_link(link, Health.IMPAIRED)
-    return found
+        result.note_link(link, Health.IMPAIRED)
+    return result
 
 
-def _blame(found: HealthOf, lab: Lab, row: Outcome, health: Health) -> None:
+def _blame(result: HealthOf, lab: Lab, row: Outcome, health: Health) -> None:
     if health is Health.FAILED:
         at_fault = row.blamed or row.host
-        found.note_host(at_fault if at_fault in lab.hosts else row.host, Health.FAILED)
+        result.note_host(at_fault if at_fault in lab.hosts else row.host, Health.FAILED)
     if health is not Health.UNKNOWN:
-        found.note_host(row.host, Health.IMPAIRED)
+        result.note_host(row.host, Health.IMPAIRED)
 
 
 def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
     """Return the links that paths should have used but none did."""
-    ways = expectations(lab)
+    expected = expectations(lab)
     good: set[tuple[str, str]] = set()
     bad: set[tuple[str, str]] = set()
     for row in rows:
@@ -73,22 +73,24 @@ def _never_crossed(lab: Lab, rows: Sequence[Outcome]) -> set[tuple[str, str]]:
         if pair is not None and pair.source in lab.hosts and pair.target in lab.hosts:
             health = look(row.status).health
             if health is Health.OK:
-                good.update(_crossed(ways, pair))
+                good.update(_crossed(expected, pair))
             elif health is Health.FAILED:
-                bad.update(_crossed(ways, pair))
+                bad.update(_crossed(expected, pair))
     return bad - good
 
 
-def _crossed(ways: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
-    path = ways.path(pair.source, pair.target, pair.family)
+def _crossed(expected: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
+    path = expected.path(pair.source, pair.target, pair.family)
     if path.fault is not None:
         return
     nodes = (pair.source, *path.way.through, pair.target)
     for here, there in pairwise(nodes):
-        both = [name for name in _networks(ways.lab, here) if name in _networks(ways.lab, there)]
-        if len(both) == 1:  # with two networks between two routers, the path does not tell which one it took
-            yield here, both[0]
-            yield there, both[0]
+        shared = [name for name in _networks(expected.lab, here) if name in _networks(expected.lab, there)]
+        if (
+            len(shared) == 1
+        ):  # with two networks between two routers, the path does not tell which one it took
+            yield here, shared[0]
+            yield there, shared[0]
 
 
 def _networks(lab: Lab, node: str) -> list[str]:

@@ -29,8 +29,8 @@ def junit(lab: str, command: str, run: str, rows: Sequence[Outcome], seconds: fl
     root = ET.Element("testsuites")
     hosts = list(dict.fromkeys(row.host for row in rows))
     for number, host in enumerate(hosts):
-        own = [row for row in rows if row.host == host]
-        root.append(_suite(number, lab, host, own))
+        its_rows = [row for row in rows if row.host == host]
+        root.append(_suite(number, lab, host, its_rows))
         _properties(root[-1], {"command": f"labrun {command}", "run": run, "seconds": f"{seconds:.3f}"})
         root[-1].set("timestamp", match[0] if (match := _TIMESTAMP.match(run)) else "1970-01-01T00:00:00")
     ET.indent(root)
@@ -76,8 +76,8 @@ def _case(suite: ET.Element, lab: str, row: Outcome, verdict: str | None) -> Non
     if verdict == "skipped":
         ET.SubElement(case, "skipped", {"message": _clean(row.why or "")})
     elif verdict is not None:
-        found = ET.SubElement(case, verdict, {"message": _message(row), "type": row.status.value})
-        found.text = _clean("\n".join(f"{what}: {value}" for what, value in _details(row)))
+        element = ET.SubElement(case, verdict, {"message": _message(row), "type": row.status.value})
+        element.text = _clean("\n".join(f"{what}: {value}" for what, value in _details(row)))
 
 
 def _properties(suite: ET.Element, values: dict[str, str]) -> None:

@@ -30,8 +30,8 @@ def markdown(
     parts = [head]
     if wrong:
         parts.append(_table(wrong, LIMIT // 2))
-    found = [matrix for matrix in matrices(hosts, rows) if matrix.cells and len(hosts) <= _WIDEST]
-    parts.extend(_folded(_matrix_title(matrix, len(found)), _matrix(matrix)) for matrix in found)
+    tables = [matrix for matrix in matrices(hosts, rows) if matrix.cells and len(hosts) <= _WIDEST]
+    parts.extend(_folded(_matrix_title(matrix, len(tables)), _matrix(matrix)) for matrix in tables)
     if rows:
         room = LIMIT - sum(len(part.encode()) for part in parts)
         parts.append(_folded(f"All {len(rows)} results", _table(ordered, room - 1000)))

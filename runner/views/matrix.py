@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.outcome import Outcome, Pair, Status
 from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import PATH
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["LEGEND", "Cell", "Matrix", "as_json", "matrices", "path_of", "text"]
 
@@ -71,16 +74,16 @@ def matrices(hosts: Sequence[str], rows: Sequence[Outcome]) -> list[Matrix]:
     A pair with IPv6 only goes into the first one. The rows of a matrix are the hosts that have paths in the
     results.
     """
-    found: dict[int, dict[tuple[str, str], Cell]] = {4: {}}
+    by_version: dict[int, dict[tuple[str, str], Cell]] = {4: {}}
     paths = [(pair, row) for row in rows if (pair := path_of(row)) is not None]
     in_ipv4 = {(pair.source, pair.target) for pair, _ in paths if pair.family == 4}
     for pair, row in paths:
         ends = pair.source, pair.target
         version = pair.family if ends in in_ipv4 else 4
-        found.setdefault(version, {})[ends] = _cell(row)
-    asked = {source for cells in found.values() for source, _ in cells}
-    sources = tuple(host for host in hosts if host in asked)
-    return [Matrix(version, tuple(hosts), sources, cells) for version, cells in sorted(found.items())]
+        by_version.setdefault(version, {})[ends] = _cell(row)
+    traced = {source for cells in by_version.values() for source, _ in cells}
+    sources = tuple(host for host in hosts if host in traced)
+    return [Matrix(version, tuple(hosts), sources, cells) for version, cells in sorted(by_version.items())]
 
 
 def _cell(row: Outcome) -> Cell:
@@ -88,7 +91,7 @@ def _cell(row: Outcome) -> Cell:
     return Cell(row.status, len((row.actual or "").split()) if reached else None, row.why)
 
 
-def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
+def as_json(tables: Sequence[Matrix]) -> list[JsonObject]:
     """Return the matrices for the JSON document; ``hops`` is null if the target was not reached."""
     return [
         {
@@ -99,14 +102,14 @@ def as_json(found: Sequence[Matrix]) -> list[dict[str, Any]]:
                 for (source, target), cell in matrix.cells.items()
             ],
         }
-        for matrix in found
+        for matrix in tables
     ]
 
 
-def text(found: Sequence[Matrix], width: int = WIDTH) -> str:
+def text(tables: Sequence[Matrix], width: int = WIDTH) -> str:
     """Return the matrices as lines of at most ``width`` characters, with a legend."""
-    blocks = [_block(matrix, width, named=len(found) > 1) for matrix in found]
-    used = {matrix.mark(source, target) for matrix in found for source, target in matrix.cells}
+    blocks = [_block(matrix, width, named=len(tables) > 1) for matrix in tables]
+    used = {matrix.mark(source, target) for matrix in tables for source, target in matrix.cells}
     meaning = {mark: what for mark, what in LEGEND.items() if mark in used or mark.startswith("2")}
     if not any(mark.isdecimal() and mark != "1" for mark in used):
         meaning.pop("2 3 ..", None)

@@ -20,8 +20,8 @@ class StatusLook:
     ``letter`` and ``letter_style`` are for a cell of the live screen, "" = needs no attention. ``mark`` is
     that of a path in the matrix, None = its number of hops. ``health`` colours a drawing, ``metric`` is the
     state in which a host with it is counted. ``junit`` is the element in a test case, None = passed.
-    ``said`` replaces the values of many equal settings; with ``reason_shared`` one reason applies to all of
-    them.
+    ``folded_value`` replaces the values of many equal settings; with ``reason_shared`` one reason applies to
+    all of them.
     """
 
     status: Status
@@ -34,7 +34,7 @@ class StatusLook:
     mark: str | None = "."
     metric: str = "ok"
     junit: str | None = None
-    said: str | None = None
+    folded_value: str | None = None
     reason_shared: bool = False
 
     @property
@@ -135,7 +135,7 @@ _LOOKS = (
         letter_style="cyan",
         metric="pending",
         junit="failure",
-        said="not yet so",
+        folded_value="not yet so",
     ),
     StatusLook(
         Status.WARNING,
@@ -147,11 +147,11 @@ _LOOKS = (
         letter_style="yellow",
         mark=None,
     ),
-    StatusLook(Status.CHANGED, _CHANGED, "cyan", Health.OK, sign="✅", mark=None, said="set"),
+    StatusLook(Status.CHANGED, _CHANGED, "cyan", Health.OK, sign="✅", mark=None, folded_value="set"),
     StatusLook(
         Status.SKIPPED, _SKIPPED, "dim", Health.UNKNOWN, sign="⏭️", junit="skipped", reason_shared=True
     ),
-    StatusLook(Status.OK, _OK, "green", Health.OK, sign="✅", mark=None, said="as declared"),
+    StatusLook(Status.OK, _OK, "green", Health.OK, sign="✅", mark=None, folded_value="as declared"),
 )
 
 LOOKS: Mapping[Status, StatusLook] = MappingProxyType({each.status: each for each in _LOOKS})

@@ -67,8 +67,8 @@ def render(
         for members, lines in joined(rows):
             what = subject(members[0]) if len(members) == 1 else members[0].section
             parts.append(_diff(f"{members[0].host}: {what}", lines, screen))
-    shown = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
-    worst = min(shown, key=lambda each: each.rank)
+    looks = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
+    worst = min(looks, key=lambda status_look: status_look.rank)
     parts += (
         f"{coloured(line, worst.style, screen)}\n"
         for line in folded(summary(outcomes, seconds), screen.width)

@@ -12,26 +12,26 @@ from labrun.runner.cli.terminal import printable
 from labrun.runner.views.status_look import LOOKS, look
 from labrun.runner.views.table import summary
 from labrun.runner.watching.grid import Parts, grid_lines
-from labrun.runner.watching.state import FINE
+from labrun.runner.watching.state import FINE, Change, Key
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["Board", "Noticed", "draw", "with_run"]
+__all__ = ["Board", "SeenChange", "draw", "with_run"]
 
 _KEPT = 200  # maximum number of changes kept
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
+class SeenChange:
     """A verdict that changed, and when the change was seen (seconds since the epoch)."""
 
     at: float
     host: str
     section: str
     name: str
-    before: str | None
-    after: str | None
+    before: Status | None
+    after: Status | None
     detail: str = ""
 
 
@@ -48,34 +48,31 @@ class Board:
     ended: float | None = None
     seconds: float = 0.0
     due: float | None = None
-    changes: Sequence[Noticed] = ()
+    changes: Sequence[SeenChange] = ()
     trouble: str = ""
 
 
 def with_run(
     board: Board,
     rows: Sequence[Outcome],
-    changes: Sequence[Mapping[str, str | None]],
+    changes: Sequence[Change],
     *,
     ended: float,
     seconds: float,
 ) -> Board:
-    """Return the board after a run; ``changes`` as in the JSON document."""
+    """Return the board after a run."""
     by_key = {(row.host, row.section, row.name): row for row in rows}
-    new = [_noticed(change, by_key, ended) for change in changes]
+    new = [_seen_change(change, by_key, ended) for change in changes]
     kept = tuple([*new, *board.changes][:_KEPT])
     return replace(board, rows=rows, changes=kept, ended=ended, seconds=seconds, trouble="")
 
 
-def _noticed(
-    change: Mapping[str, str | None], rows: Mapping[tuple[str, str, str], Outcome], at: float
-) -> Noticed:
-    host, section, name = (change[key] or "" for key in ("host", "section", "name"))
-    row = rows.get((host, section, name))
+def _seen_change(change: Change, rows: Mapping[Key, Outcome], at: float) -> SeenChange:
+    row = rows.get(change.key)
     detail = ""
     if row is not None and row.status not in FINE:
         detail = row.why or (f"expected {row.expected}, got {row.actual}" if row.expected else "")
-    return Noticed(at, host, section, name, change["before"], change["after"], detail)
+    return SeenChange(at, *change.key, change.before, change.after, detail)
 
 
 def draw(board: Board, width: int, height: int, now: float) -> list[Text]:
@@ -107,8 +104,8 @@ def _one_line(text: str) -> str:
 
 
 def _title(board: Board, width: int) -> Text:
-    said = summary(board.rows, board.seconds).rpartition(" in ")[0] if board.ended is not None else ""
-    return _text((f"{board.lab}  ", "bold"), said, width=width)
+    counts = summary(board.rows, board.seconds).rpartition(" in ")[0] if board.ended is not None else ""
+    return _text((f"{board.lab}  ", "bold"), counts, width=width)
 
 
 def _state(board: Board, width: int, now: float) -> Text:
@@ -119,11 +116,15 @@ def _state(board: Board, width: int, now: float) -> Text:
 
 
 def _legend(board: Board, width: int) -> Text:
-    found = {row.status for row in board.rows}
-    letters = {each.letter: each for each in LOOKS.values() if each.letter and each.status in found}
+    present = {row.status for row in board.rows}
+    letters = {
+        status_look.letter: status_look
+        for status_look in LOOKS.values()
+        if status_look.letter and status_look.status in present
+    }
     parts: Parts = [("q quits", "dim")]
-    for letter, each in letters.items():
-        parts += ["  ", (letter, each.letter_style), (f" {each.status.value}", "dim")]
+    for letter, status_look in letters.items():
+        parts += ["  ", (letter, status_look.letter_style), (f" {status_look.status.value}", "dim")]
     return _text(*parts, width=width)
 
 
@@ -137,15 +138,19 @@ def _changes(board: Board, width: int, height: int) -> list[Text]:
         return []
     lines = [_text("")] if height > 2 else []
     for change in board.changes[: height - len(lines)]:
-        what = (
+        item = (
             change.section
             if change.name in ("", change.section, change.host)
             else f"{change.section} {change.name}"
         )
-        styles = (each.letter_style for each in LOOKS.values() if each.letter and each.status == change.after)
+        styles = (
+            status_look.letter_style
+            for status_look in LOOKS.values()
+            if status_look.letter and status_look.status == change.after
+        )
         style = next(styles, look(Status.OK).style)
         parts = (
-            f"{_clock(change.at)}  {change.host}  {what}: ",
+            f"{_clock(change.at)}  {change.host}  {item}: ",
             (change.after or "ok", style),
             (f" (was {change.before or 'ok'})", "dim"),
             f"  {change.detail}" if change.detail else "",

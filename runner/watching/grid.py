@@ -46,22 +46,22 @@ def grid_lines(rows: Sequence[Outcome], changed: Mapping[str, str], width: int, 
             line += [" " * gap, (_cut(text, wide), style)]
         lines.append([*line, " " * _GAP, changed.get(host, "")])
     if hidden or sections:
-        left = [f"{number} {what}" for number, what in ((hidden, "hosts"), (sections, "sections")) if number]
-        lines.append([(f"{' and '.join(left)} not shown", "dim")])
+        notes = [f"{number} {what}" for number, what in ((hidden, "hosts"), (sections, "sections")) if number]
+        lines.append([(f"{' and '.join(notes)} not shown", "dim")])
     return lines[:height]
 
 
 def _cells(rows: Sequence[Outcome]) -> dict[tuple[str, str], _Cell]:
-    found: dict[tuple[str, str], list[Status]] = {}
+    statuses_of: dict[tuple[str, str], list[Status]] = {}
     for row in rows:
-        found.setdefault((row.host, row.section), []).append(row.status)
-    return {key: _cell(statuses) for key, statuses in found.items()}
+        statuses_of.setdefault((row.host, row.section), []).append(row.status)
+    return {key: _cell(statuses) for key, statuses in statuses_of.items()}
 
 
 def _cell(statuses: Sequence[Status]) -> _Cell:
-    for each in _BAD:
-        if number := statuses.count(each.status):
-            return f"{number}{each.letter}", each.letter_style
+    for status_look in _BAD:
+        if number := statuses.count(status_look.status):
+            return f"{number}{status_look.letter}", status_look.letter_style
     skipped = all(status is Status.SKIPPED for status in statuses)
     return ("-" if skipped else "ok", look(Status.SKIPPED if skipped else Status.OK).style)
 
@@ -84,13 +84,13 @@ def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tu
             *[section for section in sections if section not in bad][: max(most - len(bad), 0)],
         }
         sections = [section for section in sections if section in keep]
-    each = max(room // len(sections) - 1, _NARROWEST)
+    share = max(room // len(sections) - 1, _NARROWEST)
     # Long names get the space that short ones do not need.
-    spare = room - sum(min(wide[section], each) + 1 for section in sections)
+    spare = room - sum(min(wide[section], share) + 1 for section in sections)
     columns, taken = [], set[str]()
     for section in sections:
-        width = min(wide[section], each + max(spare, 0))
-        spare -= max(width - each, 0)
+        width = min(wide[section], share + max(spare, 0))
+        spare -= max(width - share, 0)
         title = _title(section, width, taken)
         taken.add(title)
         columns.append((section, title, width))
@@ -99,15 +99,15 @@ def _columns(sections: Sequence[str], cells: _Cells, room: int) -> tuple[list[tu
 
 def _title(section: str, width: int, taken: set[str]) -> str:
     """Return the start of a section's name, with another last letter if that is taken."""
-    ways = (section[: width - 1] + letter for letter in section[width - 1 :])
-    return next((way for way in ways if way not in taken), section[:width])
+    candidates = (section[: width - 1] + letter for letter in section[width - 1 :])
+    return next((candidate for candidate in candidates if candidate not in taken), section[:width])
 
 
 def _rank(what: str, cells: _Cells, part: int) -> int:
     """Return the rank of the worst cell of a host (part 0) or section (part 1), lower = worse."""
-    letters = [each.letter for each in _BAD]
-    found = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
-    return min((letters.index(letter) for letter in found if letter in letters), default=len(_BAD))
+    letters = [status_look.letter for status_look in _BAD]
+    worst_letters = [text[-1:] for key, (text, _) in cells.items() if key[part] == what]
+    return min((letters.index(letter) for letter in worst_letters if letter in letters), default=len(_BAD))
 
 
 def _worst(hosts: Sequence[str], cells: _Cells, room: int) -> list[str]:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from labrun.errors import LabrunError
 from labrun.hypervisor import leave_network
 
-__all__ = ["outside"]
+__all__ = ["in_host_network"]
 
 
-def outside(call: Callable[[], None], *, seconds: float, what: str) -> None:
+def in_host_network(call: Callable[[], None], *, seconds: float, what: str) -> None:
     """Call in a thread outside libvirtd's network, and wait at most ``seconds`` for it.
 
     Raises the call's exception, and LabrunError on a timeout; the thread then ends with labrun.

@@ -25,11 +25,11 @@ _PRIORITIES = {0: INFO, 3: WARNING}
 
 def is_journal(stream: str | None = None) -> bool:
     """Return whether stdout or stderr is the stream that systemd names in JOURNAL_STREAM."""
-    named = os.environ.get("JOURNAL_STREAM", "") if stream is None else stream
+    journal = os.environ.get("JOURNAL_STREAM", "") if stream is None else stream
     for file in (sys.stderr, sys.stdout):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             status = os.fstat(file.fileno())
-            if named == f"{status.st_dev}:{status.st_ino}":
+            if journal == f"{status.st_dev}:{status.st_ino}":
                 return True
     return False
 
@@ -62,11 +62,11 @@ def entries(
     for change in changes:
         yield {**shared, **_of_change(lab, change, rows.get(change.key))}
     if report.error is not None:
-        said = reason_of(report.error)
+        message = reason_of(report.error)
     else:
-        said = summary(report.outcomes, invocation.seconds)
+        message = summary(report.outcomes, invocation.seconds)
     yield {
-        "MESSAGE": f"{lab}: {said}",
+        "MESSAGE": f"{lab}: {message}",
         "PRIORITY": _PRIORITIES.get(report.exit_code, ERROR),
         **shared,
         "LABRUN_EXIT_CODE": report.exit_code,

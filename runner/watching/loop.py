@@ -7,13 +7,14 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import close_all
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import is_reader_gone, say
-from labrun.runner.verb import Terminated, attempt
+from labrun.runner.verb import Terminated, perform
 from labrun.runner.watching.cadence import Cadence
 
 __all__ = ["fresh", "repeat"]
@@ -32,8 +33,8 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     begun, number = time.monotonic(), 0
     try:
         while True:
-            this = fresh(invocation)
-            code = attempt(this, lambda this=this: run(this), one_line=True)  # type: ignore[misc]
+            run_invocation = fresh(invocation)
+            code = perform(run_invocation, partial(run, run_invocation), one_line=True)
             if code in (INTERRUPTED, Terminated.exit_code) or (code == _WRONG_USAGE and number == 0):
                 break
             if is_reader_gone():
@@ -43,7 +44,7 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
             following = cadence.after(number, elapsed)
             if missed := following - number - 1:
                 runs = "a run is" if missed == 1 else f"{missed} runs are"
-                say(f"{runs} left out: the last one took {this.seconds:.0f} s")
+                say(f"{runs} left out: the last one took {run_invocation.seconds:.0f} s")
             number = following
             threading.Event().wait(max(cadence.due(number) - (time.monotonic() - begun), 0.0))
     except KeyboardInterrupt as signal:

@@ -68,8 +68,8 @@ def _samples(record: DriftRecord | None) -> Iterator[tuple[str, _Labels, float]]
 
 def _state(sections: Mapping[str, Mapping[Status, int]]) -> str:
     statuses = {status for counts in sections.values() for status in counts}
-    found = {look(status).metric for status in statuses}
-    return next((state for state in HOST_STATES if state in found), look(Status.OK).metric)
+    present = {look(status).metric for status in statuses}
+    return next((state for state in HOST_STATES if state in present), look(Status.OK).metric)
 
 
 def write_metrics(path: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,11 +37,13 @@ from labrun.runner.watching.webhook import Webhook, read_secret
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
+    from labrun.json_values import JsonObject
 
-__all__ = ["Notifiers", "changes_of", "notifiers_of", "notify_options", "tell"]
+__all__ = ["DriftRun", "Notifiers", "NotifyOptions", "notifiers_of", "notify", "notify_options"]
 
 Body = Callable[..., Any]
-_ABOUT = (
+_Send = Callable[[Report, Sequence[Change]], None]
+_MEMBERS = (
     "schema",
     "labrun",
     "lab",
@@ -51,7 +54,6 @@ _ABOUT = (
     "seconds",
     "error",
     "hint",
-    "changes",
 )
 _DETAILS = ("expected", "actual", "why")
 
@@ -80,6 +82,16 @@ def notify_options(body: Body) -> Body:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyOptions:
+    """The values of :func:`notify_options`, as given."""
+
+    metrics: Path | None = None
+    webhook: str | None = None
+    webhook_secret: str | None = None
+    on_change: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Notifiers:
     """The listeners besides the user at the terminal."""
 
@@ -88,27 +100,34 @@ class Notifiers:
     on_change: str | None = None
 
 
-def notifiers_of(
-    metrics: Path | None, webhook: str | None, webhook_secret: str | None, on_change: str | None
-) -> Notifiers:
+def notifiers_of(options: NotifyOptions) -> Notifiers:
     """Return the listeners from the options. Raises UsageError before anything is done."""
-    if webhook_secret is not None and webhook is None:
+    metrics, webhook = options.metrics, options.webhook
+    if options.webhook_secret is not None and webhook is None:
         raise UsageError("--webhook-secret signs what --webhook sends", hint="give --webhook URL too")
     if metrics is not None and not metrics.parent.is_dir():
         raise UsageError(f"--metrics: there is no directory {metrics.parent}")
-    secret = read_secret(webhook_secret) if webhook_secret is not None else None
-    return Notifiers(metrics, Webhook(webhook, secret) if webhook is not None else None, on_change)
+    secret = read_secret(options.webhook_secret) if options.webhook_secret is not None else None
+    return Notifiers(metrics, Webhook(webhook, secret) if webhook is not None else None, options.on_change)
 
 
-def tell(
+@dataclass(frozen=True, slots=True)
+class DriftRun:
+    """A run as it was reported, and the verdicts that changed since the last one."""
+
+    report: Report
+    changes: Sequence[Change] = ()
+
+
+def notify(
     report: Report,
     invocation: Invocation,
     lab: Lab,
     listeners: Notifiers,
     *,
     skipped: bool = False,
-) -> Report:
-    """Notify all listeners, save the run, and return the report with the changes since the last one.
+) -> DriftRun:
+    """Notify all listeners, save the run, and return its report with the changes since the last one.
 
     ``skipped`` = nothing was compared, because another labrun holds the lab's lock. A failed notification
     is reported on stderr, and the next run sends its changes again.
@@ -116,22 +135,21 @@ def tell(
     memory = drift_memory(invocation, lab.name)
     before = read_last_drift(memory.last)
     if skipped:
-        return _with_metrics(report, listeners, lab.name, before, skipped=True)
+        return DriftRun(_with_metrics(report, listeners, lab.name, before, skipped=True))
     record = record_of(report, invocation, before, tuple(lab.hosts), time.time())
     known = before.verdicts if before else {}
     changes = with_fixed(changes_between(known, record.verdicts), known, report.outcomes)
-    report = replace(report, extra={**report.extra, "changes": changes_of(changes)})
+    report = _with_changes(report, changes)
     remember_drift(memory.last, record)
     # Before the notifications: a receiver of the run's ID may look it up at once.
     invocation.recording.finish(report, invocation.seconds)
     _to_journal(report, invocation, lab.name, changes)
-    _to_listeners(report, invocation, memory.told, record.verdicts, listeners)
-    return _with_metrics(report, listeners, lab.name, record, skipped=False)
+    _to_listeners(report, invocation, memory.notified, record.verdicts, listeners)
+    return DriftRun(_with_metrics(report, listeners, lab.name, record, skipped=False), changes)
 
 
-def changes_of(changes: Sequence[Change]) -> list[dict[str, str | None]]:
-    """Return the changes as in a document."""
-    return [change.as_json() for change in changes]
+def _with_changes(report: Report, changes: Sequence[Change]) -> Report:
+    return replace(report, extra={**report.extra, "changes": [change.as_json() for change in changes]})
 
 
 def _with_metrics(
@@ -153,32 +171,37 @@ def _with_metrics(
 
 
 def _to_listeners(
-    report: Report, invocation: Invocation, told: Path, verdicts: Verdicts, listeners: Notifiers
+    report: Report, invocation: Invocation, memory: Path, verdicts: Verdicts, listeners: Notifiers
 ) -> None:
     for listener, send in _channels(invocation, listeners):
-        known = read_notified(told, listener)
+        known = read_notified(memory, listener)
         changes = with_fixed(changes_between(known, verdicts), known, report.outcomes)
         if not changes:
             continue
         try:
-            send(replace(report, extra={**report.extra, "changes": changes_of(changes)}))
+            send(report, changes)
         except LabrunError as error:
             say(f"warning: {error}")
         else:
-            remember_notified(told, listener, verdicts)
+            remember_notified(memory, listener, verdicts)
 
 
-def _channels(invocation: Invocation, listeners: Notifiers) -> Iterator[tuple[str, Callable[[Report], None]]]:
+def _channels(invocation: Invocation, listeners: Notifiers) -> Iterator[tuple[str, _Send]]:
     """Yield each listener's name, which reveals no secret, and the function that notifies it."""
     from labrun.runner.watching.on_change import run_on_change
 
     webhook, command = listeners.webhook, listeners.on_change
     if webhook is not None:
-        yield _named("webhook", webhook.url), lambda report: _post(webhook, report, invocation)
+        yield (
+            _named("webhook", webhook.url),
+            lambda report, changes: _post(webhook, report, changes, invocation),
+        )
     if command is not None:
         yield (
             _named("on-change", command),
-            lambda report: run_on_change(command, as_text(document(report, invocation)).encode()),
+            lambda report, changes: run_on_change(
+                command, as_text(document(_with_changes(report, changes), invocation)).encode()
+            ),
         )
 
 
@@ -186,23 +209,20 @@ def _named(kind: str, what: str) -> str:
     return f"{kind} {hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
-def _post(webhook: Webhook, report: Report, invocation: Invocation) -> None:
-    body = json.dumps(webhook_document(report, invocation), allow_nan=False).encode("ascii")
+def _post(webhook: Webhook, report: Report, changes: Sequence[Change], invocation: Invocation) -> None:
+    body = json.dumps(webhook_document(report, changes, invocation), allow_nan=False).encode("ascii")
     webhook.post(body, {"X-Labrun-Event": "drift", "X-Labrun-Delivery": invocation.run})
 
 
-def webhook_document(report: Report, invocation: Invocation) -> dict[str, Any]:
+def webhook_document(report: Report, changes: Sequence[Change], invocation: Invocation) -> JsonObject:
     """Return the webhook's document: the run, the number of items by status, and the changes."""
     whole = document(report, invocation)
     rows = {(row.host, row.section, row.name): row for row in report.outcomes}
-    counts: dict[str, int] = {}
-    for row in report.outcomes:
-        counts[row.status.value] = counts.get(row.status.value, 0) + 1
-    changes = [
-        {**change, **_details(rows.get((change["host"], change["section"], change["name"])))}
-        for change in whole["changes"]
-    ]
-    return {**{key: whole[key] for key in _ABOUT if key in whole}, "counts": counts, "changes": changes}
+    return {
+        **{key: whole[key] for key in _MEMBERS if key in whole},
+        "counts": Counter(row.status.value for row in report.outcomes),
+        "changes": [{**change.as_json(), **_details(rows.get(change.key))} for change in changes],
+    }
 
 
 def _details(row: Outcome | None) -> Mapping[str, str | None]:

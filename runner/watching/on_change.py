@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from labrun.errors import LabrunError
-from labrun.runner.watching.host_network import outside
+from labrun.runner.watching.host_network import in_host_network
 
 __all__ = ["run_on_change"]
 
@@ -25,7 +25,7 @@ def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> N
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
-        outside(
+        in_host_network(
             lambda: _run(command, document, seconds, started),
             seconds=seconds + 3 * _GRACE,
             what="--on-change",

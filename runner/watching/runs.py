@@ -16,9 +16,16 @@ from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.watching.cadence import Cadence, cadence_of
-from labrun.runner.watching.notify import Notifiers, notifiers_of, notify_options, tell
+from labrun.runner.watching.notify import (
+    DriftRun,
+    Notifiers,
+    NotifyOptions,
+    notifiers_of,
+    notify,
+    notify_options,
+)
 
-__all__ = ["as_asked", "run_drift", "running_options"]
+__all__ = ["run_as_requested", "run_drift", "running_options"]
 
 Body = Callable[..., Any]
 Compare = Callable[[Session], Report]
@@ -45,7 +52,7 @@ def running_options(body: Body) -> Body:
     return body
 
 
-def as_asked(
+def run_as_requested(
     invocation: Invocation,
     compare: Compare,
     *,
@@ -59,12 +66,12 @@ def as_asked(
 
     Raises UsageError before anything is done.
     """
-    told = notifiers_of(**listeners)
+    notifiers = notifiers_of(NotifyOptions(**listeners))
     if jitter is not None and every is None:
         raise UsageError("--jitter delays the runs of --every", hint="give --every too")
     if not watch and every is None:
-        return run_drift(invocation, compare, told, skip_locked=skip_locked)
-    run = partial(run_drift, compare=compare, listeners=told, skip_locked=True)
+        return run_drift(invocation, compare, notifiers, skip_locked=skip_locked).report
+    run = partial(run_drift, compare=compare, listeners=notifiers, skip_locked=True)
     cadence = _cadence(invocation, every or _WATCH_EVERY, "0" if watch and jitter is None else jitter)
     if watch:
         from labrun.runner.watching.screen import watch as show
@@ -72,12 +79,12 @@ def as_asked(
         return show(invocation, run, cadence)
     from labrun.runner.watching.loop import repeat
 
-    return repeat(invocation, run, cadence)
+    return repeat(invocation, lambda this: run(this).report, cadence)
 
 
 def _cadence(invocation: Invocation, every: str, jitter: str | None) -> Cadence:
     if invocation.lab == "-":
-        raise UsageError("the lab file is read anew for each run: it cannot be stdin", hint="--lab FILE")
+        raise UsageError("the lab file is read again for each run: it cannot be stdin", hint="--lab FILE")
     if every == _FILE:
         lab = load(invocation)
         if lab.schedule_every is None:
@@ -92,8 +99,8 @@ def _cadence(invocation: Invocation, every: str, jitter: str | None) -> Cadence:
 
 def run_drift(
     invocation: Invocation, compare: Compare, listeners: Notifiers, *, skip_locked: bool = False
-) -> Report:
-    """Compare once, notify the listeners, and return the report.
+) -> DriftRun:
+    """Compare once, notify the listeners, and return the run.
 
     With ``skip_locked``, a lab that is locked by another labrun is left alone: every host is ``skipped``.
     If a known lab could not be compared, that is reported like any other result. Raises LabFileError,
@@ -103,20 +110,20 @@ def run_drift(
         session = open_session(invocation)
     except HypervisorError as error:
         lab = load(invocation)
-        return tell(Report(lab.name, error=error), invocation, lab, listeners)
+        return notify(Report(lab.name, error=error), invocation, lab, listeners)
     try:
         report = compare(session)
     except LockedError as error:
         if not skip_locked:
             raise
         rows = [_skipped(host, error) for host in session.hosts]
-        return tell(Report(session.lab.name, rows), invocation, session.lab, listeners, skipped=True)
+        return notify(Report(session.lab.name, rows), invocation, session.lab, listeners, skipped=True)
     except HypervisorError as error:
         report = Report(session.lab.name, error=error)
     if invocation.interruption.came:
         # An interrupted run has no complete result, so there is no change to report.
-        return report
-    return tell(report, invocation, session.lab, listeners)
+        return DriftRun(report)
+    return notify(report, invocation, session.lab, listeners)
 
 
 def _skipped(host: str, error: LockedError) -> Outcome:

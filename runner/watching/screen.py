@@ -27,13 +27,14 @@ from labrun.runner.verb import Terminated
 from labrun.runner.watching.board import Board, draw, with_run
 from labrun.runner.watching.cadence import Cadence
 from labrun.runner.watching.loop import fresh
+from labrun.runner.watching.notify import DriftRun
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 __all__ = ["watch"]
 
-Run = Callable[[Invocation], Report]
+Run = Callable[[Invocation], DriftRun]
 _REFRESH = 1  # per second: between two changes only the countdown to the next run moves
 _WRONG_USAGE = 2
 
@@ -64,10 +65,10 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
     quiet = replace(invocation, verbosity=-1, recording=RunRecord())
     screen = _Screen(Board(""))
     console = console_on(sys.stdout, color=invocation.color)
-    asked, code = threading.Event(), 0
+    quit_asked, code = threading.Event(), 0
     try:
         with (
-            _key("q", asked),
+            _key("q", quit_asked),
             Live(
                 screen, console=console, screen=True, refresh_per_second=_REFRESH, redirect_stdout=False
             ) as live,
@@ -75,7 +76,7 @@ def watch(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
             _show_runs(quiet, run, cadence, screen, live.refresh)
     except KeyboardInterrupt as signalled:
         code = getattr(signalled, "exit_code", INTERRUPTED)
-    return Report(is_shown=True, code=0 if asked.is_set() or code == Terminated.exit_code else code)
+    return Report(is_shown=True, code=0 if quit_asked.is_set() or code == Terminated.exit_code else code)
 
 
 def _show_runs(
@@ -96,29 +97,29 @@ def _show_runs(
 
 def _after(board: Board, run: Run, invocation: Invocation, *, first: bool) -> Board:
     """Return the board after one more run, whatever its result."""
-    said = io.StringIO()
+    messages = io.StringIO()
     try:
         # Output on stderr would be written across the screen.
-        with contextlib.redirect_stderr(said):
-            report = run(invocation)
+        with contextlib.redirect_stderr(messages):
+            drift = run(invocation)
     except LabrunError as error:
         if first and error.exit_code == _WRONG_USAGE:
             raise
         return replace(board, trouble=reason_of(error))
     invocation.interruption.end()
+    report = drift.report
     board = replace(board, lab=report.lab_name or board.lab)
     if report.error is not None:
         return replace(board, trouble=reason_of(report.error))
     rows = list(report.outcomes)
     if rows and all(row.status is Status.SKIPPED and row.section == "drift" for row in rows):
         return replace(board, trouble=rows[0].why or "")
-    changes = report.extra.get("changes", [])
-    board = with_run(board, rows, changes, ended=time.time(), seconds=invocation.seconds)
-    return replace(board, trouble=said.getvalue().strip())
+    board = with_run(board, rows, drift.changes, ended=time.time(), seconds=invocation.seconds)
+    return replace(board, trouble=messages.getvalue().strip())
 
 
 @contextmanager
-def _key(key: str, asked: threading.Event) -> Iterator[None]:
+def _key(key: str, quit_asked: threading.Event) -> Iterator[None]:
     """Set ``asked`` and interrupt the main thread when the key is pressed. Do nothing without a terminal."""
     if not sys.stdin.isatty():
         yield
@@ -134,7 +135,7 @@ def _key(key: str, asked: threading.Event) -> Iterator[None]:
                 return
             pressed = os.read(descriptor, 64)
             if not pressed or key.encode() in pressed.lower():
-                asked.set()
+                quit_asked.set()
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 

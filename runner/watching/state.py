@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -55,10 +54,10 @@ _COMPARED = (0, 3)  # exit codes of a run that could compare everything
 
 @dataclass(frozen=True, slots=True)
 class DriftMemory:
-    """The two files of one lab: ``last`` for the last run, ``told`` for what each listener has received."""
+    """The two files of one lab: ``last`` for the last run, ``notified`` for what listeners have received."""
 
     last: Path
-    told: Path
+    notified: Path
 
 
 def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
@@ -130,10 +129,10 @@ def record_of(
     if report.error is not None:
         verdicts = {**known.verdicts, RUN: Status.FAILED}
         return DriftRecord(invocation.run, now, seconds, code, known.compared, known.counts, verdicts)
-    asked = {row.host for row in report.outcomes} | {HYPERVISOR}
-    kept = [host for host in hosts if host not in asked]
-    counts = {host: known.counts[host] for host in kept if host in known.counts}
-    verdicts = {key: status for key, status in known.verdicts.items() if key[0] in kept}
+    compared = {row.host for row in report.outcomes} | {HYPERVISOR}
+    others = [host for host in hosts if host not in compared]
+    counts = {host: known.counts[host] for host in others if host in known.counts}
+    verdicts = {key: status for key, status in known.verdicts.items() if key[0] in others}
     return DriftRecord(
         invocation.run,
         now,
@@ -146,11 +145,11 @@ def record_of(
 
 
 def _counts(rows: Sequence[Outcome]) -> dict[str, dict[str, dict[Status, int]]]:
-    found: dict[str, dict[str, dict[Status, int]]] = {}
+    counts: dict[str, dict[str, dict[Status, int]]] = {}
     for row in rows:
-        section = found.setdefault(row.host, {}).setdefault(row.section, {})
+        section = counts.setdefault(row.host, {}).setdefault(row.section, {})
         section[row.status] = section.get(row.status, 0) + 1
-    return found
+    return counts
 
 
 def _verdicts(rows: Sequence[Outcome]) -> dict[Key, Status]:
@@ -174,8 +173,11 @@ def with_fixed(changes: Sequence[Change], before: Verdicts, rows: Sequence[Outco
 def remember_drift(path: Path, record: DriftRecord) -> None:
     """Replace the last record. A write error does not end the command."""
     counts = {
-        host: {section: {status.value: n for status, n in found.items()} for section, found in parts.items()}
-        for host, parts in record.counts.items()
+        host: {
+            section: {status.value: number for status, number in by_status.items()}
+            for section, by_status in sections.items()
+        }
+        for host, sections in record.counts.items()
     }
     content = {
         "schema": _SCHEMA,
@@ -197,25 +199,25 @@ def read_last_drift(path: Path) -> DriftRecord | None:
 
 
 def _record_in(data: bytes) -> DriftRecord:
-    found = parse_json(data)
-    if found["schema"] != _SCHEMA:
+    content = parse_json(data)
+    if content["schema"] != _SCHEMA:
         raise ValueError("another version of this file")
-    compared = found["compared"]
+    compared = content["compared"]
     return DriftRecord(
-        str(found["run"]),
-        finite(found["ended"]),
-        finite(found["seconds"]),
-        int(found["exit_code"]),
+        str(content["run"]),
+        finite(content["ended"]),
+        finite(content["seconds"]),
+        int(content["exit_code"]),
         None if compared is None else finite(compared),
-        {str(host): _by_section(parts) for host, parts in found["counts"].items()},
-        verdicts_from(found["verdicts"]),
+        {str(host): _by_section(sections) for host, sections in content["counts"].items()},
+        verdicts_from(content["verdicts"]),
     )
 
 
-def _by_section(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[Status, int]]:
+def _by_section(sections: Mapping[str, Mapping[str, int]]) -> dict[str, dict[Status, int]]:
     return {
         str(section): {Status(status): int(number) for status, number in counts.items()}
-        for section, counts in parts.items()
+        for section, counts in sections.items()
     }
 
 
@@ -226,10 +228,10 @@ def verdicts_json(verdicts: Verdicts) -> list[list[str]]:
 
 def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
     """Parse the output of :func:`verdicts_json`. Raises ValueError or TypeError for anything else."""
-    found = {(host, section, name): Status(status) for host, section, name, status in content}
-    if not all(isinstance(part, str) for key in found for part in key):
+    verdicts = {(host, section, name): Status(status) for host, section, name, status in content}
+    if not all(isinstance(part, str) for key in verdicts for part in key):
         raise TypeError("an item is named by three texts")
-    return found
+    return verdicts
 
 
 def _read_notified(path: Path) -> dict[str, Verdicts]:
@@ -249,5 +251,5 @@ def read_notified(path: Path, listener: str) -> Verdicts:
 def remember_notified(path: Path, listener: str, verdicts: Verdicts) -> None:
     """Record the verdicts that a listener has received. A write error does not end the command."""
     known = {**_read_notified(path), listener: verdicts}
-    content = {name: verdicts_json(found) for name, found in known.items()}
+    content = {name: verdicts_json(received) for name, received in known.items()}
     write_memory(path, json.dumps(content) + "\n")

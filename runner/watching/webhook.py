@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from labrun import __version__
 from labrun.errors import LabrunError, UsageError
-from labrun.runner.watching.host_network import outside
+from labrun.runner.watching.host_network import in_host_network
 
 __all__ = ["SIGNATURE", "Webhook", "read_secret", "signature"]
 
@@ -81,7 +81,7 @@ class Webhook:
     def _attempt(self, body: bytes, headers: Mapping[str, str]) -> None:
         what = f"webhook {self.place}"
         try:
-            outside(lambda: self._send(body, headers), seconds=self.seconds, what=what)
+            in_host_network(lambda: self._send(body, headers), seconds=self.seconds, what=what)
         except urllib.error.HTTPError as error:
             error.close()
             kind = LabrunError if error.code >= 500 or error.code == _BUSY else _RefusedError

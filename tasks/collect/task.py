@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from nornir.core.task import Result, Task
 
@@ -24,11 +24,13 @@ from labrun.tasks.guest.shell import Captured, marker
 from labrun.tasks.guest.transport import transport_of
 from labrun.tasks.judging import guarded
 
-__all__ = ["SPEC", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
+__all__ = ["SPEC", "RawResults", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
 
 SPEC = "verify"
 """The key of ``host.data`` that holds the result of ``collect_spec``."""
 
+RawResults: TypeAlias = Mapping[str, Mapping[str, Any] | BaseException]
+"""What :func:`collect` returned or raised, by host."""
 _MOST_EVIDENCE = 512 * 1024
 """The number of characters of a host's output that are kept."""
 _PAUSE = 1.0
@@ -99,9 +101,7 @@ def _only(spec: CollectSpec, checks: Sequence[CheckSpec]) -> CollectSpec:
     return spec.without_settings().narrowed(lambda to: to in named, tuple(checks))
 
 
-def captures_of(
-    results: Mapping[str, Mapping[str, Any] | BaseException],
-) -> dict[str, Capture | Unreachable]:
+def captures_of(results: RawResults) -> dict[str, Capture | Unreachable]:
     """Return each host's capture, from its raw result or the exception of its task."""
     return {host: _capture(host, result) for host, result in results.items()}
 

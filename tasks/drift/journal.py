@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from labrun.bounded import LATEST, as_list, as_object, integer, read_json
 from labrun.errors import CommandError, UnreadableError
@@ -16,6 +17,9 @@ from labrun.secrets import Secrets
 from labrun.tasks.guest.facts.applied import PATH
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, gather_script, parse_facts
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["Line", "Logged", "journal_script", "moment", "read_journal"]
 
@@ -60,9 +64,9 @@ class Logged:
     lines: tuple[Line, ...] = ()
     left_out: int = 0
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> JsonObject:
         """Return the log as it appears in the JSON document."""
-        lines = [{**asdict(line), "time": moment(line.time)} for line in self.lines]
+        lines: list[JsonObject] = [{**asdict(line), "time": moment(line.time)} for line in self.lines]
         return {
             "since": moment(self.since) if self.since else None,
             "lines": lines,

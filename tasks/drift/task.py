@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 from nornir.core.task import Result, Task
 
@@ -12,18 +11,27 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_probes
 from labrun.tasks.collect.task import later_rounds, raw_capture
+from labrun.tasks.configure.plan import Json
 from labrun.tasks.configure.resources import probes
 from labrun.tasks.drift.journal import journal_script, read_journal
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.shell import gather_script, marker
 from labrun.tasks.guest.transport import transport_of
 
-__all__ = ["SPEC", "drift_script", "observe", "read_log"]
+__all__ = ["SPEC", "DriftSpec", "drift_script", "observe", "read_log"]
 
 SPEC = "drift"
-"""The key of ``host.data`` that holds ``configure`` (host_spec) and ``verify`` (collect_spec)."""
+"""The key of ``host.data`` that holds the :class:`DriftSpec`."""
 
 _LOG_TIMEOUT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSpec:
+    """What drift compares on one host: the settings (host_spec), and what verify observes."""
+
+    configure: Json
+    verify: CollectSpec
 
 
 def observe(task: Task) -> Result:
@@ -31,14 +39,14 @@ def observe(task: Task) -> Result:
 
     Changes nothing in the guest. Raises a TransportError if the guest cannot be used.
     """
-    host, spec = task.host.name, task.host.data[SPEC]
+    host = task.host.name
+    spec: DriftSpec = task.host.data[SPEC]
     report(host, "connecting")
     transport = transport_of(task.host)
-    asked: CollectSpec = spec["verify"]
-    verify = asked.without_settings()
+    verify = spec.verify.without_settings()
     report(host, "reading", f"{len(verify.traces)} traces, {len(verify.pings)} pings")
     mark = marker()
-    script = drift_script(spec["configure"], verify, mark)
+    script = drift_script(spec.configure, verify, mark)
     done = transport.run(script, timeout=seconds_for(verify), sudo=True)
     first = raw_capture(verify, mark, done)
     later = list(later_rounds(host, transport, verify, first))
@@ -59,7 +67,7 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
     return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))
 
 
-def drift_script(configure: Mapping[str, Any], verify: CollectSpec, mark: str) -> str:
+def drift_script(configure: Json, verify: CollectSpec, mark: str) -> str:
     """Return the shell text for a host's spec of ``configure`` (host_spec) and of ``verify`` (collect_spec).
 
     Facts that both need are read once; verify's settings are those of configure.

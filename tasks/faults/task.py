@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nornir.core.task import Result, Task
 
 from labrun.ports import Transport
 from labrun.progress import report
 
-__all__ = ["SPEC", "run_script"]
+__all__ = ["JOB", "FaultJob", "run_script"]
 
-SPEC = "fault"
-"""The ``host.data`` key that holds ``{"script": …, "machine": [kind, uri, domain] | None}``."""
+JOB = "fault"
+"""The ``host.data`` key of the :class:`FaultJob`."""
 
 _SECONDS = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class FaultJob:
+    """The script for one host; ``machine`` is its driver, URI and name in libvirt, None if there is none."""
+
+    script: str
+    machine: tuple[str, str, str] | None
+
+
 def run_script(task: Task) -> Result:
-    """Run the script as root; the result is a dict of ``exit_status`` and the printed output.
+    """Run the script as root; the result is a ``Completed``.
 
     Namespaces or the guest agent are tried before SSH, which the fault itself may break. Raises a
     TransportError if no channel works.
     """
-    job = task.host.data[SPEC]
+    job: FaultJob = task.host.data[JOB]
     report(task.host.name, "asking")
-    done = _way_in(task).run(job["script"], timeout=_SECONDS, sudo=True)
+    completed = _transport(task, job).run(job.script, timeout=_SECONDS, sudo=True)
     report(task.host.name, "done")
-    result = {"exit_status": done.exit_status, "stdout": done.stdout, "stderr": done.stderr}
-    return Result(host=task.host, result=result)
+    return Result(host=task.host, result=completed)
 
 
-def _way_in(task: Task) -> Transport:
-    machine = task.host.data[SPEC]["machine"]
-    if machine is not None:
+def _transport(task: Task, job: FaultJob) -> Transport:
+    if job.machine is not None:
         from labrun.tasks.provision.driver_registry import driver_for
 
-        kind, uri, domain = machine
+        kind, uri, domain = job.machine
         transport = driver_for(kind, uri).out_of_band(domain)
         if transport is not None:
             return transport

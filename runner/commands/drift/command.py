@@ -22,14 +22,17 @@ from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session
 from labrun.runner.verb import verb
-from labrun.runner.watching.runs import as_asked, running_options
+from labrun.runner.watching.runs import run_as_requested, running_options
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
 
+    from labrun.json_values import JsonObject
     from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.collect.task import RawResults
     from labrun.tasks.drift.journal import Line, Logged
     from labrun.tasks.drift.judge import Seen
+    from labrun.tasks.drift.task import DriftSpec
     from labrun.tasks.provision.planning import LabPlan
 
 __all__ = ["Drift", "Fix", "drift_once", "drift_report"]
@@ -77,27 +80,27 @@ def command(
         option = "--apply-pending" if apply_pending else "--max-changes"
         raise UsageError(f"{option} needs --fix", hint="without --fix, drift only reads")
     allowed = Fix(apply_pending, max_changes) if fix else None
-    return as_asked(
+    return run_as_requested(
         invocation, lambda session: drift_report(session, drift_once(session, allowed)), **running
     )
 
 
-def drift_report(session: Session, found: Drift) -> Report:
+def drift_report(session: Session, drift: Drift) -> Report:
     """Return a comparison's result as the command's report."""
     from labrun.tasks.drift.journal import moment
 
     notes = [
-        *found.notes,
-        *_last_lines(found),
-        *(line for host, log in found.logged.items() for line in _log_lines(host, log)),
+        *drift.notes,
+        *_last_lines(drift),
+        *(line for host, log in drift.logged.items() for line in _log_lines(host, log)),
     ]
     last_ok = [
         {"host": host, "section": section, "name": name, "at": moment(at)}
-        for (host, section, name), at in found.last_ok.items()
+        for (host, section, name), at in drift.last_ok.items()
     ]
-    logged = {host: log.as_json() for host, log in found.logged.items()}
-    extra = {"last_ok": last_ok, "logged": logged, "notes": list(found.notes)}
-    return session.report(list(found.rows), extra=extra, notes=notes, diff=True)
+    logged = {host: log.as_json() for host, log in drift.logged.items()}
+    extra: JsonObject = {"last_ok": last_ok, "logged": logged, "notes": drift.notes}
+    return Report(session.lab.name, drift.rows, extra=extra, notes=notes, diff=True)
 
 
 def drift_once(session: Session, fix: Fix | None = None) -> Drift:
@@ -107,27 +110,27 @@ def drift_once(session: Session, fix: Fix | None = None) -> Drift:
     run.
     """
     with lab_lock(session.state.lock, session.invocation.command):
-        found = look(session)
+        drift = look(session)
         if fix is None or session.invocation.interruption.came:
-            return found
-        return _fixed(session, found, fix)
+            return drift
+        return _fixed(session, drift, fix)
 
 
-def _fixed(session: Session, found: Drift, fix: Fix) -> Drift:
-    wanted = choose(found.rows, fix)
-    count = len(wanted.items)
+def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
+    corrections = choose(before.rows, fix)
+    count = len(corrections.items)
     if fix.max_changes is not None and count > fix.max_changes:
         note = (
             f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
         )
-        return replace(found, notes=(note,))
-    if not wanted.items:
-        return replace(found, rows=after_fix(found.rows, (), found.rows, wanted))
-    done = apply(session, wanted)
-    again = look(session)
-    rows = after_fix(found.rows, done, again.rows, wanted)
+        return replace(before, notes=(note,))
+    if not corrections.items:
+        return replace(before, rows=after_fix(before.rows, (), before.rows, corrections))
+    done = apply(session, corrections)
+    after = look(session)
+    rows = after_fix(before.rows, done, after.rows, corrections)
     # The earlier log excerpts also explain what has been corrected now.
-    return replace(found, rows=rows, last_ok={**found.last_ok, **again.last_ok})
+    return replace(before, rows=rows, last_ok={**before.last_ok, **after.last_ok})
 
 
 def look(session: Session) -> Drift:
@@ -136,6 +139,7 @@ def look(session: Session) -> Drift:
     All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
     host.
     """
+    from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.task import captures_of
     from labrun.tasks.drift.judge import Seen, drift_rows
     from labrun.tasks.drift.task import SPEC, observe
@@ -145,33 +149,31 @@ def look(session: Session) -> Drift:
     lab = session.lab
     plan = plan_lab(lab, session.uri, None) if session.uri else None
     off = _off(plan)
-    data = {host: {SPEC: spec} for host, spec in _specs(session, off).items()}
-    asked = [host for host in lab.hosts if host not in off]
-    deadline = session.invocation.timeout or _deadline(data)
+    specs = _specs(session, off)
+    data = {host: {SPEC: spec} for host, spec in specs.items()}
+    running = [host for host in lab.hosts if host not in off]
+    budget = session.budget(_deadline(specs), reads=True)
     with (
-        progress(asked, session.invocation),
-        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
+        progress(running, session.invocation),
+        session.engine(session.locate(), budget, data, hosts=running) as nornir,
     ):
-        results = _results(nornir.run(observe)) if asked else {}
+        results: RawResults = results_of(nornir.run(observe), dict) if running else {}
         with judging_time(session.invocation.timeout):
             seen = Seen(
-                specs={host: each[SPEC]["configure"] for host, each in data.items()},
-                captures={**captures_of(results), **_silent(off)},
+                specs={host: spec.configure for host, spec in specs.items()},
+                captures={**captures_of(results), **_unreachable(off)},
                 plan=plan,
                 made=frozenset(session.state.host_keys()),
                 strange_keys=_strange_keys(results),
             )
             rows = drift_rows(lab, seen, session.hosts)
-        _keep_evidence(session, rows, results, seen.specs)
+        _keep_evidence(session, rows, results, specs)
         last_ok = _last_ok(session, rows)
         return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))
 
 
 def _keep_evidence(
-    session: Session,
-    rows: Sequence[Outcome],
-    results: Mapping[str, Any],
-    specs: Mapping[str, Mapping[str, Any]],
+    session: Session, rows: Sequence[Outcome], results: RawResults, specs: Mapping[str, DriftSpec]
 ) -> None:
     """Attach the output of the hosts with differences to the recorded run."""
     from labrun.tasks.collect.task import evidence_of
@@ -181,15 +183,16 @@ def _keep_evidence(
     if not recording.is_kept:
         return
     for host in sorted({row.host for row in rows if row.exit_code} & results.keys()):
-        if not isinstance(results[host], BaseException):
-            recording.attach(host, secrets_of(specs[host]).mask(evidence_of(results[host])))
+        result = results[host]
+        if not isinstance(result, BaseException):
+            recording.attach(host, secrets_of(specs[host].configure).mask(evidence_of(result)))
 
 
 def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
     # An unreachable host was not compared, so a date for its items would mean nothing.
-    told = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
-    off = [(row.host, row.section, row.name) for row in told]
-    history = session.history() if off else None
+    compared = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
+    items = [(row.host, row.section, row.name) for row in compared]
+    history = session.history() if items else None
     if history is None:
         return {}
     try:
@@ -199,55 +202,48 @@ def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, 
         return {}
     finally:
         history.close()
-    return {item: known[item] for item in off if item in known}
+    return {item: known[item] for item in items if item in known}
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
-    found = {}
+    reasons = {}
     for item in plan.machines if plan is not None else ():
         if item.seen is None:
-            found[item.spec.host] = "there is no such machine: `labrun up` makes it"
+            reasons[item.spec.host] = "there is no such machine: `labrun up` makes it"
         elif item.seen.machine.state != "running":
-            found[item.spec.host] = f"the machine is {item.seen.machine.state}: `labrun up` starts it"
-    return found
+            reasons[item.spec.host] = f"the machine is {item.seen.machine.state}: `labrun up` starts it"
+    return reasons
 
 
-def _silent(off: Mapping[str, str]) -> dict[str, Unreachable]:
+def _unreachable(off: Mapping[str, str]) -> dict[str, Unreachable]:
     from labrun.tasks.collect.capture import Unreachable
 
     return {host: Unreachable(why) for host, why in off.items()}
 
 
-def _specs(session: Session, off: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _specs(session: Session, off: Mapping[str, str]) -> dict[str, DriftSpec]:
     from labrun.tasks.collect.schedule import collect_spec
     from labrun.tasks.configure.resources import host_spec
+    from labrun.tasks.drift.task import DriftSpec
 
     lab, skipped = session.lab, frozenset(off)
     return {
-        host: {"configure": host_spec(lab, host), "verify": collect_spec(lab, host, skip=skipped)}
-        for host in lab.hosts
+        host: DriftSpec(host_spec(lab, host), collect_spec(lab, host, skip=skipped)) for host in lab.hosts
     }
 
 
-def _deadline(data: Mapping[str, Mapping[str, Any]]) -> float:
+def _deadline(specs: Mapping[str, DriftSpec]) -> float:
     from labrun.tasks.collect.schedule import patience_for, seconds_for
-    from labrun.tasks.drift.task import SPEC
 
-    specs = [each[SPEC]["verify"] for each in data.values()]
-    return max((seconds_for(spec) + patience_for(spec) for spec in specs), default=0.0) + _MARGIN
-
-
-def _results(aggregated: Any) -> dict[str, Any]:
-    from labrun.runner.engine.nornir import cause_of
-
-    return {host: cause_of(found) or found[0].result for host, found in aggregated.items()}
+    verify = (spec.verify for spec in specs.values())
+    return max((seconds_for(spec) + patience_for(spec) for spec in verify), default=0.0) + _MARGIN
 
 
-def _strange_keys(results: Mapping[str, Any]) -> dict[str, str]:
+def _strange_keys(results: RawResults) -> dict[str, str]:
     from labrun.errors import HostKeyChangedError
 
-    return {host: each.reason for host, each in results.items() if isinstance(each, HostKeyChangedError)}
+    return {host: error.reason for host, error in results.items() if isinstance(error, HostKeyChangedError)}
 
 
 def _logs(
@@ -258,28 +254,37 @@ def _logs(
     last_ok: Mapping[tuple[str, str, str], float],
 ) -> dict[str, Logged]:
     """Read the logs of the hosts with changes, over connections that are still open."""
+    from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Capture
     from labrun.tasks.configure.resources import secrets_of
     from labrun.tasks.configure.sshd_profiles import login_user
+    from labrun.tasks.drift.journal import Logged
     from labrun.tasks.drift.task import read_log
     from labrun.tasks.state.sections import Scope, section_of
 
     # Machines change on the hypervisor, and the end of a path rarely shows why it fails.
-    here = [row for row in rows if section_of(row.section).scope is Scope.HOST]
-    moved = [row for row in here if row.status in _MOVED]
-    named = {row.host for row in moved}
-    hosts = [host for host in session.hosts if host in named and isinstance(seen.captures.get(host), Capture)]
+    settings = [row for row in rows if section_of(row.section).scope is Scope.HOST]
+    differing = [row for row in settings if row.status in _MOVED]
+    changed = {row.host for row in differing}
+    hosts = [
+        host for host in session.hosts if host in changed and isinstance(seen.captures.get(host), Capture)
+    ]
     if not hosts:
         return {}
     users = {host: login_user(session.lab.hosts[host]) for host in hosts}
     since = {
-        host: min(last_ok.get((row.host, row.section, row.name), 0.0) for row in moved if row.host == host)
+        host: min(
+            last_ok.get((row.host, row.section, row.name), 0.0) for row in differing if row.host == host
+        )
         for host in hosts
     }
     chosen = nornir.filter(filter_func=lambda host: host.name in hosts)
-    results = _results(chosen.run(read_log, since=since, user=users, key=_fingerprint(session)))
-    logs = {host: each for host, each in results.items() if not isinstance(each, BaseException)}
-    return {host: log.masked(secrets_of(seen.specs[host])) for host, log in logs.items()}
+    results = chosen.run(read_log, since=since, user=users, key=_fingerprint(session))
+    return {
+        host: log.masked(secrets_of(seen.specs[host]))
+        for host, log in results_of(results, Logged).items()
+        if not isinstance(log, BaseException)
+    }
 
 
 def _fingerprint(session: Session) -> str:
@@ -290,10 +295,10 @@ def _fingerprint(session: Session) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _last_lines(found: Drift) -> Iterator[str]:
+def _last_lines(drift: Drift) -> Iterator[str]:
     """Yield a line per host and time, with the items that were last as declared then."""
     times: dict[tuple[str, float], list[str]] = {}
-    for (host, section, name), at in found.last_ok.items():
+    for (host, section, name), at in drift.last_ok.items():
         times.setdefault((host, at), []).append(section if name == host else f"{section} {name}")
     for (host, at), names in times.items():
         yield f"{host}: last as declared at {_local(at)}: {', '.join(names)}"
@@ -304,14 +309,14 @@ def _log_lines(host: str, log: Logged) -> list[str]:
     if not log.lines:
         return [f"{host} logged nothing about it{since}"]
     head = f"{host} logged{since}:" if not log.left_out else f"{host} logged{since}, the last lines:"
-    return [head, *(f"    {_line(each)}" for each in log.lines)]
+    return [head, *(f"    {_line(line)}" for line in log.lines)]
 
 
-def _line(each: Line) -> str:
+def _line(line: Line) -> str:
     from labrun.runner.cli.terminal import printable
 
-    mark = " (labrun)" if each.labrun and each.source != "labrun" else ""
-    return f"{_local(each.time)} {each.source}{mark}: {printable(each.text.strip())}"
+    mark = " (labrun)" if line.labrun and line.source != "labrun" else ""
+    return f"{_local(line.time)} {line.source}{mark}: {printable(line.text.strip())}"
 
 
 def _local(seconds: float) -> str:

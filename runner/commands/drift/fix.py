@@ -75,13 +75,13 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
 
 
 def _by_section(rows: Sequence[Outcome]) -> Iterator[tuple[str, str, list[Outcome]]]:
-    found: dict[tuple[str, str], list[Outcome]] = {}
+    by_section: dict[tuple[str, str], list[Outcome]] = {}
     for row in rows:
         # Observed results follow from the host's settings and are not corrected directly.
         follows = section_of(row.section).follows
         if not follows and (row.section, row.name) != (MACHINE.name, "ssh-host-key"):
-            found.setdefault((row.host, row.section), []).append(row)
-    for (host, section), members in found.items():
+            by_section.setdefault((row.host, row.section), []).append(row)
+    for (host, section), members in by_section.items():
         yield host, section, members
 
 
@@ -134,9 +134,9 @@ def after_fix(
     An item that was to be removed and is gone has no row any more, so the row of its removal is used.
     """
     was, steps = {_key(row): row for row in before}, {_key(row): row for row in done}
-    there = {_key(row) for row in after}
+    present = {_key(row) for row in after}
     rows = [_row(row, was.get(_key(row)), steps.get(_key(row)), wanted) for row in after]
-    return rows + [row for key, row in steps.items() if key in wanted.items and key not in there]
+    return rows + [row for key, row in steps.items() if key in wanted.items and key not in present]
 
 
 def _row(row: Outcome, was: Outcome | None, step: Outcome | None, wanted: Wanted) -> Outcome:

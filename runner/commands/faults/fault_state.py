@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labrun.state import LabState, write_private
 from labrun.state_files import parse_json, read_or_begin_anew
 
 if TYPE_CHECKING:
-    from labrun.runner.engine.session import Session
+    from labrun.ports import Completed
+    from labrun.runner.engine.session import Session, TaskData
 
 __all__ = ["Planted", "forget", "on_hosts", "recall", "remember"]
 
 _LARGEST = 64 * 1024
+_SECONDS = 90.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,9 @@ def _unpacked(data: bytes) -> Planted:
         raise ValueError("this is not packed") from error
     if not unpacking.eof:
         raise ValueError("there is more in this than labrun writes")
-    found = parse_json(text)
-    hints = tuple(str(hint) for hint in found["hints"])
-    return Planted(str(found["fault"]), str(found["host"]), hints, int(found["given"]))
+    content = parse_json(text)
+    hints = tuple(str(hint) for hint in content["hints"])
+    return Planted(str(content["fault"]), str(content["host"]), hints, int(content["given"]))
 
 
 def forget(state: LabState) -> None:
@@ -67,28 +69,26 @@ def forget(state: LabState) -> None:
 
 def on_hosts(
     session: Session, scripts: Mapping[str, str], *, silent: bool = False
-) -> dict[str, dict[str, Any] | BaseException]:
-    """Run each host's script on it. Return the task's dict or its exception, by host.
+) -> dict[str, Completed | BaseException]:
+    """Run each host's script on it. Return what it did or the exception, by host.
 
     ``silent`` shows no progress, which would reveal the hosts.
     """
+    from labrun.ports import Completed
     from labrun.runner.cli.progress import progress
-    from labrun.runner.engine.nornir import cause_of
-    from labrun.tasks.faults.task import SPEC, run_script
-    from labrun.tasks.provision.planning import see_machines
+    from labrun.runner.engine.results import results_of
+    from labrun.tasks.faults.task import JOB, FaultJob, run_script
 
-    seen = see_machines(session.lab.name, session.uri) if session.uri else {}
-    data: dict[str, dict[str, Any]] = {}
+    machines = session.machines()
+    data: dict[str, TaskData] = {}
     for host, script in scripts.items():
-        found = seen.get(host)
-        machine = [found.kind, found.uri, session.lab.libvirt_name(host)] if found else None
-        data[host] = {SPEC: {"script": script, "machine": machine}}
-    hosts: Sequence[str] = tuple(data)
-    limit = session.invocation.timeout or 90.0
+        seen = machines.get(host)
+        machine = (seen.kind, seen.uri, session.lab.libvirt_name(host)) if seen else None
+        data[host] = {JOB: FaultJob(script, machine)}
+    hosts = tuple(data)
     with ExitStack() as stack:
         if not silent:
             stack.enter_context(progress(hosts, session.invocation))
-        located = session.locate()
-        nornir = stack.enter_context(session.engine(located, data, hosts=hosts, deadline=limit))
-        results = nornir.run(run_script)
-        return {host: cause_of(done) or done[0].result for host, done in results.items()}
+        budget = session.budget(_SECONDS)
+        nornir = stack.enter_context(session.engine(session.locate(), budget, data, hosts=hosts))
+        return results_of(nornir.run(run_script), Completed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError
 from labrun.outcome import Outcome, Status
@@ -12,6 +12,9 @@ from labrun.runner.commands.faults.fault_state import Planted, forget, on_hosts,
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.ports import Completed
 
 _NOTHING = "Nothing is planted in this lab."
 
@@ -29,30 +32,31 @@ def command(invocation: Invocation) -> Report:
         planted = recall(session.state)
         # If the state is lost, ask every guest: the fault is recorded there, too.
         hosts = [planted.host] if planted and planted.host in session.lab.hosts else list(session.lab.hosts)
-        found = on_hosts(session, dict.fromkeys(hosts, mend_script()))
-        rows = [row for host, done in found.items() if (row := _row(host, done, planted)) is not None]
+        results = on_hosts(session, dict.fromkeys(hosts, mend_script()))
+        possible = (_row(host, result, planted) for host, result in results.items())
+        rows = [row for row in possible if row is not None]
         if not any(row.exit_code for row in rows):
             forget(session.state)
     return Report(session.lab.name, rows, notes=() if rows else (_NOTHING,))
 
 
-def _row(host: str, done: dict[str, Any] | BaseException, planted: Planted | None) -> Outcome | None:
+def _row(host: str, result: Completed | BaseException, planted: Planted | None) -> Outcome | None:
+    """Return the row of one host, None if it has no fault and none was expected there."""
     from labrun.runner.engine.nornir import row_of_error
     from labrun.tasks.faults.script import ABSENT, DIFFERS
 
     name = planted.fault if planted is not None else "fault"
-    if isinstance(done, LabrunError):
-        return row_of_error(host, "fault", name, done)
-    if isinstance(done, BaseException):
-        raise done
-    status = done["exit_status"]
-    if status == ABSENT:
-        why = "the host knows of none: it was made anew, or mended"
+    if isinstance(result, LabrunError):
+        return row_of_error(host, "fault", name, result)
+    if isinstance(result, BaseException):
+        raise result
+    if result.exit_status == ABSENT:
+        why = "no fault on the host: it was recreated, or mended before"
         return Outcome(host, "fault", name, Status.OK, "as before", "no fault", why) if planted else None
-    if status == DIFFERS:
-        why = "undone; what else changed since is left as it is:\n" + str(done["stdout"]).strip()
+    if result.exit_status == DIFFERS:
+        why = f"undone; other changes made since are left in place:\n{result.stdout.strip()}"
         return Outcome(host, "fault", name, Status.WARNING, "as before", "undone", why)
-    if status != 0:
-        said = str(done["stderr"]).strip() or f"exit status {status}"
-        return Outcome(host, "fault", name, Status.FAILED, "as before", "still there", said)
+    if result.exit_status != 0:
+        why = result.stderr.strip() or f"exit status {result.exit_status}"
+        return Outcome(host, "fault", name, Status.FAILED, "as before", "still there", why)
     return Outcome(host, "fault", name, Status.CHANGED, "as before", "as before")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from labrun.errors import LabrunError, UsageError
+from labrun.ports import Completed
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.faults.fault_state import Planted, on_hosts, recall, remember
@@ -47,9 +47,9 @@ def command(invocation: Invocation, fault: str | None, seed: int | None) -> Repo
             raise LabrunError(_ALREADY, hint=_FIND_IT)
         # A fault that is not recorded could not be undone.
         session.state.check_room()
-        chosen, spot = _choice(session, fault, seed)
-        _refuse_second(session, chosen.host(spot))
-        _plant(session, chosen, spot)
+        chosen, site = _choice(session, fault, seed)
+        _refuse_second(session, chosen.host(site))
+        _plant(session, chosen, site)
     return Report(session.lab.name, extra={"planted": True}, notes=_NOTES)
 
 
@@ -66,22 +66,23 @@ def _choice(session: Session, name: str | None, seed: int | None) -> tuple[Fault
     from labrun.tasks.faults.catalogue import choose, possible
 
     hosts = session.hosts if session.invocation.hosts is not None else None
-    found = possible(session.lab, name, hosts)
-    if not found:
+    candidates = possible(session.lab, name, hosts)
+    if not candidates:
         what = f"no place for {name}" if name is not None else "no place for a fault"
         hint = "most need a host behind a router of the lab, some a second host beside it"
         raise LabrunError(f"{what} in this lab{' on these hosts' if hosts is not None else ''}", hint=hint)
-    return choose(found, seed)
+    return choose(candidates, seed)
 
 
 def _refuse_second(session: Session, chosen: str) -> None:
     """Refuse a second fault. Ask the guests themselves, since the state directory may have been lost."""
     from labrun.tasks.faults.script import PLANTED, look_script
 
-    found = on_hosts(session, {host: look_script() for host in session.lab.hosts})
-    if any(isinstance(done, Mapping) and done["exit_status"] == PLANTED for done in found.values()):
+    results = on_hosts(session, {host: look_script() for host in session.lab.hosts})
+    completed = [result for result in results.values() if isinstance(result, Completed)]
+    if any(result.exit_status == PLANTED for result in completed):
         raise LabrunError(_ALREADY, hint=_FIND_IT)
-    error = found[chosen]
+    error = results[chosen]
     if isinstance(error, LabrunError):
         # Name neither host nor fault: the user is still to find them after fixing the lab.
         raise LabrunError("not every host answers", hint="`labrun up` and `labrun verify` come first")
@@ -89,20 +90,18 @@ def _refuse_second(session: Session, chosen: str) -> None:
         raise error
 
 
-def _plant(session: Session, fault: Fault, spot: FaultSite) -> None:
+def _plant(session: Session, fault: Fault, site: FaultSite) -> None:
     from labrun.tasks.faults.script import PLANTED, plant_script
 
-    host = fault.host(spot)
-    done: dict[str, Any] | BaseException = on_hosts(session, {host: plant_script(fault, spot)}, silent=True)[
-        host
-    ]
-    if isinstance(done, BaseException):
-        raise done
-    if done["exit_status"] == PLANTED:
+    host = fault.host(site)
+    result = on_hosts(session, {host: plant_script(fault, site)}, silent=True)[host]
+    if isinstance(result, BaseException):
+        raise result
+    if result.exit_status == PLANTED:
         raise LabrunError(_ALREADY, hint=_FIND_IT)
-    if done["exit_status"] != 0:
-        said = str(done["stderr"]).strip().splitlines()
-        reason = said[-1] if said else f"exit status {done['exit_status']}"
+    if result.exit_status != 0:
+        lines = result.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {result.exit_status}"
         raise LabrunError(f"nothing was planted: {reason}", host=host, hint="is the lab configured and well?")
-    hints = [fault.said(hint, spot) for hint in fault.hints]
+    hints = [fault.said(hint, site) for hint in fault.hints]
     remember(session.state, Planted(fault.name, host, (*hints, f"It is {fault.name}, on {host}.")))

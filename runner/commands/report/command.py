@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -61,7 +62,7 @@ def page(drawn: DrawnLab) -> str:
 
     last, diagram = drawn.last, draw(drawn)
     rows = [row for row in last.rows if row.host in _about(drawn)] if last else []
-    found = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
+    tables = [matrix for matrix in matrices(list(drawn.lab.hosts), rows) if matrix.cells]
     counts = Counter(row.status.value for row in rows)
     return render_xml(
         "report/page.html.j2",
@@ -72,8 +73,8 @@ def page(drawn: DrawnLab) -> str:
         seconds=f"{last.seconds:.1f}" if last else None,
         diagram=svg_element(diagram, alone=False),
         colours=[(health.value, what) for health, what in STATES.items() if health in diagram.health],
-        matrices=[_matrix(matrix, len(found)) for matrix in found if len(matrix.hosts) <= _WIDEST],
-        left_out=any(len(matrix.hosts) > _WIDEST for matrix in found),
+        matrices=[_matrix(matrix, len(tables)) for matrix in tables if len(matrix.hosts) <= _WIDEST],
+        left_out=any(len(matrix.hosts) > _WIDEST for matrix in tables),
         legend=LEGEND,
         statuses=[(status, counts[status]) for status in _in_order(rows)],
         hosts=list(dict.fromkeys(row.host for row in rows)),
@@ -110,22 +111,45 @@ def _row(row: Outcome) -> dict[str, str]:
         "why": row.why,
         "diff": row.diff,
     }
-    shown = {name: printable(value or "") for name, value in cells.items()}
-    return {**shown, "status": row.status.value, "health": look(row.status).health.value}
+    texts = {name: printable(value or "") for name, value in cells.items()}
+    return {**texts, "status": row.status.value, "health": look(row.status).health.value}
 
 
-def _matrix(matrix: Matrix, count: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    mark: str
+    health: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    host: str
+    cells: tuple[_Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _MatrixTable:
+    """A matrix as the template draws it."""
+
+    title: str
+    hosts: tuple[str, ...]
+    lines: tuple[_Line, ...]
+
+
+def _matrix(matrix: Matrix, count: int) -> _MatrixTable:
+    lines = [
+        _Line(source, tuple(_cell(matrix, source, target) for target in matrix.hosts))
+        for source in matrix.sources
+    ]
+    return _MatrixTable(f"IPv{matrix.version}" if count > 1 else "", matrix.hosts, tuple(lines))
+
+
+def _cell(matrix: Matrix, source: str, target: str) -> _Cell:
     from labrun.runner.views.status_look import look
 
-    lines = []
-    for source in matrix.sources:
-        cells = []
-        for target in matrix.hosts:
-            cell = matrix.cells.get((source, target))
-            said = f"{source} to {target}: {cell.status.value}" if cell is not None else ""
-            why = f", {cell.why}" if cell is not None and cell.why else ""
-            health = look(cell.status).health.value if cell is not None else "self"
-            cells.append({"mark": matrix.mark(source, target), "health": health, "said": said + why})
-        lines.append({"host": source, "cells": cells})
-    title = f"IPv{matrix.version}" if count > 1 else ""
-    return {"title": title, "hosts": matrix.hosts, "lines": lines}
+    mark, cell = matrix.mark(source, target), matrix.cells.get((source, target))
+    if cell is None:
+        return _Cell(mark, "self", "")
+    why = f", {cell.why}" if cell.why else ""
+    return _Cell(mark, look(cell.status).health.value, f"{source} to {target}: {cell.status.value}{why}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from labrun.inventory.drawing.diagram import Health
 from labrun.outcome import Status
 from labrun.runner.cli.terminal import printable
 from labrun.runner.history.reading import Run
 
-__all__ = ["MARKS", "RUNS", "strips", "table"]
+__all__ = ["MARKS", "RUNS", "RunRow", "Strip", "StripCell", "strips", "table"]
 
 RUNS = 60
 """Maximum number of runs read, and of cells in a strip."""
@@ -37,36 +37,67 @@ def rated_run(run: Run) -> Health:
     return _OF_EXIT_CODE.get(run.exit_code, Health.FAILED)
 
 
-def strips(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the runs of each comparing command as cells, oldest first; ``runs`` is newest first."""
-    found = []
-    for command in _COMPARING:
-        mine = [run for run in runs if run.command == command]
-        if mine:
-            found.append({"command": command, "cells": [_cell(run) for run in reversed(mine)]})
-    return found
+@dataclass(frozen=True, slots=True)
+class StripCell:
+    """One run in a strip: its mark, the colour's CSS class, and a title."""
+
+    mark: str
+    health: str
+    title: str
 
 
-def _cell(run: Run) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The runs of one command, oldest first."""
+
+    command: str
+    cells: tuple[StripCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run in the table, as text; ``changed`` if the lab file differs from that of the previous run."""
+
+    when: str
+    run: str
+    command: str
+    state: str
+    health: str
+    results: str
+    seconds: str
+    changed: bool
+
+
+def strips(runs: Sequence[Run]) -> list[Strip]:
+    """Return a strip for each comparing command that has runs; ``runs`` is newest first."""
+    by_command = {command: [run for run in runs if run.command == command] for command in _COMPARING}
+    return [
+        Strip(command, tuple(_cell(run) for run in reversed(its_runs)))
+        for command, its_runs in by_command.items()
+        if its_runs
+    ]
+
+
+def _cell(run: Run) -> StripCell:
     health = rated_run(run)
-    said = f"{run.when}: {MARKS[health][1]}, {_results(run)}"
-    return {"mark": MARKS[health][0], "health": health.value, "said": said}
+    mark, meaning = MARKS[health]
+    return StripCell(mark, health.value, f"{run.when}: {meaning}, {_results(run)}")
 
 
-def table(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return the newest runs as rows; ``changed`` if the lab file differs from that of the previous run."""
+def table(runs: Sequence[Run]) -> list[RunRow]:
+    """Return the newest runs as rows."""
     older = [*runs[1:], None]
     return [
-        {
-            "when": run.when,
-            "run": run.run,
-            "command": printable(f"{run.command} {run.arguments}".rstrip()),
-            "state": run.state if run.exit_code is None else f"exit code {run.exit_code}",
-            "health": rated_run(run).value,
-            "results": _results(run),
-            "seconds": "" if run.seconds is None else f"{run.seconds:.1f} s",
-            "changed": before is not None and _is_other_file(run, before),
-        }
+        RunRow(
+            when=run.when,
+            run=run.run,
+            command=printable(f"{run.command} {run.arguments}".rstrip()),
+            state=run.state if run.exit_code is None else f"exit code {run.exit_code}",
+            health=rated_run(run).value,
+            results=_results(run),
+            seconds="" if run.seconds is None else f"{run.seconds:.1f} s",
+            changed=before is not None and _is_other_file(run, before),
+        )
         for run, before in zip(runs[:_ROWS], older, strict=False)
     ]
 

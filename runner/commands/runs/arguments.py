@@ -11,7 +11,7 @@ import click
 from labrun.errors import LabrunError, UsageError
 from labrun.outcome import Outcome
 from labrun.runner.history.paths import history_path, lab_name
-from labrun.runner.history.reading import History, open_history
+from labrun.runner.history.reading import History, lab_history
 from labrun.runner.verb import VerbCommand
 
 if TYPE_CHECKING:
@@ -42,14 +42,13 @@ def _spelled(match: re.Match[str]) -> str:
 def history_of(invocation: Invocation, name: str | None) -> History:
     """Return the history of the lab. Raises LabrunError if there is none."""
     lab = lab_name(invocation, name)
-    path = history_path(invocation, lab)
-    found = open_history(path, lab, own=invocation.history is None)
-    if found is None:
+    history = lab_history(invocation, lab)
+    if history is None:
         raise LabrunError(
-            f"nothing is recorded of {lab} in {path}",
+            f"nothing is recorded of {lab} in {history_path(invocation, lab)}",
             hint="`labrun up`, `verify` and others record their runs",
         )
-    return found
+    return history
 
 
 def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -68,8 +67,8 @@ def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     words = {"last": "the last run", **{run.command: f"the last {run.command}" for run in runs}}
     letters = {run.run.rpartition("-")[2]: f"{run.when} {run.command}" for run in runs}
     return [
-        CompletionItem(word, help=said)
-        for word, said in {**words, **letters}.items()
+        CompletionItem(word, help=meaning)
+        for word, meaning in {**words, **letters}.items()
         if word.startswith(incomplete)
     ]
 

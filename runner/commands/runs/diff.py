@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,9 @@ from labrun.runner.history.changes import Change, Comparison, compare
 from labrun.runner.history.reading import Run
 from labrun.runner.verb import verb
 
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
 
 @verb("diff", kind=RunsCommand)
 @click.argument("before", metavar="RUN", shell_complete=complete_run)
@@ -36,15 +40,15 @@ def command(invocation: Invocation, before: str, after: str, name: str | None) -
     history = history_of(invocation, name)
     runs = (history.find(before), history.find(after))
     left, right = only_of(hosts_meant(invocation), *(history.outcomes(run) for run in runs))
-    found = compare(left, right, alike=runs[0].command == runs[1].command)
-    extra = {
+    comparison = compare(left, right, alike=runs[0].command == runs[1].command)
+    extra: JsonObject = {
         "runs": [run.as_json() for run in runs],
         "lab_file_changed": _is_other_file(*runs),
-        "changes": [change.as_json() for change in found.changes],
-        "same": found.same,
-        "only": [list(words) for words in found.only],
+        "changes": [change.as_json() for change in comparison.changes],
+        "same": comparison.same,
+        "only": [list(words) for words in comparison.only],
     }
-    return Report(runs[0].lab, extra=extra, text=_text(*runs, found, _painted(invocation)))
+    return Report(runs[0].lab, extra=extra, text=_text(*runs, comparison, _painted(invocation)))
 
 
 def _is_other_file(before: Run, after: Run) -> bool:
@@ -55,20 +59,20 @@ def _painted(invocation: Invocation) -> bool:
     return invocation.color and sys.stdout is not None and sys.stdout.isatty()
 
 
-def _text(before: Run, after: Run, found: Comparison, painted: bool) -> str:
+def _text(before: Run, after: Run, comparison: Comparison, painted: bool) -> str:
     lines = [
         _paint(f"--- {_named(before)}", "red", painted),
         _paint(f"+++ {_named(after)}", "green", painted),
     ]
     if _is_other_file(before, after):
         lines.append("The lab file was changed between them.")
-    for run, words in zip((before, after), found.only, strict=True):
+    for run, words in zip((before, after), comparison.only, strict=True):
         if words:
             lines.append(f"Not compared, only in {run.run}: {', '.join(words)}")
     lines.append("")
-    for change in _in_order(found):
+    for change in _in_order(comparison):
         lines += _change(change, painted)
-    lines.append(_summary(found))
+    lines.append(_summary(comparison))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -77,11 +81,11 @@ def _named(run: Run) -> str:
     return f"{run.run}  {f'{run.command} {run.arguments}'.rstrip()}, {ended}"
 
 
-def _in_order(found: Comparison) -> list[Change]:
+def _in_order(comparison: Comparison) -> list[Change]:
     from labrun.runner.views.table import order
 
-    rank = {id(row): place for place, row in enumerate(order([change.row for change in found.changes]))}
-    return sorted(found.changes, key=lambda change: rank[id(change.row)])
+    rank = {id(row): place for place, row in enumerate(order([change.row for change in comparison.changes]))}
+    return sorted(comparison.changes, key=lambda change: rank[id(change.row)])
 
 
 def _change(change: Change, painted: bool) -> Iterator[str]:
@@ -90,17 +94,18 @@ def _change(change: Change, painted: bool) -> Iterator[str]:
     row = change.row
     word = "" if change.kind == "changed" else f" ({change.kind})"
     yield _paint(f"{row.host}: {subject(row)}{word}", None, painted)
-    both = change.before is not None and change.after is not None
-    moved = both and getattr(change.before, "expected", None) != getattr(change.after, "expected", None)
-    for sign, side, colour in (("-", change.before, "red"), ("+", change.after, "green")):
+    before, after = change.before, change.after
+    # What was expected is worth a line if it differs, or if there is nothing to compare it with.
+    with_expected = before is None or after is None or before.expected != after.expected
+    for sign, side, colour in (("-", before, "red"), ("+", after, "green")):
         if side is not None:
             yield from (
-                _paint(f"  {sign} {line}", colour, painted) for line in _said(side, moved or not both)
+                _paint(f"  {sign} {line}", colour, painted) for line in _result_lines(side, with_expected)
             )
     yield ""
 
 
-def _said(row: Outcome, expected: bool) -> list[str]:
+def _result_lines(row: Outcome, expected: bool) -> list[str]:
     """Return a run's result for an item: status and observed value, then the reason."""
     got = [row.actual] if row.actual else []
     got += [f"(expected {row.expected})"] if expected and row.expected else []
@@ -108,10 +113,10 @@ def _said(row: Outcome, expected: bool) -> list[str]:
     return [*first.splitlines(), *(f"  {line}" for line in (row.why or "").splitlines())]
 
 
-def _summary(found: Comparison) -> str:
-    counts = Counter(change.kind for change in found.changes)
+def _summary(comparison: Comparison) -> str:
+    counts = Counter(change.kind for change in comparison.changes)
     words = [f"{counts[kind]} {kind}" for kind in ("changed", "new", "gone") if counts[kind]]
-    return ", ".join([*words, f"{found.same} the same"])
+    return ", ".join([*words, f"{comparison.same} the same"])
 
 
 def _paint(text: str, colour: str | None, painted: bool) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,8 +23,11 @@ from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host
 from labrun.runner.commands.runs.arguments import NAME, hosts_meant
 from labrun.runner.history.paths import history_path, lab_name
-from labrun.runner.history.reading import History, Run, open_history
+from labrun.runner.history.reading import History, Run, lab_history
 from labrun.runner.verb import verb
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
 
 __all__ = ["moment"]
 
@@ -74,20 +78,20 @@ def command(
     lab = lab_name(invocation, name)
     if keep_runs is not None or keep_days is not None:
         return _keep(invocation, lab, keep_runs, keep_days)
-    history = open_history(history_path(invocation, lab), lab, own=invocation.history is None)
+    history = lab_history(invocation, lab)
     bound = limit if export is not None else (limit or _LIMIT) + 1
-    asked = [*of_hosts, *hosts_meant(invocation)]
-    runs = history.runs(hosts=asked, since=begin, failed=failed, limit=bound) if history else []
+    hosts = [*of_hosts, *hosts_meant(invocation)]
+    runs = history.runs(hosts=hosts, since=begin, failed=failed, limit=bound) if history else []
     if export is not None:
         return _export(invocation, lab, history, runs[::-1], export)
     return _listed(invocation, lab, runs, limit or _LIMIT)
 
 
-def _listed(invocation: Invocation, lab: str, found: Sequence[Run], limit: int) -> Report:
-    runs, more = found[:limit], len(found) > limit
+def _listed(invocation: Invocation, lab: str, newest: Sequence[Run], limit: int) -> Report:
+    runs, more = newest[:limit], len(newest) > limit
     text = None if invocation.json else _table(runs, invocation)
     notes = [f"There are more: --limit {limit * 5} shows {limit * 5}."] if more else []
-    extra = {"runs": [run.as_json() for run in runs], "more": more}
+    extra: JsonObject = {"runs": [run.as_json() for run in runs], "more": more}
     return Report(lab, extra=extra, text=text, notes=[] if invocation.json else notes)
 
 
@@ -108,8 +112,8 @@ def _table(runs: Sequence[Run], invocation: Invocation) -> str:
         )
         for run in runs
     ]
-    whole = {"run", "exit", "s", "lab file"}
-    return listing(columns, lines, color=invocation.color, whole=whole)
+    unfolded = {"run", "exit", "s", "lab file"}
+    return listing(columns, lines, color=invocation.color, whole=unfolded)
 
 
 def counted(run: Run) -> str:
@@ -146,16 +150,18 @@ def _keep(invocation: Invocation, lab: str, runs: int | None, days: int | None) 
     path = history_path(invocation, lab)
     try:
         with contextlib.closing(open_to_write(path)) as connection:
-            gone = keep(connection, runs=runs, days=days)
+            pruned = keep(connection, runs=runs, days=days)
             bounds = kept(connection)
     except (sqlite3.Error, OSError) as error:
         raise unreadable(path, error, "written") from error
-    said = " and ".join(
+    retention = " and ".join(
         f"{number} {unit}" for number, unit in zip(bounds, ("runs", "days"), strict=True) if number
     )
-    extra = {"keep_runs": bounds[0], "keep_days": bounds[1], "removed": gone}
+    extra = {"keep_runs": bounds[0], "keep_days": bounds[1], "removed": pruned}
     return Report(
-        lab, extra=extra, text=f"keeps {said or 'everything'}; {gone} run{'' if gone == 1 else 's'} removed\n"
+        lab,
+        extra=extra,
+        text=f"keeps {retention or 'everything'}; {pruned} run{'' if pruned == 1 else 's'} removed\n",
     )
 
 
@@ -167,8 +173,8 @@ def moment(text: str, *, option: str, now: float | None = None) -> float:
     if is_duration(text):
         return (time.time() if now is None else now) - duration_seconds(text)
     try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+        given = datetime.fromisoformat(text)
+        return (given if given.tzinfo is not None else given.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
             f'"{text}" is no time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"

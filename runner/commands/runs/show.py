@@ -37,24 +37,24 @@ def command(invocation: Invocation, run: str, evidence: bool, diff: bool, name: 
     command's name for its last run, `verify-1` for the one before. With --hosts only their rows.
     """
     history = history_of(invocation, name)
-    found, hosts = history.find(run), hosts_meant(invocation)
+    past, hosts = history.find(run), hosts_meant(invocation)
     if evidence:
-        return _evidence(found, history.evidence(found), hosts)
-    (rows,) = only_of(hosts, history.outcomes(found))
-    extra = {"shown": {**found.as_json(), "results": [row.as_json() for row in rows]}}
+        return _evidence(past, history.evidence(past), hosts)
+    (rows,) = only_of(hosts, history.outcomes(past))
+    extra = {"shown": {**past.as_json(), "results": [row.as_json() for row in rows]}}
     text = ""
     if not invocation.json:
-        text = _head(found, _file_now(invocation, name)) + _body(found, rows, invocation, diff=diff)
-    return Report(found.lab, text=text, extra=extra)
+        text = _head(past, _file_now(invocation, name)) + _body(past, rows, invocation, diff=diff)
+    return Report(past.lab, text=text, extra=extra)
 
 
 def _evidence(run: Run, evidence: Mapping[str, str], hosts: Sequence[str]) -> Report:
-    shown = {host: text for host, text in evidence.items() if not hosts or host in hosts}
-    if not shown:
+    by_host = {host: text for host, text in evidence.items() if not hosts or host in hosts}
+    if not by_host:
         hint = "`verify` keeps it, for its newest runs"
         raise LabrunError(f"of {run.run} nothing is kept that hosts showed", hint=hint)
-    text = "".join(f"# {host}\n{_ended(_printable(text))}\n" for host, text in shown.items())
-    return Report(run.lab, text=text, extra={"shown": run.as_json(), "evidence": shown})
+    text = "".join(f"# {host}\n{_ended(_printable(text))}\n" for host, text in by_host.items())
+    return Report(run.lab, text=text, extra={"shown": run.as_json(), "evidence": by_host})
 
 
 def _printable(text: str) -> str:

@@ -20,6 +20,7 @@ from labrun.runner.verb import verb
 if TYPE_CHECKING:
     from labrun.tasks.collect.capture import Capture, Unreachable
     from labrun.tasks.collect.collect_spec import CollectSpec
+    from labrun.tasks.collect.task import RawResults
 
 _OUTPUTS = ("matrix", "junit", "markdown")
 _APART = {
@@ -78,8 +79,7 @@ def command(
         rows = judge(session.lab, captures, session.hosts)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
-    report = session.report(rows)
-    return with_outputs(report, session.lab, invocation, **outputs)
+    return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:
@@ -120,7 +120,7 @@ def gather_captures(
     host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
     the output is kept with the run.
     """
-    from labrun.runner.engine.nornir import cause_of
+    from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
     from labrun.tasks.judging import judging_time
@@ -130,35 +130,34 @@ def gather_captures(
     if pair is not None:
         specs = {host: _for_pair(spec, host, pair) for host, spec in specs.items()}
     off = {host: why for host, why in off.items() if only is None or host in only}
-    asked = [host for host in specs if host not in off and (only is None or host in only)]
-    deadline = session.invocation.timeout or _longest(specs.values()) + _MARGIN
+    running = [host for host in specs if host not in off and (only is None or host in only)]
+    budget = session.budget(_longest(specs.values()) + _MARGIN, reads=True)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     with (
-        progress(asked, session.invocation),
-        session.engine(session.locate(), data, hosts=asked, deadline=deadline, reads=True) as nornir,
+        progress(running, session.invocation),
+        session.engine(session.locate(), budget, data, hosts=running) as nornir,
     ):
-        results = nornir.run(collect)
-    raw = {host: cause_of(found) or found[0].result for host, found in results.items()}
+        results: RawResults = results_of(nornir.run(collect), dict)
     if evidence and session.invocation.recording.is_kept:
-        for host, shown in raw.items():
-            if not isinstance(shown, BaseException):
-                session.invocation.recording.attach(host, evidence_of(shown))
+        for host, result in results.items():
+            if not isinstance(result, BaseException):
+                session.invocation.recording.attach(host, evidence_of(result))
     with judging_time(session.invocation.timeout):
-        return {**captures_of(raw), **{host: Unreachable(why) for host, why in off.items()}}
+        return {**captures_of(results), **{host: Unreachable(why) for host, why in off.items()}}
 
 
 def _off(session: Session) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
-    seen = session.machines()
-    found: dict[str, str] = {}
+    machines = session.machines()
+    reasons: dict[str, str] = {}
     for name, host in session.lab.hosts.items():
         if host.machine is None:
             continue
-        if name not in seen:
-            found[name] = "there is no such machine yet: `labrun up` makes it"
-        elif seen[name].machine.state != "running":
-            found[name] = f"the machine is {seen[name].machine.state}: `labrun up` starts it"
-    return found
+        if name not in machines:
+            reasons[name] = "there is no such machine yet: `labrun up` makes it"
+        elif machines[name].machine.state != "running":
+            reasons[name] = f"the machine is {machines[name].machine.state}: `labrun up` starts it"
+    return reasons
 
 
 def _for_pair(spec: CollectSpec, host: str, pair: tuple[str, str]) -> CollectSpec:
@@ -182,12 +181,12 @@ def explained(session: Session, *, full: bool = False) -> str:
     """Return, per host, the commands whose output `verify` compares."""
     from labrun.tasks.collect.check_script import by_hand
 
-    parts = []
+    blocks = []
     for host, spec in _specs(session, {}, full=full).items():
         if host in session.hosts:
             lines = [f"# on {host}", "ip address", "ip route", "sysctl net.ipv4.ip_forward", "sudo sshd -T"]
             lines += [f"traceroute -n {trace.address}   # {trace.to}" for trace in spec.traces]
             lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
             lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
-            parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)
+            blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)

@@ -29,16 +29,16 @@ def offline_report(lab: Lab, invocation: Invocation) -> Report:
 
 def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
     """Return all rows of `verify`, each ``skipped``, with the expected value."""
-    nobody = {host: Unreachable(OFFLINE, Status.SKIPPED) for host in lab.hosts}
-    found = expectations(lab)
-    return [_with_fault(found, row) for row in judge(lab, nobody, hosts)]
+    silent = {host: Unreachable(OFFLINE, Status.SKIPPED) for host in lab.hosts}
+    expected = expectations(lab)
+    return [_with_fault(expected, row) for row in judge(lab, silent, hosts)]
 
 
-def _with_fault(found: Expectations, row: Outcome) -> Outcome:
-    about = row.subject
-    if row.section != PATH.name or row.expected != "unreachable" or not isinstance(about, Pair):
+def _with_fault(expected: Expectations, row: Outcome) -> Outcome:
+    pair = row.subject
+    if row.section != PATH.name or row.expected != "unreachable" or not isinstance(pair, Pair):
         return row
-    path = found.path(about.source, about.target, about.family)
+    path = expected.path(pair.source, pair.target, pair.family)
     return replace(row, why=f"{OFFLINE}; {path.fault}")
 
 
@@ -48,14 +48,14 @@ def _text(rows: Sequence[Outcome], *, every_row: bool) -> str:
 
 
 def _host(host: str, rows: Sequence[Outcome], every_row: bool) -> Iterator[str]:
-    mine = [row for row in rows if row.host == host]
-    shown = [row for row in mine if every_row or not section_of(row.section).verified]
-    names = [f"{row.section} {row.short_name}" for row in shown]
+    its_rows = [row for row in rows if row.host == host]
+    listed = [row for row in its_rows if every_row or not section_of(row.section).verified]
+    names = [f"{row.section} {row.short_name}" for row in listed]
     width = max(map(len, names), default=0)
     yield f"{host}\n"
-    for name, row in zip(names, shown, strict=True):
+    for name, row in zip(names, listed, strict=True):
         fault = (row.why or "").removeprefix(OFFLINE).removeprefix("; ")
         yield f"  {name:{width}}  {row.expected or '-'}{f' ({fault})' if fault else ''}\n"
-    hidden = Counter(row.section for row in mine if row not in shown)
+    hidden = Counter(row.section for row in its_rows if row not in listed)
     for section, count in hidden.items():
         yield f"  {section}: {count} setting{'s' if count != 1 else ''}, shown with -v\n"

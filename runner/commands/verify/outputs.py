@@ -70,9 +70,9 @@ def with_outputs(
 def _with_matrix(report: Report, lab: Lab, rows: Sequence[Outcome]) -> Report:
     from labrun.runner.views.matrix import as_json, matrices, text
 
-    found = matrices(list(lab.hosts), rows)
-    notes = [*report.notes, "", text(found).rstrip("\n")]
-    return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(found)})
+    tables = matrices(list(lab.hosts), rows)
+    notes = [*report.notes, "", text(tables).rstrip("\n")]
+    return replace(report, notes=notes, extra={**report.extra, "matrix": as_json(tables)})
 
 
 def _with_markdown(path: Path, lab: Lab, invocation: Invocation, report: Report) -> Report:

@@ -24,6 +24,7 @@ from labrun.tasks.state.sections import PATH
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Address, Lab
+    from labrun.json_values import JsonObject
 
 __all__ = ["nodes_of", "pair_of", "pair_report"]
 
@@ -51,8 +52,8 @@ def nodes_of(lab: Lab, source: str, target: str) -> frozenset[str]:
 
 
 def _paths(lab: Lab, source: str, target: str) -> list[Path]:
-    found = expectations(lab)
-    return [found.path(source, target, version) for version in found.versions(source, target)]
+    expected = expectations(lab)
+    return [expected.path(source, target, version) for version in expected.versions(source, target)]
 
 
 def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -> Report:
@@ -63,16 +64,16 @@ def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -
         lab = with_seen_macs(lab, captures)
         rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
     rows = [row for row in rows if isinstance(row.subject, Pair) and row.subject.target == target]
-    told = [
-        _told(lab, path, row, captures or {})
+    traces = [
+        _traced(lab, path, row, captures or {})
         for path, row in zip(_paths(lab, source, target), rows, strict=True)
     ]
-    text = "\n".join("".join(f"{line}\n" for line in each.lines()) for each in told)
-    return Report(lab.name, rows, extra={"pair": [each.as_json() for each in told]}, text=text)
+    text = "\n".join("".join(f"{line}\n" for line in trace.lines()) for trace in traces)
+    return Report(lab.name, rows, extra={"pair": [trace.as_json() for trace in traces]}, text=text)
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Hop:
     """What one node does with the packets, and its observed state, None = not read."""
 
     node: str
@@ -86,15 +87,15 @@ class _Told:
 
 
 @dataclass(frozen=True, slots=True)
-class _ToldPair:
+class _Trace:
     """A path with its row, and the hops of the forward and return path."""
 
     path: Path
     row: Outcome
-    there: tuple[_Told, ...]
-    back: tuple[_Told, ...]
+    there: tuple[_Hop, ...]
+    back: tuple[_Hop, ...]
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> JsonObject:
         return {
             "name": self.row.name,
             "address": str(self.path.address) if self.path.address is not None else None,
@@ -125,33 +126,35 @@ class _ToldPair:
         yield f"  {self.row.status.value}{'' if self.row.why is None else f': {self.row.why}'}"
 
 
-def _told(lab: Lab, path: Path, row: Outcome, captures: Captures) -> _ToldPair:
-    there = tuple(_step(lab, step, path, captures) for step in steps_there(lab, path))
-    back = tuple(_step(lab, step, path, captures) for step in steps_back(lab, path))
-    return _ToldPair(path, row, there, back)
+def _traced(lab: Lab, path: Path, row: Outcome, captures: Captures) -> _Trace:
+    forward = tuple(_step(lab, step, path, captures) for step in steps_there(lab, path))
+    backward = tuple(_step(lab, step, path, captures) for step in steps_back(lab, path))
+    return _Trace(path, row, forward, backward)
 
 
-def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> _Told:
-    there = step.to == path.address
-    start, end = (path.source, path.target) if there else (path.target, path.source)
-    does = _does(step, start, end, there)
-    return _Told(step.node, does, step.address, _observed(lab, step, end, captures.get(step.node)))
+def _step(lab: Lab, step: Step, path: Path, captures: Captures) -> _Hop:
+    is_forward = step.to == path.address
+    start, end = (path.source, path.target) if is_forward else (path.target, path.source)
+    does = _does(step, start, end, is_forward)
+    return _Hop(step.node, does, step.address, _observed(lab, step, end, captures.get(step.node)))
 
 
-def _does(step: Step, start: str, end: str, there: bool) -> str:
+def _does(step: Step, start: str, end: str, is_forward: bool) -> str:
     if step.node == end:
-        return f"has {step.to}" + (" and answers with it" if there else "")
+        return f"has {step.to}" + (" and answers with it" if is_forward else "")
     if step.node == HYPERVISOR_NODE:
-        way = "forwards between its networks"
+        route = "forwards between its networks"
     elif step.route is None:
         return f"has no route to {step.to}"
     else:
-        way = _route_text(str(step.route.prefix), step.route.via, step.route.network)
+        route = _route_text(str(step.route.prefix), step.route.via, step.route.network)
     if step.node == start:
-        return f"{way}, from {step.address}" if step.address is not None else way
-    if not there:
-        return way
-    return f"{way}; " + (f"answers as {step.address}" if step.address is not None else "no answer gets back")
+        return f"{route}, from {step.address}" if step.address is not None else route
+    if not is_forward:
+        return route
+    return f"{route}; " + (
+        f"answers as {step.address}" if step.address is not None else "no answer gets back"
+    )
 
 
 def _route_text(prefix: str, via: object, network: str) -> str:
@@ -165,8 +168,9 @@ def _observed(lab: Lab, step: Step, end: str, capture: Capture | Unreachable | N
     if capture is None:
         return None
     if step.node == end:
-        held = {each.ip for link in capture.links.values() for each in (*link.addresses, *link.fleeting)}
-        return f"has {step.to}" if step.to in held else f"{step.to} is missing"
+        links = capture.links.values()
+        addresses = {address.ip for link in links for address in (*link.addresses, *link.fleeting)}
+        return f"has {step.to}" if step.to in addresses else f"{step.to} is missing"
     best = _best(capture, step)
     if best is None:
         return f"no route to {step.to}"
@@ -176,5 +180,9 @@ def _observed(lab: Lab, step: Step, end: str, capture: Capture | Unreachable | N
 
 
 def _best(capture: Capture, step: Step) -> ObservedRoute | None:
-    fitting = [r for r in capture.routes if r.prefix.version == step.to.version and step.to in r.prefix]
-    return min(fitting, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)
+    matching = [
+        route
+        for route in capture.routes
+        if route.prefix.version == step.to.version and step.to in route.prefix
+    ]
+    return min(matching, key=lambda route: (-route.prefix.prefixlen, route.metric), default=None)

@@ -84,14 +84,14 @@ class _Canvas:
 
 def _listed(diagram: Diagram) -> list[str]:
     """Return each network with its hosts. A host on several networks is listed under each."""
-    found: list[str] = []
+    lines: list[str] = []
     for network in diagram.networks:
-        found.extend(_network_lines(network))
+        lines.extend(_network_lines(network))
         for host in diagram.hosts:
-            found.extend(_member_lines(host, network.name))
-        found.append("")
+            lines.extend(_member_lines(host, network.name))
+        lines.append("")
     alone = [host.name for host in diagram.hosts if not host.links]
-    return [*found, *(["on no network: " + ", ".join(alone)] if alone else [])]
+    return [*lines, *(["on no network: " + ", ".join(alone)] if alone else [])]
 
 
 def _network_lines(network: DrawnNetwork) -> list[str]:
@@ -99,15 +99,15 @@ def _network_lines(network: DrawnNetwork) -> list[str]:
 
 
 def _member_lines(host: DrawnHost, network: str) -> list[str]:
-    found = []
+    lines = []
     for link in host.links:
         if link.network == network:
             state = "" if host.health is Health.UNKNOWN else f" {host.health.value}"
             also = [other.network for other in host.links if other.network != network]
             on = f" (also on {', '.join(also)})" if also else ""
             text = f"  +-- {host.name} {host.role}{state} {' '.join(link.addresses)}{on}"
-            found += _wrapped(text, "  |     ")
-    return found
+            lines += _wrapped(text, "  |     ")
+    return lines
 
 
 def _wrapped(text: str, indent: str) -> list[str]:

@@ -22,6 +22,7 @@ from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.configure.nm_profiles import DIRECTORY
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.configure.resources import explain, host_spec, plan_host, secrets_of
+from labrun.tasks.drift.task import DriftSpec
 from labrun.tasks.guest.keyfile import escaped, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
 from tests.fuzz import examples
@@ -219,7 +220,7 @@ def test_raw_results_show_no_secret_of_the_file_and_none_of_the_guest(
         )
 
     verify = CollectSpec(settings={"sysctl": {"secrets": ["fast open"]}})
-    data = {"drift": {"configure": {"sections": {"nmcli": {"secrets": [NEW]}}}, "verify": verify}}
+    data = {"drift": DriftSpec({"sections": {"nmcli": {"secrets": [NEW]}}}, verify)}
     host = Host("one", data=data)
     inventory = Inventory(hosts=Hosts({"one": host}), groups=Groups(), defaults=Defaults())
     build_nornir(inventory).with_processors([RawResults()]).run(read)

@@ -96,7 +96,7 @@ def recorded(base: Path) -> None:
 
 
 def runs(base: Path) -> int | None:
-    history = open_history(history_path(invocation(base), "lab"), "lab", own=True)
+    history = open_history(history_path(invocation(base), "lab"), "lab", movable=True)
     return None if history is None else len(history.runs())
 
 
@@ -124,9 +124,9 @@ KEPT = [
     Kept(
         "drift/lab.told.json",
         lambda base: remember_notified(
-            drift_memory(invocation(base), "lab").told, "x", {KEY: Status.DRIFTED}
+            drift_memory(invocation(base), "lab").notified, "x", {KEY: Status.DRIFTED}
         ),
-        lambda base: read_notified(drift_memory(invocation(base), "lab").told, "x"),
+        lambda base: read_notified(drift_memory(invocation(base), "lab").notified, "x"),
         {},
     ),
     Kept("lock", locked, locked, stat.S_IFREG),

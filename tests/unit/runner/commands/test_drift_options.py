@@ -9,7 +9,7 @@ import pytest
 from tests.unit.command_line import run_labrun
 
 LAB = "name: demo\nhosts:\n  one: {address: 192.0.2.1, sshd: false}\n"
-ANEW = "the lab file is read anew for each run: it cannot be stdin"
+ANEW = "the lab file is read again for each run: it cannot be stdin"
 
 
 @pytest.fixture

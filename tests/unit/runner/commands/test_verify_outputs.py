@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from labrun.runner.cli.document import document
+from labrun.runner.cli.document import as_text, document
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.outputs import with_outputs
@@ -33,7 +34,7 @@ def test_the_matrix_stands_below_the_table_and_in_the_document() -> None:
     report = written(matrix=True)
     assert list(report.notes[:2]) == ["a note", ""]
     assert report.notes[2].startswith("from \\ to  1  2  3  4  5\n1 host00      1  1  1  !\n")
-    assert len(document(report, VERIFY)["matrix"][0]["pairs"]) == 20
+    assert len(json.loads(as_text(document(report, VERIFY)))["matrix"][0]["pairs"]) == 20
 
 
 def test_files_are_replaced(tmp_path: Path) -> None:

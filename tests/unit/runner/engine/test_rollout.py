@@ -94,8 +94,8 @@ def test_what_is_no_number_of_hosts_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_max_fail(text)
     assert str(caught.value) == (
-        f"--max-fail: {text!r} is no number of hosts (a number of hosts, as 2, or a share of those asked for,"
-        " as 10%)"
+        f"--max-fail: {text!r} is no number of hosts"
+        " (a number of hosts, as 2, or a share of those asked for, as 10%)"
     )
 
 

@@ -28,11 +28,14 @@ from labrun.errors import (
     UnreachableError,
 )
 from labrun.outcome import Outcome, Status, exit_code
+from labrun.ports import Completed
 from labrun.progress import LOGGER_NAME
 from labrun.runner.cli.interruption import Interruption
-from labrun.runner.engine.nornir import build_nornir, cause_of, engine, outcomes_of
+from labrun.runner.engine.budget import Budget, OnSignal
+from labrun.runner.engine.nornir import build_nornir, cause_of, closing_connections, outcomes_of
+from labrun.runner.engine.results import results_of
 from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout
-from labrun.runner.engine.runner_plugin import Budget, Interrupted, Leaving, NotStartedError
+from labrun.runner.engine.runner_plugin import Interrupted, NotStartedError
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.ssh_login import SshLogin
 from labrun.tasks.guest.transport import transport_of
@@ -188,6 +191,20 @@ def test_a_task_that_gives_no_rows_is_a_mistake_not_a_success() -> None:
         outcomes_of(build_nornir(inventory(1)).run(gives_text), "x")
 
 
+def test_the_results_are_of_the_type_that_was_asked_for() -> None:
+    def works_on_one(task: Task) -> str:
+        if task.host.name == "host01":
+            raise UnreachableError("no")
+        return "fine"
+
+    results = build_nornir(inventory(2)).run(works_on_one)
+    typed = results_of(results, str)
+    assert typed["host00"] == "fine"
+    assert isinstance(typed["host01"], UnreachableError)
+    with pytest.raises(TypeError, match=r"^the task on host00 returned str, not Completed$"):
+        results_of(results, Completed)
+
+
 def test_a_failed_subtask_tells_its_own_cause() -> None:
     def outer(task: Task) -> None:
         task.run(failing)
@@ -327,7 +344,7 @@ def test_a_second_ctrl_c_in_the_middle_of_the_first_leaves_no_host_out(
 
 def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Meter) -> None:
     interruption = Interruption()
-    leaving = Leaving(interruption=interruption)
+    on_signal = OnSignal(interruption=interruption)
 
     def read(task: Task, meter: Any) -> str:
         if task.host.name == "host00":
@@ -345,7 +362,7 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
         interrupt()
 
     thread = in_background(press)
-    nornir = build_nornir(inventory(5), Budget(workers=2, leaving=leaving))
+    nornir = build_nornir(inventory(5), Budget(workers=2, on_signal=on_signal))
     began = time.monotonic()
     results = nornir.run(read, meter=meter)
     assert time.monotonic() - began < 15
@@ -378,7 +395,7 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
-        build_nornir(inventory(2), Budget(workers=1, leaving=Leaving(interruption=interruption))).run(
+        build_nornir(inventory(2), Budget(workers=1, on_signal=OnSignal(interruption=interruption))).run(
             deaf, meter=meter
         )
     thread.join(10)
@@ -414,9 +431,11 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 
     told: list[str] = []
     thread = in_background(press)
-    leaving = Leaving("confirmed or gone back")
+    on_signal = OnSignal("confirmed or gone back")
     with pytest.raises(Interrupted):
-        build_nornir(inventory(count), Budget(deadline=deadline, leaving=leaving)).run(changes, meter=meter)
+        build_nornir(inventory(count), Budget(deadline=deadline, on_signal=on_signal)).run(
+            changes, meter=meter
+        )
     thread.join(10)
     assert re.fullmatch(said, told[0]), told
     assert capsys.readouterr().err == "", "once"
@@ -621,8 +640,8 @@ def test_servers_that_say_nothing_hold_up_nobody_else(sshd: LoopbackSshd) -> Non
                 heard.append(task.host.name)
             return Result(task.host, result=[])
 
-        with engine(hosts, Budget(connectors=2, deadline=8)) as nornir:
-            results = nornir.run(enter)
+        with closing_connections(hosts):
+            results = build_nornir(hosts, Budget(connectors=2, deadline=8)).run(enter)
     assert set(heard[:2]) == {"host02", "host03"}
     assert [results[host].failed for host in results] == [True, True, False, False]
     why = [row.why for row in outcomes_of(results, "x") if row.host == "host00"]
@@ -639,8 +658,10 @@ def ask(task: Task, script: str, timeout: float) -> str:
 
 def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
     hosts = fleet(sshd, 20)
-    with engine(hosts, Budget(workers=20, connectors=4)) as nornir:
-        results = nornir.run(ask, script="echo hello", timeout=20)
+    with closing_connections(hosts):
+        results = build_nornir(hosts, Budget(workers=20, connectors=4)).run(
+            ask, script="echo hello", timeout=20
+        )
         opened = [transport_of(host).login for host in hosts.hosts.values()]
         assert all(login.is_alive() for login in opened)
     assert {results[host].result for host in results} == {"hello\n"}
@@ -652,8 +673,8 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
 
     def log_in_and_raise() -> None:
         hosts = fleet(sshd, 2)
-        with engine(hosts) as nornir:
-            nornir.run(ask, script="true", timeout=20)
+        with closing_connections(hosts):
+            build_nornir(hosts).run(ask, script="true", timeout=20)
             opened.extend(transport_of(host).login for host in hosts.hosts.values())
             raise RuntimeError("oops")
 
@@ -663,8 +684,9 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
 
 
 def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -> None:
-    with engine(fleet(sshd, 1), Budget(deadline=1.5)) as nornir:
-        results = nornir.run(ask, script="sleep 30", timeout=60)
+    hosts = fleet(sshd, 1)
+    with closing_connections(hosts):
+        results = build_nornir(hosts, Budget(deadline=1.5)).run(ask, script="sleep 30", timeout=60)
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
     assert error.reason == "the script did not end in time; it may still be running"

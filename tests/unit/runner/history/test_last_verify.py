@@ -9,7 +9,7 @@ import pytest
 
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.history.last_verify import last_verify
-from labrun.runner.history.reading import open_history, remembered
+from labrun.runner.history.reading import open_history, readable_history
 from tests.unit.past_runs import remember
 from tests.unit.verify_cases import captured
 
@@ -73,6 +73,6 @@ def test_a_file_that_is_not_labruns_is_none(
 ) -> None:
     path.write_text(content, encoding="utf-8")
     invocation = Invocation("graph", history=path)
-    assert last_verify(remembered(invocation, "lab"), URI) is None
+    assert last_verify(readable_history(invocation, "lab"), URI) is None
     assert (str(path) in capsys.readouterr().err) is bool(content)
     assert path.read_text(encoding="utf-8") == content

@@ -312,7 +312,7 @@ def test_where_nothing_can_be_written_the_command_does_its_work(what: str) -> No
         code = "print(len(open_history(Path(sys.argv[1]), 'lab').runs()))"
         assert python(code, str(path), "nobody").communicate(timeout=60)[0] == "1\n"
         path.chmod(0)
-        code = "from labrun.runner.history.reading import remembered; print(remembered(invocation, 'lab'))"
+        code = "from labrun.runner.history import reading; print(reading.readable_history(invocation, 'lab'))"
         out, err = python(code, str(path), "nobody").communicate(timeout=60)
         assert (out, err.splitlines()[-1]) == (
             "None\n",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from labrun.errors import LabrunError
 from labrun.outcome import Status
 from labrun.runner.timer.files import install_units, other_lab_file, remove_units
-from labrun.runner.timer.status import schedule_row
+from labrun.runner.timer.status import TimerStatus, schedule_row
 from labrun.runner.timer.systemd import Systemd
 from labrun.runner.timer.units import MARK
 from tests.unit.command_line import run_labrun
@@ -191,41 +193,56 @@ def test_the_schedule_of_another_file_is_noticed(deaf: Deaf) -> None:
     assert other_lab_file(deaf, UNITS) == "/b/lab.yaml"
 
 
-FOUND = {
-    "unit": "labrun-drift-demo.timer",
-    "manager": "user",
-    "installed": True,
-    "enabled": True,
-    "active": True,
-    "running": False,
-    "last": "2026-11-25T06:00:00Z",
-    "next": "2026-11-25T06:15:00Z",
-    "last_exit_code": 3,
-    "last_result": "success",
-}
+TIMER = TimerStatus(
+    unit="labrun-drift-demo.timer",
+    user=True,
+    installed=True,
+    enabled=True,
+    active=True,
+    running=False,
+    last=1_764_050_400.0,
+    next=1_764_051_300.0,
+    last_exit_code=3,
+    last_result="success",
+)
+
+
+def test_the_status_in_the_document() -> None:
+    assert TIMER.as_json() == {
+        "unit": "labrun-drift-demo.timer",
+        "manager": "user",
+        "installed": True,
+        "enabled": True,
+        "active": True,
+        "running": False,
+        "last": "2025-11-25T06:00:00Z",
+        "next": "2025-11-25T06:15:00Z",
+        "last_exit_code": 3,
+        "last_result": "success",
+    }
 
 
 @pytest.mark.parametrize(
     ("differing", "status", "actual", "why"),
     [
-        ({}, Status.OK, "last 2026-11-25T06:00:00Z (exit code 3), next 2026-11-25T06:15:00Z", None),
+        ({}, Status.OK, "last 2025-11-25T06:00:00Z (exit code 3), next 2025-11-25T06:15:00Z", None),
         (
             {"last": None, "last_exit_code": None, "last_result": None},
             Status.OK,
-            "last never, next 2026-11-25T06:15:00Z",
+            "last never, next 2025-11-25T06:15:00Z",
             None,
         ),
-        ({"running": True}, Status.OK, "last 2026-11-25T06:00:00Z (exit code 3), running now", None),
+        ({"running": True}, Status.OK, "last 2025-11-25T06:00:00Z (exit code 3), running now", None),
         (
             {"last_exit_code": 5, "last_result": "exit-code"},
             Status.WARNING,
-            "last 2026-11-25T06:00:00Z (exit code 5), next 2026-11-25T06:15:00Z",
+            "last 2025-11-25T06:00:00Z (exit code 5), next 2025-11-25T06:15:00Z",
             "the last run failed: journalctl --user -u labrun-drift-demo",
         ),
         (
             {"active": False, "next": None},
             Status.WARNING,
-            "last 2026-11-25T06:00:00Z (exit code 3), next never",
+            "last 2025-11-25T06:00:00Z (exit code 3), next never",
             "the timer is off: `labrun schedule install` starts it",
         ),
         (
@@ -236,7 +253,7 @@ FOUND = {
         ),
     ],
 )
-def test_what_status_says(differing: dict[str, object], status: Status, actual: str, why: str | None) -> None:
-    row = schedule_row({**FOUND, **differing})
+def test_what_status_says(differing: dict[str, Any], status: Status, actual: str, why: str | None) -> None:
+    row = schedule_row(replace(TIMER, **differing))
     assert (row.host, row.section, row.name) == ("hypervisor", "schedule", "labrun-drift-demo.timer")
     assert (row.status, row.actual, row.why) == (status, actual, why)

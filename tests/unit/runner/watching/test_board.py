@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.watching.board import Board, draw, with_run
 from labrun.runner.watching.grid import grid_lines
+from labrun.runner.watching.state import Change
 
 SECTIONS = [
     *("machine", "nmcli", "sysctl", "sshd", "hostname", "hosts", "firewall", "nat"),
@@ -29,8 +30,7 @@ def rows(hosts: int = 3, bad: dict[tuple[str, str, str], Status] | None = None) 
 
 
 def board(hosts: int = 3) -> Board:
-    change = dict(zip(("host", "section", "name"), DRIFTED, strict=True))
-    changes = [{**change, "before": None, "after": "drifted"}]
+    changes = [Change(DRIFTED, None, Status.DRIFTED)]
     found = rows(hosts, {DRIFTED: Status.DRIFTED})
     return with_run(Board("demo"), found, changes, ended=1_800_000_000.0, seconds=2.13)
 
@@ -86,10 +86,7 @@ def test_no_screen_is_too_small_and_no_text_too_odd(
     width: int, height: int, found: Sequence[tuple[str, str, str, Status, str]]
 ) -> None:
     outcomes = [Outcome(host, section, name, status, why=why) for host, section, name, status, why in found]
-    changes = [
-        {"host": host, "section": section, "name": name, "before": None, "after": status.value}
-        for host, section, name, status, _ in found
-    ]
+    changes = [Change((host, section, name), None, status) for host, section, name, status, _ in found]
     screen = draw(with_run(Board("demo"), outcomes, changes, ended=1.0, seconds=1.0), width, height, 2.0)
     assert len(screen) == height
     assert all(line.cell_len <= width for line in screen)
@@ -117,7 +114,7 @@ def test_before_the_first_run_there_is_little_to_see() -> None:
 
 
 def test_the_newest_changes_come_first() -> None:
-    change = {"host": "host01", "section": "sysctl", "name": "a", "before": "drifted", "after": None}
+    change = Change(("host01", "sysctl", "a"), Status.DRIFTED, None)
     again = with_run(board(), rows(), [change], ended=1_800_000_100.0, seconds=1.0)
     assert [each.name for each in again.changes] == ["a", "net.ipv4.ip_forward"]
     shown = lines(again, 80, 24)

@@ -16,7 +16,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.watching import webhook
-from labrun.runner.watching.notify import Notifiers, notifiers_of, tell
+from labrun.runner.watching.notify import Notifiers, NotifyOptions, notifiers_of, notify
 from labrun.runner.watching.state import read_last_drift
 from labrun.runner.watching.webhook import Webhook
 from tests.webhook_server import Inbox, webhook_server
@@ -46,7 +46,8 @@ def inbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
 
 def told(state: Path, listeners: Notifiers, what: Report, *, skipped: bool = False) -> Report:
     lab = load_lab("-", stdin=io.StringIO(LAB))
-    return tell(what, Invocation("drift", run="R", state_dir=state), lab, listeners, skipped=skipped)
+    invocation = Invocation("drift", run="R", state_dir=state)
+    return notify(what, invocation, lab, listeners, skipped=skipped).report
 
 
 def changes(inbox: Inbox) -> list[list[tuple[str | None, str | None]]]:
@@ -179,5 +180,5 @@ def test_metrics_that_cannot_be_written_fail_nothing(
 
 def test_a_secret_without_a_webhook_is_refused() -> None:
     with pytest.raises(UsageError) as caught:
-        notifiers_of(None, None, "env:HOME", None)
+        notifiers_of(NotifyOptions(webhook_secret="env:HOME"))
     assert caught.value.reason == "--webhook-secret signs what --webhook sends"
