@@ -24,7 +24,7 @@ _CODES = {
         for number, name in enumerate(("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"))
     },
 }
-_WORD = re.compile(r"\s*\S+\s*")
+_WORD = re.compile(r"(?:^\s*)?\S+\s*")
 _SPACE = " " * GAP
 _RULE = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
 
