@@ -92,10 +92,10 @@ def command(
 
 
 def _sections(only: str | None) -> tuple[str, ...]:
-    from labrun.tasks.configure.resources import SECTIONS
-
     if only is None:
         return ()
+    from labrun.tasks.configure.resources import SECTIONS
+
     asked = [word.strip() for word in only.split(",") if word.strip()]
     unknown = [word for word in asked if word not in SECTIONS]
     if unknown or not asked:
@@ -170,12 +170,15 @@ def configure_hosts(
     A host that did not begin, because of ``canary`` and ``max_fail``, has skipped rows. ``confirm_timeout``
     is the time in seconds after which an unconfirmed host rolls back; None = never.
     """
+    located = session.locate()
+    if canary is None:
+        session.dial_ahead(located)
+
     from labrun.runner.engine.behind import carried_by
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.configure.task import configure
 
-    located = session.locate()
     held = still_held(session.lab, session.state.host_addresses())
     specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
     for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
