@@ -89,8 +89,8 @@ check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	# Values that a fragment uses stand in a head made for it, and other fragments use its own: SC2154, SC2034.
-	shellcheck --shell=sh --exclude=SC2154,SC2034 templates/guest/*.sh
-	for file in templates/guest/*.sh; do dash -n "$$file"; done
+	shellcheck --shell=sh --exclude=SC2154,SC2034 templates/guest/*.sh templates/hypervisor/*.sh
+	for file in templates/guest/*.sh templates/hypervisor/*.sh; do dash -n "$$file"; done
 
 .PHONY: shell
 shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE names another)

@@ -14,8 +14,10 @@ from typing import Any
 from labrun.inventory.model import Host, Lab
 from labrun.state import LabState
 
-__all__ = ["CONNECT_SECONDS", "TIMEOUTS", "Access", "access_of", "connection_extras"]
+__all__ = ["CONNECT_SECONDS", "OPTIONS", "TIMEOUTS", "Access", "access_of", "connection_extras"]
 
+OPTIONS = "labrun-ssh"
+"""The name of the options of labrun's own logins, some of which Netmiko lacks."""
 CONNECT_SECONDS = 10
 TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
 """Seconds, keyed by Netmiko option: for labrun's connections and for those of exported inventories."""
@@ -56,7 +58,7 @@ def _path(lab: Lab, text: str | None) -> str | None:
 
 
 def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, Mapping[str, Any]]:
-    """Return the extras of the connections ``labrun-ssh`` and ``netmiko``, with strict host key checking."""
+    """Return the extras of labrun's logins and of plain ``netmiko``, with strict host key checking."""
     common: dict[str, Any] = {"ssh_strict": True, **TIMEOUTS}
     if access.identity is not None:
         common["key_file"] = access.identity
@@ -72,4 +74,4 @@ def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, M
     elif access.identity is None:
         own["look_for_keys"] = True
     # Nornir-Netmiko would read ~/.ssh/config, which may redirect the login.
-    return {"labrun-ssh": own, "netmiko": {**common, "ssh_config_file": None}}
+    return {OPTIONS: own, "netmiko": {**common, "ssh_config_file": None}}

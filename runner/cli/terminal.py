@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import sys
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, TextIO
 
 from labrun.errors import LabrunError
@@ -15,17 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_WIDTH",
+    "Screen",
     "console_on",
     "harmless",
     "is_reader_gone",
     "printable",
     "say",
+    "screen_on",
     "use_lossy_streams",
     "write",
 ]
 
 FILE_WIDTH = 120
 """Columns of a table in a file or a pipe, unless COLUMNS is set."""
+_TERMINAL_WIDTH = 80
 
 # C0, DEL and C1 except newline and tab: guest output must not move the cursor.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -101,18 +105,45 @@ def _discard(stream: TextIO) -> None:
         os.close(null)
 
 
-def console_on(stream: IO[str], *, color: bool, width: int | None = None) -> Console:
-    """Return a rich console that writes to ``stream``.
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What text is written to: its width in columns, and whether it shows colours."""
 
-    Colour requires both ``color`` and a terminal. ``width`` is in columns, by default the terminal's, or
-    COLUMNS, or :data:`FILE_WIDTH`.
+    width: int
+    has_colors: bool = False
+
+
+def screen_on(stream: IO[str], *, color: bool, width: int | None = None) -> Screen:
+    """Return the width of a stream, and whether to colour what is written to it.
+
+    Colour requires both ``color`` and a terminal. ``width`` is in columns, by default COLUMNS, or the
+    terminal's, or :data:`FILE_WIDTH`.
     """
+    interactive = stream.isatty()
+    is_dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    width = width or _declared_width() or (_terminal_width() if interactive else FILE_WIDTH)
+    return Screen(width, has_colors=color and interactive and not is_dumb)
+
+
+def _declared_width() -> int | None:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if re.fullmatch("[1-9][0-9]{0,4}", columns) else None
+
+
+def _terminal_width() -> int:
+    for descriptor in (1, 2, 0):
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(descriptor).columns or _TERMINAL_WIDTH
+    return _TERMINAL_WIDTH
+
+
+def console_on(stream: IO[str], *, color: bool, width: int | None = None) -> Console:
+    """Return a rich console that writes to ``stream``, for a live display; otherwise as :func:`screen_on`."""
     from rich.console import Console
 
     interactive = stream.isatty()
     if width is None and not interactive:
-        columns = os.environ.get("COLUMNS", "")
-        width = int(columns) if re.fullmatch("[1-9][0-9]{0,4}", columns) else FILE_WIDTH
+        width = screen_on(stream, color=color).width
     return Console(
         file=stream,
         width=width,

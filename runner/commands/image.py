@@ -13,7 +13,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import VerbGroup, verb
-from labrun.runner.views.listing import listing
+from labrun.runner.views.columns import listing
 from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images
 
 command = VerbGroup("image", "List, build and import the images that machines are made from.")

@@ -10,7 +10,7 @@ from labrun.ownership import read_tag
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import verb
-from labrun.runner.views.listing import listing
+from labrun.runner.views.columns import listing
 from labrun.tasks.provision.domains import state_of, tagged_domains
 
 _URIS = ("lxc:///system", "qemu:///system")

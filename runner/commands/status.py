@@ -122,7 +122,7 @@ def _told(last: dict[str, Any]) -> list[str]:
 
 def _table(hosts: list[dict[str, Any]], notes: list[str], invocation: Invocation) -> str:
     from labrun.runner.cli.terminal import printable
-    from labrun.runner.views.listing import listing
+    from labrun.runner.views.columns import listing
 
     columns = ("host", "state", "addresses", "ssh", "driver")
     lines = [

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 from labrun.outcome import Outcome, Status
-from labrun.runner.cli.terminal import console_on, printable
+from labrun.runner.cli.terminal import Screen, printable, screen_on
+from labrun.runner.views.columns import (
+    GAP,
+    coloured,
+    column_widths,
+    folded,
+    heading,
+    natural_width,
+    table_row,
+)
 from labrun.runner.views.folding import fold, joined
 from labrun.runner.views.status_look import look
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 __all__ = ["order", "render", "subject", "summary"]
 
@@ -54,28 +58,24 @@ def render(
     rows' diffs below the table. Unless ``every_row`` is set, a host's settings with the same result share
     one row.
     """
-    from rich.text import Text
-
     rows = [row for row in order(outcomes) if not (quiet and row.status is Status.OK)]
     if quiet and not rows:
         return ""
-    # Render into a buffer: the caller writes it to the stream and handles a reader that went away.
-    console = console_on(stream, color=color, width=width)
-    console.width, buffer = console.width, io.StringIO()
-    console.file = buffer
-    if rows:
-        _print_table(console, rows if every_row else fold(rows))
+    screen = screen_on(stream, color=color, width=width)
+    parts = list(_table(rows if every_row else fold(rows), screen)) if rows else []
     if diff:
         for members, lines in joined(rows):
             what = subject(members[0]) if len(members) == 1 else members[0].section
-            _print_diff(console, f"{members[0].host}: {what}", lines)
+            parts.append(_diff(f"{members[0].host}: {what}", lines, screen))
     shown = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
     worst = min(shown, key=lambda each: each.rank)
-    console.print(Text(summary(outcomes, seconds), style=worst.style))
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+    parts += (
+        f"{coloured(line, worst.style, screen)}\n"
+        for line in folded(summary(outcomes, seconds), screen.width)
+    )
+    return "".join(parts)
 
 
-_GAP = 2  # columns between two cells
 _WHY_WIDTH = 24  # a narrower column of reasons is hard to read; they go below their rows then
 _INDENT = 4  # columns before a reason below its row
 _WHY_LINES = 3  # a reason with more lines than this also goes below
@@ -93,125 +93,32 @@ def _columns(rows: Sequence[Outcome]) -> dict[str, list[str]]:
     return {title: [printable(cell) for cell in column] for title, column in cells.items() if any(column)}
 
 
-def _natural(title: str, cells: Sequence[str]) -> int:
-    return max(len(title), *(len(line) for cell in cells for line in cell.split("\n")))
-
-
-def _longest_word(cells: Sequence[str]) -> int:
-    return max((len(word) for cell in cells for word in cell.split()), default=0)
-
-
-def _widths(columns: Mapping[str, Sequence[str]], room: int) -> dict[str, int]:
-    """Return each column's width. If they do not fit, shrink the widest first.
-
-    Break words only if no column can shrink without.
-    """
-    widths = {title: _natural(title, cells) for title, cells in columns.items()}
-    whole = {title: max(len("expected"), _longest_word(cells)) for title, cells in columns.items()}
-    for least in (whole, dict.fromkeys(columns, len("expected"))):
-        while sum(widths.values()) + _GAP * (len(widths) - 1) > room:
-            giving = [title for title in widths if title != "result" and widths[title] > least[title]]
-            if not giving:
-                break
-            widths[max(giving, key=lambda title: widths[title])] -= 1
-    return widths
-
-
-def _print_table(console: Console, rows: Sequence[Outcome]) -> None:
+def _table(rows: Sequence[Outcome], screen: Screen) -> Iterator[str]:
     columns = _columns(rows)
     reasons = [printable(row.why or "") for row in rows]
-    widths = _widths(columns, console.width)
-    left = console.width - sum(widths.values()) - _GAP * len(widths)
+    widths = column_widths(columns, screen.width, whole=("result",))
+    left = screen.width - sum(widths.values()) - GAP * len(widths)
     inside = [left >= _WHY_WIDTH and _fits(reason, left) for reason in reasons]
     if any(reason and fits for reason, fits in zip(reasons, inside, strict=True)):
         columns["why"] = [reason if fits else "" for reason, fits in zip(reasons, inside, strict=True)]
-        widths["why"] = min(left, _natural("why", columns["why"]))
-    styles = [look(row.status).style for row in rows]
-    console.print(_block(columns, widths, styles, range(0), header=True))
-    results = _results(console, rows, widths["result"])
-    is_roomy = sum(widths.values()) + _GAP * (len(widths) - 1) <= console.width
-    for number, (reason, fits) in enumerate(zip(reasons, inside, strict=True)):
+        widths["why"] = min(left, natural_width("why", columns["why"]))
+    yield heading(widths, screen, ruled=True)
+    for number, row in enumerate(rows):
         cells = {title: column[number] for title, column in columns.items()}
-        if is_roomy and all(_is_simple(cell, widths[title]) for title, cell in cells.items()):
-            # rich takes 0.25 ms per row, and labs have thousands of rows.
-            console.file.write(_line(cells, widths, results[number]))
-        else:
-            console.print(_block(columns, widths, styles, range(number, number + 1), header=False))
-        if reason and not fits:
-            _print_below(console, reason)
-    console.print()
-
-
-def _is_simple(cell: str, width: int) -> bool:
-    return len(cell) <= width and cell.isascii() and "\n" not in cell
-
-
-def _line(cells: Mapping[str, str], widths: Mapping[str, int], result: str) -> str:
-    shown = (result if title == "result" else cell.ljust(widths[title]) for title, cell in cells.items())
-    return (" " * _GAP).join(shown) + "\n"
-
-
-def _results(console: Console, rows: Sequence[Outcome], width: int) -> list[str]:
-    """Return each row's result as coloured by the console, padded to the width."""
-    from rich.text import Text
-
-    shown: dict[Status, str] = {}
-    for row in rows:
-        if row.status not in shown:
-            with console.capture() as capture:
-                console.print(Text(row.status.value.ljust(width), look(row.status).style), end="")
-            shown[row.status] = capture.get()
-    return [shown[row.status] for row in rows]
+        yield table_row(cells, widths, screen, {"result": look(row.status).style})
+        if reasons[number] and not inside[number]:
+            for line in folded(reasons[number], screen.width - _INDENT):
+                yield f"{' ' * _INDENT}{line}".rstrip() + "\n"
+    yield "\n"
 
 
 def _fits(reason: str, width: int) -> bool:
     return "\n" not in reason and len(reason) <= _WHY_LINES * width
 
 
-def _block(
-    columns: Mapping[str, Sequence[str]],
-    widths: Mapping[str, int],
-    styles: Sequence[str],
-    rows: range,
-    *,
-    header: bool,
-) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0),
-        show_header=header,
-        header_style="bold",
-    )
-    for title in columns:
-        table.add_column(title, width=widths[title], overflow="fold")
-    for row in rows:
-        coloured = {"result": styles[row]}
-        table.add_row(*(Text(cells[row], coloured.get(title, "")) for title, cells in columns.items()))
-    return table
-
-
-def _print_below(console: Console, reason: str) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    if _is_simple(reason, console.width - _INDENT):
-        console.file.write(f"{' ' * _INDENT}{reason}\n")
-        return
-    console.print(Padding(Text(reason, overflow="fold"), (0, 0, 0, _INDENT)))
-
-
-def _print_diff(console: Console, heading: str, lines: Sequence[str]) -> None:
-    from rich.text import Text
-
-    console.print(Text(printable(heading), style="bold"))
+def _diff(title: str, lines: Sequence[str], screen: Screen) -> str:
+    shown = [coloured(printable(title), "bold", screen)]
     for line in printable("\n".join(lines)).split("\n"):
         style = {"+": "green", "-": "red", "@": "cyan", "\\": "dim"}.get(line[:1], "")
-        style = "bold" if line.startswith(("--- ", "+++ ")) else style
-        console.print(Text(line, style=style), soft_wrap=True)
-    console.print()
+        shown.append(coloured(line, "bold" if line.startswith(("--- ", "+++ ")) else style, screen))
+    return "".join(f"{line.rstrip()}\n" for line in shown) + "\n"

@@ -12,8 +12,8 @@ from typing import Protocol
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
-from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts, quote
+from labrun.tasks.guest.scripts import assigned, function, guest_script, quote, words
+from labrun.tasks.guest.shell import Captured, Facts, Probe, apply_script, marker, parse_facts
 
 __all__ = [
     "APPLY_SECONDS",
@@ -118,11 +118,8 @@ KEPT = "/run/labrun-kept"
 def kept_functions(parts: Sequence[SectionPlan]) -> str:
     """Return the shell functions that save and restore the files of these sections."""
     paths = dict.fromkeys(path for part in parts for path in part.saves)
-    cases = "".join(f"{quote(path)}) number={number};;\n" for number, path in enumerate(paths))
-    return (
-        f"{assigned({'kept': KEPT})}number_of() {{\ncase $1 in\n{cases}*) number=none;;\nesac\n}}\n"
-        f"{guest_script('kept')}"
-    )
+    number_of = function("number_of", f'position "$1" {words(paths)}')
+    return assigned({"kept": KEPT}) + number_of + guest_script("kept")
 
 
 class NewLogin:
@@ -141,8 +138,8 @@ class NewLogin:
     def first(self, plan: HostPlan) -> str:
         """Return the text that saves copies of what an undo would have to restore."""
         parts = _undoable(plan)
-        words = " ".join(quote(path) for part in parts for path in part.saves)
-        return f"( {kept_functions(parts)}keep {words}\n)\n" if words else ""
+        paths = words(path for part in parts for path in part.saves)
+        return f"( {kept_functions(parts)}keep {paths}\n)\n" if paths else ""
 
     def last(self, plan: HostPlan) -> str:
         """Return nothing: there is no guard to arm."""

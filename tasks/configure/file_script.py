@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import quote
+from labrun.tasks.guest.scripts import assigned, guest_script, quote, words
 
 __all__ = ["FileChange", "apply_changes", "commands_of", "seconds_for", "undo_changes"]
 
@@ -42,8 +41,8 @@ class FileChange:
     on_change: str | None
 
     @property
-    def writer(self) -> str:
-        """Return shell text that prints the content."""
+    def typed(self) -> str:
+        """Return the command that prints the content, as a person would type it."""
         if self.text is not None:
             word = quote(self.text)
             # Always quoted: `<secret>` may replace it, which a shell would read as redirections.
@@ -83,19 +82,13 @@ def undo_changes(changes: Sequence[FileChange]) -> str:
     """Return the script that restores the files; at boot, services read them without a command.
 
     The commands run once more, so that the services they reload read the old files. The guard then undoes
-    their other effects, and whatever they leave running. A command that ends the guard itself is not run a
-    third time.
+    their other effects, and whatever they leave running.
     """
     lines = [f"restore {quote(change.path)}\n" for change in changes]
     commands = [command for command, _ in _after(changes)]
     if commands:
-        run = "".join(
-            f"timeout {_UNDO_PATIENCE} sh -c {quote(command)} >/dev/null 2>&1 || :\n" for command in commands
-        )
-        lines.append(
-            'if [ "$on" = live ] && mkdir "$live/again" 2>/dev/null; then\n'
-            f'export LABRUN_CHANGE="${{run-}}"\n{run}fi\n'
-        )
+        lines += [assigned({"patience": _UNDO_PATIENCE}), guest_script("files_again")]
+        lines += [f"again {quote(command)}\n" for command in commands]
     return "".join(lines)
 
 
@@ -111,14 +104,10 @@ def _paths(changes: Sequence[FileChange]) -> str:
 
 
 def _put(change: FileChange) -> str:
-    owner = quote(f"{change.owner}:{change.group}")
-    check, shown = quote(change.validated(change.candidate)), quote(_renaming(change.candidate, change.path))
-    return (
-        f"path {change.number}; beside\n"
-        f'if said=$({{ mkdir -p "${{p%/*}}/" && rm -f "$t" && umask 077 && {change.writer} >"$t"; }} 2>&1)\n'
-        f"then place {change.number} {change.mode} {owner} {check} {shown}\n"
-        "else failed 'it cannot be written: '\nfi\n"
-    )
+    owner, shown = f"{change.owner}:{change.group}", _renaming(change.candidate, change.path)
+    content = ("base64", change.base64 or "") if change.text is None else ("text", change.text)
+    check = change.validated(change.candidate)
+    return f"put {words((str(change.number), change.mode, owner, check, shown, *content))}\n"
 
 
 def _renaming(candidate: str, path: str) -> str:
@@ -143,7 +132,7 @@ def commands_of(changes: Sequence[FileChange]) -> tuple[str, ...]:
     for change in changes:
         path = quote(change.path)
         lines += [f"mkdir -p {quote(change.directory)}"] if change.directory.count("/") > 1 else []
-        lines.append(f"{change.writer} > {path}")
+        lines.append(f"{change.typed} > {path}")
         lines += [f"chown {quote(f'{change.owner}:{change.group}')} {path}", f"chmod {change.mode} {path}"]
         lines += [change.validated(change.path)] if change.validate else []
     return (*lines, *(command for command, _ in _after(changes)))

@@ -13,8 +13,8 @@ from itertools import groupby
 
 from labrun.tasks.configure.plan import HostPlan, SectionPlan
 from labrun.tasks.guest.facts.guard import GUARD, LIVE
-from labrun.tasks.guest.scripts import assigned, guest_script, unit_file
-from labrun.tasks.guest.shell import quote, section
+from labrun.tasks.guest.scripts import assigned, function, guest_script, quote, unit_file, words
+from labrun.tasks.guest.shell import section
 from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
@@ -33,11 +33,6 @@ __all__ = [
 UNIT = "/etc/systemd/system/labrun-guard.service"
 _LINK = "/etc/systemd/system/sysinit.target.wants/labrun-guard.service"
 _PLACES = {"guard": GUARD, "live": LIVE, "unit": UNIT, "link": _LINK}
-_NM = "org.freedesktop.NetworkManager"
-_OBJECTS = (
-    f"busctl --auto-start=no --json=short call {_NM} "
-    "/org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects"
-)
 # The time for arming and a change beyond what the sections declare (seconds).
 _SPARE = 20
 # The kernel copies values of `all` and `default` to each interface, under the same name.
@@ -87,10 +82,6 @@ def applying_seconds(ticket: Ticket, plan: HostPlan) -> int:
     return min(ticket.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
 
 
-def _function(name: str, text: str) -> str:
-    return f"{name}() {{\n:\n{text.rstrip()}\n}}\n"
-
-
 def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
     parts = guarded(plan)[::-1]
     kernel = [
@@ -105,14 +96,14 @@ def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
         **_PLACES,
     }
     own = "\n".join(['[ "$on" = live ] || return 0', *kernel]) if kernel else ""
-    functions = "".join(_function(f"undo_{part.section}", part.undo) for part in parts)
+    functions = "".join(function(f"undo_{part.section}", part.undo) for part in parts)
     # Whole folders are only kept, and restored, if anything may have changed in them.
     trees = guest_script("trees") if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
         f"{assigned(values)}{guest_script('snapshot')}{trees}{guest_script('outside')}"
-        f"{_function('kernel_own', own)}{functions}"
+        f"{function('kernel_own', own)}{functions}"
         f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
     )
 
@@ -144,14 +135,10 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
         "unit_text": _BOOT_UNIT,
         **_PLACES,
     }
-    keep_all = _function("keep_all", _keep(path for part in parts for path in part.saves))
+    keep_all = function("keep_all", _keep(path for part in parts for path in part.saves))
     vital = guest_script("vital") if wide else ""
     lines = f"{assigned(values)}{keep_all}{vital}{guest_script('arm')}"
-    # Not $$: a shell may run this script as one of several, each in a separate process.
-    text = (
-        'read -r self </proc/self/stat\nset -- ${self##*") "}\nself_start=${20}\n'
-        f"{section('guard', lines)}"
-    )
+    text = f"{guest_script('own_process')}{section('guard', lines)}"
     mark = f"export LABRUN_CHANGE={quote(ticket.run)}\n"
     return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n{mark}"
 
@@ -170,51 +157,23 @@ def _keep(paths: Iterable[str]) -> str:
     """Return calls of the function passed as argument, one per folder of these files."""
     split = sorted({path.rpartition("/")[::2] for path in paths})
     return "".join(
-        f'"$1" {" ".join(map(quote, (folder, *(name for _, name in group))))}\n'
+        f'"$1" {words((folder, *(name for _, name in group)))}\n'
         for folder, group in groupby(split, key=lambda each: each[0])
     )
 
 
-def _tidy() -> str:
-    """Return shell text that removes all traces of the guard."""
-    return f"{assigned(_PLACES)}{guest_script('tidy')}"
-
-
 def _give_up(ticket: Ticket) -> str:
     """Return shell text that reports why the guard could not be armed and removes its traces."""
-    return f"""\
-if [ $status -eq 3 ]; then
-{{ read -r run; read -r owner; }} <{GUARD}/owner
-read -r until <{GUARD}/until
-read -r up rest </proc/uptime; frame guard-held "$((until - ${{up%.*}})) $owner"
-else
-read -r run <{GUARD}/owner
-if [ "$run" = {quote(ticket.run)} ]; then
-[ ! -e {GUARD}/checkpoint ] || [ -s {GUARD}/checkpoint ] || {{
-capture checkpoints {_OBJECTS}
-read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"; }}
-( {_tidy()} ) >/dev/null
-fi
-fi 2>/dev/null
-rm -rf {quote(f"{GUARD}.{ticket.run}")}
-"""
+    tidy = function("tidy", guest_script("tidy"))
+    return f"{assigned({'run': ticket.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
 
 
 def nothing_more(ticket: Ticket, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: it starts the time to confirm."""
     if not guarded(plan):
         return ""
-    rehearsal = f"{assigned({'guard': GUARD})}{guest_script('rehearse')}" if is_wide(plan) else ""
-    return f"""\
-{rehearsal}\
-# A way that still works because it is remembered is none.
-ip neigh flush all 2>/dev/null
-if [ -e {GUARD}/armed ]; then
-: >{GUARD}/applying
-read -r up rest </proc/uptime; echo $((${{up%.*}} + 1 + {ticket.seconds})) >{GUARD}/until
-mv {GUARD}/armed {GUARD}/changed
-fi
-"""
+    rehearsal = guest_script("rehearse") if is_wide(plan) else ""
+    return f"{assigned({'guard': GUARD, 'seconds': ticket.seconds})}{rehearsal}{guest_script('changed')}"
 
 
 def confirm(run: str, record: str) -> str:
@@ -233,8 +192,4 @@ def trigger(occasion: str, run: str) -> str:
 
     ``occasion`` is ``now``, or ``again`` for a leftover guard.
     """
-    return f"""\
-if [ -e {GUARD}/undo ]; then /bin/sh {GUARD}/undo {occasion} {quote(run)}
-else rm -rf {GUARD} {UNIT} {_LINK} {LIVE}
-fi
-"""
+    return assigned({"occasion": occasion, "run": run, **_PLACES}) + guest_script("trigger")

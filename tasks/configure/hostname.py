@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
 from labrun.tasks.state.sections import HOSTNAME
 
@@ -12,6 +13,7 @@ __all__ = ["Hostname"]
 (_STATIC,) = HOSTNAME.files
 _RUNNING = "/proc/sys/kernel/hostname"
 _NAME = "hostname"
+_SET = guest_script("set_hostname")
 
 
 class Hostname:
@@ -46,7 +48,7 @@ class Hostname:
             diff += [f"-{_STATIC}: {static}"] if static else []
             diff.append(f"+{_STATIC}: {value}")
         item = Item(_NAME, "change", value, actual, None, "\n".join(diff))
-        undo = f'[ "$on" != live ] || {{ {_set_running(running)}; }}\nrestore {_STATIC}\n'
+        undo = f'{_SET}[ "$on" != live ] || set_hostname {quote(running)}\nrestore {_STATIC}\n'
         return SectionPlan(
             self.section,
             (item,),
@@ -68,13 +70,4 @@ def _at_boot(text: str | None) -> str:
 
 
 def _apply(value: str) -> str:
-    return f"{_set_running(value)}\n{install(_STATIC, value + chr(10), '0644')}"
-
-
-def _set_running(value: str) -> str:
-    # hostname(1) only asks the kernel, not a daemon; hostnamectl is for systems without it.
-    name = quote(value)
-    return (
-        f"if command -v hostname >/dev/null; then hostname {name}\n"
-        f"else hostnamectl --transient set-hostname {name}; fi"
-    )
+    return f"{_SET}set_hostname {quote(value)}\n{install(_STATIC, value + chr(10), '0644')}"

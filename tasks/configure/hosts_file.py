@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from labrun.inventory.model import Address, Host, Interface, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import unified
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.sections import HOSTS
 
@@ -126,17 +127,13 @@ class Hosts:
 
 
 def _apply(cut: _Cut, block: tuple[str, ...]) -> str:
-    # The other lines never leave the guest: they may be in any encoding.
-    kept, resumed = len(cut.before), len(cut.before) + len(cut.block)
-    temporary = "/etc/.hosts.labrun"
-    return (
-        f"[ -e {PATH} ] || : >{PATH}\n"
-        f"{{ awk 'NR <= {kept}' {PATH}\n"
-        f"printf '%s\\n' {' '.join(quote(line) for line in block)}\n"
-        f"awk 'NR > {resumed}' {PATH}; }} >{temporary}\n"
-        f"chmod 0644 {temporary}\n"
-        f"mv -f {temporary} {PATH}\n"
-    )
+    values: dict[str, str | int | bool] = {
+        "path": PATH,
+        "block": "\n".join(block),
+        "before": len(cut.before),
+        "resumed": len(cut.before) + len(cut.block),
+    }
+    return assigned(values) + guest_script("hosts_block")
 
 
 def _block(want: Json) -> tuple[str, ...]:

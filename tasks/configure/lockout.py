@@ -12,18 +12,12 @@ from ipaddress import ip_address
 from labrun.inventory.model import Address
 from labrun.tasks.guest.facts.nm import Nic
 from labrun.tasks.guest.keyfile import Hop, Intent, Sections, intent
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 
 __all__ = ["PROBE", "WayIn", "cut_off", "way_in"]
 
-# sudo hides the variable from the script, but still has it in its environment.
-PROBE = """\
-came() {
-[ -n "${SSH_CONNECTION-}" ] && printf '%s\\n' "$SSH_CONNECTION" && return
-tr '\\0' '\\n' <"/proc/$PPID/environ" | sed -n 's/^SSH_CONNECTION=//p'
-}
-capture came came
-"""
+PROBE = guest_script("came")
 
 
 @dataclass(frozen=True, slots=True)

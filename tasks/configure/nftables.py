@@ -17,8 +17,8 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.configure.text_diff import compared
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.sshd import DROP_IN as SSHD_DROP_IN
-from labrun.tasks.guest.scripts import unit_file
-from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, quote, typed_file
+from labrun.tasks.guest.scripts import assigned, guest_script, quote, unit_file, words
+from labrun.tasks.guest.shell import Captured, Facts, Probe, install, install_word, typed_file
 from labrun.tasks.state.sections import FIREWALL, NAT
 
 __all__ = ["FILE", "UNIT", "NftSection"]
@@ -33,47 +33,9 @@ _BESIDE = "/etc/systemd/system/nftables.service.d/labrun.conf"
 _BESIDE_TEXT = unit_file("nftables.service.d-labrun.conf")
 _UNITS = {UNIT: _UNIT_TEXT, _BESIDE: _BESIDE_TEXT}
 _SAVES = (FILE, *_UNITS, _WANTED)
-# Both sections use the same probe, which runs once. The desired table is loaded into a separate network
-# namespace, so that two listings by the same nft are compared.
-_ASK = """\
-if [ -z "${{nft_asked-}}" ]; then
-nft_asked=1
-{body}fi
-"""
-_LOOK = f"""\
-[ -L {_WANTED} ] && frame nft-at-boot
-if command -v nft >/dev/null; then capture nft-table nft -s list table {TABLE}; else frame nft-missing; fi
-"""
-_LEFTOVER = f"if [ -e {FILE} ]; then\n{_LOOK}fi\n"
-_RIVALS = """\
-for f in /etc/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
-[ -e "$f/firewalld.service" ] || continue
-systemctl is-active --quiet firewalld.service && frame nft-rival firewalld
-break
-done
-command -v ufw >/dev/null && grep -qs '^ENABLED=yes' /etc/ufw/ufw.conf && frame nft-rival ufw
-"""
-# sshd combines all `Port` lines; what labrun's drop-in will contain follows from the lab file.
-_SSHD_PORTS = """\
-set --
-for f in /etc/ssh/sshd_config /etc/ssh/sshd_config.d/*.conf; do
-[ ! -e "$f" ] || [ "$f" = {but} ] || set -- "$@" "$f"
-done
-port='^[[:space:]]*[Pp][Oo][Rr][Tt][[:space:]=]\\{{1,\\}}'
-ssh_ports={declared}$([ $# -eq 0 ] || sed -n "s/$port\\([0-9]\\{{1,5\\}}\\).*/ \\1/p" "$@" | tr -d '\\n')
-"""
-_SCRATCH = f"""\
-set -- $ssh_ports
-[ $# -gt 0 ] || set -- 22
-ssh_ports=$*
-frame nft-ssh "$ssh_ports"
-command -v nft >/dev/null && {{{{
-printf 'define {SSH_PORTS} = {{{{ '
-printf '%s, ' "$@"
-echo '}}}}'
-printf %s {{text}}
-}}}} | capture nft-wanted unshare -n sh -c 'nft -f - && nft -s list table {TABLE}'
-"""
+_LOOK = {"nft_link": _WANTED, "nft_table": TABLE}
+# Both sections use the same probe, which runs once.
+_ONCE = '[ -n "${nft_asked-}" ] || { nft_asked=1; '
 _PATHS = (FILE, *_UNITS)
 _CHAIN = re.compile(r"\tchain (\S+) \{")
 
@@ -181,12 +143,17 @@ class NftSection:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read the file and the table, and have nft list what the lab file asks for."""
+        look = assigned(_LOOK) + guest_script("nft_look")
         if not want["text"]:
-            return (Probe(_PATHS, _ASK.format(body=_LEFTOVER)),)
-        declared = "".join(f"{port} " for port in want["ssh_ports"])
-        ports = _SSHD_PORTS.format(declared=quote(declared), but=quote(want["ssh_file"]))
-        scratch = _SCRATCH.format(text=quote(replacement(want["text"])))
-        return (Probe(_PATHS, _ASK.format(body=_LOOK + _RIVALS + ports + scratch)),)
+            return (Probe(_PATHS, f"{look}{_ONCE}[ ! -e {FILE} ] || nft_look; }}\n"),)
+        values = {
+            "nft_text": replacement(want["text"]),
+            "nft_define": SSH_PORTS,
+            "nft_declared": " ".join(map(str, want["ssh_ports"])),
+            "nft_drop_in": want["ssh_file"],
+        }
+        compare = assigned(values) + guest_script("nft_wanted")
+        return (Probe(_PATHS, f"{look}{compare}{_ONCE}nft_compare; }}\n"),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return whether this section's chains, now and at the next boot, are as declared."""
@@ -279,7 +246,7 @@ def _file_diff(state: _State) -> list[str]:
 def _apply(state: _State) -> str:
     if not state.text:
         return _forget()
-    lines = f'text={quote(state.file)}\nprintf %s "$text" | nft -c -f -\nprintf %s "$text" | nft -f -\n'
+    lines = assigned({"text": state.file}) + guest_script("nft_load")
     lines += install_word(FILE, '"$text"', "0644")
     if not state.is_loaded_at_boot:
         lines += _units(_UNITS, at_boot=True) + "systemctl daemon-reload\n"
@@ -297,14 +264,11 @@ def _units(texts: Mapping[str, str], *, at_boot: bool) -> str:
 
 
 def _forget() -> str:
+    folders = (path.rpartition("/")[0] for path in (FILE, _BESIDE))
     return (
-        f"nft -f - <<'EOF'\n{replacement('')}EOF\n"
-        f"rm -f {FILE} {' '.join(_UNITS)} {_WANTED}\n"
-        f"for each in {FILE.rpartition('/')[0]} {_BESIDE.rpartition('/')[0]}; do\n"
-        # While the guard keeps copies in a folder, the folder is not empty.
-        f'rmdir "$each" 2>/dev/null || [ ! -d {GUARD} ] || echo "$each" >>{GUARD}/emptied\n'
-        "done\n"
-        "systemctl daemon-reload\n"
+        f"{assigned({'guard': GUARD, 'text': replacement('')})}{guest_script('nft_load')}"
+        f"rm -f {words((FILE, *_UNITS, _WANTED))}\n"
+        f"{guest_script('remove_folders')}remove_folders {words(folders)}\nsystemctl daemon-reload\n"
     )
 
 

@@ -7,32 +7,11 @@ from dataclasses import dataclass
 
 from labrun.tasks.guest.facts.nm import Device, Nic
 from labrun.tasks.guest.keyfile import Sections, intent
-from labrun.tasks.guest.shell import quote
+from labrun.tasks.guest.scripts import guest_script, quote, words
 
 __all__ = ["Was", "new_gateways", "undo", "was"]
 
-# NetworkManager's checkpoint restores the active profiles, also those that were never in a file; without
-# it, profiles that are down are brought up here. It returns before they are active.
-_BACK = """\
-back() {
-[ "$(cat /sys/class/net/"$1"/mtu)" = "$3" ] || ip link set dev "$1" mtu "$3"
-if [ -z "$2" ]; then
-case $(nmcli --get-values GENERAL.STATE device show "$1") in
-100*) nmcli device disconnect "$1";;
-esac
-return
-fi
-[ "$(nmcli --get-values GENERAL.CON-UUID device show "$1")" = "$2" ] ||
-nmcli --wait 20 connection up uuid "$2" ifname "$1" || return
-n=0
-while [ $n -lt 50 ]; do
-case $(nmcli --get-values GENERAL.STATE device show "$1") in 100*) return ;; esac
-n=$((n + 1)); sleep 0.2
-done
-echo "$1 did not come up again"; return 1
-}
-bad=0
-"""
+_BACK = guest_script("nm_back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +36,7 @@ def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> st
     lines = [f"restore {quote(path)}" for path in dict.fromkeys(touched)]
     lines.append('[ "$on" = live ] || exit 0')
     lines.append("systemctl is-active --quiet NetworkManager || systemctl start NetworkManager")
-    lines.append("nmcli connection load " + " ".join(quote(path) for path in dict.fromkeys(load)) + " || :")
+    lines.append("nmcli connection load " + words(dict.fromkeys(load)) + " || :")
     lines += ["roll_back", _BACK.rstrip()]
     lines.extend(f"back {quote(nic.interface)} {quote(nic.profile or '')} {nic.mtu} || bad=1" for nic in nics)
     return "\n".join([*lines, "exit $bad"]) + "\n"

@@ -27,16 +27,13 @@ from labrun.tasks.configure.plan import Item, Json, SectionPlan
 from labrun.tasks.guest.facts import links, routes
 from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
 from labrun.tasks.guest.keyfile import parse, properties, render
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
 from labrun.tasks.state.sections import NMCLI
 
 __all__ = ["Nmcli"]
 
-# NetworkManager ignores a profile that is readable by others or not owned by root.
-_LOOSE = f"""\
-set -- {DIRECTORY}/labrun-*.nmconnection
-[ ! -e "$1" ] || capture loose find "$@" '(' -perm /077 -o ! -user 0 ')'
-"""
+_LOOSE = assigned({"profiles": DIRECTORY}) + guest_script("nm_loose")
 
 
 class Nmcli:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Item, Json, SectionPlan
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, install, quote
 from labrun.tasks.state.sections import SELINUX
 
@@ -18,11 +19,7 @@ _NAME = "mode"
 _MODES = {"0": "permissive", "1": "enforcing"}
 _LINE = re.compile(r"^[ \t]*SELINUX[ \t]*=[ \t]*([a-z]*).*$", re.MULTILINE | re.IGNORECASE)
 _TYPE = re.compile(r"^[ \t]*SELINUXTYPE[ \t]*=[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
-# systemd halts at boot if it is to enforce a policy that is not installed.
-_PROBE = f"""\
-[ -w {_ENFORCE} ] && frame selinux-writable
-for f in /etc/selinux/*/policy/policy.*; do [ -e "$f" ] && frame "selinux-policy $f"; done
-"""
+_PROBE = assigned({"enforce": _ENFORCE}) + guest_script("selinux_state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +72,7 @@ class Selinux:
             return self._only(
                 Item(_NAME, "skipped", mode, have.live, "SELinux is the machine's, not the container's")
             )
+        # systemd halts at boot if it is to enforce a policy that is not installed.
         if mode == "enforcing" and not have.has_policy:
             why = "no SELinux policy is installed here, and without one the next boot would halt"
             return self._only(Item(_NAME, "refused", mode, have.shown, why))

@@ -4,38 +4,14 @@ from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault
 
-__all__ = ["FILTERS", "chain", "nft", "table_absent"]
-
-
-def table_absent(table: str) -> str:
-    """Return the ``undo`` shell text for a table that must not exist yet."""
-    return (
-        f'nft list table {table} >/dev/null 2>&1 && exit 1\necho "nft delete table {table} 2>/dev/null || :"'
-    )
-
-
-_INET = table_absent("inet site")
-_ARP = table_absent("arp site")
-
-
-def chain(hook: str, *rules: str, family: str = "inet", policy: str = "accept", priority: str = "0") -> str:
-    """Return a base chain with these rules."""
-    base = f"type filter hook {hook} priority {priority}; policy {policy};"
-    body = "\n".join(rules)
-    return f"chain {hook[:3]}_site {{\n{base}\n{body}\n}}\n"
-
-
-def nft(*chains: str, family: str = "inet", more: str = "") -> str:
-    """Return the shell text that creates the table ``site`` with these chains."""
-    return f"nft -f - <<END\ntable {family} site {{\n{more}{''.join(chains)}}}\nEND"
-
+__all__ = ["FILTERS"]
 
 FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-drops",
         "router",
-        nft(chain("forward", "ip saddr $own ip daddr $far counter drop")),
-        _INET,
+        'site inet "$(chain forward 0 accept "ip saddr $own ip daddr $far counter drop")"',
+        "table_back inet",
         (
             "One pair of hosts cannot talk, in one direction.",
             "Forwarding is on and routes are right; {host} decides by something else.",
@@ -46,8 +22,9 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-rejects",
         "router",
-        nft(chain("forward", "ip daddr $far_net counter reject with icmp type admin-prohibited")),
-        _INET,
+        'rule="ip daddr $far_net counter reject with icmp type admin-prohibited"\n'
+        'site inet "$(chain forward 0 accept "$rule")"',
+        "table_back inet",
         (
             "Somebody on the way forbids it, and says so.",
             "traceroute shows who with !X: {host}.",
@@ -58,8 +35,8 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "forward-policy",
         "router",
-        nft(chain("forward", "tcp dport 22 accept", policy="drop")),
-        _INET,
+        'site inet "$(chain forward 0 drop "tcp dport 22 accept")"',
+        "table_back inet",
         (
             "Some traffic between the networks passes, most does not.",
             "On {host} there is no rule against it. What happens where no rule matches?",
@@ -70,11 +47,9 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "prerouting-drops",
         "router",
-        nft(
-            chain("prerouting", 'ip saddr $own ip daddr $far_net counter name "lost" drop', priority="-300"),
-            more="counter lost { }\n",
-        ),
-        _INET,
+        'rule="ip saddr $own ip daddr $far_net counter name lost drop"\n'
+        'site inet "counter lost { }" "$(chain prerouting -300 accept "$rule")"',
+        "table_back inet",
         (
             "One host cannot leave its network.",
             "{host} drops its packets before it even looks for a route.",
@@ -85,8 +60,8 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "input-drops",
         "source",
-        nft(chain("input", "ip saddr $far counter drop")),
-        _INET,
+        'site inet "$(chain input 0 accept "ip saddr $far counter drop")"',
+        "table_back inet",
         (
             "A host answers its neighbours, but not everybody.",
             "{host} gets the packets of {target} and says nothing.",
@@ -97,8 +72,8 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "output-drops",
         "source",
-        nft(chain("output", "ip daddr $far_net counter drop")),
-        _INET,
+        'site inet "$(chain output 0 accept "ip daddr $far_net counter drop")"',
+        "table_back inet",
         (
             "A host cannot reach a network, and cannot answer it.",
             "Its packets do not even get out of {host}.",
@@ -109,8 +84,8 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "large-packets-drop",
         "router",
-        nft(chain("forward", "ip length > 1300 drop")),
-        _INET,
+        'site inet "$(chain forward 0 accept "ip length > 1300 drop")"',
+        "table_back inet",
         (
             "Pings and logins work; copying a file hangs.",
             "It is a matter of size, and nobody is told. {host} is where they get lost.",
@@ -121,13 +96,10 @@ FILTERS: tuple[Fault, ...] = (
     Fault(
         "arp-filtered",
         "source",
-        nft(
-            chain("input", "arp saddr ip $gw drop"),
-            chain("output", "arp daddr ip $gw drop"),
-            family="arp",
-        )
-        + '\nip neigh del "$gw" dev "$nic" 2>/dev/null || :',
-        _ARP,
+        'site arp "$(chain input 0 accept "arp saddr ip $gw drop")" '
+        '"$(chain output 0 accept "arp daddr ip $gw drop")"\n'
+        'ip neigh del "$gw" dev "$nic" 2>/dev/null || :',
+        "table_back arp",
         (
             "A host does not find its gateway; the gateway is well.",
             "{host} asks who has {gw}, and hears nothing. Does it really ask?",
@@ -139,7 +111,7 @@ FILTERS: tuple[Fault, ...] = (
         "pings-ignored",
         "source",
         "sysctl -qw net.ipv4.icmp_echo_ignore_all=1",
-        'echo "sysctl -qw net.ipv4.icmp_echo_ignore_all=$(sysctl -n net.ipv4.icmp_echo_ignore_all)"',
+        "sysctl_back net.ipv4.icmp_echo_ignore_all",
         (
             "A host is there and does not answer everything.",
             "traceroute reaches {host}, ping does not.",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from labrun.tasks.faults.filter_faults import chain, nft, table_absent
-from labrun.tasks.faults.link_faults import reapply
 from labrun.tasks.faults.model import Fault
 from labrun.tasks.faults.routing_faults import has_neighbour
 
 __all__ = ["IPV6"]
 
-_ROUTE_BACK = 'ip -6 route show exact "$goal" | sed "s,^,ip -6 route add ,; s, *$, 2>/dev/null || :,"'
+_ROUTE_BACK = 'route_back 6 "$goal"'
 
 IPV6: tuple[Fault, ...] = (
     Fault(
@@ -71,7 +69,7 @@ IPV6: tuple[Fault, ...] = (
         "address-missing-v6",
         "router",
         'ip -6 addr del "$out_own/$out_len" dev "$out"',
-        reapply("$out"),
+        'reapplied "$out"',
         (
             "A network has lost its gateway, for one IP version.",
             "{host} has only half of its addresses there.",
@@ -85,7 +83,7 @@ IPV6: tuple[Fault, ...] = (
         "source",
         # The kernel allows an IPv6 address only once per NIC, whatever its prefix length.
         'ip -6 addr del "$own/$own_len" dev "$nic"\nip -6 addr add "$own/$wide" dev "$nic" nodad',
-        'echo "ip -6 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
+        'echo "ip -6 addr del $own/$wide dev $nic 2>/dev/null || :"\nreapplied "$nic"',
         (
             "Over IPv6 a host looks for far things nearby.",
             "{host} thinks that {target} is its neighbour.",
@@ -98,8 +96,8 @@ IPV6: tuple[Fault, ...] = (
     Fault(
         "forward-drops-v6",
         "router",
-        nft(chain("forward", "ip6 saddr $own ip6 daddr $far counter drop"), family="ip6"),
-        table_absent("ip6 site"),
+        'site ip6 "$(chain forward 0 accept "ip6 saddr $own ip6 daddr $far counter drop")"',
+        "table_back ip6",
         (
             "One pair of hosts cannot talk over IPv6, in one direction.",
             "Forwarding is on and routes are right; {host} decides by something else.",
@@ -111,13 +109,10 @@ IPV6: tuple[Fault, ...] = (
     Fault(
         "solicitations-drop",
         "source",
-        nft(
-            chain("input", "icmpv6 type nd-neighbor-solicit drop"),
-            chain("output", "icmpv6 type nd-neighbor-solicit drop"),
-            family="ip6",
-        )
-        + '\nip -6 neigh flush dev "$nic"',
-        table_absent("ip6 site"),
+        "solicited='icmpv6 type nd-neighbor-solicit drop'\n"
+        'site ip6 "$(chain input 0 accept "$solicited")" "$(chain output 0 accept "$solicited")"\n'
+        'ip -6 neigh flush dev "$nic"',
+        "table_back ip6",
         (
             "A host knows nobody over IPv6; over IPv4 it knows everybody.",
             "What ARP is for IPv4 is part of ICMPv6. {host} does not ask who has {gw}.",

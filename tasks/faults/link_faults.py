@@ -4,31 +4,7 @@ from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault, FaultSite
 
-__all__ = ["LINKS", "reapply"]
-
-
-def reapply(device: str) -> str:
-    """Return the ``undo`` shell text for settings that NetworkManager restores from a device's profile."""
-    # This includes routes and metrics.
-    return (
-        f'uuid=$(nmcli -g GENERAL.CON-UUID device show "{device}")\n'
-        f'echo "nmcli -w 20 device reapply {device} >/dev/null 2>&1 '
-        f'|| nmcli -w 20 connection up uuid $uuid >/dev/null"\n'
-    )
-
-
-# NetworkManager sets every NIC that it brings up to host mode, whatever it was before.
-_FORWARDING_6 = (
-    'key=/proc/sys/net/ipv6/conf/$out/forwarding\n[ ! -e $key ] || echo "echo $(cat $key) >$key"\n'
-)
-
-# The kernel created these routes for the link-local address when the NIC first came up, and does not create
-# them again for the address that NetworkManager adds. Use add, not replace: replace would take another
-# NIC's route.
-_ROUTES_6 = (
-    'ip -6 route show dev "$out" | sed "s,^,ip -6 route add ,; s, metric , dev $out metric ,; '
-    's, *$, 2>/dev/null || :,"\n'
-)
+__all__ = ["LINKS"]
 
 
 def _not_first(spot: FaultSite) -> bool:
@@ -40,7 +16,7 @@ LINKS: tuple[Fault, ...] = (
         "nic-down",
         "router",
         'ip link set dev "$out" down',
-        'echo "ip link set dev $out up"\n' + reapply("$out") + _FORWARDING_6 + _ROUTES_6,
+        'echo "ip link set dev $out up"; reapplied "$out"; forwarding_back "$out"; routes_back "$out"',
         (
             "A whole network is cut off.",
             "{host} should be on it.",
@@ -53,7 +29,7 @@ LINKS: tuple[Fault, ...] = (
         "address-missing",
         "router",
         'ip -4 addr del "$out_own/$out_len" dev "$out"',
-        reapply("$out"),
+        'reapplied "$out"',
         (
             "A network has lost its gateway.",
             "The gateway is there, under another name or none: see {host}.",
@@ -78,7 +54,7 @@ LINKS: tuple[Fault, ...] = (
         "prefix-too-wide",
         "source",
         'ip -4 addr add "$own/$wide" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
-        'echo "ip -4 addr del $own/$wide dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
+        'echo "ip -4 addr del $own/$wide dev $nic 2>/dev/null || :"\nreapplied "$nic"',
         (
             "A host looks for far things nearby.",
             "{host} thinks that {target} is its neighbour.",
@@ -91,7 +67,7 @@ LINKS: tuple[Fault, ...] = (
         "prefix-too-narrow",
         "source",
         'ip -4 addr add "$own/$narrow" dev "$nic"\nip -4 addr del "$own/$own_len" dev "$nic"',
-        'echo "ip -4 addr del $own/$narrow dev $nic 2>/dev/null || :"\n' + reapply("$nic"),
+        'echo "ip -4 addr del $own/$narrow dev $nic 2>/dev/null || :"\nreapplied "$nic"',
         (
             "A host takes a detour to its own neighbours, or does not find them.",
             "{host} believes its network to be smaller than it is.",
@@ -129,7 +105,7 @@ LINKS: tuple[Fault, ...] = (
         "mtu-small",
         "router",
         'ip link set dev "$out" mtu 1300',
-        'echo "ip link set dev $out mtu $(cat /sys/class/net/$out/mtu)"',
+        'echo "ip link set dev $out mtu $(cat /sys/class/net/"$out"/mtu)"',
         (
             "Everything works, only not as well as it could.",
             "A link of {host} is narrower than the others.",

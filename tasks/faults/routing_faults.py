@@ -6,11 +6,7 @@ from labrun.tasks.faults.model import Fault, FaultSite
 
 __all__ = ["ROUTING", "has_neighbour"]
 
-_ROUTE_BACK = 'ip -4 route show exact "$goal" | sed "s,^,ip -4 route add ,; s, *$, 2>/dev/null || :,"'
-
-
-def _sysctl(key: str) -> str:
-    return f'echo "sysctl -qw {key}=$(sysctl -n {key})"'
+_ROUTE_BACK = 'route_back 4 "$goal"'
 
 
 def has_neighbour(spot: FaultSite) -> bool:
@@ -23,7 +19,7 @@ ROUTING: tuple[Fault, ...] = (
         "forwarding-off",
         "router",
         "sysctl -qw net.ipv4.ip_forward=0",
-        _sysctl("net.ipv4.ip_forward"),
+        "sysctl_back net.ipv4.ip_forward",
         (
             "Hosts on one network reach each other; nothing gets from one network into another.",
             "All routes are right. Look at {host}: it may know the way and still not go it.",
@@ -34,8 +30,8 @@ ROUTING: tuple[Fault, ...] = (
     Fault(
         "forwarding-off-on-a-nic",
         "router",
-        "sysctl -qw net.ipv4.conf.$in.forwarding=0",
-        _sysctl("net.ipv4.conf.$in.forwarding"),
+        'sysctl -qw net.ipv4.conf."$in".forwarding=0',
+        'sysctl_back net.ipv4.conf."$in".forwarding',
         (
             "Packets pass {host} in one direction and not in the other.",
             "{host} forwards, and yet not what comes in from {in_net}.",
@@ -122,7 +118,7 @@ ROUTING: tuple[Fault, ...] = (
         "connected-route-missing",
         "router",
         'ip -4 route del "$far_net" dev "$out"',
-        'ip -4 route show exact "$far_net" | sed "s,^,ip -4 route add ,; s, *$, 2>/dev/null || :,"',
+        'route_back 4 "$far_net"',
         (
             "A network that is right there cannot be reached.",
             "{host} has an address on it, and no route.",
@@ -146,9 +142,9 @@ ROUTING: tuple[Fault, ...] = (
     Fault(
         "rp-filter",
         "router",
-        "sysctl -qw net.ipv4.conf.$in.rp_filter=1 net.ipv4.conf.all.rp_filter=1\n"
+        'sysctl -qw net.ipv4.conf."$in".rp_filter=1 net.ipv4.conf.all.rp_filter=1\n'
         'ip -4 route add "$own/32" dev "$out"',
-        f"{_sysctl('net.ipv4.conf.$in.rp_filter')}\n{_sysctl('net.ipv4.conf.all.rp_filter')}\n"
+        'sysctl_back net.ipv4.conf."$in".rp_filter; sysctl_back net.ipv4.conf.all.rp_filter\n'
         'echo "ip -4 route del $own/32 dev $out 2>/dev/null || :"',
         (
             "Packets of one host get to the first router and no further.",
@@ -161,7 +157,7 @@ ROUTING: tuple[Fault, ...] = (
         "ttl-one",
         "source",
         "sysctl -qw net.ipv4.ip_default_ttl=1",
-        _sysctl("net.ipv4.ip_default_ttl"),
+        "sysctl_back net.ipv4.ip_default_ttl",
         (
             "A host can be talked to from its own network only.",
             "{host} gets every packet; look at how far its answers may go.",

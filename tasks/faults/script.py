@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from labrun.tasks.faults.model import Fault, FaultSite
-from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.scripts import assigned, function, guest_script
 
 __all__ = ["ABSENT", "DIFFERS", "FAILED", "PLANTED", "look_script", "mend_script", "plant_script"]
 
 PLANTED, FAILED, ABSENT, DIFFERS = 64, 65, 66, 67
 """Exit statuses: a fault is already planted; planting failed; none is planted; undone with differences."""
 _STATUSES = {"planted": PLANTED, "failed": FAILED, "absent": ABSENT, "differs": DIFFERS}
-
-
-# The host's state as far as faults touch it, without counters, lifetimes and values that only grow.
 
 
 def look_script() -> str:
@@ -26,8 +23,8 @@ def plant_script(fault: Fault, spot: FaultSite) -> str:
         devices = "nic=$(device $own_mac) || exit $failed\n"
     else:
         devices = "in=$(device $in_mac) && out=$(device $out_mac) || exit $failed\n"
-    functions = f"undo() {{\nset -e\n{fault.undo}\n}}\nplant() {{\nset -e\n{fault.plant}\n}}\n"
-    before = _state() + guest_script("fault_device") + assigned(spot.words)
+    functions = function("undo", f"set -e\n{fault.undo}") + function("plant", f"set -e\n{fault.plant}")
+    before = _state() + guest_script("fault_device") + guest_script("fault_commands") + assigned(spot.words)
     return before + devices + functions + guest_script("fault_plant")
 
 

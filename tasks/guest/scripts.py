@@ -1,31 +1,61 @@
-"""Files put into guests verbatim: shell under ``templates/guest``, with values in front, and units."""
+"""What goes into guests: shell under ``templates/guest`` verbatim, with quoted values in front, and units.
+
+The text of a file is constant. Values reach it in variables (:func:`assigned`) or as the words of a call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
-from labrun.tasks.guest.shell import quote
+import labrun.templates
 
-__all__ = ["assigned", "guest_script", "unit_file"]
+__all__ = ["assigned", "function", "guest_script", "hypervisor_script", "quote", "unit_file", "words"]
+
+# Without importlib.resources, whose import costs more than reading all of these files.
+_TEMPLATES = Path(next(iter(labrun.templates.__path__)))
+
+
+def quote(text: str) -> str:
+    """Return ``text`` as one word of a POSIX shell, whichever characters it has; NUL raises ValueError."""
+    if "\0" in text:
+        raise ValueError("a NUL character cannot be handed to a shell")
+    return shlex.quote(text)
+
+
+def words(texts: Iterable[str]) -> str:
+    """Return each text as one word of a POSIX shell, with spaces between them."""
+    return " ".join(map(quote, texts))
 
 
 @cache
 def guest_script(name: str) -> str:
     """Return the text of ``templates/guest/NAME.sh``; raises FileNotFoundError if it does not exist."""
-    return (files("labrun.templates") / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+    return (_TEMPLATES / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+@cache
+def hypervisor_script(name: str) -> str:
+    """Return the text of ``templates/hypervisor/NAME.sh``, which runs beside libvirtd and not in a guest."""
+    return (_TEMPLATES / "hypervisor" / f"{name}.sh").read_text(encoding="utf-8")
 
 
 @cache
 def unit_file(name: str) -> str:
     """Return the text of ``templates/systemd/NAME``, a unit that is the same on every host."""
-    return (files("labrun.templates") / "systemd" / name).read_text(encoding="utf-8")
+    return (_TEMPLATES / "systemd" / name).read_text(encoding="utf-8")
 
 
 def assigned(values: Mapping[str, str | int | bool]) -> str:
     """Return the values as shell assignments, one per line; False is empty and True is ``yes``."""
     return "".join(f"{name}={quote(_word(value))}\n" for name, value in values.items())
+
+
+def function(name: str, lines: str) -> str:
+    """Return the definition of a shell function with these lines, which may be none."""
+    return f"{name}() {{ :\n{lines.rstrip()}\n}}\n"
 
 
 def _word(value: str | int | bool) -> str:

@@ -7,7 +7,6 @@ output can be mistaken for one.
 from __future__ import annotations
 
 import secrets
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 from labrun.bounded import as_integer, require_lines
 from labrun.errors import CommandError, UnreadableError
+from labrun.tasks.guest.scripts import assigned, function, guest_script, quote
 
 __all__ = [
     "Captured",
@@ -37,34 +37,6 @@ _MOST_FRAMES = 20_000
 """A guest can read the marker in the script, and print more frames than the script does."""
 _MADE = 0o666
 """The mode of a file that a shell creates, before its umask."""
-_READ = """\
-set --
-for f in {patterns}; do [ -e "$f" ] && [ ! -d "$f" ] && set -- "$@" "$f"; done
-each='FNR == 1 {{ printf "\\n%s file %s\\n", m, FILENAME }} {{ print }}'
-[ $# -eq 0 ] || awk -v m="$m" "$each" "$@" 2>/dev/null
-frame files
-[ $# -eq 0 ] || printf '%s\\n' "$@"
-"""
-# The shell keeps stderr separate, so that a program's noise never ends up in its output. The process it
-# forks for this becomes the command itself, so that costs no extra process.
-_PRELUDE = """\
-export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"
-m={marker}
-frame() {{ printf '\\n%s %s\\n' "$m" "$*"; }}
-capture() {{
-n=$1; shift; frame out "$n"
-{{ errors=$("$@" 2>&1 >&3 3>&-); ended=$?; }} 3>&1
-[ -z "$errors" ] || {{ frame err "$n"; printf '%s\\n' "$errors"; }}
-frame status "$n" $ended
-}}
-"""
-
-
-def quote(text: str) -> str:
-    """Return ``text`` as one word of a POSIX shell, whichever characters it has; NUL raises ValueError."""
-    if "\0" in text:
-        raise ValueError("a NUL character cannot be handed to a shell")
-    return shlex.quote(text)
 
 
 def marker() -> str:
@@ -146,14 +118,21 @@ class Facts:
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
     """Return one script that runs each probe once; it reads all files with a single process."""
     probes = tuple(dict.fromkeys(probes))
-    parts = [_PRELUDE.format(marker=quote(mark)), "gathered=$(\n"]
+    parts = [_beginning(mark)]
     patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
     if patterns:
-        parts.append(_READ.format(patterns=patterns))
+        parts.append(guest_script("read_files"))
+    parts.append("gathered=$(\n")
+    if patterns:
+        parts.append(f"read_files {patterns}\n")
     parts.extend(probe.script for probe in probes if probe.script)
     # Written at once: each separate write would cost sshd and the client a packet.
     parts.append("frame end\n)\nprintf '%s\\n' \"$gathered\"\n")
     return "".join(parts)
+
+
+def _beginning(mark: str) -> str:
+    return assigned({"m": mark}) + guest_script("frames")
 
 
 def _frames(output: str, mark: str) -> Iterator[tuple[str, str]]:
@@ -203,33 +182,20 @@ def parse_facts(output: str, mark: str) -> Facts:
 
 
 def install(path: str, content: str, mode: str) -> str:
-    """Return shell text that atomically installs ``content`` at ``path``, with ``mode`` (``0600``)."""
+    """Return shell text that atomically installs ``content`` at ``path``, with ``mode`` (``0600``).
+
+    It belongs into an :func:`apply_script`, which defines what it calls. If the file cannot be written
+    completely, it stays as it was and the text ends in an error.
+    """
     return install_word(path, quote(content), mode)
 
 
 def install_word(path: str, word: str, mode: str) -> str:
-    """Do as :func:`install`, with the value of a shell word (``"$text"``) as the content.
-
-    The temporary file is hidden: NetworkManager, sshd and sysctl all skip names with a leading dot.
-    If it cannot be written completely, the file stays as it was and the text ends in an error, with
-    and without ``set -e``.
-    """
-    directory, _, name = path.rpartition("/")
-    temporary = quote(f"{directory}/.{name}.labrun")
+    """Do as :func:`install`, with the value of a shell word (``"$text"``) as the content."""
     bits = int(mode, 8)
     # No extra process if the shell can do it: umask sets the mode, except for executables.
-    umask, chmod = (
-        (f"{0o777 & ~bits:03o}", "") if not bits & ~_MADE else ("077", f"chmod {mode} {temporary} &&")
-    )
-    return (
-        f"[ -d {quote(directory)} ] || mkdir -p {quote(directory)}\n"
-        f"[ ! -e {temporary} ] && [ ! -L {temporary} ] || rm -f {temporary}\n"
-        f"( umask {umask}; printf %s {word} >{temporary} ) && {chmod}\n"
-        f"mv -f {temporary} {quote(path)} ||\n"
-        # The shell only reports that there was an error; dd says which.
-        f"{{ rm -f {temporary}; why=$(dd if=/dev/zero bs=1 count=1 of={temporary} 2>&1) || "
-        f"printf '%s\\n' \"$why\" | head -n 1; rm -f {temporary}; false; }}\n"
-    )
+    made = f"{0o777 & ~bits:03o}" if not bits & ~_MADE else f"077 {mode}"
+    return f"install_file {quote(path)} {word} {made}\n"
 
 
 def typed_file(path: str, content: str, mode: str) -> str:
@@ -247,15 +213,11 @@ def typed_file(path: str, content: str, mode: str) -> str:
 
 
 def section(name: str, lines: str) -> str:
-    """Return shell text that runs ``lines`` until the first error, then frames their output.
+    """Return the part of an :func:`apply_script` that runs ``lines`` until the first error.
 
-    The shell collects the output itself: with the session gone, a command that prints must not
-    fail halfway.
+    Their output is framed as the command ``name``; ``$status`` is then their exit status.
     """
-    return (
-        f"said=$( set -e\nexec 2>&1\n{lines}\n)\nstatus=$?\n"
-        f"frame out {name}\nprintf '%s\\n' \"$said\"\nframe status {name} $status\n"
-    )
+    return f"{function('lines', lines)}section {name}\n"
 
 
 def apply_script(sections: Sequence[tuple[str, str]], mark: str, *, first: str = "", last: str = "") -> str:
@@ -264,5 +226,6 @@ def apply_script(sections: Sequence[tuple[str, str]], mark: str, *, first: str =
     It survives the loss of the session: a change that has begun is finished. ``first`` and ``last`` are
     the guard's lines.
     """
+    begin = _beginning(mark) + guest_script("section") + guest_script("install_file")
     body = "".join(section(name, lines) for name, lines in sections)
-    return f"trap '' HUP PIPE\n{_PRELUDE.format(marker=quote(mark))}{first}{body}{last}frame end\n"
+    return f"trap '' HUP PIPE\n{begin}{first}{body}{last}frame end\n"

@@ -1,4 +1,4 @@
-"""Access to a guest over SSH: Nornir's connection ``labrun-ssh`` and scripts over its exec channels."""
+"""Access to a guest over SSH: Nornir's connection ``netmiko``, and scripts over its exec channels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
-from labrun.errors import CommandError, HostKeyError, LabrunError, UnreachableError
-from labrun.inventory.hosts.connections import TIMEOUTS
+from labrun.errors import CommandError, LabrunError, UnreachableError
+from labrun.inventory.hosts.connections import OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
-from labrun.tasks.guest.tcp import dial
+from labrun.tasks.guest.login import log_in
 
 if TYPE_CHECKING:
     import paramiko
@@ -26,39 +26,36 @@ if TYPE_CHECKING:
     from labrun.tasks.guest.persistent_shell import PersistentShell
     from labrun.tasks.guest.ssh_connection import LabSSH
     from labrun.tasks.guest.ssh_login import SshLogin
+    from labrun.tasks.guest.strict_netmiko import StrictNetmiko
 
 __all__ = [
     "CONNECTION",
-    "LabrunSsh",
+    "NetmikoOnDemand",
     "SshTransport",
     "fresh_transport",
     "register_connection",
     "transport_of",
 ]
 
-CONNECTION = "labrun-ssh"
-_CONFIG = Config()
+CONNECTION = "netmiko"
+"""The connection's name, nornir-netmiko's own: tasks of users that ask for it get labrun's login."""
 # `env` because the login shell need not be POSIX; UTF-8 so that nmcli prints names unchanged.
 _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
 _REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
 _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 
 
-class LabrunSsh:
-    """Nornir's connection plugin: Netmiko's Linux connection without a shell, strict by default.
+class NetmikoOnDemand:
+    """Nornir's connection plugin: a login, and nornir-netmiko's plugin in strict form once a task wants that.
 
-    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others``: further
-    addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
-    unanswered connection is retried (0 = a single attempt). A wrong host key or a refused login is never
-    retried. The user's ``~/.ssh/config`` is never read.
+    labrun's own scripts only need the login, and to load Netmiko takes as much CPU as three hosts.
     """
 
     login: SshLogin
 
     def __init__(self) -> None:
-        self._netmiko: LabSSH | None = None
+        self._netmiko: StrictNetmiko | None = None
         self._loading = threading.Lock()
 
     def open(
@@ -71,64 +68,24 @@ class LabrunSsh:
         extras: dict[str, Any] | None = None,
         configuration: Config | None = None,
     ) -> None:
-        """Log in with keys only; raises a TransportError with the reason."""
-        options: dict[str, Any] = {**TIMEOUTS, **(extras or {})}
-        options.pop("ssh_strict", None)  # it always is
-        patience = float(options.pop("patience", 0.0))
-        addresses = [str(hostname or ""), *options.pop("others", ())]
-        options.update(username=username or "", port=port or 22)
-        self.login = _connect(options, addresses, patience)
+        """Log in with keys only, with ``extras`` as in :func:`log_in`; raises a TransportError."""
+        self.login = log_in(hostname, username, port, extras or {})
 
     @property
     def connection(self) -> LabSSH:
-        """Return Netmiko's connection over the login, for tasks that use Netmiko."""
+        """Return Netmiko's connection over the login."""
         with self._loading:
             if self._netmiko is None:
-                from labrun.tasks.guest.ssh_connection import LabSSH
+                from labrun.tasks.guest.strict_netmiko import StrictNetmiko
 
-                self._netmiko = LabSSH(self.login)
-            return self._netmiko
+                self._netmiko = StrictNetmiko(self.login)
+            return self._netmiko.connection
 
     def close(self) -> None:
         """Close the connection; closing it again has no effect."""
         if self._netmiko is not None:
-            self._netmiko.disconnect()
+            self._netmiko.close()
         self.login.close()
-
-
-def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> SshLogin:
-    share = pace()
-    until = time.monotonic() + share.remaining(patience)
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return _connect_once(options, addresses, share.remaining(options["conn_timeout"]))
-        except UnreachableError:
-            left = until - time.monotonic()
-            if left <= 0 or share.stopping.wait(min(pause, left)):
-                raise
-        pause = min(pause * 2, _LONGEST_PAUSE)
-
-
-def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> SshLogin:
-    """Try one address after the other; if all fail, raise the error of the first."""
-    first: LabrunError | None = None
-    for address in addresses:
-        try:
-            return _logged_in({**options, "host": address}, timeout)
-        except (UnreachableError, HostKeyError) as error:
-            # Another key means that another host has the address by now.
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _logged_in(options: dict[str, Any], timeout: float) -> SshLogin:
-    dialled = dial(options["host"], options["port"], timeout)
-    # paramiko takes a while to import: the first login pays for it, while sshd starts the session.
-    from labrun.tasks.guest.ssh_login import SshLogin
-
-    return SshLogin(dialled=dialled, **options)
 
 
 class SshTransport:
@@ -245,22 +202,18 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     address is tried at its former ones (``labrun_former`` in its data). Raises UnreachableError,
     AuthenticationError or HostKeyError.
     """
-    address, *former = _addresses(host, "labrun_former")
     opened = host.connections.get(CONNECTION)
-    if isinstance(opened, LabrunSsh) and not opened.login.is_alive():
+    if opened is not None:
+        if isinstance(opened, NetmikoOnDemand) and opened.login.is_alive():
+            return SshTransport(host.name, opened.login)
+        # A task of the user's may have opened it before labrun's plugin was registered.
         host.close_connection(CONNECTION)
-        opened = None
-    if opened is None:
-        register_connection()
-        with _named(host.name):
-            opened = host.open_connection(
-                CONNECTION,
-                configuration=_CONFIG,
-                hostname=address,
-                extras=_extras(host, former, patience, dial),
-            )
-    assert isinstance(opened, LabrunSsh)
-    return SshTransport(host.name, opened.login)
+    register_connection()
+    address, *former = _addresses(host, "labrun_former")
+    plugin = NetmikoOnDemand()
+    plugin.login = _log_in(host, address, _extras(host, former, patience, dial))
+    host.connections[CONNECTION] = plugin
+    return SshTransport(host.name, plugin.login)
 
 
 def fresh_transport(
@@ -279,22 +232,18 @@ def fresh_transport(
     without a key.
     """
     first, *others = [address] if address else _addresses(host, "labrun_expected")
-    options = host.get_connection_parameters(CONNECTION)
-    plugin = LabrunSsh()
+    extras = {**_extras(host, others, patience, dial), "ask_methods": ask_methods}
+    return SshTransport(host.name, _log_in(host, first, extras), owned=True)
+
+
+def _log_in(host: Host, address: str, extras: dict[str, Any]) -> SshLogin:
+    options = host.get_connection_parameters(OPTIONS)
     with _named(host.name):
-        plugin.open(
-            hostname=first,
-            username=options.username,
-            password=None,
-            port=options.port,
-            platform=options.platform,
-            extras={**_extras(host, others, patience, dial), "ask_methods": ask_methods},
-        )
-    return SshTransport(host.name, plugin.login, owned=True)
+        return log_in(address, options.username, options.port, extras)
 
 
 def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:
-    extras = dict(host.get_connection_parameters(CONNECTION).extras or {})
+    extras = dict(host.get_connection_parameters(OPTIONS).extras or {})
     if dial is not None:
         extras["conn_timeout"] = dial
     if others:
@@ -312,5 +261,7 @@ def _named(host: str) -> Iterator[None]:
 
 
 def register_connection() -> None:
-    """Register ``labrun-ssh`` with Nornir; repeating that is harmless."""
-    ConnectionPluginRegister.register(CONNECTION, LabrunSsh)
+    """Register labrun's strict form of nornir-netmiko's plugin in its place; repeating that is harmless."""
+    if ConnectionPluginRegister.available.get(CONNECTION) not in (None, NetmikoOnDemand):
+        ConnectionPluginRegister.deregister(CONNECTION)
+    ConnectionPluginRegister.register(CONNECTION, NetmikoOnDemand)

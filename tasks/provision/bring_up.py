@@ -15,6 +15,7 @@ from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.state import LabState
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
@@ -189,20 +190,10 @@ def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note:
     )
 
 
-_PUT_KEY = r"""
-set -eu
-home=$(getent passwd {user} | cut -d: -f6)
-mkdir -p "$home/.ssh"; chmod 700 "$home/.ssh"
-grep -qxF '{key}' "$home/.ssh/authorized_keys" 2>/dev/null || echo '{key}' >>"$home/.ssh/authorized_keys"
-chmod 600 "$home/.ssh/authorized_keys"; chown -R {user}: "$home/.ssh"
-cat /etc/ssh/ssh_host_ed25519_key.pub
-"""
-
-
 def _put_key_in(driver: Driver, spec: MachineSpec, job: dict[str, Any]) -> str:
     """Install the lab's new key on a machine whose old key is lost, and read its host key in the process."""
     state = LabState(Path(job["state"]), spec.lab)
-    script = _PUT_KEY.replace("{user}", spec.user).replace("{key}", state.public_key)
+    script = assigned({"user": spec.user, "key": state.public_key}) + guest_script("put_key")
     deadline = time.monotonic() + float(job["timeout"])
     while True:
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
 from labrun.errors import LabrunError
+from labrun.tasks.guest.scripts import hypervisor_script
 
 __all__ = ["BuildCancelledError", "BuildError", "lifeline", "run_command"]
 
@@ -24,16 +25,9 @@ _INSTALL = "run scripts/install"
 # sends the signal only if the parent dies later. (unshare's --kill-child does not check.)
 _PARENT_LIVES = '[ "$PPID" = "$1" ] || exit 1; shift; exec "$@"'
 _AS_OUTER = 'setpriv --pdeathsig KILL -- sh -c "$0" labrun "$$" "$@"; exit $?'
-# The parent has no pid in the new pid namespace, but the outer /proc is still mounted.
-_AS_INIT = """
-read -r parent <"/proc/$1/stat" || exit 1
-case ${parent##*) } in Z*|X*) exit 1 ;; esac
-shift
-mount -t proc proc /proc && exec "$@"
-"""
 _NAMESPACES = [
     *("unshare", "--mount", "--propagation", "private", "--pid", "--"),
-    *("sh", "-c", _AS_OUTER, _AS_INIT),
+    *("sh", "-c", _AS_OUTER, hypervisor_script("build_init")),
 ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import in_daemon_namespace
+from labrun.tasks.guest.scripts import hypervisor_script
 from labrun.tasks.provision.driver import Seed
 
 __all__ = ["LABS", "Overlay", "remove_cgroups"]
@@ -17,28 +18,6 @@ LABS = Path("/var/lib/labrun/labs")
 """The directory on the hypervisor for the files of every lab's machines."""
 
 _SECONDS = 30
-
-# The image's init creates one directory per container in each hierarchy that libvirt does not manage
-# (templates/images). Some of those are not mounted anywhere, so each is mounted briefly.
-_REMOVE_CGROUPS = r"""
-set -u
-scratch=$(mktemp -d) || exit 1
-while IFS=: read -r number controllers path; do
-    if [ -n "$controllers" ]; then
-        mount -t cgroup -o "$controllers" cgroup "$scratch" 2>/dev/null || continue
-    elif [ "$number" = 0 ]; then
-        mount -t cgroup2 cgroup "$scratch" 2>/dev/null || continue
-    else
-        continue
-    fi
-    for name; do
-        find "$scratch" -depth -type d -path "*/$name*" \
-            \( -name "$name" -o -path "*/$name/*" \) -exec rmdir {} + 2>/dev/null
-    done
-    umount "$scratch"
-done </proc/self/cgroup
-rmdir "$scratch"
-"""
 
 
 def _run(command: list[str], what: str, *, host: str | None = None, script: str | None = None) -> None:
@@ -148,4 +127,4 @@ def remove_cgroups(uri: str, domain: str) -> None:
     """Remove the control groups that a stopped container's init created."""
     prefix = in_daemon_namespace(uri)
     command = [*prefix, "unshare", "-m", "sh", "-s", f"labrun-{domain}"]
-    _run(command, "cannot remove the control groups", script=_REMOVE_CGROUPS)
+    _run(command, "cannot remove the control groups", script=hypervisor_script("remove_cgroups"))

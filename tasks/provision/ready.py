@@ -19,6 +19,7 @@ from labrun.errors import (
 from labrun.ports import Completed, Transport
 from labrun.progress import report
 from labrun.tasks.guest.facts.links import parse_links
+from labrun.tasks.guest.scripts import assigned, guest_script
 
 __all__ = ["Ready", "wait_until_ready"]
 
@@ -26,18 +27,6 @@ _POLL = 0.1
 _LONGEST_ERROR = 400
 # Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
 _AFTER_REFUSAL = 5.0
-
-# All that a machine is asked after login, in one channel: the end of cloud-init, then its addresses.
-# cloud-init writes result.json last, in /run, so the file is from this boot.
-_SCRIPT = r"""
-left={tenths}
-until [ -e /run/cloud-init/result.json ] || [ "$left" -le 0 ]; do
-    left=$((left - 2)); sleep 0.2
-done
-cat /run/cloud-init/result.json 2>/dev/null || echo null
-echo; echo ==addresses==
-ip -j address
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +126,10 @@ def _finish(
     spent: Callable[[], float],
 ) -> Ready:
     left = max(1.0, deadline - time.monotonic())
+    # All that a machine is asked after login, in one channel: the end of cloud-init, then its addresses.
+    script = assigned({"tenths": int(left * 10)}) + guest_script("ready")
     try:
-        done = transport.run(_SCRIPT.replace("{tenths}", str(int(left * 10))), timeout=left + 10)
+        done = transport.run(script, timeout=left + 10)
     except (UnreachableError, ConnectionLostError) as error:
         return Ready("cloud-init", spent(), "unreachable", error.reason)
     try:

@@ -1,4 +1,4 @@
-# Install files after checking them. Values: kept patience. Needs files_put_back. Defines: place after bad.
+# Install files after checking them. Values: kept patience. Needs files_put_back. Defines: keep put after bad.
 bad=0
 placed=' '
 first_line() { printf '%s\n' "$1" | sed -n '/[^[:space:]]/{p;q}'; }
@@ -15,6 +15,16 @@ fi
 mv -f "$t" "$p"
 placed="$placed$1 "
 }
+# Write, check and move a file. Arguments: number, mode, owner, the command that checks it, sed for what that
+# prints, and the content as `text` or `base64`.
+put() {
+path "$1"; beside
+if said=$({ mkdir -p "${p%/*}/" && rm -f "$t" && umask 077 && written "$6" "$7" >"$t"; } 2>&1)
+then place "$1" "$2" "$3" "$4" "$5"
+else failed 'it cannot be written: '
+fi
+}
+written() { if [ "$1" = text ]; then printf %s "$2"; else printf %s "$2" | base64 -d; fi; }
 # Background processes of a command keep its output open: do not wait for them.
 run() {
 ended=0

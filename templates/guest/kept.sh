@@ -1,7 +1,16 @@
 # Undo without a guard, over the session that made the change, with copies in memory. Values: kept, and the
-# function number_of, which maps each path to its number.
+# function number_of, which calls `position` with its argument and all paths.
 on=live guard=/nonexistent live=$kept
 roll_back() { :; }
+position() {
+position_of=$1; shift
+number=0
+for position_each; do
+[ "$position_each" != "$position_of" ] || return 0
+number=$((number + 1))
+done
+number=none
+}
 keep() {
 rm -rf "$kept"
 mkdir -m 700 "$kept"

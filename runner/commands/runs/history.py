@@ -92,7 +92,7 @@ def _listed(invocation: Invocation, lab: str, found: Sequence[Run], limit: int) 
 
 
 def _table(runs: Sequence[Run], invocation: Invocation) -> str:
-    from labrun.runner.views.listing import listing
+    from labrun.runner.views.columns import listing
 
     if not runs:
         return "no runs\n"

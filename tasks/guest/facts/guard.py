@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labrun.bounded import as_list, as_object, integer, read_json
 from labrun.errors import UnreadableError
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = [
@@ -35,13 +36,7 @@ The occasion is ``timer``, ``cut`` (the process making the change was killed), `
 """
 PROBE = Probe(
     (*RECORDS, f"{GUARD}/owner", f"{GUARD}/until"),
-    f"""\
-if [ -d {GUARD} ]; then
-for f in armed changed confirmed undoing undone; do [ ! -e {GUARD}/$f ] || frame guard $f; done
-read -r up rest </proc/uptime; frame guard-uptime "${{up%.*}}"
-read -r boot </proc/sys/kernel/random/boot_id; frame guard-boot "$boot"
-fi
-""",
+    assigned({"guard": GUARD}) + guest_script("guard_state"),
 )
 """The gather's probe of the guard: without a guard it starts no process."""
 

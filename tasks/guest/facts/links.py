@@ -9,29 +9,14 @@ from typing import Any
 
 from labrun.bounded import as_integer, as_interface, as_list, as_text, objects
 from labrun.tasks.guest.facts.answers import rows
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = ["PROBE", "Link", "LinkAddress", "links", "parse_links"]
 
 _WHAT = "ip address"
 
-PROBE = Probe(
-    script="""\
-frame err link
-{ both=$(ip -j -batch - 2>&3 <<'END'
-address
-route
-END
-); status=$?; } 3>&1
-[ "${both#*
-}" != "$both" ] || both="$both
-[]"
-frame out link; printf '%s\\n' "${both%%
-*}"; frame status link $status
-frame out route4; printf '%s\\n' "${both##*
-}"; frame status route4 $status
-"""
-)
+PROBE = Probe(script=guest_script("links"))
 """Asks for addresses and IPv4 routes: one process prints both, one line each."""
 
 

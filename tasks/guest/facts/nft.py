@@ -1,4 +1,8 @@
-"""Which nftables rule drops a packet, read from ``nft -a list ruleset`` before and after the traces."""
+"""Which nftables rule drops a packet, read from ``nft -a list ruleset`` before and after the traces.
+
+The text and not ``nft -j``: a reason names the rule as nft prints it, so the JSON, four times as long, would
+have to be written back into nft's syntax, beside the reader of the text for an nft without JSON.
+"""
 
 from __future__ import annotations
 

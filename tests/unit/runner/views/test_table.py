@@ -148,10 +148,9 @@ def test_printable_keeps_newlines_and_widens_tabs() -> None:
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
 @pytest.mark.parametrize("width", [40, 80, 120])
 @pytest.mark.parametrize("why", [None, "no route", "no route " * 40])
-def test_a_plain_row_looks_like_one_that_only_rich_can_draw(
+def test_letters_beyond_ascii_change_no_column(
     stream: type[io.StringIO], width: int, why: str | None
 ) -> None:
-    """ASCII that fits is written directly; a letter beyond ASCII makes rich draw the same row."""
     row = Outcome("host01", "path", "host01 -> host03", Status.FAILED, "172.16.0.254", "nobody", why)
     other = dataclasses.replace(row, actual="nobödy")
     drawn = render([other, row], stream=stream(), width=width)

@@ -11,6 +11,7 @@ import pytest
 from labrun.tasks.configure.applied import fingerprint, renewed, write_applied
 from labrun.tasks.configure.plan import HostPlan, Item, SectionPlan
 from labrun.tasks.guest.facts.applied import PATH, Applied, Fingerprint, read_applied
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 
 
@@ -21,7 +22,7 @@ def plan(*items: Item, section: str = "sysctl") -> HostPlan:
 def written(record: Applied, directory: Path) -> Facts:
     """Run the script that writes the record, into another directory, and return what a gather would read."""
     script = write_applied(record).replace(str(Path(PATH).parent), str(directory))
-    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    subprocess.run(["sh", "-e"], input=guest_script("install_file") + script, text=True, check=True)
     return Facts({PATH: (directory / "applied.json").read_text(encoding="utf-8")})
 
 

@@ -25,7 +25,7 @@ from labrun.tasks.guest.facts.applied import PATH
 from tests.unit.tasks.configure.test_cases import MARK, gathered, spec_of
 
 MARKER = re.compile(r"^m='?(\S+?)'?$", re.MULTILINE)
-RECORD = re.compile(r"printf %s '(\{[^']*\}\n)' >")
+RECORD = re.compile(r"install_file \S+ '(\{[^']*\}\n)' 177")
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Guest:
         if not script.startswith("trap"):
             self.gathers += 1
             return Completed(0, self.shown().replace(MARK, mark), "", 0.1)
-        if "frame out record" in script:
+        if "\nsection record\n" in script:
             self.recorded.append(script)
             return Completed(0, f"\n{mark} end\n", "", 0.1)
         self.applied.append(script)
@@ -167,7 +167,7 @@ def test_only_the_sections_asked_for_have_rows() -> None:
     rows = configured(guest, "router-fresh", only=("sysctl",))
     assert {row.section for row in rows} == {"sysctl"}
     assert "/etc/ssh" not in guest.applied[0]
-    assert "NetworkManager" not in guest.applied[0]
+    assert "system-connections" not in guest.applied[0]
 
 
 def test_a_session_that_breaks_under_the_change_is_judged_by_the_new_login() -> None:

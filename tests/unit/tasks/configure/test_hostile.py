@@ -19,6 +19,7 @@ from labrun.tasks.configure.sshd_profiles import Setting, settings_in
 from labrun.tasks.guest.exec_channel import wrapped
 from labrun.tasks.guest.facts.sysctl import settings_of
 from labrun.tasks.guest.keyfile import escaped, parse, properties, render, unescaped
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import (
     Captured,
     Facts,
@@ -72,7 +73,7 @@ def test_files_hold_what_was_given_whoever_writes_them(texts: list[str]) -> None
         folder = Path(directory, "it's a $(folder)")
         lines = [install(f"{folder}/{number}", text, "0600") for number, text in enumerate(texts)]
         typed = [typed_file(f"{folder}/t{number}", text, "0644") for number, text in enumerate(texts)]
-        sh("\n".join([*lines, *typed]))
+        sh("\n".join([guest_script("install_file"), *lines, *typed]))
         for number, text in enumerate(texts):
             assert (folder / str(number)).read_bytes() == text.encode()
             assert (folder / f"t{number}").read_bytes() == text.encode()

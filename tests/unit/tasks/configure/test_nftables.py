@@ -217,10 +217,10 @@ def test_sshd_s_ports_are_those_it_will_have(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
     script = NftSection("firewall").facts(want("firewall", small(port=declared)))[0].script
-    begin, end = script.index("set --\nfor f in /etc/ssh"), script.index("command -v nft >/dev/null && {")
+    functions = script[: script.rindex("[ -n ")]
     said = subprocess.run(
         ["sh", "-s"],
-        input="frame() { echo $*; }\n" + script[begin:end].replace("/etc/ssh", str(tmp_path)),
+        input=f"frame() {{ echo $*; }}\n{functions}nft_ssh_ports\n".replace("/etc/ssh", str(tmp_path)),
         capture_output=True,
         text=True,
         check=True,
@@ -231,4 +231,4 @@ def test_sshd_s_ports_are_those_it_will_have(
 def test_a_host_without_a_firewall_is_only_asked_for_leftovers() -> None:
     script = NftSection("nat").facts(want("nat", small(firewall=False)))[0].script
     assert "unshare" not in script
-    assert f"if [ -e {FILE} ]" in script
+    assert f"[ ! -e {FILE} ] || nft_look" in script

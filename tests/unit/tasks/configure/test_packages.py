@@ -49,7 +49,7 @@ def test_an_upgrade_is_no_change_of_what_is_observed() -> None:
 def test_all_that_is_missing_is_one_transaction() -> None:
     section = plan(["nope", "curl", "gone"])
     assert section.commands == ("apt-get update", "apt-get install --yes nope gone")
-    assert section.apply.count("apt install nope gone") == 1
+    assert section.apply.count("\ninstall_packages nope gone\n") == 1
 
 
 def test_a_host_with_neither_manager_is_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.selinux import CONFIG, Selinux
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 from tests.unit.undoing import keeping, undoing
 
@@ -108,7 +109,7 @@ def test_the_script_and_its_undo_touch_one_line_and_the_switch(
         subprocess.run(["sh", "-e"], input=script, text=True, check=True)
 
     run(keeping(section, tmp_path))
-    run(section.apply)
+    run(guest_script("install_file") + section.apply)
     assert (file.read_text(encoding="ascii"), switch.read_text(encoding="ascii")) == (after, "1")
     assert plan("enforcing", "1", after, POLICY, "selinux-policy /etc/selinux/default/x").apply == ""
     run(undoing(section, tmp_path))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from labrun.tasks.configure.plan import Item, SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl, path_of
 from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 from tests.fuzz import examples
 from tests.unit.small_labs import host
@@ -210,8 +211,10 @@ class Sandbox:
         return target.read_text(encoding="utf-8") if target.exists() else None
 
     def run(self, script: str) -> subprocess.CompletedProcess[str]:
-        moved = script.replace("/proc/sys/", f"{self.root}/proc/sys/").replace(
-            "/etc/sysctl.d", f"{self.root}/etc/sysctl.d"
+        moved = (
+            (guest_script("install_file") + script)
+            .replace("/proc/sys/", f"{self.root}/proc/sys/")
+            .replace("/etc/sysctl.d", f"{self.root}/etc/sysctl.d")
         )
         return subprocess.run(["sh", "-es"], input=moved, capture_output=True, text=True, check=False)
 

@@ -13,6 +13,7 @@ from labrun.tasks.configure.resources import plan_host
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.drift.verdict import Sides, combined, verdict
 from labrun.tasks.guest.facts.applied import PATH, Applied, Fingerprint
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts
 
 OK, PENDING, DRIFTED = Status.OK, Status.PENDING, Status.DRIFTED
@@ -79,7 +80,7 @@ def remembered(tmp_path: Path) -> dict[str, str]:
     written = renewed(None, plan, run="r", version="1", digest="d")
     here = tmp_path / "applied.json"
     script = write_applied(written).replace(PATH.removesuffix("/applied.json"), str(tmp_path))
-    subprocess.run(["sh", "-e"], input=script, text=True, check=True)
+    subprocess.run(["sh", "-e"], input=guest_script("install_file") + script, text=True, check=True)
     return {PATH: here.read_text(encoding="utf-8")}
 
 

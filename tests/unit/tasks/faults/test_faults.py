@@ -14,6 +14,7 @@ from labrun.state import LabState
 from labrun.tasks.faults.catalogue import FAULTS, choose, possible
 from labrun.tasks.faults.fault_sites import fault_sites
 from labrun.tasks.faults.script import look_script, mend_script, plant_script
+from labrun.tasks.guest.scripts import function, guest_script
 from tests import places
 from tests.unit.small_labs import dual_stack, host, lab, network, two_networks
 
@@ -44,6 +45,21 @@ def test_the_script_is_posix_shell(name: str) -> None:
     for script in (plant_script(fault, spot), mend_script(), look_script()):
         done = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_shellcheck_finds_nothing_in_any_fault() -> None:
+    parts = [guest_script("fault_state"), guest_script("fault_device"), guest_script("fault_commands")]
+    for number, fault in enumerate(FAULTS.values()):
+        parts.append(function(f"plant_{number}", fault.plant) + function(f"undo_{number}", fault.undo))
+    # The site's words are assigned in front; a fault's lines are also printed for people.
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "--exclude=SC2154,SC2034,SC2317", "-"],
+        input="".join(parts),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_spots_are_ways_over_a_router_of_the_lab() -> None:

@@ -17,6 +17,7 @@ from labrun.errors import CommandError, UnreadableError
 from labrun.tasks.guest.facts import links
 from labrun.tasks.guest.facts.nm import PROBE as NM_PROBE
 from labrun.tasks.guest.facts.nm import observed
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import (
     Captured,
     Facts,
@@ -67,6 +68,10 @@ def sh(script: str, cwd: Path | None = None) -> Ended:
     return Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
+def installing(text: str, cwd: Path | None = None) -> Ended:
+    return sh(guest_script("install_file") + text, cwd)
+
+
 @settings(max_examples=examples(60))
 @given(st.lists(TEXT, max_size=5))
 def test_quoted_words_arrive_as_they_are(words: list[str]) -> None:
@@ -76,7 +81,7 @@ def test_quoted_words_arrive_as_they_are(words: list[str]) -> None:
 
 @pytest.mark.parametrize("text", NASTY)
 def test_nothing_in_a_value_is_run(text: str, tmp_path: Path) -> None:
-    done = sh(f"printf %s {quote(text)}\n" + install(f"{tmp_path}/file", text, "0600"), tmp_path)
+    done = installing(f"printf %s {quote(text)}\n" + install(f"{tmp_path}/file", text, "0600"), tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "file").read_bytes() == text.encode()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
@@ -86,19 +91,46 @@ def test_nothing_in_a_value_is_run(text: str, tmp_path: Path) -> None:
 @given(TEXT)
 def test_installed_files_hold_any_text(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("install")
-    assert sh(install(f"{folder}/new dir/it's", text, "0640")).stderr == ""
+    assert installing(install(f"{folder}/new dir/it's", text, "0640")).stderr == ""
     path = folder / "new dir" / "it's"
     assert path.read_bytes() == text.encode()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_file_is_never_there_half_written_nor_readable_too_early(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strict", ["", "set -e\n"], ids=["goes on", "ends at errors"])
+def test_a_file_is_never_there_half_written_and_the_reason_is_told(tmp_path: Path, strict: str) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    small = f"mount -t tmpfs -o size=16k tmpfs {full}"
+    fill = f"echo old >{full}/file; dd if=/dev/zero of={full}/rest bs=4k 2>/dev/null"
+    text = install(f"{full}/file", "new", "0600")
+    script = f"{small}; {fill}\n{guest_script('install_file')}{strict}{text}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{script}said=$?; cat {full}/file; ls -A {full}; exit $said"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "No space left on device" in done.stdout
+    if not strict:
+        assert done.stdout.splitlines()[-3:] == ["old", "file", "rest"]
+
+
+@pytest.mark.parametrize("mode", ["0600", "0644", "0755"])
+def test_a_file_is_never_readable_too_early(tmp_path: Path, mode: str) -> None:
+    """Its mode stands from the first byte on, or, of a program, nobody else can read it before it has it."""
+    watched = 'chmod() { stat -c %a "$2"; command chmod "$@"; }\n'
+    done = installing(f"umask 000\n{watched}{install(f'{tmp_path}/file', 'x', mode)}")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == int(mode, 8)
+    assert done.stdout == ("600\n" if mode == "0755" else "")
+
+
+def test_an_unset_word_installs_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old", encoding="utf-8")
-    text = install_word(f"{tmp_path}/file", '"$missing"', "0600")
-    done = sh("set -eu\n" + text)
+    done = installing("set -eu\n" + install_word(f"{tmp_path}/file", '"$missing"', "0600"))
     assert done.returncode != 0
     assert (tmp_path / "file").read_text(encoding="utf-8") == "old"
-    assert "umask 177" in text
 
 
 def test_a_nul_is_refused_by_name() -> None:

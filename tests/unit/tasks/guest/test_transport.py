@@ -13,7 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from nornir.core import Nornir
 from nornir.core.configuration import Config
+from nornir.core.inventory import ConnectionOptions, Host, Hosts, Inventory
+from nornir.core.plugins.connections import ConnectionPluginRegister
+from nornir.plugins.runners import SerialRunner
+from nornir_netmiko.connections import Netmiko
+from nornir_netmiko.tasks import netmiko_send_command
 
 from labrun.errors import (
     AuthenticationError,
@@ -27,9 +33,11 @@ from labrun.state import LabState, make_host_key
 from labrun.tasks.guest.deadline import Pace, finishing, paced
 from labrun.tasks.guest.transport import (
     CONNECTION,
+    NetmikoOnDemand,
     SshTransport,
     _check_sudo,
     fresh_transport,
+    register_connection,
     transport_of,
 )
 from tests.loopback_sshd import LoopbackSshd, free_port, loopback_sshd
@@ -161,6 +169,70 @@ def test_transport_of_shares_one_login_and_fresh_transport_does_not(sshd: Loopba
     assert first.login.is_alive(), "a transport closes only what is its own"
     host.close_connections()
     assert not first.login.is_alive()
+
+
+def logins(server: LoopbackSshd) -> int:
+    return (server.directory / "sshd.log").read_text(encoding="utf-8").count("Accepted publickey")
+
+
+def say(command: str, host: Host) -> str:
+    """Run a user's task, as nornir-netmiko has it."""
+    inventory = Inventory(hosts=Hosts({host.name: host}))
+    result = Nornir(inventory=inventory, runner=SerialRunner()).run(
+        netmiko_send_command, command_string=command
+    )
+    assert not result.failed, result[host.name].exception
+    return str(result[host.name].result).strip()
+
+
+@pytest.mark.parametrize("first", ["labrun", "user"])
+def test_a_users_task_shares_the_login_of_labruns(tmp_path: Path, first: str) -> None:
+    with loopback_sshd(tmp_path) as server:
+        host = server.host()
+        host.connection_options["netmiko"] = ConnectionOptions(extras=server.extras())
+        register_connection()
+        if first == "user":
+            assert say("echo $((6 * 7))", host) == "42"
+        ours = transport_of(host)
+        assert ours.run("echo in", timeout=10).stdout == "in\n"
+        assert say("echo $((6 * 7))", host) == "42"
+        plugin = host.connections["netmiko"]
+        assert isinstance(plugin, NetmikoOnDemand)
+        assert plugin.login is ours.login is transport_of(host).login
+        assert plugin.connection is host.get_connection("netmiko", Config())
+        host.close_connections()
+        assert not ours.login.is_alive()
+        assert logins(server) == 1
+
+
+def test_a_login_by_the_plain_plugin_is_replaced_and_then_shared(tmp_path: Path) -> None:
+    with loopback_sshd(tmp_path) as server:
+        host = server.host()
+        extras = {**server.extras(), "ssh_strict": True, "ssh_config_file": None}
+        del extras["host_key_alias"]
+        host.connection_options["netmiko"] = ConnectionOptions(extras=extras)
+        if "netmiko" in ConnectionPluginRegister.available:
+            ConnectionPluginRegister.deregister("netmiko")
+        ConnectionPluginRegister.register("netmiko", Netmiko)
+        assert say("echo one", host) == "one"
+        plain = host.connections["netmiko"].connection
+        ours = transport_of(host)
+        assert not plain.is_alive()
+        assert say("echo two", host) == "two"
+        assert transport_of(host).login is ours.login
+        host.close_connections()
+        assert logins(server) == 2
+
+
+def test_a_users_task_trusts_no_unknown_host_key(tmp_path: Path) -> None:
+    with loopback_sshd(tmp_path) as server:
+        host = server.host()
+        (tmp_path / "nobody").touch()
+        extras = server.extras(alt_key_file=str(tmp_path / "nobody"))
+        host.connection_options["netmiko"] = ConnectionOptions(extras=extras)
+        register_connection()
+        with pytest.raises(HostKeyError, match="no host key is known for loop"):
+            host.get_connection("netmiko", Config())
 
 
 def test_the_shell_opens_only_for_send_command(sshd: LoopbackSshd) -> None:
