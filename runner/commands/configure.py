@@ -90,10 +90,10 @@ def command(
 
 
 def _sections(only: str | None) -> tuple[str, ...]:
-    from labrun.tasks.configure.resources import SECTIONS
-
     if only is None:
         return ()
+    from labrun.tasks.configure.resources import SECTIONS
+
     sections = [word.strip() for word in only.split(",") if word.strip()]
     unknown = [word for word in sections if word not in SECTIONS]
     if unknown or not sections:
@@ -166,12 +166,15 @@ def configure_hosts(
     A host that did not begin, because of ``rollout``, has skipped rows. The redundancy groups of the lab
     file are added to the rollout. ``confirm`` as in a run's budget.
     """
+    located = session.locate()
+    if rollout.canary is None:
+        session.dial_ahead(located)
+
     from labrun.runner.engine.behind import carried_by
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
 
-    located = session.locate()
     held = still_held(session.lab, session.state.host_addresses())
     specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
     for host, others in carried_by(session.lab, session.hosts, located, session.state).items():

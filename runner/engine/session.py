@@ -90,6 +90,16 @@ class Session:
             invocation.workers, deadline=deadline, confirm=confirm, rollout=rollout, on_signal=on_signal
         )
 
+    def dial_ahead(self, located: Mapping[str, Located]) -> None:
+        """Begin to connect to the hosts that a run begins with: their sshd starts while more is imported."""
+        from labrun.inventory.hosts.connections import access_of
+        from labrun.tasks.guest.tcp import begin_to_dial
+
+        for name in self.hosts[: self.invocation.workers]:
+            address = located[name].address
+            if address is not None:
+                begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], None).port)
+
     @contextmanager
     def engine(
         self,

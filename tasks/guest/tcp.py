@@ -1,12 +1,15 @@
-"""TCP to a host's sshd, opened before any SSH code is loaded: sshd starts while paramiko is imported."""
+"""TCP to a host's sshd, opened before any SSH code is loaded: sshd starts while that is imported."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import select
 import socket
 import time
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from labrun.errors import UnreachableError
@@ -14,7 +17,16 @@ from labrun.errors import UnreachableError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["SILENT", "VERSION", "PromptSocket", "await_banner", "dial", "no_ssh", "unreachable"]
+__all__ = [
+    "SILENT",
+    "VERSION",
+    "PromptSocket",
+    "await_banner",
+    "begin_to_dial",
+    "dial",
+    "no_ssh",
+    "unreachable",
+]
 
 VERSION = b"SSH-2.0-labrun\r\n"
 """labrun's SSH version string. The handshake signs it, so paramiko has to send the same one."""
@@ -31,6 +43,8 @@ _MOST, _LARGEST_READ = 16 * 1024, 256 * 1024
 _LONGEST_GREETING = 8 * 1024
 _VERSION = re.compile(rb"^SSH-[^\n]*\n", re.MULTILINE)
 _LONGEST_SHOWN, _LONGEST_REASON = 60, 300
+# sshd gives up on a client that says nothing; long before that, a new connection is the better one (seconds).
+_FRESH = 5.0
 
 
 class PromptSocket(socket.socket):
@@ -102,17 +116,72 @@ class PromptSocket(socket.socket):
         return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"
 
 
+_begun: dict[tuple[str, int], tuple[PromptSocket, float]] = {}
+
+
+def begin_to_dial(host: str, port: int) -> None:
+    """Begin to connect, without waiting for anything: the next :func:`dial` to that address goes on with it.
+
+    Nothing happens for a name, whose address would have to be looked up first.
+    """
+    family = _family(host)
+    if family is None:
+        return
+    try:
+        sock = PromptSocket(family, socket.SOCK_STREAM)
+    except OSError:
+        return  # the dial says why
+    sock.setblocking(False)
+    if sock.connect_ex((host, port)) not in (0, errno.EINPROGRESS):
+        sock.close()
+        return
+    before, _ = _begun.pop((host, port), (None, 0.0))
+    if before is not None:
+        before.close()
+    _begun[host, port] = sock, time.monotonic()
+
+
+def _family(host: str) -> socket.AddressFamily | None:
+    """Return the family of an address that needs no look-up, not even one of its zone."""
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return None
+    return None if "%" in host else socket.AF_INET if version == 4 else socket.AF_INET6
+
+
 def dial(host: str, port: int, timeout: float) -> PromptSocket:
     """Return a connected socket that acknowledges at once; UnreachableError after ``timeout`` seconds."""
     try:
-        plain = socket.create_connection((host, port), timeout=timeout or 0.001)
-        sock = PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
+        sock = _begun_before(host, port, timeout) or _connected(host, port, timeout)
     except OSError as error:
         raise UnreachableError(unreachable(error, f"{host} port {port}"), step="connect") from error
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_PATIENCE)
     sock.introduce()
     return sock
+
+
+def _connected(host: str, port: int, timeout: float) -> PromptSocket:
+    plain = socket.create_connection((host, port), timeout=timeout or 0.001)
+    return PromptSocket(plain.family, plain.type, plain.proto, plain.detach())
+
+
+def _begun_before(host: str, port: int, timeout: float) -> PromptSocket | None:
+    """Return the connection that was begun, once it is made; None if there is none, or it is too old."""
+    sock, since = _begun.pop((host, port), (None, 0.0))
+    if sock is None:
+        return None
+    if time.monotonic() - since > _FRESH:
+        sock.close()
+        return None
+    made = select.poll()
+    made.register(sock, select.POLLOUT)
+    failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if made.poll(timeout * 1000) else None
+    if failed == 0:
+        return sock
+    sock.close()
+    raise TimeoutError if failed is None else OSError(failed, os.strerror(failed))
 
 
 def await_banner(sock: PromptSocket, where: str, patience: float) -> float:

@@ -2,6 +2,11 @@
 # The other lines never leave the guest: they may be in any encoding.
 temporary=${path%/*}/.${path##*/}.labrun
 [ -e "$path" ] || : >"$path"
-{ awk "NR <= $before" "$path"; printf '%s\n' "$block"; awk "NR > $resumed" "$path"; } >"$temporary"
-chmod 0644 "$temporary"
+if [ -e "$temporary" ] || [ -L "$temporary" ]; then rm -f "$temporary"; fi
+( umask 022
+block=$block awk "
+function put() { if (!done++) print ENVIRON[\"block\"] }
+NR == $before + 1 { put() }
+NR <= $before || NR > $resumed
+END { put() }" "$path" >"$temporary" )
 mv -f "$temporary" "$path"

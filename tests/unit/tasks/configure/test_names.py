@@ -108,6 +108,25 @@ def test_the_block_is_put_in_by_the_real_sh_and_all_around_it_stays(
     assert (again.apply, only(again).state) == ("", "ok")
 
 
+@pytest.mark.parametrize("left", ["file", "link"])
+def test_what_an_earlier_run_left_half_written_is_replaced_and_all_may_read_the_file(
+    left: str, tmp_path: Path
+) -> None:
+    file, half, other = tmp_path / "hosts", tmp_path / ".hosts.labrun", tmp_path / "other"
+    file.write_text(LOCAL)
+    other.write_text("left alone\n")
+    if left == "file":
+        half.touch(0o600)
+    else:
+        half.symlink_to(other)
+    script = "umask 077\n" + plan(LOCAL).apply.replace("/etc/", f"{tmp_path}/")
+    subprocess.run(["sh", "-eu"], input=script, text=True, check=True)
+    assert file.read_text() == LOCAL + BLOCK
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert not half.exists()
+    assert other.read_text() == "left alone\n"
+
+
 def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> None:
     item = only(plan(LOCAL))
     assert (item.state, item.expected, item.actual) == ("change", "2 names of the lab", "no name of the lab")
