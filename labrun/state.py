@@ -236,7 +236,7 @@ class LabState:
             set_aside(self.identity, "its public key is missing")
         self._public_path.unlink(missing_ok=True)
         if self.known_hosts.is_dir():
-            set_aside(self.known_hosts, "it is no file")
+            set_aside(self.known_hosts, "not a regular file")
         self.known_hosts.unlink(missing_ok=True)
         pair = make_host_key(self._comment)
         write_private(self.identity, pair.private)
@@ -294,14 +294,14 @@ class LabState:
         """Record exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Lines of other hosts stay. The host's name comes first in its line. Return whether the file changed.
-        Raises LabrunError if a key is no host key: it may come from a guest.
+        Raises LabrunError if a key is not a host key: it may come from a guest.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
         for host, (names, key) in keys.items():
             bare = " ".join(key.split()[:2])
             if not _is_host_key(bare):
-                raise LabrunError(f"{bare[:60]!r} is no host key", host=host, step="host key")
+                raise LabrunError(f"{bare[:60]!r} is not a host key", host=host, step="host key")
             lines[host] = ",".join(dict.fromkeys([host, *names])) + f" {bare}"
         if lines == before and self.known_hosts.exists():
             return False

@@ -203,7 +203,7 @@ def _unexpected(error: Exception) -> LabrunError:
     text = str(error).strip()
     wrapped = LabrunError(
         f"unexpected {type(error).__name__}{f': {text}' if text else ''}",
-        hint="this is a defect in labrun; the same command with -vv shows where",
+        hint="this is a bug in labrun; the same command with -vv shows where",
     )
     wrapped.__cause__ = error
     return wrapped

@@ -17,7 +17,7 @@ def cron_line(command: Sequence[str], every: float) -> str:
     # cron takes a % as the end of the command, quoted or not.
     words = shlex.join(command).replace("%", "\\%")
     if "\n" in words:
-        raise UsageError("a line for cron has no room for a newline")
+        raise UsageError("a crontab line cannot contain a newline")
     return f"{_fields(int(every))} {words}\n"
 
 

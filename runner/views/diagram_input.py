@@ -50,7 +50,7 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
     except HypervisorError as error:
         if invocation.lab == "-":  # stdin has been read already
             raise
-        say(f"where the last verify is kept cannot be told: {error.reason}")
+        say(f"the last verify cannot be located: {error.reason}")
         return _of_file(invocation)
     lab, hosts = session.lab, session.hosts
 

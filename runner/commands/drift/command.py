@@ -120,9 +120,7 @@ def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
     corrections = choose(before.rows, fix)
     count = len(corrections.items)
     if fix.max_changes is not None and count > fix.max_changes:
-        note = (
-            f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
-        )
+        note = f"nothing was corrected: {count} items would change, more than --max-changes {fix.max_changes}"
         return replace(before, notes=(note,))
     if not corrections.items:
         return replace(before, rows=after_fix(before.rows, (), before.rows, corrections))

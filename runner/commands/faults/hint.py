@@ -34,5 +34,5 @@ def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report
     hints = planted.hints[: planted.given]
     notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
     if not symptoms:
-        notes.insert(0, "No path and no check fails: it is something else.")
+        notes.insert(0, "No path or check fails: the fault is elsewhere.")
     return Report(lab_name, symptoms, extra={"hints": list(hints)}, notes=notes, code=exit_code(rows))

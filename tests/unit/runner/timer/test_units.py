@@ -150,7 +150,7 @@ def test_a_calendar_is_checked() -> None:
     check_calendar("Mon..Fri 06:00")
     with pytest.raises(UsageError) as caught:
         check_calendar("teatime")
-    assert caught.value.reason == '--calendar: "teatime" is no time systemd knows'
+    assert caught.value.reason == '--calendar: "teatime" is not a time that systemd knows'
 
 
 @pytest.mark.parametrize(
