@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
-from labrun.runner.timer.cron import cron_line
 from labrun.runner.timer.systemd import Systemd, check_calendar
-from labrun.runner.timer.units import Schedule, quoted, render_units, unit_name
+from labrun.runner.timer.units import Schedule, cron_line, quoted, render_units, unit_name
 
 SCHEDULE = Schedule(
     lab="demo",
