@@ -18,7 +18,7 @@ from labrun.state_files import (
     DamagedFileError,
     keep_regular,
     read_file,
-    read_or_begin_anew,
+    read_or_reset,
     set_aside,
 )
 from labrun.state_folders import private_folder, xdg_base
@@ -249,7 +249,7 @@ class LabState:
 
     def _read_key(self, path: Path) -> bytes | None:
         nothing: bytes | None = None
-        return read_or_begin_anew(path, lambda data: data, nothing, largest=_KEY_BYTES)
+        return read_or_reset(path, lambda data: data, nothing, largest=_KEY_BYTES)
 
     def _what_is_wrong(self, private: bytes, public: bytes) -> str | None:
         kind, key, comment = [*public.decode("ascii", "replace").split(None, 2), "", "", ""][:3]
@@ -288,7 +288,7 @@ class LabState:
 
     def _known_lines(self) -> list[str]:
         nothing: list[str] = []
-        return read_or_begin_anew(self.known_hosts, _lines_of_hosts, nothing)
+        return read_or_reset(self.known_hosts, _lines_of_hosts, nothing)
 
     def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
         """Record exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.

@@ -73,7 +73,7 @@ def command(
 ) -> Report:
     """Compare networks, machines, settings and paths with the file and with what was last applied.
 
-    Reads only, unless --fix is given. A row that is not ok says who has moved: `pending` is the
+    Reads only, unless --fix is given. A row that is not ok tells which side has changed: `pending` is the
     file, `drifted` the host, `conflict` both. Exit code 3 then.
     """
     if (apply_pending or max_changes is not None) and not fix:

@@ -14,7 +14,7 @@ from labrun.errors import LabrunError
 from labrun.outcome import Outcome, exit_code
 from labrun.runner.cli.report import Report
 from labrun.state import LabState, write_private
-from labrun.state_files import parse_json, read_or_begin_anew
+from labrun.state_files import parse_json, read_or_reset
 from labrun.tasks.state.sections import Scope, section_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def remember(state: LabState, planted: Planted) -> None:
 def recall(state: LabState) -> Planted | None:
     """Return the planted fault, None if there is none. An invalid file is set aside."""
     nothing: Planted | None = None
-    return read_or_begin_anew(state.fault, _unpacked, nothing, largest=_LARGEST)
+    return read_or_reset(state.fault, _unpacked, nothing, largest=_LARGEST)
 
 
 def _unpacked(data: bytes) -> Planted:

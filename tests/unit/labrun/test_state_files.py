@@ -35,7 +35,7 @@ from labrun.runner.watching.state import (
     remember_notified,
 )
 from labrun.state import LabState, make_host_key, public_half
-from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_begin_anew
+from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_reset
 from labrun.state_folders import distrust
 from tests.unit.command_line import run_labrun
 
@@ -473,10 +473,10 @@ def test_what_came_in_the_place_of_a_damaged_file_stays(tmp_path: Path) -> None:
     def parse(_data: bytes) -> None:
         raise RecursionError
 
-    assert read_or_begin_anew(path, parse, None) is None
+    assert read_or_reset(path, parse, None) is None
     assert len(list(tmp_path.glob("file.damaged-*"))) == 1
     path.write_bytes(b"y")
-    assert read_or_begin_anew(path, parse, None) is None
+    assert read_or_reset(path, parse, None) is None
     assert len(list(tmp_path.glob("file.damaged-*"))) == 2
 
 
