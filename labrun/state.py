@@ -18,7 +18,7 @@ from labrun.state_files import (
     DamagedFileError,
     keep_regular,
     read_file,
-    read_or_begin_anew,
+    read_or_reset,
     set_aside,
 )
 from labrun.state_folders import private_folder, xdg_base
@@ -236,7 +236,7 @@ class LabState:
             set_aside(self.identity, "its public key is missing")
         self._public_path.unlink(missing_ok=True)
         if self.known_hosts.is_dir():
-            set_aside(self.known_hosts, "it is no file")
+            set_aside(self.known_hosts, "not a regular file")
         self.known_hosts.unlink(missing_ok=True)
         pair = make_host_key(self._comment)
         write_private(self.identity, pair.private)
@@ -249,7 +249,7 @@ class LabState:
 
     def _read_key(self, path: Path) -> bytes | None:
         nothing: bytes | None = None
-        return read_or_begin_anew(path, lambda data: data, nothing, largest=_KEY_BYTES)
+        return read_or_reset(path, lambda data: data, nothing, largest=_KEY_BYTES)
 
     def _what_is_wrong(self, private: bytes, public: bytes) -> str | None:
         kind, key, comment = [*public.decode("ascii", "replace").split(None, 2), "", "", ""][:3]
@@ -288,20 +288,20 @@ class LabState:
 
     def _known_lines(self) -> list[str]:
         nothing: list[str] = []
-        return read_or_begin_anew(self.known_hosts, _lines_of_hosts, nothing)
+        return read_or_reset(self.known_hosts, _lines_of_hosts, nothing)
 
     def remember_host_keys(self, keys: Mapping[str, tuple[Sequence[str], str]]) -> bool:
         """Record exactly one line per host: ``{host: (addresses, "ssh-ed25519 AAAA… [comment]")}``.
 
         Lines of other hosts stay. The host's name comes first in its line. Return whether the file changed.
-        Raises LabrunError if a key is no host key: it may come from a guest.
+        Raises LabrunError if a key is not a host key: it may come from a guest.
         """
         lines = {line.split(" ", 1)[0].split(",")[0]: line for line in self._known_lines()}
         before = dict(lines)
         for host, (names, key) in keys.items():
             bare = " ".join(key.split()[:2])
             if not _is_host_key(bare):
-                raise LabrunError(f"{bare[:60]!r} is no host key", host=host, step="host key")
+                raise LabrunError(f"{bare[:60]!r} is not a host key", host=host, step="host key")
             lines[host] = ",".join(dict.fromkeys([host, *names])) + f" {bare}"
         if lines == before and self.known_hosts.exists():
             return False

@@ -33,7 +33,7 @@ __all__ = [
     "look",
     "parse_json",
     "read_file",
-    "read_or_begin_anew",
+    "read_or_reset",
     "set_aside",
 ]
 
@@ -135,7 +135,7 @@ def finite(value: object) -> float:
     return float(value)
 
 
-def read_or_begin_anew(path: Path, parse: Callable[[bytes], T], missing: T, *, largest: int = LARGEST) -> T:
+def read_or_reset(path: Path, parse: Callable[[bytes], T], missing: T, *, largest: int = LARGEST) -> T:
     """Return the file's content as parsed by ``parse``, or ``missing`` without a file.
 
     A file that is not trusted, or that ``parse`` rejects, is set aside and counts as missing. Raises

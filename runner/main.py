@@ -119,7 +119,7 @@ def run(args: Sequence[str]) -> int:
 def _usage_error(error: click.UsageError, args: Sequence[str]) -> int:
     path = error.ctx.command_path if error.ctx else "labrun"
     message = error.format_message().strip().rstrip(".") + _origin(error)
-    return _fail(UsageError(message, hint=f"{path} --help tells what it takes"), args, error.ctx)
+    return _fail(UsageError(message, hint=f"{path} --help shows its usage"), args, error.ctx)
 
 
 def _origin(error: click.UsageError) -> str:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import click
@@ -102,12 +102,11 @@ def verb(
                 recording = Recording(_as_typed(params, given, invocation))
                 invocation = replace(invocation, recording=recording)
 
-            def checked() -> Report:
-                _refuse_two_documents(params, arguments, invocation)
-                return body(invocation, **arguments)
-
+            run = partial(body, invocation, **arguments)
+            if (error := _two_documents(params, arguments, invocation)) is not None:
+                run = partial(Report, error=error)
             with log_to_stderr(invocation):
-                return perform(invocation, checked)
+                return perform(invocation, run)
 
         command = kind(
             name,
@@ -125,14 +124,16 @@ def verb(
     return wrap
 
 
-def _refuse_two_documents(
+def _two_documents(
     params: Sequence[click.Parameter], arguments: Mapping[str, object], invocation: Invocation
-) -> None:
-    options = [param.opts[0] for param in params if is_stdout(arguments.get(str(param.name)))]
+) -> UsageError | None:
+    """Return the error for two documents that would both go to stdout, None if there is at most one."""
+    options = [f"{param.opts[0]} -" for param in params if is_stdout(arguments.get(str(param.name)))]
     if invocation.json:
         options.append("--json")
-    for one, other in pairwise(f"{name} -" if name != "--json" else name for name in options):
-        raise UsageError(f"{one} and {other} both want stdout", hint="name a file")
+    if len(options) < 2:
+        return None
+    return UsageError(f"{options[0]} and {options[1]} both want stdout", hint="name a file")
 
 
 def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, object], invocation: Invocation) -> str:
@@ -172,7 +173,7 @@ def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
         lab, code = invocation.interruption.lab, getattr(signal, "exit_code", None)
         report = Report(lab, rows, interrupted=True, code=code)
     except BrokenPipeError:
-        report = Report(error=LabrunError("the reader of the output has gone away"))
+        report = Report(error=LabrunError("the reader of the output has closed it"))
     except Exception as error:  # noqa: BLE001 - the last resort: a short reason, the traceback only with -vv
         report = Report(error=_unexpected(error))
     if invocation.interruption.came and not report.is_shown:
@@ -203,7 +204,7 @@ def _unexpected(error: Exception) -> LabrunError:
     text = str(error).strip()
     wrapped = LabrunError(
         f"unexpected {type(error).__name__}{f': {text}' if text else ''}",
-        hint="this is a defect in labrun; the same command with -vv shows where",
+        hint="this is a bug in labrun; the same command with -vv shows where",
     )
     wrapped.__cause__ = error
     return wrapped

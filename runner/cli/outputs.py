@@ -92,12 +92,12 @@ def _write_through(path: Path, present: os.stat_result, parts: Iterable[str]) ->
     if stat.S_ISDIR(present.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not (stat.S_ISFIFO(present.st_mode) or stat.S_ISCHR(present.st_mode)):
-        raise OSError(errno.EINVAL, "it is no file, FIFO or character device")
+        raise OSError(errno.EINVAL, "not a file, FIFO or character device")
     try:
         descriptor = os.open(path, _FLAGS | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO and stat.S_ISFIFO(present.st_mode):
-            raise OSError(errno.ENXIO, "nobody reads this FIFO") from None
+            raise OSError(errno.ENXIO, "no process reads this FIFO") from None
         raise
     os.set_blocking(descriptor, True)
     _write(descriptor, parts)

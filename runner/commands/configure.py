@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,7 +20,13 @@ from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, parse_ma
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
-__all__ = ["configure_hosts"]
+if TYPE_CHECKING:
+    from labrun.inventory.hosts.locate import Located
+    from labrun.inventory.model import Lab
+    from labrun.state import LabState
+    from labrun.tasks.configure.behind import Behind
+
+__all__ = ["carried_by", "configure_hosts"]
 
 _SECONDS = 180.0
 _WOULD_CHANGE = 3
@@ -170,7 +177,6 @@ def configure_hosts(
     if rollout.canary is None:
         session.dial_ahead(located)
 
-    from labrun.runner.engine.behind import carried_by
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.configure.resources import host_spec, row_names
     from labrun.tasks.configure.task import configure
@@ -204,6 +210,37 @@ def configure_hosts(
     _remember_addresses(session, rows, dry_run)
     silent = [host for host in session.hosts if not names[host] and host not in {row.host for row in rows}]
     return rows + [_nothing(host, sections) for host in silent]
+
+
+def carried_by(
+    lab: Lab, hosts: Iterable[str], located: Mapping[str, Located], state: LabState
+) -> dict[str, list[Behind]]:
+    """Return, for each of ``hosts`` that forwards traffic to others, those as name, address and port.
+
+    All hosts of the lab count, not only those of the run. The kernel's routes are read only if one of
+    ``hosts`` can carry others at all.
+    """
+    from labrun.inventory.hosts.connections import access_of
+    from labrun.inventory.topology.behind import behind, carries_others
+
+    carriers = [name for name in hosts if carries_others(lab, name)]
+    addresses = {name: where.address for name, where in located.items() if where.address is not None}
+    if not carriers or len(addresses) < 2:
+        return {}
+    from labrun.tasks.configure.behind import leads
+
+    routes = leads(addresses)
+    return {
+        carrier: [
+            {
+                "name": name,
+                "address": addresses[name],
+                "port": access_of(lab, lab.hosts[name], state).port,
+            }
+            for name in behind(lab, carrier, routes)
+        ]
+        for carrier in carriers
+    }
 
 
 def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool) -> None:

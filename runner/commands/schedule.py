@@ -17,7 +17,7 @@ from labrun.runner.timer.files import install_units, other_lab_file, remove_unit
 from labrun.runner.timer.scheduled_run import When, make_state_base, schedule_of
 from labrun.runner.timer.status import schedule_row, timer_status, unit_row
 from labrun.runner.timer.systemd import Systemd
-from labrun.runner.timer.units import Schedule, render_units, unit_name
+from labrun.runner.timer.units import Schedule, cron_line, render_units, unit_name
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.watching.notify import NotifyOptions, notify_options
 
@@ -107,8 +107,6 @@ def _systemd(user: bool | None) -> Systemd:
 
 
 def _cron(schedule: Schedule) -> str:
-    from labrun.runner.timer.cron import cron_line
-
     if schedule.every is None:
         raise UsageError("cron does not read systemd's calendar", hint="--every in place of --calendar")
     path = ["env", f"PYTHONPATH={schedule.python_path}"] if schedule.python_path else []

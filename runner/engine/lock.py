@@ -68,8 +68,8 @@ def _take(path: Path) -> int:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
-                f"another labrun ({holder or 'it has not said who it is yet'}) works on this lab",
-                hint="wait for it, or end it: the lock goes with it",
+                f"another labrun ({holder or 'details not written yet'}) works on this lab",
+                hint="wait for it, or end it, which releases the lock",
             ) from None
         except OSError as error:
             os.close(descriptor)
@@ -77,7 +77,7 @@ def _take(path: Path) -> int:
         if _is_still(path, descriptor):
             return descriptor
         os.close(descriptor)
-    raise LabrunError(f"cannot lock {path}: it is removed again and again")
+    raise LabrunError(f"cannot lock {path}: it keeps being removed")
 
 
 def _open(path: Path) -> int:

@@ -50,5 +50,5 @@ def ended_well(results: MultiResult) -> bool:
 
 
 def is_known(results: MultiResult) -> bool:
-    """Return whether the host is certainly at rest: not cut off midway, no row ``unknown``."""
+    """Return whether the host is certainly not working any more: not cut off midway, no row ``unknown``."""
     return not isinstance(cause_of(results), ConnectionLostError) and Status.UNKNOWN not in _statuses(results)

@@ -33,8 +33,8 @@ def parse_max_fail(text: str) -> MaxFail:
     """Parse ``--max-fail``. Raises UsageError if it is neither a number nor a share."""
     match = _MAX_FAIL.fullmatch(text.strip())
     if match is None or not match["number"].isascii():
-        hint = "a number of hosts, as 2, or a share of those asked for, as 10%"
-        raise UsageError(f"{text!r} is no number of hosts", step="--max-fail", hint=hint)
+        hint = "a number of hosts, such as 2, or a share of those selected, such as 10%"
+        raise UsageError(f"{text!r} is not a number of hosts", step="--max-fail", hint=hint)
     max_fail = MaxFail(int(match["number"]), bool(match["percent"]))
     if max_fail.percent and max_fail.number > 100:
         raise UsageError(f"{text!r} is more than all hosts", step="--max-fail", hint="at most 100%")

@@ -172,7 +172,7 @@ class _Run:
 
     def _never_began(self, name: str, why: str) -> None:
         host = self._by_name[name]
-        self._results[name] = self._failed(host, NotStartedError(f"not begun: {why}", host=name))
+        self._results[name] = self._failed(host, NotStartedError(f"not started: {why}", host=name))
         self._report_end(host, self._results[name])
 
     @staticmethod
@@ -269,7 +269,7 @@ class _Run:
             # A signal may have come in the middle of this already: what counts is who has no result yet.
             for name in self._by_name:
                 if name not in self._results and name not in self._running:
-                    self._never_began(name, "interrupted before its turn came")
+                    self._never_began(name, "interrupted before it started")
             self._changed.notify_all()
 
     def _abandon(self) -> None:

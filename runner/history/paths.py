@@ -47,7 +47,7 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
     """
     if given is not None:
         if _LAB_NAME.fullmatch(given) is None:
-            raise UsageError(f'"{given}" is no name of a lab', step="--name")
+            raise UsageError(f'"{given}" is not a lab name', step="--name")
         return given
     from labrun.runner.cli.lab_file import lab_path
 

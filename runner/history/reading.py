@@ -296,14 +296,7 @@ class History:
 
         In seconds since the epoch; only since the lab was last removed.
         """
-        return self._last_with(("ok", "changed"))
-
-    def last_not_ok(self) -> dict[Item, float]:
-        """Return, by item, the start of the last run that found it otherwise; see :meth:`last_ok`."""
-        return self._last_with(_NOT_OK)
-
-    def _last_with(self, statuses: Sequence[str]) -> dict[Item, float]:
-        parameters = {"lab": self.lab, "statuses": json.dumps(list(statuses))}
+        parameters = {"lab": self.lab, "statuses": json.dumps(["ok", "changed"])}
         with self._reading() as connection:
             rows = connection.execute(_LAST_WITH, parameters)
             return {

@@ -141,7 +141,7 @@ def _refuse_foreign(path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(len(_MAGIC))
     if head and head != _MAGIC:
-        raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
+        raise ForeignFileError(f"{path} is not a history written by labrun", hint=HINT)
 
 
 def _trust_nothing(connection: sqlite3.Connection) -> None:
@@ -160,7 +160,9 @@ def _refuse_others(path: Path, connection: sqlite3.Connection) -> None:
     ).fetchone()
     if owner == APPLICATION and programs:
         # A view in place of a table may run forever, and a trigger may write unexpected data.
-        raise ForeignFileError(f"{path} is not a history of labrun's: it has views or triggers", hint=HINT)
+        raise ForeignFileError(
+            f"{path} is not a history written by labrun: it has views or triggers", hint=HINT
+        )
     if owner != APPLICATION and (owner or tables):
         raise LabrunError(f"{path} is a database of another program", hint=HINT)
 
@@ -197,7 +199,7 @@ def set_aside(path: Path, seen: os.stat_result, *, foreign_too: bool) -> Path | 
             return None
         # Check only now: before, the path could have held a new file that another process had begun.
         if not foreign_too and not is_ours(path):
-            raise ForeignFileError(f"{path} is not a history of labrun's", hint=HINT)
+            raise ForeignFileError(f"{path} is not a history written by labrun", hint=HINT)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = path.with_name(f"{path.name}.damaged-{stamp}")
         for suffix in ("-wal", "-shm"):

@@ -19,7 +19,7 @@ _ESCAPED = 2  # JSON spells some characters with more bytes
 def text(value: object) -> str:
     """Return the text. Raises TypeError for any other value."""
     if not isinstance(value, str):
-        raise TypeError("this is no text")
+        raise TypeError("not a text")
     return value
 
 
@@ -31,7 +31,7 @@ def text_or_none(value: object) -> str | None:
 def whole(value: object) -> int:
     """Return the integer. Raises TypeError for any other value."""
     if not isinstance(value, int):
-        raise TypeError("this is no whole number")
+        raise TypeError("not an integer")
     return value
 
 

@@ -119,7 +119,7 @@ def _ours(path: Path) -> str | None:
     except (OSError, ValueError) as error:
         raise LabrunError(f"cannot read {path}: {error}") from error
     if not text.startswith(MARK):
-        raise LabrunError(f"{path} is not labrun's", hint="somebody else wrote it: remove it yourself")
+        raise LabrunError(f"{path} is not labrun's", hint="labrun did not write it: remove it yourself")
     return text
 
 

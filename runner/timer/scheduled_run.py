@@ -72,9 +72,9 @@ def make_state_base(invocation: Invocation) -> None:
 
 def _check(invocation: Invocation, options: NotifyOptions) -> None:
     if invocation.lab == "-":
-        raise UsageError("a schedule needs a lab file that stays: it cannot be stdin", hint="--lab FILE")
+        raise UsageError("a schedule needs a lab file, it cannot read stdin", hint="--lab FILE")
     if is_stdout(options.metrics):
-        raise UsageError("--metrics: nobody reads what a scheduled run writes to stdout", hint="name a file")
+        raise UsageError("--metrics: a scheduled run has no reader on stdout", hint="name a file")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
     if asked_hypervisor() is not None:
@@ -87,7 +87,7 @@ def _check(invocation: Invocation, options: NotifyOptions) -> None:
 def _moments(when: When, lab: Lab) -> tuple[float | None, float]:
     """Return the seconds between runs, None for a calendar, and the jitter in seconds."""
     if when.every is not None and when.calendar is not None:
-        raise UsageError("--every and --calendar are two answers to one question", hint="give one")
+        raise UsageError("--every and --calendar exclude each other", hint="give one")
     if when.calendar is not None:
         check_calendar(when.calendar)
         every = None

@@ -128,7 +128,7 @@ def check_calendar(expression: str) -> None:
         return
     if done.returncode != 0:
         raise UsageError(
-            f'--calendar: "{expression}" is no time systemd knows',
+            f'--calendar: "{expression}" is not a time that systemd knows',
             hint="man 7 systemd.time: Mon..Fri 06:00",
         )
 

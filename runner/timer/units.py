@@ -1,19 +1,22 @@
-"""The systemd units of a lab's schedule, as text: the command, its times, and its sandbox."""
+"""A lab's schedule as text: its systemd units, or a crontab line, which has neither seconds nor jitter."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun.errors import UsageError
 from labrun.rendering import render_text
 
-__all__ = ["MARK", "Schedule", "quoted", "render_units", "unit_name"]
+__all__ = ["MARK", "Schedule", "cron_line", "quoted", "render_units", "unit_name"]
 
 MARK = "# Written by labrun schedule install"
 """The first words of each unit that labrun writes. Other units are left alone."""
 _PLAIN = re.compile(r"[A-Za-z0-9@+=:,./_-]+")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _SHARED_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - only compared with
 
 
@@ -83,3 +86,25 @@ def quoted(word: str, *, command: bool = False) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{escaped}"'
+
+
+def cron_line(command: Sequence[str], every: float) -> str:
+    """Return the line of a crontab. Raises UsageError for an interval that cron cannot express."""
+    # cron takes a % as the end of the command, quoted or not.
+    words = shlex.join(command).replace("%", "\\%")
+    if "\n" in words:
+        raise UsageError("a crontab line cannot contain a newline")
+    return f"{_fields(int(every))} {words}\n"
+
+
+def _fields(every: int) -> str:
+    if every == _DAY:
+        return "0 0 * * *"
+    if every % _HOUR == 0 and _DAY % every == 0:
+        return "0 * * * *" if every == _HOUR else f"0 */{every // _HOUR} * * *"
+    if every % _MINUTE == 0 and _HOUR % every == 0:
+        return "* * * * *" if every == _MINUTE else f"*/{every // _MINUTE} * * * *"
+    raise UsageError(
+        f"cron cannot say every {every} s",
+        hint="whole minutes that divide an hour, or whole hours that divide a day, such as 15m or 6h",
+    )

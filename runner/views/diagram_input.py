@@ -8,16 +8,43 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HypervisorError
 from labrun.inventory.drawing.diagram import Diagram, diagram
+from labrun.outcome import Outcome
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.terminal import printable, say
-from labrun.runner.history.last_verify import LastVerify, last_verify
 from labrun.runner.history.reading import answer_of
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
     from labrun.runner.history.reading import History, Run
 
-__all__ = ["DrawnLab", "draw", "drawn_lab"]
+__all__ = ["DrawnLab", "LastVerify", "draw", "drawn_lab", "last_verify"]
+
+
+@dataclass(frozen=True, slots=True)
+class LastVerify:
+    """One verify: its run ID, the SHA-256 of its lab file, its duration in seconds, and its rows."""
+
+    run: str
+    digest: str
+    seconds: float
+    rows: tuple[Outcome, ...]
+
+    @property
+    def when(self) -> str:
+        """Return the start time as in its run ID: ``2026-11-20T16:00:00Z``."""
+        return self.run.rpartition("-")[0] or self.run
+
+    def is_of(self, lab: Lab) -> bool:
+        """Return whether the lab file is unchanged since this verify."""
+        return self.digest == lab.digest
+
+
+def last_verify(history: History | None, uri: str) -> LastVerify | None:
+    """Return the last verify on this hypervisor since the lab was created, None if there is none."""
+    run = history.last("verify", uri=uri) if history is not None else None
+    if history is None or run is None:
+        return None
+    return LastVerify(run.run, run.digest or "", run.seconds or 0.0, history.outcomes(run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +77,7 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
     except HypervisorError as error:
         if invocation.lab == "-":  # stdin has been read already
             raise
-        say(f"where the last verify is kept cannot be told: {error.reason}")
+        say(f"the last verify cannot be located: {error.reason}")
         return _of_file(invocation)
     lab, hosts = session.lab, session.hosts
 

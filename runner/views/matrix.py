@@ -21,11 +21,11 @@ _NAME = 24  # letters of a host's name; longer names are cut, but their numbers 
 LEGEND: Mapping[str, str] = {
     "1": "reached directly",
     "2 3 ..": "through one router, two ..",
-    "-": "not reached, as the lab file has it",
+    "-": "not reached, as the lab file declares",
     "X": "failed",
-    "!": "an end cannot be asked",
-    "?": "cannot be told",
-    ".": "not asked",
+    "!": "an end is unreachable",
+    "?": "inconclusive",
+    ".": "not tested",
 }
 
 

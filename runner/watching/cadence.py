@@ -51,7 +51,7 @@ def seconds_of(option: str, text: str, *, zero: bool = False) -> float:
     if zero and text in ("0", "0s"):
         return 0.0
     if not is_duration(text):
-        raise UsageError(f'{option}: "{text}" is no duration', hint="such as 30s, 15m or 2h")
+        raise UsageError(f'{option}: "{text}" is not a duration', hint="such as 30s, 15m or 2h")
     return float(duration_seconds(text))
 
 

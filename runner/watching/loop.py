@@ -44,7 +44,7 @@ def repeat(invocation: Invocation, run: Run, cadence: Cadence) -> Report:
             following = cadence.after(number, elapsed)
             if missed := following - number - 1:
                 runs = "a run is" if missed == 1 else f"{missed} runs are"
-                say(f"{runs} left out: the last one took {run_invocation.seconds:.0f} s")
+                say(f"{runs} skipped: the last one took {run_invocation.seconds:.0f} s")
             number = following
             threading.Event().wait(max(cadence.due(number) - (time.monotonic() - begun), 0.0))
     except KeyboardInterrupt as signal:

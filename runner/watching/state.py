@@ -16,7 +16,7 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.state import state_base, write_private
-from labrun.state_files import finite, parse_json, read_or_begin_anew
+from labrun.state_files import finite, parse_json, read_or_reset
 from labrun.state_folders import check_folder, private_folder
 
 __all__ = [
@@ -195,7 +195,7 @@ def remember_drift(path: Path, record: DriftRecord) -> None:
 def read_last_drift(path: Path) -> DriftRecord | None:
     """Return the last run, None if there is none. An invalid file is set aside."""
     nothing: DriftRecord | None = None
-    return read_or_begin_anew(path, _record_in, nothing)
+    return read_or_reset(path, _record_in, nothing)
 
 
 def _record_in(data: bytes) -> DriftRecord:
@@ -236,7 +236,7 @@ def verdicts_from(content: Sequence[Sequence[str]]) -> dict[Key, Status]:
 
 def _read_notified(path: Path) -> dict[str, Verdicts]:
     nothing: dict[str, Verdicts] = {}
-    return read_or_begin_anew(path, _verdicts_in, nothing)
+    return read_or_reset(path, _verdicts_in, nothing)
 
 
 def _verdicts_in(data: bytes) -> dict[str, Verdicts]:

@@ -59,7 +59,7 @@ class Webhook:
     def __post_init__(self) -> None:
         """Raise UsageError if the URL is not http or https."""
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
-            raise UsageError("--webhook: an http or https URL is wanted", hint="https://example.org/hook")
+            raise UsageError("--webhook: an http or https URL is required", hint="https://example.org/hook")
 
     @property
     def place(self) -> str:

@@ -448,7 +448,7 @@ def test_the_file_and_the_host_are_told_apart_and_only_what_is_allowed_is_applie
     assert left["why"] == f"left: sysctl {timeout[2]} is pending too; --apply-pending applies both"
     bounded = other.run("drift", "--fix", "--apply-pending", "--max-changes", "2")
     assert bounded.exit_code == 3
-    assert "nothing was put right: 3 things would change, more than --max-changes 2\n" in bounded.stdout, (
+    assert "nothing was corrected: 3 items would change, more than --max-changes 2\n" in bounded.stdout, (
         bounded.stdout
     )
     fixed = other.json("drift", "--fix", "--apply-pending", "--max-changes", "3")

@@ -77,7 +77,7 @@ def stages(stderr: str) -> list[tuple[str, str]]:
 def test_a_canary_that_fails_leaves_the_others_untouched(lab: RunningLab) -> None:
     answer = with_sysctl(lab, one="banana", two="2", three="2").json("configure", "--canary", "1")
     assert answer.exit_code == 1
-    skipped = ("skipped", "not begun: 1 host failed, and --max-fail is 0")
+    skipped = ("skipped", "not started: 1 host failed, and --max-fail is 0")
     status, _ = by_host(answer)["one"]
     assert status in ("failed", "rolled-back")
     assert any("banana" in (row["why"] or "") for row in answer.rows if row["host"] == "one"), answer.rows
@@ -235,7 +235,7 @@ def test_ctrl_c_begins_nobody_else_and_lets_the_one_at_work_finish(lab: RunningL
     assert results_of(answer, "one") == {"changed", "ok"}, answer.stdout
     assert results_of(answer, "two") == {"skipped"}
     for host in ("two", "three"):
-        assert f"{host}: skipped (not begun: interrupted before its turn came)" in answer.stderr
+        assert f"{host}: skipped (not started: interrupted before it started)" in answer.stderr
     assert lab.guest("one", "cat /proc/sys/net/ipv4/tcp_syncookies", sudo=False) == "2\n"
     assert lab.guest("two", "cat /proc/sys/net/ipv4/tcp_syncookies", sudo=False) == before
     lab.guest("one", "rm /run/systemd/system/ssh.service.d/slow.conf; systemctl daemon-reload")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Nic, Outcome, Pair, Status, Subject
-from labrun.runner.history.last_verify import LastVerify
-from labrun.runner.views.diagram_input import DrawnLab
+from labrun.runner.views.diagram_input import DrawnLab, LastVerify
 from tests import places
 
 __all__ = ["CASES", "Captured", "captured", "drawn"]

@@ -73,7 +73,7 @@ def command(
 ) -> Report:
     """Compare networks, machines, settings and paths with the file and with what was last applied.
 
-    Reads only, unless --fix is given. A row that is not ok says who has moved: `pending` is the
+    Reads only, unless --fix is given. A row that is not ok tells which side has changed: `pending` is the
     file, `drifted` the host, `conflict` both. Exit code 3 then.
     """
     if (apply_pending or max_changes is not None) and not fix:
@@ -120,9 +120,7 @@ def _fixed(session: Session, before: Drift, fix: Fix) -> Drift:
     corrections = choose(before.rows, fix)
     count = len(corrections.items)
     if fix.max_changes is not None and count > fix.max_changes:
-        note = (
-            f"nothing was put right: {count} things would change, more than --max-changes {fix.max_changes}"
-        )
+        note = f"nothing was corrected: {count} items would change, more than --max-changes {fix.max_changes}"
         return replace(before, notes=(note,))
     if not corrections.items:
         return replace(before, rows=after_fix(before.rows, (), before.rows, corrections))

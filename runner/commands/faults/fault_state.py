@@ -1,23 +1,27 @@
-"""The record of a planted fault, encoded so that it is not read by accident."""
+"""The planted fault: its record, encoded so that it is not read by accident, its hints, its scripts' run."""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from labrun.errors import LabrunError
+from labrun.outcome import Outcome, exit_code
+from labrun.runner.cli.report import Report
 from labrun.state import LabState, write_private
-from labrun.state_files import parse_json, read_or_begin_anew
+from labrun.state_files import parse_json, read_or_reset
+from labrun.tasks.state.sections import Scope, section_of
 
 if TYPE_CHECKING:
     from labrun.ports import Completed
     from labrun.runner.engine.session import Session, TaskData
 
-__all__ = ["Planted", "forget", "on_hosts", "recall", "remember"]
+__all__ = ["Planted", "forget", "on_hosts", "recall", "remember", "require_planted", "with_hint"]
 
 _LARGEST = 64 * 1024
 _SECONDS = 90.0
@@ -46,7 +50,7 @@ def remember(state: LabState, planted: Planted) -> None:
 def recall(state: LabState) -> Planted | None:
     """Return the planted fault, None if there is none. An invalid file is set aside."""
     nothing: Planted | None = None
-    return read_or_begin_anew(state.fault, _unpacked, nothing, largest=_LARGEST)
+    return read_or_reset(state.fault, _unpacked, nothing, largest=_LARGEST)
 
 
 def _unpacked(data: bytes) -> Planted:
@@ -65,6 +69,29 @@ def _unpacked(data: bytes) -> Planted:
 def forget(state: LabState) -> None:
     """Delete the record, if there is one."""
     state.fault.unlink(missing_ok=True)
+
+
+def require_planted(state: LabState) -> Planted:
+    """Return the planted fault. Raises LabrunError if there is none."""
+    planted = recall(state)
+    if planted is None:
+        raise LabrunError(
+            "no fault is planted: there is nothing to hint at", hint="`labrun break` plants one"
+        )
+    return planted
+
+
+def with_hint(lab_name: str, rows: Sequence[Outcome], state: LabState) -> Report:
+    """Return the failing paths and checks, without reasons, and the hints so far plus one more."""
+    planted = require_planted(state).next_hint()
+    remember(state, planted)
+    between = [row for row in rows if section_of(row.section).scope is Scope.PATH]
+    symptoms = [replace(row, why=None) for row in between if row.exit_code]
+    hints = planted.hints[: planted.given]
+    notes = [f"hint {number} of {len(planted.hints)}: {text}" for number, text in enumerate(hints, 1)]
+    if not symptoms:
+        notes.insert(0, "No path or check fails: the fault is elsewhere.")
+    return Report(lab_name, symptoms, extra={"hints": list(hints)}, notes=notes, code=exit_code(rows))
 
 
 def on_hosts(

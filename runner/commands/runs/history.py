@@ -49,7 +49,9 @@ _BOUND = click.IntRange(min=0)
 )
 @click.option("--since", metavar="WHEN", help="Only runs since then: 2h, 2d or a date.")
 @click.option("--failed", is_flag=True, help="Only runs with an exit code other than 0.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help=f"So many runs, by default {_LIMIT}.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help=f"Number of runs, by default {_LIMIT}."
+)
 @click.option(
     "--export",
     type=OutputFile(),
@@ -177,5 +179,5 @@ def moment(text: str, *, option: str, now: float | None = None) -> float:
         return (given if given.tzinfo is not None else given.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise UsageError(
-            f'"{text}" is no time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"
+            f'"{text}" is not a time', step=option, hint="2h, 2d or 2026-11-25T16:00, for instance"
         ) from None

@@ -12,7 +12,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
-from labrun.runner.commands.faults.hint import require_planted, with_hint
+from labrun.runner.commands.faults.fault_state import require_planted, with_hint
 from labrun.runner.commands.verify.outputs import output_options, with_outputs
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb

@@ -37,10 +37,10 @@ def pair_of(lab: Lab, text: str) -> tuple[str, str]:
     for name in (source, target):
         if name not in lab.hosts:
             hint = did_you_mean(name, lab.hosts)
-            what = f'unknown host "{name}"' if name else "two hosts are wanted, such as host01:host03"
+            what = f'unknown host "{name}"' if name else "two hosts are required, such as host01:host03"
             raise UsageError(f"{what}{f' ({hint})' if hint else ''}", step="--pair")
     if source == target:
-        raise UsageError("two different hosts are wanted", step="--pair")
+        raise UsageError("two different hosts are required", step="--pair")
     return source, target
 
 

@@ -58,7 +58,7 @@ DARK = Palette(
 LEGEND = {
     Health.OK: "ok",
     Health.IMPAIRED: "impaired: warns, or a path fails because of another host",
-    Health.UNREACHABLE: "unreachable: nothing can be told",
+    Health.UNREACHABLE: "unreachable: state unknown",
     Health.FAILED: "failed",
     Health.UNKNOWN: "not verified",
 }

@@ -35,7 +35,7 @@ from labrun.runner.watching.state import (
     remember_notified,
 )
 from labrun.state import LabState, make_host_key, public_half
-from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_begin_anew
+from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_reset
 from labrun.state_folders import distrust
 from tests.unit.command_line import run_labrun
 
@@ -300,7 +300,7 @@ def test_a_history_with_a_program_in_it_is_refused(statement: str, tmp_path: Pat
     connection = sqlite3.connect(path)
     connection.executescript(statement)
     connection.close()
-    with pytest.raises(LabrunError, match=r"is not a history of labrun's: it has views or triggers"):
+    with pytest.raises(LabrunError, match=r"is not a history written by labrun: it has views or triggers"):
         open_history(path, "lab")
 
 
@@ -385,7 +385,7 @@ def test_a_public_key_is_one_line_of_harmless_words(text: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("key", ["ssh-ed25519 AAAA", "garbage", "", "ssh-rsa " + "A" * 80])
 def test_what_a_guest_says_in_a_key_s_place_does_not_get_into_known_hosts(key: str, tmp_path: Path) -> None:
-    with pytest.raises(LabrunError, match="is no host key"):
+    with pytest.raises(LabrunError, match="is not a host key"):
         state(tmp_path).remember_host_keys({"one": ([], key)})
     assert not state(tmp_path).known_hosts.exists()
 
@@ -473,10 +473,10 @@ def test_what_came_in_the_place_of_a_damaged_file_stays(tmp_path: Path) -> None:
     def parse(_data: bytes) -> None:
         raise RecursionError
 
-    assert read_or_begin_anew(path, parse, None) is None
+    assert read_or_reset(path, parse, None) is None
     assert len(list(tmp_path.glob("file.damaged-*"))) == 1
     path.write_bytes(b"y")
-    assert read_or_begin_anew(path, parse, None) is None
+    assert read_or_reset(path, parse, None) is None
     assert len(list(tmp_path.glob("file.damaged-*"))) == 2
 
 

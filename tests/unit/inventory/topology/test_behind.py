@@ -15,7 +15,7 @@ from labrun.inventory.model import Lab
 from labrun.inventory.topology.behind import Lead, behind, carries_others
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.wiring import Version, wiring
-from labrun.runner.engine.behind import carried_by
+from labrun.runner.commands.configure import carried_by
 from labrun.state import LabState
 from tests.kernel.generated_labs import KINDS, generated
 from tests.unit.small_labs import dual_stack, host, lab, network

@@ -30,7 +30,7 @@ from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 
 ROW = Outcome("host01", "ready", "host01", Status.OK)
-DEFECT = "hint: this is a defect in labrun; the same command with -vv shows where\n"
+DEFECT = "hint: this is a bug in labrun; the same command with -vv shows where\n"
 
 
 def raising(error: BaseException) -> Any:
@@ -54,11 +54,11 @@ def test_the_version_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["demoo"], 'error: unknown command "demoo" (did you mean "demo"?)\nhint: labrun --help tells'),
-        (["zzz"], 'error: unknown command "zzz"\nhint: labrun --help tells'),
+        (["demoo"], 'error: unknown command "demoo" (did you mean "demo"?)\nhint: labrun --help shows'),
+        (["zzz"], 'error: unknown command "zzz"\nhint: labrun --help shows'),
         (["demo", "--jason"], "error: No such option"),
-        (["--lab"], "error: Option '--lab' requires an argument\nhint: labrun --help tells"),
-        (["demo", "more"], "error: Got unexpected extra argument (more)\nhint: labrun demo --help tells"),
+        (["--lab"], "error: Option '--lab' requires an argument\nhint: labrun --help shows"),
+        (["demo", "more"], "error: Got unexpected extra argument (more)\nhint: labrun demo --help shows"),
     ],
 )
 def test_a_usage_error_exits_with_2(
@@ -89,7 +89,7 @@ def test_a_usage_error_is_a_document_too(
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert (found["command"], found["ok"], found["exit_code"], found["results"]) == ("demo", False, 2, [])
-    assert found["hint"] == "labrun demo --help tells what it takes"
+    assert found["hint"] == "labrun demo --help shows its usage"
     assert err == f"error: {found['error']}\nhint: {found['hint']}\n"
 
 

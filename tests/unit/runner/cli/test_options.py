@@ -159,7 +159,7 @@ def test_a_bad_value_is_named(
     seen = offer(monkeypatch)
     assert run(args) == 2
     assert seen.invocations == []
-    assert capsys.readouterr().err == f"error: {message}\nhint: labrun demo --help tells what it takes\n"
+    assert capsys.readouterr().err == f"error: {message}\nhint: labrun demo --help shows its usage\n"
 
 
 def test_a_bad_value_of_the_environment_is_traced_to_its_variable(
@@ -170,7 +170,7 @@ def test_a_bad_value_of_the_environment_is_traced_to_its_variable(
     assert run(["demo"]) == 2
     assert capsys.readouterr().err == (
         "error: Invalid value for '--workers': 'many' is not a valid integer range (from LABRUN_WORKERS)\n"
-        "hint: labrun --help tells what it takes\n"
+        "hint: labrun --help shows its usage\n"
     )
 
 
@@ -182,7 +182,7 @@ def test_a_bad_value_of_a_commands_own_variable_is_traced_too(
     assert run(["demo"]) == 2
     assert capsys.readouterr().err == (
         "error: Invalid value for '--how-deep': 'very' is not a valid integer (from LABRUN_DEMO_HOW_DEEP)\n"
-        "hint: labrun demo --help tells what it takes\n"
+        "hint: labrun demo --help shows its usage\n"
     )
 
 

@@ -137,7 +137,7 @@ def device(path: Path, minor: int) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "full device": (lambda path: device(path, 7), "No space left on device"),
-    "FIFO nobody reads": (os.mkfifo, "nobody reads this FIFO"),
+    "FIFO nobody reads": (os.mkfifo, "no process reads this FIFO"),
     "link of somebody else's": (
         lambda path: (path.symlink_to("victim"), os.lchown(path, SOMEBODY, SOMEBODY))[0],  # type: ignore[func-returns-value]
         "it is a link that belongs to uid 12345",
@@ -254,7 +254,7 @@ def test_a_mode_stays_and_a_new_file_follows_the_umask(tmp_path: Path) -> None:
 @as_root
 def test_disks_and_sockets_are_never_written_to(tmp_path: Path) -> None:
     os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(7, 250))
-    with pytest.raises(LabrunError, match="it is no file, FIFO or character device"):
+    with pytest.raises(LabrunError, match="not a file, FIFO or character device"):
         write_output(tmp_path / "disk", "x")
 
 
@@ -267,12 +267,10 @@ def test_an_inventory_goes_to_standard_output_or_into_a_directory(place: Path) -
     os.mkfifo(place / "dir" / "hosts.yaml")
     done = run(place, ["inventory", "--format", "nornir", "--output", "dir"])
     assert done.returncode == 1
-    assert done.stderr == "error: cannot write dir/hosts.yaml: nobody reads this FIFO\n"
+    assert done.stderr == "error: cannot write dir/hosts.yaml: no process reads this FIFO\n"
 
 
 def test_a_schedule_has_no_standard_output(place: Path) -> None:
     done = run(place, ["schedule", "install", "--cron", "--every", "1h", "--metrics", "-"])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "error: --metrics: nobody reads what a scheduled run writes to stdout\nhint: name a file\n"
-    )
+    assert done.stderr == ("error: --metrics: a scheduled run has no reader on stdout\nhint: name a file\n")

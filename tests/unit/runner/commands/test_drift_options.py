@@ -21,15 +21,15 @@ def place(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--every", "soon"], '--every: "soon" is no duration'),
+        (["--every", "soon"], '--every: "soon" is not a duration'),
         (["--every", "1m", "--jitter", "2m"], "--jitter: 2m is not less than every 1m"),
-        (["--every", "1m", "--jitter", "-1"], '--jitter: "-1" is no duration'),
+        (["--every", "1m", "--jitter", "-1"], '--jitter: "-1" is not a duration'),
         (["--jitter", "5s"], "--jitter delays the runs of --every"),
         (["--every", "1m", "--lab", "-"], ANEW),
         (["--watch", "--lab", "-"], ANEW),
         (["--watch"], "--watch draws a screen on a terminal"),
-        (["--watch", "--every", "soon"], '--every: "soon" is no duration'),
-        (["--webhook", "ftp://example.org"], "--webhook: an http or https URL is wanted"),
+        (["--watch", "--every", "soon"], '--every: "soon" is not a duration'),
+        (["--webhook", "ftp://example.org"], "--webhook: an http or https URL is required"),
         (["--webhook-secret", "env:HOME"], "--webhook-secret signs what --webhook sends"),
         (["--metrics", "/missing/x.prom"], "--metrics: there is no directory /missing"),
     ],
@@ -53,4 +53,4 @@ def test_the_file_has_to_say_how_often_when_the_command_line_does_not(place: Pat
 def test_how_often_can_stand_in_the_environment(place: Path) -> None:
     done = run_labrun("drift", cwd=place, env={"LABRUN_DRIFT_EVERY": "teatime"})
     assert done.returncode == 2
-    assert done.stderr.splitlines()[0] == 'error: --every: "teatime" is no duration'
+    assert done.stderr.splitlines()[0] == 'error: --every: "teatime" is not a duration'

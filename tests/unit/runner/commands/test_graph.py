@@ -90,7 +90,7 @@ def test_the_page_goes_to_a_file_or_to_stdout(lab: Path) -> None:
 def test_report_wants_to_know_where(lab: Path) -> None:
     done = run_labrun("report", cwd=lab)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: Missing option '--html'\nhint: labrun report --help tells what it takes\n"
+    assert done.stderr == "error: Missing option '--html'\nhint: labrun report --help shows its usage\n"
 
 
 def test_a_damaged_memory_is_no_memory_and_is_said(lab: Path) -> None:
@@ -125,7 +125,7 @@ def test_without_a_hypervisor_the_file_is_drawn(
     found = drawn_lab(Invocation("graph", lab=str(lab / "lab.yaml"), hosts="host01"))
     assert (found.hosts, found.last, found.verified) == (("host01",), None, None)
     assert capsys.readouterr().err == (
-        "where the last verify is kept cannot be told: no hypervisor: libvirtd is not there\n"
+        "the last verify cannot be located: no hypervisor: libvirtd is not there\n"
     )
     with pytest.raises(HypervisorError):
         drawn_lab(Invocation("graph", lab="-"))

@@ -108,8 +108,8 @@ def test_a_pair_that_cannot_meet_ends_where_the_file_says(folder: Path) -> None:
     ("words", "message"),
     [
         (["--pair", "a:bb"], '--pair: unknown host "bb" (did you mean "b"?)'),
-        (["--pair", "a"], "--pair: two hosts are wanted, such as host01:host03"),
-        (["--pair", "a:a"], "--pair: two different hosts are wanted"),
+        (["--pair", "a"], "--pair: two hosts are required, such as host01:host03"),
+        (["--pair", "a:a"], "--pair: two different hosts are required"),
         (["--pair", "a:b", "--hosts", "a"], "--pair names its hosts itself"),
     ],
 )

@@ -155,13 +155,13 @@ def test_without_the_file_the_name_is_enough(past: Past) -> None:
     assert run in past.text("show", "last", "--name", "lab")
     assert "1 the same" in past.text("diff", "last", "-1", "--name", "lab")
     done = past.run("history", "--name", "../lab")
-    assert (done.returncode, done.stderr) == (2, 'error: --name: "../lab" is no name of a lab\n')
+    assert (done.returncode, done.stderr) == (2, 'error: --name: "../lab" is not a lab name\n')
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["history", "--since", "soon"], 'error: --since: "soon" is no time'),
+        (["history", "--since", "soon"], 'error: --since: "soon" is not a time'),
         (["history", "--limit", "0"], "error: Invalid value for '--limit': 0 is not in the range x>=1"),
         (["history", "--export", "-", "--json"], None),
         (["show"], "error: Missing argument 'RUN'"),

@@ -106,7 +106,7 @@ def test_a_holder_that_has_not_signed_yet_is_said_so(tmp_path: Path) -> None:
         path.write_text("")
         with pytest.raises(LockedError) as caught, lab_lock(path, "down"):
             pytest.fail("two hold the lock")
-    assert caught.value.reason == "another labrun (it has not said who it is yet) works on this lab"
+    assert caught.value.reason == "another labrun (details not written yet) works on this lab"
 
 
 def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_what_is_no_number_of_hosts_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_max_fail(text)
     assert str(caught.value) == (
-        f"--max-fail: {text!r} is no number of hosts"
-        " (a number of hosts, as 2, or a share of those asked for, as 10%)"
+        f"--max-fail: {text!r} is not a number of hosts"
+        " (a number of hosts, such as 2, or a share of those selected, such as 10%)"
     )
 
 
@@ -113,21 +113,21 @@ hosts: {one: {networks: {left: 10.63.9.11}, redundancy: pair}}
             ["--canary", "0"],
             (
                 "error: Invalid value for '--canary': 0 is not in the range x>=1\n"
-                "hint: labrun configure --help tells what it takes\n"
+                "hint: labrun configure --help shows its usage\n"
             ),
         ),
         (
             ["--canary", "some"],
             (
                 "error: Invalid value for '--canary': 'some' is not a valid integer range\n"
-                "hint: labrun configure --help tells what it takes\n"
+                "hint: labrun configure --help shows its usage\n"
             ),
         ),
         (
             ["--max-fail", "some"],
             (
-                "error: --max-fail: 'some' is no number of hosts\n"
-                "hint: a number of hosts, as 2, or a share of those asked for, as 10%\n"
+                "error: --max-fail: 'some' is not a number of hosts\n"
+                "hint: a number of hosts, such as 2, or a share of those selected, such as 10%\n"
             ),
         ),
         (

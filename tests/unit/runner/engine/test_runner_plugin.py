@@ -288,7 +288,7 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
     assert [host for host in partial if not partial[host].failed] == ["host00", "host01"]
     errors = [cause_of(partial[f"host{n:02}"]) for n in range(2, 20)]
     assert all(isinstance(error, NotStartedError) for error in errors)
-    assert str(errors[0]) == "host02: not begun: interrupted before its turn came"
+    assert str(errors[0]) == "host02: not started: interrupted before it started"
 
 
 def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
@@ -480,7 +480,7 @@ def test_a_canary_that_fails_keeps_all_others_from_beginning() -> None:
         ("host00", "unreachable"),
         *((f"host{n:02}", "skipped") for n in range(1, 9)),
     ]
-    assert {row.why for row in rows[1:]} == {"not begun: 1 host failed, and --max-fail is 0"}
+    assert {row.why for row in rows[1:]} == {"not started: 1 host failed, and --max-fail is 0"}
     assert exit_code(rows) == 4
 
 
@@ -550,7 +550,7 @@ def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
     nornir = build_nornir(inventory(4), Budget(workers=1, deadline=0.3, rollout=rollout))
     rows = outcomes_of(nornir.run(first_hangs, meter=meter), "sysctl")
     assert [(row.host, row.status.value) for row in rows] == [("host00", "unknown"), ("host02", "skipped")]
-    assert rows[1].why == "not begun: host00 of its redundancy group edge may still be changing"
+    assert rows[1].why == "not started: host00 of its redundancy group edge may still be changing"
 
 
 def test_ctrl_c_in_the_first_batch_begins_no_other(meter: Meter) -> None:

@@ -285,7 +285,7 @@ def test_a_file_of_somebody_else_is_left_alone(
     assert run(["demo", "--history", str(database)]) == 1
     assert run(["demo", "--history", "/dev/null"]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        f"this run is not recorded: {text} is not a history of labrun's",
+        f"this run is not recorded: {text} is not a history written by labrun",
         f"this run is not recorded: {database} is a database of another program",
         "this run is not recorded: /dev/null is not a history: no regular file",
     ]

@@ -78,12 +78,12 @@ def test_the_units_can_be_looked_at_first(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--every", "1m", "--calendar", "daily"], "--every and --calendar are two answers to one question"),
-        (["--every", "soon"], '--every: "soon" is no duration'),
-        (["--jitter", "much"], '--jitter: "much" is no duration'),
+        (["--every", "1m", "--calendar", "daily"], "--every and --calendar exclude each other"),
+        (["--every", "soon"], '--every: "soon" is not a duration'),
+        (["--jitter", "much"], '--jitter: "much" is not a duration'),
         (["--cron", "--calendar", "daily"], "cron does not read systemd's calendar"),
         (["--cron", "--every", "7m"], "cron cannot say every 420 s"),
-        (["--webhook", "example.org"], "--webhook: an http or https URL is wanted"),
+        (["--webhook", "example.org"], "--webhook: an http or https URL is required"),
         (["--webhook-secret", "/dev/null"], "--webhook-secret signs what --webhook sends"),
         (
             ["--webhook", "https://example.org/", "--webhook-secret", "env:X"],
@@ -110,7 +110,7 @@ def test_how_often_has_to_be_said_somewhere(place: Path) -> None:
 def test_a_file_from_stdin_is_no_schedule(place: Path) -> None:
     done = run_labrun("--lab", "-", "schedule", "install", "--cron", cwd=place, stdin=LAB)
     assert done.returncode == 2
-    assert "error: a schedule needs a lab file that stays: it cannot be stdin\n" in done.stderr
+    assert "error: a schedule needs a lab file, it cannot read stdin\n" in done.stderr
 
 
 @needs_no_systemd

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
-from labrun.runner.timer.cron import cron_line
 from labrun.runner.timer.systemd import Systemd, check_calendar
-from labrun.runner.timer.units import Schedule, quoted, render_units, unit_name
+from labrun.runner.timer.units import Schedule, cron_line, quoted, render_units, unit_name
 
 SCHEDULE = Schedule(
     lab="demo",
@@ -150,7 +149,7 @@ def test_a_calendar_is_checked() -> None:
     check_calendar("Mon..Fri 06:00")
     with pytest.raises(UsageError) as caught:
         check_calendar("teatime")
-    assert caught.value.reason == '--calendar: "teatime" is no time systemd knows'
+    assert caught.value.reason == '--calendar: "teatime" is not a time that systemd knows'
 
 
 @pytest.mark.parametrize(

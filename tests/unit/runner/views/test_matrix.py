@@ -24,7 +24,7 @@ def test_the_broken_lab() -> None:
         "4 host03   1  X  X     !\n"
         "5 host04   !  !  !  !\n"
         "\n"
-        "1 reached directly   X failed   ! an end cannot be asked\n"
+        "1 reached directly   X failed   ! an end is unreachable\n"
     )
 
 
@@ -54,7 +54,7 @@ def test_every_mark_is_explained() -> None:
     assert shown[1].split() == ["1", "a", "-", "?", ".", "3"]
     assert shown[2].split() == ["2", "b", "X", ".", ".", "."]
     legend = " ".join(shown[4:])
-    for mark in ("- not reached, as the lab file has it", "? cannot be told", ". not asked", "X failed"):
+    for mark in ("- not reached, as the lab file declares", "? inconclusive", ". not tested", "X failed"):
         assert mark in legend
 
 

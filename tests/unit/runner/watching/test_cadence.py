@@ -61,10 +61,10 @@ def test_the_default_jitter_is_a_tenth_and_at_most_a_minute() -> None:
 @pytest.mark.parametrize(
     ("every", "jitter", "message"),
     [
-        ("soon", None, '--every: "soon" is no duration'),
-        ("0s", None, '--every: "0s" is no duration'),
-        ("15", None, '--every: "15" is no duration'),
-        ("15m", "1", '--jitter: "1" is no duration'),
+        ("soon", None, '--every: "soon" is not a duration'),
+        ("0s", None, '--every: "0s" is not a duration'),
+        ("15", None, '--every: "15" is not a duration'),
+        ("15m", "1", '--jitter: "1" is not a duration'),
         ("1m", "60s", "--jitter: 60s is not less than every 1m"),
     ],
 )

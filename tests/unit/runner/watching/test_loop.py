@@ -141,7 +141,7 @@ def test_runs_that_would_overlap_are_left_out() -> None:
         process.send_signal(signal.SIGTERM)
         code, _, err = ending(process)
     assert code == 0
-    assert "left out: the last one took 1 s\n" in err
+    assert "skipped: the last one took 1 s\n" in err
 
 
 def test_what_a_run_leaves_behind_is_gone_before_the_next() -> None:

@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there_is_said_so() -> None:
 def test_only_http_is_a_webhook(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         Webhook(url)
-    assert caught.value.reason == "--webhook: an http or https URL is wanted"
+    assert caught.value.reason == "--webhook: an http or https URL is required"
 
 
 def test_a_secret_comes_from_a_file_or_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.history.last_verify import last_verify
 from labrun.runner.history.reading import open_history, readable_history
+from labrun.runner.views.diagram_input import last_verify
 from tests.unit.past_runs import remember
 from tests.unit.verify_cases import captured
 
