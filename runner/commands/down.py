@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labrun.errors import HypervisorError, LabFileError, UsageError
+from labrun.errors import HypervisorError, LabFileError, LabrunError, UsageError
 from labrun.hypervisor import connect, enter_network
 from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -17,6 +17,7 @@ from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
+from labrun.runner.cli.terminal import say
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import hypervisor_engine
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
@@ -90,7 +91,11 @@ def _left(invocation: Invocation, lab: str) -> list[str]:
 
 
 def _forget(state: LabState, invocation: Invocation) -> None:
-    state.remove()
+    try:
+        state.remove()
+    except LabrunError as error:
+        # The lab is gone all the same; its next `up` uses the keys again.
+        say(error.reason)
     invocation.recording.removed_lab = True
 
 

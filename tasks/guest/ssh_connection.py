@@ -7,11 +7,13 @@ So it is opened on the first call of ``send_command``.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,7 @@ class LabSSH(LinuxSSH):
                 # Name and port only select the line of known_hosts here: the socket is connected.
                 hostname=name,
                 sock=self.sock,
-                username=self.username or None,
+                username=self.username or _own_account(),
                 pkey=load_key(self.key_file) if self.key_file else self.pkey,
                 allow_agent=self.allow_agent,
                 look_for_keys=self.look_for_keys,
@@ -303,6 +305,17 @@ def _translated(error: Exception, where: str, user: str) -> TransportError:
         hint = "name one: ssh: {identity: FILE}"
         return AuthenticationError("there is no key to log in with", step="login", hint=hint)
     return UnreachableError(unreachable(error, where), step="connect")
+
+
+def _own_account() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError) as error:
+        raise AuthenticationError(
+            f"uid {os.getuid()} has no account here whose name could be the login's",
+            step="login",
+            hint="`ssh: {user}` names one",
+        ) from error
 
 
 def load_key(path: str | Path) -> paramiko.PKey:

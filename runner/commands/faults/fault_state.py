@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from labrun.notices import notice
 from labrun.state import LabState, write_private
 from labrun.state_files import parse_json, read_or_begin_anew
 
@@ -61,8 +63,12 @@ def _unpacked(data: bytes) -> Planted:
 
 
 def forget(state: LabState) -> None:
-    """Delete the record, if there is one."""
-    state.fault.unlink(missing_ok=True)
+    """Delete the record, if there is one. A failure does not undo the mending, and is said."""
+    try:
+        state.fault.unlink(missing_ok=True)
+    except OSError as error:
+        if os.path.lexists(state.fault):
+            notice(f"cannot remove {state.fault}: {error.strerror}")
 
 
 def on_hosts(
