@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +23,14 @@ from labrun.state_files import (
     read_or_reset,
     set_aside,
 )
-from labrun.state_folders import private_folder, xdg_base
+from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
 __all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
 
 # Number of former addresses at which a host is looked for.
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
+_PRIVATE = 0o700
 _KEY_BYTES = 64 * 1024
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
 _ANOTHER = "--state-dir names another"
@@ -141,17 +144,22 @@ class LabState:
     def open(cls, lab: str, uri: str, base: Path | None = None) -> LabState:
         """Return the state in this directory, creating the directory if it is missing.
 
-        Raises LabrunError if it cannot be used, or if other users could have put something into it.
+        One that cannot be created or changed still serves commands that only read; :meth:`check_room` tells.
+        Raises LabrunError if other users could have put something into it.
         """
         root = _root_of(lab, uri, base)
-        private_folder(root)
-        try:
-            root.chmod(0o700)
-        except OSError as error:
-            raise LabrunError(
-                f"cannot use the state directory {root}: {error.strerror}", hint=_ANOTHER
-            ) from error
         state = cls(root, lab)
+        try:
+            private_folder(root)
+            if stat.S_IMODE(root.stat().st_mode) != _PRIVATE:
+                root.chmod(_PRIVATE)
+        except UnavailableFolderError:
+            return state
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise LabrunError(
+                    f"cannot use the state directory {root}: {error.strerror}", hint=_ANOTHER
+                ) from error
         # ssh refuses a key that others can read, but would follow a symlink anywhere.
         keep_regular(state.identity, 0o600)
         keep_regular(state._public_path)
@@ -159,6 +167,7 @@ class LabState:
 
     def check_room(self) -> None:
         """Raise LabrunError if the data that `up` keeps cannot be written. Call before making changes."""
+        private_folder(self.root)
         try:
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".room.") as file:
                 file.write(bytes(_ROOM))
@@ -330,7 +339,8 @@ class LabState:
         )
         try:
             for path in kept:
-                path.unlink(missing_ok=True)
+                if os.path.lexists(path):  # a read-only file system refuses even to remove nothing
+                    path.unlink(missing_ok=True)
                 if path.parent == self.root:
                     # A process that was killed while writing has left a temporary file.
                     for part in self.root.glob(f".{path.name}.*"):

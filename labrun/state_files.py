@@ -83,7 +83,7 @@ def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
     """
     try:
         seen = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DamagedFileError(path, f"it cannot be read: {error.strerror}", None, error.errno) from error
@@ -184,6 +184,8 @@ def keep_regular(path: Path, mode: int | None = None) -> None:
     try:
         path.chmod(mode)
     except OSError as error:
+        if error.errno == errno.EROFS:
+            return  # nothing can be changed there, by anybody
         raise LabrunError(
             f"cannot give {path} the mode {mode:04o}: {error.strerror}", hint="--state-dir names another"
         ) from error

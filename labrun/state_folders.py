@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -11,9 +12,31 @@ from pathlib import Path
 
 from labrun.errors import LabrunError
 
-__all__ = ["check_folder", "distrust", "private_folder", "trusted_owners", "xdg_base"]
+__all__ = [
+    "UnavailableFolderError",
+    "check_folder",
+    "distrust",
+    "give_a_home",
+    "private_folder",
+    "trusted_owners",
+    "xdg_base",
+]
 
 _MOST_LINKS = 40
+# The home of a user who has none: nothing is ever there, and nothing can be made there.
+_NOWHERE = Path("/dev/null")
+
+
+class UnavailableFolderError(LabrunError):
+    """Report a directory that this user may not make or look at: nothing of labrun's can be in it."""
+
+
+def give_a_home() -> None:
+    """Make ``~`` a path where nothing is, for a user without a home: libraries ask for it on import."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(_NOWHERE)
 
 
 def xdg_base(variable: str, default: str) -> Path:
@@ -34,7 +57,7 @@ def private_folder(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+        raise _unavailable(path, error) from error
 
 
 def check_folder(path: Path) -> None:
@@ -42,13 +65,20 @@ def check_folder(path: Path) -> None:
     try:
         why = distrust(path)
     except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from error
+        raise _unavailable(path, error) from error
     if why is not None:
-        raise _unusable(path, why)
+        raise LabrunError(_UNUSABLE.format(path, why), hint=_ANOTHER)
 
 
-def _unusable(path: Path, why: str) -> LabrunError:
-    return LabrunError(f"cannot use the state directory {path}: {why}", hint="--state-dir names another")
+_UNUSABLE = "cannot use the state directory {}: {}"
+_ANOTHER = "--state-dir names another"
+
+
+def _unavailable(path: Path, error: OSError) -> LabrunError:
+    if path.is_relative_to(_NOWHERE):
+        return UnavailableFolderError("this user has no home directory to keep state in", hint=_ANOTHER)
+    kind = UnavailableFolderError if error.errno in (errno.EROFS, errno.EACCES) else LabrunError
+    return kind(_UNUSABLE.format(path, error.strerror or error), hint=_ANOTHER)
 
 
 def distrust(path: Path) -> str | None:

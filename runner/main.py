@@ -24,6 +24,7 @@ from labrun.runner.cli.report import INTERRUPTED, Report
 from labrun.runner.cli.terminal import say, use_lossy_streams
 from labrun.runner.commands import VERBS
 from labrun.runner.verb import Terminated, VerbCommand, emit
+from labrun.state_folders import give_a_home
 
 __all__ = ["VERBS", "cli", "main", "run"]
 
@@ -193,6 +194,7 @@ def _be_brief() -> None:
 def main() -> None:
     """Run this process's command line. Never return."""
     _be_brief()
+    give_a_home()
     use_lossy_streams()
     code = run(sys.argv[1:])
     # The process exits now; a last scan for cycles would take 0.07 s.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from labrun.errors import HypervisorError, LabFileError, UsageError
+from labrun.errors import HypervisorError, LabFileError, LabrunError, UsageError
 from labrun.hypervisor import connect, enter_network
 from labrun.hypervisor_uri import asked_hypervisor
 from labrun.outcome import HYPERVISOR, Outcome, Status
@@ -17,12 +18,14 @@ from labrun.runner.cli.lab_file import load
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
+from labrun.runner.cli.terminal import say
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import hypervisor_engine
 from labrun.runner.engine.unmanaged import NO_HYPERVISOR, existing_rows
 from labrun.runner.timer.files import scheduled
 from labrun.runner.verb import verb
 from labrun.state import LabState
+from labrun.state_folders import UnavailableFolderError
 from labrun.tasks.provision.planning import SeenMachine, see_machines
 
 if TYPE_CHECKING:
@@ -44,8 +47,9 @@ def command(invocation: Invocation, name: str | None) -> Report:
             _forget(LabState.open(lab_name, NO_HYPERVISOR, invocation.state_dir), invocation)
         return Report(lab_name, existing, notes=_left(invocation, lab_name))
     if uri is None:
-        if invocation.hosts is None:
-            _remove_leftovers(invocation, lab_name)
+        left = invocation.hosts is None and _remove_leftovers(invocation, lab_name)
+        if lab is None and not left:
+            _refuse_unknown(invocation, lab_name)
         row = Outcome(
             HYPERVISOR, "network", lab_name, Status.OK, "absent", "absent", "nothing carries its tag"
         )
@@ -60,16 +64,35 @@ def command(invocation: Invocation, name: str | None) -> Report:
     return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
 
 
-def _remove_leftovers(invocation: Invocation, lab: str) -> None:
-    """Delete what a killed `down` has left behind of a lab that no longer exists in libvirt."""
+def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
+    """Delete what a killed `down` has left behind of a lab that no longer exists in libvirt, if anything."""
     from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 
+    found = False
     for uri in LOCAL_URIS:
         state = LabState.find(lab, uri, invocation.state_dir)
         if state is not None:
+            found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri)
                 _forget(state, invocation)
+    return found
+
+
+def _refuse_unknown(invocation: Invocation, lab: str) -> None:
+    """Raise UsageError for a name that no lab has or had here: most likely it is mistyped."""
+    from labrun.inventory.file.problems import did_you_mean
+    from labrun.runner.history.paths import history_path
+    from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS, labs_on
+
+    with contextlib.suppress(UnavailableFolderError):
+        if history_path(invocation, lab).exists():
+            return
+    asked = asked_hypervisor()
+    hint = (
+        did_you_mean(lab, labs_on((asked,) if asked else LOCAL_URIS)) or "`labrun list` names the labs here"
+    )
+    raise UsageError(f'no lab is called "{lab}", here or in the history', step="--name", hint=hint)
 
 
 def _remove_storage(lab: str, uri: str) -> None:
@@ -91,13 +114,17 @@ def _left(invocation: Invocation, lab: str) -> list[str]:
 
 
 def _forget(state: LabState, invocation: Invocation) -> None:
-    state.remove()
+    try:
+        state.remove()
+    except LabrunError as error:
+        # The lab is gone all the same; its next `up` uses the keys again.
+        say(error.reason)
     invocation.recording.removed_lab = True
 
 
 def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, Lab | None]:
     """Return the lab's name, its hypervisor (None if nothing is left on any) and the lab of its file."""
-    from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
+    from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS, choose_hypervisor, lab_uris
 
     lab = None
     if name is None:
@@ -113,7 +140,9 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
     asked = asked_hypervisor()
-    found = (asked,) if asked else lab_uris(name)
+    found = lab_uris(name, (asked,) if asked else LOCAL_URIS)
+    if asked and found:
+        found = (asked,)
     if lab is None and found:
         # A mistyped name must not get a history.
         _begin(invocation, name, None)

@@ -11,6 +11,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
+from labrun.tasks.provision.obstacles import with_obstacles
 from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 
 
@@ -20,7 +21,7 @@ from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     """Show what `up` would create, change in place, recreate or remove.
 
-    Exit code 3 when there is anything to do. Nothing is touched.
+    Exit code 3 when there is anything to do, 5 when `up` would be refused. Nothing is touched.
     """
     session = open_session(invocation)
     if explain:
@@ -35,7 +36,7 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     rows = plan_rows(plan)
     if subset is None:
         rows += leftover_rows(plan, prune=prune)
-    rows += existing
+    rows = with_obstacles(session.lab, session.uri, rows) + existing
     if not invocation.json and invocation.verbosity < 1:
         # The file shows what is new, but not what changes.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}

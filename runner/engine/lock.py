@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import pwd
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +17,13 @@ from pathlib import Path
 
 from labrun.errors import LabrunError, LockedError
 from labrun.state_files import finite, keep_regular, parse_json
+from labrun.state_folders import private_folder
 
 __all__ = ["Holder", "lab_lock"]
 
 
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NO_PLACE = (errno.EROFS, errno.EACCES, errno.ENOENT, errno.ENOTDIR)
 _LOOKS = 20
 _LOOK_SECONDS = 0.025
 
@@ -61,7 +66,7 @@ def lab_lock(path: Path, command: str) -> Iterator[None]:
 def _take(path: Path) -> int:
     # `down` may have removed the file between our open and lock. Then a new file counts.
     for _ in range(10):
-        descriptor = _open(path)
+        descriptor, opened = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -74,19 +79,48 @@ def _take(path: Path) -> int:
         except OSError as error:
             os.close(descriptor)
             raise LabrunError(f"cannot lock {path}: {error.strerror}") from error
-        if _is_still(path, descriptor):
+        if _is_still(opened, descriptor):
             return descriptor
         os.close(descriptor)
     raise LabrunError(f"cannot lock {path}: it keeps being removed")
 
 
-def _open(path: Path) -> int:
+def _open(path: Path) -> tuple[int, Path]:
+    """Return a descriptor of the lock file and its path; without a writable place for it, of what is there.
+
+    That is the file as it is, else its directory, which can be locked too, else a file in the directory for
+    temporary files: commands that need no state work without a place for it.
+    """
     keep_regular(path)
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600), path
     except OSError as error:
-        hint = "--state-dir names another directory"
-        raise LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint) from error
+        if error.errno not in _NO_PLACE or _could_be_made(path.parent):
+            raise _cannot(path, error) from error
+    for there in (path, path.parent):
+        with contextlib.suppress(OSError):
+            return os.open(there, os.O_RDONLY | _SAFELY), there
+    folder = Path(tempfile.gettempdir()) / f"labrun-{os.geteuid()}"
+    private_folder(folder)
+    there = folder / f"{path.parent.name}.lock"
+    keep_regular(there)
+    try:
+        return os.open(there, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600), there
+    except OSError as error:
+        raise _cannot(there, error) from error
+
+
+def _could_be_made(folder: Path) -> bool:
+    """Tell whether a directory is missing although it can be created: then its state is wrong."""
+    if folder.is_dir():
+        return False
+    above = next(each for each in folder.absolute().parents if each.exists())
+    return above.is_dir() and os.access(above, os.W_OK)
+
+
+def _cannot(path: Path, error: OSError) -> LabrunError:
+    hint = "--state-dir names another directory"
+    return LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -23,7 +23,7 @@ def cause_of(results: MultiResult) -> BaseException | None:
     """Return the exception of a host's task, for a failed subtask that of the subtask; None on success."""
     error: BaseException | None = results[0].exception
     while isinstance(error, NornirSubTaskError) and error.result:
-        error = error.result[0].exception or LabrunError(f"subtask {error.task.name} failed")
+        error = error.result[0].exception or LabrunError("a part of it failed")
     return error
 
 

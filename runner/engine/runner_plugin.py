@@ -222,7 +222,6 @@ class _Run:
             error = ConnectionLostError(
                 f"not finished after {self._seconds:g} s",
                 host=host.name,
-                step=self._task.name,
                 hint="--timeout allows more",
             )
             self._settle(host, self._failed(host, error))

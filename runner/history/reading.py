@@ -21,6 +21,7 @@ from labrun.runner.history.processes import is_running
 from labrun.runner.history.store import HINT, open_to_read, set_aside, unreadable
 from labrun.runner.history.values import evidence_of, outcome_of, text, text_or_none, whole
 from labrun.state_files import NOT_OURS, WRONG, finite, parse_json
+from labrun.state_folders import UnavailableFolderError
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
@@ -162,6 +163,8 @@ def readable_history(invocation: Invocation, lab: str) -> History | None:
     """Return the lab's history, None if there is none. One that cannot be read is reported on stderr."""
     try:
         return lab_history(invocation, lab)
+    except UnavailableFolderError:
+        return None
     except LabrunError as error:
         say(error.reason)
         return None

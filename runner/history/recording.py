@@ -18,6 +18,7 @@ from labrun.runner.cli.terminal import say
 from labrun.runner.history import writing
 from labrun.runner.history.paths import history_path
 from labrun.runner.history.store import ForeignFileError, is_damaged, open_to_write, set_aside
+from labrun.state_folders import UnavailableFolderError
 
 if TYPE_CHECKING:
     from labrun.runner.cli.invocation import Invocation
@@ -51,7 +52,11 @@ class Recording(RunRecord):
 
     def begin(self, invocation: Invocation, lab: str, digest: str | None) -> None:
         """Record the start of the run; ``digest`` is the lab file's, None without one."""
-        self._path = history_path(invocation, lab)
+        try:
+            self._path = history_path(invocation, lab)
+        except UnavailableFolderError as error:
+            self._complain(error)
+            return
         # A path given by the user may be any file. In the state directory it can only be a damaged history.
         self._movable = invocation.history is None
         began = time.time() - invocation.seconds

@@ -17,7 +17,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.state import state_base, write_private
 from labrun.state_files import finite, parse_json, read_or_reset
-from labrun.state_folders import check_folder, private_folder
+from labrun.state_folders import UnavailableFolderError, check_folder, private_folder
 
 __all__ = [
     "FINE",
@@ -66,7 +66,9 @@ def drift_memory(invocation: Invocation, lab: str) -> DriftMemory:
     Raises LabrunError if other users could have put something there.
     """
     folder = (invocation.state_dir or state_base()) / "drift"
-    check_folder(folder)
+    # Without a place for them there are none, and none are kept.
+    with contextlib.suppress(UnavailableFolderError):
+        check_folder(folder)
     return DriftMemory(folder / f"{lab}.json", folder / f"{lab}.told.json")
 
 

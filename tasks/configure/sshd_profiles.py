@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,4 +100,9 @@ def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:
 
 def login_user(host: Host) -> str:
     """Return the account that labrun logs in with; on an existing machine, ssh's default user."""
-    return host.ssh.user or (getuser() if host.address is not None else host.user)
+    if host.address is None:
+        return host.user
+    try:
+        return host.ssh.user or getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # without an account ssh has no default either, and says so at the login

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -285,6 +287,17 @@ def _translated(error: Exception, where: str, user: str) -> TransportError:
         hint = "name one: ssh: {identity: FILE}"
         return AuthenticationError("there is no key to log in with", step="login", hint=hint)
     return UnreachableError(unreachable(error, where), step="connect")
+
+
+def _own_account() -> str:
+    try:
+        return getuser()
+    except (KeyError, OSError) as error:
+        raise AuthenticationError(
+            f"uid {os.getuid()} has no account here whose name could be the login's",
+            step="login",
+            hint="`ssh: {user}` names one",
+        ) from error
 
 
 def load_key(path: str | Path) -> paramiko.PKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labrun.errors import HypervisorError
@@ -12,7 +13,7 @@ from labrun.inventory.model import Lab
 from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import tagged_domains
 
-__all__ = ["LOCAL_URIS", "Choice", "choose_hypervisor", "lab_uris"]
+__all__ = ["LOCAL_URIS", "Choice", "choose_hypervisor", "lab_uris", "labs_on"]
 
 _LXC, _QEMU = "lxc:///system", "qemu:///system"
 LOCAL_URIS = (_LXC, _QEMU)
@@ -27,14 +28,14 @@ class Choice:
     why: str
 
 
-def lab_uris(name: str) -> tuple[str, ...]:
-    """Return the local URIs that carry the tag of the lab ``name``, the one recorded for the lab first.
+def lab_uris(name: str, uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
+    """Return which of ``uris`` carry the tag of the lab ``name``, the one recorded for the lab first.
 
     Raises HypervisorError if none of them can be asked.
     """
     found: list[str] = []
     errors: list[HypervisorError] = []
-    for uri in LOCAL_URIS:
+    for uri in uris:
         try:
             connection = connect(uri)
         except HypervisorError as error:
@@ -48,8 +49,21 @@ def lab_uris(name: str) -> tuple[str, ...]:
                 found.insert(0, named if is_plain(named) else uri)
         if tagged_domains(connection, name):
             found.append(uri)
-    if len(errors) == len(LOCAL_URIS):
+    if len(errors) == len(uris):
         raise errors[-1]
+    return tuple(dict.fromkeys(found))
+
+
+def labs_on(uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
+    """Return the names of all labs that have a machine or a network there; a URI that is silent has none."""
+    found: list[str] = []
+    for uri in uris:
+        try:
+            connection = connect(uri)
+        except HypervisorError:
+            continue
+        found += [tag.lab for _, tag, _ in tagged_domains(connection)]
+        found += [tag.lab for _, xml in networks_of(connection) if (tag := read_tag(xml)) is not None]
     return tuple(dict.fromkeys(found))
 
 

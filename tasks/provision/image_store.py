@@ -33,9 +33,11 @@ __all__ = [
     "import_image",
     "inspect_qcow2",
     "list_images",
+    "source_of_image",
 ]
 
 VERSIONS = "versions"
+_RECIPES = ("debian-12",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _CHUNK = 1024 * 1024
 _INFO_SECONDS = 30
@@ -104,6 +106,15 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot be the name of an image",
             hint="use lower-case letters, digits, dots, hyphens and underscores, at most 63",
         )
+
+
+def source_of_image(name: str, driver: str) -> str:
+    """Return the command that makes the image, or that brings it here, for ``lxc`` or ``qemu``."""
+    if name in _RECIPES:
+        return f"labrun image build {name}"
+    if driver == "qemu":
+        return f"labrun image import FILE --name {name}"
+    return f"containers are made from {' or '.join(_RECIPES)}, which `labrun image build` makes"
 
 
 def list_images() -> tuple[StoredImage, ...]:

@@ -11,7 +11,7 @@ from labrun.errors import HypervisorError
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.domains import tagged_domains
-from labrun.tasks.provision.image_store import disk_digest, image_paths
+from labrun.tasks.provision.image_store import disk_digest, image_paths, source_of_image
 from labrun.tasks.provision.volume_stream import is_complete, upload_image
 from labrun.tasks.provision.volumes import (
     LAB_POOLS,
@@ -73,7 +73,7 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
         raise HypervisorError(
             f"the image {image} has no disk for machines",
             step="image",
-            hint=f"labrun image build {image}, or labrun image import FILE",
+            hint=source_of_image(image, "qemu"),
         )
     pool = ensure_pool(connection, where)
 

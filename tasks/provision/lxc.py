@@ -29,7 +29,7 @@ from labrun.tasks.provision.domains import (
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
-from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.image_store import image_paths, source_of_image
 from labrun.tasks.provision.machines import machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
 from labrun.tasks.provision.objects import Observed
@@ -101,7 +101,7 @@ class LxcDriver:
             raise HypervisorError(
                 f"the image {image} has no root tree for containers",
                 step="image",
-                hint=f"labrun image build {image}",
+                hint=source_of_image(image, "lxc"),
             )
         return False
 

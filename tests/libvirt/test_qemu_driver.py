@@ -305,8 +305,7 @@ def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None
     with pytest.raises(HypervisorError) as caught:
         driver.prepare_image("t-nowhere")
     assert str(caught.value) == (
-        "image: the image t-nowhere has no disk for machines "
-        "(labrun image build t-nowhere, or labrun image import FILE)"
+        "image: the image t-nowhere has no disk for machines (labrun image import FILE --name t-nowhere)"
     )
     with pytest.raises(HypervisorError, match=r"^h1: image: the image t-nowhere is not on the hypervisor"):
         driver.create(lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from labrun.errors import LabrunError
+from labrun.notices import notice
 from labrun.outcome import Outcome, exit_code
 from labrun.runner.cli.report import Report
 from labrun.state import LabState, write_private
@@ -67,8 +69,12 @@ def _unpacked(data: bytes) -> Planted:
 
 
 def forget(state: LabState) -> None:
-    """Delete the record, if there is one."""
-    state.fault.unlink(missing_ok=True)
+    """Delete the record, if there is one. A failure does not undo the mending, and is said."""
+    try:
+        state.fault.unlink(missing_ok=True)
+    except OSError as error:
+        if os.path.lexists(state.fault):
+            notice(f"cannot remove {state.fault}: {error.strerror}")
 
 
 def require_planted(state: LabState) -> Planted:

@@ -255,7 +255,7 @@ def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
     assert [results[host].failed for host in results] == [True, False, False, False, False]
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
-    assert str(error) == "host00: one_hangs: not finished after 0.3 s (--timeout allows more)"
+    assert str(error) == "host00: not finished after 0.3 s (--timeout allows more)"
 
 
 def test_a_task_can_see_its_deadline() -> None:
