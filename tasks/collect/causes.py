@@ -247,7 +247,8 @@ def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back:
         goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
         yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
     elif equal[0].kind != "unicast":
-        yield Finding(CAUSE, f"a {equal[0].kind} route to {equal[0].prefix}", at.node)
+        article = "an" if equal[0].kind[0] in "aeiou" else "a"
+        yield Finding(CAUSE, f"{article} {equal[0].kind} route to {equal[0].prefix}", at.node)
     elif wrong and len(wrong) < len(equal):
         ways = " and ".join(dict.fromkeys(_there(shown, at, each) for each in equal))
         name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix
