@@ -85,11 +85,12 @@ def cause_of_translation(shown: Shown, path: Path) -> Cause | None:
     return _best(each for each in found if each.rank == CAUSE)
 
 
-def _first_drop(shown: Shown, path: Path, port: int = 0) -> Cause | None:
-    """Return the rule that drops connections to a port, or probes and their answers for port 0."""
+def _first_drop(shown: Shown, path: Path, port: int = 0, *, echo: bool = False) -> Cause | None:
+    """Return the rule that drops connections to a port or, with ``echo``, pings and their answers."""
     if path.fault is not None:
         return None
-    return _best(each for each in _there_and_back(shown, path, _drop_at, port=port) if each.rank != SILENT)
+    found = _there_and_back(shown, path, _drop_at, port=port, echo=echo)
+    return _best(each for each in found if each.rank != SILENT)
 
 
 def _best(found: Iterable[Finding]) -> Cause | None:
@@ -98,17 +99,20 @@ def _best(found: Iterable[Finding]) -> Cause | None:
 
 
 def _there_and_back(
-    shown: Shown, path: Path, judge: _Judge, size: int = 60, port: int = 0
+    shown: Shown, path: Path, judge: _Judge, size: int = 60, port: int = 0, *, echo: bool = False
 ) -> Iterator[Finding]:
     """Yield the findings on the way to the target and, for a probe, on the way back."""
     ends = _ends(shown, path)
     if ends is None or path.address is None:
         return
     there = (path.source, *path.way.through, path.target)
-    yield from _along(shown, path, there, (ends.address, path.address), size, judge, back=False, port=port)
+    icmp = "echo-request" if echo else ""
+    to = (ends.address, path.address)
+    yield from _along(shown, path, there, to, size, judge, back=False, port=port, icmp=icmp)
     if not port:
         back = (path.target, *path.way.back, path.source)
-        yield from _along(shown, path, back, (path.address, ends.address), size, judge, back=True)
+        icmp = "echo-reply" if echo else ""
+        yield from _along(shown, path, back, (to[1], to[0]), size, judge, back=True, icmp=icmp)
 
 
 def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | None:
@@ -116,7 +120,7 @@ def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | Non
     if lost == "echo":
         return _cause_of_silence(shown, path)
     if lost == "some":
-        found = _first_drop(shown, path)
+        found = _first_drop(shown, path, echo=True)
         return found and Cause(f"some packets get lost, others do not: {found.why}", found.blamed)
     nodes = (path.source, *path.way.through, path.target, *path.way.back)
     hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
@@ -140,7 +144,7 @@ def _cause_of_silence(shown: Shown, path: Path) -> Cause | None:
     ignores = capture is not None and bool(capture.evidence.setting(file, version))
     if ignores and shown.lab.hosts[path.target].sysctl.get(key, "0").strip() == "0":
         return Cause(f"{path.target}: {key} is 1: no answer to pings", path.target)
-    return None if ignores else _first_drop(shown, path)
+    return None if ignores else _first_drop(shown, path, echo=True)
 
 
 def _ends(shown: Shown, path: Path) -> Attachment | None:
@@ -160,6 +164,7 @@ def _along(
     *,
     back: bool,
     port: int = 0,
+    icmp: str = "",
 ) -> Iterator[Finding]:
     """Yield what ``judge`` finds at each node from first to last, and the nodes between that are silent."""
     came: str | None = None
@@ -178,7 +183,7 @@ def _along(
             if shown.silence(node) is not None and node not in (path.source, path.target):
                 yield Finding(SILENT, f"{node} does not answer")
         else:
-            at = Passage(node, capture, source, target, came if place else None, leaves, size, port)
+            at = Passage(node, capture, source, target, came if place else None, leaves, size, port, icmp)
             yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
         came = leaves
 
@@ -247,7 +252,8 @@ def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back:
         goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
         yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
     elif equal[0].kind != "unicast":
-        yield Finding(CAUSE, f"a {equal[0].kind} route to {equal[0].prefix}", at.node)
+        article = "an" if equal[0].kind[0] in "aeiou" else "a"
+        yield Finding(CAUSE, f"{article} {equal[0].kind} route to {equal[0].prefix}", at.node)
     elif wrong and len(wrong) < len(equal):
         ways = " and ".join(dict.fromkeys(_there(shown, at, each) for each in equal))
         name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix

@@ -29,7 +29,8 @@ __all__ = [
 class Passage:
     """One packet at one host: the networks it arrives from and leaves to; None = the host itself.
 
-    ``port`` is that of the TCP connection it opens, 0 for a probe.
+    ``port`` is that of the TCP connection it opens, 0 for a probe; ``icmp`` its type if it is known to be an
+    echo.
     """
 
     node: str
@@ -40,6 +41,7 @@ class Passage:
     leaves: str | None
     size: int = 60
     port: int = 0
+    icmp: str = ""
 
 
 def _device(shown: Shown, at: Passage, network: str | None) -> str:
@@ -150,7 +152,7 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the nftables rules and policies that may drop the packet at this host."""
     seen = at.capture.evidence
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port)
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp)
     hooks = ("output", "postrouting") if at.came is None else ("ingress", "prerouting", "forward")
     if at.came is not None:
         hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")

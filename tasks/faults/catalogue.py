@@ -8,14 +8,18 @@ from collections.abc import Collection, Mapping
 from labrun.inventory.model import Lab
 from labrun.tasks.faults.fault_sites import fault_sites
 from labrun.tasks.faults.filter_faults import FILTERS
+from labrun.tasks.faults.hidden_faults import HIDDEN
 from labrun.tasks.faults.ipv6_faults import IPV6
+from labrun.tasks.faults.ipv6_twins import TWINS
 from labrun.tasks.faults.link_faults import LINKS
 from labrun.tasks.faults.model import Fault, FaultSite
 from labrun.tasks.faults.routing_faults import ROUTING
 
 __all__ = ["FAULTS", "choose", "possible"]
 
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS, *IPV6)}
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault for fault in (*ROUTING, *LINKS, *FILTERS, *IPV6, *TWINS, *HIDDEN)
+}
 """All faults by name, in the order of the documentation."""
 
 

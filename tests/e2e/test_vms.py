@@ -61,6 +61,9 @@ def test_the_example_lab_as_virtual_machines(hypervisor: None, tmp_path: Path, h
         again = lab.json("configure")
         assert (again.exit_code, again.statuses()) == (0, {"ok"})
 
+        # A VLAN has the MAC of its NIC; the kernel of the containers has none.
+        vlan = "link add link eth0 name eth0.100 type vlan id 100"
+        lab.guest("host01", f"ip {vlan}; ip addr add 192.168.77.5/24 dev eth0.100; ip link set eth0.100 up")
         verified = lab.json("verify")
         assert verified.exit_code == 0, verified.bad() or verified.stderr
         status = lab.json("status")

@@ -30,7 +30,24 @@ hosts:
   host04: {networks: {network2: dhcp}}
 """
 SEED = 1
-QUICK = ("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6")
+QUICK = (
+    *("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6"),
+    *("target-rejects", "masquerade-v6", "address-on-loopback"),
+)
+# What a host may have besides, and be well: devices of its own with a NIC's MAC, a daemon's routes.
+BESIDE = """\
+ip link add br-own type bridge
+ip link set br-own address $(cat /sys/class/net/eth0/address)
+ip addr add 192.168.77.1/24 dev br-own; ip link set br-own up
+ip link add link eth0 over type macvlan mode bridge
+ip addr add 192.168.78.1/24 dev over; ip link set over up
+ip route add 172.30.0.0/16 via 10.203.8.12 proto bird; ip -6 route add fd77::/64 via fd00:203:8::12 proto bird
+ip route add blackhole 10.88.0.0/16
+"""
+WITHOUT = """\
+ip link del br-own; ip link del over; ip route del 172.30.0.0/16; ip -6 route del fd77::/64
+ip route del blackhole 10.88.0.0/16
+"""
 # By other commands than the ones that mend uses to compare.
 STATE = r"""
 ip -details -oneline link show | sed "s/ gso_.*//"
@@ -148,6 +165,25 @@ def test_an_address_that_two_hosts_have_on_one_network(lab: RunningLab) -> None:
         lab.guest("host02", "ip address del 10.203.8.11/24 dev eth0")
         for host in ("host00", "host01"):
             lab.guest(host, "ip neigh flush all")
+    healthy(lab)
+
+
+def test_what_a_host_has_besides_fails_nothing_once_the_file_leaves_it_alone(lab: RunningLab) -> None:
+    left = lab.path.with_name("left.yaml")
+    ignored = "routes: {ignore: [proto bird, type blackhole to 10.88.0.0/16]}\nhosts:\n"
+    left.write_text(LAB.replace("hosts:\n", ignored), encoding="utf-8")
+    lab.guest("host01", BESIDE)
+    try:
+        answer = lab.json("drift", "--fix", "--hosts", "host01")
+        removals = {row["name"]: row["why"] for row in answer.bad()}
+        assert set(removals) == {"172.30.0.0/16", "fd77::/64", "10.88.0.0/16"}, answer.bad()
+        assert "`ip route del blackhole 10.88.0.0/16` removes it" in removals["10.88.0.0/16"]
+        assert "routes: {ignore: [proto bird]}" in removals["172.30.0.0/16"]
+        for verb in ("verify", "drift"):
+            answer = RunningLab(left, lab.state).json(verb)
+            assert answer.exit_code == 0, answer.bad()
+    finally:
+        lab.guest("host01", WITHOUT)
     healthy(lab)
 
 

@@ -41,7 +41,8 @@ _NOISE = re.compile(
 class Packet:
     """What a rule can match; ``came`` and ``leaves`` are device names, empty if there is none.
 
-    With a ``port`` it is the first packet of a TCP connection, without one a probe: UDP or echo.
+    With a ``port`` it is the first packet of a TCP connection, with ``icmp`` one of that type
+    (``echo-request``), without either a probe: UDP or echo.
     """
 
     source: Address
@@ -50,6 +51,7 @@ class Packet:
     leaves: str = ""
     size: int = 60
     port: int = 0
+    icmp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,7 @@ _ADDRESS = re.compile(r"\b(ip6?|arp) (saddr|daddr)(?: ip)? (!= )?(\{[^{}]*+\}|[\
 _DEVICE = re.compile(r"\b(iif|oif)(?:name)? (!= )?(\{[^{}]*+\}|\"[^\"]+\"|\S+)")
 _PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^{}]*+\}|[\w-]+)")
 _PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^{}]*+\}|\S+(?: / \S+)?)")
+_ICMP_TYPE = re.compile(r"\bicmp(?:v6)? type (!= )?(\{[^{}]*+\}|\S+)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
 _NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
 _DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
@@ -296,6 +299,8 @@ def fits(text: str, packet: Packet) -> bool | None:
         sure = sure and not found[1] and (len(words) > 1 or bool(packet.port))
     if not (_fits_connection(rest, packet.port) if packet.port else _fits_probe(rest, packet)):
         return False
+    if packet.icmp:
+        rest = _ICMP_TYPE.sub("", rest)
     if packet.port:
         rest = _STATE.sub("", _DPORT.sub("", rest))
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
@@ -308,6 +313,12 @@ def fits(text: str, packet: Packet) -> bool | None:
 def _fits_probe(rest: str, packet: Packet) -> bool:
     if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
         return False
+    if packet.icmp:
+        if re.search(r"\budp (?:dport|sport)", rest):
+            return False
+        for found in _ICMP_TYPE.finditer(rest):
+            if (packet.icmp in re.findall(r"[\w-]+", found[2])) is bool(found[1]):
+                return False
     return all((found[1] == "v6") is (packet.source.version == 6) for found in _ICMP.finditer(rest))
 
 

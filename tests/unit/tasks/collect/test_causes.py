@@ -412,6 +412,9 @@ def test_the_way_back_is_named_as_such() -> None:
     assert reason({"host03": no_default}) == "host03: no route back to 172.16.0.0/24"
 
 
+UNCOUNTED = "counter packets 0 bytes 0"
+
+
 @pytest.mark.parametrize(
     ("lost", "host", "change", "expected"),
     [
@@ -424,6 +427,22 @@ def test_the_way_back_is_named_as_such() -> None:
         ("echo", "host03", setting("icmp_echo_ignore_all", "0"), None),
         ("echo", "host03", hooked("input", "icmp type echo-request drop"), "icmp type echo-request drop"),
         ("echo", "host00", hooked("forward", "icmp type echo-reply drop"), "icmp type echo-reply drop"),
+        # It was read before the pings came; no other rule concerns them.
+        (
+            "echo",
+            "host03",
+            hooked("input", f"icmp type echo-request {UNCOUNTED} drop"),
+            "type echo-request drop",
+        ),
+        (
+            "echo",
+            "host03",
+            hooked("input", f"icmp type {{ echo-request }} {UNCOUNTED} drop"),
+            "echo-request } drop",
+        ),
+        ("echo", "host03", hooked("input", "icmp type echo-reply drop"), None),
+        ("echo", "host03", hooked("input", "icmp type != echo-request drop"), None),
+        ("echo", "host03", hooked("input", "udp dport 33434-33534 drop"), None),
         ("echo", "host02", hooked("input", "icmp type echo-request drop"), None),
         (
             "some",

@@ -1,0 +1,213 @@
+"""Faults that no list of routes, addresses or filter rules shows at once, in both IP versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from labrun.inventory.topology.wiring import Version
+from labrun.tasks.faults.model import Fault, FaultSite
+from labrun.tasks.faults.routing_faults import has_neighbour
+
+__all__ = ["HIDDEN"]
+
+
+def _not_first(spot: FaultSite) -> bool:
+    return not spot.is_first_nic
+
+
+def _ruled(family: str, kind: str, hook: str, priority: str, rule: str) -> str:
+    """Return the shell text that adds a table with one rule in a base chain."""
+    chain = f"{family} site {hook[:3]}_site"
+    return (
+        f"nft add table {family} site\n"
+        f"nft add chain {chain} '{{ type {kind} hook {hook} priority {priority}; }}'\n"
+        f"nft add rule {chain} {rule}"
+    )
+
+
+def _table_absent(family: str) -> str:
+    return (
+        f"nft list table {family} site >/dev/null 2>&1 && exit 1\n"
+        f'echo "nft delete table {family} site 2>/dev/null || :"'
+    )
+
+
+def _of(version: Version) -> Iterator[Fault]:
+    """Yield the faults of one IP version."""
+    ip, family, length = ("ip -4", "ip", 32) if version == 4 else ("ip -6", "ip6", 128)
+    suffix, over = ("", "") if version == 4 else ("-v6", " over IPv6")
+    icmp, prohibited = ("icmp", "host-prohibited") if version == 4 else ("icmpv6", "admin-prohibited")
+    route_back = f'{ip} route show exact "$goal" | sed "s,^,{ip} route add ,; s, *$, 2>/dev/null || :,"'
+    yield Fault(
+        f"local-route{suffix}",
+        "router",
+        f'{ip} route add local "$far" dev lo table local',
+        f'echo "{ip} route del local $far dev lo table local 2>/dev/null || :"',
+        (
+            f"A host is answered for by somebody else{over}, or not at all.",
+            "{host} takes what is for {target} for its own, and no address says so.",
+            f"{ip} route show table local on {{host}}",
+        ),
+        f"{{host}}: a local route to {{far}}/{length}",
+        version=version,
+    )
+    yield Fault(
+        f"address-on-loopback{suffix}",
+        "router",
+        f'{ip} addr add "$far/{length}" dev lo',
+        f'echo "{ip} addr del $far/{length} dev lo 2>/dev/null || :"',
+        (
+            f"A host seems to be nearer than it is{over}.",
+            "{host} answers in the place of {target}.",
+            "ip -br address show lo on {host}",
+        ),
+        "{host}: has {far} ({target}'s) on lo",
+        version=version,
+    )
+    yield Fault(
+        f"unreachable-route{suffix}",
+        "router",
+        f'{ip} route add unreachable "$far/{length}"',
+        f'echo "{ip} route del unreachable $far/{length} 2>/dev/null || :"',
+        (
+            f"A router says that a host cannot be reached{over}.",
+            "{host} says so, and has not even tried.",
+            f"{ip} route get {{far}} on {{host}}",
+        ),
+        f"{{host}}: an unreachable route to {{far}}/{length}",
+        version=version,
+    )
+    yield Fault(
+        f"wrong-nic{suffix}",
+        "router",
+        f'{ip} route add "$far/{length}" dev "$in"',
+        f'echo "{ip} route del $far/{length} dev $in 2>/dev/null || :"',
+        (
+            f"A packet goes back where it came from{over}.",
+            "{host} looks for {target} on the wrong side.",
+            f"{ip} route get {{far}} on {{host}}",
+        ),
+        "{host}: {far} is sent out of {in_net}, not out of {out_net}",
+        version=version,
+    )
+    yield Fault(
+        f"equal-routes{suffix}",
+        "source",
+        f'{ip} route del "$goal"\n'
+        f'{ip} route add "$goal" metric 100 nexthop via "$gw" dev "$nic" nexthop via "$other" dev "$nic"',
+        f'echo "{ip} route del $goal 2>/dev/null || :"\n{route_back}',
+        (
+            f"Some hosts can be reached{over}, others not, and nobody knows which.",
+            "{host} shares its packets out between two gateways, and one of them is none.",
+            f"{ip} route show on {{host}}: count the next hops",
+        ),
+        "one too many: via {other}",
+        has_neighbour,
+        version=version,
+    )
+    yield Fault(
+        f"rule-of-a-nic{suffix}",
+        "router",
+        f'{ip} rule add pref 100 iif "$in" to "$far_net" blackhole',
+        f'echo "{ip} rule del pref 100 2>/dev/null || :"',
+        (
+            f"What a router sends itself arrives{over}, what it forwards does not.",
+            "{host} treats packets from {in_net} otherwise than its own.",
+            f"{ip} rule on {{host}}",
+        ),
+        "{host}: ip rule 100: from all to {far_net} iif ",
+        version=version,
+    )
+    yield Fault(
+        f"dnat{suffix}",
+        "router",
+        _ruled(family, "nat", "prerouting", "-100", f"{family} daddr $far dnat to $out_own"),
+        _table_absent(family),
+        (
+            f"A host is asked and another one answers{over}, in its name.",
+            "{host} gives packets another destination.",
+            "nft list ruleset on {host}: look for nat",
+        ),
+        f"{{host}}: nftables translates it: {family} site, chain pre_site: {family} daddr {{far}} dnat to",
+        version=version,
+    )
+    yield Fault(
+        f"masquerade{suffix}",
+        "router",
+        _ruled(family, "nat", "postrouting", "100", 'oifname "$out" masquerade'),
+        _table_absent(family),
+        (
+            f"Every packet arrives{over}, and nobody knows where it comes from.",
+            "{host} puts its own address on what it forwards.",
+            "nft list ruleset on {host}: look for nat",
+        ),
+        f"{{host}}: nftables translates it: {family} site, chain pos_site: oifname",
+        version=version,
+    )
+    yield Fault(
+        f"target-rejects{suffix}",
+        "source",
+        _ruled(family, "filter", "input", "0", f"{family} saddr $far reject with {icmp} type {prohibited}"),
+        _table_absent(family),
+        (
+            f"A host is reached{over}, and wants nothing to do with somebody.",
+            "{host} answers {target} with an error of its own making.",
+            "nft list ruleset on {host}",
+        ),
+        f"{{host}}: nftables drops it: {family} site, chain inp_site: {family} saddr {{far}} reject",
+        version=version,
+    )
+    yield Fault(
+        f"echo-dropped{suffix}",
+        "source",
+        _ruled(family, "filter", "input", "0", f"{icmp} type echo-request counter drop"),
+        _table_absent(family),
+        (
+            f"A host can be logged in to and not be pinged{over}.",
+            "{host} gets the pings and throws them away.",
+            "nft list ruleset on {host}",
+        ),
+        f"{{host}}: nftables drops it: {family} site, chain inp_site: {icmp} type echo-request drop",
+        version=version,
+    )
+
+
+HIDDEN: tuple[Fault, ...] = (
+    *_of(4),
+    *_of(6),
+    Fault(
+        "disable-ipv6",
+        "router",
+        'sysctl -qw "net.ipv6.conf.$out.disable_ipv6=1"',
+        'echo "sysctl -qw net.ipv6.conf.$out.disable_ipv6=0"\n'
+        'uuid=$(nmcli -g GENERAL.CON-UUID device show "$out")\n'
+        'echo "nmcli -w 20 device reapply $out >/dev/null 2>&1 '
+        '|| nmcli -w 20 connection up uuid $uuid >/dev/null"\n'
+        "key=/proc/sys/net/ipv6/conf/$out/forwarding\n"
+        'echo "echo $(cat "$key") >$key"\n'
+        'ip -6 route show dev "$out" | sed "s,^,ip -6 route add ,; s, metric , dev $out metric ,; '
+        's, *$, 2>/dev/null || :,"',
+        (
+            "A network has lost its gateway, for one IP version.",
+            "On {out_net} {host} does not even have a link-local address.",
+            "sysctl -a -r disable_ipv6 on {host}",
+        ),
+        "disable_ipv6 is 1 ({out_net})",
+        _not_first,
+        version=6,
+    ),
+    Fault(
+        "nic-in-a-bridge",
+        "router",
+        'ip link add br-site type bridge\nip link set br-site up\nip link set "$out" master br-site',
+        "[ ! -e /sys/class/net/br-site ] || exit 1\n"
+        'echo "ip link set $out nomaster 2>/dev/null || :"\necho "ip link del br-site 2>/dev/null || :"',
+        (
+            "A NIC is up, has its address, and hears nothing.",
+            "What reaches {host} on {out_net} goes to something else.",
+            "ip link on {host}: whose port is it?",
+        ),
+        "is a port of br-site",
+        _not_first,
+    ),
+)
