@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
@@ -21,6 +21,7 @@ from labrun.tasks.guest.facts.sshd import (
     plain_value,
     probe,
 )
+from labrun.tasks.guest.facts.units import boot_probe, no_start
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
 from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import SSHD
@@ -35,6 +36,7 @@ _NO_KEYWORDS = frozenset({"match", "include"})
 # These have no effect if systemd listens in sshd's place.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
 
+_UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _NOT_READ = "not read yet"
 
 
@@ -105,7 +107,7 @@ class Sshd:
             unclear=render(wanted.sound) if unclear else None,
             socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
         )
-        return (asked,)
+        return (asked, boot_probe(_UNITS))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
@@ -117,7 +119,7 @@ class Sshd:
         written = _written(facts) if said.status == 0 else {}
         judge = _Judge(_effective(said, facts), facts, written, reopened(facts, canonical))
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
-        items += judge.surplus(wanted)
+        items += (*judge.surplus(wanted), *_at_boot(facts))
         if faults:
             culprits = ", ".join(
                 sorted({setting.keyword for setting in wanted.settings if setting.key in faults})
@@ -147,6 +149,14 @@ class Sshd:
             "systemctl reload ssh",
             f"sshd -T -C user={quote(wanted.user)},host=localhost,addr=127.0.0.1",
         )
+
+
+def _at_boot(facts: Facts) -> Iterator[Item]:
+    """Yield the unit of sshd that should start at boot, if none does."""
+    unit = no_start(facts, _UNITS)
+    if unit is not None:
+        state = unit.load if unit.load == "masked" else unit.file
+        yield Item(unit.name, {"": "enabled"}, {"": state}, refused=unit.not_at_boot)
 
 
 def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
