@@ -9,7 +9,7 @@ from typing import Final
 
 from labrun.inventory.model import Host, Role
 
-__all__ = ["EITHER_OR", "KernelValue", "path_of", "role_values", "same_value", "value_of"]
+__all__ = ["EITHER_OR", "KernelValue", "keys_of", "path_of", "role_values", "same_value", "value_of"]
 
 _PART = re.compile(r"[A-Za-z0-9_@:.-]+")
 _ALIASES: Final = {
@@ -48,6 +48,12 @@ class KernelValue:
         return tuple(
             int(word) * self.scale if re.fullmatch("-?[0-9]{1,18}", word) else word for word in words
         )
+
+
+def keys_of(path: str) -> frozenset[str]:
+    """Return all paths of the value that ``path`` has, in the same unit; itself included."""
+    first = _ALIASES.get(path, path)
+    return frozenset({first, *(other for other, same in _ALIASES.items() if same == first)})
 
 
 def path_of(key: str) -> str | None:

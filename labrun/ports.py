@@ -12,12 +12,16 @@ __all__ = ["Completed", "Lease", "LeaseSource", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The result of a script: exit status, both streams as text, wall-clock seconds."""
+    """The result of a script: exit status, both streams as text, wall-clock seconds.
+
+    ``started`` = a shell has read it; otherwise the rest is what the host did in its place.
+    """
 
     exit_status: int
     stdout: str
     stderr: str
     seconds: float
+    started: bool = True
 
 
 class Transport(Protocol):

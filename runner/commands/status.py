@@ -28,10 +28,10 @@ _NOT_ASKED = (ConnectionLostError, NotStartedError)
 
 
 def try_login(task: Task) -> Result:
-    """Log in and do nothing else. Raises a TransportError if that fails."""
+    """Log in and run nothing, in a shell. Raises a TransportError if that fails."""
     from labrun.tasks.guest.transport import transport_of
 
-    transport_of(task.host)
+    transport_of(task.host).run(":", timeout=_LOGIN_SECONDS)
     return Result(host=task.host, result="ok")
 
 

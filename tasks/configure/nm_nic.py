@@ -20,7 +20,8 @@ from labrun.tasks.configure.nm_diff import (
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
-from labrun.tasks.guest.facts.nm import Device, Nic, NmState
+from labrun.tasks.guest.facts.nm import UNITS, Device, Nic, NmState, priority_of, rivals
+from labrun.tasks.guest.facts.units import no_start
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
 from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, spelled
@@ -113,12 +114,16 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class PlannedNic:
-    """One NIC: its desired profile and its observed state; ``taken`` = networks by interface so far."""
+    """One NIC: its desired profile and its observed state; ``taken`` = networks by interface so far.
+
+    ``exclusive`` = others' profiles are removed, and none of them can win at the next boot.
+    """
 
     profile: Profile
     facts: Facts
     state: NmState
     taken: dict[str, str]
+    exclusive: bool = False
 
     def plan(self, work: Work) -> None:
         """Add this NIC's item, and the steps to fix it, to the work."""
@@ -158,7 +163,7 @@ class PlannedNic:
                 "\n".join([*on_disk, *in_force]),
             ),
         )
-        work.items.append(item)
+        work.items.append(self._at_boot(item, device, profile, replaced))
         if item.state == "ok":
             return
         if on_disk or moved:
@@ -180,6 +185,34 @@ class PlannedNic:
         work.commands.extend(
             self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)
         )
+
+    def _at_boot(self, item: Item, device: Device, profile: Profile, replaced: list[str]) -> Item:
+        """Return the item with what the next boot brings instead, if it brings something else."""
+        unit = no_start(self.facts, UNITS)
+        rival = None if unit is not None else self._rival(device, profile, replaced)
+        if unit is not None:
+            why, words = unit.not_at_boot, "not kept over a reboot"
+        elif rival is not None:
+            why, words = rival, "another profile after a reboot"
+        else:
+            return item
+        shown = replace(
+            item, later={**item.have, "nic": ""}, words=replace(item.words, actual=f"{item.actual} ({words})")
+        )
+        return replace(shown, refused=why) if item.state == "ok" else replace(shown, note=why)
+
+    def _rival(self, device: Device, profile: Profile, replaced: list[str]) -> str | None:
+        """Return which profile of others takes the NIC at the next boot, and what to do about it."""
+        own = priority_of(profile.sections.get("connection", {}))
+        for each in () if self.exclusive else rivals(self.facts):
+            fits = each.interface in ("", device.interface) and each.mac in ("", device.mac)
+            unfit = each.file in self.state.loaded and each.file not in device.available
+            if fits and not unfit and each.priority > own and each.file not in replaced:
+                return (
+                    f"{each.name} ({each.file}, priority {each.priority}) takes {device.interface}"
+                    " at the next boot: remove it, or have `exclusive: true` remove all profiles but labrun's"
+                )
+        return None
 
     def _typed(
         self, profile: Profile, active_on: str | None, replaced: list[str], hiding: list[str], *, loose: bool

@@ -27,7 +27,8 @@ from labrun.tasks.configure.nm_script import Work, apply_script
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.facts import links, routes
-from labrun.tasks.guest.facts.nm import PROBE, NmState, observed
+from labrun.tasks.guest.facts.nm import PROBE, UNITS, NmState, observed, rivals_probe
+from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Facts, Probe, quote
@@ -62,7 +63,7 @@ class Nmcli:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        asked = [PROBE, links.PROBE]
+        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS)]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             asked.append(routes.PROBE6)
         script = _LOOSE + (WAY_IN if any(profile["existing"] for profile in want["profiles"]) else "")
@@ -86,7 +87,7 @@ class Nmcli:
         work = Work()
         taken: dict[str, str] = {}
         for profile in profiles:
-            PlannedNic(profile, facts, state, taken).plan(work)
+            PlannedNic(profile, facts, state, taken, want["exclusive"]).plan(work)
         _strangers(want, profiles, facts, state, work)
         seen = [
             value

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
+from labrun.tasks.configure.sshd_match import Reopened, named, reopened
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import apply_script, undo_script
 from labrun.tasks.configure.text_diff import with_file
@@ -20,6 +21,7 @@ from labrun.tasks.guest.facts.sshd import (
     plain_value,
     probe,
 )
+from labrun.tasks.guest.facts.units import boot_probe, no_start
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote, typed_file
 from labrun.tasks.state.item import Item, Words
 from labrun.tasks.state.sections import SSHD
@@ -34,6 +36,7 @@ _NO_KEYWORDS = frozenset({"match", "include"})
 # These have no effect if systemd listens in sshd's place.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
 
+_UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _NOT_READ = "not read yet"
 
 
@@ -104,7 +107,7 @@ class Sshd:
             unclear=render(wanted.sound) if unclear else None,
             socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
         )
-        return (asked,)
+        return (asked, boot_probe(_UNITS))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
@@ -113,9 +116,10 @@ class Sshd:
         if reason := _broken(said, facts):
             return SectionPlan(self.section, _all_refused(wanted, reason))
         canonical, faults = _canonical(wanted, facts)
-        judge = _Judge(_effective(said, facts), facts, _written(facts) if said.status == 0 else {})
+        written = _written(facts) if said.status == 0 else {}
+        judge = _Judge(_effective(said, facts), facts, written, reopened(facts, canonical))
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
-        items += judge.surplus(wanted)
+        items += (*judge.surplus(wanted), *_at_boot(facts))
         if reason := _unread(facts):
             # What is effective holds or not all the same.
             refused = (replace(item, refused=reason) for item in items)
@@ -149,6 +153,14 @@ class Sshd:
             "systemctl reload ssh",
             f"sshd -T -C user={quote(wanted.user)},host=localhost,addr=127.0.0.1",
         )
+
+
+def _at_boot(facts: Facts) -> Iterator[Item]:
+    """Yield the unit of sshd that should start at boot, if none does."""
+    unit = no_start(facts, _UNITS)
+    if unit is not None:
+        state = unit.load if unit.load == "masked" else unit.file
+        yield Item(unit.name, {"": "enabled"}, {"": state}, refused=unit.not_at_boot)
 
 
 def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
@@ -221,14 +233,31 @@ def _written(facts: Facts) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
-    """Compare one setting after the other with sshd's effective values and the files."""
+    """Compare one setting after the other with sshd's effective values and the files.
+
+    ``reopened`` are the Match blocks that set a keyword less strictly for others.
+    """
 
     effective: Mapping[str, tuple[str, ...]]
     facts: Facts
     written: Mapping[str, tuple[str, ...]]
+    reopened: Mapping[str, Sequence[Reopened]]
 
     def item(self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]) -> Item:
         """Return the item of one keyword: what is effective now, and what the drop-in says."""
+        item = self._for_this_login(setting, values, faults)
+        blocks = self.reopened.get(setting.key, ())
+        if not blocks or item.refused is not None:
+            return item
+        others = ", ".join(f"{block.value} for {block.criteria}" for block in blocks)
+        have, why = {"": f"{item.actual} ({others})"}, named(blocks)
+        shown = replace(item, have=have, seen=have, words=replace(item.words, actual=have[""]))
+        # The drop-in is written whatever the block says: it counts for everybody else.
+        return replace(shown, note=why) if item.state == "change" else replace(shown, refused=why)
+
+    def _for_this_login(
+        self, setting: Setting, values: tuple[str, ...] | None, faults: Mapping[str, str]
+    ) -> Item:
         key, want = setting.key, " ".join(setting.values)
         expected, actual = " ".join(values or setting.values), " ".join(self.effective.get(key, ()))
         if key in faults or values is None:
@@ -264,17 +293,19 @@ class _Judge:
         return "stale-sshd" in self.facts.words
 
     def _rival(self, setting: Setting) -> str:
+        other = self.facts.word("sshd-with")
+        if other is not None:
+            return f"the running sshd was started with {other}"
+        if setting.key in self.reopened:
+            return named(self.reopened[setting.key])
         files = [MAIN, *(path for path in self.facts.files if path.startswith(MAIN + ".d/"))]
         rivals = [
             path
             for path in files
             if path != DROP_IN
-            and any(other.key == setting.key for other in settings_in(self.facts.files.get(path, "")))
+            and any(each.key == setting.key for each in settings_in(self.facts.files.get(path, "")))
         ]
         where = ", ".join(rivals)
-        other = self.facts.word("sshd-with")
-        if other is not None:
-            return f"the running sshd was started with {other}"
         return (
             f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
         )

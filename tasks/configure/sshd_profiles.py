@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from getpass import getuser
 from importlib.resources import files
@@ -21,11 +21,15 @@ _LINE = re.compile(r"(?P<keyword>[A-Za-z0-9]++)(?:\s*+=\s*+|\s++)(?P<value>\S.*)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One keyword as sshd_config writes it, its values in order, and the reason for it."""
+    """One keyword as sshd_config writes it, its values in order, and the reason for it.
+
+    ``line`` is its number in the text that it was read from, 0 if it was not.
+    """
 
     keyword: str
     values: tuple[str, ...]
     reason: str = ""
+    line: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:
@@ -40,13 +44,13 @@ def settings_in(text: str) -> Iterator[Setting]:
     """
     require_lines(text, "sshd_config", SETTINGS_LINES)
     reason: list[str] = []
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.lstrip().startswith("#"):
             reason.append(line.lstrip("# \t").rstrip())
             continue
         match = _LINE.fullmatch(line.strip())
         if match is not None:
-            yield Setting(match["keyword"], (match["value"],), " ".join(reason))
+            yield Setting(match["keyword"], (match["value"],), " ".join(reason), number)
         reason = []
 
 

@@ -11,7 +11,7 @@ from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
-from labrun.tasks.guest.facts.sysctl import DIRECTORIES, settings_of, winner
+from labrun.tasks.guest.facts.sysctl import DIRECTORIES, Winner, set_along, settings_of, winner
 from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SYSCTL
@@ -45,8 +45,7 @@ class _Observed:
 
     running: str | None
     writable: bool
-    at_boot: str | None
-    decided_by: str | None
+    boot: Winner | None
     ours: str | None
     is_machines: bool
     least: int | None = None
@@ -56,10 +55,9 @@ class _Observed:
         return self.running is not None and (self.writable or _same(self.running, value))
 
     @property
-    def hidden_by(self) -> str | None:
-        """Return the file that is read after labrun's and also sets the key."""
-        later = (self.decided_by or "").rpartition("/")[2] > DROP_IN.rpartition("/")[2]
-        return self.decided_by if later else None
+    def at_boot(self) -> str | None:
+        """Return the value that a boot sets, None if none does."""
+        return self.boot.value if self.boot is not None else None
 
 
 def _plain(value: str | None) -> str:
@@ -100,8 +98,20 @@ class Sysctl:
         before = facts.files.get(DROP_IN)
         paths = _paths(values)
         observed = {key: _observe(path, facts, before) for key, path in paths.items()}
-        items = [_item(key, value, observed.get(key)) for key, value in values.items()]
-        ours = _sorted({key: values[key] for key, have in observed.items() if have.can_hold(values[key])})
+        disputed = _disputed(values, paths)
+        ours = _sorted(
+            {
+                key: values[key]
+                for key, have in observed.items()
+                if have.can_hold(values[key]) and key not in disputed
+            }
+        )
+        files = {**facts.files, DROP_IN: _render(ours)}
+        items = []
+        for key, value in values.items():
+            then = winner(paths[key], files) if key in ours else None
+            item = _item(key, value, observed.get(key), then)
+            items.append(replace(item, refused=disputed[key]) if key in disputed else item)
         items.extend(_surplus(before, {paths[key] for key in ours}, values))
         secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
@@ -152,12 +162,10 @@ def _paths(values: Mapping[str, str]) -> dict[str, str]:
 def _observe(path: str, facts: Facts, before: str | None) -> _Observed:
     full = f"/proc/sys/{path}"
     text = facts.files.get(full)
-    found = winner(path, facts.files)
     return _Observed(
         running=None if text is None else text.strip(),
         writable=f"writable {full}" in facts.words,
-        at_boot=found.value if found else None,
-        decided_by=found.file if found else None,
+        boot=winner(path, facts.files),
         ours=settings_of(before or "").get(path),
         # A network namespace has its own net.*; a container shares everything else with its host.
         is_machines=_CONTAINER in facts.files and not path.startswith("net/"),
@@ -172,7 +180,20 @@ def _tasks(facts: Facts) -> int | None:
     return int(total) if total.isdecimal() and len(total) < 9 else None
 
 
-def _item(key: str, value: str, have: _Observed | None) -> Item:
+def _disputed(values: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
+    """Return why a key cannot be as declared: another one that sets the same value is declared otherwise."""
+    found = {}
+    for key, path in paths.items():
+        along = set_along(path)
+        for other, there in paths.items():
+            both = there in along and path in set_along(there)
+            if both and not _same(values[other], values[key]):
+                found[key] = f"the lab file gives {other} as {_plain(values[other])}: it is the same value"
+    return found
+
+
+def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> Item:
+    """Return the item; ``then`` is what a boot sets once labrun's file is as declared."""
     item = Item(key, {"": _plain(value)}, {"": _plain(have.running)} if have else NOTHING)
     if have is None:
         if path_of(key) is None:
@@ -189,15 +210,24 @@ def _item(key: str, value: str, have: _Observed | None) -> Item:
         why = f"{have.least} processes and threads run here, and with {value} none could be started"
         return replace(item, refused=why)
     item = replace(item, words=Words(diff=_diff(key, value, have)))
-    if _same(have.at_boot, value):
+    if not _same(have.at_boot, value):
+        item = replace(item, later={"": _plain(have.at_boot)})
+    if then is None or _same(then.value, value):
         return item
-    item = replace(item, later={"": _plain(have.at_boot)})
-    if have.hidden_by is None:
-        return item
-    why = f"{have.hidden_by} sets {key} = {have.at_boot} and is read after {DROP_IN}"
+    where = "is read after" if _name(then.file) > _name(DROP_IN) else "counts before"
+    why = f"{then.file} sets {_spelled(then.key, key)} = {then.value} and {where} {DROP_IN}"
     if _same(have.running, value) and _same(have.ours, value):
         return replace(item, refused=why)
     return replace(item, note=why)
+
+
+def _name(file: str) -> str:
+    return file.rpartition("/")[2]
+
+
+def _spelled(path: str, key: str) -> str:
+    """Return a path below /proc/sys as the lab file spells ``key`` or would."""
+    return key if path == path_of(key) else path.translate(str.maketrans("./", "/."))
 
 
 def _diff(key: str, value: str, have: _Observed) -> str:
@@ -205,7 +235,8 @@ def _diff(key: str, value: str, have: _Observed) -> str:
     if not _same(have.running, value):
         lines += [f"-running: {key} = {have.running}", f"+running: {key} = {value}"]
     if not _same(have.at_boot, value):
-        lines += [f"-{have.decided_by}: {key} = {have.at_boot}"] if have.decided_by else []
+        boot = have.boot
+        lines += [f"-{boot.file}: {_spelled(boot.key, key)} = {boot.value}"] if boot is not None else []
         lines.append(f"+{DROP_IN}: {key} = {value}")
     return "\n".join(lines)
 
@@ -214,7 +245,7 @@ def _surplus(before: str | None, kept: set[str], values: Mapping[str, str]) -> I
     for path, value in settings_of(before or "").items():
         if path in kept:
             continue
-        key = next((key for key in values if path_of(key) == path), path.translate(str.maketrans("./", "/.")))
+        key = next((key for key in values if path_of(key) == path), _spelled(path, ""))
         if key not in values:
             diff = f"-{DROP_IN}: {key} = {value}"
             yield Item(key, have={"": value}, note="no longer in the lab file", words=Words(diff=diff))

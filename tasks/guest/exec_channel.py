@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import select
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import paramiko
@@ -16,6 +17,7 @@ from labrun.ports import Completed
 __all__ = [
     "MOST_BYTES",
     "ChannelIO",
+    "Greeting",
     "await_status",
     "grouped",
     "open_channel",
@@ -49,6 +51,27 @@ def wrapped(script: str) -> str:
     A truncated script does nothing, and no command in it can consume the rest by reading stdin.
     """
     return f"{grouped(script)} </dev/null\n"
+
+
+class Greeting:
+    """What shows that a shell reads what it is sent: it prints a random word on stderr first.
+
+    A login may end at once, or run something else, with any output and exit status.
+    """
+
+    def __init__(self) -> None:
+        self._word = f"labrun-{secrets.token_hex(12)}"
+
+    @property
+    def script(self) -> str:
+        """Return the line to send first; the shell has to run it before it parses the next one."""
+        # Nobody may be left to read it, and the script is run all the same.
+        return f"trap '' PIPE; printf '\\n%s\\n' {self._word} >&2; trap - PIPE\n"
+
+    def taken_out(self, done: Completed) -> Completed:
+        """Return the result, without the word and what the login had printed on stderr before it."""
+        before, word, after = done.stderr.partition(f"\n{self._word}\n")
+        return replace(done, stderr=after if word else before, started=bool(word))
 
 
 @dataclass(slots=True)

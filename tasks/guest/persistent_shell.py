@@ -21,6 +21,7 @@ from labrun.ports import Completed
 from labrun.tasks.guest.exec_channel import (
     MOST_BYTES,
     ChannelIO,
+    Greeting,
     await_status,
     grouped,
     open_channel,
@@ -49,6 +50,7 @@ class PersistentShell:
         self._transport = transport
         self._command = command
         self._channel: Any = None
+        self._greeting: Greeting | None = Greeting()
         self._closed = False
 
     @property
@@ -60,8 +62,9 @@ class PersistentShell:
         """Run ``script`` and return its result; ``deadline`` is monotonic.
 
         If the shell itself ends before the script does (sudo refused, ``exec``), its exit status is
-        returned. Raises UnreachableError if nothing was started, ConnectionLostError if the connection
-        broke or the deadline passed midway, UnreadableError if the streams exceed ``most`` bytes.
+        returned; if it never was one, ``started`` of the result is False. Raises UnreachableError if
+        nothing was sent, ConnectionLostError if the connection broke or the deadline passed midway,
+        UnreadableError if the streams exceed ``most`` bytes.
         """
         if self._closed:
             raise UnreachableError("the shell is closed", step="session")
@@ -70,7 +73,8 @@ class PersistentShell:
             if self._channel is None:
                 self._channel = open_channel(self._transport, deadline)
                 request_exec(self._channel, self._command)
-            turn = _Turn(self._channel, script, most)
+            greeting, self._greeting = self._greeting, None
+            turn = _Turn(self._channel, script, most, first=greeting.script if greeting else "")
             complete = turn.converse(deadline)
             status = turn.status if complete else self._own_status(deadline)
         except EOFError as error:
@@ -81,7 +85,8 @@ class PersistentShell:
             raise
         if not complete:
             self.close()
-        return Completed(status, _text(turn.talk.out), _text(turn.talk.err), time.monotonic() - started)
+        done = Completed(status, _text(turn.talk.out), _text(turn.talk.err), time.monotonic() - started)
+        return greeting.taken_out(done) if greeting else done
 
     def _own_status(self, deadline: float) -> int:
         """Return the shell's exit status; raises ConnectionLostError if it left none."""
@@ -103,9 +108,9 @@ class PersistentShell:
 class _Turn:
     """One script's pass through the shell, and where its output ends."""
 
-    def __init__(self, channel: Any, script: str, most: int):
+    def __init__(self, channel: Any, script: str, most: int, *, first: str = ""):
         mark = f"labrun-{secrets.token_hex(12)}"
-        text = _TURN.format(script=shlex.quote(grouped(script)), mark=mark)
+        text = first + _TURN.format(script=shlex.quote(grouped(script)), mark=mark)
         unsent = memoryview(text.encode("utf-8", errors="surrogateescape"))
         self.talk = ChannelIO(channel, unsent, most, ends_stdin=False)
         self.status = -1

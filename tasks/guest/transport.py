@@ -40,6 +40,8 @@ _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
 _REFUSED = re.compile(r"^(sudo: .+|Sorry, user .+|.+ is not in the sudoers file.*)$", re.MULTILINE)
 _NO_SUDO = re.compile(r"env: .*sudo.*: No such file or directory")
+_NO_TTY = "must have a tty"
+_LONGEST_WORDS = 200
 
 
 class SshTransport:
@@ -66,16 +68,20 @@ class SshTransport:
             done = self._run(transport, script, deadline, sudo)
             if sudo and transport.get_username() != "root":
                 _check_sudo(done, self.login.username)
+            if not done.started:
+                raise _no_shell(done, self.login.username)
         return done
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
-        from labrun.tasks.guest.exec_channel import run_script, wrapped
+        from labrun.tasks.guest.exec_channel import Greeting, run_script, wrapped
         from labrun.tasks.guest.persistent_shell import PersistentShell
 
         # Root needs no sudo, and an existing machine may have none.
         command = _SUDO_SHELL if sudo and transport.get_username() != "root" else _SHELL
         if not (sudo and self._keeps_shell):
-            return run_script(transport, command, wrapped(script), deadline=deadline)
+            greeting = Greeting()
+            text = greeting.script + wrapped(script)
+            return greeting.taken_out(run_script(transport, command, text, deadline=deadline))
         if self._root is None or not self._root.is_open:
             self._root = PersistentShell(transport, command)
         return self._root.run(script, deadline=deadline)
@@ -131,11 +137,27 @@ def _check_sudo(done: Completed, user: str) -> None:
     lines = done.stderr.strip().splitlines()
     refused = bool(lines) and done.exit_status == 1 and all(_REFUSED.match(line) for line in lines)
     if refused or _NO_SUDO.search(done.stderr):
+        who = user or "USER"
+        if _NO_TTY in lines[-1]:
+            hint = f"labrun needs `Defaults:{who} !requiretty` in the guest's sudoers"
+            raise UnreachableError(f"sudo lets {who} do nothing: {lines[-1]}", step="sudo", hint=hint)
         raise CommandError(
             f"sudo lets {user or 'the user'} do nothing without a password: {lines[-1]}",
             step="sudo",
-            hint=f"labrun needs `{user or 'USER'} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
+            hint=f"labrun needs `{who} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
         )
+
+
+def _no_shell(done: Completed, user: str) -> UnreachableError:
+    """Return the error for a login that has run something else than the script, with the host's words."""
+    said = [line.strip() for text in (done.stderr, done.stdout) for line in text.splitlines() if line.strip()]
+    last = f"it said {said[-1][:_LONGEST_WORDS]!r}" if said else "it said nothing"
+    return UnreachableError(
+        f"the login of {user or 'the user'} runs no commands: {last} and ended with exit status"
+        f" {done.exit_status}",
+        step="session",
+        hint="its shell, the files that the shell reads first, or a ForceCommand of sshd's",
+    )
 
 
 def _addresses(host: Host, beside: str) -> list[str]:

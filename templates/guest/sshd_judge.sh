@@ -1,4 +1,5 @@
-# Ask sshd for the effective settings of this login, and of root. Values: login main drop_in. Defines: judge.
+# Ask sshd for the effective settings of this login, of root, and of somebody in each Match block.
+# Values: login main drop_in most. Defines: judge.
 addr=127.0.0.1 laddr=127.0.0.1 lport=22
 environment=
 IFS= read -r environment 2>/dev/null <"/proc/$PPID/environ"
@@ -7,7 +8,8 @@ case $environment in *SSH_CONNECTION=*)
 set -- ${environment#*SSH_CONNECTION=}
 addr=$1 laddr=$3 lport=${4%%[!0-9]*};;
 esac
-judge() { sshd -T -C "user=$user,host=$addr,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }
+host=$addr
+judge() { sshd -T -C "user=$user,host=$host,addr=$addr,laddr=$laddr,lport=$lport" "$@"; }
 # sshd -T needs the directory; a read-only check must not leave it behind.
 [ -d /run/sshd ] || { mkdir -p /run/sshd; trap 'rmdir /run/sshd' EXIT; }
 pid='' title='' with=''
@@ -18,12 +20,62 @@ title=${title%% \[listener\]*} with=${title#sshd: * }
 frame "sshd-with $with";;
 esac
 user="$login"
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]]' "$main" "$main".d/*.conf)
+blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' "$main" "$main".d/*.conf)
 set -f
 # shellcheck disable=SC2086 # options, as sshd was started with
 capture sshd judge $with
 # shellcheck disable=SC2086
 [ -z "$blocks" ] || { user=root; capture sshd-root judge $with; user="$login"; }
+# One login that each block is for: its criteria and one word for each, `-` for one that it does not name.
+# A block that it cannot be told of is left out.
+# shellcheck disable=SC2016 # fields of awk
+criteria='function one(list, any, n, i, each) {
+n = split(list, each, ",")
+for (i = 1; i <= n; i++) if (each[i] !~ /^!/) { gsub(/[*?]/, any, each[i]); return each[i] }
+known = 0
+}
+tolower($0) !~ /^[ \t]*match[ \t=]/ { next }
+{
+text = $0
+sub(/^[ \t]*[A-Za-z]+[ \t]*=?[ \t]*/, "", text); sub(/[ \t\r]+$/, "", text)
+if (text in asked || ++blocks > most) next
+asked[text] = known = 1
+user = group = host = addr = laddr = lport = "-"
+words = text; gsub(/"/, "", words)
+n = split(words, word, /[ \t=]+/)
+for (i = 1; i <= n; i += 2) {
+name = tolower(word[i])
+if (name == "all") i--
+else if (name == "user") user = one(word[i + 1], "x")
+else if (name == "group") group = one(word[i + 1], "x")
+else if (name == "host") host = one(word[i + 1], "x")
+else if (name == "address") addr = one(word[i + 1], "1")
+else if (name == "localaddress") laddr = one(word[i + 1], "1")
+else if (name == "localport") lport = one(word[i + 1], "1")
+else known = 0
+}
+sub(/\/.*/, "", addr); sub(/\/.*/, "", laddr)
+if (known && (user == "-" || group == "-")) print user, group, host, addr, laddr, lport, text
+}'
+# shellcheck disable=SC2086 # files of sshd, one a line
+[ -z "$blocks" ] || awk -v most="$most" "$criteria" $blocks | while read -r u g h a l p text; do
+user=nobody
+[ "$u" = - ] || user=$u
+if [ "$g" != - ]; then
+found=$(getent group "$g") || continue
+user=${found##*:} user=${user%%,*} gid=${found%:*} gid=${gid##*:}
+[ -n "$user" ] || user=$(getent passwd | awk -F: -v gid="$gid" '$4 == gid { print $1; exit }')
+[ -n "$user" ] || continue
+fi
+(
+[ "$a" = - ] || addr=$a host=$a
+[ "$h" = - ] || host=$h
+[ "$l" = - ] || laddr=$l
+[ "$p" = - ] || lport=$p
+# shellcheck disable=SC2086
+capture "sshd-match $text" judge $with
+)
+done
 set +f
 # shellcheck disable=SC3013 # dash, bash and busybox have it
 [ -e /run/sshd.pid ] && [ "$drop_in" -nt /run/sshd.pid ] && frame stale-sshd

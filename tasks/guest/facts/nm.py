@@ -7,15 +7,36 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
-from labrun.bounded import as_integer, as_list, as_object, as_text, objects
+from labrun.bounded import (
+    SETTINGS_LINES,
+    as_integer,
+    as_list,
+    as_object,
+    as_text,
+    integer,
+    objects,
+    require_lines,
+)
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import answer
 from labrun.tasks.guest.facts.links import Link, links
 from labrun.tasks.guest.facts.routes import routes
 from labrun.tasks.guest.keyfile import Hop
-from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.guest.shell import Captured, Facts, Probe
 
-__all__ = ["PROBE", "Device", "Nic", "NmState", "observed"]
+__all__ = [
+    "PROBE",
+    "UNITS",
+    "Device",
+    "Nic",
+    "NmState",
+    "Rival",
+    "observed",
+    "priority_of",
+    "rivals",
+    "rivals_probe",
+]
 
 _BUS = "org.freedesktop.NetworkManager"
 # NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
@@ -29,6 +50,31 @@ capture nm busctl --json=short call {_BUS} \\
 """
 )
 """Asks NetworkManager; to be used with ``links.PROBE``, and ``routes.PROBE6`` for profiles with IPv6."""
+
+
+UNITS = ("NetworkManager.service",)
+_NO = ("false", "no", "0")
+_TYPES = ("ethernet", "802-3-ethernet")
+_LEAST = -999
+
+
+def rivals_probe(folder: str) -> Probe:
+    """Read how the profiles compete that are not labrun's, in ``folder`` and the vendor's."""
+    return Probe(script=assigned({"folder": folder}) + guest_script("rivals"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A profile on the disk that NetworkManager activates by itself, and the NICs that it is for.
+
+    Empty ``interface`` and ``mac`` = any.
+    """
+
+    file: str
+    name: str
+    priority: int
+    interface: str
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +161,36 @@ def _state(facts: Facts) -> NmState:
 def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
     by_device = _routes_by_device(facts, ignored)
     return {link.name: _nic(link, by_device.get(link.name, {})) for link in links(facts)}
+
+
+def rivals(facts: Facts) -> tuple[Rival, ...]:
+    """Return the profiles that :func:`rivals_probe` has found, without those that wait for somebody."""
+    text = facts.commands.get("rivals", Captured("", 0)).text
+    require_lines(text, _NM, SETTINGS_LINES)
+    files: list[dict[str, str]] = []
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "file":
+            files.append({})
+        if files:
+            files[-1][key] = value
+    return tuple(
+        Rival(
+            each["file"],
+            each.get("id") or each["file"].rpartition("/")[2].removesuffix(".nmconnection"),
+            priority_of(each),
+            each.get("interface-name", ""),
+            each.get("mac-address", "").lower(),
+        )
+        for each in files
+        if each.get("autoconnect") not in _NO and each.get("type", _TYPES[0]) in _TYPES
+    )
+
+
+def priority_of(connection: Mapping[str, str]) -> int:
+    """Return the autoconnect-priority in the section ``connection`` of a profile."""
+    found = integer(connection.get("autoconnect-priority", "0"), least=_LEAST, most=-_LEAST)
+    return 0 if found is None else found
 
 
 def _part(interfaces: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -9,7 +9,16 @@ from labrun.bounded import SETTINGS_LINES, integer, require_lines
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Probe, quote
 
-__all__ = ["DROP_IN", "MAIN", "effective_settings", "is_plain", "meets", "plain_value", "probe"]
+__all__ = [
+    "DROP_IN",
+    "MAIN",
+    "effective_settings",
+    "is_as_strict",
+    "is_plain",
+    "meets",
+    "plain_value",
+    "probe",
+]
 
 # sshd takes the first value it reads; this name sorts before cloud-init's 50-cloud-init.conf.
 DROP_IN = "/etc/ssh/sshd_config.d/00-labrun.conf"
@@ -19,6 +28,8 @@ _SOCKET = "systemctl --quiet is-active ssh.socket sshd.socket 2>/dev/null && fra
 # Whether root may log in can depend on a Match block for root, which the login user never matches.
 # sudo clears the environment; that of the login survives in the parent process. `read` drops
 # the NULs, so the port is cut where its digits end.
+_MOST_BLOCKS = 16
+"""How many Match blocks sshd is asked about; of more, what stands in them counts."""
 _CANONICAL = "printf %s {text} | capture canonical judge -f /dev/stdin\n"
 
 _WORDS = frozenset(
@@ -41,6 +52,15 @@ _TIMES = frozenset({"clientaliveinterval", "logingracetime"})
 _ALIASES = {"without-password": "prohibit-password", "true": "yes", "false": "no"}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _TIME = re.compile(r"([0-9]{1,12})([smhdw]?)", re.IGNORECASE)
+# From what lets in least to what lets in most; of all other words, `no` lets in least.
+_RANKS = {
+    "permitrootlogin": {"no": 0, "forced-commands-only": 1, "prohibit-password": 2, "yes": 3},
+    "allowtcpforwarding": {"no": 0, "local": 1, "remote": 1, "yes": 2, "all": 2},
+    "allowstreamlocalforwarding": {"no": 0, "local": 1, "remote": 1, "yes": 2, "all": 2},
+    "gatewayports": {"no": 0, "clientspecified": 1, "yes": 1},
+}
+_CLOSED_BY_NO = _WORDS - _RANKS.keys() - {"pubkeyauthentication"}
+_LIMITS = frozenset({"maxauthtries", "maxsessions"})
 # Every file adds to these lists; the entries of Debian's file weaken nothing.
 _GROWING = frozenset({"acceptenv"})
 
@@ -89,13 +109,37 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
     return sorted(want) == sorted(have)
 
 
+def is_as_strict(key: str, want: str, have: str) -> bool:
+    """Tell whether ``have`` lets nobody do what ``want`` forbids; both as :func:`plain_value` returns them.
+
+    Of keywords whose values have no such order, only the same value is.
+    """
+    if want == have:
+        return True
+    if key in _RANKS:
+        ranks = _RANKS[key]
+        return want in ranks and have in ranks and ranks[have] < ranks[want]
+    if key in _LIMITS:
+        most, here = integer(want), integer(have)
+        return most is not None and here is not None and 0 < here < most
+    return key in _CLOSED_BY_NO and have == "no"
+
+
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """Read sshd's files, and ask it for the effective settings of this user's login.
+
+    Where the files have Match blocks, sshd is also asked about root, and about somebody in each block.
 
     ``unclear`` is a drop-in that sshd should normalise; with ``socket`` the probe also asks whether systemd
     listens in sshd's place.
     """
-    script = assigned({"login": user, "main": MAIN, "drop_in": DROP_IN}) + guest_script("sshd_judge")
+    values: dict[str, str | int | bool] = {
+        "login": user,
+        "main": MAIN,
+        "drop_in": DROP_IN,
+        "most": _MOST_BLOCKS,
+    }
+    script = assigned(values) + guest_script("sshd_judge")
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
     return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)

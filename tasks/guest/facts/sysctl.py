@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.errors import UnreadableError
+from labrun.inventory.kernel_values import keys_of
 
-__all__ = ["DIRECTORIES", "Winner", "settings_of", "winner"]
+__all__ = ["DIRECTORIES", "Winner", "set_along", "settings_of", "winner"]
 
 DIRECTORIES = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d")
 """In order of precedence: a file hides those of the same name in later directories."""
@@ -21,12 +22,26 @@ _GLOB = re.compile(r"[*?\[]")
 _MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
 
 
+# Whatever is written for `all`, the kernel writes for every NIC and for `default` too.
+_OF_A_NIC = re.compile(r"(net/ipv[46]/conf/)[^/]+(/[a-z0-9_]+)")
+_FOR_ALL = frozenset(
+    {
+        "net/ipv4/conf/all/forwarding",
+        "net/ipv6/conf/all/addr_gen_mode",
+        "net/ipv6/conf/all/disable_ipv6",
+        "net/ipv6/conf/all/forwarding",
+        "net/ipv6/conf/all/ignore_routes_with_linkdown",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The value that a boot sets, and the file it stands in."""
+    """The value that a boot sets, the file it stands in, and the key (a path) that it stands under there."""
 
     value: str
     file: str
+    key: str = field(default="", compare=False)
 
 
 def _normal(key: str) -> str:
@@ -73,23 +88,38 @@ def _in_order(files: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(chosen[name], files[chosen[name]]) for name in sorted(chosen)]
 
 
+def set_along(path: str) -> frozenset[str]:
+    """Return the other keys whose writing sets the key ``path`` too, all of them below /proc/sys."""
+    found = {path}
+    part = _OF_A_NIC.fullmatch(path)
+    if part is not None and (for_all := f"{part[1]}all{part[2]}") in _FOR_ALL:
+        found.add(for_all)
+    return frozenset().union(*(keys_of(each) for each in found)) - {path}
+
+
 def winner(path: str, files: Mapping[str, str]) -> Winner | None:
     """Return what sets the key ``path`` (below /proc/sys) at boot, None if nothing does.
 
     A key written out beats a pattern, regardless of order; ``-key`` without a value exempts the key
-    from patterns.
+    from patterns. Of several keys that set the same value, the one that is set last counts: a key that
+    is given again moves to the end, unless its value is the same.
     """
-    explicit: Winner | None = None
-    by_glob: Winner | None = None
-    exempt = False
+    given: dict[str, Winner] = {}
+    exempt = set()
     for file, text in _in_order(files):
         for key, value in _lines(text):
             if value is None:
-                exempt = exempt or key == path
-            elif key == path:
-                explicit = Winner(value, file)
-            elif _GLOB.search(key) and fnmatchcase(path, key):
-                by_glob = Winner(value, file)
-    if explicit is not None:
-        return explicit
-    return None if exempt else by_glob
+                exempt.add(key)
+            elif key not in given or given[key].value != value:
+                given.pop(key, None)
+                given[key] = Winner(value, file, key)
+    last: Winner | None = None
+    keys = {path, *set_along(path)}
+    for key, each in given.items():
+        if key in keys or (_GLOB.search(key) and any(_sets(key, one, given, exempt) for one in keys)):
+            last = each
+    return last
+
+
+def _sets(pattern: str, key: str, given: Mapping[str, Winner], exempt: set[str]) -> bool:
+    return key not in given and key not in exempt and fnmatchcase(key, pattern)

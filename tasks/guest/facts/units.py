@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from labrun.errors import CommandError
+from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 
-__all__ = ["Unit", "probe", "unit_of", "units"]
+__all__ = ["Unit", "boot_probe", "no_start", "probe", "unit_of", "units"]
 
 _KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
 _PROPERTIES = "LoadState,UnitFileState,ActiveState"
 _ENABLED = frozenset({"enabled", "alias"})
+# A boot starts these, or another unit pulls them in.
+_STARTED = frozenset({"enabled", "alias", "generated", "static", "indirect", "linked"})
 _RUNNING = frozenset({"active", "reloading"})
 
 
@@ -23,11 +26,15 @@ def unit_of(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One unit as systemd reports it: whether it exists, starts at boot, and runs now."""
+    """One unit as systemd reports it: whether it exists, starts at boot, and runs now.
+
+    ``name`` is empty where it was not asked for.
+    """
 
     load: str
     file: str
     active: str
+    name: str = ""
 
     @property
     def is_enabled(self) -> bool:
@@ -36,6 +43,13 @@ class Unit:
     @property
     def is_running(self) -> bool:
         return self.active in _RUNNING
+
+    @property
+    def not_at_boot(self) -> str:
+        """Return why a boot does not start it, and the command with which it does again."""
+        verb = "unmask" if self.load == "masked" else "enable"
+        state = "masked" if self.load == "masked" else self.file or "not enabled"
+        return f"{self.name} does not start at boot, it is {state}: `systemctl {verb} {self.name}`"
 
     @property
     def shown(self) -> str:
@@ -48,6 +62,22 @@ def probe(names: Iterable[str]) -> Probe:
     """Ask systemd once about all units, named as in the lab file."""
     words = " ".join(quote(unit_of(name)) for name in names)
     return Probe(script=f"capture services systemctl show --property={_PROPERTIES} -- {words}\n")
+
+
+def boot_probe(names: tuple[str, ...]) -> Probe:
+    """Find out whether a boot starts any of these units; systemd is asked only where no link says so."""
+    return Probe(script=assigned({"units": " ".join(names)}) + guest_script("no_start"))
+
+
+def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:
+    """Return the state of the unit that no boot starts, None if one of them is started or it is not known."""
+    said = facts.commands.get(f"no-start {' '.join(names)}")
+    if said is None or said.status != 0:
+        return None
+    found = [unit for unit in _units(said.text) if unit.load in ("loaded", "masked")]
+    if not found or any(unit.load == "loaded" and unit.file in _STARTED for unit in found):
+        return None
+    return max(found, key=lambda unit: unit.load == "masked")
 
 
 def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:
@@ -65,4 +95,9 @@ def _units(text: str) -> Iterator[Unit]:
     for block in text.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         if "LoadState" in values:
-            yield Unit(values["LoadState"], values.get("UnitFileState", ""), values.get("ActiveState", ""))
+            yield Unit(
+                values["LoadState"],
+                values.get("UnitFileState", ""),
+                values.get("ActiveState", ""),
+                values.get("Id", ""),
+            )

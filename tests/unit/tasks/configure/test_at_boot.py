@@ -1,0 +1,181 @@
+"""What holds now and not after a reboot: profiles of others, and units that no boot starts."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from labrun.outcome import Status
+from labrun.tasks.configure.nmcli import Nmcli
+from labrun.tasks.configure.plan import SectionPlan
+from labrun.tasks.configure.sshd import Sshd
+from labrun.tasks.guest.facts.nm import UNITS, Rival, rivals, rivals_probe
+from labrun.tasks.guest.facts.units import boot_probe, no_start
+from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
+from labrun.tasks.state.fingerprint import fingerprint
+from labrun.tasks.state.verdict import verdict
+from tests.unit.tasks.configure.test_cases import NAMES, facts_of, spec_of
+
+FOLDER = "/etc/NetworkManager/system-connections"
+EVIL = f"{FOLDER}/evil.nmconnection"
+MASKED = "Id=NetworkManager.service\nLoadState=masked\nUnitFileState=masked\n"
+CASE = next(name for name in NAMES if name.endswith("-configured"))
+
+
+def ran(root: Path, probe: Probe, answer: str = "") -> Facts:
+    """Run a probe with ``root`` in place of / and a systemctl that gives this answer."""
+    (root / "bin").mkdir(exist_ok=True)
+    (root / "answer").write_text(answer, encoding="utf-8")
+    program = root / "bin" / "systemctl"
+    program.write_text(f"#!/bin/sh\ncat {root}/answer\n", encoding="utf-8")
+    program.chmod(0o755)
+    text = gather_script([probe], "mark")
+    for place in ("/etc/", "/run/", "/usr/lib/", "/lib/systemd"):
+        text = text.replace(f" {place}", f" {root}{place}").replace(f'"{place}', f'"{root}{place}')
+    text = text.replace(f"folder={FOLDER}", f"folder={root}{FOLDER}")
+    done = subprocess.run(
+        ["sh", "-c", f"PATH={root}/bin:$PATH\n{text}"], capture_output=True, text=True, check=True
+    )
+    return parse_facts(done.stdout.replace(str(root), ""), "mark")
+
+
+def profile(root: Path, name: str, text: str, folder: str = FOLDER) -> None:
+    path = root / folder.lstrip("/") / f"{name}.nmconnection"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_what_competes_is_read_of_others_profiles_and_no_secret(tmp_path: Path) -> None:
+    profile(
+        tmp_path,
+        "evil",
+        "[connection]\nid=Evil One\ntype=ethernet\ninterface-name = eth0\nautoconnect-priority=500\n"
+        "[802-1x]\npassword=hush\nautoconnect=false\n[ethernet]\nmac-address=02:AA:00:00:00:01\n",
+    )
+    profile(tmp_path, "waits", "[connection]\ntype=ethernet\nautoconnect=false\nautoconnect-priority=900\n")
+    profile(tmp_path, "wifi", "[connection]\ntype=wifi\nautoconnect-priority=900\n")
+    profile(tmp_path, "labrun-n", "[connection]\ntype=ethernet\nautoconnect-priority=900\n")
+    vendor = "/usr/lib/NetworkManager/system-connections"
+    profile(tmp_path, "any", "[connection]\ntype=802-3-ethernet\n", vendor)
+    found = ran(tmp_path, rivals_probe(FOLDER))
+    assert "hush" not in found.commands["rivals"].both
+    assert rivals(found) == (
+        Rival(EVIL, "Evil One", 500, "eth0", "02:aa:00:00:00:01"),
+        Rival(f"{vendor}/any.nmconnection", "any", 0, "", ""),
+    )
+
+
+def test_without_profiles_of_others_no_process_is_started(tmp_path: Path) -> None:
+    profile(tmp_path, "labrun-n", "[connection]\ntype=ethernet\n")
+    assert "rivals" not in ran(tmp_path, rivals_probe(FOLDER)).commands
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Path:
+    for folder in ("run/systemd/system", "etc/systemd/system/multi-user.target.wants", "lib"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def test_systemd_is_asked_only_about_units_without_a_link(systemd: Path) -> None:
+    link = systemd / "etc/systemd/system/multi-user.target.wants" / UNITS[0]
+    link.symlink_to("/lib/systemd/system/NetworkManager.service")
+    assert ran(systemd, boot_probe(UNITS), MASKED).commands == {}
+    link.unlink()
+    assert no_start(ran(systemd, boot_probe(UNITS), MASKED), UNITS) is not None
+
+
+def test_a_masked_unit_is_found_although_its_link_is_there(systemd: Path) -> None:
+    etc = systemd / "etc/systemd/system"
+    (etc / "multi-user.target.wants" / UNITS[0]).symlink_to("/lib/systemd/system/NetworkManager.service")
+    (etc / UNITS[0]).symlink_to("/dev/null")
+    unit = no_start(ran(systemd, boot_probe(UNITS), MASKED), UNITS)
+    assert unit is not None
+    assert unit.not_at_boot == (
+        "NetworkManager.service does not start at boot, it is masked:"
+        " `systemctl unmask NetworkManager.service`"
+    )
+
+
+def test_a_host_without_systemd_is_not_asked(tmp_path: Path) -> None:
+    assert ran(tmp_path, boot_probe(UNITS), MASKED).commands == {}
+
+
+SSH = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ([("ssh.service", "loaded", "disabled"), ("sshd.service", "not-found", "")], "disabled"),
+        ([("ssh.service", "loaded", "disabled"), ("ssh.socket", "loaded", "enabled")], None),
+        ([("ssh.service", "masked", "masked"), ("ssh.socket", "loaded", "disabled")], "masked"),
+        ([("ssh.service", "loaded", "enabled-runtime")], "enabled-runtime"),
+        ([("ssh.service", "loaded", "static")], None),
+        ([("ssh.service", "not-found", "")], None),
+    ],
+)
+def test_an_sshd_that_no_boot_starts_has_a_row(said: list[tuple[str, str, str]], why: str | None) -> None:
+    text = "\n".join(f"Id={name}\nLoadState={load}\nUnitFileState={file}\n" for name, load, file in said)
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, commands={**facts.commands, f"no-start {' '.join(SSH)}": Captured(text, 0)})
+    plan = Sshd().plan(spec["sections"]["sshd"], have)
+    rows = {item.name: item for item in plan.items if item.state != "ok"}
+    assert plan.apply == ""
+    if why is None:
+        assert rows == {}
+        return
+    (row,) = rows.values()
+    assert (row.name, row.expected, row.actual, row.state) == ("ssh.service", "enabled", why, "refused")
+    assert verdict(row, None, asked=False).status is Status.DRIFTED
+
+
+def planned(priority: int, interface: str = "eth0", extra: str = "", **want: bool) -> SectionPlan:
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    text = f"file={EVIL}\nid=evil\ntype=ethernet\ninterface-name={interface}\n"
+    text += f"autoconnect-priority={priority}\n{extra}"
+    have = replace(facts, commands={**facts.commands, "rivals": Captured(text, 0)})
+    return Nmcli().plan({**spec["sections"]["nmcli"], **want}, have)
+
+
+def test_a_profile_that_wins_at_the_next_boot_is_drift_and_named() -> None:
+    before = planned(200).items[0]
+    assert before.state == "ok"
+    plan = planned(201)
+    item = plan.items[0]
+    assert (item.state, plan.apply) == ("refused", "")
+    assert item.actual == f"{before.actual} (another profile after a reboot)"
+    assert item.why == (
+        f"evil ({EVIL}, priority 201) takes eth0 at the next boot: remove it, or have `exclusive: true`"
+        " remove all profiles but labrun's"
+    )
+    assert verdict(item, fingerprint(before)).status is Status.DRIFTED
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        planned(200),
+        planned(500, interface="eth9"),
+        planned(500, extra="autoconnect=no\n"),
+        planned(500, extra="mac-address=02:00:00:00:00:99\n"),
+    ],
+)
+def test_a_profile_that_does_not_win_is_left_alone(plan: SectionPlan) -> None:
+    assert {item.state for item in plan.items} == {"ok"}
+
+
+def test_exclusive_leaves_nobody_to_win() -> None:
+    assert planned(500, exclusive=True).items[0].state == "ok"
+
+
+def test_a_masked_networkmanager_is_what_a_reboot_changes() -> None:
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, commands={**facts.commands, f"no-start {UNITS[0]}": Captured(MASKED, 0)})
+    item = Nmcli().plan(spec["sections"]["nmcli"], have).items[0]
+    assert item.state == "refused"
+    assert item.actual.endswith("(not kept over a reboot)")
+    assert "systemctl unmask NetworkManager.service" in (item.why or "")
