@@ -16,7 +16,7 @@ from labrun.tasks.collect.links import address_rows, expected_addresses
 from labrun.tasks.collect.route_rows import expected_routes, route_rows
 from labrun.tasks.collect.schedule import SETTINGS
 from labrun.tasks.collect.traces import path_rows
-from labrun.tasks.collect.unmanaged import with_seen_macs
+from labrun.tasks.collect.unmanaged import with_own_devices, with_seen_macs
 from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.resources import plan_section
 from labrun.tasks.guest.shell import Facts
@@ -40,6 +40,7 @@ def judge(
     makes another fail. A named host without a capture gets ``unknown`` rows. Without ``settings`` the
     rows of kernel and sshd are left out.
     """
+    captures = with_own_devices(lab, captures)
     lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
     found = expectations(lab)

@@ -32,7 +32,7 @@ hosts:
 SEED = 1
 QUICK = (
     *("forwarding-off", "neighbour-wrong", "forward-drops", "sshd-stopped", "address-missing-v6"),
-    *("target-rejects", "masquerade-v6", "address-on-loopback"),
+    *("target-rejects", "masquerade-v6"),
 )
 # What a host may have besides, and be well: devices of its own with a NIC's MAC, a daemon's routes.
 BESIDE = """\

@@ -18,7 +18,7 @@ from labrun.runner.commands.verify.offline import offline_rows
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import Shown, network_of
 from labrun.tasks.collect.traces import path_rows
-from labrun.tasks.collect.unmanaged import with_seen_macs
+from labrun.tasks.collect.unmanaged import with_own_devices, with_seen_macs
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.state.sections import PATH
 
@@ -61,6 +61,7 @@ def pair_report(lab: Lab, source: str, target: str, captures: Captures | None) -
     if captures is None:
         rows = [row for row in offline_rows(lab, [source]) if row.section == PATH.name]
     else:
+        captures = with_own_devices(lab, captures)
         lab = with_seen_macs(lab, captures)
         rows = list(path_rows(Shown(lab, captures), expectations(lab), source))
     rows = [row for row in rows if isinstance(row.subject, Pair) and row.subject.target == target]

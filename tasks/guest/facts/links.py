@@ -96,13 +96,13 @@ def parse_links(found: Iterable[Mapping[str, Any]]) -> tuple[Link, ...]:
 
 
 def nics_by_mac(found: Iterable[Link]) -> dict[str, Link]:
-    """Return the NICs among the links by their own MAC, without those that stand on another device.
+    """Return the Ethernet devices by their own MAC; a device that stands on others counts if no NIC has it.
 
     If several NICs have one MAC, the first one counts.
     """
     nics: dict[str, Link] = {}
-    for link in found:
-        if link.is_ethernet and not link.is_stacked:
+    for link in sorted(found, key=lambda link: link.is_stacked):
+        if link.is_ethernet:
             nics.setdefault(link.burned_in or link.mac, link)
     return nics
 

@@ -27,7 +27,7 @@ from labrun.tasks.collect.unmanaged import with_seen_macs
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd_profiles import desired_sshd
-from labrun.tasks.guest.facts.links import Link, LinkAddress
+from labrun.tasks.guest.facts.links import Link, LinkAddress, nics_by_mac
 from labrun.tasks.guest.shell import Captured, Facts
 from tests.unit.command_line import run_labrun
 from tests.unit.tasks.configure.test_cases import facts_of, spec_of
@@ -164,6 +164,25 @@ def test_verify_takes_the_mac_from_what_the_machine_shows(tmp_path: Path) -> Non
         ("lan", Status.OK, "192.0.2.7/24"),
         ("lab", Status.OK, "10.6.1.7/24"),
     ]
+
+
+@pytest.mark.parametrize("host", ["one", "two"])
+@pytest.mark.parametrize("kind", ["bridge", "bond"])
+def test_a_bridge_or_bond_may_be_what_an_existing_machine_has_on_a_network(
+    tmp_path: Path, host: str, kind: str
+) -> None:
+    lab = lab_of(tmp_path)
+    mac, address = (
+        "52:54:00:00:00:08",
+        LinkAddress(ip_interface("10.6.1.8/24" if host == "two" else "10.6.1.7/24")),
+    )
+    port = Link("eth1", mac, kind="", port_of="over0")
+    over = Link("over0", mac, kind=kind, held=(address,))
+    own = Link("eth0", "52:54:00:00:00:01", held=(LinkAddress(ip_interface("192.0.2.7/24")),))
+    devices = (own, port, over)
+    found = Capture(links=nics_by_mac(devices), devices=devices, routes=(), facts=Facts())
+    rows = {row.name: row for row in judge(lab, {host: found}, [host]) if row.section == "address"}
+    assert (rows["lab"].status, rows["lab"].why or None) == (Status.OK, None)
 
 
 def test_a_nic_that_nothing_tells_apart_is_said_so(tmp_path: Path) -> None:
