@@ -25,6 +25,11 @@ _MOST_PATTERNS, _LONGEST_KEY = 1_000, 400
 _SAME = (
     frozenset({"net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding"}),
     frozenset({"net/netfilter/nf_conntrack_max", "net/nf_conntrack_max"}),
+    frozenset({"vm/nr_hugepages", "vm/nr_hugepages_mempolicy"}),
+    frozenset({"fs/inotify/max_user_instances", "user/max_inotify_instances"}),
+    frozenset({"fs/inotify/max_user_watches", "user/max_inotify_watches"}),
+    frozenset({"fs/fanotify/max_user_groups", "user/max_fanotify_groups"}),
+    frozenset({"fs/fanotify/max_user_marks", "user/max_fanotify_marks"}),
 )
 # Whatever is written for `all`, the kernel writes for every NIC and for `default` too.
 _OF_A_NIC = re.compile(r"(net/ipv[46]/conf/)[^/]+(/[a-z0-9_]+)")
