@@ -105,10 +105,11 @@ class Hosts:
         text = facts.files.get(PATH)
         block = _block(want)
         cut = _cut(text or "")
-        shown, actual, after = _summary(block), _summary(cut.block), cut.filled(block)
-        if actual == shown and cut.block != block:
-            actual += ", not all as in the lab file"
-        words = Words(shown, actual, unified(PATH, text, after))
+        shown, actual, diff = _summary(block), _summary(cut.block), ""
+        if cut.block != block:
+            actual += ", not all as in the lab file" if actual == shown else ""
+            diff = unified(PATH, text, cut.filled(block))
+        words = Words(shown, actual, diff)
         item = Item(PATH, {"": "\n".join(block)}, {"": "\n".join(cut.block)}, words=words)
         if item.state == "ok":
             return SectionPlan(self.section, (item,))

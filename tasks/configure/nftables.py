@@ -225,7 +225,8 @@ class NftSection:
             actual = f"{actual} (not so after a reboot)"
         elif found != wanted and actual == expected:
             actual = f"{actual}, but other rules"
-        diff = _diff(self.section, state, found, wanted)
+        is_so = found == wanted and state.persists
+        diff = "" if is_so else _diff(self.section, state, found, wanted)
         if asked:
             declared = {"rules": _joined(rules), "boot": state.text}
             # Without nft, or if it refuses the rules, nothing is wanted in its spelling.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labrun.outcome import Status
+from labrun.tasks.state.verdict import combined
 
 __all__ = ["Sides", "combined", "verdict"]
 
@@ -42,12 +42,3 @@ def verdict(sides: Sides) -> Status:
         return Status.CONFLICT if host_moved else Status.PENDING
     # If neither changed, this version of labrun never saw it match: it needs a person to look.
     return Status.DRIFTED if host_moved else Status.UNKNOWN
-
-
-def combined(verdicts: Iterable[Status]) -> Status:
-    """Return the verdict on a thing from those on its parts; ``ok`` if it has none."""
-    found = set(verdicts)
-    if Status.CONFLICT in found or {Status.PENDING, Status.DRIFTED} <= found:
-        return Status.CONFLICT
-    order = (Status.DRIFTED, Status.PENDING, Status.UNKNOWN)
-    return next((status for status in order if status in found), Status.OK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,5 +73,6 @@ def _decoded(said: Captured | None) -> bytes | None:
         return None
     try:
         return base64.b64decode(said.text.strip(), validate=True)
-    except binascii.Error:
+    except ValueError:
+        # Not base64, or not even ASCII.
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from labrun.outcome import Status
-from labrun.tasks.drift.verdict import Sides, combined, verdict
+from labrun.tasks.drift.verdict import Sides, verdict
 
 OK, PENDING, DRIFTED = Status.OK, Status.PENDING, Status.DRIFTED
 CONFLICT, UNKNOWN = Status.CONFLICT, Status.UNKNOWN
@@ -31,20 +31,3 @@ CONFLICT, UNKNOWN = Status.CONFLICT, Status.UNKNOWN
 )
 def test_the_side_that_moved_gives_the_verdict(sides: Sides, status: Status) -> None:
     assert verdict(sides) is status
-
-
-@pytest.mark.parametrize(
-    ("parts", "whole"),
-    [
-        ((), OK),
-        ((OK, OK), OK),
-        ((OK, PENDING), PENDING),
-        ((DRIFTED, OK), DRIFTED),
-        ((DRIFTED, PENDING), CONFLICT),
-        ((DRIFTED, CONFLICT), CONFLICT),
-        ((UNKNOWN, DRIFTED), DRIFTED),
-        ((UNKNOWN, OK), UNKNOWN),
-    ],
-)
-def test_the_verdict_over_a_thing_follows_from_its_parts(parts: tuple[Status, ...], whole: Status) -> None:
-    assert combined(parts) is whole
