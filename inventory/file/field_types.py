@@ -115,6 +115,10 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _one_line_or_nothing(value: str) -> str:
+    return _one_line(value) if value else value
+
+
 def host_label(value: str) -> str:
     """Return a name that DNS, libvirt and a guest's hostname all accept."""
     if _LABEL.fullmatch(value) and re.search("[a-z]", value):
@@ -327,7 +331,7 @@ NmcliProperty = Annotated[
     ),
 ]
 NmcliValue = Annotated[
-    str, BeforeValidator(_yes_no), AfterValidator(_one_line), WithJsonSchema(_SCALAR_OR_BOOL)
+    str, BeforeValidator(_yes_no), AfterValidator(_one_line_or_nothing), WithJsonSchema(_SCALAR_OR_BOOL)
 ]
 PackageName = Annotated[
     str,

@@ -68,15 +68,19 @@ class _Cut:
 
 
 def _cut(text: str) -> _Cut:
-    """Cut out the first block; if its end marker is missing, up to the next blank line or comment."""
+    """Cut out the first block; if its end marker is missing, up to the next blank line or comment.
+
+    Lines may end with a carriage return, which makes the block another one than labrun's.
+    """
     lines = text.removesuffix("\n").split("\n") if text else []
+    bare = [line.removesuffix("\r") for line in lines]
     try:
-        start = lines.index(_BEGIN)
+        start = bare.index(_BEGIN)
     except ValueError:
         return _Cut(tuple(lines), (), ())
     rest = lines[start + 1 :]
-    if _END in rest:
-        stop = rest.index(_END) + 1
+    if _END in bare[start + 1 :]:
+        stop = bare.index(_END, start + 1) - start
     else:
         ends = (at for at, line in enumerate(rest) if not line.strip() or line.startswith("#"))
         stop = next(ends, len(rest))

@@ -36,6 +36,13 @@ _NO_KEYWORDS = frozenset({"match", "include"})
 # These have no effect if systemd listens in sshd's place.
 _OF_THE_SOCKET = frozenset({"port", "listenaddress", "addressfamily"})
 
+# What sshd says of a keyword without naming it.
+_SPEAKS_OF = {
+    "host key": "hostkey",
+    "hostkeys": "hostkey",
+    "host certificate": "hostcertificate",
+    "bad addr or host": "listenaddress",
+}
 _UNITS = ("ssh.service", "sshd.service", "ssh.socket", "sshd.socket")
 _NOT_READ = "not read yet"
 
@@ -218,9 +225,18 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
         at = int(number) - 1
         if at < len(lines):
             faults[lines[at].partition(" ")[0].lower()] = f"sshd -t: {message.strip()}"
-    if not faults:
-        faults = dict.fromkeys(values, f"sshd -t: {asked.last_line}")
-    return values, faults
+    return values, faults or _faults_without_line(asked, values)
+
+
+def _faults_without_line(asked: Captured, values: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Return the keywords that sshd's message is about, which names no line; all of them if none is known."""
+    for line in asked.both.splitlines():
+        words = set(re.findall(r"[a-z0-9]+", line.lower()))
+        named = [key for key in values if key in words]
+        named += [key for text, key in _SPEAKS_OF.items() if text in line.lower() and key in values]
+        if named:
+            return dict.fromkeys(named, f"sshd -t: {line.strip()}")
+    return dict.fromkeys(values, f"sshd -t: {asked.last_line}")
 
 
 def _written(facts: Facts) -> dict[str, tuple[str, ...]]:

@@ -98,7 +98,11 @@ def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
         key, _, value = line.strip().partition(" ")
         if key:
             found.setdefault(key.lower(), []).append(plain_value(key.lower(), value))
-    return {key: tuple(values) for key, values in found.items()}
+    # A list that grows has an entry once for each file that names it.
+    return {
+        key: tuple(dict.fromkeys(values)) if key in _GROWING else tuple(values)
+        for key, values in found.items()
+    }
 
 
 def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]]) -> bool:

@@ -211,7 +211,7 @@ def test_nics_take_every_form(tmp_path: Path) -> None:
                 ipv4: 10.1.0.5/24
                 ipv6: "fd00:1::5"
                 mac: 02-AA-00-00-00-01
-                nmcli: {connection.autoconnect: no, ipv4.route-metric: 50}
+                nmcli: {connection.autoconnect: no, ipv4.route-metric: 50, ipv4.dns: ""}
           b: {networks: {one: {ipv4: dhcp, ipv6: "fd00:1::6"}}}
         """,
     )
@@ -222,7 +222,7 @@ def test_nics_take_every_form(tmp_path: Path) -> None:
         IPv4Interface("10.1.0.5/24"),
         IPv6Interface("fd00:1::5/64"),
     )
-    assert dict(one.nmcli) == {"connection.autoconnect": "no", "ipv4.route-metric": "50"}
+    assert dict(one.nmcli) == {"connection.autoconnect": "no", "ipv4.route-metric": "50", "ipv4.dns": ""}
     (nic,) = lab.hosts["b"].interfaces
     assert nic.dhcp
     assert nic.ipv4 is not None

@@ -88,9 +88,22 @@ def only(section: SectionPlan) -> Item:
         (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n# END labrun\n10.5.5.5 mine\n", f"{LOCAL}{BLOCK}10.5.5.5 mine\n"),
         (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n\n10.5.5.5 mine\n", f"{LOCAL}{BLOCK}\n10.5.5.5 mine\n"),
         (f"{LOCAL}{BEGIN}\n10.9.9.9 a\n", LOCAL + BLOCK),
+        (
+            f"{LOCAL}{BEGIN}\r\n10.9.9.9 a\r\n# END labrun\r\n10.5.5.5 mine\r\n",
+            f"{LOCAL}{BLOCK}10.5.5.5 mine\r\n",
+        ),
         ("10.5.5.5 caf\N{LATIN SMALL LETTER E WITH ACUTE}\n", None),
     ],
-    ids=["none yet", "no file", "no last newline", "old block", "no end", "no end, last", "not ascii"],
+    ids=[
+        "none yet",
+        "no file",
+        "no last newline",
+        "old block",
+        "no end",
+        "no end, last",
+        "carriage returns",
+        "not ascii",
+    ],
 )
 def test_the_block_is_put_in_by_the_real_sh_and_all_around_it_stays(
     text: str | None, after: str | None, tmp_path: Path

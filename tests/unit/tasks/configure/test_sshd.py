@@ -288,6 +288,38 @@ def test_who_has_moved(
     assert verdict(item(value, said, drop_in, words), applied, asked=value is not None).status is status
 
 
+def test_a_list_that_several_files_add_to_is_shown_once() -> None:
+    said = "acceptenv LANG\nacceptenv LC_*\nacceptenv LANG\nacceptenv LC_*\nport 22\nport 22\n"
+    assert effective_settings(said) == {"acceptenv": ("LANG", "LC_*"), "port": ("22", "22")}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("HostKey", "/nope", "Unable to load host key: /nope\nsshd: no hostkeys available -- exiting."),
+        (
+            "AuthenticationMethods",
+            "publickey,password",
+            'Disabled method "password" in AuthenticationMethods list "publickey,password"\nsshd: ended',
+        ),
+        ("ListenAddress", "300.1.1.1", "bad addr or host: 300.1.1.1 (Name or service not known)"),
+        ("AuthorizedKeysCommand", "/x", "AuthorizedKeysCommand set without AuthorizedKeysCommandUser"),
+        ("HostCertificate", "/nope", 'Could not load host certificate "/nope": No such file or directory'),
+    ],
+)
+def test_an_error_of_sshd_without_a_line_is_the_keyword_s_that_it_is_about(
+    keyword: str, value: str, said: str
+) -> None:
+    wanted = want(("MaxAuthTries", ("4",)), ("PasswordAuthentication", ("no",)), (keyword, (value,)))
+    plan = Sshd().plan(wanted, facts("maxauthtries 6", canonical=Captured("", 255, said)))
+    why = f"nothing of sshd was changed, because of {keyword}"
+    assert states(plan) == {
+        "maxauthtries": ("refused", why),
+        "passwordauthentication": ("refused", why),
+        keyword.lower(): ("refused", f"sshd -t: {said.splitlines()[0]}"),
+    }
+
+
 def test_the_plain_profile_asks_sshd_once() -> None:
     one = host("h", ON_N1)
     wanted = Sshd().desired(lab([network("n1", "10.0.0.0/24")], [one]), one)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -91,13 +93,14 @@ def gathered(host: tuple[Path, Path]) -> Facts:
     }
     script = assigned(values) + guest_script("sshd_judge")
     text = gather_script([Probe((main, f"{main}.d/*.conf"), script)], "mark")
+    text = text.replace("/run/sshd.pid", str(folder / "sshd.pid"))
     done = subprocess.run(
         ["/bin/sh", "-c", f"PATH={programs}:$PATH\n{text}"], capture_output=True, text=True, check=True
     )
     found = parse_facts(done.stdout, "mark")
     files = {path.replace(str(folder), "/etc/ssh"): file for path, file in found.files.items()}
     files[MAIN] = files[MAIN].replace(str(folder), "/etc/ssh")
-    return Facts(files, found.commands, frozenset())
+    return Facts(files, found.commands, found.words)
 
 
 CRITERIA = [
@@ -202,3 +205,15 @@ def test_many_blocks_are_one_reason() -> None:
     (why,) = reasons(planned(read(text))).values()
     assert why.startswith(f"Match User u0 in {OTHER}:2 sets passwordauthentication yes; Match User u1 in ")
     assert "; and 2 more: take it out there" in why
+
+
+@needs_sshd
+@pytest.mark.parametrize(("seconds", "stale"), [(-60, False), (0.5, True), (500_000_000, False)])
+def test_a_drop_in_from_before_the_clock_was_set_back_is_not_taken_for_unread(
+    host: tuple[Path, Path], seconds: float, stale: bool
+) -> None:
+    drop_in, started = host[0] / "sshd_config.d" / "00-labrun.conf", time.time() - 30
+    (host[0] / "sshd.pid").write_text("0\n")
+    os.utime(host[0] / "sshd.pid", (started, started))
+    os.utime(drop_in, (started + seconds, started + seconds))
+    assert ("stale-sshd" in gathered(host).words) is stale

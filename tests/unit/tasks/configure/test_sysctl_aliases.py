@@ -32,6 +32,11 @@ ALIASES = [
     ("net.ipv6.conf.eth0.ignore_routes_with_linkdown", "net.ipv6.conf.all.ignore_routes_with_linkdown"),
     ("net.netfilter.nf_conntrack_max", "net.nf_conntrack_max"),
     ("net.nf_conntrack_max", "net.netfilter.nf_conntrack_max"),
+    ("vm.nr_hugepages", "vm.nr_hugepages_mempolicy"),
+    ("fs.inotify.max_user_instances", "user.max_inotify_instances"),
+    ("fs.inotify.max_user_watches", "user.max_inotify_watches"),
+    ("fs.fanotify.max_user_groups", "user.max_fanotify_groups"),
+    ("user.max_fanotify_marks", "fs.fanotify.max_user_marks"),
 ]
 UNRELATED = [
     ("net.ipv4.ip_forward", "net.ipv4.conf.default.forwarding"),
