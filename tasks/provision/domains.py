@@ -1,9 +1,10 @@
-"""Operations on a libvirt domain for both drivers: find it, check its tag, read its NICs and state."""
+"""Operations on a libvirt domain for both drivers: find it, check its tag, read its NICs, make it run."""
 
 from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from typing import Any
 
 from labrun.errors import HypervisorError
@@ -20,6 +21,7 @@ __all__ = [
     "nics_of",
     "nics_text",
     "plugged_nics",
+    "run_again",
     "state_of",
     "tag_of",
     "tagged_domains",
@@ -87,6 +89,31 @@ def state_of(domain: Any) -> str:
     if state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED):
         return "paused"
     return "crashed" if state == libvirt.VIR_DOMAIN_CRASHED else "shut off"
+
+
+def run_again(domain: Any, create: Callable[[], object]) -> None:
+    """Make a domain run, whatever state it is in; ``create()`` starts it where it is off.
+
+    One that is paused or suspended goes on where it was. Raises libvirtError.
+    """
+    import libvirt
+
+    try:
+        state = domain.state()[0]
+        if not domain.isActive():
+            create()
+        elif state == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+            domain.pMWakeup()
+        elif state == libvirt.VIR_DOMAIN_CRASHED:
+            # It is kept for whoever looks into the crash; nothing in it can go on.
+            domain.destroy()
+            create()
+    except libvirt.libvirtError:
+        # It may have been started between the check and the call.
+        if state_of(domain) != "running":
+            raise
 
 
 def nics_of(xml: str) -> tuple[NicSpec, ...]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, in_daemon_namespace, translated
-from labrun.ownership import tag_element
+from labrun.ownership import Tag, tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
@@ -25,6 +25,7 @@ from labrun.tasks.provision.domains import (
     nics_of,
     plugged_nics,
     require,
+    run_again,
     tag_of,
     wait_until_off,
 )
@@ -172,24 +173,25 @@ class LxcDriver:
         return ()
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Mount the overlay and start the container."""
+        """Mount the overlay and start the container, or let it go on if it is paused."""
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
             tag = tag_of(domain)
-            if domain.isActive():
-                return
-            overlay = Overlay.of(tag.lab, tag.host, self._uri)
-            if not overlay.exists:
-                raise HypervisorError(
-                    f"the files of {name} are gone from {overlay.directory}",
-                    host=tag.host,
-                    step="start",
-                    hint=f"labrun up --recreate --hosts {tag.host}",
-                )
-            overlay.mount()
-            with _starting:
-                self._start_once_more(domain, tag.host)
+            run_again(domain, lambda: self._boot(domain, tag))
+
+    def _boot(self, domain: Any, tag: Tag) -> None:
+        overlay = Overlay.of(tag.lab, tag.host, self._uri)
+        if not overlay.exists:
+            raise HypervisorError(
+                f"the files of {domain.name()} are gone from {overlay.directory}",
+                host=tag.host,
+                step="start",
+                hint=f"labrun up --recreate --hosts {tag.host}",
+            )
+        overlay.mount()
+        with _starting:
+            self._start_once_more(domain, tag.host)
 
     def _start_once_more(self, domain: Any, host: str) -> None:
         import libvirt
@@ -209,6 +211,8 @@ class LxcDriver:
             handle = self._connection().lookupByName(domain)
             tag = tag_of(handle)
             if handle.isActive():
+                # A frozen process takes no signal.
+                run_again(handle, lambda: None)
                 init = container_init(handle.ID())
                 if init is not None:
                     # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
@@ -238,6 +242,8 @@ class LxcDriver:
     def _end(self, handle: Any) -> None:
         if not handle.isActive():
             return
+        # A frozen process takes no signal.
+        run_again(handle, lambda: None)
         # libvirt asks first and waits two seconds; killing its init ends a container at once.
         init = container_init(handle.ID())
         if init is not None:

@@ -17,6 +17,7 @@ from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
     find_domain,
     require,
+    run_again,
     state_of,
     tag_of,
     undefine_wholly,
@@ -180,22 +181,12 @@ class QemuDriver:
         return True
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Start the VM, or resume it if it is paused."""
-        import libvirt
-
+        """Start the VM, or let it go on if it is paused or suspended."""
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
             tag_of(domain)
-            try:
-                if not domain.isActive():
-                    domain.create()
-                elif state_of(domain) == "paused":
-                    domain.resume()
-            except libvirt.libvirtError:
-                # It may have been started between the check and the call.
-                if state_of(domain) != "running":
-                    raise
+            run_again(domain, domain.create)
 
     def stop(self, domain: str, timeout: float) -> None:
         """Press the power button every 5 s (a booting guest ignores it), then power off."""

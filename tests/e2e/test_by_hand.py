@@ -1,0 +1,58 @@
+"""What others do to a lab's machines with virsh, on one real container: it is seen, named and mended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libvirt
+import pytest
+
+from tests.e2e.conftest import write_lab
+from tests.labs import RunningLab
+
+LAB = "e2e-hand"
+NAME = f"{LAB}-v"
+TEXT = f"""\
+name: {LAB}
+hypervisor: lxc:///system
+defaults: {{image: debian-12, memory: 256}}
+networks: {{p: {{mode: isolated, cidr: 10.163.1.0/24}}}}
+hosts: {{v: {{networks: {{p: 10.163.1.5}}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    """One container; each test leaves it running as declared."""
+    lab = write_lab(tmp_path_factory.mktemp("by-hand"), TEXT)
+    try:
+        up = lab.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield lab
+    finally:
+        down = lab.run("-y", "down")
+    assert down.exit_code == 0, down.stdout + down.stderr
+
+
+@pytest.fixture
+def libvirtd() -> Iterator[libvirt.virConnect]:
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    connection = libvirt.open("lxc:///system")
+    yield connection
+    connection.close()
+
+
+def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
+    domain = libvirtd.lookupByName(NAME)
+    identity = domain.ID()
+    for verb in ("start", "up"):
+        domain.suspend()
+        answer = lab.json(verb)
+        assert answer.exit_code == 0, answer.bad()
+        assert int(domain.state()[0]) == libvirt.VIR_DOMAIN_RUNNING
+    assert domain.ID() == identity
+    domain.suspend()
+    stopped = lab.json("stop", "--timeout", "30")
+    assert stopped.exit_code == 0, stopped.bad()
+    assert not domain.isActive()
+    assert lab.json("up").exit_code == 0
