@@ -23,6 +23,7 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
+from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.bring_up import Lease, MachineJob
@@ -80,7 +81,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
-        rows += remove_extra(session, plan)
+        rows += remove_extra(session, plan) + stray_rows(plan.strays)
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.

@@ -35,6 +35,7 @@ from labrun.tasks.provision.machines import machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+from labrun.tasks.provision.strays import refuse_renamed
 
 __all__ = ["LxcDriver", "domain_xml"]
 
@@ -130,6 +131,7 @@ class LxcDriver:
         with translated("define", spec.host):
             if self._domain(spec.domain, spec.lab) is not None:
                 return
+            refuse_renamed(self._connection(), self._uri, spec.lab, spec.host)
             overlay.make(spec.seed, image_paths(spec.image).rootfs)
             domain = self._connection().defineXML(domain_xml(spec, overlay.root))
             domain.setAutostart(int(spec.autostart))

@@ -99,6 +99,8 @@ def observe_machines(
     """
     found = {}
     for domain, tag, xml in tagged_domains(connection, lab):
+        if not tag.fits(domain.name()):
+            continue
         defined = {
             **read_settings(driver, xml, tag),
             "autostart": yes_or_no(domain.autostart()),

@@ -38,6 +38,7 @@ from labrun.tasks.provision.machine_nics import replug
 from labrun.tasks.provision.machines import observe_machines, read_settings, wanted_settings
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
+from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
@@ -138,6 +139,7 @@ class QemuDriver:
         with translated("define", spec.host):
             if find_domain(connection, spec.domain, spec.lab) is not None:
                 return
+            refuse_renamed(connection, self._uri, spec.lab, spec.host)
             image = self._image_of(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))

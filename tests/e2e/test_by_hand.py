@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import libvirt
@@ -55,4 +56,29 @@ def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnec
     stopped = lab.json("stop", "--timeout", "30")
     assert stopped.exit_code == 0, stopped.bad()
     assert not domain.isActive()
+    assert lab.json("up").exit_code == 0
+
+
+def test_a_copy_of_the_machine_is_named_and_left(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
+    original = libvirtd.lookupByName(NAME)
+    xml = original.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    xml = re.sub("<uuid>.*</uuid>", "", xml).replace(f"<name>{NAME}</name>", f"<name>{LAB}-golden</name>")
+    copy = libvirtd.defineXML(re.sub("<mac address=.*/>", "<mac address='52:54:00:77:00:01'/>", xml))
+    try:
+        status = lab.json("status")
+        assert [host["state"] for host in status.document["hosts"]] == ["running"]
+        plan = lab.json("plan")
+        assert plan.exit_code == 0, plan.bad()
+        assert [row["name"] for row in plan.rows if row["status"] == "skipped"] == [f"{LAB}-golden"]
+        down = lab.json("-y", "down")
+        assert down.exit_code == 0, down.bad()
+        names = [domain.name() for domain in libvirtd.listAllDomains()]
+        assert NAME not in names
+        assert copy.name() in names
+        up = lab.json("up")
+        assert up.exit_code == 5
+        assert f"`virsh -c lxc:///system undefine {LAB}-golden`" in up.of("machine", "v")[0]["why"]
+        assert lab.json("plan").of("machine", "v")[0]["why"] in up.of("machine", "v")[0]["why"]
+    finally:
+        copy.undefine()
     assert lab.json("up").exit_code == 0
