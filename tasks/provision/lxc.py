@@ -20,6 +20,7 @@ from labrun.ownership import Tag, tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
+    define_again,
     find_domain,
     nic_xml,
     nics_of,
@@ -27,6 +28,7 @@ from labrun.tasks.provision.domains import (
     require,
     run_again,
     tag_of,
+    undefined,
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
@@ -123,7 +125,7 @@ class LxcDriver:
         with translated("remove", domain):
             handle = self._ended(lab, domain)
             if handle is not None:
-                handle.undefine()
+                undefined(handle.undefine)
 
     def create(self, spec: MachineSpec) -> None:
         """Create the overlay with its seed, then define the container: defined means complete."""
@@ -140,7 +142,7 @@ class LxcDriver:
         """Change memory, vcpus, autostart and NICs in place; another image needs a new container."""
         import libvirt
 
-        if not set(changes) <= {"memory", "vcpus", "autostart", "nics"}:
+        if not set(changes) <= {"memory", "vcpus", "autostart", "nics", "persistent"}:
             return False
         root = Overlay.of(spec.lab, spec.host, self._uri).root
         with translated("update", spec.host):
@@ -215,6 +217,7 @@ class LxcDriver:
             if handle.isActive():
                 # A frozen process takes no signal.
                 run_again(handle, lambda: None)
+                define_again(handle)
                 init = container_init(handle.ID())
                 if init is not None:
                     # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
@@ -232,7 +235,7 @@ class LxcDriver:
             Overlay.of(lab, host, self._uri).remove()
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
-                handle.undefine()
+                undefined(handle.undefine)
 
     def _ended(self, lab: str, domain: str) -> Any:
         handle = self._domain(domain, lab)

@@ -15,6 +15,7 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
+    define_again,
     find_domain,
     require,
     run_again,
@@ -57,7 +58,7 @@ from labrun.tasks.provision.volumes import (
 __all__ = ["QemuDriver"]
 
 _log = logging.getLogger(__name__)
-_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks"})
+_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks", "persistent"})
 _ASK_AGAIN_SECONDS = 5.0
 _CONSOLE_BYTES = 32 * 1024
 # Colours, cursor movements, and other escape sequences of firmware, boot loader and systemd.
@@ -197,6 +198,7 @@ class QemuDriver:
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
             tag_of(handle)
+            define_again(handle)
             deadline = time.monotonic() + timeout
             ways = (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
             attempt = 0

@@ -82,3 +82,23 @@ def test_a_copy_of_the_machine_is_named_and_left(lab: RunningLab, libvirtd: libv
     finally:
         copy.undefine()
     assert lab.json("up").exit_code == 0
+
+
+def test_a_running_machine_that_was_undefined_is_kept(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
+    domain = libvirtd.lookupByName(NAME)
+    identity = domain.ID()
+    domain.undefine()
+    plan = lab.json("plan")
+    assert plan.exit_code == 3
+    assert plan.of("machine", "v")[0]["diff"] == "- persistent: no\n+ persistent: yes"
+    assert lab.json("drift").of("machine", "v")[0]["status"] == "drifted"
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad()
+    domain = libvirtd.lookupByName(NAME)
+    assert domain.isPersistent()
+    assert domain.ID() == identity
+    domain.undefine()
+    restarted = lab.json("restart")
+    assert restarted.exit_code == 0, restarted.bad()
+    assert libvirtd.lookupByName(NAME).isPersistent()
+    assert lab.json("up").exit_code == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.tasks.provision.domains import run_again, state_of
+from labrun.tasks.provision.domains import define_again, run_again, state_of, undefined, wait_until_off
 
 _STATES = {
     "running": libvirt.VIR_DOMAIN_RUNNING,
@@ -73,3 +73,27 @@ def test_a_suspended_domain_is_woken_up(domain_in: Callable[[int], libvirt.virDo
     # The in-memory driver cannot do it, and names what it was asked for.
     with pytest.raises(libvirt.libvirtError, match="virDomainPMWakeup"):
         run_again(domain, domain.create)
+
+
+def test_what_was_undefined_while_it_runs_is_defined_again(
+    domain_in: Callable[[int], libvirt.virDomain],
+) -> None:
+    domain = domain_in(_STATES["running"])
+    domain.undefine()
+    assert not domain.isPersistent()
+    define_again(domain)
+    assert domain.isPersistent()
+    domain.destroy()
+    assert state_of(domain) == "shut off"
+
+
+def test_a_transient_domain_that_is_gone_is_off_and_undefined(
+    domain_in: Callable[[int], libvirt.virDomain],
+) -> None:
+    domain = domain_in(_STATES["running"])
+    domain.undefine()
+    domain.destroy()
+    assert wait_until_off(domain, 0)
+    with pytest.raises(libvirt.libvirtError):
+        domain.undefine()
+    undefined(domain.undefine)
