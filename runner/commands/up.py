@@ -10,7 +10,7 @@ import click
 
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
-from labrun.inventory.model import Mode
+from labrun.inventory.model import Lab, Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -195,7 +195,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             wait=wait,
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
-            lease=_lease(session, name),
+            lease=awaited_lease(lab, name),
             state=str(state.root),
             recover=recover,
             host_key=on_record,
@@ -210,18 +210,20 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _lease(session: Session, name: str) -> Lease | None:
-    """Return where to find the lease of a host that has no fixed address within reach."""
+def awaited_lease(lab: Lab, name: str) -> Lease | None:
+    """Return where to find the lease that makes a host reachable; None if the file gives it an address.
+
+    A lease is that of the first ``dhcp`` NIC within the hypervisor's reach.
+    """
     from labrun.tasks.provision.bring_up import Lease
 
-    lab = session.lab
     nics = [
         nic
         for nic in lab.hosts[name].interfaces
         if lab.networks[nic.network].mode.has_hypervisor_address
         or lab.networks[nic.network].mode is Mode.BRIDGE
     ]
-    if not nics or any(nic.ipv4 is not None and not nic.dhcp for nic in nics):
+    if any(not nic.dhcp and (nic.ipv4 or nic.ipv6) for nic in nics):
         return None
-    first = nics[0]
-    return Lease(first.mac, (lab.libvirt_name(first.network),))
+    leased = next((nic for nic in nics if nic.dhcp), None)
+    return Lease(leased.mac, (lab.libvirt_name(leased.network),)) if leased else None

@@ -17,18 +17,19 @@ TEXT = f"""\
 name: {LAB}
 hypervisor: lxc:///system
 defaults: {{image: debian-12, memory: 256}}
-networks: {{p: {{mode: isolated, cidr: 10.163.1.0/24}}}}
-hosts: {{v: {{networks: {{p: 10.163.1.5}}}}}}
+networks: {{p: {{mode: isolated, cidr6: "fd00:163:1::/64"}}}}
+hosts: {{v: {{networks: {{p: "fd00:163:1::5"}}}}}}
 """
 
 
 @pytest.fixture(scope="module")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """One container; each test leaves it running as declared."""
+    """One container with an IPv6 address only; each test leaves it running as declared."""
     lab = write_lab(tmp_path_factory.mktemp("by-hand"), TEXT)
     try:
         up = lab.json("up")
         assert up.exit_code == 0, up.bad() or up.stderr
+        assert up.of("ready", "v")[0]["actual"].startswith("ready at fd00:163:1::5 ")
         yield lab
     finally:
         down = lab.run("-y", "down")
