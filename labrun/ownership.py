@@ -33,6 +33,14 @@ class Tag:
     version: str = __version__
     extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def fits(self, name: str) -> bool:
+        """Tell whether an object with this libvirt name is the one that the tag was written for.
+
+        Copies and renamed objects keep the tag: libvirt and its tools copy ``<metadata>`` too.
+        """
+        thing = self.host or self.extra.get("network", "")
+        return not thing or name == f"{self.lab}-{thing}"
+
 
 def tag_element(tag: Tag) -> ET.Element:
     """Return ``<labrun:lab name= host= digest= version= …/>``, for ``<metadata>``."""

@@ -27,6 +27,7 @@ from labrun.runner.verb import verb
 from labrun.state import LabState
 from labrun.state_folders import UnavailableFolderError
 from labrun.tasks.provision.planning import SeenMachine, see_machines
+from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
@@ -166,6 +167,8 @@ def _take_down(
     whole = invocation.hosts is None
     networks = observe_networks(connect(uri), lab) if whole else {}
     filters = observe_filters(connect(uri), lab) if whole else {}
+    # Seen before anything is removed: then a copy is told from what was renamed.
+    strays = see_strays(lab, uri) if whole else ()
     if machines or networks or filters:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
@@ -178,11 +181,17 @@ def _take_down(
         return rows
     rows += remove_objects(uri, lab, "network", networks)
     rows += remove_objects(uri, lab, "filter", filters)
-    if whole and not any(row.exit_code for row in rows):
+    # The disks of a machine that was renamed are in the lab's storage.
+    if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri)
+    rows += stray_rows(strays)
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
+
+
+def _keeps_storage(stray: Stray) -> bool:
+    return stray.alone and stray.section == "machine"
 
 
 def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> list[str]:

@@ -73,13 +73,15 @@ def _look(uri: str, labs: dict[str, _Found]) -> None:
     """Add the machines and networks of one hypervisor."""
     connection = connect(uri)
     for domain, tag, _ in tagged_domains(connection):
+        if not tag.fits(domain.name()):
+            continue
         lab = labs.setdefault(tag.lab, _Found(tag.lab))
         lab.machines[tag.host] = state_of(domain)
         if uri not in lab.hypervisors:
             lab.hypervisors.append(uri)
     for network, xml in networks_of(connection):
         owner = read_tag(xml)
-        if owner is not None:
+        if owner is not None and owner.fits(network.name()):
             lab = labs.setdefault(owner.lab, _Found(owner.lab))
             name = owner.extra.get("network", network.name())
             if name not in lab.networks:

@@ -53,6 +53,7 @@ def command(invocation: Invocation) -> Report:
     notes = [
         session.place,
         *(f"last {command}: {run.run}, exit code {run.exit_code}" for command, run in last_runs.items()),
+        *(f"{stray.full_name}: {stray.why}" for stray in session.strays()),
     ]
     extra: JsonObject = {
         "hosts": [host.as_json() for host in hosts],

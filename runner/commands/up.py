@@ -10,7 +10,7 @@ import click
 
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
-from labrun.inventory.model import Mode
+from labrun.inventory.model import Lab, Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -23,6 +23,7 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
+from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.bring_up import Lease, MachineJob
@@ -80,7 +81,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
-        rows += remove_extra(session, plan)
+        rows += remove_extra(session, plan) + stray_rows(plan.strays)
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
@@ -194,7 +195,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             wait=wait,
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
-            lease=_lease(session, name),
+            lease=awaited_lease(lab, name),
             state=str(state.root),
             recover=recover,
             host_key=on_record,
@@ -209,18 +210,20 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _lease(session: Session, name: str) -> Lease | None:
-    """Return where to find the lease of a host that has no fixed address within reach."""
+def awaited_lease(lab: Lab, name: str) -> Lease | None:
+    """Return where to find the lease that makes a host reachable; None if the file gives it an address.
+
+    A lease is that of the first ``dhcp`` NIC within the hypervisor's reach.
+    """
     from labrun.tasks.provision.bring_up import Lease
 
-    lab = session.lab
     nics = [
         nic
         for nic in lab.hosts[name].interfaces
         if lab.networks[nic.network].mode.has_hypervisor_address
         or lab.networks[nic.network].mode is Mode.BRIDGE
     ]
-    if not nics or any(nic.ipv4 is not None and not nic.dhcp for nic in nics):
+    if any(not nic.dhcp and (nic.ipv4 or nic.ipv6) for nic in nics):
         return None
-    first = nics[0]
-    return Lease(first.mac, (lab.libvirt_name(first.network),))
+    leased = next((nic for nic in nics if nic.dhcp), None)
+    return Lease(leased.mac, (lab.libvirt_name(leased.network),)) if leased else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from labrun.inventory.model import Lab
     from labrun.runner.history.reading import History
     from labrun.tasks.provision.planning import SeenMachine
+    from labrun.tasks.provision.strays import Stray
 
 __all__ = ["Session", "TaskData", "hypervisor_engine", "open_session"]
 
@@ -61,6 +62,12 @@ class Session:
         from labrun.tasks.provision.planning import see_machines
 
         return see_machines(self.lab.name, self.uri) if self.uri else {}
+
+    def strays(self) -> tuple[Stray, ...]:
+        """Return the copies and renamed objects that carry the lab's tag. Raises HypervisorError."""
+        from labrun.tasks.provision.strays import see_strays
+
+        return see_strays(self.lab.name, self.uri) if self.uri else ()
 
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host can be reached; without ``leases`` only as far as the file knows."""

@@ -1,9 +1,10 @@
-"""Operations on a libvirt domain for both drivers: find it, check its tag, read its NICs and state."""
+"""Operations on a libvirt domain for both drivers: find it, check its tag, read its NICs, make it run."""
 
 from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from typing import Any
 
 from labrun.errors import HypervisorError
@@ -14,16 +15,19 @@ from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.owned import Kind, find_own, tagged_for
 
 __all__ = [
+    "define_again",
     "find_domain",
     "nic_xml",
     "nics_in",
     "nics_of",
     "nics_text",
     "plugged_nics",
+    "run_again",
     "state_of",
     "tag_of",
     "tagged_domains",
     "undefine_wholly",
+    "undefined",
     "wait_until_off",
 ]
 
@@ -87,6 +91,31 @@ def state_of(domain: Any) -> str:
     if state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PMSUSPENDED):
         return "paused"
     return "crashed" if state == libvirt.VIR_DOMAIN_CRASHED else "shut off"
+
+
+def run_again(domain: Any, create: Callable[[], object]) -> None:
+    """Make a domain run, whatever state it is in; ``create()`` starts it where it is off.
+
+    One that is paused or suspended goes on where it was. Raises libvirtError.
+    """
+    import libvirt
+
+    try:
+        state = domain.state()[0]
+        if not domain.isActive():
+            create()
+        elif state == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        elif state == libvirt.VIR_DOMAIN_PMSUSPENDED:
+            domain.pMWakeup()
+        elif state == libvirt.VIR_DOMAIN_CRASHED:
+            # It is kept for whoever looks into the crash; nothing in it can go on.
+            domain.destroy()
+            create()
+    except libvirt.libvirtError:
+        # It may have been started between the check and the call.
+        if state_of(domain) != "running":
+            raise
 
 
 def nics_of(xml: str) -> tuple[NicSpec, ...]:
@@ -169,23 +198,56 @@ def nic_xml(nic: NicSpec, model: str | None = None) -> str:
 def wait_until_off(domain: Any, timeout: float) -> bool:
     """Poll until the domain is off; return False if ``timeout`` seconds pass first."""
     deadline = time.monotonic() + timeout
-    while domain.isActive():
+    while _is_active(domain):
         if time.monotonic() >= deadline:
             return False
         time.sleep(_POLL)
     return True
 
 
+def _is_active(domain: Any) -> bool:
+    import libvirt
+
+    try:
+        return bool(domain.isActive())
+    except libvirt.libvirtError as error:
+        # A transient domain is gone once it is off.
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return False
+        raise
+
+
+def define_again(domain: Any) -> None:
+    """Define a running domain that somebody undefined, so that stopping does not lose it."""
+    import libvirt
+
+    if domain.isActive() and not domain.isPersistent():
+        flags = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+        domain.connect().defineXML(domain.XMLDesc(flags))
+
+
+def undefined(undefine: Callable[[], object]) -> None:
+    """Call ``undefine()``; no error if the domain was transient and is gone."""
+    import libvirt
+
+    try:
+        undefine()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
+
+
 def undefine_wholly(domain: Any) -> None:
     """Delete a VM's definition with its NVRAM, its saved state and libvirt's snapshot metadata."""
     import libvirt
 
-    domain.undefineFlags(
+    flags = (
         libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
         | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
         | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     )
+    undefined(lambda: domain.undefineFlags(flags))
 
 
 def require(domain: Any, name: str) -> Any:

@@ -41,13 +41,15 @@ def lab_uris(name: str, uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
         except HypervisorError as error:
             errors.append(error)
             continue
-        for _, xml in networks_of(connection):
+        for network, xml in networks_of(connection):
             tag = read_tag(xml)
-            if tag is not None and tag.lab == name and tag.extra.get("hypervisor"):
+            if tag is None or tag.lab != name or not tag.fits(network.name()):
+                continue
+            if tag.extra.get("hypervisor"):
                 # A tag is untrusted data; if its URI is not acceptable, use the one where it was found.
                 named = tag.extra["hypervisor"]
                 found.insert(0, named if is_plain(named) else uri)
-        if tagged_domains(connection, name):
+        if any(tag.fits(domain.name()) for domain, tag, _ in tagged_domains(connection, name)):
             found.append(uri)
     if len(errors) == len(uris):
         raise errors[-1]

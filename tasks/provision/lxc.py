@@ -16,16 +16,19 @@ from markupsafe import Markup
 
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, in_daemon_namespace, translated
-from labrun.ownership import tag_element
+from labrun.ownership import Tag, tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
+    define_again,
     find_domain,
     nic_xml,
     nics_of,
     plugged_nics,
     require,
+    run_again,
     tag_of,
+    undefined,
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
@@ -34,6 +37,7 @@ from labrun.tasks.provision.machines import machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport, container_init
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+from labrun.tasks.provision.strays import refuse_renamed
 
 __all__ = ["LxcDriver", "domain_xml"]
 
@@ -121,7 +125,7 @@ class LxcDriver:
         with translated("remove", domain):
             handle = self._ended(lab, domain)
             if handle is not None:
-                handle.undefine()
+                undefined(handle.undefine)
 
     def create(self, spec: MachineSpec) -> None:
         """Create the overlay with its seed, then define the container: defined means complete."""
@@ -129,6 +133,7 @@ class LxcDriver:
         with translated("define", spec.host):
             if self._domain(spec.domain, spec.lab) is not None:
                 return
+            refuse_renamed(self._connection(), self._uri, spec.lab, spec.host)
             overlay.make(spec.seed, image_paths(spec.image).rootfs)
             domain = self._connection().defineXML(domain_xml(spec, overlay.root))
             domain.setAutostart(int(spec.autostart))
@@ -137,7 +142,7 @@ class LxcDriver:
         """Change memory, vcpus, autostart and NICs in place; another image needs a new container."""
         import libvirt
 
-        if not set(changes) <= {"memory", "vcpus", "autostart", "nics"}:
+        if not set(changes) <= {"memory", "vcpus", "autostart", "nics", "persistent"}:
             return False
         root = Overlay.of(spec.lab, spec.host, self._uri).root
         with translated("update", spec.host):
@@ -172,24 +177,25 @@ class LxcDriver:
         return ()
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Mount the overlay and start the container."""
+        """Mount the overlay and start the container, or let it go on if it is paused."""
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
             tag = tag_of(domain)
-            if domain.isActive():
-                return
-            overlay = Overlay.of(tag.lab, tag.host, self._uri)
-            if not overlay.exists:
-                raise HypervisorError(
-                    f"the files of {name} are gone from {overlay.directory}",
-                    host=tag.host,
-                    step="start",
-                    hint=f"labrun up --recreate --hosts {tag.host}",
-                )
-            overlay.mount()
-            with _starting:
-                self._start_once_more(domain, tag.host)
+            run_again(domain, lambda: self._boot(domain, tag))
+
+    def _boot(self, domain: Any, tag: Tag) -> None:
+        overlay = Overlay.of(tag.lab, tag.host, self._uri)
+        if not overlay.exists:
+            raise HypervisorError(
+                f"the files of {domain.name()} are gone from {overlay.directory}",
+                host=tag.host,
+                step="start",
+                hint=f"labrun up --recreate --hosts {tag.host}",
+            )
+        overlay.mount()
+        with _starting:
+            self._start_once_more(domain, tag.host)
 
     def _start_once_more(self, domain: Any, host: str) -> None:
         import libvirt
@@ -209,6 +215,9 @@ class LxcDriver:
             handle = self._connection().lookupByName(domain)
             tag = tag_of(handle)
             if handle.isActive():
+                # A frozen process takes no signal.
+                run_again(handle, lambda: None)
+                define_again(handle)
                 init = container_init(handle.ID())
                 if init is not None:
                     # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
@@ -226,7 +235,7 @@ class LxcDriver:
             Overlay.of(lab, host, self._uri).remove()
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
-                handle.undefine()
+                undefined(handle.undefine)
 
     def _ended(self, lab: str, domain: str) -> Any:
         handle = self._domain(domain, lab)
@@ -238,6 +247,8 @@ class LxcDriver:
     def _end(self, handle: Any) -> None:
         if not handle.isActive():
             return
+        # A frozen process takes no signal.
+        run_again(handle, lambda: None)
         # libvirt asks first and waits two seconds; killing its init ends a container at once.
         init = container_init(handle.ID())
         if init is not None:

@@ -52,6 +52,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "nics": Setting(lambda spec: nics_text(spec.nics), lambda root, _tag: nics_text(nics_in(root))),
         "firmware": Setting(lambda spec: spec.firmware, _firmware, of_vms=True),
         "autostart": Setting(lambda spec: yes_or_no(spec.autostart), None),
+        "persistent": Setting(lambda _spec: "yes", None),
         "disk": Setting(lambda spec: str(spec.disk), None, of_vms=True),
         "disks": Setting(lambda spec: " ".join(map(str, spec.disks)), None, of_vms=True),
     }
@@ -99,9 +100,13 @@ def observe_machines(
     """
     found = {}
     for domain, tag, xml in tagged_domains(connection, lab):
+        if not tag.fits(domain.name()):
+            continue
         defined = {
             **read_settings(driver, xml, tag),
             "autostart": yes_or_no(domain.autostart()),
+            # One that was undefined while it runs is gone as soon as it stops.
+            "persistent": yes_or_no(domain.isPersistent()),
             **storage(tag.host, xml),
         }
         state = state_of(domain)

@@ -53,9 +53,10 @@ def observe_networks(connection: Any, lab: str) -> dict[str, Observed]:
     with translated("networks"):
         for network, xml in networks_of(connection, _inactive_xml):
             tag = read_tag(xml)
-            if tag is None or tag.lab != lab:
+            full = network.name()
+            if tag is None or tag.lab != lab or not tag.fits(full):
                 continue
-            full, active = network.name(), bool(network.isActive())
+            active = bool(network.isActive())
             switches = {
                 "autostart": yes_or_no(network.isPersistent() and network.autostart()),
                 "active": yes_or_no(active),

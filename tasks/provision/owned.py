@@ -54,11 +54,11 @@ def find_own(connection: Any, kind: Kind, name: str, is_own: Callable[[Any], boo
 
 
 def tagged_for(lab: str) -> Callable[[Any], bool]:
-    """Return the test whether an object carries the lab's tag."""
+    """Return the test whether an object carries the lab's tag, and the tag was written for it."""
 
     def is_own(found: Any) -> bool:
         tag = read_tag(found.XMLDesc(0))
-        return tag is not None and tag.lab == lab
+        return tag is not None and tag.lab == lab and tag.fits(found.name())
 
     return is_own
 

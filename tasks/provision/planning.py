@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from labrun.errors import HypervisorError
@@ -18,6 +18,7 @@ from labrun.tasks.provision.networks import network_spec, observe_networks, plan
 from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Planned
 from labrun.tasks.provision.rows import image_row, planned_row
 from labrun.tasks.provision.specs import machine_spec
+from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
 from labrun.tasks.state.item import Item
 
 __all__ = [
@@ -62,7 +63,10 @@ def _nothing() -> Mapping[str, Observed]:
 
 @dataclass(frozen=True, slots=True)
 class LabPlan:
-    """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file."""
+    """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file.
+
+    ``strays`` are copies and renamed objects, which are only named.
+    """
 
     networks: tuple[Planned, ...] = ()
     machines: tuple[PlannedMachine, ...] = ()
@@ -70,6 +74,7 @@ class LabPlan:
     extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
+    strays: tuple[Stray, ...] = ()
 
     def busy(self) -> dict[str, str]:
         """Return, per network, the running machines on it as text."""
@@ -133,6 +138,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={name: each for name, each in filters.items() if name not in lab.filters},
+        strays=see_strays(lab.name, uri),
     )
 
 
@@ -144,7 +150,17 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
         ready = driver_for(use.driver, use.uri).image_ready(use.image)
         status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
         rows.append(image_row(use, status, actual))
-    return rows + [planned_row(item.spec.host, "machine", item.plan) for item in plan.machines]
+    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
+    return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]
+
+
+def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
+    row = planned_row(item.spec.host, "machine", item.plan)
+    if renamed is None or item.plan.action != "create":
+        return row
+    # `up` would refuse, since a new machine would replace the files of this one.
+    why = f"{renamed.full_name} is there: {renamed.why}"
+    return replace(row, status=Status.FAILED, actual="absent", why=why, hypervisor_fault=True)
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
@@ -152,10 +168,12 @@ def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
     found = [("machine", seen.machine.host) for seen in plan.extra_machines]
     found += [("network", name) for name in plan.extra_networks]
     found += [("filter", name) for name in plan.extra_filters]
+    strays = stray_rows(plan.strays)
     if prune:
-        return [planned_row(HYPERVISOR, section, Plan(Item(name), "remove")) for section, name in found]
+        gone = [planned_row(HYPERVISOR, section, Plan(Item(name), "remove")) for section, name in found]
+        return gone + strays
     why = "not in the file: left alone; `labrun up --prune` removes it"
     return [
         Outcome(HYPERVISOR, section, name, Status.SKIPPED, expected="absent", actual="there", why=why)
         for section, name in found
-    ]
+    ] + strays

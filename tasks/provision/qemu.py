@@ -15,8 +15,10 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
+    define_again,
     find_domain,
     require,
+    run_again,
     state_of,
     tag_of,
     undefine_wholly,
@@ -37,6 +39,7 @@ from labrun.tasks.provision.machine_nics import replug
 from labrun.tasks.provision.machines import observe_machines, read_settings, wanted_settings
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
+from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
@@ -55,7 +58,7 @@ from labrun.tasks.provision.volumes import (
 __all__ = ["QemuDriver"]
 
 _log = logging.getLogger(__name__)
-_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks"})
+_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks", "persistent"})
 _ASK_AGAIN_SECONDS = 5.0
 _CONSOLE_BYTES = 32 * 1024
 # Colours, cursor movements, and other escape sequences of firmware, boot loader and systemd.
@@ -137,6 +140,7 @@ class QemuDriver:
         with translated("define", spec.host):
             if find_domain(connection, spec.domain, spec.lab) is not None:
                 return
+            refuse_renamed(connection, self._uri, spec.lab, spec.host)
             image = self._image_of(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
@@ -180,22 +184,12 @@ class QemuDriver:
         return True
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Start the VM, or resume it if it is paused."""
-        import libvirt
-
+        """Start the VM, or let it go on if it is paused or suspended."""
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
             tag_of(domain)
-            try:
-                if not domain.isActive():
-                    domain.create()
-                elif state_of(domain) == "paused":
-                    domain.resume()
-            except libvirt.libvirtError:
-                # It may have been started between the check and the call.
-                if state_of(domain) != "running":
-                    raise
+            run_again(domain, domain.create)
 
     def stop(self, domain: str, timeout: float) -> None:
         """Press the power button every 5 s (a booting guest ignores it), then power off."""
@@ -204,6 +198,7 @@ class QemuDriver:
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
             tag_of(handle)
+            define_again(handle)
             deadline = time.monotonic() + timeout
             ways = (libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN, libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT)
             attempt = 0

@@ -7,6 +7,7 @@ import re
 from functools import cache
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,9 +146,10 @@ def test_a_tag_names_a_place_too_and_nothing_else(
 ) -> None:
     tag = f"<labrun:lab xmlns:labrun='urn:labrun:1' name='demo' hypervisor='{named}'/>"
     xml = f"<network><name>demo-n</name><metadata>{tag}</metadata></network>"
+    network = SimpleNamespace(name=lambda: "demo-n")
     monkeypatch.setattr(choose, "connect", lambda uri: uri)
     monkeypatch.setattr(
-        choose, "networks_of", lambda at: iter([(None, xml)] if at == "lxc:///system" else [])
+        choose, "networks_of", lambda at: iter([(network, xml)] if at == "lxc:///system" else [])
     )
     monkeypatch.setattr(choose, "tagged_domains", lambda _connection, _lab: [])
     assert choose.lab_uris("demo") == (uri,)

@@ -48,7 +48,7 @@ def test_what_is_written_is_read(driver: str, changed: dict[str, object]) -> Non
     tag = read_tag(xml)
     assert tag is not None
     wanted = wanted_settings(driver, spec)
-    elsewhere = {"autostart", *(["disk", "disks"] if driver == "qemu" else [])}
+    elsewhere = {"autostart", "persistent", *(["disk", "disks"] if driver == "qemu" else [])}
     assert read_settings(driver, xml, tag) == {k: wanted[k] for k in wanted if k not in elsewhere}
     # Each change but a container's firmware shows.
     shows = wanted != wanted_settings(driver, SPEC)
@@ -57,7 +57,15 @@ def test_what_is_written_is_read(driver: str, changed: dict[str, object]) -> Non
 
 def test_every_setting_is_known_by_vms_and_those_of_containers_by_containers() -> None:
     assert list(wanted_settings("qemu", SPEC)) == ["driver", *SETTINGS]
-    assert list(wanted_settings("lxc", SPEC)) == ["driver", "image", "memory", "vcpus", "nics", "autostart"]
+    assert list(wanted_settings("lxc", SPEC)) == [
+        "driver",
+        "image",
+        "memory",
+        "vcpus",
+        "nics",
+        "autostart",
+        "persistent",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +78,7 @@ def test_every_setting_is_known_by_vms_and_those_of_containers_by_containers() -
         (WANTED, there(memory="256"), "update", False),
         (WANTED, replace(there(), later={"memory": "256"}), "update", False),
         (WANTED, there("shut off", memory="256"), "update", True),
+        ({**WANTED, "persistent": "yes"}, there(persistent="no"), "update", False),
         (WANTED, there(image="other"), "recreate", True),
         (WANTED, there(driver="qemu"), "recreate", True),
     ],
