@@ -49,6 +49,7 @@ def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnec
     identity = domain.ID()
     for verb in ("start", "up"):
         domain.suspend()
+        assert "v: paused: paused by hand" in lab.run("status").stdout
         answer = lab.json(verb)
         assert answer.exit_code == 0, answer.bad()
         assert int(domain.state()[0]) == libvirt.VIR_DOMAIN_RUNNING
