@@ -53,6 +53,11 @@ def command(invocation: Invocation) -> Report:
     notes = [
         session.place,
         *(f"last {command}: {run.run}, exit code {run.exit_code}" for command, run in last_runs.items()),
+        *(
+            f"{name}: {machines[name].machine.state}: {machines[name].machine.reason}"
+            for name in session.hosts
+            if name in machines and machines[name].machine.reason
+        ),
         *(f"{stray.full_name}: {stray.why}" for stray in session.strays()),
     ]
     extra: JsonObject = {

@@ -24,6 +24,7 @@ from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.objects import Plan
 from labrun.tasks.provision.ready import Ready, wait_until_ready
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
+from labrun.tasks.provision.state_reasons import reason_of
 
 __all__ = ["Lease", "MachineJob", "provision_machine"]
 
@@ -176,6 +177,14 @@ def _is_running(driver: Driver, spec: MachineSpec) -> bool:
         return domain is not None and state_of(domain) == "running"
 
 
+def _standing(driver: Driver, spec: MachineSpec) -> str:
+    """Return the state of a machine that does not run and libvirt's reason for it, empty if there is none."""
+    with translated("observe", spec.host):
+        domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
+        reason = "" if domain is None else reason_of(domain)
+        return f"{state_of(domain)}: {reason}" if reason else ""
+
+
 def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
     host = spec.host
     if not ready.error:
@@ -185,7 +194,10 @@ def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note:
         return Outcome(host, "ready", host, Status.OK, "ready", actual, note or None, seconds=ready.seconds)
     status = Status.UNREACHABLE if ready.error == "unreachable" else Status.FAILED
     tail = driver.console_tail(spec.domain)
-    why = f"{ready.why}\nlast lines of its console:\n{tail}" if tail else ready.why
+    standing = _standing(driver, spec)
+    why = f"{ready.why} ({standing})" if standing else ready.why
+    if tail:
+        why = f"{why}\nlast lines of its console:\n{tail}"
     return Outcome(
         host,
         "ready",

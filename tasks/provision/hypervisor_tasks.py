@@ -17,6 +17,7 @@ from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.filters import apply_filter, observe_filters, plan_filter, remove_filter
 from labrun.tasks.provision.networks import apply_network, observe_networks, plan_network, remove_network
 from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Spec
+from labrun.tasks.provision.plugged import foreign_guests
 from labrun.tasks.provision.rows import done_row, failure_row, image_row, kept_row, removed_row
 
 __all__ = ["prepare_images", "provision_objects", "remove_objects"]
@@ -64,13 +65,29 @@ def provision_objects(
 
     def provision(spec: Spec, began: float) -> Outcome:
         plan = kind.plan(spec, kind.observe(connect(uri), spec.lab).get(spec.name))
-        if plan.action == "restart" and (cut_off := busy.get(spec.name)):
-            why = f"it has to be started anew, which would cut off {cut_off}: `labrun stop`, then `labrun up`"
-            return kept_row(HYPERVISOR, section, plan, why)
+        if plan.action == "restart" and (why := _cuts_off(uri, spec, busy.get(spec.name))):
+            return kept_row(
+                HYPERVISOR, section, plan, f"it has to be started anew, which would cut off {why}"
+            )
         kind.apply(connect(uri), spec, plan)
         return done_row(HYPERVISOR, section, plan, began)
 
     return _each(task, section, [(spec.name, spec) for spec in specs], provision)
+
+
+def _cuts_off(uri: str, spec: Spec, own: str | None) -> str:
+    """Return why a network is not started anew: whom it would cut off; empty if nobody."""
+    found, cures = [], []
+    if own:
+        found.append(own)
+        cures.append("`labrun stop`")
+    if foreign := foreign_guests(uri, spec.lab, spec.full_name):
+        found.append(f"{', '.join(foreign)} (not this lab's)")
+        cures.append(f"stop or unplug {', '.join(foreign)}")
+    if not found:
+        return ""
+    whom, first = ", ".join(found), ", ".join(cures)
+    return f"it has to be started anew, which would cut off {whom}: {first}, then `labrun up`"
 
 
 def prepare_images(task: Task, uses: Sequence[ImageUse]) -> Result:
@@ -89,6 +106,11 @@ def remove_objects(task: Task, section: str, uri: str, lab: str, full_names: Map
     """Remove filters or networks (``section``) of the lab; ``full_names`` has their libvirt names by name."""
 
     def remove(name: str, began: float) -> Outcome:
+        if section == "network" and (foreign := foreign_guests(uri, lab, full_names[name])):
+            raise LabrunError(
+                f"{', '.join(foreign)}, not this lab's, would be cut off",
+                hint="stop or unplug first what needs it no more, then repeat this command",
+            )
         _OPERATIONS[section].remove(connect(uri), lab, full_names[name])
         return removed_row(HYPERVISOR, section, name, began)
 

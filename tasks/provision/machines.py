@@ -15,6 +15,7 @@ from labrun.tasks.provision.domains import nics_in, nics_of, nics_text, plugged_
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.objects import Observed, Plan, item_of, plan_of, yes_or_no
 from labrun.tasks.provision.owned import APPLIED, record_of
+from labrun.tasks.provision.state_reasons import reason_of
 from labrun.tasks.state.item import NOTHING, Attributes
 
 __all__ = ["SETTINGS", "machine_tag", "observe_machines", "plan_machine", "read_settings", "wanted_settings"]
@@ -112,7 +113,7 @@ def observe_machines(
         state = state_of(domain)
         now = {**defined, **(_running(domain, xml, limits) if state == "running" else {})}
         later = {key: text for key, text in defined.items() if text != now[key]}
-        found[tag.host] = Observed(domain.name(), now, later, tag, tag.host, state)
+        found[tag.host] = Observed(domain.name(), now, later, tag, tag.host, state, reason_of(domain))
     return found
 
 

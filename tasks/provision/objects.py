@@ -33,7 +33,7 @@ class Observed:
 
     ``have`` is what runs, of an object that does not run its definition; ``later`` is what the definition
     of a running one says otherwise. Machines have ``host`` and ``state``: ``running``, ``paused``,
-    ``shut off`` or ``crashed``. A filter has no ``tag``.
+    ``shut off`` or ``crashed``, and ``reason`` is libvirt's for it. A filter has no ``tag``.
     """
 
     full_name: str
@@ -42,6 +42,7 @@ class Observed:
     tag: Tag | None = None
     host: str = ""
     state: str = ""
+    reason: str = ""
 
     @property
     def defined(self) -> Attributes:

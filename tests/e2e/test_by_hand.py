@@ -49,6 +49,7 @@ def test_a_paused_container_goes_on(lab: RunningLab, libvirtd: libvirt.virConnec
     identity = domain.ID()
     for verb in ("start", "up"):
         domain.suspend()
+        assert "v: paused: paused by hand" in lab.run("status").stdout
         answer = lab.json(verb)
         assert answer.exit_code == 0, answer.bad()
         assert int(domain.state()[0]) == libvirt.VIR_DOMAIN_RUNNING
@@ -102,4 +103,34 @@ def test_a_running_machine_that_was_undefined_is_kept(lab: RunningLab, libvirtd:
     restarted = lab.json("restart")
     assert restarted.exit_code == 0, restarted.bad()
     assert libvirtd.lookupByName(NAME).isPersistent()
+    assert lab.json("up").exit_code == 0
+
+
+FOREIGN = f"""\
+<domain type='lxc'><name>e2e-guest-of-others</name><memory unit='MiB'>64</memory>
+<os><type>exe</type><init>/bin/sleep</init><initarg>1000</initarg></os><devices>
+<filesystem type='mount'><source dir='/'/><target dir='/'/><readonly/></filesystem>
+<interface type='network'><source network='{LAB}-p'/><mac address='52:54:00:10:20:01'/></interface>
+<console type='pty'/></devices></domain>
+"""
+
+
+def test_a_guest_of_others_is_not_cut_off(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
+    guest = libvirtd.createXML(FOREIGN)
+    try:
+        stopped = lab.json("stop")
+        assert stopped.exit_code == 0, stopped.bad()
+        lab.path.write_text(TEXT.replace("mode: isolated", "mode: isolated, mtu: 1400"), encoding="utf-8")
+        row = lab.json("up", "--no-wait").of("network", name="p")[0]
+        assert row["status"] == "pending"
+        assert "e2e-guest-of-others (not this lab's)" in row["why"]
+        down = lab.json("-y", "down")
+        assert down.exit_code == 1
+        assert "e2e-guest-of-others" in down.of("network", name="p")[0]["why"]
+        assert libvirtd.networkLookupByName(f"{LAB}-p").isActive()
+    finally:
+        lab.path.write_text(TEXT, encoding="utf-8")
+        guest.destroy()
+    down = lab.json("-y", "down")
+    assert down.exit_code == 0, down.bad()
     assert lab.json("up").exit_code == 0
