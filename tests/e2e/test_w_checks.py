@@ -33,7 +33,7 @@ HOLDS = """\
   - {name: way, from: a, to: b, trace: true, via: r}
   - {name: way of all, from: left, to: b, trace: true, via: r}
   - {name: way by address, from: left, to: b, trace: true, via: 10.202.1.254}
-  - {name: packages, from: a, exec: dpkg-query -W -f '${Package} ${Description}', stdout: openssh-server}
+  - {name: packages, from: a, exec: "dpkg-query -W -f '${Package} ${Description}'", stdout: openssh-server}
   - {name: size, from: a, to: b, mtu: 1500}
   - {name: ssh, from: a, to: b, tcp: 22}
   - {name: no telnet, from: a, to: b, tcp: 23, expect: blocked}
