@@ -22,6 +22,7 @@ from labrun.tasks.provision.owned import APPLIED, Kind, find_own, record_of, tag
 
 __all__ = ["apply_network", "network_spec", "observe_networks", "plan_network", "remove_network"]
 
+_STARTS = 5
 _KIND = Kind(
     "network",
     "network",
@@ -111,7 +112,24 @@ def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
         existing = connection.networkDefineXML(xml)
         existing.setAutostart(int(spec.want["autostart"] == "yes"))
         if not existing.isActive():
-            existing.create()
+            _start(connection, existing, spec)
+
+
+def _start(connection: Any, network: Any, spec: Spec) -> None:
+    import libvirt
+
+    for attempt in range(_STARTS):
+        try:
+            network.create()
+            return
+        except libvirt.libvirtError as error:
+            if "error creating bridge interface" not in str(error) or attempt == _STARTS - 1:
+                raise
+        # Networks that are made at once may be given the same bridge name: without one, libvirt chooses anew.
+        root = ET.fromstring(spec.xml)  # noqa: S314 - rendered by us
+        old = parsed(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
+        root.extend(element for element in (old.find("uuid"), old.find("mac")) if element is not None)
+        network = connection.networkDefineXML(ET.tostring(root, encoding="unicode"))
 
 
 def _with_uuid(xml: str, uuid: str, before: str) -> str:

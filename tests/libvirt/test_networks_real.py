@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -11,6 +12,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from labrun.hypervisor import daemon_pid
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import Outcome, Status
@@ -139,3 +141,21 @@ def test_a_network_that_an_earlier_labrun_recorded_still_says_who_has_moved(
     row = drift(connection, lab)
     assert (row.status, row.diff) == (Status.DRIFTED, "- domain: by-hand.example\n+ domain: lab.example")
     assert drift(connection, asked).status is Status.CONFLICT
+
+
+def test_a_bridge_name_that_was_taken_meanwhile(connection: libvirt.virConnect, lab: Lab) -> None:
+    spec = specs(lab)["plain"]
+    apply_network(connection, spec, plans(connection, lab)["plain"])
+    network = connection.networkLookupByName(spec.full_name)
+    uuid, bridge = network.UUIDString(), network.bridgeName()
+    network.destroy()
+    inside = ["nsenter", "-t", str(daemon_pid(URI)), "-n"]
+    subprocess.run([*inside, "ip", "link", "add", bridge, "type", "bridge"], check=True)
+    try:
+        apply_network(connection, spec, plans(connection, lab)["plain"])
+    finally:
+        subprocess.run([*inside, "ip", "link", "delete", bridge], check=True)
+    network = connection.networkLookupByName(spec.full_name)
+    assert network.isActive()
+    assert network.UUIDString() == uuid
+    assert network.bridgeName() != bridge
