@@ -21,14 +21,7 @@ def _ruled(family: str, kind: str, hook: str, priority: str, rule: str) -> str:
     return (
         f"nft add table {family} site\n"
         f"nft add chain {chain} '{{ type {kind} hook {hook} priority {priority}; }}'\n"
-        f"nft add rule {chain} {rule}"
-    )
-
-
-def _table_absent(family: str) -> str:
-    return (
-        f"nft list table {family} site >/dev/null 2>&1 && exit 1\n"
-        f'echo "nft delete table {family} site 2>/dev/null || :"'
+        f'nft add rule {chain} "{rule}"'
     )
 
 
@@ -122,7 +115,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f"dnat{suffix}",
         "router",
         _ruled(family, "nat", "prerouting", "-100", f"{family} daddr $far dnat to $out_own"),
-        _table_absent(family),
+        f"table_back {family}",
         (
             f"A host is asked and another one answers{over}, in its name.",
             "{host} gives packets another destination.",
@@ -134,8 +127,8 @@ def _of(version: Version) -> Iterator[Fault]:
     yield Fault(
         f"masquerade{suffix}",
         "router",
-        _ruled(family, "nat", "postrouting", "100", 'oifname "$out" masquerade'),
-        _table_absent(family),
+        _ruled(family, "nat", "postrouting", "100", "oifname $out masquerade"),
+        f"table_back {family}",
         (
             f"Every packet arrives{over}, and nobody knows where it comes from.",
             "{host} puts its own address on what it forwards.",
@@ -148,7 +141,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f"target-rejects{suffix}",
         "source",
         _ruled(family, "filter", "input", "0", f"{family} saddr $far reject with {icmp} type {prohibited}"),
-        _table_absent(family),
+        f"table_back {family}",
         (
             f"A host is reached{over}, and wants nothing to do with somebody.",
             "{host} answers {target} with an error of its own making.",
@@ -161,7 +154,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f"echo-dropped{suffix}",
         "source",
         _ruled(family, "filter", "input", "0", f"{icmp} type echo-request counter drop"),
-        _table_absent(family),
+        f"table_back {family}",
         (
             f"A host can be logged in to and not be pinged{over}.",
             "{host} gets the pings and throws them away.",
@@ -179,14 +172,8 @@ HIDDEN: tuple[Fault, ...] = (
         "disable-ipv6",
         "router",
         'sysctl -qw "net.ipv6.conf.$out.disable_ipv6=1"',
-        'echo "sysctl -qw net.ipv6.conf.$out.disable_ipv6=0"\n'
-        'uuid=$(nmcli -g GENERAL.CON-UUID device show "$out")\n'
-        'echo "nmcli -w 20 device reapply $out >/dev/null 2>&1 '
-        '|| nmcli -w 20 connection up uuid $uuid >/dev/null"\n'
-        "key=/proc/sys/net/ipv6/conf/$out/forwarding\n"
-        'echo "echo $(cat "$key") >$key"\n'
-        'ip -6 route show dev "$out" | sed "s,^,ip -6 route add ,; s, metric , dev $out metric ,; '
-        's, *$, 2>/dev/null || :,"',
+        'echo "sysctl -qw net.ipv6.conf.$out.disable_ipv6=0"\nreapplied "$out"\n'
+        'forwarding_back "$out"; routes_back "$out"',
         (
             "A network has lost its gateway, for one IP version.",
             "On {out_net} {host} does not even have a link-local address.",

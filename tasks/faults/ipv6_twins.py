@@ -23,7 +23,7 @@ def _filtered(hook: str, rule: str, *, priority: str = "0", policy: str = "accep
     return (
         "nft add table ip6 site\n"
         f"nft add chain ip6 site {hook[:3]}_site '{{ {base} }}'\n"
-        f"nft add rule ip6 site {hook[:3]}_site {rule}"
+        f'nft add rule ip6 site {hook[:3]}_site "{rule}"'
     )
 
 

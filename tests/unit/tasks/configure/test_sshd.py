@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labrun.inventory.model import Host, SshSettings
+from labrun.inventory.model import Host
 from labrun.outcome import Status
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd import Sshd, render
@@ -95,7 +95,7 @@ def test_whoever_others_come_through_forwards(one: Host, others: list[Host], for
 
 def test_root_is_shut_out_unless_labrun_is_root_there() -> None:
     assert (desired(host("h", ON_N1)) or {})["permitrootlogin"] == ("no",)
-    as_root = replace(host("h", ON_N1), ssh=SshSettings(user="root"))
+    as_root = replace(host("h", ON_N1), user="root")
     assert (desired(as_root) or {})["permitrootlogin"] == ("prohibit-password",)
 
 
