@@ -17,7 +17,7 @@ _SCRIPT = """\
 mount --bind "$etc" /etc && mount -t tmpfs none /run || exit 1
 export seen="$1/seen" guard="$1/guard" PATH="$1/bin:$PATH"
 bash -c 'exec -a "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups" bash "$0"' "$1/listener" &
-while [ ! -e /run/sshd.pid ]; do sleep 0.05; done
+while [ ! -s /run/sshd.pid ]; do sleep 0.05; done
 . "$2"
 [ -e "$seen" ]; read_again=$?
 kill -KILL $!
