@@ -7,9 +7,7 @@ from labrun.tasks.faults.routing_faults import has_neighbour
 
 __all__ = ["TWINS"]
 
-_TABLE_ABSENT = (
-    'nft list table ip6 site >/dev/null 2>&1 && exit 1\necho "nft delete table ip6 site 2>/dev/null || :"'
-)
+_TABLE_BACK = "table_back ip6"
 _REAPPLIED = (
     'uuid=$(nmcli -g GENERAL.CON-UUID device show "$nic")\n'
     'echo "nmcli -w 20 device reapply $nic >/dev/null 2>&1 '
@@ -19,12 +17,7 @@ _REAPPLIED = (
 
 def _filtered(hook: str, rule: str, *, priority: str = "0", policy: str = "accept") -> str:
     """Return the shell text that adds a table with one rule at a hook."""
-    base = f"type filter hook {hook} priority {priority}; policy {policy};"
-    return (
-        "nft add table ip6 site\n"
-        f"nft add chain ip6 site {hook[:3]}_site '{{ {base} }}'\n"
-        f'nft add rule ip6 site {hook[:3]}_site "{rule}"'
-    )
+    return f'site ip6 "$(chain {hook} {priority} {policy} "{rule}")"'
 
 
 def _not_first(spot: FaultSite) -> bool:
@@ -156,7 +149,7 @@ TWINS: tuple[Fault, ...] = (
         "forward-rejects-v6",
         "router",
         _filtered("forward", "ip6 daddr $far_net counter reject with icmpv6 type admin-prohibited"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "Somebody on the way forbids IPv6, and says so.",
             "traceroute shows who with !X: {host}.",
@@ -169,7 +162,7 @@ TWINS: tuple[Fault, ...] = (
         "forward-policy-v6",
         "router",
         _filtered("forward", "tcp dport 22 accept", policy="drop"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "Some IPv6 traffic between the networks passes, most does not.",
             "On {host} there is no rule against it. What happens where no rule matches?",
@@ -182,7 +175,7 @@ TWINS: tuple[Fault, ...] = (
         "prerouting-drops-v6",
         "router",
         _filtered("prerouting", "ip6 saddr $own ip6 daddr $far_net counter drop", priority="-300"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "One host cannot leave its network over IPv6.",
             "{host} drops its packets before it even looks for a route.",
@@ -195,7 +188,7 @@ TWINS: tuple[Fault, ...] = (
         "input-drops-v6",
         "source",
         _filtered("input", "ip6 saddr $far counter drop"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "Over IPv6 a host answers its neighbours, but not everybody.",
             "{host} gets the packets of {target} and says nothing.",
@@ -208,7 +201,7 @@ TWINS: tuple[Fault, ...] = (
         "output-drops-v6",
         "source",
         _filtered("output", "ip6 daddr $far_net counter drop"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "Over IPv6 a host cannot reach a network, and cannot answer it.",
             "Its packets do not even get out of {host}.",
@@ -221,7 +214,7 @@ TWINS: tuple[Fault, ...] = (
         "large-packets-drop-v6",
         "router",
         _filtered("forward", "ip6 length gt 1300 drop"),
-        _TABLE_ABSENT,
+        _TABLE_BACK,
         (
             "Over IPv6 pings and logins work; copying a file hangs.",
             "It is a matter of size, and nobody is told. {host} is where they get lost.",
