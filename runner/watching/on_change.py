@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass, field
 
 from labrun.errors import LabrunError
 from labrun.runner.watching.host_network import in_host_network
@@ -18,12 +20,20 @@ _STDERR = 2
 _GRACE = 5.0  # to wait for the exit after SIGTERM, and after SIGKILL
 
 
+@dataclass(slots=True)
+class _Started:
+    """The command, as the thread that waits sees it; ``lock`` is held while it is being started."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    process: subprocess.Popen[bytes] | None = None
+
+
 def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> None:
     """Run a shell command line, its output on stderr. Raises LabrunError if it fails or times out.
 
     On a timeout, or when labrun is interrupted, the command and its child processes are killed.
     """
-    started: list[subprocess.Popen[bytes]] = []
+    started = _Started()
     try:
         in_host_network(
             lambda: _run(command, document, seconds, started),
@@ -31,23 +41,26 @@ def run_on_change(command: str, document: bytes, seconds: float = _SECONDS) -> N
             what="--on-change",
         )
     except KeyboardInterrupt:
-        for process in started:
-            if process.returncode is None:
-                _end(process)
+        # The lock waits for a command that is just being started.
+        started.lock.acquire(timeout=_GRACE)
+        if started.process is not None and started.process.returncode is None:
+            _end(started.process)
         raise
 
 
-def _run(command: str, document: bytes, seconds: float, started: list[subprocess.Popen[bytes]]) -> None:
+def _run(command: str, document: bytes, seconds: float, started: _Started) -> None:
     stderr = _STDERR if sys.stderr is not None else subprocess.DEVNULL  # None: closed by the parent process
-    # A new session, so that all of its child processes can be killed; stdout is for labrun's results.
-    with subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        stdin=subprocess.PIPE,
-        stdout=stderr,
-        stderr=stderr,
-        start_new_session=True,
-    ) as process:
-        started.append(process)
+    with started.lock:
+        # A new session, so that all of its child processes can be killed; stdout is for labrun's results.
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            stdin=subprocess.PIPE,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,
+        )
+        started.process = process
+    with process:
         try:
             process.communicate(document, timeout=seconds)
         except subprocess.TimeoutExpired:
