@@ -8,13 +8,13 @@ from typing import Final
 
 from labrun.errors import LabFileError, Problem
 
-__all__ = ["Path", "Report", "closest", "did_you_mean", "quoted", "shown", "spelled"]
+__all__ = ["MOST_GUESSES", "Path", "Report", "closest", "did_you_mean", "quoted", "shown", "spelled"]
 
 Path = tuple[str | int, ...]
 
 _LONGEST_SHOWN: Final = 60
 # A search for a similar name takes milliseconds among a thousand; a garbage file gets only this many.
-_MOST_GUESSES: Final = 50
+MOST_GUESSES: Final = 50
 
 
 def quoted(value: object) -> str:
@@ -81,7 +81,7 @@ class Report:
     def guess(self, name: str, known: Iterable[str]) -> str | None:
         """Return a "did you mean" hint, None if no name is similar or the limit on searches is reached."""
         self._guesses += 1
-        return did_you_mean(name, known) if self._guesses <= _MOST_GUESSES else None
+        return did_you_mean(name, known) if self._guesses <= MOST_GUESSES else None
 
     def unknown(self, path: Path, kind: str, name: str, known: Iterable[str]) -> None:
         """Add ``no KIND is called "NAME"`` with the nearest known name as the hint."""

@@ -6,13 +6,15 @@ valid rest and do not report the cut parts again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from labrun.inventory.file.jsonschema import home_of_key, known_keys
-from labrun.inventory.file.problems import Path, Report, closest, did_you_mean, shown
+from labrun.inventory.file.problems import MOST_GUESSES, Path, Report, closest, did_you_mean, shown
 from labrun.inventory.file.pydantic_types import OWN_ERROR
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.file.yaml_tree import Node, plain
@@ -54,7 +56,7 @@ def read_shape(root: Node, report: Report) -> tuple[LabFile, Dropped]:
             return LabFile.model_validate(data), cut
         except ValidationError as error:
             faults = [(fault, _existing(data, fault["loc"])) for fault in error.errors(include_url=False)]
-            meant = {target for fault, path in faults if (target := _meant(data, fault, path))}
+            meant = _meant_keys(data, faults)
             for fault, path in faults:
                 missing = fault["type"] == "missing"
                 if not missing or (round_ == 0 and (*path, fault["loc"][-1]) not in meant):
@@ -92,9 +94,16 @@ def _existing(data: Any, loc: tuple[int | str, ...]) -> Path:
     return tuple(path)
 
 
+def _meant_keys(data: dict[str, Any], faults: Sequence[tuple[Any, Path]]) -> set[Path]:
+    """Return the paths of the keys that misspelt ones stand for; of many, only the first are tried."""
+    misspelt = ((fault, path) for fault, path in faults if fault["type"] == "extra_forbidden")
+    tried = (_meant(data, fault, path) for fault, path in islice(misspelt, MOST_GUESSES))
+    return {path for path in tried if path}
+
+
 def _meant(data: dict[str, Any], fault: Any, path: Path) -> Path | None:
     """Return the path of the key that a misspelt one stands for, so that it is not reported as missing."""
-    if fault["type"] != "extra_forbidden" or home_of_key(str(path[-1]), path[:-1]):
+    if home_of_key(str(path[-1]), path[:-1]):
         return None
     here: Any = data
     for part in path[:-1]:
