@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,9 +90,14 @@ class Ended:
         return [row for row in self.document["results"] if row["host"] == host]
 
 
-def logins(fleet: Fleet) -> int:
+def logins(fleet: Fleet) -> list[int]:
+    """Return how many logins each server has seen."""
     logs = (server.directory / "sshd.log" for server in fleet.servers)
-    return sum(log.read_text(encoding="utf-8").count("Accepted publickey") for log in logs)
+    return [log.read_text(encoding="utf-8").count("Accepted publickey") for log in logs]
+
+
+def have_all_logged_in(fleet: Fleet, before: Sequence[int]) -> bool:
+    return all(now > then for now, then in zip(logins(fleet), before, strict=True))
 
 
 class Screen:
@@ -136,9 +141,9 @@ def interrupted(
         os.close(screen.terminal)
         try:
             until = time.monotonic() + SECONDS
-            # `status` draws nothing: there the logins tell.
+            # `status` draws nothing: there the logins tell, and nearly finished work has two more seconds.
             while not screen.has_finished(finished) and (
-                words != STATUS or logins(fleet) < before + finished
+                words != STATUS or not have_all_logged_in(fleet, before)
             ):
                 assert time.monotonic() < until, screen.heard.decode()
                 time.sleep(0.02)
@@ -226,7 +231,7 @@ def test_q_leaves_the_screen_soon_though_a_host_is_stalled(fleet: Fleet) -> None
         os.close(screen.terminal)
         try:
             until = time.monotonic() + SECONDS
-            while logins(fleet) < before + len(fleet.servers):
+            while not have_all_logged_in(fleet, before):
                 assert time.monotonic() < until, screen.heard.decode()
                 time.sleep(0.02)
             began = time.monotonic()
