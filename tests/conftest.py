@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +16,12 @@ from tests.sharing import Groups, rank
 # that they start: none of them would ever hear of Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Workers and hundreds of processes of labrun start here. Without bytecode on disk each of them would compile
+# every module anew, which takes half of the time of tests/unit.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 load_profile()
 
