@@ -25,6 +25,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from tests import namespaces
+
 __all__ = ["run_forked"]
 
 _LARGEST = 1 << 20  # bytes of one request
@@ -32,10 +34,19 @@ _NUMBER = 4  # bytes of a pid or a status
 
 
 def run_forked(
-    args: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: str, timeout: float
+    args: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: str,
+    timeout: float,
+    inside: tuple[str, str | int] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Do what ``subprocess.run([python, "-m", "labrun", *args])`` does, without the imports."""
-    request = {"args": args, "cwd": str(cwd), "env": dict(env), "umask": _umask()}
+    """Do what ``subprocess.run([python, "-m", "labrun", *args])`` does, without the imports.
+
+    ``inside`` names a function of :mod:`tests.namespaces`, called with its argument before labrun begins.
+    """
+    request = {"args": args, "cwd": str(cwd), "env": dict(env), "umask": _umask(), "inside": inside}
     ours, theirs = socket.socketpair()
     with ours, theirs, TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
@@ -142,6 +153,9 @@ def main() -> None:
         return
     os.umask(request["umask"])
     os.chdir(request["cwd"])
+    if request["inside"] is not None:
+        name, argument = request["inside"]
+        getattr(namespaces, name)(argument)
     os.environ.clear()
     os.environ.update(request["env"])
     # As at the start of Python: what they are, such as no terminal, was decided for others.

@@ -26,13 +26,13 @@ def test_no_pattern_that_re2_knows_takes_time(pattern: str, text: str) -> None:
     assert time.process_time() - began < 3
 
 
-@pytest.mark.parametrize("pattern", APART)
-def test_what_needs_python_is_ended(pattern: str) -> None:
+@pytest.mark.parametrize(("pattern", "seconds"), [(pattern, 0.3) for pattern in APART[1:]] + [(APART[0], 1)])
+def test_what_needs_python_is_ended(pattern: str, seconds: float) -> None:
     assert not is_linear(pattern)
     began = time.monotonic()
     with pytest.raises(SearchError) as caught:
-        matches(pattern, EVIL, 1)
-    assert caught.value.reason == f"searching for {pattern} did not end within 1 s"
+        matches(pattern, EVIL, seconds)
+    assert caught.value.reason == f"searching for {pattern} did not end within {seconds:.0f} s"
     assert time.monotonic() - began < 30
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import run_forked
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 
 # An existing machine at a port where nobody listens, and one that would have to be made.
@@ -39,11 +41,15 @@ READING = ("status", "inventory --format json", "graph --format ascii")
 NO_HOME = "this run is not recorded: this user has no home directory to keep state in\n"
 
 
-def labrun(directory: Path, *words: str, before: Sequence[str] = ()) -> tuple[int, str, str]:
+def labrun(
+    directory: Path, *words: str, inside: tuple[str, str | int] | None = None, home: bool = True
+) -> tuple[int, str, str]:
     """Return exit code, output and messages of a command, without what differs from run to run."""
-    command = [*before, sys.executable, "-m", "labrun", "--lab", "lab.yaml", *words]
     env = {name: value for name, value in os.environ.items() if not name.startswith(("LABRUN_", "XDG_"))}
-    done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    if not home:
+        env.pop("HOME", None)
+    words = ("--lab", "lab.yaml", *words)
+    done = run_forked(words, cwd=directory, env=env, stdin="", timeout=60, inside=inside)
     return (
         done.returncode,
         _SECONDS.sub("", done.stdout),
@@ -65,11 +71,9 @@ def kinds(lab: Path, commands: Sequence[str]) -> list[str]:
 
 
 def test_a_read_only_state_directory_serves_whoever_reads(lab: Path) -> None:
-    read_only = 'mount --bind S S && mount -o remount,ro,bind S && exec "$@"'
-    wrapped = ("unshare", "--mount", "sh", "-c", read_only, "sh")
     for command in kinds(lab, (*READING, *RECORDED)):
         usual = labrun(lab, "--state-dir", "S", *command.split())
-        found = labrun(lab, "--state-dir", "S", *command.split(), before=wrapped)
+        found = labrun(lab, "--state-dir", "S", *command.split(), inside=("read_only", "S"))
         name = "read-only-existing" if "existing" in (lab / "lab.yaml").read_text() else "read-only-new"
         said = (
             f"this run is not recorded: the history S/history/{name}.sqlite cannot be written: "
@@ -81,10 +85,9 @@ def test_a_read_only_state_directory_serves_whoever_reads(lab: Path) -> None:
 
 
 def test_a_user_without_a_home_can_read_too(lab: Path) -> None:
-    wrapped = ("env", "-u", "HOME", "unshare", "--user", "--map-user=12345")
     for command in kinds(lab, (*READING, *RECORDED)):
         usual = labrun(lab, "--state-dir", "S", *command.split())
-        found = labrun(lab, *command.split(), before=wrapped)
+        found = labrun(lab, *command.split(), inside=("unknown_user", 12345), home=False)
         assert found[0] == usual[0], (command, found)
         assert "unexpected" not in found[2]
         assert (NO_HOME in found[2]) == (command in RECORDED)
@@ -93,10 +96,7 @@ def test_a_user_without_a_home_can_read_too(lab: Path) -> None:
 def test_what_has_to_write_says_what_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(LABS["existing"])
     labrun(tmp_path, "--state-dir", "S", "plan")
-    read_only = 'mount --bind S S && mount -o remount,ro,bind S && exec "$@"'
-    code, _, said = labrun(
-        tmp_path, "--state-dir", "S/new", "break", before=("unshare", "--mount", "sh", "-c", read_only, "sh")
-    )
+    code, _, said = labrun(tmp_path, "--state-dir", "S/new", "break", inside=("read_only", "S"))
     assert code == 1
     assert "error: cannot use the state directory S/new/read-only-existing-" in said
     assert said.endswith(": Read-only file system\nhint: --state-dir names another\n")

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from ipaddress import ip_network
 
 import pytest
@@ -56,6 +57,7 @@ def lab(*checks: str) -> Lab:
     return load_lab("-", stdin=io.StringIO(LAB + "".join(f"  - {{{check}}}\n" for check in checks)))
 
 
+@cache
 def spec(check: str) -> CheckSpec:
     return check_specs(lab(f"name: it, from: a, {check}"), "a")[0]
 

@@ -39,7 +39,7 @@ _PYTHON = re.compile(
 _NAMES = {"r": "router-configured", "a": "host-configured", "c": "host-configured"}
 # Most of what is done is not judging: a changed host may take this much more than the others (seconds).
 _MOST_SECONDS = 2.0
-_IN_CI, _IN_FULL = 80, 6000
+_IN_CI, _IN_FULL = 48, 6000
 
 
 def healthy(evil: str, case: str, lab_case: str = "healthy") -> dict[str, Gather]:

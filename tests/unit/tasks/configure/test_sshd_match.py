@@ -121,9 +121,18 @@ CRITERIA = [
 ]
 
 
+# Each criterion and each keyword; in make test-full each of the one with each of the other.
+PAIRS = [
+    pytest.param(
+        criteria, keyword, marks=() if first % len(OPENED) == second % len(CRITERIA) else pytest.mark.full
+    )
+    for first, criteria in enumerate(CRITERIA)
+    for second, keyword in enumerate(OPENED)
+]
+
+
 @needs_sshd
-@pytest.mark.parametrize("criteria", CRITERIA)
-@pytest.mark.parametrize("keyword", OPENED)
+@pytest.mark.parametrize(("criteria", "keyword"), PAIRS)
 def test_a_block_that_reopens_a_keyword_for_others_is_named(
     criteria: str, keyword: str, host: tuple[Path, Path]
 ) -> None:
