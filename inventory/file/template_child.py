@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict
 
 from jinja2 import FunctionLoader, StrictUndefined, TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,25 +22,40 @@ _MARK = "labrun-template:"
 """Prefix of a template's name in tracebacks."""
 
 
+class _Values(TypedDict):
+    """What templates see; without hosts, they are only parsed."""
+
+    lab: Mapping[str, object]
+    hosts: Mapping[str, object]
+    networks: Mapping[str, object]
+
+
+class _Job(TypedDict):
+    """A template to render for a host, in at most ``largest`` characters; no host = it is only parsed."""
+
+    template: str
+    host: str | None
+    largest: int
+
+
 class _TooLongError(Exception):
     """The output exceeds the size limit of a file."""
 
 
-def _ask(question: dict[str, Any]) -> dict[str, Any]:
+def _ask(question: object) -> Any:
     sys.stdout.write(json.dumps(question) + "\n")
     sys.stdout.flush()
     line = sys.stdin.readline()
     if not line:
         sys.exit(0)
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    return json.loads(line)
 
 
 def _load(name: str) -> tuple[str, str, None]:
-    answer = _ask({"load": name})
+    answer: dict[str, str] = _ask({"load": name})
     if "source" not in answer:
-        raise TemplateNotFound(name, str(answer["problem"]))
-    return str(answer["source"]), _MARK + name, None
+        raise TemplateNotFound(name, answer["problem"])
+    return answer["source"], _MARK + name, None
 
 
 def _present(value: Any) -> Any:
@@ -48,13 +64,13 @@ def _present(value: Any) -> Any:
     return value
 
 
-def _rendered(environment: ImmutableSandboxedEnvironment, values: dict[str, Any], job: dict[str, Any]) -> str:
+def _rendered(environment: ImmutableSandboxedEnvironment, values: _Values, job: _Job) -> str:
     template = environment.get_template(job["template"])
     if job["host"] is None:
         return ""
     parts: list[str] = []
-    left = int(job["largest"])
-    for part in template.generate(values, host=values["hosts"][job["host"]]):
+    left = job["largest"]
+    for part in template.generate({**values}, host=values["hosts"][job["host"]]):
         left -= len(part)
         if left < 0:
             raise _TooLongError
@@ -73,7 +89,7 @@ def _line_of(traceback: TracebackType | None) -> str | None:
     return found
 
 
-def _answer(environment: ImmutableSandboxedEnvironment, values: dict[str, Any], job: dict[str, Any]) -> Any:
+def _answer(environment: ImmutableSandboxedEnvironment, values: _Values, job: _Job) -> Mapping[str, object]:
     try:
         return {"text": _rendered(environment, values, job)}
     except TemplateSyntaxError as error:
@@ -112,7 +128,7 @@ def main() -> None:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    job = _ask({"ready": True})
+    job: _Job = _ask({"ready": True})
     while True:
         job = _ask(_answer(environment, first["values"], job))
 

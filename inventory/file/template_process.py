@@ -14,6 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from labrun.bounded import as_object
+from labrun.json_values import JsonObject
+
 __all__ = ["Renderer", "TemplateError"]
 
 _SCRIPT: Final = Path(__file__).with_name("template_child.py")
@@ -44,7 +47,7 @@ class Renderer:
     templates see, None if they are only parsed. Use it as a context manager, which ends the process.
     """
 
-    def __init__(self, load: Callable[[str], str], values: Mapping[str, Any] | None, largest: int):
+    def __init__(self, load: Callable[[str], str], values: JsonObject | None, largest: int):
         self._load = load
         self._values = values
         self._largest = largest
@@ -69,7 +72,7 @@ class Renderer:
         if self._gave_up:
             return ""
         deadline = time.monotonic() + SECONDS
-        job = {
+        job: JsonObject = {
             "template": template,
             "host": host if self._values is not None else None,
             "largest": self._largest,
@@ -113,10 +116,10 @@ class Renderer:
         except OSError as error:
             raise _EndedError(f"no process can be started that renders it: {error.strerror}") from error
         self._until = time.monotonic() + ALL_SECONDS
-        first = {"values": self._values or {}, "memory": _MEMORY, "seconds": ALL_SECONDS}
+        first: JsonObject = {"values": self._values or {}, "memory": _MEMORY, "seconds": ALL_SECONDS}
         self._asked(first, deadline)
 
-    def _asked(self, question: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def _asked(self, question: JsonObject, deadline: float) -> Mapping[str, Any]:
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -128,8 +131,7 @@ class Renderer:
         while b"\n" not in self._pending:
             self._pending += self._read(process, deadline)
         line, _, self._pending = self._pending.partition(b"\n")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return as_object(json.loads(line), "template")
 
     def _read(self, process: subprocess.Popen[bytes], deadline: float) -> bytes:
         assert process.stdout is not None

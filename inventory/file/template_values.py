@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.topology.routing import route_table
+from labrun.json_values import JsonObject
 
 __all__ = ["lab_values"]
 
 
-def lab_values(lab: Lab) -> dict[str, Any]:
+def lab_values(lab: Lab) -> JsonObject:
     """Return ``lab``, ``hosts`` and ``networks``; addresses are text, absent values are None."""
     return {
         "lab": {"name": lab.name},
@@ -19,10 +18,9 @@ def lab_values(lab: Lab) -> dict[str, Any]:
     }
 
 
-def _host(lab: Lab, host: Host) -> dict[str, Any]:
+def _host(lab: Lab, host: Host) -> JsonObject:
     gateways = [route for route in route_table(lab, host.name) if route.prefix.prefixlen == 0]
-    networks = {nic.network: _nic(nic) for nic in host.interfaces}
-    addresses = [text for nic in networks.values() for text in (nic["ipv4"], nic["ipv6"]) if text]
+    addresses = [str(address.ip) for nic in host.interfaces for address in (nic.ipv4, nic.ipv6) if address]
     return {
         "name": host.name,
         "hostname": host.hostname or host.name,
@@ -32,11 +30,11 @@ def _host(lab: Lab, host: Host) -> dict[str, Any]:
         "address": addresses[0] if addresses else host.address,
         "gateway": next((str(r.via) for r in gateways if r.via is not None and r.prefix.version == 4), None),
         "gateway6": next((str(r.via) for r in gateways if r.via is not None and r.prefix.version == 6), None),
-        "networks": networks,
+        "networks": {nic.network: _nic(nic) for nic in host.interfaces},
     }
 
 
-def _nic(nic: Interface) -> dict[str, Any]:
+def _nic(nic: Interface) -> JsonObject:
     return {
         "ipv4": str(nic.ipv4.ip) if nic.ipv4 else None,
         "prefix4": nic.ipv4.network.prefixlen if nic.ipv4 else None,
@@ -47,7 +45,7 @@ def _nic(nic: Interface) -> dict[str, Any]:
     }
 
 
-def _network(network: Network) -> dict[str, Any]:
+def _network(network: Network) -> JsonObject:
     return {
         "mode": str(network.mode),
         "cidr": str(network.cidr) if network.cidr else None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from labrun.bounded import integer
 from labrun.errors import CommandError, UnreadableError
@@ -21,7 +21,7 @@ from labrun.tasks.guest.facts.links import Link, links, nics_by_mac
 from labrun.tasks.guest.facts.routes import ObservedRoute, routes
 from labrun.tasks.guest.shell import Facts, parse_facts
 
-__all__ = ["Capture", "Ping", "Trace", "Unreachable", "read_capture"]
+__all__ = ["Capture", "Ping", "RawRound", "Trace", "Unreachable", "read_capture"]
 
 # A guest may print one endless line: none of these scans it more than once, and a TTL or an address is
 # never longer than this.
@@ -93,6 +93,17 @@ class Capture:
         """Tell whether the kernel forwards, None if unknown."""
         text = self.facts.files.get(FORWARDING[version])
         return None if text is None else text.strip() not in ("", "0")
+
+
+class RawRound(TypedDict):
+    """What one run of a host's script brought back, as the task returns it: plain data beside the spec."""
+
+    mark: str
+    spec: CollectSpec
+    stdout: str
+    stderr: str
+    exit_status: int
+    seconds: float
 
 
 def read_capture(raw: Mapping[str, Any]) -> Capture:

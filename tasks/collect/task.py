@@ -14,7 +14,7 @@ from labrun.outcome import Status
 from labrun.ports import Completed, Transport
 from labrun.progress import report
 from labrun.secrets import mask_settings
-from labrun.tasks.collect.capture import Capture, Unreachable, read_capture
+from labrun.tasks.collect.capture import Capture, RawRound, Unreachable, read_capture
 from labrun.tasks.collect.check_judge import unmet
 from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.collect.collect_spec import CollectSpec
@@ -52,13 +52,13 @@ def collect(task: Task) -> Result:
     return Result(host=task.host, changed=False, result={**first, "later": later})
 
 
-def _round(transport: Transport, spec: CollectSpec) -> dict[str, Any]:
+def _round(transport: Transport, spec: CollectSpec) -> RawRound:
     mark = marker()
     done = transport.run(collect_script(spec, mark), timeout=seconds_for(spec), sudo=True)
     return raw_capture(spec, mark, done)
 
 
-def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> dict[str, Any]:
+def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> RawRound:
     """Return a script's output as plain data for ``read_capture``."""
     return {
         "mark": mark,
@@ -70,9 +70,7 @@ def raw_capture(spec: CollectSpec, mark: str, done: Completed) -> dict[str, Any]
     }
 
 
-def later_rounds(
-    host: str, transport: Transport, spec: CollectSpec, first: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+def later_rounds(host: str, transport: Transport, spec: CollectSpec, first: RawRound) -> Iterator[RawRound]:
     """Retry, a second apart, the checks that may wait; yield the rounds in which one was decided."""
     since = time.monotonic()
     try:

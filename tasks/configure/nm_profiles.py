@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Network
@@ -15,6 +15,7 @@ from labrun.tasks.guest.keyfile import Sections
 
 __all__ = [
     "DIRECTORY",
+    "WantedProfile",
     "desired_profiles",
     "profile_id",
     "profile_path",
@@ -78,7 +79,19 @@ def secret_properties(profiles: Iterable[Mapping[str, Any]]) -> list[str]:
     return [value for profile in profiles for name, value in profile["properties"].items() if is_secret(name)]
 
 
-def desired_profiles(lab: Lab, host: Host) -> list[dict[str, Any]]:
+class WantedProfile(TypedDict):
+    """One NIC's profile, as :func:`desired_profiles` says."""
+
+    network: str
+    mac: str
+    existing: bool
+    marks: Sequence[str]
+    reached_at: str | None
+    settings: Sections
+    properties: Mapping[str, str]
+
+
+def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
     """Return one JSON-able profile per NIC, in the order of the lab file.
 
     ``existing`` = labrun did not make the machine: ``mac`` may be empty, in which case ``marks`` identify

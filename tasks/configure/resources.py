@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from labrun.inventory.model import Lab
 from labrun.secrets import Secrets
+from labrun.tasks.configure.behind import Behind
 from labrun.tasks.configure.files import Files
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import Hosts
@@ -29,6 +30,7 @@ from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 __all__ = [
     "RESOURCES",
     "SECTIONS",
+    "HostSpec",
     "explain",
     "gather",
     "host_spec",
@@ -59,7 +61,19 @@ SECTIONS = tuple(sorted(resource.section for resource in RESOURCES))
 """The valid names for ``--only``."""
 
 
-def host_spec(lab: Lab, host_name: str, held: Mapping[str, str] | None = None) -> dict[str, Any]:
+class HostSpec(TypedDict):
+    """What ``configure`` holds one host to.
+
+    ``reboots`` = the guard's last resort is a reboot; ``behind`` = the hosts that are reached through it.
+    """
+
+    host: str
+    reboots: bool
+    sections: Mapping[str, Json]
+    behind: NotRequired[Sequence[Behind]]
+
+
+def host_spec(lab: Lab, host_name: str, held: Mapping[str, str] | None = None) -> HostSpec:
     """Return everything ``configure`` needs for one host, JSON-able; KeyError for an unknown host.
 
     ``held`` maps addresses that other hosts of the lab still have to the hosts that hold them.

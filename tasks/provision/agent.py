@@ -19,6 +19,7 @@ from labrun.errors import (
     UnreachableError,
     UnreadableError,
 )
+from labrun.json_values import JsonObject
 from labrun.ports import Completed, Lease
 from labrun.tasks.judging import understood
 
@@ -73,7 +74,7 @@ class AgentTransport:
 
     def _execute(self, command: list[str], data: bytes, deadline: float) -> Completed:
         """Run one command with ``data`` on its stdin and poll until it ends or is killed."""
-        arguments = {
+        arguments: JsonObject = {
             # A separate session, so that it can be killed with all its children.
             "path": "/usr/bin/setsid",
             "arg": command,
@@ -95,7 +96,7 @@ class AgentTransport:
             time.sleep(min(pause, max(deadline - now, _FIRST_POLL)))
             pause = min(pause * 1.5, _LONGEST_POLL)
 
-    def _completed(self, status: dict[str, Any], seconds: float) -> Completed:
+    def _completed(self, status: JsonObject, seconds: float) -> Completed:
         if status.get("out-truncated") or status.get("err-truncated"):
             raise CommandError(
                 "the script wrote more than the guest agent keeps (16 MiB)", host=self.host, step="agent"
@@ -110,7 +111,7 @@ class AgentTransport:
         with contextlib.suppress(TransportError, UnreadableError):
             self._ask("guest-exec", {"path": "/bin/sh", "arg": ["-c", _KILL, str(pid)]}, ConnectionLostError)
 
-    def _ask(self, command: str, arguments: dict[str, Any], error: type[TransportError]) -> dict[str, Any]:
+    def _ask(self, command: str, arguments: JsonObject, error: type[TransportError]) -> JsonObject:
         """Return the agent's reply; raise ``error`` if there is none."""
         import libvirt
         import libvirt_qemu
@@ -129,7 +130,7 @@ class AgentTransport:
         return result if isinstance(result, dict) else {}
 
 
-def _decoded(status: dict[str, Any], stream: str) -> str:
+def _decoded(status: JsonObject, stream: str) -> str:
     data = status.get(stream, "")
     try:
         return base64.b64decode(data if isinstance(data, str) else "").decode(errors="replace")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from labrun.inventory.model import Host, Lab, Mode
+from labrun.json_values import JsonObject, JsonValue
 from labrun.state import HostKey
 from labrun.tasks.provision.driver import Seed
 
@@ -25,13 +25,13 @@ def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_ke
     )
 
 
-def _dump(value: Any) -> str:
+def _dump(value: JsonObject) -> str:
     import yaml  # only needed when a machine is created
 
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, width=10_000)
 
 
-def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> dict[str, Any]:
+def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> JsonObject:
     return {
         "hostname": host.name,
         "users": [
@@ -57,15 +57,15 @@ def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> dict
     }
 
 
-def _network_config(lab: Lab, host: Host) -> dict[str, Any]:
+def _network_config(lab: Lab, host: Host) -> JsonObject:
     """Bring up each NIC by its MAC with its address and nothing else.
 
     Gateways and routes are left to `configure`: until then a host is reachable only from its subnets, which
     is all that labrun needs.
     """
-    ethernets: dict[str, Any] = {}
+    ethernets: dict[str, JsonObject] = {}
     for number, nic in enumerate(host.interfaces):
-        entry: dict[str, Any] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
+        entry: dict[str, JsonValue] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
         addresses = [str(nic.ipv6)] if nic.ipv6 is not None else []
         if nic.dhcp:
             entry["dhcp4"] = True

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from labrun.bounded import as_object
 from labrun.errors import LabrunError, UsageError
 from labrun.state_files import DamagedFileError
 from labrun.tasks.provision.image_manifest import read_image_manifest
@@ -206,7 +207,7 @@ def inspect_qcow2(path: Path) -> int:
     return int(info["virtual-size"])
 
 
-def _qemu_img_info(path: Path) -> dict[str, Any]:
+def _qemu_img_info(path: Path) -> Mapping[str, Any]:
     # An absolute path, or a name like "nbd:host" would be parsed as a protocol.
     command = ["qemu-img", "info", "--output", "json", str(path.absolute())]
     try:
@@ -217,8 +218,7 @@ def _qemu_img_info(path: Path) -> dict[str, Any]:
         raise LabrunError(f"qemu-img did not answer in {_INFO_SECONDS} s", step="image") from error
     if done.returncode != 0:
         raise LabrunError(done.stderr.strip() or f"qemu-img cannot read {path}", step="image")
-    info: dict[str, Any] = json.loads(done.stdout)
-    return info
+    return as_object(json.loads(done.stdout), "qemu-img info")
 
 
 def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from labrun.errors import LabrunError
 from labrun.hypervisor import is_local, translated
+from labrun.json_values import JsonObject
 from labrun.rendering import render_xml
 from labrun.state import write_private
 from labrun.state_files import DamagedFileError, parse_json, read_file
@@ -199,7 +200,7 @@ def _cache_file() -> Path:
     return xdg_base("XDG_CACHE_HOME", ".cache") / "labrun" / "kvm.json"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> JsonObject:
     try:
         # Under sudo, the home may belong to another user, who must not decide what root trusts.
         if distrust(path.parent) is not None:
@@ -228,7 +229,7 @@ def _write_cache(key: str, verdict: KvmVerdict) -> None:
         if distrust(path.parent) is not None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        entries = _load(path) | {key: {**asdict(verdict), "at": time.time()}}
+        entries = {**_load(path), key: {**asdict(verdict), "at": time.time()}}
         write_private(path, json.dumps(entries, indent=1) + "\n")
     except (OSError, LabrunError):
         return

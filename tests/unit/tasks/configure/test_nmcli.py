@@ -15,7 +15,7 @@ from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.guest.facts.nm import Device, Nic
-from labrun.tasks.guest.keyfile import Hop, intent, parse, properties, render
+from labrun.tasks.guest.keyfile import Hop, Sections, intent, parse, properties, render
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.fingerprint import fingerprint
 from labrun.tasks.state.verdict import Verdict, verdict
@@ -27,9 +27,8 @@ N2 = network("n2", "10.0.2.0/24")
 ROUTER = host("r", {"n1": "10.0.1.254/24", "n2": "10.0.2.254/24"}, role="router")
 
 
-def sections(one: Lab, name: str, nic: int = 0) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = desired_profiles(one, one.hosts[name])[nic]["settings"]
-    return found
+def sections(one: Lab, name: str, nic: int = 0) -> Sections:
+    return desired_profiles(one, one.hosts[name])[nic]["settings"]
 
 
 def with_nic(one: Host, **changes: Any) -> Host:
