@@ -10,7 +10,8 @@ from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, network_of
 from labrun.tasks.collect.translations import translations
-from labrun.tasks.guest.facts.nft import Packet, Suspect, suspects
+from labrun.tasks.guest.facts.nft import Suspect, suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = [

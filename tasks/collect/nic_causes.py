@@ -14,7 +14,8 @@ from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.translations import translates
 from labrun.tasks.guest.facts.links import Link
-from labrun.tasks.guest.facts.nft import Packet, suspects
+from labrun.tasks.guest.facts.nft import suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.judging import guarded
 
 __all__ = [

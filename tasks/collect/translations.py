@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labrun.tasks.guest.facts.nft import Chain, Packet, Ruleset, fits
+from labrun.tasks.guest.facts.nft import Chain, Ruleset
+from labrun.tasks.guest.facts.nft_rules import Packet, fits
 
 __all__ = ["Translation", "translates", "translations"]
 

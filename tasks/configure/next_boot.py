@@ -15,7 +15,8 @@ from labrun.bounded import integer
 from labrun.errors import CommandError
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
-from labrun.tasks.guest.facts.nft import Packet, read_ruleset, suspects
+from labrun.tasks.guest.facts.nft import read_ruleset, suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.facts.nm import Device, NmState, observed
 from labrun.tasks.guest.keyfile import parse
 from labrun.tasks.guest.scripts import assigned, guest_script

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from labrun.inventory.model import Host, Lab, Mode
 from labrun.json_values import JsonObject, JsonValue
-from labrun.state import HostKey
+from labrun.key_pairs import HostKey
 from labrun.tasks.provision.driver import Seed
 
 __all__ = ["seed_for"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from labrun.errors import LabrunError
 from labrun.inventory.model import Host, Lab
-from labrun.state import HostKey
+from labrun.key_pairs import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 

@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
 
 from labrun.bounded import integer
-from labrun.inventory.model import Address
 from labrun.tasks.guest.deadline import pace
+from labrun.tasks.guest.facts.nft_rules import ENDS, JUMP, Packet, fits
 
-__all__ = ["Chain", "Packet", "Rule", "Ruleset", "Suspect", "fits", "read_ruleset", "suspects"]
+__all__ = ["Chain", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 
 _MOST_RULES = 20_000
 """The limit of rules read from a host, and of rules visited for one packet."""
 _DEEPEST = 16
 """The kernel's limit on the depth of jumps."""
-_LONGEST_RULE, _LONGEST_SHOWN = 64 * 1024, 300
+_LONGEST_SHOWN = 300
 # A guest may print one endless line, or things nft never prints: each of these patterns is linear.
 _TABLE = re.compile(r"table (?P<family>\w+) (?P<name>\S+) \{.*")
 _CHAIN = re.compile(r"\tchain (?P<name>\S+) \{.*")
@@ -30,28 +29,6 @@ _BASE = re.compile(r"type \w+ hook (?P<hook>\w+) .*?(?:policy (?P<policy>\w+);)?
 _PACKETS = re.compile(r"counter packets ([0-9]{1,20}) bytes \d+ ?")
 _NAMED = re.compile(r'counter name "?([\w.-]+)"? ?')
 _PACKETS_OF_NAMED = re.compile(r"\s*+packets ([0-9]{1,20}) bytes \d+")
-_JUMP = re.compile(r"\b(?:jump|goto) (\S+)")
-_ENDS = re.compile(r"\b(drop|reject|accept)\b")
-_NOISE = re.compile(
-    r"\b(?:reject with \S+ (?:type )?\S+|log(?: (?:prefix \"[^\"]*\"|level \w+))*|comment \"[^\"]*\")"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """What a rule can match; ``came`` and ``leaves`` are device names, empty if there is none.
-
-    With a ``port`` it is the first packet of a TCP connection, with ``icmp`` one of that type
-    (``echo-request``), without either a probe: UDP or echo.
-    """
-
-    source: Address
-    target: Address
-    came: str = ""
-    leaves: str = ""
-    size: int = 60
-    port: int = 0
-    icmp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +194,7 @@ class _Walk:
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
         """Add the effect of a rule that may match; return True if the packet certainly gets no further."""
-        jump, ends = _JUMP.search(rule.text), _ENDS.search(rule.text)
+        jump, ends = JUMP.search(rule.text), ENDS.search(rule.text)
         if jump and depth < _DEEPEST and (chain.table, jump[1]) in self.after:
             beyond = self.through(self.after[chain.table, jump[1]], depth + 1)
             for found in beyond.suspects:
@@ -254,101 +231,3 @@ def _named(chain: Chain, rule: Rule, meanwhile: int | None) -> str:
     counted = "" if meanwhile is None else f" ({counter}{seen})"
     text = rule.text if len(rule.text) <= _LONGEST_SHOWN else f"{rule.text[: _LONGEST_SHOWN - 1]}…"
     return f"{chain.table}, chain {chain.name}: {text}{counted}"
-
-
-_ADDRESS = re.compile(r"\b(ip6?|arp) (saddr|daddr)(?: ip)? (!= )?(\{[^{}]*+\}|[\w.:/-]+)")
-_DEVICE = re.compile(r"\b(iif|oif)(?:name)? (!= )?(\{[^{}]*+\}|\"[^\"]+\"|\S+)")
-_PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^{}]*+\}|[\w-]+)")
-_PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^{}]*+\}|\S+(?: / \S+)?)")
-_ICMP_TYPE = re.compile(r"\bicmp(?:v6)? type (!= )?(\{[^{}]*+\}|\S+)")
-_ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
-_NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
-_DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
-_STATE = re.compile(r"\bct state (!= )?(\{[^{}]*+\}|\S+)")
-_TCP = frozenset({"tcp", "6"})
-_LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
-
-
-def fits(text: str, packet: Packet) -> bool | None:
-    """Tell whether the packet matches; None if that cannot be determined."""
-    if len(text) > _LONGEST_RULE:
-        return None
-    rest, sure = _NOISE.sub("", text), True
-    for found in _ADDRESS.finditer(rest):
-        address = packet.source if found[2] == "saddr" else packet.target
-        if found[1] != "arp" and (found[1] == "ip6") != (address.version == 6):
-            return False
-        among = _among(address, found[4])
-        if among is None:
-            sure = False
-        elif among is bool(found[3]):
-            return False
-    for found in _DEVICE.finditer(rest):
-        device = packet.came if found[1] == "iif" else packet.leaves
-        among = f'"{device}"' in found[3] or found[3] == device
-        if device and among is bool(found[2]):
-            return False
-    for found in _LENGTH.finditer(rest):
-        above, bound = found[1].startswith(">"), int(found[2])
-        if (above and packet.size < bound) or (not above and packet.size > bound):
-            return False
-    for found in _PROTOCOL.finditer(rest):
-        words = set(re.findall(r"\w[\w-]*", found[2]))
-        if not found[1] and not words & (_TCP if packet.port else _NUMBERS[packet.source.version]):
-            return False
-        sure = sure and not found[1] and (len(words) > 1 or bool(packet.port))
-    if not (_fits_connection(rest, packet.port) if packet.port else _fits_probe(rest, packet)):
-        return False
-    if packet.icmp:
-        rest = _ICMP_TYPE.sub("", rest)
-    if packet.port:
-        rest = _STATE.sub("", _DPORT.sub("", rest))
-    for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
-        sure = sure and not (pattern is _PORT and pattern.search(rest))
-        rest = pattern.sub("", rest)
-    left = _JUMP.sub("", _ENDS.sub("", rest)).strip()
-    return True if sure and not left else None
-
-
-def _fits_probe(rest: str, packet: Packet) -> bool:
-    if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
-        return False
-    if packet.icmp:
-        if re.search(r"\budp (?:dport|sport)", rest):
-            return False
-        for found in _ICMP_TYPE.finditer(rest):
-            if (packet.icmp in re.findall(r"[\w-]+", found[2])) is bool(found[1]):
-                return False
-    return all((found[1] == "v6") is (packet.source.version == 6) for found in _ICMP.finditer(rest))
-
-
-def _fits_connection(rest: str, port: int) -> bool:
-    """Tell whether a rule's ports, states and protocols can match a new connection."""
-    if re.search(r"\b(?:udp|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)", rest):
-        return False
-    for found in _DPORT.finditer(rest):
-        ranges = [word.strip().partition("-") for word in found[2].strip("{ }").split(",")]
-        bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
-        known = all(low is not None and high is not None for low, high in bounds)
-        among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
-        if known and among is bool(found[1]):
-            return False
-    return all(("new" in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))
-
-
-def _among(address: Address, words: str) -> bool | None:
-    """Tell whether an address is in ``10.0.0.1``, ``10.0.0.0/8``, ``a-b`` or a set of these."""
-    known: bool | None = False
-    for word in words.strip("{ }").split(","):
-        first, dash, last = word.strip().partition("-")
-        try:
-            if dash:
-                within = int(ip_address(first)) <= int(address) <= int(ip_address(last))
-            else:
-                within = address in ip_network(first, strict=False)
-        except ValueError:
-            known = None  # a named set, a variable
-            continue
-        if within:
-            return True
-    return known

@@ -30,7 +30,8 @@ from labrun.tasks.collect.collect_spec import CollectSpec, TraceSpec
 from labrun.tasks.collect.task import evidence_of
 from labrun.tasks.collect.translations import translates, translations
 from labrun.tasks.drift.journal import read_journal
-from labrun.tasks.guest.facts.nft import Packet, read_ruleset, suspects
+from labrun.tasks.guest.facts.nft import read_ruleset, suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.sysctl import settings_of, winner
 from labrun.tasks.guest.keyfile import parse, properties

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from labrun.tasks.guest.deadline import Pace, paced
-from labrun.tasks.guest.facts.nft import Packet, read_ruleset, suspects
+from labrun.tasks.guest.facts.nft import read_ruleset, suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
 
 PROBE = Packet(ip_address("10.1.0.11"), ip_address("10.2.0.11"), "eth0", "eth1")
 
