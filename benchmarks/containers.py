@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.labs import BenchLab
 from benchmarks.openssh import ssh_config
 from labrun.hypervisor import in_daemon_namespace
-from labrun.state import make_host_key
+from labrun.key_pairs import make_host_key
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.lxc import domain_xml
 from labrun.tasks.provision.networks import network_spec

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.containers import WAIT, write_host_list
 from benchmarks.labs import BenchLab
 from labrun.hypervisor import connect
-from labrun.state import make_host_key
+from labrun.key_pairs import make_host_key
 from labrun.tasks.provision.networks import network_spec
 from labrun.tasks.provision.qemu import QemuDriver
 from labrun.tasks.provision.specs import machine_spec, seeded

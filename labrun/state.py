@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import hashlib
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labrun.errors import LabrunError
+from labrun.key_pairs import is_public_key, make_host_key, public_half
 from labrun.notices import notice
 from labrun.state_files import (
     DamagedFileError,
@@ -25,7 +25,7 @@ from labrun.state_files import (
 )
 from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
-__all__ = ["HostKey", "LabState", "make_host_key", "public_half", "state_base", "write_private"]
+__all__ = ["LabState", "state_base", "write_private"]
 
 # Number of former addresses at which a host is looked for.
 _FORMER = 4
@@ -34,7 +34,6 @@ _PRIVATE = 0o700
 _KEY_BYTES = 64 * 1024
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
 _ANOTHER = "--state-dir names another"
-_SHORTEST_KEY = 40
 # Allow no character that a shell could take for the end of a word.
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
@@ -44,62 +43,12 @@ def state_base() -> Path:
     return xdg_base("XDG_STATE_HOME", ".local/state") / "labrun"
 
 
-@dataclass(frozen=True, slots=True)
-class HostKey:
-    """An ed25519 host key: OpenSSH private key file text and one-line public key."""
-
-    private: str
-    public: str
-
-
-def make_host_key(comment: str) -> HostKey:
-    """Return a new ed25519 key pair in OpenSSH's formats."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        PublicFormat,
-    )
-
-    key = Ed25519PrivateKey.generate()
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode("ascii")
-    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
-    return HostKey(private, f"{public} {comment}")
-
-
-def public_half(private: bytes) -> str | None:
-    """Return ``type base64`` of an OpenSSH private key without a passphrase, None if it is not one."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        PublicFormat,
-        load_ssh_private_key,
-    )
-
-    try:
-        key = load_ssh_private_key(private, None)
-        return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii")
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return None
-
-
 def _lines_of_hosts(data: bytes) -> list[str]:
     """Return the lines of a known_hosts file written by labrun. Raises ValueError for any other."""
     lines = [line for line in data.decode("utf-8").splitlines() if line]
-    if not all(_is_host_key(line.partition(" ")[2]) for line in lines):
+    if not all(is_public_key(line.partition(" ")[2]) for line in lines):
         raise ValueError("no host key")
     return lines
-
-
-def _is_host_key(text: str) -> bool:
-    kind, _, key = text.partition(" ")
-    try:
-        blob = base64.b64decode(key, validate=True)
-    except ValueError:
-        return False
-    size = int.from_bytes(blob[:4], "big")
-    return blob[4 : 4 + size] == kind.encode() and len(blob) >= _SHORTEST_KEY
 
 
 def write_private(path: Path, text: str) -> None:
@@ -309,7 +258,7 @@ class LabState:
         before = dict(lines)
         for host, (names, key) in keys.items():
             bare = " ".join(key.split()[:2])
-            if not _is_host_key(bare):
+            if not is_public_key(bare):
                 raise LabrunError(f"{bare[:60]!r} is not a host key", host=host, step="host key")
             lines[host] = ",".join(dict.fromkeys([host, *names])) + f" {bare}"
         if lines == before and self.known_hosts.exists():

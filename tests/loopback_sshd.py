@@ -16,7 +16,8 @@ from typing import Any
 
 from nornir.core.inventory import ConnectionOptions, Host
 
-from labrun.state import LabState, make_host_key, write_private
+from labrun.key_pairs import make_host_key
+from labrun.state import LabState, write_private
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 

@@ -11,6 +11,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab, Mode
+from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
@@ -21,7 +22,6 @@ from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, hypervisor_engine, open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
-from labrun.state import make_host_key
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
 from labrun.tasks.provision.strays import stray_rows
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from labrun.state import LabState, make_host_key
+from labrun.key_pairs import make_host_key
+from labrun.state import LabState
 from tests.labs import RunningLab
 
 LXC = "lxc:///system"

@@ -12,9 +12,10 @@ import yaml
 
 from labrun.errors import ForeignObjectError, HypervisorError, LabrunError, UnreachableError
 from labrun.inventory.file.load import load_lab
+from labrun.key_pairs import HostKey, make_host_key
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.ownership import Tag, read_tag, tag_element
-from labrun.state import HostKey, LabState, make_host_key, state_base
+from labrun.state import LabState, state_base
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.lxc import domain_xml

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError
+from labrun.key_pairs import make_host_key, public_half
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
@@ -34,7 +35,7 @@ from labrun.runner.watching.state import (
     remember_drift,
     remember_notified,
 )
-from labrun.state import LabState, make_host_key, public_half
+from labrun.state import LabState
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_reset
 from labrun.state_folders import distrust
 from tests.unit.command_line import run_labrun

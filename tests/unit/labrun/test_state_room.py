@@ -66,7 +66,7 @@ def test_what_cannot_be_written_is_named(call: str, reason: str, tmp_path: Path)
     state = tmp_path / "state"
     script = (
         "import sys; from pathlib import Path; from labrun.errors import LabrunError\n"
-        "from labrun.state import LabState, make_host_key\n"
+        "from labrun.key_pairs import make_host_key\nfrom labrun.state import LabState\n"
         f"try: LabState.open('demo', 'x', Path(sys.argv[1])).{call}\n"
         "except LabrunError as error: print(error.reason); print(error.hint)"
     )

@@ -29,8 +29,9 @@ from labrun.errors import (
     HostKeyError,
     UnreachableError,
 )
+from labrun.key_pairs import make_host_key
 from labrun.ports import Completed, Transport
-from labrun.state import LabState, make_host_key
+from labrun.state import LabState
 from labrun.tasks.guest.deadline import Pace, finishing, paced
 from labrun.tasks.guest.transport import (
     CONNECTION,
