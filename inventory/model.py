@@ -64,7 +64,7 @@ class Mode(StrEnum):
 
     @property
     def has_hypervisor_address(self) -> bool:
-        """Tell whether the hypervisor holds the subnet's first address."""
+        """Tell whether the hypervisor has an address on such a network, unless the file says none."""
         return self in (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED)
 
     @property
@@ -92,8 +92,8 @@ class DhcpRange:
 class Network:
     """One lab network.
 
-    ``hypervisor4``/``hypervisor6`` are the hypervisor's addresses on it, None if it has none; ``dhcp`` is
-    None if libvirt serves no DHCP.
+    ``hypervisor4``/``hypervisor6`` are the addresses that libvirt gives the hypervisor on it, None if it has
+    none; ``dhcp`` is None if libvirt serves no DHCP.
     """
 
     name: str
@@ -110,6 +110,15 @@ class Network:
     bridge: str | None = None
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
+
+    def hypervisor(self, version: int) -> IPv4Interface | IPv6Interface | None:
+        """Return the hypervisor's address in this IP version, None if it has none."""
+        return self.hypervisor4 if version == 4 else self.hypervisor6
+
+    @property
+    def is_served(self) -> bool:
+        """Tell whether libvirt's DNS runs on it: that needs an address of the hypervisor."""
+        return self.hypervisor4 is not None or self.hypervisor6 is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,14 @@ class Interface:
     dhcp: bool = False
     filter: str | None = None
     nmcli: Mapping[str, str] = field(default_factory=_nothing)
+
+    def leases(self, version: int) -> bool:
+        """Tell whether a server gives the NIC its address of this IP version."""
+        return self.dhcp if version == 4 else False
+
+    def has(self, version: int) -> bool:
+        """Tell whether the NIC has an address of this IP version, in the file or from a DHCP server."""
+        return (self.ipv4 is not None or self.dhcp) if version == 4 else self.ipv6 is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from labrun.inventory.file.addressing import is_link
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import RouteModel, with_static
 from labrun.inventory.file.nics import Nics
@@ -106,10 +107,11 @@ class WaysOut:
         subnets = [subnet for nic in self._nics(host.name) for subnet in self._subnets(nic)]
         holding = next((subnet for subnet in subnets if address in subnet), None)
         if holding is not None:
-            ends = (holding.network_address, holding.broadcast_address if address.version == 4 else None)
-            if address in ends:
+            last = holding.broadcast_address if address.version == 4 else None
+            if not is_link(holding) and address in (holding.network_address, last):
                 self.report.add(path, f"{address} is no host's address in {holding}")
-            return address not in ends
+                return False
+            return True
         # A network without a subnet in the file is an external one, where any address may exist.
         if any(self._is_open(nic, address.version) for nic in self._nics(host.name)):
             return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from labrun.inventory.file.address_parsing import NONE
 from labrun.inventory.file.field_types import (
     Address,
     AddressText,
@@ -22,12 +23,14 @@ from labrun.inventory.file.field_types import (
     NicAddress6,
     NmcliProperty,
     NmcliValue,
+    OwnAddress4,
+    OwnAddress6,
     Port,
     PortRange,
     Prefix,
     Word,
 )
-from labrun.inventory.file.problems import quoted
+from labrun.inventory.file.problems import quoted, shown
 from labrun.inventory.file.pydantic_types import (
     Matching,
     Section,
@@ -60,12 +63,34 @@ class DhcpModel(Section):
     range: Annotated[list[IPv4], Field(min_length=2, max_length=2)]
 
 
+class HypervisorModel(Section):
+    """``hypervisor_address: {ipv4: 172.16.0.254, ipv6: none}``."""
+
+    ipv4: OwnAddress4 | None = None
+    ipv6: OwnAddress6 | None = None
+
+
+def _own_addresses(value: Any) -> Any:
+    if value == NONE:
+        return {"ipv4": NONE, "ipv6": NONE}
+    if not isinstance(value, str | dict):
+        raise wrong(f"an address, none or a mapping is wanted, not {shown(value)}")
+    return {"ipv6" if ":" in value else "ipv4": value} if isinstance(value, str) else value
+
+
 class NetworkModel(Section):
     """One entry of ``networks``."""
 
     mode: Literal["nat", "route", "open", "isolated", "very-isolated", "bridge", "macvtap"] = "isolated"
     cidr: Cidr4 | None = None
     cidr6: Cidr6 | None = None
+    hypervisor_address: (
+        Annotated[
+            HypervisorModel,
+            Shorthand(_own_addresses, ({"type": "string", "description": "an address or none"},)),
+        ]
+        | None
+    ) = None
     dhcp: (
         Annotated[
             Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],

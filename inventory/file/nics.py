@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.file.address_parsing import DHCP
-from labrun.inventory.file.addressing import derived_macs, leased_addresses
+from labrun.inventory.file.addressing import derived_macs, is_link, leased_addresses
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
@@ -145,6 +145,8 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
             nics.doubtful.add(str(path[1]))
             return  # what is wrong with it has been reported there
         reason = "it has no cidr"
+    elif mode.has_hypervisor_address and network.hypervisor4 is None:
+        reason = "the hypervisor has no address on it"
     report.add(path, f"the network {network.name} serves no DHCP: {reason}", "give the NIC an address")
 
 
@@ -168,12 +170,14 @@ def _fixed(
         report.add(path, f"the network {network.name} has no {key}", f"add one in line {declared}")
     elif address not in subnet:
         report.add(path, f"{address} is outside the network {network.name}, which is {subnet}")
-    elif address == subnet.network_address:
+    elif not is_link(subnet) and address == subnet.network_address:
         report.add(path, f"{address} is the address of the subnet {subnet} itself")
-    elif isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
+    elif not is_link(subnet) and isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
         report.add(path, f"{address} is the broadcast address of {subnet}")
     elif hypervisor is not None and address == hypervisor.ip:
-        report.add(path, f"{address} is the hypervisor's address on the network {network.name}")
+        what = f"{address} is the hypervisor's address on the network {network.name}"
+        line = report.line_of(("networks", network.name))
+        report.add(path, what, f"hypervisor_address gives it another one or none, in line {line}")
     elif length not in (None, subnet.prefixlen):
         report.add(
             path, f"the network {network.name} has /{subnet.prefixlen}, not /{length}", "leave the length out"

@@ -46,8 +46,9 @@ class MachineJob:
 
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
-    ``state`` is the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has
-    the addresses and the public key of a machine that is created, else None.
+    ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
+    the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has the addresses
+    and the public key of a machine that is created, else None.
     """
 
     spec: MachineSpec
@@ -59,6 +60,7 @@ class MachineJob:
     timeout: float
     addresses: Mapping[str, tuple[str, ...]]
     lease: Lease | None
+    no_way: str
     state: str
     recover: bool
     host_key: tuple[Sequence[str], str] | None
@@ -143,6 +145,9 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     try:
         if job.recover:
             note = _put_key_in(driver, job)
+        if job.no_way:
+            # The file rules it out, so there is nothing to wait for.
+            return Outcome(spec.host, "ready", spec.host, Status.UNREACHABLE, "ready", None, job.no_way)
         ready = wait_until_ready(
             spec.host,
             timeout=job.timeout,

@@ -188,7 +188,7 @@ def _dns_element(word: str) -> ET.Element:
 
 def _dns(lab: Lab, network: Network) -> str:
     """Return the names that the network's DNS server answers for: its hosts' and the file's."""
-    if not network.mode.has_hypervisor_address:
+    if not network.is_served:
         return ""
     found: dict[str, set[str]] = {}
     for host, nic in lab.members(network.name):
