@@ -74,15 +74,18 @@ def hypervisor_address(
     Then, and on a link of two addresses, it is the first that none of ``hosts`` has and that is not in the
     ``avoided`` range; None if there is none.
     """
-    first: IPv4Address | IPv6Address = next(iter(subnet.hosts()))
+    first = next(iter(_usable(subnet)))
     if first not in routers and not is_link(subnet):
         return first
-    hosts_of: Iterable[IPv4Address | IPv6Address] = subnet.hosts()
-    for address in hosts_of:
+    for address in _usable(subnet):
         inside = isinstance(address, IPv4Address) and avoided and avoided[0] <= address <= avoided[1]
         if address not in hosts and not inside:
             return address
     return None
+
+
+def _usable(subnet: IPv4Network | IPv6Network) -> Iterable[IPv4Address | IPv6Address]:
+    return subnet.hosts()
 
 
 def is_link(subnet: IPv4Network | IPv6Network) -> bool:
