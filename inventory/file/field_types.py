@@ -49,6 +49,7 @@ __all__ = [
     "Mac",
     "MachineName",
     "NetworkName",
+    "NextHop",
     "NicAddress4",
     "NicAddress6",
     "NmcliProperty",
@@ -291,6 +292,15 @@ Prefix = Annotated[IPv4Network | IPv6Network, *parsed(prefix, {"examples": ["10.
 Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
 AddressText = Annotated[
     str, BeforeValidator(_text), Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name")
+]
+NextHop = Annotated[
+    str,
+    BeforeValidator(_text),
+    Matching(
+        r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}(%[A-Za-z0-9-]{1,63})?",
+        "address or host name",
+        "fe80::1%NETWORK is a link-local address",
+    ),
 ]
 AddressTextOrPrefix = Annotated[
     str,

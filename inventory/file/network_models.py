@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from labrun.inventory.file.address_parsing import NONE
+from labrun.inventory.file.address_parsing import DHCP, NONE
 from labrun.inventory.file.field_types import (
     Address,
-    AddressText,
     AddressTextOrPrefix,
     Cidr4,
     Cidr6,
@@ -19,6 +18,7 @@ from labrun.inventory.file.field_types import (
     Line,
     Mac,
     NetworkName,
+    NextHop,
     NicAddress4,
     NicAddress6,
     NmcliProperty,
@@ -108,19 +108,22 @@ class NetworkModel(Section):
     dns: dict[DomainName, Address] | None = None
 
 
+_SEVERAL = Shorthand(listed, ({"type": "string"},))
+
+
 class NicModel(Section):
     """One NIC, by the name of its network."""
 
-    ipv4: NicAddress4 | None = None
-    ipv6: NicAddress6 | None = None
+    ipv4: Annotated[list[NicAddress4], _SEVERAL] | None = None
+    ipv6: Annotated[list[NicAddress6], _SEVERAL] | None = None
     mac: Mac | None = None
     filter: Word | None = None
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
 
     @model_validator(mode="after")
-    def _has_address(self) -> NicModel:
-        if self.ipv4 is None and self.ipv6 is None:
-            raise wrong("this NIC has no address", "add ipv4: ADDRESS or ipv4: dhcp")
+    def _one_way(self) -> NicModel:
+        if len(self.ipv4 or ()) > 1 and DHCP in (self.ipv4 or ()):
+            raise wrong("dhcp is no address beside others", "ipv4: dhcp, or addresses only")
         return self
 
 
@@ -128,7 +131,7 @@ class RouteModel(Section):
     """One static route."""
 
     to: Prefix
-    via: AddressText
+    via: NextHop
 
 
 def _as_pattern(value: str) -> str:

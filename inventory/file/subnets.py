@@ -68,7 +68,7 @@ def _held(file: LabFile, hosts: Mapping[str, Merged]) -> dict[str, _Held]:
         # An existing machine is no gateway of a network that libvirt makes.
         is_router = host.model.role == "router" and host.model.address is None
         for name, nic in (host.model.networks or {}).items():
-            written = [getattr(each, "ip", each) for each in (nic.ipv4, nic.ipv6)]
+            written = [getattr(each, "ip", each) for each in (*(nic.ipv4 or ()), *(nic.ipv6 or ()))]
             if host.model.address is not None:
                 written.append(_as_address(host.model.address))
             found = {each for each in written if isinstance(each, IPv4Address | IPv6Address)}

@@ -101,10 +101,7 @@ def other_addresses(
 
 def file_addresses(host: Host) -> list[str]:
     """Return every address that the file gives a host, IPv4 first."""
-    nics = host.interfaces
-    return [str(nic.ipv4.ip) for nic in nics if nic.ipv4 is not None] + [
-        str(nic.ipv6.ip) for nic in nics if nic.ipv6 is not None
-    ]
+    return [str(each.ip) for version in (4, 6) for nic in host.interfaces for each in nic.of(version)]
 
 
 def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -206,10 +206,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
 
 
 def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
-    return {
-        nic.mac: tuple(str(address) for address in (nic.ipv4, nic.ipv6) if address is not None)
-        for nic in session.lab.hosts[name].interfaces
-    }
+    return {nic.mac: tuple(map(str, nic.addresses)) for nic in session.lab.hosts[name].interfaces}
 
 
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
@@ -223,7 +220,8 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
     if nic is None or not nic.dhcp or 4 not in way.versions:
         return None
-    return Lease(nic.mac, (lab.libvirt_name(nic.network),))
+    is_inside = lab.networks[nic.network].dhcp is None
+    return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside)
 
 
 def _no_way(lab: Lab, name: str) -> str:

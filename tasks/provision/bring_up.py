@@ -34,10 +34,14 @@ _DIAL = 2.0
 
 
 class Lease(NamedTuple):
-    """Where the address of a host that libvirt gives one appears: the NIC, and its networks in libvirt."""
+    """Where the address of a host that a DHCP server gives one appears: the NIC, its networks in libvirt.
+
+    On a network that libvirt does not serve, it is only known inside the guest.
+    """
 
     mac: str
     networks: tuple[str, ...]
+    is_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +169,14 @@ def _address(task: Task, job: MachineJob) -> str | None:
     """Look once for the host's address: static ones are known, a lease has to appear first."""
     if job.lease is None:
         return str(task.host.hostname) if task.host.hostname else None
-    from labrun.inventory.hosts.leases import LibvirtLeases
+    from labrun.inventory.hosts.leases import LibvirtLeases, addresses_of_guest
 
-    for lease in LibvirtLeases(job.uri, agents=False).leases(job.lease.networks):
-        if lease.mac == job.lease.mac:
+    if job.lease.is_inside:
+        leases = addresses_of_guest(job.uri, job.spec.domain)
+    else:
+        leases = LibvirtLeases(job.uri, agents=False).leases(job.lease.networks)
+    for lease in leases:
+        if lease.mac == job.lease.mac and lease.address.version == 4 and not lease.address.is_link_local:
             task.host.hostname = str(lease.address)
             task.host.data.pop("labrun_unreachable", None)
             return str(lease.address)
