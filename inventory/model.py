@@ -64,7 +64,7 @@ class Mode(StrEnum):
 
     @property
     def has_hypervisor_address(self) -> bool:
-        """Tell whether the hypervisor holds the subnet's first address."""
+        """Tell whether the hypervisor has an address on such a network, unless the file says none."""
         return self in (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED)
 
     @property
@@ -92,8 +92,8 @@ class DhcpRange:
 class Network:
     """One lab network.
 
-    ``hypervisor4``/``hypervisor6`` are the hypervisor's addresses on it, None if it has none; ``dhcp`` is
-    None if libvirt serves no DHCP.
+    ``hypervisor4``/``hypervisor6`` are the addresses that libvirt gives the hypervisor on it, None if it has
+    none; ``dhcp`` is None if libvirt serves no DHCP.
     """
 
     name: str
@@ -111,6 +111,20 @@ class Network:
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
 
+    def hypervisor(self, version: int) -> IPv4Interface | IPv6Interface | None:
+        """Return the hypervisor's address in this IP version, None if it has none."""
+        return self.hypervisor4 if version == 4 else self.hypervisor6
+
+    @property
+    def is_beyond(self) -> bool:
+        """Tell whether it is a part of a network outside, whose hosts and routes the lab does not know."""
+        return self.mode in (Mode.BRIDGE, Mode.MACVTAP)
+
+    @property
+    def is_served(self) -> bool:
+        """Tell whether libvirt's DNS runs on it: that needs an address of the hypervisor."""
+        return self.hypervisor4 is not None or self.hypervisor6 is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -118,7 +132,7 @@ class Interface:
 
     ``mac`` is lower case with colons, empty for an existing machine if the file gives none. ``ipv4`` is the
     fixed or (with ``dhcp``) the reserved address with its prefix length, None if only an external DHCP
-    server knows it.
+    server knows it. ``more`` are further fixed addresses.
     """
 
     network: str
@@ -128,6 +142,26 @@ class Interface:
     dhcp: bool = False
     filter: str | None = None
     nmcli: Mapping[str, str] = field(default_factory=_nothing)
+    more: tuple[IPv4Interface | IPv6Interface, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Return every address that the file knows, IPv4 first, the main one of each version first."""
+        return (*self.of(4), *self.of(6))
+
+    def of(self, version: int) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """Return the addresses of one IP version, the main one first."""
+        main = self.ipv4 if version == 4 else self.ipv6
+        further = (each for each in self.more if each.version == version)
+        return (main, *further) if main is not None else tuple(further)
+
+    def leases(self, version: int) -> bool:
+        """Tell whether a server gives the NIC its address of this IP version."""
+        return self.dhcp if version == 4 else False
+
+    def has(self, version: int) -> bool:
+        """Tell whether the NIC has an address of this IP version, in the file or from a DHCP server."""
+        return (self.ipv4 is not None or self.dhcp) if version == 4 else self.ipv6 is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,19 +197,27 @@ class SshSettings:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The value of ``gateway:``: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``."""
+    """The value of ``gateway:``: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``.
+
+    ``network`` is where a link-local address is, None for any other.
+    """
 
     kind: Literal["auto", "none", "host", "address"] = "auto"
     host: str | None = None
     address: Address | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StaticRoute:
-    """A declared route; ``via`` is resolved to an address on one of the host's networks."""
+    """A declared route; ``via`` is resolved to an address on one of the host's networks.
+
+    ``network`` is where a link-local address is, None for any other.
+    """
 
     to: Prefix
     via: Address
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,5 +124,5 @@ def _host(host: Host, known: Mapping[str, Health], wires: Mapping[tuple[str, str
 
 
 def _addresses(nic: Interface) -> tuple[str, ...]:
-    found = tuple(str(address) for address in (nic.ipv4, nic.ipv6) if address is not None)
+    found = tuple(map(str, nic.addresses))
     return found or ("dhcp" if nic.dhcp else "no address",)

@@ -24,6 +24,7 @@ from labrun.inventory.file.pydantic_types import wrong
 __all__ = [
     "DHCP",
     "IPV4_MAPPED",
+    "NONE",
     "Nic4",
     "Nic6",
     "address",
@@ -33,10 +34,13 @@ __all__ = [
     "network6",
     "nic_address4",
     "nic_address6",
+    "own_address4",
+    "own_address6",
     "prefix",
 ]
 
 DHCP: Final = "dhcp"
+NONE: Final = "none"
 Nic4 = IPv4Address | IPv4Interface | Literal["dhcp"]
 Nic6 = IPv6Address | IPv6Interface
 # Guests cannot use these; the is_* properties of ipaddress would also reject documentation prefixes.
@@ -155,6 +159,31 @@ def nic_address6(value: str) -> Nic6:
     if value == DHCP:
         raise wrong("dhcp is for ipv4 only", hint)
     return _nic_address(value, IPv6Address, IPv6Interface, hint)
+
+
+def own_address4(value: str) -> IPv4Address | Literal["none"]:
+    """Return the hypervisor's IPv4 address on a network, or ``none``."""
+    return NONE if value == NONE else _own_address(value, IPv4Address)
+
+
+def own_address6(value: str) -> IPv6Address | Literal["none"]:
+    """Return the hypervisor's IPv6 address on a network, or ``none``."""
+    return NONE if value == NONE else _own_address(value, IPv6Address)
+
+
+def _own_address(value: str, kind: type[_A]) -> _A:
+    try:
+        found = address(value)
+    except PydanticCustomError:
+        if re.fullmatch("[A-Za-z]+", value):
+            raise wrong(f"{quoted(value)} is no address", "an address, or none") from None
+        if "/" in value:
+            hint = "leave the length out: the network has it"
+            raise wrong(f"{quoted(value)} is no address", hint) from None
+        raise
+    if not isinstance(found, kind):
+        raise wrong(f"{quoted(value)} is no IPv{10 - found.version} address")
+    return found
 
 
 def _nic_address(value: str, plain: type[_A], with_length: type[_A], hint: str | None) -> _A:

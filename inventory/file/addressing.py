@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
 from labrun.inventory.model import DhcpRange
 
-__all__ = ["default_range", "derived_macs", "hypervisor_address", "leased_addresses"]
+__all__ = ["default_range", "derived_macs", "hypervisor_address", "is_link", "leased_addresses"]
 
 # libvirt rejects a larger range; its dnsmasq keeps one lease record per address.
 LARGEST_RANGE: Final = 65_535
@@ -63,17 +63,49 @@ def leased_addresses(
     return {host: IPv4Address(first + place) for place, host in places.items()}
 
 
-def hypervisor_address(cidr: IPv4Network) -> IPv4Address:
-    """Return the first usable address of a subnet, which the hypervisor takes if it has one there."""
-    return cidr.network_address + 1
+def hypervisor_address(
+    subnet: IPv4Network | IPv6Network,
+    hosts: Collection[IPv4Address | IPv6Address],
+    routers: Collection[IPv4Address | IPv6Address],
+    avoided: tuple[IPv4Address, IPv4Address] | None = None,
+) -> IPv4Address | IPv6Address | None:
+    """Return the address that the hypervisor takes on a subnet: the first, unless a router of the lab has it.
+
+    Then, and on a link of two addresses, it is the first that none of ``hosts`` has and that is not in the
+    ``avoided`` range; None if there is none.
+    """
+    first = next(iter(_usable(subnet)))
+    if first not in routers and not is_link(subnet):
+        return first
+    for address in _usable(subnet):
+        inside = isinstance(address, IPv4Address) and avoided and avoided[0] <= address <= avoided[1]
+        if address not in hosts and not inside:
+            return address
+    return None
 
 
-def default_range(cidr: IPv4Network) -> DhcpRange:
-    """Return the upper half of a subnet (at most 32,768 addresses), without its broadcast address."""
+def _usable(subnet: IPv4Network | IPv6Network) -> Iterable[IPv4Address | IPv6Address]:
+    return subnet.hosts()
+
+
+def is_link(subnet: IPv4Network | IPv6Network) -> bool:
+    """Tell whether a subnet is /31 or /127: two addresses, both of them for hosts (RFC 3021, RFC 6164)."""
+    return subnet.num_addresses == 2
+
+
+def default_range(cidr: IPv4Network, own: IPv4Address) -> DhcpRange | None:
+    """Return the upper half of a subnet (at most 32,768 addresses), without its broadcast address.
+
+    Of a half that holds the hypervisor's ``own`` address it is the larger part beside that. None if nothing
+    is left.
+    """
     last = int(cidr.broadcast_address) - 1
     half = min(cidr.num_addresses // 2, _DEFAULT_SPAN)
     first = max(last + 2 - half, int(cidr.network_address) + 2)
-    return DhcpRange(IPv4Address(first), IPv4Address(last))
+    if first <= int(own) <= last:
+        below, above = (first, int(own) - 1), (int(own) + 1, last)
+        first, last = above if above[1] - above[0] >= below[1] - below[0] else below
+    return DhcpRange(IPv4Address(first), IPv4Address(last)) if first <= last else None
 
 
 def _mac(lab: str, host: str, network: str, attempt: int) -> str:

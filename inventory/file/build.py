@@ -42,8 +42,8 @@ _USER: Final = "lab"
 
 def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: Report) -> Lab:
     """Return the lab; it is complete only if the report stays empty."""
-    networks = build_networks(file, report)
     merged = merge_hosts(file, report)
+    networks = build_networks(file, merged, report)
     nics = build_nics(file.name, merged, networks, cut, report)
     ways = WaysOut(networks, nics, cut, report)
     check_references(file, merged, cut, report)

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
@@ -22,6 +22,8 @@ from labrun.inventory.file.address_parsing import (
     network6,
     nic_address4,
     nic_address6,
+    own_address4,
+    own_address6,
     prefix,
 )
 from labrun.inventory.file.problems import quoted
@@ -47,10 +49,13 @@ __all__ = [
     "Mac",
     "MachineName",
     "NetworkName",
+    "NextHop",
     "NicAddress4",
     "NicAddress6",
     "NmcliProperty",
     "NmcliValue",
+    "OwnAddress4",
+    "OwnAddress6",
     "PackageName",
     "Port",
     "PortRange",
@@ -288,12 +293,27 @@ Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2
 AddressText = Annotated[
     str, BeforeValidator(_text), Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name")
 ]
+NextHop = Annotated[
+    str,
+    BeforeValidator(_text),
+    Matching(
+        r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}(%[A-Za-z0-9-]{1,63})?",
+        "address or host name",
+        "fe80::1%NETWORK is a link-local address",
+    ),
+]
 AddressTextOrPrefix = Annotated[
     str,
     BeforeValidator(_text),
     Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:/-]{0,252}", "network, host or prefix"),
 ]
 NicAddress4 = Annotated[Nic4, *parsed(nic_address4, {"examples": ["dhcp"]}, "an address or dhcp")]
+OwnAddress4 = Annotated[
+    IPv4Address | Literal["none"], *parsed(own_address4, {"examples": ["172.16.0.254"]}, "an address or none")
+]
+OwnAddress6 = Annotated[
+    IPv6Address | Literal["none"], *parsed(own_address6, {"examples": ["fd00:1::fe"]}, "an address or none")
+]
 NicAddress6 = Annotated[Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortRange = Annotated[

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
+from labrun.inventory.file.addressing import is_link
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import RouteModel, with_static
 from labrun.inventory.file.nics import Nics
-from labrun.inventory.file.problems import Path, Report
+from labrun.inventory.file.problems import Path, Report, quoted
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.model import Address, Gateway, Interface, Network, Prefix, StaticRoute
+from labrun.inventory.topology.eui64 import link_local
 
 __all__ = ["WaysOut"]
+
+
+@dataclass(frozen=True, slots=True)
+class _OnLink:
+    """Where a next hop is: ``network`` for a link-local address; others are where their subnet is."""
+
+    network: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +44,8 @@ class WaysOut:
         path = host.path("gateway")
         address = _as_address(text)
         if address is not None:
-            self._on_link(path, host, address)
-            return Gateway("address", address=address)
+            found = self._on_link(path, host, address)
+            return Gateway("address", address=_plain(address), network=found.network if found else None)
         if self._is_neighbour(path, host, text):
             shared = [nic for nic, _ in self._shared(host.name, text)]
             if text not in self.nics.doubtful and not any(nic.ipv4 or nic.ipv6 for nic in shared):
@@ -59,12 +68,12 @@ class WaysOut:
             if own is not None:
                 self.report.add((*path, "to"), f"{route.to} is {host.name}'s own network {own}")
                 continue
-            via = self._via((*path, "via"), host, route)
-            if via is not None:
-                found.append(StaticRoute(route.to, via))
+            resolved = self._via((*path, "via"), host, route)
+            if resolved is not None:
+                found.append(resolved)
         return tuple(found)
 
-    def _via(self, path: Path, host: Merged, route: RouteModel) -> Address | None:
+    def _via(self, path: Path, host: Merged, route: RouteModel) -> StaticRoute | None:
         address = _as_address(route.via)
         if address is not None:
             if address.version != route.to.version:
@@ -72,13 +81,14 @@ class WaysOut:
                     path, f"{address} is IPv{address.version}, {route.to} is IPv{route.to.version}"
                 )
                 return None
-            return address if self._on_link(path, host, address) else None
+            found = self._on_link(path, host, address)
+            return StaticRoute(route.to, _plain(address), found.network) if found else None
         if not self._is_neighbour(path, host, route.via):
             return None
         for theirs, _ in self._shared(host.name, route.via):
             mine = theirs.ipv4 if route.to.version == 4 else theirs.ipv6
             if mine is not None:
-                return mine.ip
+                return StaticRoute(route.to, mine.ip)
         if route.via not in self.nics.doubtful:
             what = f"{route.via} has no known IPv{route.to.version} address on a network of {host.name}"
             self.report.add(path, what)
@@ -97,8 +107,47 @@ class WaysOut:
             self.report.add(path, f"{name} is on none of {host.name}'s networks", f"they are: {mine}")
         return False
 
-    def _on_link(self, path: Path, host: Merged, address: Address) -> bool:
-        """Tell whether an address can be a neighbour of the host; report it if not."""
+    def _on_link(self, path: Path, host: Merged, address: Address) -> _OnLink | None:
+        """Return where an address can be a neighbour of the host; report it and return None if nowhere."""
+        if isinstance(address, IPv6Address) and address.scope_id is not None and not address.is_link_local:
+            self.report.add(path, f"{_plain(address)} is not link-local", "leave out what follows the %")
+            return None
+        if isinstance(address, IPv6Address) and address.is_link_local:
+            return self._on_network(path, host, address)
+        return _OnLink(None) if self._in_subnet(path, host, address) else None
+
+    def _on_network(self, path: Path, host: Merged, address: IPv6Address) -> _OnLink | None:
+        """Return the network of a link-local address: the one it names, or the only one that it can be on."""
+        mine = [nic for nic in self._nics(host.name) if nic.has(6)]
+        named = address.scope_id
+        if named is not None:
+            if any(nic.network == named for nic in mine):
+                return _OnLink(named)
+            names = ", ".join(nic.network for nic in mine) or "none"
+            what = f"{host.name} has no IPv6 address on a network {quoted(named)}"
+            self.report.add(path, what, f"those it has one on: {names}")
+            return None
+        held = [nic.network for nic in mine if self._is_held(nic.network, address)]
+        fitting = held or [nic.network for nic in mine]
+        if len(fitting) == 1:
+            return _OnLink(fitting[0])
+        if mine:
+            what = f"{address} may be on each of {host.name}'s networks"
+            self.report.add(path, what, f"write {address}%{fitting[0]}")
+        elif host.name not in self.nics.doubtful:
+            self.report.add(path, f"{address} is IPv6, and {host.name} has no IPv6 address")
+        return None
+
+    def _is_held(self, network: str, address: IPv6Address) -> bool:
+        """Tell whether a NIC of the lab on this network makes the link-local address from its MAC."""
+        return any(
+            nic.network == network and nic.mac and link_local(nic.mac) == address
+            for nics in self.nics.by_host.values()
+            for nic in nics
+        )
+
+    def _in_subnet(self, path: Path, host: Merged, address: Address) -> bool:
+        """Tell whether an address can be a neighbour of the host by the subnets; report it if not."""
         own = [nic for nic in self._nics(host.name) if address in _addresses(nic)]
         if own:
             self.report.add(path, f"{address} is {host.name}'s own address on {own[0].network}")
@@ -106,10 +155,11 @@ class WaysOut:
         subnets = [subnet for nic in self._nics(host.name) for subnet in self._subnets(nic)]
         holding = next((subnet for subnet in subnets if address in subnet), None)
         if holding is not None:
-            ends = (holding.network_address, holding.broadcast_address if address.version == 4 else None)
-            if address in ends:
+            last = holding.broadcast_address if address.version == 4 else None
+            if not is_link(holding) and address in (holding.network_address, last):
                 self.report.add(path, f"{address} is no host's address in {holding}")
-            return address not in ends
+                return False
+            return True
         # A network without a subnet in the file is an external one, where any address may exist.
         if any(self._is_open(nic, address.version) for nic in self._nics(host.name)):
             return True
@@ -140,7 +190,12 @@ class WaysOut:
 
 
 def _addresses(nic: Interface) -> list[Address]:
-    return [interface.ip for interface in (nic.ipv4, nic.ipv6) if interface is not None]
+    return [interface.ip for interface in nic.addresses]
+
+
+def _plain(address: Address) -> Address:
+    """Return an address without the name of its network."""
+    return IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
 
 
 def _as_address(text: str) -> Address | None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from labrun.inventory.file.address_parsing import NONE
 from labrun.inventory.file.field_types import (
     AddressText,
     FilePath,
@@ -14,6 +15,7 @@ from labrun.inventory.file.field_types import (
     Line,
     LoginName,
     MachineName,
+    NextHop,
     PackageName,
     Port,
     PublicKey,
@@ -39,6 +41,8 @@ SSHD_PROFILES: Final[tuple[Literal["host", "router", "bastion"], ...]] = ("host"
 def _nic(value: Any) -> Any:
     if not isinstance(value, (str, dict)):
         raise wrong(f"an address, dhcp or a mapping is wanted, not {shown(value)}")
+    if value == NONE:
+        return {}
     if isinstance(value, str):
         return {"ipv6" if ":" in value else "ipv4": value}
     return value
@@ -171,7 +175,7 @@ class Settings(Section):
     driver: Literal["lxc", "qemu"] | None = None
     user: UserName | None = None
     role: Literal["host", "router"] | None = None
-    gateway: AddressText | None = None
+    gateway: NextHop | None = None
     routes: Routes | None = None
     sysctl: dict[SysctlKey, SysctlValue] | None = None
     sshd: (
@@ -230,7 +234,9 @@ class HostModel(Settings):
     networks: (
         dict[
             Line,
-            Annotated[NicModel, Shorthand(_nic, ({"type": "string", "description": "an address or dhcp"},))],
+            Annotated[
+                NicModel, Shorthand(_nic, ({"type": "string", "description": "an address, dhcp or none"},))
+            ],
         ]
         | None
     ) = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from labrun.inventory.file.address_parsing import DHCP, NONE
 from labrun.inventory.file.field_types import (
     Address,
-    AddressText,
     AddressTextOrPrefix,
     Cidr4,
     Cidr6,
@@ -18,16 +18,19 @@ from labrun.inventory.file.field_types import (
     Line,
     Mac,
     NetworkName,
+    NextHop,
     NicAddress4,
     NicAddress6,
     NmcliProperty,
     NmcliValue,
+    OwnAddress4,
+    OwnAddress6,
     Port,
     PortRange,
     Prefix,
     Word,
 )
-from labrun.inventory.file.problems import quoted
+from labrun.inventory.file.problems import quoted, shown
 from labrun.inventory.file.pydantic_types import (
     Matching,
     Section,
@@ -60,12 +63,34 @@ class DhcpModel(Section):
     range: Annotated[list[IPv4], Field(min_length=2, max_length=2)]
 
 
+class HypervisorModel(Section):
+    """``hypervisor_address: {ipv4: 172.16.0.254, ipv6: none}``."""
+
+    ipv4: OwnAddress4 | None = None
+    ipv6: OwnAddress6 | None = None
+
+
+def _own_addresses(value: Any) -> Any:
+    if value == NONE:
+        return {"ipv4": NONE, "ipv6": NONE}
+    if not isinstance(value, str | dict):
+        raise wrong(f"an address, none or a mapping is wanted, not {shown(value)}")
+    return {"ipv6" if ":" in value else "ipv4": value} if isinstance(value, str) else value
+
+
 class NetworkModel(Section):
     """One entry of ``networks``."""
 
     mode: Literal["nat", "route", "open", "isolated", "very-isolated", "bridge", "macvtap"] = "isolated"
     cidr: Cidr4 | None = None
     cidr6: Cidr6 | None = None
+    hypervisor_address: (
+        Annotated[
+            HypervisorModel,
+            Shorthand(_own_addresses, ({"type": "string", "description": "an address or none"},)),
+        ]
+        | None
+    ) = None
     dhcp: (
         Annotated[
             Annotated[bool, Tag("(switch)")] | Annotated[DhcpModel, Tag("(mapping)")],
@@ -83,19 +108,22 @@ class NetworkModel(Section):
     dns: dict[DomainName, Address] | None = None
 
 
+_SEVERAL = Shorthand(listed, ({"type": "string"},))
+
+
 class NicModel(Section):
     """One NIC, by the name of its network."""
 
-    ipv4: NicAddress4 | None = None
-    ipv6: NicAddress6 | None = None
+    ipv4: Annotated[list[NicAddress4], _SEVERAL] | None = None
+    ipv6: Annotated[list[NicAddress6], _SEVERAL] | None = None
     mac: Mac | None = None
     filter: Word | None = None
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
 
     @model_validator(mode="after")
-    def _has_address(self) -> NicModel:
-        if self.ipv4 is None and self.ipv6 is None:
-            raise wrong("this NIC has no address", "add ipv4: ADDRESS or ipv4: dhcp")
+    def _one_way(self) -> NicModel:
+        if len(self.ipv4 or ()) > 1 and DHCP in (self.ipv4 or ()):
+            raise wrong("dhcp is no address beside others", "ipv4: dhcp, or addresses only")
         return self
 
 
@@ -103,7 +131,7 @@ class RouteModel(Section):
     """One static route."""
 
     to: Prefix
-    via: AddressText
+    via: NextHop
 
 
 def _as_pattern(value: str) -> str:

@@ -8,12 +8,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.file.address_parsing import DHCP
-from labrun.inventory.file.addressing import derived_macs, leased_addresses
+from labrun.inventory.file.addressing import derived_macs, is_link, leased_addresses
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.validate import Dropped
-from labrun.inventory.model import Address, Interface, Mode, Network, Prefix
+from labrun.inventory.model import Address, Interface, Network, Prefix
 
 __all__ = ["Nics", "build_nics"]
 
@@ -91,28 +91,30 @@ def _declared(
     host = str(path[1])
     if model.mac is not None:
         claims.mac((*path, "mac"), model.mac)
-    ipv4: IPv4Interface | None = None
-    ipv6: IPv6Interface | None = None
-    if model.ipv4 is not None and model.ipv4 != DHCP:
-        found = _fixed(
-            _at(path, "ipv4", report), model.ipv4, network, network.cidr, network.hypervisor4, claims, report
-        )
-        ipv4 = found if isinstance(found, IPv4Interface) else None
-    if model.ipv6 is not None:
-        found = _fixed(
-            _at(path, "ipv6", report), model.ipv6, network, network.cidr6, network.hypervisor6, claims, report
-        )
-        ipv6 = found if isinstance(found, IPv6Interface) else None
-    if (ipv4 is None and model.ipv4 not in (None, DHCP)) or (ipv6 is None and model.ipv6 is not None):
-        nics.doubtful.add(host)
+    fixed: list[IPv4Interface | IPv6Interface] = []
+    for key, written in (("ipv4", model.ipv4), ("ipv6", model.ipv6)):
+        subnet = network.cidr if key == "ipv4" else network.cidr6
+        for number, each in enumerate(written or ()):
+            if each == DHCP:
+                continue
+            at = _at(path, key, report)
+            place = (*at, number) if report.is_in_file((*at, number)) else at
+            found = _fixed(place, each, network, subnet, claims, report)
+            if found is None:
+                nics.doubtful.add(host)
+            else:
+                fixed.append(found)
+    ipv4 = next((each for each in fixed if isinstance(each, IPv4Interface)), None)
+    ipv6 = next((each for each in fixed if isinstance(each, IPv6Interface)), None)
     return Interface(
         network=network.name,
         mac=model.mac or "",
         ipv4=ipv4,
         ipv6=ipv6,
-        dhcp=model.ipv4 == DHCP,
+        dhcp=DHCP in (model.ipv4 or ()),
         filter=model.filter,
         nmcli=MappingProxyType(dict(model.nmcli or {})),
+        more=tuple(each for each in fixed if each not in (ipv4, ipv6)),
     )
 
 
@@ -137,7 +139,7 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
     if network.dhcp is not None:
         return
     mode = network.mode
-    if mode in (Mode.BRIDGE, Mode.MACVTAP):
+    if network.is_beyond:
         return  # the server of the outer network answers there
     reason = "its DHCP is off" if mode.has_hypervisor_address else f"mode {mode} has none"
     if mode.has_hypervisor_address and network.cidr is None:
@@ -145,6 +147,8 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
             nics.doubtful.add(str(path[1]))
             return  # what is wrong with it has been reported there
         reason = "it has no cidr"
+    elif mode.has_hypervisor_address and network.hypervisor4 is None:
+        reason = "the hypervisor has no address on it"
     report.add(path, f"the network {network.name} serves no DHCP: {reason}", "give the NIC an address")
 
 
@@ -153,7 +157,6 @@ def _fixed(
     written: Address | IPv4Interface | IPv6Interface,
     network: Network,
     subnet: Prefix | None,
-    hypervisor: IPv4Interface | IPv6Interface | None,
     claims: _Claims,
     report: Report,
 ) -> IPv4Interface | IPv6Interface | None:
@@ -161,6 +164,7 @@ def _fixed(
     length = written.network.prefixlen if isinstance(written, (IPv4Interface, IPv6Interface)) else None
     address: Address = written.ip if isinstance(written, (IPv4Interface, IPv6Interface)) else written
     key = "cidr" if address.version == 4 else "cidr6"
+    hypervisor = network.hypervisor(address.version)
     if subnet is None:
         if report.is_in_file(("networks", network.name, key)):
             return None  # what is wrong with it has been reported there
@@ -168,12 +172,14 @@ def _fixed(
         report.add(path, f"the network {network.name} has no {key}", f"add one in line {declared}")
     elif address not in subnet:
         report.add(path, f"{address} is outside the network {network.name}, which is {subnet}")
-    elif address == subnet.network_address:
+    elif not is_link(subnet) and address == subnet.network_address:
         report.add(path, f"{address} is the address of the subnet {subnet} itself")
-    elif isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
+    elif not is_link(subnet) and isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
         report.add(path, f"{address} is the broadcast address of {subnet}")
     elif hypervisor is not None and address == hypervisor.ip:
-        report.add(path, f"{address} is the hypervisor's address on the network {network.name}")
+        what = f"{address} is the hypervisor's address on the network {network.name}"
+        line = report.line_of(("networks", network.name))
+        report.add(path, what, f"hypervisor_address gives it another one or none, in line {line}")
     elif length not in (None, subnet.prefixlen):
         report.add(
             path, f"the network {network.name} has /{subnet.prefixlen}, not /{length}", "leave the length out"

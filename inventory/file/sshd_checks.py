@@ -10,7 +10,8 @@ from typing import Final
 
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Report
-from labrun.inventory.model import Address, Host, Lab, Mode
+from labrun.inventory.model import Address, Host, Lab
+from labrun.inventory.topology.way_in import way_in
 
 __all__ = ["check_sshd"]
 
@@ -49,10 +50,11 @@ def _address(lab: Lab, host: Host) -> Address | None:
     """Return the address that labrun logs in at, None if the file does not know it."""
     if host.machine is None:
         return None
-    modes = [(lab.networks[nic.network].mode, nic) for nic in host.interfaces]
-    near = [nic for mode, nic in modes if mode.has_hypervisor_address]
-    near = near or [nic for mode, nic in modes if mode is not Mode.VERY_ISOLATED]
-    given = (near[0].ipv4 or near[0].ipv6) if near else None
+    way = way_in(lab, host)
+    nic = host.interface_on(way.network) if way.network is not None else None
+    if nic is None:
+        return None
+    given = nic.ipv4 if 4 in way.versions else nic.ipv6
     return given.ip if given is not None else None
 
 

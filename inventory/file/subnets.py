@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from dataclasses import dataclass, field
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+)
 from types import MappingProxyType
 from typing import Final
 
-from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address
+from labrun.inventory.file.address_parsing import NONE
+from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address, is_link
+from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import DhcpModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.schema import LabFile
@@ -22,22 +33,59 @@ _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "dev": (Mode.NAT, Mode.ROUTE, Mode.MACVTAP),
     "bridge": (Mode.BRIDGE,),
     "nat_ports": (Mode.NAT,),
+    "hypervisor_address": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "domain": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "dns": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "mtu": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED, Mode.VERY_ISOLATED),
 }
+# What libvirt serves at its address on the network.
+_NEEDS_ADDRESS: Final = ("dhcp", "domain", "dns")
 _NEEDED_BY: Final = {Mode.BRIDGE: ("bridge", "bridge: br0"), Mode.MACVTAP: ("dev", "dev: enp3s0")}
 
 
-def build_networks(file: LabFile, report: Report) -> dict[str, Network]:
+@dataclass(slots=True)
+class _Held:
+    """The addresses that the file gives to hosts, on one network; ``routers`` are those of routers."""
+
+    hosts: set[IPv4Address | IPv6Address] = field(default_factory=set)
+    routers: set[IPv4Address | IPv6Address] = field(default_factory=set)
+
+
+def build_networks(file: LabFile, hosts: Mapping[str, Merged], report: Report) -> dict[str, Network]:
     """Return every network with its derived values; report the errors of each."""
-    networks = {name: _network(name, model, file, report) for name, model in file.networks.items()}
+    held = _held(file, hosts)
+    networks = {
+        name: _network(name, model, file, held[name], report) for name, model in file.networks.items()
+    }
     _overlaps(((name, net.cidr) for name, net in networks.items() if net.cidr), "cidr", report)
     _overlaps(((name, net.cidr6) for name, net in networks.items() if net.cidr6), "cidr6", report)
     return networks
 
 
-def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> Network:
+def _held(file: LabFile, hosts: Mapping[str, Merged]) -> dict[str, _Held]:
+    held = {name: _Held() for name in file.networks}
+    for host in hosts.values():
+        # An existing machine is no gateway of a network that libvirt makes.
+        is_router = host.model.role == "router" and host.model.address is None
+        for name, nic in (host.model.networks or {}).items():
+            written = [getattr(each, "ip", each) for each in (*(nic.ipv4 or ()), *(nic.ipv6 or ()))]
+            if host.model.address is not None:
+                written.append(_as_address(host.model.address))
+            found = {each for each in written if isinstance(each, IPv4Address | IPv6Address)}
+            if name in held:
+                held[name].hosts |= found
+                held[name].routers |= found if is_router else set()
+    return held
+
+
+def _as_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report: Report) -> Network:
     path: Path = ("networks", name)
     mode = _mode(model, file)
     if len(full := f"{file.name}-{name}") > LONGEST_NAME:
@@ -49,17 +97,18 @@ def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> N
         report.add(path, f"a network of mode {mode} needs a cidr", "such as cidr: 172.16.0.0/24")
     own4 = own6 = None
     if mode.has_hypervisor_address:
-        own4 = IPv4Interface((hypervisor_address(cidr), cidr.prefixlen)) if cidr else None
-        own6 = IPv6Interface((cidr6.network_address + 1, cidr6.prefixlen)) if cidr6 else None
+        own4 = _own(path, "ipv4", model, cidr, held, report)
+        own6 = _own(path, "ipv6", model, cidr6, held, report)
+        _forwards_from(path, model, mode, (own4, own6), report)
     ports = tuple(model.nat_ports or ())
     return Network(
         name=name,
         mode=mode,
         cidr=cidr,
         cidr6=cidr6,
-        hypervisor4=own4,
-        hypervisor6=own6,
-        dhcp=_dhcp(path, model, mode, cidr, report),
+        hypervisor4=own4 if isinstance(own4, IPv4Interface) else None,
+        hypervisor6=own6 if isinstance(own6, IPv6Interface) else None,
+        dhcp=_dhcp(path, model, mode, own4, report),
         domain=model.domain,
         mtu=model.mtu,
         autostart=model.autostart,
@@ -68,6 +117,73 @@ def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> N
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
     )
+
+
+def _own(
+    path: Path,
+    key: str,
+    model: NetworkModel,
+    subnet: IPv4Network | IPv6Network | None,
+    held: _Held,
+    report: Report,
+) -> IPv4Interface | IPv6Interface | None:
+    """Return the hypervisor's address on a subnet, declared or derived; None if it has none."""
+    declared = getattr(model.hypervisor_address, key, None)
+    if declared == NONE:
+        return None
+    if declared is None:
+        if subnet is None:
+            return None
+        span = model.dhcp.range if isinstance(model.dhcp, DhcpModel) else None
+        found = hypervisor_address(subnet, held.hosts, held.routers, (span[0], span[1]) if span else None)
+        return None if found is None else _with_length(found, subnet)
+    at = _at(path, ("hypervisor_address", key), report)
+    if subnet is None:
+        missing = "cidr" if key == "ipv4" else "cidr6"
+        if getattr(model, missing) is None:
+            report.add(at, f"{declared} is in no subnet of the network", f"it has no {missing}")
+    elif declared not in subnet:
+        report.add(at, f"{declared} is outside the network, which is {subnet}")
+    elif not is_link(subnet) and declared == subnet.network_address:
+        report.add(at, f"{declared} is the address of the subnet {subnet} itself")
+    elif not is_link(subnet) and isinstance(subnet, IPv4Network) and declared == subnet.broadcast_address:
+        report.add(at, f"{declared} is the broadcast address of {subnet}")
+    else:
+        return _with_length(declared, subnet)
+    return None
+
+
+def _with_length(
+    address: IPv4Address | IPv6Address, subnet: IPv4Network | IPv6Network
+) -> IPv4Interface | IPv6Interface:
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((address, subnet.prefixlen))
+    return IPv6Interface((address, subnet.prefixlen))
+
+
+def _at(path: Path, keys: tuple[str, str], report: Report) -> Path:
+    """Return the path of a value in its long form, or of its short form where the file has that."""
+    return (*path, *keys) if report.is_in_file((*path, *keys)) else (*path, keys[0])
+
+
+def _forwards_from(
+    path: Path, model: NetworkModel, mode: Mode, own: tuple[object, object], report: Report
+) -> None:
+    """Report what needs an address of the hypervisor where there is none."""
+    if own[0] is not None or own[1] is not None:
+        return
+    declared = model.hypervisor_address
+    if mode.has_uplink and declared is not None and NONE in (declared.ipv4, declared.ipv6):
+        what = f"a network of mode {mode} needs an address of the hypervisor, which forwards for it"
+        report.add((*path, "hypervisor_address"), what, "mode: isolated needs none")
+    elif mode.has_uplink and (model.cidr or model.cidr6) and declared is None:
+        subnets = " and ".join(str(subnet) for subnet in (model.cidr, model.cidr6) if subnet is not None)
+        what = f"{subnets} has no address left for the hypervisor, which forwards for mode {mode}"
+        report.add(path, what, "a larger subnet, or mode: isolated")
+    if declared is not None and declared.ipv4 == NONE == declared.ipv6:
+        for key in _NEEDS_ADDRESS:
+            if getattr(model, key) not in (None, False):
+                report.add((*path, key), "without an address of the hypervisor there is no DHCP and no DNS")
 
 
 def _mode(model: NetworkModel, file: LabFile) -> Mode:
@@ -94,7 +210,7 @@ def _keys_fit_mode(path: Path, model: NetworkModel, mode: Mode, report: Report) 
 def _large_enough(path: Path, subnet: IPv4Network | IPv6Network | None, report: Report) -> bool:
     if subnet is None:
         return False
-    longest, key = (30, "cidr") if isinstance(subnet, IPv4Network) else (126, "cidr6")
+    longest, key = (31, "cidr") if isinstance(subnet, IPv4Network) else (127, "cidr6")
     if subnet.prefixlen > longest:
         report.add((*path, key), f"{subnet} is too small for a network with hosts", f"at most /{longest}")
         return False
@@ -102,7 +218,11 @@ def _large_enough(path: Path, subnet: IPv4Network | IPv6Network | None, report: 
 
 
 def _dhcp(
-    path: Path, model: NetworkModel, mode: Mode, cidr: IPv4Network | None, report: Report
+    path: Path,
+    model: NetworkModel,
+    mode: Mode,
+    own: IPv4Interface | IPv6Interface | None,
+    report: Report,
 ) -> DhcpRange | None:
     if model.dhcp is False:
         return None
@@ -112,33 +232,34 @@ def _dhcp(
             return None
         if model.cidr is None:
             report.add((*path, "dhcp"), "DHCP needs a cidr")
-    if cidr is None or not mode.has_hypervisor_address:
+    if not isinstance(own, IPv4Interface):
         return None
-    return (
-        _declared_range(path, model.dhcp, cidr, report)
-        if isinstance(model.dhcp, DhcpModel)
-        else default_range(cidr)
-    )
+    if isinstance(model.dhcp, DhcpModel):
+        return _declared_range(path, model.dhcp, own, report)
+    found = default_range(own.network, own.ip)
+    if found is None and model.dhcp:
+        report.add((*path, "dhcp"), f"{own.network} has no address left for DHCP")
+    return found
 
 
-def _declared_range(path: Path, dhcp: DhcpModel, cidr: IPv4Network, report: Report) -> DhcpRange:
+def _declared_range(path: Path, dhcp: DhcpModel, mine: IPv4Interface, report: Report) -> DhcpRange | None:
     first, last = dhcp.range
+    cidr, own = mine.network, mine.ip
     at = (*path, "dhcp", "range")
     outside = [str(end) for end in (first, last) if end not in cidr]
-    own = hypervisor_address(cidr)
     if outside:
         report.add(at, f"{' and '.join(outside)} {'is' if len(outside) == 1 else 'are'} outside {cidr}")
     elif first > last:
         report.add(at, f"{first} is above {last}", "the lower address comes first")
     elif first <= own <= last:
         report.add(at, f"the range holds {own}, the hypervisor's address")
-    elif _holds(first, last, cidr.network_address) or _holds(first, last, cidr.broadcast_address):
+    elif not is_link(cidr) and any(_holds(first, last, end) for end in (cidr[0], cidr[-1])):
         report.add(at, "the range holds the subnet's network or broadcast address")
     elif int(last) - int(first) >= LARGEST_RANGE:
         report.add(at, f"the range holds more than {LARGEST_RANGE} addresses")
     else:
         return DhcpRange(first, last)
-    return default_range(cidr)
+    return default_range(cidr, own)
 
 
 def _holds(first: IPv4Address, last: IPv4Address, address: IPv4Address) -> bool:

@@ -40,6 +40,7 @@ def _nic(nic: Interface) -> JsonObject:
         "prefix4": nic.ipv4.network.prefixlen if nic.ipv4 else None,
         "ipv6": str(nic.ipv6.ip) if nic.ipv6 else None,
         "prefix6": nic.ipv6.network.prefixlen if nic.ipv6 else None,
+        "addresses": [str(each.ip) for each in nic.addresses],
         "mac": nic.mac or None,
         "dhcp": nic.dhcp,
     }

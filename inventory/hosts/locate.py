@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface
 from types import MappingProxyType
 from typing import Literal, TypedDict
 
-from labrun.inventory.model import Address, Host, Interface, Lab, Mode, Network
+from labrun.inventory.model import Address, Host, Interface, Lab, Network
+from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance, way_in
 from labrun.ports import Lease, LeaseSource
 
 __all__ = [
@@ -101,10 +101,7 @@ def other_addresses(
 
 def file_addresses(host: Host) -> list[str]:
     """Return every address that the file gives a host, IPv4 first."""
-    nics = host.interfaces
-    return [str(nic.ipv4.ip) for nic in nics if nic.ipv4 is not None] + [
-        str(nic.ipv6.ip) for nic in nics if nic.ipv6 is not None
-    ]
+    return [str(each.ip) for version in (4, 6) for nic in host.interfaces for each in nic.of(version)]
 
 
 def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -123,51 +120,73 @@ def still_held(lab: Lab, had: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def _to_be_asked(lab: Lab) -> tuple[str, ...]:
     """Return the networks on which only a DHCP server or a guest may know an address."""
-    nics = [nic for host in lab.hosts.values() if host.machine is not None for nic in host.interfaces]
-    return tuple(dict.fromkeys(nic.network for nic in nics if _fixed(nic) is None))
+    asked = (
+        nic.network
+        for host in lab.hosts.values()
+        for nic in host.interfaces
+        if host.machine is not None and not _is_known(lab.networks[nic.network], nic)
+    )
+    return tuple(dict.fromkeys(asked))
 
 
-def _fixed(nic: Interface) -> IPv4Interface | IPv6Interface | None:
-    if nic.dhcp:
-        return nic.ipv6
-    return nic.ipv4 or nic.ipv6
+def _is_known(network: Network, nic: Interface) -> bool:
+    """Tell whether the file alone says where the NIC answers."""
+    if nic.ipv6 is not None and distance(network, 6) == ALONGSIDE:
+        return True
+    return not nic.dhcp
 
 
 def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases: bool) -> Located:
     held: list[Found] = []
     missing: dict[str, str] = {}
     for nic in host.interfaces:
-        on_network = _on_network(
-            lab.networks[nic.network], nic, leases.get(nic.mac, ()), has_leases and host.address is None
-        )
-        if isinstance(on_network, Found):
-            held.append(on_network)
+        network = lab.networks[nic.network]
+        asked = has_leases and host.address is None
+        found = list(_on_network(network, nic, leases.get(nic.mac, ()), asked))
+        if found:
+            # IPv4 comes first where both lead there.
+            held.append(min(found, key=lambda each: distance(network, each.address.version)))
         else:
-            missing[nic.network] = on_network
+            missing[nic.network] = _missing(nic, asked)
     if host.address is not None:
         return Located(host.name, host.address, "file", None, None, tuple(held), missing)
-    best = min(held, key=lambda address: _distance(lab.networks[address.network]), default=None)
-    if best is None or _distance(lab.networks[best.network]) == _OUT_OF_REACH:
-        reason = _no_way(best, missing)
+    best = min(held, key=lambda found: _distance(lab, found), default=None)
+    if best is None or _distance(lab, best) == NO_WAY:
+        way = way_in(lab, host)
+        reason = way.why or ", ".join(missing.values()) or "it is on no network"
         return Located(host.name, None, None, None, reason, tuple(held), missing)
     return Located(host.name, str(best.address), best.source, best.network, None, tuple(held), missing)
 
 
-def _on_network(network: Network, nic: Interface, leases: Iterable[Lease], has_leases: bool) -> Found | str:
-    """Return the address on one network, or the reason why it is not known."""
-    if not nic.dhcp and (nic.ipv4 or nic.ipv6):
-        fixed = nic.ipv4 or nic.ipv6
-        assert fixed is not None
-        return Found(network.name, fixed.ip, "file")
+def _on_network(
+    network: Network, nic: Interface, leases: Iterable[Lease], has_leases: bool
+) -> Iterator[Found]:
+    """Yield the NIC's address in each IP version in which it is known, IPv4 first."""
+    if nic.dhcp:
+        given = _leased(network, leases, 4)
+        if given is not None:
+            yield given
+        elif not has_leases and nic.ipv4 is not None:
+            yield Found(network.name, nic.ipv4.ip, "file")
+    elif nic.ipv4 is not None:
+        yield Found(network.name, nic.ipv4.ip, "file")
+    if nic.ipv6 is not None:
+        yield Found(network.name, nic.ipv6.ip, "file")
+
+
+def _leased(network: Network, leases: Iterable[Lease], version: int) -> Found | None:
+    of_version = [lease for lease in leases if lease.address.version == version]
     for source in _RELIABILITY:
-        for lease in leases:
+        for lease in of_version:
             if lease.source == source and _belongs(lease.address, network):
                 return Found(network.name, lease.address, source)
-    if not has_leases and nic.ipv4 is not None:
-        return Found(network.name, nic.ipv4.ip, "file")
-    if nic.ipv6 is not None:
-        return Found(network.name, nic.ipv6.ip, "file")
-    return f"no lease on {network.name}" if has_leases else f"{network.name} gives addresses by DHCP"
+    return None
+
+
+def _missing(nic: Interface, has_leases: bool) -> str:
+    if not (nic.has(4) or nic.has(6)):
+        return f"no address on {nic.network}"
+    return f"no lease on {nic.network}" if has_leases else f"{nic.network} gives addresses by DHCP"
 
 
 def _belongs(address: Address, network: Network) -> bool:
@@ -178,17 +197,5 @@ def _belongs(address: Address, network: Network) -> bool:
     return any(address in cidr for cidr in (network.cidr, network.cidr6) if cidr is not None)
 
 
-_OUT_OF_REACH = 2
-
-
-def _distance(network: Network) -> int:
-    """Return 0 if the hypervisor is on the network, 1 if it is reached through the outside, else 2."""
-    if network.mode.has_hypervisor_address:
-        return 0
-    return _OUT_OF_REACH if network.mode is Mode.VERY_ISOLATED else 1
-
-
-def _no_way(best: Found | None, missing: Mapping[str, str]) -> str:
-    if best is not None:
-        return f"only on {best.network}, where the hypervisor has no address"
-    return ", ".join(missing.values()) or "it is on no network"
+def _distance(lab: Lab, found: Found) -> int:
+    return distance(lab.networks[found.network], found.address.version)

@@ -26,7 +26,7 @@ def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
     """
     subnets = [subnet for subnet in (network.cidr, network.cidr6) if subnet is not None]
     answers = reached_at(host)
-    certain = [given.ip for given in (nic.ipv4, nic.ipv6) if given is not None]
+    certain = [given.ip for given in nic.addresses]
     if answers is not None and any(answers in subnet for subnet in subnets):
         certain.append(answers)
     return list(dict.fromkeys([*(str(ip_network(address)) for address in certain), *map(str, subnets)]))

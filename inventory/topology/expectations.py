@@ -83,14 +83,14 @@ def expectations(lab: Lab) -> Expectations:
 def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
     """Return the fixed and reserved addresses that a NIC must have, its ``nmcli:`` properties included."""
     found: list[IPv4Interface | IPv6Interface] = []
-    for version, own in ((4, nic.ipv4), (6, nic.ipv6)):
-        said = nic_properties(nic, 4 if version == 4 else 6)
+    for version in _VERSIONS:
+        said = nic_properties(nic, version)
         if said.has_none:
             continue
         # Its reservation, beside any address that the properties add.
         leased = version == 4 and nic.dhcp and said.method != "manual"
         written = said.addresses is None and (version == 6 or not nic.dhcp)
-        if own is not None and (leased or written):
-            found.append(own)
+        if leased or written:
+            found += nic.of(version)
         found += said.addresses or ()
     return tuple(dict.fromkeys(found))

@@ -69,7 +69,7 @@ def place(lab: Lab, name: str) -> tuple[Prefix, ...]:
         network = lab.networks[name]
         return tuple(subnet for subnet in (network.cidr, network.cidr6) if subnet is not None)
     if name in lab.hosts:
-        given = [address for nic in lab.hosts[name].interfaces for address in (nic.ipv4, nic.ipv6) if address]
+        given = [address for nic in lab.hosts[name].interfaces for address in nic.addresses]
         return tuple(sorted((ip_network(each.ip) for each in given), key=lambda prefix: prefix.version))
     try:
         return (ip_network(name),)
@@ -155,5 +155,4 @@ def targets_of(lab: Lab, host: Host, name: str) -> tuple[Address, ...]:
     own = [nic.network for nic in host.interfaces]
     theirs = {nic.network: nic for nic in lab.hosts[name].interfaces}
     shared = [theirs[network] for network in own if network in theirs]
-    given = [address for nic in shared for address in (nic.ipv4, nic.ipv6) if address is not None]
-    return tuple(each.ip for each in given)
+    return tuple(address.ip for nic in shared for address in nic.addresses)

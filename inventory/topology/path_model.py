@@ -11,10 +11,15 @@ __all__ = ["Disposition", "ForwardPath", "Path", "RoundTrip"]
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """Where a packet ends and why; ``node`` is a host or the hypervisor."""
+    """Where a packet ends and why; ``node`` is a host or the hypervisor.
+
+    ``outside`` = it may get on from there by routes that the lab file does not have: those of the hypervisor,
+    of the network around a bridge, or of somebody else's DHCP server.
+    """
 
     node: str
     what: str
+    outside: bool = False
 
     def __str__(self) -> str:
         return f"{self.node}: {self.what}"
@@ -75,7 +80,7 @@ class Path:
         if fault is None:
             return None
         named = {self.way.source: self.source, self.way.target: self.target}
-        return Disposition(named.get(fault.node, fault.node), fault.what)
+        return Disposition(named.get(fault.node, fault.node), fault.what, fault.outside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from labrun.inventory.kernel_values import value_of
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
+from labrun.inventory.topology.eui64 import link_local
 from labrun.inventory.topology.flows import hidden
 from labrun.inventory.topology.longest_prefix import Fib
 from labrun.inventory.topology.nic_filters import denied
@@ -70,7 +71,10 @@ class Forwarding:
 
     def path(self, source: str, target: str) -> Path:
         """Return what a traceroute from ``source`` to ``target`` shows, or why nothing gets there."""
-        kin = self._kin.get(source, source), self._kin.get(target, target)
+        kin = source, target
+        if self._wires.of[source] and self._wires.of[target]:
+            # Those of a kind may differ in the addresses that they have in the other IP version.
+            kin = self._kin.get(source, source), self._kin.get(target, target)
         known = self._known.get(kin)
         if known is None:
             # Trace between the first host of each kind, so that all pairs of these kinds share the trails.
@@ -254,7 +258,8 @@ class Forwarding:
         neighbour = route.via if route.via is not None else to
         following = self._wires.holder.get((route.network, neighbour))
         if following is None:
-            return Disposition(node, f"nobody has {neighbour} on {route.network}")
+            what = f"nobody has {neighbour} on {route.network}"
+            return Disposition(node, what, outside=self._lab.networks[route.network].is_beyond)
         return route.network, following
 
     def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
@@ -281,7 +286,8 @@ class Forwarding:
         """Follow libvirt's rules: which of its networks may open connections to which."""
         network = self._connected_to_hypervisor(to)
         if network is None:
-            return Disposition(HYPERVISOR_NODE, f"no route to {self._name(to)} inside the lab")
+            what = f"no route to {self._name(to)} inside the lab"
+            return Disposition(HYPERVISOR_NODE, what, outside=self._is_beyond(to))
         if came is not None:
             first, last = (network, came) if answer else (came, network)
             asking, asked = self._lab.networks[first].mode, self._lab.networks[last].mode
@@ -295,8 +301,18 @@ class Forwarding:
     def _connected_to_hypervisor(self, address: Address) -> str | None:
         return next((n for n in self._wires.hypervisor if address in (self._wires.prefix_of(n) or ())), None)
 
+    def _is_beyond(self, address: Address) -> bool:
+        """Tell whether an address is on a network to which the hypervisor may have a way of its own."""
+        networks = self._lab.networks.items()
+        return any(net.is_beyond and address in (self._wires.prefix_of(name) or ()) for name, net in networks)
+
     def _no_route(self, node: str, to: Address) -> Disposition:
-        return Disposition(node, f"no route to {self._name(to)}")
+        # The server that gives a NIC its address may give it routes, too.
+        host = self._lab.hosts.get(node)
+        led = host is not None and any(
+            nic.leases(self._version) and not nic.of(self._version) for nic in host.interfaces
+        )
+        return Disposition(node, f"no route to {self._name(to)}", outside=led)
 
     def _name(self, address: Address) -> Prefix:
         """Name an address by its lab network, so that one fault reads the same for all targets."""
@@ -329,7 +345,10 @@ def _kin(wires: L3Topology, tables_of: Mapping[str, tuple[Route, ...]]) -> Mappi
             continue
         own = attachments[0]
         narrower = (prefix for prefix in odd if prefix.prefixlen > own.prefix.prefixlen)
-        special = (own.network, own.address) in used or any(own.address in prefix for prefix in narrower)
+        named = own.address, *((link_local(own.nic.mac),) if own.nic.mac else ())
+        special = any((own.network, each) in used for each in named) or any(
+            own.address in prefix for prefix in narrower
+        )
         if not special:
             kin[name] = first.setdefault((own.network, tables_of[name]), name)
     return kin

@@ -137,7 +137,7 @@ def _order(route: Route) -> tuple[bool, int, int, int]:
 
 def _declared(wires: L3Topology, name: str) -> Iterator[Route]:
     for route in wires.lab.hosts[name].routes:
-        own = wires.on_link(name, route.via) if route.to.version == wires.version else None
+        own = wires.on_link(name, route.via, route.network) if route.to.version == wires.version else None
         if own is not None:
             yield Route(route.to, route.via, own.network, "static")
 
@@ -184,15 +184,15 @@ class _Defaults:
         if asked.address is None:
             return None
         if asked.address.version == wires.version:
-            own = wires.on_link(name, asked.address)
+            own = wires.on_link(name, asked.address, asked.network)
             return (asked.address, own.network) if own is not None else None
-        return self._counterpart(name, asked.address)
+        return self._counterpart(name, asked.address, asked.network)
 
-    def _counterpart(self, name: str, address: Address) -> tuple[Address, str] | None:
+    def _counterpart(self, name: str, address: Address, network: str | None) -> tuple[Address, str] | None:
         """Find the other IP version's address of the node behind a gateway given as an address."""
         wires = self._wires
         other = wiring(wires.lab, 4 if wires.version == 6 else 6)
-        own = other.on_link(name, address)
+        own = other.on_link(name, address, network)
         holder = other.holder.get((own.network, address)) if own is not None else None
         if own is None or holder is None or not any(a.network == own.network for a in wires.of[name]):
             return None

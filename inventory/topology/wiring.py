@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Network, Prefix, Role
+from labrun.inventory.topology.eui64 import link_local
 
 __all__ = ["HYPERVISOR_NODE", "Attachment", "L3Topology", "Version", "per_lab", "wiring"]
 
@@ -80,11 +81,14 @@ class L3Topology:
 
     def shared(self, host: str, other: str) -> Attachment | None:
         """Return the other host's NIC on the first network, in the host's order, that both are on."""
-        theirs = {there.network: there for there in self.of[other]}
+        # Of several addresses on one network, the first is the one that packets leave with.
+        theirs = {there.network: there for there in reversed(self.of[other])}
         return next((theirs[own.network] for own in self.of[host] if own.network in theirs), None)
 
-    def on_link(self, host: str, address: Address) -> Attachment | None:
-        """Return the host's NIC whose subnet contains the address."""
+    def on_link(self, host: str, address: Address, network: str | None = None) -> Attachment | None:
+        """Return the host's NIC whose subnet contains the address; a link-local one is on ``network``."""
+        if network is not None:
+            return next((own for own in self.of[host] if own.network == network), None)
         return next((own for own in self.of[host] if address in own.prefix), None)
 
     def apart(self, source: str, target: str) -> str | None:
@@ -111,8 +115,7 @@ def _subnet(network: Network, version: Version) -> Prefix | None:
 
 def _attachments(host: Host, version: Version) -> Iterator[Attachment]:
     for nic in host.interfaces:
-        given = nic.ipv4 if version == 4 else nic.ipv6
-        if given is not None:
+        for given in nic.of(version):
             yield Attachment(host.name, nic.network, given.ip, given.network, nic)
 
 
@@ -130,6 +133,11 @@ def wiring(lab: Lab, version: Version) -> L3Topology:
         if own is not None:
             hypervisor[name] = own.ip
             holder[name, own.ip] = HYPERVISOR_NODE
+    if version == 6:
+        for host in lab.hosts.values():
+            for nic in host.interfaces:
+                if nic.mac:
+                    holder[nic.network, link_local(nic.mac)] = host.name
     for attachments in of.values():
         for there in attachments:
             on[there.network].append(there)

@@ -10,7 +10,8 @@ import click
 
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
-from labrun.inventory.model import Lab, Mode
+from labrun.inventory.model import Lab
+from labrun.inventory.topology.way_in import way_in
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -196,6 +197,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
+            no_way=_no_way(lab, name),
             state=str(state.root),
             recover=recover,
             host_key=on_record,
@@ -204,26 +206,25 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
 
 
 def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
-    return {
-        nic.mac: tuple(str(address) for address in (nic.ipv4, nic.ipv6) if address is not None)
-        for nic in session.lab.hosts[name].interfaces
-    }
+    return {nic.mac: tuple(map(str, nic.addresses)) for nic in session.lab.hosts[name].interfaces}
 
 
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """Return where to find the lease that makes a host reachable; None if the file gives it an address.
 
-    A lease is that of the first ``dhcp`` NIC within the hypervisor's reach.
+    It is that of the NIC through which the hypervisor has its way to the host.
     """
     from labrun.tasks.provision.bring_up import Lease
 
-    nics = [
-        nic
-        for nic in lab.hosts[name].interfaces
-        if lab.networks[nic.network].mode.has_hypervisor_address
-        or lab.networks[nic.network].mode is Mode.BRIDGE
-    ]
-    if any(not nic.dhcp and (nic.ipv4 or nic.ipv6) for nic in nics):
+    way = way_in(lab, lab.hosts[name])
+    nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
+    if nic is None or not nic.dhcp or 4 not in way.versions:
         return None
-    leased = next((nic for nic in nics if nic.dhcp), None)
-    return Lease(leased.mac, (lab.libvirt_name(leased.network),)) if leased else None
+    is_inside = lab.networks[nic.network].dhcp is None
+    return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside)
+
+
+def _no_way(lab: Lab, name: str) -> str:
+    """Return why the hypervisor cannot reach a host by the lab file, empty if it can."""
+    why = way_in(lab, lab.hosts[name]).why
+    return f"the hypervisor has no way to {name}: {why}" if why else ""

@@ -73,4 +73,4 @@ def _addresses(lab: Lab, name: str) -> tuple[str, ...]:
     if name not in lab.hosts:
         return (str(ip_address(name)),)
     nics = lab.hosts[name].interfaces
-    return tuple(str(given.ip) for nic in nics for given in (nic.ipv4, nic.ipv6) if given is not None)
+    return tuple(str(given.ip) for nic in nics for given in nic.addresses)

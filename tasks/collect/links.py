@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface
 
-from labrun.inventory.model import Interface, Lab, Mode
+from labrun.inventory.model import Interface, Lab
 from labrun.inventory.topology.expectations import addresses_of
 from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_properties
 from labrun.inventory.topology.wiring import wiring
@@ -92,5 +92,5 @@ def _expected_mtu(lab: Lab, host: str, nic: Interface) -> int | None:
     if given is not None:
         return given or None
     network = lab.networks[nic.network]
-    foreign = lab.hosts[host].machine is None or network.mode in (Mode.BRIDGE, Mode.MACVTAP)
+    foreign = lab.hosts[host].machine is None or network.is_beyond
     return None if foreign else network.mtu or LARGEST

@@ -158,7 +158,7 @@ def _payload(lab: Lab, path: Path) -> int:
 
 def _network(lab: Lab, path: Path) -> str:
     for nic in lab.hosts[path.target].interfaces:
-        if path.address in [given.ip for given in (nic.ipv4, nic.ipv6) if given is not None]:
+        if path.address in [given.ip for given in nic.addresses]:
             return nic.network
     return ""
 

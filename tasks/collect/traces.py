@@ -65,7 +65,9 @@ def path_row(shown: Shown, path: Path) -> Outcome:
 
 
 def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
-    expected: str | None = "unreachable" if path.fault else _text(path.hops)
+    expected: str | None = _text(path.hops)
+    if path.fault is not None:
+        expected = "unreachable, or outside the lab" if path.fault.outside else "unreachable"
     capture = shown.capture(path.source)
     if path.address is None:
         expected, judged = None, Judged(Status.SKIPPED, None, str(path.fault))
@@ -102,6 +104,8 @@ def _text(hops: tuple[Address | None, ...]) -> str:
 
 
 def _nothing_should(path: Path, ping: Ping | None) -> Judged:
+    if ping is not None and ping.reached and path.fault is not None and path.fault.outside:
+        return Judged(Status.OK, "reached", f"by a way that the lab file does not have; in it, {path.fault}")
     if ping is not None and ping.reached:
         return Judged(Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}")
     return Judged(Status.OK, "unreachable", str(path.fault))

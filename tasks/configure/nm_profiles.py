@@ -138,7 +138,7 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
         return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
     if nic.ipv4 is None:
         return {"method": "disabled"}
-    settings = {"method": "manual", "address1": str(nic.ipv4)}
+    settings = {"method": "manual", **_addresses(nic, 4)}
     settings |= _routes(routes, gateway=True)
     if network.hypervisor4 is not None:
         settings["dns"] = f"{network.hypervisor4.ip};"
@@ -151,11 +151,16 @@ def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
     # Never by router advertisements: they add an address that is not in the lab file.
     if nic.ipv6 is None:
         return {"method": "link-local"}
-    settings = {"method": "manual", "address1": str(nic.ipv6)}
+    settings = {"method": "manual", **_addresses(nic, 6)}
     settings |= _routes(routes, gateway=True, announced=False)
     if network.hypervisor6 is not None and nic.ipv4 is None and not nic.dhcp:
         settings["dns"] = f"{network.hypervisor6.ip};"
     return settings
+
+
+def _addresses(nic: Interface, version: int) -> dict[str, str]:
+    """Return the fixed addresses as a keyfile has them; the first is the one that packets leave with."""
+    return {f"address{number}": str(each) for number, each in enumerate(nic.of(version), start=1)}
 
 
 def _beside_dhcp(announces_default: bool, routes: Sequence[Route]) -> dict[str, str]:

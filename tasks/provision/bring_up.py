@@ -34,10 +34,14 @@ _DIAL = 2.0
 
 
 class Lease(NamedTuple):
-    """Where the address of a host that libvirt gives one appears: the NIC, and its networks in libvirt."""
+    """Where the address of a host that a DHCP server gives one appears: the NIC, its networks in libvirt.
+
+    On a network that libvirt does not serve, it is only known inside the guest.
+    """
 
     mac: str
     networks: tuple[str, ...]
+    is_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,9 @@ class MachineJob:
 
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
-    ``state`` is the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has
-    the addresses and the public key of a machine that is created, else None.
+    ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
+    the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has the addresses
+    and the public key of a machine that is created, else None.
     """
 
     spec: MachineSpec
@@ -59,6 +64,7 @@ class MachineJob:
     timeout: float
     addresses: Mapping[str, tuple[str, ...]]
     lease: Lease | None
+    no_way: str
     state: str
     recover: bool
     host_key: tuple[Sequence[str], str] | None
@@ -143,6 +149,9 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     try:
         if job.recover:
             note = _put_key_in(driver, job)
+        if job.no_way:
+            # The file rules it out, so there is nothing to wait for.
+            return Outcome(spec.host, "ready", spec.host, Status.UNREACHABLE, "ready", None, job.no_way)
         ready = wait_until_ready(
             spec.host,
             timeout=job.timeout,
@@ -160,10 +169,14 @@ def _address(task: Task, job: MachineJob) -> str | None:
     """Look once for the host's address: static ones are known, a lease has to appear first."""
     if job.lease is None:
         return str(task.host.hostname) if task.host.hostname else None
-    from labrun.inventory.hosts.leases import LibvirtLeases
+    from labrun.inventory.hosts.leases import LibvirtLeases, addresses_of_guest
 
-    for lease in LibvirtLeases(job.uri, agents=False).leases(job.lease.networks):
-        if lease.mac == job.lease.mac:
+    if job.lease.is_inside:
+        leases = addresses_of_guest(job.uri, job.spec.domain)
+    else:
+        leases = LibvirtLeases(job.uri, agents=False).leases(job.lease.networks)
+    for lease in leases:
+        if lease.mac == job.lease.mac and lease.address.version == 4 and not lease.address.is_link_local:
             task.host.hostname = str(lease.address)
             task.host.data.pop("labrun_unreachable", None)
             return str(lease.address)

@@ -66,11 +66,9 @@ def _network_config(lab: Lab, host: Host) -> JsonObject:
     ethernets: dict[str, JsonObject] = {}
     for number, nic in enumerate(host.interfaces):
         entry: dict[str, JsonValue] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
-        addresses = [str(nic.ipv6)] if nic.ipv6 is not None else []
         if nic.dhcp:
             entry["dhcp4"] = True
-        elif nic.ipv4 is not None:
-            addresses.insert(0, str(nic.ipv4))
+        addresses = [str(each) for each in nic.addresses if each != nic.ipv4 or not nic.dhcp]
         if addresses:
             entry["addresses"] = addresses
         network = lab.networks[nic.network]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
+from labrun.containers import container_init
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, in_daemon_namespace, translated
 from labrun.ownership import Tag, tag_element
@@ -34,7 +35,7 @@ from labrun.tasks.provision.domains import (
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.image_store import image_paths, source_of_image
 from labrun.tasks.provision.machines import machine_tag, observe_machines
-from labrun.tasks.provision.namespace import NamespaceTransport, container_init
+from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
 from labrun.tasks.provision.strays import refuse_renamed

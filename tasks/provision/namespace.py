@@ -5,24 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
+from labrun.containers import container_init
 from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 
-__all__ = ["NamespaceTransport", "container_init"]
-
-
-def container_init(controller: int) -> int | None:
-    """Return the process id (in the hypervisor's view) of a container's init.
-
-    ``controller`` is libvirt_lxc's process id, which libvirt reports as the domain's id.
-    """
-    try:
-        children = Path(f"/proc/{controller}/task/{controller}/children").read_text(encoding="ascii").split()
-    except OSError:
-        return None
-    return int(children[0]) if children else None
+__all__ = ["NamespaceTransport"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,13 +188,12 @@ def _dns_element(word: str) -> ET.Element:
 
 def _dns(lab: Lab, network: Network) -> str:
     """Return the names that the network's DNS server answers for: its hosts' and the file's."""
-    if not network.mode.has_hypervisor_address:
+    if not network.is_served:
         return ""
     found: dict[str, set[str]] = {}
     for host, nic in lab.members(network.name):
-        for address in (nic.ipv4, nic.ipv6):
-            if address is not None:
-                found.setdefault(str(address.ip), set()).add(host.name)
+        for address in nic.addresses:
+            found.setdefault(str(address.ip), set()).add(host.name)
     for name, text in network.dns.items():
         found.setdefault(text, set()).add(name)
     return _in_order(_dns_entry(address, names) for address, names in found.items())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import in_daemon_namespace
-from labrun.tasks.guest.scripts import hypervisor_script
+from labrun.tasks.guest.scripts import guest_script, hypervisor_script, unit_file
 from labrun.tasks.provision.driver import Seed
 
 __all__ = ["LABS", "Overlay", "remove_cgroups"]
@@ -18,6 +18,7 @@ LABS = Path("/var/lib/labrun/labs")
 """The directory on the hypervisor for the files of every lab's machines."""
 
 _SECONDS = 30
+_UNIT = "labrun-direct.service"
 
 
 def _run(command: list[str], what: str, *, host: str | None = None, script: str | None = None) -> None:
@@ -86,11 +87,23 @@ class Overlay:
                 ("network-config", seed.network_config),
             ):
                 (nocloud / name).write_text(text, encoding="utf-8")
+            self._add_direct_nics()
             (self.directory / "complete").write_text(str(lower), encoding="utf-8")
         except OSError as error:
             raise HypervisorError(
                 f"cannot write {error.filename}: {error.strerror}", step="overlay", hint="lxc labs need root"
             ) from error
+
+    def _add_direct_nics(self) -> None:
+        """Add the unit that makes Ethernet devices of NICs on macvtap networks, also of later ones."""
+        script = self.upper / "usr/local/lib/labrun/direct_nics.sh"
+        units = self.upper / "etc/systemd/system"
+        wanted = units / "sysinit.target.wants"
+        for folder in (script.parent, wanted):
+            folder.mkdir(parents=True)
+        script.write_text(guest_script("direct_nics"), encoding="utf-8")
+        (units / _UNIT).write_text(unit_file(_UNIT), encoding="utf-8")
+        (wanted / _UNIT).symlink_to(f"../{_UNIT}")
 
     def mount(self) -> None:
         """Mount the overlay in libvirtd's mount namespace; no error if it is mounted."""

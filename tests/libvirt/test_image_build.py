@@ -20,6 +20,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from labrun.containers import container_init
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect
 from labrun.ports import Completed, Transport
@@ -30,7 +31,6 @@ from labrun.tasks.provision.image_disk import VIRTUAL_SIZE
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image
 from labrun.tasks.provision.image_store import image_directory
 from labrun.tasks.provision.lxc import LxcDriver
-from labrun.tasks.provision.namespace import container_init
 
 URI = "lxc:///system"
 BOOT_SECONDS = 120.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,7 +98,54 @@ def test_a_mac_gives_way_to_a_declared_one_and_nobody_else_moves(
 @given(st.integers(min_value=2, max_value=30), st.integers(min_value=0, max_value=2**32 - 1))
 def test_the_default_range_is_in_the_upper_half_beside_the_hypervisor(length: int, number: int) -> None:
     subnet = IPv4Network((number, length), strict=False)
-    found = default_range(subnet)
-    assert hypervisor_address(subnet) < found.first <= found.last < subnet.broadcast_address
+    own = subnet.network_address + 1
+    found = default_range(subnet, own)
+    assert found is not None
+    assert own < found.first <= found.last < subnet.broadcast_address
     assert int(found.first) >= int(subnet.network_address) + subnet.num_addresses // 2
     assert int(found.last) - int(found.first) < 32_768
+
+
+@given(st.integers(min_value=16, max_value=31), st.data())
+def test_the_default_range_goes_around_the_hypervisor_s_address(length: int, data: st.DataObject) -> None:
+    subnet = IPv4Network((10 << 24, length))
+    own = data.draw(st.sampled_from(list(subnet.hosts())[-300:]))
+    found = default_range(subnet, own)
+    ordinary = default_range(subnet, subnet.network_address + 1) if length < 31 else None
+    if found is None:
+        assert length >= 30
+        return
+    assert ordinary is not None
+    assert not found.first <= own <= found.last
+    assert ordinary.first <= found.first <= found.last <= ordinary.last
+    # At most half of it is lost.
+    lost = (int(ordinary.last) - int(ordinary.first)) - (int(found.last) - int(found.first))
+    assert 2 * lost <= int(ordinary.last) - int(ordinary.first) + 2
+
+
+@pytest.mark.parametrize(
+    ("subnet", "hosts", "routers", "avoided", "own"),
+    [
+        ("10.1.0.0/24", [], [], None, "10.1.0.1"),
+        # A host at the first address is told that the hypervisor has it.
+        ("10.1.0.0/24", ["10.1.0.1"], [], None, "10.1.0.1"),
+        ("10.1.0.0/24", ["10.1.0.1", "10.1.0.2"], ["10.1.0.1"], None, "10.1.0.3"),
+        ("10.1.0.0/24", ["10.1.0.1"], ["10.1.0.1"], ("10.1.0.2", "10.1.0.99"), "10.1.0.100"),
+        ("10.1.0.0/30", ["10.1.0.1", "10.1.0.2"], ["10.1.0.1"], None, None),
+        ("10.1.0.0/31", [], [], None, "10.1.0.0"),
+        ("10.1.0.0/31", ["10.1.0.0"], [], None, "10.1.0.1"),
+        ("10.1.0.0/31", ["10.1.0.0", "10.1.0.1"], [], None, None),
+        ("fd00::/64", [], [], None, "fd00::1"),
+        ("fd00::/64", ["fd00::1"], ["fd00::1"], None, "fd00::2"),
+        ("fd00::/127", ["fd00::"], [], None, "fd00::1"),
+        ("fd00::/127", ["fd00::", "fd00::1"], ["fd00::1"], None, None),
+    ],
+)
+def test_the_hypervisor_leaves_the_first_address_to_a_router(
+    subnet: str, hosts: list[str], routers: list[str], avoided: tuple[str, str] | None, own: str | None
+) -> None:
+    span = (IPv4Address(avoided[0]), IPv4Address(avoided[1])) if avoided else None
+    found = hypervisor_address(
+        ip_network(subnet), {ip_address(host) for host in hosts}, {ip_address(each) for each in routers}, span
+    )
+    assert found == (ip_address(own) if own else None)

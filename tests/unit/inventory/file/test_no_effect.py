@@ -74,6 +74,7 @@ NETWORK_KEYS = {
     "cidr6": 'cidr6: "fd00:1::/64"',
     "dhcp": "dhcp: false",
     "domain": "domain: lab.test",
+    "hypervisor_address": "hypervisor_address: 10.1.0.99",
     "mtu": "mtu: 1400",
     "autostart": "autostart: false",
     "dev": "dev: eth7",

@@ -119,7 +119,7 @@ def test_without_a_lease_the_reason_stands_in_place_of_the_address(lab: Lab) -> 
     assert located["leased"].reason == "no lease on two"
     assert located["leased"].missing == {"two": "no lease on two"}
     assert located["outside"].reason == "no lease on lan"
-    assert located["both"].reason == "only on deaf, where the hypervisor has no address"
+    assert located["both"].reason == "no lease on two"
 
 
 def test_networks_where_the_hypervisor_is_go_first(lab: Lab) -> None:

@@ -32,13 +32,20 @@ networks:
   routed: {mode: route, cidr: 10.3.0.0/24, dhcp: {range: [10.3.0.50, 10.3.0.60]}}
   free: {mode: open, cidr: 10.4.0.0/24, dhcp: false, autostart: false}
   quiet: {mode: very-isolated, cidr: 10.5.0.0/24}
+  aside: {cidr: 10.8.0.0/24, cidr6: "fd00:8::/64"}
+  placed: {cidr: 10.9.0.0/24, cidr6: "fd00:9::/64", hypervisor_address: {ipv4: 10.9.0.254, ipv6: none}}
+  bare: {cidr: 10.10.0.0/24, hypervisor_address: none}
   outside: {mode: bridge, cidr: 10.6.0.0/24, bridge: br0}
   direct: {mode: macvtap, cidr: 10.7.0.0/24, dev: eth7}
 hosts:
   a: {networks: {plain: 10.1.0.10, out: {ipv4: 10.2.0.10, ipv6: "fd00:2::10"}}}
   b: {networks: {routed: 10.3.0.10, free: 10.4.0.10, quiet: 10.5.0.10, outside: 10.6.0.10, direct: 10.7.0.10}}
   c: {networks: {plain: dhcp}}
+  r: {role: router, networks: {aside: {ipv4: 10.8.0.1, ipv6: "fd00:8::1"}, placed: 10.9.0.1, bare: 10.10.0.1}}
 """
+
+
+MODES = ("plain", "out", "routed", "free", "quiet", "outside", "direct")
 
 
 def lab_of(tmp_path: Path, text: str) -> Lab:
@@ -51,7 +58,7 @@ def spec_of(lab: Lab, name: str) -> Spec:
     return network_spec(lab, lab.networks[name], URI)
 
 
-@pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet", "outside", "direct"])
+@pytest.mark.parametrize("name", ["aside", "placed", "bare", *MODES])
 def test_xml_is_golden(tmp_path: Path, name: str) -> None:
     lab = lab_of(tmp_path, ALL_MODES)
     xml = spec_of(lab, name).xml.replace(lab.digest, "DIGEST")
@@ -93,7 +100,7 @@ def make(connection: Any, spec: Spec) -> None:
     apply_network(connection, spec, planned(connection, spec))
 
 
-@pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet"])
+@pytest.mark.parametrize("name", ["plain", "out", "routed", "free", "quiet", "aside", "placed", "bare"])
 def test_made_and_then_nothing_to_do(tmp_path: Path, connection: Any, name: str) -> None:
     spec = spec_of(lab_of(tmp_path, ALL_MODES), name)
     assert planned(connection, spec).action == "create"

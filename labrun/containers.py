@@ -1,0 +1,49 @@
+"""Containers from the hypervisor: their init, and the addresses that their NICs have."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from labrun.bounded import address, as_list, as_object, objects, read_json
+from labrun.errors import UnreadableError
+
+__all__ = ["addresses_inside", "container_init"]
+
+_SECONDS = 10.0
+_log = logging.getLogger(__name__)
+
+
+def container_init(controller: int) -> int | None:
+    """Return the process id (in the hypervisor's view) of a container's init.
+
+    ``controller`` is libvirt_lxc's process id, which libvirt reports as the domain's id.
+    """
+    try:
+        children = Path(f"/proc/{controller}/task/{controller}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return None
+    return int(children[0]) if children else None
+
+
+def addresses_inside(controller: int) -> Iterator[tuple[str, IPv4Address | IPv6Address]]:
+    """Yield MAC and address of everything that a container's kernel has; nothing if it cannot be asked."""
+    init = container_init(controller)
+    if init is None:
+        return
+    command = ["nsenter", "-t", str(init), "-n", "ip", "-json", "address"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+        links = objects(read_json(done.stdout, "ip address"), "ip address", "links")
+        for link in links:
+            mac = str(link.get("address", "")).lower()
+            for entry in as_list(link.get("addr_info", []), "ip address"):
+                found = address(as_object(entry, "ip address").get("local"))
+                if found is not None:
+                    yield mac, found
+    except (OSError, subprocess.SubprocessError, UnreadableError) as error:
+        # Without root, or while the container ends: its address is then not known.
+        _log.debug("no addresses of the container of process %d: %s", controller, error)
