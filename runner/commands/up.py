@@ -198,6 +198,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             lease=awaited_lease(lab, name),
             state=str(state.root),
             recover=recover,
+            login_keys=lab.hosts[name].ssh_keys,
             host_key=on_record,
         )
     return jobs
