@@ -20,6 +20,7 @@ from labrun.inventory.route_patterns import RoutePattern
 from labrun.inventory.traffic import Filter, Firewall, Nat
 
 __all__ = [
+    "DEFAULT_USER",
     "Address",
     "Check",
     "DhcpRange",
@@ -42,6 +43,9 @@ __all__ = [
     "SshSettings",
     "StaticRoute",
 ]
+
+DEFAULT_USER = "lab"
+"""The login user of a machine for which the lab file names none."""
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network

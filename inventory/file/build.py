@@ -26,7 +26,19 @@ from labrun.inventory.file.sysctl_checks import check_sysctl
 from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
-from labrun.inventory.model import Check, Disk, Host, Image, Lab, Machine, Match, Role, Service, SshSettings
+from labrun.inventory.model import (
+    DEFAULT_USER,
+    Check,
+    Disk,
+    Host,
+    Image,
+    Lab,
+    Machine,
+    Match,
+    Role,
+    Service,
+    SshSettings,
+)
 from labrun.inventory.route_patterns import RoutePattern, route_pattern
 from labrun.inventory.topology.checks import is_about_nobody
 from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
@@ -37,7 +49,6 @@ _IMAGE: Final = "debian-12"
 _MEMORY: Final = 512
 _VCPUS: Final = 1
 _DISK: Final = 10
-_USER: Final = "lab"
 
 
 def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: Report) -> Lab:
@@ -101,7 +112,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         name=host.name,
         role=Role(model.role or "host"),
         interfaces=ways.nics.by_host[host.name],
-        user=model.user or _USER,
+        user=model.user or DEFAULT_USER,
         machine=_machine(model) if model.address is None else None,
         gateway=ways.gateway(host),
         routes=ways.routes(host),

@@ -200,6 +200,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             no_way=_no_way(lab, name),
             state=str(state.root),
             recover=recover,
+            login_keys=lab.hosts[name].ssh_keys,
             host_key=on_record,
         )
     return jobs

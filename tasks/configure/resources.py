@@ -18,6 +18,7 @@ from labrun.tasks.configure.packages import Packages
 from labrun.tasks.configure.plan import HostPlan, Json, Resource, SectionPlan
 from labrun.tasks.configure.selinux import Selinux
 from labrun.tasks.configure.services import Services
+from labrun.tasks.configure.ssh_keys import SshKeys
 from labrun.tasks.configure.sshd import Sshd
 from labrun.tasks.configure.sysctl import Sysctl
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
@@ -47,6 +48,7 @@ RESOURCES: tuple[Resource, ...] = (
     Hosts(),
     Selinux(),
     Sysctl(),
+    SshKeys(),
     Sshd(),
     NftSection(FIREWALL.name),
     NftSection(NAT.name),
@@ -139,6 +141,7 @@ def _masked(plan: SectionPlan, secrets: Secrets) -> SectionPlan:
             name=secrets.mask(item.name),
             refused=secrets.mask(item.refused),
             skipped=secrets.mask(item.skipped),
+            left=secrets.mask(item.left),
             note=secrets.mask(item.note),
             words=Words(*map(secrets.mask, (item.expected, item.actual, item.diff or ""))),
         )

@@ -114,7 +114,7 @@ class OutcomeBuilder:
 
     def _after(self, section: str, item: Item, now: Item | None, said: Facts) -> Outcome:
         """Return the row of a thing that was read before and after."""
-        if item.state in ("skipped", "refused"):
+        if item.state in ("skipped", "refused", "left"):
             return self._row(section, item, *standing(item))
         if item.state == "ok":
             if now is None or now.state == "ok":
@@ -135,7 +135,7 @@ class OutcomeBuilder:
         return [
             self._row(section, item, Status.FAILED, _reason(item, said.commands.get(section)))
             for (section, name), item in left.items().items()
-            if (section, name) not in known and item.state != "ok"
+            if (section, name) not in known and item.state not in ("ok", "left")
         ]
 
     def _row(

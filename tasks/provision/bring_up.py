@@ -17,10 +17,12 @@ from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.state import LabState
+from labrun.tasks.guest.facts.authorized_keys import GIVEN, USERS
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
+from labrun.tasks.provision.machines import USER
 from labrun.tasks.provision.objects import Plan
 from labrun.tasks.provision.ready import Ready, wait_until_ready
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
@@ -51,8 +53,8 @@ class MachineJob:
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
-    the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has the addresses
-    and the public key of a machine that is created, else None.
+    the state directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of
+    people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
     """
 
     spec: MachineSpec
@@ -67,6 +69,7 @@ class MachineJob:
     no_way: str
     state: str
     recover: bool
+    login_keys: tuple[str, ...]
     host_key: tuple[Sequence[str], str] | None
 
 
@@ -104,12 +107,17 @@ def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
         _put_on_record(job)
         driver.create(spec)
         report(spec.host, "defined")
-    elif plan.action == "update" and not driver.update(spec, tuple(plan.item.differences)):
+    elif plan.action == "update" and not _update(driver, spec, plan):
         why = f"only a new machine can carry this: labrun up --recreate --hosts {spec.host}"
         return kept_row(spec.host, "machine", plan, why)
     if plan.start:
         driver.start(spec)
     report(spec.host, "started")
+    if plan.action == "update" and USER in plan.item.differences:
+        report(spec.host, "user", spec.user)
+        _put_keys_in(driver, job)
+        # On record only when the user is there: a run that was killed before is made up for by the next.
+        driver.update(spec, (USER,))
     owed = driver.restart_owed(spec.domain) if plan.action in ("none", "update") else ()
     row = done_row(spec.host, "machine", plan, began)
     return replace(
@@ -118,6 +126,13 @@ def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
         actual="running" if plan.action == "none" else row.actual,
         why=f"from its next start on: {', '.join(owed)}" if owed else None,
     )
+
+
+def _update(driver: Driver, spec: MachineSpec, plan: Plan) -> bool:
+    """Carry out what differs but for the login user, who is made in the running guest."""
+    others = tuple(key for key in plan.item.differences if key != USER)
+    before = plan.item.have.get(USER, spec.user)
+    return not others or driver.update(replace(spec, user=before), others)
 
 
 def _retire(driver: Driver, job: MachineJob) -> None:
@@ -148,7 +163,8 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     spec, began, note = job.spec, time.monotonic(), ""
     try:
         if job.recover:
-            note = _put_key_in(driver, job)
+            _put_keys_in(driver, job)
+            note = "the lab's keys were lost: a new one was put in without a login"
         if job.no_way:
             # The file rules it out, so there is nothing to wait for.
             return Outcome(spec.host, "ready", spec.host, Status.UNREACHABLE, "ready", None, job.no_way)
@@ -223,10 +239,15 @@ def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note:
     )
 
 
-def _put_key_in(driver: Driver, job: MachineJob) -> str:
-    """Install the lab's new key on a machine whose old key is lost, and read its host key in the process."""
+def _put_keys_in(driver: Driver, job: MachineJob) -> None:
+    """Let the lab's key and those of people log in as the user, and read the host key in the process.
+
+    The guest is entered without a login: the key is lost, or the user does not exist yet.
+    """
     spec, state = job.spec, LabState(Path(job.state), job.spec.lab)
-    script = assigned({"user": spec.user, "key": state.public_key}) + guest_script("put_key")
+    keys = "\n".join((state.public_key, *job.login_keys))
+    values: dict[str, str | int | bool] = {"user": spec.user, "keys": keys, "given": GIVEN, "users": USERS}
+    script = assigned(values) + "".join(map(guest_script, ("keys_files", "keys_apply", "put_key")))
     deadline = time.monotonic() + job.timeout
     while True:
         try:
@@ -240,11 +261,11 @@ def _put_key_in(driver: Driver, job: MachineJob) -> str:
             continue
         break
     if done.exit_status != 0:
-        raise CommandError(done.stderr.strip(), host=spec.host, step="recover")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise CommandError(said[-1] if said else "no answer", host=spec.host, step=f"login as {spec.user}")
     addresses = [text.partition("/")[0] for found in job.addresses.values() for text in found]
     with _known_hosts:
-        state.remember_host_keys({spec.host: (addresses, done.stdout.strip())})
-    return "the lab's keys were lost: a new one was put in without a login"
+        state.remember_host_keys({spec.host: (addresses, done.stdout.strip().splitlines()[-1])})
 
 
 def _out_of_band(driver: Driver, spec: MachineSpec) -> Transport:

@@ -34,7 +34,7 @@ from labrun.tasks.provision.domains import (
 )
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.image_store import image_paths, source_of_image
-from labrun.tasks.provision.machines import machine_tag, observe_machines
+from labrun.tasks.provision.machines import USER, machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
@@ -143,7 +143,7 @@ class LxcDriver:
         """Change memory, vcpus, autostart and NICs in place; another image needs a new container."""
         import libvirt
 
-        if not set(changes) <= {"memory", "vcpus", "autostart", "nics", "persistent"}:
+        if not set(changes) <= {"memory", "vcpus", "autostart", "nics", "persistent", USER}:
             return False
         root = Overlay.of(spec.lab, spec.host, self._uri).root
         with translated("update", spec.host):

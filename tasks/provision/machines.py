@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from labrun.inventory.model import DEFAULT_USER
 from labrun.ownership import Tag
 from labrun.tasks.provision.domains import nics_in, nics_of, nics_text, plugged_nics, state_of, tagged_domains
 from labrun.tasks.provision.driver import MachineSpec
@@ -18,7 +19,15 @@ from labrun.tasks.provision.owned import APPLIED, record_of
 from labrun.tasks.provision.state_reasons import reason_of
 from labrun.tasks.state.item import NOTHING, Attributes
 
-__all__ = ["SETTINGS", "machine_tag", "observe_machines", "plan_machine", "read_settings", "wanted_settings"]
+__all__ = [
+    "SETTINGS",
+    "USER",
+    "machine_tag",
+    "observe_machines",
+    "plan_machine",
+    "read_settings",
+    "wanted_settings",
+]
 
 
 def _memory(root: ET.Element, _tag: Tag) -> str:
@@ -45,9 +54,13 @@ class Setting(NamedTuple):
     of_vms: bool = False
 
 
+USER = "user"
+"""The setting of the login user: `up` makes one in the running guest; the former one stays."""
+
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
         "image": Setting(lambda spec: spec.image, lambda _root, tag: tag.extra.get("image", "")),
+        USER: Setting(lambda spec: spec.user, lambda _root, tag: tag.extra.get(USER, DEFAULT_USER)),
         "memory": Setting(lambda spec: str(spec.memory), _memory),
         "vcpus": Setting(lambda spec: str(spec.vcpus), lambda root, _tag: root.findtext("vcpu", "").strip()),
         "nics": Setting(lambda spec: nics_text(spec.nics), lambda root, _tag: nics_text(nics_in(root))),
@@ -83,7 +96,12 @@ def read_settings(driver: str, xml: str, tag: Tag) -> dict[str, str]:
 def machine_tag(driver: str, spec: MachineSpec, **extra: str) -> Tag:
     """Return the tag of a machine that is defined as in its spec."""
     record = record_of(wanted_settings(driver, spec))
-    return Tag(spec.lab, spec.host, spec.digest, extra={"image": spec.image, APPLIED: record, **extra})
+    return Tag(
+        spec.lab,
+        spec.host,
+        spec.digest,
+        extra={"image": spec.image, USER: spec.user, APPLIED: record, **extra},
+    )
 
 
 def observe_machines(

@@ -36,7 +36,7 @@ from labrun.tasks.provision.machine_disks import (
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
-from labrun.tasks.provision.machines import observe_machines, read_settings, wanted_settings
+from labrun.tasks.provision.machines import USER, observe_machines, read_settings, wanted_settings
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
 from labrun.tasks.provision.strays import refuse_renamed
@@ -58,7 +58,7 @@ from labrun.tasks.provision.volumes import (
 __all__ = ["QemuDriver"]
 
 _log = logging.getLogger(__name__)
-_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks", "persistent"})
+_IN_PLACE = frozenset({"memory", "vcpus", "autostart", "nics", "disk", "disks", "persistent", USER})
 _ASK_AGAIN_SECONDS = 5.0
 _CONSOLE_BYTES = 32 * 1024
 # Colours, cursor movements, and other escape sequences of firmware, boot loader and systemd.

@@ -14,7 +14,7 @@ Attributes = Mapping[str, str]
 
 NOTHING: Attributes = MappingProxyType({})
 
-State = Literal["ok", "change", "refused", "skipped"]
+State = Literal["ok", "change", "refused", "skipped", "left"]
 
 
 class Difference(NamedTuple):
@@ -56,8 +56,9 @@ class Item:
     makes the item knows which spellings mean the same. ``seen`` has the host's own spelling where ``have``
     has another: it depends on the host alone, and has nothing volatile.
     An attribute's name is one word, empty for the only one of a thing.
-    ``refused`` says why it cannot be made so, ``skipped`` why it was left alone, ``note`` what is worth
-    knowing about the change.
+    ``refused`` says why it cannot be made so, ``skipped`` why it was not asked for, ``left`` why it is left
+    although it is not as wanted: `configure` warns of it, for `verify` and `drift` it is a difference.
+    ``note`` is what is worth knowing about the change.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Item:
     seen: Attributes = field(default_factory=_nothing)
     refused: str | None = None
     skipped: str | None = None
+    left: str | None = None
     note: str | None = None
     words: Words = _PLAIN
 
@@ -88,12 +90,14 @@ class Item:
             return "skipped"
         if self.refused is not None:
             return "refused"
+        if self.left is not None:
+            return "left"
         return "change" if self.differences else "ok"
 
     @property
     def why(self) -> str | None:
         """Return the reason to show with it, if there is one."""
-        return self.skipped or self.refused or (self.note if self.state == "change" else None)
+        return self.skipped or self.refused or self.left or (self.note if self.state == "change" else None)
 
     @property
     def expected(self) -> str:

@@ -14,6 +14,8 @@ def standing(item: Item) -> tuple[Status, str | None]:
         return Status.SKIPPED, item.why
     if item.state == "ok":
         return Status.OK, None
+    if item.state == "left":
+        return Status.WARNING, item.why
     return Status.FAILED, item.why
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "SERVICES",
     "SETTINGS",
     "SSHD",
+    "SSH_KEYS",
     "SYSCTL",
     "Scope",
     "Section",
@@ -80,6 +81,7 @@ HOSTNAME = _setting("hostname", "/etc/hostname")
 HOSTS = _setting("hosts", "/etc/hosts")
 SELINUX = _setting("selinux", "/etc/selinux/config")
 SYSCTL = _setting("sysctl", "/etc/sysctl.d/90-labrun.conf", verified=True)
+SSH_KEYS = _setting("ssh_keys", verified=True)
 SSHD = _setting("sshd", DROP_IN, foldable=True, verified=True)
 FIREWALL = _setting("firewall", _RULESET)
 NAT = _setting("nat", _RULESET)
@@ -93,6 +95,7 @@ SETTINGS = (
     HOSTS,
     SELINUX,
     SYSCTL,
+    SSH_KEYS,
     SSHD,
     FIREWALL,
     NAT,

@@ -41,6 +41,8 @@ def verdict(
         return Verdict(Status.SKIPPED, {})
     if item.state == "ok":
         return Verdict(Status.OK, {})
+    if item.state == "left":
+        return Verdict(Status.DRIFTED, {})
     if applied is None:
         return Verdict(Status.PENDING if asked or not recorded else Status.DRIFTED, {})
     if not applied:

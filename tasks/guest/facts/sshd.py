@@ -143,7 +143,7 @@ def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
         "drop_in": DROP_IN,
         "most": _MOST_BLOCKS,
     }
-    script = assigned(values) + guest_script("sshd_judge")
+    script = assigned(values) + guest_script("sshd_login") + guest_script("sshd_judge")
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
     return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)

@@ -91,7 +91,7 @@ def gathered(host: tuple[Path, Path]) -> Facts:
         "drop_in": f"{main}.d/00-labrun.conf",
         "most": 4,
     }
-    script = assigned(values) + guest_script("sshd_judge")
+    script = assigned(values) + guest_script("sshd_login") + guest_script("sshd_judge")
     text = gather_script([Probe((main, f"{main}.d/*.conf"), script)], "mark")
     text = text.replace("/run/sshd.pid", str(folder / "sshd.pid"))
     done = subprocess.run(

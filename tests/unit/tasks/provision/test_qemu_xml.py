@@ -90,13 +90,14 @@ def test_settings_are_read_back_from_the_definition() -> None:
     xml = domain_xml(spec, FILES, virt=virt, image_volume=VOLUME, uuid=uuid)
     tag = read_tag(xml)
     record = record_of(wanted_settings("qemu", spec))
-    extra = {"image": "debian-12", "image-volume": VOLUME, "applied": record}
+    extra = {"image": "debian-12", "image-volume": VOLUME, "applied": record, "user": "lab"}
     assert tag == Tag("lab", "host00", "d" * 64, extra=extra)
     # libvirt writes memory in KiB, whatever it was told in.
     in_kib = xml.replace('<memory unit="MiB">2048', '<memory unit="KiB">2097152')
     assert read_settings("qemu", in_kib, tag) == {
         "driver": "qemu",
         "image": "debian-12",
+        "user": "lab",
         "memory": "2048",
         "vcpus": "4",
         "nics": "02:11:22:33:44:55@lab-network1 02:11:22:33:44:56@lab-network2",

@@ -1,0 +1,222 @@
+"""The keys of people: those of the lab file get in, those that labrun put there and it no longer has do not.
+
+A key that somebody else put there is named and left alone, unless the lab file says ``exclusive: true``. The
+lab's own key stays in any case. A key is known by its type and blob, whatever options and comment it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from shlex import quote
+
+from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.plan import Json, SectionPlan
+from labrun.tasks.guest.facts.applied import PROBE as APPLIED
+from labrun.tasks.guest.facts.applied import read_applied
+from labrun.tasks.guest.facts.authorized_keys import Account, Key, accounts, keys_in, probe, seeded_keys
+from labrun.tasks.guest.scripts import guest_script, words
+from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.state.item import Item, Words
+from labrun.tasks.state.sections import SSH_KEYS
+
+__all__ = ["SshKeys"]
+
+_IN = "authorized"
+
+
+class SshKeys:
+    """The resource ``ssh_keys``; rows are named ``USER SHA256:FINGERPRINT``."""
+
+    section = SSH_KEYS.name
+
+    def desired(self, lab: Lab, host: Host) -> Json | None:
+        """Return the keys of the lab file and the login user; None for a machine that labrun did not make."""
+        if host.machine is None:
+            return None
+        return {
+            "user": host.user,
+            "keys": list(host.ssh_keys),
+            "comment": f"labrun-{lab.name}",
+            "sshd": sorted(host.sshd or ()),
+            "files": " ".join((host.sshd or {}).get("authorizedkeysfile", ())),
+            "exclusive": host.exclusive,
+        }
+
+    def names(self, want: Json) -> tuple[str, ...]:
+        """Return the names of the keys in the lab file."""
+        return tuple(_name(want["user"], key) for key in _wanted(want))
+
+    def facts(self, want: Json) -> tuple[Probe, ...]:
+        """Ask sshd which files it reads, and read them; also what was put there by labrun."""
+        return (probe(want["user"], want["files"]), APPLIED)
+
+    def plan(self, want: Json, facts: Facts) -> SectionPlan:
+        """Return the keys that are missing, and those that get in although the lab file has them not."""
+        found = {account.user: account for account in accounts(facts)}
+        login = found.get(want["user"])
+        fault = f"sshd was not asked for {want['user']}" if login is None else _fault(login)
+        if login is None or fault:
+            return SectionPlan(self.section, tuple(_refused(want, fault)))
+        edits = _Edits()
+        judge = _Judge(want, facts)
+        items = [*judge.wanted(login, edits)]
+        for account in found.values():
+            items.extend(judge.surplus(account, edits))
+        return SectionPlan(
+            self.section,
+            tuple(items),
+            edits.apply(),
+            "".join(f"restore {quote(path)}\n" for path in edits.paths),
+            edits.commands(),
+            saves=tuple(edits.paths),
+        )
+
+    def explain(self, want: Json) -> tuple[str, ...]:
+        """Return the commands that let each key in."""
+        user = want["user"]
+        lines = [f"printf '%s\\n' {quote(key.line)} >>~{user}/.ssh/authorized_keys" for key in _wanted(want)]
+        return (f"install -d -m 700 -o {user} ~{user}/.ssh", *lines) if lines else ()
+
+
+def _wanted(want: Json) -> list[Key]:
+    return list(dict.fromkeys(key for text in want["keys"] for key in keys_in(text)))
+
+
+def _name(user: str, key: Key) -> str:
+    return f"{user} {key.fingerprint}" + (" cert-authority" if key.authority else "")
+
+
+def _fault(login: Account) -> str:
+    if login.fault:
+        return f"sshd cannot be asked: {login.fault}"
+    return "" if login.files or login.meant else "sshd reads no file of keys (AuthorizedKeysFile none)"
+
+
+def _refused(want: Json, why: str) -> Iterator[Item]:
+    for key in _wanted(want):
+        name = _name(want["user"], key)
+        yield Item(name, {"": _IN}, {"": ""}, refused=why, words=Words(str(key)))
+
+
+@dataclass(slots=True)
+class _Edits:
+    """What to change in each file: its owner, the lines to take out and the keys to add."""
+
+    paths: dict[str, tuple[str, list[Key], list[Key]]] = field(default_factory=dict)
+
+    def _of(self, user: str, path: str) -> tuple[str, list[Key], list[Key]]:
+        return self.paths.setdefault(path, (user, [], []))
+
+    def drop(self, user: str, path: str, key: Key) -> None:
+        self._of(user, path)[1].append(key)
+
+    def add(self, user: str, path: str, key: Key) -> None:
+        self._of(user, path)[2].append(key)
+
+    def apply(self) -> str:
+        if not self.paths:
+            return ""
+        calls = (
+            f"put_keys {words((user, path, _lines(drop), _lines(add)))}\n"
+            for path, (user, drop, add) in self.paths.items()
+        )
+        return guest_script("keys_apply") + "".join(calls)
+
+    def commands(self) -> tuple[str, ...]:
+        lines = []
+        for path, (_, drop, add) in self.paths.items():
+            lines += [f"sed -i '\\#{key.blob}#d' {quote(path)}" for key in drop]
+            lines += [f"printf '%s\\n' {quote(key.line)} >>{quote(path)}" for key in add]
+        return tuple(lines)
+
+
+def _lines(keys: Sequence[Key]) -> str:
+    return "\n".join(dict.fromkeys(key.line for key in keys))
+
+
+class _Judge:
+    """Compare the accounts of one host with the lab file."""
+
+    def __init__(self, want: Json, facts: Facts):
+        self._user: str = want["user"]
+        self._comment: str = want["comment"]
+        self._exclusive: bool = want["exclusive"]
+        self._set = frozenset(want["sshd"])
+        self._wanted = _wanted(want)
+        self._given = seeded_keys(facts)
+        self._own = {key for key in self._given if key.comment == self._comment}
+        applied = read_applied(facts)
+        self._applied: Mapping[tuple[str, str], str] = applied.items if applied is not None else {}
+
+    def wanted(self, login: Account, edits: _Edits) -> Iterator[Item]:
+        """Yield the keys of the lab file; also the lab's own where it is about to be needed elsewhere."""
+        places = login.meant or login.files
+        have = _keys_at(login, places)
+        moved = [key for key in self._given if key in self._own and key not in have] if login.meant else []
+        for key in (*self._wanted, *dict.fromkeys(moved)):
+            there = key in have or (not login.meant and key in login.printed)
+            if not there:
+                edits.add(login.user, places[0], key)
+            yield Item(
+                _name(login.user, key),
+                {"": _IN},
+                {"": _IN} if there else {},
+                words=Words(str(key), str(key) if there else "absent", f"+{places[0]}: {key}"),
+            )
+
+    def surplus(self, account: Account, edits: _Edits) -> Iterator[Item]:
+        """Yield the keys that get in beside those of the lab file."""
+        allowed: Collection[Key] = {*self._wanted, *self._own}
+        for key, where in _places(account).items():
+            if key in allowed or (not where and "authorizedkeyscommand" in self._set):
+                continue
+            paths = ", ".join(where) or account.command
+            item = Item(
+                _name(account.user, key),
+                have={"": _IN},
+                words=Words(actual=f"{key} in {paths}", diff="\n".join(f"-{path}: {key}" for path in where)),
+            )
+            yield self._surplus(item, key, account, where, edits)
+        # What the lab file sets is wanted.
+        others = {"AuthorizedKeysCommand": account.by_key, "TrustedUserCAKeys": account.signers}
+        for keyword, value in others.items():
+            if value and keyword.lower() not in self._set:
+                why = f"sshd lets in keys by {keyword}, which the lab file does not set"
+                yield Item(f"{account.user} {keyword}", have={"": value}, left=why)
+
+    def _surplus(
+        self, item: Item, key: Key, account: Account, where: Mapping[str, list[Key]], edits: _Edits
+    ) -> Item:
+        given = key in self._given or (SSH_KEYS.name, item.name) in self._applied
+        if key.comment == self._comment:
+            return replace(item, left="it has the name of a key of the lab itself, and is not on record")
+        if not where:
+            return replace(
+                item, left=f"{account.command} prints it: take it out there, or name it in `ssh_keys`"
+            )
+        if not given and not self._exclusive:
+            return replace(
+                item,
+                left="neither the lab file nor labrun put it there: take it out, name it in `ssh_keys`,"
+                " or have `exclusive: true` remove such keys",
+            )
+        for path, lines in where.items():
+            for line in lines:
+                edits.drop(account.user, path, line)
+        return replace(item, note="labrun put it there, the lab file no longer has it" if given else None)
+
+
+def _keys_at(account: Account, paths: Sequence[str]) -> set[Key]:
+    return {key for path in paths for key in account.keys.get(path, ())}
+
+
+def _places(account: Account) -> dict[Key, dict[str, list[Key]]]:
+    """Return each key that gets in, with its lines by file; without a file a command prints it."""
+    found: dict[Key, dict[str, list[Key]]] = {}
+    for path, keys in account.keys.items():
+        for key in keys:
+            found.setdefault(key, {}).setdefault(path, []).append(key)
+    for key in account.printed:
+        found.setdefault(key, {})
+    return found
