@@ -166,6 +166,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
 
 def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJob]:
     """Create missing lab keys, and return the job for each host's task."""
+    from labrun.runner.engine.out_of_band import looker
     from labrun.tasks.provision.bring_up import MachineJob
     from labrun.tasks.provision.specs import seeded
 
@@ -199,6 +200,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             state=str(state.root),
             recover=recover,
             host_key=on_record,
+            look=looker(session, name, item.kind, item.uri),
         )
     return jobs
 
@@ -226,4 +228,7 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     if any(not nic.dhcp and (nic.ipv4 or nic.ipv6) for nic in nics):
         return None
     leased = next((nic for nic in nics if nic.dhcp), None)
-    return Lease(leased.mac, (lab.libvirt_name(leased.network),)) if leased else None
+    if leased is None:
+        return None
+    foreign = not lab.networks[leased.network].mode.has_hypervisor_address
+    return Lease(leased.mac, (lab.libvirt_name(leased.network),), is_foreign=foreign)

@@ -71,10 +71,10 @@ class Session:
 
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host can be reached; without ``leases`` only as far as the file knows."""
-        from labrun.inventory.hosts.leases import LibvirtLeases
         from labrun.inventory.hosts.locate import locate
+        from labrun.tasks.provision.inside_leases import MachineLeases
 
-        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None)
+        return locate(self.lab, MachineLeases(self.uri, self.lab.name) if leases and self.uri else None)
 
     def budget(
         self,
@@ -161,11 +161,16 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
 @contextmanager
 def hypervisor_engine(
-    uri: str, hosts: Mapping[str, TaskData] | None = None, *, until: str = "finished"
+    uri: str,
+    hosts: Mapping[str, TaskData] | None = None,
+    *,
+    until: str = "finished",
+    budget: Budget | None = None,
 ) -> Iterator[Nornir]:
     """Yield a Nornir whose only host is the hypervisor, or with ``hosts`` these, by name with their data.
 
-    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`.
+    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`, unless there is a
+    ``budget``.
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
@@ -174,4 +179,4 @@ def hypervisor_engine(
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
     inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    yield build_nornir(inventory, Budget(on_signal=OnSignal(until)))
+    yield build_nornir(inventory, budget or Budget(on_signal=OnSignal(until)))

@@ -8,6 +8,7 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.runner.commands.up import awaited_lease
+from labrun.tasks.provision.bring_up import Lease
 
 TEXT = """\
 name: lab
@@ -42,5 +43,5 @@ def test_only_a_nic_that_takes_a_lease_is_waited_for(
     path.write_text(TEXT % networks, encoding="utf-8")
     lab = load_lab(path)
     nics = {nic.network: nic.mac for nic in lab.hosts["h"].interfaces}
-    expected = None if leased is None else (nics[leased], (f"lab-{leased}",))
+    expected = None if leased is None else Lease(nics[leased], (f"lab-{leased}",))
     assert awaited_lease(lab, "h") == expected
