@@ -20,7 +20,7 @@ from labrun.tasks.collect.schedule import collect_spec
 from labrun.tasks.collect.script import collect_script
 from labrun.tasks.configure.resources import gather, host_spec
 from labrun.tasks.drift.task import drift_script
-from labrun.tasks.guest.exec_channel import wrapped
+from labrun.tasks.guest.scripts import wrapped
 from labrun.tasks.guest.shell import apply_script
 
 __all__ = ["GROUPS", "Group"]

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-__all__ = ["HYPERVISOR", "Family", "Nic", "Outcome", "Pair", "Status", "Subject", "exit_code"]
+__all__ = ["HYPERVISOR", "OUT_OF_BAND", "Family", "Nic", "Outcome", "Pair", "Status", "Subject", "exit_code"]
 
 HYPERVISOR = "hypervisor"
 """The ``host`` of rows that do not belong to a host of the lab."""
+
+OUT_OF_BAND = "seen out of band"
+"""In the ``why`` of each row that was judged without a login, since the host did not let labrun in."""
 
 
 class Status(StrEnum):

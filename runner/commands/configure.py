@@ -16,6 +16,7 @@ from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
+from labrun.runner.engine.out_of_band import explain_failures
 from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, parse_max_fail
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
@@ -205,6 +206,7 @@ def configure_hosts(
             digest=session.lab.digest,
             confirm_timeout=budget.confirm,
         )
+        explain_failures(session, located, result)
     names = {host: row_names(spec, sections) for host, spec in specs.items()}
     rows = outcomes_of(result, "configure", rows=names)
     _remember_addresses(session, rows, dry_run)

@@ -12,6 +12,7 @@ from labrun.errors import ConnectionLostError, LabrunError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.out_of_band import explain_failures
 from labrun.runner.engine.runner_plugin import NotStartedError
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
@@ -123,7 +124,9 @@ def _logins(
     logins: dict[str, str] = {}
     budget = session.budget(_LOGIN_SECONDS, reads=True)
     with session.engine(located, budget, hosts=running) as nornir:
-        for name, results in nornir.run(try_login).items():
+        found = nornir.run(try_login)
+        explain_failures(session, located, found)
+        for name, results in found.items():
             error = cause_of(results)
             reason = error.reason if isinstance(error, LabrunError) else str(error)
             if session.invocation.interruption.came and isinstance(error, _NOT_ASKED):

@@ -167,6 +167,7 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
 
 def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJob]:
     """Create missing lab keys, and return the job for each host's task."""
+    from labrun.runner.engine.out_of_band import looker
     from labrun.tasks.provision.bring_up import MachineJob
     from labrun.tasks.provision.specs import seeded
 
@@ -202,6 +203,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,
             host_key=on_record,
+            look=looker(session, name, item.kind, item.uri),
         )
     return jobs
 

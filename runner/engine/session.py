@@ -161,11 +161,16 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
 
 @contextmanager
 def hypervisor_engine(
-    uri: str, hosts: Mapping[str, TaskData] | None = None, *, until: str = "finished"
+    uri: str,
+    hosts: Mapping[str, TaskData] | None = None,
+    *,
+    until: str = "finished",
+    budget: Budget | None = None,
 ) -> Iterator[Nornir]:
     """Yield a Nornir whose only host is the hypervisor, or with ``hosts`` these, by name with their data.
 
-    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`.
+    Its tasks use libvirt and open no connections. ``until`` as for :meth:`Session.budget`, unless there is a
+    ``budget``.
     """
     from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 
@@ -174,4 +179,4 @@ def hypervisor_engine(
     named = hosts if hosts is not None else {HYPERVISOR: {}}
     members = Hosts({name: Host(name=name, hostname=uri, data=dict(data)) for name, data in named.items()})
     inventory = Inventory(hosts=members, groups=Groups(), defaults=Defaults())
-    yield build_nornir(inventory, Budget(on_signal=OnSignal(until)))
+    yield build_nornir(inventory, budget or Budget(on_signal=OnSignal(until)))

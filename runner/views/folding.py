@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise
 
-from labrun.outcome import Outcome, Status
+from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.runner.views.status_look import look
 from labrun.tasks.state.sections import section_of
 
@@ -20,7 +20,7 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows, with consecutive sshd settings of one host and status folded into one row.
 
     All rows of an unreachable host are folded, too, since they share one reason. A row that failed or has
-    its own reason is not folded, nor are fewer than three rows.
+    its own reason is not folded, nor are fewer than three rows; that it was seen out of band is no reason.
     """
     folded: list[Outcome] = []
     for _, members in groupby(enumerate(rows), key=lambda numbered: _key(*numbered)):
@@ -33,7 +33,7 @@ def _key(number: int, row: Outcome) -> tuple[object, ...]:
     if row.status is Status.UNREACHABLE and row.why:
         return (row.host, row.status, row.why)
     shared = look(row.status)
-    is_alike = shared.reason_shared or (shared.folded_value and not row.why)
+    is_alike = shared.reason_shared or (shared.folded_value and row.why in (None, "", OUT_OF_BAND))
     if section_of(row.section).foldable and is_alike:
         return (row.host, row.section, row.status, row.why)
     return (number,)

@@ -76,7 +76,8 @@ class Capture:
     """Everything that one host reported.
 
     ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
-    and pings are by target host and IP version.
+    and pings are by target host and IP version. ``out_of_band`` is why the host did not let labrun in, where
+    it was read without a login, and without traces; None = it was reached.
     """
 
     links: Mapping[str, Link]
@@ -88,6 +89,7 @@ class Capture:
     devices: tuple[Link, ...] = ()
     evidence: Evidence = field(default_factory=Evidence)
     checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
+    out_of_band: Unreachable | None = None
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None if unknown."""

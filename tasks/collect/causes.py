@@ -66,7 +66,9 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     follows from its silence: the caller handles those.
     """
     best = min(_there_and_back(shown, path, _at, size), key=lambda each: each.rank, default=None)
-    silent = shown.capture(path.source) is None or shown.capture(path.target) is None
+    silent = any(
+        shown.capture(end) is None or shown.silence(end) is not None for end in (path.source, path.target)
+    )
     return None if best is None or (silent and best.rank == SYMPTOM) else Cause(best.text, best.at)
 
 

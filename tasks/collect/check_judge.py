@@ -76,6 +76,8 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     if capture is None:
         silence: Unreachable = shown.silence(trial.source) or not_asked(trial.source)
         return Judged(silence.status, None, silence.reason)
+    if capture.out_of_band is not None and not _is_tried(trial, capture):
+        return Judged(capture.out_of_band.status, None, capture.out_of_band.reason)
     if trial.check.to is not None and trial.address is None:
         apart = wiring(shown.lab, 4).apart(trial.source, trial.target) if trial.target else None
         why = apart or "its address is not in the lab file"
@@ -94,6 +96,14 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     if trial.check.expect in ("open", ACCEPTED):
         return _positive(shown, trial, path, tried)
     return _negative(shown, trial, path, tried)
+
+
+def _is_tried(trial: CheckInstance, capture: Capture) -> bool:
+    """Tell whether a check was carried out, or traced, on a host that was read out of band."""
+    if trial.check.kind != "trace" or trial.address is None:
+        return trial.name in capture.checks
+    key = trial.target or "", trial.address.version
+    return key in capture.traces or key in capture.pings
 
 
 def _path(found: Expectations, trial: CheckInstance) -> Path | None:

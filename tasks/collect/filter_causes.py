@@ -31,7 +31,7 @@ class Passage:
     """One packet at one host: the networks it arrives from and leaves to; None = the host itself.
 
     ``port`` is that of the TCP connection it opens, 0 for a probe; ``icmp`` its type if it is known to be an
-    echo.
+    echo; ``answers`` the TCP port whose answer it is.
     """
 
     node: str
@@ -43,6 +43,7 @@ class Passage:
     size: int = 60
     port: int = 0
     icmp: str = ""
+    answers: int = 0
 
 
 def _device(shown: Shown, at: Passage, network: str | None) -> str:
@@ -153,7 +154,7 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the nftables rules and policies that may drop the packet at this host."""
     seen = at.capture.evidence
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp)
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers)
     hooks = ("output", "postrouting") if at.came is None else ("ingress", "prerouting", "forward")
     if at.came is not None:
         hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")

@@ -69,9 +69,12 @@ class Shown:
         return found if isinstance(found, Capture) else None
 
     def silence(self, host: str) -> Unreachable | None:
-        """Return why a host that was queried reported nothing, None if it did report."""
+        """Return why a host that was queried did not let labrun in, None if it did.
+
+        It may have been read out of band all the same.
+        """
         found = self.captures.get(host)
-        return found if isinstance(found, Unreachable) else None
+        return found.out_of_band if isinstance(found, Capture) else found
 
     def told(self, host: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         """Return the findings from a host's evidence: none if it cannot be judged, or takes too long."""

@@ -74,6 +74,14 @@ def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
     elif capture is None:
         silence = shown.silence(path.source) or not_asked(path.source)
         judged = Judged(silence.status, None, silence.reason)
+    elif capture.out_of_band is not None and not _is_tried(capture, pair):
+        found = cause(shown, path) if path.fault is None else None
+        silence = capture.out_of_band
+        judged = (
+            Judged(silence.status, None, silence.reason)
+            if found is None
+            else Judged.by(Status.FAILED, None, found)
+        )
     else:
         (judged,) = guarded(
             path.source,
@@ -84,6 +92,11 @@ def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
     return Outcome(
         path.source, "path", name, status, expected, actual, why, subject=pair, blamed=judged.blamed
     )
+
+
+def _is_tried(capture: Capture, pair: Pair) -> bool:
+    key = pair.target, pair.family
+    return key in capture.traces or key in capture.pings
 
 
 def _verdict(shown: Shown, path: Path, capture: Capture) -> Judged:
@@ -200,8 +213,11 @@ def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
     found = cause(shown, path)
     if found is not None:
         return Judged.by(Status.FAILED, actual, found)
-    if shown.silence(path.target) is not None:
-        return Judged(Status.UNREACHABLE, actual, f"{path.target} does not answer")
+    silence = shown.silence(path.target)
+    if silence is not None:
+        looked = shown.capture(path.target) is not None
+        why = f"{path.target} does not answer{f': {silence.reason}' if looked else ''}"
+        return Judged(Status.UNREACHABLE, actual, why)
     if trace is not None and trace.refused:
         who, letters = trace.refused.split()[0], trace.refused.split()[-1]
         if who == str(path.address):

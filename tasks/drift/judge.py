@@ -10,6 +10,7 @@ from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.collect.borrowed import on_borrowed_time
 from labrun.tasks.collect.capture import Capture, Unreachable
+from labrun.tasks.collect.from_inside import marked_out_of_band
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.drift.host_rows import host_rows, silent_rows
 from labrun.tasks.drift.lab_rows import lab_rows
@@ -54,7 +55,7 @@ def drift_rows(lab: Lab, seen: Seen, hosts: Sequence[str]) -> list[Outcome]:
         rows += _host_key(host, seen)
         rows += settings[host]
         rows += [row for row in network_side if row.host == host and not _says_nothing(row)]
-    return on_borrowed_time(rows, seen.captures)
+    return marked_out_of_band(on_borrowed_time(rows, seen.captures), seen.captures)
 
 
 def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcome]:

@@ -15,10 +15,10 @@ from labrun.tasks.configure.plan import Json
 from labrun.tasks.configure.resources import probes
 from labrun.tasks.drift.journal import journal_script, read_journal
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
-from labrun.tasks.guest.shell import gather_script, marker
+from labrun.tasks.guest.shell import Probe, gather_script, marker
 from labrun.tasks.guest.transport import transport_of
 
-__all__ = ["SPEC", "DriftSpec", "drift_script", "observe", "read_log"]
+__all__ = ["SPEC", "DriftSpec", "drift_probes", "drift_script", "observe", "read_log"]
 
 SPEC = "drift"
 """The key of ``host.data`` that holds the :class:`DriftSpec`."""
@@ -72,5 +72,9 @@ def drift_script(configure: Json, verify: CollectSpec, mark: str) -> str:
 
     Facts that both need are read once; verify's settings are those of configure.
     """
-    wanted = collect_probes(verify.without_settings())
-    return gather_script([APPLIED, *probes(configure), *wanted], mark)
+    return gather_script(drift_probes(configure, verify), mark)
+
+
+def drift_probes(configure: Json, verify: CollectSpec) -> list[Probe]:
+    """Return the probes of :func:`drift_script`, in the order they run."""
+    return [APPLIED, *probes(configure), *collect_probes(verify.without_settings())]

@@ -11,46 +11,25 @@ from typing import Any
 import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
-from labrun.errors import ConnectionLostError, UnreachableError, UnreadableError
+from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
+from labrun.tasks.guest.output import MOST_BYTES, require_size
 
 __all__ = [
-    "MOST_BYTES",
     "ChannelIO",
     "Greeting",
     "await_status",
-    "grouped",
     "open_channel",
     "request_exec",
     "run_script",
     "too_late",
     "why_no_status",
-    "wrapped",
 ]
-
-MOST_BYTES = 8 * 1024 * 1024
-"""The limit of both streams together before the script is cut off: a run has many hosts in memory."""
 
 _CHUNK = 32 * 1024
 # A background process may keep the streams open after the script has ended (seconds).
 _LINGER = 1.0
 _NO_STATUS = -1
-
-
-def grouped(script: str) -> str:
-    """Return the script as one group, so that a shell parses all of it before it runs any of it.
-
-    The blank line keeps a trailing backslash from joining the closing brace.
-    """
-    return f"{{ :\n{script}\n\n}}"
-
-
-def wrapped(script: str) -> str:
-    """Return the script as a group that can be fed to a shell.
-
-    A truncated script does nothing, and no command in it can consume the rest by reading stdin.
-    """
-    return f"{grouped(script)} </dev/null\n"
 
 
 class Greeting:
@@ -96,9 +75,7 @@ class ChannelIO:
         """
         moved = self._send()
         moved = self._receive() or moved
-        if len(self.out) + len(self.err) > self.most:
-            reason = f"the script wrote more than {self.most} bytes and was cut off"
-            raise UnreadableError(reason, step="script")
+        require_size(len(self.out) + len(self.err), self.most)
         return moved
 
     def _send(self) -> bool:

@@ -19,16 +19,16 @@ from labrun.bounded import as_integer
 from labrun.errors import ConnectionLostError, UnreachableError
 from labrun.ports import Completed
 from labrun.tasks.guest.exec_channel import (
-    MOST_BYTES,
     ChannelIO,
     Greeting,
     await_status,
-    grouped,
     open_channel,
     request_exec,
     too_late,
     why_no_status,
 )
+from labrun.tasks.guest.output import MOST_BYTES
+from labrun.tasks.guest.scripts import grouped
 
 __all__ = ["PersistentShell"]
 

@@ -12,7 +12,17 @@ from pathlib import Path
 
 import labrun.templates
 
-__all__ = ["assigned", "function", "guest_script", "hypervisor_script", "quote", "unit_file", "words"]
+__all__ = [
+    "assigned",
+    "function",
+    "grouped",
+    "guest_script",
+    "hypervisor_script",
+    "quote",
+    "unit_file",
+    "words",
+    "wrapped",
+]
 
 # Without importlib.resources, whose import costs more than reading all of these files.
 _TEMPLATES = Path(next(iter(labrun.templates.__path__)))
@@ -56,6 +66,22 @@ def assigned(values: Mapping[str, str | int | bool]) -> str:
 def function(name: str, lines: str) -> str:
     """Return the definition of a shell function with these lines, which may be none."""
     return f"{name}() {{ :\n{lines.rstrip()}\n}}\n"
+
+
+def grouped(script: str) -> str:
+    """Return the script as one group, so that a shell parses all of it before it runs any of it.
+
+    The blank line keeps a trailing backslash from joining the closing brace.
+    """
+    return f"{{ :\n{script}\n\n}}"
+
+
+def wrapped(script: str) -> str:
+    """Return the script as a group that can be fed to a shell.
+
+    A truncated script does nothing, and no command in it can consume the rest by reading stdin.
+    """
+    return f"{grouped(script)} </dev/null\n"
 
 
 def _word(value: str | int | bool) -> str:

@@ -17,6 +17,7 @@ from labrun.inventory.hosts.connections import OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.login import log_in
+from labrun.tasks.guest.scripts import wrapped
 from labrun.tasks.guest.strict_netmiko import StrictNetmiko
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class SshTransport:
         return done
 
     def _run(self, transport: paramiko.Transport, script: str, deadline: float, sudo: bool) -> Completed:
-        from labrun.tasks.guest.exec_channel import Greeting, run_script, wrapped
+        from labrun.tasks.guest.exec_channel import Greeting, run_script
         from labrun.tasks.guest.persistent_shell import PersistentShell
 
         # Root needs no sudo, and an existing machine may have none.

@@ -21,6 +21,8 @@ from labrun.errors import (
 )
 from labrun.json_values import JsonObject
 from labrun.ports import Completed, Lease
+from labrun.tasks.guest.output import require_size
+from labrun.tasks.guest.scripts import wrapped
 from labrun.tasks.judging import understood
 
 __all__ = ["CHANNEL", "AgentTransport", "agent_leases", "is_agent_connected"]
@@ -61,7 +63,7 @@ class AgentTransport:
         del sudo
         began = time.monotonic()
         deadline = began + timeout
-        data = script.encode()
+        data = wrapped(script).encode()
         if len(data) <= _LARGEST_INPUT:
             done = self._execute(["/bin/sh", "-s"], data, deadline)
         else:
@@ -104,7 +106,9 @@ class AgentTransport:
         # Same as in a shell: 128 plus the signal.
         signal = as_integer(status.get("signal", 0), _WHAT)
         code = as_integer(status["exitcode"], _WHAT) if "exitcode" in status else 128 + signal
-        return Completed(code, _decoded(status, "out-data"), _decoded(status, "err-data"), seconds)
+        out, err = _decoded(status, "out-data"), _decoded(status, "err-data")
+        require_size(len(out) + len(err))
+        return Completed(code, out, err, seconds)
 
     def _kill(self, pid: int) -> None:
         # The timeout has been reported already, and it is what matters.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,18 +13,20 @@ from nornir.core.task import Result, Task
 
 from labrun.errors import CommandError, LabrunError, UnreachableError
 from labrun.hypervisor import connect, translated
-from labrun.outcome import Outcome, Status
+from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.state import LabState
 from labrun.tasks.guest.facts.authorized_keys import GIVEN, USERS
+from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
+from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.machines import USER
 from labrun.tasks.provision.objects import Plan
-from labrun.tasks.provision.ready import Ready, wait_until_ready
+from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
 from labrun.tasks.provision.state_reasons import reason_of
 
@@ -33,6 +35,8 @@ __all__ = ["Lease", "MachineJob", "provision_machine"]
 _known_hosts = threading.Lock()
 # TCP retries after 1, 3 and 7 s: a new attempt notices a guest that comes up in between sooner.
 _DIAL = 2.0
+_FIRST_LOOK, _FIRST_LOOK_AT_A_BOOT = 3.0, 12.0
+_ASK_AGAIN = 1.0
 
 
 class Lease(NamedTuple):
@@ -55,6 +59,7 @@ class MachineJob:
     ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
     the state directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of
     people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
+    ``look`` tells why a login at an address fails, given what SSH said.
     """
 
     spec: MachineSpec
@@ -71,6 +76,7 @@ class MachineJob:
     recover: bool
     login_keys: tuple[str, ...]
     host_key: tuple[Sequence[str], str] | None
+    look: Callable[[str | None, str], Reason | None] | None = None
 
 
 def provision_machine(task: Task) -> Result:
@@ -166,37 +172,68 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
             _put_keys_in(driver, job)
             note = "the lab's keys were lost: a new one was put in without a login"
         if job.no_way:
-            # The file rules it out, so there is nothing to wait for.
-            return Outcome(spec.host, "ready", spec.host, Status.UNREACHABLE, "ready", None, job.no_way)
+            note = f"{job.no_way}: {OUT_OF_BAND}"
+            ready = ready_inside(
+                spec.host,
+                timeout=job.timeout,
+                transport=lambda: driver.out_of_band(spec.domain),
+                expected=job.addresses,
+                alive=lambda: _is_running(driver, spec),
+            )
+            return _as_row(driver, spec, ready, "", note)
         ready = wait_until_ready(
             spec.host,
             timeout=job.timeout,
-            address=lambda: _address(task, job),
+            address=_addresses(task, job),
             login=lambda _address: transport_of(task.host, dial=_DIAL),
             expected=job.addresses,
             alive=lambda: _is_running(driver, spec),
+            insight=_insight(task, job),
         )
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
     return _as_row(driver, spec, ready, task.host.hostname or "", note)
 
 
-def _address(task: Task, job: MachineJob) -> str | None:
-    """Look once for the host's address: static ones are known, a lease has to appear first."""
-    if job.lease is None:
-        return str(task.host.hostname) if task.host.hostname else None
+def _insight(task: Task, job: MachineJob) -> Insight:
+    look = job.look
+    if look is None:
+        return Insight(None, 0.0)
+    # A machine that starts in this run has its boot before it.
+    first = _FIRST_LOOK if job.plan.action == "none" and not job.plan.start else _FIRST_LOOK_AT_A_BOOT
+    return Insight(lambda error: look(str(task.host.hostname) if task.host.hostname else None, error), first)
+
+
+def _addresses(task: Task, job: MachineJob) -> Callable[[], str | None]:
+    """Return what looks once for the host's address: static ones are known, a lease has to appear first."""
+    asked = 0.0
+
+    def address() -> str | None:
+        nonlocal asked
+        if job.lease is None:
+            return str(task.host.hostname) if task.host.hostname else None
+        found = None
+        # To look into a guest takes longer than to ask libvirt for its leases.
+        if not job.lease.is_inside or time.monotonic() - asked > _ASK_AGAIN:
+            found = _leased(job, job.lease)
+            asked = time.monotonic()
+        if found is not None:
+            task.host.hostname = found
+            task.host.data.pop("labrun_unreachable", None)
+        return found
+
+    return address
+
+
+def _leased(job: MachineJob, awaited: Lease) -> str | None:
     from labrun.inventory.hosts.leases import LibvirtLeases, addresses_of_guest
 
-    if job.lease.is_inside:
+    if awaited.is_inside:
         leases = addresses_of_guest(job.uri, job.spec.domain)
     else:
-        leases = LibvirtLeases(job.uri, agents=False).leases(job.lease.networks)
-    for lease in leases:
-        if lease.mac == job.lease.mac and lease.address.version == 4 and not lease.address.is_link_local:
-            task.host.hostname = str(lease.address)
-            task.host.data.pop("labrun_unreachable", None)
-            return str(lease.address)
-    return None
+        leases = LibvirtLeases(job.uri, agents=False).leases(awaited.networks)
+    of_nic = (lease.address for lease in leases if lease.mac == awaited.mac)
+    return next((str(found) for found in of_nic if found.version == 4 and not found.is_link_local), None)
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
@@ -217,8 +254,9 @@ def _standing(driver: Driver, spec: MachineSpec) -> str:
 def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
     host = spec.host
     if not ready.error:
-        actual = f"ready at {ready.address} in {ready.seconds:.1f} s"
-        if ready.address != address:
+        at = f"at {ready.address} " if ready.address else ""
+        actual = f"ready {at}in {ready.seconds:.1f} s"
+        if ready.address and ready.address != address:
             note = f"that is its former address; `labrun configure` gives it {address or 'the new one'}"
         return Outcome(host, "ready", host, Status.OK, "ready", actual, note or None, seconds=ready.seconds)
     status = Status.UNREACHABLE if ready.error == "unreachable" else Status.FAILED

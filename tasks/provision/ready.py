@@ -16,14 +16,20 @@ from labrun.errors import (
     UnreachableError,
     UnreadableError,
 )
+from labrun.outcome import OUT_OF_BAND
 from labrun.ports import Completed, Transport
 from labrun.progress import report
 from labrun.tasks.guest.facts.links import nics_by_mac, parse_links
+from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.scripts import assigned, guest_script
+from labrun.tasks.provision.insight import Insight
 
-__all__ = ["Ready", "wait_until_ready"]
+__all__ = ["Ready", "ready_inside", "wait_until_ready"]
 
 _POLL = 0.1
+_INSIDE_POLL = 0.5
+_NO_ADDRESS = "no address is known"
+_BLIND = Insight(None, 0.0)
 _LONGEST_ERROR = 400
 # Since OpenSSH 9.8 every failed login costs the client a penalty, and three in a row lock it out.
 _AFTER_REFUSAL = 5.0
@@ -53,12 +59,14 @@ def wait_until_ready(
     login: Callable[[str], Transport],
     expected: Mapping[str, tuple[str, ...]],
     alive: Callable[[], bool],
+    insight: Insight = _BLIND,
 ) -> Ready:
     """Go through the stages ``address``, ``ssh``, ``cloud-init`` within ``timeout`` seconds in all.
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
-    must have; ``alive()`` tells whether the machine is still running.
+    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what no
+    waiting mends.
     """
     began = time.monotonic()
     deadline = began + timeout
@@ -67,14 +75,18 @@ def wait_until_ready(
         return time.monotonic() - began
 
     report(host, "address")
-    found = _poll_address(address, alive, deadline)
+    found, why = _poll_address(address, alive, deadline, insight)
     if found is None:
-        why = f"no address after {spent():.0f} s" if alive() else "the machine stopped while booting"
-        return Ready("address", spent(), "unreachable", why)
+        if not alive():
+            return Ready("address", spent(), "unreachable", "the machine stopped while booting")
+        reason = why or insight.last(_NO_ADDRESS)
+        return Ready("address", spent(), "unreachable", _told(f"no address after {spent():.0f} s", reason))
     report(host, "ssh", found)
-    transport, why = _poll_login(lambda: login(found), alive, deadline)
+    transport, error, why = _poll_login(lambda: login(found), alive, deadline, insight)
     if transport is None:
-        return Ready("ssh", spent(), "unreachable", f"no login at {found} after {spent():.0f} s: {why}")
+        reason = why or (insight.last(error) if alive() else None)
+        failure = f"no login at {found} after {spent():.0f} s: {error}"
+        return Ready("ssh", spent(), "unreachable", _told(failure, reason))
     report(host, "cloud-init")
     answered = str(getattr(transport, "address", found))
     # At a former address, the guest does not have the expected ones yet.
@@ -82,39 +94,79 @@ def wait_until_ready(
     return replace(ready, address=answered)
 
 
+def ready_inside(
+    host: str,
+    *,
+    timeout: float,
+    transport: Callable[[], Transport | None],
+    expected: Mapping[str, tuple[str, ...]],
+    alive: Callable[[], bool],
+) -> Ready:
+    """Go through the stages ``inside`` and ``cloud-init`` of a machine that no login leads to.
+
+    ``transport()`` returns a way in without a login, None as long as there is none.
+    """
+    began = time.monotonic()
+    deadline = began + timeout
+    report(host, "inside")
+    while (way := transport()) is None:
+        if time.monotonic() >= deadline or not alive():
+            why = "no way in without a login" if alive() else "the machine stopped while booting"
+            return Ready("inside", time.monotonic() - began, "unreachable", why)
+        time.sleep(_INSIDE_POLL)
+    report(host, "cloud-init")
+    while True:
+        found = _finish(host, way, deadline, expected, lambda: time.monotonic() - began)
+        # Nobody has waited for the network yet, as a login would have.
+        if found.stage != "address" or time.monotonic() >= deadline or not alive():
+            return found
+        time.sleep(_INSIDE_POLL)
+
+
+def _told(failure: str, reason: Reason | None) -> str:
+    return failure if reason is None else f"{reason.text}; {OUT_OF_BAND}, over SSH: {failure}"
+
+
 def _poll_address(
-    address: Callable[[], str | None], alive: Callable[[], bool], deadline: float
-) -> str | None:
+    address: Callable[[], str | None], alive: Callable[[], bool], deadline: float, insight: Insight
+) -> tuple[str | None, Reason | None]:
     while True:
         found = address()
         if found is not None or time.monotonic() >= deadline or not alive():
-            return found
+            return found, None
+        reason = insight.lasting(_NO_ADDRESS)
+        if reason is not None:
+            return None, reason
         time.sleep(_POLL)
 
 
 def _poll_login(
-    login: Callable[[], Transport], alive: Callable[[], bool], deadline: float
-) -> tuple[Transport | None, str]:
-    why = ""
+    login: Callable[[], Transport], alive: Callable[[], bool], deadline: float, insight: Insight
+) -> tuple[Transport | None, str, Reason | None]:
+    """Return the way in, else what SSH said last, and what was seen inside that ends the wait."""
+    error_text = ""
     refusals = 0
     while True:
         pause = _POLL
         try:
-            return login(), ""
+            return login(), "", None
         except HostKeyError as error:
             # Waiting does not change a key.
-            return None, error.reason
+            return None, error.reason, None
         except AuthenticationError as error:
-            why = error.reason
+            error_text = error.reason
             refusals += 1
             # The first refusal may be a boot that has not installed the key yet.
             pause = min(_AFTER_REFUSAL, 1.0 * 2 ** (refusals - 1))
         except TransportError as error:
-            why = error.reason
+            error_text = error.reason
         if not alive():
-            return None, "the machine stopped while booting"
+            return None, "the machine stopped while booting", None
         if time.monotonic() + pause >= deadline:
-            return None, why
+            return None, error_text, None
+        reason = insight.lasting(error_text)
+        if reason is not None:
+            return None, error_text, reason
         time.sleep(pause)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labrun.tasks.guest.exec_channel import wrapped
+from labrun.tasks.guest.scripts import wrapped
 from labrun.tasks.guest.shell import (
     Probe,
     apply_script,

@@ -91,7 +91,10 @@ ROOMS = {
         "hosts",
         "drawing",
     ),
-    "tasks": ("guest", "judging", "state", "configure", "collect", "provision", "drift", "faults"),
+    "tasks": (
+        *("guest", "judging", "state", "configure", "collect", "provision"),
+        *("out_of_band", "drift", "faults"),
+    ),
     "runner": ("cli", "history", "engine", "views", "verb", "watching", "timer", "commands", "main"),
 }
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nornir.core import Nornir
 
     from labrun.json_values import JsonObject
+    from labrun.runner.engine.out_of_band import Rows
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import RawResults
     from labrun.tasks.drift.journal import Line, Logged
@@ -137,11 +138,13 @@ def look(session: Session) -> Drift:
     All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
     host.
     """
+    from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.task import captures_of
     from labrun.tasks.drift.judge import Seen, drift_rows
     from labrun.tasks.drift.task import SPEC, observe
     from labrun.tasks.judging import judging_time
+    from labrun.tasks.out_of_band.captures import captures_from_inside
     from labrun.tasks.provision.planning import plan_lab
 
     lab = session.lab
@@ -151,15 +154,21 @@ def look(session: Session) -> Drift:
     data = {host: {SPEC: spec} for host, spec in specs.items()}
     running = [host for host in lab.hosts if host not in off]
     budget = session.budget(_deadline(specs), reads=True)
+    located = session.locate()
     with (
         progress(running, session.invocation),
-        session.engine(session.locate(), budget, data, hosts=running) as nornir,
+        session.engine(located, budget, data, hosts=running) as nornir,
     ):
         results: RawResults = results_of(nornir.run(observe), dict) if running else {}
+        glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))
         with judging_time(session.invocation.timeout):
             seen = Seen(
                 specs={host: spec.configure for host, spec in specs.items()},
-                captures={**captures_of(results), **_unreachable(off)},
+                captures={
+                    **captures_of(results),
+                    **captures_from_inside(lab, glimpses),
+                    **_unreachable(off),
+                },
                 plan=plan,
                 made=frozenset(session.state.host_keys()),
                 strange_keys=_strange_keys(results),
@@ -168,6 +177,14 @@ def look(session: Session) -> Drift:
         _keep_evidence(session, rows, results, specs)
         last_ok = _last_ok(session, rows)
         return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))
+
+
+def _expected_of(spec: DriftSpec) -> Rows:
+    from labrun.runner.engine.out_of_band import Rows
+    from labrun.tasks.collect.collect_spec import CollectSpec
+    from labrun.tasks.drift.task import drift_probes
+
+    return Rows(drift_probes(spec.configure, CollectSpec()), spec.verify)
 
 
 def _keep_evidence(
@@ -265,7 +282,11 @@ def _logs(
     differing = [row for row in settings if row.status in _MOVED]
     changed = {row.host for row in differing}
     hosts = [
-        host for host in session.hosts if host in changed and isinstance(seen.captures.get(host), Capture)
+        host
+        for host in session.hosts
+        if host in changed
+        and isinstance(capture := seen.captures.get(host), Capture)
+        and capture.out_of_band is None
     ]
     if not hosts:
         return {}

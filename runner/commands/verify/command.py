@@ -18,6 +18,7 @@ from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
+    from labrun.runner.engine.out_of_band import Rows
     from labrun.tasks.collect.capture import Capture, Unreachable
     from labrun.tasks.collect.collect_spec import CollectSpec
     from labrun.tasks.collect.task import RawResults
@@ -120,10 +121,12 @@ def gather_captures(
     host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
     the output is kept with the run.
     """
+    from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
     from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
     from labrun.tasks.judging import judging_time
+    from labrun.tasks.out_of_band.captures import captures_from_inside
 
     off = _off(session)
     specs = _specs(session, off, full=full)
@@ -133,17 +136,29 @@ def gather_captures(
     running = [host for host in specs if host not in off and (only is None or host in only)]
     budget = session.budget(_longest(specs.values()) + _MARGIN, reads=True)
     data = {host: {SPEC: spec} for host, spec in specs.items()}
-    with (
-        progress(running, session.invocation),
-        session.engine(session.locate(), budget, data, hosts=running) as nornir,
-    ):
-        results: RawResults = results_of(nornir.run(collect), dict)
+    located = session.locate()
+    with progress(running, session.invocation):
+        with session.engine(located, budget, data, hosts=running) as nornir:
+            results: RawResults = results_of(nornir.run(collect), dict)
+        glimpses = look_inside(session, located, results, lambda host: _expected_of(specs[host]))
     if evidence and session.invocation.recording.is_kept:
         for host, result in results.items():
             if not isinstance(result, BaseException):
                 session.invocation.recording.attach(host, evidence_of(result))
     with judging_time(session.invocation.timeout):
-        return {**captures_of(results), **{host: Unreachable(why) for host, why in off.items()}}
+        return {
+            **captures_of(results),
+            **captures_from_inside(session.lab, glimpses),
+            **{host: Unreachable(why) for host, why in off.items()},
+        }
+
+
+def _expected_of(spec: CollectSpec) -> Rows:
+    from labrun.runner.engine.out_of_band import Rows
+    from labrun.tasks.collect.collect_spec import CollectSpec
+    from labrun.tasks.collect.script import collect_probes
+
+    return Rows(collect_probes(CollectSpec(settings=spec.settings)), spec)
 
 
 def _off(session: Session) -> dict[str, str]:

@@ -40,7 +40,8 @@ class LinkAddress:
 class Link:
     """One network device.
 
-    ``is_ethernet`` tells it from a tunnel or the loopback; ``has_arp`` is False if it does not do ARP;
+    ``is_ethernet`` tells it from a tunnel or the loopback; ``is_up`` = switched on (``is_on``) and, as far as
+    the kernel can tell, connected; ``has_arp`` is False if it does not do ARP;
     ``mtu`` is in bytes. ``burned_in`` is the NIC's own MAC if it is known and another one is set. ``kind``
     is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the device of this host that it
     stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if there is none.
@@ -54,6 +55,7 @@ class Link:
     port_of: str = ""
     is_ethernet: bool = True
     is_up: bool = True
+    is_on: bool = True
     has_arp: bool = True
     mtu: int | None = None
     held: tuple[LinkAddress, ...] = ()
@@ -117,7 +119,8 @@ def _link(link: Mapping[str, Any]) -> Link:
         on=as_text(link.get("link") or "", _WHAT),
         port_of=as_text(link.get("master", ""), _WHAT),
         is_ethernet=link.get("link_type") == "ether",
-        is_up="UP" in flags and link.get("operstate") != "DOWN",
+        is_up="UP" in flags and link.get("operstate") not in ("DOWN", "LOWERLAYERDOWN"),
+        is_on="UP" in flags,
         has_arp="NOARP" not in flags,
         mtu=as_integer(link["mtu"], _WHAT) if "mtu" in link else None,
         held=tuple(_addresses(link)),

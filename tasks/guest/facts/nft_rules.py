@@ -26,6 +26,7 @@ _ICMP_TYPE = re.compile(r"\bicmp(?:v6)? type (!= )?(\{[^{}]*+\}|\S+)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
 _NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
 _DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
+_SPORT = re.compile(r"\b(?:tcp|th) sport (!= )?(\{[^{}]*+\}|\S+)")
 _STATE = re.compile(r"\bct state (!= )?(\{[^{}]*+\}|\S+)")
 _TCP = frozenset({"tcp", "6"})
 _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
@@ -35,8 +36,8 @@ _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
 class Packet:
     """What a rule can match; ``came`` and ``leaves`` are device names, empty if there is none.
 
-    With a ``port`` it is the first packet of a TCP connection, with ``icmp`` one of that type
-    (``echo-request``), without either a probe: UDP or echo.
+    With a ``port`` it is the first packet of a TCP connection to it, with ``answers`` the answer of that TCP
+    port, with ``icmp`` one of that type (``echo-request``), without any of them a probe: UDP or echo.
     """
 
     source: Address
@@ -46,6 +47,12 @@ class Packet:
     size: int = 60
     port: int = 0
     icmp: str = ""
+    answers: int = 0
+
+    @property
+    def is_tcp(self) -> bool:
+        """Tell whether it belongs to a TCP connection."""
+        return bool(self.port or self.answers)
 
 
 def fits(text: str, packet: Packet) -> bool | None:
@@ -73,15 +80,15 @@ def fits(text: str, packet: Packet) -> bool | None:
             return False
     for found in _PROTOCOL.finditer(rest):
         words = set(re.findall(r"\w[\w-]*", found[2]))
-        if not found[1] and not words & (_TCP if packet.port else _NUMBERS[packet.source.version]):
+        if not found[1] and not words & (_TCP if packet.is_tcp else _NUMBERS[packet.source.version]):
             return False
-        sure = sure and not found[1] and (len(words) > 1 or bool(packet.port))
-    if not (_fits_connection(rest, packet.port) if packet.port else _fits_probe(rest, packet)):
+        sure = sure and not found[1] and (len(words) > 1 or packet.is_tcp)
+    if not (_fits_connection(rest, packet) if packet.is_tcp else _fits_probe(rest, packet)):
         return False
     if packet.icmp:
         rest = _ICMP_TYPE.sub("", rest)
-    if packet.port:
-        rest = _STATE.sub("", _DPORT.sub("", rest))
+    if packet.is_tcp:
+        rest = _STATE.sub("", (_DPORT if packet.port else _SPORT).sub("", rest))
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
         sure = sure and not (pattern is _PORT and pattern.search(rest))
         rest = pattern.sub("", rest)
@@ -101,18 +108,21 @@ def _fits_probe(rest: str, packet: Packet) -> bool:
     return all((found[1] == "v6") is (packet.source.version == 6) for found in _ICMP.finditer(rest))
 
 
-def _fits_connection(rest: str, port: int) -> bool:
-    """Tell whether a rule's ports, states and protocols can match a new connection."""
+def _fits_connection(rest: str, packet: Packet) -> bool:
+    """Tell whether a rule's ports, states and protocols can match a new connection, or the answer to one."""
     if re.search(r"\b(?:udp|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)", rest):
         return False
-    for found in _DPORT.finditer(rest):
+    named, port, state = (
+        (_DPORT, packet.port, "new") if packet.port else (_SPORT, packet.answers, "established")
+    )
+    for found in named.finditer(rest):
         ranges = [word.strip().partition("-") for word in found[2].strip("{ }").split(",")]
         bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
         known = all(low is not None and high is not None for low, high in bounds)
         among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
         if known and among is bool(found[1]):
             return False
-    return all(("new" in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))
+    return all((state in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))
 
 
 def _among(address: Address, words: str) -> bool | None:

@@ -9,7 +9,7 @@ from labrun.errors import CommandError
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe, quote
 
-__all__ = ["Unit", "boot_probe", "no_start", "probe", "unit_of", "units"]
+__all__ = ["Unit", "boot_probe", "no_start", "probe", "read_units", "unit_of", "units"]
 
 _KINDS = (".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice")
 _PROPERTIES = "LoadState,UnitFileState,ActiveState"
@@ -74,7 +74,7 @@ def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:
     said = facts.commands.get(f"no-start {' '.join(names)}")
     if said is None or said.status != 0:
         return None
-    found = [unit for unit in _units(said.text) if unit.load in ("loaded", "masked")]
+    found = [unit for unit in read_units(said.text) if unit.load in ("loaded", "masked")]
     if not found or any(unit.load == "loaded" and unit.file in _STARTED for unit in found):
         return None
     return max(found, key=lambda unit: unit.load == "masked")
@@ -84,13 +84,13 @@ def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:
     """Return the units that :func:`probe` asked for, by name. Raises CommandError."""
     names = tuple(names)
     output = facts.commands.get("services", Captured("systemctl was not asked", 127))
-    found = list(_units(output.text))
+    found = list(read_units(output.text))
     if output.status != 0 or len(found) != len(names):
         raise CommandError(output.last_line, step="systemctl show")
     return dict(zip(names, found, strict=True))
 
 
-def _units(text: str) -> Iterator[Unit]:
+def read_units(text: str) -> Iterator[Unit]:
     """Yield the units in the output of `systemctl show`, in the order of the query."""
     for block in text.strip().split("\n\n"):
         values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)

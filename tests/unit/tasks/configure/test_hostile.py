@@ -16,10 +16,9 @@ from labrun.tasks.configure.nm_profiles import property_fault
 from labrun.tasks.configure.resources import explain, gather, plan_host
 from labrun.tasks.configure.sshd import render as render_sshd
 from labrun.tasks.configure.sshd_profiles import Setting, settings_in
-from labrun.tasks.guest.exec_channel import wrapped
 from labrun.tasks.guest.facts.sysctl import settings_of
 from labrun.tasks.guest.keyfile import escaped, parse, properties, render, unescaped
-from labrun.tasks.guest.scripts import guest_script
+from labrun.tasks.guest.scripts import guest_script, wrapped
 from labrun.tasks.guest.shell import (
     Captured,
     Facts,

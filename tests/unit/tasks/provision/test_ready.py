@@ -11,7 +11,9 @@ import pytest
 
 from labrun.errors import AuthenticationError, HostKeyError, TransportError, UnreachableError
 from labrun.ports import Completed, Transport
-from labrun.tasks.provision.ready import Ready, wait_until_ready
+from labrun.tasks.guest.reason import Reason
+from labrun.tasks.provision.insight import Insight
+from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
 
 MAC = "02:00:00:00:00:01"
 
@@ -45,6 +47,7 @@ def wait(
     timeout: float = 2.0,
     address: Callable[[], str | None] = lambda: "10.0.0.11",
     alive: Callable[[], bool] = lambda: True,
+    insight: Insight | None = None,
 ) -> Ready:
     return wait_until_ready(
         "one",
@@ -53,6 +56,7 @@ def wait(
         login=guest.login,
         expected={MAC: ("10.0.0.11/24",)},
         alive=alive,
+        insight=insight or Insight(None, 0.0),
     )
 
 
@@ -118,3 +122,64 @@ def test_an_address_that_was_not_applied_fails() -> None:
     assert (found.stage, found.error) == ("address", "failed")
     assert found.why == f"the NIC {MAC} should have 10.0.0.11/24 and has 10.0.0.99/24"
     assert wait(Guest(addresses=())).why.endswith("and has no address")
+
+
+def seen(*reasons: Reason | None) -> Insight:
+    """Return looks that show these reasons, one after the other, the last one for ever."""
+    left = list(reasons)
+    return Insight(lambda _error: left.pop(0) if len(left) > 1 else left[0], 0.01)
+
+
+def refused(count: int = 500) -> Guest:
+    return Guest([UnreachableError("port 22 refused") for _ in range(count)])
+
+
+def test_what_waiting_does_not_mend_ends_the_wait() -> None:
+    insight = seen(Reason("sshd is masked"))
+    found = wait(refused(), timeout=60, insight=insight)
+    assert (found.stage, found.error) == ("ssh", "unreachable")
+    assert found.why.startswith("sshd is masked; seen out of band, over SSH: no login at 10.0.0.11 after ")
+    assert found.seconds < 10
+    found = wait(refused(), timeout=60, address=lambda: None, insight=seen(Reason("no DHCP server")))
+    assert found.why == "no DHCP server; seen out of band, over SSH: no address after 0 s"
+
+
+@pytest.mark.parametrize(
+    "insight",
+    [
+        seen(None),
+        seen(Reason("still booting", is_sure=False)),
+        seen(Reason("one"), Reason("two"), None),
+        Insight(None, 0.0),
+    ],
+)
+def test_what_may_come_yet_is_waited_for(insight: Insight) -> None:
+    assert wait(refused(8), timeout=30, insight=insight).stage == "ready"
+
+
+def test_in_the_end_even_a_possible_reason_is_given() -> None:
+    found = wait(refused(), timeout=0.5, insight=seen(Reason("still booting", is_sure=False)))
+    assert found.why.startswith("still booting; seen out of band, over SSH: no login at 10.0.0.11 after ")
+
+
+def test_a_machine_that_no_login_leads_to_is_ready_by_what_it_shows_inside() -> None:
+    # Its addresses come later than the end of cloud-init: a login would have waited for them.
+    ways: list[Guest | None] = [None]
+    guest = Guest()
+
+    def inside(timeout: float) -> Ready:
+        return ready_inside(
+            "one",
+            timeout=timeout,
+            transport=lambda: ways.pop(0) if ways else guest,
+            expected={MAC: ("10.0.0.11/24",)},
+            alive=lambda: True,
+        )
+
+    assert (inside(20).stage, inside(20).error) == ("ready", "")
+    ways = [None] * 50
+    found = inside(0.2)
+    assert (found.stage, found.error, found.why) == ("inside", "unreachable", "no way in without a login")
+    ways = []
+    guest = Guest(addresses=())
+    assert inside(0.2).why == "the NIC 02:00:00:00:00:01 should have 10.0.0.11/24 and has no address"

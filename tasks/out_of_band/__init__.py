@@ -1,0 +1,1 @@
+"""Hosts that do not let labrun in: look inside without network and login, and say why."""

@@ -1,0 +1,341 @@
+"""Why no packet of a login gets to a host or back: its NIC, address, routes and filters, from outside in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from labrun.inventory.model import Address, Interface, Lab
+from labrun.inventory.topology.wiring import Version, wiring
+from labrun.tasks.collect.capture import Capture
+from labrun.tasks.collect.causes import Shown
+from labrun.tasks.collect.filter_causes import (
+    Passage,
+    best_routes,
+    dropped,
+    kept_here,
+    policy_findings,
+    reverse_path,
+)
+from labrun.tasks.collect.nic_causes import CAUSE, Finding, ipv6_off, network_of
+from labrun.tasks.guest.facts.links import Link
+from labrun.tasks.guest.facts.login import LoginState
+from labrun.tasks.guest.facts.nft import suspects
+from labrun.tasks.guest.facts.nft_rules import Packet
+from labrun.tasks.guest.reason import Reason
+from labrun.tasks.out_of_band.attempt import Attempt, Outside, Port
+
+__all__ = ["Seen", "filter_reasons", "hypervisor_reasons", "nic_reasons", "way_back_reasons"]
+
+_NM = "NetworkManager.service"
+_UNAVAILABLE, _DISCONNECTED, _PREPARE, _ACTIVATED = 20, 30, 40, 100
+# What iptables-save prints of a rule for packets to the host itself.
+_RULE = re.compile(r"-A INPUT (?P<match>.*?)-j (?P<target>DROP|REJECT)\b.*")
+_TOO_SMALL = 576
+"""Below this MTU, in bytes, no host has to take an IPv4 packet whole; an SSH handshake needs more."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that was seen of one host: from inside, by the hypervisor, and of the login that failed."""
+
+    lab: Lab
+    attempt: Attempt
+    capture: Capture
+    login: LoginState
+    outside: Outside = field(default_factory=Outside)
+
+    @property
+    def host(self) -> str:
+        """Return the host's name."""
+        return self.attempt.host
+
+    @cached_property
+    def shown(self) -> Shown:
+        """Return the host's report alone, as the causes of lost packets are judged by."""
+        return Shown(self.lab, {self.host: self.capture})
+
+    @cached_property
+    def nic(self) -> Interface | None:
+        """Return the NIC that the login came by, None for a host on no network of the lab."""
+        nics = self.lab.hosts[self.host].interfaces
+        named = (nic for nic in nics if nic.network == self.attempt.network)
+        return next(named, nics[0] if nics else None)
+
+    @cached_property
+    def link(self) -> Link | None:
+        """Return that NIC as the guest has it."""
+        return self.capture.links.get(self.nic.mac) if self.nic is not None else None
+
+    @property
+    def device(self) -> str:
+        """Return the NIC's name in the guest, or that of its network."""
+        if self.link is not None:
+            return self.link.name
+        return f"the NIC on {self.nic.network}" if self.nic is not None else "the NIC"
+
+    @property
+    def inward(self) -> Passage | None:
+        """Return the first packet of the login, at the host; None if an address is missing for it."""
+        client, address = self.attempt.client, self.attempt.address
+        if client is None or address is None or self.nic is None:
+            return None
+        came = self.nic.network
+        return Passage(self.host, self.capture, client, address, came, None, port=self.attempt.port)
+
+    @property
+    def outward(self) -> Passage | None:
+        """Return the host's answer to it."""
+        client, address = self.attempt.client, self.attempt.address
+        if client is None or address is None or self.nic is None:
+            return None
+        leaves = self.nic.network
+        return Passage(self.host, self.capture, address, client, None, leaves, answers=self.attempt.port)
+
+
+def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
+    """Yield what is wrong on the hypervisor: the network, its bridge, its end of the NIC."""
+    outside, nic = seen.outside, seen.nic
+    if nic is None:
+        return
+    if nic.network in outside.stopped:
+        yield Reason(f"the network {nic.network} does not run on the hypervisor: `labrun up` starts it")
+        return
+    if outside.ports is not None:
+        port = outside.ports.get(nic.mac)
+        if port is None:
+            yield Reason(f"the machine has no NIC on {nic.network} any more: it was unplugged")
+            return
+        yield from _port_reasons(seen, port)
+    if nic.network in outside.unaddressed:
+        bridge = outside.unaddressed[nic.network]
+        yield Reason(f"the hypervisor has no address on {nic.network} ({bridge})")
+    if outside.answers and outside.answers != nic.mac:
+        yield Reason(f"{seen.attempt.address} is answered by {_owner_of(seen.lab, outside.answers)}")
+
+
+def _owner_of(lab: Lab, mac: str) -> str:
+    for name, host in lab.hosts.items():
+        if any(nic.mac == mac for nic in host.interfaces):
+            return f"{name} ({mac})"
+    return f"something else, with the MAC {mac}"
+
+
+def _port_reasons(seen: Seen, port: Port) -> Iterator[Reason]:
+    what = f"{port.device}, the hypervisor's end of {seen.device}," if port.device else seen.device
+    if port.is_cut:
+        yield Reason(f"the link of {seen.device} is set down on the hypervisor (`virsh domif-setlink`)")
+    elif not port.is_up:
+        yield Reason(f"{what} is down")
+    elif port.bridge is not None and port.meant is not None and port.bridge != port.meant:
+        there = f"in {port.bridge}" if port.bridge else "in no bridge"
+        yield Reason(f"{what} is {there}, not in {port.meant} ({seen.nic.network if seen.nic else ''})")
+    elif port.state in ("disabled", "blocking") and (seen.link is None or seen.link.is_on):
+        # A port without a carrier is disabled, too.
+        yield Reason(f"{what} is {port.state} as a port of {port.bridge}")
+
+
+def nic_reasons(seen: Seen) -> Iterator[Reason]:
+    """Yield what is wrong with the NIC itself and its addresses."""
+    nic, link, capture = seen.nic, seen.link, seen.capture
+    if nic is None:
+        return
+    if link is None:
+        yield Reason(_absent(seen, nic))
+        return
+    if not link.is_on:
+        yield Reason(f"{link.name} is down{_profile_note(seen, nic)}")
+        return
+    if link.port_of:
+        yield Reason(f"{link.name} is a port of {link.port_of}: `ip link set dev {link.name} nomaster`")
+        return
+    if not link.is_up:
+        yield Reason(f"{link.name} has no carrier: nothing is at the other end")
+    if not link.has_arp:
+        yield Reason(f"ARP is switched off on {link.name}")
+    address = seen.attempt.address
+    version = address.version if address is not None else 4
+    held = [each.interface for each in link.held if each.interface.version == version]
+    off = ipv6_off(capture, link) if version == 6 else None
+    if off is not None:
+        yield Reason(off)
+    elif (address is not None or not held) and all(each.ip != address for each in held):
+        yield _unaddressed(seen, nic, link, address, [str(each) for each in held])
+    if version == 4:
+        for which in ("all", link.name):
+            if capture.evidence.setting(f"conf/{which}/arp_ignore") == 8:
+                yield Reason(f"net.ipv4.conf.{which}.arp_ignore is 8: it answers no ARP")
+    inward = seen.inward
+    if inward is not None:
+        yield from _as_reasons(kept_here(seen.shown, inward, last=True))
+    for line in seen.login.qdiscs:
+        if f" dev {link.name} " in f"{line} " and "loss 100%" in line:
+            yield Reason(f"tc loses every packet on {link.name}: {line}")
+    if link.mtu is not None and link.mtu < _TOO_SMALL:
+        yield Reason(f"{link.name} has the MTU {link.mtu}: an SSH handshake does not fit")
+
+
+def _absent(seen: Seen, nic: Interface) -> str:
+    known = {each.mac for each in seen.lab.hosts[seen.host].interfaces}
+    others = [
+        link
+        for mac, link in seen.capture.links.items()
+        if mac not in known and not link.is_stacked and link.name != "lo"
+    ]
+    if len(others) == 1:
+        other = others[0]
+        undo = f"`ip link set dev {other.name} address {nic.mac}`"
+        return f"{other.name} has the MAC {other.mac}, not {nic.mac}: {undo}"
+    return f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.network})"
+
+
+def _unaddressed(seen: Seen, nic: Interface, link: Link, address: Address | None, held: list[str]) -> Reason:
+    elsewhere = [
+        device.name
+        for device in (*seen.capture.links.values(), *seen.capture.devices)
+        if address is not None
+        and device.name != link.name
+        and any(each.interface.ip == address for each in device.held)
+    ]
+    if elsewhere:
+        return Reason(f"{address} is on {elsewhere[0]}, not on {link.name}")
+    note = _profile_note(seen, nic)
+    if held and address is not None:
+        owners = wiring(seen.lab, _version(address)).owner
+        whose = [owners.get(each.interface.ip) for each in link.held]
+        of = "".join(f", which is {owner}'s" for owner in whose if owner not in (None, seen.host))
+        return Reason(f"{link.name} has {' '.join(held)}{of}, not {address}{note}")
+    return Reason(f"{link.name} has no address{note}", is_sure=not _is_waiting(seen, nic))
+
+
+def _is_waiting(seen: Seen, nic: Interface) -> bool:
+    device = (seen.login.devices or {}).get(nic.mac)
+    return device is not None and _PREPARE <= device.state < _ACTIVATED
+
+
+def _profile_note(seen: Seen, nic: Interface) -> str:
+    """Return what NetworkManager makes of the NIC, in parentheses; empty if it is not known."""
+    devices = seen.login.devices
+    unit = seen.login.units.get(_NM)
+    if unit is not None and unit.load == "masked":
+        return " (NetworkManager is masked)"
+    if unit is not None and unit.load == "loaded" and not unit.is_running:
+        return f" (NetworkManager is not running: {unit.active})"
+    device = devices.get(nic.mac) if devices is not None else None
+    if device is None:
+        return ""
+    if not device.is_managed:
+        return " (NetworkManager does not manage it: unmanaged)"
+    if device.state == _UNAVAILABLE:
+        return " (to NetworkManager it is unavailable)"
+    if _is_waiting(seen, nic):
+        return f" ({_lease_note(seen, nic, device.profile_id)})"
+    if device.profile is None or device.state <= _DISCONNECTED:
+        return " (no profile is active on it)"
+    return f" (profile {device.profile_id} is up without it)"
+
+
+def _lease_note(seen: Seen, nic: Interface, profile: str) -> str:
+    said = f"profile {profile} waits for a lease"
+    if nic.network in seen.outside.silent:
+        return f"{said}; the DHCP server of {nic.network} is not running: `labrun up` starts it"
+    last = seen.outside.asked.get(nic.mac)
+    return f"{said}; the DHCP server of {nic.network} " + (
+        f"last saw it: {last}" if last else "has seen no request"
+    )
+
+
+def way_back_reasons(seen: Seen) -> Iterator[Reason]:
+    """Yield why an answer does not find back to the hypervisor, or why none is given."""
+    inward, outward, link = seen.inward, seen.outward, seen.link
+    if inward is None or outward is None or link is None:
+        return
+    client = outward.target
+    yield from _as_reasons(policy_findings(seen.shown, outward))
+    routes = best_routes(seen.capture.routes, client)
+    if not routes:
+        yield Reason(f"{_prefix_note(seen, link)}no route back to {client}, where labrun is")
+    elif routes[0].kind != "unicast":
+        article = "an" if routes[0].kind[0] in "aeiou" else "a"
+        yield Reason(f"{article} {routes[0].kind} route to {routes[0].prefix}: no way back to {client}")
+    else:
+        yield from _as_reasons(reverse_path(seen.shown, inward))
+        wrong = [each for each in routes if each.device != link.name]
+        if wrong:
+            there = network_of(seen.lab, seen.host, seen.capture, wrong[0].device)
+            yield Reason(f"the route back to {client} leads out of {there}")
+        elif routes[0].via is not None:
+            yield Reason(f"the route back to {client} leads via {routes[0].via}", is_sure=False)
+    known = seen.capture.evidence.neighbour(link.name, client)
+    network = seen.nic.network if seen.nic is not None else ""
+    meant = seen.outside.macs.get(network)
+    if known is not None and known.mac is not None and meant and known.mac != meant:
+        yield Reason(f"takes {client} to be at {known.mac}; the hypervisor's MAC there is {meant}")
+
+
+def _prefix_note(seen: Seen, link: Link) -> str:
+    """Return, as the beginning of a reason, that the address has another prefix than in the file."""
+    nic, address = seen.nic, seen.attempt.address
+    meant = next(
+        (each for each in ((nic.ipv4, nic.ipv6) if nic else ()) if each and each.ip == address), None
+    )
+    held = next((each.interface for each in link.held if each.interface.ip == address), None)
+    if meant is None or held is None or held.network == meant.network:
+        return ""
+    return f"{link.name} has {held}, not /{meant.network.prefixlen}: "
+
+
+def filter_reasons(seen: Seen) -> Iterator[Reason]:
+    """Yield the rules that drop what a login sends, or what the host answers."""
+    inward, outward = seen.inward, seen.outward
+    if inward is None or outward is None:
+        return
+    port = f"port {seen.attempt.port}"
+    yield from _as_reasons(dropped(seen.shown, inward), f"nftables drops {port}")
+    yield from _as_reasons(dropped(seen.shown, outward), f"nftables drops the answers of {port}")
+    yield from _arp_reasons(seen, inward)
+    version = inward.target.version
+    chain = seen.login.iptables.get(version, "")
+    for line in chain.splitlines():
+        found = _RULE.fullmatch(line.strip()[:400])
+        if found is not None and _may_be(found["match"], seen.attempt.port):
+            yield Reason(f"iptables drops {port}: {line.strip()[:300]}", is_sure=f"--dport {port}" in line)
+    if re.search(r"^:INPUT DROP\b", chain, re.MULTILINE):
+        yield Reason("iptables drops what no rule accepts: policy DROP of INPUT", is_sure=False)
+
+
+def _arp_reasons(seen: Seen, inward: Passage) -> Iterator[Reason]:
+    link = seen.link
+    if link is None or inward.target.version != 4:
+        return
+    looks = (inward.capture.evidence.before, inward.capture.evidence.after)
+    question = Packet(inward.source, inward.target, came=link.name)
+    answer = Packet(inward.target, inward.source, leaves=link.name)
+    for packet, hooks in ((question, ("ingress", "prerouting", "input")), (answer, ("output",))):
+        for found in suspects(*looks, packet, hooks, ("arp",)):
+            yield Reason(f"nftables drops ARP: {found.text}", found.sure)
+
+
+def _may_be(match: str, port: int) -> bool:
+    """Tell whether a rule of iptables may match a new connection to the port."""
+    if re.search(r"-p (?:udp|icmp\S*)\b", match) or ("--state" in match and "NEW" not in match):
+        return False
+    ports = re.search(r"--dports? ([\d:,]+)", match)
+    return ports is None or any(_within(port, each) for each in ports[1].split(","))
+
+
+def _within(port: int, text: str) -> bool:
+    low, _, high = text.partition(":")
+    return low.isdigit() and int(low) <= port <= int(high if high.isdigit() else low)
+
+
+def _as_reasons(findings: Iterator[Finding], instead: str = "") -> Iterator[Reason]:
+    for found in findings:
+        text = found.what.replace("nftables drops it", instead) if instead else found.what
+        yield Reason(text, found.rank == CAUSE)
+
+
+def _version(address: Address) -> Version:
+    return 4 if address.version == 4 else 6

@@ -1,0 +1,73 @@
+"""Why a host is unreachable: one judgement over all that was seen inside and by the hypervisor; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from labrun.tasks.guest.reason import Reason
+from labrun.tasks.judging import guarded
+from labrun.tasks.out_of_band.login_reasons import (
+    boot_reasons,
+    key_reasons,
+    login_reasons,
+    refusal,
+    sshd_reasons,
+)
+from labrun.tasks.out_of_band.network_reasons import (
+    Seen,
+    filter_reasons,
+    hypervisor_reasons,
+    nic_reasons,
+    way_back_reasons,
+)
+
+__all__ = ["why_unreachable"]
+
+Judge = Callable[[Seen], Iterator[Reason]]
+
+
+def _network(seen: Seen) -> Iterator[Reason]:
+    for judge in (hypervisor_reasons, nic_reasons, way_back_reasons, filter_reasons):
+        yield from judge(seen)
+
+
+def _login(seen: Seen) -> Iterator[Reason]:
+    yield from key_reasons(seen.attempt, seen.login)
+    yield from login_reasons(seen.attempt, seen.login)
+
+
+def _sshd(seen: Seen) -> Iterator[Reason]:
+    yield from sshd_reasons(seen.attempt, seen.login)
+
+
+def _boot(seen: Seen) -> Iterator[Reason]:
+    yield from boot_reasons(seen.login)
+
+
+def why_unreachable(seen: Seen) -> Reason | None:
+    """Return why the login failed, None if nothing that was seen explains it.
+
+    Of each kind (network, sshd, login) the first cause counts, since the others may follow from it; what is
+    certain goes before what is only possible. Several kinds are joined: each of them has to be mended.
+    """
+    found: list[Reason] = []
+    for judge in (_boot, _network, _sshd, _login):
+        reasons = guarded(seen.host, lambda judge=judge: judge(seen), lambda _why: ())  # type: ignore[misc]
+        best = next((each for each in reasons if each.is_sure), None)
+        if best is None and not found:
+            best = next(iter(reasons), None)
+        if best is not None:
+            found.append(best)
+    sure = [each for each in found if each.is_sure]
+    if not sure:
+        # What sshd itself says of a login is more certain than a rule that may have dropped it.
+        said = refusal(seen.login) if not seen.attempt.refused else None
+        possible = found[0] if found else said
+        if possible is None and seen.login.full:
+            return Reason(f"no space is left on {' '.join(seen.login.full)}", is_sure=False)
+        return possible
+    text = "; ".join(each.text for each in sure)
+    if seen.login.full:
+        text += f"; no space is left on {' '.join(seen.login.full)}"
+    # While the boot goes on, what is missing may come.
+    return Reason(text, is_sure=not seen.login.is_booting)

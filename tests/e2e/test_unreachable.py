@@ -1,0 +1,207 @@
+"""Hosts that are cut off, each in another way: it is looked at out of band, and its cause is named."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.labs import RunningLab
+
+from .conftest import write_lab
+from .guests import inside
+
+LAB = "e2e-cut-off"
+NET = "10.232.1"
+DENY = "table inet shut { chain %s { type filter hook %s priority 0; policy %s; %s }; }"
+
+# A second NIC, both of whose ends are in the host.
+SIDEWAYS = "ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up; sleep 1"
+WRONG = "br-wrong"
+
+
+def nft(hook: str, rule: str = "", policy: str = "accept") -> str:
+    text = DENY % (hook, hook, policy, rule)
+    return f"echo '{text}' | nft -f -"
+
+
+def sshd(line: str) -> str:
+    return f"echo '{line}' >/etc/ssh/sshd_config.d/00-a.conf; systemctl reload ssh || systemctl restart ssh"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What cuts a host off, inside or by commands beside libvirtd, and what its reason must contain.
+
+    ``{own}`` is the host's address, ``{domain}`` its name in libvirt, ``{tap}`` the hypervisor's end of its
+    NIC.
+    """
+
+    named: str
+    inside: str = ""
+    beside: str = ""
+
+
+CUTS = {
+    # The NIC and its address.
+    "flush": Cut("eth0 has no address (profile labrun-left is up without it)", "ip addr flush dev eth0"),
+    "other": Cut(
+        f"eth0 has {NET}.199/24, not {{own}}", f"ip addr flush dev eth0; ip addr add {NET}.199/24 dev eth0"
+    ),
+    "stolen": Cut("eth0 has no address", "ip addr flush dev eth0"),  # and `thief` takes it
+    "tolo": Cut("{own} is on lo, not on eth0", "ip addr flush dev eth0; ip addr add {own}/32 dev lo"),
+    "prefix": Cut(
+        "eth0 has {own}/32, not /24: no route back",
+        "ip addr flush dev eth0; ip addr add {own}/32 dev eth0; ip route flush table main",
+    ),
+    "down": Cut("eth0 is down", "ip link set eth0 down"),
+    "noprof": Cut("eth0 has no address (no profile is active on it)", "nmcli device disconnect eth0"),
+    "unmanaged": Cut(
+        "eth0 has no address (NetworkManager does not manage it",
+        "nmcli device set eth0 managed no; ip addr flush dev eth0",
+    ),
+    "nmmasked": Cut(
+        "eth0 has no address (NetworkManager is masked)",
+        "systemctl mask --now NetworkManager; ip addr flush dev eth0",
+    ),
+    "bridge": Cut("eth0 is a port of br9", "ip link add br9 type bridge; ip link set eth0 master br9"),
+    "noarp": Cut("ARP is switched off on eth0", "ip link set eth0 arp off"),
+    "arpignore": Cut("arp_ignore is 8", "sysctl -qw net.ipv4.conf.all.arp_ignore=8"),
+    # The way back.
+    "blackhole": Cut("a blackhole route to", f"ip route add blackhole {NET}.1/32"),
+    "noroute": Cut(f"no route back to {NET}.1", "ip route flush table main"),
+    "rule": Cut("ip rule 10: from all", "ip rule add pref 10 blackhole"),
+    "elsewhere": Cut(
+        f"the route back to {NET}.1 leads out of d0",
+        f"{SIDEWAYS}; ip route add {NET}.1/32 dev d0",
+    ),
+    "rpfilter": Cut(
+        "rp_filter 1 drops what comes from",
+        f"{SIDEWAYS}; sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.eth0.rp_filter=1; "
+        f"ip route add {NET}.1/32 dev d0",
+    ),
+    "nolocal": Cut("no local route to its own address", "ip route del table local local {own} dev eth0"),
+    "neighbour": Cut(
+        "to be at 02:00:00:00:00:01",
+        f"ip neigh replace {NET}.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent",
+    ),
+    # Filters.
+    "nftport": Cut(
+        "nftables drops port 22: inet shut, chain input: tcp dport 22", nft("input", "tcp dport 22 drop;")
+    ),
+    "nftpolicy": Cut(
+        "nftables drops port 22: inet shut, chain input: policy drop", nft("input", policy="drop")
+    ),
+    "nftreject": Cut("tcp dport 22 reject", nft("input", "tcp dport 22 reject with tcp reset;")),
+    "nftanswers": Cut("nftables drops the answers of port 22", nft("output", "tcp sport 22 drop;")),
+    "nftarp": Cut(
+        "nftables drops ARP",
+        "echo 'table arp shut { chain input { type filter hook input priority 0; drop; }; }' | nft -f -; "
+        "ip neigh flush all",
+    ),
+    # sshd.
+    "sshstop": Cut("sshd is not running: ssh.service is inactive", "systemctl stop ssh"),
+    "sshmask": Cut("sshd is not running: ssh.service is masked", "systemctl mask --now ssh"),
+    "sshbad": Cut("Rubbish", "echo 'Rubbish yes' >/etc/ssh/sshd_config.d/00-a.conf; systemctl restart ssh"),
+    "sshport": Cut("sshd listens on port 2222, not on 22", sshd("Port 2222")),
+    "sshlisten": Cut("sshd listens on 127.0.0.1 only", sshd("ListenAddress 127.0.0.1")),
+    "sshfrozen": Cut("sshd is stopped by a signal", "kill -STOP $(cat /run/sshd.pid)"),
+    "sshrival": Cut(
+        "port 22 is held by nc, not by sshd",
+        "systemctl stop ssh; systemd-run --quiet nc -lk 22; sleep 0.5",
+    ),
+    # Who is let in.
+    "allowusers": Cut("AllowUsers nobody leaves out lab", sshd("AllowUsers nobody")),
+    "denyusers": Cut("DenyUsers lab names lab", sshd("DenyUsers lab")),
+    "allowgroups": Cut("AllowGroups wheel leaves out lab", sshd("AllowGroups wheel")),
+    "nokeys": Cut("PubkeyAuthentication is no", sshd("PubkeyAuthentication no")),
+    "keysfile": Cut("AuthorizedKeysFile none", sshd("AuthorizedKeysFile none")),
+    "keysgone": Cut("/home/lab/.ssh/authorized_keys is gone", "rm /home/lab/.ssh/authorized_keys"),
+    "keysother": Cut(
+        "labrun's key is not in /home/lab/.ssh/authorized_keys", "echo x >/home/lab/.ssh/authorized_keys"
+    ),
+    "homemode": Cut(
+        "sshd does not trust /home/lab: others may write to it (mode 777)", "chmod 777 /home/lab"
+    ),
+    "keysowner": Cut("sshd does not trust /home/lab/.ssh: it is nobody's", "chown nobody /home/lab/.ssh"),
+    "shell": Cut("the shell of lab is /usr/sbin/nologin", "usermod -s /usr/sbin/nologin lab"),
+    "noshell": Cut("the shell of lab, /bin/zsh, is not there", "usermod -s /bin/zsh lab"),
+    "expired": Cut("the account lab has expired", "chage -E 0 lab"),
+    "nologin": Cut("/etc/nologin is there", "echo closed >/etc/nologin"),
+    "noaccount": Cut("there is no account lab", "sed -i /^lab:/d /etc/passwd"),
+    "hostsdeny": Cut("/etc/hosts.deny refuses it: sshd: ALL", "echo 'sshd: ALL' >/etc/hosts.deny"),
+    "hostkey": Cut(
+        "its host key was changed",
+        "cd /etc/ssh; rm ssh_host_*; ssh-keygen -qt ed25519 -N '' -f ssh_host_ed25519_key; "
+        "systemctl restart ssh",
+    ),
+    # The hypervisor's side.
+    "tapdown": Cut("the hypervisor's end of eth0, is down", beside="ip link set {tap} down"),
+    "tapout": Cut("the hypervisor's end of eth0, is in no bridge", beside="ip link set {tap} nomaster"),
+    "tapwrong": Cut(
+        "is in br-wrong, not in virbr",
+        beside=f"ip link add {WRONG} type bridge; ip link set {WRONG} up; ip link set {{tap}} master {WRONG}",
+    ),
+    "tapstate": Cut("is disabled as a port of", beside="bridge link set dev {tap} state 0"),
+    "paused": Cut("paused: -", beside="virsh -c lxc:///system suspend {domain}"),
+}
+HOSTS = {name: f"{NET}.{11 + number}" for number, name in enumerate(CUTS)}
+TEXT = f"""\
+name: {LAB}
+hypervisor: lxc:///system
+networks:
+  left: {{mode: isolated, cidr: {NET}.0/24, dhcp: false}}
+hosts:
+  thief: {{networks: {{left: {NET}.9}}}}
+""" + "".join(f"  {name}: {{networks: {{left: {address}}}}}\n" for name, address in HOSTS.items())
+
+
+def beside(script: str) -> None:
+    done = subprocess.run(
+        ["scripts/hypervisor", "enter", "sh", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{script}: {done.stderr}"
+
+
+def tap(domain: str) -> str:
+    listed = subprocess.run(
+        ["virsh", "-c", "lxc:///system", "domiflist", domain], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split("\n")[2].split()[0]
+
+
+@pytest.fixture(scope="module")
+def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    made = write_lab(tmp_path_factory.mktemp("cut-off"), TEXT)
+    try:
+        up = made.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        for name, cut in CUTS.items():
+            domain = f"{LAB}-{name}"
+            if cut.inside:
+                inside(domain, cut.inside.replace("{own}", HOSTS[name]))
+            if cut.beside:
+                beside(cut.beside.replace("{tap}", tap(domain)).replace("{domain}", domain))
+        # No neighbour that was found before, so that what answers no more is not reached.
+        beside("ip neigh flush all")
+        inside(f"{LAB}-thief", f"ip addr add {HOSTS['stolen']}/24 dev eth0")
+        yield made
+    finally:
+        made.run("-y", "down")
+        subprocess.run(
+            ["scripts/hypervisor", "enter", "ip", "link", "del", "br-wrong"], capture_output=True, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def reasons(lab: RunningLab) -> dict[str, str]:
+    answer = lab.json("status")
+    return {host["name"]: f"{host['state']}: {host['ssh']}" for host in answer.document["hosts"]}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_the_cause_is_named(reasons: dict[str, str], name: str) -> None:
+    reason = reasons[name]
+    assert CUTS[name].named.replace("{own}", HOSTS[name]) in reason
