@@ -11,7 +11,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.session import open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
-from labrun.tasks.provision.obstacles import with_obstacles
+from labrun.tasks.provision.obstacles import find_obstacles, with_obstacles
 from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 
 
@@ -36,7 +36,8 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     rows = plan_rows(plan)
     if subset is None:
         rows += leftover_rows(plan, prune=prune)
-    rows = with_obstacles(session.lab, session.uri, rows) + existing
+    found = find_obstacles(session.lab, session.uri, plan, prune=prune and subset is None)
+    rows = with_obstacles(session.uri, plan, rows, found) + existing
     if not invocation.json and invocation.verbosity < 1:
         # The file shows what is new, but not what changes.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}

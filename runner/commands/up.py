@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,12 @@ from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session, hypervisor_engine, open_session
 from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
-from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab
+from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_rows, plan_lab, plan_rows
 from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
     from labrun.tasks.provision.bring_up import Lease, MachineJob
+    from labrun.tasks.provision.objects import Busy
 
 _READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
 """Time limit until a machine is ready. Under TCG one alone takes half a minute, many take minutes."""
@@ -78,6 +80,8 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
         return existing
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset, recreate=wishes.recreate)
+    if refused := refusal(session, plan, prune=wishes.prune and subset is None):
+        return refused + existing
     _ask(session, plan, wishes)
     session.state.check_room()
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
@@ -92,10 +96,23 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     return rows + existing
 
 
-def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:
+def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
+    """Return the rows of a plan that cannot be carried out: nothing is made then. Empty if it can."""
+    from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
+
+    found = find_obstacles(session.lab, session.uri, plan, prune=prune)
+    if not found:
+        return []
+    rows = plan_rows(plan) + (leftover_rows(plan, prune=True) if prune else [])
+    return not_begun(with_obstacles(session.uri, plan, rows, found))
+
+
+def carry_out(
+    session: Session, plan: LabPlan, busy: Mapping[str, Busy], *, wait: bool = True
+) -> list[Outcome]:
     """Create the plan's filters, networks, images and machines, with the lab's lock held. Return their rows.
 
-    ``busy`` has, per network, the running machines of the lab that a restart would disconnect.
+    ``busy`` has, per network, the running machines of the lab that are on it.
     """
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_objects

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.ownership import Tag
+from labrun.tasks.provision.network_settings import HEALTH
 from labrun.tasks.provision.objects import Plan, Planned
 from labrun.tasks.provision.owned import applied_of
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
@@ -89,7 +90,8 @@ def _row(host: str, section: str, item: Item, tag: Tag | None, digest: str) -> O
 
 def _verdict(item: Item, tag: Tag | None, digest: str) -> Verdict:
     """Judge by the tag's record or, of what an earlier labrun did not record, by the lab file's digest."""
-    applied = applied_of(tag)
+    always = {key: digest_of(item.want[key]) for key in HEALTH & item.want.keys()}
+    applied = {**applied_of(tag), **{key: Fingerprint(each, each) for key, each in always.items()}}
     untold = item.differences.keys() - applied.keys()
     if tag is not None and tag.digest == digest:
         # The file is what it was, and so is what it asks for.

@@ -106,6 +106,8 @@ def provision_machine(task: Task) -> Result:
 
 def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
     spec, plan = job.spec, job.plan
+    if plan.kept:
+        return kept_row(spec.host, "machine", plan, plan.kept)
     report(spec.host, plan.action if plan.action != "none" else "running")
     if plan.action == "recreate":
         _retire(driver, job)

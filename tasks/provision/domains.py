@@ -11,10 +11,11 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import translated
 from labrun.ownership import Tag, read_tag
 from labrun.rendering import render_xml
-from labrun.tasks.provision.driver import NicSpec
+from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.owned import Kind, find_own, tagged_for
 
 __all__ = [
+    "beyond_memory",
     "define_again",
     "find_domain",
     "nic_xml",
@@ -248,6 +249,12 @@ def undefine_wholly(domain: Any) -> None:
         | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     )
     undefined(lambda: domain.undefineFlags(flags))
+
+
+def beyond_memory(connection: Any, spec: MachineSpec) -> str:
+    """Return that a machine has more memory than the hypervisor, empty if it has not. Raises libvirtError."""
+    total = int(connection.getInfo()[1])
+    return f"{spec.memory} MiB of memory, and the hypervisor has {total}" if spec.memory > total else ""
 
 
 def require(domain: Any, name: str) -> Any:

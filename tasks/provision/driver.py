@@ -81,6 +81,10 @@ class Driver(Protocol):
         """Return every domain that carries the lab's tag, by host name."""
         ...
 
+    def beyond(self, spec: MachineSpec) -> str:
+        """Return what the hypervisor does not have of what the machine asks for, empty if it has all."""
+        ...
+
     def rehearse(self, spec: MachineSpec) -> None:
         """Raise the errors of ``create`` as far as they can be foreseen, without changing anything."""
         ...

@@ -12,14 +12,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from labrun.errors import ForeignObjectError
 from labrun.hypervisor import translated
 from labrun.inventory.model import Lab
 from labrun.inventory.traffic import Filter, FilterRule
+from labrun.tasks.provision.domains import nics_of
 from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of
 from labrun.tasks.provision.owned import Kind, find_own
 from labrun.tasks.state.item import Words
 
-__all__ = ["apply_filter", "filter_spec", "observe_filters", "plan_filter", "remove_filter"]
+__all__ = [
+    "apply_filter",
+    "filter_spec",
+    "foreign_filter",
+    "observe_filters",
+    "plan_filter",
+    "remove_filter",
+    "users_of_filter",
+]
 
 # An nwfilter has no metadata, so this UUID, derived from its name, identifies the owner.
 _NAMESPACE = uuid.UUID("5b1f8a52-7c0e-5d64-9c5e-6c6162727566")
@@ -123,6 +133,44 @@ def apply_filter(connection: Any, spec: Spec, plan: Plan) -> None:
         find_own(connection, _KIND, spec.full_name, _is_own)
         if plan.action != "none":
             connection.nwfilterDefineXML(spec.xml)
+
+
+def foreign_filter(connection: Any, full_name: str) -> str:
+    """Return that a filter of this name is somebody else's, empty if it is not. Raises libvirtError."""
+    import libvirt
+
+    try:
+        find_own(connection, _KIND, full_name, _is_own)
+    except ForeignObjectError as error:
+        return f"{error.reason} ({error.hint})"
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
+    return ""
+
+
+def users_of_filter(connection: Any, full_name: str) -> tuple[str, ...]:
+    """Return the domains and other filters that refer to a filter. Raises libvirtError.
+
+    ``connection`` None = none. libvirt does not remove a filter that is referred to.
+    """
+    import libvirt
+
+    if connection is None:
+        return ()
+    found = []
+    for domain in connection.listAllDomains():
+        try:
+            if any(nic.filter == full_name for nic in nics_of(domain.XMLDesc(0))):
+                found.append(domain.name())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+    for other in connection.listAllNWFilters():
+        root = ET.fromstring(other.XMLDesc(0))  # noqa: S314 - libvirt's own output
+        if any(each.get("filter") == full_name for each in root.findall("filterref")):
+            found.append(f"the filter {other.name()}")
+    return tuple(found)
 
 
 def remove_filter(connection: Any, lab: str, full_name: str) -> bool:

@@ -16,8 +16,8 @@ from labrun.progress import report
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.filters import apply_filter, observe_filters, plan_filter, remove_filter
 from labrun.tasks.provision.networks import apply_network, observe_networks, plan_network, remove_network
-from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Spec
-from labrun.tasks.provision.plugged import foreign_guests
+from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Spec
+from labrun.tasks.provision.plugged import cuts_off, foreign_guests
 from labrun.tasks.provision.rows import done_row, failure_row, image_row, kept_row, removed_row
 
 __all__ = ["prepare_images", "provision_objects", "remove_objects"]
@@ -55,39 +55,23 @@ def _each(
 
 
 def provision_objects(
-    task: Task, section: str, uri: str, specs: Sequence[Spec], busy: Mapping[str, str]
+    task: Task, section: str, uri: str, specs: Sequence[Spec], busy: Mapping[str, Busy]
 ) -> Result:
     """Make filters or networks (``section``) what their specs say; the result is a list of Outcomes.
 
-    ``busy`` names, per network, the running machines that a restart of the network would cut off.
+    ``busy`` has, per network, the lab's running machines on it.
     """
     kind = _OPERATIONS[section]
+    seen = kind.observe(connect(uri), specs[0].lab) if specs else {}
 
     def provision(spec: Spec, began: float) -> Outcome:
-        plan = kind.plan(spec, kind.observe(connect(uri), spec.lab).get(spec.name))
-        if plan.action == "restart" and (why := _cuts_off(uri, spec, busy.get(spec.name))):
-            return kept_row(
-                HYPERVISOR, section, plan, f"it has to be started anew, which would cut off {why}"
-            )
+        plan = kind.plan(spec, seen.get(spec.name))
+        if section == "network" and (why := cuts_off(uri, spec, plan, busy.get(spec.name, Busy()))):
+            return kept_row(HYPERVISOR, section, plan, why)
         kind.apply(connect(uri), spec, plan)
         return done_row(HYPERVISOR, section, plan, began)
 
     return _each(task, section, [(spec.name, spec) for spec in specs], provision)
-
-
-def _cuts_off(uri: str, spec: Spec, own: str | None) -> str:
-    """Return why a network is not started anew: whom it would cut off; empty if nobody."""
-    found, cures = [], []
-    if own:
-        found.append(own)
-        cures.append("`labrun stop`")
-    if foreign := foreign_guests(uri, spec.lab, spec.full_name):
-        found.append(f"{', '.join(foreign)} (not this lab's)")
-        cures.append(f"stop or unplug {', '.join(foreign)}")
-    if not found:
-        return ""
-    whom, first = ", ".join(found), ", ".join(cures)
-    return f"it has to be started anew, which would cut off {whom}: {first}, then `labrun up`"
 
 
 def prepare_images(task: Task, uses: Sequence[ImageUse]) -> Result:

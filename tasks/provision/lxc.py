@@ -21,6 +21,7 @@ from labrun.ownership import Tag, tag_element
 from labrun.ports import Transport
 from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
+    beyond_memory,
     define_again,
     find_domain,
     nic_xml,
@@ -38,6 +39,7 @@ from labrun.tasks.provision.machines import USER, machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 
 __all__ = ["LxcDriver", "domain_xml"]
@@ -115,6 +117,10 @@ class LxcDriver:
         with translated("observe"):
             return observe_machines(self._connection(), lab, self.name, limits=_memory_limit)
 
+    def beyond(self, spec: MachineSpec) -> str:
+        """Return that the container may use more memory than the hypervisor has."""
+        return beyond_memory(self._connection(), spec)
+
     def rehearse(self, spec: MachineSpec) -> None:
         """Check for the image's root tree, and for a foreign domain with the same name."""
         self.prepare_image(spec.image)
@@ -153,6 +159,8 @@ class LxcDriver:
                     # setMemory cannot exceed the container's initial limit; changing the limit itself can.
                     limit = {"hard_limit": spec.memory * 1024}
                     domain.setMemoryParameters(limit, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                if can_reconnect(self._uri):
+                    reconnect(self._connection(), self._uri, taps_of(domain))
                 self._replug(domain, spec.nics)
             domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
             domain.setAutostart(int(spec.autostart))

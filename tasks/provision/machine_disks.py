@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
 from typing import Any
 
 from labrun.errors import HypervisorError
 from labrun.tasks.provision.driver import MachineSpec
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.image_volume import find_image_volume
+from labrun.tasks.provision.machines import POOL_OFF
 from labrun.tasks.provision.qemu_xml import MachineFiles, disk_xml
 from labrun.tasks.provision.seed_iso import seed_iso
 from labrun.tasks.provision.volume_stream import read_volume, write_volume
@@ -21,7 +22,14 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 
-__all__ = ["disk_settings", "grow_disks", "image_of", "is_growth", "make_volumes", "virtual_size"]
+__all__ = [
+    "disk_settings",
+    "grow_disks",
+    "image_of",
+    "image_size",
+    "make_volumes",
+    "virtual_size",
+]
 
 _GIB = 1024**3
 # Big-endian, in the header of every qcow2 version (docs/interop/qcow2.txt in QEMU's source).
@@ -51,6 +59,19 @@ def virtual_size(connection: Any, volume: Any) -> int:
     return int.from_bytes(header[_SIZE_AT:_SIZE_END], "big")
 
 
+def image_size(connection: Any, where: Pool, image: str) -> int:
+    """Return the virtual size in bytes of an image, on the hypervisor or still here; 0 if there is none."""
+    volume = find_image_volume(connection, where, image)
+    if volume is not None:
+        return virtual_size(connection, volume)
+    try:
+        with image_paths(image).disk.open("rb") as file:
+            header = file.read(_SIZE_END)
+    except OSError:
+        return 0
+    return int.from_bytes(header[_SIZE_AT:_SIZE_END], "big")
+
+
 def make_volumes(
     connection: Any, pool: Any, files: MachineFiles, spec: MachineSpec, image: str, least: int
 ) -> None:
@@ -70,7 +91,10 @@ def make_volumes(
 
 
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:
-    """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that does not exist."""
+    """Return ``disk`` and ``disks`` in GiB, ``missing`` for a volume that does not exist.
+
+    ``pool-off`` = the pool is stopped, so that nothing can be said of its volumes.
+    """
     count = _extra_disks(xml)
     return {
         "disk": _gib(pool, files.disk),
@@ -87,7 +111,9 @@ def _extra_disks(xml: str) -> int:
 def _gib(pool: Any, name: str) -> str:
     import libvirt
 
-    volume = None if pool is None or not pool.isActive() else find_volume(pool, name)
+    if pool is not None and not pool.isActive():
+        return POOL_OFF
+    volume = None if pool is None else find_volume(pool, name)
     if volume is None:
         return "missing"
     try:
@@ -96,15 +122,6 @@ def _gib(pool: Any, name: str) -> str:
         # libvirt knows the volume, but its file is gone.
         return "missing"
     return str(size // _GIB)
-
-
-def is_growth(now: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Tell whether the disks can become the wanted ones without data loss."""
-    before = [now["disk"], *now["disks"].split()]
-    after = [wanted["disk"], *wanted["disks"].split()]
-    if "missing" in before or len(after) < len(before):
-        return False
-    return all(int(new) >= int(old) for old, new in zip(before, after, strict=False))
 
 
 def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, xml: str) -> None:

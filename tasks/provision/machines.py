@@ -14,14 +14,18 @@ from labrun.inventory.model import DEFAULT_USER
 from labrun.ownership import Tag
 from labrun.tasks.provision.domains import nics_in, nics_of, nics_text, plugged_nics, state_of, tagged_domains
 from labrun.tasks.provision.driver import MachineSpec
+from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
 from labrun.tasks.provision.objects import Observed, Plan, item_of, plan_of, yes_or_no
 from labrun.tasks.provision.owned import APPLIED, record_of
+from labrun.tasks.provision.reconnect import loose_nics
 from labrun.tasks.provision.state_reasons import reason_of
 from labrun.tasks.state.item import NOTHING, Attributes
 
 __all__ = [
+    "POOL_OFF",
     "SETTINGS",
     "USER",
+    "is_growth",
     "machine_tag",
     "observe_machines",
     "plan_machine",
@@ -73,6 +77,9 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
 )
 """All but the driver, in the order in which they are shown."""
 
+POOL_OFF = "pool-off"
+"""The size of a disk whose pool is stopped: it cannot be seen."""
+
 # A machine is created from these; changing them requires a new machine.
 _FOR_LIFE = frozenset({"driver", "image", "firmware"})
 
@@ -118,9 +125,11 @@ def observe_machines(
     stand in the volumes of a host with this XML. Raises HypervisorError.
     """
     found = {}
-    for domain, tag, xml in tagged_domains(connection, lab):
-        if not tag.fits(domain.name()):
-            continue
+    fitting = [each for each in tagged_domains(connection, lab) if each[1].fits(each[0].name())]
+    is_any_on = any(state_of(domain) == "running" for domain, _, _ in fitting)
+    uri = connection.getURI()
+    here = hypervisor_network(uri) if is_any_on and makes_devices(uri) else None
+    for domain, tag, xml in fitting:
         defined = {
             **read_settings(driver, xml, tag),
             "autostart": yes_or_no(domain.autostart()),
@@ -129,17 +138,21 @@ def observe_machines(
             **storage(tag.host, xml),
         }
         state = state_of(domain)
-        now = {**defined, **(_running(domain, xml, limits) if state == "running" else {})}
+        now = {**defined, **(_running(domain, xml, limits, here) if state == "running" else {})}
         later = {key: text for key, text in defined.items() if text != now[key]}
         found[tag.host] = Observed(domain.name(), now, later, tag, tag.host, state, reason_of(domain))
     return found
 
 
-def _running(domain: Any, xml: str, limits: Callable[[Any], Attributes]) -> dict[str, str]:
+def _running(
+    domain: Any, xml: str, limits: Callable[[Any], Attributes], here: HypervisorNetwork | None
+) -> dict[str, str]:
     import libvirt
 
     try:
-        return {"nics": nics_text(plugged_nics(domain, nics_of(xml))), **limits(domain)}
+        loose = loose_nics(domain.connect(), domain, here)
+        nics = tuple(nic for nic in plugged_nics(domain, nics_of(xml)) if nic.mac not in loose)
+        return {"nics": nics_text(nics), **limits(domain)}
     except libvirt.libvirtError:
         # It stopped in the meantime, or the hypervisor does not tell: there are no differences then.
         return {}
@@ -154,4 +167,18 @@ def plan_machine(name: str, want: Attributes, seen: Observed | None, *, recreate
     plan = plan_of(item)
     if plan.action == "none" and down:
         return Plan(item, "start", start=True)
-    return Plan(item, plan.action, start=down)
+    kept = ""
+    if plan.action == "update" and not is_growth(item.have, want):
+        kept = f"only a new machine can carry this: labrun up --recreate --hosts {name}"
+    return Plan(item, plan.action, start=down, kept=kept)
+
+
+def is_growth(now: Attributes, wanted: Attributes) -> bool:
+    """Tell whether the disks can become the wanted ones without data loss; yes if they cannot be seen."""
+    before = [now.get("disk", ""), *now.get("disks", "").split()]
+    after = [wanted.get("disk", ""), *wanted.get("disks", "").split()]
+    if POOL_OFF in before or before == after:
+        return True
+    if "missing" in before or len(after) < len(before):
+        return False
+    return all(int(new) >= int(old) for old, new in zip(before, after, strict=False))

@@ -16,6 +16,8 @@ from labrun.inventory.model import Lab, Mode, Network
 
 __all__ = [
     "ENTRIES",
+    "HEALTH",
+    "HEALTHY",
     "LIVE",
     "SETTINGS",
     "Entries",
@@ -24,6 +26,9 @@ __all__ = [
     "read_settings",
     "wanted_settings",
 ]
+
+HEALTHY = "ok"
+"""The text of what keeps a network working and is not part of its XML, if nothing is wrong with it."""
 
 _FORWARD = {
     Mode.NAT: "nat",
@@ -255,12 +260,17 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         ),
         "autostart": Setting(lambda _lab, network: "yes" if network.autostart else "no", None, live=True),
         "active": Setting(lambda _lab, _network: "yes", None, live=True),
+        "dnsmasq": Setting(lambda _lab, _network: HEALTHY, None, live=True),
+        "device": Setting(lambda _lab, _network: HEALTHY, None),
+        "firewall": Setting(lambda _lab, _network: HEALTHY, None),
     }
 )
 """All of them, in the order in which they are shown."""
 ENTRIES: Mapping[str, Entries] = MappingProxyType(
     {key: setting.form for key, setting in SETTINGS.items() if isinstance(setting.form, Entries)}
 )
+HEALTH = frozenset({"dnsmasq", "device", "firewall"})
+"""What the lab file always asks for, so that nobody has to remember that it was applied."""
 LIVE = frozenset(key for key, setting in SETTINGS.items() if setting.live)
 
 

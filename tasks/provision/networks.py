@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import xml.etree.ElementTree as ET
 from typing import Any
 
 from labrun.hypervisor import networks_of, translated
 from labrun.inventory.model import Lab, Network
 from labrun.ownership import Tag, read_tag, tag_element
+from labrun.tasks.guest.scripts import hypervisor_script
+from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
+from labrun.tasks.provision.network_health import network_health, wake_dnsmasq
 from labrun.tasks.provision.network_settings import (
     ENTRIES,
+    HEALTH,
     LIVE,
     Entries,
     add_settings,
@@ -19,10 +25,12 @@ from labrun.tasks.provision.network_settings import (
 )
 from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of, yes_or_no
 from labrun.tasks.provision.owned import APPLIED, Kind, find_own, record_of, tagged_for
+from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_on
 
 __all__ = ["apply_network", "network_spec", "observe_networks", "plan_network", "remove_network"]
 
 _STARTS = 5
+_ANY_RECORD = "<txt name='labrun-restart' value='1'/>"
 _KIND = Kind(
     "network",
     "network",
@@ -39,7 +47,8 @@ def network_spec(lab: Lab, network: Network, uri: str) -> Spec:
     ``uri`` is the lab's hypervisor; it goes into the tag so that ``hypervisor: auto`` stays there.
     """
     want, full_name = wanted_settings(lab, network), lab.libvirt_name(network.name)
-    extra = {"network": network.name, "hypervisor": uri, APPLIED: record_of(want)}
+    record = record_of({key: text for key, text in want.items() if key not in HEALTH})
+    extra = {"network": network.name, "hypervisor": uri, APPLIED: record}
     root = ET.Element("network")
     ET.SubElement(root, "name").text = full_name
     ET.SubElement(root, "metadata").append(tag_element(Tag(lab.name, digest=lab.digest, extra=extra)))
@@ -51,6 +60,7 @@ def network_spec(lab: Lab, network: Network, uri: str) -> Spec:
 def observe_networks(connection: Any, lab: str) -> dict[str, Observed]:
     """Return every network that carries the lab's tag, by its name in the lab. Raises HypervisorError."""
     found: dict[str, Observed] = {}
+    here: HypervisorNetwork | None = None
     with translated("networks"):
         for network, xml in networks_of(connection, _inactive_xml):
             tag = read_tag(xml)
@@ -63,10 +73,14 @@ def observe_networks(connection: Any, lab: str) -> dict[str, Observed]:
                 "active": yes_or_no(active),
             }
             defined = read_settings(xml)
-            running = read_settings(network.XMLDesc(0)) if active else defined
+            live = network.XMLDesc(0) if active else xml
+            if active and here is None and makes_devices(connection.getURI()):
+                here = hypervisor_network(connection.getURI(), with_rules=True)
+            running = read_settings(live)
+            health = network_health(full, live, here if active else None)
             later = {key: text for key, text in defined.items() if text != running[key]}
             name = tag.extra.get("network") or full.removeprefix(f"{lab}-")
-            found[name] = Observed(full, {**running, **switches}, later, tag)
+            found[name] = Observed(full, {**running, **switches, **health}, later, tag)
     return found
 
 
@@ -93,16 +107,25 @@ def plan_network(spec: Spec, seen: Observed | None) -> Plan:
 def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
     """Carry out a plan. Raises ForeignObjectError and HypervisorError.
 
-    The caller decides about a restart: guests running on the network lose their link.
+    The caller decides about a restart: where this process cannot reconnect the guests that run on the
+    network, they lose their link. A network that is new and cannot be started is removed again.
     """
+    uri = connection.getURI()
     with translated(f"network {spec.name}"):
         existing = find_own(connection, _KIND, spec.full_name, tagged_for(spec.lab))
         if plan.action == "none":
             return
+        is_new = existing is None
+        if "firewall" in plan.item.differences:
+            _put_chains_back(uri)
+        if "dnsmasq" in plan.item.differences and can_reconnect(uri):
+            wake_dnsmasq(spec.full_name)
         if existing is not None and existing.isActive():
             if plan.action == "update":
                 for key in ENTRIES.keys() & plan.item.differences.keys():
                     _update_live(existing, ENTRIES[key], spec.want[key].split())
+                if "dnsmasq" in plan.item.differences:
+                    _revive_dnsmasq(existing)
             elif plan.action == "restart":
                 existing.destroy()
         xml = spec.xml
@@ -111,8 +134,17 @@ def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
         # Define it even if the network keeps running, since the definition records the applied state.
         existing = connection.networkDefineXML(xml)
         existing.setAutostart(int(spec.want["autostart"] == "yes"))
-        if not existing.isActive():
+        if existing.isActive():
+            return
+        try:
             _start(connection, existing, spec)
+        except BaseException:
+            if is_new:
+                _take_back(connection, spec.full_name)
+            raise
+        if can_reconnect(uri):
+            # Whoever ran on it before, this lab's or not, is on it again.
+            reconnect(connection, uri, taps_on(uri, spec.full_name))
 
 
 def _start(connection: Any, network: Any, spec: Spec) -> None:
@@ -123,13 +155,47 @@ def _start(connection: Any, network: Any, spec: Spec) -> None:
             network.create()
             return
         except libvirt.libvirtError as error:
-            if "error creating bridge interface" not in str(error) or attempt == _STARTS - 1:
+            if attempt == _STARTS - 1:
+                raise
+            if "No chain/target/match" in str(error) and _put_chains_back(connection.getURI()):
+                continue
+            if "error creating bridge interface" not in str(error):
                 raise
         # Networks that are made at once may be given the same bridge name: without one, libvirt chooses anew.
         root = ET.fromstring(spec.xml)  # noqa: S314 - rendered by us
         old = parsed(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
         root.extend(element for element in (old.find("uuid"), old.find("mac")) if element is not None)
         network = connection.networkDefineXML(ET.tostring(root, encoding="unicode"))
+
+
+def _take_back(connection: Any, full_name: str) -> None:
+    import libvirt
+
+    with contextlib.suppress(libvirt.libvirtError):
+        connection.networkLookupByName(full_name).undefine()
+
+
+def _put_chains_back(uri: str) -> bool:
+    """Create libvirt's chains of iptables where somebody removed them; return whether it was tried."""
+    if not can_reconnect(uri):
+        return False
+    subprocess.run(
+        ["sh", "-s"], input=hypervisor_script("libvirt_chains"), text=True, capture_output=True, check=False
+    )
+    return True
+
+
+def _revive_dnsmasq(network: Any) -> None:
+    """Have libvirt start the network's dnsmasq anew: it does for any change of a TXT record."""
+    import libvirt
+
+    live, section = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, libvirt.VIR_NETWORK_SECTION_DNS_TXT
+    delete = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
+    with contextlib.suppress(libvirt.libvirtError):
+        # A run that was killed may have left it.
+        network.update(delete, section, -1, _ANY_RECORD, live)
+    for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, delete):
+        network.update(command, section, -1, _ANY_RECORD, live)
 
 
 def _with_uuid(xml: str, uuid: str, before: str) -> str:

@@ -8,7 +8,18 @@ from typing import Literal, NamedTuple
 from labrun.ownership import Tag
 from labrun.tasks.state.item import NOTHING, Attributes, Item
 
-__all__ = ["Action", "ImageUse", "Observed", "Plan", "Planned", "Spec", "item_of", "plan_of", "yes_or_no"]
+__all__ = [
+    "Action",
+    "Busy",
+    "ImageUse",
+    "Observed",
+    "Plan",
+    "Planned",
+    "Spec",
+    "item_of",
+    "plan_of",
+    "yes_or_no",
+]
 
 Action = Literal["none", "create", "update", "restart", "start", "recreate", "remove"]
 
@@ -54,12 +65,13 @@ class Observed:
 class Plan:
     """What to do about one object: ``update`` is in place, ``restart`` is stop, redefine and start.
 
-    ``start`` tells whether a machine has to be started as well.
+    ``start`` tells whether a machine has to be started as well; ``kept`` is why nothing is done after all.
     """
 
     item: Item
     action: Action
     start: bool = False
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,13 @@ class Planned:
     spec: Spec
     plan: Plan
     seen: Observed | None
+
+
+class Busy(NamedTuple):
+    """The lab's running machines on a network, by host: those of this run, and the others."""
+
+    chosen: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 class ImageUse(NamedTuple):

@@ -1,129 +1,187 @@
-"""What `up` would be refused: names and subnets of others, a bridge or an image that is not there."""
+"""What `up` would be refused, found before anything is made: what others hold, and what is not there."""
 
 from __future__ import annotations
 
-import socket
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
-from labrun.hypervisor import connect, is_local, networks_of, translated
-from labrun.inventory.model import Lab, Mode, Network
+from labrun.errors import HypervisorError, LabrunError
+from labrun.hypervisor import connect, translated
+from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.ownership import Tag, read_tag
-from labrun.tasks.provision.driver_registry import driver_for, driver_of
+from labrun.ownership import read_tag
+from labrun.tasks.provision.domains import nics_of
+from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
+from labrun.tasks.provision.filters import foreign_filter, users_of_filter
 from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.network_obstacles import network_obstacles
+from labrun.tasks.provision.planning import LabPlan, PlannedMachine
+from labrun.tasks.provision.plugged import cuts_off, foreign_guests
+from labrun.tasks.provision.rows import kept_row
 
-__all__ = ["with_obstacles"]
+__all__ = ["Found", "find_obstacles", "not_begun", "with_obstacles"]
 
-_Item = tuple[str, str, str]
+Found = Mapping[tuple[str, str, str], str]
+"""The reason for each thing that would be refused, by host, section and name."""
 
 
-def with_obstacles(lab: Lab, uri: str, rows: Sequence[Outcome]) -> list[Outcome]:
-    """Return the plan's rows; one that `up` could not carry out is failed, with the reason.
+def find_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool = False) -> Found:
+    """Return what would be refused of a plan; ``prune`` = what the file no longer has would go first.
 
-    Only what does not exist yet is looked at. Raises HypervisorError.
+    Raises HypervisorError.
     """
     with translated("plan"):
-        found = dict(_of_networks(lab, uri)) | dict(_of_machines(lab, uri))
-    return [_failed(row, found.get((row.host, row.section, row.name))) for row in rows]
-
-
-def _failed(row: Outcome, why: str | None) -> Outcome:
-    if why is None or row.status is not Status.WOULD_CHANGE:
-        return row
-    return replace(row, status=Status.FAILED, actual=None, why=why, diff=None, hypervisor_fault=True)
-
-
-def _of_networks(lab: Lab, uri: str) -> Iterator[tuple[_Item, str]]:
-    connection = connect(uri)
-    here = {str(network.name()): (network, xml) for network, xml in networks_of(connection)}
-    for name, network in lab.networks.items():
-        full = lab.libvirt_name(name)
-        if full in here:
-            tag = read_tag(here[full][1])
-            why = None if tag is not None and tag.lab == lab.name else _taken("network", full, "net-dumpxml")
-        else:
-            why = _device(network, uri) or _subnet(lab, network, here)
-        if why is not None:
-            yield (HYPERVISOR, "network", name), why
-
-
-def _taken(kind: str, full: str, virsh: str) -> str:
-    hint = f"rename the lab, or look at it with `virsh {virsh} {full}`"
-    return f"the {kind} {full} exists and is not this lab's ({hint})"
-
-
-def _device(network: Network, uri: str) -> str | None:
-    """Return what is missing of the hypervisor's own devices; unknown for another machine."""
-    name = {Mode.BRIDGE: network.bridge, Mode.MACVTAP: network.dev}.get(network.mode)
-    if name is None or not is_local(uri) or name in {found for _, found in socket.if_nameindex()}:
-        return None
-    kind = "bridge" if network.mode is Mode.BRIDGE else "device"
-    return f"the hypervisor has no {kind} {name}"
-
-
-def _subnet(lab: Lab, network: Network, here: Mapping[str, tuple[Any, str]]) -> str | None:
-    own = [each for each in (network.hypervisor4, network.hypervisor6) if each is not None]
-    for name, (handle, xml) in here.items():
-        if not handle.isActive():
-            continue
-        for theirs in _addresses(xml):
-            if any(theirs.ip == each.ip or theirs.network == each.network for each in own):
-                return f"{theirs.network} is the subnet of {_whose(lab, name, read_tag(xml))}"
-    return None
-
-
-def _whose(lab: Lab, name: str, tag: Tag | None) -> str:
-    if tag is None:
-        return f"the network {name} here (change `cidr`, or take that network down)"
-    if tag.lab == lab.name:
-        return f"this lab's own network {name}, which the file has no longer (`labrun up --prune` removes it)"
-    return f"the network {name} of the lab {tag.lab} (change `cidr`, or `labrun down --name {tag.lab}`)"
-
-
-def _addresses(xml: str) -> Iterator[IPv4Interface | IPv6Interface]:
-    for found in ET.fromstring(xml).findall("./ip"):  # noqa: S314 - libvirt's
-        address, length = found.get("address"), found.get("prefix") or found.get("netmask")
-        if address and length:
-            yield ip_interface(f"{address}/{length}")
-
-
-def _domains(connection: Any) -> dict[str, Tag | None]:
-    import libvirt
-
-    found: dict[str, Tag | None] = {}
-    for domain in connection.listAllDomains():
-        try:
-            found[str(domain.name())] = read_tag(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
+        found = {
+            (HYPERVISOR, "network", name): why for name, why in network_obstacles(lab, uri, plan, prune=prune)
+        }
+        found.update(_of_filters(uri, plan))
+        found.update(_of_machines(uri, plan))
+        if prune:
+            found.update(_of_removals(lab, uri, plan))
     return found
 
 
-def _of_machines(lab: Lab, uri: str) -> Iterator[tuple[_Item, str]]:
-    taken: dict[str, dict[str, Tag | None]] = {}
-    for host in lab.hosts.values():
-        if host.machine is None:
-            continue
-        kind, driver_uri = driver_of(host, uri)
-        if driver_uri not in taken:
-            taken[driver_uri] = _domains(connect(driver_uri))
-        full = lab.libvirt_name(host.name)
-        if full in taken[driver_uri]:
-            tag = taken[driver_uri][full]
-            if tag is None or tag.lab != lab.name:
-                yield (host.name, "machine", host.name), _taken("domain", full, "dumpxml")
-            continue
-        image = host.machine.image
-        paths = image_paths(image)
-        there = paths.rootfs.is_dir() if kind == "lxc" else paths.disk.is_file()
-        if there or driver_for(kind, driver_uri).image_ready(image):
-            continue
-        what = "root tree for containers" if kind == "lxc" else "disk for machines"
-        why = f"the image {image} has no {what} ({source_of_image(image, kind)})"
-        yield (HYPERVISOR, "image", image), why
-        yield (host.name, "machine", host.name), why
+def with_obstacles(uri: str, plan: LabPlan, rows: Sequence[Outcome], found: Found) -> list[Outcome]:
+    """Return the plan's rows: what would be refused is failed, with the reason.
+
+    A network that `up` would leave as it is, so as not to cut anybody off, is pending, as it is there.
+    Raises HypervisorError.
+    """
+    networks = {each.spec.name: each for each in plan.networks}
+    busy = plan.busy()
+    shown = []
+    for row in rows:
+        why = found.get((row.host, row.section, row.name))
+        planned = networks.get(row.name) if row.section == "network" else None
+        if why is not None:
+            row = replace(row, status=Status.FAILED, actual=None, why=why, diff=None, hypervisor_fault=True)
+        elif planned is not None and (
+            kept := cuts_off(uri, planned.spec, planned.plan, busy[planned.spec.name])
+        ):
+            row = kept_row(HYPERVISOR, "network", planned.plan, kept)
+        shown.append(row)
+    return shown
+
+
+def not_begun(rows: Sequence[Outcome]) -> list[Outcome]:
+    """Return the rows of `up` that was refused: all that it would have done is skipped."""
+    first = next(row for row in rows if row.status is Status.FAILED)
+    why = f"nothing was begun: {first.section} {first.name} would be refused"
+    return [
+        replace(row, status=Status.SKIPPED, actual="as before", why=why, diff=None)
+        if row.status in (Status.WOULD_CHANGE, Status.PENDING)
+        else row
+        for row in rows
+    ]
+
+
+def _of_filters(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
+    for each in plan.filters:
+        if each.seen is None and (why := foreign_filter(connect(uri), each.spec.full_name)):
+            yield (HYPERVISOR, "filter", each.spec.name), why
+
+
+def _of_removals(lab: Lab, uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
+    own = {seen.machine.full_name for seen in plan.extra_machines}
+    for name, network in plan.extra_networks.items():
+        if guests := foreign_guests(uri, lab.name, network.full_name):
+            why = f"{', '.join(guests)}, not this lab's, would be cut off (stop or unplug first)"
+            yield (HYPERVISOR, "network", name), why
+    for name, each in plan.extra_filters.items():
+        users = {
+            user
+            for _, driver_uri in lab_drivers(uri)
+            for user in users_of_filter(_connection(driver_uri), each.full_name)
+            if user not in own and not user.startswith(f"{lab.name}-")
+        }
+        if users:
+            why = f"{', '.join(sorted(users))}, not this lab's, refers to it (take the reference out first)"
+            yield (HYPERVISOR, "filter", name), why
+
+
+def _connection(uri: str) -> Any:
+    try:
+        return connect(uri)
+    except HypervisorError:
+        # The hypervisor lacks this driver, so it has no machines of it.
+        return None
+
+
+def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
+    images: dict[tuple[str, str], str] = {}
+    macs = _macs_of_others(uri, plan) if plan.machines else {}
+    # A new machine would replace the files of one that was renamed.
+    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
+    for item in plan.machines:
+        use = item.image
+        key = (use.uri, use.image)
+        if key not in images:
+            images[key] = _of_image(item) if item.plan.action in ("create", "recreate") else ""
+            if images[key]:
+                yield (HYPERVISOR, "image", use.image), images[key]
+        why = _of_machine(item, macs, images[key])
+        if item.plan.action == "create" and (stray := renamed.get(item.spec.host)):
+            why = f"{stray.full_name} is there: {stray.why}"
+        if why:
+            yield (item.spec.host, "machine", item.spec.host), why
+
+
+def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image: str) -> str:
+    spec = item.spec
+    for nic in spec.nics:
+        if other := macs.get((nic.mac, nic.source)):
+            return f"{other}, which is not this lab's, has the MAC {nic.mac} on {nic.source} (change `mac`)"
+    driver = driver_for(item.kind, item.uri)
+    too_much = driver.beyond(spec)
+    if too_much and item.plan.action != "none":
+        return too_much
+    if item.plan.action not in ("create", "recreate"):
+        return ""
+    try:
+        # A foreign domain of that name is named before the image that it would not get.
+        driver.rehearse(spec)
+    except LabrunError as error:
+        return f"{error.reason} ({error.hint})" if error.hint else error.reason
+    return image
+
+
+def _of_image(item: PlannedMachine) -> str:
+    image = item.spec.image
+    paths = image_paths(image)
+    there = paths.rootfs.is_dir() if item.kind == "lxc" else paths.disk.is_file()
+    try:
+        if there or driver_for(item.kind, item.uri).image_ready(image):
+            return ""
+    except HypervisorError as error:
+        return f"{error.reason} ({error.hint})" if error.hint else error.reason
+    what = "root tree for containers" if item.kind == "lxc" else "disk for machines"
+    return f"the image {image} has no {what} ({source_of_image(image, item.kind)})"
+
+
+def _macs_of_others(uri: str, plan: LabPlan) -> dict[tuple[str, str], str]:
+    """Return the running domain that is not the lab's, by each MAC and network that it is on."""
+    import libvirt
+
+    wanted = {nic.mac for item in plan.machines for nic in item.spec.nics}
+    own = {item.spec.lab for item in plan.machines}
+    found = {}
+    for _, driver_uri in lab_drivers(uri):
+        connection = _connection(driver_uri)
+        domains = (
+            connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+            if connection is not None
+            else ()
+        )
+        for domain in domains:
+            try:
+                xml, name = domain.XMLDesc(0), domain.name()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                    continue
+                raise
+            tag = read_tag(xml)
+            if tag is not None and tag.lab in own and tag.fits(name):
+                continue
+            found.update({(nic.mac, nic.source): name for nic in nics_of(xml) if nic.mac in wanted})
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from labrun.errors import HypervisorError
@@ -15,7 +15,7 @@ from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_dr
 from labrun.tasks.provision.filters import filter_spec, observe_filters, plan_filter
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
-from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Planned
+from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
 from labrun.tasks.provision.rows import image_row, planned_row
 from labrun.tasks.provision.specs import machine_spec
 from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
@@ -65,7 +65,8 @@ def _nothing() -> Mapping[str, Observed]:
 class LabPlan:
     """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file.
 
-    ``strays`` are copies and renamed objects, which are only named.
+    ``strays`` are copies and renamed objects, which are only named. ``seen`` has all machines of the lab by
+    host, whichever the plan is for.
     """
 
     networks: tuple[Planned, ...] = ()
@@ -75,16 +76,23 @@ class LabPlan:
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
+    seen: Mapping[str, SeenMachine] = field(default_factory=lambda: MappingProxyType({}))
 
-    def busy(self) -> dict[str, str]:
-        """Return, per network, the running machines on it as text."""
-        found: dict[str, list[str]] = {}
-        for planned in self.machines:
-            if planned.seen is not None and planned.seen.machine.state == "running":
-                for nic in planned.spec.nics:
-                    found.setdefault(nic.source, []).append(planned.spec.host)
-        specs = [each.spec for each in self.networks]
-        return {spec.name: ", ".join(found[spec.full_name]) for spec in specs if spec.full_name in found}
+    def busy(self) -> dict[str, Busy]:
+        """Return, per network, the running machines of the lab that are on it."""
+        chosen: dict[str, list[str]] = {}
+        others: dict[str, list[str]] = {}
+        of_run = {planned.spec.host for planned in self.machines}
+        for host, seen in self.seen.items():
+            if seen.machine.state not in ("running", "paused"):
+                continue
+            for word in seen.machine.have.get("nics", "").split():
+                side = chosen if host in of_run else others
+                side.setdefault(word.partition("@")[2].partition("+")[0], []).append(host)
+        return {
+            spec.name: Busy(tuple(chosen.get(spec.full_name, ())), tuple(others.get(spec.full_name, ())))
+            for spec in (each.spec for each in self.networks)
+        }
 
 
 def see_machines(lab: str, uri: str) -> dict[str, SeenMachine]:
@@ -139,6 +147,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={name: each for name, each in filters.items() if name not in lab.filters},
         strays=see_strays(lab.name, uri),
+        seen=seen,
     )
 
 
@@ -147,20 +156,14 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
     rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     for use in dict.fromkeys(item.image for item in plan.machines):
-        ready = driver_for(use.driver, use.uri).image_ready(use.image)
+        try:
+            ready = driver_for(use.driver, use.uri).image_ready(use.image)
+        except HypervisorError:
+            # Somebody else's pool has the name of labrun's; whoever needs the image is told.
+            ready = False
         status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
         rows.append(image_row(use, status, actual))
-    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
-    return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]
-
-
-def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
-    row = planned_row(item.spec.host, "machine", item.plan)
-    if renamed is None or item.plan.action != "create":
-        return row
-    # `up` would refuse, since a new machine would replace the files of this one.
-    why = f"{renamed.full_name} is there: {renamed.why}"
-    return replace(row, status=Status.FAILED, actual="absent", why=why, hypervisor_fault=True)
+    return rows + [planned_row(item.spec.host, "machine", item.plan) for item in plan.machines]
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:

@@ -15,6 +15,7 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.provision.agent import AgentTransport, is_agent_connected
 from labrun.tasks.provision.domains import (
+    beyond_memory,
     define_again,
     find_domain,
     require,
@@ -31,14 +32,21 @@ from labrun.tasks.provision.machine_disks import (
     disk_settings,
     grow_disks,
     image_of,
-    is_growth,
+    image_size,
     make_volumes,
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
-from labrun.tasks.provision.machines import USER, observe_machines, read_settings, wanted_settings
+from labrun.tasks.provision.machines import (
+    USER,
+    is_growth,
+    observe_machines,
+    read_settings,
+    wanted_settings,
+)
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
+from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
@@ -125,13 +133,26 @@ class QemuDriver:
             then = read_settings(self.name, handle.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), tag)
             return tuple(key for key in now if now[key] != then[key])
 
+    def beyond(self, spec: MachineSpec) -> str:
+        """Return that the VM has more memory or vcpus than the hypervisor can give it."""
+        import libvirt
+
+        connection = self._connection()
+        if too_much := beyond_memory(connection, spec):
+            return too_much
+        try:
+            most = int(connection.getMaxVcpus("qemu"))
+        except libvirt.libvirtError:
+            return ""
+        return f"{spec.vcpus} vcpus, and QEMU takes at most {most}" if spec.vcpus > most else ""
+
     def rehearse(self, spec: MachineSpec) -> None:
-        """Check the image, its size, the pool, and whether a foreign domain has the name."""
+        """Check the image's size, the pools, and whether a foreign domain has the name."""
         connection = self._connection()
         with translated("define", spec.host):
             find_domain(connection, spec.domain, spec.lab)
             find_pool(connection, lab_pool(spec.lab, self._base))
-            require_room(spec.disk, virtual_size(connection, self._image_of(spec)))
+            require_room(spec.disk, image_size(connection, image_pool(self._base), spec.image))
 
     def create(self, spec: MachineSpec) -> None:
         """Create overlay, seed and extra disks, then define the VM: defined means complete."""
@@ -168,6 +189,8 @@ class QemuDriver:
                 return False
             grow_disks(domain, pool, files, spec, xml)
             if domain.isActive():
+                if can_reconnect(self._uri):
+                    reconnect(connection, self._uri, taps_of(domain))
                 replug(domain, spec.nics)
             connection.defineXML(
                 domain_xml(

@@ -47,6 +47,8 @@ _DONE: Mapping[Action, str] = MappingProxyType(
 
 def planned_row(host: str, section: str, plan: Plan) -> Outcome:
     """Return the row of `plan`."""
+    if plan.kept:
+        return kept_row(host, section, plan, plan.kept)
     status = Status.OK if plan.action == "none" else Status.WOULD_CHANGE
     name, actual = plan.item.name, _WOULD[plan.action]
     return Outcome(host, section, name, status, AS_IN_FILE, actual, None, plan.item.diff)

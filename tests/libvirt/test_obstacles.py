@@ -48,7 +48,7 @@ def test_a_missing_image_and_a_foreign_domain_are_said_by_plan(tmp_path: Path) -
             "failed",
             (
                 "the domain obstacle-test-two exists and is not this lab's"
-                " (rename the lab, or look at it with `virsh dumpxml obstacle-test-two`)"
+                " (rename the lab or the host, or look at it with `virsh dumpxml obstacle-test-two`)"
             ),
         ),
     }

@@ -105,7 +105,7 @@ def apply(session: Session, wanted: Wanted) -> list[Outcome]:
 
 
 def _up(session: Session, wanted: Wanted) -> list[Outcome]:
-    from labrun.runner.commands.up import carry_out
+    from labrun.runner.commands.up import carry_out, refusal
     from labrun.tasks.provision.planning import plan_lab
 
     whole = plan_lab(session.lab, session.uri, None)
@@ -121,8 +121,10 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
     )
     why = "only a new machine could be so: `labrun up --recreate`, and its disk is lost"
     kept = [item.spec.host for item in lost if item.spec.host in wanted.machines]
-    with progress(sorted(names), session.invocation):
-        rows = carry_out(session, plan, whole.busy())
+    rows = refusal(session, plan)
+    if not rows:
+        with progress(sorted(names), session.invocation):
+            rows = carry_out(session, plan, whole.busy())
     return rows + [Outcome(host, "machine", host, Status.SKIPPED, why=why) for host in kept]
 
 

@@ -12,7 +12,7 @@ from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["BY_HAND", "LOCAL", "PROBE6", "ObservedRoute", "local_routes", "routes"]
+__all__ = ["BY_HAND", "LOCAL", "PROBE6", "ObservedRoute", "local_routes", "parse_routes", "routes"]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
 """Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
@@ -79,6 +79,11 @@ def routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     return tuple(
         route for row in rows(facts, f"route{version}", what, "routes") for route in _hops(row, version, what)
     )
+
+
+def parse_routes(found: Iterable[Mapping[str, Any]], version: int) -> tuple[ObservedRoute, ...]:
+    """Return the routes in the output of ``ip -j route``. Raises UnreadableError."""
+    return tuple(route for row in found for route in _hops(row, version, _WHAT[version]))
 
 
 def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:

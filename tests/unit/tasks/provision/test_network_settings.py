@@ -55,7 +55,7 @@ def written(settings: dict[str, str]) -> str:
 
 def test_no_setting_is_left_out_here() -> None:
     assert {"forward", *SAMPLES} == set(IN_XML)
-    assert set(SETTINGS) - set(IN_XML) == {"autostart", "active"}
+    assert set(SETTINGS) - set(IN_XML) == {"autostart", "active", "dnsmasq", "device", "firewall"}
 
 
 @pytest.mark.parametrize("forward", sorted({_FORWARD.get(mode, "") for mode in Mode}))
@@ -102,4 +102,4 @@ def test_values_cannot_break_out_of_the_xml() -> None:
 
 
 def test_what_changes_while_the_network_runs_can_be_changed() -> None:
-    assert {*ENTRIES, "autostart", "active"} == LIVE
+    assert {*ENTRIES, "autostart", "active", "dnsmasq"} == LIVE

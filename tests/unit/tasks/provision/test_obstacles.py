@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from labrun.hypervisor import close_all
+from labrun.hypervisor import close_all, connect
 from labrun.inventory.file.load import load_lab
+from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status, exit_code
 from labrun.tasks.provision.image_store import source_of_image
-from labrun.tasks.provision.obstacles import with_obstacles
+from labrun.tasks.provision.machines import plan_machine
+from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
+from labrun.tasks.provision.objects import Observed, Planned
+from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
+from labrun.tasks.provision.planning import LabPlan
+from labrun.tasks.provision.rows import planned_row
 
 NETWORK = """\
   <network>
@@ -21,7 +27,7 @@ NETWORK = """\
     <ip address='{address}' netmask='{mask}'/>
   </network>
 """
-TAG = "<labrun:lab xmlns:labrun='urn:labrun:1' name='{}' network='n'/>"
+TAG = "<labrun:lab xmlns:labrun='urn:labrun:1' name='{}' network='{}'/>"
 LAB = """\
 name: demo
 networks:
@@ -49,7 +55,8 @@ SAID = {
     "name": "the network demo-name exists and is not this lab's"
     " (rename the lab, or look at it with `virsh net-dumpxml demo-name`)",
     "same": "10.9.3.0/24 is the subnet of the network theirs here (change `cidr`, or take that network down)",
-    "first": "10.9.4.0/25 is the subnet of the network half here (change `cidr`, or take that network down)",
+    "first": "10.9.4.0/24 overlaps 10.9.4.0/25, the subnet of the network half here"
+    " (change `cidr`, or take that network down)",
     "other": "10.9.5.0/24 is the subnet of the network second-n of the lab second"
     " (change `cidr`, or `labrun down --name second`)",
     "renamed": "10.9.6.0/24 is the subnet of this lab's own network demo-before, which the file has no longer"
@@ -66,29 +73,61 @@ def row(name: str, status: Status = Status.WOULD_CHANGE) -> Outcome:
 def test_networks_that_up_would_be_refused_are_failed_with_the_reason(tmp_path: Path) -> None:
     networks = "".join(
         NETWORK.format(
-            name=name, tag=TAG.format(lab) if lab else "", bridge=f"virbr9{n}", address=at, mask=mask
+            name=name,
+            tag=TAG.format(lab, name.rpartition("-")[2]) if lab else "",
+            bridge=f"virbr9{n}",
+            address=at,
+            mask=mask,
         )
         for n, (name, lab, at, mask) in enumerate(HERE)
     )
     (tmp_path / "node.xml").write_text(f"<node>\n{networks}</node>\n")
     (tmp_path / "lab.yaml").write_text(LAB)
     lab = load_lab(tmp_path / "lab.yaml")
-    rows = [row(name) for name in lab.networks]
+    uri = f"test://{tmp_path}/node.xml"
     try:
-        found = with_obstacles(lab, f"test://{tmp_path}/node.xml", rows)
+        plan = plan_of(lab, uri)
+        rows = [row(name) for name in lab.networks]
+        found = with_obstacles(uri, plan, rows, find_obstacles(lab, uri, plan))
     finally:
         close_all()
     assert {each.name: each.why for each in found if each.status is Status.FAILED} == SAID
     assert all(each == before for each, before in zip(found, rows, strict=True) if each.name not in SAID)
     assert all((each.actual, each.diff) == (None, None) for each in found if each.name in SAID)
     assert exit_code(found) == 5
+    refused = not_begun(found)
+    assert {each.status for each in refused} == {Status.FAILED, Status.SKIPPED}
+    whys = {each.why for each in refused if each.status is Status.SKIPPED}
+    assert whys == {"nothing was begun: network name would be refused"}
 
 
-def test_a_row_without_work_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "lab.yaml").write_text(LAB)
-    lab = load_lab(tmp_path / "lab.yaml")
-    rows = [row("lan", Status.OK)]
-    assert with_obstacles(lab, "test:///default", rows) == rows
+def plan_of(lab: Lab, uri: str) -> LabPlan:
+    seen = observe_networks(connect(uri), lab.name)
+    specs = [network_spec(lab, network, uri) for network in lab.networks.values()]
+    planned = [Planned(each, plan_network(each, seen.get(each.name)), seen.get(each.name)) for each in specs]
+    return LabPlan(networks=tuple(planned))
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "kept"),
+    [
+        (("10", ""), ("20", "5"), False),
+        (("10", "5 6"), ("10", "5"), True),
+        (("10", "5"), ("10", "4"), True),
+        (("missing", ""), ("10", ""), True),
+        (("pool-off", ""), ("10", ""), False),
+        (("20", ""), ("10", ""), True),
+    ],
+)
+def test_disks_that_cannot_shrink_are_pending_in_the_plan(
+    now: tuple[str, str], wanted: tuple[str, str], kept: bool
+) -> None:
+    have, want = (dict(zip(("disk", "disks"), each, strict=True)) for each in (now, wanted))
+    plan = plan_machine("h", want, Observed("lab-h", have, state="running"))
+    shown = planned_row("h", "machine", plan)
+    why = "only a new machine can carry this: labrun up --recreate --hosts h"
+    expected = (Status.PENDING, why) if kept else (Status.WOULD_CHANGE, None)
+    assert (shown.status, shown.why) == expected
 
 
 @pytest.mark.parametrize(
