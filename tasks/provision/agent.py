@@ -19,6 +19,7 @@ from labrun.errors import (
     UnreachableError,
     UnreadableError,
 )
+from labrun.libvirt_calls import watch
 from labrun.ports import Completed, Lease
 from labrun.tasks.judging import understood
 
@@ -115,6 +116,7 @@ class AgentTransport:
         import libvirt
         import libvirt_qemu
 
+        watch(libvirt_qemu, "libvirtmod_qemu")
         request = json.dumps({"execute": command, "arguments": arguments})
         try:
             answer = libvirt_qemu.qemuAgentCommand(self.domain, request, _ANSWER_SECONDS, 0)
