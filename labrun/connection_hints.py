@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["Refusal", "User", "connection_hint", "this_user"]
+__all__ = ["Refusal", "User", "connection_hint", "silence_hint", "this_user"]
 
 # libvirt's numbers (VIR_ERR_*), which are part of its ABI.
 _NO_DRIVER: Final = 5
@@ -60,7 +60,7 @@ def connection_hint(uri: str, refusal: Refusal, user: User) -> str:
     """Return what to do about a URI that cannot be opened."""
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port
+        host, _ = parts.hostname, parts.port
     except ValueError as error:
         return f"this is no URI: {error}"
     driver, _, transport = parts.scheme.partition("+")
@@ -70,9 +70,7 @@ def connection_hint(uri: str, refusal: Refusal, user: User) -> str:
         known = (f"{parts.scheme}://{parts.netloc}{path}" for path in _PATHS[driver])
         return f"the path is wrong: {' or '.join(known)}"
     if transport == "ssh":
-        login = f"{parts.username}@{host}" if parts.username else str(host)
-        where = f"-p {port} {shlex.quote(login)}" if port else shlex.quote(login)
-        return f"`ssh {where} virsh -c {driver}://{parts.path} list` must work and ask nothing"
+        return f"`{_over_ssh(parts, driver)}` must work and ask nothing"
     if host:
         return _over_tls(parts, driver)
     if refusal.code in _AUTH or refusal.errno == errno.EACCES:
@@ -80,6 +78,23 @@ def connection_hint(uri: str, refusal: Refusal, user: User) -> str:
     if refusal.errno in (errno.ENOENT, errno.ECONNREFUSED) and not parts.query:
         return "libvirtd does not run here: `systemctl start libvirtd` starts it"
     return f"is libvirtd running? `virsh -c {shlex.quote(uri)} list` must work"
+
+
+def silence_hint(uri: str) -> str:
+    """Return what to do about a URI that takes the connection, or does not even refuse it, and is silent."""
+    parts = urlsplit(uri)
+    driver, _, transport = parts.scheme.partition("+")
+    if transport == "ssh":
+        return f"`{_over_ssh(parts, driver)}` must work and ask nothing"
+    if parts.hostname:
+        return f"is {parts.netloc} up, and is libvirtd what listens there?"
+    return "libvirtd runs and hangs: `sudo systemctl restart libvirtd` ends that, and machines go on running"
+
+
+def _over_ssh(parts: SplitResult, driver: str) -> str:
+    login = f"{parts.username}@{parts.hostname}" if parts.username else str(parts.hostname)
+    where = f"-p {parts.port} {shlex.quote(login)}" if parts.port else shlex.quote(login)
+    return f"ssh {where} virsh -c {driver}://{parts.path} list"
 
 
 def _no_driver(driver: str) -> str:

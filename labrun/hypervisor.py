@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,13 @@ from urllib.parse import urlsplit
 
 from labrun.connection_hints import Refusal, connection_hint, this_user
 from labrun.errors import HypervisorError
+from labrun.libvirt_calls import is_blocked, opened, watch
 
 if TYPE_CHECKING:
     from libvirt import virConnect
 
 __all__ = [
+    "as_hypervisor_error",
     "close_all",
     "connect",
     "daemon_pid",
@@ -46,6 +49,7 @@ _own_network: list[int] = []  # descriptor of the network namespace that labrun 
 def _libvirt() -> Any:
     import libvirt
 
+    watch(libvirt, "libvirtmod")
     return libvirt
 
 
@@ -69,6 +73,7 @@ def connect(uri: str) -> Any:
                 step="libvirt",
                 hint=_hint(libvirt, uri, error),
             ) from error
+        opened(connection, uri)
         _connections[uri] = connection
         return connection
 
@@ -91,6 +96,8 @@ def close_all() -> None:
 @atexit.register
 def _close_at_exit() -> None:
     # A connection that is still open when Python unloads its modules complains on stderr.
+    if is_blocked():
+        return
     with contextlib.suppress(HypervisorError):
         close_all()
 
@@ -98,6 +105,16 @@ def _close_at_exit() -> None:
 def _reason(error: Any) -> str:
     text = error.get_error_message() or str(error)
     return str(text).strip()
+
+
+def as_hypervisor_error(error: Exception) -> HypervisorError | None:
+    """Return a libvirtError as a HypervisorError, None for any other error."""
+    libvirt = sys.modules.get("libvirt")
+    if libvirt is None or not isinstance(error, libvirt.libvirtError):
+        return None
+    wrapped = HypervisorError(_reason(error), step="libvirt")
+    wrapped.__cause__ = error
+    return wrapped
 
 
 @contextmanager

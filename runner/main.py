@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -11,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from labrun import __version__
 from labrun.deferred_packages import defer
 from labrun.errors import UsageError
+from labrun.libvirt_calls import is_blocked
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import format_option_sections, global_options
 from labrun.runner.cli.report import INTERRUPTED, Report
@@ -191,12 +193,22 @@ def _be_brief() -> None:
         defer(package)
 
 
+def _leave(code: int) -> NoReturn:
+    """End the process while a thread waits in libvirt for an answer: nothing of Python's may wait for it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
 def main() -> None:
     """Run this process's command line. Never return."""
     _be_brief()
     give_a_home()
     use_lossy_streams()
     code = run(sys.argv[1:])
+    if is_blocked():
+        _leave(code)
     # The process exits now; a last scan for cycles would take 0.07 s.
     gc.freeze()
     sys.exit(code)

@@ -15,6 +15,8 @@ import click
 from click.core import ParameterSource
 
 from labrun.errors import LabFileError, LabrunError, UsageError
+from labrun.hypervisor import as_hypervisor_error
+from labrun.libvirt_calls import begin
 from labrun.outcome import Outcome
 from labrun.runner.cli.document import as_text, document, reason_of
 from labrun.runner.cli.interruption import with_missing
@@ -164,6 +166,7 @@ def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
 
     ``one_line`` as for :func:`emit`.
     """
+    begin(invocation.timeout)
     try:
         report = body()
     except LabrunError as error:
@@ -175,7 +178,7 @@ def perform(invocation: Invocation, body: Callable[[], Report], *, one_line: boo
     except BrokenPipeError:
         report = Report(error=LabrunError("the reader of the output has closed it"))
     except Exception as error:  # noqa: BLE001 - the last resort: a short reason, the traceback only with -vv
-        report = Report(error=_unexpected(error))
+        report = Report(error=as_hypervisor_error(error) or _unexpected(error))
     if invocation.interruption.came and not report.is_shown:
         report = replace(report, interrupted=True, code=invocation.interruption.exit_code)
     # Before the results are shown: a reader of the run's ID may look it up at once.

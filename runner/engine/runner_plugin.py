@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from nornir.core.task import AggregatedResult, MultiResult, Result
 
 from labrun.errors import ConnectionLostError, LabrunError, TransportError
+from labrun.libvirt_calls import hurry
 from labrun.progress import report
 from labrun.runner.cli.terminal import say
 from labrun.runner.engine.budget import Budget
@@ -78,6 +79,7 @@ class BudgetRunner:
             run.start()
             run.wait()
         except KeyboardInterrupt as signal:
+            hurry()
             if interruption is not None and run.let_go():
                 interruption.signal = signal
                 return run.aggregated()

@@ -20,6 +20,7 @@ from labrun.errors import (
     UnreadableError,
 )
 from labrun.json_values import JsonObject
+from labrun.libvirt_calls import watch
 from labrun.ports import Completed, Lease
 from labrun.tasks.guest.output import require_size
 from labrun.tasks.guest.scripts import wrapped
@@ -120,6 +121,7 @@ class AgentTransport:
         import libvirt
         import libvirt_qemu
 
+        watch(libvirt_qemu, "libvirtmod_qemu")
         request = json.dumps({"execute": command, "arguments": arguments})
         try:
             answer = libvirt_qemu.qemuAgentCommand(self.domain, request, _ANSWER_SECONDS, 0)
