@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from nornir.core.task import Result, Task
 
@@ -14,6 +13,7 @@ from labrun.errors import ConnectionLostError, LabrunError
 from labrun.hypervisor import connect, translated
 from labrun.ports import Transport
 from labrun.progress import report
+from labrun.tasks.collect.capture import RawRound
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.script import collect_probes
@@ -70,9 +70,9 @@ class Glimpse:
     attempt: Attempt
     reason: str = ""
     outside: Outside = field(default_factory=Outside)
-    inside: Mapping[str, Any] | None = None
-    rows: Mapping[str, Any] | None = None
-    paths: Mapping[str, Any] | None = None
+    inside: RawRound | None = None
+    rows: RawRound | None = None
+    paths: RawRound | None = None
     failure: str = ""
 
 
@@ -140,7 +140,7 @@ def _as_login(attempt: Attempt) -> str:
 
 def _asked(
     transport: Transport, script: Callable[[str], str], spec: CollectSpec, deadline: float
-) -> dict[str, Any]:
+) -> RawRound:
     mark, left = marker(), deadline - time.monotonic()
     if left < _LEAST:
         raise ConnectionLostError("no time was left to look inside")

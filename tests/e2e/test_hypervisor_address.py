@@ -71,7 +71,8 @@ def test_the_hypervisor_moves_on_its_network_and_off_it(make_lab: Callable[[str]
     }
     (row,) = again.of("ready", "pc2")
     assert row["why"] == (
-        "the hypervisor has no way to pc2: only on lan2, where the hypervisor has no address: seen out of band"
+        "the hypervisor has no way to pc2: only on lan2, where the hypervisor has no address: "
+        "seen out of band"
     )
     assert again.exit_code == 0
     assert again.document["seconds"] < 60

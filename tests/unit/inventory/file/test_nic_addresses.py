@@ -10,7 +10,7 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.routing import route_table
-from labrun.state import HostKey
+from labrun.key_pairs import HostKey
 from labrun.tasks.configure.nm_profiles import desired_profiles
 from labrun.tasks.provision.cloudinit import seed_for
 

@@ -8,7 +8,6 @@ import pytest
 
 from labrun.inventory.file.load import load_lab
 from labrun.runner.commands.up import awaited_lease
-from labrun.tasks.provision.bring_up import Lease
 
 TEXT = """\
 name: lab
