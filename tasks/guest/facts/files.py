@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from labrun.errors import UnreadableError
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, quote
 
@@ -13,6 +15,7 @@ __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
 
 # Larger files are compared by hash only and never shown in a diff.
 _LARGEST_SHOWN = 256 * 1024
+_MODE = re.compile(r"[0-7]{1,5}")
 
 # One stat and one sha256sum for all of them, regardless of their number.
 
@@ -49,15 +52,17 @@ def odd_kind(path: str, facts: Facts) -> str | None:
 
 
 def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
-    """Return the files that exist, by path."""
+    """Return the files that exist, by path. Raises UnreadableError."""
     digests = {}
     for line in _lines(facts, "files-hash"):
         digest, _, path = line.partition("  ")
         digests[path] = digest
     found = {}
     for line in _lines(facts, "files-stat"):
-        mode, owner, group, path = line.split(" ", 3)
+        mode, owner, group, path = (*line.split(" ", 3), "")[:4]
         if path in digests and path in paths:
+            if not _MODE.fullmatch(mode):
+                raise UnreadableError(f"the mode of {path} is not octal", step="stat")
             text = facts.commands.get(f"file-text-{paths.index(path)}")
             found[path] = FoundFile(f"{mode:0>4}", owner, group, digests[path], _decoded(text))
     return found
