@@ -274,11 +274,11 @@ def test_arming_and_confirming_start_few_programs(guest: Guest) -> None:
     arming = apply_script([], MARK, first=arm(TICKET, plan), last=nothing_more(TICKET, plan))
     (guest.root / "bin/dbus-send").write_text(f"{STUB}echo '   /org/checkpoint/7'\n")
     assert started(guest, arming) == [
-        *("mkdir", "mv"),  # the lock
-        *("mkdir", "cp", "cp"),  # the copies, a folder at a time
+        *("mkdir", "mv"),  # all folders, and the lock
+        *("cp", "cp"),  # the copies, a folder at a time
         *("ip", "ip"),
         *("dbus-send", "ln", "systemd-run", "sync"),
-        *("ip", "mv"),  # nothing more follows
+        "ip",  # nothing more follows
     ]
     for file in files:
         kept = file.parent / ".labrun-kept" / file.name
@@ -373,6 +373,41 @@ def test_a_signal_does_not_end_the_watch_for_good(guest: Guest) -> None:
     process.terminate()
     # What is no success has systemd start it again.
     assert process.wait(20) == 7
+
+
+def test_a_signal_alone_decides_nothing(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    watcher = guest.watcher()
+    for _ in range(3):
+        os.kill(watcher, signal.SIGUSR1)
+        time.sleep(0.2)
+    assert not (guest.root / "run-labrun-guard" / "decided").exists()
+    assert (guest.profile.read_text(), guest.watcher()) == ("new\n", watcher)
+    guest.undo("now", TICKET.run)
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+
+
+def test_what_is_left_of_a_confirmed_guard_after_a_power_cut_undoes_nothing(guest: Guest) -> None:
+    """Whatever remains of the folder after each step of its removal."""
+    guest.configure(guest.plan())
+    rm = guest.root / "bin" / "rm"
+    # The host dies at the first thing that is removed.
+    rm.write_text(
+        f'#!/bin/sh\n[ "$1" = -rf ] || exec {shutil.which("rm")} "$@"\nexec {shutil.which("rm")} -rf "$2"\n'
+    )
+    rm.chmod(0o755)
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET.run, "")))
+    assert done.commands["confirm"].status == 0
+    rm.unlink()
+    assert {path.name for path in guest.directory.iterdir()} & {"armed", "changed", "confirmed"} == {
+        "confirmed"
+    }
+    (guest.directory / "confirmed").unlink()
+    guest.loses_power()
+    assert guest.undo("boot") == 0
+    assert guest.profile.read_text() == "new\n"
+    assert not guest.directory.exists()
 
 
 def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:
