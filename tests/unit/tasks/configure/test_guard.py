@@ -18,8 +18,10 @@ import pytest
 
 from labrun.ports import Completed, Transport
 from labrun.tasks.configure.guard import Guard as Confirming
+from labrun.tasks.configure.guard import confirming_seconds
 from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
+from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import PROBE, RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
@@ -408,6 +410,43 @@ def test_what_is_left_of_a_confirmed_guard_after_a_power_cut_undoes_nothing(gues
     assert guest.undo("boot") == 0
     assert guest.profile.read_text() == "new\n"
     assert not guest.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reading", "expected"),
+    [
+        (60, 0.0, 60),
+        (60, 7.5, 60),
+        (60, 20.0, 160),
+        (120, 20.01, 161),
+        (60, 1000.0, 600),
+        (3600, 1000.0, 3600),
+        (59, 20.0, 59),
+        (1, 20.0, 1),
+    ],
+)
+def test_a_slow_host_has_more_time_to_confirm(
+    guest: Guest, asked: int, reading: float, expected: int
+) -> None:
+    assert confirming_seconds(asked, reading) == expected
+    plan = guest.plan()
+    made = Confirming(replace(TICKET, seconds=asked), Silent(), nobody, nobody)
+    share = Pace(deadline=time.monotonic() + 1)
+    with paced(share):
+        text = made.first(Seen(plan, Facts(), reading))
+    assert made.patience == expected / 2
+    assert f"\nseconds={expected}\n" in text
+    assert f"\nseconds={expected}\n" in made.last(plan)
+    assert share.remaining() > expected, "the run's deadline does not roll back what is good"
+
+
+def test_a_host_on_which_nothing_is_guarded_gets_no_more_time() -> None:
+    share = Pace(deadline=time.monotonic() + 1)
+    with paced(share):
+        assert (
+            Confirming(TICKET, Silent(), nobody, nobody).first(Seen(HostPlan("a", ()), Facts(), 20.0)) == ""
+        )
+    assert share.remaining() <= 1
 
 
 def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:
