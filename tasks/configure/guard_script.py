@@ -95,11 +95,11 @@ def _state_script(ticket: Ticket, plan: HostPlan, rules: bool) -> str:
         **_PLACES,
     }
     # Whole folders are only kept, and restored, if anything may have changed in them.
-    outside = guest_script("trees") + guest_script("outside") if is_wide(plan) else ""
+    wide = "".join(map(guest_script, ("trees", "outside", "hidden"))) if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}{outside}"
+        f"{assigned(values)}{guest_script('snapshot')}{wide}"
     )
 
 

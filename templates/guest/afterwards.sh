@@ -27,7 +27,7 @@ echo "${differ_line%%:*} was ${differ_line#*:} and is not"
 done
 fi
 fi 2>/dev/null
-[ -z "$wide" ] || differences_outside
+[ -z "$wide" ] || { differences_outside; differences_hidden; }
 }
 
 # Print who listens where labrun had logged in; an sshd on another address of this host does not count.

@@ -79,6 +79,7 @@ mount_state >"$guard/mounts"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
 [ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
+hidden_state "$home"
 number=0
 for root in /etc /root/.ssh "$home/.ssh"; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
@@ -98,7 +99,8 @@ done
 tree_list >"$guard/tree$number"
 )
 done
-stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /var /var/lib /run 2>/dev/null \
+stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /bin/bash /usr/bin/env /usr/bin/sudo /usr/lib /usr/lib64 /lib64 \
+/var /var/lib /run /run/sshd /tmp /dev /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/pts 2>/dev/null \
 >"$guard/modes" || :
 fi
 if [ -n "$checkpoint" ]; then

@@ -1,12 +1,6 @@
 # Activate profiles without cutting the session. Defines: nm load holds bring bad.
 nm() { busctl --auto-start=no call org.freedesktop.NetworkManager "$@"; }
 load() {
-IFS=,; load_files=$*; unset IFS
-# dbus-send needs half the time of busctl, but not every system has it.
-case $(dbus-send --system --print-reply=literal --dest=org.freedesktop.NetworkManager /org/freedesktop/NetworkManager/Settings \
-org.freedesktop.NetworkManager.Settings.LoadConnections "array:string:$load_files" 2>/dev/null) in
-*boolean*true*) return;;
-esac
 case $(nm /org/freedesktop/NetworkManager/Settings org.freedesktop.NetworkManager.Settings LoadConnections as $# "$@" 2>/dev/null) in "bas true"*) ;; *) nmcli connection load "$@";; esac
 }
 holds() {

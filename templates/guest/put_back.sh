@@ -54,6 +54,7 @@ if [ -n "$wide" ]; then
 put_back_packages
 # Commands from the lab file have run again, on the restored files; what they left may be what cut labrun off.
 [ "$on" != live ] || { stop_left; wake; put_back_mounts; }
+put_back_hidden
 put_back_files
 put_back_networking
 fi
