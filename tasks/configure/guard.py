@@ -45,6 +45,9 @@ _ASK = 12.0
 _USUAL = 60
 # A confirmation takes a login, two readings and a script: this many times a reading, and never longer than:
 _READINGS, _LONGEST_TIME = 8, 600
+# An emulated machine with a processor to itself is read in this time (seconds); one that takes longer also
+# takes longer to roll back and to restart, up to so many times.
+_ORDINARY, _MOST_SLOW = 4.0, 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
@@ -77,6 +80,7 @@ class Guard:
         self._old_login = old_login
         self._asked_to_keep = False
         self._made = False
+        self._slow = 1.0
         self._address: str | None = None
         self._behind = behind
         self._answered: Sequence[Behind] = ()
@@ -84,6 +88,7 @@ class Guard:
     def first(self, seen: Seen) -> str:
         """Return the text that arms the guard; a slow host gets more time to confirm."""
         plan = seen.plan
+        self._slow = min(_MOST_SLOW, max(1.0, seen.seconds / _ORDINARY))
         self._ticket = replace(self._ticket, seconds=confirming_seconds(self._ticket.seconds, seen.seconds))
         self.patience = self._ticket.seconds / 2
         # Whatever the run's deadline: the host waits for as long, and what is good must not be rolled back.
@@ -161,14 +166,15 @@ class Guard:
         if not guarded(plan):
             return Return()
         run = self._ticket.run
-        restart = _RESTART if self._ticket.reboots else 0.0
-        pace().extend(2 * _TELL + _MARGIN + restart)
+        margin = _MARGIN * self._slow
+        restart = _RESTART * self._slow if self._ticket.reboots else 0.0
+        pace().extend(2 * _TELL + margin + restart)
         told = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
         # After a script was cut off, the start of its time to confirm is unknown.
         making = 0 if self._made else applying_seconds(self._ticket, plan)
         longest = 0 if told else self._ticket.seconds + making
-        pace().extend(longest + 2 * _MARGIN + restart)
-        seen = _gone(look, self._old_login, run, longest + _MARGIN + restart)
+        pace().extend(longest + 2 * margin + restart)
+        seen = _gone(look, self._old_login, run, longest + margin + restart)
         if seen is None:
             return Return()
         found = rolled_back(seen.facts, run)

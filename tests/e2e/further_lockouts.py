@@ -118,8 +118,9 @@ _COMMANDS = (
     "ip netns add away; ip link set eth0 netns away",
     "systemctl mask --runtime ssh; systemctl stop ssh",
     (
-        "mkdir -p /run/systemd/system/ssh.service.d; printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n'"
-        " >/run/systemd/system/ssh.service.d/x.conf; systemctl daemon-reload; systemctl restart ssh"
+        "mkdir -p /run/systemd/system/ssh.service.d; cd /run/systemd/system/ssh.service.d;"
+        " printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >x.conf;"
+        " systemctl daemon-reload; systemctl restart ssh"
     ),
     "systemctl set-property --runtime ssh.service TasksMax=1; pkill sshd",
     "systemctl set-property --runtime system.slice TasksMax=1",

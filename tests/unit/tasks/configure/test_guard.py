@@ -17,6 +17,7 @@ from types import MappingProxyType
 import pytest
 
 from labrun.ports import Completed, Transport
+from labrun.tasks.configure import guard
 from labrun.tasks.configure.guard import Guard as Confirming
 from labrun.tasks.configure.guard import confirming_seconds
 from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
@@ -438,6 +439,25 @@ def test_a_slow_host_has_more_time_to_confirm(
     assert f"\nseconds={expected}\n" in text
     assert f"\nseconds={expected}\n" in made.last(plan)
     assert share.remaining() > expected, "the run's deadline does not roll back what is good"
+
+
+@pytest.mark.parametrize(("reading", "times"), [(0.1, 1.0), (4.0, 1.0), (10.0, 2.5), (500.0, 5.0)])
+def test_a_slow_host_has_more_time_to_roll_back_and_restart(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, reading: float, times: float
+) -> None:
+    waited: list[float] = []
+
+    def gone(look: object, login: object, run: str, longest: float) -> None:
+        waited.append(longest)
+
+    monkeypatch.setattr(guard, "_gone", gone)
+    plan = guest.plan()
+    made = Confirming(replace(TICKET, seconds=20, reboots=True), Silent(), nobody, nobody)
+    made.first(Seen(plan, Facts(), reading))
+    made.refusal(Facts(commands={"guard": Captured("", 0)}))
+    monkeypatch.setattr(guard, "_tell", lambda *_: False)
+    made.go_back(lambda _: Seen(plan, Facts()), plan, None)
+    assert waited == [20 + times * (30 + 120)]
 
 
 def test_a_host_on_which_nothing_is_guarded_gets_no_more_time() -> None:
