@@ -78,7 +78,7 @@ class Confirmation(Protocol):
 
     patience: float
 
-    def first(self, plan: HostPlan) -> str:
+    def first(self, seen: Seen) -> str:
         """Return shell text that runs before the changes, in the same script."""
         ...
 
@@ -135,9 +135,9 @@ class NewLogin:
         self._session = session
         self._login = login
 
-    def first(self, plan: HostPlan) -> str:
+    def first(self, seen: Seen) -> str:
         """Return the text that saves copies of what an undo would have to restore."""
-        parts = _undoable(plan)
+        parts = _undoable(seen.plan)
         paths = words(path for part in parts for path in part.saves)
         return f"( {kept_functions(parts)}keep {paths}\n)\n" if paths else ""
 

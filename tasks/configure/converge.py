@@ -58,7 +58,7 @@ class HostRun:
         except CommandError as error:
             said = Captured(done.stderr, done.exit_status).last_line
             raise type(error)(f"{error.reason}: {said}", host=self.host, step="gather") from error
-        return Seen(plan_host(self.spec, facts, self.only), facts)
+        return Seen(plan_host(self.spec, facts, self.only), facts, done.seconds)
 
     def record(self, before: Seen, after: HostPlan) -> str:
         """Return shell text that records ``after`` as applied; empty if the guest's record is up to date."""
@@ -113,7 +113,7 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if pace().stopping.is_set():
         return story.interrupted()
     report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
-    said = _apply(transport, seen.plan, confirmation)
+    said = _apply(transport, seen, confirmation)
     refusal = confirmation.refusal(said)
     if refusal is not None:
         return story.refused(refusal)
@@ -122,13 +122,14 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
         return _confirm(run, story, seen, said, confirmation)
 
 
-def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> Facts:
+def _apply(transport: Transport, seen: Seen, confirmation: Confirmation) -> Facts:
     """Run the script; if the session broke under it the output is empty, and the new login will tell."""
     mark = marker()
+    plan = seen.plan
     script = apply_script(
         [(part.section, part.apply) for part in plan.sections if part.apply],
         mark,
-        first=confirmation.first(plan),
+        first=confirmation.first(seen),
         last=confirmation.last(plan),
     )
     try:

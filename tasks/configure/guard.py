@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
@@ -28,7 +30,7 @@ from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import Standing, goes_back, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Facts, Probe, apply_script, marker, parse_facts
 
-__all__ = ["Guard", "clear_leftover", "close"]
+__all__ = ["Guard", "clear_leftover", "close", "confirming_seconds"]
 
 _SECONDS = 30.0
 # A session whose address is gone never answers: do not wait for it longer than this.
@@ -39,7 +41,19 @@ _MARGIN = 30.0
 _RESTART = 120.0
 # How long a host behind a router may take to answer again.
 _ASK = 12.0
+# A shorter time to confirm than this was chosen by somebody, and is kept (seconds).
+_USUAL = 60
+# A confirmation takes a login, two readings and a script: this many times a reading, and never longer than:
+_READINGS, _LONGEST_TIME = 8, 600
+# An emulated machine with a processor to itself is read in this time (seconds); one that takes longer also
+# takes longer to roll back and to restart, up to so many times.
+_ORDINARY, _MOST_SLOW = 4.0, 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
+
+
+def confirming_seconds(asked: int, reading: float) -> int:
+    """Return how long a host waits for the confirmation if reading it took ``reading`` seconds."""
+    return asked if asked < _USUAL else max(asked, min(_LONGEST_TIME, math.ceil(_READINGS * reading)))
 
 
 class Guard:
@@ -66,12 +80,20 @@ class Guard:
         self._old_login = old_login
         self._asked_to_keep = False
         self._made = False
+        self._slow = 1.0
         self._address: str | None = None
         self._behind = behind
         self._answered: Sequence[Behind] = ()
 
-    def first(self, plan: HostPlan) -> str:
-        """Return the text that arms the guard."""
+    def first(self, seen: Seen) -> str:
+        """Return the text that arms the guard; a slow host gets more time to confirm."""
+        plan = seen.plan
+        self._slow = min(_MOST_SLOW, max(1.0, seen.seconds / _ORDINARY))
+        self._ticket = replace(self._ticket, seconds=confirming_seconds(self._ticket.seconds, seen.seconds))
+        self.patience = self._ticket.seconds / 2
+        # Whatever the run's deadline: the host waits for as long, and what is good must not be rolled back.
+        if guarded(plan):
+            pace().extend(applying_seconds(self._ticket, plan) + self._ticket.seconds)
         self._answered = answering(self._behind) if guarded(plan) else ()
         return arm(self._ticket, plan)
 
@@ -144,14 +166,15 @@ class Guard:
         if not guarded(plan):
             return Return()
         run = self._ticket.run
-        restart = _RESTART if self._ticket.reboots else 0.0
-        pace().extend(2 * _TELL + _MARGIN + restart)
+        margin = _MARGIN * self._slow
+        restart = _RESTART * self._slow if self._ticket.reboots else 0.0
+        pace().extend(2 * _TELL + margin + restart)
         told = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
         # After a script was cut off, the start of its time to confirm is unknown.
         making = 0 if self._made else applying_seconds(self._ticket, plan)
         longest = 0 if told else self._ticket.seconds + making
-        pace().extend(longest + 2 * _MARGIN + restart)
-        seen = _gone(look, self._old_login, run, longest + _MARGIN + restart)
+        pace().extend(longest + 2 * margin + restart)
+        seen = _gone(look, self._old_login, run, longest + margin + restart)
         if seen is None:
             return Return()
         found = rolled_back(seen.facts, run)

@@ -82,30 +82,37 @@ def applying_seconds(ticket: Ticket, plan: HostPlan) -> int:
     return min(ticket.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
 
 
-def _undo_script(ticket: Ticket, plan: HostPlan) -> str:
-    parts = guarded(plan)[::-1]
-    kernel = [
-        f"printf '%s\\n' {quote(value)} >{quote(path)}" for part in parts for path, value in part.kernel
-    ]
+def _state_script(ticket: Ticket, plan: HostPlan, rules: bool) -> str:
+    """Return the first part of the script that undoes: its values, and how the host's state is listed."""
     values: dict[str, str | int | bool] = {
         "run": ticket.run,
         "seconds": ticket.seconds,
         "applying": applying_seconds(ticket, plan),
         "resort": "reboot" if ticket.reboots else "leave",
-        "sections": " ".join(part.section for part in parts),
+        "sections": " ".join(part.section for part in guarded(plan)[::-1]),
+        "wide": is_wide(plan),
+        "rules": rules,
         **_PLACES,
     }
-    own = "\n".join(['[ "$on" = live ] || return 0', *kernel]) if kernel else ""
-    functions = "".join(function(f"undo_{part.section}", part.undo) for part in parts)
     # Whole folders are only kept, and restored, if anything may have changed in them.
-    trees = guest_script("trees") if is_wide(plan) else ""
+    wide = "".join(map(guest_script, ("trees", "outside", "hidden"))) if is_wide(plan) else ""
     return (
         f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
-        f"{assigned(values)}{guest_script('snapshot')}{trees}{guest_script('outside')}"
-        f"{function('kernel_own', own)}{functions}"
-        f"{guest_script('put_back')}{guest_script('afterwards')}{guest_script('guard')}"
+        f"{assigned(values)}{guest_script('snapshot')}{wide}"
     )
+
+
+def _undo_script(plan: HostPlan) -> str:
+    """Return the second part of the script that undoes."""
+    parts = guarded(plan)
+    kernel = [
+        f"printf '%s\\n' {quote(value)} >{quote(path)}" for part in parts[::-1] for path, value in part.kernel
+    ]
+    own = "\n".join(['[ "$on" = live ] || return 0', *kernel]) if kernel else ""
+    functions = "".join(function(f"undo_{part.section}", part.undo) for part in parts)
+    rest = "".join(map(guest_script, ("put_back", "afterwards", "guard")))
+    return f"{guest_script('compare')}{function('kernel_own', own)}{functions}{rest}"
 
 
 def arm(ticket: Ticket, plan: HostPlan) -> str:
@@ -127,11 +134,11 @@ def arm(ticket: Ticket, plan: HostPlan) -> str:
         "applying": applying_seconds(ticket, plan),
         "user": ticket.user,
         "wide": wide,
-        "rules": wide or NMCLI.name in changed,
         "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
         "spread": " ".join(dict.fromkeys(spreading(parts))),
         "checkpoint": NMCLI.name in changed,
-        "undo_text": _undo_script(ticket, plan),
+        "state_text": _state_script(ticket, plan, rules=wide or NMCLI.name in changed),
+        "undo_text": _undo_script(plan),
         "unit_text": _BOOT_UNIT,
         **_PLACES,
     }

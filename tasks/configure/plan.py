@@ -103,7 +103,8 @@ class Resource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A host as one gather found it: the facts, and what differs from the spec."""
+    """A host as one gather found it: the facts, what differs from the spec, how many seconds it took."""
 
     plan: HostPlan
     facts: Facts
+    seconds: float = 0.0

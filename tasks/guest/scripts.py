@@ -1,4 +1,4 @@
-"""What goes into guests: shell under ``templates/guest`` verbatim, with quoted values in front, and units.
+"""What goes into guests: shell under ``templates/guest`` without comments, quoted values in front, and units.
 
 The text of a file is constant. Values reach it in variables (:func:`assigned`) or as the words of a call.
 """
@@ -42,8 +42,12 @@ def words(texts: Iterable[str]) -> str:
 
 @cache
 def guest_script(name: str) -> str:
-    """Return the text of ``templates/guest/NAME.sh``; raises FileNotFoundError if it does not exist."""
-    return (_TEMPLATES / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+    """Return the code of ``templates/guest/NAME.sh``; raises FileNotFoundError if it does not exist.
+
+    Comments stay here: every guest would have to receive and parse them, and the guard's several times.
+    """
+    text = (_TEMPLATES / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
 
 
 @cache

@@ -1,5 +1,6 @@
 # A host's checks after a rollback: whether everything is as before, and whether labrun can log in again.
-# Values: guard live on failing; the functions of snapshot.sh, trees.sh and put_back.sh.
+# Values: guard live on wide failing; the functions of snapshot.sh, compare.sh and put_back.sh, and of outside.sh if the
+# change is wide.
 
 # Print what differs from before, one line each.
 differences() {
@@ -15,31 +16,9 @@ tc*) echo "missing: tc $differ_words";;
 esac
 done <"$live/todo"
 fi
-if [ -s "$guard/nm" ] && nm_state >"$live/nm"; then
-while IFS= read -r differ_line; do
-grep -Fxq "$differ_line" "$live/nm" || echo "profile ${differ_line%%:*} is not active on ${differ_line#*:}"
-done <"$guard/nm"
-fi
 if [ -e "$guard/nft" ]; then
 nft_state >"$live/nft"; nft_difference "$guard/nft" "$live/nft" >"$live/todo"
 [ ! -s "$live/todo" ] || echo "another nftables ruleset"
-fi
-if [ -e "$guard/units" ]; then
-unit_state >"$live/units" && unit_difference "$guard/units" "$live/units" >"$live/todo" && while read -r differ_do differ_unit; do
-[ "$differ_do" != start ] || echo "$differ_unit does not run"
-[ "$differ_do" != stop ] || case $(systemctl show --property=UnitFileState --value "$differ_unit") in
-enabled | disabled | masked | linked) echo "$differ_unit runs";;
-esac
-done <"$live/todo"
-fi
-if [ -e "$guard/packages" ] && list_packages; then
-while read -r differ_do differ_package; do
-case $differ_do in
-purge) echo "package ${differ_package%:*} cannot be taken out";;
-gone) echo "package ${differ_package%:*} was there and is not";;
-replaced) echo "package ${differ_package%:*} is another version";;
-esac
-done <"$live/todo"
 fi
 if [ -e "$guard/kernel" ]; then
 kernel_now >"$live/kernel"
@@ -48,13 +27,7 @@ echo "${differ_line%%:*} was ${differ_line#*:} and is not"
 done
 fi
 fi 2>/dev/null
-[ -s "$guard/roots" ] || return 0
-differ_number=0
-while IFS= read -r differ_root; do
-differ_number=$((differ_number + 1))
-(cd "$differ_root" && tree_list >"$live/tree" && tree_difference "$guard/tree$differ_number" "$live/tree" sure) 2>/dev/null |
-while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not as before"; done
-done <"$guard/roots"
+[ -z "$wide" ] || { differences_outside; differences_hidden; }
 }
 
 # Print who listens where labrun had logged in; an sshd on another address of this host does not count.

@@ -1,45 +1,51 @@
 # Prepare the host for a rollback: everything it needs is in place before anything is changed.
-# Values: run owner process seconds applying user wide spread rules nft checkpoint guard live unit link
-# undo_text unit_text; keep_all calls its argument per folder, with the folder and the names of files to save.
+# Values: run owner process seconds applying user wide spread nft checkpoint guard live unit link
+# state_text undo_text unit_text; keep_all calls its argument per folder, with the folder and the names of files to save.
 umask 077
-new=$guard.$run
+new=$guard.$run newline='
+'
+[ ! -e "$guard/owner" ] || exit 3
 [ ! -e "$new" ] || rm -rf "$new"
-mkdir -p "$new"
-up_seconds() { read -r up up_rest </proc/uptime; up=${up%.*}; }
-up_seconds
+# A copy in the folder of each file: restoring it is a rename, which needs no disk space. One process creates
+# all folders.
+absent='' folders=''
+note_files() {
+keep_folder=$1 keep_any=''; shift
+for keep_name; do
+if [ -e "$keep_folder/$keep_name" ] || [ -L "$keep_folder/$keep_name" ]; then keep_any=yes
+else absent=$absent$keep_folder/$keep_name$newline
+fi
+done
+[ -z "$keep_any" ] || folders=$folders$keep_folder$newline
+}
+keep_all note_files
+set -f; IFS=$newline
+# shellcheck disable=SC2086 # one word per folder
+set -- $folders
+unset IFS; set +f
+for folder; do shift; set -- "$@" "$folder/.labrun-kept"; done
+mkdir -p "$new" "$live" "${link%/*}" "$@" || { rmdir "$live" "$@" 2>/dev/null; exit 1; }
+read -r up up_rest </proc/uptime; up=${up%.*}
 read -r boot </proc/sys/kernel/random/boot_id
 printf '%s\n' "$run" "$owner" "$boot" "$process" >"$new/owner"
 echo $((up + applying + seconds)) >"$new/until"
 printf '%s %s\n' "${self%% *}" "$self_start" >"$new/applying"
+printf '%s' "$state_text" "$undo_text" >"$new/undo"
+# Space reserved for the record.
+printf '%1024s\n' '' >"$new/record"
+[ -z "$absent" ] || printf '%s' "$absent" >"$new/absent"
+[ -z "$folders" ] || printf '%s' "$folders" >"$new/folders"
 # Renaming a complete folder takes the lock.
 if ! mv -T "$new" "$guard" 2>/dev/null; then
 [ ! -d "$guard" ] || exit 3
+rmdir "$live" "$@" 2>/dev/null
 echo "$guard cannot be made"; exit 1
 fi
-printf '%s' "$undo_text" >"$guard/undo"
-labrun_only=functions
-# shellcheck source=/dev/null
-. "$guard/undo"
-# Space reserved for the record.
-printf '%1024s\n' '' >"$guard/record"
-: >"$guard/absent"
-# A copy in the folder of each file: restoring it is a rename, which needs no disk space. One process creates
-# all these folders, and the one in memory, after any leftovers of another guard are gone.
-note_files() {
-keep_folder=$1; shift
-for keep_name; do
-if [ ! -e "$keep_folder/$keep_name" ] && [ ! -L "$keep_folder/$keep_name" ]; then
-printf '%s\n' "$keep_folder/$keep_name" >>"$guard/absent"
-elif [ "$keep_folder" != "${keep_last-none}" ]; then
-printf '%s\n' "$keep_folder" >>"$guard/folders"; keep_last=$keep_folder
-fi
+# Another guard, of a run that died, may have left something here.
+for each in "$live"/*; do
+[ ! -e "$each" ] || { rm -rf "$live"; mkdir "$live"; break; }
 done
-}
-keep_all note_files
-[ ! -e "$live" ] || rm -rf "$live"
-set -- "$live" "${link%/*}"
-[ ! -e "$guard/folders" ] || while IFS= read -r folder; do set -- "$@" "$folder/.labrun-kept"; done <"$guard/folders"
-mkdir -p "$@"
+eval "$state_text"
 copy_files() {
 keep_folder=$1; shift
 for keep_name; do
@@ -49,7 +55,6 @@ done
 [ $# -eq 0 ] || cp -a "$@" "$keep_folder/.labrun-kept/"
 }
 keep_all copy_files
-[ -z "$rules" ] || : >"$guard/has-rules"
 net_state >"$guard/ip"
 [ -z "$nft" ] || ! command -v nft >/dev/null || nft_state >"$guard/nft"
 # shellcheck disable=SC2086 # they are words
@@ -74,6 +79,7 @@ mount_state >"$guard/mounts"
 [ ! -e /run/nologin ] || : >"$guard/nologin"
 [ ! -e /var/lib/NetworkManager/NetworkManager.state ] || cp -a /var/lib/NetworkManager/NetworkManager.state "$guard/networking"
 home=$(getent passwd "$user" | cut -d : -f 6)
+hidden_state "$home"
 number=0
 for root in /etc /root/.ssh "$home/.ssh"; do
 if [ ! -d "$root" ] || grep -Fxqs "$root" "$guard/roots"; then continue; fi
@@ -93,7 +99,8 @@ done
 tree_list >"$guard/tree$number"
 )
 done
-stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /var /var/lib /run 2>/dev/null \
+stat -c '%a %u:%g %n' / /etc /home "$home" "$home/.ssh" /root /root/.ssh /usr /usr/sbin /usr/bin /usr/sbin/sshd /bin/sh /bin/bash /usr/bin/env /usr/bin/sudo /usr/lib /usr/lib64 /lib64 \
+/var /var/lib /run /run/sshd /tmp /dev /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /dev/ptmx /dev/pts 2>/dev/null \
 >"$guard/modes" || :
 fi
 if [ -n "$checkpoint" ]; then
@@ -116,6 +123,6 @@ start_watch
 if [ -n "$wide" ]; then sync -f /etc; sync -f "$guard"
 else
 set -- "$guard" "$guard"/* "$unit"
-[ ! -s "$guard/folders" ] || while IFS= read -r folder; do set -- "$@" "$folder"/.labrun-kept/*; done <"$guard/folders"
+[ -z "$folders" ] || while IFS= read -r folder; do set -- "$@" "$folder"/.labrun-kept/*; done <"$guard/folders"
 sync "$@"
 fi

@@ -4,5 +4,5 @@ ip neigh flush all 2>/dev/null
 if [ -e "$guard/armed" ]; then
 : >"$guard/applying"
 read -r up rest </proc/uptime; echo $((${up%.*} + 1 + seconds)) >"$guard/until"
-mv "$guard/armed" "$guard/changed"
+: >"$guard/changed"
 fi

@@ -1,9 +1,10 @@
 # labrun's guard: rolls back what one run changed on this host, unless that run confirms it.
 # The lines before this one set its values and define undo_SECTION, kernel_own, and the functions of
-# snapshot.sh, outside.sh, put_back.sh and afterwards.sh, and of trees.sh where $guard/roots names any folder.
+# snapshot.sh, compare.sh, put_back.sh and afterwards.sh, and of trees.sh and outside.sh if the change is wide.
 #
 # armed -> changed -> confirmed, or armed|changed -> undoing -> undone (and gone). The files of these names in
-# $guard survive a power cut; $live/decided, created by the first to decide, settles it while the host is up.
+# $guard survive a power cut, and the last of them counts; $live/decided, created by the first to decide, settles
+# it while the host is up.
 
 # A failed redirection ends the shell if the command is a special builtin such as `:`, hence `true` here.
 
@@ -33,29 +34,34 @@ if [ -e "$live/decided" ]; then
 read -r tick_what <"$live/decided" || tick_what=
 [ "$tick_what" != undo ] || return 0
 # A confirming process needs two more steps; if they are missing it has died on the way.
-tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 30 ] || return 0
+tick_kept=$((tick_kept + 1)); [ $tick_kept -lt 15 ] || return 0
 else
 ! was_cut_off || return 0
 read -r tick_until <"$guard/until" 2>/dev/null
 case $tick_until in "" | *[!0-9]*) tick_until=$tick_last;; esac
 up_seconds; [ "$up" -lt "$tick_until" ] && [ "$up" -lt "$tick_last" ] || return 0
 fi
-sleep 1 || return 9
+# Each look costs a process. Whoever decides wakes this with a signal.
+sleep 2 || return 9
 done
 }
 
 # Wait for the decision; end the script if the change was confirmed.
 await() {
 while :; do
-tick & wait $!
-[ -d "$guard" ] || exit 0
-[ ! -e "$guard/confirmed" ] || exit 0
+tick & await_tick=$!
+while :; do
+wait $await_tick; await_ended=$?
 decided=
 [ ! -e "$live/decided" ] || read -r decided <"$live/decided"
-case $decided in
-undo) return;;
-keep) echo undo >"$live/decided"; return;;
-esac
+[ "$decided" != undo ] || return
+# Only a signal to this process ends `wait` while the other still runs.
+[ $await_ended -gt 128 ] || break
+kill -0 $await_tick || break
+done 2>/dev/null
+[ -d "$guard" ] || exit 0
+[ ! -e "$guard/confirmed" ] || exit 0
+if [ "$decided" = keep ]; then echo undo >"$live/decided"; return; fi
 ! was_cut_off || occasion='cut'
 # Only one of the two can create this file.
 set -C
@@ -100,7 +106,8 @@ mv -f "$guard/record" /var/lib/labrun/rolled-back
 } 2>/dev/null
 
 finish() {
-rm -f "$unit" "$link"
+# The earlier states go first: what is left of this folder after a power cut must not count as unconfirmed.
+rm -f "$guard/armed" "$guard/changed" "$unit" "$link"
 if [ -s "$guard/folders" ]; then
 while IFS= read -r finish_folder; do rm -rf "$finish_folder/.labrun-kept"; done <"$guard/folders"
 fi
@@ -147,14 +154,14 @@ if [ "$on" = live ]; then
 for pause in 1 1 2 4; do
 [ -n "$differ" ] || break
 # A difference that keeps coming back is still being made.
-[ $pause -eq 1 ] || { stop_applying; stop_transient; }
+[ $pause -eq 1 ] || { stop_applying; [ -z "$wide" ] || stop_transient; }
 sleep $pause; attempt; differ=$(differences)
 done
 # A login that only works at times does not count either.
 closed=$(still_open)
 for pause in 1 2 4; do
 [ -n "$closed" ] || break
-sleep $pause; stop_applying; stop_transient; attempt; differ=$(differences); closed=$(still_open)
+sleep $pause; stop_applying; [ -z "$wide" ] || stop_transient; attempt; differ=$(differences); closed=$(still_open)
 done
 fi
 if [ -n "$closed" ]; then
@@ -175,7 +182,10 @@ write_record "$differ"
 until finish; do sleep 5; done
 }
 
-is_pending() { [ -e "$guard/armed" ] || [ -e "$guard/changed" ] || [ -e "$guard/undoing" ]; }
+is_pending() {
+[ ! -e "$guard/confirmed" ] && [ ! -e "$guard/undone" ] || return
+[ -e "$guard/armed" ] || [ -e "$guard/changed" ] || [ -e "$guard/undoing" ]
+}
 
 # Decide on a rollback, unless there is a decision already, and make sure that a process carries it out.
 demand() {
@@ -184,7 +194,7 @@ is_pending || { finish; return; }
 set -C
 if printf 'undo\n' 2>/dev/null >"$live/decided"; then echo "$1" >"$live/occasion"; fi
 set +C
-is_alive "$live/pid" || start_watch
+if is_alive "$live/pid"; then kill -USR1 "$alive_pid"; else start_watch; fi
 }
 
 main() {
@@ -212,6 +222,7 @@ esac
 # reader of this output may be gone.
 trap '[ ! -d "$guard" ] || exit 7; exit 0' HUP INT TERM
 trap '' PIPE
+trap : USR1
 IFS=' ' read -r self_pid self_rest </proc/self/stat
 # shellcheck disable=SC2086
 set -- ${self_rest##*") "}

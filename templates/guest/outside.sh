@@ -1,5 +1,5 @@
-# What a change may leave outside /etc and the network: packages, mounts, stopped servers, transient units.
-# Sourced like snapshot.sh, and after it.
+# What a wide change may leave outside the network: packages, mounts, stopped servers, units, whole folders.
+# Sourced after snapshot.sh and trees.sh, only if the change is wide.
 
 # --- Packages -------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,26 @@ while IFS= read -r mounts_place; do umount -l "$(printf '%b' "$mounts_place")"; 
 
 # --- Units and NetworkManager ---------------------------------------------------------------------------------
 
+nm_state() { nmcli -t -f UUID,DEVICE connection show --active 2>/dev/null | grep -v ':lo$' || :; }
+
+unit_state() {
+systemctl list-units --all --plain --no-legend --no-pager --full \
+--type=service,socket,timer,path,mount,automount,swap,target
+}
+
+# Print `start UNIT` and `stop UNIT` for what leads from the second listing to the first. Units that systemd
+# starts on demand, and transient ones, do not count.
+unit_difference() {
+awk '
+{ active = $3 == "active" || $3 == "reloading" }
+FILENAME == ARGV[1] { if (active) old[$1] = 1; next }
+active { now[$1] = 1 }
+active && !($1 in old) { print "stop " $1 }
+END { for (unit in old) if (!(unit in now)) print "start " unit }
+' "$1" "$2" | grep -vE '^(start|stop) (labrun-guard|run-|user@|user-runtime-dir@|session|init\.scope|dev-|sys-|proc-|-\.|system-|systemd-(hostnamed|timedated|localed|machined|logind-|tmpfiles-clean|ask-password|fsck|rfkill|backlight|coredump)|NetworkManager-(dispatcher|wait)|polkit|packagekit|apt-|dpkg-|man-db|e2scrub|fstrim|logrotate|motd-|cloud-|emergency|rescue|shutdown|umount|final|getty-pre|network-pre|nss-|remote-fs-pre|time-)' |
+grep -vE '^start [^ ]*\.(mount|swap)$' || :
+}
+
 # Transient units of systemd carry no mark of the change: they are recognised by being new.
 stop_transient() {
 [ -e "$guard/units" ] && unit_state >"$live/units" || return 0
@@ -101,3 +121,118 @@ if [ "$on" = live ] && timeout 20 nmcli networking on; then return; fi
 rm -f /var/lib/NetworkManager/NetworkManager.state
 [ ! -e "$guard/networking" ] || cp -a "$guard/networking" /var/lib/NetworkManager/NetworkManager.state
 } >/dev/null 2>&1
+
+put_back_units() {
+[ -e "$guard/units" ] || return 0
+units_round=0
+while [ $units_round -lt 20 ]; do
+unit_state >"$live/units" 2>/dev/null || return 0
+unit_difference "$guard/units" "$live/units" >"$live/todo"
+[ -s "$live/todo" ] || return 0
+if [ $units_round -eq 0 ] || [ $units_round -eq 10 ]; then
+set --
+while read -r units_do units_name; do
+if [ "$units_do" = start ]; then set -- "$@" "$units_name"; else units_stop="${units_stop-} $units_name"; fi
+done <"$live/todo"
+# An sshd that systemd has lost track of still holds the port; sessions are separate processes.
+case " $* " in
+*" ssh.service "* | *" sshd.service "*) [ ! -e /run/sshd.pid ] || { read -r units_pid </run/sshd.pid; kill "$units_pid"; };;
+esac
+[ $# -eq 0 ] || { timeout 10 systemctl reset-failed "$@"; timeout 20 systemctl --no-block start "$@"; }
+# Static and transient units were started by something else.
+for units_name in ${units_stop-}; do
+case $(systemctl show --property=UnitFileState --value "$units_name") in
+enabled | disabled | masked | linked) timeout 20 systemctl --no-block stop "$units_name";;
+esac
+done
+units_stop=
+fi
+units_round=$((units_round + 1)); sleep 0.3
+done
+} 2>/dev/null
+
+# Restore the active profile of each device, then check addresses and routes once more.
+put_back_nm() {
+[ -s "$guard/nm" ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm" || return 0
+timeout 20 nmcli connection reload
+while IFS=: read -r nm_uuid nm_device; do
+grep -Fxq "$nm_uuid:$nm_device" "$live/nm" || timeout 20 nmcli --wait 15 connection up uuid "$nm_uuid" ifname "$nm_device"
+done <"$guard/nm"
+# It may hold on to a configuration that no longer exists.
+nm_state >"$live/nm"
+if ! cmp -s "$guard/nm" "$live/nm" && [ ! -e "$live/done-nm" ]; then
+true >"$live/done-nm"
+timeout 30 systemctl restart NetworkManager
+nm_round=0
+while [ $nm_round -lt 30 ] && nm_state >"$live/nm" && ! cmp -s "$guard/nm" "$live/nm"; do
+nm_round=$((nm_round + 1)); sleep 0.2
+done
+fi
+put_back_ip
+} >/dev/null 2>&1
+
+# --- Files ----------------------------------------------------------------------------------------------------
+
+put_back_files() {
+[ -s "$guard/roots" ] || return 0
+systemd_before=$(cat /etc/systemd/system/*.wants/* /etc/systemd/system/*.service 2>/dev/null | cksum)
+files_number=0
+while IFS= read -r files_root; do
+files_number=$((files_number + 1))
+files_said=$( tree_put_back "$files_root" $files_number 2>&1 ) || failing="${failing}files: ${files_said:-$files_root}
+"
+done <"$guard/roots"
+while read -r modes_mode modes_owner modes_path; do
+[ "$(stat -c '%a %u:%g' "$modes_path" 2>/dev/null)" = "$modes_mode $modes_owner" ] ||
+{ chown "$modes_owner" "$modes_path" && chmod "$modes_mode" "$modes_path"; }
+done <"$guard/modes"
+[ "$on" = live ] || return 0
+if [ "$systemd_before" != "$(cat /etc/systemd/system/*.wants/* /etc/systemd/system/*.service 2>/dev/null | cksum)" ] ||
+[ -e "$guard/units" ]; then timeout 30 systemctl daemon-reload; fi
+}
+
+# The files are restored; an sshd that had read others needs a reload.
+reload_sshd() {
+[ -s "$guard/roots" ] && [ ! -e "$live/done-sshd" ] && sshd -t || return 0
+reload_pid='' reload_title=''
+# The file has no final newline, which `read` reports as a failure.
+{ read -r reload_pid </run/sshd.pid && IFS= read -r reload_title <"/proc/$reload_pid/cmdline"; } || :
+case $reload_title in "sshd: "*" [listener]"*) kill -HUP "$reload_pid" && true >"$live/done-sshd";; esac
+} 2>/dev/null
+
+# --- Afterwards -----------------------------------------------------------------------------------------------
+
+# Print what differs from before, one line each.
+differences_outside() {
+if [ "$on" = live ]; then
+if [ -s "$guard/nm" ] && nm_state >"$live/nm"; then
+while IFS= read -r differ_line; do
+grep -Fxq "$differ_line" "$live/nm" || echo "profile ${differ_line%%:*} is not active on ${differ_line#*:}"
+done <"$guard/nm"
+fi
+if [ -e "$guard/units" ]; then
+unit_state >"$live/units" && unit_difference "$guard/units" "$live/units" >"$live/todo" && while read -r differ_do differ_unit; do
+[ "$differ_do" != start ] || echo "$differ_unit does not run"
+[ "$differ_do" != stop ] || case $(systemctl show --property=UnitFileState --value "$differ_unit") in
+enabled | disabled | masked | linked) echo "$differ_unit runs";;
+esac
+done <"$live/todo"
+fi
+if [ -e "$guard/packages" ] && list_packages; then
+while read -r differ_do differ_package; do
+case $differ_do in
+purge) echo "package ${differ_package%:*} cannot be taken out";;
+gone) echo "package ${differ_package%:*} was there and is not";;
+replaced) echo "package ${differ_package%:*} is another version";;
+esac
+done <"$live/todo"
+fi
+fi 2>/dev/null
+[ -s "$guard/roots" ] || return 0
+differ_number=0
+while IFS= read -r differ_root; do
+differ_number=$((differ_number + 1))
+(cd "$differ_root" && tree_list >"$live/tree" && tree_difference "$guard/tree$differ_number" "$live/tree" sure) 2>/dev/null |
+while IFS= read -r differ_line; do echo "$differ_root/${differ_line#* ./} is not as before"; done
+done <"$guard/roots"
+}

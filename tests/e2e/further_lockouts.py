@@ -112,6 +112,31 @@ _COMMANDS = (
     ),
     "exec kill -9 $PPID",
     "ip addr add 10.99.0.1/8 dev eth0; ip addr del $(ip -o addr show eth0 | awk '{print $4; exit}') dev eth0",
+    # What no unit, no file of /etc and no listing of addresses shows.
+    "ip xfrm policy add src 0.0.0.0/0 dst 0.0.0.0/0 dir in action block",
+    "tc qdisc add dev eth0 clsact; systemctl stop ssh",
+    "ip netns add away; ip link set eth0 netns away",
+    "systemctl mask --runtime ssh; systemctl stop ssh",
+    (
+        "mkdir -p /run/systemd/system/ssh.service.d; cd /run/systemd/system/ssh.service.d;"
+        " printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' >x.conf;"
+        " systemctl daemon-reload; systemctl restart ssh"
+    ),
+    "systemctl set-property --runtime ssh.service TasksMax=1; pkill sshd",
+    "systemctl set-property --runtime system.slice TasksMax=1",
+    (
+        "mkdir -p /run/NetworkManager/conf.d; systemctl stop ssh;"
+        " printf '[keyfile]\\nunmanaged-devices=*\\n' >/run/NetworkManager/conf.d/x.conf;"
+        " systemctl restart NetworkManager; ip addr flush dev eth0"
+    ),
+    "sed -i '1i exit 1' /home/lab/.bashrc",
+    "echo 'exec false' >/home/lab/.bashrc; chattr +i /home/lab/.bashrc",
+    "chmod 600 /usr/bin/sudo",
+    "chmod 600 /dev/null",
+    "rm -rf /run/sshd",
+    "chmod 777 /run/sshd; chown lab /run/sshd",
+    'prlimit --pid "$(cat /run/sshd.pid)" --nofile=3',
+    "systemctl freeze ssh || pkill -STOP sshd",
 )
 _FILES = (
     ("/etc/ssh/sshd_config.d/80-x.conf", "Port 2222\n"),

@@ -20,17 +20,35 @@ from tests.e2e.attacks import URI, Attacked, at, attack, check, faults
 from tests.e2e.conftest import write_lab
 from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside, wait_until
-from tests.e2e.lockouts import CASES, Case
+from tests.e2e.lockouts import CASES, SUBNET, Case
 from tests.e2e.test_w_existing import Inside
 
 pytestmark = pytest.mark.lxc
 
-FEW = {"allow": CASES["allow"], "nmstop": FULL["nmstop"]}
 MORE = ("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7")
+FAR = f"{SUBNET}.11"
+"""A host that is not attacked; what goes to it in place of a case's host finds another host key."""
+NO_SELINUX = """\
+mkdir -p /etc/selinux/default/policy; echo x >/etc/selinux/default/policy/policy.33
+printf 'SELINUX=disabled\\nSELINUXTYPE=default\\n' >/etc/selinux/config; chmod 640 /etc/selinux/config
+"""
+AWAY = f"role: router, nat: {{forward: [{{on: right, port: 22, to: '{FAR}:22'}}]}}"
 ALL = {
     **CASES,
+    "nataway": Case(AWAY),
+    "natwith": Case(f"{AWAY}, firewall: {{input: drop}}"),
+    "nathides": Case("role: router, nat: {masquerade: [right]}", stays=True),
+    "selinux": Case("selinux: permissive", before=NO_SELINUX, stays=True),
+    "selshut": Case("selinux: enforcing, firewall: {input: drop, ssh: false}", before=NO_SELINUX),
+    "selnobody": Case("selinux: permissive, sshd: {AllowUsers: nobody}", before=NO_SELINUX),
     **{name: FULL[name] for name in MORE},
     "naming": Case("hostname: elsewhere, sshd: {ListenAddress: ip6-localhost}"),
+}
+FEW = {
+    "allow": CASES["allow"],
+    "nmstop": FULL["nmstop"],
+    "nataway": ALL["nataway"],
+    "selshut": ALL["selshut"],
 }
 _SSHD = "systemctl is-active --quiet ssh"
 
@@ -170,6 +188,28 @@ def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
     assert all(re.search(f"reached through this host, {names} no longer answer", row["why"]) for row in rows)
     again = behind.good.json("configure")
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, tmp_path: Path) -> None:
+    gate = "nat: {forward: [{on: left, port: 22, to: 'far:22'}]}"
+    answer = behind.other(tmp_path, gate=gate).json("configure", "--confirm-timeout", "20")
+    rows = [row for row in answer.rows if row["host"] == "gate" and row["status"] != "ok"]
+    assert {row["status"] for row in rows} == {"rolled-back"}, rows
+    assert all("no new login after the change" in row["why"] for row in rows), rows
+    again = behind.good.json("configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+
+
+def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_path: Path) -> None:
+    hiding = behind.other(tmp_path, gate="nat: {masquerade: [left]}")
+    answer = hiding.json("configure")
+    assert answer.exit_code == 0, answer.bad()
+    assert {row["status"] for row in answer.of("nat", "gate")} == {"changed"}
+    again = hiding.json("configure")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    back = behind.good.json("configure")
+    assert back.exit_code == 0, back.bad()
+    assert "labrun" not in inside(f"{behind.fleet.name}-gate", "nft list tables")
 
 
 def test_hosts_behind_a_router_go_back_and_let_labrun_in(behind: Behind, tmp_path: Path) -> None:

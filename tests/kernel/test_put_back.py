@@ -19,6 +19,7 @@ export LC_ALL=C.UTF-8
 guard=$1/guard live=$1/live run=x sections='' seconds=1 applying=1 on=live failing='' labrun_only=functions
 mkdir "$guard" "$live"
 . "$2/snapshot.sh"
+. "$2/compare.sh"
 . "$2/put_back.sh"
 . "$2/afterwards.sh"
 . "$2/guard.sh"
@@ -78,7 +79,7 @@ done
 settle 4
 """
 PUT_BACK = """\
-: >"$guard/has-rules"
+rules=yes
 net_state >"$guard/ip"
 seen >"$1/before"
 eval "$3" || exit 77

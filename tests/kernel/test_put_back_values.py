@@ -20,6 +20,7 @@ SCRIPT = """\
 guard=$1/guard live=$1/live on=live
 mkdir "$guard" "$live"
 . "$2/snapshot.sh"
+. "$2/compare.sh"
 look() { grep -rs '' /proc/sys/net/ipv4 /proc/sys/net/ipv6 | grep -v /flush: | sort; }
 for each in eth0 eth1; do
 ip link add $each type veth peer name far-$each

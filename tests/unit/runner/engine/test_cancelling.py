@@ -13,18 +13,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
 
-SOON = 10.0
-"""Within how many seconds a command that reads ends: two, and what a busy machine takes.
+SOON = 2.0
+"""Within how many seconds of the signal a command that reads ends, while it does not wait for a processor.
 
 Who waited for a stalled host would wait for 50 s.
 """
@@ -78,7 +78,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @dataclass
 class Ended:
-    """How a command ended: after how many seconds, with what exit code and what on its streams."""
+    """How a command ended: with what exit code and what on its streams, and how soon after the signal.
+
+    ``seconds`` leaves out how long it waited for a processor.
+    """
 
     code: int
     seconds: float
@@ -90,14 +93,10 @@ class Ended:
         return [row for row in self.document["results"] if row["host"] == host]
 
 
-def logins(fleet: Fleet) -> list[int]:
-    """Return how many logins each server has seen."""
-    logs = (server.directory / "sshd.log" for server in fleet.servers)
-    return [log.read_text(encoding="utf-8").count("Accepted publickey") for log in logs]
-
-
-def have_all_logged_in(fleet: Fleet, before: Sequence[int]) -> bool:
-    return all(now > then for now, then in zip(logins(fleet), before, strict=True))
+def logins(fleet: Fleet, *, of: int = len(HOSTS)) -> int:
+    """Return the logins to the first ``of`` servers so far."""
+    logs = (server.directory / "sshd.log" for server in fleet.servers[:of])
+    return sum(log.read_text(encoding="utf-8").count("Accepted publickey") for log in logs)
 
 
 class Screen:
@@ -126,12 +125,88 @@ class Screen:
         os.close(self._ours)
 
 
+def threads(process: int) -> dict[str, tuple[int, int]]:
+    """Return the nanoseconds for which each living thread ran, and waited for a processor."""
+    found = {}
+    for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            ran, waited, _ = map(int, path.read_text(encoding="ascii").split())
+            found[path.parent.name] = (ran, waited)
+    return found
+
+
+def is_idle(process: int) -> bool:
+    """Tell whether the process does next to nothing for a second: it waits for others."""
+    before = sum(map(sum, threads(process).values()))
+    time.sleep(1)
+    return sum(map(sum, threads(process).values())) - before < 20_000_000
+
+
+class Queued:
+    """How long a process waits for a processor: what a busy machine adds to the time that it takes."""
+
+    def __init__(self, process: int):
+        self._process = process
+        self._before = self._read()
+        self._last = dict(self._before)
+        self._over = threading.Event()
+        self._sampler = threading.Thread(target=self._sample)
+        self._sampler.start()
+
+    def _read(self) -> dict[str, int]:
+        return {name: waited for name, (_, waited) in threads(self._process).items()}
+
+    def _sample(self) -> None:
+        while not self._over.wait(0.01):
+            self._last.update(self._read())
+
+    def end(self) -> float:
+        """Return the seconds so far; to be called before the process is reaped."""
+        self._over.set()
+        self._sampler.join()
+        self._last.update(self._read())
+        return sum(now - self._before.get(name, 0) for name, now in self._last.items()) / 1e9
+
+
+def until_end(process: subprocess.Popen[bytes], stream: IO[bytes] | None) -> bytes:
+    """Return what the process writes until it ends; it is not reaped. One that does not end is killed."""
+    assert stream is not None
+    killer = threading.Timer(SECONDS, process.kill)
+    killer.start()
+    try:
+        said = stream.read()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return said
+    finally:
+        killer.cancel()
+
+
+def test_only_waiting_for_a_processor_is_not_counted() -> None:
+    """A process that sleeps has waited for itself; one of many on one processor waits for the others."""
+    with subprocess.Popen(["sleep", "0.5"], stdout=subprocess.PIPE) as process:
+        queued = Queued(process.pid)
+        assert process.stdout is not None
+        process.stdout.read()
+        idle = queued.end()
+    spin = "import os, time; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    spin += "began = time.process_time()\nwhile time.process_time() < began + 0.3: pass"
+    with ExitStack() as stack:
+        command = [sys.executable, "-c", spin]
+        one, *_ = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(3)]
+        queued = Queued(one.pid)
+        assert one.stdout is not None
+        one.stdout.read()
+        busy = queued.end()
+    assert busy > 0.2
+    assert idle < busy
+
+
 def interrupted(
     fleet: Fleet, *words: str, number: signal.Signals, finished: int, output: str = "--json"
 ) -> Ended:
     """Run a command on a terminal, send it the signal once so many hosts have finished."""
     screen = Screen()
-    before = logins(fleet)
+    before = logins(fleet, of=finished)
     with subprocess.Popen(
         fleet.arguments(output, *words),
         stdin=subprocess.DEVNULL,
@@ -141,16 +216,18 @@ def interrupted(
         os.close(screen.terminal)
         try:
             until = time.monotonic() + SECONDS
-            # `status` draws nothing: there the logins tell, and nearly finished work has two more seconds.
+            # `status` draws nothing: it has heard all that it will when it is idle after these logins.
             while not screen.has_finished(finished) and (
-                words != STATUS or not have_all_logged_in(fleet, before)
+                words != STATUS or logins(fleet, of=finished) < before + finished or not is_idle(process.pid)
             ):
                 assert time.monotonic() < until, screen.heard.decode()
                 time.sleep(0.02)
             began = time.monotonic()
+            queued = Queued(process.pid)
             process.send_signal(number)
-            out, _ = process.communicate(timeout=SECONDS)
-            took = time.monotonic() - began
+            out = until_end(process, process.stdout)
+            took = time.monotonic() - began - queued.end()
+            process.wait()
         finally:
             process.kill()
     screen.close()
@@ -231,13 +308,15 @@ def test_q_leaves_the_screen_soon_though_a_host_is_stalled(fleet: Fleet) -> None
         os.close(screen.terminal)
         try:
             until = time.monotonic() + SECONDS
-            while not have_all_logged_in(fleet, before):
+            while logins(fleet) < before + len(fleet.servers):
                 assert time.monotonic() < until, screen.heard.decode()
                 time.sleep(0.02)
             began = time.monotonic()
+            queued = Queued(process.pid)
             screen.press(b"q")
-            _, said = process.communicate(timeout=SECONDS)
-            took = time.monotonic() - began
+            said = until_end(process, process.stderr)
+            took = time.monotonic() - began - queued.end()
+            process.wait()
         finally:
             process.kill()
     screen.close()

@@ -17,9 +17,12 @@ from types import MappingProxyType
 import pytest
 
 from labrun.ports import Completed, Transport
+from labrun.tasks.configure import guard
 from labrun.tasks.configure.guard import Guard as Confirming
+from labrun.tasks.configure.guard import confirming_seconds
 from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
+from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
 from labrun.tasks.guest.facts.guard import PROBE, RolledBack, controller, refusal, rolled_back, standing
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
@@ -274,11 +277,11 @@ def test_arming_and_confirming_start_few_programs(guest: Guest) -> None:
     arming = apply_script([], MARK, first=arm(TICKET, plan), last=nothing_more(TICKET, plan))
     (guest.root / "bin/dbus-send").write_text(f"{STUB}echo '   /org/checkpoint/7'\n")
     assert started(guest, arming) == [
-        *("mkdir", "mv"),  # the lock
-        *("mkdir", "cp", "cp"),  # the copies, a folder at a time
+        *("mkdir", "mv"),  # all folders, and the lock
+        *("cp", "cp"),  # the copies, a folder at a time
         *("ip", "ip"),
         *("dbus-send", "ln", "systemd-run", "sync"),
-        *("ip", "mv"),  # nothing more follows
+        "ip",  # nothing more follows
     ]
     for file in files:
         kept = file.parent / ".labrun-kept" / file.name
@@ -373,6 +376,97 @@ def test_a_signal_does_not_end_the_watch_for_good(guest: Guest) -> None:
     process.terminate()
     # What is no success has systemd start it again.
     assert process.wait(20) == 7
+
+
+def test_a_signal_alone_decides_nothing(guest: Guest) -> None:
+    guest.configure(guest.plan())
+    watcher = guest.watcher()
+    for _ in range(3):
+        os.kill(watcher, signal.SIGUSR1)
+        time.sleep(0.2)
+    assert not (guest.root / "run-labrun-guard" / "decided").exists()
+    assert (guest.profile.read_text(), guest.watcher()) == ("new\n", watcher)
+    guest.undo("now", TICKET.run)
+    guest.ends()
+    assert guest.profile.read_text() == "old\n"
+
+
+def test_what_is_left_of_a_confirmed_guard_after_a_power_cut_undoes_nothing(guest: Guest) -> None:
+    """Whatever remains of the folder after each step of its removal."""
+    guest.configure(guest.plan())
+    rm = guest.root / "bin" / "rm"
+    # The host dies at the first thing that is removed.
+    rm.write_text(
+        f'#!/bin/sh\n[ "$1" = -rf ] || exec {shutil.which("rm")} "$@"\nexec {shutil.which("rm")} -rf "$2"\n'
+    )
+    rm.chmod(0o755)
+    done = guest.run(apply_script([], MARK, first=confirm(TICKET.run, "")))
+    assert done.commands["confirm"].status == 0
+    rm.unlink()
+    assert {path.name for path in guest.directory.iterdir()} & {"armed", "changed", "confirmed"} == {
+        "confirmed"
+    }
+    (guest.directory / "confirmed").unlink()
+    guest.loses_power()
+    assert guest.undo("boot") == 0
+    assert guest.profile.read_text() == "new\n"
+    assert not guest.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reading", "expected"),
+    [
+        (60, 0.0, 60),
+        (60, 7.5, 60),
+        (60, 20.0, 160),
+        (120, 20.01, 161),
+        (60, 1000.0, 600),
+        (3600, 1000.0, 3600),
+        (59, 20.0, 59),
+        (1, 20.0, 1),
+    ],
+)
+def test_a_slow_host_has_more_time_to_confirm(
+    guest: Guest, asked: int, reading: float, expected: int
+) -> None:
+    assert confirming_seconds(asked, reading) == expected
+    plan = guest.plan()
+    made = Confirming(replace(TICKET, seconds=asked), Silent(), nobody, nobody)
+    share = Pace(deadline=time.monotonic() + 1)
+    with paced(share):
+        text = made.first(Seen(plan, Facts(), reading))
+    assert made.patience == expected / 2
+    assert f"\nseconds={expected}\n" in text
+    assert f"\nseconds={expected}\n" in made.last(plan)
+    assert share.remaining() > expected, "the run's deadline does not roll back what is good"
+
+
+@pytest.mark.parametrize(("reading", "times"), [(0.1, 1.0), (4.0, 1.0), (10.0, 2.5), (500.0, 5.0)])
+def test_a_slow_host_has_more_time_to_roll_back_and_restart(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, reading: float, times: float
+) -> None:
+    waited: list[float] = []
+
+    def gone(look: object, login: object, run: str, longest: float) -> None:
+        waited.append(longest)
+
+    monkeypatch.setattr(guard, "_gone", gone)
+    plan = guest.plan()
+    made = Confirming(replace(TICKET, seconds=20, reboots=True), Silent(), nobody, nobody)
+    made.first(Seen(plan, Facts(), reading))
+    made.refusal(Facts(commands={"guard": Captured("", 0)}))
+    monkeypatch.setattr(guard, "_tell", lambda *_: False)
+    made.go_back(lambda _: Seen(plan, Facts()), plan, None)
+    assert waited == [20 + times * (30 + 120)]
+
+
+def test_a_host_on_which_nothing_is_guarded_gets_no_more_time() -> None:
+    share = Pace(deadline=time.monotonic() + 1)
+    with paced(share):
+        assert (
+            Confirming(TICKET, Silent(), nobody, nobody).first(Seen(HostPlan("a", ()), Facts(), 20.0)) == ""
+        )
+    assert share.remaining() <= 1
 
 
 def test_a_file_that_was_not_there_goes_away_again(guest: Guest) -> None:

@@ -16,11 +16,13 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and namespaces ta
 
 HEAD = """\
 export LC_ALL=C.UTF-8
-guard=$1/guard live=$1/live run=run-1 occasion=now on=live failing='' labrun_only=functions
+guard=$1/guard live=$1/live run=run-1 occasion=now on=live failing='' wide=yes labrun_only=functions
 [ -d "$guard" ] || mkdir "$guard" "$live"
 . "$1/snapshot.sh"
+. "$1/compare.sh"
 . "$1/trees.sh"
 . "$1/outside.sh"
+. "$1/hidden.sh"
 . "$1/put_back.sh"
 . "$1/afterwards.sh"
 . "$1/guard.sh"
@@ -32,7 +34,7 @@ class Guest:
 
     def __init__(self, root: Path):
         self.root = root
-        for name in ("snapshot", "trees", "outside", "put_back", "afterwards", "guard"):
+        for name in ("snapshot", "compare", "trees", "outside", "hidden", "put_back", "afterwards", "guard"):
             text = (GUEST / f"{name}.sh").read_text()
             text = text.replace("/run/labrun-", f"{root}/run-labrun-").replace(
                 "/var/lib/labrun/", f"{root}/lib/"

@@ -63,7 +63,7 @@ def difference(awk: Path, function: str, old: list[str], new: list[str], *words:
         [
             "sh",
             "-c",
-            f'. "{GUEST}/snapshot.sh"; . "{GUEST}/outside.sh"; {function} "$@"',
+            f'. "{GUEST}/compare.sh"; . "{GUEST}/outside.sh"; {function} "$@"',
             "sh",
             f"{awk}/old",
             f"{awk}/new",
