@@ -118,7 +118,7 @@ class _Contents:
                     f"{quoted(name)} is larger than 1 MiB", "put it into a package or an image"
                 ) from None
             if number == errno.EINVAL:
-                raise _UnreadableError(f"{quoted(name)} is no regular file") from None
+                raise _UnreadableError(f"{quoted(name)} is not a regular file") from None
             raise _UnreadableError(f"{quoted(name)} cannot be read: {reason}") from error
 
     def _counted(self, data: bytes) -> bytes:

@@ -81,7 +81,7 @@ class _Flows:
     def _forward(self, path: Path, forward: Forward) -> None:
         host, lab, report = self._host, self._lab, self._report
         if not 1 <= forward.to_port <= 65535:
-            report.add((*path, "to"), f"{forward.to_port} is no port", "1 to 65535")
+            report.add((*path, "to"), f"{forward.to_port} is not a valid port", "1 to 65535")
         if forward.to == host.name:
             report.add((*path, "to"), f"{forward.to} cannot forward to itself", "allow the port instead")
             return

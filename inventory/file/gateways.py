@@ -108,7 +108,7 @@ class WaysOut:
         if holding is not None:
             ends = (holding.network_address, holding.broadcast_address if address.version == 4 else None)
             if address in ends:
-                self.report.add(path, f"{address} is no host's address in {holding}")
+                self.report.add(path, f"{address} is not the address of a host in {holding}")
             return address not in ends
         # A network without a subnet in the file is an external one, where any address may exist.
         if any(self._is_open(nic, address.version) for nic in self._nics(host.name)):

@@ -38,7 +38,7 @@ SSHD_PROFILES: Final[tuple[Literal["host", "router", "bastion"], ...]] = ("host"
 
 def _nic(value: Any) -> Any:
     if not isinstance(value, (str, dict)):
-        raise wrong(f"an address, dhcp or a mapping is wanted, not {shown(value)}")
+        raise wrong(f"expected an address, dhcp or a mapping, got {shown(value)}")
     if isinstance(value, str):
         return {"ipv6" if ":" in value else "ipv4": value}
     return value
@@ -46,7 +46,7 @@ def _nic(value: Any) -> Any:
 
 def _sshd(value: Any) -> Any:
     if value is not False and not isinstance(value, dict):
-        raise wrong(f"a mapping or false is wanted, not {shown(value)}")
+        raise wrong(f"expected a mapping or false, got {shown(value)}")
     return value
 
 
@@ -79,7 +79,7 @@ def _service(value: Any) -> Any:
     if isinstance(value, dict):
         return value
     if not isinstance(value, str) or value not in words:
-        raise wrong(f"{', '.join(words)} or a mapping is wanted, not {shown(value)}")
+        raise wrong(f"expected {', '.join(words)} or a mapping, got {shown(value)}")
     return words[value]
 
 

@@ -54,7 +54,7 @@ def lab_from_json(text: str | bytes) -> Lab:
     """Return the lab that :func:`lab_to_json` wrote. ValueError, TypeError or LookupError for other text."""
     found = _value(parse_json(text))
     if not isinstance(found, Lab):
-        raise TypeError("this is no lab")
+        raise TypeError("this is not a lab")
     return found
 
 

@@ -203,7 +203,7 @@ def _dns(spec: CheckSpec, said: Captured) -> CheckResult:
             return CheckResult("wrong", "no such name", "the host's resolver does not know it")
         return _answers(spec, found)
     if said.status != 0:
-        return CheckResult("refused", "refused", "nobody answers DNS there")
+        return CheckResult("refused", "refused", "nothing answers DNS there")
     lines = said.text.splitlines()
     packet = _packet(lines)
     if len(packet) < 12:

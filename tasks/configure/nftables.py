@@ -243,7 +243,7 @@ def _file_diff(state: _State) -> list[str]:
         return [f"-{path}" for path in _PATHS if path in state.facts.files]
     lines = []
     if state.before != state.file:
-        lines.append(f"+{FILE}: {'as above' if not state.before else 'written anew'}")
+        lines.append(f"+{FILE}: {'as above' if not state.before else 'rewritten'}")
     if not state.is_loaded_at_boot:
         lines.append(f"+{UNIT}: loads it at boot")
     return lines

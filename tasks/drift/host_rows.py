@@ -47,7 +47,7 @@ def _section(
         for item in part.items:
             row = _row(spec["host"], section, item, applied, asked=(section, item.name) in asked)
             if untold is not None and row.status not in (Status.OK, Status.SKIPPED):
-                why = f"who has moved cannot be told: {untold}; `labrun configure` writes it anew"
+                why = f"which side has changed cannot be told: {untold}; `labrun configure` records it again"
                 row = replace(row, status=Status.UNKNOWN, why=why)
             yield row
 
