@@ -12,7 +12,7 @@ from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.configure.applied import renewed, write_applied
-from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
+from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, RollbackResult, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
@@ -165,12 +165,12 @@ def _confirm(
                 else f"no new login after the change: {error.reason}"
             )
         report(run.host, "going back", fault)
-        back: Return = confirmation.go_back(run.look, seen.plan, fresh)
+        back: RollbackResult = confirmation.roll_back(run.look, seen.plan, fresh)
     finally:
         close(fresh)
     if back.stayed and back.seen is not None:
         return story.changed(back.seen.plan, said)
-    return story.taken_back(fault, back, left, said)
+    return story.rolled_back(fault, back, left, said)
 
 
 def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confirmation: Confirmation) -> Seen:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.behind import Behind, answering, cut_off
-from labrun.tasks.configure.confirmation import Login, Look, Return, remember
+from labrun.tasks.configure.confirmation import Login, Look, RollbackResult, remember
 from labrun.tasks.configure.gateway_probe import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
-    Ticket,
+    GuardToken,
     applying_seconds,
     arm,
     confirm,
@@ -52,7 +52,7 @@ class Guard:
 
     def __init__(
         self,
-        ticket: Ticket,
+        ticket: GuardToken,
         session: Transport,
         login: Login,
         old_login: Login,
@@ -139,10 +139,10 @@ class Guard:
         said = parse_facts(done.stdout, mark).commands.get("confirm")
         return said is not None and said.status == 0
 
-    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
+    def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Have the host roll back at once if a session works, else wait until it does so by itself."""
         if not guarded(plan):
-            return Return()
+            return RollbackResult()
         run = self._ticket.run
         restart = _RESTART if self._ticket.reboots else 0.0
         pace().extend(2 * _TELL + _MARGIN + restart)
@@ -153,11 +153,11 @@ class Guard:
         pace().extend(longest + 2 * _MARGIN + restart)
         seen = _gone(look, self._old_login, run, longest + _MARGIN + restart)
         if seen is None:
-            return Return()
+            return RollbackResult()
         found = rolled_back(seen.facts, run)
         if found is None:
-            return Return(seen, stayed=self._asked_to_keep)
-        return Return(seen, differences=found.differences, goes_on=found.goes_on)
+            return RollbackResult(seen, stayed=self._asked_to_keep)
+        return RollbackResult(seen, differences=found.differences, goes_on=found.goes_on)
 
 
 def _gateways(plan: HostPlan) -> list[str]:
