@@ -76,15 +76,15 @@ class NicProperties:
 
 def nic_properties(nic: Interface, version: Version) -> NicProperties:
     """Return what a NIC's properties say; a value that nmcli would refuse counts as not given."""
-    said = {name: value for prop, value in nic.nmcli.items() if (name := _ip_property(prop, version))}
+    settings = {name: value for prop, value in nic.nmcli.items() if (name := _ip_property(prop, version))}
     return NicProperties(
-        addresses=_addresses(said["addresses"], version) if "addresses" in said else None,
-        routes=_routes(said["routes"], version) if "routes" in said else None,
-        gateway=_gateway(said.get("gateway", ""), version),
-        has_no_default=said.get("never-default", "").lower() in _TRUE,
-        ignores_announced=said.get("ignore-auto-routes", "").lower() in _TRUE,
-        is_elsewhere=said.get("route-table", "0") not in _MAIN,
-        method=said.get("method", ""),
+        addresses=_addresses(settings["addresses"], version) if "addresses" in settings else None,
+        routes=_routes(settings["routes"], version) if "routes" in settings else None,
+        gateway=_gateway(settings.get("gateway", ""), version),
+        has_no_default=settings.get("never-default", "").lower() in _TRUE,
+        ignores_announced=settings.get("ignore-auto-routes", "").lower() in _TRUE,
+        is_elsewhere=settings.get("route-table", "0") not in _MAIN,
+        method=settings.get("method", ""),
     )
 
 

@@ -130,8 +130,8 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
         return left > 0 and answers(host["address"], host["port"], left)
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind") as pool:
-        said = list(pool.map(asked, hosts))
-    return [host for host, answered in zip(hosts, said, strict=True) if answered]
+        reached = list(pool.map(asked, hosts))
+    return [host for host, answered in zip(hosts, reached, strict=True) if answered]
 
 
 def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:

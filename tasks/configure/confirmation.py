@@ -86,7 +86,7 @@ class Confirmation(Protocol):
         """Return shell text that runs after the changes, in the same script."""
         ...
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return why the script stopped before any change, from its output; None if it did not."""
         ...
 
@@ -145,7 +145,7 @@ class NewLogin:
         """Return nothing: there is no guard to arm."""
         return ""
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return None: nothing is tested before the changes."""
         return None
 
@@ -169,15 +169,15 @@ class NewLogin:
     def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Run the undo scripts, the last section's first, over the session that made the change."""
         parts = _undoable(plan)
-        said: Mapping[str, Captured] = {}
+        answer: Mapping[str, Captured] = {}
         if parts and via is None:
             mark = marker()
             texts = [(part.section, live_values(part) + part.undo) for part in reversed(parts)]
             script = apply_script(texts, mark, first=kept_functions(parts))
             with suppress(TransportError, CommandError):
                 done = self._session.run(script, timeout=_SECONDS, sudo=True)
-                said = parse_facts(done.stdout, mark).commands
-        ended = frozenset(name for name, each in said.items() if each.status == 0)
+                answer = parse_facts(done.stdout, mark).commands
+        ended = frozenset(name for name, each in answer.items() if each.status == 0)
         return RollbackResult(put_back=ended, otherwise="the change is in place")
 
 

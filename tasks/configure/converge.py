@@ -56,8 +56,8 @@ class HostRun:
         try:
             facts = parse_facts(done.stdout, mark)
         except CommandError as error:
-            said = Captured(done.stderr, done.exit_status).last_line
-            raise type(error)(f"{error.reason}: {said}", host=self.host, step="gather") from error
+            last_line = Captured(done.stderr, done.exit_status).last_line
+            raise type(error)(f"{error.reason}: {last_line}", host=self.host, step="gather") from error
         return Seen(plan_host(self.spec, facts, self.only), facts)
 
     def record(self, before: Seen, after: HostPlan) -> str:
@@ -113,13 +113,13 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if pace().stopping.is_set():
         return story.interrupted()
     report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
-    said = _apply(transport, seen.plan, confirmation)
-    refusal = confirmation.refusal(said)
+    answer = _apply(transport, seen.plan, confirmation)
+    refusal = confirmation.refusal(answer)
     if refusal is not None:
         return story.refused(refusal)
     report(run.host, "confirm")
     with finishing():
-        return _confirm(run, story, seen, said, confirmation)
+        return _confirm(run, story, seen, answer, confirmation)
 
 
 def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> Facts:
@@ -143,7 +143,7 @@ def _apply(transport: Transport, plan: HostPlan, confirmation: Confirmation) -> 
 
 
 def _confirm(
-    run: HostRun, story: OutcomeBuilder, seen: Seen, said: Facts, confirmation: Confirmation
+    run: HostRun, story: OutcomeBuilder, seen: Seen, answer: Facts, confirmation: Confirmation
 ) -> list[Outcome]:
     """Log in again, check, and confirm; otherwise have the host roll back."""
     fresh: Transport | None = None
@@ -151,12 +151,12 @@ def _confirm(
     try:
         try:
             fresh = confirmation.enter()
-            now = _settled(run, fresh, said, seen.plan, confirmation)
+            now = _settled(run, fresh, answer, seen.plan, confirmation)
             fault = confirmation.demands(seen, now)
             left = None if goes_back(now.facts, run.run) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
-                    return story.changed(now.plan, said)
+                    return story.changed(now.plan, answer)
                 fault = "it was not confirmed in time"
         except (TransportError, CommandError) as error:
             fault = (
@@ -169,11 +169,13 @@ def _confirm(
     finally:
         close(fresh)
     if back.stayed and back.seen is not None:
-        return story.changed(back.seen.plan, said)
-    return story.rolled_back(fault, back, left, said)
+        return story.changed(back.seen.plan, answer)
+    return story.rolled_back(fault, back, left, answer)
 
 
-def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confirmation: Confirmation) -> Seen:
+def _settled(
+    run: HostRun, fresh: Transport, answer: Facts, plan: HostPlan, confirmation: Confirmation
+) -> Seen:
     """Return the host's state once it has settled, or has rolled back; the wait is bounded."""
     gateways = [address for part in plan.sections for address in part.gateways]
     probes = confirmation.probes(plan)
@@ -183,7 +185,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
     while True:
         now = run.look(fresh, probes)
         remaining = until - time.monotonic()
-        open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
+        open_ends = _may_settle(now.plan, answer) or silent(now.facts, gateways)
         if not open_ends or goes_back(now.facts, run.run) or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
@@ -191,7 +193,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _may_settle(left: HostPlan, said: Facts) -> bool:
+def _may_settle(left: HostPlan, answer: Facts) -> bool:
     """Tell whether waiting can help: something is left, and its section did not report a failure."""
     open_ends = [part.section for part in left.sections if part.apply]
-    return any(said.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)
+    return any(answer.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)

@@ -79,10 +79,10 @@ class Guard:
         """Return the text that starts the time to confirm."""
         return nothing_more(self._ticket, plan)
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return why the guard was not armed."""
-        self._made = bool(said.commands)
-        return refusal(said)
+        self._made = bool(answer.commands)
+        return refusal(answer)
 
     def enter(self) -> Transport:
         """Return the transport of a new login."""
@@ -136,8 +136,8 @@ class Guard:
         script = apply_script([], mark, first=confirm(self._ticket.run, record))
         self._asked_to_keep = True
         done = transport.run(script, timeout=_SECONDS, sudo=True)
-        said = parse_facts(done.stdout, mark).commands.get("confirm")
-        return said is not None and said.status == 0
+        answer = parse_facts(done.stdout, mark).commands.get("confirm")
+        return answer is not None and answer.status == 0
 
     def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Have the host roll back at once if a session works, else wait until it does so by itself."""

@@ -101,6 +101,6 @@ def _ask(kernel: socket.socket, kind: int, flags: int, body: bytes) -> bytes | N
     kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, number, 0) + body)
     while True:
         answer = kernel.recv(_LARGEST)
-        _, what, _, said, _ = _HEADER.unpack_from(answer)
-        if said == number:
+        _, what, _, identifier, _ = _HEADER.unpack_from(answer)
+        if identifier == number:
             return None if what == _ERROR else answer[_HEADER.size :]

@@ -66,20 +66,20 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     if sshd is not None and sshd.status != 0:
         yield f"sshd would not start at the next boot: {sshd.last_line}"
     yield from _fstab_faults(facts)
-    for name, said in facts.commands.items():
+    for name, result in facts.commands.items():
         kind, _, unit = name.partition(" ")
-        if kind in ("boot-unit", "boot-condition") and said.status != 0:
-            yield f"{unit} would not start at the next boot: {said.last_line}"
+        if kind in ("boot-unit", "boot-condition") and result.status != 0:
+            yield f"{unit} would not start at the next boot: {result.last_line}"
     yield from _firewall_faults(facts)
     yield from _profile_faults(before.facts, facts, address)
 
 
 def _units(facts: Facts, name: str) -> _Units:
     """Return systemd's properties of each unit; empty if it was not asked."""
-    said = facts.commands.get(name, _NOTHING)
+    result = facts.commands.get(name, _NOTHING)
     blocks = (
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        for block in said.text.strip().split("\n\n")
+        for block in result.text.strip().split("\n\n")
     )
     return {block["Id"]: block for block in blocks if "Id" in block}
 
@@ -151,18 +151,18 @@ def _errors(text: str) -> Iterator[str]:
 
 def _firewall_faults(facts: Facts) -> Iterator[str]:
     """Yield the rule of the distribution's firewall file that would drop labrun's packets."""
-    said, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
-    if said is None:
+    result, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
+    if result is None:
         return
-    if said.status != 0:
-        yield f"nftables.service would fail at the next boot: {said.last_line}"
+    if result.status != 0:
+        yield f"nftables.service would fail at the next boot: {result.last_line}"
         return
     try:
         source, target = (ip_address(each.partition("%")[0]) for each in (way[0], way[2]))
         port = integer(way[3]) or _SSH
     except (IndexError, ValueError):
         return
-    ruleset = read_ruleset(said.text)
+    ruleset = read_ruleset(result.text)
     families = ("inet", "ip" if target.version == 4 else "ip6")
     for found in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
         if found.sure:

@@ -76,12 +76,12 @@ class Profile:
             return plain
         faults = (property_fault(name, value) for name, value in raw["properties"].items())
         fault = next(filter(None, faults), None)
-        said = facts.commands.get(f"profile-{plain.network}")
-        if fault is None and (said is None or said.status != 0):
-            fault = f"nmcli refuses the properties: {said.last_line if said else 'no answer'}"
-        if fault is not None or said is None:
+        captured = facts.commands.get(f"profile-{plain.network}")
+        if fault is None and (captured is None or captured.status != 0):
+            fault = f"nmcli refuses the properties: {captured.last_line if captured else 'no answer'}"
+        if fault is not None or captured is None:
             return replace(plain, fault=fault)
-        sections = parse(said.text)
+        sections = parse(captured.text)
         try:
             expected_summary(sections)
             if "connection" not in sections:

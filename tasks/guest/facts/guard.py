@@ -140,22 +140,22 @@ def goes_back(facts: Facts, run: str) -> bool:
     return rolled_back(facts, run) is not None or not facts.words.isdisjoint(_GOING)
 
 
-def refusal(said: Facts) -> str | None:
+def refusal(answer: Facts) -> str | None:
     """Return why the guard was not armed, so that nothing was changed; None if it was armed."""
-    armed = said.commands.get("guard")
+    armed = answer.commands.get("guard")
     if armed is None or armed.status == 0:
         return None
-    held = said.word("guard-held")
+    held = answer.word("guard-held")
     if held is not None:
         left, _, owner = held.partition(" ")
         return str(Standing("", owner, integer(left) or 0))
-    return _checkpoint(said) or f"the guard cannot be armed: {armed.last_line}"
+    return _checkpoint(answer) or f"the guard cannot be armed: {armed.last_line}"
 
 
-def _checkpoint(said: Facts) -> str | None:
+def _checkpoint(answer: Facts) -> str | None:
     """Return what keeps NetworkManager from making a checkpoint, as far as it reports that."""
-    found = said.commands.get("checkpoints")
-    uptime = integer(said.word("guard-uptime"))
+    found = answer.commands.get("checkpoints")
+    uptime = integer(answer.word("guard-uptime"))
     if found is None or found.status != 0 or uptime is None:
         return None
     try:
