@@ -42,10 +42,10 @@ def with_files(lab: Lab, merged: Mapping[str, Merged], report: Report, *, allow_
 
 
 def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
-    found = []
+    files = []
     for path, model in (merged.model.files or {}).items():
         content = contents.of(host, merged, path, model)
-        found.append(
+        files.append(
             FileSpec(
                 path,
                 content,
@@ -57,7 +57,7 @@ def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
                 secret=bool(model.secret),
             )
         )
-    return replace(host, files=tuple(found))
+    return replace(host, files=tuple(files))
 
 
 class _Contents:

@@ -56,8 +56,8 @@ def next_boot_fault(before: Seen, now: Seen, address: str | None) -> str | None:
     ``address`` is the one that the new login used: its NIC is the one that has to come up.
     """
     facts = now.facts
-    found: Iterator[str] = _faults(before, facts, address)
-    return next(found, None)
+    faults: Iterator[str] = _faults(before, facts, address)
+    return next(faults, None)
 
 
 def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
@@ -110,10 +110,10 @@ def _runs(units: _Units, unit: str) -> bool:
 
 
 def _file(units: _Units, unit: str) -> str:
-    found = units.get(unit, {})
-    if found.get("LoadState") not in ("loaded", None):
-        return found["LoadState"]
-    return found.get("UnitFileState") or "not there"
+    properties = units.get(unit, {})
+    if properties.get("LoadState") not in ("loaded", None):
+        return properties["LoadState"]
+    return properties.get("UnitFileState") or "not there"
 
 
 def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Iterator[str]:
@@ -125,9 +125,9 @@ def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Itera
 
 def _starts(units: _Units, unit: str) -> int:
     """Return how surely a boot starts a unit: 2 = by itself, 1 = if another unit pulls it in, 0 = not."""
-    found = units.get(unit, {})
-    state = found.get("UnitFileState")
-    if found.get("LoadState") != "loaded":
+    properties = units.get(unit, {})
+    state = properties.get("UnitFileState")
+    if properties.get("LoadState") != "loaded":
         return 0
     return 2 if state in _BY_ITSELF else int(state in _BY_OTHERS)
 
@@ -164,9 +164,9 @@ def _firewall_faults(facts: Facts) -> Iterator[str]:
         return
     ruleset = read_ruleset(result.text)
     families = ("inet", "ip" if target.version == 4 else "ip6")
-    for found in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
-        if found.sure:
-            yield f"/etc/nftables.conf would keep labrun out after the next boot ({found.text})"
+    for suspect in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
+        if suspect.sure:
+            yield f"/etc/nftables.conf would keep labrun out after the next boot ({suspect.text})"
 
 
 def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterator[str]:

@@ -127,8 +127,8 @@ def standing(facts: Facts) -> Standing | None:
 def rolled_back(facts: Facts, run: str) -> RolledBack | None:
     """Return the host's report of rolling back ``run``; None if it did not."""
     for path in RECORDS:
-        found, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
-        name, _, occasion = found.partition(" ")
+        first, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
+        name, _, occasion = first.partition(" ")
         if run and name == run:
             kept = tuple(line for line in lines if line and line != _GOES_ON)
             return RolledBack(occasion or "unknown", kept, _GOES_ON in lines)
@@ -154,12 +154,12 @@ def refusal(answer: Facts) -> str | None:
 
 def _checkpoint(answer: Facts) -> str | None:
     """Return what keeps NetworkManager from making a checkpoint, as far as it reports that."""
-    found = answer.commands.get("checkpoints")
+    checkpoints = answer.commands.get("checkpoints")
     uptime = integer(answer.word("guard-uptime"))
-    if found is None or found.status != 0 or uptime is None:
+    if checkpoints is None or checkpoints.status != 0 or uptime is None:
         return None
     try:
-        left = [seconds - uptime for seconds in _checkpoint_ends(found.text)]
+        left = [seconds - uptime for seconds in _checkpoint_ends(checkpoints.text)]
     except (UnreadableError, ValueError, KeyError, TypeError):
         return None
     if not left:
