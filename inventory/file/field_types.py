@@ -196,8 +196,7 @@ def _unit_name(value: str) -> str:
 def _sshd_keyword(value: str) -> str:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9]{1,63}", value):
         raise wrong(
-            f"{quoted(value)} is not a valid sshd keyword",
-            "letters and digits, such as MaxAuthTries",
+            f"{quoted(value)} is not a valid sshd keyword", "letters and digits, such as MaxAuthTries"
         )
     if value.lower() in ("match", "include"):
         raise wrong(f"{value} is not possible here", "keywords hold for the whole host")
@@ -210,10 +209,7 @@ def _port_range(value: Any) -> tuple[int, int]:
     elif isinstance(value, str) and (found := re.fullmatch("([0-9]{1,5})-([0-9]{1,5})", value)):
         low, high = int(found[1]), int(found[2])
     else:
-        raise wrong(
-            "this is not a valid port",
-            "1 to 65535, a range such as 8000-8010 or a list of them",
-        )
+        raise wrong("this is not a valid port", "1 to 65535, a range such as 8000-8010 or a list of them")
     if not 1 <= low <= high <= 65535:
         raise wrong(f"{value} is not a valid port", "1 to 65535, a range rising")
     return low, high
