@@ -20,7 +20,7 @@ def is_duration(text: str) -> bool:
 def duration_seconds(text: str) -> int:
     """Return the duration in seconds. Raises ValueError if the text is not a duration."""
     if not is_duration(text):
-        raise ValueError(f"{text!r} is no duration")
+        raise ValueError(f"{text!r} is not a valid duration")
     return _sum(text)
 
 

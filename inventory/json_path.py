@@ -44,7 +44,7 @@ def parse_path(text: str) -> tuple[Step, ...]:
     while rest not in ("", "."):
         match = _STEP.match(rest)
         if match is None:
-            raise ValueError(f"{rest[:20]!r} is no step")
+            raise ValueError(f"{rest[:20]!r} is not a valid step")
         key = match["key"] if match["key"] is not None else match["quoted"]
         place = None if match["place"] is None else int(match["place"])
         steps.append(Step(key, place, match["by"], match["value"] or ""))

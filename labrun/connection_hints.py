@@ -62,7 +62,7 @@ def connection_hint(uri: str, refusal: Refusal, user: User) -> str:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        return f"this is no URI: {error}"
+        return f"this is not a valid URI: {error}"
     driver, _, transport = parts.scheme.partition("+")
     if driver not in _PATHS or refusal.code == _NO_DRIVER:
         return _no_driver(driver)

@@ -60,7 +60,7 @@ def address(value: str) -> IPv4Address | IPv6Address:
     try:
         found = ip_address(value)
     except ValueError:
-        raise wrong(f"{quoted(value)} is no IP address") from None
+        raise wrong(f"{quoted(value)} is not a valid IP address") from None
     if isinstance(found, IPv6Address) and found.scope_id:
         raise wrong(f"{quoted(value)} has a zone", "leave out what follows the %")
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
@@ -72,7 +72,7 @@ def ipv4(value: str) -> IPv4Address:
     """Return an IPv4 address."""
     found = address(value)
     if not isinstance(found, IPv4Address):
-        raise wrong(f"{quoted(value)} is no IPv4 address")
+        raise wrong(f"{quoted(value)} is not a valid IPv4 address")
     return found
 
 
@@ -176,13 +176,13 @@ def _own_address(value: str, kind: type[_A]) -> _A:
         found = address(value)
     except PydanticCustomError:
         if re.fullmatch("[A-Za-z]+", value):
-            raise wrong(f"{quoted(value)} is no address", "an address, or none") from None
+            raise wrong(f"{quoted(value)} is not a valid address", "an address, or none") from None
         if "/" in value:
             hint = "leave the length out: the network has it"
-            raise wrong(f"{quoted(value)} is no address", hint) from None
+            raise wrong(f"{quoted(value)} is not a valid address", hint) from None
         raise
     if not isinstance(found, kind):
-        raise wrong(f"{quoted(value)} is no IPv{10 - found.version} address")
+        raise wrong(f"{quoted(value)} is not a valid IPv{10 - found.version} address")
     return found
 
 
@@ -193,25 +193,27 @@ def _nic_address(value: str, plain: type[_A], with_length: type[_A], hint: str |
         found = address(text)
     except PydanticCustomError:
         if re.fullmatch("[A-Za-z]+", value):
-            raise wrong(f"{quoted(value)} is no address", hint) from None
+            raise wrong(f"{quoted(value)} is not a valid address", hint) from None
         raise
     if not isinstance(found, plain):
-        raise wrong(f"{quoted(value)} is no IPv{10 - found.version} address")
+        raise wrong(f"{quoted(value)} is not a valid IPv{10 - found.version} address")
     if not slash:
         return found
     try:
         return with_length(value)
     except ValueError:
-        raise wrong(f"{quoted(length)} is no prefix length", "leave it out: the network has it") from None
+        raise wrong(
+            f"{quoted(length)} is not a valid prefix length", "leave it out: the network has it"
+        ) from None
 
 
 def mac(value: str) -> str:
     """Return a NIC's MAC address in lower case with colons."""
     text = value.lower().replace("-", ":")
     if not re.fullmatch("[0-9a-f]{2}(:[0-9a-f]{2}){5}", text):
-        raise wrong(f"{quoted(value)} is no MAC address", "six pairs such as 02:00:00:00:00:01")
+        raise wrong(f"{quoted(value)} is not a valid MAC address", "six pairs such as 02:00:00:00:00:01")
     if int(text[:2], 16) & 1:
         raise wrong(f"{quoted(value)} is a multicast MAC address", "the first pair must be even")
     if text == "00:00:00:00:00:00":
-        raise wrong(f"{quoted(value)} is no MAC address of a NIC")
+        raise wrong(f"{quoted(value)} is not a valid MAC address for a NIC")
     return text

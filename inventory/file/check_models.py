@@ -47,7 +47,9 @@ def _http(value: Any) -> Any:
 
 def _http_target(value: str) -> str:
     if not re.fullmatch(r"(https?://[^\s/]+|:[0-9]{1,5})?(/[^\s]*)?", value) or not value:
-        raise wrong(f"{quoted(value)} is no path or URL", "true, 8080, /index.html, :8080/x or http://HOST/x")
+        raise wrong(
+            f"{quoted(value)} is not a valid path or URL", "true, 8080, /index.html, :8080/x or http://HOST/x"
+        )
     return value if "/" in value.partition("//")[2] or value.startswith(("/", ":")) else f"{value}/"
 
 
@@ -55,7 +57,9 @@ def _json_path(value: str) -> str:
     try:
         parse_path(value)
     except ValueError as error:
-        raise wrong(f"{quoted(value)} is no path into JSON: {error}", "such as routes[0].gateway") from None
+        raise wrong(
+            f"{quoted(value)} is not a valid path into JSON: {error}", "such as routes[0].gateway"
+        ) from None
     return value
 
 
@@ -63,13 +67,13 @@ def _regex(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
-        raise wrong(f"{quoted(value)} is no regular expression: {error}") from None
+        raise wrong(f"{quoted(value)} is not a valid regular expression: {error}") from None
     return value
 
 
 def _only_true(value: Any) -> Any:
     if value is not True:
-        raise wrong(f"true is wanted, not {shown(value)}")
+        raise wrong(f"expected true, got {shown(value)}")
     return value
 
 

@@ -96,7 +96,7 @@ _KEY_TYPES: Final = (
 def _text(value: Any) -> Any:
     """Accept a number as the text it was written as; reject what YAML turned into a boolean."""
     if isinstance(value, bool):
-        raise wrong(f"YAML reads this as {quoted(value)}, text is wanted", "put it in quotes")
+        raise wrong(f"YAML reads this as {quoted(value)}; text is expected", "put it in quotes")
     return str(value) if isinstance(value, int) else value
 
 
@@ -188,20 +188,20 @@ def _public_key(value: str) -> str:
 def _file_path(value: str) -> str:
     parts = value.split("/")[1:]
     if not value.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in value:
-        raise wrong(f"{quoted(value)} is no file's path", "from the root on and without detours: /etc/motd")
+        raise wrong(f"{quoted(value)} is not a valid file path", "absolute, without . or ..: /etc/motd")
     return value
 
 
 def _unit_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,200}", value):
-        raise wrong(f"{quoted(value)} is no unit of systemd", "such as cron or nginx.service")
+        raise wrong(f"{quoted(value)} is not a systemd unit", "such as cron or nginx.service")
     return value
 
 
 def _sshd_keyword(value: str) -> str:
     if not re.fullmatch("[A-Za-z][A-Za-z0-9]{1,63}", value):
         raise wrong(
-            f"{quoted(value)} is no sshd keyword", "one word of letters and digits such as MaxAuthTries"
+            f"{quoted(value)} is not a valid sshd keyword", "letters and digits, such as MaxAuthTries"
         )
     if value.lower() in ("match", "include"):
         raise wrong(f"{value} is not possible here", "keywords hold for the whole host")
@@ -214,17 +214,15 @@ def _port_range(value: Any) -> tuple[int, int]:
     elif isinstance(value, str) and (found := re.fullmatch("([0-9]{1,5})-([0-9]{1,5})", value)):
         low, high = int(found[1]), int(found[2])
     else:
-        raise wrong(
-            "this is no port", "a number from 1 to 65535, a range such as 8000-8010 or a list of them"
-        )
+        raise wrong("this is not a valid port", "1 to 65535, a range such as 8000-8010 or a list of them")
     if not 1 <= low <= high <= 65535:
-        raise wrong(f"{value} is no port", "1 to 65535, a range rising")
+        raise wrong(f"{value} is not a valid port", "1 to 65535, a range rising")
     return low, high
 
 
 def _duration(value: str) -> str:
     if not is_duration(value):
-        raise wrong(f"{quoted(value)} is no duration", "such as 30s, 15m or 2h")
+        raise wrong(f"{quoted(value)} is not a valid duration", "such as 30s, 15m or 2h")
     return value
 
 
@@ -233,7 +231,7 @@ Line = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
 LabName = Annotated[
     str,
     BeforeValidator(_text),
-    Matching("[a-z][a-z0-9-]{0,30}", "name for a lab", "a letter, then letters, digits, dashes; at most 31"),
+    Matching("[a-z][a-z0-9-]{0,30}", "lab name", "a letter, then letters, digits, dashes; at most 31"),
 ]
 HostName = Annotated[str, AfterValidator(_host_name)]
 MachineName = Annotated[str, AfterValidator(_machine_name)]
@@ -257,7 +255,7 @@ UserName = Annotated[
 LoginName = Annotated[
     str,
     BeforeValidator(_text),
-    Matching(_LOGIN, "user name that ssh takes", "no - in front, and none of ' \" ` ; & < > | ( ) { } % ,"),
+    Matching(_LOGIN, "user name for ssh", "no - in front, and none of ' \" ` ; & < > | ( ) { } % ,"),
 ]
 DomainName = Annotated[
     str,
@@ -277,7 +275,7 @@ Uri = Annotated[
     str,
     Matching(
         f"auto|{PLAIN_URI}",
-        "hypervisor that a lab file can name",
+        "hypervisor for a lab file",
         "auto, or qemu or lxc with ssh, tls or nothing: qemu+ssh://user@host/system;"
         f" {VARIABLE} takes any URI",
     ),
@@ -357,7 +355,7 @@ PackageName = Annotated[
     str,
     BeforeValidator(_text),
     Matching(
-        r"[A-Za-z0-9][A-Za-z0-9+._-]{0,100}(:[a-z0-9]{1,20})?", "package's name", "one package, no version"
+        r"[A-Za-z0-9][A-Za-z0-9+._-]{0,100}(:[a-z0-9]{1,20})?", "package name", "one package, no version"
     ),
 ]
 FilePath = Annotated[str, AfterValidator(_one_line), AfterValidator(_file_path)]

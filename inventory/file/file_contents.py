@@ -42,10 +42,10 @@ def with_files(lab: Lab, merged: Mapping[str, Merged], report: Report, *, allow_
 
 
 def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
-    found = []
+    files = []
     for path, model in (merged.model.files or {}).items():
         content = contents.of(host, merged, path, model)
-        found.append(
+        files.append(
             FileSpec(
                 path,
                 content,
@@ -57,7 +57,7 @@ def _with_files(host: Host, merged: Merged, contents: _Contents) -> Host:
                 secret=bool(model.secret),
             )
         )
-    return replace(host, files=tuple(found))
+    return replace(host, files=tuple(files))
 
 
 class _Contents:
@@ -118,7 +118,7 @@ class _Contents:
                     f"{quoted(name)} is larger than 1 MiB", "put it into a package or an image"
                 ) from None
             if number == errno.EINVAL:
-                raise _UnreadableError(f"{quoted(name)} is no regular file") from None
+                raise _UnreadableError(f"{quoted(name)} is not a regular file") from None
             raise _UnreadableError(f"{quoted(name)} cannot be read: {reason}") from error
 
     def _counted(self, data: bytes) -> bytes:

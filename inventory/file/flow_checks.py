@@ -47,14 +47,14 @@ class _Flows:
             self._report.add(path, f"{rule.source} and {rule.to} have no IP version in common")
 
     def _end(self, path: Path, name: str) -> set[int]:
-        found: set[int] = {prefix.version for prefix in place(self._lab, name)}
-        if found or name in self._doubtful:
-            return found
+        versions: set[int] = {prefix.version for prefix in place(self._lab, name)}
+        if versions or name in self._doubtful:
+            return versions
         if name in self._lab.networks and not self._is_reported(name):
             self._report.add(path, f"the network {name} has no subnet in the file", "name a prefix instead")
         elif name in self._lab.hosts:
             self._report.add(path, f"{name} has no known address", "name a prefix instead")
-        return found
+        return versions
 
     def _is_reported(self, network: str) -> bool:
         """Tell whether the network has no subnet only because that of the file is wrong."""
@@ -81,7 +81,7 @@ class _Flows:
     def _forward(self, path: Path, forward: Forward) -> None:
         host, lab, report = self._host, self._lab, self._report
         if not 1 <= forward.to_port <= 65535:
-            report.add((*path, "to"), f"{forward.to_port} is no port", "1 to 65535")
+            report.add((*path, "to"), f"{forward.to_port} is not a valid port", "1 to 65535")
         if forward.to == host.name:
             report.add((*path, "to"), f"{forward.to} cannot forward to itself", "allow the port instead")
             return

@@ -157,7 +157,7 @@ class WaysOut:
         if holding is not None:
             last = holding.broadcast_address if address.version == 4 else None
             if not is_link(holding) and address in (holding.network_address, last):
-                self.report.add(path, f"{address} is no host's address in {holding}")
+                self.report.add(path, f"{address} is not the address of a host in {holding}")
                 return False
             return True
         # A network without a subnet in the file is an external one, where any address may exist.

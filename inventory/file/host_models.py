@@ -40,7 +40,7 @@ SSHD_PROFILES: Final[tuple[Literal["host", "router", "bastion"], ...]] = ("host"
 
 def _nic(value: Any) -> Any:
     if not isinstance(value, (str, dict)):
-        raise wrong(f"an address, dhcp or a mapping is wanted, not {shown(value)}")
+        raise wrong(f"expected an address, dhcp or a mapping, got {shown(value)}")
     if value == NONE:
         return {}
     if isinstance(value, str):
@@ -50,7 +50,7 @@ def _nic(value: Any) -> Any:
 
 def _sshd(value: Any) -> Any:
     if value is not False and not isinstance(value, dict):
-        raise wrong(f"a mapping or false is wanted, not {shown(value)}")
+        raise wrong(f"expected a mapping or false, got {shown(value)}")
     return value
 
 
@@ -83,7 +83,7 @@ def _service(value: Any) -> Any:
     if isinstance(value, dict):
         return value
     if not isinstance(value, str) or value not in words:
-        raise wrong(f"{', '.join(words)} or a mapping is wanted, not {shown(value)}")
+        raise wrong(f"expected {', '.join(words)} or a mapping, got {shown(value)}")
     return words[value]
 
 

@@ -54,16 +54,16 @@ def _at(path: Path) -> dict[str, Any]:
 
 
 def _below(schema: dict[str, Any], part: str | int) -> dict[str, Any]:
-    found: Any
+    below: Any
     if isinstance(part, int):
-        found = schema.get("items")
+        below = schema.get("items")
     else:
-        found = schema.get("properties", {}).get(part)
-        if found is None:
-            found = schema.get("additionalProperties") or next(
+        below = schema.get("properties", {}).get(part)
+        if below is None:
+            below = schema.get("additionalProperties") or next(
                 iter(schema.get("patternProperties", {}).values()), None
             )
-    return found if isinstance(found, dict) else {}
+    return below if isinstance(below, dict) else {}
 
 
 def _mapping_form(schema: dict[str, Any]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _key(source: Source) -> str:
     for folder in (_INVENTORY, *(_INVENTORY / name for name in _DECISIVE)):
         with os.scandir(folder) as entries:
             modules = sorted((entry.name, entry.stat()) for entry in entries if entry.name.endswith(".py"))
-        code += [(name, found.st_size, found.st_mtime_ns) for name, found in modules]
+        code += [(name, status.st_size, status.st_mtime_ns) for name, status in modules]
     about = (__version__, sys.version, code, source.name, source.directory, source.digest)
     return hashlib.sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -52,10 +52,10 @@ def lab_to_json(lab: Lab) -> str:
 
 def lab_from_json(text: str | bytes) -> Lab:
     """Return the lab that :func:`lab_to_json` wrote. ValueError, TypeError or LookupError for other text."""
-    found = _value(parse_json(text))
-    if not isinstance(found, Lab):
-        raise TypeError("this is no lab")
-    return found
+    lab = _value(parse_json(text))
+    if not isinstance(lab, Lab):
+        raise TypeError("this is not a lab")
+    return lab
 
 
 def _plain(value: Any) -> Any:

@@ -103,10 +103,10 @@ def overlaid(below: Any, above: Any) -> Any:
 
 
 def _keys(file: LabFile, groups: tuple[str, ...], host: HostModel) -> tuple[str, ...]:
-    found = list(file.ssh_keys)
+    keys = list(file.ssh_keys)
     for group in groups:
-        found += file.groups[group].ssh_keys or ()
-    return tuple(dict.fromkeys([*found, *(host.ssh_keys or ())]))
+        keys += file.groups[group].ssh_keys or ()
+    return tuple(dict.fromkeys([*keys, *(host.ssh_keys or ())]))
 
 
 def _contradictions(

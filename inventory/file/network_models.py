@@ -74,7 +74,7 @@ def _own_addresses(value: Any) -> Any:
     if value == NONE:
         return {"ipv4": NONE, "ipv6": NONE}
     if not isinstance(value, str | dict):
-        raise wrong(f"an address, none or a mapping is wanted, not {shown(value)}")
+        raise wrong(f"expected an address, none or a mapping, got {shown(value)}")
     return {"ipv6" if ":" in value else "ipv4": value} if isinstance(value, str) else value
 
 
@@ -123,7 +123,7 @@ class NicModel(Section):
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:
         if len(self.ipv4 or ()) > 1 and DHCP in (self.ipv4 or ()):
-            raise wrong("dhcp is no address beside others", "ipv4: dhcp, or addresses only")
+            raise wrong("dhcp cannot stand beside addresses", "ipv4: dhcp, or addresses only")
         return self
 
 

@@ -54,8 +54,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the hint ``did you mean "X"?`` if a known name is close enough, else None."""
-    found = closest(name, known)
-    return f'did you mean "{found}"?' if found else None
+    name_meant = closest(name, known)
+    return f'did you mean "{name_meant}"?' if name_meant else None
 
 
 def _visible(text: str) -> str:
@@ -75,8 +75,8 @@ class Report:
 
     def add(self, path: Path, what: str, hint: str | None = None, *, line: int | None = None) -> None:
         """Add one problem; a duplicate counts once."""
-        found = Problem(line or self.line_of(path), spelled(path), what, hint)
-        self._problems.setdefault((found.line, found.path, found.what), found)
+        problem = Problem(line or self.line_of(path), spelled(path), what, hint)
+        self._problems.setdefault((problem.line, problem.path, problem.what), problem)
 
     def guess(self, name: str, known: Iterable[str]) -> str | None:
         """Return a "did you mean" hint, None if no name is similar or the limit on searches is reached."""

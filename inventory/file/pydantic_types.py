@@ -57,7 +57,7 @@ class Matching:
 
     def check(self, value: str) -> str:
         if not re.fullmatch(self.pattern, value):
-            raise wrong(f"{quoted(value)} is no {self.what}", self.hint)
+            raise wrong(f"{quoted(value)} is not a valid {self.what}", self.hint)
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -86,9 +86,7 @@ def parsed(parse: Callable[[str], _V], schema: dict[str, Any], what: str) -> Any
 
     def check(value: Any) -> _V:
         if not isinstance(value, str):
-            raise wrong(
-                f"{what} is wanted, not {quoted(value) if isinstance(value, (bool, int)) else 'this'}"
-            )
+            raise wrong(f"expected {what}, got {shown(value)}")
         return parse(value)
 
     return (PlainValidator(check), WithJsonSchema({"type": "string", **schema}))
@@ -99,7 +97,7 @@ def either(what: str, *kinds: type) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         if not isinstance(value, kinds):
-            raise wrong(f"{what} is wanted, not {shown(value)}")
+            raise wrong(f"expected {what}, got {shown(value)}")
         return value
 
     return BeforeValidator(check)

@@ -35,8 +35,8 @@ __all__ = ["ImageModel", "LabFile"]
 class ImageModel(Section):
     """One entry of ``images``."""
 
-    url: Annotated[Line, Matching(r"(https?|file)://\S+", "url", "http, https or file")] | None = None
-    sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "sha256", "64 hexadecimal digits")] | None = None
+    url: Annotated[Line, Matching(r"(https?|file)://\S+", "URL", "http, https or file")] | None = None
+    sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "SHA-256 digest", "64 hex digits")] | None = None
     path: Line | None = None
     build: Literal["debian-12"] | None = None
 

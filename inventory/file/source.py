@@ -74,7 +74,7 @@ def _read_file(file: Path, name: str) -> Source:
         if number == errno.EFBIG:
             raise _too_large(name) from None
         if number == errno.EINVAL:
-            raise _refused(name, 1, "this is no regular file", "--lab - reads standard input") from None
+            raise _refused(name, 1, "this is not a regular file", "--lab - reads standard input") from None
         raise _refused(name, 1, f"the file cannot be read: {reason}") from error
     return decode_source(data, name, str(file.resolve().parent))
 

@@ -94,7 +94,7 @@ def _answer(environment: ImmutableSandboxedEnvironment, values: _Values, job: _J
         return {"text": _rendered(environment, values, job)}
     except TemplateSyntaxError as error:
         where = f"{error.name or job['template']}:{error.lineno}"
-        return {"problem": f"{where}: {error.message or 'this is no template'}", "where": None}
+        return {"problem": f"{where}: {error.message or 'this is not a valid template'}", "where": None}
     except _TooLongError:
         return {"too_long": True, "where": None}
     except TemplateNotFound as error:

@@ -181,12 +181,12 @@ def _of_type(
         "list_type": "a list",
     }.get(kind)
     if wanted:
-        return f"{wanted} is wanted, not {shown(value)}", _UNITS.get(key) if kind == "int_type" else None
+        return f"expected {wanted}, got {shown(value)}", _UNITS.get(key) if kind == "int_type" else None
     if kind == "greater_than_equal":
-        return f"{value} is too small, {context['ge']} is the least", _UNITS.get(key)
+        return f"{value} is too small, the minimum is {context['ge']}", _UNITS.get(key)
     if kind == "less_than_equal":
-        return f"{value} is too large, {context['le']} is the most", _UNITS.get(key)
+        return f"{value} is too large, the maximum is {context['le']}", _UNITS.get(key)
     if kind in ("too_short", "too_long"):
         wanted_length = context.get("min_length", context.get("max_length"))
-        return f"{wanted_length} values are wanted, not {context['actual_length']}", None
+        return f"expected {wanted_length} values, got {context['actual_length']}", None
     return message[:1].lower() + message[1:], None

@@ -312,5 +312,5 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
         what = "the file ends here for YAML, yet more follows"
         hint = "is this line indented less than the first?"
     elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML word it differently
-        what = f"this is not valid YAML: {wanted[1]} is wanted here"
+        what = f"this is not valid YAML: {wanted[1]} is expected here"
     return LabFileError(source.name, (Problem(min(line, len(lines)), "", what, hint),))

@@ -38,13 +38,13 @@ def trials(lab: Lab, check: Check) -> tuple[CheckInstance, ...]:
     fixed = _address(check.to)
     targets = _hosts(lab, check.to) if fixed is None else ()
     pairs = [(s, t) for s in sources for t in targets if s != t]
-    found = [CheckInstance(check, "", s, t, _tried(lab, s, t)) for s, t in pairs]
+    instances = [CheckInstance(check, "", s, t, _tried(lab, s, t)) for s, t in pairs]
     if fixed is not None:
-        found = [CheckInstance(check, "", s, _owner(lab, fixed), fixed) for s in sources]
-        found = [trial for trial in found if trial.source != trial.target]
+        instances = [CheckInstance(check, "", s, _owner(lab, fixed), fixed) for s in sources]
+        instances = [trial for trial in instances if trial.source != trial.target]
     return tuple(
-        CheckInstance(check, _name(check, trial, len(found)), trial.source, trial.target, trial.address)
-        for trial in found
+        CheckInstance(check, _name(check, trial, len(instances)), trial.source, trial.target, trial.address)
+        for trial in instances
     )
 
 
@@ -56,13 +56,13 @@ def instances_of(lab: Lab, host: str) -> tuple[CheckInstance, ...]:
 @per_lab
 def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance, ...]]:
     # The result covers both IP versions; `per_lab` only serves as the cache here.
-    found: dict[str, list[CheckInstance]] = {}
+    instances: dict[str, list[CheckInstance]] = {}
     for check in lab.checks:
         for trial in trials(lab, check):
-            found.setdefault(trial.source, []).append(trial)
+            instances.setdefault(trial.source, []).append(trial)
     for trial in derived_trials(lab):
-        found.setdefault(trial.source, []).append(trial)
-    return {source: tuple(those) for source, those in found.items()}
+        instances.setdefault(trial.source, []).append(trial)
+    return {source: tuple(those) for source, those in instances.items()}
 
 
 def udp_targets(lab: Lab) -> frozenset[str]:

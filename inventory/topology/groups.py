@@ -11,10 +11,10 @@ __all__ = ["group_members"]
 
 def group_members(lab: Lab) -> Mapping[str, tuple[str, ...]]:
     """Return the hosts of every group in file order: the whole lab, roles, networks and the file's groups."""
-    found: dict[str, set[str]] = {lab.name: set(lab.hosts)}
+    members_of: dict[str, set[str]] = {lab.name: set(lab.hosts)}
     for host in lab.hosts.values():
         for group in (host.role.value, *(nic.network for nic in host.interfaces)):
-            found.setdefault(group, set()).add(host.name)
+            members_of.setdefault(group, set()).add(host.name)
     for name, members in lab.groups.items():
-        found.setdefault(name, set()).update(members)
-    return {name: tuple(host for host in lab.hosts if host in hosts) for name, hosts in found.items()}
+        members_of.setdefault(name, set()).update(members)
+    return {name: tuple(host for host in lab.hosts if host in hosts) for name, hosts in members_of.items()}

@@ -76,15 +76,15 @@ class NicProperties:
 
 def nic_properties(nic: Interface, version: Version) -> NicProperties:
     """Return what a NIC's properties say; a value that nmcli would refuse counts as not given."""
-    said = {name: value for prop, value in nic.nmcli.items() if (name := _ip_property(prop, version))}
+    settings = {name: value for prop, value in nic.nmcli.items() if (name := _ip_property(prop, version))}
     return NicProperties(
-        addresses=_addresses(said["addresses"], version) if "addresses" in said else None,
-        routes=_routes(said["routes"], version) if "routes" in said else None,
-        gateway=_gateway(said.get("gateway", ""), version),
-        has_no_default=said.get("never-default", "").lower() in _TRUE,
-        ignores_announced=said.get("ignore-auto-routes", "").lower() in _TRUE,
-        is_elsewhere=said.get("route-table", "0") not in _MAIN,
-        method=said.get("method", ""),
+        addresses=_addresses(settings["addresses"], version) if "addresses" in settings else None,
+        routes=_routes(settings["routes"], version) if "routes" in settings else None,
+        gateway=_gateway(settings.get("gateway", ""), version),
+        has_no_default=settings.get("never-default", "").lower() in _TRUE,
+        ignores_announced=settings.get("ignore-auto-routes", "").lower() in _TRUE,
+        is_elsewhere=settings.get("route-table", "0") not in _MAIN,
+        method=settings.get("method", ""),
     )
 
 
@@ -129,23 +129,23 @@ def _listed(value: str) -> Iterator[str]:
 
 def _addresses(value: str, version: Version) -> tuple[IPv4Interface | IPv6Interface, ...] | None:
     try:
-        found = tuple(ip_interface(part) for part in _listed(value))
+        addresses = tuple(ip_interface(part) for part in _listed(value))
     except ValueError:
         return None
-    return found if all(each.version == version for each in found) else None
+    return addresses if all(each.version == version for each in addresses) else None
 
 
 def _gateway(value: str, version: Version) -> Address | None:
     try:
-        found = ip_address(value)
+        address = ip_address(value)
     except ValueError:
         return None
-    return found if found.version == version else None
+    return address if address.version == version else None
 
 
 def _routes(value: str, version: Version) -> tuple[NicRoute, ...] | None:
     """Return the routes of the main table; None for a list that nmcli would refuse."""
-    found = []
+    routes = []
     for part in _listed(value):
         words = part.split()
         options = dict(word.split("=", 1) for word in words if "=" in word)
@@ -160,5 +160,5 @@ def _routes(value: str, version: Version) -> tuple[NicRoute, ...] | None:
             return None
         if options.get("table", "0") in _MAIN:
             there = None if via is None or via.is_unspecified else via
-            found.append(NicRoute(prefix, there, options.get("type", "unicast"), metric))
-    return tuple(found)
+            routes.append(NicRoute(prefix, there, options.get("type", "unicast"), metric))
+    return tuple(routes)

@@ -34,13 +34,13 @@ def steps_there(lab: Lab, path: Path) -> tuple[Step, ...]:
         return ()
     ways = forwarding(lab, _version(to))
     own = ways.sends_from(path.source, to)
-    found = [Step(path.source, to, ways.chosen(path.source, to), own.address if own else None)]
+    steps = [Step(path.source, to, ways.chosen(path.source, to), own.address if own else None)]
     answers = path.way.answers or (None,) * len(path.way.through)
     for node, answer in zip(path.way.through, answers, strict=True):
-        found.append(Step(node, to, _chosen(lab, node, to), answer))
+        steps.append(Step(node, to, _chosen(lab, node, to), answer))
     if path.fault is None:
-        found.append(Step(path.target, to, None, to))
-    return tuple(found)
+        steps.append(Step(path.target, to, None, to))
+    return tuple(steps)
 
 
 def steps_back(lab: Lab, path: Path) -> tuple[Step, ...]:
@@ -50,13 +50,13 @@ def steps_back(lab: Lab, path: Path) -> tuple[Step, ...]:
     own = forwarding(lab, _version(path.address)).sends_from(path.source, path.address)
     if own is None or (path.fault is not None and not path.way.back):
         return ()
-    found = []
+    steps = []
     for place, node in enumerate((path.target, *path.way.back)):
         to = path.way.returned_to(place, own.address)
-        found.append(Step(node, to, _chosen(lab, node, to), path.address if place == 0 else None))
+        steps.append(Step(node, to, _chosen(lab, node, to), path.address if place == 0 else None))
     if path.fault is None:
-        found.append(Step(path.source, own.address, None, own.address))
-    return tuple(found)
+        steps.append(Step(path.source, own.address, None, own.address))
+    return tuple(steps)
 
 
 def _chosen(lab: Lab, node: str, to: Address) -> Route | None:

@@ -16,6 +16,7 @@ from labrun.runner.cli.invocation import DEFAULT_WORKERS, Invocation
 __all__ = [
     "MOST",
     "BoundedNumber",
+    "BoundedRange",
     "GlobalOption",
     "bound",
     "format_option_sections",
@@ -27,13 +28,8 @@ MOST = 1_000_000
 """Bound on the absolute value of every numeric option, in seconds or items."""
 
 
-class BoundedNumber(click.IntRange):
+class BoundedNumber(click.types.IntParamType):
     """An integer small enough for every consumer (SQLite, a clock, the kernel)."""
-
-    def __init__(self, low: int | None = None, high: int | None = None):
-        super().__init__(low, high)
-        if low is None and high is None:
-            self.name = "integer"  # click's name for a type without a range
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, with a clear message for one that is out of bounds."""
@@ -41,6 +37,10 @@ class BoundedNumber(click.IntRange):
         if abs(number) > MOST:
             self.fail(f"{_shortened(number)} is {'more' if number > 0 else 'less'} than {MOST}.", param, ctx)
         return number
+
+
+class BoundedRange(BoundedNumber, click.IntRange):
+    """Such an integer in a range that the help shows."""
 
 
 def _shortened(number: int) -> str:
@@ -96,7 +96,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
             ["--lab"],
             metavar="FILE",
             shell_complete=_complete_lab,
-            help="The lab file, - for stdin; by default lab.yaml, here or further up.",
+            help="Lab file, - for stdin; by default lab.yaml in this folder or one above it.",
         ),
         option(
             ["--allow-outside"], is_flag=True, help="Allow the lab file to read files outside its folder."
@@ -105,7 +105,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
         *([] if own_format else formats),
         option(
             ["--workers"],
-            type=BoundedNumber(1),
+            type=BoundedRange(1),
             metavar="N",
             help=f"Hosts to work on at the same time, by default {DEFAULT_WORKERS}.",
         ),
@@ -184,7 +184,7 @@ def bound(params: Iterable[click.Parameter]) -> None:
     for param in params:
         if isinstance(param.type, click.IntRange):
             low, high = param.type.min, param.type.max
-            param.type = BoundedNumber(None if low is None else int(low), None if high is None else int(high))
+            param.type = BoundedRange(None if low is None else int(low), None if high is None else int(high))
         elif isinstance(param.type, click.types.IntParamType):
             param.type = BoundedNumber()
 

@@ -44,7 +44,7 @@ _WOULD_CHANGE = 3
 @click.option(
     "--max-fail",
     metavar="N|P%",
-    help="Start no further host after more than N hosts, or P percent, have failed; with --canary 0.",
+    help="Stop starting hosts once more than N hosts, or P percent, have failed; 0 with --canary.",
 )
 @click.option(
     "--dry-run",
@@ -76,8 +76,8 @@ def command(
     """Apply the lab file's addresses, routes, forwarding, SSH and other settings to the hosts.
 
     Each host is read once and changed only where it differs. It rolls back by itself
-    unless a new login then finds everything as declared. A second run changes nothing. Hosts with
-    the same `redundancy` word are never changed at the same time.
+    unless a new login then finds everything as declared. A second run changes nothing. Hosts of
+    one `redundancy` group are never changed at the same time.
     """
     sections = _sections(only)
     rollout = Rollout(canary, _max_fail(canary, max_fail))

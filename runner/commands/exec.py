@@ -48,8 +48,8 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
 def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
     """Run a command on all hosts (or --hosts) in parallel.
 
-    One argument is a shell line; several are one command with its arguments, quoted as they came.
-    Exit code 1 where the command fails on a host, 4 where a host cannot be reached.
+    A single argument is a shell command line; several are one command and its arguments.
+    Exit code 1 if the command fails on a host, 4 if a host cannot be reached.
     """
     from labrun.runner.engine.nornir import outcomes_of
 

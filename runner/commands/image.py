@@ -61,7 +61,7 @@ def _line(image: StoredImage) -> tuple[str, ...]:
 def build(invocation: Invocation, name: str) -> Report:
     """Build an image: the tree for containers and the disk for VMs.
 
-    NAME is debian-12. Nothing is done where the image was built from the same recipe already.
+    NAME is debian-12. Does nothing if the image was already built from the same recipe.
     """
     from labrun.tasks.provision.image_build import build_debian_12, find_image
 
@@ -83,7 +83,7 @@ def build(invocation: Invocation, name: str) -> Report:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--name", help="Name for lab files; by default the file name without its suffix.")
 def import_command(invocation: Invocation, file: Path, name: str | None) -> Report:
-    """Bring in a downloaded cloud image (qcow2) for VMs.
+    """Import a downloaded cloud image (qcow2) for VMs.
 
     The file is checked and copied; the guest needs cloud-init and NetworkManager.
     """

@@ -28,7 +28,7 @@ _FORMATS = ("nornir", "ansible", "ssh-config", "hosts", "json")
 def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     """Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script.
 
-    Addresses come from the file, DHCP leases or guest agents; a host without one stays in, marked.
+    Addresses come from the file, DHCP leases or guest agents; a host without one is kept and marked.
     """
     from labrun.inventory.hosts.exports import export, nornir_files
 

@@ -62,7 +62,7 @@ def start(invocation: Invocation) -> Report:
 def stop(invocation: Invocation) -> Report:
     """Shut the machines down and keep them.
 
-    A machine that is not off after --timeout seconds (default 60) has its plug pulled.
+    A machine that is not off after --timeout seconds (default 60) is powered off.
     """
     return _switch(invocation, "stop")
 

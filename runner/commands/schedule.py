@@ -24,7 +24,7 @@ from labrun.runner.watching.notify import NotifyOptions, notify_options
 command = VerbGroup("schedule", "Check the lab for drift regularly with systemd or cron.")
 
 _manager = click.option(
-    "--user/--system", default=None, help="Which systemd; by default the system's for root."
+    "--user/--system", default=None, help="User or system instance of systemd; root defaults to system."
 )
 
 
@@ -33,7 +33,7 @@ _manager = click.option(
 @click.option(
     "--calendar", metavar="WHEN", help="Calendar expression as in systemd's OnCalendar: Mon..Fri 06:00."
 )
-@click.option("--jitter", metavar="DURATION", help="Random delay, at most; 0 for none.")
+@click.option("--jitter", metavar="DURATION", help="Longest random delay; 0 for none.")
 @_manager
 @click.option("--linger", is_flag=True, help="With --user: run also while you are not logged in.")
 @click.option("--cron", is_flag=True, help="Print a crontab line and install nothing.")

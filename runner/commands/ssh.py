@@ -23,8 +23,8 @@ _CONNECT_SECONDS = 10
 def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
     """Log in to a host, or run a command there and exit with its exit code.
 
-    Everything after HOST goes to the host's shell, as with ssh. The host key is checked against
-    the one that labrun gave the host, of an existing machine against known_hosts.
+    Everything after HOST goes to the host's shell, as with ssh. The host key must be
+    the one that labrun gave the host; that of an existing machine is checked against known_hosts.
     """
     session = open_session(invocation, safely=False)
     select_hosts(session.lab, host)

@@ -25,9 +25,9 @@ _SLOW = "looks around, refers back or counts too far: it is searched for in a pr
 def command(invocation: Invocation) -> Report:
     """Check the lab file without touching anything.
 
-    Every problem is reported with its line; the exit code is 2 when there is one. Keys that
-    change nothing where they stand, or that labrun does not act on yet, are named on stderr, and so are
-    patterns that may take exponential time.
+    Every problem is reported with its line; the exit code is 2 if there is one. Keys that have no
+    effect where they are, keys that labrun does not support yet, and patterns that may take exponential
+    time are reported on stderr.
     """
     lab = load(invocation)
     select_hosts(lab, invocation.hosts)

@@ -62,7 +62,9 @@ def notify_options(body: Body) -> Body:
     """Add ``--metrics``, ``--webhook``, ``--webhook-secret`` and ``--on-change`` to a command."""
     for option in (
         click.option(
-            "--on-change", metavar="CMD", help="Run CMD with the JSON document when a verdict changes."
+            "--on-change",
+            metavar="CMD",
+            help="Run CMD when a verdict changes, with the JSON document as its input.",
         ),
         click.option(
             "--webhook-secret",

@@ -38,7 +38,7 @@ def running_options(body: Body) -> Body:
     body = notify_options(body)
     for option in (
         click.option("--skip-locked", is_flag=True, help="Skip a lab that another run holds locked."),
-        click.option("--jitter", metavar="DURATION", help="With --every: random delay, at most."),
+        click.option("--jitter", metavar="DURATION", help="With --every: longest random delay."),
         click.option("--watch", is_flag=True, help="Live view of hosts and sections; q quits."),
         click.option(
             "--every",

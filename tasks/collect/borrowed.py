@@ -18,25 +18,25 @@ def on_borrowed_time(rows: Iterable[Outcome], captures: Mapping[str, Capture | U
     Each such host gets a row `guard` before its other rows.
     """
     held = {
-        host: found
+        host: guard
         for host, capture in captures.items()
-        if isinstance(capture, Capture) and (found := standing(capture.facts)) is not None
+        if isinstance(capture, Capture) and (guard := standing(capture.facts)) is not None
     }
     told: set[str] = set()
     judged = []
     for row in rows:
-        found = held.get(row.host)
-        if found is not None and row.host not in told:
+        guard = held.get(row.host)
+        if guard is not None and row.host not in told:
             told.add(row.host)
-            judged.append(_guard(row.host, found))
-        if found is not None and row.status is Status.OK:
-            row = replace(row, status=Status.UNKNOWN, why=found.borrowed)
+            judged.append(_guard(row.host, guard))
+        if guard is not None and row.status is Status.OK:
+            row = replace(row, status=Status.UNKNOWN, why=guard.borrowed)
         judged.append(row)
     return judged
 
 
-def _guard(host: str, found: Standing) -> Outcome:
-    why = found.borrowed
-    if found.is_left_over:
-        why = f"run {found.run} died and left a change unconfirmed: `labrun configure` rolls it back first"
-    return Outcome(host, "guard", found.run or "unknown", Status.UNKNOWN, why=why)
+def _guard(host: str, guard: Standing) -> Outcome:
+    why = guard.borrowed
+    if guard.is_left_over:
+        why = f"run {guard.run} died and left a change unconfirmed: `labrun configure` rolls it back first"
+    return Outcome(host, "guard", guard.run or "unknown", Status.UNKNOWN, why=why)

@@ -146,7 +146,7 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
     if port not in ports:
         # Whether the ICMP error was dropped or rate-limited (net.ipv4.icmp_ratelimit) cannot be seen.
-        return CheckResult("refused", "refused", f"nobody listens on udp/{port} on {target}")
+        return CheckResult("refused", "refused", f"nothing listens on udp/{port} on {target}")
     if trial.check.expect == "open":
         return CheckResult(
             "open", "open", f"{target} listens and did not answer: a drop on the way would not show"
@@ -219,7 +219,7 @@ def _reason(trial: CheckInstance, tried: CheckResult) -> str:
     check, there = trial.check, trial.target or trial.address or "there"
     port = f"{check.kind}/{check.target}" if check.kind in ("tcp", "udp") else check.kind
     if tried.seen == "refused":
-        return f"nobody listens on {port} on {there}"
+        return f"nothing listens on {port} on {there}"
     if trial.target is not None:
         return f"no answer to {port}, though {there} can be reached: something drops it"
     return f"no answer to {port} from {there}"

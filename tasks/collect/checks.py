@@ -55,85 +55,85 @@ def is_met(spec: CheckSpec, tried: CheckResult) -> bool:
     return meets(spec.expect, tried.seen) or (tried.seen == "silent" and spec.expect != "refused")
 
 
-def read_check(spec: CheckSpec, said: Captured | None, facts: Facts) -> CheckResult:
+def read_check(spec: CheckSpec, captured: Captured | None, facts: Facts) -> CheckResult:
     """Return the result in the output of a check (other than ``trace``)."""
     if spec.kind == "sshd" and "sshd" in facts.commands:
-        said = facts.commands["sshd"]  # effective for this very login, Match blocks included
-    if said is None:
+        captured = facts.commands["sshd"]  # effective for this very login, Match blocks included
+    if captured is None:
         return CheckResult("error", "not tried", "the check was not carried out")
-    if said.status == NO_WAY and spec.kind != "exec":
+    if captured.status == NO_WAY and spec.kind != "exec":
         return CheckResult("error", "no route", f"no route to {spec.address}")
-    if said.status == NO_TOOL and spec.kind != "exec":
-        return CheckResult("error", "not tried", f"{said.text.strip()[:_LONGEST]} is not installed")
+    if captured.status == NO_TOOL and spec.kind != "exec":
+        return CheckResult("error", "not tried", f"{captured.text.strip()[:_LONGEST]} is not installed")
     try:
-        return _READERS[spec.kind](spec, said)
+        return _READERS[spec.kind](spec, captured)
     except SearchError as error:
         return CheckResult("error", "not judged", error.reason)
 
 
-def _tcp(_spec: CheckSpec, said: Captured) -> CheckResult:
-    if said.status == 0:
+def _tcp(_spec: CheckSpec, captured: Captured) -> CheckResult:
+    if captured.status == 0:
         return CheckResult("open", "open")
-    if "refused" in said.both:
+    if "refused" in captured.both:
         return CheckResult("refused", "refused")
-    prohibited = "No route to host" in said.both or "unreachable" in said.both
+    prohibited = "No route to host" in captured.both or "unreachable" in captured.both
     return CheckResult("filtered", "filtered", "an ICMP error came back" if prohibited else None)
 
 
-def _udp(_spec: CheckSpec, said: Captured) -> CheckResult:
-    if said.status != 0:
+def _udp(_spec: CheckSpec, captured: Captured) -> CheckResult:
+    if captured.status != 0:
         return CheckResult("refused", "refused")
-    if (said.text[-_LONGEST:].split() or ["0"])[-1] == "0":
+    if (captured.text[-_LONGEST:].split() or ["0"])[-1] == "0":
         return CheckResult("silent", "no answer")
     return CheckResult("open", "open")
 
 
-def _ping(_spec: CheckSpec, said: Captured) -> CheckResult:
-    if said.status == 0:
+def _ping(_spec: CheckSpec, captured: Captured) -> CheckResult:
+    if captured.status == 0:
         return CheckResult("open", "open")
-    answer = _UNREACHABLE.search(said.both)
+    answer = _UNREACHABLE.search(captured.both)
     return CheckResult("filtered", "filtered", f"{answer[1]} says: {answer[2]}" if answer else None)
 
 
-def _mtu(spec: CheckSpec, said: Captured) -> CheckResult:
-    if said.status == 0:
+def _mtu(spec: CheckSpec, captured: Captured) -> CheckResult:
+    if captured.status == 0:
         return CheckResult("open", spec.target)
-    if said.status == SMALL_LOST:
+    if captured.status == SMALL_LOST:
         return CheckResult("filtered", "filtered", "not even small packets are answered")
-    sizes = [int(size) for size in _FRAGMENT.findall(said.both)]
+    sizes = [int(size) for size in _FRAGMENT.findall(captured.both)]
     if sizes:
         return CheckResult("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
     why = f"packets of {spec.target} bytes vanish without a word, small ones get through: an MTU black hole"
     return CheckResult("filtered", "filtered", why)
 
 
-def _http(spec: CheckSpec, said: Captured) -> CheckResult:
-    first, _, rest = said.text.partition("\n")
+def _http(spec: CheckSpec, captured: Captured) -> CheckResult:
+    first, _, rest = captured.text.partition("\n")
     error, _, body = rest.partition("\n")
     error = error[:_LONGEST_REASON]
     code, _, connected = first.partition(" ")
-    if said.status == 0:
-        return _page(spec, integer(code) or 0, body, said)
-    if said.status == 6:
+    if captured.status == 0:
+        return _page(spec, integer(code) or 0, body, captured)
+    if captured.status == 6:
         return CheckResult("error", "no name", error.partition(") ")[2] or "the name is not known")
-    if said.status in (7, 28) and not connected.strip("0."):
+    if captured.status in (7, 28) and not connected.strip("0."):
         if "refused" in error:
             return CheckResult("refused", "refused")
         if "Network is unreachable" in error and spec.address is None:
             return CheckResult("error", "no route", "no route to it")
         return CheckResult("filtered", "filtered")
     return CheckResult(
-        "wrong", "no HTTP answer", error.partition(") ")[2] or f"curl ended with {said.status}"
+        "wrong", "no HTTP answer", error.partition(") ")[2] or f"curl ended with {captured.status}"
     )
 
 
-def _page(spec: CheckSpec, code: int, body: str, said: Captured) -> CheckResult:
+def _page(spec: CheckSpec, code: int, body: str, captured: Captured) -> CheckResult:
     want = spec.status
     if code != want if want is not None else not 200 <= code < 400:
         return CheckResult(
             "open" if spec.expect != "open" else "wrong", str(code), f"the answer's status is {code}"
         )
-    text, fault = _matched(spec.match, body, said)
+    text, fault = _matched(spec.match, body, captured)
     if fault is not None:
         return CheckResult("wrong", _short(text), fault)
     if spec.match is not None:
@@ -141,28 +141,28 @@ def _page(spec: CheckSpec, code: int, body: str, said: Captured) -> CheckResult:
     return CheckResult("open", "open" if want is None else str(code))
 
 
-def _exec(spec: CheckSpec, said: Captured) -> CheckResult:
-    error, _, out = said.text.partition("\n")
+def _exec(spec: CheckSpec, captured: Captured) -> CheckResult:
+    error, _, out = captured.text.partition("\n")
     error = error[:_LONGEST_REASON]
-    if said.status in (126, 127):
-        return CheckResult("error", f"exit {said.status}", error.strip() or "the command cannot be run")
+    if captured.status in (126, 127):
+        return CheckResult("error", f"exit {captured.status}", error.strip() or "the command cannot be run")
     negative: Seen = "filtered" if spec.expect == "blocked" else "wrong"
-    if said.status != (spec.status or 0):
-        why = "it did not end in time" if said.status == 124 else error.strip()
-        silent = f"it ended with status {said.status} and printed no error"
-        return CheckResult(negative, f"exit {said.status}", why or silent)
-    text, fault = _matched(spec.match, out, said)
+    if captured.status != (spec.status or 0):
+        why = "it did not end in time" if captured.status == 124 else error.strip()
+        silent = f"it ended with status {captured.status} and printed no error"
+        return CheckResult(negative, f"exit {captured.status}", why or silent)
+    text, fault = _matched(spec.match, out, captured)
     if fault is not None:
         return CheckResult(negative, _short(text), fault)
-    return CheckResult("open", _short(text) if spec.match is not None else f"exit {said.status}")
+    return CheckResult("open", _short(text) if spec.match is not None else f"exit {captured.status}")
 
 
-def _matched(match: Match | None, text: str, said: Captured) -> tuple[str, str | None]:
+def _matched(match: Match | None, text: str, captured: Captured) -> tuple[str, str | None]:
     """Return the text that counts, and what it lacks: None if it is as declared.
 
     Of a text that the host has cut, only what has to be somewhere in it may be found.
     """
-    cut = _CUT.search(said.error)
+    cut = _CUT.search(captured.error)
     if cut is not None and match is not None:
         whole = match.equals is not None or match.json is not None
         if whole or _mismatch(match, text) is not None:
@@ -195,16 +195,16 @@ def _short(text: str) -> str:
     return (line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…") or "nothing"
 
 
-def _dns(spec: CheckSpec, said: Captured) -> CheckResult:
+def _dns(spec: CheckSpec, captured: Captured) -> CheckResult:
     if spec.address is None:
-        names = (line.strip() for line in said.text[:_MOST_CHARACTERS].splitlines())
+        names = (line.strip() for line in captured.text[:_MOST_CHARACTERS].splitlines())
         found = list(dict.fromkeys(name.split(maxsplit=1)[0][:_LONGEST] for name in names if name))
-        if said.status != 0 or not found:
+        if captured.status != 0 or not found:
             return CheckResult("wrong", "no such name", "the host's resolver does not know it")
         return _answers(spec, found)
-    if said.status != 0:
-        return CheckResult("refused", "refused", "nobody answers DNS there")
-    lines = said.text.splitlines()
+    if captured.status != 0:
+        return CheckResult("refused", "refused", "nothing answers DNS there")
+    lines = captured.text.splitlines()
     packet = _packet(lines)
     if len(packet) < 12:
         return CheckResult("filtered", "filtered")
@@ -258,18 +258,18 @@ def _after_name(packet: bytes, at: int) -> int:
     return at + 1
 
 
-def _sysctl(spec: CheckSpec, said: Captured) -> CheckResult:
-    lines = (line.partition(" ") for line in said.text.splitlines())
+def _sysctl(spec: CheckSpec, captured: Captured) -> CheckResult:
+    lines = (line.partition(" ") for line in captured.text.splitlines())
     have = {key: value[:_LONGEST_REASON] for key, _, value in lines}
     pairs = [(key, want, have.get(key)) for key, want in spec.values.items()]
     wrong = [f"{k} is {v or 'unknown'}" for k, want, v in pairs if v is None or v.split() != want.split()]
     return _values(spec, [" ".join((value or "absent").split()) for _, _, value in pairs], wrong)
 
 
-def _sshd(spec: CheckSpec, said: Captured) -> CheckResult:
-    if said.status != 0:
-        return CheckResult("error", "not tried", said.last_line)
-    have = effective_settings(said.text)
+def _sshd(spec: CheckSpec, captured: Captured) -> CheckResult:
+    if captured.status != 0:
+        return CheckResult("error", "not tried", captured.last_line)
+    have = effective_settings(captured.text)
     actual, wrong = [], []
     for key, want in spec.values.items():
         actual.append(" ".join(have.get(key, ()))[:_LONGEST_REASON] or "absent")

@@ -82,8 +82,8 @@ def read_evidence(facts: Facts) -> Evidence:
 
 
 def _text(facts: Facts, name: str) -> str:
-    said = facts.commands.get(name)
-    return said.text if said is not None and said.status == 0 else ""
+    captured = facts.commands.get(name)
+    return captured.text if captured is not None and captured.status == 0 else ""
 
 
 def _if_readable(read: Callable[[], tuple[_T, ...]]) -> tuple[_T, ...]:

@@ -130,8 +130,8 @@ def _all_rounds(result: Mapping[str, Any]) -> Capture | Unreachable:
         raise
     except CommandError as error:
         # The script was cut off: the shell's last message may tell why.
-        said = Captured("", 0, str(result.get("stderr", "")))
-        raise CommandError(said.last_line if said.error.strip() else error.reason) from error
+        captured = Captured("", 0, str(result.get("stderr", "")))
+        raise CommandError(captured.last_line if captured.error.strip() else error.reason) from error
     for each in result.get("later", ()):
         later = read_capture(each)
         capture = replace(

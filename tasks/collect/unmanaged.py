@@ -26,8 +26,8 @@ def with_seen_macs(lab: Lab, captures: Mapping[str, Capture | Unreachable]) -> L
         capture = captures.get(name)
         if isinstance(capture, Capture) and any(not nic.mac for nic in host.interfaces):
             # Without them the rows of its NICs say that no address identifies these.
-            found = guarded(name, partial(_seen, lab, host, capture), lambda _why: ())
-            hosts[name] = replace(host, interfaces=tuple(found)) if found else host
+            nics = guarded(name, partial(_seen, lab, host, capture), lambda _why: ())
+            hosts[name] = replace(host, interfaces=tuple(nics)) if nics else host
     return lab if hosts == dict(lab.hosts) else replace(lab, hosts=MappingProxyType(hosts))
 
 
@@ -38,7 +38,7 @@ def with_own_devices(
 
     There a bridge or bond may be what is on a network, with the MAC of one of its ports.
     """
-    found = dict(captures)
+    matched = dict(captures)
     for name, host in lab.hosts.items():
         capture = captures.get(name)
         if host.address is not None and isinstance(capture, Capture):
@@ -46,22 +46,22 @@ def with_own_devices(
                 link.mac: link for link in guarded(name, partial(_own, lab, host, capture), lambda _why: ())
             }
             if own:
-                found[name] = replace(capture, links=MappingProxyType({**capture.links, **own}))
-    return found
+                matched[name] = replace(capture, links=MappingProxyType({**capture.links, **own}))
+    return matched
 
 
 def _own(lab: Lab, host: Host, capture: Capture) -> list[Link]:
     """Return the devices that stand on others and have the addresses of a NIC of the file."""
     devices = {link.name: link for link in capture.devices if link.is_ethernet}
-    found = []
+    devices_seen = []
     for nic in host.interfaces:
         port = capture.links.get(nic.mac)
         choice = devices if not nic.mac else {name: devices[name] for name in _above(port, devices)}
         marks = marks_of(host, nic, lab.networks[nic.network])
         name = marked_nic(marks, {name: (*link.settled, *link.fleeting) for name, link in choice.items()})
         if name is not None and devices[name].is_stacked:
-            found.append(devices[name])
-    return found
+            devices_seen.append(devices[name])
+    return devices_seen
 
 
 def _above(port: Link | None, devices: Mapping[str, Link]) -> tuple[str, ...]:

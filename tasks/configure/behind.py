@@ -41,9 +41,9 @@ def leads(addresses: Mapping[str, str]) -> dict[str, Lead]:
     A name that does not resolve is left out. If the kernel has no route, or ``ip`` is missing, the
     lead is not ``known``. Queries the network namespace of the calling thread.
     """
-    found = {name: each for name, text in addresses.items() if (each := _resolved(text)) is not None}
-    routes = _routes(found.values())
-    return {name: routes.get(address, Lead(address, known=False)) for name, address in found.items()}
+    resolved = {name: each for name, text in addresses.items() if (each := _resolved(text)) is not None}
+    routes = _routes(resolved.values())
+    return {name: routes.get(address, Lead(address, known=False)) for name, address in resolved.items()}
 
 
 def _resolved(text: str) -> IPv4Address | IPv6Address | None:
@@ -60,7 +60,7 @@ def _resolved(text: str) -> IPv4Address | IPv6Address | None:
 
 def _routes(addresses: Iterable[IPv4Address | IPv6Address]) -> dict[IPv4Address | IPv6Address, Lead]:
     asked = "".join(f"route get {each}\n" for each in dict.fromkeys(addresses))
-    found = {}
+    leads = {}
     # One process for all; with -force an unroutable address does not stop the rest.
     for line in _ip("-force", "-json", "-batch", "-", text=asked).splitlines():
         try:
@@ -69,8 +69,8 @@ def _routes(addresses: Iterable[IPv4Address | IPv6Address]) -> dict[IPv4Address 
             via, source = (_address(each) for each in (_gateway(route), route.get("prefsrc")))
         except (ValueError, KeyError, TypeError):
             continue
-        found[address] = Lead(address, via, source)
-    return found
+        leads[address] = Lead(address, via, source)
+    return leads
 
 
 def _gateway(route: Mapping[str, Any]) -> Any:
@@ -130,8 +130,8 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
         return left > 0 and answers(host["address"], host["port"], left)
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind") as pool:
-        said = list(pool.map(asked, hosts))
-    return [host for host, answered in zip(hosts, said, strict=True) if answered]
+        reached = list(pool.map(asked, hosts))
+    return [host for host, answered in zip(hosts, reached, strict=True) if answered]
 
 
 def cut_off(hosts: Sequence[Behind], seconds: float) -> list[Behind]:

@@ -22,7 +22,7 @@ __all__ = [
     "Login",
     "Look",
     "NewLogin",
-    "Return",
+    "RollbackResult",
     "kept_functions",
     "live_values",
     "remember",
@@ -42,7 +42,7 @@ Look = Callable[[Transport], Seen]
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
+class RollbackResult:
     """The outcome of a change that could not stay.
 
     ``seen`` is the host's state over a new login after the rollback; None if it could not be read, or
@@ -86,7 +86,7 @@ class Confirmation(Protocol):
         """Return shell text that runs after the changes, in the same script."""
         ...
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return why the script stopped before any change, from its output; None if it did not."""
         ...
 
@@ -106,7 +106,7 @@ class Confirmation(Protocol):
         """Make the change permanent and run ``record``; return False if the host had already rolled back."""
         ...
 
-    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
+    def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Roll the change back; ``via`` is a new login that works, None if there is none."""
         ...
 
@@ -145,7 +145,7 @@ class NewLogin:
         """Return nothing: there is no guard to arm."""
         return ""
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return None: nothing is tested before the changes."""
         return None
 
@@ -166,19 +166,19 @@ class NewLogin:
         remember(transport, record)
         return True
 
-    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
+    def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Run the undo scripts, the last section's first, over the session that made the change."""
         parts = _undoable(plan)
-        said: Mapping[str, Captured] = {}
+        answer: Mapping[str, Captured] = {}
         if parts and via is None:
             mark = marker()
             texts = [(part.section, live_values(part) + part.undo) for part in reversed(parts)]
             script = apply_script(texts, mark, first=kept_functions(parts))
             with suppress(TransportError, CommandError):
                 done = self._session.run(script, timeout=_SECONDS, sudo=True)
-                said = parse_facts(done.stdout, mark).commands
-        ended = frozenset(name for name, each in said.items() if each.status == 0)
-        return Return(put_back=ended, otherwise="the change is in place")
+                answer = parse_facts(done.stdout, mark).commands
+        ended = frozenset(name for name, each in answer.items() if each.status == 0)
+        return RollbackResult(put_back=ended, otherwise="the change is in place")
 
 
 def _undoable(plan: HostPlan) -> list[SectionPlan]:

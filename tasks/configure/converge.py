@@ -12,7 +12,7 @@ from labrun.outcome import Outcome, Status
 from labrun.ports import Transport
 from labrun.progress import report
 from labrun.tasks.configure.applied import renewed, write_applied
-from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Return, remember
+from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, RollbackResult, remember
 from labrun.tasks.configure.gateway_probe import silent
 from labrun.tasks.configure.guard import clear_leftover, close
 from labrun.tasks.configure.plan import HostPlan, Json, Seen
@@ -56,8 +56,8 @@ class HostRun:
         try:
             facts = parse_facts(done.stdout, mark)
         except CommandError as error:
-            said = Captured(done.stderr, done.exit_status).last_line
-            raise type(error)(f"{error.reason}: {said}", host=self.host, step="gather") from error
+            last_line = Captured(done.stderr, done.exit_status).last_line
+            raise type(error)(f"{error.reason}: {last_line}", host=self.host, step="gather") from error
         return Seen(plan_host(self.spec, facts, self.only), facts, done.seconds)
 
     def record(self, before: Seen, after: HostPlan) -> str:
@@ -113,13 +113,13 @@ def _converge(run: HostRun, seen: Seen, transport: Transport, confirmation: Conf
     if pace().stopping.is_set():
         return story.interrupted()
     report(run.host, "apply", ", ".join(part.section for part in seen.plan.sections if part.apply))
-    said = _apply(transport, seen, confirmation)
-    refusal = confirmation.refusal(said)
+    answer = _apply(transport, seen, confirmation)
+    refusal = confirmation.refusal(answer)
     if refusal is not None:
         return story.refused(refusal)
     report(run.host, "confirm")
     with finishing():
-        return _confirm(run, story, seen, said, confirmation)
+        return _confirm(run, story, seen, answer, confirmation)
 
 
 def _apply(transport: Transport, seen: Seen, confirmation: Confirmation) -> Facts:
@@ -144,7 +144,7 @@ def _apply(transport: Transport, seen: Seen, confirmation: Confirmation) -> Fact
 
 
 def _confirm(
-    run: HostRun, story: OutcomeBuilder, seen: Seen, said: Facts, confirmation: Confirmation
+    run: HostRun, story: OutcomeBuilder, seen: Seen, answer: Facts, confirmation: Confirmation
 ) -> list[Outcome]:
     """Log in again, check, and confirm; otherwise have the host roll back."""
     fresh: Transport | None = None
@@ -152,12 +152,12 @@ def _confirm(
     try:
         try:
             fresh = confirmation.enter()
-            now = _settled(run, fresh, said, seen.plan, confirmation)
+            now = _settled(run, fresh, answer, seen.plan, confirmation)
             fault = confirmation.demands(seen, now)
             left = None if goes_back(now.facts, run.run) else now.plan
             if fault is None:
                 if confirmation.keep(fresh, seen.plan, run.record(seen, now.plan)):
-                    return story.changed(now.plan, said)
+                    return story.changed(now.plan, answer)
                 fault = "it was not confirmed in time"
         except (TransportError, CommandError) as error:
             fault = (
@@ -166,15 +166,17 @@ def _confirm(
                 else f"no new login after the change: {error.reason}"
             )
         report(run.host, "going back", fault)
-        back: Return = confirmation.go_back(run.look, seen.plan, fresh)
+        back: RollbackResult = confirmation.roll_back(run.look, seen.plan, fresh)
     finally:
         close(fresh)
     if back.stayed and back.seen is not None:
-        return story.changed(back.seen.plan, said)
-    return story.taken_back(fault, back, left, said)
+        return story.changed(back.seen.plan, answer)
+    return story.rolled_back(fault, back, left, answer)
 
 
-def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confirmation: Confirmation) -> Seen:
+def _settled(
+    run: HostRun, fresh: Transport, answer: Facts, plan: HostPlan, confirmation: Confirmation
+) -> Seen:
     """Return the host's state once it has settled, or has rolled back; the wait is bounded."""
     gateways = [address for part in plan.sections for address in part.gateways]
     probes = confirmation.probes(plan)
@@ -184,7 +186,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
     while True:
         now = run.look(fresh, probes)
         remaining = until - time.monotonic()
-        open_ends = _may_settle(now.plan, said) or silent(now.facts, gateways)
+        open_ends = _may_settle(now.plan, answer) or silent(now.facts, gateways)
         if not open_ends or goes_back(now.facts, run.run) or remaining <= 0:
             return now
         if share.stopping.wait(min(pause, remaining)):
@@ -192,7 +194,7 @@ def _settled(run: HostRun, fresh: Transport, said: Facts, plan: HostPlan, confir
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _may_settle(left: HostPlan, said: Facts) -> bool:
+def _may_settle(left: HostPlan, answer: Facts) -> bool:
     """Tell whether waiting can help: something is left, and its section did not report a failure."""
     open_ends = [part.section for part in left.sections if part.apply]
-    return any(said.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)
+    return any(answer.commands.get(name, Captured("", 0)).status == 0 for name in open_ends)

@@ -52,11 +52,11 @@ class Files:
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the files whose content, mode or owner is not as declared."""
-        found = found_files(self.names(want), facts)
-        planned = [(raw, _item(raw, found.get(raw["path"]), facts)) for raw in want["files"]]
+        existing = found_files(self.names(want), facts)
+        planned = [(raw, _item(raw, existing.get(raw["path"]), facts)) for raw in want["files"]]
         items = tuple(item for _, item in planned)
         changes = [
-            _change(raw, number, found.get(raw["path"]))
+            _change(raw, number, existing.get(raw["path"]))
             for number, (raw, item) in enumerate(planned)
             if item.state == "change"
         ]
@@ -76,7 +76,7 @@ class Files:
             secrets=tuple(
                 str(raw.get("text") or raw.get("base64") or "")
                 for raw, _ in planned
-                if (there := found.get(raw["path"])) is not None and _is_private(there.mode)
+                if (there := existing.get(raw["path"])) is not None and _is_private(there.mode)
             ),
         )
 
@@ -125,67 +125,72 @@ def _digest(raw: Json) -> str:
     return sha256(_content(raw)).hexdigest()
 
 
-def _change(raw: Json, number: int, found: FoundFile | None) -> FileChange:
+def _change(raw: Json, number: int, existing: FoundFile | None) -> FileChange:
     """Return the file's complete desired state; undeclared attributes stay, a new file gets defaults."""
     return FileChange(
         number=number,
         path=raw["path"],
         text=raw.get("text"),
         base64=raw.get("base64"),
-        mode=raw["mode"] or (found.mode if found else _MODE),
-        owner=raw["owner"] or (found.owner if found else _OWNER),
-        group=raw["group"] or (found.group if found else _GROUP),
+        mode=raw["mode"] or (existing.mode if existing else _MODE),
+        owner=raw["owner"] or (existing.owner if existing else _OWNER),
+        group=raw["group"] or (existing.group if existing else _GROUP),
         validate=raw["validate"],
         on_change=raw["on_change"],
     )
 
 
-def _item(raw: Json, found: FoundFile | None, facts: Facts) -> Item:
-    path, digest, meant = raw["path"], _digest(raw), _change(raw, 0, found)
+def _item(raw: Json, existing: FoundFile | None, facts: Facts) -> Item:
+    path, digest, meant = raw["path"], _digest(raw), _change(raw, 0, existing)
     odd = odd_kind(path, facts)
     item = Item(
         path,
         {"content": digest, **{key: raw[key] for key in ("mode", "owner", "group") if raw[key]}},
-        _there(found) if odd is None else {"content": ""},
+        _there(existing) if odd is None else {"content": ""},
         refused=odd,
     )
-    private = _is_secret(raw, meant.mode, found.mode if found else None)
+    private = _is_secret(raw, meant.mode, existing.mode if existing else None)
     expected = _summary("content" if private else digest[:8], meant)
     actual = "absent" if odd is None else ""
-    if found is not None:
+    if existing is not None:
         # Even a hash would allow guessing the content.
-        shown = "content" if found.digest == digest else "another content"
-        actual = _summary(shown if private else found.digest[:8], found)
+        shown = "content" if existing.digest == digest else "another content"
+        actual = _summary(shown if private else existing.digest[:8], existing)
     lines = []
     if "content" in item.differences:
-        lines.append(_hidden_diff(raw, meant.mode, found) if private else _content_diff(raw, found))
+        lines.append(_hidden_diff(raw, meant.mode, existing) if private else _content_diff(raw, existing))
     lines.append(diff_of({key: each for key, each in item.differences.items() if key != "content"}))
     return replace(item, words=Words(expected, actual, "\n".join(filter(None, lines))))
 
 
-def _there(found: FoundFile | None) -> Attributes:
-    if found is None:
+def _there(existing: FoundFile | None) -> Attributes:
+    if existing is None:
         return NOTHING
-    return {"content": found.digest, "mode": found.mode, "owner": found.owner, "group": found.group}
+    return {
+        "content": existing.digest,
+        "mode": existing.mode,
+        "owner": existing.owner,
+        "group": existing.group,
+    }
 
 
 def _summary(content: str, file: FileChange | FoundFile) -> str:
     return f"{content} {file.mode} {file.owner}:{file.group}"
 
 
-def _hidden_diff(raw: Json, mode: str, found: FoundFile | None) -> str:
-    before = f"-{raw['path']}: another content\n" if found is not None else ""
+def _hidden_diff(raw: Json, mode: str, existing: FoundFile | None) -> str:
+    before = f"-{raw['path']}: another content\n" if existing is not None else ""
     for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not everybody"
     why = "it is declared secret" if raw.get("secret") else f"{for_owner} may read it"
     return f"{before}+{raw['path']}: not shown, as {why}"
 
 
-def _content_diff(raw: Json, found: FoundFile | None) -> str:
+def _content_diff(raw: Json, existing: FoundFile | None) -> str:
     path, after = raw["path"], raw.get("text")
-    before = "" if found is None else _text(found.content) if found.content is not None else None
+    before = "" if existing is None else _text(existing.content) if existing.content is not None else None
     if after is None or before is None:
         size = f"{len(_content(raw))} bytes"
-        if found is None:
+        if existing is None:
             return f"+{path}: {size}, binary"
         return f"-{path}: another content\n+{path}: {size}, " + ("binary" if after is None else "not shown")
-    return unified(path, None if found is None else before, str(after))
+    return unified(path, None if existing is None else before, str(after))

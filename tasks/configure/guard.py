@@ -11,10 +11,10 @@ from dataclasses import replace
 from labrun.errors import CommandError, LabrunError, TransportError
 from labrun.ports import Transport
 from labrun.tasks.configure.behind import Behind, answering, cut_off
-from labrun.tasks.configure.confirmation import Login, Look, Return, remember
+from labrun.tasks.configure.confirmation import Login, Look, RollbackResult, remember
 from labrun.tasks.configure.gateway_probe import answers_probe, silent
 from labrun.tasks.configure.guard_script import (
-    Ticket,
+    GuardToken,
     applying_seconds,
     arm,
     confirm,
@@ -66,7 +66,7 @@ class Guard:
 
     def __init__(
         self,
-        ticket: Ticket,
+        ticket: GuardToken,
         session: Transport,
         login: Login,
         old_login: Login,
@@ -101,10 +101,10 @@ class Guard:
         """Return the text that starts the time to confirm."""
         return nothing_more(self._ticket, plan)
 
-    def refusal(self, said: Facts) -> str | None:
+    def refusal(self, answer: Facts) -> str | None:
         """Return why the guard was not armed."""
-        self._made = bool(said.commands)
-        return refusal(said)
+        self._made = bool(answer.commands)
+        return refusal(answer)
 
     def enter(self) -> Transport:
         """Return the transport of a new login."""
@@ -158,13 +158,13 @@ class Guard:
         script = apply_script([], mark, first=confirm(self._ticket.run, record))
         self._asked_to_keep = True
         done = transport.run(script, timeout=_SECONDS, sudo=True)
-        said = parse_facts(done.stdout, mark).commands.get("confirm")
-        return said is not None and said.status == 0
+        answer = parse_facts(done.stdout, mark).commands.get("confirm")
+        return answer is not None and answer.status == 0
 
-    def go_back(self, look: Look, plan: HostPlan, via: Transport | None) -> Return:
+    def roll_back(self, look: Look, plan: HostPlan, via: Transport | None) -> RollbackResult:
         """Have the host roll back at once if a session works, else wait until it does so by itself."""
         if not guarded(plan):
-            return Return()
+            return RollbackResult()
         run = self._ticket.run
         margin = _MARGIN * self._slow
         restart = _RESTART * self._slow if self._ticket.reboots else 0.0
@@ -176,11 +176,11 @@ class Guard:
         pace().extend(longest + 2 * margin + restart)
         seen = _gone(look, self._old_login, run, longest + margin + restart)
         if seen is None:
-            return Return()
+            return RollbackResult()
         found = rolled_back(seen.facts, run)
         if found is None:
-            return Return(seen, stayed=self._asked_to_keep)
-        return Return(seen, differences=found.differences, goes_on=found.goes_on)
+            return RollbackResult(seen, stayed=self._asked_to_keep)
+        return RollbackResult(seen, differences=found.differences, goes_on=found.goes_on)
 
 
 def _gateways(plan: HostPlan) -> list[str]:

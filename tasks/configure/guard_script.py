@@ -19,7 +19,7 @@ from labrun.tasks.state.sections import FIREWALL, NAT, NMCLI
 
 __all__ = [
     "UNIT",
-    "Ticket",
+    "GuardToken",
     "applying_seconds",
     "arm",
     "confirm",
@@ -46,7 +46,7 @@ _BOOT_UNIT = unit_file("labrun-guard.service")
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class GuardToken:
     """The owner of a change: the run's ID, the name shown to other runs, how long to wait.
 
     ``process`` identifies the controlling process to later ones on the same machine. ``seconds`` count from
@@ -77,12 +77,12 @@ def is_wide(plan: HostPlan) -> bool:
     return any(part.wide for part in guarded(plan))
 
 
-def applying_seconds(ticket: Ticket, plan: HostPlan) -> int:
+def applying_seconds(ticket: GuardToken, plan: HostPlan) -> int:
     """Return how long making this change may take."""
     return min(ticket.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
 
 
-def _state_script(ticket: Ticket, plan: HostPlan, rules: bool) -> str:
+def _state_script(ticket: GuardToken, plan: HostPlan, rules: bool) -> str:
     """Return the first part of the script that undoes: its values, and how the host's state is listed."""
     values: dict[str, str | int | bool] = {
         "run": ticket.run,
@@ -115,7 +115,7 @@ def _undo_script(plan: HostPlan) -> str:
     return f"{guest_script('compare')}{function('kernel_own', own)}{functions}{rest}"
 
 
-def arm(ticket: Ticket, plan: HostPlan) -> str:
+def arm(ticket: GuardToken, plan: HostPlan) -> str:
     """Return shell text that arms the guard, or ends the script with nothing changed and the reason.
 
     It is the section ``guard``; the frame ``guard-held`` reports that another guard is armed. If
@@ -169,13 +169,13 @@ def _keep(paths: Iterable[str]) -> str:
     )
 
 
-def _give_up(ticket: Ticket) -> str:
+def _give_up(ticket: GuardToken) -> str:
     """Return shell text that reports why the guard could not be armed and removes its traces."""
     tidy = function("tidy", guest_script("tidy"))
     return f"{assigned({'run': ticket.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
 
 
-def nothing_more(ticket: Ticket, plan: HostPlan) -> str:
+def nothing_more(ticket: GuardToken, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: it starts the time to confirm."""
     if not guarded(plan):
         return ""

@@ -30,8 +30,8 @@ class WayIn:
 
 def way_in(facts: Facts, reached_at: str | None) -> WayIn:
     """Return the session's addresses from sshd; failing that, the address in the lab file."""
-    said = facts.commands.get("came")
-    words = said.text.split() if said is not None and said.status == 0 else []
+    captured = facts.commands.get("came")
+    words = captured.text.split() if captured is not None and captured.status == 0 else []
     if len(words) == 4:
         return WayIn(_address(words[0]), _address(words[2]))
     return WayIn(None, _address(reached_at) if reached_at is not None else None)

@@ -62,10 +62,10 @@ def _link_to(kernel: socket.socket, target: IPv4Address | IPv6Address) -> int | 
         wanted += _attribute(_RTA_OIF, _NUMBER.pack(socket.if_nametoindex(scope)))
     head = _ROUTE.pack(_family(target), target.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
     answer = _ask(kernel, _GETROUTE, 0, head + wanted)
-    found = _attributes(answer[_ROUTE.size :]) if answer is not None else {}
-    if _RTA_OIF not in found or _RTA_GATEWAY in found or _RTA_VIA in found:
+    attributes = _attributes(answer[_ROUTE.size :]) if answer is not None else {}
+    if _RTA_OIF not in attributes or _RTA_GATEWAY in attributes or _RTA_VIA in attributes:
         return None
-    return int(_NUMBER.unpack(found[_RTA_OIF])[0])
+    return int(_NUMBER.unpack(attributes[_RTA_OIF])[0])
 
 
 def _state(answer: bytes | None) -> int | None:
@@ -85,14 +85,14 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _attributes(text: bytes) -> dict[int, bytes]:
-    found = {}
+    attributes = {}
     while len(text) >= _ATTRIBUTE.size:
         size, kind = _ATTRIBUTE.unpack_from(text)
         if size < _ATTRIBUTE.size:
             break
-        found[kind] = text[_ATTRIBUTE.size : size]
+        attributes[kind] = text[_ATTRIBUTE.size : size]
         text = text[size + -size % 4 :]
-    return found
+    return attributes
 
 
 def _ask(kernel: socket.socket, kind: int, flags: int, body: bytes) -> bytes | None:
@@ -101,6 +101,6 @@ def _ask(kernel: socket.socket, kind: int, flags: int, body: bytes) -> bytes | N
     kernel.send(_HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | flags, number, 0) + body)
     while True:
         answer = kernel.recv(_LARGEST)
-        _, what, _, said, _ = _HEADER.unpack_from(answer)
-        if said == number:
+        _, what, _, identifier, _ = _HEADER.unpack_from(answer)
+        if identifier == number:
             return None if what == _ERROR else answer[_HEADER.size :]

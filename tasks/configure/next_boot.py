@@ -56,8 +56,8 @@ def next_boot_fault(before: Seen, now: Seen, address: str | None) -> str | None:
     ``address`` is the one that the new login used: its NIC is the one that has to come up.
     """
     facts = now.facts
-    found: Iterator[str] = _faults(before, facts, address)
-    return next(found, None)
+    faults: Iterator[str] = _faults(before, facts, address)
+    return next(faults, None)
 
 
 def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
@@ -66,20 +66,20 @@ def _faults(before: Seen, facts: Facts, address: str | None) -> Iterator[str]:
     if sshd is not None and sshd.status != 0:
         yield f"sshd would not start at the next boot: {sshd.last_line}"
     yield from _fstab_faults(facts)
-    for name, said in facts.commands.items():
+    for name, result in facts.commands.items():
         kind, _, unit = name.partition(" ")
-        if kind in ("boot-unit", "boot-condition") and said.status != 0:
-            yield f"{unit} would not start at the next boot: {said.last_line}"
+        if kind in ("boot-unit", "boot-condition") and result.status != 0:
+            yield f"{unit} would not start at the next boot: {result.last_line}"
     yield from _firewall_faults(facts)
     yield from _profile_faults(before.facts, facts, address)
 
 
 def _units(facts: Facts, name: str) -> _Units:
     """Return systemd's properties of each unit; empty if it was not asked."""
-    said = facts.commands.get(name, _NOTHING)
+    result = facts.commands.get(name, _NOTHING)
     blocks = (
         dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        for block in said.text.strip().split("\n\n")
+        for block in result.text.strip().split("\n\n")
     )
     return {block["Id"]: block for block in blocks if "Id" in block}
 
@@ -110,10 +110,10 @@ def _runs(units: _Units, unit: str) -> bool:
 
 
 def _file(units: _Units, unit: str) -> str:
-    found = units.get(unit, {})
-    if found.get("LoadState") not in ("loaded", None):
-        return found["LoadState"]
-    return found.get("UnitFileState") or "not there"
+    properties = units.get(unit, {})
+    if properties.get("LoadState") not in ("loaded", None):
+        return properties["LoadState"]
+    return properties.get("UnitFileState") or "not there"
 
 
 def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Iterator[str]:
@@ -125,9 +125,9 @@ def _start_faults(before: _Units, now: _Units, any_of: tuple[str, ...]) -> Itera
 
 def _starts(units: _Units, unit: str) -> int:
     """Return how surely a boot starts a unit: 2 = by itself, 1 = if another unit pulls it in, 0 = not."""
-    found = units.get(unit, {})
-    state = found.get("UnitFileState")
-    if found.get("LoadState") != "loaded":
+    properties = units.get(unit, {})
+    state = properties.get("UnitFileState")
+    if properties.get("LoadState") != "loaded":
         return 0
     return 2 if state in _BY_ITSELF else int(state in _BY_OTHERS)
 
@@ -151,22 +151,22 @@ def _errors(text: str) -> Iterator[str]:
 
 def _firewall_faults(facts: Facts) -> Iterator[str]:
     """Yield the rule of the distribution's firewall file that would drop labrun's packets."""
-    said, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
-    if said is None:
+    result, way = facts.commands.get("boot-nft"), facts.commands.get("boot-way", _NOTHING).text.split()
+    if result is None:
         return
-    if said.status != 0:
-        yield f"nftables.service would fail at the next boot: {said.last_line}"
+    if result.status != 0:
+        yield f"nftables.service would fail at the next boot: {result.last_line}"
         return
     try:
         source, target = (ip_address(each.partition("%")[0]) for each in (way[0], way[2]))
         port = integer(way[3]) or _SSH
     except (IndexError, ValueError):
         return
-    ruleset = read_ruleset(said.text)
+    ruleset = read_ruleset(result.text)
     families = ("inet", "ip" if target.version == 4 else "ip6")
-    for found in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
-        if found.sure:
-            yield f"/etc/nftables.conf would keep labrun out after the next boot ({found.text})"
+    for suspect in suspects(ruleset, ruleset, Packet(source, target, port=port), _INWARD, families):
+        if suspect.sure:
+            yield f"/etc/nftables.conf would keep labrun out after the next boot ({suspect.text})"
 
 
 def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterator[str]:

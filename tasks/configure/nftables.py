@@ -59,8 +59,8 @@ class _State:
     def of(cls, want: Json, facts: Facts) -> _State:
         missing = Captured("", 1)
         table, scratch = (facts.commands.get(f"nft-{name}", missing) for name in ("table", "wanted"))
-        said = (facts.word("nft-ssh") or "22").split()
-        ports = tuple(port for word in said if (port := integer(word, least=1, most=65535)) is not None)
+        numbers = (facts.word("nft-ssh") or "22").split()
+        ports = tuple(port for word in numbers if (port := integer(word, least=1, most=65535)) is not None)
         return cls(
             want["text"],
             ports,
@@ -243,7 +243,7 @@ def _file_diff(state: _State) -> list[str]:
         return [f"-{path}" for path in _PATHS if path in state.facts.files]
     lines = []
     if state.before != state.file:
-        lines.append(f"+{FILE}: {'as above' if not state.before else 'written anew'}")
+        lines.append(f"+{FILE}: {'as above' if not state.before else 'rewritten'}")
     if not state.is_loaded_at_boot:
         lines.append(f"+{UNIT}: loads it at boot")
     return lines

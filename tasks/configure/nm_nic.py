@@ -76,12 +76,12 @@ class Profile:
             return plain
         faults = (property_fault(name, value) for name, value in raw["properties"].items())
         fault = next(filter(None, faults), None)
-        said = facts.commands.get(f"profile-{plain.network}")
-        if fault is None and (said is None or said.status != 0):
-            fault = f"nmcli refuses the properties: {said.last_line if said else 'no answer'}"
-        if fault is not None or said is None:
+        captured = facts.commands.get(f"profile-{plain.network}")
+        if fault is None and (captured is None or captured.status != 0):
+            fault = f"nmcli refuses the properties: {captured.last_line if captured else 'no answer'}"
+        if fault is not None or captured is None:
             return replace(plain, fault=fault)
-        sections = parse(said.text)
+        sections = parse(captured.text)
         try:
             expected_summary(sections)
             if "connection" not in sections:
@@ -241,8 +241,8 @@ class PlannedNic:
             return self.state.devices.get(self.profile.mac)
         by_name = {device.interface: device for device in self.state.devices.values()}
         shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
-        found = marked_nic(self.profile.marks, shown)
-        return by_name[found] if found is not None else None
+        marked = marked_nic(self.profile.marks, shown)
+        return by_name[marked] if marked is not None else None
 
     def _bound(self, device: Device) -> Profile:
         """Return the profile with the NIC's actual MAC."""
@@ -277,7 +277,7 @@ class PlannedNic:
         On an existing machine also labrun's profiles under other names, from another lab file.
         """
         kinds = ("cloud-init-", "labrun-") if self.profile.existing else ("cloud-init-",)
-        found = []
+        paths = []
         for path, text in sorted(self.facts.files.items()):
             if path == self.profile.path or not path.startswith(tuple(f"{DIRECTORY}/{k}" for k in kinds)):
                 continue
@@ -285,8 +285,8 @@ class PlannedNic:
             mac = sections.get("ethernet", {}).get("mac-address", "").lower()
             name = sections.get("connection", {}).get("interface-name", "")
             if mac == device.mac or (not mac and name == device.interface):
-                found.append(path)
-        return found
+                paths.append(path)
+        return paths
 
     def _uuid(self, device: Device, replaced: list[str]) -> str:
         """Return the profile's UUID: that of the active profile if it may be taken over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from labrun.tasks.configure.nm_undo import Was
+from labrun.tasks.configure.nm_undo import PreviousState
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import install, quote
 from labrun.tasks.state.item import Item
@@ -42,7 +42,7 @@ class Work:
     bring: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     await_ipv6: bool = False
     reset_mtu: list[str] = field(default_factory=list)
-    was: list[Was] = field(default_factory=list)
+    was: list[PreviousState] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
 

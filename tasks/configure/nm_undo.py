@@ -9,13 +9,13 @@ from labrun.tasks.guest.facts.nm import Device, Nic
 from labrun.tasks.guest.keyfile import Sections, intent
 from labrun.tasks.guest.scripts import guest_script, quote, words
 
-__all__ = ["Was", "new_gateways", "undo", "was"]
+__all__ = ["PreviousState", "new_gateways", "undo", "was"]
 
 _BACK = guest_script("nm_back")
 
 
 @dataclass(frozen=True, slots=True)
-class Was:
+class PreviousState:
     """The state of a NIC before the change: its active profile and its MTU."""
 
     interface: str
@@ -23,12 +23,12 @@ class Was:
     mtu: int
 
 
-def was(device: Device, link: Nic) -> Was:
+def was(device: Device, link: Nic) -> PreviousState:
     """Return the state of a NIC that a rollback has to restore."""
-    return Was(device.interface, device.profile if device.is_up else None, link.mtu)
+    return PreviousState(device.interface, device.profile if device.is_up else None, link.mtu)
 
 
-def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[Was]) -> str:
+def undo(touched: Iterable[str], load: Iterable[str], nics: Sequence[PreviousState]) -> str:
     """Return what restores files, profiles and NICs; before NetworkManager starts the files suffice.
 
     Settings that were added to a NIC by hand are restored by the guard itself.

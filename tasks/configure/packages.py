@@ -38,21 +38,21 @@ class Packages:
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the packages that are not installed."""
-        found = installed_packages(facts)
-        if found is None:
+        installed = installed_packages(facts)
+        if installed is None:
             why = "labrun knows apt-get and dnf, and neither is here"
             refused = (Item(name, _INSTALLED, refused=why) for name in want["names"])
             return SectionPlan(self.section, tuple(refused))
-        items = tuple(_item(name, found.version(name)) for name in want["names"])
+        items = tuple(_item(name, installed.version(name)) for name in want["names"])
         missing = [item.name for item in items if item.state == "change"]
         if not missing:
             return SectionPlan(self.section, items)
         return SectionPlan(
             self.section,
             items,
-            _apply(found.manager, missing),
-            _undo(found.manager),
-            _commands(missing, found.manager),
+            _apply(installed.manager, missing),
+            _undo(installed.manager),
+            _commands(missing, installed.manager),
             partial=True,
             wide=True,
             seconds=_PATIENCE,

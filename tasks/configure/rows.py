@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from labrun.outcome import Outcome, Status
-from labrun.tasks.configure.confirmation import Return
+from labrun.tasks.configure.confirmation import RollbackResult
 from labrun.tasks.configure.guard_script import guarded
 from labrun.tasks.configure.plan import HostPlan
 from labrun.tasks.guest.facts.guard import Standing
@@ -71,7 +71,9 @@ class OutcomeBuilder:
         ]
         return rows + self._added(left, said)
 
-    def taken_back(self, fault: str, back: Return, left: HostPlan | None, said: Facts) -> list[Outcome]:
+    def rolled_back(
+        self, fault: str, back: RollbackResult, left: HostPlan | None, said: Facts
+    ) -> list[Outcome]:
         """Return the rows after a change that could not stay.
 
         ``fault`` is the reason; ``left`` is the plan over a new login before the host rolled back, None
@@ -90,10 +92,12 @@ class OutcomeBuilder:
                 rows.append(self._row(section, item, *standing(item)))
                 continue
             own = _own_reason(item, then.get(key), said.commands.get(section)) or fault
-            rows.append(self._gone_back(section, item, now.get(key), own, back))
+            rows.append(self._rolled_back(section, item, now.get(key), own, back))
         return rows
 
-    def _gone_back(self, section: str, item: Item, now: Item | None, why: str, back: Return) -> Outcome:
+    def _rolled_back(
+        self, section: str, item: Item, now: Item | None, why: str, back: RollbackResult
+    ) -> Outcome:
         if back.seen is None:
             undone = section in back.put_back
             ending = "the change was put back" if undone else back.otherwise

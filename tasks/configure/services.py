@@ -61,22 +61,22 @@ class Services:
         """Return the units that are not as declared, now or at the next boot."""
         declared: Mapping[str, _Wanted] = want["units"]
         try:
-            found = units(facts, declared)
+            existing = units(facts, declared)
         except CommandError as error:
             why = f"systemd cannot be asked: {error.reason}"
             refused = (Item(name, _want(wanted), refused=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())
-        items = tuple(_item(name, wanted, found[name], under) for name, wanted in declared.items())
+        items = tuple(_item(name, wanted, existing[name], under) for name, wanted in declared.items())
         changing = {item.name: declared[item.name] for item in items if item.state == "change"}
         if not changing:
             return SectionPlan(self.section, items)
-        steps = [step for name, wanted in changing.items() for step in _steps(name, wanted, found[name])]
+        steps = [step for name, wanted in changing.items() for step in _steps(name, wanted, existing[name])]
         return SectionPlan(
             self.section,
             items,
             _script(steps),
-            _undo(changing, found),
+            _undo(changing, existing),
             tuple(f"systemctl {' '.join(words)}" for _, words in steps),
             partial=True,
             wide=True,
@@ -156,11 +156,11 @@ def _script(steps: Iterable[_Step]) -> str:
     return assigned({"patience": _PATIENCE}) + guest_script("set_unit") + lines + "exit $bad"
 
 
-def _undo(changing: Mapping[str, _Wanted], found: Mapping[str, Unit]) -> str:
+def _undo(changing: Mapping[str, _Wanted], existing: Mapping[str, Unit]) -> str:
     """Return what restores the units; at boot the guard has restored the enabled state, which suffices."""
     lines = ['[ "$on" = live ] || exit 0', "bad=0"]
     for name, wanted in changing.items():
-        unit, word = found[name], quote(unit_of(name))
+        unit, word = existing[name], quote(unit_of(name))
         if wanted["enabled"] is not None and wanted["enabled"] != unit.is_enabled:
             lines.append(f"systemctl {'enable' if unit.is_enabled else 'disable'} --quiet {word} || bad=1")
         if wanted["running"] is not None and wanted["running"] != unit.is_running:

@@ -144,11 +144,11 @@ class Sysctl:
 
 def _secrets(observed: Mapping[str, _Observed], before: str | None) -> tuple[str, ...]:
     """Return the values found on the host that must not be shown."""
-    found = [value for key, value in settings_of(before or "").items() if is_secret(key)]
+    secrets = [value for key, value in settings_of(before or "").items() if is_secret(key)]
     for key, have in observed.items():
         if is_secret(key):
-            found.extend(filter(None, (have.running, have.at_boot)))
-    return tuple(found)
+            secrets.extend(filter(None, (have.running, have.at_boot)))
+    return tuple(secrets)
 
 
 def _paths(values: Mapping[str, str]) -> dict[str, str]:
@@ -182,14 +182,14 @@ def _tasks(facts: Facts) -> int | None:
 
 def _disputed(values: Mapping[str, str], paths: Mapping[str, str]) -> dict[str, str]:
     """Return why a key cannot be as declared: another one that sets the same value is declared otherwise."""
-    found = {}
+    reasons = {}
     for key, path in paths.items():
         along = set_along(path)
         for other, there in paths.items():
             both = there in along and path in set_along(there)
             if both and not _same(values[other], values[key]):
-                found[key] = f"the lab file gives {other} as {_plain(values[other])}: it is the same value"
-    return found
+                reasons[key] = f"the lab file gives {other} as {_plain(values[other])}: it is the same value"
+    return reasons
 
 
 def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> Item:

@@ -16,7 +16,7 @@ from labrun.ports import Transport
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Login, NewLogin
 from labrun.tasks.configure.converge import HostRun, converge
 from labrun.tasks.configure.guard import Guard
-from labrun.tasks.configure.guard_script import Ticket
+from labrun.tasks.configure.guard_script import GuardToken
 from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
@@ -84,7 +84,7 @@ def _confirmation(
     if seconds is None:
         return NewLogin(session, anew)
     session.notice_loss(_SILENCE)
-    ticket = Ticket(
+    ticket = GuardToken(
         run=work.run,
         owner=_owner(),
         seconds=seconds,

@@ -53,7 +53,7 @@ def _shared(one: Sequence[str], other: Sequence[str]) -> int:
 
 def _moved(header: str, by: int) -> str:
     """Return a hunk's header with its line numbers shifted."""
-    return _PLACE.sub(lambda found: f"{found[1]}{int(found[2]) + by}", header)
+    return _PLACE.sub(lambda match: f"{match[1]}{int(match[2]) + by}", header)
 
 
 def with_file(items: Iterable[Item], path: str, before: str | None, after: str | None) -> tuple[Item, ...]:
@@ -62,24 +62,24 @@ def with_file(items: Iterable[Item], path: str, before: str | None, after: str |
     Items show their part of the file as ``+PATH: line``. Attached to each of them, the full diff
     would be repeated for every line.
     """
-    found = list(items)
+    shown = list(items)
     diff = unified(path, before, after)
-    changing = [number for number, item in enumerate(found) if item.state == "change"]
+    changing = [number for number, item in enumerate(shown) if item.state == "change"]
     if not (diff and changing):
-        return tuple(found)
+        return tuple(shown)
     ours = (f"+{path}: ", f"-{path}: ")
     first = next(
         (
             number
             for number in changing
-            if any(line.startswith(ours) for line in (found[number].diff or "").splitlines())
+            if any(line.startswith(ours) for line in (shown[number].diff or "").splitlines())
         ),
         changing[0],
     )
-    own = found[first].diff
-    words = replace(found[first].words, diff=f"{own}\n{diff}" if own else diff)
-    found[first] = replace(found[first], words=words)
-    return tuple(found)
+    own = shown[first].diff
+    words = replace(shown[first].words, diff=f"{own}\n{diff}" if own else diff)
+    shown[first] = replace(shown[first], words=words)
+    return tuple(shown)
 
 
 def _lines(text: str) -> list[str]:

@@ -47,7 +47,7 @@ def _section(
         for item in part.items:
             row = _row(spec["host"], section, item, applied, asked=(section, item.name) in asked)
             if untold is not None and row.status not in (Status.OK, Status.SKIPPED):
-                why = f"who has moved cannot be told: {untold}; `labrun configure` writes it anew"
+                why = f"which side has changed cannot be told: {untold}; `labrun configure` records it again"
                 row = replace(row, status=Status.UNKNOWN, why=why)
             yield row
 
@@ -60,27 +60,27 @@ def silent_rows(spec: Json, status: Status, why: str, section: str | None = None
 
 def _row(host: str, section: str, item: Item, applied: Applied | None, *, asked: bool) -> Outcome:
     last = applied.items.get((section, item.name)) if applied is not None else None
-    found = verdict(
+    judged = verdict(
         item, None if last is None else from_text(last), asked=asked, recorded=applied is not None
     )
-    return row_of(host, section, item, found.status, _why(item, found, applied))
+    return row_of(host, section, item, judged.status, _why(item, judged, applied))
 
 
-def _why(item: Item, found: Verdict, applied: Applied | None) -> str | None:
-    if found.status is Status.OK:
+def _why(item: Item, judged: Verdict, applied: Applied | None) -> str | None:
+    if judged.status is Status.OK:
         return None
     parts = [item.why] if item.why else []
-    if found.status is Status.PENDING and applied is None:
+    if judged.status is Status.PENDING and applied is None:
         parts.append("nothing was applied to this host yet")
-    elif found.status is Status.CONFLICT and len(item.want) > 1:
-        by_hand, in_file = (found.moved(side, Status.CONFLICT) for side in (Status.DRIFTED, Status.PENDING))
+    elif judged.status is Status.CONFLICT and len(item.want) > 1:
+        by_hand, in_file = (judged.moved(side, Status.CONFLICT) for side in (Status.DRIFTED, Status.PENDING))
         parts.append(f"changed on the host: {', '.join(by_hand)}; changed in the file: {', '.join(in_file)}")
-    elif found.status is Status.CONFLICT:
+    elif judged.status is Status.CONFLICT:
         parts.append("the file and the host have both changed")
-    elif found.status is Status.UNKNOWN and not item.why:
+    elif judged.status is Status.UNKNOWN and not item.why:
         parts.append(
             "neither the file nor the host has changed since it was applied"
-            if found.parts
+            if judged.parts
             else "the record of what was applied says nothing about it"
         )
     return "; ".join(parts) or None

@@ -97,8 +97,8 @@ def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
         facts = parse_facts(output, mark)
     except CommandError:
         return Logged()
-    said = facts.commands.get("log")
-    entries = list(_marked(list(_entries(said.text if said else "")), user, key))
+    captured = facts.commands.get("log")
+    entries = list(_marked(list(_entries(captured.text if captured else "")), user, key))
     others = [entry for entry in entries if not entry.labrun]
     own = [entry for entry in entries if entry.labrun]
     kept = sorted([*others[-_OTHERS:], *own[-_OWN:]], key=lambda entry: entry.time)

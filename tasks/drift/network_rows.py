@@ -23,20 +23,20 @@ def with_verdicts(
     in the file, so they are unreachable.
     """
     missing = frozenset(unmade)
-    found = expectations(lab)
+    expected = expectations(lab)
     for row in rows:
         if row.status is Status.FAILED:
-            yield replace(row, status=_verdict(row, found, settings))
-        elif row.status is Status.UNREACHABLE and missing & set(_ends(row, found)):
+            yield replace(row, status=_verdict(row, expected, settings))
+        elif row.status is Status.UNREACHABLE and missing & set(_ends(row, expected)):
             yield replace(row, status=Status.PENDING)
         else:
             yield row
 
 
-def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[Outcome]]) -> Status:
+def _verdict(row: Outcome, expected: Expectations, settings: Mapping[str, Sequence[Outcome]]) -> Status:
     statuses = {
         setting.status
-        for host in _concerned(row, found)
+        for host in _concerned(row, expected)
         for setting in settings.get(host, ())
         if setting.section in section_of(row.section).follows
         if not isinstance(row.subject, Nic)
@@ -47,18 +47,18 @@ def _verdict(row: Outcome, found: Expectations, settings: Mapping[str, Sequence[
     return Status.DRIFTED
 
 
-def _ends(row: Outcome, found: Expectations) -> tuple[str, ...]:
+def _ends(row: Outcome, expected: Expectations) -> tuple[str, ...]:
     """Return the hosts named by a row."""
     about = row.subject
-    if isinstance(about, Pair) and about.target in found.lab.hosts:
+    if isinstance(about, Pair) and about.target in expected.lab.hosts:
         return about.source, about.target
     return (row.host,)
 
 
-def _concerned(row: Outcome, found: Expectations) -> tuple[str, ...]:
+def _concerned(row: Outcome, expected: Expectations) -> tuple[str, ...]:
     """Return the hosts that a row depends on: both ends, and the routers between them."""
-    ends, about = _ends(row, found), row.subject
+    ends, about = _ends(row, expected), row.subject
     if not isinstance(about, Pair) or len(set(ends)) == 1:
         return ends
-    way = found.path(about.source, about.target, about.family).way
+    way = expected.path(about.source, about.target, about.family).way
     return (*ends, *way.through, *way.back)

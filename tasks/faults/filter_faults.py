@@ -26,7 +26,7 @@ FILTERS: tuple[Fault, ...] = (
         'site inet "$(chain forward 0 accept "$rule")"',
         "table_back inet",
         (
-            "Somebody on the way forbids it, and says so.",
+            "A host on the way refuses it, and says so.",
             "traceroute shows who with !X: {host}.",
             "nft list ruleset on {host}",
         ),
@@ -88,7 +88,7 @@ FILTERS: tuple[Fault, ...] = (
         "table_back inet",
         (
             "Pings and logins work; copying a file hangs.",
-            "It is a matter of size, and nobody is told. {host} is where they get lost.",
+            "Size matters, and no error comes back. {host} is where they get lost.",
             "ping -M do -s 1472 {far} on {source}, then nft list ruleset on {host}",
         ),
         "packets of 1500 bytes get lost, small ones do not: {host}: nftables drops it",
@@ -126,7 +126,7 @@ FILTERS: tuple[Fault, ...] = (
         'systemctl is-active -q ssh && echo "systemctl start ssh"',
         (
             "A host can be pinged and not be logged in to.",
-            "{host} refuses: nobody listens.",
+            "{host} refuses: nothing listens there.",
             "labrun console {host}, or the hypervisor's own tools: systemctl status ssh",
         ),
         "refused",
@@ -138,7 +138,7 @@ FILTERS: tuple[Fault, ...] = (
         "chmod 644 /etc/ssh/sshd_config.d/00-a.conf\nsystemctl reload ssh",
         'echo "rm -f /etc/ssh/sshd_config.d/00-a.conf"\necho "systemctl reload ssh"',
         (
-            "Every packet gets where it should; somebody else might get in too.",
+            "Every packet gets where it should; others might get in too.",
             "On {host} sshd does not hold what its file says.",
             "sshd -T on {host}: the first value wins",
         ),

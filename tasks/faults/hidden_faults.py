@@ -15,13 +15,33 @@ def _not_first(spot: FaultSite) -> bool:
     return not spot.is_first_nic
 
 
-def _ruled(family: str, kind: str, hook: str, priority: str, rule: str) -> str:
-    """Return the shell text that adds a table with one rule in a base chain."""
-    chain = f"{family} site {hook[:3]}_site"
-    return (
-        f"nft add table {family} site\n"
-        f"nft add chain {chain} '{{ type {kind} hook {hook} priority {priority}; }}'\n"
-        f'nft add rule {chain} "{rule}"'
+def _ruled(
+    name: str,
+    at: str,
+    version: Version,
+    chain: tuple[str, str, str],
+    rule: str,
+    hints: tuple[str, str, str],
+    shown: str,
+) -> Fault:
+    """Return the fault of one nftables rule in a table of its own.
+
+    ``chain`` is the base chain's type, hook and priority; ``shown`` is how verify shows the rule.
+    """
+    family, suffix = ("ip", "") if version == 4 else ("ip6", "-v6")
+    kind, hook, priority = chain
+    table, short = f"{family} site", f"{hook[:3]}_site"
+    does = "translates" if kind == "nat" else "drops"
+    return Fault(
+        f"{name}{suffix}",
+        at,
+        f"nft add table {table}\n"
+        f"nft add chain {table} {short} '{{ type {kind} hook {hook} priority {priority}; }}'\n"
+        f'nft add rule {table} {short} "{rule}"',
+        f"table_back {family}",
+        hints,
+        f"{{host}}: nftables {does} it: {table}, chain {short}: {shown}",
+        version=version,
     )
 
 
@@ -37,7 +57,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f'{ip} route add local "$far" dev lo table local',
         f'echo "{ip} route del local $far dev lo table local 2>/dev/null || :"',
         (
-            f"A host is answered for by somebody else{over}, or not at all.",
+            f"Something else answers for a host{over}, or nothing does.",
             "{host} takes what is for {target} for its own, and no address says so.",
             f"{ip} route show table local on {{host}}",
         ),
@@ -111,57 +131,57 @@ def _of(version: Version) -> Iterator[Fault]:
         "{host}: ip rule 100: from all to {far_net} iif ",
         version=version,
     )
-    yield Fault(
-        f"dnat{suffix}",
+    yield _ruled(
+        "dnat",
         "router",
-        _ruled(family, "nat", "prerouting", "-100", f"{family} daddr $far dnat to $out_own"),
-        f"table_back {family}",
+        version,
+        ("nat", "prerouting", "-100"),
+        f"{family} daddr $far dnat to $out_own",
         (
             f"A host is asked and another one answers{over}, in its name.",
             "{host} gives packets another destination.",
             "nft list ruleset on {host}: look for nat",
         ),
-        f"{{host}}: nftables translates it: {family} site, chain pre_site: {family} daddr {{far}} dnat to",
-        version=version,
+        f"{family} daddr {{far}} dnat to",
     )
-    yield Fault(
-        f"masquerade{suffix}",
+    yield _ruled(
+        "masquerade",
         "router",
-        _ruled(family, "nat", "postrouting", "100", "oifname $out masquerade"),
-        f"table_back {family}",
+        version,
+        ("nat", "postrouting", "100"),
+        "oifname $out masquerade",
         (
             f"Every packet arrives{over}, and nobody knows where it comes from.",
             "{host} puts its own address on what it forwards.",
             "nft list ruleset on {host}: look for nat",
         ),
-        f"{{host}}: nftables translates it: {family} site, chain pos_site: oifname",
-        version=version,
+        "oifname",
     )
-    yield Fault(
-        f"target-rejects{suffix}",
+    yield _ruled(
+        "target-rejects",
         "source",
-        _ruled(family, "filter", "input", "0", f"{family} saddr $far reject with {icmp} type {prohibited}"),
-        f"table_back {family}",
+        version,
+        ("filter", "input", "0"),
+        f"{family} saddr $far reject with {icmp} type {prohibited}",
         (
-            f"A host is reached{over}, and wants nothing to do with somebody.",
+            f"A host is reached{over}, but wants nothing to do with one of the others.",
             "{host} answers {target} with an error of its own making.",
             "nft list ruleset on {host}",
         ),
-        f"{{host}}: nftables drops it: {family} site, chain inp_site: {family} saddr {{far}} reject",
-        version=version,
+        f"{family} saddr {{far}} reject",
     )
-    yield Fault(
-        f"echo-dropped{suffix}",
+    yield _ruled(
+        "echo-dropped",
         "source",
-        _ruled(family, "filter", "input", "0", f"{icmp} type echo-request counter drop"),
-        f"table_back {family}",
+        version,
+        ("filter", "input", "0"),
+        f"{icmp} type echo-request counter drop",
         (
             f"A host can be logged in to and not be pinged{over}.",
             "{host} gets the pings and throws them away.",
             "nft list ruleset on {host}",
         ),
-        f"{{host}}: nftables drops it: {family} site, chain inp_site: {icmp} type echo-request drop",
-        version=version,
+        f"{icmp} type echo-request drop",
     )
 
 

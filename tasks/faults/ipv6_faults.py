@@ -44,7 +44,7 @@ IPV6: tuple[Fault, ...] = (
         f'echo "ip -6 route del $goal via $other dev $nic 2>/dev/null || :"\n{_ROUTE_BACK}',
         (
             "A host has two gateways, one for each IP version. They should be the same machine.",
-            "{host} hands its IPv6 packets to somebody who does not forward them.",
+            "{host} sends its IPv6 packets to a host that does not forward them.",
             "ip -6 route show on {host}: who is the gateway, and who should be?",
         ),
         "is sent via {other}, not via {gw}",
@@ -114,7 +114,7 @@ IPV6: tuple[Fault, ...] = (
         'ip -6 neigh flush dev "$nic"',
         "table_back ip6",
         (
-            "A host knows nobody over IPv6; over IPv4 it knows everybody.",
+            "A host knows no neighbour over IPv6; over IPv4 it knows them all.",
             "What ARP is for IPv4 is part of ICMPv6. {host} does not ask who has {gw}.",
             "ip -6 neigh and nft list ruleset on {host}",
         ),

@@ -58,7 +58,7 @@ TWINS: tuple[Fault, ...] = (
         'ip -6 route add prohibit "$far/128"',
         'echo "ip -6 route del prohibit $far/128 2>/dev/null || :"',
         (
-            "Somebody on the way says no to IPv6, in so many words.",
+            "A host on the way says no to IPv6, in so many words.",
             "The one who says so is {host}.",
             "ip -6 route get {far} on {host}",
         ),
@@ -111,7 +111,7 @@ TWINS: tuple[Fault, ...] = (
         'ip -6 addr add "$far/128" dev "$nic" nodad',
         'echo "ip -6 addr del $far/128 dev $nic 2>/dev/null || :"',
         (
-            "One host gets an answer over IPv6 from somebody it did not ask.",
+            "One host gets an answer over IPv6 from a host it did not ask.",
             "{host} need not go far to find {target}: why?",
             "ip -br address on {host}, and on {target}",
         ),
@@ -151,7 +151,7 @@ TWINS: tuple[Fault, ...] = (
         _filtered("forward", "ip6 daddr $far_net counter reject with icmpv6 type admin-prohibited"),
         _TABLE_BACK,
         (
-            "Somebody on the way forbids IPv6, and says so.",
+            "A host on the way refuses IPv6, and says so.",
             "traceroute shows who with !X: {host}.",
             "nft list ruleset on {host}",
         ),
@@ -217,7 +217,7 @@ TWINS: tuple[Fault, ...] = (
         _TABLE_BACK,
         (
             "Over IPv6 pings and logins work; copying a file hangs.",
-            "It is a matter of size, and nobody is told. {host} is where they get lost.",
+            "Size matters, and no error comes back. {host} is where they get lost.",
             "ping -6 -M do -s 1452 {far} on {source}, then nft list ruleset on {host}",
         ),
         "packets of 1500 bytes get lost, small ones do not: {host}: nftables drops it",

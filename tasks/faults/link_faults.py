@@ -44,7 +44,7 @@ LINKS: tuple[Fault, ...] = (
         'ip -4 addr add "$far/32" dev "$nic"',
         'echo "ip -4 addr del $far/32 dev $nic 2>/dev/null || :"',
         (
-            "One host gets an answer from somebody it did not ask.",
+            "One host gets an answer from a host it did not ask.",
             "{host} need not go far to find {target}: why?",
             "ip -br address on {host}, and on {target}",
         ),
@@ -94,7 +94,7 @@ LINKS: tuple[Fault, ...] = (
         'ip link set dev "$out" arp off',
         'echo "ip link set dev $out arp on"',
         (
-            "On one network nobody finds the gateway, and the gateway nobody.",
+            "On one network no host finds the gateway, and the gateway finds no host.",
             "{host} does not answer a certain question there.",
             "ip link on {host}: read the flags",
         ),

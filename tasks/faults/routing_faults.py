@@ -58,7 +58,7 @@ ROUTING: tuple[Fault, ...] = (
         f'echo "ip -4 route del $goal via $other dev $nic 2>/dev/null || :"\n{_ROUTE_BACK}',
         (
             "A host has a way out, and it is the wrong one.",
-            "{host} hands its packets to somebody who does not forward them.",
+            "{host} sends its packets to a host that does not forward them.",
             "ip route show on {host}: who is the gateway, and who should be?",
         ),
         "is sent via {other}, not via {gw}",
@@ -108,7 +108,7 @@ ROUTING: tuple[Fault, ...] = (
         'ip -4 route add prohibit "$far/32"',
         'echo "ip -4 route del prohibit $far/32 2>/dev/null || :"',
         (
-            "Somebody on the way says no, in so many words.",
+            "A host on the way says no, in so many words.",
             "The one who says so is {host}.",
             "ip route get {far} on {host}",
         ),

@@ -117,8 +117,8 @@ class Intent:
 
 
 def _numbered(settings: Mapping[str, str], *kinds: str) -> Iterator[tuple[str, str]]:
-    found = [(match, value) for key, value in settings.items() if (match := _NUMBERED.fullmatch(key))]
-    for match, value in sorted(found, key=lambda pair: int(pair[0][2])):
+    numbered = [(match, value) for key, value in settings.items() if (match := _NUMBERED.fullmatch(key))]
+    for match, value in sorted(numbered, key=lambda pair: int(pair[0][2])):
         if match[1] in kinds and value:
             yield match[0], value
 
@@ -163,8 +163,8 @@ def intent(sections: Sections, version: int) -> Intent:
 
 def _is_ordinary(options: str) -> bool:
     """Tell whether a route is a unicast route in the main table, the only kind that is compared."""
-    found = dict(option.strip().partition("=")[::2] for option in options.split(","))
-    return found.get("table", "0") in _MAIN_TABLE and found.get("type", "unicast") == "unicast"
+    attributes = dict(option.strip().partition("=")[::2] for option in options.split(","))
+    return attributes.get("table", "0") in _MAIN_TABLE and attributes.get("type", "unicast") == "unicast"
 
 
 def _hop(value: str) -> Hop:
@@ -176,7 +176,7 @@ def _hop(value: str) -> Hop:
 
 def properties(sections: Sections) -> dict[str, str]:
     """Return every setting that is not a default, by nmcli property name, normalised."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for section, settings in sections.items():
         section = _SECTION.get(section, section)
         for key, value in settings.items():
@@ -184,10 +184,10 @@ def properties(sections: Sections) -> dict[str, str]:
                 continue
             spelled = _spelled(key, value)
             if spelled not in _DEFAULTS.get((section, key), ()):
-                found[f"{section}.{key}"] = spelled
+                values[f"{section}.{key}"] = spelled
         if section in ("ipv4", "ipv6"):
-            found.update(_addressing(section, settings))
-    return found
+            values.update(_addressing(section, settings))
+    return values
 
 
 def _spelled(key: str, value: str) -> str:

@@ -73,9 +73,9 @@ class Captured:
     def last_line(self) -> str:
         """Return the last non-empty line, of stderr if it has any, as a reason for a table."""
         for stream in (self.error, self.text):
-            said = stream.rstrip()
-            if said:
-                return said[max(said.rfind("\n"), said.rfind("\r")) + 1 :].strip()[:_LONGEST_REASON]
+            printed = stream.rstrip()
+            if printed:
+                return printed[max(printed.rfind("\n"), printed.rfind("\r")) + 1 :].strip()[:_LONGEST_REASON]
         return f"exit status {self.status}"
 
 

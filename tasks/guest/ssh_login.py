@@ -324,4 +324,6 @@ def _load_key(file: Path, stamp: Stamp) -> paramiko.PKey:
         reason = f"cannot read the key {file}: {error.strerror}"
         raise AuthenticationError(reason, step="login", hint=hint) from error
     except (paramiko.SSHException, ValueError, TypeError) as error:
-        raise AuthenticationError(f"{file} is no private key: {error}", step="login", hint=hint) from error
+        raise AuthenticationError(
+            f"{file} is not a valid private key: {error}", step="login", hint=hint
+        ) from error

@@ -33,7 +33,7 @@ def lab_uris(name: str, uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
 
     Raises HypervisorError if none of them can be asked.
     """
-    found: list[str] = []
+    carrying: list[str] = []
     errors: list[HypervisorError] = []
     for uri in uris:
         try:
@@ -48,25 +48,25 @@ def lab_uris(name: str, uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
             if tag.extra.get("hypervisor"):
                 # A tag is untrusted data; if its URI is not acceptable, use the one where it was found.
                 named = tag.extra["hypervisor"]
-                found.insert(0, named if is_plain(named) else uri)
+                carrying.insert(0, named if is_plain(named) else uri)
         if any(tag.fits(domain.name()) for domain, tag, _ in tagged_domains(connection, name)):
-            found.append(uri)
+            carrying.append(uri)
     if len(errors) == len(uris):
         raise errors[-1]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(carrying))
 
 
 def labs_on(uris: Sequence[str] = LOCAL_URIS) -> tuple[str, ...]:
     """Return the names of all labs that have a machine or a network there; a URI that is silent has none."""
-    found: list[str] = []
+    labs: list[str] = []
     for uri in uris:
         try:
             connection = connect(uri)
         except HypervisorError:
             continue
-        found += [tag.lab for _, tag, _ in tagged_domains(connection)]
-        found += [tag.lab for _, xml in networks_of(connection) if (tag := read_tag(xml)) is not None]
-    return tuple(dict.fromkeys(found))
+        labs += [tag.lab for _, tag, _ in tagged_domains(connection)]
+        labs += [tag.lab for _, xml in networks_of(connection) if (tag := read_tag(xml)) is not None]
+    return tuple(dict.fromkeys(labs))
 
 
 def choose_hypervisor(lab: Lab) -> Choice:

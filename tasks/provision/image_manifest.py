@@ -99,12 +99,12 @@ def read_image_manifest(path: Path) -> Mapping[str, Any]:
     if data is None:
         return {}
     try:
-        found = parse_json(data)
+        manifest = parse_json(data)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        manifest = None
+    if not isinstance(manifest, dict):
         raise DamagedFileError(path, NOT_OURS)
-    return found
+    return manifest
 
 
 def write_manifest(image: BuiltImage) -> None:

@@ -39,26 +39,26 @@ def find_own(connection: Any, kind: Kind, name: str, is_own: Callable[[Any], boo
     import libvirt
 
     try:
-        found = getattr(connection, kind.lookup)(name)
+        candidate = getattr(connection, kind.lookup)(name)
     except libvirt.libvirtError as error:
         if error.get_error_code() == getattr(libvirt, kind.missing):
             return None
         raise
-    if not is_own(found):
+    if not is_own(candidate):
         raise ForeignObjectError(
             f"the {kind.noun} {name} exists and is not {kind.owner}",
             step=kind.step,
             hint=f"{kind.advice} `virsh {kind.dump} {name}`",
         )
-    return found
+    return candidate
 
 
 def tagged_for(lab: str) -> Callable[[Any], bool]:
     """Return the test whether an object carries the lab's tag, and the tag was written for it."""
 
-    def is_own(found: Any) -> bool:
-        tag = read_tag(found.XMLDesc(0))
-        return tag is not None and tag.lab == lab and tag.fits(found.name())
+    def is_own(candidate: Any) -> bool:
+        tag = read_tag(candidate.XMLDesc(0))
+        return tag is not None and tag.lab == lab and tag.fits(candidate.name())
 
     return is_own
 

@@ -74,7 +74,7 @@ def find_pool(connection: Any, pool: Pool) -> Any:
         "pool-dumpxml",
         "labrun's",
     )
-    return find_own(connection, kind, pool.name, lambda found: _is_at(found, pool.directory))
+    return find_own(connection, kind, pool.name, lambda existing: _is_at(existing, pool.directory))
 
 
 def _is_at(pool: Any, directory: PurePosixPath) -> bool:
@@ -87,24 +87,24 @@ def ensure_pool(connection: Any, pool: Pool) -> Any:
     import libvirt
 
     with _lock:
-        found = find_pool(connection, pool)
-        if found is None:
+        existing = find_pool(connection, pool)
+        if existing is None:
             try:
-                found = connection.storagePoolDefineXML(_pool_xml(pool), 0)
+                existing = connection.storagePoolDefineXML(_pool_xml(pool), 0)
             except libvirt.libvirtError:
                 # Another labrun may have created it first.
-                found = find_pool(connection, pool)
-                if found is None:
+                existing = find_pool(connection, pool)
+                if existing is None:
                     raise
-        if not found.isActive():
-            found.build(0)
-            found.setAutostart(1)
+        if not existing.isActive():
+            existing.build(0)
+            existing.setAutostart(1)
             try:
-                found.create(0)
+                existing.create(0)
             except libvirt.libvirtError:
-                if not found.isActive():
+                if not existing.isActive():
                     raise
-        return found
+        return existing
 
 
 def _pool_xml(pool: Pool) -> str:

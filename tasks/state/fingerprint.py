@@ -62,10 +62,10 @@ def as_text(applied: Fingerprints) -> str:
 
 def from_text(text: str) -> dict[str, Fingerprint]:
     """Return what :func:`as_text` wrote, empty for anything else."""
-    found = {}
+    fingerprints = {}
     for word in text.split():
         key, separator, hashes = word.rpartition("=")
         wanted, _, observed = hashes.partition("/")
         if separator and wanted:
-            found[key] = Fingerprint(wanted, observed or wanted)
-    return found
+            fingerprints[key] = Fingerprint(wanted, observed or wanted)
+    return fingerprints

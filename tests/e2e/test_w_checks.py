@@ -156,7 +156,7 @@ def test_listeners_are_seen_when_they_are_there_and_missed_when_not(checked: Wit
         "not echo": ("ok", "refused"),
         "not filtered": ("failed", "refused"),
     }
-    assert gone["port"]["why"] == "nobody listens on tcp/8080 on b"
+    assert gone["port"]["why"] == "nothing listens on tcp/8080 on b"
 
 
 def test_a_source_that_cannot_try_proves_nothing(checked: With) -> None:

@@ -75,7 +75,7 @@ def command(
     """Compare networks, machines, settings and paths with the file and with what was last applied.
 
     Reads only, unless --fix is given. A row that is not ok tells which side has changed: `pending` is the
-    file, `drifted` the host, `conflict` both. Exit code 3 then.
+    file, `drifted` the host, `conflict` both; the exit code is then 3.
     """
     if (apply_pending or max_changes is not None) and not fix:
         option = "--apply-pending" if apply_pending else "--max-changes"

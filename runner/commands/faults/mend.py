@@ -23,7 +23,8 @@ _NOTHING = "Nothing is planted in this lab."
 def command(invocation: Invocation) -> Report:
     """Remove the fault that `labrun break` planted, and nothing else.
 
-    Says what it was. Where a host is not as it was before the fault, the row shows in what.
+    Shows what the fault was. If a host is not as it was before the fault, its row shows the
+    difference.
     """
     from labrun.tasks.faults.script import mend_script
 

@@ -33,8 +33,9 @@ from labrun.runner.verb import verb
 def command(invocation: Invocation, run: str, evidence: bool, diff: bool, name: str | None) -> Report:
     """Show a past run with all its results.
 
-    RUN is its ID, how that begins or its last four letters; `last` or -1, -2 for the one before; a
-    command's name for its last run, `verify-1` for the one before. With --hosts only their rows.
+    RUN is a run's ID, its beginning or its last four characters; `last` or -1 for the newest run, -2 for
+    the one before; a command's name for its newest run, `verify-1` for the one before. With --hosts, only
+    their rows are shown.
     """
     history = history_of(invocation, name)
     past, hosts = history.find(run), hosts_meant(invocation)

@@ -51,15 +51,15 @@ def record_of(facts: Facts) -> Applied | None:
     text = facts.files.get(PATH)
     if text is None:
         return None
-    found = as_object(read_json(text, PATH), PATH, _KIND)
-    schema = as_integer(found.get("schema"), PATH)
+    record = as_object(read_json(text, PATH), PATH, _KIND)
+    schema = as_integer(record.get("schema"), PATH)
     if schema != SCHEMA:
         which = "an earlier" if schema < SCHEMA else "a later"
         raise UnreadableError(f"{which} labrun recorded it", step=PATH)
     items = {
         (section, name): as_text(each, PATH)
-        for section, names in as_object(found.get("items"), PATH, _KIND).items()
+        for section, names in as_object(record.get("items"), PATH, _KIND).items()
         for name, each in as_object(names, PATH, _KIND).items()
     }
-    run, version, digest = (as_text(found.get(key), PATH) for key in ("run", "labrun", "digest"))
+    run, version, digest = (as_text(record.get(key), PATH) for key in ("run", "labrun", "digest"))
     return Applied(run, version, digest, MappingProxyType(items))

@@ -69,15 +69,16 @@ def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
 
 
 def _lines(facts: Facts, name: str) -> list[str]:
-    said = facts.commands.get(name)
-    return [line for line in said.text.splitlines() if line.count(" ") >= 2] if said is not None else []
+    captured = facts.commands.get(name)
+    lines = captured.text.splitlines() if captured is not None else []
+    return [line for line in lines if line.count(" ") >= 2]
 
 
-def _decoded(said: Captured | None) -> bytes | None:
-    if said is None or said.status != 0:
+def _decoded(captured: Captured | None) -> bytes | None:
+    if captured is None or captured.status != 0:
         return None
     try:
-        return base64.b64decode(said.text.strip(), validate=True)
+        return base64.b64decode(captured.text.strip(), validate=True)
     except ValueError:
         # Not base64, or not even ASCII.
         return None

@@ -127,8 +127,8 @@ def standing(facts: Facts) -> Standing | None:
 def rolled_back(facts: Facts, run: str) -> RolledBack | None:
     """Return the host's report of rolling back ``run``; None if it did not."""
     for path in RECORDS:
-        found, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
-        name, _, occasion = found.partition(" ")
+        first, *lines = [line.strip() for line in facts.files.get(path, "").splitlines()] or [""]
+        name, _, occasion = first.partition(" ")
         if run and name == run:
             kept = tuple(line for line in lines if line and line != _GOES_ON)
             return RolledBack(occasion or "unknown", kept, _GOES_ON in lines)
@@ -140,26 +140,26 @@ def goes_back(facts: Facts, run: str) -> bool:
     return rolled_back(facts, run) is not None or not facts.words.isdisjoint(_GOING)
 
 
-def refusal(said: Facts) -> str | None:
+def refusal(answer: Facts) -> str | None:
     """Return why the guard was not armed, so that nothing was changed; None if it was armed."""
-    armed = said.commands.get("guard")
+    armed = answer.commands.get("guard")
     if armed is None or armed.status == 0:
         return None
-    held = said.word("guard-held")
+    held = answer.word("guard-held")
     if held is not None:
         left, _, owner = held.partition(" ")
         return str(Standing("", owner, integer(left) or 0))
-    return _checkpoint(said) or f"the guard cannot be armed: {armed.last_line}"
+    return _checkpoint(answer) or f"the guard cannot be armed: {armed.last_line}"
 
 
-def _checkpoint(said: Facts) -> str | None:
+def _checkpoint(answer: Facts) -> str | None:
     """Return what keeps NetworkManager from making a checkpoint, as far as it reports that."""
-    found = said.commands.get("checkpoints")
-    uptime = integer(said.word("guard-uptime"))
-    if found is None or found.status != 0 or uptime is None:
+    checkpoints = answer.commands.get("checkpoints")
+    uptime = integer(answer.word("guard-uptime"))
+    if checkpoints is None or checkpoints.status != 0 or uptime is None:
         return None
     try:
-        left = [seconds - uptime for seconds in _checkpoint_ends(found.text)]
+        left = [seconds - uptime for seconds in _checkpoint_ends(checkpoints.text)]
     except (UnreadableError, ValueError, KeyError, TypeError):
         return None
     if not left:

@@ -31,8 +31,8 @@ def neighbours(facts: Facts) -> tuple[Neighbour, ...]:
     return tuple(_neighbours(rows(facts, "neighbours", "neighbours", "neighbours")))
 
 
-def _neighbours(found: list[Mapping[str, Any]]) -> Iterator[Neighbour]:
-    for each in found:
+def _neighbours(entries: list[Mapping[str, Any]]) -> Iterator[Neighbour]:
+    for each in entries:
         mac, states = each.get("lladdr"), each.get("state")
         failed = isinstance(states, list) and ("FAILED" in states or "INCOMPLETE" in states)
         yield Neighbour(

@@ -60,29 +60,29 @@ def fits(text: str, packet: Packet) -> bool | None:
     if len(text) > _LONGEST_RULE:
         return None
     rest, sure = _NOISE.sub("", text), True
-    for found in _ADDRESS.finditer(rest):
-        address = packet.source if found[2] == "saddr" else packet.target
-        if found[1] != "arp" and (found[1] == "ip6") != (address.version == 6):
+    for match in _ADDRESS.finditer(rest):
+        address = packet.source if match[2] == "saddr" else packet.target
+        if match[1] != "arp" and (match[1] == "ip6") != (address.version == 6):
             return False
-        among = _among(address, found[4])
+        among = _among(address, match[4])
         if among is None:
             sure = False
-        elif among is bool(found[3]):
+        elif among is bool(match[3]):
             return False
-    for found in _DEVICE.finditer(rest):
-        device = packet.came if found[1] == "iif" else packet.leaves
-        among = f'"{device}"' in found[3] or found[3] == device
-        if device and among is bool(found[2]):
+    for match in _DEVICE.finditer(rest):
+        device = packet.came if match[1] == "iif" else packet.leaves
+        among = f'"{device}"' in match[3] or match[3] == device
+        if device and among is bool(match[2]):
             return False
-    for found in _LENGTH.finditer(rest):
-        above, bound = found[1].startswith(">"), int(found[2])
+    for match in _LENGTH.finditer(rest):
+        above, bound = match[1].startswith(">"), int(match[2])
         if (above and packet.size < bound) or (not above and packet.size > bound):
             return False
-    for found in _PROTOCOL.finditer(rest):
-        words = set(re.findall(r"\w[\w-]*", found[2]))
-        if not found[1] and not words & (_TCP if packet.is_tcp else _NUMBERS[packet.source.version]):
+    for match in _PROTOCOL.finditer(rest):
+        words = set(re.findall(r"\w[\w-]*", match[2]))
+        if not match[1] and not words & (_TCP if packet.is_tcp else _NUMBERS[packet.source.version]):
             return False
-        sure = sure and not found[1] and (len(words) > 1 or packet.is_tcp)
+        sure = sure and not match[1] and (len(words) > 1 or packet.is_tcp)
     if not (_fits_connection(rest, packet) if packet.is_tcp else _fits_probe(rest, packet)):
         return False
     if packet.icmp:
@@ -102,10 +102,10 @@ def _fits_probe(rest: str, packet: Packet) -> bool:
     if packet.icmp:
         if re.search(r"\budp (?:dport|sport)", rest):
             return False
-        for found in _ICMP_TYPE.finditer(rest):
-            if (packet.icmp in re.findall(r"[\w-]+", found[2])) is bool(found[1]):
+        for match in _ICMP_TYPE.finditer(rest):
+            if (packet.icmp in re.findall(r"[\w-]+", match[2])) is bool(match[1]):
                 return False
-    return all((found[1] == "v6") is (packet.source.version == 6) for found in _ICMP.finditer(rest))
+    return all((match[1] == "v6") is (packet.source.version == 6) for match in _ICMP.finditer(rest))
 
 
 def _fits_connection(rest: str, packet: Packet) -> bool:
@@ -115,14 +115,14 @@ def _fits_connection(rest: str, packet: Packet) -> bool:
     named, port, state = (
         (_DPORT, packet.port, "new") if packet.port else (_SPORT, packet.answers, "established")
     )
-    for found in named.finditer(rest):
-        ranges = [word.strip().partition("-") for word in found[2].strip("{ }").split(",")]
+    for match in named.finditer(rest):
+        ranges = [word.strip().partition("-") for word in match[2].strip("{ }").split(",")]
         bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
         known = all(low is not None and high is not None for low, high in bounds)
         among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
-        if known and among is bool(found[1]):
+        if known and among is bool(match[1]):
             return False
-    return all((state in found[2]) is not bool(found[1]) for found in _STATE.finditer(rest))
+    return all((state in match[2]) is not bool(match[1]) for match in _STATE.finditer(rest))
 
 
 def _among(address: Address, words: str) -> bool | None:

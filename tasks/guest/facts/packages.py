@@ -28,8 +28,8 @@ class InstalledPackages:
         """Return a package's version, None if it is not installed; ``name`` may end in ``:architecture``."""
         wanted, _, architecture = name.partition(":")
         for full, version in self.versions.items():
-            found, _, built = full.partition(":")
-            if found == wanted and architecture in ("", built):
+            installed, _, built = full.partition(":")
+            if installed == wanted and architecture in ("", built):
                 return version
         return None
 

@@ -52,8 +52,8 @@ def rules(facts: Facts, version: int) -> tuple[PolicyRule, ...]:
     return tuple(_rules(rows(facts, f"rules{version}", "rules", "rules"), version))
 
 
-def _rules(found: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:
-    for each in found:
+def _rules(rules: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:
+    for each in rules:
         priority, table = as_integer(each.get("priority", 0), "rules"), str(each.get("table", ""))
         if _DEFAULT.get(priority) == table and each.get("src") == "all" and "action" not in each:
             continue

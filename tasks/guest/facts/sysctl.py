@@ -55,10 +55,10 @@ def _normal(key: str) -> str:
 @lru_cache(maxsize=64)
 def _lines(text: str) -> tuple[tuple[str, str | None], ...]:
     require_lines(text, "sysctl.d", SETTINGS_LINES)
-    found = tuple(_settings(text))
-    if sum(_GLOB.search(key) is not None for key, _ in found) > _MOST_PATTERNS:
+    settings = tuple(_settings(text))
+    if sum(_GLOB.search(key) is not None for key, _ in settings) > _MOST_PATTERNS:
         raise UnreadableError(f"more than {_MOST_PATTERNS} patterns", step="sysctl.d")
-    return found
+    return settings
 
 
 def _settings(text: str) -> Iterator[tuple[str, str | None]]:
@@ -90,11 +90,11 @@ def _in_order(files: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def set_along(path: str) -> frozenset[str]:
     """Return the other keys whose writing sets the key ``path`` too, all of them below /proc/sys."""
-    found = {path}
+    paths = {path}
     part = _OF_A_NIC.fullmatch(path)
     if part is not None and (for_all := f"{part[1]}all{part[2]}") in _FOR_ALL:
-        found.add(for_all)
-    return frozenset().union(*(keys_of(each) for each in found)) - {path}
+        paths.add(for_all)
+    return frozenset().union(*(keys_of(each) for each in paths)) - {path}
 
 
 def winner(path: str, files: Mapping[str, str]) -> Winner | None:

@@ -107,7 +107,7 @@ OTHERS = "labrun works with qemu and lxc: qemu:///system or lxc:///system"
             ROOT,
             "is libvirtd running? `virsh -c 'qemu+unix:///system?socket=/x' list` must work",
         ),
-        ("qemu://[x/system", Refusal(1), ROOT, "this is no URI: Invalid IPv6 URL"),
+        ("qemu://[x/system", Refusal(1), ROOT, "this is not a valid URI: Invalid IPv6 URL"),
     ],
 )
 def test_each_cause_has_its_own_remedy(uri: str, refusal: Refusal, user: User, hint: str) -> None:

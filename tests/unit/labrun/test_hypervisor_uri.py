@@ -107,7 +107,7 @@ def test_no_command_runs_what_the_file_names(tmp_path: Path, command: str) -> No
     done = run_labrun("-y", "--state-dir", "state", command, cwd=tmp_path)
     shown = uri if len(uri) <= 60 else uri[:59] + "…"
     expected = (
-        f'lab.yaml:2: hypervisor: "{shown}" is no hypervisor that a lab file can name'
+        f'lab.yaml:2: hypervisor: "{shown}" is not a valid hypervisor for a lab file'
         " (auto, or qemu or lxc with ssh, tls or nothing: qemu+ssh://user@host/system;"
         " LABRUN_HYPERVISOR takes any URI)\n"
     )

@@ -68,7 +68,7 @@ def test_a_number_of_many_digits_is_no_number() -> None:
     text = f"name: demo\nhosts: {{a: {{memory: {'9' * 500_000}, address: 192.0.2.1}}}}\n"
     shown = "9" * 59 + "…"
     assert refusal("lab.yaml", text.encode()) == (
-        f'lab.yaml:2: hosts.a.memory: a whole number is wanted, not "{shown}" (MiB as a number, such as 512)'
+        f'lab.yaml:2: hosts.a.memory: expected a whole number, got "{shown}" (MiB as a number, such as 512)'
     )
 
 

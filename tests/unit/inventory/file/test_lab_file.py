@@ -535,7 +535,7 @@ def test_durations(text: str, seconds: int) -> None:
 @pytest.mark.parametrize("text", ["", "15", "0s", "m", "15 m", "1m1h", "-1s", "1.5h", "9" * 20 + "s"])
 def test_no_durations(text: str) -> None:
     assert not is_duration(text)
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a valid duration"):
         duration_seconds(text)
 
 

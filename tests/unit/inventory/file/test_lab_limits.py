@@ -65,7 +65,7 @@ def _endless_link(path: Path) -> None:
 
 
 ODD: dict[str, tuple[Callable[[Path], object], str]] = {
-    "FIFO": (_fifo, '"x" is no regular file'),
+    "FIFO": (_fifo, '"x" is not a regular file'),
     "socket": (_socket, '"x" cannot be read: No such device or address'),
     "directory": (Path.mkdir, '"x" cannot be read: Is a directory'),
     "large": (_large, '"x" is larger than 1 MiB (put it into a package or an image)'),
@@ -290,8 +290,11 @@ def test_a_lab_without_templates_starts_no_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (_fifo, "this is no regular file (--lab - reads standard input)"),
-        (lambda path: path.symlink_to("/dev/zero"), "this is no regular file (--lab - reads standard input)"),
+        (_fifo, "this is not a regular file (--lab - reads standard input)"),
+        (
+            lambda path: path.symlink_to("/dev/zero"),
+            "this is not a regular file (--lab - reads standard input)",
+        ),
         (lambda path: path.symlink_to("/dev/tty"), ""),
         (_large, "the file is larger than 1 MiB (a lab file describes a lab, it holds no data)"),
         (_endless_link, "the file cannot be read: Too many levels of symbolic links"),

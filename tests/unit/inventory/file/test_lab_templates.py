@@ -125,7 +125,7 @@ def test_all_that_is_wrong_is_told_at_once_where_it_is_written(tmp_path: Path) -
     hint = "put it into a package or an image"
     assert refusal(tmp_path, hosts, templates) == [
         'lab.yaml:8: hosts.one.files./mine.src: there is no file "nowhere" (looked for in DIR)',
-        'lab.yaml:8: hosts.one.memory: a whole number is wanted, not "lots" (MiB as a number, such as 512)',
+        'lab.yaml:8: hosts.one.memory: expected a whole number, got "lots" (MiB as a number, such as 512)',
         "lab.yaml:9: hosts.two.files./c.template: latin.j2 is not UTF-8",
         f'lab.yaml:10: hosts.three.files./d.src: "big" is larger than 1 MiB ({hint})',
         "lab.yaml:10: hosts.three.files./e.template: bad.j2:2: Encountered unknown tag 'end'.",

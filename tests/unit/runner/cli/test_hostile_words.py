@@ -58,6 +58,12 @@ def test_every_whole_number_that_an_option_takes_is_bounded() -> None:
     assert [param.name for param in found if not isinstance(param.type, BoundedNumber)] == []
 
 
+def test_no_help_shows_a_range_without_ends() -> None:
+    helps = {name: command.get_help(click.Context(command, info_name=name)) for name, command in commands()}
+    assert "[x>=1]" in helps["history"]
+    assert [name for name, text in helps.items() if "None" in text] == []
+
+
 @pytest.mark.parametrize("giant", GIANTS)
 def test_a_giant_is_refused_in_words(giant: str) -> None:
     for name, command in commands():

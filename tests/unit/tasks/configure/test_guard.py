@@ -20,7 +20,7 @@ from labrun.ports import Completed, Transport
 from labrun.tasks.configure import guard
 from labrun.tasks.configure.guard import Guard as Confirming
 from labrun.tasks.configure.guard import confirming_seconds
-from labrun.tasks.configure.guard_script import Ticket, arm, confirm, nothing_more, trigger
+from labrun.tasks.configure.guard_script import GuardToken, arm, confirm, nothing_more, trigger
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
 from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
@@ -29,7 +29,7 @@ from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_scrip
 from labrun.tasks.state.item import Item
 
 MARK = "labrun-test"
-TICKET = Ticket("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
+TICKET = GuardToken("2026-11-25T23:32:20Z-26c2", "labrun (pid 1 of ann on laptop)", 60, 180)
 STUB = '#!/bin/sh\necho "$(basename "$0") $*" >>"$CALLS"\n'
 # What waits for the decision really does, in a session of its own.
 START = """\
@@ -90,7 +90,7 @@ class Guest:
         assert done.returncode == 0, done.stderr
         return parse_facts(done.stdout, MARK)
 
-    def configure(self, plan: HostPlan, ticket: Ticket = TICKET, during: str = "") -> Facts:
+    def configure(self, plan: HostPlan, ticket: GuardToken = TICKET, during: str = "") -> Facts:
         parts = [(part.section, part.apply) for part in plan.sections]
         return self.run(
             apply_script(parts, MARK, first=arm(ticket, plan), last=during + nothing_more(ticket, plan))
@@ -456,7 +456,7 @@ def test_a_slow_host_has_more_time_to_roll_back_and_restart(
     made.first(Seen(plan, Facts(), reading))
     made.refusal(Facts(commands={"guard": Captured("", 0)}))
     monkeypatch.setattr(guard, "_tell", lambda *_: False)
-    made.go_back(lambda _: Seen(plan, Facts()), plan, None)
+    made.roll_back(lambda _: Seen(plan, Facts()), plan, None)
     assert waited == [20 + times * (30 + 120)]
 
 
@@ -515,7 +515,7 @@ def test_whoever_speaks_of_another_run_undoes_nothing(guest: Guest) -> None:
 def test_a_second_labrun_changes_nothing_and_says_whose_the_host_is(guest: Guest) -> None:
     guest.configure(guest.plan())
     guest.profile.write_text("mine\n")
-    second = Ticket("2026-11-25T23:33:00Z-aaaa", "labrun (pid 2 of bob on desk)", 60, 180)
+    second = GuardToken("2026-11-25T23:33:00Z-aaaa", "labrun (pid 2 of bob on desk)", 60, 180)
     why = refusal(guest.configure(guest.plan(), second))
     assert why is not None
     assert why.startswith("labrun (pid 1 of ann on laptop) changes this host and has ")

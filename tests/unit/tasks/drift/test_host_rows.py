@@ -113,7 +113,7 @@ def test_with_a_damaged_record_nobody_knows_who_has_moved(
     (path,) = remembered
     assert (found.status, found.why) == (
         UNKNOWN,
-        f"who has moved cannot be told: {path} on one: {fault}; `labrun configure` writes it anew",
+        f"which side has changed cannot be told: {path} on one: {fault}; `labrun configure` records it again",
     )
     assert row(spec(), facts(running="1"), broken).status is OK
 

@@ -304,7 +304,7 @@ def test_a_key_that_is_missing_or_none_says_which_file(sshd: LoopbackSshd, tmp_p
         transport_of(sshd.host(key_file=str(tmp_path / "gone")))
     assert caught.value.reason == f"cannot read the key {tmp_path / 'gone'}: No such file or directory"
     (tmp_path / "text").write_text("hello\n", encoding="utf-8")
-    with pytest.raises(AuthenticationError, match=f"{tmp_path / 'text'} is no private key: "):
+    with pytest.raises(AuthenticationError, match=f"{tmp_path / 'text'} is not a valid private key: "):
         transport_of(sshd.host(key_file=str(tmp_path / "text")))
     with pytest.raises(AuthenticationError, match="there is no key to log in with"):
         transport_of(sshd.host(key_file=None))
