@@ -12,7 +12,16 @@ from pathlib import Path
 
 import labrun.templates
 
-__all__ = ["assigned", "function", "guest_script", "hypervisor_script", "quote", "unit_file", "words"]
+__all__ = [
+    "assigned",
+    "function",
+    "guest_program",
+    "guest_script",
+    "hypervisor_script",
+    "quote",
+    "unit_file",
+    "words",
+]
 
 # Without importlib.resources, whose import costs more than reading all of these files.
 _TEMPLATES = Path(next(iter(labrun.templates.__path__)))
@@ -34,6 +43,12 @@ def words(texts: Iterable[str]) -> str:
 def guest_script(name: str) -> str:
     """Return the text of ``templates/guest/NAME.sh``; raises FileNotFoundError if it does not exist."""
     return (_TEMPLATES / "guest" / f"{name}.sh").read_text(encoding="utf-8")
+
+
+@cache
+def guest_program(name: str) -> str:
+    """Return the text of ``templates/guest/NAME.py``, for what a shell cannot do."""
+    return (_TEMPLATES / "guest" / f"{name}.py").read_text(encoding="utf-8")
 
 
 @cache

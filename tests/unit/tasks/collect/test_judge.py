@@ -498,3 +498,17 @@ def test_a_nic_that_configure_leaves_alone_names_the_command(changes: dict[str, 
     of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], interfaces=(nic,))})
     (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
     assert (row.status is Status.OK) is ("burned_in" in changes)
+
+
+def test_an_address_that_somebody_else_answers_for_is_named() -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    (nic,) = of.hosts["a"].interfaces
+    (other,) = of.hosts["b"].interfaces
+    assert nic.ipv4 is not None
+    for mac, who in (("02:00:00:00:00:99", ""), (other.mac, " (b)")):
+        said = Captured(f"10.99.0.1 02:11\n{nic.ipv4.ip} {mac}\nnonsense\n", 0)
+        facts = replace(healthy.facts, commands={**healthy.facts.commands, "claims": said})
+        row = rows_of(of, {"a": replace(healthy, facts=facts)}, "a", "address")[0]
+        assert row.split(" | ")[3] == "failed"
+        assert row.endswith(f"{mac}{who} answers for {nic.ipv4.ip} as well")
