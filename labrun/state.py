@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun.bounded import integer
 from labrun.errors import LabrunError
 from labrun.key_pairs import is_public_key, make_host_key, public_half
 from labrun.notices import notice
@@ -25,7 +26,10 @@ from labrun.state_files import (
 )
 from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
-__all__ = ["LabState", "state_base", "write_private"]
+__all__ = ["SSH_PORT", "LabState", "state_base", "write_private"]
+
+SSH_PORT = 22
+"""Where sshd listens unless it is told otherwise."""
 
 # Number of former addresses at which a host is looked for.
 _FORMER = 4
@@ -227,22 +231,52 @@ class LabState:
 
     def host_addresses(self) -> dict[str, list[str]]:
         """Return every recorded address by host name, newest first."""
-        names = (line.partition(" ")[0].split(",") for line in self._known_lines())
-        return {first: rest for first, *rest in names}
+        return {
+            host: [name for name in names if not name.startswith("[")]
+            for host, names in self._names().items()
+        }
+
+    def login_ports(self) -> dict[str, int]:
+        """Return the port of each host's sshd as far as it is recorded; without a record it is 22."""
+        found = {}
+        for host, names in self._names().items():
+            ports = (name.rpartition("]:")[2] for name in names if name.startswith("["))
+            port = next((integer(port, least=1, most=65535) for port in ports), None)
+            if port is not None:
+                found[host] = port
+        return found
+
+    def remember_port(self, host: str, port: int) -> None:
+        """Record the port at which a host's sshd answers, as ssh writes it: ``[address]:port``."""
+        if host in self.host_keys() and self.login_ports().get(host, SSH_PORT) != port:
+            self._move({host: self.host_addresses()[host]}, {host: port})
 
     def remember_addresses(self, addresses: Mapping[str, Sequence[str]]) -> None:
         """Put these addresses first in the hosts' lines, and keep some of the former ones."""
-        keys = self.host_keys()
-        had = self.host_addresses()
+        had, ports = self.host_addresses(), self.login_ports()
         moved = {
-            host: (list(dict.fromkeys([*new, *had[host]]))[: len(new) + _FORMER], keys[host])
+            host: list(dict.fromkeys([*new, *had[host]]))[: len(new) + _FORMER]
             for host, new in addresses.items()
-            if host in keys and list(new) != had[host][: len(new)]
+            if host in had and list(new) != had[host][: len(new)]
         }
+        self._move(moved, ports)
+
+    def _move(self, addresses: Mapping[str, Sequence[str]], ports: Mapping[str, int]) -> None:
+        keys = self.host_keys()
+        moved = {}
+        for host, names in addresses.items():
+            port = ports.get(host, SSH_PORT)
+            others = [] if port == SSH_PORT else [f"[{name}]:{port}" for name in names or [host]]
+            moved[host] = ([*names, *others], keys[host])
         if moved:
             # The change on the hosts stands, whether it can be recorded or not.
             with _reporting_errors():
                 self.remember_host_keys(moved)
+
+    def _names(self) -> dict[str, list[str]]:
+        """Return the names in each host's line after its own: addresses, and addresses with a port."""
+        names = (line.partition(" ")[0].split(",") for line in self._known_lines())
+        return {first: rest for first, *rest in names}
 
     def _known_lines(self) -> list[str]:
         nothing: list[str] = []

@@ -11,6 +11,7 @@ from typing import Final
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Report
 from labrun.inventory.model import Address, Host, Lab
+from labrun.inventory.sshd_ports import listens_at, login_port, ports_in
 from labrun.inventory.topology.way_in import way_in
 
 __all__ = ["check_sshd"]
@@ -26,10 +27,8 @@ _SPELLED: Final = {
     "forcecommand": "ForceCommand",
     "listenaddress": "ListenAddress",
     "permitrootlogin": "PermitRootLogin",
-    "port": "Port",
     "pubkeyauthentication": "PubkeyAuthentication",
 }
-_PORT: Final = 22
 _FAMILIES: Final = {"inet": 4, "inet6": 6}
 # Some distributions put new accounts into this group rather than into one of their own.
 _COMMON_GROUP: Final = "users"
@@ -92,15 +91,12 @@ class _Settings:
         self.report.add((*place[:-1], _SPELLED[key]), what, hint, line=self.report.line_of(place))
 
     def _listening(self, address: Address | None) -> None:
-        ports = [int(word) for word in self._words("port") if word.isdecimal()] or [_PORT]
+        port = login_port(self.sshd)
         entries = [value.split()[0] for value in self.sshd.get("listenaddress", ()) if value.split()]
-        if entries and (address is None or any(_listens(entry, ports, address) for entry in entries)):
+        if not entries or address is None:
             return
-        if _PORT not in ports:
-            every = ", ".join(str(port) for port in (_PORT, *ports))
-            self._refuse("port", f"labrun logs in at port {_PORT}", f"Port: [{every}] keeps it")
-        elif entries:
-            what = f"labrun logs in at {address} port {_PORT}, and sshd would not listen there"
+        if not any(_listens(entry, ports_in(self.sshd), port, address) for entry in entries):
+            what = f"labrun logs in at {address} port {port}, and sshd would not listen there"
             self._refuse("listenaddress", what, f"add {address}")
 
     def _family(self, address: Address | None) -> None:
@@ -148,13 +144,10 @@ def _is_key_alone(methods: str) -> bool:
     return methods == "any" or all(each.partition(":")[0] == "publickey" for each in methods.split(","))
 
 
-def _listens(word: str, ports: Sequence[int], address: Address) -> bool:
-    """Tell whether a ListenAddress takes connections to ``address``; a name of unknown address does."""
-    found = re.fullmatch(r"\[(?P<six>[^]]*)\](:(?P<port>[0-9]+))?|(?P<host>[^:]*):(?P<its>[0-9]+)", word)
-    host, port = word, None
-    if found is not None:
-        host, port = found["six"] or found["host"] or "", found["port"] or found["its"]
-    if _PORT not in ([int(port)] if port else ports):
+def _listens(entry: str, ports: Sequence[int], port: int, address: Address) -> bool:
+    """Tell whether a ListenAddress takes connections to ``address`` and ``port``; an unknown name does."""
+    host, own_port = listens_at(entry)
+    if port not in ([own_port] if own_port else ports):
         return False
     if host == "localhost":
         return False

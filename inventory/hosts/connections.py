@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from labrun.inventory.model import Host, Lab
-from labrun.state import LabState
+from labrun.inventory.sshd_ports import login_port
+from labrun.state import SSH_PORT, LabState
 
 __all__ = ["CONNECT_SECONDS", "OPTIONS", "TIMEOUTS", "Access", "Extras", "access_of", "connection_extras"]
 
@@ -20,6 +21,8 @@ Extras: TypeAlias = Mapping[str, bool | int | str | None]
 """Options of one connection, by Netmiko option."""
 OPTIONS = "labrun-ssh"
 """The name of the options of labrun's own logins, some of which Netmiko lacks."""
+WANTED_PORT = "labrun_wanted_port"
+"""The key of a host's data with the port at which its sshd should listen by the lab file."""
 CONNECT_SECONDS = 10
 TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout": 15, "keepalive": 15}
 """Seconds, keyed by Netmiko option: for labrun's connections and for those of exported inventories."""
@@ -29,7 +32,9 @@ TIMEOUTS = {"conn_timeout": CONNECT_SECONDS, "banner_timeout": 30, "auth_timeout
 class Access:
     """The login to one host. None stands for the user's ssh defaults: user, keys, known_hosts.
 
-    ``alias`` is the name under which the host key is recorded; it stays when the address changes.
+    ``port`` is where its sshd answered last, ``wanted`` where it should by the lab file; None = always at
+    ``port``. ``alias`` is the name under which the host key is recorded; it
+    stays when the address changes.
     """
 
     user: str | None
@@ -37,6 +42,14 @@ class Access:
     identity: str | None
     known_hosts: str | None
     alias: str | None
+    wanted: int | None = None
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Return the other ports where it may answer: by the lab file, and as it was made."""
+        if self.wanted is None:
+            return ()
+        return tuple(port for port in dict.fromkeys((self.wanted, SSH_PORT)) if port != self.port)
 
 
 def access_of(lab: Lab, host: Host, state: LabState | None) -> Access:
@@ -49,7 +62,9 @@ def access_of(lab: Lab, host: Host, state: LabState | None) -> Access:
         return Access(ssh.user, ssh.port, _path(lab, ssh.identity), _path(lab, ssh.known_hosts), None)
     identity = str(state.identity.absolute()) if state is not None else None
     known_hosts = str(state.known_hosts.absolute()) if state is not None else None
-    return Access(host.user, 22, identity, known_hosts, host.name)
+    wanted = login_port(host.sshd or {})
+    known = state.login_ports().get(host.name, SSH_PORT) if state is not None else wanted
+    return Access(host.user, known, identity, known_hosts, host.name, wanted)
 
 
 def _path(lab: Lab, text: str | None) -> str | None:
@@ -73,6 +88,8 @@ def connection_extras(access: Access, *, made_by_labrun: bool) -> Mapping[str, E
     labrun_ssh = dict(common)
     if access.alias is not None:
         labrun_ssh["host_key_alias"] = access.alias
+        if access.others:
+            labrun_ssh["other_ports"] = " ".join(map(str, access.others))
     elif access.identity is None:
         labrun_ssh["look_for_keys"] = True
     # Nornir-Netmiko would read ~/.ssh/config, which may redirect the login.

@@ -21,7 +21,7 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of, translated
 from labrun.hypervisor_uri import asked_hypervisor, is_plain
 from labrun.inventory.file.source import find_lab_file
-from labrun.inventory.hosts.connections import access_of, connection_extras
+from labrun.inventory.hosts.connections import WANTED_PORT, access_of, connection_extras
 from labrun.inventory.hosts.leases import LibvirtLeases
 from labrun.inventory.hosts.locate import Located, locate
 from labrun.inventory.model import Host, Lab
@@ -140,6 +140,8 @@ def _host(
     access = access_of(lab, host, state)
     extras = connection_extras(access, made_by_labrun=host.machine is not None)
     data: dict[str, JsonValue] = {"labrun": host_data(lab, host, located)}
+    if access.wanted not in (None, access.port):
+        data[WANTED_PORT] = access.wanted
     if located.address is None:
         data["labrun_unreachable"] = located.reason or "it has no address"
     return NornirHost(

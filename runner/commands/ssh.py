@@ -7,7 +7,7 @@ import subprocess
 import click
 
 from labrun.errors import LabrunError, UnreachableError
-from labrun.inventory.hosts.connections import access_of
+from labrun.inventory.hosts.connections import Access, access_of
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, select_hosts
@@ -59,10 +59,21 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
             "LogLevel=ERROR",
         ):
             options += ["-o", option]
-        return ["ssh", *options, "-l", lab_host.user, str(located.address)]
+        port = _answering(str(located.address), access)
+        return ["ssh", *options, "-p", str(port), "-l", lab_host.user, str(located.address)]
     options += ["-p", str(access.port), "-o", "StrictHostKeyChecking=yes"]
     options += ["-l", access.user] if access.user else []
     options += ["-i", access.identity, "-o", "IdentitiesOnly=yes"] if access.identity else []
     if access.known_hosts:
         options += ["-o", f"UserKnownHostsFile={access.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"]
     return ["ssh", *options, str(located.address)]
+
+
+def _answering(address: str, access: Access) -> int:
+    """Return the first port of a host at which something answers; the recorded one if none does."""
+    ports = (access.port, *access.others)
+    if len(ports) == 1:
+        return access.port
+    from labrun.tasks.configure.behind import answers
+
+    return next((port for port in ports if answers(address, port, _CONNECT_SECONDS / 2)), access.port)

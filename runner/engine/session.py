@@ -19,6 +19,7 @@ from labrun.state import LabState
 
 if TYPE_CHECKING:
     from nornir.core import Nornir
+    from nornir.core.inventory import Inventory
 
     from labrun.inventory.hosts.locate import Located
     from labrun.inventory.model import Lab
@@ -105,7 +106,7 @@ class Session:
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
             if address is not None:
-                begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], None).port)
+                begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     @contextmanager
     def engine(
@@ -132,9 +133,21 @@ class Session:
             host.data.update((data or {}).get(name, {}))
         chosen = frozenset(self.hosts if hosts is None else hosts)
         with closing_connections(inventory):
-            yield build_nornir(inventory, budget, dry_run=dry_run).filter(
-                filter_func=lambda host: host.name in chosen
-            )
+            try:
+                yield build_nornir(inventory, budget, dry_run=dry_run).filter(
+                    filter_func=lambda host: host.name in chosen
+                )
+            finally:
+                self._remember_ports(inventory)
+
+    def _remember_ports(self, inventory: Inventory) -> None:
+        """Record where the logins of a run have worked; an sshd may have moved with the lab file."""
+        from labrun.tasks.guest.transport import port_of
+
+        for name, host in inventory.hosts.items():
+            port = port_of(host)
+            if port is not None and self.lab.hosts[name].machine is not None:
+                self.state.remember_port(name, port)
 
 
 def open_session(invocation: Invocation, *, safely: bool = True) -> Session:

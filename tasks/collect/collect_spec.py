@@ -45,7 +45,8 @@ class PingSpec:
 class CollectSpec:
     """Everything to collect on one host.
 
-    ``settings`` maps sections to the desired values of their resources; ``listeners`` asks for UDP sockets.
+    ``settings`` maps sections to the desired values of their resources; ``listeners`` asks for UDP sockets,
+    ``macs`` for others that claim the addresses of these NICs.
     """
 
     traces: tuple[TraceSpec, ...] = ()
@@ -53,6 +54,7 @@ class CollectSpec:
     settings: Mapping[str, Json] = field(default_factory=lambda: MappingProxyType({}))
     checks: tuple[CheckSpec, ...] = ()
     listeners: bool = False
+    macs: tuple[str, ...] = ()
 
     def without_settings(self) -> CollectSpec:
         """Return the spec for a host whose settings are read elsewhere."""

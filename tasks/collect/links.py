@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv6Interface
 
 from labrun.inventory.model import Interface, Lab
@@ -13,6 +13,7 @@ from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import ipv6_off
 from labrun.tasks.collect.schedule import LARGEST
+from labrun.tasks.guest.facts.claims import claims
 from labrun.tasks.guest.facts.links import Link
 
 __all__ = ["address_rows", "expected_addresses"]
@@ -74,11 +75,25 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
     elif link.burned_in and not is_mac_set(nic):
         undo = f"`ip link set dev {link.name} address {link.burned_in}`"
         why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"
+    elif taken := _claimed(lab, capture, want):
+        why = taken
     elif surplus:
         why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):
         why = f"{link.name} has the MTU {link.mtu}, not {mtu}"
     return " ".join(str(each) for each in (*shown, *surplus)) or "none", why
+
+
+def _claimed(lab: Lab, capture: Capture, want: Sequence[IPv4Interface | IPv6Interface]) -> str:
+    """Return which of the addresses somebody else answers for as well, empty if there is none."""
+    others = capture.facts.once(claims)
+    taken = [(each.ip, others[each.ip]) for each in want if each.ip in others]
+    names = {nic.mac: host for host in lab.hosts.values() for nic in host.interfaces}
+    found = []
+    for address, mac in taken:
+        owner = names.get(mac)
+        found.append(f"{mac}{f' ({owner.name})' if owner else ''} answers for {address} as well")
+    return "; ".join(found)
 
 
 def _of_whom(lab: Lab, host: str, address: IPv4Interface | IPv6Interface) -> str:

@@ -72,7 +72,12 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
     right = [each for each in found if any(_is(lab, host, capture, each, route) for route in routes)]
     ignored = lab.hosts[host].ignored_routes
-    wrong = [each for each in found if each not in right and not each.fits(ignored)]
+    first = min((each.metric for each in right), default=0)
+    wrong = [
+        each
+        for each in found
+        if each not in right and not each.fits(ignored) and not _stands_back(lab, host, capture, each, first)
+    ]
     missing = [
         route
         for route in routes
@@ -93,6 +98,18 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
     why = "; ".join(["it leads elsewhere", *cures])
     return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+
+
+def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, first: int) -> bool:
+    """Tell whether a route is another device's own way into its network, and is never taken.
+
+    A macvlan beside a NIC has one as soon as a router advertises a prefix; ``first`` is the metric of the
+    route that is taken.
+    """
+    on_nic = network_of(lab, host, capture, route.device) in {
+        nic.network for nic in lab.hosts[host].interfaces
+    }
+    return not on_nic and route.protocol in ("kernel", "ra") and route.metric > first
 
 
 def _cures(lab: Lab, host: str, capture: Capture, wrong: Iterable[ObservedRoute]) -> Iterator[str]:

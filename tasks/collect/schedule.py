@@ -13,6 +13,8 @@ from labrun.inventory.topology.path_model import Path
 from labrun.tasks.collect.check_script import seconds_of
 from labrun.tasks.collect.check_spec import check_specs
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
+from labrun.tasks.collect.nm_settings import NmcliOfFile
+from labrun.tasks.configure.plan import Resource
 from labrun.tasks.configure.resources import RESOURCES
 from labrun.tasks.state.sections import section_of
 
@@ -33,7 +35,10 @@ ALL_PAIRS = 10
 LARGEST = 1500
 """The MTU of a network that names none, in bytes; also the largest packet that verify sends."""
 
-SETTINGS = tuple(resource for resource in RESOURCES if section_of(resource.section).verified)
+SETTINGS: tuple[Resource, ...] = (
+    *(resource for resource in RESOURCES if section_of(resource.section).verified),
+    NmcliOfFile(),
+)
 """What verify judges with the same code as configure, so that the two cannot disagree."""
 
 # Linux sends one destination 6 ICMP errors in a burst, then one per second
@@ -104,6 +109,7 @@ def collect_spec(lab: Lab, host_name: str, *, skip: Collection[str] = (), full: 
         },
         checks=tuple(check_specs(lab, host_name)),
         listeners=host_name in udp_targets(lab),
+        macs=tuple(nic.mac for nic in host.interfaces if nic.mac),
     )
 
 

@@ -10,7 +10,7 @@ from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.collect_spec import CollectSpec, PingSpec, TraceSpec
 from labrun.tasks.collect.evidence import AFTER, BEFORE
 from labrun.tasks.collect.schedule import SETTINGS
-from labrun.tasks.guest.facts import links, routes
+from labrun.tasks.guest.facts import claims, links, routes
 from labrun.tasks.guest.facts.guard import PROBE as GUARD
 from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Probe, gather_script
@@ -51,7 +51,9 @@ def collect_script(spec: CollectSpec, mark: str) -> str:
 
 def collect_probes(spec: CollectSpec) -> list[Probe]:
     """Return the probes for a host, in the order they run."""
-    probes = [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
+    # It listens for a while, and everything else goes on meanwhile.
+    probes = [claims.begin(spec.macs)] if spec.macs else []
+    probes += [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
         fact
         for resource in SETTINGS
@@ -64,6 +66,7 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
         probes.append(checks)
     if spec.listeners:
         probes.append(Probe(script="capture listeners ss -H -lun\n"))
+    probes += [claims.end()] if spec.macs else []
     probes += [*AFTER, GUARD]
     return probes
 

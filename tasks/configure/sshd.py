@@ -15,6 +15,7 @@ from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sshd import (
     DROP_IN,
     MAIN,
+    configuration,
     effective_settings,
     is_plain,
     meets,
@@ -314,12 +315,10 @@ class _Judge:
             return f"the running sshd was started with {other}"
         if setting.key in self.reopened:
             return named(self.reopened[setting.key])
-        files = [MAIN, *(path for path in self.facts.files if path.startswith(MAIN + ".d/"))]
         rivals = [
             path
-            for path in files
-            if path != DROP_IN
-            and any(each.key == setting.key for each in settings_in(self.facts.files.get(path, "")))
+            for path, text in configuration(self.facts).items()
+            if path != DROP_IN and any(each.key == setting.key for each in settings_in(text))
         ]
         where = ", ".join(rivals)
         return (

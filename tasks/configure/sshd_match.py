@@ -8,15 +8,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from labrun.tasks.configure.sshd_profiles import settings_in
-from labrun.tasks.guest.facts.sshd import DROP_IN, MAIN, effective_settings, is_as_strict, meets, plain_value
+from labrun.tasks.guest.facts.sshd import (
+    DROP_IN,
+    MAIN,
+    configuration,
+    effective_settings,
+    is_as_strict,
+    meets,
+    plain_value,
+)
 from labrun.tasks.guest.shell import Facts
 
 __all__ = ["Reopened", "named", "reopened"]
 
 _COMMENT = re.compile(r"(?:(?<=\s)|^)#.*")
 _MOST_NAMED = 3
+# As sshd itself.
+_DEEPEST = 16
+_MOST_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ def reopened(facts: Facts, want: Mapping[str, Sequence[str]]) -> dict[str, tuple
     the block is for, and an earlier block has it right, there is nothing.
     """
     found: dict[str, list[Reopened]] = {}
-    for each in _settings(facts.files):
+    for each in _settings(configuration(facts)):
         values = want.get(each.key)
         if values is None or _is_kept(each.key, values, (each.value,)):
             continue
@@ -68,15 +80,39 @@ def _is_kept(key: str, want: Sequence[str], have: Sequence[str]) -> bool:
 
 
 def _settings(files: Mapping[str, str]) -> Iterator[Reopened]:
-    """Yield every setting in a Match block; a block ends with its file."""
-    for path, text in files.items():
-        if path == DROP_IN or not (path == MAIN or path.startswith(f"{MAIN}.d/")):
-            continue
-        criteria = ""
-        for setting in settings_in(text):
-            (value,) = setting.values
-            if setting.key == "match":
-                criteria = value
-            elif criteria:
-                plain = plain_value(setting.key, _COMMENT.sub("", value))
-                yield Reopened(criteria, setting.key, plain, path, setting.line)
+    """Yield every setting in a Match block of the files, the drop-in of labrun's own left out.
+
+    A file that is included in a block is a part of it; a block in a file ends with that file.
+    """
+    read: list[str] = []
+    yield from _settings_in(MAIN, "", files, read, _DEEPEST)
+    # What nothing includes any more counts too: it may be read by a pattern that is not understood here.
+    for path in files:
+        if path not in read:
+            yield from _settings_in(path, "", files, read, _DEEPEST)
+
+
+def _settings_in(
+    path: str, around: str, files: Mapping[str, str], read: list[str], depth: int
+) -> Iterator[Reopened]:
+    if path == DROP_IN or path not in files or depth == 0 or len(read) >= _MOST_FILES:
+        return
+    read.append(path)
+    criteria = around
+    for setting in settings_in(files[path]):
+        (value,) = setting.values
+        if setting.key == "match":
+            criteria = f"{around} {value}" if around else value
+        elif setting.key == "include":
+            for name in _included(value, files):
+                yield from _settings_in(name, criteria, files, read, depth - 1)
+        elif criteria:
+            plain = plain_value(setting.key, _COMMENT.sub("", value))
+            yield Reopened(criteria, setting.key, plain, path, setting.line)
+
+
+def _included(value: str, files: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files that a line of Include reads, each once."""
+    for word in _COMMENT.sub("", value).replace('"', " ").split()[:_MOST_FILES]:
+        pattern = word if word.startswith("/") else f"{MAIN.rpartition('/')[0]}/{word}"
+        yield from (path for path in sorted(files) if fnmatchcase(path, pattern))

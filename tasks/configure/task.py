@@ -11,6 +11,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from labrun.errors import LabrunError
+from labrun.inventory.hosts.connections import WANTED_PORT
 from labrun.outcome import Status
 from labrun.ports import Transport
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Login, NewLogin
@@ -21,7 +22,7 @@ from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.guest.facts.guard import controller
-from labrun.tasks.guest.transport import SshTransport, fresh_transport, transport_of
+from labrun.tasks.guest.transport import LOGGED_IN_AT, SshTransport, fresh_transport, transport_of
 
 __all__ = ["configure"]
 
@@ -29,6 +30,7 @@ __all__ = ["configure"]
 _PATIENCE = 20.0
 # A change may remove the session's address; on a busy host the kernel still acknowledges (seconds).
 _SILENCE = 3
+_WENT_BACK = frozenset({Status.ROLLED_BACK, Status.UNKNOWN})
 # A host that rolls back changes its address: one that is not there yet is retried soon.
 _DIAL = 3.0
 
@@ -53,8 +55,11 @@ def configure(
     host = task.host
     session = transport_of(host)
     session.keep_shell()
-    came_from = _Login(host, 0.0, session.address)
-    anew = _Login(host, _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout))
+    wanted = int(host.data.get(WANTED_PORT, session.port))
+    here, there = (session.port, wanted), (wanted, session.port)
+    came_from = _Login(host, 0.0, tuple(dict.fromkeys(here)), session.address)
+    patience = _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout)
+    anew = _Login(host, patience, tuple(dict.fromkeys(there)))
     work = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest)
     confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
@@ -70,6 +75,8 @@ def configure(
         session.end_shell()
     if not dry_run:
         outcomes = proved(outcomes, anew.offered)
+    if anew.port is not None and not any(row.status in _WENT_BACK for row in outcomes):
+        host.data[LOGGED_IN_AT] = anew.port
     return Result(
         host=host,
         result=outcomes,
@@ -100,13 +107,16 @@ def _confirmation(
 class _Login:
     """How to log in again, at the host's current address or another; a host's shell is kept.
 
-    ``offered`` are the methods that sshd offered to the last login before it presented its key.
+    ``ports`` are tried in this order. ``offered`` are the methods that sshd offered to the last login before
+    it presented its key, ``port`` is where that was.
     """
 
     host: Host
     patience: float
+    ports: tuple[int, ...]
     address: str | None = None
     offered: frozenset[str] | None = None
+    port: int | None = None
 
     def __call__(self) -> Transport:
         dial = _DIAL if self.address is not None else None
@@ -116,11 +126,16 @@ class _Login:
             for address in dict.fromkeys([self.host.hostname, *self.host.data.get("labrun_expected", ())]):
                 forget_neighbour(str(address))
         fresh = fresh_transport(
-            self.host, address=self.address, patience=self.patience, dial=dial, ask_methods=asks
+            self.host,
+            address=self.address,
+            ports=self.ports,
+            patience=self.patience,
+            dial=dial,
+            ask_methods=asks,
         )
         fresh.notice_loss(_SILENCE)
         fresh.keep_shell()
-        self.offered = fresh.offered
+        self.offered, self.port = fresh.offered, fresh.port
         return fresh
 
 

@@ -68,7 +68,8 @@ def _machine(planned: PlannedMachine, digest: str, *, was_made: bool) -> Outcome
     differs = row.status is not Status.OK
     expected = ", ".join(filter(None, ["running", row.expected if differs else None]))
     actual = ", ".join(filter(None, [machine.state, row.actual if differs else None]))
-    return Outcome(host, "machine", host, status, expected, actual, row.why, diff)
+    why = "; ".join(filter(None, [row.why, machine.reason])) or None
+    return Outcome(host, "machine", host, status, expected, actual, why, diff)
 
 
 def _absent(host: str, section: str, name: str, trace: str | None) -> Outcome:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrun.errors import HostKeyError, LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import TIMEOUTS
+from labrun.state import SSH_PORT
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.tcp import dial
 
@@ -20,7 +21,7 @@ LOGIN_OPTIONS = frozenset(
     {
         *("key_file", "allow_agent", "look_for_keys"),
         *("alt_host_keys", "alt_key_file", "system_host_keys", "host_key_alias"),
-        *("ask_methods", "others", "patience"),
+        *("ask_methods", "others", "other_ports", "patience"),
         *TIMEOUTS,
     }
 )
@@ -31,25 +32,31 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 def log_in(host: str | None, username: str | None, port: int | None, extras: Mapping[str, Any]) -> SshLogin:
     """Log in with keys only; raises a TransportError with the reason.
 
-    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others``: further
-    addresses to try if the host is not at the first, and ``patience``: for how many seconds a refused or
+    ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others`` and
+    ``other_ports``: further addresses and ports (numbers in one text) to try if the host is not at the first;
+    and ``patience``: for how many seconds a refused or
     unanswered connection is retried (0 = a single attempt). Others are ignored. A wrong host key or a
     refused login is never retried. The user's ``~/.ssh/config`` is never read.
     """
     options: dict[str, Any] = {**TIMEOUTS, **{key: extras[key] for key in LOGIN_OPTIONS & extras.keys()}}
     patience = float(options.pop("patience", 0.0))
     addresses = [str(host or ""), *options.pop("others", ())]
-    options.update(username=username or "", port=port or 22)
-    return _connect(options, addresses, patience)
+    ports = [port or SSH_PORT, *map(int, str(options.pop("other_ports", "")).split())]
+    options.update(username=username or "")
+    places = [(address, each) for address in addresses for each in ports]
+    return _connect(options, places, patience)
 
 
-def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> SshLogin:
+_Places = list[tuple[str, int]]
+
+
+def _connect(options: dict[str, Any], places: _Places, patience: float) -> SshLogin:
     share = pace()
     until = time.monotonic() + share.remaining(patience)
     pause = _FIRST_PAUSE
     while True:
         try:
-            return _connect_once(options, addresses, share.remaining(options["conn_timeout"]))
+            return _connect_once(options, places, share.remaining(options["conn_timeout"]))
         except UnreachableError:
             left = until - time.monotonic()
             if left <= 0 or share.stopping.wait(min(pause, left)):
@@ -57,12 +64,14 @@ def _connect(options: dict[str, Any], addresses: list[str], patience: float) -> 
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _connect_once(options: dict[str, Any], addresses: list[str], timeout: float) -> SshLogin:
-    """Try one address after the other; if all fail, raise the error of the first."""
+def _connect_once(options: dict[str, Any], places: _Places, timeout: float) -> SshLogin:
+    """Try one address and port after the other; if all fail, raise the error of the first."""
     first: LabrunError | None = None
-    for address in addresses:
+    # A firewall may be silent at a port that sshd has left: that must not use up the time for the others.
+    share = timeout / len({port for _, port in places})
+    for address, port in places:
         try:
-            return _logged_in({**options, "host": address}, timeout)
+            return _logged_in({**options, "host": address, "port": port}, share)
         except (UnreachableError, HostKeyError) as error:
             # Another key means that another host has the address by now.
             first = first or error

@@ -16,6 +16,7 @@ __all__ = [
     "assigned",
     "function",
     "grouped",
+    "guest_program",
     "guest_script",
     "hypervisor_script",
     "quote",
@@ -48,6 +49,12 @@ def guest_script(name: str) -> str:
     """
     text = (_TEMPLATES / "guest" / f"{name}.sh").read_text(encoding="utf-8")
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+
+
+@cache
+def guest_program(name: str) -> str:
+    """Return the text of ``templates/guest/NAME.py``, for what a shell cannot do."""
+    return (_TEMPLATES / "guest" / f"{name}.py").read_text(encoding="utf-8")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECTION",
+    "LOGGED_IN_AT",
     "SshTransport",
     "fresh_transport",
+    "port_of",
     "register_connection",
     "transport_of",
 ]
 
 CONNECTION = "netmiko"
 """The connection's name, nornir-netmiko's own: tasks of users that ask for it get labrun's login."""
+LOGGED_IN_AT = "labrun_logged_in_at"
+"""The key of ``host.data`` with the port of the last login, where that was not the connection's."""
 # `env` because the login shell need not be POSIX; UTF-8 so that nmcli prints names unchanged.
 _SHELL = "env LC_ALL=C.UTF-8 sh -s"
 _SUDO_SHELL = "env LC_ALL=C.UTF-8 sudo -n sh -s"
@@ -102,6 +106,11 @@ class SshTransport:
     def address(self) -> str:
         """Return the address the connection uses."""
         return self.login.host
+
+    @property
+    def port(self) -> int:
+        """Return the port the connection uses."""
+        return self.login.port
 
     @property
     def user(self) -> str:
@@ -192,10 +201,18 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     return SshTransport(host.name, login)
 
 
+def port_of(host: Host) -> int | None:
+    """Return the port where the host's last login worked, None without one."""
+    opened = host.connections.get(CONNECTION)
+    port = opened.login.port if isinstance(opened, StrictNetmiko) and hasattr(opened, "login") else None
+    return host.data.get(LOGGED_IN_AT, port)
+
+
 def fresh_transport(
     host: Host,
     *,
     address: str | None = None,
+    ports: Sequence[int] = (),
     patience: float = 0.0,
     dial: float | None = None,
     ask_methods: bool = False,
@@ -203,19 +220,21 @@ def fresh_transport(
     """Return a second, private transport over a new, key-only login; close it after use.
 
     It proves that a login still works: at ``address``, or only where the host should be now, which
-    includes the address reserved for it (``labrun_expected`` in its data). ``patience`` and ``dial`` are
-    as in :func:`transport_of`. With ``ask_methods`` sshd is first asked which methods it would accept
-    without a key.
+    includes the address reserved for it (``labrun_expected`` in its data). ``ports`` are tried instead of the
+    host's, in this order. ``patience`` and ``dial`` are as in :func:`transport_of`. With ``ask_methods`` sshd
+    is first asked which methods it would accept without a key.
     """
     first, *others = [address] if address else _addresses(host, "labrun_expected")
     extras = {**_extras(host, others, patience, dial), "ask_methods": ask_methods}
-    return SshTransport(host.name, _log_in(host, first, extras), owned=True)
+    if ports:
+        extras["other_ports"] = " ".join(map(str, ports[1:]))
+    return SshTransport(host.name, _log_in(host, first, extras, *ports[:1]), owned=True)
 
 
-def _log_in(host: Host, address: str, extras: dict[str, Any]) -> SshLogin:
+def _log_in(host: Host, address: str, extras: dict[str, Any], port: int | None = None) -> SshLogin:
     options = host.get_connection_parameters(OPTIONS)
     with _named(host.name):
-        return log_in(address, options.username, options.port, extras)
+        return log_in(address, options.username, port or options.port, extras)
 
 
 def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:

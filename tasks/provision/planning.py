@@ -163,7 +163,23 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
             ready = False
         status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
         rows.append(image_row(use, status, actual))
-    return rows + [planned_row(item.spec.host, "machine", item.plan) for item in plan.machines]
+    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
+    return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]
+
+
+def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
+    row = replace(planned_row(item.spec.host, "machine", item.plan), why=_stopped_by(item))
+    if renamed is None or item.plan.action != "create":
+        return row
+    # `up` would refuse, since a new machine would replace the files of this one.
+    why = f"{renamed.full_name} is there: {renamed.why}"
+    return replace(row, status=Status.FAILED, actual="absent", why=why, hypervisor_fault=True)
+
+
+def _stopped_by(item: PlannedMachine) -> str | None:
+    """Return the state of a machine that does not run with libvirt's reason, None if it has none."""
+    machine = item.seen.machine if item.seen is not None else None
+    return f"{machine.state}: {machine.reason}" if machine is not None and machine.reason else None
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:

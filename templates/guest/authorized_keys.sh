@@ -1,5 +1,6 @@
 # Read the keys that sshd takes from the login user, from root, and from former login users.
-# Values: login meant seed made main. Needs sshd_login and keys_files. meant has the words of AuthorizedKeysFile by the lab file.
+# Values: login meant seed made main. Needs sshd_login,
+# sshd_files and keys_files. meant has the words of AuthorizedKeysFile by the lab file.
 
 # The keys that a command prints for a user, if it is asked about the user and not about each key.
 printed_for() {
@@ -37,7 +38,8 @@ command=$(setting authorizedkeyscommand) as=$(setting authorizedkeyscommanduser)
 [ "${command:-none}" = none ] || ( printed_for "$command" )
 }
 settings='' ended=0
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' "$main" "$main".d/*.conf)
+# shellcheck disable=SC2086 # files
+blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' $sshd_files)
 # Of the data of the first boot only what is public: the users, and the keys that labrun gave them.
 first=$({ sed -n 's/^- name: *//p' "$seed"; cat "$made"; } 2>/dev/null)
 [ ! -e "$seed" ] || capture keys-seed sed -n "s/^ *- ['\"]\{0,1\}\(\(ssh-\|ecdsa-\|sk-\)[^ ]* [^ ]* \{0,1\}.*\)/\1/p" "$seed"

@@ -1,7 +1,8 @@
 # Ask sshd for the effective settings of this login, of root, and of somebody in each Match block.
-# Values: login main drop_in most. Needs sshd_login.
+# Values: login main drop_in most. Needs sshd_login and sshd_files.
 user="$login"
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' "$main" "$main".d/*.conf)
+# shellcheck disable=SC2086 # files
+blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' $sshd_files)
 set -f
 # shellcheck disable=SC2086 # options, as sshd was started with
 capture sshd judge $with

@@ -84,6 +84,7 @@ ROOMS = {
         "traffic",
         "model",
         "kernel_values",
+        "sshd_ports",
         "duration",
         "json_path",
         "topology",

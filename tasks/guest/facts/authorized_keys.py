@@ -26,6 +26,7 @@ _SEED = "/var/lib/cloud/instance/user-data.txt"
 _WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s"])++')
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]{3,63}")
 _MOST_PRINTABLE = 80
+_SCRIPTS = ("sshd_login", "sshd_files", "keys_files", "authorized_keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def probe(user: str, meant: str) -> Probe:
         "made": USERS,
         "main": MAIN,
     }
-    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "keys_files", "authorized_keys")))
+    script = assigned(values) + "".join(map(guest_script, _SCRIPTS))
     return Probe((GIVEN,), f"(\n{script})\n")
 
 

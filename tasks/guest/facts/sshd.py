@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from labrun.bounded import SETTINGS_LINES, integer, require_lines
 from labrun.tasks.guest.scripts import assigned, guest_script
-from labrun.tasks.guest.shell import Probe, quote
+from labrun.tasks.guest.shell import Facts, Probe, quote
 
 __all__ = [
     "DROP_IN",
     "MAIN",
+    "configuration",
     "effective_settings",
     "is_as_strict",
     "is_plain",
@@ -63,6 +64,19 @@ _CLOSED_BY_NO = _WORDS - _RANKS.keys() - {"pubkeyauthentication"}
 _LIMITS = frozenset({"maxauthtries", "maxsessions"})
 # Every file adds to these lists; the entries of Debian's file weaken nothing.
 _GROWING = frozenset({"acceptenv"})
+
+
+def configuration(facts: Facts) -> dict[str, str]:
+    """Return the files that sshd reads by path: the main file, its drop-ins, and what they include."""
+    found = {
+        path: text for path, text in facts.files.items() if path == MAIN or path.startswith(f"{MAIN}.d/")
+    }
+    others = {
+        name.removeprefix("sshd-file "): said.text
+        for name, said in facts.commands.items()
+        if name.startswith("sshd-file ")
+    }
+    return {**found, **others}
 
 
 def is_plain(key: str) -> bool:
@@ -143,7 +157,7 @@ def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
         "drop_in": DROP_IN,
         "most": _MOST_BLOCKS,
     }
-    script = assigned(values) + guest_script("sshd_login") + guest_script("sshd_judge")
+    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
     return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)

@@ -244,3 +244,30 @@ def test_the_xml_of_a_container_is_golden(spec: MachineSpec) -> None:
     nics = (NicSpec("02:00:00:00:00:01", "seeds-left", 1400), NicSpec("02:00:00:00:00:02", "seeds-right"))
     xml = domain_xml(replace(spec, nics=nics, digest="DIGEST"), Path("/var/lib/labrun/labs/seeds/one/root"))
     assert xml == (CASES / "lxc-domain.xml").read_text(encoding="utf-8")
+
+
+def test_the_port_of_an_sshd_is_recorded_as_ssh_looks_it_up(tmp_path: Path) -> None:
+    state = LabState.open("lab", "lxc:///system", tmp_path)
+    key = make_host_key("one")
+    state.remember_host_keys({"one": (["10.0.0.1", "fd00::1"], key.public)})
+    assert state.login_ports() == {}
+    for port in (2222, 2222, 2300):
+        state.remember_port("one", port)
+        state.remember_port("nobody", port)
+        assert state.login_ports() == {"one": port}
+        assert state.host_addresses() == {"one": ["10.0.0.1", "fd00::1"]}
+        for name in ("10.0.0.1", f"[10.0.0.1]:{port}", f"[fd00::1]:{port}", "one"):
+            words = ["ssh-keygen", "-F", name, "-f", str(state.known_hosts)]
+            assert (
+                key.public.split()[1]
+                in subprocess.run(words, capture_output=True, text=True, check=True).stdout
+            )
+    state.remember_addresses({"one": ["10.0.0.9"]})
+    assert (state.login_ports(), state.host_addresses()["one"][0]) == ({"one": 2300}, "10.0.0.9")
+    state.remember_port("one", 22)
+    assert state.login_ports() == {}
+    assert "[" not in state.known_hosts.read_text(encoding="utf-8")
+    # A machine that is made anew listens where its image does.
+    state.remember_port("one", 2222)
+    state.remember_host_keys({"one": (["10.0.0.9"], make_host_key("one").public)})
+    assert state.login_ports() == {}

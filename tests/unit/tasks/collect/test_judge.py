@@ -288,6 +288,23 @@ def test_the_guest_s_own_bridges_are_its_own_unless_they_take_the_lab_s_addresse
     )
 
 
+@pytest.mark.parametrize(
+    ("protocol", "metric", "status"),
+    [("kernel", 256, "ok"), ("ra", 1024, "ok"), ("kernel", 0, "failed"), ("static", 256, "failed")],
+)
+def test_a_device_beside_a_nic_may_have_a_way_into_its_network_that_is_never_taken(
+    protocol: str, metric: int, status: str
+) -> None:
+    """A macvlan takes an address from a router's advertisements, and a route with it."""
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    own = next(each for each in healthy.routes if each.via is None)
+    beside = replace(own, device="over", protocol=protocol, metric=metric)
+    routes = (*(replace(each, metric=100) for each in healthy.routes), beside)
+    rows = rows_of(of, {"a": replace(healthy, routes=routes)}, "a", "route")
+    assert [row.split(" | ")[3] for row in rows if f" {own.prefix} " in row] == [status]
+
+
 def test_a_second_default_is_one_too_many() -> None:
     of = recorded_lab()
     healthy = one_nic(of, "a")
@@ -481,3 +498,17 @@ def test_a_nic_that_configure_leaves_alone_names_the_command(changes: dict[str, 
     of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], interfaces=(nic,))})
     (row,) = [row for row in judge(of, found, ["a"]) if row.section == "address"]
     assert (row.status is Status.OK) is ("burned_in" in changes)
+
+
+def test_an_address_that_somebody_else_answers_for_is_named() -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    (nic,) = of.hosts["a"].interfaces
+    (other,) = of.hosts["b"].interfaces
+    assert nic.ipv4 is not None
+    for mac, who in (("02:00:00:00:00:99", ""), (other.mac, " (b)")):
+        said = Captured(f"10.99.0.1 02:11\n{nic.ipv4.ip} {mac}\nnonsense\n", 0)
+        facts = replace(healthy.facts, commands={**healthy.facts.commands, "claims": said})
+        row = rows_of(of, {"a": replace(healthy, facts=facts)}, "a", "address")[0]
+        assert row.split(" | ")[3] == "failed"
+        assert row.endswith(f"{mac}{who} answers for {nic.ipv4.ip} as well")

@@ -91,7 +91,7 @@ def gathered(host: tuple[Path, Path]) -> Facts:
         "drop_in": f"{main}.d/00-labrun.conf",
         "most": 4,
     }
-    script = assigned(values) + guest_script("sshd_login") + guest_script("sshd_judge")
+    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
     text = gather_script([Probe((main, f"{main}.d/*.conf"), script)], "mark")
     text = text.replace("/run/sshd.pid", str(folder / "sshd.pid"))
     done = subprocess.run(
@@ -100,7 +100,8 @@ def gathered(host: tuple[Path, Path]) -> Facts:
     found = parse_facts(done.stdout, "mark")
     files = {path.replace(str(folder), "/etc/ssh"): file for path, file in found.files.items()}
     files[MAIN] = files[MAIN].replace(str(folder), "/etc/ssh")
-    return Facts(files, found.commands, found.words)
+    commands = {name.replace(str(folder), "/etc/ssh"): said for name, said in found.commands.items()}
+    return Facts(files, commands, found.words)
 
 
 CRITERIA = [
@@ -144,6 +145,43 @@ def test_a_block_that_reopens_a_keyword_for_others_is_named(
         " take it out there, labrun changes no file of sshd's but its own"
     )
     assert reasons(planned(gathered(host))) == {key: why}
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    ("main", "included", "reason"),
+    [
+        (
+            "Include more/*.conf\n",
+            "Match Group root\n  PermitRootLogin yes\n",
+            "Match Group root in /etc/ssh/more/a.conf:2",
+        ),
+        (
+            "Match User alice\n  Include more/a.conf\n",
+            "PermitRootLogin yes\n",
+            "Match User alice in /etc/ssh/more/a.conf:1",
+        ),
+    ],
+)
+def test_a_block_in_a_file_from_elsewhere_counts_as_well(
+    host: tuple[Path, Path], main: str, included: str, reason: str
+) -> None:
+    folder, _ = host
+    (folder / "more").mkdir()
+    (folder / "more" / "a.conf").write_text(included)
+    with (folder / "sshd_config").open("a") as text:
+        text.write(main.replace("more", f"{folder}/more"))
+    found = gathered(host)
+    facts = Facts({**found.files, MAIN: INCLUDE + main}, found.commands, found.words)
+    plan = planned(facts)
+    assert reasons(plan)["permitrootlogin"].startswith(f"{reason} sets permitrootlogin yes")
+
+
+def test_files_that_include_each_other_come_to_an_end() -> None:
+    loop = "Match User alice\n" + "Include /etc/ssh/sshd_config.d/*.conf\n" * 50 + "PermitRootLogin yes\n"
+    files = {MAIN: INCLUDE, DROP_IN: DECLARED, OTHER: loop, OTHER.replace("50", "60"): loop}
+    facts = Facts(files, {"sshd": Captured(DECLARED.lower(), 0)}, frozenset())
+    assert "Match User alice" in reasons(planned(facts))["permitrootlogin"]
 
 
 @needs_sshd

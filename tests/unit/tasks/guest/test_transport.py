@@ -38,6 +38,7 @@ from labrun.tasks.guest.transport import (
     SshTransport,
     _check_sudo,
     fresh_transport,
+    port_of,
     register_connection,
     transport_of,
 )
@@ -470,3 +471,18 @@ def test_a_login_loads_paramiko_when_it_has_dialled_and_never_netmiko() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["transport", "ssh_login paramiko", "exec_channel paramiko"]
+
+
+def test_an_sshd_that_has_moved_is_found_at_its_other_ports(sshd: LoopbackSshd) -> None:
+    closed = free_port()
+    host = sshd.host(port=closed, other_ports=f"{closed} {sshd.port}")
+    assert port_of(host) is None
+    try:
+        transport = transport_of(host)
+        assert transport.port == port_of(host) == sshd.port
+        with fresh_transport(host, ports=(sshd.port, closed)) as fresh:
+            assert fresh.port == sshd.port
+        with pytest.raises(UnreachableError, match=f"port {closed} refused the connection"):
+            fresh_transport(host, ports=(closed,))
+    finally:
+        host.close_connections()

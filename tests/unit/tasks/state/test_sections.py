@@ -56,7 +56,7 @@ def test_every_section_of_recorded_rows_is_there() -> None:
 
 def test_resources_stand_in_the_order_of_the_registry() -> None:
     assert [resource.section for resource in RESOURCES] == [each.name for each in SETTINGS]
-    assert [resource.section for resource in VERIFIED] == ["sysctl", "ssh_keys", "sshd"]
+    assert [resource.section for resource in VERIFIED] == ["sysctl", "ssh_keys", "sshd", "nmcli"]
 
 
 def test_settings_follow_from_nothing_and_what_follows_does_so_from_settings() -> None:
