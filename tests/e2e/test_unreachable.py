@@ -50,7 +50,7 @@ CUTS = {
     "other": Cut(
         f"eth0 has {NET}.199/24, not {{own}}", f"ip addr flush dev eth0; ip addr add {NET}.199/24 dev eth0"
     ),
-    "stolen": Cut("eth0 has no address", "ip addr flush dev eth0"),  # and `thief` takes it
+    "stolen": Cut("{own} is answered by thief", "ip addr flush dev eth0"),
     "tolo": Cut("{own} is on lo, not on eth0", "ip addr flush dev eth0; ip addr add {own}/32 dev lo"),
     "prefix": Cut(
         "eth0 has {own}/32, not /24: no route back",
