@@ -60,7 +60,7 @@ def _running(session: Session, seen: SeenMachine | None, host: str) -> SeenMachi
         reason = "there is no such machine yet: `labrun up` makes it"
         raise UnreachableError(reason, host=host, step="machine")
     if seen.machine.state != "running":
-        reason = f"the machine is {seen.machine.state}: `labrun up` starts it"
+        reason = f"the machine is {seen.machine.standing}: `labrun up` starts it"
         raise UnreachableError(reason, host=host, step="machine")
     return seen
 

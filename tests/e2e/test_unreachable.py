@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -333,7 +333,7 @@ def test_a_console_is_logged_in_by_itself_and_ends_with_its_key(four: RunningLab
 
 def test_a_console_needs_a_running_machine_and_no_document(four: RunningLab) -> None:
     json = four.json("console", "left")
-    assert (json.exit_code, json.document["error"]) == (2, "a console is no document")
+    assert (json.exit_code, json.document["error"]) == (2, "console: a console is no document")
     inside_of_none = four.run("console", "nobody")
     assert inside_of_none.exit_code == 2
     assert four.run("exec", "--via", "telnet", "true").exit_code == 2
@@ -349,3 +349,42 @@ def reasons(lab: RunningLab) -> dict[str, str]:
 def test_the_cause_is_named(reasons: dict[str, str], name: str) -> None:
     reason = reasons[name]
     assert CUTS[name].named.replace("{own}", HOSTS[name]) in reason
+
+
+VM = """\
+name: e2e-vm-inside
+hypervisor: qemu:///system
+networks:
+  left: {mode: isolated, cidr: 10.232.5.0/24}
+hosts:
+  one: {networks: {left: 10.232.5.11}}
+"""
+
+
+# Without KVM it takes a processor for a minute to boot.
+@pytest.mark.vm
+@pytest.mark.full
+def test_a_vm_is_looked_into_by_its_agent_and_without_one_by_its_console(
+    make_lab: Callable[[str], RunningLab],
+) -> None:
+    lab = make_lab(VM)
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
+    named = "eth0 has no address (profile "
+
+    def seen() -> str:
+        return str(lab.json("status").document["hosts"][0]["ssh"])
+
+    assert seen() == "ok"
+    cut = lab.json("exec", "--via", "agent", "ip address flush dev eth0")
+    assert cut.exit_code == 0, cut.rows
+    assert named in seen()
+    answer = lab.json("verify")
+    assert answer.of("address", "one")[0]["why"] == "eth0 does not have it; seen out of band"
+    # Nobody answers for the guest any more but its console.
+    lab.json("exec", "--via", "agent", "systemd-run --on-active=1 systemctl stop qemu-guest-agent")
+    time.sleep(5)
+    assert lab.json("exec", "--via", "agent", "true").exit_code == 4
+    assert named in seen()
+    back = lab.json("exec", "--via", "console", "systemctl start qemu-guest-agent; nmcli device reapply eth0")
+    assert back.exit_code == 0, back.rows
