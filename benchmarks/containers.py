@@ -116,7 +116,12 @@ def _write_host(lab: BenchLab, name: str, directory: Path) -> str:
     host_key = make_host_key(name)
     bare = machine_spec(lab.lab, host)
     spec = seeded(
-        bare, lab.lab, instance=f"bench-{name}", host_key=host_key, login_keys=(lab.state.public_key,)
+        bare,
+        lab.lab,
+        instance=f"bench-{name}",
+        host_key=host_key,
+        login_keys=(lab.state.public_key,),
+        password=lab.state.console_password(name),
     )
     overlay = Overlay.of(spec.lab, spec.host, lab.uri)
     seed = directory / f"upper-{name}" / "var/lib/cloud/seed/nocloud"

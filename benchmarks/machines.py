@@ -52,7 +52,15 @@ def define_machines(lab: BenchLab) -> None:
         key = make_host_key(host.name)
         bare = machine_spec(lab.lab, host)
         logins = (lab.state.public_key,)
-        spec = seeded(bare, lab.lab, instance=f"bench-{host.name}", host_key=key, login_keys=logins)
+        password = lab.state.console_password(host.name)
+        spec = seeded(
+            bare,
+            lab.lab,
+            instance=f"bench-{host.name}",
+            host_key=key,
+            login_keys=logins,
+            password=password,
+        )
         driver.prepare_image(spec.image)
         driver.create(spec)
         keys[host.name] = ((), key.public)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import hmac
 import os
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +40,8 @@ _PRIVATE = 0o700
 _KEY_BYTES = 64 * 1024
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
 _ANOTHER = "--state-dir names another"
+_CONSOLE_SECRET = re.compile(rb"[0-9a-f]{64}")
+_CONSOLE_PASSWORD = 32  # characters of it, all hexadecimal: a console may have any keyboard
 # Allow no character that a shell could take for the end of a word.
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
@@ -53,6 +57,12 @@ def _lines_of_hosts(data: bytes) -> list[str]:
     if not all(is_public_key(line.partition(" ")[2]) for line in lines):
         raise ValueError("no host key")
     return lines
+
+
+def _console_secret(data: bytes) -> bytes:
+    if not _CONSOLE_SECRET.fullmatch(data.strip()):
+        raise ValueError("this is no secret of labrun's")
+    return data.strip()
 
 
 def write_private(path: Path, text: str) -> None:
@@ -206,6 +216,26 @@ class LabState:
         return True
 
     @property
+    def _console_secret(self) -> Path:
+        return self.root / "console_secret"
+
+    @property
+    def has_console_secret(self) -> bool:
+        """Return whether machines may have been made with a password for their console."""
+        return self._console_secret.is_file()
+
+    def console_password(self, host: str) -> str:
+        """Return the password of the lab's login at a host's console, which no other way in takes.
+
+        It follows from a secret of the lab's, which is made here if it is missing.
+        """
+        secret = read_or_reset(self._console_secret, _console_secret, b"", largest=_KEY_BYTES)
+        if not secret:
+            secret = secrets.token_hex(32).encode()
+            write_private(self._console_secret, secret.decode() + "\n")
+        return hmac.new(secret, host.encode(), hashlib.sha256).hexdigest()[:_CONSOLE_PASSWORD]
+
+    @property
     def _comment(self) -> str:
         return f"labrun-{self.lab}"
 
@@ -317,6 +347,7 @@ class LabState:
             self.identity,
             self._public_path,
             self.known_hosts,
+            self._console_secret,
             self.fault,
             self.lock,
         )

@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
     "exec": ("exec", "Run a command on all hosts (or --hosts) in parallel."),
+    "console": ("console", "Attach to a host's serial console, logged in by itself; Ctrl-] ends."),
     "inventory": ("inventory", "Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script."),
     "start": ("power:start", "Start the machines that are off."),
     "stop": ("power:stop", "Shut the machines down and keep them."),

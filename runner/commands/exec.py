@@ -13,6 +13,7 @@ from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
+from labrun.runner.engine.channels import WAY, Way, channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 
@@ -20,13 +21,18 @@ _SECONDS = 60.0
 
 
 def run_command(task: Task, script: str, timeout: float) -> Result:
-    """Run a script as the login user. The result is one Outcome, failed on a non-zero exit status."""
+    """Run a script as the login user, or by the way in its data. The result is one Outcome.
+
+    It is failed on a non-zero exit status.
+    """
     from labrun.tasks.guest.transport import transport_of
 
     host = task.host.name
     report(host, "running")
     began = time.monotonic()
-    done = transport_of(task.host).run(script, timeout=timeout)
+    way: Way | None = task.host.data.get(WAY)
+    transport = way() if way is not None else transport_of(task.host)
+    done = transport.run(script, timeout=timeout)
     failed = done.exit_status != 0
     errors = done.stderr.strip()
     why = f"exit status {done.exit_status}" + (f": {errors}" if errors else "")
@@ -44,8 +50,15 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
 
 
 @verb("exec", passthrough=True, recorded=True)
+@click.option(
+    "--via",
+    type=click.Choice(("ssh", "agent", "console")),
+    default="ssh",
+    show_default=True,
+    help="The way in: SSH; guest agent or namespaces; serial console. The last two run it as root.",
+)
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
-def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
+def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     """Run a command on all hosts (or --hosts) in parallel.
 
     A single argument is a shell command line; several are one command and its arguments.
@@ -56,7 +69,11 @@ def command(invocation: Invocation, cmd: tuple[str, ...]) -> Report:
     session = open_session(invocation, safely=False)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
     budget = session.budget(_SECONDS, reads=True)
-    with progress(session.hosts, invocation), session.engine(session.locate(), budget) as nornir:
+    ways = channels(session, via) if via != "ssh" else {}
+    data = {host: {WAY: way} for host, way in ways.items()}
+    # Without SSH no address is needed.
+    located = session.locate(leases=via == "ssh")
+    with progress(session.hosts, invocation), session.engine(located, budget, data) as nornir:
         result = nornir.run(run_command, script=script, timeout=budget.deadline)
     rows = outcomes_of(result, "exec", script)
     text = None if invocation.json else "".join(_prefixed(row) for row in rows)

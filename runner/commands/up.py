@@ -201,7 +201,14 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             host_key = make_host_key(name)
             on_record = (file_addresses(host), host_key.public)
             logins = (state.public_key, *host.ssh_keys)
-            spec = seeded(spec, lab, instance=f"i-{uuid.uuid4()}", host_key=host_key, login_keys=logins)
+            spec = seeded(
+                spec,
+                lab,
+                instance=f"i-{uuid.uuid4()}",
+                host_key=host_key,
+                login_keys=logins,
+                password=state.console_password(name),
+            )
         recover = not made and name not in known
         if recover:
             say(f"{name}: the lab's keys are lost; a new one goes in without a login")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HostKeyChangedError, LabrunError, TransportError
 from labrun.inventory.hosts.connections import access_of
+from labrun.runner.engine.channels import console_login
 from labrun.runner.engine.session import Session, hypervisor_engine
 
 if TYPE_CHECKING:
@@ -122,11 +123,17 @@ def _job(
     from labrun.tasks.out_of_band.look import LookJob
 
     lab = session.lab
-    networks = {lab.libvirt_name(nic.network): nic.network for nic in lab.hosts[host].interfaces}
-    domain = lab.libvirt_name(host)
-    if rows is None:
-        return LookJob(kind, uri, domain, attempt, networks)
-    return LookJob(kind, uri, domain, attempt, networks, tuple(rows.probes), rows.spec)
+    return LookJob(
+        kind,
+        uri,
+        lab.libvirt_name(host),
+        attempt,
+        {lab.libvirt_name(nic.network): nic.network for nic in lab.hosts[host].interfaces},
+        tuple(rows.probes) if rows is not None else (),
+        rows.spec if rows is not None else None,
+        # The namespaces of a container always answer.
+        console_login(session, host) if kind == "qemu" and session.state.has_console_secret else None,
+    )
 
 
 def _failed_attempt(session: Session, where: Located, host: str, error: LabrunError) -> Attempt:

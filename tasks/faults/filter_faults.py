@@ -127,9 +127,9 @@ FILTERS: tuple[Fault, ...] = (
         (
             "A host can be pinged and not be logged in to.",
             "{host} refuses: nothing listens there.",
-            "labrun console {host}, or the hypervisor's own tools: systemctl status ssh",
+            "labrun console {host}, then systemctl status ssh",
         ),
-        "refused",
+        "sshd is not running: ssh.service is inactive",
     ),
     Fault(
         "passwords-allowed",

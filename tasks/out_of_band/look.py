@@ -9,7 +9,7 @@ from functools import partial
 
 from nornir.core.task import Result, Task
 
-from labrun.errors import ConnectionLostError, LabrunError
+from labrun.errors import ConnectionLostError, LabrunError, TransportError, UnreachableError
 from labrun.hypervisor import connect, translated
 from labrun.ports import Transport
 from labrun.progress import report
@@ -24,7 +24,9 @@ from labrun.tasks.guest.scripts import assigned
 from labrun.tasks.guest.shell import Probe, gather_script, marker
 from labrun.tasks.out_of_band.attempt import Attempt, Outside
 from labrun.tasks.out_of_band.hypervisor_side import client_towards, outside_of
+from labrun.tasks.provision.console import ConsoleTransport, Login
 from labrun.tasks.provision.domains import state_of
+from labrun.tasks.provision.driver import Driver
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.state_reasons import reason_of
 
@@ -47,7 +49,8 @@ class LookJob:
     """What to look at: a machine in libvirt, and the login that failed.
 
     ``networks`` maps libvirt's names to the lab's. ``rows`` are the probes of the settings that are expected
-    of the host, ``spec`` has its paths and checks; None = only why.
+    of the host, ``spec`` has its paths and checks; None = only why. ``login`` is the lab's own at the
+    machine's console, the last resort; None = there is none.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class LookJob:
     networks: Mapping[str, str]
     rows: Sequence[Probe] = ()
     spec: CollectSpec | None = None
+    login: Login | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,8 @@ def look_at(job: LookJob) -> Glimpse:
             emulated = "<domain type='qemu'" in domain.XMLDesc(0)
         glimpse = replace(glimpse, outside=outside_of(job.uri, domain, job.networks, address))
         deadline = time.monotonic() + _SECONDS * (_EMULATED if emulated else 1)
-        transport = driver.out_of_band(job.domain)
-        if transport is None:
-            return replace(glimpse, failure="its guest agent does not answer")
-        glimpse = replace(glimpse, inside=_asked(transport, _why_script(attempt), _NOTHING, deadline))
+        transport, inside = _first_answer(job, driver, attempt, deadline)
+        glimpse = replace(glimpse, inside=inside)
     except LabrunError as error:
         return replace(glimpse, failure=error.reason)
     if job.spec is None:
@@ -116,6 +118,29 @@ def look_at(job: LookJob) -> Glimpse:
         return replace(glimpse, paths=_asked(transport, paths, job.spec, deadline))
     except LabrunError:
         return glimpse
+
+
+def _first_answer(
+    job: LookJob, driver: Driver, attempt: Attempt, deadline: float
+) -> tuple[Transport, RawRound]:
+    """Return the first way in that answers, and what decides about logins; raises the first way's error."""
+    script = _why_script(attempt)
+    transport = driver.out_of_band(job.domain)
+    no_answer: LabrunError = UnreachableError("its guest agent does not answer", host=attempt.host)
+    if transport is not None:
+        try:
+            # Something is left for the last resort.
+            share = deadline if job.login is None else time.monotonic() + (deadline - time.monotonic()) / 2
+            return transport, _asked(transport, script, _NOTHING, share)
+        except TransportError as error:
+            no_answer = error
+    if job.login is None:
+        raise no_answer
+    console = ConsoleTransport(attempt.host, job.uri, job.domain, job.login)
+    try:
+        return console, _asked(console, script, _NOTHING, deadline)
+    except LabrunError as error:
+        raise UnreachableError(f"{no_answer.reason}; {error.reason}", host=attempt.host) from error
 
 
 def _gathered(attempt: Attempt, probes: Sequence[Probe], mark: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import json
+import math
 import time
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, replace
@@ -86,7 +87,8 @@ class AgentTransport:
             "capture-output": True,
         }
         began = time.monotonic()
-        pid = as_integer(self._ask("guest-exec", arguments, UnreachableError).get("pid"), _WHAT)
+        answer = self._ask("guest-exec", arguments, UnreachableError, deadline - began)
+        pid = as_integer(answer.get("pid"), _WHAT)
         pause = _FIRST_POLL
         while True:
             status = self._ask("guest-exec-status", {"pid": pid}, ConnectionLostError)
@@ -116,15 +118,22 @@ class AgentTransport:
         with contextlib.suppress(TransportError, UnreadableError):
             self._ask("guest-exec", {"path": "/bin/sh", "arg": ["-c", _KILL, str(pid)]}, ConnectionLostError)
 
-    def _ask(self, command: str, arguments: JsonObject, error: type[TransportError]) -> JsonObject:
-        """Return the agent's reply; raise ``error`` if there is none."""
+    def _ask(
+        self,
+        command: str,
+        arguments: JsonObject,
+        error: type[TransportError],
+        seconds: float = _ANSWER_SECONDS,
+    ) -> JsonObject:
+        """Return the agent's reply; raise ``error`` if there is none within ``seconds``, 10 at most."""
         import libvirt
         import libvirt_qemu
 
         watch(libvirt_qemu, "libvirtmod_qemu")
         request = json.dumps({"execute": command, "arguments": arguments})
+        patience = max(1, min(_ANSWER_SECONDS, math.ceil(seconds)))
         try:
-            answer = libvirt_qemu.qemuAgentCommand(self.domain, request, _ANSWER_SECONDS, 0)
+            answer = libvirt_qemu.qemuAgentCommand(self.domain, request, patience, 0)
         except libvirt.libvirtError as failure:
             reason = failure.get_error_message() or str(failure)
             hint = None

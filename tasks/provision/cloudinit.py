@@ -12,15 +12,17 @@ from labrun.tasks.provision.driver import Seed
 __all__ = ["seed_for"]
 
 
-def seed_for(lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str]) -> Seed:
+def seed_for(
+    lab: Lab, host: Host, *, instance: str, host_key: HostKey, login_keys: Sequence[str], password: str
+) -> Seed:
     """Return meta-data, user-data and network-config of a host.
 
     ``instance`` is the instance id: it must not change during the machine's life, or cloud-init starts over
-    and generates new host keys. ``login_keys`` may log in as ``host.user``.
+    and generates new host keys. ``login_keys`` may log in as ``host.user``, and at the console ``password``.
     """
     return Seed(
         meta_data=_dump({"instance-id": instance, "local-hostname": host.name}),
-        user_data="#cloud-config\n" + _dump(_user_data(host, host_key, login_keys)),
+        user_data="#cloud-config\n" + _dump(_user_data(host, host_key, login_keys, password)),
         network_config=_dump(_network_config(lab, host)),
     )
 
@@ -31,7 +33,7 @@ def _dump(value: JsonObject) -> str:
     return yaml.safe_dump(value, sort_keys=False, default_flow_style=False, width=10_000)
 
 
-def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> JsonObject:
+def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str], password: str) -> JsonObject:
     return {
         "hostname": host.name,
         "users": [
@@ -39,7 +41,9 @@ def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str]) -> Json
                 "name": host.user,
                 "gecos": "labrun",
                 "shell": "/bin/bash",
-                "lock_passwd": True,
+                # For the console alone, the last way in: sshd takes no passwords.
+                "lock_passwd": False,
+                "plain_text_passwd": password,
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",
                 "ssh_authorized_keys": list(login_keys),
             }

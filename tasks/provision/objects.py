@@ -60,6 +60,11 @@ class Observed:
         """Return what the definition says."""
         return {**self.have, **self.later}
 
+    @property
+    def standing(self) -> str:
+        """Return a machine's state, with libvirt's reason for it if there is one."""
+        return f"{self.state} ({self.reason})" if self.reason else self.state
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -49,8 +49,21 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
 
 
 def seeded(
-    spec: MachineSpec, lab: Lab, *, instance: str, host_key: HostKey, login_keys: Sequence[str]
+    spec: MachineSpec,
+    lab: Lab,
+    *,
+    instance: str,
+    host_key: HostKey,
+    login_keys: Sequence[str],
+    password: str,
 ) -> MachineSpec:
     """Return the spec with the cloud-init data of a machine that is about to be created."""
-    seed = seed_for(lab, lab.hosts[spec.host], instance=instance, host_key=host_key, login_keys=login_keys)
+    seed = seed_for(
+        lab,
+        lab.hosts[spec.host],
+        instance=instance,
+        host_key=host_key,
+        login_keys=login_keys,
+        password=password,
+    )
     return replace(spec, seed=seed)

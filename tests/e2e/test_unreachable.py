@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -50,7 +53,7 @@ CUTS = {
     "other": Cut(
         f"eth0 has {NET}.199/24, not {{own}}", f"ip addr flush dev eth0; ip addr add {NET}.199/24 dev eth0"
     ),
-    "stolen": Cut("eth0 has no address", "ip addr flush dev eth0"),  # and `thief` takes it
+    "stolen": Cut("{own} is answered by thief", "ip addr flush dev eth0"),
     "tolo": Cut("{own} is on lo, not on eth0", "ip addr flush dev eth0; ip addr add {own}/32 dev lo"),
     "prefix": Cut(
         "eth0 has {own}/32, not /24: no route back",
@@ -195,6 +198,147 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         )
 
 
+OTHER = """\
+name: e2e-inside
+hypervisor: lxc:///system
+networks:
+  near: {mode: isolated, cidr: 10.232.2.0/24}
+  far: {mode: isolated, cidr: 10.232.3.0/24}
+  quiet: {mode: very-isolated, cidr: 10.232.4.0/24}
+hosts:
+  middle: {role: router, networks: {near: 10.232.2.254, far: 10.232.3.254}}
+  left: {networks: {near: 10.232.2.11}}
+  right: {networks: {far: 10.232.3.11}}
+  apart: {networks: {quiet: 10.232.4.11}}
+checks:
+  - {name: web, from: left, to: right, tcp: 22}
+"""
+
+
+@pytest.fixture(scope="module")
+def four(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    made = write_lab(tmp_path_factory.mktemp("inside"), OTHER)
+    try:
+        up = made.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        # No login leads to it: it is ready by what it shows inside, and its row says so.
+        (apart,) = up.of("ready", "apart")
+        assert (apart["status"], apart["why"]) == (
+            "ok",
+            "only on quiet, where the hypervisor has no address: seen out of band",
+        )
+        configured = made.json("--hosts", "middle,left,right", "configure")
+        assert configured.exit_code == 0, configured.bad() or configured.stderr
+        yield made
+    finally:
+        made.run("-y", "down")
+
+
+def test_the_rows_of_a_host_without_sshd_are_judged_by_what_is_inside(four: RunningLab) -> None:
+    inside("e2e-inside-left", "systemctl stop ssh")
+    try:
+        answer = four.json("--hosts", "left,right", "verify")
+        assert answer.exit_code == 4
+        (ready,) = answer.of("ready")
+        why = "sshd is not running: ssh.service is inactive; seen out of band, over SSH: 10.232.2.11 port 22"
+        assert (ready["host"], ready["status"]) == ("left", "unreachable")
+        assert ready["why"].startswith(why)
+        own = [row for row in answer.rows if row["host"] == "left" and row["section"] != "ready"]
+        assert {row["status"] for row in own} <= {"ok", "skipped"}
+        assert {row["section"] for row in own} == {"address", "route", "path", "sshd", "check"}
+        assert all("seen out of band" in row["why"] for row in own if row["status"] == "ok")
+        assert not [
+            row for row in answer.rows if row["host"] == "right" and "out of band" in (row["why"] or "")
+        ]
+        drift = four.json("--hosts", "left,right", "drift")
+        assert drift.exit_code == 4
+        assert [row["host"] for row in drift.of("ready")] == ["left"]
+        assert drift.of("nmcli", "left")[0]["status"] == "ok"
+        for command in (["configure"], ["configure", "--dry-run"]):
+            rows = four.json("--hosts", "left", *command)
+            assert rows.exit_code == 4
+            assert all(row["why"].startswith(why) for row in rows.rows)
+    finally:
+        inside("e2e-inside-left", "systemctl start ssh")
+    after = four.json("--hosts", "left,right", "verify")
+    assert (after.exit_code, after.of("ready")) == (0, [])
+
+
+def test_an_address_that_is_gone_is_a_failure_and_the_cause_of_the_others(four: RunningLab) -> None:
+    inside("e2e-inside-left", "ip addr flush dev eth0")
+    try:
+        answer = four.json("--hosts", "left,right,middle", "verify")
+        assert answer.exit_code == 1
+        (address,) = answer.of("address", "left")
+        assert (address["status"], address["actual"]) == ("failed", "none")
+        assert address["why"] == "eth0 does not have it; seen out of band"
+        (ready,) = answer.of("ready")
+        assert ready["why"].startswith("eth0 has no address (profile labrun-near is up without it)")
+        assert "left: 10.232.2.11 is missing on near" in answer.of("path", "right", "right -> left")[0]["why"]
+        drift = four.json("--hosts", "left", "drift")
+        assert (drift.exit_code, drift.of("address", "left")[0]["status"]) == (4, "drifted")
+        # What waiting does not mend ends the wait, long before the time limit of two minutes.
+        up = four.json("--hosts", "left", "up")
+        assert up.exit_code == 4
+        (row,) = up.of("ready")
+        assert row["why"].startswith("eth0 has no address (profile labrun-near is up without it)")
+        assert row["seconds"] < 60
+    finally:
+        inside("e2e-inside-left", "nmcli connection up labrun-near")
+    assert four.json("--hosts", "left,right", "verify").exit_code == 0
+
+
+def test_commands_without_ssh(four: RunningLab) -> None:
+    inside("e2e-inside-left", "systemctl stop ssh; ip link set eth0 down")
+    try:
+        for via in ("agent", "console"):
+            ran = four.json("--hosts", "left,apart", "exec", "--via", via, "id -un; hostname; exit 3")
+            assert ran.exit_code == 1
+            assert [(row["host"], row["actual"], row["why"]) for row in ran.rows] == [
+                ("left", "root\nleft", "exit status 3"),
+                ("apart", "root\napart", "exit status 3"),
+            ]
+    finally:
+        inside("e2e-inside-left", "ip link set eth0 up; systemctl start ssh; nmcli connection up labrun-near")
+
+
+def _until(terminal: int, text: bytes, seconds: float = 60.0) -> bytes:
+    shown, until = b"", time.monotonic() + seconds
+    while text not in shown:
+        assert time.monotonic() < until, shown
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 4096)
+    return shown
+
+
+@pytest.mark.parametrize("host", ["left", "apart"])
+def test_a_console_is_logged_in_by_itself_and_ends_with_its_key(four: RunningLab, host: str) -> None:
+    if host == "left":
+        inside("e2e-inside-left", "echo lab:another | chpasswd")
+    ours, theirs = os.openpty()
+    words = four.arguments("console", host)
+    process = subprocess.Popen(words, env=four.environment(), stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        _until(ours, b"Ctrl-] ends")
+        os.write(ours, b"echo $((6 * 7)); id -un; hostname\r")
+        _until(ours, b"42\r\nlab\r\n" + host.encode())
+        os.write(ours, b"\x1d")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def test_a_console_needs_a_running_machine_and_no_document(four: RunningLab) -> None:
+    json = four.json("console", "left")
+    assert (json.exit_code, json.document["error"]) == (2, "console: a console is no document")
+    inside_of_none = four.run("console", "nobody")
+    assert inside_of_none.exit_code == 2
+    assert four.run("exec", "--via", "telnet", "true").exit_code == 2
+
+
 @pytest.fixture(scope="module")
 def reasons(lab: RunningLab) -> dict[str, str]:
     answer = lab.json("status")
@@ -205,3 +349,42 @@ def reasons(lab: RunningLab) -> dict[str, str]:
 def test_the_cause_is_named(reasons: dict[str, str], name: str) -> None:
     reason = reasons[name]
     assert CUTS[name].named.replace("{own}", HOSTS[name]) in reason
+
+
+VM = """\
+name: e2e-vm-inside
+hypervisor: qemu:///system
+networks:
+  left: {mode: isolated, cidr: 10.232.5.0/24}
+hosts:
+  one: {networks: {left: 10.232.5.11}}
+"""
+
+
+# Without KVM it takes a processor for a minute to boot.
+@pytest.mark.vm
+@pytest.mark.full
+def test_a_vm_is_looked_into_by_its_agent_and_without_one_by_its_console(
+    make_lab: Callable[[str], RunningLab],
+) -> None:
+    lab = make_lab(VM)
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
+    named = "eth0 has no address (profile "
+
+    def seen() -> str:
+        return str(lab.json("status").document["hosts"][0]["ssh"])
+
+    assert seen() == "ok"
+    cut = lab.json("exec", "--via", "agent", "ip address flush dev eth0")
+    assert cut.exit_code == 0, cut.rows
+    assert named in seen()
+    answer = lab.json("verify")
+    assert answer.of("address", "one")[0]["why"] == "eth0 does not have it; seen out of band"
+    # Nobody answers for the guest any more but its console.
+    lab.json("exec", "--via", "agent", "systemd-run --on-active=1 systemctl stop qemu-guest-agent")
+    time.sleep(5)
+    assert lab.json("exec", "--via", "agent", "true").exit_code == 4
+    assert named in seen()
+    back = lab.json("exec", "--via", "console", "systemctl start qemu-guest-agent; nmcli device reapply eth0")
+    assert back.exit_code == 0, back.rows

@@ -227,7 +227,7 @@ def _off(plan: LabPlan | None) -> dict[str, str]:
         if item.seen is None:
             reasons[item.spec.host] = "there is no such machine: `labrun up` makes it"
         elif item.seen.machine.state != "running":
-            reasons[item.spec.host] = f"the machine is {item.seen.machine.state}: `labrun up` starts it"
+            reasons[item.spec.host] = f"the machine is {item.seen.machine.standing}: `labrun up` starts it"
     return reasons
 
 

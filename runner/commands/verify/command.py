@@ -171,7 +171,7 @@ def _off(session: Session) -> dict[str, str]:
         if name not in machines:
             reasons[name] = "there is no such machine yet: `labrun up` makes it"
         elif machines[name].machine.state != "running":
-            reasons[name] = f"the machine is {machines[name].machine.state}: `labrun up` starts it"
+            reasons[name] = f"the machine is {machines[name].machine.standing}: `labrun up` starts it"
     return reasons
 
 

@@ -9,7 +9,8 @@ import pytest
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.hosts.connections import access_of, connection_extras
 from labrun.inventory.sshd_ports import login_port
-from labrun.state import LabState, make_host_key
+from labrun.key_pairs import make_host_key
+from labrun.state import LabState
 
 
 @pytest.mark.parametrize(

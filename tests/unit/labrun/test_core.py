@@ -211,10 +211,18 @@ def spec(tmp_path: Path) -> MachineSpec:
     key = HostKey("PRIVATE", "ssh-ed25519 AAAA one")
     bare = machine_spec(lab, lab.hosts["one"])
     assert bare.seed == type(bare.seed)("", "", "")
-    found = seeded(bare, lab, instance="i-1", host_key=key, login_keys=["ssh-ed25519 BBBB lab"])
-    assert found.seed == seed_for(
-        lab, lab.hosts["one"], instance="i-1", host_key=key, login_keys=["ssh-ed25519 BBBB lab"]
+    found = seeded(
+        bare, lab, instance="i-1", host_key=key, login_keys=["ssh-ed25519 BBBB lab"], password="SECRET"
     )
+    assert found.seed == seed_for(
+        lab,
+        lab.hosts["one"],
+        instance="i-1",
+        host_key=key,
+        login_keys=["ssh-ed25519 BBBB lab"],
+        password="SECRET",
+    )
+    assert "SECRET" not in repr(found)
     return found
 
 
@@ -225,6 +233,8 @@ def test_the_seed(spec: MachineSpec) -> None:
     assert user["hostname"] == "one"
     assert user["ssh_keys"] == {"ed25519_private": "PRIVATE", "ed25519_public": "ssh-ed25519 AAAA one"}
     assert user["users"][0]["name"] == "learner"
+    assert user["users"][0]["plain_text_passwd"] == "SECRET"
+    assert user["ssh_pwauth"] is False
     assert user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 BBBB lab"]
     network = yaml.safe_load(spec.seed.network_config)["ethernets"]
     left, right = network["eth0"], network["eth1"]

@@ -53,7 +53,9 @@ def test_several_addresses_are_wanted_of_a_nic_and_the_first_is_the_main_one(lab
     profile = desired_profiles(lab, lab.hosts["r"])[0]["settings"]
     assert (profile["ipv4"]["address1"], profile["ipv4"]["address2"]) == ("10.1.0.1/24", "10.1.0.2/24")
     assert (profile["ipv6"]["address1"], profile["ipv6"]["address2"]) == ("fd00:1::1/64", "fd00:1::2/64")
-    seed = seed_for(lab, lab.hosts["r"], instance="i", host_key=HostKey("k", "p"), login_keys=())
+    seed = seed_for(
+        lab, lab.hosts["r"], instance="i", host_key=HostKey("k", "p"), login_keys=(), password="x"
+    )
     assert all(each in seed.network_config for each in every)
     # Traces go to the main one.
     assert {str(path.address) for path in expectations(lab).paths() if path.target == "r"} == {
