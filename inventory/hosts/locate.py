@@ -131,9 +131,9 @@ def _to_be_asked(lab: Lab) -> tuple[str, ...]:
 
 def _is_known(network: Network, nic: Interface) -> bool:
     """Tell whether the file alone says where the NIC answers."""
-    if nic.ipv6 is not None and distance(network, 6) == ALONGSIDE:
+    if nic.ipv6 is not None and not nic.leases(6) and distance(network, 6) == ALONGSIDE:
         return True
-    return not nic.dhcp
+    return not (nic.dhcp or nic.leases(6))
 
 
 def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases: bool) -> Located:
@@ -170,7 +170,13 @@ def _on_network(
             yield Found(network.name, nic.ipv4.ip, "file")
     elif nic.ipv4 is not None:
         yield Found(network.name, nic.ipv4.ip, "file")
-    if nic.ipv6 is not None:
+    if nic.leases(6):
+        given = _leased(network, leases, 6)
+        if given is not None:
+            yield given
+        elif not has_leases and nic.ipv6 is not None:
+            yield Found(network.name, nic.ipv6.ip, "file")
+    elif nic.ipv6 is not None:
         yield Found(network.name, nic.ipv6.ip, "file")
 
 

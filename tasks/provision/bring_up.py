@@ -42,6 +42,7 @@ class Lease(NamedTuple):
     mac: str
     networks: tuple[str, ...]
     is_inside: bool = False
+    version: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,8 @@ def _address(task: Task, job: MachineJob) -> str | None:
     else:
         leases = LibvirtLeases(job.uri, agents=False).leases(job.lease.networks)
     for lease in leases:
-        if lease.mac == job.lease.mac and lease.address.version == 4 and not lease.address.is_link_local:
+        fits = lease.address.version == job.lease.version and not lease.address.is_link_local
+        if lease.mac == job.lease.mac and fits:
             task.host.hostname = str(lease.address)
             task.host.data.pop("labrun_unreachable", None)
             return str(lease.address)
