@@ -219,3 +219,26 @@ def test_a_second_configure_changes_nothing_and_verify_fails_nothing(lab: Runnin
     # What the hypervisor's own routes make possible is no failure.
     assert verified.statuses() <= {"ok", "skipped", "unreachable"}, verified.bad()
     assert {row["host"] for row in verified.rows if row["status"] == "unreachable"} >= set(CUT_OFF)
+
+
+def test_a_nic_on_macvtap_is_plugged_into_a_running_container(lab: RunningLab) -> None:
+    before = lab.path.read_text(encoding="utf-8")
+    own = 'isolated: {networks: {net-isolated: {ipv4: 10.81.4.21, ipv6: "fd00:81:4::21"}}}'
+    assert own in before
+    lab.path.write_text(before.replace(own, f"{own[:-2]}, net-macvtap: {WIRE[0]}22}}}}"), encoding="utf-8")
+    lab.run("up", "--hosts", "isolated")
+    configured = lab.json("configure", "--hosts", "isolated")
+    assert configured.exit_code == 0, configured.bad()
+    assert reached(f"{WIRE[0]}22")
+    # libvirt cannot take it out again while the container runs.
+    lab.path.write_text(before, encoding="utf-8")
+    refused = lab.json("up", "--hosts", "isolated")
+    (row,) = refused.of("machine", "isolated")
+    assert (refused.exit_code, row["status"]) == (5, "failed")
+    assert row["why"].endswith(
+        "a NIC on a macvtap network leaves a container only while that is off "
+        "(`labrun stop --hosts isolated`, then `labrun up`)"
+    )
+    assert lab.run("-y", "stop", "--hosts", "isolated").exit_code == 0
+    assert lab.json("up", "--hosts", "isolated").exit_code == 0
+    assert not reached(f"{WIRE[0]}22")
