@@ -102,6 +102,6 @@ def role_values(host: Host) -> dict[str, str]:
         "net.ipv4.conf.all.rp_filter": "2",
         "net.ipv4.conf.default.rp_filter": "2",
     }
-    if any(nic.ipv6 is not None for nic in host.interfaces):
+    if any(nic.has(6) for nic in host.interfaces):
         values["net.ipv6.conf.all.forwarding"] = "1"
     return values

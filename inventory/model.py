@@ -97,7 +97,8 @@ class Network:
     """One lab network.
 
     ``hypervisor4``/``hypervisor6`` are the addresses that libvirt gives the hypervisor on it, None if it has
-    none; ``dhcp`` is None if libvirt serves no DHCP.
+    none; ``dhcp`` is None if libvirt serves no DHCP. ``dhcp6`` are the first and last address of its DHCPv6,
+    which it serves where a NIC asks for it; otherwise its router advertisements let guests make their own.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Network:
     hypervisor4: IPv4Interface | None = None
     hypervisor6: IPv6Interface | None = None
     dhcp: DhcpRange | None = None
+    dhcp6: tuple[IPv6Address, IPv6Address] | None = None
     domain: str | None = None
     mtu: int | None = None
     autostart: bool = True
@@ -136,7 +138,9 @@ class Interface:
 
     ``mac`` is lower case with colons, empty for an existing machine if the file gives none. ``ipv4`` is the
     fixed or (with ``dhcp``) the reserved address with its prefix length, None if only an external DHCP
-    server knows it. ``more`` are further fixed addresses.
+    server knows it. ``more`` are further fixed addresses. ``ipv6_method`` is how the NIC gets its IPv6
+    address if that is not fixed: ``auto`` by router advertisements, then ``ipv6`` is what it makes of its
+    MAC, or ``dhcp`` from a DHCPv6 server, then it is reserved; None if only somebody else's server knows it.
     """
 
     network: str
@@ -147,6 +151,7 @@ class Interface:
     filter: str | None = None
     nmcli: Mapping[str, str] = field(default_factory=_nothing)
     more: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    ipv6_method: Literal["", "auto", "dhcp"] = ""
 
     @property
     def addresses(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
@@ -160,12 +165,14 @@ class Interface:
         return (main, *further) if main is not None else tuple(further)
 
     def leases(self, version: int) -> bool:
-        """Tell whether a server gives the NIC its address of this IP version."""
-        return self.dhcp if version == 4 else False
+        """Tell whether only a server knows the NIC's address of this IP version."""
+        if version == 4:
+            return self.dhcp
+        return self.ipv6_method == "dhcp" or (self.ipv6_method == "auto" and self.ipv6 is None)
 
     def has(self, version: int) -> bool:
         """Tell whether the NIC has an address of this IP version, in the file or from a DHCP server."""
-        return (self.ipv4 is not None or self.dhcp) if version == 4 else self.ipv6 is not None
+        return bool(self.of(version)) or self.leases(version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,11 +106,11 @@ def diagram(
 def _network(network: Network) -> DrawnNetwork:
     subnets = [str(subnet) for subnet in (network.cidr, network.cidr6) if subnet is not None]
     own = [str(address.ip) for address in (network.hypervisor4, network.hypervisor6) if address is not None]
-    beyond = {Mode.BRIDGE: f"bridge {network.dev}", Mode.MACVTAP: f"on {network.dev}"}.get(network.mode)
+    beyond = {Mode.BRIDGE: f"bridge {network.bridge}", Mode.MACVTAP: f"on {network.dev}"}.get(network.mode)
     facts = [*subnets, *(f"hypervisor {address}" for address in own)]
     if network.mode.has_uplink:
         facts.append("leads outside")
-    elif beyond and network.dev:
+    elif beyond:
         facts.append(beyond)
     return DrawnNetwork(network.name, network.mode.value, tuple(facts))
 
@@ -125,4 +125,4 @@ def _host(host: Host, known: Mapping[str, Health], wires: Mapping[tuple[str, str
 
 def _addresses(nic: Interface) -> tuple[str, ...]:
     found = tuple(map(str, nic.addresses))
-    return found or ("dhcp" if nic.dhcp else "no address",)
+    return found or ("dhcp" if nic.dhcp else nic.ipv6_method or "no address",)

@@ -22,6 +22,7 @@ from labrun.inventory.file.problems import did_you_mean, quoted
 from labrun.inventory.file.pydantic_types import wrong
 
 __all__ = [
+    "AUTO",
     "DHCP",
     "IPV4_MAPPED",
     "NONE",
@@ -39,10 +40,11 @@ __all__ = [
     "prefix",
 ]
 
+AUTO: Final = "auto"
 DHCP: Final = "dhcp"
 NONE: Final = "none"
 Nic4 = IPv4Address | IPv4Interface | Literal["dhcp"]
-Nic6 = IPv6Address | IPv6Interface
+Nic6 = IPv6Address | IPv6Interface | Literal["auto", "dhcp"]
 # Guests cannot use these; the is_* properties of ipaddress would also reject documentation prefixes.
 _USELESS: Final = {
     "loopback": (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128")),
@@ -154,10 +156,12 @@ def nic_address4(value: str) -> Nic4:
 
 
 def nic_address6(value: str) -> Nic6:
-    """Return a NIC's IPv6 address, with its prefix length if given."""
-    hint = "give the NIC an address such as fd00:1::11"
+    """Return ``auto``, ``dhcp`` or a NIC's IPv6 address, with its prefix length if given."""
     if value == DHCP:
-        raise wrong("dhcp is for ipv4 only", hint)
+        return DHCP
+    if value == AUTO:
+        return AUTO
+    hint = did_you_mean(value, [AUTO, DHCP]) or "an address such as fd00:1::11, auto or dhcp"
     return _nic_address(value, IPv6Address, IPv6Interface, hint)
 
 

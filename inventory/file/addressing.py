@@ -13,11 +13,20 @@ from typing import Final
 
 from labrun.inventory.model import DhcpRange
 
-__all__ = ["default_range", "derived_macs", "hypervisor_address", "is_link", "leased_addresses"]
+__all__ = [
+    "default_range",
+    "derived_macs",
+    "hypervisor_address",
+    "is_link",
+    "leased_addresses",
+    "leased_addresses6",
+    "range6",
+]
 
 # libvirt rejects a larger range; its dnsmasq keeps one lease record per address.
 LARGEST_RANGE: Final = 65_535
 _DEFAULT_SPAN: Final = 32_768
+_FIRST_BLOCK: Final = 65_536
 
 
 def derived_macs(
@@ -45,7 +54,43 @@ def leased_addresses(
     A host gets its slot if it is free; of several hosts with the same slot, the first by name gets it. The
     others then take the next free slot, in name order. Hosts for which no address is left are omitted.
     """
-    first, size = int(span.first), int(span.last) - int(span.first) + 1
+    places = _places(lab, network, hosts, (int(span.first), int(span.last)), taken)
+    return {host: IPv4Address(number) for host, number in places.items()}
+
+
+def leased_addresses6(
+    lab: str,
+    network: str,
+    hosts: Iterable[str],
+    span: tuple[IPv6Address, IPv6Address],
+    taken: Collection[IPv6Address],
+) -> Mapping[str, IPv6Address]:
+    """Return the reserved IPv6 address of every ``ipv6: dhcp`` host of a network, as for IPv4."""
+    places = _places(lab, network, hosts, (int(span[0]), int(span[1])), taken)
+    return {host: IPv6Address(number) for host, number in places.items()}
+
+
+def range6(subnet: IPv6Network, own: IPv6Address) -> tuple[IPv6Address, IPv6Address] | None:
+    """Return the range of DHCPv6: the upper half of a subnet, or of its first 65,536 addresses.
+
+    None if the hypervisor's ``own`` address leaves none.
+    """
+    size = min(subnet.num_addresses, _FIRST_BLOCK)
+    first, last = subnet[size // 2], subnet[size - 1]
+    if first <= own <= last:
+        below, above = int(own) - int(first), int(last) - int(own)
+        first, last = (own + 1, last) if above >= below else (first, own - 1)
+    return (first, last) if first <= last else None
+
+
+def _places(
+    lab: str,
+    network: str,
+    hosts: Iterable[str],
+    span: tuple[int, int],
+    taken: Collection[IPv4Address] | Collection[IPv6Address],
+) -> dict[str, int]:
+    first, size = span[0], span[1] - span[0] + 1
     blocked = {int(address) - first for address in taken}
     places: dict[int, str] = {}
     waiting: list[tuple[str, int]] = []
@@ -60,7 +105,7 @@ def leased_addresses(
         while home in blocked or home in places:
             home = (home + 1) % size
         places[home] = host
-    return {host: IPv4Address(first + place) for place, host in places.items()}
+    return {host: first + place for place, host in places.items()}
 
 
 def hypervisor_address(

@@ -312,7 +312,9 @@ OwnAddress4 = Annotated[
 OwnAddress6 = Annotated[
     IPv6Address | Literal["none"], *parsed(own_address6, {"examples": ["fd00:1::fe"]}, "an address or none")
 ]
-NicAddress6 = Annotated[Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11"]}, "an IPv6 address")]
+NicAddress6 = Annotated[
+    Nic6, *parsed(nic_address6, {"examples": ["fd00:1::11", "auto", "dhcp"]}, "an address, auto or dhcp")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortRange = Annotated[
     tuple[int, int],

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.file.address_parsing import DHCP
-from labrun.inventory.file.addressing import derived_macs, is_link, leased_addresses
+from labrun.inventory.file.addressing import derived_macs, is_link, leased_addresses, leased_addresses6
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.model import Address, Interface, Network, Prefix
+from labrun.inventory.topology.eui64 import interface_in
 
 __all__ = ["Nics", "build_nics"]
 
@@ -64,6 +65,8 @@ def build_nics(
                     _dhcp_possible(_at(path, "ipv4", report), networks[network], nics, report)
                 elif nic.dhcp:
                     nic = _answering(nic, networks[network], host, claims)
+                if nic.ipv6_method and host.model.address is None:
+                    _ipv6_possible(_at(path, "ipv6", report), nic, networks[network], nics, report)
                 declared[host.name, network] = nic
             else:
                 nics.doubtful.add(host.name)
@@ -75,11 +78,13 @@ def build_nics(
     made = {key: nic for key, nic in declared.items() if hosts[key[0]].model.address is None}
     macs = derived_macs(lab, [key for key, nic in made.items() if not nic.mac], claims.macs)
     leases = _leases(lab, made, networks, claims, report)
+    leases6 = _leases6(lab, made, networks, claims, report)
     for name in hosts:
         nics.by_host[name] = ()
     for key, nic in declared.items():
         address = leases.get(key)
         nic = replace(nic, mac=nic.mac or macs.get(key, ""), ipv4=address or nic.ipv4)
+        nic = replace(nic, ipv6=leases6.get(key) or _made_of_mac(nic, networks[key[1]]) or nic.ipv6)
         nics.by_host[key[0]] = (*nics.by_host[key[0]], nic)
     return nics
 
@@ -95,7 +100,7 @@ def _declared(
     for key, written in (("ipv4", model.ipv4), ("ipv6", model.ipv6)):
         subnet = network.cidr if key == "ipv4" else network.cidr6
         for number, each in enumerate(written or ()):
-            if each == DHCP:
+            if isinstance(each, str):
                 continue
             at = _at(path, key, report)
             place = (*at, number) if report.is_in_file((*at, number)) else at
@@ -115,6 +120,7 @@ def _declared(
         filter=model.filter,
         nmcli=MappingProxyType(dict(model.nmcli or {})),
         more=tuple(each for each in fixed if each not in (ipv4, ipv6)),
+        ipv6_method=next((each for each in model.ipv6 or () if isinstance(each, str)), ""),
     )
 
 
@@ -150,6 +156,62 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
     elif mode.has_hypervisor_address and network.hypervisor4 is None:
         reason = "the hypervisor has no address on it"
     report.add(path, f"the network {network.name} serves no DHCP: {reason}", "give the NIC an address")
+
+
+def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, report: Report) -> None:
+    """Report a NIC that nobody gives an IPv6 address, and two ways that exclude each other."""
+    if network.is_beyond:
+        return  # the routers and servers of the outer network answer there
+    if network.hypervisor6 is None:
+        if network.cidr6 is None and report.is_in_file(("networks", network.name, "cidr6")):
+            nics.doubtful.add(str(path[1]))
+            return  # what is wrong with it has been reported there
+        reason = "it has no cidr6" if network.cidr6 is None else "the hypervisor has no IPv6 address on it"
+        what = f"nobody announces IPv6 addresses on the network {network.name}: {reason}"
+        report.add(path, what, "give the NIC an address")
+    elif nic.ipv6_method == "auto" and network.dhcp6 is not None:
+        what = f"other NICs on the network {network.name} are dhcp, and its server announces one or the other"
+        report.add(path, what, "dhcp, or an address")
+    elif nic.ipv6_method == "auto" and network.hypervisor6.network.prefixlen != 64:
+        what = f"NICs make addresses in a /64, and the network {network.name} is {network.cidr6}"
+        report.add(path, what, "dhcp, or an address")
+    elif nic.ipv6_method == "dhcp" and network.dhcp6 is None:
+        report.add(path, f"{network.cidr6} has no address left for DHCP", "give the NIC an address")
+
+
+def _made_of_mac(nic: Interface, network: Network) -> IPv6Interface | None:
+    """Return the address that an ``auto`` NIC makes in the network's subnet, None if it is not known."""
+    subnet = network.cidr6
+    if nic.ipv6_method != "auto" or not nic.mac or subnet is None or subnet.prefixlen != 64:
+        return None
+    return interface_in(subnet, nic.mac)
+
+
+def _leases6(
+    lab: str,
+    nics: Mapping[tuple[str, str], Interface],
+    networks: Mapping[str, Network],
+    claims: _Claims,
+    report: Report,
+) -> dict[tuple[str, str], IPv6Interface]:
+    waiting: dict[str, list[str]] = {}
+    for (owner, on), nic in nics.items():
+        if nic.ipv6_method == "dhcp":
+            waiting.setdefault(on, []).append(owner)
+    leases: dict[tuple[str, str], IPv6Interface] = {}
+    taken = [address for address in claims.addresses if isinstance(address, IPv6Address)]
+    for name, hosts in waiting.items():
+        span, subnet = networks[name].dhcp6, networks[name].cidr6
+        if span is None or subnet is None:
+            continue
+        found = leased_addresses6(lab, name, hosts, span, [each for each in taken if each in subnet])
+        for host in hosts:
+            if host in found:
+                leases[host, name] = IPv6Interface((found[host], subnet.prefixlen))
+            else:
+                what = f"no address is left in the DHCPv6 range {span[0]}-{span[1]} of {name}"
+                report.add(("hosts", host, "networks", name), what, "a larger cidr6, or an address")
+    return leases
 
 
 def _fixed(

@@ -107,7 +107,11 @@ def _check_host(file: LabFile, host: Merged, names: _Names, report: Report) -> N
         report.add(path, "a host cannot be called like a network", f"the network is in line {line}")
     for network, nic in (host.model.networks or {}).items():
         if nic.filter is not None:
-            names.filter((*path, "networks", network, "filter"), nic.filter)
+            at: Path = (*path, "networks", network, "filter")
+            names.filter(at, nic.filter)
+            if network in file.networks and file.networks[network].mode == "macvtap":
+                what = "nobody enforces a filter on a macvtap network: its packets pass the hypervisor by"
+                report.add(at, what, "mode: bridge, or the host's own firewall")
     if host.model.access is not None:
         via = (*host.path("access"), "via")
         names.host(via, host.model.access.via)

@@ -16,8 +16,8 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Final
 
-from labrun.inventory.file.address_parsing import NONE
-from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address, is_link
+from labrun.inventory.file.address_parsing import DHCP, NONE
+from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address, is_link, range6
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import DhcpModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
@@ -49,6 +49,7 @@ class _Held:
 
     hosts: set[IPv4Address | IPv6Address] = field(default_factory=set)
     routers: set[IPv4Address | IPv6Address] = field(default_factory=set)
+    asks_dhcp6: bool = False
 
 
 def build_networks(file: LabFile, hosts: Mapping[str, Merged], report: Report) -> dict[str, Network]:
@@ -73,6 +74,7 @@ def _held(file: LabFile, hosts: Mapping[str, Merged]) -> dict[str, _Held]:
                 written.append(_as_address(host.model.address))
             found = {each for each in written if isinstance(each, IPv4Address | IPv6Address)}
             if name in held:
+                held[name].asks_dhcp6 |= DHCP in (nic.ipv6 or ()) and host.model.address is None
                 held[name].hosts |= found
                 held[name].routers |= found if is_router else set()
     return held
@@ -109,6 +111,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
         hypervisor4=own4 if isinstance(own4, IPv4Interface) else None,
         hypervisor6=own6 if isinstance(own6, IPv6Interface) else None,
         dhcp=_dhcp(path, model, mode, own4, report),
+        dhcp6=range6(own6.network, own6.ip) if isinstance(own6, IPv6Interface) and held.asks_dhcp6 else None,
         domain=model.domain,
         mtu=model.mtu,
         autostart=model.autostart,

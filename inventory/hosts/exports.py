@@ -194,7 +194,7 @@ def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
     lines = [f"# {lab.name}"]
     for name in lab.hosts:
         where = located[name]
-        for held in where.found:
+        for held in (*where.found, *where.also):
             full = f"{name}.{held.network}"
             names = f"{name} {full}" if held.network == where.network else full
             lines.append(f"{held.address}\t{names}")
@@ -228,6 +228,7 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                     held.network: {"address": str(held.address), "source": held.source}
                     for held in where.found
                 },
+                "also": [{"network": each.network, "address": str(each.address)} for each in where.also],
                 "missing": dict(where.missing),
                 "user": access.user,
                 "port": access.port,

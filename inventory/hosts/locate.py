@@ -41,7 +41,7 @@ class Located:
 
     ``address`` is the one labrun uses: an IP address, or an existing machine's ``address:``; None with the
     ``reason``. ``found`` holds the known address on each network in file order, ``missing`` the reason for
-    each network without one.
+    each network without one. ``also`` are further ones: of the other IP version, or of a NIC with several.
     """
 
     host: str
@@ -51,6 +51,7 @@ class Located:
     reason: str | None = None
     found: tuple[Found, ...] = ()
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    also: tuple[Found, ...] = ()
 
     @property
     def addresses(self) -> Mapping[str, Address]:
@@ -131,13 +132,14 @@ def _to_be_asked(lab: Lab) -> tuple[str, ...]:
 
 def _is_known(network: Network, nic: Interface) -> bool:
     """Tell whether the file alone says where the NIC answers."""
-    if nic.ipv6 is not None and distance(network, 6) == ALONGSIDE:
+    if nic.ipv6 is not None and not nic.leases(6) and distance(network, 6) == ALONGSIDE:
         return True
-    return not nic.dhcp
+    return not (nic.dhcp or nic.leases(6))
 
 
 def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases: bool) -> Located:
     held: list[Found] = []
+    also: list[Found] = []
     missing: dict[str, str] = {}
     for nic in host.interfaces:
         network = lab.networks[nic.network]
@@ -145,17 +147,22 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
         found = list(_on_network(network, nic, leases.get(nic.mac, ()), asked))
         if found:
             # IPv4 comes first where both lead there.
-            held.append(min(found, key=lambda each: distance(network, each.address.version)))
+            nearest = min(found, key=lambda each: distance(network, each.address.version))
+            held.append(nearest)
+            also += [each for each in found if each is not nearest]
+            also += [Found(network.name, each.ip, "file") for each in nic.more]
         else:
             missing[nic.network] = _missing(nic, asked)
     if host.address is not None:
-        return Located(host.name, host.address, "file", None, None, tuple(held), missing)
+        return Located(host.name, host.address, "file", None, None, tuple(held), missing, tuple(also))
     best = min(held, key=lambda found: _distance(lab, found), default=None)
     if best is None or _distance(lab, best) == NO_WAY:
         way = way_in(lab, host)
         reason = way.why or ", ".join(missing.values()) or "it is on no network"
-        return Located(host.name, None, None, None, reason, tuple(held), missing)
-    return Located(host.name, str(best.address), best.source, best.network, None, tuple(held), missing)
+        return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also))
+    return Located(
+        host.name, str(best.address), best.source, best.network, None, tuple(held), missing, tuple(also)
+    )
 
 
 def _on_network(
@@ -170,7 +177,13 @@ def _on_network(
             yield Found(network.name, nic.ipv4.ip, "file")
     elif nic.ipv4 is not None:
         yield Found(network.name, nic.ipv4.ip, "file")
-    if nic.ipv6 is not None:
+    if nic.leases(6):
+        given = _leased(network, leases, 6)
+        if given is not None:
+            yield given
+        elif not has_leases and nic.ipv6 is not None:
+            yield Found(network.name, nic.ipv6.ip, "file")
+    elif nic.ipv6 is not None:
         yield Found(network.name, nic.ipv6.ip, "file")
 
 

@@ -80,6 +80,15 @@ def expectations(lab: Lab) -> Expectations:
     )
 
 
+def _as_it_is(address: IPv4Interface | IPv6Interface) -> IPv4Interface | IPv6Interface:
+    return address
+
+
+def _alone(address: IPv4Interface | IPv6Interface) -> IPv4Interface | IPv6Interface:
+    """Return an address as DHCPv6 gives it: without its subnet, which router advertisements tell."""
+    return IPv6Interface(int(address.ip))
+
+
 def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
     """Return the fixed and reserved addresses that a NIC must have, its ``nmcli:`` properties included."""
     found: list[IPv4Interface | IPv6Interface] = []
@@ -91,6 +100,6 @@ def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
         leased = version == 4 and nic.dhcp and said.method != "manual"
         written = said.addresses is None and (version == 6 or not nic.dhcp)
         if leased or written:
-            found += nic.of(version)
+            found += map(_alone if nic.ipv6_method == "dhcp" and version == 6 else _as_it_is, nic.of(version))
         found += said.addresses or ()
     return tuple(dict.fromkeys(found))

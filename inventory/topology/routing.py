@@ -164,7 +164,11 @@ class _Defaults:
         wires = self._wires
         nic = wires.lab.hosts[name].interface_on(network)
         where = wires.lab.networks[network]
-        if nic is None or not nic.dhcp or where.dhcp is None:
+        if nic is None:
+            return False
+        if wires.version == 6 and not nic.ipv6_method:
+            return False
+        if wires.version == 4 and (not nic.dhcp or where.dhcp is None):
             return False
         return where.mode.has_uplink and wires.hypervisor.get(network) == via
 

@@ -233,7 +233,11 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
 
 
 def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
-    return {nic.mac: tuple(map(str, nic.addresses)) for nic in session.lab.hosts[name].interfaces}
+    # What router advertisements and DHCPv6 give may come later than the rest.
+    return {
+        nic.mac: tuple(str(each) for each in nic.addresses if each.version == 4 or not nic.ipv6_method)
+        for nic in session.lab.hosts[name].interfaces
+    }
 
 
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
@@ -245,10 +249,11 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
 
     way = way_in(lab, lab.hosts[name])
     nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
-    if nic is None or not nic.dhcp or 4 not in way.versions:
+    if nic is None or not any(nic.leases(version) for version in way.versions):
         return None
-    is_inside = lab.networks[nic.network].dhcp is None
-    return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside)
+    version = next(version for version in way.versions if nic.leases(version))
+    is_inside = lab.networks[nic.network].is_beyond
+    return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
 
 
 def _no_way(lab: Lab, name: str) -> str:

@@ -23,7 +23,7 @@ _ANY = "an address by DHCP"
 
 def expected_addresses(nic: Interface) -> str:
     """Return the expected column of a NIC's row."""
-    return " ".join(map(str, addresses_of(nic))) or (_ANY if _is_leased(nic) else "none")
+    return " ".join(map(str, addresses_of(nic))) or (_ANY if _is_leased(nic) or nic.leases(6) else "none")
 
 
 def _is_leased(nic: Interface) -> bool:

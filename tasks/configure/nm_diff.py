@@ -84,8 +84,8 @@ def expected_summary(sections: Sections) -> str:
     words = []
     for version in (4, 6):
         meant = intent(sections, version)
-        if version == 4 and meant.method == "auto":
-            words.append("dhcp")
+        if meant.method == "auto" and f"ipv{version}" in sections:
+            words.append("dhcp" if version == 4 else "auto")
         words.extend(str(address) for address in meant.addresses)
         words.extend(_gateways(meant.routes))
     return " ".join(words) or "no address"

@@ -129,7 +129,7 @@ def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> 
         },
         "ethernet": ethernet,
         "ipv4": _ipv4(nic, network, [route for route in routes if route.prefix.version == 4]),
-        "ipv6": _ipv6(nic, network, [route for route in routes if route.prefix.version == 6]),
+        "ipv6": _ipv6(host, nic, network, [route for route in routes if route.prefix.version == 6]),
     }
 
 
@@ -147,8 +147,17 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
     return settings
 
 
-def _ipv6(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
-    # Never by router advertisements: they add an address that is not in the lab file.
+def _ipv6(host: Host, nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+    if nic.ipv6_method:
+        # DHCPv6 reservations are by name: a client's DUID is not known before it has booted.
+        name = {"dhcp-hostname": host.name} if nic.ipv6_method == "dhcp" else {}
+        own = {"method": "auto", "addr-gen-mode": "eui64", "ip6-privacy": "0", **name}
+        beside = _beside_dhcp(network.mode.has_uplink, routes)
+        if "ignore-auto-routes" in beside and network.cidr6 is not None:
+            # That leaves out the subnet as well, which router advertisements tell.
+            beside[f"route{len(beside)}"] = str(network.cidr6)
+        return {**own, **beside}
+    # Otherwise never by router advertisements: they add an address that is not in the lab file.
     if nic.ipv6 is None:
         return {"method": "link-local"}
     settings = {"method": "manual", **_addresses(nic, 6)}

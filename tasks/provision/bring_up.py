@@ -48,6 +48,7 @@ class Lease(NamedTuple):
     mac: str
     networks: tuple[str, ...]
     is_inside: bool = False
+    version: int = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,8 @@ def _leased(job: MachineJob, awaited: Lease) -> str | None:
     else:
         leases = LibvirtLeases(job.uri, agents=False).leases(awaited.networks)
     of_nic = (lease.address for lease in leases if lease.mac == awaited.mac)
-    return next((str(found) for found in of_nic if found.version == 4 and not found.is_link_local), None)
+    usable = (found for found in of_nic if found.version == awaited.version and not found.is_link_local)
+    return next(map(str, usable), None)
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:

@@ -72,7 +72,11 @@ def _network_config(lab: Lab, host: Host) -> JsonObject:
         entry: dict[str, JsonValue] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
         if nic.dhcp:
             entry["dhcp4"] = True
-        addresses = [str(each) for each in nic.addresses if each != nic.ipv4 or not nic.dhcp]
+        if nic.ipv6_method:
+            # NetworkManager follows what the router advertisements say, whichever of the two it is.
+            entry["dhcp6"] = True
+        given = [*([nic.ipv4] if nic.dhcp else []), *([nic.ipv6] if nic.ipv6_method else [])]
+        addresses = [str(each) for each in nic.addresses if each not in given]
         if addresses:
             entry["addresses"] = addresses
         network = lab.networks[nic.network]

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,12 +34,12 @@ from labrun.tasks.provision.domains import (
     undefined,
     wait_until_off,
 )
-from labrun.tasks.provision.driver import MachineSpec, NicSpec
+from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_store import image_paths, source_of_image
 from labrun.tasks.provision.machines import USER, machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
-from labrun.tasks.provision.overlay import LABS, Overlay, remove_cgroups
+from labrun.tasks.provision.overlay import DIRECT_UNIT, LABS, Overlay, remove_cgroups
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 
@@ -48,6 +49,7 @@ INIT = "/usr/sbin/labrun-init"
 _POWER_OFF = signal.SIGRTMIN + 4
 """The signal that makes systemd as PID 1 start poweroff.target (systemd(1), SIGNALS)."""
 _DYING_SECONDS = 2.0
+_DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 # More parallel starts only slow each other down (cgroup and veth locks in the kernel).
 _starting = threading.BoundedSemaphore(8)
@@ -74,6 +76,13 @@ def _memory_limit(domain: Any) -> dict[str, str]:
 
     limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
     return {"memory": str(limit // 1024)} if limit else {}
+
+
+def _direct_macs(domain: Any) -> set[str]:
+    """Return the MACs of the running container's NICs on macvtap networks."""
+    root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own output
+    found = root.iterfind("./devices/interface[@type='direct']/mac")
+    return {mac.get("address", "").lower() for mac in found}
 
 
 class LxcDriver:
@@ -161,24 +170,35 @@ class LxcDriver:
                     domain.setMemoryParameters(limit, libvirt.VIR_DOMAIN_AFFECT_LIVE)
                 if can_reconnect(self._uri):
                     reconnect(self._connection(), self._uri, taps_of(domain))
-                self._replug(domain, spec.nics)
+                self._replug(domain, spec)
             domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
             domain.setAutostart(int(spec.autostart))
         return True
 
-    def _replug(self, domain: Any, wanted: tuple[NicSpec, ...]) -> None:
+    def _replug(self, domain: Any, spec: MachineSpec) -> None:
         import libvirt
 
-        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        wanted, live = spec.nics, libvirt.VIR_DOMAIN_AFFECT_LIVE
         there = nics_of(domain.XMLDesc(0))
         kept = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
         kept &= {(nic.mac, nic.source, nic.filter) for nic in wanted}
-        for nic in there:
-            if (nic.mac, nic.source, nic.filter) not in kept:
-                domain.detachDeviceFlags(nic_xml(nic), live)
-        for nic in wanted:
-            if (nic.mac, nic.source, nic.filter) not in kept:
-                domain.attachDeviceFlags(nic_xml(nic), live)
+        gone = [nic for nic in there if (nic.mac, nic.source, nic.filter) not in kept]
+        if any(nic.mac in _direct_macs(domain) for nic in gone):
+            raise HypervisorError(
+                "a NIC on a macvtap network leaves a container only while that is off",
+                host=spec.host,
+                step="update",
+                hint=f"`labrun stop --hosts {spec.host}`, then `labrun up`",
+            )
+        for nic in gone:
+            domain.detachDeviceFlags(nic_xml(nic), live)
+        new = [nic for nic in wanted if (nic.mac, nic.source, nic.filter) not in kept]
+        for nic in new:
+            domain.attachDeviceFlags(nic_xml(nic), live)
+        if any(nic.mac in _direct_macs(domain) for nic in new):
+            # The unit has run at the container's start, before it had this NIC.
+            command = f"systemctl restart {DIRECT_UNIT}"
+            NamespaceTransport(spec.host, domain.ID()).run(command, timeout=_DIRECT_SECONDS)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
         """Return nothing: a container takes all its changeable settings while it runs."""

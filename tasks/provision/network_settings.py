@@ -175,6 +175,27 @@ def _reservations(lab: Lab, network: Network) -> str:
     )
 
 
+def _reservation6_word(element: ET.Element) -> str:
+    return f"{element.get('name', '')}={element.get('ip', '')}"
+
+
+def _reservation6_element(word: str) -> ET.Element:
+    name, _, address = word.partition("=")
+    return ET.Element("host", {"name": name, "ip": address})
+
+
+def _reservations6(lab: Lab, network: Network) -> str:
+    """Return one DHCPv6 reservation per host that asks for one, by the name that its client sends.
+
+    libvirt takes no MACs there, and a client's DUID is not known before it has booted.
+    """
+    return _in_order(
+        f"{host.name}={nic.ipv6.ip}"
+        for host, nic in lab.members(network.name)
+        if network.dhcp6 is not None and nic.ipv6_method == "dhcp" and nic.ipv6 is not None
+    )
+
+
 def _dns_entry(address: str, names: Iterable[str]) -> str:
     return f"{address}={','.join(sorted(names))}"
 
@@ -229,9 +250,15 @@ def _own(value: Callable[[Network], object]) -> Callable[[Lab, Network], str]:
 
 
 _IPV4 = "ip[@family='ipv4']"
+_IPV6 = "ip[@family='ipv6']"
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
         "forward": Setting(_own(lambda its: _FORWARD.get(its.mode)), _Attributes("forward", "mode")),
+        # Without it, libvirt routes IPv6 there, and guests would be seen with their own addresses.
+        "nat6": Setting(
+            _own(lambda its: "yes" if its.mode is Mode.NAT and its.hypervisor6 is not None else ""),
+            _Attributes("forward/nat", "ipv6", default="no"),
+        ),
         "ipv4": Setting(_own(lambda its: its.hypervisor4), _Subnet("ipv4")),
         "ipv6": Setting(_own(lambda its: its.hypervisor6), _Subnet("ipv6")),
         "dhcp": Setting(
@@ -252,6 +279,20 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
                 "VIR_NETWORK_SECTION_IP_DHCP_HOST",
                 _reservation_word,
                 _reservation_element,
+            ),
+            live=True,
+        ),
+        "dhcp6": Setting(
+            _own(lambda its: its.dhcp6 and f"{its.dhcp6[0]}-{its.dhcp6[1]}"),
+            _Attributes(f"{_IPV6}/dhcp/range", "start", "end"),
+        ),
+        "reservations6": Setting(
+            _reservations6,
+            Entries(
+                f"{_IPV6}/dhcp/host",
+                "VIR_NETWORK_SECTION_IP_DHCP_HOST",
+                _reservation6_word,
+                _reservation6_element,
             ),
             live=True,
         ),

@@ -224,8 +224,15 @@ def _update_live(network: Any, entries: Entries, wanted: list[str]) -> None:
     steps = [(libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, each) for each in gone]
     steps += [(libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, each) for each in new]
     section, live = getattr(libvirt, entries.section), libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
+    index = _index_of_subnet(parsed(network.XMLDesc(0)), entries.path)
     for command, element in steps:
-        network.update(command, section, -1, ET.tostring(element, encoding="unicode"), live)
+        network.update(command, section, index, ET.tostring(element, encoding="unicode"), live)
+
+
+def _index_of_subnet(root: ET.Element, path: str) -> int:
+    """Return the index of the ``<ip>`` that a path goes through, -1 for the others."""
+    own = root.find(path.partition("/")[0]) if path.startswith("ip[") else None
+    return -1 if own is None else root.findall("ip").index(own)
 
 
 def remove_network(connection: Any, lab: str, full_name: str) -> bool:

@@ -12,13 +12,14 @@ from labrun.hypervisor import in_daemon_namespace
 from labrun.tasks.guest.scripts import guest_script, hypervisor_script, unit_file
 from labrun.tasks.provision.driver import Seed
 
-__all__ = ["LABS", "Overlay", "remove_cgroups"]
+__all__ = ["DIRECT_UNIT", "LABS", "Overlay", "remove_cgroups"]
 
 LABS = Path("/var/lib/labrun/labs")
 """The directory on the hypervisor for the files of every lab's machines."""
 
 _SECONDS = 30
-_UNIT = "labrun-direct.service"
+DIRECT_UNIT = "labrun-direct.service"
+"""The unit that makes Ethernet devices of a container's NICs on macvtap networks."""
 
 
 def _run(command: list[str], what: str, *, host: str | None = None, script: str | None = None) -> None:
@@ -102,8 +103,8 @@ class Overlay:
         for folder in (script.parent, wanted):
             folder.mkdir(parents=True)
         script.write_text(guest_script("direct_nics"), encoding="utf-8")
-        (units / _UNIT).write_text(unit_file(_UNIT), encoding="utf-8")
-        (wanted / _UNIT).symlink_to(f"../{_UNIT}")
+        (units / DIRECT_UNIT).write_text(unit_file(DIRECT_UNIT), encoding="utf-8")
+        (wanted / DIRECT_UNIT).symlink_to(f"../{DIRECT_UNIT}")
 
     def mount(self) -> None:
         """Mount the overlay in libvirtd's mount namespace; no error if it is mounted."""

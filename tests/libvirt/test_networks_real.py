@@ -159,3 +159,29 @@ def test_a_bridge_name_that_was_taken_meanwhile(connection: libvirt.virConnect, 
     assert network.isActive()
     assert network.UUIDString() == uuid
     assert network.bridgeName() != bridge
+
+
+def test_dhcpv6_reservations_change_in_the_running_network(
+    connection: libvirt.virConnect, lab: Lab, tmp_path: Path
+) -> None:
+    text = TEXT.replace("hosts:\n", "hosts:\n  b: {networks: {out: {ipv4: dhcp, ipv6: dhcp}}}\n")
+    make(connection, lab_of(tmp_path, text))
+    assert actions(connection, lab_of(tmp_path, text))["out"] == "none"
+    more = lab_of(tmp_path, text.replace("hosts:\n", "hosts:\n  c: {networks: {out: {ipv6: dhcp}}}\n"))
+    plan = plans(connection, more)["out"]
+    # Both subnets have reservations; each goes to its own.
+    assert (plan.action, list(plan.item.differences)) == ("update", ["reservations6", "dns"])
+    apply_network(connection, specs(more)["out"], plan)
+    assert actions(connection, more)["out"] == "none"
+    fewer = lab_of(tmp_path, text)
+    apply_network(connection, specs(fewer)["out"], plans(connection, fewer)["out"])
+    assert actions(connection, fewer)["out"] == "none"
+    # The first one needs the server itself, and that a restart.
+    assert plans(connection, lab)["out"].action == "restart"
+
+
+def test_the_ipv6_of_a_nat_network_is_translated(connection: libvirt.virConnect, lab: Lab) -> None:
+    make(connection, lab)
+    xml = connection.networkLookupByName("networks-real-out").XMLDesc()
+    assert "<nat ipv6='yes'>" in xml
+    assert actions(connection, lab)["out"] == "none"

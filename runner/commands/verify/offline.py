@@ -36,7 +36,11 @@ def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
 
 def _with_fault(expected: Expectations, row: Outcome) -> Outcome:
     pair = row.subject
-    if row.section != PATH.name or row.expected != "unreachable" or not isinstance(pair, Pair):
+    if (
+        row.section != PATH.name
+        or not (row.expected or "").startswith("unreachable")
+        or not isinstance(pair, Pair)
+    ):
         return row
     path = expected.path(pair.source, pair.target, pair.family)
     return replace(row, why=f"{OFFLINE}; {path.fault}")

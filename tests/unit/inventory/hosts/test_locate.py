@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrun.inventory.file.load import load_lab
+from labrun.inventory.hosts.exports import export
 from labrun.inventory.hosts.locate import Located, locate, still_held
 from labrun.inventory.model import Lab
 from labrun.ports import Lease
@@ -161,3 +162,25 @@ def test_an_address_is_held_until_its_host_was_seen_elsewhere(
     lab: Lab, had: dict[str, list[str]], held: dict[str, str]
 ) -> None:
     assert still_held(lab, had) == held
+
+
+def test_every_address_is_listed_and_the_one_that_is_used_goes_first(tmp_path: Path) -> None:
+    text = """\
+name: far
+networks:
+  two: {cidr: 10.4.2.0/24, cidr6: "fd04:2::/64"}
+  half: {cidr: 10.4.3.0/24, cidr6: "fd04:3::/64", hypervisor_address: {ipv4: none}}
+hosts:
+  a: {networks: {two: {ipv4: [10.4.2.5, 10.4.2.6], ipv6: "fd04:2::5"}}}
+  b: {networks: {half: {ipv4: 10.4.3.5, ipv6: "fd04:3::5"}}}
+"""
+    (tmp_path / "lab.yaml").write_text(text, encoding="utf-8")
+    lab = load_lab(tmp_path / "lab.yaml")
+    located = locate(lab, Leases())
+    assert told(located["a"]) == ("10.4.2.5", "file", "two")
+    assert [str(each.address) for each in located["a"].also] == ["fd04:2::5", "10.4.2.6"]
+    # The hypervisor has only IPv6 on the other network.
+    assert told(located["b"]) == ("fd04:3::5", "file", "half")
+    assert [str(each.address) for each in located["b"].also] == ["10.4.3.5"]
+    lines = export(lab, located, None, "hosts").splitlines()
+    assert lines[1:4] == ["10.4.2.5\ta a.two", "fd04:2::5\ta a.two", "10.4.2.6\ta a.two"]

@@ -42,5 +42,5 @@ def test_only_a_nic_that_takes_a_lease_is_waited_for(
     path.write_text(TEXT % networks, encoding="utf-8")
     lab = load_lab(path)
     nics = {nic.network: nic.mac for nic in lab.hosts["h"].interfaces}
-    expected = None if leased is None else (nics[leased], (f"lab-{leased}",), False)
+    expected = None if leased is None else (nics[leased], (f"lab-{leased}",), False, 4)
     assert awaited_lease(lab, "h") == expected

@@ -19,6 +19,7 @@ from labrun.tasks.provision.network_settings import (
 )
 
 SAMPLES = {
+    "nat6": "yes",
     "ipv4": "10.1.0.1/24",
     "ipv6": "fd00:1::1/64",
     "dhcp": "10.1.0.128-10.1.0.254",
@@ -28,6 +29,8 @@ SAMPLES = {
     "bridge": "br0",
     "nat_ports": "2000-3000",
     "reservations": "02:00:00:00:00:01=10.1.0.10/a 02:00:00:00:00:02=10.1.0.9/b-c",
+    "dhcp6": "fd00:1::8000-fd00:1::ffff",
+    "reservations6": "a=fd00:1::8001 b-c=fd00:1::9000",
     "dns": "10.1.0.1=a 10.1.0.10=b,www.lab.example fd00:1::10=a",
 }
 IN_XML = [key for key, setting in SETTINGS.items() if setting.form is not None]
@@ -40,7 +43,9 @@ def combinations(forward: str) -> Iterator[dict[str, str]]:
         settings = {key: value if chosen[key] else "" for key, value in SAMPLES.items()}
         if (settings["dhcp"] or settings["reservations"]) and not settings["ipv4"]:
             continue
-        if (settings["dev"] or settings["nat_ports"]) and not forward:
+        if (settings["dhcp6"] or settings["reservations6"]) and not settings["ipv6"]:
+            continue
+        if (settings["dev"] or settings["nat_ports"] or settings["nat6"]) and not forward:
             continue
         if settings["bridge"] and forward != "bridge":
             continue
@@ -75,8 +80,10 @@ def test_each_setting_is_in_the_xml(key: str) -> None:
     without = {**settings, key: ""}
     if key == "ipv4":
         without |= {"dhcp": "", "reservations": ""}
+    if key == "ipv6":
+        without |= {"dhcp6": "", "reservations6": ""}
     if key == "forward":
-        without |= {"dev": "", "nat_ports": ""}
+        without |= {"dev": "", "nat_ports": "", "nat6": ""}
     assert read_settings(written(without))[key] == ""
     assert written(without) != written(settings)
 
