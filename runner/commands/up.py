@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -40,10 +40,11 @@ class _Wishes:
     wait: bool
     prune: bool
     recreate: bool
+    configure: bool
 
 
 @verb("up", recorded=True)
-@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts once they are ready.")
+@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts that are ready.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 @click.option("--prune", is_flag=True, help="Remove what is no longer in the file.")
 @click.option("--recreate", is_flag=True, help="Recreate the machines of --hosts, keeping their addresses.")
@@ -64,12 +65,26 @@ def command(
 
         return Report(session.lab.name, text=explain_up(session))
     with lab_lock(session.state.lock, "up"), progress(session.hosts, invocation):
-        rows = bring_up(session, _Wishes(wait=not no_wait, prune=prune, recreate=recreate))
-    if configure_too and not any(row.exit_code for row in rows):
+        wishes = _Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
+        rows = bring_up(session, wishes)
+    ready = _configurable(session, rows) if configure_too else ()
+    if ready:
         from labrun.runner.commands.configure import configure_hosts
 
-        rows += configure_hosts(session)
+        rows += configure_hosts(replace(session, hosts=ready))
     return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None})
+
+
+def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
+    """Return the hosts that are there, whatever others lack: those that are ready, and existing machines."""
+    waited = [row for row in rows if row.section == "ready"]
+    failed = {row.host for row in rows if row.section == "machine" and row.status is Status.FAILED}
+    ready = {row.host for row in waited if row.status in (Status.OK, Status.SKIPPED)} - failed
+    existing = {host for host in session.hosts if session.lab.hosts[host].machine is None}
+    if not waited and len(existing) < len(session.hosts):
+        # Nothing was begun.
+        return ()
+    return tuple(host for host in session.hosts if host in ready | existing)
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
@@ -86,7 +101,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan) + stray_rows(plan.strays)
-    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
+    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait, configures=wishes.configure)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
         from labrun.runner.commands.down import remove_objects
@@ -107,11 +122,17 @@ def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Out
 
 
 def carry_out(
-    session: Session, plan: LabPlan, busy: Mapping[str, Busy], *, wait: bool = True
+    session: Session,
+    plan: LabPlan,
+    busy: Mapping[str, Busy],
+    *,
+    wait: bool = True,
+    configures: bool = False,
 ) -> list[Outcome]:
     """Create the plan's filters, networks, images and machines, with the lab's lock held. Return their rows.
 
-    ``busy`` has, per network, the running machines of the lab that are on it.
+    ``busy`` has, per network, the running machines of the lab that are on it; ``configures`` = the hosts
+    are configured next.
     """
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_objects
@@ -131,7 +152,7 @@ def carry_out(
         rows += outcomes_of(result, "image", *(use.image for use in uses))
     if any(row.status is Status.FAILED for row in rows):
         return rows + [_not_begun(item.spec.host) for item in plan.machines]
-    return rows + _bring_up_machines(session, plan, wait=wait)
+    return rows + _bring_up_machines(session, plan, wait=wait, configures=configures)
 
 
 def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
@@ -164,12 +185,12 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     return [replace(row, host=HYPERVISOR) for row in rows]
 
 
-def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[Outcome]:
+def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> list[Outcome]:
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.bring_up import provision_machine
 
     located = session.locate()
-    jobs = _jobs(session, plan, wait=wait)
+    jobs = _jobs(session, plan, wait=wait, configures=configures)
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -181,8 +202,9 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     return outcomes_of(result, "machine", rows=rows)
 
 
-def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJob]:
+def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> dict[str, MachineJob]:
     """Create missing lab keys, and return the job for each host's task."""
+    from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.provision.bring_up import MachineJob
     from labrun.tasks.provision.specs import seeded
 
@@ -216,6 +238,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             state=str(state.root),
             recover=recover,
             host_key=on_record,
+            network=host_spec(lab, name),
+            configures=configures,
         )
     return jobs
 

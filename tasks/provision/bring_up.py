@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nornir.core.task import Result, Task
 
@@ -22,6 +22,7 @@ from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.objects import Plan
+from labrun.tasks.provision.readdress import OtherWayIn
 from labrun.tasks.provision.ready import Ready, wait_until_ready
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
 from labrun.tasks.provision.state_reasons import reason_of
@@ -47,7 +48,8 @@ class MachineJob:
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``state`` is the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has
-    the addresses and the public key of a machine that is created, else None.
+    the addresses and the public key of a machine that is created, else None. ``network`` is what
+    ``configure`` sets of its network; ``configures`` = it does so next.
     """
 
     spec: MachineSpec
@@ -62,6 +64,8 @@ class MachineJob:
     state: str
     recover: bool
     host_key: tuple[Sequence[str], str] | None
+    network: Mapping[str, Any]
+    configures: bool = False
 
 
 def provision_machine(task: Task) -> Result:
@@ -142,20 +146,45 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     from labrun.tasks.guest.transport import transport_of
 
     spec, began, note = job.spec, time.monotonic(), ""
+    leased = job.lease.mac if job.lease is not None else None
+    inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
+
+    def address() -> str | None:
+        found = _address(task, job)
+        if found is None:
+            _inside(job, inside)
+        return found
+
+    def login(_found: str) -> Transport:
+        # A lease may have been asked for again meanwhile.
+        _address(task, job)
+        try:
+            return transport_of(task.host, dial=_DIAL)
+        except UnreachableError:
+            if not _inside(job, inside):
+                raise
+            _address(task, job)
+            return transport_of(task.host, dial=_DIAL)
+
     try:
         if job.recover:
             note = _put_key_in(driver, job)
         ready = wait_until_ready(
             spec.host,
             timeout=job.timeout,
-            address=lambda: _address(task, job),
-            login=lambda _address: transport_of(task.host, dial=_DIAL),
+            address=address,
+            login=login,
             expected=job.addresses,
             alive=lambda: _is_running(driver, spec),
         )
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
-    return _as_row(driver, spec, ready, task.host.hostname or "", note)
+    return _as_row(driver, job, ready, task.host.hostname or "", note or inside.note)
+
+
+def _inside(job: MachineJob, inside: OtherWayIn) -> bool:
+    """Try another way in to a machine that was there before: a new one has its addresses from the start."""
+    return job.host_key is None and inside.try_it()
 
 
 def _address(task: Task, job: MachineJob) -> str | None:
@@ -164,12 +193,16 @@ def _address(task: Task, job: MachineJob) -> str | None:
         return str(task.host.hostname) if task.host.hostname else None
     from labrun.inventory.hosts.leases import LibvirtLeases
 
-    for lease in LibvirtLeases(job.uri, agents=False).leases(job.lease.networks):
-        if lease.mac == job.lease.mac:
-            task.host.hostname = str(lease.address)
-            task.host.data.pop("labrun_unreachable", None)
-            return str(lease.address)
-    return None
+    leases = LibvirtLeases(job.uri, agents=False).leases(job.lease.networks)
+    held = [str(lease.address) for lease in leases if lease.mac == job.lease.mac]
+    if not held:
+        return None
+    # A lease from before the network's subnet changed is on record as long as it lasts.
+    reserved = {text.partition("/")[0] for text in job.addresses.get(job.lease.mac, ())}
+    address = next((each for each in held if each in reserved), held[0])
+    task.host.hostname = address
+    task.host.data.pop("labrun_unreachable", None)
+    return address
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
@@ -187,8 +220,14 @@ def _standing(driver: Driver, spec: MachineSpec) -> str:
         return f"{state_of(domain)}: {reason}" if reason else ""
 
 
-def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
-    host = spec.host
+def _as_row(driver: Driver, job: MachineJob, ready: Ready, address: str, note: str) -> Outcome:
+    spec, host = job.spec, job.spec.host
+    if ready.stage == "address" and ready.error == "failed" and job.host_key is None:
+        # It was there before, and is asked for an address that it was not made with.
+        status = Status.OK if job.configures else Status.PENDING
+        why = f"{ready.why}: {'configured next' if job.configures else '`labrun configure` sets it'}"
+        actual = f"answers at {ready.address} in {ready.seconds:.1f} s"
+        return Outcome(host, "ready", host, status, "ready", actual, why, seconds=ready.seconds)
     if not ready.error:
         actual = f"ready at {ready.address} in {ready.seconds:.1f} s"
         if ready.address != address:
