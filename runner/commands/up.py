@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -152,7 +152,13 @@ def carry_out(
         rows += outcomes_of(result, "image", *(use.image for use in uses))
     if any(row.status is Status.FAILED for row in rows):
         return rows + [_not_begun(item.spec.host) for item in plan.machines]
-    return rows + _bring_up_machines(session, plan, wait=wait, configures=configures)
+    kept = {row.name for row in rows if row.section == "network" and row.status is Status.PENDING}
+    moving = {
+        each.spec.name
+        for each in plan.networks
+        if each.spec.name in kept and each.plan.item.differences.keys() & {"ipv4", "ipv6"}
+    }
+    return rows + _bring_up_machines(session, plan, moving, wait=wait, configures=configures)
 
 
 def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
@@ -185,12 +191,18 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     return [replace(row, host=HYPERVISOR) for row in rows]
 
 
-def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> list[Outcome]:
+def _bring_up_machines(
+    session: Session, plan: LabPlan, moving: Collection[str], *, wait: bool, configures: bool
+) -> list[Outcome]:
+    """Bring the plan's machines up; the subnets of networks that are ``moving`` have to wait."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.bring_up import provision_machine
 
     located = session.locate()
     jobs = _jobs(session, plan, wait=wait, configures=configures)
+    for name, job in jobs.items():
+        networks = [nic.network for nic in session.lab.hosts[name].interfaces]
+        jobs[name] = replace(job, behind=next((each for each in networks if each in moving), ""))
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}

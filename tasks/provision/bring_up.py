@@ -49,7 +49,8 @@ class MachineJob:
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``state`` is the state directory; ``recover`` = install the lab's key without a login. ``host_key`` has
     the addresses and the public key of a machine that is created, else None. ``network`` is what
-    ``configure`` sets of its network; ``configures`` = it does so next.
+    ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of the
+    host that still has another subnet than in the file, so that the host cannot be as the file says either.
     """
 
     spec: MachineSpec
@@ -66,6 +67,7 @@ class MachineJob:
     host_key: tuple[Sequence[str], str] | None
     network: Mapping[str, Any]
     configures: bool = False
+    behind: str = ""
 
 
 def provision_machine(task: Task) -> Result:
@@ -85,7 +87,10 @@ def provision_machine(task: Task) -> Result:
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
         return Result(host=task.host, result=rows, failed=True)
     rows = [row]
-    if row.status is Status.PENDING or not job.wait:
+    if job.behind:
+        why = f"the network {job.behind} is not as the file says yet"
+        rows.append(Outcome(host, "ready", host, Status.PENDING, "ready", why=why))
+    elif row.status is Status.PENDING or not job.wait:
         why = "--no-wait" if not job.wait else "the machine is not as the file says"
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why=why))
     else:

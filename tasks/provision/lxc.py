@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -147,7 +148,13 @@ class LxcDriver:
                 return
             refuse_renamed(self._connection(), self._uri, spec.lab, spec.host)
             overlay.make(spec.seed, image_paths(spec.image).rootfs)
-            domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+            try:
+                domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+            except BaseException:
+                # Files without a domain are nobody's: they would stay until the lab is removed.
+                with contextlib.suppress(LabrunError):
+                    overlay.remove()
+                raise
             domain.setAutostart(int(spec.autostart))
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:

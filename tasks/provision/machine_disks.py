@@ -30,6 +30,7 @@ __all__ = [
     "image_of",
     "image_size",
     "make_volumes",
+    "remove_volumes",
     "virtual_size",
 ]
 
@@ -81,8 +82,7 @@ def make_volumes(
 
     ``image`` is the path of the image's volume and ``least`` its virtual size in bytes.
     """
-    for name in sorted(filter(files.owns, volume_names(pool))):
-        delete_volume(pool, name)
+    remove_volumes(pool, files)
     create_qcow2(pool, files.disk, spec.disk, image, least=least)
     for number, size in enumerate(spec.disks, start=1):
         create_qcow2(pool, files.further(number), size)
@@ -90,6 +90,12 @@ def make_volumes(
     write_volume(connection, create_raw(pool, files.seed, len(content)), content)
     # Created here so that libvirt knows it as a volume, which can be read remotely.
     create_raw(pool, files.console, 0)
+
+
+def remove_volumes(pool: Any, files: MachineFiles) -> None:
+    """Delete the volumes of one machine, as libvirt knows them."""
+    for name in sorted(filter(files.owns, volume_names(pool))):
+        delete_volume(pool, name)
 
 
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:

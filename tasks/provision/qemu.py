@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -41,6 +42,7 @@ from labrun.tasks.provision.machine_disks import (
     image_of,
     image_size,
     make_volumes,
+    remove_volumes,
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
@@ -52,7 +54,6 @@ from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
-    delete_volume,
     ensure_pool,
     find_pool,
     find_volume,
@@ -61,7 +62,6 @@ from labrun.tasks.provision.volumes import (
     refresh,
     remove_pool,
     require_room,
-    volume_names,
 )
 
 __all__ = ["QemuDriver"]
@@ -157,6 +157,8 @@ class QemuDriver:
 
     def create(self, spec: MachineSpec) -> None:
         """Create overlay, seed and extra disks, then define the VM: defined means complete."""
+        import libvirt
+
         connection = self._connection()
         files = self._files(spec.lab, spec.host)
         with translated("define", spec.host):
@@ -166,9 +168,15 @@ class QemuDriver:
             image = self._image_of(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
-            make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
             xml = domain_xml(spec, files, virt=virt, image_volume=image.name())
-            domain = connection.defineXML(xml)
+            make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
+            try:
+                domain = connection.defineXML(xml)
+            except BaseException:
+                # Volumes without a domain are nobody's: they would stay until the lab is removed.
+                with contextlib.suppress(libvirt.libvirtError):
+                    remove_volumes(pool, files)
+                raise
             domain.setAutostart(int(spec.autostart))
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
@@ -266,8 +274,7 @@ class QemuDriver:
                 # libvirt learns of rotated console logs only by a refresh.
                 refresh(pool)
                 files = self._files(lab, host)
-                for name in sorted(filter(files.owns, volume_names(pool))):
-                    delete_volume(pool, name)
+                remove_volumes(pool, files)
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefine_wholly(handle)

@@ -110,5 +110,7 @@ def test_recreate_keeps_all_that_are_on_a_changed_network(lab: RunningLab) -> No
         "pending",
         "another subnet would cut off r: name r in --hosts as well",
     )
+    ready = answer.of("ready", "a")[0]
+    assert (ready["status"], ready["why"]) == ("pending", "the network in is not as the file says yet")
     lab.path.write_text(TEXT, encoding="utf-8")
     assert lab.json("-y", "up", "--recreate", "--hosts", "a", "--configure").exit_code == 0
