@@ -10,6 +10,7 @@ from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.machine_commands import removal_commands
 from labrun.tasks.provision.network_commands import filter_commands, network_commands
 from labrun.tasks.provision.planning import PlannedMachine, plan_lab
+from labrun.tasks.provision.plugged import cuts_off
 from labrun.tasks.provision.reconnect import can_reconnect
 
 __all__ = ["explain_up"]
@@ -32,8 +33,12 @@ def explain_up(session: Session) -> str:
     }
     if not can_reconnect(session.uri):
         started = set()
+    busy = plan.busy()
     for each in plan.networks:
         lines.append(_heading("network", each.spec.name, each.plan.action))
+        if kept := cuts_off(session.uri, each.spec, each.plan, busy[each.spec.name]):
+            lines.append(f"# left as it is: {kept}")
+            continue
         lines += network_commands(connect(session.uri), session.uri, each)
     for item in plan.machines:
         lines.append(_heading("machine", item.spec.host, item.plan.action))
