@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.conftest import write_lab
+from tests.e2e.guests import inside
 from tests.labs import RunningLab
 
 LAB = "e2e-moved"
@@ -57,7 +58,7 @@ def test_what_moves_is_followed_by_running_hosts(lab: RunningLab, kind: str) -> 
     lab.path.write_text(MOVES[kind], encoding="utf-8")
     plan = lab.json("plan", "--prune")
     assert plan.exit_code == 3, plan.rows
-    up = lab.json("-y", "up", "--prune", "--configure", "--timeout", "60")
+    up = lab.json("-y", "up", "--prune", "--configure")
     assert up.exit_code == 0, up.bad()
     assert lab.json("plan", "--prune").exit_code == 0
     verified = lab.json("verify")
@@ -75,7 +76,7 @@ def test_a_subnet_that_changes_while_the_lab_is_off(lab: RunningLab) -> None:
     for text in (MOVES["subnet"], TEXT):
         assert lab.json("stop").exit_code == 0
         lab.path.write_text(text, encoding="utf-8")
-        up = lab.json("up", "--timeout", "60")
+        up = lab.json("up")
         assert up.exit_code == 0, up.bad()
     assert lab.json("configure").exit_code == 0
 
@@ -90,14 +91,14 @@ def test_a_nic_more_is_pending_until_configure_sets_it(lab: RunningLab) -> None:
     assert row["status"] == "pending"
     assert row["why"].endswith("has no address: `labrun configure` sets it")
     # Whatever another host lacks, those that are ready are configured.
-    lab.guest("b", "systemctl mask --now --quiet ssh.service")
-    both = lab.json("up", "--configure", "--timeout", "15")
+    inside(f"{LAB}-b", "systemctl mask --now --quiet ssh.service")
+    both = lab.json("up", "--configure", "--timeout", "30")
     assert both.exit_code == 4
     assert both.of("ready", "a")[0]["status"] == "ok"
     assert both.of("ready", "b")[0]["status"] == "unreachable"
     assert {row["host"] for row in both.of("nmcli")} == {"a", "r"}
     assert both.of("nmcli", "a", "out")[0]["status"] == "changed"
-    lab.guest("b", "systemctl unmask --quiet ssh.service; systemctl start ssh.service")
+    inside(f"{LAB}-b", "systemctl unmask --quiet ssh.service; systemctl start ssh.service")
     lab.path.write_text(TEXT, encoding="utf-8")
     assert lab.json("up", "--configure").exit_code == 0
 
