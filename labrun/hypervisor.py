@@ -28,6 +28,7 @@ __all__ = [
     "daemon_pid",
     "enter_network",
     "in_daemon_namespace",
+    "in_daemon_network",
     "is_local",
     "leave_network",
     "networks_of",
@@ -188,6 +189,12 @@ def in_daemon_namespace(uri: str) -> list[str]:
     if pid is None or _mounts(pid) == _mounts(os.getpid()):
         return []
     return ["nsenter", "-t", str(pid), "-m", "--"]
+
+
+def in_daemon_network(uri: str) -> list[str]:
+    """Return the command prefix that runs a program in libvirtd's network namespace, often empty."""
+    pid = daemon_pid(uri)
+    return ["nsenter", "-t", str(pid), "-n", "--"] if pid is not None and _own_network else []
 
 
 def _mounts(pid: int) -> str:

@@ -17,7 +17,7 @@ from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 
 @verb("plan", recorded=True)
 @click.option("--prune", is_flag=True, help="Include what --prune would remove.")
-@click.option("--explain", is_flag=True, help="Print the commands to create the lab by hand.")
+@click.option("--explain", is_flag=True, help="Print the commands to do the same by hand, and do nothing.")
 def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     """Show what `up` would create, change in place, recreate or remove.
 

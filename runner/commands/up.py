@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,10 +41,11 @@ class _Wishes:
     wait: bool
     prune: bool
     recreate: bool
+    configure: bool
 
 
 @verb("up", recorded=True)
-@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts once they are ready.")
+@click.option("--configure", "configure_too", is_flag=True, help="Configure the hosts that are ready.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
 @click.option("--prune", is_flag=True, help="Remove what is no longer in the file.")
 @click.option("--recreate", is_flag=True, help="Recreate the machines of --hosts, keeping their addresses.")
@@ -65,12 +66,26 @@ def command(
 
         return Report(session.lab.name, text=explain_up(session))
     with lab_lock(session.state.lock, "up"), progress(session.hosts, invocation):
-        rows = bring_up(session, _Wishes(wait=not no_wait, prune=prune, recreate=recreate))
-    if configure_too and not any(row.exit_code for row in rows):
+        wishes = _Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
+        rows = bring_up(session, wishes)
+    ready = _configurable(session, rows) if configure_too else ()
+    if ready:
         from labrun.runner.commands.configure import configure_hosts
 
-        rows += configure_hosts(session)
+        rows += configure_hosts(replace(session, hosts=ready))
     return Report(session.lab.name, rows, extra={"hypervisor": session.uri or None})
+
+
+def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
+    """Return the hosts that are there, whatever others lack: those that are ready, and existing machines."""
+    waited = [row for row in rows if row.section == "ready"]
+    failed = {row.host for row in rows if row.section == "machine" and row.status is Status.FAILED}
+    ready = {row.host for row in waited if row.status in (Status.OK, Status.SKIPPED)} - failed
+    existing = {host for host in session.hosts if session.lab.hosts[host].machine is None}
+    if not waited and len(existing) < len(session.hosts):
+        # Nothing was begun.
+        return ()
+    return tuple(host for host in session.hosts if host in ready | existing)
 
 
 def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
@@ -87,7 +102,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     rows: list[Outcome] = [] if wishes.prune or subset is not None else leftover_rows(plan, prune=False)
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan) + stray_rows(plan.strays)
-    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
+    rows += carry_out(session, plan, plan.busy(), wait=wishes.wait, configures=wishes.configure)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
         from labrun.runner.commands.down import remove_objects
@@ -108,11 +123,17 @@ def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Out
 
 
 def carry_out(
-    session: Session, plan: LabPlan, busy: Mapping[str, Busy], *, wait: bool = True
+    session: Session,
+    plan: LabPlan,
+    busy: Mapping[str, Busy],
+    *,
+    wait: bool = True,
+    configures: bool = False,
 ) -> list[Outcome]:
     """Create the plan's filters, networks, images and machines, with the lab's lock held. Return their rows.
 
-    ``busy`` has, per network, the running machines of the lab that are on it.
+    ``busy`` has, per network, the running machines of the lab that are on it; ``configures`` = the hosts
+    are configured next.
     """
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.hypervisor_tasks import prepare_images, provision_objects
@@ -132,7 +153,13 @@ def carry_out(
         rows += outcomes_of(result, "image", *(use.image for use in uses))
     if any(row.status is Status.FAILED for row in rows):
         return rows + [_not_begun(item.spec.host) for item in plan.machines]
-    return rows + _bring_up_machines(session, plan, wait=wait)
+    kept = {row.name for row in rows if row.section == "network" and row.status is Status.PENDING}
+    moving = {
+        each.spec.name
+        for each in plan.networks
+        if each.spec.name in kept and each.plan.item.differences.keys() & {"ipv4", "ipv6"}
+    }
+    return rows + _bring_up_machines(session, plan, moving, wait=wait, configures=configures)
 
 
 def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
@@ -165,12 +192,18 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     return [replace(row, host=HYPERVISOR) for row in rows]
 
 
-def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[Outcome]:
+def _bring_up_machines(
+    session: Session, plan: LabPlan, moving: Collection[str], *, wait: bool, configures: bool
+) -> list[Outcome]:
+    """Bring the plan's machines up; the subnets of networks that are ``moving`` have to wait."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.bring_up import provision_machine
 
     located = session.locate()
-    jobs = _jobs(session, plan, wait=wait)
+    jobs = _jobs(session, plan, wait=wait, configures=configures)
+    for name, job in jobs.items():
+        networks = [nic.network for nic in session.lab.hosts[name].interfaces]
+        jobs[name] = replace(job, behind=next((each for each in networks if each in moving), ""))
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -182,9 +215,10 @@ def _bring_up_machines(session: Session, plan: LabPlan, *, wait: bool) -> list[O
     return outcomes_of(result, "machine", rows=rows)
 
 
-def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJob]:
+def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> dict[str, MachineJob]:
     """Create missing lab keys, and return the job for each host's task."""
     from labrun.runner.engine.out_of_band import looker
+    from labrun.tasks.configure.resources import host_spec
     from labrun.tasks.provision.bring_up import MachineJob
     from labrun.tasks.provision.specs import seeded
 
@@ -228,6 +262,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool) -> dict[str, MachineJo
             login_keys=lab.hosts[name].ssh_keys,
             host_key=on_record,
             look=looker(session, name, item.kind, item.uri),
+            network=host_spec(lab, name),
+            configures=configures,
         )
     return jobs
 

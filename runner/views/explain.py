@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from labrun.hypervisor import connect
 from labrun.runner.engine.session import Session
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.planning import plan_lab
+from labrun.tasks.provision.machine_commands import removal_commands
+from labrun.tasks.provision.network_commands import filter_commands, network_commands
+from labrun.tasks.provision.planning import PlannedMachine, plan_lab
+from labrun.tasks.provision.plugged import cuts_off
+from labrun.tasks.provision.reconnect import can_reconnect
 
 __all__ = ["explain_up"]
 
 
 def explain_up(session: Session) -> str:
-    """Return the virsh and mount commands for what `up` would create or change now."""
+    """Return the virsh, ip and mount commands for what `up` would create or change now."""
     if not session.uri:
         return f"# {session.lab.name}: {session.place}\n"
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset)
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]
-    virsh = f"virsh -c {session.uri}"
     for each in plan.filters:
-        if each.plan.action != "none":
-            lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML")
+        lines += filter_commands(session.uri, each)
+    # Their commands connect the machines on them again.
+    started = {
+        each.spec.full_name
+        for each in plan.networks
+        if each.plan.action == "restart" or (each.seen and each.seen.have["active"] != "yes")
+    }
+    if not can_reconnect(session.uri):
+        started = set()
+    busy = plan.busy()
     for each in plan.networks:
-        spec = each.spec
-        if each.plan.action == "none":
-            lines.append(f"# network {spec.name} is as declared")
+        lines.append(_heading("network", each.spec.name, each.plan.action))
+        if kept := cuts_off(session.uri, each.spec, each.plan, busy[each.spec.name]):
+            lines.append(f"# left as it is: {kept}")
             continue
-        lines.append(f"# network {spec.name}: {each.plan.action}")
-        lines.append(f"{virsh} net-define /dev/stdin <<'XML'\n{spec.xml.rstrip()}\nXML")
-        if spec.want["autostart"] == "yes":
-            lines.append(f"{virsh} net-autostart {spec.full_name}")
-        lines.append(f"{virsh} net-start {spec.full_name}")
+        lines += network_commands(connect(session.uri), session.uri, each)
     for item in plan.machines:
-        if item.plan.action == "none":
-            lines.append(f"# machine {item.spec.host} is as declared")
-        elif item.plan.action == "start":
-            lines.append(f"virsh -c {item.uri} start {item.spec.domain}")
-        else:
-            lines.append(f"# machine {item.spec.host}: {item.plan.action}")
-            lines += driver_for(item.kind, item.uri).explain(item.spec)
+        lines.append(_heading("machine", item.spec.host, item.plan.action))
+        lines += [f"# {item.plan.kept}"] if item.plan.kept else _machine(item, started)
     return "\n".join(lines) + "\n"
+
+
+def _heading(section: str, name: str, action: str) -> str:
+    return f"# {section} {name}" + (" is as declared" if action == "none" else f": {action}")
+
+
+def _machine(item: PlannedMachine, started: Collection[str]) -> list[str]:
+    driver = driver_for(item.kind, item.uri)
+    if item.plan.action == "none":
+        return []
+    if item.seen is None:
+        return driver.explain(item.spec)
+    seen = item.seen.machine
+    if item.plan.action == "recreate":
+        old = f"virsh -c {item.seen.uri}"
+        return [*removal_commands(old, seen.full_name, seen.state), *driver.explain(item.spec)]
+    changes = set(item.plan.item.differences)
+    wanted = item.plan.item.want["nics"]
+    missing = set(wanted.split()) - set(seen.have.get("nics", "").split())
+    if seen.defined.get("nics") == wanted and all(_network(word) in started for word in missing):
+        changes.discard("nics")
+    return driver.explain_change(item.spec, seen, tuple(changes))
+
+
+def _network(word: str) -> str:
+    return word.partition("@")[2].partition("+")[0]

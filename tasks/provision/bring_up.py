@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nornir.core.task import Result, Task
 
@@ -26,6 +26,7 @@ from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.insight import Insight
 from labrun.tasks.provision.machines import USER
 from labrun.tasks.provision.objects import Plan
+from labrun.tasks.provision.readdress import OtherWayIn
 from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
 from labrun.tasks.provision.state_reasons import reason_of
@@ -60,7 +61,9 @@ class MachineJob:
     ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
     the state directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of
     people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
-    ``look`` tells why a login at an address fails, given what SSH said.
+    ``network`` is what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names
+    a network of the host that still has another subnet than in the file, so that the host cannot be as the
+    file says either. ``look`` tells why a login at an address fails, given what SSH said.
     """
 
     spec: MachineSpec
@@ -77,6 +80,9 @@ class MachineJob:
     recover: bool
     login_keys: tuple[str, ...]
     host_key: tuple[Sequence[str], str] | None
+    network: Mapping[str, Any]
+    configures: bool = False
+    behind: str = ""
     look: Callable[[str | None, str], Reason | None] | None = None
 
 
@@ -97,7 +103,10 @@ def provision_machine(task: Task) -> Result:
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
         return Result(host=task.host, result=rows, failed=True)
     rows = [row]
-    if row.status is Status.PENDING or not job.wait:
+    if job.behind:
+        why = f"the network {job.behind} is not as the file says yet"
+        rows.append(Outcome(host, "ready", host, Status.PENDING, "ready", why=why))
+    elif row.status is Status.PENDING or not job.wait:
         why = "--no-wait" if not job.wait else "the machine is not as the file says"
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why=why))
     else:
@@ -170,6 +179,28 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     from labrun.tasks.guest.transport import transport_of
 
     spec, began, note = job.spec, time.monotonic(), ""
+    leased = job.lease.mac if job.lease is not None else None
+    inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
+
+    look_up = _looking_up(task, job)
+
+    def address() -> str | None:
+        found = look_up()
+        if found is None:
+            _inside(job, inside)
+        return found
+
+    def login(_found: str) -> Transport:
+        # A lease may have been asked for again meanwhile.
+        look_up()
+        try:
+            return transport_of(task.host, dial=_DIAL)
+        except UnreachableError:
+            if not _inside(job, inside):
+                raise
+            look_up()
+            return transport_of(task.host, dial=_DIAL)
+
     try:
         if job.recover:
             _put_keys_in(driver, job)
@@ -183,19 +214,24 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
                 expected=job.addresses,
                 alive=lambda: _is_running(driver, spec),
             )
-            return _as_row(driver, spec, ready, "", note)
+            return _as_row(driver, job, ready, "", note)
         ready = wait_until_ready(
             spec.host,
             timeout=job.timeout,
-            address=_addresses(task, job),
-            login=lambda _address: transport_of(task.host, dial=_DIAL),
+            address=address,
+            login=login,
             expected=job.addresses,
             alive=lambda: _is_running(driver, spec),
             insight=_insight(task, job),
         )
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
-    return _as_row(driver, spec, ready, task.host.hostname or "", note)
+    return _as_row(driver, job, ready, task.host.hostname or "", note or inside.note)
+
+
+def _inside(job: MachineJob, inside: OtherWayIn) -> bool:
+    """Try another way in to a machine that was there before: a new one has its addresses from the start."""
+    return job.host_key is None and inside.try_it()
 
 
 def _insight(task: Task, job: MachineJob) -> Insight:
@@ -207,11 +243,11 @@ def _insight(task: Task, job: MachineJob) -> Insight:
     return Insight(lambda error: look(str(task.host.hostname) if task.host.hostname else None, error), first)
 
 
-def _addresses(task: Task, job: MachineJob) -> Callable[[], str | None]:
+def _looking_up(task: Task, job: MachineJob) -> Callable[[], str | None]:
     """Return what looks once for the host's address: static ones are known, a lease has to appear first."""
     asked = 0.0
 
-    def address() -> str | None:
+    def look_up() -> str | None:
         nonlocal asked
         if job.lease is None:
             return str(task.host.hostname) if task.host.hostname else None
@@ -225,7 +261,7 @@ def _addresses(task: Task, job: MachineJob) -> Callable[[], str | None]:
             task.host.data.pop("labrun_unreachable", None)
         return found
 
-    return address
+    return look_up
 
 
 def _leased(job: MachineJob, awaited: Lease) -> str | None:
@@ -236,8 +272,10 @@ def _leased(job: MachineJob, awaited: Lease) -> str | None:
     else:
         leases = LibvirtLeases(job.uri, agents=False).leases(awaited.networks)
     of_nic = (lease.address for lease in leases if lease.mac == awaited.mac)
-    usable = (found for found in of_nic if found.version == awaited.version and not found.is_link_local)
-    return next(map(str, usable), None)
+    usable = [str(ip) for ip in of_nic if ip.version == awaited.version and not ip.is_link_local]
+    # A lease from before the network's subnet changed is on record as long as it lasts.
+    reserved = {text.partition("/")[0] for text in job.addresses.get(awaited.mac, ())}
+    return next((ip for ip in usable if ip in reserved), next(iter(usable), None))
 
 
 def _is_running(driver: Driver, spec: MachineSpec) -> bool:
@@ -255,8 +293,14 @@ def _standing(driver: Driver, spec: MachineSpec) -> str:
         return f"{state_of(domain)}: {reason}" if reason else ""
 
 
-def _as_row(driver: Driver, spec: MachineSpec, ready: Ready, address: str, note: str) -> Outcome:
-    host = spec.host
+def _as_row(driver: Driver, job: MachineJob, ready: Ready, address: str, note: str) -> Outcome:
+    spec, host = job.spec, job.spec.host
+    if ready.stage == "address" and ready.error == "failed" and job.host_key is None:
+        # It was there before, and is asked for an address that it was not made with.
+        status = Status.OK if job.configures else Status.PENDING
+        why = f"{ready.why}: {'configured next' if job.configures else '`labrun configure` sets it'}"
+        actual = f"answers at {ready.address} in {ready.seconds:.1f} s"
+        return Outcome(host, "ready", host, status, "ready", actual, why, seconds=ready.seconds)
     if not ready.error:
         at = f"at {ready.address} " if ready.address else ""
         actual = f"ready {at}in {ready.seconds:.1f} s"

@@ -135,3 +135,7 @@ class Driver(Protocol):
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands (virsh, qemu-img, mount …) that create the machine by hand."""
         ...
+
+    def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
+        """Return the commands that change these settings of a machine that is there, and make it run."""
+        ...

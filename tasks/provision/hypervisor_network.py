@@ -54,14 +54,19 @@ def makes_devices(uri: str) -> bool:
     return urlsplit(uri).scheme.split("+")[0] in ("lxc", "qemu") and shares_network(uri)
 
 
-def hypervisor_network(uri: str, *, with_rules: bool = False) -> HypervisorNetwork | None:
-    """Return the network of a local hypervisor; None for another machine's, or if it cannot be read."""
+def hypervisor_network(
+    uri: str, *, with_routes: bool = False, with_rules: bool = False
+) -> HypervisorNetwork | None:
+    """Return the network of a local hypervisor; None for another machine's, or if it cannot be read.
+
+    Routes and rules are empty unless they are asked for.
+    """
     if not shares_network(uri):
         return None
     try:
         found = objects(read_json(_output("ip", "-d", "-j", "address"), "ip address"), "ip address", "links")
         links = parse_links(found)
-        routes = tuple(route for version in (4, 6) for route in _routes(version))
+        routes = tuple(route for version in ((4, 6) if with_routes else ()) for route in _routes(version))
     except (OSError, UnreadableError, subprocess.SubprocessError):
         return None
     up = {str(row.get("ifname")) for row in found if "UP" in _flags(row)}

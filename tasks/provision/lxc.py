@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -36,6 +37,12 @@ from labrun.tasks.provision.domains import (
 )
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.machine_commands import (
+    autostart_commands,
+    memory_commands,
+    nic_commands,
+    run_commands,
+)
 from labrun.tasks.provision.machines import USER, machine_tag, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
@@ -151,7 +158,13 @@ class LxcDriver:
                 return
             refuse_renamed(self._connection(), self._uri, spec.lab, spec.host)
             overlay.make(spec.seed, image_paths(spec.image).rootfs)
-            domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+            try:
+                domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+            except BaseException:
+                # Files without a domain are nobody's: they would stay until the lab is removed.
+                with contextlib.suppress(LabrunError):
+                    overlay.remove()
+                raise
             domain.setAutostart(int(spec.autostart))
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
@@ -327,14 +340,47 @@ class LxcDriver:
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands that create the same container by hand."""
         overlay = Overlay.of(spec.lab, spec.host, self._uri)
+        return [
+            f"mkdir -p {overlay.root} {overlay.directory}/work {overlay.upper}/var/lib/cloud/seed/nocloud",
+            f"# meta-data, user-data and network-config go to {overlay.upper}/var/lib/cloud/seed/nocloud",
+            self._mount_command(spec),
+            f"virsh -c {self._uri} define /dev/stdin <<'XML'\n{domain_xml(spec, overlay.root)}XML",
+            f"virsh -c {self._uri} start {spec.domain}",
+        ]
+
+    def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
+        """Return the commands that change the container by hand, and start it if it is off."""
+        import libvirt
+
+        virsh, changed = f"virsh -c {self._uri}", set(changes)
+        lines = []
+        with translated("explain", spec.host):
+            domain = self._connection().lookupByName(seen.full_name)
+            if changed & {"vcpus", "persistent"}:
+                # virsh has no command for these: libvirt's LXC driver changes them with the definition.
+                root = Overlay.of(spec.lab, spec.host, self._uri).root
+                xml = domain_xml(spec, root, domain.UUIDString())
+                lines.append(f"{virsh} define /dev/stdin <<'XML'\n{xml}XML")
+                # The new definition has the memory and the NICs already.
+            else:
+                xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0)
+            if "memory" in changed:
+                limit = f"{virsh} memtune {spec.domain} --hard-limit {spec.memory * 1024} --live"
+                lines += [limit] if domain.isActive() else []
+                lines += [] if changed & {"vcpus", "persistent"} else memory_commands(virsh, spec)
+            if "nics" in changed:
+                lines += nic_commands(self._uri, domain, xml, spec.nics, nic_xml)
+        if "autostart" in changed:
+            lines += autostart_commands(virsh, spec)
+        if seen.state != "running":
+            start = [self._mount_command(spec), f"{virsh} start {spec.domain}"]
+            lines += run_commands(virsh, spec.domain, seen.state, start)
+        return lines
+
+    def _mount_command(self, spec: MachineSpec) -> str:
+        overlay = Overlay.of(spec.lab, spec.host, self._uri)
         lower = image_paths(spec.image).rootfs
         prefix = " ".join(in_daemon_namespace(self._uri))
         where = f"{prefix} " if prefix else ""
         options = f"lowerdir={lower},upperdir={overlay.upper},workdir={overlay.directory}/work"
-        return [
-            f"mkdir -p {overlay.root} {overlay.directory}/work {overlay.upper}/var/lib/cloud/seed/nocloud",
-            f"# meta-data, user-data and network-config go to {overlay.upper}/var/lib/cloud/seed/nocloud",
-            f"{where}mount -t overlay overlay -o {options} {overlay.root}",
-            f"virsh -c {self._uri} define /dev/stdin <<'XML'\n{domain_xml(spec, overlay.root)}XML",
-            f"virsh -c {self._uri} start {spec.domain}",
-        ]
+        return f"{where}mount -t overlay overlay -o {options} {overlay.root}"

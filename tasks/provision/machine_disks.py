@@ -21,13 +21,16 @@ from labrun.tasks.provision.volumes import (
     find_volume,
     volume_names,
 )
+from labrun.tasks.state.item import Attributes
 
 __all__ = [
+    "disk_commands",
     "disk_settings",
     "grow_disks",
     "image_of",
     "image_size",
     "make_volumes",
+    "remove_volumes",
     "virtual_size",
 ]
 
@@ -79,8 +82,7 @@ def make_volumes(
 
     ``image`` is the path of the image's volume and ``least`` its virtual size in bytes.
     """
-    for name in sorted(filter(files.owns, volume_names(pool))):
-        delete_volume(pool, name)
+    remove_volumes(pool, files)
     create_qcow2(pool, files.disk, spec.disk, image, least=least)
     for number, size in enumerate(spec.disks, start=1):
         create_qcow2(pool, files.further(number), size)
@@ -88,6 +90,12 @@ def make_volumes(
     write_volume(connection, create_raw(pool, files.seed, len(content)), content)
     # Created here so that libvirt knows it as a volume, which can be read remotely.
     create_raw(pool, files.console, 0)
+
+
+def remove_volumes(pool: Any, files: MachineFiles) -> None:
+    """Delete the volumes of one machine, as libvirt knows them."""
+    for name in sorted(filter(files.owns, volume_names(pool))):
+        delete_volume(pool, name)
 
 
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:
@@ -122,6 +130,26 @@ def _gib(pool: Any, name: str) -> str:
         # libvirt knows the volume, but its file is gone.
         return "missing"
     return str(size // _GIB)
+
+
+def disk_commands(
+    virsh: str, pool: str, files: MachineFiles, spec: MachineSpec, have: Attributes, *, is_on: bool
+) -> list[str]:
+    """Return the commands that grow the disks of a VM and add new ones; ``have`` are its sizes now."""
+    before = [have.get("disk", ""), *have.get("disks", "").split()]
+    after = [spec.disk, *spec.disks]
+    names = [files.disk, *(files.further(number) for number in range(1, len(spec.disks) + 1))]
+    lines = []
+    for index, (name, size) in enumerate(zip(names, after, strict=True)):
+        if index >= len(before):
+            lines.append(f"{virsh} vol-create-as {pool} {name} {size}G --format qcow2")
+            for flag in ("--live", "--config") if is_on else ("--config",):
+                attach = f"{virsh} attach-device {spec.domain} /dev/stdin {flag}"
+                lines.append(f"{attach} <<'XML'\n{disk_xml(files, index)}\nXML")
+        elif before[index] != str(size):
+            grow = f"blockresize {spec.domain} {files.path(name)} {size}G"
+            lines.append(f"{virsh} {grow if is_on else f'vol-resize --pool {pool} {name} {size}G'}")
+    return lines
 
 
 def grow_disks(domain: Any, pool: Any, files: MachineFiles, spec: MachineSpec, xml: str) -> None:

@@ -17,6 +17,8 @@ from labrun.tasks.provision.network_settings import HEALTHY
 __all__ = ["network_health", "wake_dnsmasq"]
 
 _PID_FILES = Path("/run/libvirt/network")
+_SETTINGS = Path("/etc/libvirt/network.conf")
+_NO_RULES = re.compile(r"""^\s*firewall_backend\s*=\s*["']none["']""", re.MULTILINE)
 # Modes whose packets libvirt's rules let through or reject; without <forward> it is "isolated".
 _FILTERED = ("nat", "route", "isolated")
 # Where iptables enters libvirt's chains, by table: without these the rules in them are never reached.
@@ -41,7 +43,7 @@ def network_health(name: str, xml: str, here: HypervisorNetwork | None) -> Mappi
         return dict.fromkeys(("dnsmasq", "device", "firewall"), HEALTHY)
     addresses = list(_addresses(root))
     return {
-        "dnsmasq": _dnsmasq(name) if addresses else HEALTHY,
+        "dnsmasq": _dnsmasq(name) if addresses and _needs_dnsmasq(root) else HEALTHY,
         "device": _device(bridge.get("name", ""), addresses, here),
         "firewall": _firewall(bridge.get("name", ""), mode, addresses, here.rules),
     }
@@ -52,6 +54,11 @@ def _addresses(root: ET.Element) -> Iterator[IPv4Interface | IPv6Interface]:
         address, length = found.get("address"), found.get("prefix") or found.get("netmask")
         if address and length:
             yield ip_interface(f"{address}/{length}")
+
+
+def _needs_dnsmasq(root: ET.Element) -> bool:
+    """Tell whether libvirt runs one for a network that has addresses: for DHCP, or for DNS."""
+    return root.find("ip/dhcp") is not None or root.find("dns[@enable='no']") is None
 
 
 def wake_dnsmasq(name: str) -> None:
@@ -107,7 +114,7 @@ def _device(bridge: str, addresses: list[IPv4Interface | IPv6Interface], here: H
 def _firewall(
     bridge: str, mode: str, addresses: list[IPv4Interface | IPv6Interface], rules: Mapping[str, str]
 ) -> str:
-    if not rules or mode not in _FILTERED:
+    if not rules or mode not in _FILTERED or _has_no_rules():
         return HEALTHY
     masqueraded = [str(each.network) for each in addresses if each.version == 4] if mode == "nat" else []
     if _NFT_TABLE in rules.get("nft", ""):
@@ -121,6 +128,14 @@ def _firewall(
             found = _missing(bridge, rules.get("ip6tables-save", "").splitlines(), nat=False)
             missing += [f"{each} (IPv6)" for each in found]
     return f"without {', '.join(missing)}" if missing else HEALTHY
+
+
+def _has_no_rules() -> bool:
+    """Tell whether libvirt was told to leave the firewall alone."""
+    try:
+        return bool(_NO_RULES.search(_SETTINGS.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return False
 
 
 def _missing(bridge: str, lines: list[str], *, nat: bool) -> list[str]:

@@ -27,7 +27,7 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
     if not plan.networks:
         return
     others = {str(handle.name()): (handle, xml) for handle, xml in networks_of(connect(uri))}
-    here = hypervisor_network(uri)
+    here = hypervisor_network(uri, with_routes=True)
     gone = {each.full_name for each in plan.extra_networks.values()} if prune else set()
     for each in plan.networks:
         network, full = lab.networks[each.spec.name], each.spec.full_name

@@ -27,10 +27,19 @@ from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_o
 from labrun.tasks.provision.owned import APPLIED, Kind, find_own, record_of, tagged_for
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_on
 
-__all__ = ["apply_network", "network_spec", "observe_networks", "plan_network", "remove_network"]
+__all__ = [
+    "ANY_RECORD",
+    "apply_network",
+    "definition_xml",
+    "network_spec",
+    "observe_networks",
+    "plan_network",
+    "remove_network",
+]
 
 _STARTS = 5
-_ANY_RECORD = "<txt name='labrun-restart' value='1'/>"
+# Put into a network and taken out again: libvirt starts its dnsmasq anew for it.
+ANY_RECORD = "<txt name='labrun-restart' value='1'/>"
 _KIND = Kind(
     "network",
     "network",
@@ -128,9 +137,7 @@ def apply_network(connection: Any, spec: Spec, plan: Plan) -> None:
                     _revive_dnsmasq(existing)
             elif plan.action == "restart":
                 existing.destroy()
-        xml = spec.xml
-        if existing is not None:
-            xml = _with_uuid(xml, existing.UUIDString(), existing.XMLDesc(0))
+        xml = spec.xml if existing is None else definition_xml(spec, existing)
         # Define it even if the network keeps running, since the definition records the applied state.
         existing = connection.networkDefineXML(xml)
         existing.setAutostart(int(spec.want["autostart"] == "yes"))
@@ -193,17 +200,17 @@ def _revive_dnsmasq(network: Any) -> None:
     delete = libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE
     with contextlib.suppress(libvirt.libvirtError):
         # A run that was killed may have left it.
-        network.update(delete, section, -1, _ANY_RECORD, live)
+        network.update(delete, section, -1, ANY_RECORD, live)
     for command in (libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, delete):
-        network.update(command, section, -1, _ANY_RECORD, live)
+        network.update(command, section, -1, ANY_RECORD, live)
 
 
-def _with_uuid(xml: str, uuid: str, before: str) -> str:
-    """Keep the UUID, MAC and bridge name of a network that is redefined: they are chosen only once."""
-    root = ET.fromstring(xml)  # noqa: S314 - rendered by us
-    old = ET.fromstring(before)  # noqa: S314 - libvirt's own output
+def definition_xml(spec: Spec, existing: Any) -> str:
+    """Return the XML to redefine a network with: its UUID, MAC and bridge name are chosen only once."""
+    root = ET.fromstring(spec.xml)  # noqa: S314 - rendered by us
+    old = ET.fromstring(existing.XMLDesc(0))  # noqa: S314 - libvirt's own output
     element = ET.Element("uuid")
-    element.text = uuid
+    element.text = existing.UUIDString()
     root.insert(1, element)
     bridge, old_bridge = root.find("bridge"), old.find("bridge")
     if bridge is not None and old_bridge is not None and not bridge.get("name") and old_bridge.get("name"):

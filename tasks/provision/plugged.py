@@ -10,6 +10,7 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, translated
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.driver_registry import lab_drivers
+from labrun.tasks.provision.network_settings import HEALTH, LIVE
 from labrun.tasks.provision.objects import Busy, Plan, Spec
 from labrun.tasks.provision.reconnect import can_reconnect
 
@@ -21,25 +22,27 @@ _SUBNETS = frozenset({"ipv4", "ipv6"})
 def cuts_off(uri: str, spec: Spec, plan: Plan, busy: Busy) -> str:
     """Return why a network is not started anew: whom that would cut off; empty if nobody.
 
-    Where the guests can be connected again, only those are cut off that keep an address of a subnet that
-    the network leaves: guests of others, and hosts that are not part of this run. Raises HypervisorError.
+    Where guests can be connected again, the lab's own are, except hosts that are not part of this run and
+    would keep an address of the former subnet. Guests of others are only touched to mend what is broken
+    for them as well. Raises HypervisorError.
     """
     if plan.action != "restart":
         return ""
-    moves = bool(plan.item.differences.keys() & _SUBNETS)
+    changed = plan.item.differences.keys()
     reconnects = can_reconnect(uri)
-    if reconnects and not moves:
+    if reconnects and not changed - HEALTH - LIVE:
         return ""
+    moves = bool(changed & _SUBNETS)
     foreign = foreign_guests(uri, spec.lab, spec.full_name)
-    own = busy.others if reconnects else (*busy.chosen, *busy.others)
+    own = (*busy.chosen, *busy.others) if not reconnects else busy.others if moves else ()
     if not own and not foreign:
         return ""
     whom = [*own, *(f"{name} (not this lab's)" for name in foreign)]
-    unplug = [f"stop or unplug {', '.join(foreign)}"] if foreign else []
-    if reconnects:
-        cures = [*([f"name {', '.join(own)} in --hosts as well"] if own else []), *unplug]
-        return f"another subnet would cut off {', '.join(whom)}: {', '.join(cures)}"
-    cures = [*(["`labrun stop`"] if own else []), *unplug]
+    cures = []
+    if own:
+        cures.append(f"name {', '.join(own)} in --hosts as well" if reconnects else "`labrun stop`")
+    if foreign:
+        cures.append(f"stop or unplug {', '.join(foreign)}")
     first = ", ".join(cures)
     return f"it has to be started anew, which would cut off {', '.join(whom)}: {first}, then `labrun up`"
 

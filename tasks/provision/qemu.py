@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import time
@@ -28,12 +29,20 @@ from labrun.tasks.provision.domains import (
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_volume import bring_image, find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict
+from labrun.tasks.provision.machine_commands import (
+    autostart_commands,
+    memory_commands,
+    nic_commands,
+    run_commands,
+)
 from labrun.tasks.provision.machine_disks import (
+    disk_commands,
     disk_settings,
     grow_disks,
     image_of,
     image_size,
     make_volumes,
+    remove_volumes,
     virtual_size,
 )
 from labrun.tasks.provision.machine_nics import replug
@@ -45,13 +54,12 @@ from labrun.tasks.provision.machines import (
     wanted_settings,
 )
 from labrun.tasks.provision.objects import Observed
-from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, machine_nic_xml
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
     BASE,
-    delete_volume,
     ensure_pool,
     find_pool,
     find_volume,
@@ -60,7 +68,6 @@ from labrun.tasks.provision.volumes import (
     refresh,
     remove_pool,
     require_room,
-    volume_names,
 )
 
 __all__ = ["QemuDriver"]
@@ -156,6 +163,8 @@ class QemuDriver:
 
     def create(self, spec: MachineSpec) -> None:
         """Create overlay, seed and extra disks, then define the VM: defined means complete."""
+        import libvirt
+
         connection = self._connection()
         files = self._files(spec.lab, spec.host)
         with translated("define", spec.host):
@@ -165,9 +174,15 @@ class QemuDriver:
             image = self._image_of(spec)
             virt = "kvm" if self.kvm().usable else "qemu"
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
-            make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
             xml = domain_xml(spec, files, virt=virt, image_volume=image.name())
-            domain = connection.defineXML(xml)
+            make_volumes(connection, pool, files, spec, image.path(), virtual_size(connection, image))
+            try:
+                domain = connection.defineXML(xml)
+            except BaseException:
+                # Volumes without a domain are nobody's: they would stay until the lab is removed.
+                with contextlib.suppress(libvirt.libvirtError):
+                    remove_volumes(pool, files)
+                raise
             domain.setAutostart(int(spec.autostart))
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
@@ -265,8 +280,7 @@ class QemuDriver:
                 # libvirt learns of rotated console logs only by a refresh.
                 refresh(pool)
                 files = self._files(lab, host)
-                for name in sorted(filter(files.owns, volume_names(pool))):
-                    delete_volume(pool, name)
+                remove_volumes(pool, files)
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefine_wholly(handle)
@@ -321,6 +335,32 @@ class QemuDriver:
             f"{virsh} define /dev/stdin <<'XML'\n{xml}XML",
             f"{virsh} start {spec.domain}",
         ]
+
+    def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
+        """Return the commands that change the VM by hand, and start it if it is off."""
+        import libvirt
+
+        virsh, changed, name = f"virsh -c {self._uri}", set(changes), seen.full_name
+        files, pool = self._files(spec.lab, spec.host), lab_pool(spec.lab, self._base).name
+        lines = []
+        with translated("explain", spec.host):
+            domain = self._connection().lookupByName(name)
+            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            is_on = bool(domain.isActive())
+            if "persistent" in changed:
+                lines.append(f"{virsh} dumpxml {name} --inactive --security-info | {virsh} define /dev/stdin")
+            if "disk" in changed or "disks" in changed:
+                lines += disk_commands(virsh, pool, files, spec, seen.have, is_on=is_on)
+            if "nics" in changed:
+                lines += nic_commands(self._uri, domain, xml, spec.nics, machine_nic_xml)
+        lines += memory_commands(virsh, spec) if "memory" in changed else []
+        if "vcpus" in changed:
+            lines += [f"{virsh} setvcpus {name} {spec.vcpus} --maximum --config"]
+            lines += [f"{virsh} setvcpus {name} {spec.vcpus} --config"]
+        lines += autostart_commands(virsh, spec) if "autostart" in changed else []
+        if seen.state != "running":
+            lines += run_commands(virsh, name, seen.state, [f"{virsh} start {name}"])
+        return lines
 
     def _image_of(self, spec: MachineSpec) -> Any:
         return image_of(self._connection(), image_pool(self._base), spec)

@@ -276,11 +276,11 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     assert lab.json("up").statuses() == {"ok"}
     moved = changed.replace("10.121.0.", "10.123.0.")
     lab.path.write_text(moved, encoding="utf-8")
-    pending = lab.json("up", "--no-wait")
-    assert pending.exit_code == 3
-    row = pending.of("network", name="left")[0]
-    assert row["status"] == "pending"
-    assert "which would cut off gate, one, new" in row["why"]
+    followed = lab.json("up")
+    assert followed.exit_code == 0, followed.bad()
+    assert followed.of("network", name="left")[0]["actual"] == "started anew"
+    assert followed.of("ready", "one")[0]["why"] == "its way in had moved: left set without a login"
+    assert lab.json("up").statuses() == {"ok"}
     lab.path.write_text(changed, encoding="utf-8")
 
 

@@ -80,11 +80,9 @@ def test_an_address_by_dhcpv6_is_reserved_by_name_and_has_no_subnet_of_its_own(l
 
 
 def test_networkmanager_and_cloud_init_take_what_is_announced(lab: Lab) -> None:
-    seed = yaml.safe_load(
-        seed_for(
-            lab, lab.hosts["a"], instance="i", host_key=HostKey("k", "p"), login_keys=(), password="x"
-        ).network_config
-    )
+    key = HostKey("k", "p")
+    made = seed_for(lab, lab.hosts["a"], instance="i", host_key=key, login_keys=(), password="x")
+    seed = yaml.safe_load(made.network_config)
     entry = seed["ethernets"]["eth0"]
     assert (entry["dhcp6"], entry.get("addresses")) == (True, None)
     # Its gateway is the router of the lab, which nobody announces; the subnet has to be said then.

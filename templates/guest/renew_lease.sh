@@ -1,0 +1,11 @@
+# Ask a NIC's DHCP server again, by bringing its profile up anew. Values: mac.
+for path in /sys/class/net/*; do
+[ "$(cat "$path/address" 2>/dev/null)" = "$mac" ] || continue
+device=${path##*/}
+uuid=$(nmcli -g GENERAL.CON-UUID device show "$device") || continue
+[ -n "$uuid" ] || continue
+nmcli -w 30 connection up uuid "$uuid" ifname "$device"
+exit
+done
+echo "no profile is up on a NIC with the address $mac" >&2
+exit 1
