@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, build and import the images that machines are made from."),
+    "doctor": ("doctor", "Check that this machine can carry a lab, and show how to mend what is in the way."),
     "list": ("list", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),

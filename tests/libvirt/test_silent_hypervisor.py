@@ -56,6 +56,7 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "restart": (["restart"], True),
     "down": (["down"], True),
     "image": (["image", "list"], False),
+    "doctor": (["doctor"], False),  # says so in a finding: a test of its own
     "list": (["list"], False),  # the hypervisors of this machine, not the lab's
     "validate": (["validate"], False),
     "schema": (["schema"], False),
@@ -148,11 +149,22 @@ def is_running(pid: int) -> bool:
 def test_what_asks_no_hypervisor_does_not_wait_for_it(tmp_path: Path, libvirtd: OwnLibvirtd) -> None:
     with libvirtd.stopped():
         for args, asks in COMMANDS.values():
-            if asks:
+            if asks or args == ["doctor"]:
                 continue
             env = {"LABRUN_HYPERVISOR": libvirtd.uri}
             done = run_labrun(*args, cwd=lab_in(tmp_path / "x"), env=env, timeout=SECONDS)
             assert "does not answer" not in done.stderr, args
+
+
+def test_a_doctor_says_it_and_looks_at_the_rest(tmp_path: Path, libvirtd: OwnLibvirtd) -> None:
+    with libvirtd.stopped():
+        env = {"LABRUN_HYPERVISOR": libvirtd.uri}
+        words = ("--json", "--timeout", "1", "doctor")
+        done = run_labrun(*words, cwd=lab_in(tmp_path / "x"), env=env, timeout=SECONDS)
+    findings = {each["name"]: each for each in json.loads(done.stdout)["doctor"]}
+    assert done.returncode == 5
+    assert findings["libvirt"]["what"] == f"{libvirtd.uri} does not answer: nothing came back in 1 s"
+    assert (findings["kvm"]["status"], findings["inotify"]["status"]) == ("skipped", "ok")
 
 
 def test_the_json_document_has_the_message_too(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ ROOMS = {
         "hosts",
         "drawing",
     ),
-    "tasks": ("guest", "judging", "state", "configure", "collect", "provision", "drift", "faults"),
+    "tasks": ("guest", "judging", "state", "configure", "collect", "provision", "drift", "faults", "doctor"),
     "runner": ("cli", "history", "engine", "views", "verb", "watching", "timer", "commands", "main"),
 }
 

@@ -30,6 +30,7 @@ from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 
 ROW = Outcome("host01", "ready", "host01", Status.OK)
+DOCTOR = "hint: `labrun doctor` checks this machine\n"
 DEFECT = "hint: this is a bug in labrun; the same command with -vv shows where\n"
 
 
@@ -118,7 +119,7 @@ def test_a_command_with_its_own_format_has_usage_errors_as_text(
     [
         (LabrunError("it broke"), 1, "error: it broke\n"),
         (UsageError("not so", step="--hosts", hint="so"), 2, "error: --hosts: not so\nhint: so\n"),
-        (HypervisorError("gone", host="h", step="start"), 5, "error: h: start: gone\n"),
+        (HypervisorError("gone", host="h", step="start"), 5, f"error: h: start: gone\n{DOCTOR}"),
         (ForeignObjectError("taken"), 5, "error: taken\n"),
         (LockedError("held"), 1, "error: held\n"),
         (UnreachableError("no route", host="h"), 4, "error: h: no route\n"),
@@ -183,7 +184,7 @@ def test_an_error_under_json_is_one_document(
     offer(monkeypatch, raising(HypervisorError("gone", host="h", step="start", hint="look")))
     assert run(["demo", "--json"]) == 5
     found = json.loads(capsys.readouterr().out)
-    assert (found["error"], found["hint"]) == ("h: start: gone", "look")
+    assert (found["error"], found["hint"]) == ("h: start: gone", "look; `labrun doctor` checks this machine")
     assert (found["ok"], found["exit_code"], found["results"]) == (False, 5, [])
 
 
@@ -197,7 +198,7 @@ def test_rows_gathered_before_an_error_are_shown(
     assert run(["demo"]) == 5
     out, err = capsys.readouterr()
     assert "host01" in out
-    assert err == "error: gone\n"
+    assert err == f"error: gone\n{DOCTOR}"
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130)])
