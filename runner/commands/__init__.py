@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "break": ("faults.plant", "Plant a fault to find, without saying which; `labrun mend` removes it."),
     "mend": ("faults.mend", "Remove the fault that `labrun break` planted, and nothing else."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
+    "net": ("net", "Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them."),
     "history": ("runs.history", "List the lab's past runs, newest first."),
     "show": ("runs.show", "Show a past run with all its results."),
     "diff": (

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "break": (["break"], True),
     "mend": (["mend"], True),
     "status": (["status"], True),
+    "net": (["net"], True),
     "history": (["history"], False),
     "show": (["show", "last"], False),
     "diff": (["diff", "a", "b"], False),
