@@ -238,20 +238,23 @@ uri, pid = sys.argv[1], int(sys.argv[2])
 begin(1.5)
 connection = connect(uri)
 os.kill(pid, signal.SIGSTOP)
+said = []
 began = time.monotonic()
 def ask():
     try:
         connection.listAllDomains()
     except HypervisorError as error:
-        print(error.reason.replace(uri, "URI"), round(time.monotonic() - began, 0))
+        said.append(error.reason.replace(uri, "URI"))
 threads = [threading.Thread(target=ask) for _ in range(2)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join(10)
+assert time.monotonic() - began < 8
 again = time.monotonic()
 ask()
-assert time.monotonic() - again < 0.3
+assert time.monotonic() - again < 0.5
+print(*said, sep="\\n")
 assert is_blocked()
 os.kill(pid, signal.SIGCONT)
 begin(20)
@@ -266,7 +269,7 @@ def test_calls_in_progress_end_when_libvirtd_stands_still(libvirtd: OwnLibvirtd)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     message = "URI does not answer: nothing came back in 2 s"
-    assert done.stdout.splitlines() == [f"{message} 2.0"] * 3 + ["[]"]
+    assert done.stdout.splitlines() == [message] * 3 + ["[]"]
 
 
 # A call that takes longer than the patience, of a libvirtd that answers: nothing is wrong with it.
@@ -302,14 +305,14 @@ uri, pid = sys.argv[1], int(sys.argv[2])
 connection = connect(uri)
 def look(task):
     os.kill(pid, signal.SIGSTOP)
-    print("asking", flush=True)
+    os.write(1, b"asking\\n")  # whole, though two do
     connection.listAllDomains()
 with hypervisor_engine(uri, {"a": {}, "b": {}}) as nornir:
     try:
         nornir.run(look)
     except Interrupted as ended:
         for host, result in ended.partial.items():
-            print(host, result[0].exception.reason.replace(uri, "URI"), flush=True)
+            print(host, result[0].exception.reason.replace(uri, "URI").rpartition(" in ")[0], flush=True)
 os._exit(0)
 """
 
@@ -325,6 +328,6 @@ def test_a_signal_ends_a_run_that_changes_machines_too(libvirtd: OwnLibvirtd) ->
             out, err = process.communicate(timeout=SECONDS)
         finally:
             os.kill(libvirtd.pid, signal.SIGCONT)
-    message = "URI does not answer: nothing came back in 1 s"
+    message = "URI does not answer: nothing came back"
     assert (process.returncode, out.splitlines()) == (0, [f"a {message}", f"b {message}"]), err
     assert time.monotonic() - began < 5
