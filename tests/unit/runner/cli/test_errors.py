@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,17 @@ def test_rows_gathered_before_an_error_are_shown(
     out, err = capsys.readouterr()
     assert "host01" in out
     assert err == f"error: gone\n{DOCTOR}"
+
+
+def test_rows_that_are_the_hypervisor_s_fault_point_to_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at_fault in (True, False):
+        row = replace(ROW, status=Status.FAILED, why="no", hypervisor_fault=at_fault)
+        offer(monkeypatch, lambda invocation, row=row: Report("lab", [row]))
+        assert run(["demo"]) == (5 if at_fault else 1)
+        out = capsys.readouterr().out
+        assert ("`labrun doctor` checks this machine" in out) is at_fault
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130)])
