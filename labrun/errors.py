@@ -43,6 +43,8 @@ class LabrunError(Exception):
     """Report what failed, on which host, in which step, and what to do about it."""
 
     exit_code = 1
+    is_of_machine = False
+    """Whether the machine is at fault and not the lab, so that `labrun doctor` may know more."""
 
     def __init__(
         self,
@@ -105,10 +107,13 @@ class HypervisorError(LabrunError):
     """Report that libvirt refused, or that the hypervisor cannot do what the lab needs."""
 
     exit_code = 5
+    is_of_machine = True
 
 
 class ForeignObjectError(HypervisorError):
     """Report a libvirt object that has a name of the lab's but not its tag."""
+
+    is_of_machine = False
 
 
 class LockedError(LabrunError):

@@ -48,7 +48,13 @@ _own_network: list[int] = []  # descriptor of the network namespace that labrun 
 
 
 def _libvirt() -> Any:
-    import libvirt
+    try:
+        import libvirt
+    except ImportError as error:
+        hint = f"`{sys.executable} -m pip install libvirt-python` installs it"
+        raise HypervisorError(
+            f"libvirt-python cannot be loaded: {error}", step="libvirt", hint=hint
+        ) from error
 
     watch(libvirt, "libvirtmod")
     return libvirt

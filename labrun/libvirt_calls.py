@@ -266,7 +266,7 @@ def _give_up(call: _Call) -> None:
 
 
 def _silent_for(call: _Call, uri: str, *, is_opening: bool) -> float | None:
-    """Wait until the call has ended: None; or return how long the hypervisor has been silent by then.
+    """Wait until the call has ended: None; or return for how long the hypervisor was silent.
 
     The opening of a connection is a question itself. Any other call may take long: the hypervisor is silent
     if it does not answer beside it.
@@ -280,8 +280,9 @@ def _silent_for(call: _Call, uri: str, *, is_opening: bool) -> float | None:
             heard, question = now, None
         elif question is None and (now - heard > _CALM or _run[0].hurried is not None):
             question = _pulse(uri).ask()
-        if uri in _run[0].silent or now > _latest(uri, heard):
-            return now - heard
+        latest = _latest(uri, heard)
+        if uri in _run[0].silent or now > latest:
+            return latest - heard
     return None
 
 

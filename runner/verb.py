@@ -14,11 +14,11 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from labrun.errors import LabFileError, LabrunError, UsageError
+from labrun.errors import HypervisorError, LabFileError, LabrunError, UsageError
 from labrun.hypervisor import as_hypervisor_error
 from labrun.libvirt_calls import begin
 from labrun.outcome import Outcome
-from labrun.runner.cli.document import as_text, document, reason_of
+from labrun.runner.cli.document import DOCTOR, as_text, doctor_hint, document, reason_of
 from labrun.runner.cli.interruption import with_missing
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import bound, format_option_sections, global_options, invocation_of
@@ -248,6 +248,10 @@ def _show(report: Report, invocation: Invocation) -> None:
                 every_row=invocation.verbosity > 0,
             )
         )
+    if invocation.command != "doctor" and any(
+        row.exit_code == HypervisorError.exit_code for row in report.outcomes
+    ):
+        write(f"{DOCTOR}\n")
     if report.notes and not invocation.quiet:
         write("".join(f"{printable(note)}\n" for note in report.notes))
 
@@ -263,5 +267,6 @@ def show_error(error: LabrunError, invocation: Invocation) -> None:
         say(f"error: {error.source} has {count} problem{'s' if count != 1 else ''}")
     else:
         say(f"error: {reason_of(error)}")
-    if error.hint:
-        say(f"hint: {error.hint}")
+    for hint in (error.hint, doctor_hint(error)):
+        if hint:
+            say(f"hint: {hint}")

@@ -13,9 +13,11 @@ from labrun.runner.cli.report import Report
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject, JsonValue
 
-__all__ = ["SCHEMA", "as_text", "document", "reason_of"]
+__all__ = ["DOCTOR", "SCHEMA", "as_text", "doctor_hint", "document", "reason_of"]
 
 SCHEMA = 1
+DOCTOR = "`labrun doctor` checks this machine"
+"""The hint at what looks for the reason when the machine is at fault."""
 
 
 def document(report: Report, invocation: Invocation) -> JsonObject:
@@ -42,7 +44,11 @@ def _failure(report: Report) -> JsonObject:
     error = report.error
     if error is None:
         return {"error": "interrupted", "hint": None} if report.interrupted else {}
-    failure: dict[str, JsonValue] = {"error": reason_of(error), "hint": error.hint}
+    hints = (error.hint, doctor_hint(error))
+    failure: dict[str, JsonValue] = {
+        "error": reason_of(error),
+        "hint": "; ".join(filter(None, hints)) or None,
+    }
     if isinstance(error, LabFileError):
         failure["problems"] = [
             {"line": problem.line, "path": problem.path, "what": problem.what, "hint": problem.hint}
@@ -54,6 +60,11 @@ def _failure(report: Report) -> JsonObject:
 def reason_of(error: LabrunError) -> str:
     """Return ``host: step: reason``, with the parts that are set."""
     return ": ".join(part for part in (error.host, error.step, error.reason) if part)
+
+
+def doctor_hint(error: LabrunError) -> str | None:
+    """Return where to look further, for an error that has to do with the machine and not with the lab."""
+    return DOCTOR if error.is_of_machine else None
 
 
 def as_text(content: JsonObject, *, one_line: bool = False) -> str:

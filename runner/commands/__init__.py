@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "break": ("faults.plant", "Plant a fault to find, without saying which; `labrun mend` removes it."),
     "mend": ("faults.mend", "Remove the fault that `labrun break` planted, and nothing else."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
+    "net": ("net", "Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them."),
     "history": ("runs.history", "List the lab's past runs, newest first."),
     "show": ("runs.show", "Show a past run with all its results."),
     "diff": (
@@ -44,6 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, build and import the images that machines are made from."),
+    "doctor": ("doctor", "Check that this machine can carry a lab, and show how to mend what is in the way."),
     "list": ("list", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file without touching anything."),
     "schema": ("schema", "Print the JSON Schema of the lab file."),

@@ -34,6 +34,8 @@ _NAMESPACES = [
 class BuildError(LabrunError):
     """Report a failed step of an image build, with the last lines of its output."""
 
+    is_of_machine = True
+
 
 class BuildCancelledError(LabrunError):
     """Report that an image build was cancelled."""

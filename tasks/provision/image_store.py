@@ -213,7 +213,9 @@ def _qemu_img_info(path: Path) -> Mapping[str, Any]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INFO_SECONDS)
     except FileNotFoundError as error:
-        raise LabrunError("qemu-img is not installed", step="image", hint="run scripts/install") from error
+        raise LabrunError(
+            "qemu-img is not installed", step="image", hint="`labrun doctor` names its package"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise LabrunError(f"qemu-img did not answer in {_INFO_SECONDS} s", step="image") from error
     if done.returncode != 0:

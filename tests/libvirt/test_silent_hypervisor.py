@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "break": (["break"], True),
     "mend": (["mend"], True),
     "status": (["status"], True),
+    "net": (["net"], True),
     "history": (["history"], False),
     "show": (["show", "last"], False),
     "diff": (["diff", "a", "b"], False),
@@ -56,6 +57,7 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "restart": (["restart"], True),
     "down": (["down"], True),
     "image": (["image", "list"], False),
+    "doctor": (["doctor"], False),  # says so in a finding: a test of its own
     "list": (["list"], False),  # the hypervisors of this machine, not the lab's
     "validate": (["validate"], False),
     "schema": (["schema"], False),
@@ -148,11 +150,22 @@ def is_running(pid: int) -> bool:
 def test_what_asks_no_hypervisor_does_not_wait_for_it(tmp_path: Path, libvirtd: OwnLibvirtd) -> None:
     with libvirtd.stopped():
         for args, asks in COMMANDS.values():
-            if asks:
+            if asks or args == ["doctor"]:
                 continue
             env = {"LABRUN_HYPERVISOR": libvirtd.uri}
             done = run_labrun(*args, cwd=lab_in(tmp_path / "x"), env=env, timeout=SECONDS)
             assert "does not answer" not in done.stderr, args
+
+
+def test_a_doctor_says_it_and_looks_at_the_rest(tmp_path: Path, libvirtd: OwnLibvirtd) -> None:
+    with libvirtd.stopped():
+        env = {"LABRUN_HYPERVISOR": libvirtd.uri}
+        words = ("--json", "--timeout", "1", "doctor")
+        done = run_labrun(*words, cwd=lab_in(tmp_path / "x"), env=env, timeout=SECONDS)
+    findings = {each["name"]: each for each in json.loads(done.stdout)["doctor"]}
+    assert done.returncode == 5
+    assert findings["libvirt"]["what"] == f"{libvirtd.uri} does not answer: nothing came back in 1 s"
+    assert (findings["kvm"]["status"], findings["inotify"]["status"]) == ("skipped", "ok")
 
 
 def test_the_json_document_has_the_message_too(tmp_path: Path) -> None:
@@ -225,20 +238,23 @@ uri, pid = sys.argv[1], int(sys.argv[2])
 begin(1.5)
 connection = connect(uri)
 os.kill(pid, signal.SIGSTOP)
+said = []
 began = time.monotonic()
 def ask():
     try:
         connection.listAllDomains()
     except HypervisorError as error:
-        print(error.reason.replace(uri, "URI"), round(time.monotonic() - began, 0))
+        said.append(error.reason.replace(uri, "URI"))
 threads = [threading.Thread(target=ask) for _ in range(2)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join(10)
+assert time.monotonic() - began < 8
 again = time.monotonic()
 ask()
-assert time.monotonic() - again < 0.3
+assert time.monotonic() - again < 0.5
+print(*said, sep="\\n")
 assert is_blocked()
 os.kill(pid, signal.SIGCONT)
 begin(20)
@@ -253,7 +269,7 @@ def test_calls_in_progress_end_when_libvirtd_stands_still(libvirtd: OwnLibvirtd)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     message = "URI does not answer: nothing came back in 2 s"
-    assert done.stdout.splitlines() == [f"{message} 2.0"] * 3 + ["[]"]
+    assert done.stdout.splitlines() == [message] * 3 + ["[]"]
 
 
 # A call that takes longer than the patience, of a libvirtd that answers: nothing is wrong with it.
@@ -289,14 +305,14 @@ uri, pid = sys.argv[1], int(sys.argv[2])
 connection = connect(uri)
 def look(task):
     os.kill(pid, signal.SIGSTOP)
-    print("asking", flush=True)
+    os.write(1, b"asking\\n")  # whole, though two do
     connection.listAllDomains()
 with hypervisor_engine(uri, {"a": {}, "b": {}}) as nornir:
     try:
         nornir.run(look)
     except Interrupted as ended:
         for host, result in ended.partial.items():
-            print(host, result[0].exception.reason.replace(uri, "URI"), flush=True)
+            print(host, result[0].exception.reason.replace(uri, "URI").rpartition(" in ")[0], flush=True)
 os._exit(0)
 """
 
@@ -312,6 +328,6 @@ def test_a_signal_ends_a_run_that_changes_machines_too(libvirtd: OwnLibvirtd) ->
             out, err = process.communicate(timeout=SECONDS)
         finally:
             os.kill(libvirtd.pid, signal.SIGCONT)
-    message = "URI does not answer: nothing came back in 1 s"
+    message = "URI does not answer: nothing came back"
     assert (process.returncode, out.splitlines()) == (0, [f"a {message}", f"b {message}"]), err
     assert time.monotonic() - began < 5

@@ -173,4 +173,4 @@ def test_a_hypervisor_that_cannot_be_asked_is_not_an_empty_one(words: str, tmp_p
     command = ["unshare", "--mount", "sh", "-c", hidden, "sh", *labrun]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (5, "")
-    assert done.stderr.endswith(f"hint: {NOT_RUNNING}\n")
+    assert done.stderr.endswith(f"hint: {NOT_RUNNING}\nhint: `labrun doctor` checks this machine\n")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from labrun.runner.main import run
 from tests.unit.command_line import offer, run_labrun
 
 ROW = Outcome("host01", "ready", "host01", Status.OK)
+DOCTOR = "hint: `labrun doctor` checks this machine\n"
 DEFECT = "hint: this is a bug in labrun; the same command with -vv shows where\n"
 
 
@@ -118,7 +120,7 @@ def test_a_command_with_its_own_format_has_usage_errors_as_text(
     [
         (LabrunError("it broke"), 1, "error: it broke\n"),
         (UsageError("not so", step="--hosts", hint="so"), 2, "error: --hosts: not so\nhint: so\n"),
-        (HypervisorError("gone", host="h", step="start"), 5, "error: h: start: gone\n"),
+        (HypervisorError("gone", host="h", step="start"), 5, f"error: h: start: gone\n{DOCTOR}"),
         (ForeignObjectError("taken"), 5, "error: taken\n"),
         (LockedError("held"), 1, "error: held\n"),
         (UnreachableError("no route", host="h"), 4, "error: h: no route\n"),
@@ -183,7 +185,7 @@ def test_an_error_under_json_is_one_document(
     offer(monkeypatch, raising(HypervisorError("gone", host="h", step="start", hint="look")))
     assert run(["demo", "--json"]) == 5
     found = json.loads(capsys.readouterr().out)
-    assert (found["error"], found["hint"]) == ("h: start: gone", "look")
+    assert (found["error"], found["hint"]) == ("h: start: gone", "look; `labrun doctor` checks this machine")
     assert (found["ok"], found["exit_code"], found["results"]) == (False, 5, [])
 
 
@@ -197,7 +199,18 @@ def test_rows_gathered_before_an_error_are_shown(
     assert run(["demo"]) == 5
     out, err = capsys.readouterr()
     assert "host01" in out
-    assert err == "error: gone\n"
+    assert err == f"error: gone\n{DOCTOR}"
+
+
+def test_rows_that_are_the_hypervisor_s_fault_point_to_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for at_fault in (True, False):
+        row = replace(ROW, status=Status.FAILED, why="no", hypervisor_fault=at_fault)
+        offer(monkeypatch, lambda invocation, row=row: Report("lab", [row]))
+        assert run(["demo"]) == (5 if at_fault else 1)
+        out = capsys.readouterr().out
+        assert ("`labrun doctor` checks this machine" in out) is at_fault
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130)])

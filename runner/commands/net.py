@@ -1,0 +1,164 @@
+"""`labrun net`: the lab's networks as libvirt has them, who is on them, and the rules of their modes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from ipaddress import ip_interface
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.errors import UsageError
+from labrun.hypervisor import is_local
+from labrun.inventory.model import Mode, Network
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.report import Report
+from labrun.runner.cli.terminal import printable
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+from labrun.runner.views.columns import listing
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+    from labrun.tasks.provision.mode_rules import ModeRule
+    from labrun.tasks.provision.network_view import NetworkView
+
+_LOST = "none of libvirt's rules are there: it writes them again when it is restarted"
+_NO_RULES = {
+    Mode.OPEN: "libvirt adds no rules: this machine's own decide",
+    Mode.BRIDGE: "guests are on a bridge of this machine: libvirt adds no rules",
+    Mode.MACVTAP: "guests are on a device of this machine: their frames pass no rules here",
+    Mode.VERY_ISOLATED: "this machine has no address on it, so nothing is forwarded",
+}
+
+
+@verb("net")
+@click.option("--rules", is_flag=True, help="Show the firewall rules that make each mode, explained.")
+def command(invocation: Invocation, rules: bool) -> Report:
+    """Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them.
+
+    A network that is not there is shown as absent, which is not an error.
+    """
+    from labrun.tasks.provision.network_view import view_networks
+
+    session = open_session(invocation, safely=False)
+    if not session.uri:
+        raise UsageError("the lab has no networks in libvirt", hint=session.why_uri)
+    views = view_networks(session.lab.name, session.uri)
+    by_network = _rules(session, views) if rules else {}
+    networks = list(session.lab.networks.values())
+    rows = [_row(network, views.get(network.name)) for network in networks]
+    members = [_member(session, each, views.get(each.name), by_network.get(each.name)) for each in networks]
+    text = None
+    if not invocation.json:
+        text = _rules_text(session, views, by_network) if rules else _table(session, views, invocation)
+    extra: JsonObject = {"networks": members, "hypervisor": session.uri}
+    return Report(session.lab.name, rows, extra=extra, text=text, notes=(session.place,))
+
+
+def _rules(session: Session, views: dict[str, NetworkView]) -> dict[str, list[ModeRule]]:
+    from labrun.tasks.provision.mode_rules import explained, read_rules
+
+    if not is_local(session.uri):
+        raise UsageError(
+            f"the rules are on another machine: {session.uri}", hint="run `labrun net --rules` there"
+        )
+    listings = read_rules()
+    return {
+        name: list(
+            explained(listings, view.bridge, [str(ip_interface(each).network) for each in view.subnets])
+        )
+        for name, view in views.items()
+        if view.active and view.bridge
+    }
+
+
+def _state(view: NetworkView | None) -> str:
+    if view is None:
+        return "absent"
+    return "active" if view.active else "inactive"
+
+
+def _row(network: Network, view: NetworkView | None) -> Outcome:
+    return Outcome(HYPERVISOR, "network", network.name, Status.OK, actual=_state(view))
+
+
+def _expiry(moment: int) -> str:
+    """Return when a lease ends, in UTC; libvirt has 0 for one that never does."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else "never"
+
+
+def _member(
+    session: Session, network: Network, view: NetworkView | None, rules: Sequence[ModeRule] | None
+) -> JsonObject:
+    full = session.lab.libvirt_name(network.name)
+    member: dict[str, object] = {"name": network.name, "mode": network.mode.value, "libvirt": full}
+    member["state"] = _state(view)
+    member |= {"bridge": view.bridge or None, "uuid": view.uuid} if view else {"bridge": None, "uuid": None}
+    member["leases"] = [
+        {"mac": each.mac, "address": str(each.address), "name": each.name, "expires": _expiry(each.expires)}
+        for each in (view.leases if view else ())
+    ]
+    member["ports"] = [
+        {"domain": each.domain, "host": each.host, "mac": each.mac, "dev": each.dev}
+        for each in (view.plugs if view else ())
+    ]
+    if rules is not None:
+        member["rules"] = [
+            {"program": each.program, "table": each.table, "rule": each.rule, "does": each.does}
+            for each in rules
+        ]
+    return member  # type: ignore[return-value]
+
+
+def _table(session: Session, views: dict[str, NetworkView], invocation: Invocation) -> str:
+    networks, guests = [], []
+    for network in session.lab.networks.values():
+        view = views.get(network.name)
+        subnets = "\n".join(str(each) for each in (network.cidr, network.cidr6) if each) or "-"
+        identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
+        networks.append((network.name, network.mode.value, _state(view), subnets, *identity))
+        guests += _guests(network.name, view) if view else []
+    columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
+    text = listing(columns, networks, color=invocation.color, whole=("uuid",))
+    if guests:
+        columns = ("network", "guest", "port", "mac", "lease", "until")
+        text += "\n" + listing(columns, guests, color=invocation.color, whole=("mac", "port", "until"))
+    return text
+
+
+def _guests(name: str, view: NetworkView) -> list[tuple[str, ...]]:
+    """Return a line for each NIC, with its newest lease, and one for each lease that no NIC here has."""
+    newest = {each.mac: each for each in sorted(view.leases, key=lambda each: each.expires)}
+    lines: list[tuple[str, ...]] = []
+    for plug in view.plugs:
+        lease = newest.pop(plug.mac, None)
+        who = plug.host or f"{plug.domain} (not the lab's)"
+        given = (str(lease.address), _expiry(lease.expires)) if lease else ("-", "-")
+        lines.append((name, who, plug.dev or "-", plug.mac, *given))
+    lines += [
+        (name, f"{each.name or '?'} (not there)", "-", each.mac, str(each.address), _expiry(each.expires))
+        for each in newest.values()
+    ]
+    return lines
+
+
+def _rules_text(
+    session: Session, views: dict[str, NetworkView], by_network: dict[str, list[ModeRule]]
+) -> str:
+    parts = []
+    for network in session.lab.networks.values():
+        view, found = views.get(network.name), by_network.get(network.name, [])
+        where = f", {view.bridge}" if view and view.bridge else ""
+        lines = [f"{network.name} ({network.mode}{where})"]
+        if view is None or not view.active:
+            lines.append(f"  {_state(view)}: no rules")
+        elif not found:
+            lines.append(f"  {_NO_RULES.get(network.mode, _LOST)}")
+        for rule in found:
+            table = f"-t {rule.table} " if rule.program != "nft" else ""
+            lines += [f"  {rule.does}", f"      {rule.program} {table}{rule.rule}"]
+        parts.append("".join(f"{printable(line)}\n" for line in lines))
+    return "\n".join(parts)

@@ -1,0 +1,129 @@
+"""`labrun net`: what libvirt has of the lab's networks, beside what virsh and the packet filter say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import write_lab
+from tests.labs import RunningLab
+
+LAB = """\
+name: e2e-net
+hypervisor: lxc:///system
+networks:
+  out: {mode: nat, cidr: 10.171.1.0/24}
+  way: {mode: route, cidr: 10.171.2.0/24, cidr6: "fd71:2::/64"}
+  in: {mode: isolated, cidr: 10.171.3.0/24}
+  wide: {mode: open, cidr: 10.171.4.0/24}
+hosts:
+  a: {networks: {out: dhcp, in: 10.171.3.11}}
+"""
+VIRSH = ("virsh", "-c", "lxc:///system")
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    made = write_lab(tmp_path_factory.mktemp("net"), LAB)
+    try:
+        absent = made.json("net")
+        assert absent.exit_code == 0
+        assert {row["actual"] for row in absent.rows} == {"absent"}
+        up = made.json("up")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield made
+    finally:
+        made.run("-y", "down")
+
+
+def test_networks_ports_and_leases_are_those_of_libvirt(lab: RunningLab) -> None:
+    answer = lab.json("net")
+    assert answer.exit_code == 0
+    networks = {each["name"]: each for each in answer.document["networks"]}
+    assert list(networks) == ["out", "way", "in", "wide"]
+    for name, network in networks.items():
+        full = f"e2e-net-{name}"
+        info = dict(line.split(":", 1) for line in said(*VIRSH, "net-info", full).splitlines() if ":" in line)
+        assert network["uuid"] == info["UUID"].strip()
+        assert network["bridge"] == info["Bridge"].strip()
+        assert (network["libvirt"], network["state"]) == (full, "active")
+    ports = said(*VIRSH, "domiflist", "e2e-net-a").splitlines()[2:]
+    expected = {tuple(line.split()[index] for index in (2, 0, 4)) for line in ports if line.strip()}
+    assert expected == {
+        (f"e2e-net-{name}", port["dev"], port["mac"]) for name in networks for port in networks[name]["ports"]
+    }
+    (lease,) = networks["out"]["leases"]
+    assert f"{lease['address']}/24" in said(*VIRSH, "net-dhcp-leases", "e2e-net-out")
+    assert time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < lease["expires"]
+    assert networks["in"]["leases"] == []
+
+
+def test_the_table_fits_a_terminal(lab: RunningLab) -> None:
+    done = lab.run("net")
+    assert done.exit_code == 0
+    (guest,) = [line for line in done.stdout.splitlines() if line.startswith("out  ") and " vnet" in line]
+    assert re.fullmatch(r"out\s+a\s+vnet\d+\s+02:\S+\s+10\.171\.1\.\d+\s+\d{4}-\d\d-\d\dT\S+Z", guest.strip())
+
+
+RULES = {
+    "out": ({"guests may send beyond this machine", "only answers come in", "nothing else comes in"}, True),
+    "way": ({"guests may send beyond this machine", "others may connect to the guests"}, False),
+    "in": ({"nothing else of theirs goes beyond", "nothing else comes in"}, False),
+}
+
+
+def test_rules_are_those_of_the_mode_and_stand_in_the_filter(lab: RunningLab) -> None:
+    answer = lab.json("net", "--rules")
+    assert answer.exit_code == 0, answer.stderr
+    networks = {each["name"]: each for each in answer.document["networks"]}
+    for name, (expected, translated) in RULES.items():
+        does = [rule["does"] for rule in networks[name]["rules"]]
+        assert expected <= set(does)
+        assert any("this machine's address" in each for each in does) is translated
+        # No rule is left without a word on what it does.
+        assert "a rule of libvirt's that labrun does not know" not in does
+    assert networks["wide"]["rules"] == []
+    assert "others may connect to the guests" not in {rule["does"] for rule in networks["out"]["rules"]}
+    families = {rule["program"] for rule in networks["way"]["rules"]}
+    assert families == {"iptables", "ip6tables"} or families == {"nft"}
+    text = lab.run("net", "--rules").stdout
+    assert "wide (open, " in text
+    assert "libvirt adds no rules: this machine's own decide" in text
+
+
+def test_a_stranger_on_the_lab_s_network_is_named(
+    lab: RunningLab, make_lab: Callable[[str], RunningLab]
+) -> None:
+    # A machine of somebody's, plugged into the lab's network.
+    other = make_lab(
+        "name: e2e-net2\nhypervisor: lxc:///system\nnetworks: {n: {mode: isolated, cidr: 10.171.9.0/24}}\n"
+        "hosts: {x: {networks: {n: 10.171.9.11}}}\n"
+    )
+    assert other.json("up").exit_code == 0
+    said(*VIRSH, "attach-interface", "e2e-net2-x", "network", "e2e-net-in", "--live")
+    networks = {each["name"]: each for each in lab.json("net").document["networks"]}
+    assert [(port["domain"], port["host"]) for port in networks["in"]["ports"]] == [
+        ("e2e-net-a", "a"),
+        ("e2e-net2-x", None),
+    ]
+    assert "e2e-net2-x (not the lab's)" in lab.run("net").stdout
+    mac = networks["in"]["ports"][1]["mac"]
+    said(*VIRSH, "detach-interface", "e2e-net2-x", "network", "--mac", mac, "--live")
+
+
+def test_an_inactive_network_says_so(lab: RunningLab) -> None:
+    said(*VIRSH, "net-destroy", "e2e-net-wide")
+    try:
+        networks = {each["name"]: each for each in lab.json("net").document["networks"]}
+        assert networks["wide"]["state"] == "inactive"
+        assert "inactive: no rules" in lab.run("net", "--rules").stdout
+    finally:
+        said(*VIRSH, "net-start", "e2e-net-wide")
