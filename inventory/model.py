@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from labrun.inventory.route_patterns import RoutePattern
-from labrun.inventory.traffic import Filter, Firewall, Nat
+from labrun.inventory.traffic import Filter, Firewall, HypervisorForward, Nat
 
 __all__ = [
     "Address",
@@ -110,6 +110,7 @@ class Network:
     bridge: str | None = None
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
+    forward: tuple[HypervisorForward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Interface:
 
     ``mac`` is lower case with colons, empty for an existing machine if the file gives none. ``ipv4`` is the
     fixed or (with ``dhcp``) the reserved address with its prefix length, None if only an external DHCP
-    server knows it.
+    server knows it. ``spoofing: deny`` = the hypervisor drops frames with addresses declared for others.
     """
 
     network: str
@@ -128,6 +129,7 @@ class Interface:
     dhcp: bool = False
     filter: str | None = None
     nmcli: Mapping[str, str] = field(default_factory=_nothing)
+    spoofing: Literal["allow", "deny"] = "deny"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,7 @@ def _declared(
         dhcp=model.ipv4 == DHCP,
         filter=model.filter,
         nmcli=MappingProxyType(dict(model.nmcli or {})),
+        spoofing=model.spoofing or "deny",
     )
 
 

@@ -22,6 +22,11 @@ def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, r
     _check_groups(file, names, report)
     for host in hosts.values():
         _check_host(file, host, names, report)
+    for name, rules in file.filters.items():
+        for number, rule in enumerate(rules):
+            for key, end in (("from", rule.source), ("to", rule.to)):
+                if end is not None:
+                    names.place(("filters", name, number, key), end)
     _check_checks(file, names, report)
 
 

@@ -157,7 +157,7 @@ def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
 def _take_down(
     invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
 ) -> list[Outcome]:
-    from labrun.tasks.provision.filters import observe_filters
+    from labrun.tasks.provision.hypervisor_rules import observe_rules
     from labrun.tasks.provision.networks import observe_networks
 
     seen = see_machines(lab, uri)
@@ -166,7 +166,7 @@ def _take_down(
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
     networks = observe_networks(connect(uri), lab) if whole else {}
-    filters = observe_filters(connect(uri), lab) if whole else {}
+    filters = observe_rules(connect(uri), lab) if whole else {}
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     if machines or networks or filters:

@@ -88,7 +88,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
         from labrun.runner.commands.down import remove_objects
 
         rows += remove_objects(session.uri, session.lab.name, "filter", plan.extra_filters)
-    return rows + existing
+    return rows + list(plan.unenforced) + existing
 
 
 def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bool = True) -> list[Outcome]:

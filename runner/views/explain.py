@@ -18,7 +18,9 @@ def explain_up(session: Session) -> str:
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]
     virsh = f"virsh -c {session.uri}"
     for each in plan.filters:
-        if each.plan.action != "none":
+        if each.plan.action != "none" and each.spec.xml.startswith("table "):
+            lines.append(f"nft -f - <<'NFT'\n{each.spec.want['rules'].rstrip()}\nNFT")
+        elif each.plan.action != "none":
             lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML")
     for each in plan.networks:
         spec = each.spec

@@ -22,6 +22,7 @@ from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
     define_again,
     find_domain,
+    nic_key,
     nic_xml,
     nics_of,
     plugged_nics,
@@ -162,13 +163,13 @@ class LxcDriver:
 
         live = libvirt.VIR_DOMAIN_AFFECT_LIVE
         there = nics_of(domain.XMLDesc(0))
-        kept = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
-        kept &= {(nic.mac, nic.source, nic.filter) for nic in wanted}
+        kept = {nic_key(nic) for nic in plugged_nics(domain, there)}
+        kept &= {nic_key(nic) for nic in wanted}
         for nic in there:
-            if (nic.mac, nic.source, nic.filter) not in kept:
+            if nic_key(nic) not in kept:
                 domain.detachDeviceFlags(nic_xml(nic), live)
         for nic in wanted:
-            if (nic.mac, nic.source, nic.filter) not in kept:
+            if nic_key(nic) not in kept:
                 domain.attachDeviceFlags(nic_xml(nic), live)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
-from labrun.tasks.provision.filters import filter_spec, observe_filters, plan_filter
+from labrun.tasks.provision.filters import plan_filter
+from labrun.tasks.provision.hypervisor_rules import observe_rules, rule_specs, unenforced
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Planned
@@ -65,7 +66,8 @@ def _nothing() -> Mapping[str, Observed]:
 class LabPlan:
     """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file.
 
-    ``strays`` are copies and renamed objects, which are only named.
+    ``strays`` are copies and renamed objects, which are only named. ``unenforced`` are rows of what this
+    hypervisor cannot enforce.
     """
 
     networks: tuple[Planned, ...] = ()
@@ -75,6 +77,7 @@ class LabPlan:
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
+    unenforced: tuple[Outcome, ...] = ()
 
     def busy(self) -> dict[str, str]:
         """Return, per network, the running machines on it as text."""
@@ -111,7 +114,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     chosen = [host for host in lab.hosts.values() if hosts is None or host.name in hosts]
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
-    filters = observe_filters(connect(uri), lab.name)
+    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
     seen = see_machines(lab.name, uri)
     machines = []
     for host in chosen:
@@ -132,19 +135,22 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         ),
         machines=tuple(machines),
         filters=tuple(
-            Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name))
-            for spec in (filter_spec(lab, each) for each in lab.filters.values())
+            Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name)) for spec in rules
         ),
         extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
-        extra_filters={name: each for name, each in filters.items() if name not in lab.filters},
+        extra_filters={
+            name: each for name, each in filters.items() if name not in {spec.name for spec in rules}
+        },
         strays=see_strays(lab.name, uri),
+        unenforced=tuple(unenforced(lab, uri)),
     )
 
 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
     """Return the rows of `plan`: one per filter, network, image and machine."""
     rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
+    rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     for use in dict.fromkeys(item.image for item in plan.machines):
         ready = driver_for(use.driver, use.uri).image_ready(use.image)

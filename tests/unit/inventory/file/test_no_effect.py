@@ -25,6 +25,7 @@ from labrun.tasks.configure.resources import host_spec
 from labrun.tasks.provision.filters import filter_spec
 from labrun.tasks.provision.networks import network_spec
 from labrun.tasks.provision.specs import machine_spec
+from labrun.tasks.provision.spoofing_table import guarded
 from tests.unit.command_line import run_labrun
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -69,6 +70,7 @@ NIC_KEYS = {
     "mac": 'mac: "02:00:00:00:00:09"',
     "filter": "filter: web",
     "nmcli": "nmcli: {ipv4.route-metric: 50}",
+    "spoofing": "spoofing: allow",
 }
 NETWORK_KEYS = {
     "cidr6": 'cidr6: "fd00:1::/64"',
@@ -101,6 +103,7 @@ def taken(lab: Lab) -> Any:
         lab_values(lab),
         [network_spec(lab, net, lab.hypervisor).xml for net in lab.networks.values() if lab.needs_hypervisor],
         [filter_spec(lab, each) for each in lab.filters.values() if lab.needs_hypervisor],
+        [nic for _, nic in guarded(lab)],
     )
 
 
