@@ -11,6 +11,7 @@ from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.file.file_contents import with_files
 from labrun.inventory.file.filter_checks import check_filters
 from labrun.inventory.file.flow_checks import check_flows
+from labrun.inventory.file.forward_checks import check_forwards
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.merging import Merged, merge_hosts
@@ -86,6 +87,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_sshd(lab, merged, report)
     check_flows(lab, merged, nics.doubtful, report)
     check_filters(lab, nics.doubtful, report)
+    check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
     idle = () if report else find_idle_keys(file, lab, merged, report)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from labrun.inventory.file.field_types import (
     Address,
@@ -27,7 +27,7 @@ from labrun.inventory.file.field_types import (
     Prefix,
     Word,
 )
-from labrun.inventory.file.problems import quoted
+from labrun.inventory.file.problems import quoted, shown
 from labrun.inventory.file.pydantic_types import (
     Matching,
     Section,
@@ -193,13 +193,20 @@ class ForwardModel(Section):
     proto: Literal["tcp", "udp"] = "tcp"
 
 
+def _all_or_some(value: Any) -> Any:
+    if value != "all" and not isinstance(value, list):
+        raise wrong(f"all or a list of networks is wanted, not {shown(value)}")
+    return value
+
+
 class NatModel(Section):
     """Address translation on a router."""
 
     masquerade: (
         Annotated[
             Annotated[Literal["all"], Tag("(word)")] | Annotated[list[NetworkName], Tag("(list)")],
-            Discriminator(lambda value: "(word)" if isinstance(value, str) else "(list)"),
+            Discriminator(lambda value: "(word)" if value == "all" else "(list)"),
+            BeforeValidator(_all_or_some),
         ]
         | None
     ) = None

@@ -131,7 +131,9 @@ def _check_flows(host: Merged, names: _Names, report: Report) -> None:
     if host.model.nat is not None:
         at = host.path("nat")
         forwards = enumerate(host.model.nat.forward or ())
-        used = [((*at, "masquerade", n), name) for n, name in enumerate(host.model.nat.masquerade or ())]
+        hidden = host.model.nat.masquerade
+        listed = enumerate(hidden if isinstance(hidden, list) else ())
+        used = [((*at, "masquerade", n), name) for n, name in listed]
         for number, forward in forwards:
             used.append(((*at, "forward", number, "on"), forward.on))
             names.end((*at, "forward", number, "to"), forward.to.rpartition(":")[0])

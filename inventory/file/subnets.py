@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Final
 
 from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address
-from labrun.inventory.file.network_models import DhcpModel, NetworkModel
+from labrun.inventory.file.network_models import DhcpModel, HypervisorForwardModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.model import DhcpRange, Mode, Network
+from labrun.inventory.traffic import HypervisorForward
 
 __all__ = ["LONGEST_NAME", "build_networks"]
 
@@ -22,6 +23,7 @@ _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "dev": (Mode.NAT, Mode.ROUTE, Mode.MACVTAP),
     "bridge": (Mode.BRIDGE,),
     "nat_ports": (Mode.NAT,),
+    "forward": (Mode.NAT,),
     "domain": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "dns": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "mtu": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED, Mode.VERY_ISOLATED),
@@ -67,7 +69,13 @@ def _network(name: str, model: NetworkModel, file: LabFile, report: Report) -> N
         bridge=model.bridge,
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
+        forward=tuple(_forward(each) for each in model.forward or ()),
     )
+
+
+def _forward(model: HypervisorForwardModel) -> HypervisorForward:
+    to, _, port = model.to.rpartition(":")
+    return HypervisorForward(model.port, to.strip("[]"), int(port), model.proto)
 
 
 def _mode(model: NetworkModel, file: LabFile) -> Mode:

@@ -244,7 +244,8 @@ class Forwarding:
     def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
         """Return the packet as it leaves a router: with the router's address if it masquerades the source."""
         subnets = self._hidden[node]
-        if not _within(packet.sender, subnets) or _within(packet.to, subnets):
+        everything = any(subnet.prefixlen == 0 for subnet in subnets)
+        if not _within(packet.sender, subnets) or (_within(packet.to, subnets) and not everything):
             return packet
         own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
         return packet if own is None else replace(packet, sender=own, came=int(own))

@@ -101,7 +101,11 @@ def carry_out(session: Session, plan: LabPlan, busy: dict[str, str], *, wait: bo
 
     rows: list[Outcome] = []
     with hypervisor_engine(session.uri) as hypervisor:
-        for section, planned in (("filter", plan.filters), ("network", plan.networks)):
+        for section, planned in (
+            ("filter", plan.filters),
+            ("network", plan.networks),
+            ("forward", plan.forwards),
+        ):
             specs = [each.spec for each in planned]
             result = hypervisor.run(
                 provision_objects, section=section, uri=session.uri, specs=specs, busy=busy
@@ -122,6 +126,7 @@ def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
         losses += [f"network {name}" for name in plan.extra_networks]
+        losses += [f"forward {name}" for name in plan.extra_forwards]
         losses += [f"filter {name}" for name in plan.extra_filters]
     if losses:
         confirm(session.invocation, "Remove these?", losses)
@@ -141,6 +146,7 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     from labrun.runner.commands.down import remove_machines, remove_objects
 
     rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
+    rows += remove_objects(session.uri, session.lab.name, "forward", plan.extra_forwards)
     rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
     # These hosts are no longer part of the lab.

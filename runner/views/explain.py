@@ -19,7 +19,7 @@ def explain_up(session: Session) -> str:
     virsh = f"virsh -c {session.uri}"
     for each in plan.filters:
         if each.plan.action != "none" and each.spec.xml.startswith("table "):
-            lines.append(f"nft -f - <<'NFT'\n{each.spec.want['rules'].rstrip()}\nNFT")
+            lines.append(f"nft -f - <<'NFT'\n{each.spec.xml.rstrip()}\nNFT")
         elif each.plan.action != "none":
             lines.append(f"{virsh} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML")
     for each in plan.networks:
@@ -32,6 +32,9 @@ def explain_up(session: Session) -> str:
         if spec.want["autostart"] == "yes":
             lines.append(f"{virsh} net-autostart {spec.full_name}")
         lines.append(f"{virsh} net-start {spec.full_name}")
+    for each in plan.forwards:
+        if each.plan.action != "none" and each.spec.xml:
+            lines.append(f"nft -f - <<'NFT'\n{each.spec.xml.rstrip()}\nNFT")
     for item in plan.machines:
         if item.plan.action == "none":
             lines.append(f"# machine {item.spec.host} is as declared")

@@ -169,7 +169,7 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     if meets(trial.check.expect, tried.seen):
         return Judged(Status.OK, tried.actual, tried.why)
     if tried.seen == "wrong" or path is None:
-        return Judged(Status.FAILED, tried.actual, tried.why or _reason(trial, tried))
+        return Judged(Status.FAILED, tried.actual, tried.why or _reason(shown.lab, trial, tried))
     implied = _implied(shown.lab, trial)
     if path.fault is not None and not (implied is not None and implied.passes):
         return Judged(Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}")
@@ -180,7 +180,7 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return Judged(row.status, tried.actual, row.why, row.blamed)
     found = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
-    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(trial, tried)))
+    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(shown.lab, trial, tried)))
 
 
 def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:
@@ -209,10 +209,15 @@ def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: C
     return cause_of_drop(shown, path, port)
 
 
-def _reason(trial: CheckInstance, tried: CheckResult) -> str:
+def _reason(lab: Lab, trial: CheckInstance, tried: CheckResult) -> str:
     check, there = trial.check, trial.target or trial.address or "there"
     port = f"{check.kind}/{check.target}" if check.kind in ("tcp", "udp") else check.kind
     if tried.seen == "refused":
+        verdict = _implied(lab, trial)
+        if verdict is not None and verdict.passes and verdict.end != trial.target:
+            # Who answers is behind the port forward, not the host that was dialled.
+            behind = f"{check.kind}/{verdict.port} on {verdict.end}"
+            return f"nobody listens on {behind}, to which {there} forwards {port}"
         return f"nobody listens on {port} on {there}"
     if trial.target is not None:
         return f"no answer to {port}, though {there} can be reached: something drops it"

@@ -243,7 +243,7 @@ def _matches(lab: Lab, rule: FilterRule, *, stateful: bool) -> Iterator[str]:
     only = {"ipv4": 4, "icmp": 4, "ipv6": 6, "icmpv6": 6}.get(rule.proto)
     what = f"meta l4proto {layer}" if layer else ""
     if rule.ports:
-        what = f"{layer} dport {_these(ports_text((each,)) for each in rule.ports)}"
+        what = f"{layer} dport {_these(ports_text((each,)) for each in _merged(rule.ports))}"
     if rule.source is None and rule.to is None:
         protocol = {4: "meta protocol ip", 6: "meta protocol ip6"}.get(only or 0, "")
         if rule.proto == "arp":
@@ -257,6 +257,17 @@ def _matches(lab: Lab, rule: FilterRule, *, stateful: bool) -> Iterator[str]:
             ip = _IP[str(version)]
             ends = [_side(ip, "saddr", sources), _side(ip, "daddr", targets)]
             yield " ".join(filter(None, [*ends, what]))
+
+
+def _merged(ports: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges of ports without overlaps, which nft rejects."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ports):
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return merged
 
 
 def _side(ip: str, side: str, prefixes: Sequence[Prefix]) -> str:

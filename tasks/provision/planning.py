@@ -13,6 +13,7 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
 from labrun.tasks.provision.filters import plan_filter
+from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
 from labrun.tasks.provision.hypervisor_rules import observe_rules, rule_specs, unenforced
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
@@ -73,9 +74,11 @@ class LabPlan:
     networks: tuple[Planned, ...] = ()
     machines: tuple[PlannedMachine, ...] = ()
     filters: tuple[Planned, ...] = ()
+    forwards: tuple[Planned, ...] = ()
     extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
+    extra_forwards: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
     unenforced: tuple[Outcome, ...] = ()
 
@@ -115,6 +118,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
     filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
+    forwards = observe_forwards(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
     machines = []
     for host in chosen:
@@ -137,21 +141,28 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         filters=tuple(
             Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name)) for spec in rules
         ),
+        forwards=tuple(
+            Planned(spec, plan_forward(spec, forwards.get(spec.name)), forwards.get(spec.name))
+            for spec in forward_specs(lab, uri, forwards)
+            if hosts is None or spec.name in used
+        ),
         extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
+        extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={
             name: each for name, each in filters.items() if name not in {spec.name for spec in rules}
         },
         strays=see_strays(lab.name, uri),
-        unenforced=tuple(unenforced(lab, uri)),
+        unenforced=(*unenforced(lab, uri), *forward_warnings(lab, uri)),
     )
 
 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
-    """Return the rows of `plan`: one per filter, network, image and machine."""
+    """Return the rows of `plan`: one per filter, network, forward, image and machine."""
     rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
     rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
+    rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]
     for use in dict.fromkeys(item.image for item in plan.machines):
         ready = driver_for(use.driver, use.uri).image_ready(use.image)
         status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
@@ -173,6 +184,7 @@ def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
     """Return a row for each object no longer in the file: named and left, or with ``prune`` to be removed."""
     found = [("machine", seen.machine.host) for seen in plan.extra_machines]
     found += [("network", name) for name in plan.extra_networks]
+    found += [("forward", name) for name in plan.extra_forwards]
     found += [("filter", name) for name in plan.extra_filters]
     strays = stray_rows(plan.strays)
     if prune:
