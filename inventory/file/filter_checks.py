@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from labrun.hypervisor import is_local
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.model import Host, Interface, Lab, Mode
 from labrun.inventory.topology.flows import place
@@ -64,6 +65,9 @@ def _check_nic(lab: Lab, host: Host, nic: Interface, found: Filter, report: Repo
     if network.mode is Mode.MACVTAP:
         what = f"nothing can filter a NIC on {nic.network}: the frames of a macvtap pass no bridge"
         report.add(path, what, f"mode: bridge for {nic.network}, or a firewall on {host.name}")
+    elif found.needs_nftables and not is_local(lab.hypervisor) and lab.hypervisor != "auto":
+        what = f"{found.name} needs nftables on the hypervisor, and {lab.hypervisor} is another machine"
+        report.add(path, what, "leave allow, reject and log out of it: libvirt can only deny")
     elif network.hypervisor4 is None and network.hypervisor6 is None and _rejects(found):
         what = f"{found.name} rejects, and the hypervisor has no address on {nic.network} to answer from"
         report.add(path, what, "deny instead of reject")

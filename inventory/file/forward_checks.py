@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from labrun.hypervisor import is_local
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.model import Lab, Network
 from labrun.inventory.topology.hypervisor_forwards import targets_of_forward
@@ -19,6 +20,9 @@ def check_forwards(lab: Lab, doubtful: Collection[str], report: Report) -> None:
         for number, forward in enumerate(network.forward):
             path: Path = ("networks", network.name, "forward", number)
             key = forward.proto, forward.port
+            if lab.hypervisor != "auto" and not is_local(lab.hypervisor):
+                what = f"{lab.hypervisor} is another machine: libvirt forwards no ports"
+                report.add(path, what, "run labrun on the hypervisor itself")
             if first.setdefault(key, path) != path:
                 where = f"the first is in line {report.line_of(first[key])}"
                 report.add(path, f"{forward.proto}/{forward.port} is forwarded twice", where)

@@ -81,7 +81,8 @@ class _Derived:
         for each in redirections(self.lab, self.host):
             if each.proto != "tcp" or each.version != self.version or each.address is None:
                 continue
-            for source in self._some(()):
+            # The first host of a network may be the one that the forward leads to.
+            for source in (there for network in self.lab.networks for there in self._on(network)[:2]):
                 dialled = Connection(source.host, each.address, each.port)
                 verdict = self._verdict(dialled)
                 if verdict is not None and verdict.passes and (self.host.name, each.said) in verdict.rules:

@@ -83,6 +83,10 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan) + stray_rows(plan.strays)
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait)
+    if plan.replaced_filters and subset is None and not any(row.exit_code for row in rows):
+        from labrun.runner.commands.down import remove_objects
+
+        rows += remove_objects(session.uri, session.lab.name, "filter", plan.replaced_filters)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
         from labrun.runner.commands.down import remove_objects

@@ -11,17 +11,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from labrun.inventory.model import Lab, Prefix
 from labrun.inventory.topology.flows import ports_text
-from labrun.inventory.topology.nic_filters import Direction, directions, ends_of
+from labrun.inventory.topology.nic_filters import Direction, directions, ends_of, rule_words
 from labrun.inventory.traffic import Filter, FilterRule
 from labrun.tasks.provision.driver import tap_name
 
-__all__ = ["LOGS", "filter_table", "log_set"]
+__all__ = ["LOGS", "filter_table", "log_set", "noted"]
 
 LOGS = ("4", "4-other", "6", "6-other")
 """The sets that record what a rule refused: TCP and UDP with ports, and all else, by IP version."""
 
 _BOTH = "meta protocol { ip, ip6 }"
 _MARK = "0x6c72"
+# nft takes 128 bytes.
+_LONGEST_WORDS = 100
 _EVERYBODY = "ff:ff:ff:ff:ff:ff"
 _ADDRESS = {"4": "ipv4_addr", "6": "ipv6_addr"}
 _IP = {"4": "ip", "6": "ip6"}
@@ -142,7 +144,7 @@ class _Table:
     def _rule(
         self, number: int, rule: FilterRule, direction: Direction, match: str, *, bridged: bool
     ) -> Iterator[str]:
-        note = f'comment "{number} {direction}"'
+        note = _note(number, rule, direction)
         if rule.action == "allow":
             yield f"{match} counter goto keep-{direction} {note}".strip()
             return
@@ -202,9 +204,20 @@ class _Table:
                 continue
             for match in _matches(self._lab, rule, stateful=True):
                 if rule.action == "reject":
-                    yield f'{match} counter goto refuse comment "{number} in"'
+                    yield f"{match} counter goto refuse {_note(number, rule, 'in')}"
                 else:
                     yield f"{match} return"
+
+
+def _note(number: int, rule: FilterRule, direction: Direction) -> str:
+    """Return the comment that tells a rule's number, direction and words."""
+    return f'comment "{number} {direction}: {rule_words(rule)[:_LONGEST_WORDS]}"'
+
+
+def noted(comment: str) -> tuple[int, str] | None:
+    """Return the number of the rule and the direction that a comment tells, None if it is another's."""
+    number, _, direction = comment.partition(":")[0].partition(" ")
+    return (int(number), direction) if number.isdecimal() and direction in ("in", "out") else None
 
 
 def _hook(name: str, priority: str) -> str:

@@ -6,6 +6,7 @@ packet unless the whole hypervisor passes bridged traffic to iptables.
 
 from __future__ import annotations
 
+import re
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ _FRAMES = {
     "tcp": (("ip", "tcp"), ("ipv6", "tcp")),
     "udp": (("ip", "udp"), ("ipv6", "udp")),
 }
+# A rule in a table, in the words of its comment.
+_WORDS = re.compile(r'comment "[0-9]+ (?:in|out): ([^"]*)"')
 _ENDS = {"from": "src", "to": "dst"}
 _KIND = Kind(
     "filter",
@@ -161,12 +164,22 @@ def _prefix(address: str, mask: str) -> str:
 
 
 def plan_filter(spec: Spec, seen: Observed | None) -> Plan:
-    """Return the plan of a filter."""
+    """Return the plan of a filter. A table's rules are shown as the file words them, where these differ."""
     item = item_of(spec.name, spec.want, seen)
-    before, after = (side.get("rules", "").splitlines() for side in (item.have, item.want))
-    lines = [f"-{rule}" for rule in before if rule not in after]
-    lines += [f"+{rule}" for rule in after if rule not in before]
+    before, after = (side.get("rules", "") for side in (item.have, item.want))
+    lines = _difference(_worded(before), _worded(after)) or _difference(*map(str.splitlines, (before, after)))
     return plan_of(replace(item, words=Words(diff="\n".join(lines))))
+
+
+def _worded(rules: str) -> list[str]:
+    if not rules.startswith("table "):
+        return rules.splitlines()
+    return list(dict.fromkeys(_WORDS.findall(rules)))
+
+
+def _difference(before: list[str], after: list[str]) -> list[str]:
+    gone = [f"-{rule.strip()}" for rule in before if rule not in after]
+    return gone + [f"+{rule.strip()}" for rule in after if rule not in before]
 
 
 def apply_filter(connection: Any, spec: Spec, plan: Plan) -> None:

@@ -1,7 +1,8 @@
 """Ports of the hypervisor that lead into a network: the table, and what lets their packets through.
 
-libvirt rejects what comes into a nat network, in a chain of iptables or of nftables; a rule there, with the
-lab's and network's names in its comment, excepts the forwards. A table of somebody else that drops what it
+libvirt rejects what comes into a nat network in a chain of iptables; a rule before it, with the lab's and
+network's names in its comment, excepts the forwards. Where libvirt has a table of nftables instead, a warning
+says so. A table of somebody else that drops what it
 does not know cannot be overruled: nftables has every table agree.
 """
 
@@ -193,6 +194,11 @@ def forward_warnings(lab: Lab, uri: str) -> Iterator[Outcome]:
         where = f"{chain['family']} {chain['table']}"
         known = where in ("ip filter", "ip6 filter") or chain["table"].startswith("labrun/")
         drops = (chain.get("hook"), chain.get("policy")) == ("forward", "drop")
+        if (chain["table"], chain["name"]) == ("libvirt_network", "guest_input"):
+            why = 'it rejects what comes in: set firewall_backend = "iptables" in /etc/libvirt/network.conf'
+            yield Outcome(
+                HYPERVISOR, "forward", where, Status.WARNING, "lets forwards through", "rejects", why
+            )
         if drops and not known and chain["family"] in ("ip", "ip6", "inet"):
             why = f"its chain {chain['name']} drops what it does not accept itself: accept the ports there"
             yield Outcome(HYPERVISOR, "forward", where, Status.WARNING, "lets forwards through", "drops", why)

@@ -6,6 +6,7 @@ keeps guests from using addresses of others. Only labrun calls tables ``labrun/L
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from labrun.errors import HypervisorError
@@ -25,6 +26,7 @@ __all__ = [
     "filter_table_name",
     "observe_rules",
     "remove_rules",
+    "replaced_filters",
     "rule_specs",
     "unenforced",
 ]
@@ -33,6 +35,7 @@ DECLARED = "declared addresses"
 """The name of what keeps guests from using addresses that the file gives to others."""
 
 _ROOT = "labrun"
+_OF_LIBVIRT = " (libvirt)"
 
 
 def _prefix(lab: str) -> str:
@@ -103,9 +106,21 @@ def observe_rules(connection: Any, lab: str) -> dict[str, Observed]:
     for table, of_table in families.items():
         name = DECLARED if table == _spoofing_name(lab) else table.rpartition("/")[2]
         if name in seen:
-            seen[f"{name} (libvirt)"] = seen[name]
+            seen[f"{name}{_OF_LIBVIRT}"] = seen[name]
         seen[name] = Observed(table, {"rules": nft.listing(table, of_table)})
     return seen
+
+
+def replaced_filters(specs: list[Spec], seen: Mapping[str, Observed]) -> dict[str, Observed]:
+    """Return the filters of libvirt that tables replace, to be removed once no NIC has them any more."""
+    found = {}
+    for spec in specs:
+        for name in (spec.name, f"{spec.name}{_OF_LIBVIRT}"):
+            there = seen.get(name)
+            is_table = spec.full_name.startswith(_prefix(spec.lab))
+            if is_table and there is not None and not there.full_name.startswith(_prefix(spec.lab)):
+                found[f"{spec.name}{_OF_LIBVIRT}"] = there
+    return found
 
 
 def apply_rules(connection: Any, spec: Spec, plan: Plan) -> None:

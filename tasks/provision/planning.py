@@ -14,7 +14,7 @@ from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
 from labrun.tasks.provision.filters import plan_filter
 from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
-from labrun.tasks.provision.hypervisor_rules import observe_rules, rule_specs, unenforced
+from labrun.tasks.provision.hypervisor_rules import observe_rules, replaced_filters, rule_specs, unenforced
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import ImageUse, Observed, Plan, Planned
@@ -68,7 +68,7 @@ class LabPlan:
     """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file.
 
     ``strays`` are copies and renamed objects, which are only named. ``unenforced`` are rows of what this
-    hypervisor cannot enforce.
+    hypervisor cannot enforce. ``replaced_filters`` are libvirt's, of filters that are tables now.
     """
 
     networks: tuple[Planned, ...] = ()
@@ -79,6 +79,7 @@ class LabPlan:
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_forwards: Mapping[str, Observed] = field(default_factory=_nothing)
+    replaced_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
     unenforced: tuple[Outcome, ...] = ()
 
@@ -118,6 +119,7 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
     filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
+    replaced = replaced_filters(rules, filters)
     forwards = observe_forwards(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
     machines = []
@@ -150,8 +152,11 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={
-            name: each for name, each in filters.items() if name not in {spec.name for spec in rules}
+            name: each
+            for name, each in filters.items()
+            if name not in {spec.name for spec in rules} and name not in replaced
         },
+        replaced_filters=replaced,
         strays=see_strays(lab.name, uri),
         unenforced=(*unenforced(lab, uri), *forward_warnings(lab, uri)),
     )
@@ -160,6 +165,8 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
     """Return the rows of `plan`: one per filter, network, forward, image and machine."""
     rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
+    gone = [Plan(Item(name), "remove") for name in plan.replaced_filters]
+    rows += [planned_row(HYPERVISOR, "filter", each) for each in gone]
     rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]

@@ -19,7 +19,7 @@ from labrun.inventory.traffic import Filter
 from labrun.json_values import JsonObject
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision import nft
-from labrun.tasks.provision.filter_table import LOGS, log_set
+from labrun.tasks.provision.filter_table import LOGS, log_set, noted
 from labrun.tasks.provision.hypervisor_rules import filter_table_name
 
 __all__ = ["Refused", "counter_rows", "recording", "refused_at"]
@@ -115,10 +115,10 @@ def _counted(lab: Lab, found: Filter) -> Mapping[int, int]:
     """
     counts = {number: 0 for number, rule in enumerate(found.rules) if rule.log}
     for each in _table(lab, found):
-        number, _, direction = each.get("rule", {}).get("comment", "").partition(" ")
-        if direction in ("in", "out") and number.isdecimal() and int(number) in counts:
+        found_rule = noted(each.get("rule", {}).get("comment", ""))
+        if found_rule is not None and found_rule[0] in counts:
             parts = (part["counter"] for part in each["rule"]["expr"] if "counter" in part)
-            counts[int(number)] += sum(int(counter["packets"]) for counter in parts)
+            counts[found_rule[0]] += sum(int(counter["packets"]) for counter in parts)
     return counts
 
 

@@ -54,6 +54,11 @@ def inside(*words: str) -> str:
     return subprocess.run([*place, *words], capture_output=True, text=True, check=True).stdout
 
 
+def virsh(*words: str) -> str:
+    done = subprocess.run(["virsh", "-c", URI, *words], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def dial(lab: RunningLab, source: str, address: str, port: int) -> str:
     said = lab.guest(source, f"nc -nzv -w 2 {address} {port} 2>&1 || :", sudo=False)
     return next((word for word in ("refused", "open", "succeeded") if word in said), "filtered")
@@ -133,6 +138,25 @@ def test_a_second_run_changes_nothing_and_what_is_lost_is_seen_and_mended(lab: R
     up = lab.json("up")
     assert [row["name"] for row in up.rows if row["status"] == "changed"] == ["web", "declared addresses"]
     assert dial(lab, "a", "10.61.92.11", 9000) == "filtered"
+
+
+def test_a_filter_of_libvirt_becomes_a_table_and_back(lab: RunningLab) -> None:
+    path = lab.path.with_name("other.yaml")
+    text = lab.path.read_text(encoding="utf-8")
+    path.write_text(text.replace("plain: [{deny: in", "plain: [{reject: in"), encoding="utf-8")
+    other = RunningLab(path, lab.state)
+    (row,) = other.json("plan").of("filter", name="plain")
+    assert "+reject in tcp/90,100-110 from a" in row["diff"]
+    up = other.json("up")
+    assert up.exit_code == 0, up.bad()
+    assert dial(lab, "a", "10.61.92.20", 105) == "refused"
+    assert "nft-e2e-state-plain" not in virsh("nwfilter-list")
+    assert other.json("up").statuses() == {"ok"}
+    back = lab.json("up")
+    assert back.exit_code == 0, back.bad()
+    assert dial(lab, "a", "10.61.92.20", 105) == "filtered"
+    assert "filter/plain" not in inside("nft", "list", "tables")
+    assert lab.json("up").statuses() == {"ok"}
 
 
 def test_down_takes_the_tables_away_and_leaves_those_of_others(lab: RunningLab) -> None:

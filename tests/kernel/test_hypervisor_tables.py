@@ -67,7 +67,7 @@ def test_every_kind_of_rule_is_taken() -> None:
         listed = nft.canonical(text, "labrun/tables/filter/it")
         for number, rule in enumerate(of.filters["it"].rules):
             for direction in directions(rule):
-                assert f'comment "{number} {direction}"' in listed, chunk[number]
+                assert f'comment "{number} {direction}: {rule.action} ' in listed, chunk[number]
 
 
 def test_the_other_tables_are_taken_as_well() -> None:
