@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from labrun.inventory.route_patterns import RoutePattern
-from labrun.inventory.traffic import Filter, Firewall, Nat
+from labrun.inventory.traffic import Filter, Firewall, HypervisorForward, Nat
 
 __all__ = [
     "DEFAULT_USER",
@@ -116,6 +116,7 @@ class Network:
     bridge: str | None = None
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
+    forward: tuple[HypervisorForward, ...] = ()
 
     def hypervisor(self, version: int) -> IPv4Interface | IPv6Interface | None:
         """Return the hypervisor's address in this IP version, None if it has none."""
@@ -141,6 +142,7 @@ class Interface:
     server knows it. ``more`` are further fixed addresses. ``ipv6_method`` is how the NIC gets its IPv6
     address if that is not fixed: ``auto`` by router advertisements, then ``ipv6`` is what it makes of its
     MAC, or ``dhcp`` from a DHCPv6 server, then it is reserved; None if only somebody else's server knows it.
+    ``spoofing: deny`` = the hypervisor drops frames with addresses declared for others.
     """
 
     network: str
@@ -150,6 +152,7 @@ class Interface:
     dhcp: bool = False
     filter: str | None = None
     nmcli: Mapping[str, str] = field(default_factory=_nothing)
+    spoofing: Literal["allow", "deny"] = "deny"
     more: tuple[IPv4Interface | IPv6Interface, ...] = ()
     ipv6_method: Literal["", "auto", "dhcp"] = ""
 

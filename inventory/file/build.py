@@ -9,11 +9,19 @@ from typing import Final, Literal
 
 from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.file.file_contents import with_files
+from labrun.inventory.file.filter_checks import check_filters
 from labrun.inventory.file.flow_checks import check_flows
+from labrun.inventory.file.forward_checks import check_forwards
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.merging import Merged, merge_hosts
-from labrun.inventory.file.network_models import FirewallModel, NatModel, with_static
+from labrun.inventory.file.network_models import (
+    FILTER_ACTIONS,
+    FilterRuleModel,
+    FirewallModel,
+    NatModel,
+    with_static,
+)
 from labrun.inventory.file.nics import build_nics
 from labrun.inventory.file.no_effect import find_idle_keys
 from labrun.inventory.file.problems import Report
@@ -73,7 +81,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
         ),
         filters=MappingProxyType(
             {
-                name: Filter(name, tuple(FilterRule(rule.deny, rule.proto, rule.port) for rule in rules))
+                name: Filter(name, tuple(_filter_rule(rule) for rule in rules))
                 for name, rules in file.filters.items()
             }
         ),
@@ -89,6 +97,8 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_sysctl(lab.hosts, merged, report)
     check_sshd(lab, merged, report)
     check_flows(lab, merged, nics.doubtful, report)
+    check_filters(lab, nics.doubtful, report)
+    check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
     idle = () if report else find_idle_keys(file, lab, merged, report)
@@ -192,7 +202,15 @@ def _nat(model: NatModel | None) -> Nat | None:
     for forward in model.forward or ():
         to, _, port = forward.to.rpartition(":")
         forwards.append(Forward(forward.on, forward.port, to, int(port), forward.proto))
+    if model.masquerade == "all":
+        return Nat((), tuple(forwards), masquerade_all=True)
     return Nat(tuple(model.masquerade or ()), tuple(forwards))
+
+
+def _filter_rule(model: FilterRuleModel) -> FilterRule:
+    action = next(each for each in FILTER_ACTIONS if getattr(model, each) is not None)
+    ports = tuple(model.port or ())
+    return FilterRule(getattr(model, action), model.proto, ports, action, model.source, model.to, model.log)
 
 
 def _ssh(model: HostModel) -> SshSettings:

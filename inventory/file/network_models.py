@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from labrun.inventory.file.address_parsing import DHCP, NONE
 from labrun.inventory.file.field_types import (
@@ -43,9 +43,11 @@ from labrun.inventory.file.pydantic_types import (
 from labrun.inventory.route_patterns import route_pattern
 
 __all__ = [
+    "FILTER_ACTIONS",
     "DhcpModel",
     "FilterRuleModel",
     "FirewallModel",
+    "HypervisorForwardModel",
     "LeftRoutesModel",
     "NatModel",
     "NetworkModel",
@@ -55,6 +57,14 @@ __all__ = [
     "RoutesModel",
     "with_static",
 ]
+
+
+class HypervisorForwardModel(Section):
+    """One port of the hypervisor that leads into a network."""
+
+    port: Port
+    to: Annotated[Line, Matching(r"(\[[^\s\]]+\]|[^\s:]+):[0-9]{1,5}", "target", "HOST:PORT such as web:80")]
+    proto: Literal["tcp", "udp"] = "tcp"
 
 
 class DhcpModel(Section):
@@ -106,6 +116,7 @@ class NetworkModel(Section):
     bridge: DeviceName | None = None
     nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
     dns: dict[DomainName, Address] | None = None
+    forward: list[HypervisorForwardModel] | None = None
 
 
 _SEVERAL = Shorthand(listed, ({"type": "string"},))
@@ -119,6 +130,7 @@ class NicModel(Section):
     mac: Mac | None = None
     filter: Word | None = None
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
+    spoofing: Literal["allow", "deny"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:
@@ -173,19 +185,17 @@ class LeftRoutesModel(Section):
     ignore: IgnoredRoutes
 
 
+Ports = Annotated[
+    list[PortRange],
+    Shorthand(listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})),
+]
+
+
 class RuleModel(Section):
     """One accepted flow of a host's firewall."""
 
     proto: Literal["tcp", "udp", "icmp"] = "tcp"
-    port: (
-        Annotated[
-            list[PortRange],
-            Shorthand(
-                listed, ({"type": "integer"}, {"type": "string", "pattern": "^[0-9]{1,5}-[0-9]{1,5}$"})
-            ),
-        ]
-        | None
-    ) = None
+    port: Ports | None = None
     source: AddressTextOrPrefix | None = Field(default=None, alias="from")
     to: AddressTextOrPrefix | None = None
 
@@ -214,22 +224,51 @@ class ForwardModel(Section):
     proto: Literal["tcp", "udp"] = "tcp"
 
 
+def _all_or_some(value: Any) -> Any:
+    if value != "all" and not isinstance(value, list):
+        raise wrong(f"all or a list of networks is wanted, not {shown(value)}")
+    return value
+
+
 class NatModel(Section):
     """Address translation on a router."""
 
-    masquerade: list[NetworkName] | None = None
+    masquerade: (
+        Annotated[
+            Annotated[Literal["all"], Tag("(word)")] | Annotated[list[NetworkName], Tag("(list)")],
+            Discriminator(lambda value: "(word)" if value == "all" else "(list)"),
+            BeforeValidator(_all_or_some),
+        ]
+        | None
+    ) = None
     forward: list[ForwardModel] | None = None
+
+
+FILTER_ACTIONS: Final[tuple[Literal["deny", "reject", "allow"], ...]] = ("deny", "reject", "allow")
 
 
 class FilterRuleModel(Section):
     """One rule that the hypervisor enforces."""
 
-    deny: Literal["in", "out", "inout"]
+    deny: Literal["in", "out", "inout"] | None = None
+    reject: Literal["in", "out", "inout"] | None = None
+    allow: Literal["in", "out", "inout"] | None = None
     proto: Literal["all", "tcp", "udp", "icmp", "icmpv6", "arp", "ipv4", "ipv6"] = "all"
-    port: Port | None = None
+    port: Ports | None = None
+    source: AddressTextOrPrefix | None = Field(default=None, alias="from")
+    to: AddressTextOrPrefix | None = None
+    log: bool = False
 
     @model_validator(mode="after")
-    def _ports_make_sense(self) -> FilterRuleModel:
+    def _makes_sense(self) -> FilterRuleModel:
+        if sum(getattr(self, action) is not None for action in FILTER_ACTIONS) != 1:
+            raise wrong("a rule has exactly one of deny, reject and allow", "in, out or inout")
         if self.port is not None and self.proto not in ("tcp", "udp"):
             raise wrong(f"{self.proto} has no ports", "proto: tcp or udp")
+        if self.proto == "arp" and (self.source is not None or self.to is not None):
+            raise wrong("arp is not between two addresses", "leave from and to out")
+        if self.proto == "arp" and self.reject is not None:
+            raise wrong("nobody can be told that arp is refused", "deny it")
+        if self.log and self.allow is not None:
+            raise wrong("log is of what is refused", "leave it out of rules with allow")
         return self

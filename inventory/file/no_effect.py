@@ -10,7 +10,9 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report, spelled
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.kernel_values import path_of, role_values, value_of
-from labrun.inventory.model import Host, Lab, Mode, Notice
+from labrun.inventory.model import Host, Interface, Lab, Mode, Notice
+from labrun.inventory.topology.nic_filters import directions
+from labrun.inventory.traffic import FilterRule
 
 __all__ = ["find_idle_keys"]
 
@@ -23,7 +25,7 @@ _OF_MACHINES: Final = {
 }
 _OF_VMS: Final = frozenset(key for key, why in _OF_MACHINES.items() if why == _FOR_VMS)
 # What libvirt would be told of a network; a mode that needs one of them is told to write it.
-_OF_NETWORKS: Final = ("autostart", "dev", "dhcp", "dns", "nat_ports")
+_OF_NETWORKS: Final = ("autostart", "dev", "dhcp", "dns", "forward", "nat_ports")
 # The kernel uses the greater of `all` and the NIC's value.
 _GREATER: Final = re.compile(r"net/ipv4/conf/(?P<nic>[^/]+)/(?P<what>rp_filter|arp_ignore|arp_announce)")
 
@@ -59,8 +61,20 @@ def _of_host(lab: Lab, merged: Merged, report: Report) -> _Found:
     yield from _of_firewall(host, merged, report)
     yield from _of_sysctl(host, merged, report)
     for nic in host.interfaces:
+        path: Path = ("hosts", host.name, "networks", nic.network)
         if nic.filter is not None and host.machine is None:
-            yield ("hosts", host.name, "networks", nic.network, "filter"), _FOR_MADE
+            yield (*path, "filter"), _FOR_MADE
+        if report.is_in_file((*path, "spoofing")):
+            yield (*path, "spoofing"), _why_of_spoofing(lab, host, nic)
+
+
+def _why_of_spoofing(lab: Lab, host: Host, nic: Interface) -> str | None:
+    if host.machine is None:
+        return _FOR_MADE
+    if nic.spoofing == "deny":
+        return "that is so without it"
+    macvtap = lab.networks[nic.network].mode is Mode.MACVTAP
+    return "nothing looks at the frames of a macvtap" if macvtap else None
 
 
 def _why(lab: Lab, host: Host, key: str) -> str | None:
@@ -100,6 +114,11 @@ def _of_sysctl(host: Host, merged: Merged, report: Report) -> _Found:
         yield merged.place(report, "sysctl", key), why
 
 
+def _refuses(rule: FilterRule, allowed: FilterRule) -> bool:
+    """Tell whether a rule may refuse what another one, before it, lets through."""
+    return rule.action != "allow" and bool(set(directions(rule)) & set(directions(allowed)))
+
+
 def _of_lab(file: LabFile, lab: Lab) -> Iterator[tuple[Path, str]]:
     for name, group in file.groups.items():
         if not group.hosts:
@@ -108,6 +127,10 @@ def _of_lab(file: LabFile, lab: Lab) -> Iterator[tuple[Path, str]]:
     for name in file.filters:
         if name not in used:
             yield ("filters", name), "no NIC has it"
+        for number, rule in enumerate(lab.filters[name].rules):
+            later = lab.filters[name].rules[number + 1 :]
+            if rule.action == "allow" and not any(_refuses(each, rule) for each in later):
+                yield ("filters", name, number), "no rule after it refuses any of it"
     for name, model in file.networks.items():
         if model.nat_ports is not None and model.cidr is None:
             yield ("networks", name, "nat_ports"), "it is for IPv4"

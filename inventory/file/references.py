@@ -22,6 +22,11 @@ def check_references(file: LabFile, hosts: Mapping[str, Merged], cut: Dropped, r
     _check_groups(file, names, report)
     for host in hosts.values():
         _check_host(file, host, names, report)
+    for name, rules in file.filters.items():
+        for number, rule in enumerate(rules):
+            for key, end in (("from", rule.source), ("to", rule.to)):
+                if end is not None:
+                    names.place(("filters", name, number, key), end)
     _check_checks(file, names, report)
 
 
@@ -130,7 +135,9 @@ def _check_flows(host: Merged, names: _Names, report: Report) -> None:
     if host.model.nat is not None:
         at = host.path("nat")
         forwards = enumerate(host.model.nat.forward or ())
-        used = [((*at, "masquerade", n), name) for n, name in enumerate(host.model.nat.masquerade or ())]
+        hidden = host.model.nat.masquerade
+        listed = enumerate(hidden if isinstance(hidden, list) else ())
+        used = [((*at, "masquerade", n), name) for n, name in listed]
         for number, forward in forwards:
             used.append(((*at, "forward", number, "on"), forward.on))
             names.end((*at, "forward", number, "to"), forward.to.rpartition(":")[0])

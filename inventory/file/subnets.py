@@ -19,10 +19,11 @@ from typing import Final
 from labrun.inventory.file.address_parsing import DHCP, NONE
 from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address, is_link, range6
 from labrun.inventory.file.merging import Merged
-from labrun.inventory.file.network_models import DhcpModel, NetworkModel
+from labrun.inventory.file.network_models import DhcpModel, HypervisorForwardModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.schema import LabFile
 from labrun.inventory.model import DhcpRange, Mode, Network
+from labrun.inventory.traffic import HypervisorForward
 
 __all__ = ["LONGEST_NAME", "build_networks"]
 
@@ -34,6 +35,7 @@ _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "bridge": (Mode.BRIDGE,),
     "nat_ports": (Mode.NAT,),
     "hypervisor_address": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
+    "forward": (Mode.NAT,),
     "domain": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "dns": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "mtu": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED, Mode.VERY_ISOLATED),
@@ -119,6 +121,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
         bridge=model.bridge,
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
+        forward=tuple(_forward(each) for each in model.forward or ()),
     )
 
 
@@ -187,6 +190,11 @@ def _forwards_from(
         for key in _NEEDS_ADDRESS:
             if getattr(model, key) not in (None, False):
                 report.add((*path, key), "without an address of the hypervisor there is no DHCP and no DNS")
+
+
+def _forward(model: HypervisorForwardModel) -> HypervisorForward:
+    to, _, port = model.to.rpartition(":")
+    return HypervisorForward(model.port, to.strip("[]"), int(port), model.proto)
 
 
 def _mode(model: NetworkModel, file: LabFile) -> Mode:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from labrun.inventory.model import Address, Check, Host, Lab, Prefix
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
+from labrun.inventory.topology.filter_trials import filter_trials
 from labrun.inventory.topology.flows import Flow, accepted, redirections
 from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.reach import Connection, Verdict, reach
@@ -31,43 +32,23 @@ def derived_trials(lab: Lab) -> tuple[CheckInstance, ...]:
     """Return the connections that must be accepted or dropped, in file order and without duplicates.
 
     One pair of hosts stands for each TCP rule, each port forward, each pair of networks between which a
-    forward chain drops, each network from which an input chain drops, and each TCP rule of a filter on a
-    NIC.
+    forward chain drops, each network from which an input chain drops, and each port and direction of a
+    filter's rules.
     """
-    found: dict[tuple[str, Address, int], CheckInstance] = {}
+    found: dict[tuple[str, Address, int, str], CheckInstance] = {}
     for host in lab.hosts.values():
-        if host.firewall is not None or host.nat is not None:
-            for version in _VERSIONS:
-                for source, target, dialled, expect in _Derived(lab, host, version).all():
-                    key = dialled.source, dialled.address, dialled.port
-                    found.setdefault(key, _trial(source, target, dialled, expect, version))
         for version in _VERSIONS:
-            for source, target, dialled, expect in _filtered(lab, host, version):
-                key = dialled.source, dialled.address, dialled.port
+            derived = _Derived(lab, host, version).all() if host.firewall or host.nat else ()
+            for source, target, dialled, expect in (*derived, *filter_trials(lab, host, version)):
+                key = dialled.source, dialled.address, dialled.port, dialled.proto
                 found.setdefault(key, _trial(source, target, dialled, expect, version))
     return tuple(found.values())
 
 
-def _filtered(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
-    """Yield one connection for each TCP rule that the hypervisor enforces on a NIC of the host."""
-    members = wiring(lab, version).on
-    for nic in host.interfaces:
-        own = next((there for there in members[nic.network] if there.host == host.name), None)
-        other = next((there for there in members[nic.network] if there.host != host.name), None)
-        rules = lab.filters[nic.filter].rules if nic.filter is not None and nic.filter in lab.filters else ()
-        for rule in rules:
-            if own is None or other is None or rule.proto != "tcp":
-                continue
-            source, target = (own, other) if rule.deny != "in" else (other, own)
-            dialled = Connection(source.host, target.address, rule.port or _SSH)
-            verdict = reach(lab, dialled)
-            if verdict is not None and verdict.by.startswith("hypervisor: "):
-                yield source.host, target.host, dialled, "filtered"
-
-
 def _trial(source: str, target: str, dialled: Connection, expect: str, version: Version) -> CheckInstance:
-    name = f"{source} -> {target} tcp/{dialled.port}{' (IPv6)' if version == 6 else ''}"
-    check = Check(name, source, target, "tcp", str(dialled.port), expect)
+    what = f"{dialled.proto}/{dialled.port}{' (IPv6)' if version == 6 else ''}"
+    name = f"{source} -> {target} {what}"
+    check = Check(name, source, target, dialled.proto, str(dialled.port), expect)
     return CheckInstance(check, name, source, target, dialled.address, derived=True)
 
 
@@ -100,7 +81,8 @@ class _Derived:
         for each in redirections(self.lab, self.host):
             if each.proto != "tcp" or each.version != self.version or each.address is None:
                 continue
-            for source in self._some(()):
+            # The first host of a network may be the one that the forward leads to.
+            for source in (there for network in self.lab.networks for there in self._on(network)[:2]):
                 dialled = Connection(source.host, each.address, each.port)
                 verdict = self._verdict(dialled)
                 if verdict is not None and verdict.passes and (self.host.name, each.said) in verdict.rules:

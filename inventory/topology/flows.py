@@ -115,7 +115,9 @@ def _of(lab: Lab, name: str | None, version: Version) -> tuple[Prefix, ...] | No
 
 
 def hidden(lab: Lab, host: Host, version: Version) -> tuple[Prefix, ...]:
-    """Return the subnets whose hosts take on the router's address outside them."""
+    """Return the subnets whose hosts take on the router's address outside them, of all also inside it."""
+    if host.nat is not None and host.nat.masquerade_all:
+        return (ip_network("0.0.0.0/0" if version == 4 else "::/0"),)
     names = host.nat.masquerade if host.nat is not None else ()
     return tuple(prefix for name in names for prefix in place(lab, name) if prefix.version == version)
 
@@ -139,6 +141,8 @@ def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
         by_mac = own is None and version == 4 and nic.dhcp and nic.mac
         if to is not None and (own is not None or by_mac):
             back = subnet if subnet is not None and to in subnet else None
+            if host.nat is not None and host.nat.masquerade_all:
+                back = ip_network("0.0.0.0/0" if version == 4 else "::/0")
             address = own.ip if own is not None else None
             yield PortForward(
                 forward.proto, version, address, nic.mac, forward.port, to, forward.to_port, back, said

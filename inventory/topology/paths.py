@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal
 
 from labrun.inventory.kernel_values import value_of
 from labrun.inventory.model import Address, Host, Lab, Mode, Prefix, Role
 from labrun.inventory.topology.eui64 import link_local
 from labrun.inventory.topology.flows import hidden
 from labrun.inventory.topology.longest_prefix import Fib
-from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.nic_filters import Direction, Frame, refused
 from labrun.inventory.topology.path_model import Disposition, ForwardPath, Path, RoundTrip
 from labrun.inventory.topology.routing import Route, tables
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, L3Topology, Version, per_lab, wiring
@@ -51,11 +50,17 @@ class Forwarding:
             if nic.filter is not None
         }
         self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
-        self._kin = _kin(self._wires, self._tables)
+        # To a filter that names addresses, hosts in the same position are not alike.
+        self._kin = {} if self._tells_hosts_apart() else _kin(self._wires, self._tables)
         self._known: dict[tuple[str, str], RoundTrip] = {}
-        self._trails: dict[tuple[str, int, int, bool], ForwardPath] = {}
+        self._trails: dict[tuple[str, int, int, bool, bool], ForwardPath] = {}
         self._answers: dict[tuple[str, str, int], Address | None] = {}
         self._hops: dict[tuple[str, int], tuple[str, str] | Disposition] = {}
+
+    def _tells_hosts_apart(self) -> bool:
+        names = {nic.filter for nic in self._filtered.values()}
+        filters = (each for each in self._lab.filters.values() if each.name in names)
+        return any(rule.source or rule.to for each in filters for rule in each.rules)
 
     def target_address(self, source: str, target: str) -> Address | None:
         """Return the address to trace: on the first common network, else the target's first."""
@@ -117,24 +122,35 @@ class Forwarding:
             return None
         return next((own for own in self._wires.of[node] if own.network == route.network), None)
 
-    def trail(self, start: str, to: Address, sender: Address) -> ForwardPath:
-        """Return how a request travels; a masquerading router changes its source address."""
-        return self._trail(start, to, sender, False)
+    def trail(self, start: str, to: Address, sender: Address, *, echo: bool = True) -> ForwardPath:
+        """Return how a request travels; a masquerading router changes its source address.
+
+        Without ``echo``, filters on the way do not count: they are about echo requests here.
+        """
+        return self._trail(start, to, sender, False, echo)
 
     def homeward(
-        self, start: str, sender: Address, there: ForwardPath, own: Address, place: int | None = None
+        self,
+        start: str,
+        sender: Address,
+        there: ForwardPath,
+        own: Address,
+        place: int | None = None,
+        *,
+        echo: bool = True,
     ) -> tuple[tuple[tuple[str, Address], ...], Disposition | None]:
         """Return each node that forwards a reply and its destination there, and where the reply ends if lost.
 
         The first entry is the node that replies: the trail's destination, or ``place`` among its nodes. A
         router that masquerades receives the reply and passes it on; ``own`` is the original source address.
+        ``echo`` as for :meth:`trail`.
         """
         senders = there.senders[: len(there.nodes) + 1 if place is None else place + 1] or (own,)
         steps: list[tuple[str, Address]] = []
         for at in range(len(senders) - 1, -1, -1):
             if at and senders[at] == senders[at - 1]:
                 continue
-            trail = self._trail(start, senders[at], sender, True)
+            trail = self._trail(start, senders[at], sender, True, echo)
             steps += [(node, senders[at]) for node in (start, *trail.nodes)]
             if trail.fault is not None:
                 return tuple(steps), trail.fault
@@ -172,14 +188,18 @@ class Forwarding:
             return None
         return address
 
-    def _trail(self, start: str, to: Address, sender: Address, answer: bool) -> ForwardPath:
-        key = (start, int(to), int(sender), answer)
+    def _trail(
+        self, start: str, to: Address, sender: Address, answer: bool, echo: bool = True
+    ) -> ForwardPath:
+        filtered = echo and bool(self._filtered)
+        key = (start, int(to), int(sender), answer, filtered)
         known = self._trails.get(key)
         if known is None:
-            known = self._trails[key] = self._walk(start, _Packet(to, sender, answer, key[1], key[2]))
+            packet = _Packet(to, sender, answer, key[1], key[2])
+            known = self._trails[key] = self._walk(start, packet, filtered=filtered)
         return known
 
-    def _walk(self, start: str, packet: _Packet) -> ForwardPath:
+    def _walk(self, start: str, packet: _Packet, *, filtered: bool) -> ForwardPath:
         goal, first = self._wires.owner[packet.to], packet.sender
         node, came = start, None
         nodes: list[str] = []
@@ -197,7 +217,7 @@ class Forwarding:
             if node in self._hidden and not packet.answer:
                 packet = self._masqueraded(node, network, packet)
             senders.append(packet.sender)
-            fault = self._kept(node, following, network) if self._filtered else None
+            fault = self._kept(node, following, network, packet) if filtered else None
             if fault is not None:
                 break
             if following in passed:
@@ -212,22 +232,24 @@ class Forwarding:
         changed = any(each != first for each in senders)
         return ForwardPath(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
 
-    def _kept(self, node: str, following: str, network: str) -> Disposition | None:
-        """Return the hypervisor filter that drops echo traffic between one NIC and the next, if any."""
-        for name, direction in ((node, "out"), (following, "in")):
-            nic = self._filtered.get((name, network))
-            side: Literal["in", "out"] = "out" if direction == "out" else "in"
-            found = denied(self._lab, nic, side, "icmp", self._version)
+    def _kept(self, node: str, following: str, network: str, packet: _Packet) -> Disposition | None:
+        """Return the hypervisor filter that refuses echo traffic between one NIC and the next, if any."""
+        frame = Frame("icmp", packet.sender, packet.to, answers=packet.answer)
+        sides: tuple[tuple[str, Direction], ...] = ((node, "out"), (following, "in"))
+        for name, direction in sides:
+            found = refused(self._lab, self._filtered.get((name, network)), direction, frame)
             if found is not None:
+                does = "rejects" if found.action == "reject" else "drops"
                 return Disposition(
-                    HYPERVISOR_NODE, f"the filter {found} drops it at {name}'s NIC on {network}"
+                    HYPERVISOR_NODE, f"the filter {found.filter} {does} it at {name}'s NIC on {network}"
                 )
         return None
 
     def _masqueraded(self, node: str, leaves: str, packet: _Packet) -> _Packet:
         """Return the packet as it leaves a router: with the router's address if it masquerades the source."""
         subnets = self._hidden[node]
-        if not _within(packet.sender, subnets) or _within(packet.to, subnets):
+        everything = any(subnet.prefixlen == 0 for subnet in subnets)
+        if not _within(packet.sender, subnets) or (_within(packet.to, subnets) and not everything):
             return packet
         own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
         return packet if own is None else replace(packet, sender=own, came=int(own))

@@ -8,7 +8,7 @@ from typing import Literal
 
 from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirections
-from labrun.inventory.topology.nic_filters import denied
+from labrun.inventory.topology.nic_filters import Direction, Frame, Refusal, refused
 from labrun.inventory.topology.path_model import ForwardPath
 from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.wiring import wiring
@@ -35,7 +35,7 @@ class Verdict:
     """The outcome of a connection: where it ends (host and port), and by which rules.
 
     ``rules`` are the accepting rules as (host, rule in words). ``by`` names the node that drops it and the
-    reason; empty if it is not dropped.
+    reason; empty if it is not dropped. ``refusal`` is the rule of the hypervisor that does.
     """
 
     passes: bool
@@ -43,6 +43,12 @@ class Verdict:
     port: int
     rules: tuple[tuple[str, str], ...] = ()
     by: str = ""
+    refusal: Refusal | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        """Tell whether the source is told that it is refused."""
+        return self.refusal is not None and self.refusal.action == "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +91,14 @@ class _Walk:
     def verdict(self, own: Address) -> Verdict | None:
         start, to, port, sender = self._dialled.source, self._dialled.address, self._dialled.port, own
         for _ in range(_MOST_TURNS):
-            leg = _Leg(start, to, sender, self._ways.trail(start, to, sender))
+            leg = _Leg(start, to, sender, self._ways.trail(start, to, sender, echo=False))
             if leg.trail.fault is not None:
                 return None
             self._legs.append(leg)
             end, seen = self._owner[to], leg.senders()
             kept = self._kept(leg, port)
             if kept is not None:
-                return Verdict(False, end, port, tuple(self._rules), kept)
+                return Verdict(False, end, port, tuple(self._rules), *kept)
             for node, who in zip(leg.trail.nodes, seen, strict=False):
                 if not self._accepts(node, "forward", who, to, port):
                     return self._dropped(end, port, node, "forward")
@@ -107,19 +113,25 @@ class _Walk:
             start, to, port, sender = end, turned.to, turned.to_port, self._hairpin(end, turned, seen[-1])
         return None
 
-    def _kept(self, leg: _Leg, port: int) -> str | None:
-        """Return which hypervisor filter drops the request or its reply at a NIC on the way."""
+    def _kept(self, leg: _Leg, port: int) -> tuple[str, Refusal] | None:
+        """Return what refuses the request or its answer at a NIC on the way: in words, and the rule."""
         nodes = (leg.start, *leg.trail.nodes, self._owner[leg.to])
         for place, network in enumerate(leg.trail.networks):
-            for name, out, back in ((nodes[place], "out", "in"), (nodes[place + 1], "in", "out")):
+            request = Frame(self._proto, leg.senders()[place], leg.to, port)
+            sides: tuple[tuple[str, Direction, Direction], ...] = (
+                (nodes[place], "out", "in"),
+                (nodes[place + 1], "in", "out"),
+            )
+            for name, out, back in sides:
                 host = self._lab.hosts.get(name)
                 nic = host.interface_on(network) if host is not None else None
-                version = leg.to.version
-                found = denied(self._lab, nic, _side(out), self._proto, version, port)
-                found = found or denied(self._lab, nic, _side(back), self._proto, version)
+                found = refused(self._lab, nic, out, request)
+                found = found or refused(self._lab, nic, back, request.answer())
                 if found is not None:
+                    does = "rejects" if found.action == "reject" else "drops"
                     what = f"{self._proto}/{port}"
-                    return f"hypervisor: the filter {found} drops {what} at {name}'s NIC on {network}"
+                    where = f"{name}'s NIC on {network}"
+                    return f"hypervisor: the filter {found.filter} {does} {what} at {where}", found
         return None
 
     def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
@@ -161,7 +173,7 @@ class _Walk:
         """Tell whether replies pass each translating router, and only firewalls that saw the request."""
         for number, leg in reversed(list(enumerate(self._legs))):
             end = self._owner[leg.to]
-            steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender)
+            steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender, echo=False)
             nodes = [node for node, _ in steps[1:]]
             if fault is not None or any(self._knows_nothing(node) for node in nodes):
                 return False
@@ -174,10 +186,6 @@ class _Walk:
         host = self._lab.hosts.get(node)
         drops = host is not None and host.firewall is not None and host.firewall.forward == "drop"
         return drops and node not in self._passed
-
-
-def _side(direction: str) -> Literal["in", "out"]:
-    return "out" if direction == "out" else "in"
 
 
 def _ssh_ports(host: Host) -> Iterator[int]:

@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Show what changed between two runs: results, observations, reasons and the lab file.",
     ),
     "ssh": ("ssh", "Log in to a host, or run a command there and exit with its exit code."),
+    "log": ("log", "Show what the hypervisor's filters have refused at a host's NICs."),
     "exec": ("exec", "Run a command on all hosts (or --hosts) in parallel."),
     "console": ("console", "Attach to a host's serial console, logged in by itself; Ctrl-] ends."),
     "inventory": ("inventory", "Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script."),

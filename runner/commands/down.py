@@ -157,7 +157,8 @@ def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
 def _take_down(
     invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
 ) -> list[Outcome]:
-    from labrun.tasks.provision.filters import observe_filters
+    from labrun.tasks.provision.forwards import observe_forwards
+    from labrun.tasks.provision.hypervisor_rules import observe_rules
     from labrun.tasks.provision.networks import observe_networks
 
     seen = see_machines(lab, uri)
@@ -166,12 +167,14 @@ def _take_down(
     machines = [seen[host] for host in chosen]
     whole = invocation.hosts is None
     networks = observe_networks(connect(uri), lab) if whole else {}
-    filters = observe_filters(connect(uri), lab) if whole else {}
+    filters = observe_rules(connect(uri), lab) if whole else {}
+    forwards = observe_forwards(connect(uri), lab) if whole else {}
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
-    if machines or networks or filters:
+    if machines or networks or filters or forwards:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
-        named = [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
+        named = [f"forward {name}" for name in forwards]
+        named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
         confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines)
@@ -179,6 +182,7 @@ def _take_down(
     if any(row.exit_code for row in rows):
         # Keep networks that still have guests: removing them would only make the failure harder to read.
         return rows
+    rows += remove_objects(uri, lab, "forward", forwards)
     rows += remove_objects(uri, lab, "network", networks)
     rows += remove_objects(uri, lab, "filter", filters)
     # The disks of a machine that was renamed are in the lab's storage.

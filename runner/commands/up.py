@@ -103,12 +103,16 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
     if wishes.prune and subset is None:
         rows += remove_extra(session, plan) + stray_rows(plan.strays)
     rows += carry_out(session, plan, plan.busy(), wait=wishes.wait, configures=wishes.configure)
+    if plan.replaced_filters and subset is None and not any(row.exit_code for row in rows):
+        from labrun.runner.commands.down import remove_objects
+
+        rows += remove_objects(session.uri, session.lab.name, "filter", plan.replaced_filters)
     if wishes.prune and subset is None and not any(row.status is Status.FAILED for row in rows):
         # Filters go last: machines may have used them until now.
         from labrun.runner.commands.down import remove_objects
 
         rows += remove_objects(session.uri, session.lab.name, "filter", plan.extra_filters)
-    return rows + existing
+    return rows + list(plan.unenforced) + existing
 
 
 def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
@@ -140,7 +144,11 @@ def carry_out(
 
     rows: list[Outcome] = []
     with hypervisor_engine(session.uri) as hypervisor:
-        for section, planned in (("filter", plan.filters), ("network", plan.networks)):
+        for section, planned in (
+            ("filter", plan.filters),
+            ("network", plan.networks),
+            ("forward", plan.forwards),
+        ):
             specs = [each.spec for each in planned]
             result = hypervisor.run(
                 provision_objects, section=section, uri=session.uri, specs=specs, busy=busy
@@ -167,6 +175,7 @@ def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
         losses += [f"network {name}" for name in plan.extra_networks]
+        losses += [f"forward {name}" for name in plan.extra_forwards]
         losses += [f"filter {name}" for name in plan.extra_filters]
     if losses:
         confirm(session.invocation, "Remove these?", losses)
@@ -186,6 +195,7 @@ def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     from labrun.runner.commands.down import remove_machines, remove_objects
 
     rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
+    rows += remove_objects(session.uri, session.lab.name, "forward", plan.extra_forwards)
     rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
     # These hosts are no longer part of the lab.

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from labrun.hypervisor import connect
 from labrun.runner.engine.session import Session
+from labrun.tasks.provision.domains import network_in
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.machine_commands import removal_commands
-from labrun.tasks.provision.network_commands import filter_commands, network_commands
+from labrun.tasks.provision.network_commands import filter_commands, network_commands, table_commands
 from labrun.tasks.provision.planning import PlannedMachine, plan_lab
 from labrun.tasks.provision.plugged import cuts_off
 from labrun.tasks.provision.reconnect import can_reconnect
@@ -40,6 +41,8 @@ def explain_up(session: Session) -> str:
             lines.append(f"# left as it is: {kept}")
             continue
         lines += network_commands(connect(session.uri), session.uri, each)
+    for each in plan.forwards:
+        lines += table_commands(each)
     for item in plan.machines:
         lines.append(_heading("machine", item.spec.host, item.plan.action))
         lines += [f"# {item.plan.kept}"] if item.plan.kept else _machine(item, started)
@@ -63,10 +66,6 @@ def _machine(item: PlannedMachine, started: Collection[str]) -> list[str]:
     changes = set(item.plan.item.differences)
     wanted = item.plan.item.want["nics"]
     missing = set(wanted.split()) - set(seen.have.get("nics", "").split())
-    if seen.defined.get("nics") == wanted and all(_network(word) in started for word in missing):
+    if seen.defined.get("nics") == wanted and all(network_in(word) in started for word in missing):
         changes.discard("nics")
     return driver.explain_change(item.spec, seen, tuple(changes))
-
-
-def _network(word: str) -> str:
-    return word.partition("@")[2].partition("+")[0]

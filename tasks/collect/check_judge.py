@@ -144,6 +144,9 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     if said is None or said.status != 0:
         return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
     ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
+    if port not in ports and trial.derived and trial.check.expect == "filtered":
+        # The kernel of a host without a listener answers what reaches it.
+        return CheckResult("filtered", "filtered")
     if port not in ports:
         # Whether the ICMP error was dropped or rate-limited (net.ipv4.icmp_ratelimit) cannot be seen.
         return CheckResult("refused", "refused", f"nothing listens on udp/{port} on {target}")
@@ -176,8 +179,9 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     if meets(trial.check.expect, tried.seen):
         return Judged(Status.OK, tried.actual, tried.why)
     if tried.seen == "wrong" or path is None:
-        return Judged(Status.FAILED, tried.actual, tried.why or _reason(trial, tried))
-    if path.fault is not None:
+        return Judged(Status.FAILED, tried.actual, tried.why or _reason(shown.lab, trial, tried))
+    implied = _implied(shown.lab, trial)
+    if path.fault is not None and not (implied is not None and implied.passes):
         return Judged(Status.FAILED, tried.actual, f"by the lab file it cannot be: {path.fault}")
     dropped = _dropped_by_file(shown.lab, trial)
     if dropped is not None and tried.seen == "filtered":
@@ -186,7 +190,7 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return Judged(row.status, tried.actual, row.why, row.blamed)
     found = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
-    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(trial, tried)))
+    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(shown.lab, trial, tried)))
 
 
 def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:
@@ -215,10 +219,15 @@ def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: C
     return cause_of_drop(shown, path, port)
 
 
-def _reason(trial: CheckInstance, tried: CheckResult) -> str:
+def _reason(lab: Lab, trial: CheckInstance, tried: CheckResult) -> str:
     check, there = trial.check, trial.target or trial.address or "there"
     port = f"{check.kind}/{check.target}" if check.kind in ("tcp", "udp") else check.kind
     if tried.seen == "refused":
+        verdict = _implied(lab, trial)
+        if verdict is not None and verdict.passes and verdict.end != trial.target:
+            # Who answers is behind the port forward, not the host that was dialled.
+            behind = f"{check.kind}/{verdict.port} on {verdict.end}"
+            return f"nothing listens on {behind}, to which {there} forwards {port}"
         return f"nothing listens on {port} on {there}"
     if trial.target is not None:
         return f"no answer to {port}, though {there} can be reached: something drops it"

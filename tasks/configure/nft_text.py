@@ -82,8 +82,12 @@ def _nat(lab: Lab, host: Host) -> Iterator[str]:
     if host.nat is None:
         return
     sent_on = redirections(lab, host)
-    rules = [_masquerade(hidden(lab, host, version), version) for version in (4, 6)]
-    rules.extend(_hairpin(each) for each in sent_on)
+    if host.nat.masquerade_all:
+        # Its own packets have its addresses already.
+        rules = [f"fib saddr type != local masquerade{_comment('everything forwarded')}"]
+    else:
+        rules = [_masquerade(hidden(lab, host, version), version) for version in (4, 6)]
+        rules.extend(_hairpin(each) for each in sent_on)
     yield _chain("prerouting", "nat", "dstnat", "accept", [_redirect(each) for each in sent_on])
     yield _chain("postrouting", "nat", "srcnat", "accept", [rule for rule in rules if rule])
 

@@ -32,20 +32,22 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
     applied = any(each.tag is not None and each.tag.digest == digest for each in there)
     nics = " ".join(each.defined.get("nics", "") for each in there)
     for each in plan.filters:
-        yield _filter(each.plan, applied=applied)
+        yield _rules(each.plan, "filter", applied=applied)
+    for each in plan.forwards:
+        yield _rules(each.plan, "forward", applied=applied)
     for each in plan.networks:
         yield _network(each, digest, plugged=each.spec.full_name in nics)
     for item in plan.machines:
         yield _machine(item, digest, was_made=item.spec.host in made)
 
 
-def _filter(plan: Plan, *, applied: bool) -> Outcome:
-    """Judge a filter, which has no tag: if this very file was applied, the change came from outside."""
+def _rules(plan: Plan, section: str, *, applied: bool) -> Outcome:
+    """Judge what has no tag: if this very file was applied, the change came from outside."""
     status = Status.OK
     if plan.action != "none":
         status = Status.DRIFTED if applied else Status.PENDING
     actual = {"none": AS_DECLARED, "create": "absent"}.get(plan.action, "other rules")
-    return Outcome(HYPERVISOR, "filter", plan.item.name, status, AS_IN_FILE, actual, None, plan.item.diff)
+    return Outcome(HYPERVISOR, section, plan.item.name, status, AS_IN_FILE, actual, None, plan.item.diff)
 
 
 def _network(each: Planned, digest: str, *, plugged: bool) -> Outcome:

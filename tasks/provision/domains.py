@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -11,13 +12,15 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import translated
 from labrun.ownership import Tag, read_tag
 from labrun.rendering import render_xml
-from labrun.tasks.provision.driver import MachineSpec, NicSpec
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, tap_name
 from labrun.tasks.provision.owned import Kind, find_own, tagged_for
 
 __all__ = [
     "beyond_memory",
     "define_again",
     "find_domain",
+    "network_in",
+    "nic_key",
     "nic_xml",
     "nics_in",
     "nics_of",
@@ -129,21 +132,42 @@ def nics_in(root: ET.Element) -> tuple[NicSpec, ...]:
     found = []
     for element in root.findall("./devices/interface"):
         mac, source, mtu = element.find("mac"), element.find("source"), element.find("mtu")
-        reference = element.find("filterref")
+        reference, target = element.find("filterref"), element.find("target")
+        address = "" if mac is None else mac.get("address", "").lower()
+        device = "" if target is None else target.get("dev", "")
         found.append(
             NicSpec(
-                mac="" if mac is None else mac.get("address", "").lower(),
+                mac=address,
                 source="" if source is None else source.get("network", ""),
                 mtu=None if mtu is None else int(mtu.get("size", "0")),
                 filter="" if reference is None else reference.get("filter", ""),
+                device=device if device == tap_name(address) else "",
             )
         )
     return tuple(found)
 
 
 def nics_text(nics: tuple[NicSpec, ...]) -> str:
-    """Return NICs as comparable text: ``mac@network``, with a filter ``mac@network+filter``, in order."""
-    return " ".join(f"{nic.mac}@{nic.source}" + (f"+{nic.filter}" if nic.filter else "") for nic in nics)
+    """Return NICs as comparable text, in order: ``mac@network``, with a filter ``mac@network+filter``.
+
+    ``%device`` is the name that labrun gave the NIC's end on the hypervisor.
+    """
+    return " ".join(map(_nic_text, nics))
+
+
+def _nic_text(nic: NicSpec) -> str:
+    filtered = f"+{nic.filter}" if nic.filter else ""
+    return f"{nic.mac}@{nic.source}{filtered}" + (f"%{nic.device}" if nic.device else "")
+
+
+def network_in(word: str) -> str:
+    """Return the network in one word of :func:`nics_text`."""
+    return re.split(r"[+%]", word.partition("@")[2], maxsplit=1)[0]
+
+
+def nic_key(nic: NicSpec) -> tuple[str, str, str, str]:
+    """Return what a plugged NIC cannot change: one that differs in it is unplugged and plugged anew."""
+    return nic.mac, nic.source, nic.filter, nic.device
 
 
 def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:
@@ -183,13 +207,11 @@ def _is_plugged(domain: Any, nic: NicSpec, port: str) -> bool:
 
 def nic_xml(nic: NicSpec, model: str | None = None) -> str:
     """Return the ``<interface>`` element of a NIC; ``model`` is ``virtio`` for a VM."""
-    # libvirt-LXC names the hypervisor's end of a NIC too late for a filter, so a filter needs a given name.
-    device = f"lr{nic.mac.replace(':', '')}" if nic.filter and model is None else None
     return render_xml(
         "libvirt/nic.xml.j2",
         mac=nic.mac,
         source=nic.source,
-        device=device,
+        device=nic.device,
         filter=nic.filter,
         model=model,
         mtu=nic.mtu if model else None,

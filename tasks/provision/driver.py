@@ -9,17 +9,26 @@ from typing import Literal, Protocol
 from labrun.ports import Transport
 from labrun.tasks.provision.objects import Observed
 
-__all__ = ["Driver", "MachineSpec", "NicSpec", "Seed"]
+__all__ = ["Driver", "MachineSpec", "NicSpec", "Seed", "tap_name"]
 
 
 @dataclass(frozen=True, slots=True)
 class NicSpec:
-    """One NIC: ``mac`` in lower case, ``source`` and ``filter`` as full libvirt names; empty = no filter."""
+    """One NIC: ``mac`` in lower case, ``source`` and ``filter`` as full libvirt names; empty = no filter.
+
+    ``device`` is the name of its end on the hypervisor, empty where libvirt chooses one.
+    """
 
     mac: str
     source: str
     mtu: int | None = None
     filter: str = ""
+    device: str = ""
+
+
+def tap_name(mac: str) -> str:
+    """Return the name that labrun gives a NIC's end on the hypervisor, so that rules can go by it."""
+    return f"lr{mac.replace(':', '')}"
 
 
 @dataclass(frozen=True, slots=True)

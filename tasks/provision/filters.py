@@ -6,15 +6,20 @@ packet unless the whole hypervisor passes bridged traffic to iptables.
 
 from __future__ import annotations
 
+import re
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_network
+from itertools import product
 from typing import Any
 
 from labrun.errors import ForeignObjectError
 from labrun.hypervisor import translated
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.flows import ports_text
+from labrun.inventory.topology.nic_filters import directions, ends_of
 from labrun.inventory.traffic import Filter, FilterRule
 from labrun.tasks.provision.domains import nics_of
 from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_of
@@ -43,6 +48,9 @@ _FRAMES = {
     "tcp": (("ip", "tcp"), ("ipv6", "tcp")),
     "udp": (("ip", "udp"), ("ipv6", "udp")),
 }
+# A rule in a table, in the words of its comment.
+_WORDS = re.compile(r'comment "[0-9]+ (?:in|out): ([^"]*)"')
+_ENDS = {"from": "src", "to": "dst"}
 _KIND = Kind(
     "filter",
     "filter",
@@ -56,9 +64,11 @@ _KIND = Kind(
 def filter_spec(lab: Lab, found: Filter) -> Spec:
     """Return the filter that libvirt should have for one entry of ``filters``.
 
-    Its rules are one attribute, a line each and in order: ``drop out ip tcp 80``.
+    Its rules are one attribute, a line each and in order: ``drop out ip tcp 80``, with addresses
+    ``drop in ip tcp 80-90 from 10.0.0.0/24 to 10.0.1.9/32``.
     """
-    rules, full_name = [text for rule in found.rules for text in _rules(rule)], lab.libvirt_name(found.name)
+    rules = [text for rule in found.rules for text in _rules(lab, rule)]
+    full_name = lab.libvirt_name(found.name)
     return Spec(lab.name, found.name, full_name, {"rules": "\n".join(rules)}, _xml(full_name, rules))
 
 
@@ -76,16 +86,52 @@ def _xml(full_name: str, rules: list[str]) -> str:
     for text in rules:
         action, direction, level, *rest = text.split()
         rule = ET.SubElement(root, "rule", {"action": action, "direction": direction, "priority": "500"})
-        ET.SubElement(rule, level, dict(zip(("protocol", "dstportstart"), rest, strict=False)))
+        ET.SubElement(rule, level, dict(_attributes(rest)))
     return ET.tostring(root, encoding="unicode")
 
 
-def _rules(rule: FilterRule) -> Iterator[str]:
+def _attributes(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of a rule's match from the words after its level."""
+    ends = {word: words[at + 1] for at, word in enumerate(words) if word in _ENDS}
+    what = words[: next((at for at, word in enumerate(words) if word in _ENDS), len(words))]
+    if what:
+        yield "protocol", what[0]
+    for word, side in _ENDS.items():
+        if word in ends:
+            address, _, length = ends[word].partition("/")
+            yield f"{side}ipaddr", address
+            yield f"{side}ipmask", length
+    if len(what) > 1:
+        first, _, last = what[1].partition("-")
+        yield "dstportstart", first
+        if last:
+            yield "dstportend", last
+
+
+def _rules(lab: Lab, rule: FilterRule) -> Iterator[str]:
     # libvirt swaps the ports of an "inout" rule for one of its directions, so write two rules instead.
-    for direction in ("in", "out") if rule.deny == "inout" else (rule.deny,):
-        for level, protocol in _FRAMES[rule.proto]:
-            words = ("drop", direction, level, protocol, "" if rule.port is None else str(rule.port))
-            yield " ".join(word for word in words if word)
+    for direction in directions(rule):
+        if rule.source is None and rule.to is None:
+            for level, protocol in _FRAMES[rule.proto]:
+                for port in _ports(rule):
+                    yield _words("drop", direction, level, protocol, port)
+            continue
+        for version, sources, targets in ends_of(lab, rule):
+            own = "ip" if version == 4 else "ipv6"
+            frames = ((own, ""),) if rule.proto == "all" else _FRAMES[rule.proto]
+            for level, protocol in frames:
+                for port, source, to in product(_ports(rule), sources or ("",), targets or ("",)):
+                    ends = (f"from {source}" if source else "", f"to {to}" if to else "")
+                    if level == own:
+                        yield _words("drop", direction, level, protocol, port, *ends)
+
+
+def _words(*words: str) -> str:
+    return " ".join(word for word in words if word)
+
+
+def _ports(rule: FilterRule) -> tuple[str, ...]:
+    return tuple(ports_text((each,)) for each in rule.ports) or ("",)
 
 
 def observe_filters(connection: Any, lab: str) -> dict[str, Observed]:
@@ -111,20 +157,39 @@ def _read(xml: str) -> str:
     for rule in ET.fromstring(xml).findall("rule"):  # noqa: S314 - libvirt's own output
         words = [rule.get("action", ""), rule.get("direction", "")]
         for match in rule:
-            words += [match.tag, match.get("protocol", ""), match.get("dstportstart", "")]
+            first, last = match.get("dstportstart", ""), match.get("dstportend", "")
+            port = first if last in ("", first) else f"{first}-{last}"
+            words += [match.tag, match.get("protocol", ""), port]
+            for word, side in _ENDS.items():
+                if address := match.get(f"{side}ipaddr"):
+                    words += [word, _prefix(address, match.get(f"{side}ipmask", ""))]
         if len(rule) == 0:
             words.append("all")
         rules.append(" ".join(word for word in words if word))
     return "\n".join(rules)
 
 
+def _prefix(address: str, mask: str) -> str:
+    return str(ip_network(f"{address}/{mask}" if mask else address, strict=False))
+
+
 def plan_filter(spec: Spec, seen: Observed | None) -> Plan:
-    """Return the plan of a filter."""
+    """Return the plan of a filter. A table's rules are shown as the file words them, where these differ."""
     item = item_of(spec.name, spec.want, seen)
-    before, after = (side.get("rules", "").splitlines() for side in (item.have, item.want))
-    lines = [f"-{rule}" for rule in before if rule not in after]
-    lines += [f"+{rule}" for rule in after if rule not in before]
+    before, after = (side.get("rules", "") for side in (item.have, item.want))
+    lines = _difference(_worded(before), _worded(after)) or _difference(*map(str.splitlines, (before, after)))
     return plan_of(replace(item, words=Words(diff="\n".join(lines))))
+
+
+def _worded(rules: str) -> list[str]:
+    if not rules.startswith("table "):
+        return rules.splitlines()
+    return list(dict.fromkeys(_WORDS.findall(rules)))
+
+
+def _difference(before: list[str], after: list[str]) -> list[str]:
+    gone = [f"-{rule.strip()}" for rule in before if rule not in after]
+    return gone + [f"+{rule.strip()}" for rule in after if rule not in before]
 
 
 def apply_filter(connection: Any, spec: Spec, plan: Plan) -> None:

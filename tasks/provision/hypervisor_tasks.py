@@ -14,7 +14,14 @@ from labrun.hypervisor import connect
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.tasks.provision.driver_registry import driver_for
-from labrun.tasks.provision.filters import apply_filter, observe_filters, plan_filter, remove_filter
+from labrun.tasks.provision.filters import plan_filter
+from labrun.tasks.provision.forwards import (
+    apply_forward,
+    observe_forwards,
+    plan_forward,
+    remove_forward,
+)
+from labrun.tasks.provision.hypervisor_rules import apply_rules, observe_rules, remove_rules
 from labrun.tasks.provision.networks import apply_network, observe_networks, plan_network, remove_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Spec
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests
@@ -34,7 +41,8 @@ class _Operations(NamedTuple):
 
 _OPERATIONS: Mapping[str, _Operations] = MappingProxyType(
     {
-        "filter": _Operations(observe_filters, plan_filter, apply_filter, remove_filter),
+        "filter": _Operations(observe_rules, plan_filter, apply_rules, remove_rules),
+        "forward": _Operations(observe_forwards, plan_forward, apply_forward, remove_forward),
         "network": _Operations(observe_networks, plan_network, apply_network, remove_network),
     }
 )

@@ -26,6 +26,7 @@ from labrun.tasks.provision.domains import (
     beyond_memory,
     define_again,
     find_domain,
+    nic_key,
     nic_xml,
     nics_of,
     plugged_nics,
@@ -193,9 +194,9 @@ class LxcDriver:
 
         wanted, live = spec.nics, libvirt.VIR_DOMAIN_AFFECT_LIVE
         there = nics_of(domain.XMLDesc(0))
-        kept = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
-        kept &= {(nic.mac, nic.source, nic.filter) for nic in wanted}
-        gone = [nic for nic in there if (nic.mac, nic.source, nic.filter) not in kept]
+        kept = {nic_key(nic) for nic in plugged_nics(domain, there)}
+        kept &= {nic_key(nic) for nic in wanted}
+        gone = [nic for nic in there if nic_key(nic) not in kept]
         if any(nic.mac in _direct_macs(domain) for nic in gone):
             raise HypervisorError(
                 "a NIC on a macvtap network leaves a container only while that is off",
@@ -205,7 +206,7 @@ class LxcDriver:
             )
         for nic in gone:
             domain.detachDeviceFlags(nic_xml(nic), live)
-        new = [nic for nic in wanted if (nic.mac, nic.source, nic.filter) not in kept]
+        new = [nic for nic in wanted if nic_key(nic) not in kept]
         for nic in new:
             domain.attachDeviceFlags(nic_xml(nic), live)
         if any(nic.mac in _direct_macs(domain) for nic in new):

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labrun.tasks.provision.domains import nics_of, plugged_nics
+from labrun.tasks.provision.domains import nic_key, nics_of, plugged_nics
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.network_commands import reconnect_commands
 from labrun.tasks.provision.reconnect import can_reconnect, taps_of
@@ -54,7 +54,7 @@ def nic_commands(
     before = nics_of(defined)
     same = 0
     for have, want in zip(before, wanted, strict=False):
-        if _key(have) != _key(want):
+        if nic_key(have) != nic_key(want):
             break
         same += 1
     name = domain.name()
@@ -66,26 +66,24 @@ def _live(uri: str, domain: Any, wanted: Sequence[NicSpec], render: Callable[[Ni
     import libvirt
 
     name, there = domain.name(), nics_of(domain.XMLDesc(0))
-    plugged = {_key(nic) for nic in plugged_nics(domain, there)}
-    after = {_key(nic) for nic in wanted}
+    plugged = {nic_key(nic) for nic in plugged_nics(domain, there)}
+    after = {nic_key(nic) for nic in wanted}
     lines = []
     for tap in taps_of(domain) if can_reconnect(uri) else ():
         nic = next((each for each in there if each.mac == tap.mac), None)
-        if nic is not None and _key(nic) in after - plugged:
+        if nic is not None and nic_key(nic) in after - plugged:
             with contextlib.suppress(libvirt.libvirtError):
                 # A network that is not there or does not run has no bridge yet.
                 network = domain.connect().networkLookupByName(tap.network)
                 lines += reconnect_commands(uri, [tap], str(network.bridgeName()))
-                plugged.add(_key(nic))
+                plugged.add(nic_key(nic))
     kept = plugged & after
-    lines += [_device(uri, "detach", name, render(nic), "--live") for nic in there if _key(nic) not in kept]
-    return lines + [
-        _device(uri, "attach", name, render(nic), "--live") for nic in wanted if _key(nic) not in kept
+    lines += [
+        _device(uri, "detach", name, render(nic), "--live") for nic in there if nic_key(nic) not in kept
     ]
-
-
-def _key(nic: NicSpec) -> tuple[str, str, str]:
-    return nic.mac, nic.source, nic.filter
+    return lines + [
+        _device(uri, "attach", name, render(nic), "--live") for nic in wanted if nic_key(nic) not in kept
+    ]
 
 
 def _device(uri: str, verb: str, domain: str, xml: str, flag: str) -> str:

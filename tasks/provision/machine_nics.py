@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from labrun.tasks.provision.domains import nics_of, plugged_nics
+from labrun.tasks.provision.domains import nic_key, nics_of, plugged_nics
 from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.qemu_xml import machine_nic_xml
 
@@ -27,9 +27,9 @@ def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
 
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE
     there = nics_of(domain.XMLDesc(0))
-    after = {(nic.mac, nic.source, nic.filter): nic for nic in wanted}
-    before = {(nic.mac, nic.source, nic.filter) for nic in plugged_nics(domain, there)}
-    gone = [nic for nic in there if (nic.mac, nic.source, nic.filter) not in before & after.keys()]
+    after = {nic_key(nic): nic for nic in wanted}
+    before = {nic_key(nic) for nic in plugged_nics(domain, there)}
+    gone = [nic for nic in there if nic_key(nic) not in before & after.keys()]
     try:
         for nic in gone:
             domain.detachDeviceFlags(machine_nic_xml(nic), live)

@@ -14,7 +14,7 @@ from labrun.tasks.provision.networks import ANY_RECORD, definition_xml
 from labrun.tasks.provision.objects import Planned
 from labrun.tasks.provision.reconnect import Tap, can_reconnect, port_xml, taps_on
 
-__all__ = ["filter_commands", "network_commands", "reconnect_commands"]
+__all__ = ["filter_commands", "network_commands", "reconnect_commands", "table_commands"]
 
 # What has commands of its own.
 _SWITCHES = frozenset({"active", "autostart"})
@@ -29,7 +29,16 @@ def filter_commands(uri: str, each: Planned) -> list[str]:
     """Return the command that defines a filter anew: libvirt changes it at once where it is in use."""
     if each.plan.action == "none":
         return []
+    if each.spec.xml.startswith("table "):
+        return table_commands(each)
     return [f"virsh -c {uri} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML"]
+
+
+def table_commands(each: Planned) -> list[str]:
+    """Return the command that loads a table of nftables anew on the hypervisor."""
+    if each.plan.action == "none" or not each.spec.xml:
+        return []
+    return [f"nft -f - <<'NFT'\n{each.spec.xml.rstrip()}\nNFT"]
 
 
 def network_commands(connection: Any, uri: str, each: Planned) -> list[str]:

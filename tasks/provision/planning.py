@@ -10,9 +10,12 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.tasks.provision.domains import network_in
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_drivers
-from labrun.tasks.provision.filters import filter_spec, observe_filters, plan_filter
+from labrun.tasks.provision.filters import plan_filter
+from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
+from labrun.tasks.provision.hypervisor_rules import observe_rules, replaced_filters, rule_specs, unenforced
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
@@ -65,18 +68,23 @@ def _nothing() -> Mapping[str, Observed]:
 class LabPlan:
     """The whole difference; ``extra_*`` carries the lab's tag but is no longer in the file.
 
-    ``strays`` are copies and renamed objects, which are only named. ``seen`` has all machines of the lab by
-    host, whichever the plan is for.
+    ``strays`` are copies and renamed objects, which are only named. ``unenforced`` are rows of what this
+    hypervisor cannot enforce. ``replaced_filters`` are libvirt's, of filters that are tables now. ``seen``
+    has all machines of the lab by host, whichever the plan is for.
     """
 
     networks: tuple[Planned, ...] = ()
     machines: tuple[PlannedMachine, ...] = ()
     filters: tuple[Planned, ...] = ()
+    forwards: tuple[Planned, ...] = ()
     extra_networks: Mapping[str, Observed] = field(default_factory=_nothing)
     extra_machines: tuple[SeenMachine, ...] = ()
     extra_filters: Mapping[str, Observed] = field(default_factory=_nothing)
+    extra_forwards: Mapping[str, Observed] = field(default_factory=_nothing)
+    replaced_filters: Mapping[str, Observed] = field(default_factory=_nothing)
     strays: tuple[Stray, ...] = ()
     seen: Mapping[str, SeenMachine] = field(default_factory=lambda: MappingProxyType({}))
+    unenforced: tuple[Outcome, ...] = ()
 
     def busy(self) -> dict[str, Busy]:
         """Return, per network, the running machines of the lab that are on it."""
@@ -88,7 +96,7 @@ class LabPlan:
                 continue
             for word in seen.machine.have.get("nics", "").split():
                 side = chosen if host in of_run else others
-                side.setdefault(word.partition("@")[2].partition("+")[0], []).append(host)
+                side.setdefault(network_in(word), []).append(host)
         return {
             spec.name: Busy(tuple(chosen.get(spec.full_name, ())), tuple(others.get(spec.full_name, ())))
             for spec in (each.spec for each in self.networks)
@@ -119,7 +127,9 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
     chosen = [host for host in lab.hosts.values() if hosts is None or host.name in hosts]
     used = {nic.network for host in chosen for nic in host.interfaces}
     networks = observe_networks(connect(uri), lab.name)
-    filters = observe_filters(connect(uri), lab.name)
+    filters, rules = observe_rules(connect(uri), lab.name), rule_specs(lab, uri)
+    replaced = replaced_filters(rules, filters)
+    forwards = observe_forwards(connect(uri), lab.name)
     seen = see_machines(lab.name, uri)
     machines = []
     for host in chosen:
@@ -140,21 +150,36 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         ),
         machines=tuple(machines),
         filters=tuple(
-            Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name))
-            for spec in (filter_spec(lab, each) for each in lab.filters.values())
+            Planned(spec, plan_filter(spec, filters.get(spec.name)), filters.get(spec.name)) for spec in rules
+        ),
+        forwards=tuple(
+            Planned(spec, plan_forward(spec, forwards.get(spec.name)), forwards.get(spec.name))
+            for spec in forward_specs(lab, uri, forwards)
+            if hosts is None or spec.name in used
         ),
         extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
+        extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
-        extra_filters={name: each for name, each in filters.items() if name not in lab.filters},
+        extra_filters={
+            name: each
+            for name, each in filters.items()
+            if name not in {spec.name for spec in rules} and name not in replaced
+        },
+        replaced_filters=replaced,
         strays=see_strays(lab.name, uri),
         seen=seen,
+        unenforced=(*unenforced(lab, uri), *forward_warnings(lab, uri)),
     )
 
 
 def plan_rows(plan: LabPlan) -> list[Outcome]:
-    """Return the rows of `plan`: one per filter, network, image and machine."""
+    """Return the rows of `plan`: one per filter, network, forward, image and machine."""
     rows = [planned_row(HYPERVISOR, "filter", each.plan) for each in plan.filters]
+    gone = [Plan(Item(name), "remove") for name in plan.replaced_filters]
+    rows += [planned_row(HYPERVISOR, "filter", each) for each in gone]
+    rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
+    rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]
     for use in dict.fromkeys(item.image for item in plan.machines):
         try:
             ready = driver_for(use.driver, use.uri).image_ready(use.image)
@@ -186,6 +211,7 @@ def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:
     """Return a row for each object no longer in the file: named and left, or with ``prune`` to be removed."""
     found = [("machine", seen.machine.host) for seen in plan.extra_machines]
     found += [("network", name) for name in plan.extra_networks]
+    found += [("forward", name) for name in plan.extra_forwards]
     found += [("filter", name) for name in plan.extra_filters]
     strays = stray_rows(plan.strays)
     if prune:

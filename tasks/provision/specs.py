@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from labrun.errors import LabrunError
-from labrun.inventory.model import Host, Lab
+from labrun.inventory.model import Host, Interface, Lab, Mode
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
-from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed, tap_name
 
 __all__ = ["machine_spec", "seeded"]
 
@@ -30,21 +30,27 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         memory=machine.memory,
         vcpus=machine.vcpus,
         disk=machine.disk,
-        nics=tuple(
-            NicSpec(
-                nic.mac,
-                lab.libvirt_name(nic.network),
-                lab.networks[nic.network].mtu,
-                lab.libvirt_name(nic.filter) if nic.filter is not None else "",
-            )
-            for nic in host.interfaces
-        ),
+        nics=tuple(_nic(lab, nic) for nic in host.interfaces),
         seed=Seed("", "", ""),
         user=host.user,
         disks=tuple(disk.size for disk in machine.disks),
         firmware=machine.firmware,
         autostart=machine.autostart,
         digest=lab.digest,
+    )
+
+
+def _nic(lab: Lab, nic: Interface) -> NicSpec:
+    network = lab.networks[nic.network]
+    found = lab.filters.get(nic.filter or "")
+    by_libvirt = found is not None and not found.needs_nftables
+    return NicSpec(
+        nic.mac,
+        lab.libvirt_name(nic.network),
+        network.mtu,
+        lab.libvirt_name(found.name) if found is not None and by_libvirt else "",
+        # A macvtap's name is libvirt's.
+        "" if network.mode is Mode.MACVTAP else tap_name(nic.mac),
     )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "FILES",
     "FILTER",
     "FIREWALL",
+    "FORWARD",
     "HOSTNAME",
     "HOSTS",
     "IMAGE",
@@ -72,6 +73,7 @@ def _setting(name: str, *files: str, foldable: bool = False, verified: bool = Fa
 
 FILTER = Section("filter", Scope.LAB)
 NETWORK = Section("network", Scope.LAB)
+FORWARD = Section("forward", Scope.LAB)
 IMAGE = Section("image", Scope.LAB)
 MACHINE = Section("machine", Scope.LAB)
 READY = Section("ready", Scope.LAB)
@@ -119,7 +121,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
         each.name: each
         for each in (
-            *(FILTER, NETWORK, IMAGE, MACHINE, READY),
+            *(FILTER, NETWORK, FORWARD, IMAGE, MACHINE, READY),
             *SETTINGS,
             *(ADDRESS, ROUTE, PATH, CHECK),
             *(Section(name, Scope.RUN) for name in _OF_RUNS),

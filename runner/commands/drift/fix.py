@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.progress import progress
 from labrun.runner.engine.session import Session
-from labrun.tasks.state.sections import FILTER, MACHINE, NETWORK, Scope, section_of
+from labrun.tasks.state.sections import FILTER, FORWARD, MACHINE, NETWORK, Scope, section_of
 
 __all__ = ["Fix", "Wanted", "after_fix", "apply", "choose"]
 
@@ -40,6 +40,7 @@ class Wanted:
     items: frozenset[Key]
     left: Mapping[Key, str]
     filters: frozenset[str] = frozenset()
+    forwards: frozenset[str] = frozenset()
 
 
 def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
@@ -71,6 +72,7 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
         items=frozenset(items),
         left=left,
         filters=frozenset(name for _, section, name in items if section == FILTER.name),
+        forwards=frozenset(name for _, section, name in items if section == FORWARD.name),
     )
 
 
@@ -92,7 +94,7 @@ def _key(row: Outcome) -> Key:
 def apply(session: Session, wanted: Wanted) -> list[Outcome]:
     """Make the corrections, with the lab's lock held. Return the rows of `up` and `configure`."""
     rows: list[Outcome] = []
-    if wanted.filters or wanted.networks or wanted.machines:
+    if wanted.filters or wanted.networks or wanted.forwards or wanted.machines:
         rows += _up(session, wanted)
     groups: dict[tuple[str, ...], list[str]] = {}
     for host, sections in wanted.sections.items():
@@ -116,6 +118,7 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
         networks=tuple(each for each in whole.networks if each.spec.name in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
         filters=tuple(each for each in whole.filters if each.spec.name in wanted.filters),
+        forwards=tuple(each for each in whole.forwards if each.spec.name in wanted.forwards),
         extra_networks={},
         extra_machines=(),
     )

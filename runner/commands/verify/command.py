@@ -18,6 +18,7 @@ from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
+    from labrun.outcome import Outcome
     from labrun.runner.engine.out_of_band import Rows
     from labrun.tasks.collect.capture import Capture, Unreachable
     from labrun.tasks.collect.collect_spec import CollectSpec
@@ -78,9 +79,19 @@ def command(
     captures = gather_captures(session, full=full, evidence=not no_evidence)
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
+    rows += _refused(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
+
+
+def _refused(session: Session) -> list[Outcome]:
+    """Return a row for each rule with ``log: true``: how many packets the hypervisor refused by it."""
+    if not any(rule.log for each in session.lab.filters.values() for rule in each.rules):
+        return []
+    from labrun.tasks.provision.refused_traffic import counter_rows
+
+    return counter_rows(session.lab, session.uri)
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:

@@ -23,8 +23,10 @@ from labrun.inventory.model import Host, Lab
 from labrun.inventory.topology.expectations import expectations
 from labrun.tasks.configure.resources import host_spec
 from labrun.tasks.provision.filters import filter_spec
+from labrun.tasks.provision.forward_table import leading
 from labrun.tasks.provision.networks import network_spec
 from labrun.tasks.provision.specs import machine_spec
+from labrun.tasks.provision.spoofing_table import guarded
 from tests.unit.command_line import run_labrun
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -69,6 +71,7 @@ NIC_KEYS = {
     "mac": 'mac: "02:00:00:00:00:09"',
     "filter": "filter: web",
     "nmcli": "nmcli: {ipv4.route-metric: 50}",
+    "spoofing": "spoofing: allow",
 }
 NETWORK_KEYS = {
     "cidr6": 'cidr6: "fd00:1::/64"',
@@ -80,6 +83,7 @@ NETWORK_KEYS = {
     "dev": "dev: eth7",
     "nat_ports": "nat_ports: [2000, 3000]",
     "dns": "dns: {printer.lab.test: 10.1.0.7}",
+    "forward": "forward: [{port: 8080, to: 'x:80'}]",
 }
 EXISTING, CONTAINER, MACHINE, ANY = "existing", "container", "virtual machine", "any"
 URIS = {EXISTING: "auto", CONTAINER: "lxc:///system", MACHINE: "qemu:///system", ANY: "auto"}
@@ -102,6 +106,8 @@ def taken(lab: Lab) -> Any:
         lab_values(lab),
         [network_spec(lab, net, lab.hypervisor).xml for net in lab.networks.values() if lab.needs_hypervisor],
         [filter_spec(lab, each) for each in lab.filters.values() if lab.needs_hypervisor],
+        [nic for _, nic in guarded(lab)],
+        [leading(lab, network) for network in lab.networks.values() if lab.needs_hypervisor],
     )
 
 

@@ -139,3 +139,14 @@ def test_ports_of_a_set_never_overlap_and_none_is_lost(drawn: list[tuple[int, in
     assert {p for low, high in listed for p in range(low, high + 1)} == {
         p for low, high in ranges for p in range(low, high + 1)
     }
+
+
+def test_masquerading_everything_is_one_rule_that_leaves_the_router_s_own_packets_alone() -> None:
+    found = dmz()
+    gate = replace(found.hosts["fw"], nat=Nat((), found.hosts["fw"].nat.forward, masquerade_all=True))  # type: ignore[union-attr]
+    text = of(replace(found, hosts={**found.hosts, "fw": gate}))
+    rules = text.partition("chain postrouting")[2].splitlines()
+    assert [rule.strip() for rule in rules if "masquerade" in rule] == [
+        'fib saddr type != local masquerade comment "everything forwarded"'
+    ]
+    assert "dnat ip to 10.2.0.80:8080" in text

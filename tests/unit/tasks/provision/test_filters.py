@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ET
 from ipaddress import ip_address
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,7 @@ from labrun.inventory.topology.reach import Connection, reach
 from labrun.inventory.traffic import Filter, FilterRule
 from labrun.tasks.provision.domains import nic_xml, nics_of, nics_text
 from labrun.tasks.provision.driver import NicSpec
-from labrun.tasks.provision.filters import filter_spec, plan_filter
+from labrun.tasks.provision.filters import _read, filter_spec, plan_filter
 from labrun.tasks.provision.objects import Observed, Spec
 from labrun.tasks.provision.specs import machine_spec
 
@@ -50,7 +51,7 @@ def there(*rules: str) -> Observed:
 
 
 def test_tcp_is_denied_in_both_ip_versions_by_frames() -> None:
-    found = spec(FilterRule("out", "tcp", 80))
+    found = spec(FilterRule("out", "tcp", ((80, 80),)))
     assert found.xml == (
         f'<filter name="small-it" chain="root"><uuid>{uuid_of(found)}</uuid>'
         '<rule action="drop" direction="out" priority="500"><ip protocol="tcp" dstportstart="80" /></rule>'
@@ -107,14 +108,13 @@ def test_a_nic_keeps_its_filter_through_libvirt_s_xml() -> None:
     (nic,) = machine_spec(of := lab("{deny: out}"), of.hosts["a"]).nics
     assert nic.filter == "small-it"
     container, machine = nic_xml(nic), nic_xml(nic, "virtio")
-    # A container's NIC needs a name for a filter, at most 15 characters long.
+    # Rules go by the name of the NIC's end here, which is at most 15 characters long.
     device = f"lr{nic.mac.replace(':', '')}"
-    assert f'<target dev="{device}"/>' in container
     assert len(device) <= 15
-    assert "<target" not in machine
     for xml in (container, machine):
+        assert f'<target dev="{device}"/>' in xml
         back = nics_of(f"<domain><devices>{xml}</devices></domain>")
-        assert nics_text(back) == nics_text((nic,)) == f"{nic.mac}@small-lan+small-it"
+        assert nics_text(back) == nics_text((nic,)) == f"{nic.mac}@small-lan+small-it%{device}"
     plain = NicSpec(nic.mac, nic.source)
     assert "filterref" not in nic_xml(plain)
     assert "target" not in nic_xml(plain)
@@ -162,12 +162,97 @@ def test_connections_that_a_filter_drops() -> None:
     assert drops("{deny: in, proto: udp}", "a", "10.0.1.11", 80) == ""
 
 
-def test_each_tcp_rule_has_a_check() -> None:
+def test_each_rule_has_a_check() -> None:
     of = lab("{deny: out, proto: tcp, port: 80}, {deny: in, proto: tcp, port: 23}, {deny: in, proto: udp}")
     names = [trial.name for host in of.hosts for trial in instances_of(of, host)]
     assert names == [
         "a -> b tcp/80",
         "a -> b tcp/80 (IPv6)",
         "b -> a tcp/23",
+        "b -> a udp/9",
         "b -> a tcp/23 (IPv6)",
+        "b -> a udp/9 (IPv6)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("{deny: in, proto: tcp, port: [80, 8000-8010]}", "drop in {} tcp 80|drop in {} tcp 8000-8010"),
+        ("{deny: in, from: b}", "drop in ip from 10.0.1.11/32|drop in ipv6 from fd00:1::11/128"),
+        (
+            "{deny: out, proto: udp, port: 53, from: 10.0.1.0/25, to: lan}",
+            "drop out ip udp 53 from 10.0.1.0/25 to 10.0.1.0/24",
+        ),
+        ("{deny: out, proto: icmpv6, to: c}", "drop out ipv6 icmpv6 to fd00:1::12/128"),
+        ("{deny: out, proto: ipv4, to: c}", "drop out ip to 10.0.1.12/32"),
+    ],
+)
+def test_ports_and_ends_are_written_and_read(rule: str, words: str) -> None:
+    of = lab(rule)
+    found = filter_spec(of, of.filters["it"])
+    levels = ("ip", "ipv6") if "{}" in words else ("",)
+    lines = [line.format(level) for level in levels for line in words.split("|")]
+    assert sorted(found.want["rules"].splitlines()) == sorted(lines)
+    assert _read(found.xml) == found.want["rules"]
+
+
+STATE = "{allow: in, proto: tcp, port: [22, 80]}, {reject: in, proto: udp}, {deny: in}"
+
+
+def verdict(rule: str, source: str, address: str, port: int, proto: Literal["tcp", "udp"] = "tcp") -> str:
+    found = reach(lab(rule), Connection(source, ip_address(address), port, proto))
+    assert found is not None
+    return "open" if found.passes else "refused" if found.is_rejected else "filtered"
+
+
+@pytest.mark.parametrize("address", ["10.0.1.10", "fd00:1::10"])
+def test_the_first_rule_that_matches_decides_and_answers_pass(address: str) -> None:
+    assert verdict(STATE, "b", address, 80) == "open"
+    assert verdict(STATE, "b", address, 81) == "filtered"
+    assert verdict(STATE, "b", address, 53, "udp") == "refused"
+    # Its own connections have their answers, though everything in is denied.
+    other = address[:-1] + "1"
+    assert verdict(STATE, "a", other, 81) == "open"
+    assert verdict(STATE, "a", other, 53, "udp") == "open"
+    assert verdict("{deny: in}", "a", other, 81) == "filtered"
+    # An allow before the others excepts one host.
+    excepted = "{allow: in, from: b}, {deny: in, proto: tcp, port: 1-1024}"
+    assert (verdict(excepted, "b", address, 80), verdict(excepted, "c", address, 80)) == ("open", "filtered")
+    assert verdict(excepted, "c", address, 1025) == "open"
+
+
+def test_paths_follow_rules_of_echo_and_of_addresses() -> None:
+    found = expectations(lab("{allow: in, proto: tcp}, {deny: in}"))
+    why = "hypervisor: the filter it drops it at a's NIC on lan"
+    assert (str(found.path("b", "a").fault), found.path("a", "b").fault) == (why, None)
+    one = expectations(lab("{reject: in, proto: icmp, from: b}"))
+    assert str(one.path("b", "a").fault) == why.replace("drops", "rejects")
+    assert one.path("c", "a").fault is None
+
+
+def test_each_rule_that_a_pair_of_hosts_meets_is_tried() -> None:
+    of = lab(
+        "{allow: in, proto: tcp, port: [22, 80-90], from: b}, {reject: out, proto: udp, port: 53, to: c},"
+        "{deny: inout, proto: tcp, port: 79, log: true}, {deny: in, from: 192.0.2.1}"
+    )
+    found = {
+        trial.name: trial.check.expect
+        for host in of.hosts
+        for trial in instances_of(of, host)
+        if "IPv6" not in trial.name
+    }
+    assert found == {
+        "b -> a tcp/22": "accepted",
+        "b -> a tcp/80": "accepted",
+        "a -> c udp/53": "refused",
+        "b -> a tcp/79": "filtered",
+        "a -> b tcp/79": "filtered",
+    }
+
+
+def test_an_allow_that_nothing_after_it_refuses_is_named() -> None:
+    found = lab("{allow: in, proto: tcp, port: 80}, {allow: out}, {deny: in}")
+    assert [str(notice) for notice in found.notices] == [
+        "filters.it[1] has no effect: no rule after it refuses any of it"
     ]

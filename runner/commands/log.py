@@ -1,0 +1,66 @@
+"""`labrun log HOST`: what the hypervisor's filters have refused at a host's NICs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.errors import HypervisorError
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.report import Report
+from labrun.runner.cli.selection import complete_host, select_hosts
+from labrun.runner.engine.session import open_session
+from labrun.runner.verb import verb
+from labrun.runner.views.columns import listing
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
+
+@verb("log")
+@click.argument("host", shell_complete=complete_host)
+def command(invocation: Invocation, host: str) -> Report:
+    """Show what the hypervisor's filters have refused at a host's NICs.
+
+    That is the traffic that rules with `log: true` denied or rejected in the last day: one line
+    for each source, target and port, the latest first.
+    """
+    from labrun.tasks.provision import nft
+    from labrun.tasks.provision.refused_traffic import recording, refused_at
+
+    session = open_session(invocation, safely=False)
+    (name,) = select_hosts(session.lab, host)
+    found = session.lab.hosts[name]
+    if not recording(session.lab, found):
+        text = f"{name}: nothing is logged: no filter of its NICs has a rule with log: true\n"
+        return _report(session.lab.name, name, invocation, [], text)
+    if why := nft.unusable(session.uri):
+        raise HypervisorError(f"the filters cannot be read: {why}", step="log")
+    refused = refused_at(session.lab, found)
+    lines = [
+        (
+            _ago(each.ago),
+            each.network,
+            f"{each.filter}: {each.rule}",
+            each.source,
+            each.to,
+            each.proto if each.port is None else f"{each.proto}/{each.port}",
+            str(each.packets),
+        )
+        for each in refused
+    ]
+    columns = ("last", "network", "rule", "from", "to", "what", "packets")
+    text = listing(columns, lines, color=invocation.color) if lines else f"{name}: nothing was refused\n"
+    return _report(session.lab.name, name, invocation, [each.as_json() for each in refused], text)
+
+
+def _report(lab: str, host: str, invocation: Invocation, refused: list[JsonObject], text: str) -> Report:
+    return Report(lab, extra={"host": host, "refused": refused}, text=None if invocation.json else text)
+
+
+def _ago(seconds: int) -> str:
+    if seconds < 60:
+        return f"{seconds} s ago"
+    minutes = seconds // 60
+    return f"{minutes} min ago" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min ago"

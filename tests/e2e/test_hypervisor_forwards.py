@@ -1,0 +1,183 @@
+"""Ports of the hypervisor that lead into a lab, tried from an outer segment, the hypervisor and the lab."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from labrun.hypervisor import daemon_pid
+from tests.e2e.conftest import write_lab
+from tests.labs import RunningLab
+
+pytestmark = pytest.mark.lxc
+
+URI = "lxc:///system"
+TABLE = "labrun/nft-e2e-fwd/forward/lan"
+CLIENT = "nfte2efwd"
+LAB = """\
+name: nft-e2e-fwd
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 256}
+networks:
+  lan:
+    mode: nat
+    cidr: 10.61.94.0/24
+    cidr6: "fd00:61:94::/64"
+    forward:
+      - {port: 18080, to: "web:80"}
+      - {port: 18081, to: "fw:8081"}
+      - {port: 18082, to: "[fd00:61:94::11]:80"}
+hosts:
+  web: {networks: {lan: {ipv4: 10.61.94.11, ipv6: "fd00:61:94::11"}}}
+  fw:
+    role: router
+    networks: {lan: 10.61.94.20}
+    nat:
+      masquerade: all
+      forward: [{on: lan, port: 8081, to: "web:80"}, {on: lan, port: 8082, to: "web:81"}]
+  c: {networks: {lan: dhcp}}
+"""
+# A client here is no host of the lab.
+OUTSIDE = f"""\
+ip netns add {CLIENT}
+ip link add {CLIENT} type veth peer name eth0 netns {CLIENT}
+ip address add 192.0.2.1/24 dev {CLIENT}
+ip address add fd00:61:99::1/64 nodad dev {CLIENT}
+ip link set {CLIENT} up
+ip -n {CLIENT} address add 192.0.2.9/24 dev eth0
+ip -n {CLIENT} address add fd00:61:99::9/64 nodad dev eth0
+ip -n {CLIENT} link set eth0 up
+ip link set lo up
+"""
+# As a program does that knows libvirt's rules alone; and one rule that is there, but after libvirt's.
+EMPTY = """\
+iptables -F FORWARD
+for chain in LIBVIRT_FWX LIBVIRT_FWI LIBVIRT_FWO; do iptables -A FORWARD -j $chain; done
+"""
+LATE = """\
+rule=$(iptables -S FORWARD | grep 'dport 80 ' | head -n 1)
+eval "iptables -D ${rule#-A }"
+eval "iptables $rule"
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
+    made = write_lab(tmp_path_factory.mktemp("forwards"), LAB)
+    try:
+        up = made.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        made.guest("web", "systemd-run --quiet python3 -m http.server 80 --bind ::")
+        inside(OUTSIDE)
+        until = time.monotonic() + 60
+        while page("127.0.0.1:18080") != "200":
+            assert time.monotonic() < until, "no web server"
+        yield made
+    finally:
+        inside(f"ip netns delete {CLIENT} || :")
+        made.run("-y", "down")
+
+
+def inside(script: str) -> str:
+    """Run a script beside libvirtd, where the bridges are."""
+    place = ["nsenter", f"--net=/proc/{daemon_pid(URI)}/ns/net", "sh", "-c", script]
+    return subprocess.run(place, capture_output=True, text=True, check=True).stdout
+
+
+def page(where: str, client: str = "") -> str:
+    """Return the HTTP status of a page, 000 without one, from the hypervisor or from the outer segment."""
+    curl = f"curl -g -s -m 3 -o /dev/null -w '%{{http_code}}' http://{where}/ || :"
+    return inside(f"ip netns exec {CLIENT} {curl}" if client else curl)
+
+
+def test_the_ports_lead_into_the_lab_from_everywhere(lab: RunningLab) -> None:
+    for where in ("192.0.2.1:18080", "[fd00:61:99::1]:18080", "192.0.2.1:18081", "[fd00:61:99::1]:18082"):
+        assert page(where, CLIENT) == "200", where
+    for where in ("127.0.0.1:18080", "192.0.2.1:18080", "10.61.94.1:18081", "[fd00:61:94::1]:18080"):
+        assert page(where) == "200", where
+    # From the lab by the hypervisor's address, the web host itself included.
+    for host in ("c", "web"):
+        curl = "curl -s -m 3 -o /dev/null -w '%{http_code}' http://10.61.94.1:18080/"
+        assert lab.guest(host, curl, sudo=False) == "200"
+    assert page("192.0.2.1:80", CLIENT) == page("10.61.94.11:80", CLIENT) == "000"
+    # What the hypervisor accepts on the bridge for its own sake, guests cannot use.
+    route = "ip route add 127.0.0.0/8 via 10.61.94.1 table 9; ip rule add to 127.0.0.1 lookup 9 priority 0; "
+    dial = "nc -nzv -w 2 127.0.0.1 18080 2>&1 || :; ip rule del priority 0 table 9"
+    tried = lab.guest("c", route + dial)
+    assert "succeeded" not in tried
+    assert "open" not in tried
+
+
+def test_a_policy_of_drop_as_docker_sets_it_does_not_close_them(lab: RunningLab) -> None:
+    inside("iptables -P FORWARD DROP")
+    try:
+        assert page("192.0.2.1:18080", CLIENT) == "200"
+    finally:
+        inside("iptables -P FORWARD ACCEPT")
+
+
+def test_a_table_of_somebody_else_that_drops_is_named(lab: RunningLab) -> None:
+    hook = "{ type filter hook forward priority 5; policy drop; }"
+    inside(f"nft 'add table inet mine; add chain inet mine f {hook}'")
+    try:
+        planned = lab.json("plan")
+        (row,) = planned.of("forward", name="inet mine")
+        assert (planned.exit_code, row["status"], row["actual"]) == (0, "warning", "drops")
+        assert row["why"] == "its chain f drops what it does not accept itself: accept the ports there"
+        assert page("192.0.2.1:18080", CLIENT) == "000"
+    finally:
+        inside("nft delete table inet mine")
+
+
+def test_verify_expects_what_masquerading_everything_does(lab: RunningLab) -> None:
+    found = lab.json("verify")
+    assert (found.exit_code, found.statuses()) == (0, {"ok"}), found.bad()
+    assert {row["name"] for row in found.of("check")} == {"c -> fw tcp/8081", "c -> fw tcp/8082"}
+
+
+def test_a_forward_without_a_listener_names_the_host_behind_it(lab: RunningLab) -> None:
+    path = lab.path.with_name("checked.yaml")
+    text = lab.path.read_text(encoding="utf-8")
+    check = "checks: [{name: other, from: c, to: fw, tcp: 8082}]\n"
+    path.write_text(text + check, encoding="utf-8")
+    (row,) = RunningLab(path, lab.state).json("verify").of("check", name="other")
+    assert (row["status"], row["actual"]) == ("failed", "refused")
+    assert row["why"] == "nobody listens on tcp/81 on web, to which fw forwards tcp/8082"
+
+
+def test_a_second_run_changes_nothing_and_what_is_lost_is_mended(lab: RunningLab) -> None:
+    again = lab.json("up")
+    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+    for loss in (f"nft delete table inet {TABLE}", EMPTY, LATE):
+        inside(loss)
+        planned = lab.json("plan")
+        (row,) = planned.of("forward")
+        assert (planned.exit_code, row["actual"]) == (3, "would be changed in place"), loss
+        assert lab.json("drift").of("forward")[0]["status"] == "drifted"
+        up = lab.json("up")
+        assert [row["section"] for row in up.rows if row["status"] == "changed"] == ["forward"], loss
+        assert page("192.0.2.1:18080", CLIENT) == "200"
+    second = lab.json("up")
+    assert second.statuses() == {"ok"}
+
+
+def test_what_the_file_forwards_no_longer_is_closed(lab: RunningLab) -> None:
+    path = lab.path.with_name("fewer.yaml")
+    text = lab.path.read_text(encoding="utf-8")
+    head, _, rest = text.partition("    forward:\n")
+    path.write_text(head + rest[rest.index("hosts:") :], encoding="utf-8")
+    up = RunningLab(path, lab.state).json("up")
+    assert up.exit_code == 0, up.bad()
+    assert page("192.0.2.1:18080", CLIENT) == "000"
+    assert TABLE not in inside("iptables -S FORWARD; nft list tables")
+    back = lab.json("up")
+    assert [row["name"] for row in back.of("forward") if row["status"] == "changed"] == ["lan"]
+    assert page("192.0.2.1:18080", CLIENT) == "200"
+
+
+def test_down_leaves_nothing_of_them(lab: RunningLab) -> None:
+    assert lab.json("-y", "down").exit_code == 0
+    assert "labrun/nft-e2e-fwd" not in inside("iptables -S FORWARD; ip6tables -S FORWARD; nft list tables")
