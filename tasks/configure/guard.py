@@ -45,9 +45,11 @@ _ASK = 12.0
 _USUAL = 60
 # A confirmation takes a login, two readings and a script: this many times a reading, and never longer than:
 _READINGS, _LONGEST_TIME = 8, 600
-# An emulated machine with a processor to itself is read in this time (seconds); one that takes longer also
-# takes longer to roll back and to restart, up to so many times.
-_ORDINARY, _MOST_SLOW = 4.0, 5.0
+# A host with a processor to itself is read in this time (seconds); one that takes longer also takes longer to
+# roll back and to restart, up to so many times.
+_ORDINARY, _MOST_SLOW = 1.0, 5.0
+# How long a host that is seen rolling back is waited for in all (seconds).
+_AT_WORK = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
@@ -239,9 +241,10 @@ def _tell(transport: Transport, occasion: str, run: str) -> bool:
 def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
     """Poll over new logins until the guard of ``run`` is gone, or reports that it will take longer.
 
-    Returns None if ``longest`` seconds have passed.
+    Returns None if ``longest`` seconds have passed, or more if the host is seen at work.
     """
     until = time.monotonic() + longest
+    at_most = max(until, time.monotonic() + _AT_WORK)
     pause = _FIRST_PAUSE
     # The request to stop the run does not end this: the host's final state has to be known.
     nobody = threading.Event()
@@ -254,6 +257,9 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
             found = rolled_back(seen.facts, run)
             if here is None or here.run != run or (found is not None and found.goes_on):
                 return seen
+            if "guard undoing" in seen.facts.words:
+                until = max(until, min(at_most, time.monotonic() + _MARGIN))
+                pace().extend(until - time.monotonic() + _MARGIN)
         except (TransportError, CommandError):
             pass
         finally:

@@ -46,7 +46,7 @@ def _judged(facts: Facts, chain: ForwardChain) -> Finding:
     else:
         matters = "libvirt's own rules in it let nat and route networks pass; nothing else is forwarded"
     return Finding(
-        f"firewall {chain.family} {chain.table} {chain.name}",
+        f"firewall {chain.family} {chain.table} {chain.name}{' (legacy)' if chain.is_legacy else ''}",
         Status.FAILED if concerned else Status.WARNING,
         f"{_owner(chain)} drops what bridges forward",
         matters,
@@ -70,14 +70,24 @@ def _is_libvirts(facts: Facts, chain: ForwardChain) -> bool:
     """Tell whether libvirt will put its rules into a chain with the first network that it starts."""
     versions = [side.library for side in facts.libvirt if side.library is not None]
     uses_iptables = bool(versions) and min(versions) < _NFTABLES_SINCE
-    return uses_iptables and chain.family in _IPTABLES and (chain.table, chain.name) == ("filter", "FORWARD")
+    # Which of both iptables libvirt calls is not known until it has put its rules there.
+    return (
+        uses_iptables
+        and not chain.is_legacy
+        and chain.family in _IPTABLES
+        and (chain.table, chain.name) == ("filter", "FORWARD")
+    )
+
+
+def _program(chain: ForwardChain) -> str:
+    return _IPTABLES[chain.family] + ("-legacy" if chain.is_legacy else "")
 
 
 def _owner(chain: ForwardChain) -> str:
     if chain.table == "firewalld":
         return "firewalld"
     if chain.family in _IPTABLES and chain.table == "filter":
-        program = _IPTABLES[chain.family]
+        program = _program(chain)
         if "DOCKER-USER" in chain.chains or "DOCKER" in chain.chains:
             return f"{program}: Docker's FORWARD policy"
         if any(name.startswith("ufw") for name in chain.chains):
@@ -92,7 +102,7 @@ def _remedy(facts: Facts, chain: ForwardChain) -> str:
         named = " ".join(f"--add-interface={bridge}" for bridge in bridges or ["virbr0"])
         return f"sudo firewall-cmd --permanent --zone=trusted {named} && sudo firewall-cmd --reload"
     if chain.family in _IPTABLES and chain.table == "filter":
-        program = _IPTABLES[chain.family]
+        program = _program(chain)
         where = "DOCKER-USER" if "DOCKER-USER" in chain.chains else chain.name
         return " && ".join(f"sudo {program} -I {where} {way} 'virbr+' -j ACCEPT" for way in ("-i", "-o"))
     rule = f"sudo nft insert rule {chain.family} {chain.table} {chain.name}"

@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from pathlib import Path, PurePosixPath
 
 from labrun.tasks.doctor.model import Clock, ForwardChain, Route, Space
-from labrun.tasks.doctor.packet_filter import forward_chains
+from labrun.tasks.doctor.packet_filter import forward_chains, legacy_chain
 
 __all__ = [
     "clock",
@@ -81,9 +81,20 @@ def read_forward(bridges: Iterable[str]) -> tuple[tuple[ForwardChain, ...] | Non
     if text is None:
         return None, "nft -j list ruleset fails"
     try:
-        return forward_chains(text, bridges), ""
+        return (*forward_chains(text, bridges), *_legacy_chains()), ""
     except (ValueError, KeyError, TypeError):
         return None, "nft -j list ruleset answers with something else"
+
+
+def _legacy_chains() -> Iterator[ForwardChain]:
+    """Yield what the older iptables drops. To list its tables would load them: only those in use are."""
+    for family, names in (("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")):
+        with contextlib.suppress(OSError):
+            if "filter" in Path("/proc/thread-self/net", names).read_text(encoding="ascii").split():
+                program = "iptables-legacy" if family == "ip" else "ip6tables-legacy"
+                chain = legacy_chain(_output([program, "-S"]) or "", family)
+                if chain is not None:
+                    yield chain
 
 
 def _output(command: list[str]) -> str | None:

@@ -99,6 +99,7 @@ class ForwardChain:
 
     ``tables`` are the names of all tables and chains beside it. ``lets_libvirt_in`` = libvirt's own chains
     are called from it, ``lets_bridges_pass`` = it accepts whatever comes from and goes to ``virbr*``.
+    ``is_legacy`` = it is of the older iptables, which nftables does not show.
     """
 
     family: str
@@ -107,6 +108,7 @@ class ForwardChain:
     chains: frozenset[str]
     lets_libvirt_in: bool = False
     lets_bridges_pass: bool = False
+    is_legacy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

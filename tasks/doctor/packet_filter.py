@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from labrun.tasks.doctor.model import ForwardChain
 
-__all__ = ["forward_chains"]
+__all__ = ["forward_chains", "legacy_chain"]
 
 _Statement: TypeAlias = Mapping[str, Any]
 _Where: TypeAlias = tuple[str, str]  # family and table
@@ -40,6 +40,29 @@ def forward_chains(text: str, bridges: Iterable[str] = ()) -> tuple[ForwardChain
         elif (rule := entry.get("rule")) is not None:
             rules[rule["family"], rule["table"]][rule["chain"]].append(rule["expr"])
     return tuple(_chains(bases, names, rules, {_BRIDGES, *filter(None, bridges)}))
+
+
+def legacy_chain(text: str, family: str) -> ForwardChain | None:
+    """Return FORWARD in the output of ``iptables-legacy -S``, None if its policy drops nothing."""
+    lines = [line.split() for line in text.splitlines()]
+    if ["-P", "FORWARD", "DROP"] not in lines:
+        return None
+    names = {line[1] for line in lines if line[:1] == ["-N"]}
+    called = {line[3] for line in lines if line[:3] == ["-A", "FORWARD", "-j"]} & names
+    accepted = {
+        tuple(line[2:])
+        for line in lines
+        if line[:1] == ["-A"] and line[1] in {"FORWARD", *called} and line[-2:] == ["-j", "ACCEPT"]
+    }
+    return ForwardChain(
+        family,
+        "filter",
+        "FORWARD",
+        frozenset(names),
+        lets_libvirt_in=any(name.startswith("LIBVIRT_FW") for name in called),
+        lets_bridges_pass={(way, "virbr+", "-j", "ACCEPT") for way in ("-i", "-o")} <= accepted,
+        is_legacy=True,
+    )
 
 
 def _chains(

@@ -36,7 +36,7 @@ LOOK = "look"
 """The ``host.data`` key of the :class:`LookJob`."""
 _SECONDS = 5.0
 """How long one host is looked at, all scripts together."""
-_EMULATED = 4
+_EMULATED = 6
 """How many times as long a guest takes that is emulated."""
 MOST_SECONDS = _SECONDS * _EMULATED + 10.0
 """After this a look has ended by itself."""
@@ -129,10 +129,9 @@ def _first_answer(
     no_answer: LabrunError = UnreachableError("its guest agent does not answer", host=attempt.host)
     if transport is not None:
         try:
-            # Something is left for the last resort.
-            share = deadline if job.login is None else time.monotonic() + (deadline - time.monotonic()) / 2
-            return transport, _asked(transport, script, _NOTHING, share)
+            return transport, _asked(transport, script, _NOTHING, deadline)
         except TransportError as error:
+            # If it was only slow, no time is left.
             no_answer = error
     if job.login is None:
         raise no_answer

@@ -23,7 +23,9 @@ for file in /etc/nologin /run/nologin /var/run/nologin; do [ ! -e $file ] || { f
 # sshd -T needs the directory; a read-only check must not leave it behind.
 [ -d /run/sshd ] || { mkdir -p /run/sshd && trap 'rmdir /run/sshd' EXIT; }
 capture sshd-check brief sshd -t
-capture sshd-asks brief sshd -T -C "user=$login,host=$client,addr=$client,laddr=$server,lport=$port"
+asks=$(brief sshd -T -C "user=$login,host=$client,addr=$client,laddr=$server,lport=$port" 2>/dev/null)
+asked=$?
+frame out sshd-asks; printf '%s\n' "$asks"; frame status sshd-asks $asked
 pid=''
 { read -r pid </run/sshd.pid; } 2>/dev/null
 case $(cat "/proc/${pid:-none}/comm" 2>/dev/null) in sshd) frame "sshd-process $(sed 's/.*) \(.\).*/\1/' "/proc/$pid/stat")" ;; esac
@@ -38,8 +40,10 @@ frame "expires $(getent shadow "$login" | cut -d: -f8)"
 frame "today $(($(date +%s) / 86400))"
 }
 # The files that sshd would look for the key in, and who may write to each or to what it is in.
-files=$(brief sshd -T -C "user=$login,host=$client,addr=$client,laddr=$server,lport=$port" 2>/dev/null |
-sed -n 's/^authorizedkeysfile //p')
+files=${asks#*authorizedkeysfile }
+case $files in "$asks") files='' ;; esac
+files=${files%%
+*}
 for file in ${files:-.ssh/authorized_keys}; do
 case $file,$home in none,* | *,) continue ;; esac
 file=$(printf '%s' "$file" | sed "s|%h|$home|g; s|%u|$login|g; s|%%|%|g")

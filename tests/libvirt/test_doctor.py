@@ -127,6 +127,28 @@ CONDITIONS = {
         _NO_RULES,
         "open networks would not reach out; this lab has none",
     ),
+    "the older iptables drops": Condition(
+        "iptables-legacy -P FORWARD DROP",
+        LAB,
+        "firewall ip filter FORWARD (legacy)",
+        "failed",
+        "iptables-legacy: the policy of FORWARD drops what bridges forward",
+        "sudo iptables-legacy -I FORWARD -i 'virbr+' -j ACCEPT && "
+        "sudo iptables-legacy -I FORWARD -o 'virbr+' -j ACCEPT",
+        "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD",
+        "guests of out (nat), wide (open) do not reach out",
+    ),
+    "the older ip6tables, with Docker": Condition(
+        "ip6tables-legacy -N DOCKER-USER; ip6tables-legacy -A FORWARD -j DOCKER-USER; "
+        "ip6tables-legacy -P FORWARD DROP",
+        None,
+        "firewall ip6 filter FORWARD (legacy)",
+        "warning",
+        "ip6tables-legacy: Docker's FORWARD policy drops what bridges forward",
+        "sudo ip6tables-legacy -I DOCKER-USER -i 'virbr+' -j ACCEPT && "
+        "sudo ip6tables-legacy -I DOCKER-USER -o 'virbr+' -j ACCEPT",
+        "ip6tables-legacy -P FORWARD ACCEPT; ip6tables-legacy -F; ip6tables-legacy -X",
+    ),
     "ip6tables drops": Condition(
         "ip6tables -P FORWARD DROP",
         None,

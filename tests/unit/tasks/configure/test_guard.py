@@ -441,7 +441,7 @@ def test_a_slow_host_has_more_time_to_confirm(
     assert share.remaining() > expected, "the run's deadline does not roll back what is good"
 
 
-@pytest.mark.parametrize(("reading", "times"), [(0.1, 1.0), (4.0, 1.0), (10.0, 2.5), (500.0, 5.0)])
+@pytest.mark.parametrize(("reading", "times"), [(0.1, 1.0), (1.0, 1.0), (2.5, 2.5), (500.0, 5.0)])
 def test_a_slow_host_has_more_time_to_roll_back_and_restart(
     guest: Guest, monkeypatch: pytest.MonkeyPatch, reading: float, times: float
 ) -> None:
@@ -458,6 +458,33 @@ def test_a_slow_host_has_more_time_to_roll_back_and_restart(
     monkeypatch.setattr(guard, "_tell", lambda *_: False)
     made.roll_back(lambda _: Seen(plan, Facts()), plan, None)
     assert waited == [20 + times * (30 + 120)]
+
+
+def test_a_host_that_is_seen_rolling_back_is_waited_for(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("labrun.tasks.configure.guard.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(guard, "_FIRST_PAUSE", 0.0)
+    plan = guest.plan()
+    standing_guard = MappingProxyType({f"{DIRECTORY}/owner": f"{TICKET.run}\nann\nboot\n\n"})
+    at_work = Facts(standing_guard, words=frozenset({"guard undoing", "guard-uptime 5", "guard-boot boot"}))
+    waiting = Facts(standing_guard, words=frozenset({"guard changed", "guard-uptime 5", "guard-boot boot"}))
+
+    def looked(until: float, while_at_it: Facts) -> tuple[bool, float]:
+        """Return whether the end was seen, and when; a look takes 10 s."""
+        now[0] = 0.0
+
+        def look(_: Transport) -> Seen:
+            now[0] += 10
+            return Seen(plan, while_at_it if now[0] < until else Facts())
+
+        return guard._gone(look, Silent, TICKET.run, 20.0) is not None, now[0]
+
+    assert looked(200, at_work) == (True, 200)
+    assert looked(200, waiting)[0] is False
+    seen, ended = looked(1000, at_work)
+    assert (seen, 300 <= ended < 340) == (False, True), ended
 
 
 def test_a_host_on_which_nothing_is_guarded_gets_no_more_time() -> None:
