@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from labrun.inventory.check_model import Check, Match
 from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.file.file_contents import with_files
 from labrun.inventory.file.flow_checks import check_flows
@@ -26,7 +27,7 @@ from labrun.inventory.file.sysctl_checks import check_sysctl
 from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
-from labrun.inventory.model import Check, Disk, Host, Image, Lab, Machine, Match, Role, Service, SshSettings
+from labrun.inventory.model import Disk, Host, Image, Lab, Machine, Role, Service, SshSettings
 from labrun.inventory.route_patterns import RoutePattern, route_pattern
 from labrun.inventory.topology.checks import is_about_nobody
 from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
