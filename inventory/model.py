@@ -16,13 +16,13 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Literal
 
+from labrun.inventory.check_model import Check
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.inventory.traffic import Filter, Firewall, HypervisorForward, Nat
 
 __all__ = [
     "DEFAULT_USER",
     "Address",
-    "Check",
     "DhcpRange",
     "Disk",
     "FileSpec",
@@ -32,7 +32,6 @@ __all__ = [
     "Interface",
     "Lab",
     "Machine",
-    "Match",
     "Mode",
     "Network",
     "Notice",
@@ -315,44 +314,6 @@ class Image:
     sha256: str | None = None
     path: str | None = None
     build: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Conditions on a text: all given ones must hold, each for the value that ``json`` points at.
-
-    ``json`` is a path such as ``routes[0].gateway``, None = the text itself; ``regex`` is searched for.
-    """
-
-    contains: str | None = None
-    regex: str | None = None
-    equals: str | None = None
-    json: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A declared check; ``kind`` is its verb (ping, tcp, …), ``target`` that verb's value as text.
-
-    ``source`` and ``to`` are as written: a host, a network, ``@group``, ``to`` also an address. ``via`` are
-    hosts or addresses that a trace passes in this order. ``values`` are the expected sysctl or sshd values.
-    ``match`` applies to the output of exec or the body of http. ``status`` is that of exec (None = 0) or
-    http (None = 200 to 399), ``answer`` the address that dns must return.
-    """
-
-    name: str
-    source: str
-    to: str | None
-    kind: str
-    target: str
-    expect: str = "open"
-    wait: str | None = None
-    level: Literal["error", "warning"] = "error"
-    via: tuple[str, ...] = ()
-    values: Mapping[str, str] = field(default_factory=_nothing)
-    match: Match | None = None
-    status: int | None = None
-    answer: Address | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

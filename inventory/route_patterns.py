@@ -73,16 +73,16 @@ def route_pattern(text: str) -> RoutePattern:
     while words:
         name = words.pop(0)
         if name not in ("proto", "dev", "via", "type", "to"):
-            raise ValueError(f"{name} is none of proto, dev, via, type, to")
+            raise ValueError(f"{name} is not one of proto, dev, via, type, to")
         if not words:
-            raise ValueError(f"{name} what?")
+            raise ValueError(f"{name} has no value")
         if name in given:
-            raise ValueError(f"{name} twice")
+            raise ValueError(f"{name} is given twice")
         given[name] = words.pop(0)
     if not given:
         raise ValueError("this fits every route")
     if given.get("type", "unicast") not in _KINDS:
-        raise ValueError(f"{given['type']} is none of {', '.join(_KINDS)}")
+        raise ValueError(f"{given['type']} is not one of {', '.join(_KINDS)}")
     return RoutePattern(
         proto=given.get("proto", ""),
         dev=given.get("dev", ""),

@@ -131,7 +131,7 @@ def parse_json(data: bytes | str) -> Any:
 def finite(value: object) -> float:
     """Return the number. Raises ValueError if it is not one, or is out of range for a time or duration."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST_SECONDS:
-        raise ValueError("no number of seconds")
+        raise ValueError("not a number of seconds")
     return float(value)
 
 
@@ -208,7 +208,7 @@ def set_aside(path: Path, why: str, seen: os.stat_result | None = None) -> Path 
         raise LabrunError(
             f"{path}: {why}, and it cannot be set aside: {error.strerror}", hint="--state-dir names another"
         ) from error
-    notice(f"{path}: {why}; it is {aside.name} now, and a new one begins")
+    notice(f"{path}: {why}; it is {aside.name} now, and a new one is started")
     return aside
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
+from labrun.inventory.check_model import Check, Match
 from labrun.inventory.file.check_models import CHECK_KINDS, CheckModel
 from labrun.inventory.file.file_contents import with_files
 from labrun.inventory.file.filter_checks import check_filters
@@ -36,13 +37,11 @@ from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import (
     DEFAULT_USER,
-    Check,
     Disk,
     Host,
     Image,
     Lab,
     Machine,
-    Match,
     Role,
     Service,
     SshSettings,

@@ -41,7 +41,7 @@ _KEYS_OF_KINDS: Final = {
 
 def _http(value: Any) -> Any:
     if value is False:
-        raise wrong("this is true, a port, a path or a URL, not false")
+        raise wrong("expected true, a port, a path or a URL, got false")
     return "/" if value is True else f":{value}/" if isinstance(value, int) else value
 
 
@@ -105,7 +105,7 @@ class MatchModel(Section):
     @model_validator(mode="after")
     def _asks_for_something(self) -> MatchModel:
         if all(part is None for part in (self.contains, self.regex, self.equals, self.json_path)):
-            raise wrong("this asks for nothing", "contains, regex, equals or json")
+            raise wrong("this has no condition", "contains, regex, equals or json")
         return self
 
 
@@ -170,4 +170,4 @@ class CheckModel(Section):
         if any(part is not None for part in (self.via, self.body, self.answer)) or (
             kind == "http" and self.status is not None
         ):
-            raise wrong(f"what is {self.expect} has no via, status, body or answer")
+            raise wrong(f"a check that expects {self.expect} has no via, status, body or answer")

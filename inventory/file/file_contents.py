@@ -124,7 +124,7 @@ class _Contents:
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise _UnreadableError(f"the files up to here make more than {ALL // LARGEST} MiB")
+            raise _UnreadableError(f"the files up to this one make more than {ALL // LARGEST} MiB")
         return data
 
     def _source(self, name: str) -> str:

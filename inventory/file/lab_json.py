@@ -21,7 +21,7 @@ from ipaddress import (
 from types import MappingProxyType
 from typing import Any, Final
 
-from labrun.inventory import model, traffic
+from labrun.inventory import check_model, model, traffic
 from labrun.inventory.model import Lab
 from labrun.state_files import parse_json
 
@@ -32,7 +32,7 @@ _ADDRESSES: Final = (IPv4Address, IPv6Address)
 _WITH_PREFIX: Final = (IPv4Interface, IPv6Interface, IPv4Network, IPv6Network)
 _MODELS: Final = tuple(
     each
-    for module in (model, traffic)
+    for module in (model, check_model, traffic)
     for name in module.__all__
     if isinstance(each := getattr(module, name), type) and (is_dataclass(each) or issubclass(each, StrEnum))
 )

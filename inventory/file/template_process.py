@@ -87,7 +87,7 @@ class Renderer:
             raise TemplateError(f"{template}: {error}") from None
         if answer.get("too_long"):
             raise TemplateError(
-                f"{template}: this makes more than {self._largest // 1024 // 1024} MiB of text"
+                f"{template}: this renders to more than {self._largest // 1024 // 1024} MiB of text"
             )
         if "problem" in answer:
             raise TemplateError(answer["problem"], answer["where"])

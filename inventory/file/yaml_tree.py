@@ -225,9 +225,7 @@ class _Builder:
             frame.merged.append(node)
         elif key in into:
             first = frame.node.key_lines[key]
-            self.twice.append(
-                (self._path(), "this key stands twice", f"first in line {first}", frame.key_line)
-            )
+            self.twice.append((self._path(), "duplicate key", f"first in line {first}", frame.key_line))
         else:
             into[key] = node
             frame.node.key_lines[key] = frame.key_line

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from labrun.inventory.model import Address, Check
+from labrun.inventory.check_model import Check
+from labrun.inventory.model import Address
 
 __all__ = ["ACCEPTED", "CheckInstance"]
 

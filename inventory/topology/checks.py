@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Final
 
+from labrun.inventory.check_model import Check, Match
 from labrun.inventory.duration import duration_seconds
-from labrun.inventory.model import Address, Check, Lab, Match, Role
+from labrun.inventory.model import Address, Lab, Role
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.derived_checks import derived_trials
 from labrun.inventory.topology.expectations import expectations

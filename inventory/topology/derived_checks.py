@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from labrun.inventory.model import Address, Check, Host, Lab, Prefix
+from labrun.inventory.check_model import Check
+from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.filter_trials import filter_trials
 from labrun.inventory.topology.flows import Flow, accepted, redirections

@@ -55,7 +55,7 @@ def lab_name(invocation: Invocation, given: str | None = None) -> str:
     text = sys.stdin.read(LARGEST) if path == "-" else _read(path)
     name = _name_in(text)
     if name is None:
-        raise LabrunError(f"{path} does not say the lab's name", hint="--name LAB works without the file")
+        raise LabrunError(f"{path} does not name the lab", hint="--name LAB works without the file")
     return name
 
 

@@ -212,7 +212,7 @@ class History:
         except OSError as error:
             return LabrunError(f"{damage}, and cannot be set aside: {error.strerror}", hint=HINT)
         name = aside.name if aside is not None else "set aside"
-        return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one begins")
+        return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one is started")
 
     def close(self) -> None:
         """Close the file."""
@@ -262,7 +262,7 @@ class History:
             raise UsageError(f'there is no run "{word}"', step="RUN", hint="`labrun history` lists them")
         if len(runs) > 1:
             some = ", ".join(run.run for run in runs[:3]) + (" ..." if len(runs) > 3 else "")
-            raise UsageError(f'"{word}" may be {some}', step="RUN", hint="more of its letters tell which")
+            raise UsageError(f'"{word}" may be {some}', step="RUN", hint="give more of its characters")
         return runs[0]
 
     def outcomes(self, run: Run) -> tuple[Outcome, ...]:

@@ -105,6 +105,6 @@ def _fields(every: int) -> str:
     if every % _MINUTE == 0 and _HOUR % every == 0:
         return "* * * * *" if every == _MINUTE else f"*/{every // _MINUTE} * * * *"
     raise UsageError(
-        f"cron cannot say every {every} s",
+        f"cron cannot express every {every} s",
         hint="whole minutes that divide an hour, or whole hours that divide a day, such as 15m or 6h",
     )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from labrun.inventory.model import Address, Lab, Match
+from labrun.inventory.check_model import Match
+from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.check_instance import CheckInstance
 from labrun.inventory.topology.checks import instances_of, wait_seconds
 

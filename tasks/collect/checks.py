@@ -10,8 +10,8 @@ from typing import Literal
 
 from labrun.bounded import integer, read_json
 from labrun.errors import UnreadableError
+from labrun.inventory.check_model import Match
 from labrun.inventory.json_path import as_text, look_up
-from labrun.inventory.model import Match
 from labrun.inventory.topology.checks import meets
 from labrun.searching import SearchError, matches
 from labrun.tasks.collect.check_script import NO_TOOL, NO_WAY, SMALL_LOST

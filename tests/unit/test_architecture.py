@@ -82,6 +82,7 @@ ROOMS = {
     "inventory": (
         "route_patterns",
         "traffic",
+        "check_model",
         "model",
         "kernel_values",
         "sshd_ports",

@@ -45,7 +45,7 @@ def history_of(invocation: Invocation, name: str | None) -> History:
     history = lab_history(invocation, lab)
     if history is None:
         raise LabrunError(
-            f"nothing is recorded of {lab} in {history_path(invocation, lab)}",
+            f"no run of {lab} is recorded in {history_path(invocation, lab)}",
             hint="`labrun up`, `verify` and others record their runs",
         )
     return history

@@ -21,7 +21,7 @@ import pytest
 import labrun
 from labrun.bounded import read_json
 from labrun.errors import UnreadableError
-from labrun.inventory.model import Match
+from labrun.inventory.check_model import Match
 from labrun.secrets import Secrets, mask_settings
 from labrun.tasks.collect.capture import read_capture
 from labrun.tasks.collect.check_spec import CheckSpec

@@ -132,7 +132,7 @@ KEPT = [
     ),
     Kept("lock", locked, locked, stat.S_IFREG),
 ]
-BEGUN_ANEW = re.compile(r"(?P<path>\S+): (?P<why>.+); it is (?P<aside>\S+) now, and a new one begins")
+BEGUN_ANEW = re.compile(r"(?P<path>\S+): (?P<why>.+); it is (?P<aside>\S+) now, and a new one is started")
 
 
 def place(base: Path, name: str) -> Path:
@@ -281,7 +281,7 @@ def test_rows_of_wrong_types_are_said_and_the_history_begins_anew(wrong: str, tm
     assert (first.returncode, first.stdout) == (1, "")
     assert first.stderr == (
         f"error: the history state/history/lab.sqlite was damaged: it is {aside.name} now,"
-        " and a new one begins\n"
+        " and a new one is started\n"
     )
     second = run_labrun("--state-dir", "state", "history", cwd=tmp_path)
     assert (second.returncode, second.stdout, second.stderr) == (0, "no runs\n", "")

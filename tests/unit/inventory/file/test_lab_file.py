@@ -10,11 +10,11 @@ from textwrap import dedent
 import pytest
 
 from labrun.errors import LabFileError
+from labrun.inventory.check_model import Check
 from labrun.inventory.duration import duration_seconds, is_duration
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.file.unsupported_keys import refuse_unsafe
 from labrun.inventory.model import (
-    Check,
     DhcpRange,
     Gateway,
     Lab,

@@ -172,7 +172,7 @@ def test_all_that_is_read_and_rendered_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("{{ 'x' * 1000000 }}{{ host.name }}")
     hosts = ALL // 1_000_000 + 2
     said = refusal(tmp_path, "{/f: {template: t}}", hosts=hosts)
-    assert said == ["the files up to here make more than 64 MiB"]
+    assert said == ["the files up to this one make more than 64 MiB"]
 
 
 def test_one_file_for_many_hosts_is_read_once(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ BOMBS = {
     "{% set x = 10 ** (10 ** 8) %}": "t: this takes more than 5 s",
     "{{ 'a' * 10 ** 9 }}": "t",
     "{{ ['a'] * 10 ** 9 }}": "t",
-    "{% for a in range(99999) %}{{ 'a' * 999 }}{% endfor %}": "t: this makes more than 1 MiB of text",
+    "{% for a in range(99999) %}{{ 'a' * 999 }}{% endfor %}": "t: this renders to more than 1 MiB of text",
     "{{ '%099999999999d' | format(1) }}": "t",
     "{{ '{:>99999999999}'.format(1) }}": "t",
     "{{ 'a'.ljust(10 ** 10) }}": "t",

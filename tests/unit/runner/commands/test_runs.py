@@ -144,7 +144,7 @@ def test_a_lab_without_a_past(past: Past) -> None:
     assert past.text("history", "--export", "-") == ""
     done = past.run("show", "last")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[0] == "error: nothing is recorded of lab in state/history/lab.sqlite"
+    assert done.stderr.splitlines()[0] == "error: no run of lab is recorded in state/history/lab.sqlite"
 
 
 def test_without_the_file_the_name_is_enough(past: Past) -> None:

@@ -234,7 +234,7 @@ def test_a_damaged_history_is_set_aside_and_a_new_one_begins(
     assert aside.read_bytes() == content
     assert (
         capsys.readouterr().err
-        == f"the history {path} was damaged: it is {aside.name} now, and a new one begins\n"
+        == f"the history {path} was damaged: it is {aside.name} now, and a new one is started\n"
     )
     assert of(path).outcomes(only(path)) == ROWS
     assert run([*state, "demo"]) == 1
@@ -444,7 +444,7 @@ def test_the_name_is_found_in_a_file_that_is_not_valid(tmp_path: Path, text: str
 def test_a_file_without_a_name_is_said(tmp_path: Path, text: str) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(LabrunError, match="does not say the lab's name"):
+    with pytest.raises(LabrunError, match="does not name the lab"):
         lab_name(Invocation("history", lab=str(path)))
 
 

@@ -162,7 +162,9 @@ def test_a_run_is_found_by_what_somebody_would_type(path: Path) -> None:
     for word in ("down", "last-9", "2027", "", "%", "_"):
         with pytest.raises(UsageError, match=f'^RUN: there is no run "{word}"'):
             history.find(word)
-    with pytest.raises(UsageError, match=r'^RUN: "2026" may be 2026-11-26.*, 2026-11-25.* \.\.\. \(more of'):
+    with pytest.raises(
+        UsageError, match=r'^RUN: "2026" may be 2026-11-26.*, 2026-11-25.* \.\.\. \(give more'
+    ):
         history.find("2026")
 
 

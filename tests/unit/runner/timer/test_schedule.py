@@ -82,7 +82,7 @@ def test_the_units_can_be_looked_at_first(place: Path) -> None:
         (["--every", "soon"], '--every: "soon" is not a duration'),
         (["--jitter", "much"], '--jitter: "much" is not a duration'),
         (["--cron", "--calendar", "daily"], "cron does not read systemd's calendar"),
-        (["--cron", "--every", "7m"], "cron cannot say every 420 s"),
+        (["--cron", "--every", "7m"], "cron cannot express every 420 s"),
         (["--webhook", "example.org"], "--webhook: an http or https URL is required"),
         (["--webhook-secret", "/dev/null"], "--webhook-secret signs what --webhook sends"),
         (

@@ -174,4 +174,4 @@ def test_what_cron_takes_for_the_end_of_a_command_is_escaped() -> None:
 def test_cron_cannot_say_everything(every: float) -> None:
     with pytest.raises(UsageError) as caught:
         cron_line(["x"], every)
-    assert caught.value.reason == f"cron cannot say every {every} s"
+    assert caught.value.reason == f"cron cannot express every {every} s"

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from labrun.errors import UnreachableError
-from labrun.inventory.model import Check, Host, Lab
+from labrun.inventory.check_model import Check
+from labrun.inventory.model import Host, Lab
 from labrun.inventory.route_patterns import route_pattern
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labrun.inventory.model import Address, Lab, Match
+from labrun.inventory.check_model import Match
+from labrun.inventory.model import Address, Lab
 from labrun.tasks.collect.capture import read_capture
 from labrun.tasks.collect.check_script import check_probe
 from labrun.tasks.collect.check_spec import CheckSpec
