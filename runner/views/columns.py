@@ -9,6 +9,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from labrun.runner.cli.terminal import Screen, printable, screen_on
 
@@ -36,6 +37,7 @@ def cell_width(text: str) -> int:
     return sum(_character_width(character) for character in text)
 
 
+@lru_cache(maxsize=4096)
 def _character_width(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
@@ -72,22 +74,22 @@ def _folded_line(line: str, width: int) -> list[str]:
             continue
         if here:
             lines.append(here.rstrip())
-        here = word
-        while cell_width(here.rstrip()) > width:
-            taken = _taken(here, width)
-            lines.append(here[:taken])
-            here = here[taken:]
+        *full, here = _cut(word, width)
+        lines.extend(full)
     return [*lines, here.rstrip()] if here or not lines else lines
 
 
-def _taken(text: str, width: int) -> int:
-    """Return how many characters fit, at least one."""
-    used = 0
-    for number, character in enumerate(text):
+def _cut(word: str, width: int) -> list[str]:
+    """Return a word in pieces that fit, with at least one character each; spaces after it take no room."""
+    end = len(word.rstrip())
+    pieces: list[str] = []
+    begin = used = 0
+    for number, character in enumerate(word[:end]):
         used += _character_width(character)
-        if used > width:
-            return max(1, number)
-    return len(text)
+        if used > width and number > begin:
+            pieces.append(word[begin:number])
+            begin, used = number, _character_width(character)
+    return [*pieces, word[begin:]]
 
 
 def column_widths(

@@ -8,6 +8,7 @@ from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe
+from labrun.tasks.state.item import Item
 
 __all__ = ["NmcliOfFile"]
 
@@ -37,8 +38,18 @@ class NmcliOfFile:
         """Return the difference as ``configure`` would see it."""
         plan = Nmcli().plan(want, facts)
         names = self.names(want)
-        return replace(plan, items=tuple(item for item in plan.items if item.name in names))
+        return replace(plan, items=tuple(_in_force(item) for item in plan.items if item.name in names))
 
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the commands that ``configure`` explains."""
         return Nmcli().explain(want)
+
+
+def _in_force(item: Item) -> Item:
+    """Return the item with what the NIC does not have in words; the profile's text is for `configure`."""
+    if item.state != "change" or "nic" not in item.differences:
+        return item
+    lacks = ", ".join(line[1:] for line in (item.diff or "").splitlines() if line.startswith("+"))
+    actual = f"{item.actual}, not as its properties say"
+    note = f"it should have {lacks}" if lacks else "its profile is not in force"
+    return replace(item, words=replace(item.words, actual=actual), note=item.note or note)

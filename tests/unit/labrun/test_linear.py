@@ -7,6 +7,7 @@ process's CPU, so that a busy machine does not count.
 from __future__ import annotations
 
 import importlib
+import io
 import pkgutil
 import re
 import time
@@ -22,6 +23,20 @@ import labrun
 from labrun.bounded import read_json
 from labrun.errors import UnreadableError
 from labrun.inventory.check_model import Match
+from labrun.outcome import Outcome, Status
+from labrun.runner.commands.report.command import page
+from labrun.runner.views.columns import folded, listing
+from labrun.runner.views.diagram_input import DrawnLab, LastVerify, draw
+from labrun.runner.views.graph.ascii import ascii_graph
+from labrun.runner.views.graph.drawio import drawio_graph
+from labrun.runner.views.graph.svg import svg_graph
+from labrun.runner.views.graph.text import dot_graph, mermaid_graph
+from labrun.runner.views.junit import junit
+from labrun.runner.views.markdown import markdown
+from labrun.runner.views.matrix import matrices
+from labrun.runner.views.matrix import text as matrix_text
+from labrun.runner.views.table import render
+from labrun.runner.watching.grid import grid_lines
 from labrun.secrets import Secrets, mask_settings
 from labrun.tasks.collect.capture import read_capture
 from labrun.tasks.collect.check_spec import CheckSpec
@@ -29,6 +44,7 @@ from labrun.tasks.collect.checks import read_check
 from labrun.tasks.collect.collect_spec import CollectSpec, TraceSpec
 from labrun.tasks.collect.task import evidence_of
 from labrun.tasks.collect.translations import translates, translations
+from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.drift.journal import read_journal
 from labrun.tasks.guest.facts.nft import read_ruleset, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet
@@ -36,6 +52,7 @@ from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.sysctl import settings_of, winner
 from labrun.tasks.guest.keyfile import parse, properties
 from labrun.tasks.guest.shell import Captured, Facts, parse_facts
+from tests.unit.small_labs import two_networks
 
 _SHORT, _LONG = 2_000, 8_000
 _WORTH_A_LOOK = 0.01
@@ -223,6 +240,65 @@ TEXTS: dict[str, Callable[[int], str]] = {
     "sections": lambda n: "[a]\nb=c\n" * (n // 8),
     "hexadecimal": lambda n: "4c 52 " * (n // 6),
 }
+
+
+def rows_with(text: str) -> list[Outcome]:
+    """Return rows whose every column a guest has filled, one for each status."""
+    return [
+        Outcome("host00", section, f"{section} {text}", status, text, text, text, f"-{text}\n+{text}")
+        for section, status in (
+            ("files", Status.FAILED),
+            ("sshd", Status.OK),
+            ("path", Status.UNREACHABLE),
+            ("sysctl", Status.WOULD_CHANGE),
+        )
+    ]
+
+
+def healthy(text: str) -> DrawnLab:
+    """Return a lab to draw, as its last verify saw it."""
+    of = two_networks()
+    last = LastVerify("2026-01-01T00:00:00Z-0000", "", 1.0, tuple(rows_with(text)))
+    return DrawnLab(of, tuple(of.hosts), last)
+
+
+PRINTERS: dict[str, Callable[[str], object]] = {
+    "table": lambda text: render(rows_with(text), stream=io.StringIO(), diff=True, width=80),
+    "narrow table": lambda text: render(rows_with(text), stream=io.StringIO(), width=30, every_row=True),
+    "folded": lambda text: folded(text, 30),
+    "list": lambda text: listing(("a", "b"), [(text, "x"), ("y", text)], color=False),
+    "markdown": lambda text: markdown("lab", "verify", ["host00"], rows_with(text), 1.0, ok=False),
+    "junit": lambda text: junit("lab", "verify", "run", rows_with(text), 1.0),
+    "page": lambda text: page(healthy(text)),
+    "graph": lambda text: [each(draw(healthy(text))) for each in (svg_graph, mermaid_graph, dot_graph)],
+    "graph in text": lambda text: [each(draw(healthy(text))) for each in (ascii_graph, drawio_graph)],
+    "matrix": lambda text: matrix_text(matrices(["host00"], rows_with(text))),
+    "diff of a file": lambda text: unified("/etc/x", text, text + "\nmore"),
+    "new file": lambda text: unified("/etc/x", None, text),
+    "grid": lambda text: grid_lines(rows_with(text), {}, 80, 40),
+}
+SHOWN: dict[str, Callable[[int], str]] = {
+    **{name: TEXTS[name] for name in ("one word", "settings", "quotes", "spaces")},
+    "a wide word": lambda n: "\u4e00" * n,
+    "an accented word": lambda n: "e\u0301" * (n // 2),
+    "many lines": lambda n: "x\n" * (n // 2),
+    "many different lines": lambda n: "".join(f"{each}\n" for each in range(n // 6)),
+    "control characters": lambda n: "\x1b[31m\r" * (n // 6),
+    "markup": lambda n: "<b>*[|" * (n // 6),
+}
+
+
+@pytest.mark.parametrize("text", SHOWN)
+@pytest.mark.parametrize("printer", PRINTERS)
+def test_a_printer_is_linear(printer: str, text: str) -> None:
+    show, make = PRINTERS[printer], SHOWN[text]
+    assert not is_quadratic(lambda n: show(make(n)))
+
+
+@pytest.mark.parametrize("printer", PRINTERS)
+def test_64_kib_in_one_line_take_no_time(printer: str) -> None:
+    for text in ("x" * 65_536, "\u4e00" * 65_536):
+        assert seconds(lambda: PRINTERS[printer](text)) < 5.0  # noqa: B023
 
 
 @pytest.mark.parametrize("text", TEXTS)
