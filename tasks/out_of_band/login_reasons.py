@@ -66,7 +66,8 @@ def sshd_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
 def _unit_note(login: LoginState) -> str:
     unit = login.sshd_unit
     if unit is None:
-        return ": no unit starts it"
+        # systemd may have been too slow to tell.
+        return ": no unit starts it" if login.units else ""
     if unit.load == "masked" or unit.file == "masked":
         return f": {unit.name} is masked"
     wrong = f", since its settings are wrong: {login.complaint}" if login.complaint else ""

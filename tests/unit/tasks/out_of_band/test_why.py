@@ -179,6 +179,7 @@ def unaddressed(seen: Seen) -> Seen:
     return holding()(seen)
 
 
+NONE = Unit("not-found", "", "inactive", "x")
 NO_SSHD = logged(listeners=(), process="")
 WHY: list[tuple[str, Change, str]] = [
     ("network stopped", outside(stopped=frozenset({"network1"})), "the network network1 does not run"),
@@ -303,7 +304,7 @@ WHY: list[tuple[str, Change, str]] = [
         both(NO_SSHD, unit("ssh.service", active="failed"), logged(complaint="a.conf line 1: Rubbish")),
         "ssh.service is failed, since its settings are wrong: a.conf line 1: Rubbish",
     ),
-    ("sshd absent", both(NO_SSHD, logged(units={})), "sshd is not running: no unit starts it"),
+    ("sshd absent", both(NO_SSHD, logged(units={"x": NONE})), "sshd is not running: no unit starts it"),
     (
         "another port",
         logged(listeners=(Listener(None, 2222, "sshd"),)),
