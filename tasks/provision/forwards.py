@@ -2,8 +2,8 @@
 
 libvirt rejects what comes into a nat network in a chain of iptables; a rule before it, with the lab's and
 network's names in its comment, excepts the forwards. Where libvirt has a table of nftables instead, a warning
-says so. A table of somebody else that drops what it
-does not know cannot be overruled: nftables has every table agree.
+says so. A table of somebody else that drops what it does not know cannot be overruled: nftables has every
+table agree.
 """
 
 from __future__ import annotations
@@ -195,10 +195,14 @@ def forward_warnings(lab: Lab, uri: str) -> Iterator[Outcome]:
         known = where in ("ip filter", "ip6 filter") or chain["table"].startswith("labrun/")
         drops = (chain.get("hook"), chain.get("policy")) == ("forward", "drop")
         if (chain["table"], chain["name"]) == ("libvirt_network", "guest_input"):
-            why = 'it rejects what comes in: set firewall_backend = "iptables" in /etc/libvirt/network.conf'
+            why = 'it rejects all that comes in: firewall_backend = "iptables" in libvirt/network.conf'
             yield Outcome(
                 HYPERVISOR, "forward", where, Status.WARNING, "lets forwards through", "rejects", why
             )
         if drops and not known and chain["family"] in ("ip", "ip6", "inet"):
             why = f"its chain {chain['name']} drops what it does not accept itself: accept the ports there"
-            yield Outcome(HYPERVISOR, "forward", where, Status.WARNING, "lets forwards through", "drops", why)
+            yield _warning(where, "drops", why)
+
+
+def _warning(table: str, does: str, why: str) -> Outcome:
+    return Outcome(HYPERVISOR, "forward", table, Status.WARNING, "lets forwards through", does, why)
