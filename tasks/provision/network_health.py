@@ -18,7 +18,7 @@ __all__ = ["network_health", "wake_dnsmasq"]
 
 _PID_FILES = Path("/run/libvirt/network")
 _SETTINGS = Path("/etc/libvirt/network.conf")
-_NO_RULES = re.compile(r"""^\s*firewall_backend\s*=\s*["']none["']""", re.MULTILINE)
+_NO_RULES = re.compile(r"""^[ \t]*+firewall_backend[ \t]*+=[ \t]*+["']none["']""", re.MULTILINE)
 # Modes whose packets libvirt's rules let through or reject; without <forward> it is "isolated".
 _FILTERED = ("nat", "route", "isolated")
 # Where iptables enters libvirt's chains, by table: without these the rules in them are never reached.

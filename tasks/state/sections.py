@@ -115,7 +115,7 @@ PATH = Section("path", Scope.PATH, follows=_OF_THE_NETWORK)
 # A check may depend on any of these.
 CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SETTINGS))
 
-_OF_RUNS = ("guard", "fault", "configure", "drift", "exec", "schedule")
+_OF_RUNS = ("guard", "fault", "configure", "drift", "exec", "schedule", "doctor")
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
