@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from labrun.errors import UnreadableError
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, quote
 
 __all__ = ["FoundFile", "found_files", "look_at", "odd_kind"]
 
+_MODE = re.compile("[0-7]{1,5}")
 # Larger files are compared by hash only and never shown in a diff.
 _LARGEST_SHOWN = 256 * 1024
 
@@ -56,8 +59,10 @@ def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
         digests[path] = digest
     found = {}
     for line in _lines(facts, "files-stat"):
-        mode, owner, group, path = line.split(" ", 3)
+        mode, owner, group, path = (*line.split(" ", 3), "")[:4]
         if path in digests and path in paths:
+            if not _MODE.fullmatch(mode):
+                raise UnreadableError(f"no mode of a file: {mode[:20]!r}", step=path)
             text = facts.commands.get(f"file-text-{paths.index(path)}")
             found[path] = FoundFile(f"{mode:0>4}", owner, group, digests[path], _decoded(text))
     return found

@@ -60,6 +60,7 @@ def test_every_setting_is_known_by_vms_and_those_of_containers_by_containers() -
     assert list(wanted_settings("lxc", SPEC)) == [
         "driver",
         "image",
+        "user",
         "memory",
         "vcpus",
         "nics",
