@@ -259,4 +259,4 @@ def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
             status, tried.actual, f"by the lab file: {path.fault}" if path.fault is not None else why
         )
     lost = Status.UNREACHABLE if row.status is Status.UNREACHABLE else Status.UNKNOWN
-    return Judged(lost, tried.actual, f"this tells nothing: {row.name}: {row.why}")
+    return Judged(lost, tried.actual, f"inconclusive: {row.name}: {row.why}")

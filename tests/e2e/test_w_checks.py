@@ -196,4 +196,4 @@ def test_what_is_blocked_counts_only_where_the_pair_can_meet(checked: With) -> N
         lab.guest("r", "sysctl -qw net.ipv4.ip_forward=1")
     assert {row["status"] for row in blind.values()} == {"unknown"}
     assert blind["not filtered"]["actual"] == "filtered"
-    assert blind["not filtered"]["why"] == "this tells nothing: a -> b: r: net.ipv4.ip_forward is 0"
+    assert blind["not filtered"]["why"] == "inconclusive: a -> b: r: net.ipv4.ip_forward is 0"

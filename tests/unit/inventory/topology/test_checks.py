@@ -312,7 +312,7 @@ def test_what_fails_with_its_path_has_the_reason_of_the_path() -> None:
     assert row.why not in (None, DROPPED)
     blind = judged("to: b, tcp: 80, expect: blocked", FILTERED, whole=False)
     assert blind.status.value == "unknown"
-    assert blind.why == f"this tells nothing: a -> b: {row.why}"
+    assert blind.why == f"inconclusive: a -> b: {row.why}"
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_output_that_breaks_off_is_unknown_and_says_so() -> None:
     ("case", "status", "why"),
     [
         ("healthy", "ok", "-"),
-        ("forwarding-off", "unknown", "this tells nothing: a -> c: r: net.ipv4.ip_forward is 0"),
-        ("router-stopped", "unknown", "this tells nothing: a -> c: r does not answer"),
-        ("host-stopped", "unreachable", "this tells nothing: a -> c: c does not answer"),
+        ("forwarding-off", "unknown", "inconclusive: a -> c: r: net.ipv4.ip_forward is 0"),
+        ("router-stopped", "unknown", "inconclusive: a -> c: r does not answer"),
+        ("host-stopped", "unreachable", "inconclusive: a -> c: c does not answer"),
     ],
 )
 def test_what_is_blocked_counts_only_where_the_pair_can_meet(case: str, status: str, why: str) -> None:
