@@ -80,6 +80,8 @@ def outer_segment(directory: Path, *routed: str) -> Iterator[None]:
         stack.callback(_remove)
         _run("ip", "netns", "add", SPACE)
         on_hypervisor("ip", "link", "add", BRIDGE, "type", "bridge")
+        # libvirt starts no forwarding network where a device has routes from router advertisements.
+        on_hypervisor("sysctl", "-qw", f"net.ipv6.conf.{BRIDGE}.accept_ra=0")
         # Unless its MAC is set, a bridge takes that of the last port, and with it another link-local address.
         on_hypervisor("ip", "link", "set", BRIDGE, "address", "02:00:5e:00:00:02", "up")
         on_hypervisor(
@@ -87,6 +89,7 @@ def outer_segment(directory: Path, *routed: str) -> Iterator[None]:
         )
         on_hypervisor("ip", "link", "set", f"{BRIDGE}-up", "master", BRIDGE, "up")
         on_hypervisor("ip", "link", "add", DEVICE, "type", "veth", "peer", "name", "e1", "netns", SPACE)
+        on_hypervisor("sysctl", "-qw", f"net.ipv6.conf.{DEVICE}.accept_ra=0")
         on_hypervisor("ip", "link", "set", DEVICE, "up")
         in_segment("ip", "link", "set", "lo", "up")
         for (four, six), own, theirs in ((LAN, BRIDGE, "e0"), (WIRE, DEVICE, "e1")):
