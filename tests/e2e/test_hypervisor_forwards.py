@@ -145,7 +145,7 @@ def test_a_forward_without_a_listener_names_the_host_behind_it(lab: RunningLab) 
     path.write_text(text + check, encoding="utf-8")
     (row,) = RunningLab(path, lab.state).json("verify").of("check", name="other")
     assert (row["status"], row["actual"]) == ("failed", "refused")
-    assert row["why"] == "nobody listens on tcp/81 on web, to which fw forwards tcp/8082"
+    assert row["why"] == "nothing listens on tcp/81 on web, to which fw forwards tcp/8082"
 
 
 def test_a_second_run_changes_nothing_and_what_is_lost_is_mended(lab: RunningLab) -> None:
