@@ -9,16 +9,17 @@ from labrun.runner.engine.session import Session
 from labrun.tasks.provision.domains import network_in
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.machine_commands import removal_commands
-from labrun.tasks.provision.network_commands import filter_commands, network_commands, table_commands
+from labrun.tasks.provision.network_commands import network_commands
 from labrun.tasks.provision.planning import PlannedMachine, plan_lab
 from labrun.tasks.provision.plugged import cuts_off
 from labrun.tasks.provision.reconnect import can_reconnect
+from labrun.tasks.provision.table_commands import filter_commands, forward_commands, undefine_commands
 
 __all__ = ["explain_up"]
 
 
 def explain_up(session: Session) -> str:
-    """Return the virsh, ip and mount commands for what `up` would create or change now."""
+    """Return the virsh, nft, ip and mount commands for what `up` would create or change now."""
     if not session.uri:
         return f"# {session.lab.name}: {session.place}\n"
     subset = session.hosts if session.invocation.hosts is not None else None
@@ -32,6 +33,7 @@ def explain_up(session: Session) -> str:
         for each in plan.networks
         if each.plan.action == "restart" or (each.seen and each.seen.have["active"] != "yes")
     }
+    anew = {each.spec.name for each in plan.networks if each.spec.full_name in started}
     if not can_reconnect(session.uri):
         started = set()
     busy = plan.busy()
@@ -42,10 +44,12 @@ def explain_up(session: Session) -> str:
             continue
         lines += network_commands(connect(session.uri), session.uri, each)
     for each in plan.forwards:
-        lines += table_commands(each)
+        lines += forward_commands(session.uri, each, anew=each.spec.name in anew)
     for item in plan.machines:
         lines.append(_heading("machine", item.spec.host, item.plan.action))
         lines += [f"# {item.plan.kept}"] if item.plan.kept else _machine(item, started)
+    if subset is None:
+        lines += undefine_commands(session.uri, plan.replaced_filters)
     return "\n".join(lines) + "\n"
 
 

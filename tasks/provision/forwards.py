@@ -26,12 +26,15 @@ from labrun.tasks.provision.objects import Observed, Plan, Spec, item_of, plan_o
 from labrun.tasks.state.item import Words, diff_of
 
 __all__ = [
+    "accepting_commands",
     "apply_forward",
     "forward_specs",
     "forward_warnings",
+    "loopback_switch",
     "observe_forwards",
     "plan_forward",
     "remove_forward",
+    "withdrawing_commands",
 ]
 
 _LOOPBACK = "/proc/sys/net/ipv4/conf/{}/route_localnet"
@@ -143,19 +146,28 @@ def apply_forward(connection: Any, spec: Spec, plan: Plan) -> None:
         nft.remove(spec.full_name)
         return
     nft.load(spec.xml, spec.full_name)
-    for each in reversed(spec.want["accepted"].split()):
-        _accept(spec.full_name, each)
+    for command in accepting_commands(spec):
+        nft.run(command)
     bridge = _bridges(connection).get(f"{spec.lab}-{spec.name}")
     if bridge and spec.want["loopback"] == "yes":
         # The hypervisor's own connections to 127.0.0.1 leave by the bridge, which is the lab's.
-        Path(_LOOPBACK.format(bridge)).write_text("1", encoding="ascii")
+        Path(loopback_switch(bridge)).write_text("1", encoding="ascii")
 
 
-def _accept(name: str, what: str) -> None:
-    address, proto, port = what.split("/")
-    tool = _TOOLS[6 if ":" in address else 4]
-    if shutil.which(tool) is not None:
-        nft.run([tool, "-w", "-I", "FORWARD", "1", *_match(name, address, proto, port)])
+def loopback_switch(bridge: str) -> str:
+    """Return the file whose 1 lets what comes from 127.0.0.1 leave by a bridge."""
+    return _LOOPBACK.format(bridge)
+
+
+def accepting_commands(spec: Spec) -> list[list[str]]:
+    """Return the commands that have a network's forwards accepted before anybody refuses them."""
+    commands = []
+    for what in reversed(spec.want["accepted"].split()):
+        address, proto, port = what.split("/")
+        tool = _TOOLS[6 if ":" in address else 4]
+        if shutil.which(tool) is not None:
+            commands.append([tool, "-w", "-I", "FORWARD", "1", *_match(spec.full_name, address, proto, port)])
+    return commands
 
 
 def _match(name: str, address: str, proto: str, port: str) -> list[str]:
@@ -164,18 +176,25 @@ def _match(name: str, address: str, proto: str, port: str) -> list[str]:
     return ["-d", address, "-p", proto, "--dport", port, *conntrack, *note]
 
 
-def _withdraw(name: str) -> bool:
-    """Delete labrun's rules of that name; return whether there were any."""
-    any_gone = False
+def withdrawing_commands(name: str) -> list[list[str]]:
+    """Return the commands that delete labrun's rules of that name. Raises HypervisorError."""
+    commands = []
     for tool in _TOOLS.values():
         if shutil.which(tool) is None:
             continue
         for line in nft.run([tool, "-w", "-S", "FORWARD"]).splitlines():
             words = shlex.split(line)
             if "--comment" in words and words[words.index("--comment") + 1] == name:
-                nft.run([tool, "-w", "-D", *words[1:]])
-                any_gone = True
-    return any_gone
+                commands.append([tool, "-w", "-D", *words[1:]])
+    return commands
+
+
+def _withdraw(name: str) -> bool:
+    """Delete labrun's rules of that name; return whether there were any."""
+    commands = withdrawing_commands(name)
+    for command in commands:
+        nft.run(command)
+    return bool(commands)
 
 
 def remove_forward(connection: Any, lab: str, full_name: str) -> bool:

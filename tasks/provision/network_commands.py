@@ -1,4 +1,4 @@
-"""The commands that carry out the plan of a network or filter by hand: of a change, those of the change."""
+"""The commands that carry out the plan of a network by hand: of a change, those of the change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from labrun.tasks.provision.networks import ANY_RECORD, definition_xml
 from labrun.tasks.provision.objects import Planned
 from labrun.tasks.provision.reconnect import Tap, can_reconnect, port_xml, taps_on
 
-__all__ = ["filter_commands", "network_commands", "reconnect_commands", "table_commands"]
+__all__ = ["network_commands", "reconnect_commands"]
 
 # What has commands of its own.
 _SWITCHES = frozenset({"active", "autostart"})
@@ -23,22 +23,6 @@ _SECTIONS = {
     "VIR_NETWORK_SECTION_IP_DHCP_HOST": "ip-dhcp-host",
     "VIR_NETWORK_SECTION_DNS_HOST": "dns-host",
 }
-
-
-def filter_commands(uri: str, each: Planned) -> list[str]:
-    """Return the command that defines a filter anew: libvirt changes it at once where it is in use."""
-    if each.plan.action == "none":
-        return []
-    if each.spec.xml.startswith("table "):
-        return table_commands(each)
-    return [f"virsh -c {uri} nwfilter-define /dev/stdin <<'XML'\n{each.spec.xml}\nXML"]
-
-
-def table_commands(each: Planned) -> list[str]:
-    """Return the command that loads a table of nftables anew on the hypervisor."""
-    if each.plan.action == "none" or not each.spec.xml:
-        return []
-    return [f"nft -f - <<'NFT'\n{each.spec.xml.rstrip()}\nNFT"]
 
 
 def network_commands(connection: Any, uri: str, each: Planned) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_local
 
-__all__ = ["canonical", "listing", "load", "remove", "run", "tables", "unusable"]
+__all__ = ["canonical", "listing", "load", "remove", "replacing", "run", "tables", "unusable"]
 
 _SECONDS = 30
 _FAMILIES = ("bridge", "inet")
@@ -71,10 +71,16 @@ def canonical(text: str, name: str) -> str:
     return _steady(run(["unshare", "-n", "sh", "-c", f"nft -f - && {lists}"], text))
 
 
+def replacing(text: str, name: str) -> str:
+    """Return what nft reads to replace the tables of that name, there or not, by those of the text."""
+    # Before it is deleted, each is added: nft deletes nothing that is not there.
+    gone = [f"{verb} table {family} {name}" for family in _FAMILIES for verb in ("add", "delete")]
+    return "\n".join([*gone, text])
+
+
 def load(text: str, name: str) -> None:
     """Replace the tables of that name by those of the text, all at once. Raises HypervisorError."""
-    gone = [f"delete table {family} {found}" for family, found in tables() if found == name]
-    run(["nft", "-f", "-"], "\n".join([*gone, text]))
+    run(["nft", "-f", "-"], replacing(text, name))
 
 
 def remove(name: str) -> bool:

@@ -27,13 +27,13 @@ networks:
 filters: {{f: [{{deny: out, proto: tcp, port: 80}}]}}
 hosts:
   a: {{networks: {{n: 10.165.1.10, m: {{ipv4: 10.165.2.10, filter: f}}}}}}
-  b: {{driver: qemu, autostart: true, networks: {{n: 10.165.1.11}}}}
 """
+WITH_VM = TEXT + "  b: {driver: qemu, autostart: true, networks: {n: 10.165.1.11}}\n"
 
 
 @pytest.fixture(scope="module")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    """One container that is ready, and one VM that is only running."""
+    """One container."""
     lab = write_lab(tmp_path_factory.mktemp("explain"), TEXT)
     try:
         up = lab.json("up", "--no-wait")
@@ -42,6 +42,15 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         down = lab.run("-y", "down")
     assert down.exit_code == 0, down.stdout + down.stderr
+
+
+@pytest.fixture(scope="module")
+def lab_with_vm(lab: RunningLab) -> RunningLab:
+    """The same, and one VM that is only running."""
+    lab.path.write_text(WITH_VM, encoding="utf-8")
+    up = lab.json("up", "--no-wait")
+    assert up.exit_code == 0, up.bad() or up.stderr
+    return lab
 
 
 def virsh(*words: str) -> None:
@@ -60,8 +69,10 @@ def bridge(network: str) -> str:
 
 
 def flush() -> None:
-    beside("iptables", "-F")
-    beside("iptables", "-X")
+    """Delete the rules of the lab's networks: those of other labs stay."""
+    own = "|".join(map(bridge, "nm"))
+    delete = 'eval "iptables -w -D ${rule#-A }"'
+    beside("sh", "-c", f"iptables -S | grep -Ew '{own}' | while read -r rule; do {delete}; done")
 
 
 def stop_dnsmasq() -> None:
@@ -69,8 +80,11 @@ def stop_dnsmasq() -> None:
 
 
 SECOND = "{ipv4: 10.165.2.10, filter: f}"
+Change = tuple[tuple[str, str] | None, Callable[[], object] | None, tuple[str, ...]]
+REJECTS = ("deny: out", "reject: out")
+FORWARDS = ("mode: nat", 'mode: nat, forward: [{port: 18165, to: "a:80"}]')
 # What the file says instead, what somebody does by hand, and which commands mend it.
-CHANGES: dict[str, tuple[tuple[str, str] | None, Callable[[], object] | None, tuple[str, ...]]] = {
+CHANGES: dict[str, Change] = {
     "reservation": (("n: 10.165.1.10", "n: 10.165.1.20"), None, ("net-update delete", "net-update add-last")),
     "dns name": (
         ("cidr: 10.165.2.0/24", "cidr: 10.165.2.0/24, dns: {www: 10.165.2.9}"),
@@ -84,6 +98,8 @@ CHANGES: dict[str, tuple[tuple[str, str] | None, Callable[[], object] | None, tu
     ),
     "autostart of a network": (("mode: nat", "mode: nat, autostart: false"), None, ("net-autostart",)),
     "filter": (("port: 80", "port: 81"), None, ("nwfilter-define",)),
+    "filter that is a table": (REJECTS, None, ("nft -f", "nwfilter-undefine")),
+    "forward": (FORWARDS, None, ("nft -f", "iptables -w -I FORWARD", "tee")),
     "memory of a container": (
         ("a: {networks", "a: {memory: 300, networks"),
         None,
@@ -91,23 +107,12 @@ CHANGES: dict[str, tuple[tuple[str, str] | None, Callable[[], object] | None, tu
     ),
     "vcpus of a container": (("a: {networks", "a: {vcpus: 2, networks"), None, ("define",)),
     "filter of a NIC": ((SECOND, "10.165.2.10"), None, ("detach-device", "attach-device")),
-    "NIC less": ((f", m: {SECOND}", ""), None, ("detach-device", "net-update delete")),
+    "NIC less": ((f", m: {SECOND}", ""), None, ("detach-device", "net-update delete", "nft -f")),
     "NICs in another order": (
         (f"n: 10.165.1.10, m: {SECOND}", f"m: {SECOND}, n: 10.165.1.10"),
         None,
         ("detach-device", "attach-device"),
     ),
-    "MAC": (
-        ("n: 10.165.1.11", 'n: 10.165.1.11, m: {ipv4: 10.165.2.11, mac: "02:00:00:00:77:01"}'),
-        None,
-        ("attach-device", "net-update add-last"),
-    ),
-    "memory and vcpus of a VM": (
-        ("driver: qemu,", "driver: qemu, memory: 300, vcpus: 2,"),
-        None,
-        ("setmaxmem", "setmem", "setvcpus"),
-    ),
-    "autostart of a VM": (("autostart: true, ", ""), None, ("autostart",)),
     "paused": (None, lambda: virsh("suspend", f"{LAB}-a"), ("resume",)),
     "off": (None, lambda: virsh("destroy", f"{LAB}-a"), ("mount", "start")),
     "undefined": (None, lambda: virsh("undefine", f"{LAB}-a"), ("define",)),
@@ -128,6 +133,19 @@ CHANGES: dict[str, tuple[tuple[str, str] | None, Callable[[], object] | None, tu
         ("net-destroy", "net-start", "net-port-create", "ip link"),
     ),
     "chains": (None, flush, ("iptables", "net-destroy", "net-start")),
+}
+OF_VM: dict[str, Change] = {
+    "MAC": (
+        ("n: 10.165.1.11", 'n: 10.165.1.11, m: {ipv4: 10.165.2.11, mac: "02:00:00:00:77:01"}'),
+        None,
+        ("attach-device", "net-update add-last"),
+    ),
+    "memory and vcpus of a VM": (
+        ("driver: qemu,", "driver: qemu, memory: 300, vcpus: 2,"),
+        None,
+        ("setmaxmem", "setmem", "setvcpus"),
+    ),
+    "autostart of a VM": (("autostart: true, ", ""), None, ("autostart",)),
     # The last: disks do not shrink again.
     "disks of a VM": (
         ("driver: qemu,", "driver: qemu, disk: 12, disks: [{size: 1}],"),
@@ -142,15 +160,8 @@ def verbs(text: str) -> str:
     return re.sub(rf"virsh -c \S+ |(?<=net-update )\S+ |nsenter -t \d+ -n -- |{LAB}-\w+ ?", "", text)
 
 
-@pytest.mark.parametrize("kind", CHANGES)
-def test_the_printed_commands_are_all_that_is_needed(lab: RunningLab, kind: str) -> None:
-    change, by_hand, words = CHANGES[kind]
-    lab.path.write_text(TEXT.replace(*change) if change else TEXT, encoding="utf-8")
-    if change is None:
-        restored = lab.json("up", "--no-wait")
-        assert restored.exit_code == 0, restored.bad()
-    if by_hand is not None:
-        by_hand()
+def type_in(lab: RunningLab, words: tuple[str, ...]) -> None:
+    """Type what `plan --explain` prints, ``words`` among it: then nothing is left to do."""
     assert lab.json("plan").exit_code == 3
     text = lab.run("plan", "--explain").stdout
     printed = verbs(text)
@@ -164,7 +175,42 @@ def test_the_printed_commands_are_all_that_is_needed(lab: RunningLab, kind: str)
     assert typed.returncode == 0, f"{typed.stderr}\n{text}"
     plan = lab.json("plan")
     assert plan.exit_code == 0, (plan.bad(), text)
-    assert lab.json("up", "--no-wait").statuses("network", "machine", "filter") == {"ok"}
+    assert lab.json("up", "--no-wait").statuses("network", "machine", "filter", "forward") == {"ok"}
+
+
+def change_by_hand(lab: RunningLab, text: str, kind: Change) -> None:
+    change, by_hand, words = kind
+    lab.path.write_text(text.replace(*change) if change else text, encoding="utf-8")
+    if change is None:
+        restored = lab.json("up", "--no-wait")
+        assert restored.exit_code == 0, restored.bad()
+    if by_hand is not None:
+        by_hand()
+    type_in(lab, words)
     # What the next change is one of.
-    lab.path.write_text(TEXT, encoding="utf-8")
+    lab.path.write_text(text, encoding="utf-8")
     assert lab.run("-y", "up", "--no-wait").exit_code in (0, 3)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_the_printed_commands_are_all_that_is_needed(lab: RunningLab, kind: str) -> None:
+    change_by_hand(lab, TEXT, CHANGES[kind])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(REJECTS, ("nwfilter-define", "nft -f")), (FORWARDS, ("nft -f", "iptables -w -D FORWARD"))],
+    ids=["filter", "forward"],
+)
+def test_a_table_goes_again(lab: RunningLab, change: tuple[str, str], words: tuple[str, ...]) -> None:
+    lab.path.write_text(TEXT.replace(*change), encoding="utf-8")
+    up = lab.json("up", "--no-wait")
+    assert up.exit_code == 0, up.bad()
+    lab.path.write_text(TEXT, encoding="utf-8")
+    type_in(lab, words)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", OF_VM)
+def test_those_for_a_vm_are_all_that_is_needed(lab_with_vm: RunningLab, kind: str) -> None:
+    change_by_hand(lab_with_vm, WITH_VM, OF_VM[kind])
