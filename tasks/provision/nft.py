@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import is_local
@@ -14,6 +16,7 @@ from labrun.hypervisor import is_local
 __all__ = ["canonical", "listing", "load", "remove", "replacing", "run", "tables", "unusable"]
 
 _SECONDS = 30
+_NET_ADMIN = 12
 _FAMILIES = ("bridge", "inet")
 
 
@@ -23,9 +26,20 @@ def unusable(uri: str) -> str:
         return f"{uri} is another machine, and libvirt has no way to its nftables"
     if os.geteuid() != 0:
         return "labrun does not run as root here, and nftables is the hypervisor's"
+    if not _may_administer():
+        return "labrun runs without the capability NET_ADMIN here, which nftables asks for"
     if shutil.which("nft") is None:
         return "nft is not installed here"
     return ""
+
+
+def _may_administer() -> bool:
+    """Tell whether this process has what reading and writing nftables takes; a unit's root may lack it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _NET_ADMIN & 1)
+    return True
 
 
 def run(command: list[str], text: str = "") -> str:

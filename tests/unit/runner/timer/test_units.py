@@ -48,7 +48,9 @@ def test_the_service_runs_the_command_and_takes_drift_for_a_success() -> None:
     assert (service["ProtectSystem"], service["ProtectHome"]) == ("strict", "read-only")
     assert service["ReadWritePaths"] == "-/root/.local/state/labrun"
     assert (service["PrivateTmp"], service["NoNewPrivileges"]) == ("yes", "yes")
-    assert "CAP_SYS_ADMIN" in service["CapabilityBoundingSet"]
+    assert {"CAP_SYS_ADMIN", "CAP_NET_ADMIN"} <= set(service["CapabilityBoundingSet"].split())
+    # All that a container has of its own, to look into one that does not answer.
+    assert set(service["RestrictNamespaces"].split()) == {"cgroup", "ipc", "mnt", "net", "pid", "uts"}
     assert "Environment" not in service
 
 
