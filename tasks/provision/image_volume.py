@@ -24,7 +24,13 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 
-__all__ = ["bring_image", "find_image_volume", "prune_versions", "volume_name"]
+__all__ = ["bring_image", "find_image_volume", "no_disk", "prune_versions", "volume_name"]
+
+
+def no_disk(image: str) -> HypervisorError:
+    """Return the error for an image that neither the controller nor the hypervisor has."""
+    hint = source_of_image(image, "qemu")
+    return HypervisorError(f"the image {image} has no disk for machines", step="image", hint=hint)
 
 
 def volume_name(image: str) -> str | None:
@@ -70,11 +76,7 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
             prune_versions(connection, find_pool(connection, where), image, name)
         return False
     if name is None:
-        raise HypervisorError(
-            f"the image {image} has no disk for machines",
-            step="image",
-            hint=source_of_image(image, "qemu"),
-        )
+        raise no_disk(image)
     pool = ensure_pool(connection, where)
 
     def show(share: float) -> None:
