@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from labrun.errors import HypervisorError
+from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.domains import tagged_domains
@@ -110,7 +111,12 @@ def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[s
 def _backing_paths(connection: Any) -> set[str]:
     found = set()
     for pool in connection.listAllStoragePools():
-        if pool.name().startswith(LAB_POOLS) and pool.isActive():
-            roots = (ET.fromstring(volume.XMLDesc(0)) for volume in pool.listAllVolumes())  # noqa: S314
-            found |= {root.findtext("./backingStore/path") or "" for root in roots}
+        if pool.name().startswith(LAB_POOLS) and is_active(pool):
+            volumes = []
+            with unless_gone():
+                volumes = pool.listAllVolumes()
+            for volume in volumes:
+                with unless_gone():
+                    root = ET.fromstring(volume.XMLDesc(0))  # noqa: S314 - libvirt's own output
+                    found.add(root.findtext("./backingStore/path") or "")
     return found
