@@ -159,10 +159,10 @@ def is_active(listed: Any) -> bool:
 
     Raises libvirtError.
     """
-    active = False
+    found = 0
     with unless_gone():
-        active = bool(listed.isActive())
-    return active
+        found = listed.isActive()
+    return bool(found)
 
 
 def _live_xml(network: Any) -> str:
