@@ -29,10 +29,12 @@ __all__ = [
     "enter_network",
     "in_daemon_namespace",
     "in_daemon_network",
+    "is_active",
     "is_local",
     "leave_network",
     "networks_of",
     "translated",
+    "unless_gone",
 ]
 
 _CLONE_NEWNET = 0x40000000
@@ -137,6 +139,32 @@ def translated(step: str, host: str | None = None, hint: str | None = None) -> I
         raise HypervisorError(reason, host=host, step=step, hint=hint) from error
 
 
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """End the block without an error if the object that it looks at was removed since it was listed.
+
+    Whatever belongs to others may vanish at any time.
+    """
+    libvirt = _libvirt()
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        gone = ("DOMAIN", "NETWORK", "NETWORK_PORT", "NWFILTER", "STORAGE_POOL", "STORAGE_VOL")
+        if error.get_error_code() not in [getattr(libvirt, f"VIR_ERR_NO_{kind}") for kind in gone]:
+            raise
+
+
+def is_active(listed: Any) -> bool:
+    """Return whether a domain, network or pool is active; one that was removed since it was listed is not.
+
+    Raises libvirtError.
+    """
+    found = 0
+    with unless_gone():
+        found = listed.isActive()
+    return bool(found)
+
+
 def _live_xml(network: Any) -> str:
     return str(network.XMLDesc(0))
 
@@ -146,15 +174,12 @@ def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Itera
 
     Raises libvirtError for any other error.
     """
-    libvirt = _libvirt()
     for network in connection.listAllNetworks():
-        try:
+        text = None
+        with unless_gone():
             text = xml(network)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
-                continue
-            raise
-        yield network, text
+        if text is not None:
+            yield network, text
 
 
 def is_local(uri: str) -> bool:

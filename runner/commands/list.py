@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect, networks_of
+from labrun.hypervisor import connect, networks_of, unless_gone
 from labrun.ownership import read_tag
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
@@ -76,7 +76,8 @@ def _look(uri: str, labs: dict[str, _Found]) -> None:
         if not tag.fits(domain.name()):
             continue
         lab = labs.setdefault(tag.lab, _Found(tag.lab))
-        lab.machines[tag.host] = state_of(domain)
+        with unless_gone():
+            lab.machines[tag.host] = state_of(domain)
         if uri not in lab.hypervisors:
             lab.hypervisors.append(uri)
     for network, xml in networks_of(connection):

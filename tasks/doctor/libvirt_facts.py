@@ -9,7 +9,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect, networks_of, translated
+from labrun.hypervisor import connect, is_active, networks_of, translated
 from labrun.inventory.model import Lab
 from labrun.ownership import read_tag
 from labrun.tasks.doctor.model import LibvirtNetwork, LibvirtSide, Prefix
@@ -56,7 +56,7 @@ def _networks(connection: Any) -> Iterator[LibvirtNetwork]:
             bridge.get("name", "") if bridge is not None else "",
             tuple(_subnets(root)),
             forward.get("mode", "nat") if forward is not None else "",
-            bool(network.isActive()),
+            is_active(network),
             tag.lab if tag is not None and tag.fits(network.name()) else None,
         )
 

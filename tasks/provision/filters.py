@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 from labrun.errors import ForeignObjectError
-from labrun.hypervisor import translated
+from labrun.hypervisor import translated, unless_gone
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.flows import ports_text
 from labrun.inventory.topology.nic_filters import directions, ends_of
@@ -145,11 +145,13 @@ def observe_filters(connection: Any, lab: str) -> dict[str, Observed]:
             if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
                 raise
             return {}
-        return {
-            each.name().removeprefix(f"{lab}-"): Observed(each.name(), {"rules": _read(each.XMLDesc(0))})
-            for each in filters
-            if each.name().startswith(f"{lab}-") and _is_own(each)
-        }
+        found = {}
+        for each in filters:
+            name = each.name()
+            if name.startswith(f"{lab}-") and _is_own(each):
+                with unless_gone():
+                    found[name.removeprefix(f"{lab}-")] = Observed(name, {"rules": _read(each.XMLDesc(0))})
+        return found
 
 
 def _read(xml: str) -> str:
@@ -219,22 +221,18 @@ def users_of_filter(connection: Any, full_name: str) -> tuple[str, ...]:
 
     ``connection`` None = none. libvirt does not remove a filter that is referred to.
     """
-    import libvirt
-
     if connection is None:
         return ()
     found = []
     for domain in connection.listAllDomains():
-        try:
+        with unless_gone():
             if any(nic.filter == full_name for nic in nics_of(domain.XMLDesc(0))):
                 found.append(domain.name())
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
     for other in connection.listAllNWFilters():
-        root = ET.fromstring(other.XMLDesc(0))  # noqa: S314 - libvirt's own output
-        if any(each.get("filter") == full_name for each in root.findall("filterref")):
-            found.append(f"the filter {other.name()}")
+        with unless_gone():
+            root = ET.fromstring(other.XMLDesc(0))  # noqa: S314 - libvirt's own output
+            if any(each.get("filter") == full_name for each in root.findall("filterref")):
+                found.append(f"the filter {other.name()}")
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import networks_of, translated
+from labrun.hypervisor import networks_of, translated, unless_gone
 from labrun.inventory.model import Lab, Network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision import nft
@@ -102,11 +102,12 @@ def observe_forwards(connection: Any, lab: str) -> dict[str, Observed]:
 
 def _bridges(connection: Any) -> dict[str, str]:
     with translated("networks"):
-        return {
-            network.name(): network.bridgeName()
-            for network, xml in networks_of(connection)
-            if "<bridge name=" in xml and network.isActive()
-        }
+        found = {}
+        for network, xml in networks_of(connection):
+            with unless_gone():
+                if "<bridge name=" in xml and network.isActive():
+                    found[network.name()] = network.bridgeName()
+        return found
 
 
 def _accepted(prefix: str) -> dict[str, list[str]]:

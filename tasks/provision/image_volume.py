@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from labrun.errors import HypervisorError
+from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.domains import tagged_domains
@@ -24,7 +25,13 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 
-__all__ = ["bring_image", "find_image_volume", "prune_versions", "volume_name"]
+__all__ = ["bring_image", "find_image_volume", "no_disk", "prune_versions", "volume_name"]
+
+
+def no_disk(image: str) -> HypervisorError:
+    """Return the error for an image that neither the controller nor the hypervisor has."""
+    hint = source_of_image(image, "qemu")
+    return HypervisorError(f"the image {image} has no disk for machines", step="image", hint=hint)
 
 
 def volume_name(image: str) -> str | None:
@@ -70,11 +77,7 @@ def bring_image(connection: Any, where: Pool, image: str) -> bool:
             prune_versions(connection, find_pool(connection, where), image, name)
         return False
     if name is None:
-        raise HypervisorError(
-            f"the image {image} has no disk for machines",
-            step="image",
-            hint=source_of_image(image, "qemu"),
-        )
+        raise no_disk(image)
     pool = ensure_pool(connection, where)
 
     def show(share: float) -> None:
@@ -108,7 +111,12 @@ def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[s
 def _backing_paths(connection: Any) -> set[str]:
     found = set()
     for pool in connection.listAllStoragePools():
-        if pool.name().startswith(LAB_POOLS) and pool.isActive():
-            roots = (ET.fromstring(volume.XMLDesc(0)) for volume in pool.listAllVolumes())  # noqa: S314
-            found |= {root.findtext("./backingStore/path") or "" for root in roots}
+        if pool.name().startswith(LAB_POOLS) and is_active(pool):
+            volumes = []
+            with unless_gone():
+                volumes = pool.listAllVolumes()
+            for volume in volumes:
+                with unless_gone():
+                    root = ET.fromstring(volume.XMLDesc(0))  # noqa: S314 - libvirt's own output
+                    found.add(root.findtext("./backingStore/path") or "")
     return found

@@ -8,7 +8,7 @@ from typing import Any
 from labrun.errors import HypervisorError
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_store import image_paths
-from labrun.tasks.provision.image_volume import find_image_volume
+from labrun.tasks.provision.image_volume import find_image_volume, no_disk
 from labrun.tasks.provision.machines import POOL_OFF
 from labrun.tasks.provision.qemu_xml import MachineFiles, disk_xml
 from labrun.tasks.provision.seed_iso import seed_iso
@@ -63,15 +63,18 @@ def virtual_size(connection: Any, volume: Any) -> int:
 
 
 def image_size(connection: Any, where: Pool, image: str) -> int:
-    """Return the virtual size in bytes of an image, on the hypervisor or still here; 0 if there is none."""
+    """Return the virtual size in bytes of an image, on the hypervisor or still here.
+
+    Raises HypervisorError if it is in neither place.
+    """
     volume = find_image_volume(connection, where, image)
     if volume is not None:
         return virtual_size(connection, volume)
     try:
         with image_paths(image).disk.open("rb") as file:
             header = file.read(_SIZE_END)
-    except OSError:
-        return 0
+    except OSError as error:
+        raise no_disk(image) from error
     return int.from_bytes(header[_SIZE_AT:_SIZE_END], "big")
 
 

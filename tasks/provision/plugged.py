@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labrun.errors import HypervisorError
-from labrun.hypervisor import connect, translated
+from labrun.hypervisor import connect, translated, unless_gone
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.driver_registry import lab_drivers
 from labrun.tasks.provision.network_settings import HEALTH, LIVE
@@ -85,7 +85,11 @@ def _owners(connection: Any, name: str) -> Iterator[tuple[str, str]]:
         network = connection.networkLookupByName(name)
         if network.isActive():
             for port in network.listAllPorts():
-                yield port_owner(port.XMLDesc())
+                xml = None
+                with unless_gone():
+                    xml = port.XMLDesc()
+                if xml is not None:
+                    yield port_owner(xml)
     except libvirt.libvirtError as error:
         # The network or the port is gone meanwhile, or this driver has no ports.
         gone = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_NO_NETWORK_PORT, libvirt.VIR_ERR_NO_SUPPORT)

@@ -96,10 +96,17 @@ def exported(lab: RunningLab, kind: str) -> Path:
 
 def test_a_lease_is_read_by_mac(lab: RunningLab) -> None:
     nic = load_lab(lab.path).hosts["dyn"].interfaces[0]
-    leases = LibvirtLeases(LXC).leases(["inv-real-right", "inv-real-left"])
+    leases = LibvirtLeases(LXC, agents=False).leases(["inv-real-right", "inv-real-left"])
     assert nic.ipv4 is not None
     assert [(each.mac, each.address, each.source) for each in leases] == [(nic.mac, nic.ipv4.ip, "lease")]
-    assert LibvirtLeases(LXC).leases(["inv-real-left", "nobody-s"]) == ()
+    assert LibvirtLeases(LXC, agents=False).leases(["inv-real-left", "nobody-s"]) == ()
+    # Looked into are the guests without a lease, and only those on the networks that were asked about.
+    both = LibvirtLeases(LXC).leases(["inv-real-right", "inv-real-left"])
+    assert both[0] == leases[0]
+    gate = {str(each.address) for each in both if each.source == "agent"}
+    assert {"10.4.21.254", "10.4.22.254"} <= gate
+    assert str(nic.ipv4.ip) not in gate
+    assert LibvirtLeases(LXC).leases(["nobody-s"]) == ()
 
 
 def test_hosts_are_located_from_file_and_leases(lab: RunningLab) -> None:

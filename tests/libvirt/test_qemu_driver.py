@@ -233,7 +233,7 @@ def test_it_is_known_beforehand_that_a_machine_cannot_be_made(driver: QemuDriver
     before = (driver.observe(spec.lab), _volumes(spec))
     with pytest.raises(HypervisorError, match="a disk of 0 GiB is too small for the image"):
         driver.rehearse(replace(spec, disk=0))
-    with pytest.raises(HypervisorError, match="the image t-nowhere is not on the hypervisor"):
+    with pytest.raises(HypervisorError, match="the image t-nowhere has no disk for machines"):
         driver.rehearse(replace(spec, image="t-nowhere"))
     assert (driver.observe(spec.lab), _volumes(spec)) == before
 
