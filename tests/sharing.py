@@ -27,6 +27,8 @@ _DEMO = (
 _LAB = ("runs", "recording", "state_files")
 _TOGETHER = {
     **dict.fromkeys(_MACHINES, "machines"),
+    # Both make the devices of the network outside, by the same names.
+    **dict.fromkeys(("w_modes", "w_modes_vm"), "outer segment"),
     **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
     **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
 }
@@ -39,12 +41,16 @@ _APART = {
 # Longest first.
 _LONGEST = (
     *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
+    *("explain", "silent_hypervisor", "doctor", "unreachable", "outer segment", "moved", "network_health"),
     *(
         "w_behind_router",
         "way in, two of them",
         "w_guard",
         "nmcli",
         "resources",
+        "stateful_filters",
+        "hypervisor_forwards",
+        "refusals",
         "show",
         "verify",
         "drift_loop",

@@ -24,6 +24,7 @@ AS_WHOM = "import urllib.request as u; print(u.urlopen('http://{}:{}', timeout=3
 
 
 @pytest.mark.vm
+@pytest.mark.full
 def test_a_vm_outside_and_by_ipv6_alone(hypervisor: None, tmp_path: Path) -> None:
     lab = write_lab(tmp_path, LAB)
     with outer_segment(tmp_path):
