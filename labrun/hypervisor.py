@@ -31,6 +31,7 @@ __all__ = [
     "in_daemon_network",
     "is_local",
     "leave_network",
+    "network_runs",
     "networks_of",
     "translated",
 ]
@@ -155,6 +156,17 @@ def networks_of(connection: Any, xml: Callable[[Any], str] = _live_xml) -> Itera
                 continue
             raise
         yield network, text
+
+
+def network_runs(network: Any) -> bool:
+    """Tell whether a network is active; one that has disappeared is not. Raises libvirtError."""
+    libvirt = _libvirt()
+    try:
+        return bool(network.isActive())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+            return False
+        raise
 
 
 def is_local(uri: str) -> bool:

@@ -232,7 +232,13 @@ def users_of_filter(connection: Any, full_name: str) -> tuple[str, ...]:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
     for other in connection.listAllNWFilters():
-        root = ET.fromstring(other.XMLDesc(0))  # noqa: S314 - libvirt's own output
+        try:
+            root = ET.fromstring(other.XMLDesc(0))  # noqa: S314 - libvirt's own output
+        except libvirt.libvirtError as error:
+            # It was removed meanwhile, as may be the filter of another lab.
+            if error.get_error_code() == libvirt.VIR_ERR_NO_NWFILTER:
+                continue
+            raise
         if any(each.get("filter") == full_name for each in root.findall("filterref")):
             found.append(f"the filter {other.name()}")
     return tuple(found)

@@ -86,7 +86,7 @@ def observe_forwards(connection: Any, lab: str) -> dict[str, Observed]:
     prefix = _name(lab, "")
     tables = {name for family, name in nft.tables() if family == "inet" and name.startswith(prefix)}
     accepted = _accepted(prefix)
-    bridges = _bridges(connection) if tables or accepted else {}
+    bridges = _bridges(connection, lab) if tables or accepted else {}
     found = {}
     for table in sorted({*tables, *accepted}):
         network = table.removeprefix(prefix)
@@ -100,12 +100,12 @@ def observe_forwards(connection: Any, lab: str) -> dict[str, Observed]:
     return found
 
 
-def _bridges(connection: Any) -> dict[str, str]:
+def _bridges(connection: Any, lab: str) -> dict[str, str]:
     with translated("networks"):
         return {
             network.name(): network.bridgeName()
             for network, xml in networks_of(connection)
-            if "<bridge name=" in xml and network.isActive()
+            if network.name().startswith(f"{lab}-") and "<bridge name=" in xml and network.isActive()
         }
 
 
@@ -148,7 +148,7 @@ def apply_forward(connection: Any, spec: Spec, plan: Plan) -> None:
     nft.load(spec.xml, spec.full_name)
     for command in accepting_commands(spec):
         nft.run(command)
-    bridge = _bridges(connection).get(f"{spec.lab}-{spec.name}")
+    bridge = _bridges(connection, spec.lab).get(f"{spec.lab}-{spec.name}")
     if bridge and spec.want["loopback"] == "yes":
         # The hypervisor's own connections to 127.0.0.1 leave by the bridge, which is the lab's.
         Path(loopback_switch(bridge)).write_text("1", encoding="ascii")

@@ -106,9 +106,30 @@ def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[s
 
 
 def _backing_paths(connection: Any) -> set[str]:
-    found = set()
+    import libvirt
+
+    found: set[str] = set()
     for pool in connection.listAllStoragePools():
-        if pool.name().startswith(LAB_POOLS) and pool.isActive():
-            roots = (ET.fromstring(volume.XMLDesc(0)) for volume in pool.listAllVolumes())  # noqa: S314
-            found |= {root.findtext("./backingStore/path") or "" for root in roots}
+        if not pool.name().startswith(LAB_POOLS):
+            continue
+        try:
+            volumes = pool.listAllVolumes() if pool.isActive() else ()
+        except libvirt.libvirtError as error:
+            # A lab is taken down meanwhile.
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise
+            continue
+        found |= {_backing_path(volume) for volume in volumes}
     return found
+
+
+def _backing_path(volume: Any) -> str:
+    import libvirt
+
+    try:
+        root = ET.fromstring(volume.XMLDesc(0))  # noqa: S314 - libvirt's own output
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_NO_STORAGE_VOL, libvirt.VIR_ERR_NO_STORAGE_POOL):
+            raise
+        return ""
+    return root.findtext("./backingStore/path") or ""

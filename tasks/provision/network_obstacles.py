@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
 from typing import Any
 
-from labrun.hypervisor import connect, networks_of
+from labrun.hypervisor import connect, network_runs, networks_of
 from labrun.inventory.model import Lab, Mode, Network, Prefix
 from labrun.ownership import Tag, read_tag
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network
@@ -40,7 +40,7 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
             own = [found for found in (network.hypervisor4, network.hypervisor6) if found is not None]
             why = _of_networks(lab, own, beside)
             if why is None and here is not None:
-                made = {_bridge(xml) for handle, xml in others.values() if handle.isActive()}
+                made = {_bridge(xml) for handle, xml in others.values() if network_runs(handle)}
                 why = _of_hypervisor(own, here, made)
         if why is not None:
             yield each.spec.name, why
@@ -76,7 +76,7 @@ def _device(network: Network, here: HypervisorNetwork) -> str | None:
 
 def _of_networks(lab: Lab, own: list[_Interface], others: Mapping[str, tuple[Any, str]]) -> str | None:
     for name, (handle, xml) in others.items():
-        if not handle.isActive():
+        if not network_runs(handle):
             continue
         for theirs in _addresses(xml):
             for each in own:
