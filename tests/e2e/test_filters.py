@@ -126,7 +126,7 @@ def test_only_the_lab_s_own_filters_are_changed_and_removed(lab: RunningLab, tmp
         (row,) = answer.of("filter", name="mine")
         assert (row["status"], row["why"].partition(" (")[0]) == (
             "failed",
-            "filter: the filter nft-e2e-filt-mine exists and is not this lab's",
+            "the filter nft-e2e-filt-mine exists and is not this lab's",
         )
         fewer = other(lab, ("  spare:", "  # spare:"))
         left = fewer.json("plan").of("filter", name="spare")
