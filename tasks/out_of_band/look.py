@@ -84,7 +84,10 @@ def look(task: Task) -> Result:
     """Look inside one host; the result is a :class:`Glimpse`. Nothing is changed, and no error is raised."""
     job: LookJob = task.host.data[LOOK]
     report(task.host.name, "looking inside")
-    return Result(host=task.host, result=look_at(job))
+    glimpse = look_at(job)
+    # The look is done; the host is what it was.
+    report(task.host.name, "unreachable")
+    return Result(host=task.host, result=glimpse)
 
 
 def look_at(job: LookJob) -> Glimpse:

@@ -63,13 +63,21 @@ old[$1]-- > 0 { next }
 $1 ~ /^\/(etc|home|root|usr|bin|sbin|lib|lib64|var)(\/|$)/ && $1 !~ /^\/var\/lib\/(docker|containers|containerd|kubelet|lxc|lxd|machines|libvirt|nfs)(\/|$)/ { print $1 }' "$1" "$2"
 }
 
-# Resume stopped processes that a login needs.
+# Succeed if a process, by its folder in /proc, is of this host itself: one in a container has a second number.
+is_own() {
+while read -r own_key own_number own_inner; do
+[ "$own_key" != NSpid: ] || { [ -z "$own_inner" ]; return; }
+done <"$1/status"
+}
+
+# Resume stopped processes that a login needs. What somebody stopped in a container here is not this host's.
 wake() {
 for wake_each in /proc/[0-9]*; do
 read -r wake_line <"$wake_each/stat" || continue
 case ${wake_line##*")"} in " T "*) ;; *) continue;; esac
 case $wake_line in
-*"(sshd"*")"* | *"(NetworkManager)"* | *"(dbus-"*")"* | *"(systemd"*")"* | *"(polkitd)"*) kill -CONT "${wake_each#/proc/}";;
+*"(sshd"*")"* | *"(NetworkManager)"* | *"(dbus-"*")"* | *"(systemd"*")"* | *"(polkitd)"*)
+is_own "$wake_each" && kill -CONT "${wake_each#/proc/}";;
 esac
 done
 } 2>/dev/null

@@ -152,8 +152,15 @@ def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Mak
     assert "--recreate needs --hosts" in whole.stderr
 
 
-@pytest.mark.parametrize("when", [0.4, 0.9])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "when"),
+    [
+        (signal.SIGKILL, 0.4),
+        (signal.SIGINT, 0.9),
+        pytest.param(signal.SIGKILL, 0.9, marks=pytest.mark.full),
+        pytest.param(signal.SIGINT, 0.4, marks=pytest.mark.full),
+    ],
+)
 def test_up_converges_after_it_was_ended_in_the_middle(
     make_lab: Make, libvirtd: libvirt.virConnect, number: signal.Signals, when: float
 ) -> None:

@@ -418,6 +418,22 @@ state $job; kill -KILL $server $job
 
 
 @as_root
+def test_what_was_stopped_in_a_container_on_the_host_stays_so(guest: Guest) -> None:
+    script = """\
+cp /bin/sleep "$1/sshd"; "$1/sshd" 60 & server=$!; unshare --pid --fork "$1/sshd" 60 & container=$!
+state() { read -r line <"/proc/$1/stat"; line=${line##*") "}; echo "${line%% *}"; }
+until inner=$(pgrep -P $container -x sshd); do sleep 0.01; done
+while read -r name <"/proc/$server/comm"; [ "$name" != sshd ]; do sleep 0.01; done
+for each in $server $inner; do
+kill -STOP $each; while [ "$(state $each)" != T ]; do sleep 0.01; done
+done
+wake; while [ "$(state $server)" = T ]; do sleep 0.01; done
+state $inner; kill -KILL $server $inner
+"""
+    assert guest.run(script).stdout == "T\n"
+
+
+@as_root
 @pytest.mark.parametrize(
     ("before", "after"),
     [
