@@ -51,6 +51,8 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "diff": (["diff", "a", "b"], False),
     "ssh": (["ssh", "a", "true"], True),
     "exec": (["exec", "true"], True),
+    "console": (["console", "a"], True),
+    "log": (["log", "a"], False),  # asks the firewall, not libvirt
     "inventory": (["inventory", "--format", "json"], True),
     "start": (["start"], True),
     "stop": (["stop"], True),
