@@ -210,6 +210,10 @@ def test_a_changed_network_waits_for_guests_of_others_and_names_them(
         row = answer.of("network", name="n")[0]
         assert (row["status"], row["why"]) == ("pending", why)
     lab.path.write_text(TEXT, encoding="utf-8")
+    # The table of declared addresses is the whole lab's, and has followed the file: nobody has them yet.
+    back = lab.json("up")
+    assert back.exit_code == 0, back.bad()
+    assert {row["name"] for row in back.rows if row["status"] != "ok"} <= {"declared addresses"}
     assert lab.json("plan").exit_code == 0
 
 
