@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from labrun.tasks.provision.image_store import image_directory
 from tests import places
 
 __all__ = ["Doctor", "PrivateMachine", "private_machine"]
@@ -21,9 +22,11 @@ __all__ = ["Doctor", "PrivateMachine", "private_machine"]
 HYPERVISOR = str(places.ROOT / "scripts" / "hypervisor")
 # Private files of libvirtd, labrun and scripts/hypervisor.
 _FURNISH = """
+if [ -n "$2" ]; then mkdir "$1/images" && mount --bind "$2" "$1/images" || exit 1; fi
 for folder in /run /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /var/lib/labrun; do
     mkdir -p $folder && mount -t tmpfs tmpfs $folder || exit 1
 done
+if [ -n "$2" ]; then mkdir -p "$2" && mount --bind "$1/images" "$2" || exit 1; fi
 mkdir -p /run/lock /run/netns /run/libvirt /var/log/libvirt/qemu /var/log/libvirt/lxc
 echo ready
 exec sleep 1000
@@ -102,10 +105,14 @@ class PrivateMachine:
 
 
 @contextmanager
-def private_machine() -> Iterator[PrivateMachine]:
-    """Yield a machine whose libvirtd answers, and end everything on it afterwards."""
+def private_machine(*, with_images: bool = False) -> Iterator[PrivateMachine]:
+    """Yield a machine whose libvirtd answers, and end everything on it afterwards.
+
+    With ``with_images``, it has the images that are here.
+    """
     folder = Path(mkdtemp(prefix="labrun-machine-"))
     command = ["unshare", "-m", "--propagation", "private", "sh", "-c", _FURNISH]
+    command += ["sh", str(folder), str(image_directory()) if with_images else ""]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout is not None

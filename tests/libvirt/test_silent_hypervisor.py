@@ -51,6 +51,8 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "diff": (["diff", "a", "b"], False),
     "ssh": (["ssh", "a", "true"], True),
     "exec": (["exec", "true"], True),
+    "console": (["console", "a"], True),
+    "log": (["log", "a"], False),  # asks the firewall, not libvirt
     "inventory": (["inventory", "--format", "json"], True),
     "start": (["start"], True),
     "stop": (["stop"], True),
@@ -182,7 +184,15 @@ def test_the_json_document_has_the_message_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", ENDED_BY)
-@pytest.mark.parametrize("words", [["up"], ["status"], ["exec", "true"], ["-y", "down"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["up"],
+        ["status"],
+        pytest.param(["exec", "true"], marks=pytest.mark.full),
+        pytest.param(["-y", "down"], marks=pytest.mark.full),
+    ],
+)
 def test_a_signal_ends_a_command_that_waits_for_libvirt(
     tmp_path: Path, number: signal.Signals, words: list[str]
 ) -> None:
