@@ -274,6 +274,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             look=looker(session, name, item.kind, item.uri),
             network=host_spec(lab, name),
             configures=configures,
+            given=tuple(file_addresses(lab.hosts[name])),
         )
     return jobs
 

@@ -63,7 +63,8 @@ class MachineJob:
     people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
     ``network`` is what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names
     a network of the host that still has another subnet than in the file, so that the host cannot be as the
-    file says either. ``look`` tells why a login at an address fails, given what SSH said.
+    file says either. ``given`` are the addresses that the file gives the host. ``look`` tells why a login at
+    an address fails, given what SSH said.
     """
 
     spec: MachineSpec
@@ -83,6 +84,7 @@ class MachineJob:
     network: Mapping[str, Any]
     configures: bool = False
     behind: str = ""
+    given: tuple[str, ...] = ()
     look: Callable[[str | None, str], Reason | None] | None = None
 
 
@@ -226,6 +228,10 @@ def _ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
         )
     except LabrunError as error:
         return failure_row(error, spec.host, "ready", spec.host, began)
+    if inside.note and not ready.error:
+        # Or `configure` would hold that it still has the former ones, and give them to nobody else.
+        with _known_hosts:
+            LabState(Path(job.state), spec.lab).remember_addresses({spec.host: job.given})
     return _as_row(driver, job, ready, task.host.hostname or "", note or inside.note)
 
 

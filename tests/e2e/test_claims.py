@@ -16,7 +16,8 @@ networks:
   net: {cidr: 10.143.3.0/24, cidr6: "fd00:143:3::/64"}
 hosts:
   one: {networks: {net: {ipv4: 10.143.3.11, ipv6: "fd00:143:3::11"}}}
-  two: {networks: {net: {ipv4: 10.143.3.12, ipv6: "fd00:143:3::12"}}}
+  # The hypervisor lets through what the stranger says.
+  two: {networks: {net: {ipv4: 10.143.3.12, ipv6: "fd00:143:3::12", spoofing: allow}}}
 """
 MAC = "02:00:00:aa:bb:cc"
 # In a network namespace of its own, on a device beside two's NIC.
