@@ -69,8 +69,8 @@ def test_networks_ports_and_leases_are_those_of_libvirt(lab: RunningLab) -> None
 def test_the_table_fits_a_terminal(lab: RunningLab) -> None:
     done = lab.run("net")
     assert done.exit_code == 0
-    (guest,) = [line for line in done.stdout.splitlines() if line.startswith("out  ") and " vnet" in line]
-    assert re.fullmatch(r"out\s+a\s+vnet\d+\s+02:\S+\s+10\.171\.1\.\d+\s+\d{4}-\d\d-\d\dT\S+Z", guest.strip())
+    (guest,) = [line for line in done.stdout.splitlines() if line.startswith("out  ") and " lr" in line]
+    assert re.fullmatch(r"out\s+a\s+lr[0-9a-f]{12}\s+02:\S+\s+10\.171\.1\.\d+\s+\d{4}-\d\d-\d\dT\S+Z", guest.strip())
 
 
 RULES = {
