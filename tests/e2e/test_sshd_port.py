@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.labs import RunningLab
 
 Make = Callable[[str], RunningLab]
@@ -62,8 +64,13 @@ def test_labrun_follows_the_port(make_lab: Make) -> None:
     assert ports_in_use(lab) == {"22"}
     assert lab.json("configure").statuses() == {"ok"}
 
+
+@pytest.mark.full
+def test_a_machine_made_anew_or_without_a_record_is_found(make_lab: Make) -> None:
+    lab = make_lab(LAB.format(sshd="{Port: 2222}"))
+    up = lab.json("up")
+    assert up.exit_code == 0, up.bad() or up.stderr
     # A machine that is made anew starts at 22, and one whose record is lost is found by the file.
-    write(lab, "{Port: 2222}")
     assert lab.json("configure").exit_code == 0
     assert lab.json("-y", "up", "--recreate", "--hosts", "one").exit_code == 0
     assert lab.json("configure").exit_code == 0
