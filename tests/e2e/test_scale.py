@@ -140,7 +140,7 @@ _DROP = (
         (
             "kill -STOP $(cat /run/sshd.pid)",
             "kill -CONT $(cat /run/sshd.pid)",
-            "accepted the connection but sent no SSH banner within 8 s",
+            r"accepted the connection but sent no SSH banner within \d+ s",
         ),
         (_DROP, "nft delete table inet scl", "did not answer in time"),
     ],
@@ -155,7 +155,9 @@ def test_a_host_that_hangs_is_unreachable_and_delays_nobody_else(
     told = stages(answer.stderr)
     assert told[-1] == ("one", "unreachable"), answer.stderr
     assert {("two", "done"), ("three", "done")} <= set(told[:-1])
-    assert f"10.63.16.11 port 22 {why}" in " ".join(answer.stdout.split())
+    # Whatever of the eight seconds was left when the connection stood.
+    said = " ".join(answer.stdout.split())
+    assert re.search(rf"10\.63\.16\.11 port 22 {why}", said), answer.stdout
     assert_settled(lab)
 
 
