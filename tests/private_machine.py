@@ -27,6 +27,9 @@ for folder in /run /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /var/lib
     mkdir -p $folder && mount -t tmpfs tmpfs $folder || exit 1
 done
 if [ -n "$2" ]; then mkdir -p "$2" && mount --bind "$1/images" "$2" || exit 1; fi
+# Of libvirt's settings its files, but not what others define there.
+mkdir /run/settings && cp /etc/libvirt/*.conf /run/settings && mount -t tmpfs tmpfs /etc/libvirt || exit 1
+mkdir -p /etc/libvirt/storage/autostart && cp /run/settings/*.conf /etc/libvirt || exit 1
 mkdir -p /run/lock /run/netns /run/libvirt /var/log/libvirt/qemu /var/log/libvirt/lxc
 echo ready
 exec sleep 1000

@@ -41,6 +41,7 @@ def test_a_missing_image_and_a_foreign_domain_are_said_by_plan(tmp_path: Path) -
     found = {(r["section"], r["name"]): (r["status"], r["why"]) for r in json.loads(done.stdout)["results"]}
     assert done.returncode == 5
     assert found == {
+        ("filter", "declared addresses"): ("would-change", None),
         ("network", "n"): ("would-change", None),
         ("image", "no-such-image"): ("failed", IMAGE),
         ("machine", "one"): ("failed", IMAGE),
