@@ -28,6 +28,8 @@ __all__ = ["Ready", "ready_inside", "wait_until_ready"]
 
 _POLL = 0.1
 _INSIDE_POLL = 0.5
+# How long the NICs other than the one of the login may take to get their addresses, in seconds.
+_OTHER_NICS = 20.0
 _NO_ADDRESS = "no address is known"
 _BLIND = Insight(None, 0.0)
 _LONGEST_ERROR = 400
@@ -90,7 +92,13 @@ def wait_until_ready(
     report(host, "cloud-init")
     answered = str(getattr(transport, "address", found))
     # At a former address, the guest does not have the expected ones yet.
-    ready = _finish(host, transport, deadline, expected if answered == found else {}, spent)
+    wanted = expected if answered == found else {}
+    ready = _finish(host, transport, deadline, wanted, spent)
+    # The login may have come in by one NIC while another still waits for its DHCP server.
+    until = min(deadline, time.monotonic() + _OTHER_NICS)
+    while ready.stage == "address" and ready.error == "failed" and time.monotonic() < until and alive():
+        time.sleep(_INSIDE_POLL)
+        ready = _finish(host, transport, deadline, wanted, spent)
     return replace(ready, address=answered)
 
 

@@ -118,10 +118,22 @@ def test_cloud_init_that_is_not_done() -> None:
 
 
 def test_an_address_that_was_not_applied_fails() -> None:
-    found = wait(Guest(addresses=(("10.0.0.99", 24),)))
+    found = wait(Guest(addresses=(("10.0.0.99", 24),)), timeout=0.2)
     assert (found.stage, found.error) == ("address", "failed")
     assert found.why == f"the NIC {MAC} should have 10.0.0.11/24 and has 10.0.0.99/24"
-    assert wait(Guest(addresses=())).why.endswith("and has no address")
+    assert wait(Guest(addresses=()), timeout=0.2).why.endswith("and has no address")
+
+
+def test_a_nic_may_get_its_address_after_the_login_by_another_one() -> None:
+    @dataclass
+    class Late(Guest):
+        def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
+            self.addresses = (("10.0.0.11", 24),) if self.scripts else ()
+            return super().run(script, timeout=timeout, sudo=sudo)
+
+    guest = Late()
+    assert wait(guest, timeout=10).stage == "ready"
+    assert len(guest.scripts) == 2
 
 
 def seen(*reasons: Reason | None) -> Insight:
