@@ -22,6 +22,8 @@ __all__ = ["Doctor", "PrivateMachine", "private_machine"]
 HYPERVISOR = str(places.ROOT / "scripts" / "hypervisor")
 # Private files of libvirtd, labrun and scripts/hypervisor.
 _FURNISH = """
+# Mounts of a hypervisor that runs here would still be listed, and be taken for mounts below the new /run.
+awk '$5 ~ "^/run/" {print $5}' /proc/self/mountinfo | tac | while read -r there; do umount -l "$there"; done
 if [ -n "$2" ]; then mkdir "$1/images" && mount --bind "$2" "$1/images" || exit 1; fi
 for folder in /run /var/lib/libvirt /var/log/libvirt /var/cache/libvirt /var/lib/labrun; do
     mkdir -p $folder && mount -t tmpfs tmpfs $folder || exit 1
