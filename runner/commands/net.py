@@ -90,6 +90,11 @@ def _expiry(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else "never"
 
 
+def _until(moment: int) -> str:
+    """Return when a lease ends, in UTC, in as few characters as tell it."""
+    return time.strftime("%m-%d %H:%MZ", time.gmtime(moment)) if moment else "never"
+
+
 def _member(
     session: Session, network: Network, view: NetworkView | None, rules: Sequence[ModeRule] | None
 ) -> JsonObject:
@@ -124,8 +129,8 @@ def _table(session: Session, views: dict[str, NetworkView], invocation: Invocati
     columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
     text = listing(columns, networks, color=invocation.color, whole=("uuid",))
     if guests:
-        columns = ("network", "guest", "port", "mac", "lease", "until")
-        text += "\n" + listing(columns, guests, color=invocation.color, whole=("mac", "port", "until"))
+        shown = ("network", "guest", "port", "lease", "until")
+        text += "\n" + listing(shown, guests, color=invocation.color, whole=("port", "until"))
     return text
 
 
@@ -136,10 +141,11 @@ def _guests(name: str, view: NetworkView) -> list[tuple[str, ...]]:
     for plug in view.plugs:
         lease = newest.pop(plug.mac, None)
         who = plug.host or f"{plug.domain} (not the lab's)"
-        given = (str(lease.address), _expiry(lease.expires)) if lease else ("-", "-")
-        lines.append((name, who, plug.dev or "-", plug.mac, *given))
+        given = (str(lease.address), _until(lease.expires)) if lease else ("-", "-")
+        # The name of a port that labrun made has the MAC in it.
+        lines.append((name, who, plug.dev or plug.mac, *given))
     lines += [
-        (name, f"{each.name or '?'} (not there)", "-", each.mac, str(each.address), _expiry(each.expires))
+        (name, f"{each.name or '?'} (not there)", each.mac, str(each.address), _until(each.expires))
         for each in newest.values()
     ]
     return lines

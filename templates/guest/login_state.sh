@@ -20,8 +20,8 @@ capture refusals brief journalctl -q -o cat -n 12 --since=-3min -t sshd -t sshd-
 capture disks brief df -P -k / /var /tmp /run
 capture inodes brief df -P -i / /var /tmp /run
 for file in /etc/nologin /run/nologin /var/run/nologin; do [ ! -e $file ] || { frame "nologin $file"; break; }; done
-# sshd -T needs the directory; a read-only check must not leave it behind.
-[ -d /run/sshd ] || { mkdir -p /run/sshd && trap 'rmdir /run/sshd' EXIT; }
+# sshd -T needs the directory. It stays: an sshd that starts meanwhile would lose it, and refuse every login.
+[ -d /run/sshd ] || mkdir -p /run/sshd
 capture sshd-check brief sshd -t
 asks=$(brief sshd -T -C "user=$login,host=$client,addr=$client,laddr=$server,lport=$port" 2>/dev/null)
 asked=$?
