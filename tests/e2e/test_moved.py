@@ -76,6 +76,9 @@ def test_what_moves_is_followed_by_running_hosts(lab: RunningLab, kind: str) -> 
 def test_they_still_answer_after_a_restart(lab: RunningLab) -> None:
     assert lab.json("restart").exit_code == 0
     assert lab.json("up").exit_code == 0
+    lab.path.write_text(TEXT, encoding="utf-8")
+    back = lab.json("-y", "up", "--prune", "--configure")
+    assert back.exit_code == 0, back.bad()
 
 
 def test_a_subnet_that_changes_while_the_lab_is_off(lab: RunningLab) -> None:
