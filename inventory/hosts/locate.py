@@ -169,22 +169,13 @@ def _on_network(
     network: Network, nic: Interface, leases: Iterable[Lease], has_leases: bool
 ) -> Iterator[Found]:
     """Yield the NIC's address in each IP version in which it is known, IPv4 first."""
-    if nic.dhcp:
-        given = _leased(network, leases, 4)
+    for version, main in ((4, nic.ipv4), (6, nic.ipv6)):
+        asks = nic.leases(version)
+        given = _leased(network, leases, version) if asks else None
         if given is not None:
             yield given
-        elif not has_leases and nic.ipv4 is not None:
-            yield Found(network.name, nic.ipv4.ip, "file")
-    elif nic.ipv4 is not None:
-        yield Found(network.name, nic.ipv4.ip, "file")
-    if nic.leases(6):
-        given = _leased(network, leases, 6)
-        if given is not None:
-            yield given
-        elif not has_leases and nic.ipv6 is not None:
-            yield Found(network.name, nic.ipv6.ip, "file")
-    elif nic.ipv6 is not None:
-        yield Found(network.name, nic.ipv6.ip, "file")
+        elif main is not None and not (asks and has_leases):
+            yield Found(network.name, main.ip, "file")
 
 
 def _leased(network: Network, leases: Iterable[Lease], version: int) -> Found | None:

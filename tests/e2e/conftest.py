@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ def hypervisor() -> None:
     assert virsh, "no virsh: run scripts/install and scripts/hypervisor start"
     done = subprocess.run([virsh, "-c", "lxc:///system", "list"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stderr}: run scripts/hypervisor start"
+
+
+@contextmanager
+def configured_lab(directory: Path, text: str) -> Iterator[RunningLab]:
+    """Yield a lab that is up and configured, and take it down."""
+    made = write_lab(directory, text)
+    try:
+        up = made.json("up", "--configure")
+        assert up.exit_code == 0, up.bad() or up.stderr
+        yield made
+    finally:
+        made.run("-y", "down")
 
 
 def write_lab(directory: Path, text: str) -> RunningLab:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labrun.hypervisor import daemon_pid
-from tests.e2e.conftest import write_lab
+from tests.e2e.conftest import configured_lab
 from tests.labs import RunningLab
 
 pytestmark = pytest.mark.lxc
@@ -32,13 +32,8 @@ filters:
 
 @pytest.fixture(scope="module")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    made = write_lab(tmp_path_factory.mktemp("filters"), LAB)
-    try:
-        up = made.json("up", "--configure")
-        assert up.exit_code == 0, up.bad() or up.stderr
+    with configured_lab(tmp_path_factory.mktemp("filters"), LAB) as made:
         yield made
-    finally:
-        made.run("-y", "down")
 
 
 def virsh(*words: str) -> str:
