@@ -93,12 +93,7 @@ def wait_until_ready(
     answered = str(getattr(transport, "address", found))
     # At a former address, the guest does not have the expected ones yet.
     wanted = expected if answered == found else {}
-    ready = _finish(host, transport, deadline, wanted, spent)
-    # The login may have come in by one NIC while another still waits for its DHCP server.
-    until = min(deadline, time.monotonic() + _OTHER_NICS)
-    while ready.stage == "address" and ready.error == "failed" and time.monotonic() < until and alive():
-        time.sleep(_INSIDE_POLL)
-        ready = _finish(host, transport, deadline, wanted, spent)
+    ready = _settled(lambda: _finish(host, transport, deadline, wanted, spent), alive, deadline)
     return replace(ready, address=answered)
 
 
@@ -123,12 +118,19 @@ def ready_inside(
             return Ready("inside", time.monotonic() - began, "unreachable", why)
         time.sleep(_INSIDE_POLL)
     report(host, "cloud-init")
-    while True:
-        found = _finish(host, way, deadline, expected, lambda: time.monotonic() - began)
-        # Nobody has waited for the network yet, as a login would have.
-        if found.stage != "address" or time.monotonic() >= deadline or not alive():
-            return found
+    return _settled(
+        lambda: _finish(host, way, deadline, expected, lambda: time.monotonic() - began), alive, deadline
+    )
+
+
+def _settled(finish: Callable[[], Ready], alive: Callable[[], bool], deadline: float) -> Ready:
+    """Finish, and again for a while if an address is missing: a NIC may still wait for its DHCP server."""
+    ready = finish()
+    until = min(deadline, time.monotonic() + _OTHER_NICS)
+    while ready.stage == "address" and ready.error == "failed" and time.monotonic() < until and alive():
         time.sleep(_INSIDE_POLL)
+        ready = finish()
+    return ready
 
 
 def _told(failure: str, reason: Reason | None) -> str:
