@@ -29,7 +29,7 @@ from weakref import WeakKeyDictionary
 from labrun.connection_hints import silence_hint
 from labrun.errors import HypervisorError
 
-__all__ = ["DEFAULT_PATIENCE", "begin", "hurry", "is_blocked", "opened", "watch"]
+__all__ = ["DEFAULT_PATIENCE", "begin", "end_blocked", "hurry", "is_blocked", "opened", "watch"]
 
 DEFAULT_PATIENCE: Final = 30.0
 """Seconds that a hypervisor may stay silent, unless ``--timeout`` gives less."""
@@ -76,6 +76,12 @@ def hurry() -> None:
 def is_blocked() -> bool:
     """Return whether a call was given up. The process must end by ``os._exit``, which waits for none."""
     return bool(_blocked)
+
+
+def end_blocked() -> None:
+    """End what calls that were given up have started: just before the process ends."""
+    for call in _blocked:
+        call.helper.end_children()
 
 
 def watch(module: Any, name: str) -> None:
@@ -142,8 +148,15 @@ class _Helper:
         return call
 
     def give_up(self) -> None:
-        """Leave the thread to its call, and end what it started: an ssh would stay when labrun has gone."""
+        """Leave the thread to its call, and end what it started."""
         self._calls.put(None)
+        self.end_children()
+
+    def end_children(self) -> None:
+        """End what the call in progress has started: an ssh would stay when labrun has gone.
+
+        On a busy machine a call may be given up before it has come to start anything.
+        """
         for child in _children(self.thread.native_id):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(child, signal.SIGTERM)

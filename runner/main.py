@@ -19,7 +19,7 @@ import click
 from labrun import __version__
 from labrun.deferred_packages import defer
 from labrun.errors import UsageError
-from labrun.libvirt_calls import is_blocked
+from labrun.libvirt_calls import end_blocked, is_blocked
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import format_option_sections, global_options
 from labrun.runner.cli.report import INTERRUPTED, Report
@@ -198,6 +198,7 @@ def _leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
+    end_blocked()
     os._exit(code)
 
 

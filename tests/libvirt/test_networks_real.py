@@ -57,10 +57,15 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture
 def connection(lab: Lab) -> Iterator[libvirt.virConnect]:
     handle = libvirt.open(URI)
+    remove(handle, lab)  # what an interrupted run has left
     yield handle
-    for name in lab.networks:
-        remove_network(handle, lab.name, lab.libvirt_name(name))
+    remove(handle, lab)
     handle.close()
+
+
+def remove(connection: libvirt.virConnect, lab: Lab) -> None:
+    for name in lab.networks:
+        remove_network(connection, lab.name, lab.libvirt_name(name))
 
 
 def specs(lab: Lab) -> dict[str, Spec]:
