@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal, TypedDict
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Network
-from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance, way_in
+from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance, no_login, way_in
 from labrun.ports import Lease, LeaseSource
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Source",
     "file_addresses",
     "locate",
+    "no_logins",
     "other_addresses",
     "still_held",
 ]
@@ -71,6 +72,15 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
         for lease in source.leases([lab.libvirt_name(name) for name in networks]):
             leases.setdefault(lease.mac.lower(), []).append(lease)
     return {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
+
+
+def no_logins(lab: Lab, located: Mapping[str, Located]) -> dict[str, str]:
+    """Return why no login leads to a machine by the lab file, for each that labrun makes and that is so."""
+    return {
+        name: why
+        for name, host in lab.hosts.items()
+        if host.machine is not None and located[name].address is None and (why := no_login(lab, name))
+    }
 
 
 class OtherAddresses(TypedDict):

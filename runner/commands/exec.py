@@ -13,26 +13,25 @@ from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
-from labrun.runner.engine.channels import WAY, Way, channels
+from labrun.runner.engine.channels import channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
+from labrun.tasks.guest.inside import WAY
 
 _SECONDS = 60.0
 
 
 def run_command(task: Task, script: str, timeout: float) -> Result:
-    """Run a script as the login user, or by the way in its data. The result is one Outcome.
+    """Run a script as the login user, or as root by the way in the host's data. The result is one Outcome.
 
     It is failed on a non-zero exit status.
     """
-    from labrun.tasks.guest.transport import transport_of
+    from labrun.tasks.guest.inside import host_transport
 
     host = task.host.name
     report(host, "running")
     began = time.monotonic()
-    way: Way | None = task.host.data.get(WAY)
-    transport = way() if way is not None else transport_of(task.host)
-    done = transport.run(script, timeout=timeout)
+    done = host_transport(task.host).run(script, timeout=timeout)
     failed = done.exit_status != 0
     errors = done.stderr.strip()
     why = f"exit status {done.exit_status}" + (f": {errors}" if errors else "")

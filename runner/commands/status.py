@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 _LOGIN_SECONDS = 10.0
 _INTERRUPTED = "interrupted"
+_OUT_OF_BAND = "out of band"  # no login leads to it by the lab file, and it was entered without one
 _NOT_ASKED = (ConnectionLostError, NotStartedError)
 
 
 def try_login(task: Task) -> Result:
     """Log in and run nothing, in a shell. Raises a TransportError if that fails."""
-    from labrun.tasks.guest.transport import transport_of
+    from labrun.tasks.guest.inside import host_transport
 
-    transport_of(task.host).run(":", timeout=_LOGIN_SECONDS)
+    host_transport(task.host).run(":", timeout=_LOGIN_SECONDS)
     return Result(host=task.host, result="ok")
 
 
@@ -75,7 +76,7 @@ def command(invocation: Invocation) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _HostStatus:
-    """One host; ``login`` is ``ok``, the reason why logging in fails, or None for a host that is off."""
+    """One host; ``login`` is ``ok``, ``out of band``, the reason why logging in fails, or None for a host that is off."""
 
     name: str
     state: str
@@ -95,7 +96,7 @@ class _HostStatus:
         }
 
     def row(self) -> Outcome:
-        failed = self.login not in (None, "ok")
+        failed = self.login not in (None, "ok", _OUT_OF_BAND)
         status = Status.UNKNOWN if self.login == _INTERRUPTED else Status.UNREACHABLE
         return Outcome(
             self.name,
@@ -110,7 +111,8 @@ class _HostStatus:
 def _logins(
     session: Session, machines: Mapping[str, SeenMachine], located: Mapping[str, Located]
 ) -> dict[str, str]:
-    """Return, per running host, ``ok`` or the reason why logging in fails."""
+    """Return, per running host, ``ok``, ``out of band`` or the reason why logging in fails."""
+    from labrun.inventory.hosts.locate import no_logins
     from labrun.runner.engine.nornir import cause_of
 
     running = [
@@ -122,6 +124,7 @@ def _logins(
     if not running:
         return {}
     logins: dict[str, str] = {}
+    apart = no_logins(session.lab, located)
     budget = session.budget(_LOGIN_SECONDS, reads=True)
     with session.engine(located, budget, hosts=running) as nornir:
         found = nornir.run(try_login)
@@ -131,7 +134,8 @@ def _logins(
             reason = error.reason if isinstance(error, LabrunError) else str(error)
             if session.invocation.interruption.came and isinstance(error, _NOT_ASKED):
                 reason = _INTERRUPTED
-            logins[name] = "ok" if error is None else reason
+            good = _OUT_OF_BAND if name in apart else "ok"
+            logins[name] = good if error is None else reason
     return logins
 
 

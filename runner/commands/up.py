@@ -12,7 +12,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.way_in import way_in
+from labrun.inventory.topology.way_in import no_login, way_in
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -266,7 +266,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
-            no_way=_no_way(lab, name),
+            no_way=no_login(lab, name),
             state=str(state.root),
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,
@@ -301,9 +301,3 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     version = next(version for version in way.versions if nic.leases(version))
     is_inside = lab.networks[nic.network].is_beyond
     return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
-
-
-def _no_way(lab: Lab, name: str) -> str:
-    """Return why the hypervisor cannot reach a host by the lab file, empty if it can."""
-    why = way_in(lab, lab.hosts[name]).why
-    return f"the hypervisor has no way to {name}: {why}" if why else ""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from labrun.errors import UnreachableError
+from labrun.inventory.hosts.locate import no_logins
 from labrun.ports import Transport
+from labrun.tasks.guest.inside import Way
 
 if TYPE_CHECKING:
+    from labrun.inventory.hosts.locate import Located
     from labrun.runner.engine.session import Session
     from labrun.tasks.provision.console import Login
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["WAY", "Way", "channels", "console_login", "running_machine"]
-
-WAY = "way"
-"""The key of ``host.data`` that holds the :data:`Way`."""
-Way = Callable[[], Transport]
-"""Opens the way into one host; raises a TransportError if there is none."""
+__all__ = ["channels", "console_login", "running_machine", "ways_inside"]
 
 
 def channels(session: Session, via: str) -> dict[str, Way]:
@@ -30,22 +28,39 @@ def channels(session: Session, via: str) -> dict[str, Way]:
     return {host: _way(session, machines.get(host), host, via) for host in session.hosts}
 
 
+def ways_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Way]:
+    """Return the way into each machine of the lab that no login leads to by the lab file.
+
+    That is its namespaces or guest agent and, where no agent answers, its console. Raises HypervisorError.
+    """
+    apart = no_logins(session.lab, located)
+    machines = session.machines() if apart else {}
+    return {host: _way(session, machines.get(host), host, "agent or console") for host in apart}
+
+
 def _way(session: Session, seen: SeenMachine | None, host: str, via: str) -> Way:
     def way() -> Transport:
         machine = _running(session, seen, host)
         domain = session.lab.libvirt_name(host)
         if via == "console":
-            from labrun.tasks.provision.console import ConsoleTransport
-
-            return ConsoleTransport(host, machine.uri, domain, console_login(session, host))
+            return _console(session, host, machine)
         from labrun.tasks.provision.driver_registry import driver_for
 
         transport = driver_for(machine.kind, machine.uri).out_of_band(domain)
+        if transport is None and via != "agent":
+            return _console(session, host, machine)
         if transport is None:
             raise UnreachableError("its guest agent does not answer", host=host, step="agent")
         return transport
 
     return way
+
+
+def _console(session: Session, host: str, machine: SeenMachine) -> Transport:
+    from labrun.tasks.provision.console import ConsoleTransport
+
+    domain = session.lab.libvirt_name(host)
+    return ConsoleTransport(host, machine.uri, domain, console_login(session, host))
 
 
 def running_machine(session: Session, host: str) -> SeenMachine:

@@ -120,16 +120,21 @@ class Session:
     ) -> Iterator[Nornir]:
         """Yield a Nornir over the selected hosts, or over ``hosts``, and close its connections afterwards.
 
-        ``data`` is added to the data of each host, by host.
+        ``data`` is added to the data of each host, by host. A machine that no login leads to has its way in.
         """
         from labrun.inventory.hosts.locate import other_addresses
         from labrun.inventory.hosts.plugin import inventory_of
+        from labrun.runner.engine.channels import ways_inside
         from labrun.runner.engine.nornir import build_nornir, closing_connections
+        from labrun.tasks.guest.inside import WAY
 
         inventory = inventory_of(self.lab, located, self.state)
+        ways = ways_inside(self, located)
         others = other_addresses(self.lab, located, self.state.host_addresses())
         for name, host in inventory.hosts.items():
             host.data.update(others[name])
+            if name in ways:
+                host.data[WAY] = ways[name]
             host.data.update((data or {}).get(name, {}))
         chosen = frozenset(self.hosts if hosts is None else hosts)
         with closing_connections(inventory):

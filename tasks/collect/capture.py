@@ -77,7 +77,8 @@ class Capture:
 
     ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
     and pings are by target host and IP version. ``out_of_band`` is why the host did not let labrun in, where
-    it was read without a login, and without traces; None = it was reached.
+    it was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
+    leaves no login to it: then it was read in full, out of band; empty = there is one.
     """
 
     links: Mapping[str, Link]
@@ -90,6 +91,7 @@ class Capture:
     evidence: Evidence = field(default_factory=Evidence)
     checks: Mapping[str, CheckResult] = field(default_factory=lambda: MappingProxyType({}))
     out_of_band: Unreachable | None = None
+    no_login: str = ""
 
     def forwards(self, version: int) -> bool | None:
         """Tell whether the kernel forwards, None if unknown."""

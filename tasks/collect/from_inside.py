@@ -9,7 +9,19 @@ from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.state.sections import READY, Scope, section_of
 
-__all__ = ["marked_out_of_band"]
+__all__ = ["marked_out_of_band", "without_login"]
+
+
+def without_login(
+    captures: Mapping[str, Capture | Unreachable], reasons: Mapping[str, str]
+) -> dict[str, Capture | Unreachable]:
+    """Return the captures; those of hosts in ``reasons`` say why the lab file leaves no login to them."""
+    return {
+        host: replace(capture, no_login=reasons[host])
+        if host in reasons and isinstance(capture, Capture)
+        else capture
+        for host, capture in captures.items()
+    }
 
 
 def marked_out_of_band(
@@ -17,29 +29,38 @@ def marked_out_of_band(
 ) -> list[Outcome]:
     """Return the rows; those of hosts that were read out of band say so in ``why``.
 
-    Each such host gets a row ``ready`` before its other rows, ``unreachable``, with the reason: its other
-    rows may all be ok.
+    Each such host gets a row ``ready`` before its other rows, with the reason. It is ``unreachable``, for the
+    other rows may all be ok; or ``ok`` where the lab file leaves no login to the host.
     """
-    silences = {
-        host: capture.out_of_band
+    entries = {
+        host: entry
         for host, capture in captures.items()
-        if isinstance(capture, Capture) and capture.out_of_band is not None
+        if isinstance(capture, Capture) and (entry := _ready_row(host, capture)) is not None
     }
     told: set[str] = set()
     found = []
     for row in rows:
-        silence = silences.get(row.host)
+        entry = entries.get(row.host)
         # What libvirt says of a machine has nothing to do with a login.
-        if silence is None or section_of(row.section).scope is Scope.LAB:
+        if entry is None or section_of(row.section).scope is Scope.LAB:
             found.append(row)
             continue
         if row.host not in told:
             told.add(row.host)
-            found.append(
-                Outcome(row.host, READY.name, row.host, silence.status, "ready", "no login", silence.reason)
-            )
+            found.append(entry)
         found.append(_marked(row))
     return found
+
+
+def _ready_row(host: str, capture: Capture) -> Outcome | None:
+    """Return the row that says how a host was read without a login; None if there was one."""
+    silence = capture.out_of_band
+    if silence is not None:
+        return Outcome(host, READY.name, host, silence.status, "ready", "no login", silence.reason)
+    if capture.no_login:
+        why = f"{capture.no_login}: {OUT_OF_BAND}"
+        return Outcome(host, READY.name, host, Status.OK, "ready", "ready", why)
+    return None
 
 
 def _marked(row: Outcome) -> Outcome:

@@ -20,8 +20,8 @@ from labrun.tasks.collect.check_spec import CheckSpec
 from labrun.tasks.collect.collect_spec import CollectSpec
 from labrun.tasks.collect.schedule import seconds_for
 from labrun.tasks.collect.script import collect_script
+from labrun.tasks.guest.inside import host_transport
 from labrun.tasks.guest.shell import Captured, marker
-from labrun.tasks.guest.transport import transport_of
 from labrun.tasks.judging import guarded
 
 __all__ = ["SPEC", "RawResults", "captures_of", "collect", "evidence_of", "later_rounds", "raw_capture"]
@@ -44,7 +44,7 @@ def collect(task: Task) -> Result:
     """
     spec: CollectSpec = task.host.data[SPEC]
     report(task.host.name, "connecting")
-    transport = transport_of(task.host)
+    transport = host_transport(task.host)
     checks = f", {len(spec.checks)} checks" if spec.checks else ""
     report(task.host.name, "collecting", f"{len(spec.traces)} traces, {len(spec.pings)} pings{checks}")
     first = _round(transport, spec)

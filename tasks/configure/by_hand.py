@@ -7,7 +7,7 @@ from nornir.core.task import Result, Task
 from labrun.tasks.configure.converge import HostRun
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.configure.rows import OutcomeBuilder
-from labrun.tasks.guest.transport import transport_of
+from labrun.tasks.guest.inside import host_transport
 
 __all__ = ["by_hand"]
 
@@ -21,7 +21,7 @@ def by_hand(task: Task, only: list[str] | None = None) -> Result:
     """
     host = task.host
     run = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run=True)
-    plan = run.look(transport_of(host)).plan
+    plan = run.look(host_transport(host)).plan
     secrets = secrets_of(run.spec)
     rows = [secrets.masked(row) for row in OutcomeBuilder(host.name, plan).untouched(dry_run=True)]
     lines = tuple(secrets.mask(line) for part in plan.sections if part.apply for line in part.commands)

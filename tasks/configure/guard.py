@@ -139,9 +139,13 @@ class Guard:
             _unmet(plan, now.plan)
             or _broken(plan, now.plan)
             or _lost(plan, now.plan)
-            or next_boot_fault(before, now, self._address)
+            or self._next_boot(before, now)
             or self._cut_off()
         )
+
+    def _next_boot(self, before: Seen, now: Seen) -> str | None:
+        """Return why labrun could not log in after the next boot; nothing keeps it out where it never does."""
+        return None if self._address is None else next_boot_fault(before, now, self._address)
 
     def _cut_off(self) -> str | None:
         """Return which hosts behind this one answered before the change and do not now."""

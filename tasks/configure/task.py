@@ -22,7 +22,8 @@ from labrun.tasks.configure.neighbour import forget_neighbour
 from labrun.tasks.configure.password_proof import proved
 from labrun.tasks.configure.resources import secrets_of
 from labrun.tasks.guest.facts.guard import controller
-from labrun.tasks.guest.transport import LOGGED_IN_AT, SshTransport, fresh_transport, transport_of
+from labrun.tasks.guest.inside import HostTransport, host_transport, inside_of
+from labrun.tasks.guest.transport import LOGGED_IN_AT, fresh_transport
 
 __all__ = ["configure"]
 
@@ -53,13 +54,12 @@ def configure(
     key is not offered one.
     """
     host = task.host
-    session = transport_of(host)
+    session = host_transport(host)
     session.keep_shell()
-    wanted = int(host.data.get(WANTED_PORT, session.port))
-    here, there = (session.port, wanted), (wanted, session.port)
-    came_from = _Login(host, 0.0, tuple(dict.fromkeys(here)), session.address)
+    ports = _ports(host, session)
+    came_from = _Login(host, 0.0, ports, session.address)
     patience = _PATIENCE if confirm_timeout is None else min(_PATIENCE, confirm_timeout)
-    anew = _Login(host, patience, tuple(dict.fromkeys(there)))
+    anew = _Login(host, patience, ports[::-1])
     work = HostRun(host.name, host.data["configure"], tuple(only or ()), dry_run, run, digest)
     confirmation = _confirmation(session, anew, came_from, work, confirm_timeout)
     secrets = secrets_of(work.spec)
@@ -85,8 +85,15 @@ def configure(
     )
 
 
+def _ports(host: Host, session: HostTransport) -> tuple[int, ...]:
+    """Return where sshd answered, followed by where it should; none if nobody logs in."""
+    if session.port is None:
+        return ()
+    return tuple(dict.fromkeys((session.port, int(host.data.get(WANTED_PORT, session.port)))))
+
+
 def _confirmation(
-    session: SshTransport, anew: Login, came_from: Login, work: HostRun, seconds: int | None
+    session: HostTransport, anew: Login, came_from: Login, work: HostRun, seconds: int | None
 ) -> Confirmation:
     if seconds is None:
         return NewLogin(session, anew)
@@ -108,7 +115,7 @@ class _Login:
     """How to log in again, at the host's current address or another; a host's shell is kept.
 
     ``ports`` are tried in this order. ``offered`` are the methods that sshd offered to the last login before
-    it presented its key, ``port`` is where that was.
+    it presented its key, ``port`` is where that was. A host that no login leads to is entered again instead.
     """
 
     host: Host
@@ -119,6 +126,9 @@ class _Login:
     port: int | None = None
 
     def __call__(self) -> Transport:
+        inside = inside_of(self.host)
+        if inside is not None:
+            return inside
         dial = _DIAL if self.address is not None else None
         asks = self.address is None
         if asks:

@@ -15,8 +15,8 @@ from labrun.tasks.configure.plan import Json
 from labrun.tasks.configure.resources import probes
 from labrun.tasks.drift.journal import journal_script, read_journal
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
+from labrun.tasks.guest.inside import host_transport
 from labrun.tasks.guest.shell import Probe, gather_script, marker
-from labrun.tasks.guest.transport import transport_of
 
 __all__ = ["SPEC", "DriftSpec", "drift_probes", "drift_script", "observe", "read_log"]
 
@@ -42,7 +42,7 @@ def observe(task: Task) -> Result:
     host = task.host.name
     spec: DriftSpec = task.host.data[SPEC]
     report(host, "connecting")
-    transport = transport_of(task.host)
+    transport = host_transport(task.host)
     verify = spec.verify.without_settings()
     report(host, "reading", f"{len(verify.traces)} traces, {len(verify.pings)} pings")
     mark = marker()
@@ -63,7 +63,7 @@ def read_log(task: Task, since: dict[str, float], user: dict[str, str], key: str
     report(host, "log")
     mark = marker()
     script = journal_script(since.get(host, 0.0), mark)
-    done = transport_of(task.host).run(script, timeout=_LOG_TIMEOUT, sudo=True)
+    done = host_transport(task.host).run(script, timeout=_LOG_TIMEOUT, sudo=True)
     return Result(host=task.host, changed=False, result=read_journal(done.stdout, mark, user[host], key))
 
 

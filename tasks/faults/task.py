@@ -46,6 +46,6 @@ def _transport(task: Task, job: FaultJob) -> Transport:
         transport = driver_for(kind, uri).out_of_band(domain)
         if transport is not None:
             return transport
-    from labrun.tasks.guest.transport import transport_of
+    from labrun.tasks.guest.inside import host_transport
 
-    return transport_of(task.host)
+    return host_transport(task.host)

@@ -91,8 +91,7 @@ def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             statuses = {row["host"]: row["status"] for row in up.of("ready")}
             assert statuses == dict.fromkeys(hosts, "ok"), up.bad()
             configured = made.json("configure")
-            assert configured.exit_code == 4, configured.bad()
-            assert {row["host"] for row in configured.bad()} == set(CUT_OFF)
+            assert configured.exit_code == 0, configured.bad()
             for host in CUT_OFF:
                 wait_until(f"e2e-modes-{host}", "ip -brief -4 address show scope global | grep -q UP")
             yield made
@@ -213,14 +212,14 @@ def test_a_host_without_a_way_in_is_looked_at_from_inside_at_once(lab: RunningLa
 
 def test_a_second_configure_changes_nothing_and_verify_fails_nothing(lab: RunningLab) -> None:
     configured = lab.json("configure")
-    assert configured.statuses() == {"ok", "unreachable"}, configured.bad()
+    assert (configured.exit_code, configured.statuses()) == (0, {"ok"}), configured.bad()
     verified = lab.json("verify")
     # What the hypervisor's own routes make possible is no failure.
-    reached = [row for row in verified.rows if row["host"] not in CUT_OFF]
-    assert {row["status"] for row in reached} <= {"ok", "skipped", "unreachable"}, verified.bad()
-    # The others were not configured, and are judged by what is inside.
-    assert {row["host"] for row in verified.of("ready") if row["status"] == "unreachable"} == set(CUT_OFF)
-    seen = [row for row in verified.rows if row["host"] in CUT_OFF and row["status"] == "failed"]
+    assert verified.exit_code == 0, verified.bad()
+    assert verified.statuses() <= {"ok", "skipped"}, verified.bad()
+    # Those that no login leads to were read inside.
+    assert {row["host"] for row in verified.of("ready")} == set(CUT_OFF)
+    seen = [row for row in verified.rows if row["host"] in CUT_OFF and row["status"] == "ok"]
     assert all("seen out of band" in row["why"] for row in seen), seen
 
 

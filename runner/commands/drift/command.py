@@ -138,8 +138,10 @@ def look(session: Session) -> Drift:
     All hosts are read, even with ``--hosts``: the reason why a host's path fails is often found on another
     host.
     """
+    from labrun.inventory.hosts.locate import no_logins
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
+    from labrun.tasks.collect.from_inside import without_login
     from labrun.tasks.collect.task import captures_of
     from labrun.tasks.drift.judge import Seen, drift_rows
     from labrun.tasks.drift.task import SPEC, observe
@@ -165,7 +167,7 @@ def look(session: Session) -> Drift:
             seen = Seen(
                 specs={host: spec.configure for host, spec in specs.items()},
                 captures={
-                    **captures_of(results),
+                    **without_login(captures_of(results), no_logins(lab, located)),
                     **captures_from_inside(lab, glimpses),
                     **_unreachable(off),
                 },

@@ -132,9 +132,11 @@ def gather_captures(
     host. ``full`` traces every pair; ``pair`` traces only this one and runs no checks. With ``evidence``,
     the output is kept with the run.
     """
+    from labrun.inventory.hosts.locate import no_logins
     from labrun.runner.engine.out_of_band import look_inside
     from labrun.runner.engine.results import results_of
     from labrun.tasks.collect.capture import Unreachable
+    from labrun.tasks.collect.from_inside import without_login
     from labrun.tasks.collect.task import SPEC, captures_of, collect, evidence_of
     from labrun.tasks.judging import judging_time
     from labrun.tasks.out_of_band.captures import captures_from_inside
@@ -158,7 +160,7 @@ def gather_captures(
                 session.invocation.recording.attach(host, evidence_of(result))
     with judging_time(session.invocation.timeout):
         return {
-            **captures_of(results),
+            **without_login(captures_of(results), no_logins(session.lab, located)),
             **captures_from_inside(session.lab, glimpses),
             **{host: Unreachable(why) for host, why in off.items()},
         }
