@@ -11,7 +11,7 @@ from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.filter_trials import filter_trials
 from labrun.inventory.topology.flows import Flow, accepted, redirections
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 
@@ -135,7 +135,7 @@ class _Derived:
         """Return a connection to the usual address, or to exactly this one if a rule names it."""
         if source.host == target.host:
             return None
-        usual = forwarding(self.lab, self.version).target_address(source.host, target.host)
+        usual = paths(self.lab, self.version).target_address(source.host, target.host)
         return Connection(source.host, target.address if named or usual is None else usual, port)
 
     def _verdict(self, dialled: Connection) -> Verdict | None:

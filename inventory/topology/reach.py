@@ -8,9 +8,9 @@ from typing import Literal
 
 from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirections
+from labrun.inventory.topology.forwarding import Forwarding, forwarding
 from labrun.inventory.topology.nic_filters import Direction, Frame, Refusal, refused
 from labrun.inventory.topology.path_model import ForwardPath
-from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.wiring import wiring
 
 __all__ = ["Connection", "Verdict", "reach"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Lab
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version
 

@@ -10,8 +10,9 @@ from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.checks import expected_text, instances_of, meets
 from labrun.inventory.topology.expectations import Expectations
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Outcome, Pair, Status
@@ -215,7 +216,7 @@ def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: C
     if verdict is not None and verdict.end not in (trial.source, trial.target):
         # A port forward leads on: look for the translated packets on their path too.
         version: Literal[4, 6] = 4 if trial.address is not None and trial.address.version == 4 else 6
-        path, port = forwarding(shown.lab, version).path(trial.source, verdict.end), verdict.port
+        path, port = paths(shown.lab, version).path(trial.source, verdict.end), verdict.port
     return cause_of_drop(shown, path, port)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Lab, Role
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.wiring import Attachment, L3Topology, Version, wiring
 from labrun.tasks.faults.model import FaultSite
 
@@ -33,7 +34,7 @@ def _from(lab: Lab, version: Version, source: str) -> Iterator[FaultSite]:
     for target, host in lab.hosts.items():
         if target == source or host.role is Role.ROUTER:
             continue
-        spot = _spot(lab, version, forwarding(lab, version).path(source, target))
+        spot = _spot(lab, version, paths(lab, version).path(source, target))
         if spot is not None:
             yield spot
             found += 1
