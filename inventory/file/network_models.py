@@ -12,12 +12,9 @@ from labrun.inventory.file.field_types import (
     AddressTextOrPrefix,
     Cidr4,
     Cidr6,
-    DeviceName,
-    DomainName,
     IPv4,
     Line,
     Mac,
-    NetworkName,
     NextHop,
     NicAddress4,
     NicAddress6,
@@ -28,6 +25,11 @@ from labrun.inventory.file.field_types import (
     Port,
     PortRange,
     Prefix,
+)
+from labrun.inventory.file.name_types import (
+    DeviceName,
+    DomainName,
+    NetworkName,
     Word,
 )
 from labrun.inventory.file.problems import quoted, shown
