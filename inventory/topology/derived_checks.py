@@ -86,7 +86,7 @@ class _Derived:
             for source in (there for network in self.lab.networks for there in self._on(network)[:2]):
                 dialled = Connection(source.host, each.address, each.port)
                 verdict = self._verdict(dialled)
-                if verdict is not None and verdict.passes and (self.host.name, each.said) in verdict.rules:
+                if verdict is not None and verdict.passes and (self.host.name, each.text) in verdict.rules:
                     yield source.host, self.host.name, dialled, ACCEPTED
                     break
 
@@ -98,7 +98,7 @@ class _Derived:
             for target in targets:
                 dialled = self._dialled(source, target, port, named=bool(flow.targets))
                 verdict = self._verdict(dialled) if dialled is not None else None
-                if dialled and verdict and verdict.passes and (self.host.name, flow.said) in verdict.rules:
+                if dialled and verdict and verdict.passes and (self.host.name, flow.text) in verdict.rules:
                     yield source.host, target.host, dialled, ACCEPTED
                     return
 

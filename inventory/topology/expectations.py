@@ -93,13 +93,13 @@ def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
     """Return the fixed and reserved addresses that a NIC must have, its ``nmcli:`` properties included."""
     found: list[IPv4Interface | IPv6Interface] = []
     for version in _VERSIONS:
-        said = nic_properties(nic, version)
-        if said.has_none:
+        properties = nic_properties(nic, version)
+        if properties.has_none:
             continue
         # Its reservation, beside any address that the properties add.
-        leased = version == 4 and nic.dhcp and said.method != "manual"
-        written = said.addresses is None and (version == 6 or not nic.dhcp)
+        leased = version == 4 and nic.dhcp and properties.method != "manual"
+        written = properties.addresses is None and (version == 6 or not nic.dhcp)
         if leased or written:
             found += map(_alone if nic.ipv6_method == "dhcp" and version == 6 else _as_it_is, nic.of(version))
-        found += said.addresses or ()
+        found += properties.addresses or ()
     return tuple(dict.fromkeys(found))

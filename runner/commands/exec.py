@@ -13,7 +13,7 @@ from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
-from labrun.runner.engine.channels import WAY, Way, channels
+from labrun.runner.engine.channels import OPENER, Opener, channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
 
@@ -30,8 +30,8 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
     host = task.host.name
     report(host, "running")
     began = time.monotonic()
-    way: Way | None = task.host.data.get(WAY)
-    transport = way() if way is not None else transport_of(task.host)
+    opener: Opener | None = task.host.data.get(OPENER)
+    transport = opener() if opener is not None else transport_of(task.host)
     done = transport.run(script, timeout=timeout)
     failed = done.exit_status != 0
     errors = done.stderr.strip()
@@ -69,8 +69,8 @@ def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     session = open_session(invocation, safely=False)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
     budget = session.budget(_SECONDS, reads=True)
-    ways = channels(session, via) if via != "ssh" else {}
-    data = {host: {WAY: way} for host, way in ways.items()}
+    openers = channels(session, via) if via != "ssh" else {}
+    data = {host: {OPENER: opener} for host, opener in openers.items()}
     # Without SSH no address is needed.
     located = session.locate(leases=via == "ssh")
     with progress(session.hosts, invocation), session.engine(located, budget, data) as nornir:

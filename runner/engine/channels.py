@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from labrun.tasks.provision.console import Login
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["WAY", "Way", "channels", "console_login", "running_machine"]
+__all__ = ["OPENER", "Opener", "channels", "console_login", "running_machine"]
 
-WAY = "way"
-"""The key of ``host.data`` that holds the :data:`Way`."""
-Way = Callable[[], Transport]
+OPENER = "opener"
+"""The key of ``host.data`` that holds the :data:`Opener`."""
+Opener = Callable[[], Transport]
 """Opens the way into one host; raises a TransportError if there is none."""
 
 
-def channels(session: Session, via: str) -> dict[str, Way]:
+def channels(session: Session, via: str) -> dict[str, Opener]:
     """Return the way into each of the session's hosts: ``agent`` (namespaces for containers) or ``console``.
 
     Raises HypervisorError. A host without such a way raises when its way is opened.
     """
     machines = session.machines()
-    return {host: _way(session, machines.get(host), host, via) for host in session.hosts}
+    return {host: _opener(session, machines.get(host), host, via) for host in session.hosts}
 
 
-def _way(session: Session, seen: SeenMachine | None, host: str, via: str) -> Way:
-    def way() -> Transport:
+def _opener(session: Session, seen: SeenMachine | None, host: str, via: str) -> Opener:
+    def open_it() -> Transport:
         machine = _running(session, seen, host)
         domain = session.lab.libvirt_name(host)
         if via == "console":
@@ -45,7 +45,7 @@ def _way(session: Session, seen: SeenMachine | None, host: str, via: str) -> Way
             raise UnreachableError("its guest agent does not answer", host=host, step="agent")
         return transport
 
-    return way
+    return open_it
 
 
 def running_machine(session: Session, host: str) -> SeenMachine:

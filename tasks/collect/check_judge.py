@@ -141,10 +141,10 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     """Judge unanswered UDP by the sockets that the target reports."""
     port, target = trial.check.target, trial.target
     capture = shown.capture(target) if target is not None else None
-    said = capture.facts.commands.get("listeners") if capture is not None else None
-    if said is None or said.status != 0:
+    output = capture.facts.commands.get("listeners") if capture is not None else None
+    if output is None or output.status != 0:
         return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
-    ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
+    ports = {line.split()[3].rpartition(":")[2] for line in output.text.splitlines() if len(line.split()) > 3}
     if port not in ports and trial.derived and trial.check.expect == "filtered":
         # The kernel of a host without a listener answers what reaches it.
         return CheckResult("filtered", "filtered")

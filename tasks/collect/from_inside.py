@@ -25,7 +25,7 @@ def marked_out_of_band(
         for host, capture in captures.items()
         if isinstance(capture, Capture) and capture.out_of_band is not None
     }
-    told: set[str] = set()
+    explained: set[str] = set()
     found = []
     for row in rows:
         silence = silences.get(row.host)
@@ -33,8 +33,8 @@ def marked_out_of_band(
         if silence is None or section_of(row.section).scope is Scope.LAB:
             found.append(row)
             continue
-        if row.host not in told:
-            told.add(row.host)
+        if row.host not in explained:
+            explained.add(row.host)
             found.append(
                 Outcome(row.host, READY.name, row.host, silence.status, "ready", "no login", silence.reason)
             )
