@@ -174,7 +174,7 @@ def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, rep
             nics.doubtful.add(str(path[1]))
             return  # what is wrong with it has been reported there
         reason = "it has no cidr6" if network.cidr6 is None else "the hypervisor has no IPv6 address on it"
-        what = f"nobody announces IPv6 addresses on the network {network.name}: {reason}"
+        what = f"nothing announces IPv6 addresses on the network {network.name}: {reason}"
         report.add(path, what, "give the NIC an address")
     elif nic.ipv6_method == "auto" and network.dhcp6 is not None:
         what = f"other NICs on the network {network.name} are dhcp, and its server announces one or the other"

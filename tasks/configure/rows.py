@@ -104,7 +104,7 @@ class OutcomeBuilder:
             status = Status.FAILED if undone else Status.UNKNOWN
             return self._row(section, item, status, f"{why}; {ending}")
         if back.differences or back.goes_on:
-            first, *others = back.differences or ("it is not said what",)
+            first, *others = back.differences or ("it does not say what",)
             more = f" (and {len(others)} more)" if others else ""
             ending = "; the host goes on trying" if back.goes_on else ""
             row = self._row(section, now or Item(item.name), Status.FAILED, None)

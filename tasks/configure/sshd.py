@@ -187,7 +187,7 @@ def _broken(output: Captured, facts: Facts) -> str | None:
         # The drop-in itself may be broken: this run fixes that.
         told = (output.error or output.text).splitlines()
         lines = [line for line in told if line.strip() and ": terminating, " not in line]
-        return f"sshd's own configuration does not hold up: {lines[-1] if lines else output.last_line}"
+        return f"sshd rejects its own configuration: {lines[-1] if lines else output.last_line}"
     return None
 
 
