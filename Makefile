@@ -21,7 +21,8 @@ PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
 # A single file is quicker without other processes: so only here, and not in pyproject.toml.
-PYTEST = $(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
+# Where no bytecode is written, each process compiles pytest's plugins and all modules again.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## tell what there is

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from labrun.bounded import address, as_list, as_object, objects, read_json
+from labrun.bounded import objects, read_json
 from labrun.errors import UnreadableError
+from labrun.links import parse_links
 
 __all__ = ["addresses_inside", "container_init"]
 
@@ -30,20 +31,16 @@ def container_init(controller: int) -> int | None:
 
 
 def addresses_inside(controller: int) -> Iterator[tuple[str, IPv4Address | IPv6Address]]:
-    """Yield MAC and address of everything that a container's kernel has; nothing if it cannot be asked."""
+    """Yield MAC and global addresses of a container's NICs; nothing if its kernel cannot be asked."""
     init = container_init(controller)
     if init is None:
         return
-    command = ["nsenter", "-t", str(init), "-n", "ip", "-json", "address"]
+    command = ["nsenter", "-t", str(init), "-n", "ip", "-d", "-j", "address"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
-        links = objects(read_json(done.stdout, "ip address"), "ip address", "links")
-        for link in links:
-            mac = str(link.get("address", "")).lower()
-            for entry in as_list(link.get("addr_info", []), "ip address"):
-                found = address(as_object(entry, "ip address").get("local"))
-                if found is not None:
-                    yield mac, found
+        for link in parse_links(objects(read_json(done.stdout, "ip address"), "ip address", "links")):
+            for held in link.held:
+                yield link.mac, held.interface.ip
     except (OSError, subprocess.SubprocessError, UnreadableError) as error:
         # Without root, or while the container ends: its address is then not known.
         _log.debug("no addresses of the container of process %d: %s", controller, error)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import hmac
 import os
-import re
-import secrets
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,18 +14,13 @@ from pathlib import Path
 
 from labrun.bounded import integer
 from labrun.errors import LabrunError
-from labrun.key_pairs import is_public_key, make_host_key, public_half
+from labrun.key_pairs import is_public_key
+from labrun.lab_keys import ensure_key_pair, password_from, read_public_key
 from labrun.notices import notice
-from labrun.state_files import (
-    DamagedFileError,
-    keep_regular,
-    read_file,
-    read_or_reset,
-    set_aside,
-)
+from labrun.state_files import keep_regular, read_or_reset, write_private
 from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
-__all__ = ["SSH_PORT", "LabState", "state_base", "write_private"]
+__all__ = ["SSH_PORT", "LabState", "state_base"]
 
 SSH_PORT = 22
 """Where sshd listens unless it is told otherwise."""
@@ -37,13 +29,8 @@ SSH_PORT = 22
 _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 _PRIVATE = 0o700
-_KEY_BYTES = 64 * 1024
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
 _ANOTHER = "--state-dir names another"
-_CONSOLE_SECRET = re.compile(rb"[0-9a-f]{64}")
-_CONSOLE_PASSWORD = 32  # characters of it, all hexadecimal: a console may have any keyboard
-# Allow no character that a shell could take for the end of a word.
-_PUBLIC_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]+=*( [A-Za-z0-9@._ -]*)?")
 
 
 def state_base() -> Path:
@@ -57,29 +44,6 @@ def _lines_of_hosts(data: bytes) -> list[str]:
     if not all(is_public_key(line.partition(" ")[2]) for line in lines):
         raise ValueError("no host key")
     return lines
-
-
-def _console_secret(data: bytes) -> bytes:
-    if not _CONSOLE_SECRET.fullmatch(data.strip()):
-        raise ValueError("this is no secret of labrun's")
-    return data.strip()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file with mode 0600 atomically. Its directory must exist. Raises LabrunError."""
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise LabrunError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
 
 
 @contextlib.contextmanager
@@ -177,13 +141,9 @@ class LabState:
     @property
     def public_key(self) -> str:
         """Return the public key as one line. Raises LabrunError if ``up`` never ran."""
-        try:
-            data = read_file(self._public_path, largest=_KEY_BYTES) or b""
-        except DamagedFileError:
-            data = b""  # `up` checks the pair and creates another one
-        match = _PUBLIC_KEY.fullmatch(data.decode("ascii", "replace").strip())
-        if match is not None:
-            return match[0]
+        key = read_public_key(self._public_path)
+        if key is not None:
+            return key
         raise LabrunError(
             f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
         )
@@ -191,29 +151,9 @@ class LabState:
     def ensure_keys(self) -> bool:
         """Create the lab's key pair if it is missing. Return whether it was created.
 
-        Two files that do not match, or that belong to another lab, are set aside. No host has the new key
-        yet, so known_hosts is emptied: that is how the next run knows, if this one is killed before the
-        hosts have the key. The public half is written last and removed first: one that exists belongs to
-        the private key beside it.
+        known_hosts is emptied then.
         """
-        private = self._read_key(self.identity)
-        public = self._read_key(self._public_path)
-        if private is not None and public is not None:
-            wrong = self._what_is_wrong(private, public)
-            if wrong is None:
-                return False
-            set_aside(self._public_path, "the private key beside it is set aside")
-            set_aside(self.identity, wrong)
-        elif private is not None:
-            set_aside(self.identity, "its public key is missing")
-        self._public_path.unlink(missing_ok=True)
-        if self.known_hosts.is_dir():
-            set_aside(self.known_hosts, "not a regular file")
-        self.known_hosts.unlink(missing_ok=True)
-        pair = make_host_key(self._comment)
-        write_private(self.identity, pair.private)
-        write_private(self._public_path, pair.public + "\n")
-        return True
+        return ensure_key_pair(self.identity, self._public_path, self.known_hosts, f"labrun-{self.lab}")
 
     @property
     def _console_secret(self) -> Path:
@@ -229,27 +169,7 @@ class LabState:
 
         It follows from a secret of the lab's, which is made here if it is missing.
         """
-        secret = read_or_reset(self._console_secret, _console_secret, b"", largest=_KEY_BYTES)
-        if not secret:
-            secret = secrets.token_hex(32).encode()
-            write_private(self._console_secret, secret.decode() + "\n")
-        return hmac.new(secret, host.encode(), hashlib.sha256).hexdigest()[:_CONSOLE_PASSWORD]
-
-    @property
-    def _comment(self) -> str:
-        return f"labrun-{self.lab}"
-
-    def _read_key(self, path: Path) -> bytes | None:
-        nothing: bytes | None = None
-        return read_or_reset(path, lambda data: data, nothing, largest=_KEY_BYTES)
-
-    def _what_is_wrong(self, private: bytes, public: bytes) -> str | None:
-        kind, key, comment = [*public.decode("ascii", "replace").split(None, 2), "", "", ""][:3]
-        if public_half(private) != f"{kind} {key}":
-            return "it is damaged, or not the key of the .pub file beside it"
-        if comment.startswith("labrun-") and comment.strip() != self._comment:
-            return f"it is the key of another lab, {comment.strip().removeprefix('labrun-')}"
-        return None
+        return password_from(self._console_secret, host)
 
     def host_keys(self) -> dict[str, str]:
         """Return the recorded public host key (``type base64``) by host name."""

@@ -1,4 +1,4 @@
-"""Read labrun's own state files, which were written by earlier runs, without trusting or waiting for them.
+"""Read labrun's own state files, which earlier runs wrote, without trusting or waiting for them; write one.
 
 Between two runs anything may happen to a file: a full disk, a restore, a malicious user. So it must be a
 regular file of bounded size, reached through no symlink, owned by the user or root, and writable by no
@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import stat
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
     "read_file",
     "read_or_reset",
     "set_aside",
+    "write_private",
 ]
 
 T = TypeVar("T")
@@ -222,3 +224,22 @@ def _free_name(path: Path) -> Path:
             number += 1
             continue
         return aside
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file with mode 0600 atomically. Its directory must exist. Raises LabrunError."""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise LabrunError(
+            f"cannot write {path}: {error.strerror}", hint="--state-dir names another"
+        ) from error

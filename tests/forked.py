@@ -53,6 +53,8 @@ def run_forked(
         given.seek(0)
         streams = [each.fileno() for each in (given, out, err, theirs)]
         socket.send_fds(_server(), [json.dumps(request).encode()], streams)
+        # With this end held here, nobody would hear that the process that is forked has ended.
+        theirs.close()
         pid = _number(ours)
         ours.settimeout(timeout)
         try:

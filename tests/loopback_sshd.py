@@ -17,7 +17,8 @@ from typing import Any
 from nornir.core.inventory import ConnectionOptions, Host
 
 from labrun.key_pairs import make_host_key
-from labrun.state import LabState, write_private
+from labrun.state import LabState
+from labrun.state_files import write_private
 
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 

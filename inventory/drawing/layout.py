@@ -150,8 +150,8 @@ def lay_out(diagram: Diagram, metrics: Metrics) -> Drawing:
     margin = (1 + max((len(line) for lines in words.values() for line in lines), default=0)) * metrics.char
     widest = max((len(line) for host in diagram.hosts for line in _host_words(host)), default=0)
     # Room for the text, and for one link to each network further down.
-    ways = max((len(host.links) for host in diagram.hosts), default=0)
-    box_width = max(widest * metrics.char + 2 * metrics.pad, 2 * ways * metrics.char)
+    most_links = max((len(host.links) for host in diagram.hosts), default=0)
+    box_width = max(widest * metrics.char + 2 * metrics.pad, 2 * most_links * metrics.char)
     step = box_width + metrics.gap
     slots = _slots(diagram, order, max(1, (metrics.width - margin) // step))
     count = 1 + max((slot.column for slot in slots), default=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Final
 
 from labrun.inventory.model import DhcpRange
@@ -20,7 +20,9 @@ __all__ = [
     "is_link",
     "leased_addresses",
     "leased_addresses6",
+    "misfit",
     "range6",
+    "with_length",
 ]
 
 # libvirt rejects a larger range; its dnsmasq keeps one lease record per address.
@@ -136,6 +138,26 @@ def _usable(subnet: IPv4Network | IPv6Network) -> Iterable[IPv4Address | IPv6Add
 def is_link(subnet: IPv4Network | IPv6Network) -> bool:
     """Tell whether a subnet is /31 or /127: two addresses, both of them for hosts (RFC 3021, RFC 6164)."""
     return subnet.num_addresses == 2
+
+
+def misfit(address: IPv4Address | IPv6Address, subnet: IPv4Network | IPv6Network) -> str | None:
+    """Return why nothing on a subnet can have an address in it, None if something can."""
+    if is_link(subnet):
+        return None
+    if address == subnet.network_address:
+        return f"{address} is the address of the subnet {subnet} itself"
+    if isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
+        return f"{address} is the broadcast address of {subnet}"
+    return None
+
+
+def with_length(
+    address: IPv4Address | IPv6Address, subnet: IPv4Network | IPv6Network
+) -> IPv4Interface | IPv6Interface:
+    """Return an address with the prefix length of its subnet."""
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((address, subnet.prefixlen))
+    return IPv6Interface((address, subnet.prefixlen))
 
 
 def default_range(cidr: IPv4Network, own: IPv4Address) -> DhcpRange | None:

@@ -11,7 +11,6 @@ from labrun.inventory.duration import duration_seconds
 from labrun.inventory.file.field_types import (
     Address,
     AddressText,
-    DomainName,
     Duration,
     Line,
     Port,
@@ -20,6 +19,9 @@ from labrun.inventory.file.field_types import (
     SysctlKey,
     SysctlValue,
     Text,
+)
+from labrun.inventory.file.name_types import (
+    DomainName,
 )
 from labrun.inventory.file.problems import quoted, shown
 from labrun.inventory.file.pydantic_types import Matching, Section, Shorthand, listed, wrong

@@ -1,4 +1,4 @@
-"""The value types of a lab file: addresses, names, keys and numbers, each with its error message."""
+"""The value types of a lab file: addresses, texts, keys and numbers, each with its error message."""
 
 from __future__ import annotations
 
@@ -35,20 +35,11 @@ __all__ = [
     "AddressTextOrPrefix",
     "Cidr4",
     "Cidr6",
-    "DeviceName",
-    "DomainName",
     "Duration",
     "FilePath",
-    "GroupName",
-    "HostName",
     "IPv4",
-    "ImageName",
-    "LabName",
     "Line",
-    "LoginName",
     "Mac",
-    "MachineName",
-    "NetworkName",
     "NextHop",
     "NicAddress4",
     "NicAddress6",
@@ -56,7 +47,6 @@ __all__ = [
     "NmcliValue",
     "OwnAddress4",
     "OwnAddress6",
-    "PackageName",
     "Port",
     "PortRange",
     "Prefix",
@@ -66,22 +56,10 @@ __all__ = [
     "SysctlKey",
     "SysctlValue",
     "Text",
-    "UnitName",
     "Uri",
-    "UserName",
-    "Word",
+    "as_text",
 ]
 
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_LDH = re.compile("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_LONGEST_HOSTNAME: Final = 64  # the kernel's, and that of hostname(7)
-# ssh refuses a dash in front or after a space, a backslash at the end, and what a shell could take for its
-# own. The name also goes into sshd -T -C, where a comma ends it, and ssh_config, where % begins a token.
-_LOGIN: Final = (
-    r"(?=.{1,255}$)(?![- ])"
-    r"([^\x00-\x20\x7f'\"`;&<>|(){}%,\\]|\\(?!$)| (?![- ]|$))+"
-)
-_RESERVED_HOSTS: Final = frozenset({"hypervisor", "localhost", "auto", "none", "default"})
 _KEY_TYPES: Final = (
     "ssh-ed25519",
     "ssh-rsa",
@@ -93,7 +71,7 @@ _KEY_TYPES: Final = (
 )
 
 
-def _text(value: Any) -> Any:
+def as_text(value: Any) -> Any:
     """Accept a number as the text it was written as; reject what YAML turned into a boolean."""
     if isinstance(value, bool):
         raise wrong(f"YAML reads this as {quoted(value)}; text is expected", "put it in quotes")
@@ -101,13 +79,13 @@ def _text(value: Any) -> Any:
 
 
 def _yes_no(value: Any) -> Any:
-    return ("yes" if value else "no") if isinstance(value, bool) else _text(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else as_text(value)
 
 
 def _zero_one(value: Any) -> Any:
     if isinstance(value, bool):
         raise wrong(f"YAML reads this as {quoted(value)}, the kernel wants a number", "write 1 or 0")
-    return _text(value)
+    return as_text(value)
 
 
 def _one_line(value: str) -> str:
@@ -122,51 +100,6 @@ def _one_line(value: str) -> str:
 
 def _one_line_or_nothing(value: str) -> str:
     return _one_line(value) if value else value
-
-
-def host_label(value: str) -> str:
-    """Return a name that DNS, libvirt and a guest's hostname all accept."""
-    if _LABEL.fullmatch(value) and re.search("[a-z]", value):
-        return value
-    shape = "lower-case letters, digits and inner dashes, at most 63, with at least one letter"
-    better = re.sub("[^a-z0-9]+", "-", value.lower()).strip("-")
-    fits = better != value and _LABEL.fullmatch(better) and re.search("[a-z]", better)
-    raise wrong(f"{quoted(value)} cannot be a name", f'"{better}" could' if fits else shape)
-
-
-def _host_name(value: str) -> str:
-    if value in _RESERVED_HOSTS:
-        raise wrong(f"the name {quoted(value)} is reserved")
-    return host_label(value)
-
-
-def _machine_name(value: str) -> str:
-    """Return a hostname: one label or several, in the case in which it is written."""
-    labels = value.split(".")
-    if value.lower() in ("localhost", "localhost.localdomain"):
-        raise wrong(f"the name {quoted(value)} is reserved")
-    if len(value) > _LONGEST_HOSTNAME:
-        raise wrong(f"{quoted(value)} cannot be a hostname", f"at most {_LONGEST_HOSTNAME} characters")
-    if all(map(_LDH.fullmatch, labels)) and re.search("[A-Za-z]", labels[-1]):
-        return value
-    better = ".".join(re.sub("[^A-Za-z0-9]+", "-", label).strip("-") for label in labels).strip(".")
-    fits = better != value and all(map(_LDH.fullmatch, better.split("."))) and re.search("[A-Za-z]", better)
-    shape = "letters, digits, inner dashes and dots, with a letter after the last dot"
-    raise wrong(f"{quoted(value)} cannot be a hostname", f'"{better}" could' if fits else shape)
-
-
-def _network_name(value: str) -> str:
-    if value in ("host", "router"):
-        raise wrong(f"a network cannot be called like the role {quoted(value)}")
-    return host_label(value)
-
-
-def _group_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}", value):
-        raise wrong(f"{quoted(value)} cannot be a group's name", "letters, digits, dash and underscore")
-    if value in ("host", "router"):
-        raise wrong(f"a group cannot be called like the role {quoted(value)}")
-    return value
 
 
 def _public_key(value: str) -> str:
@@ -189,12 +122,6 @@ def _file_path(value: str) -> str:
     parts = value.split("/")[1:]
     if not value.startswith("/") or any(part in ("", ".", "..") for part in parts) or "\\" in value:
         raise wrong(f"{quoted(value)} is not a valid file path", "absolute, without . or ..: /etc/motd")
-    return value
-
-
-def _unit_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9:_.@\\-]{0,200}", value):
-        raise wrong(f"{quoted(value)} is not a systemd unit", "such as cron or nginx.service")
     return value
 
 
@@ -226,51 +153,8 @@ def _duration(value: str) -> str:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_text)]
-Line = Annotated[str, BeforeValidator(_text), AfterValidator(_one_line)]
-LabName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching("[a-z][a-z0-9-]{0,30}", "lab name", "a letter, then letters, digits, dashes; at most 31"),
-]
-HostName = Annotated[str, AfterValidator(_host_name)]
-MachineName = Annotated[str, AfterValidator(_machine_name)]
-NetworkName = Annotated[str, AfterValidator(_network_name)]
-GroupName = Annotated[str, AfterValidator(_group_name)]
-Word = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching("[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "single word", "letters, digits, . _ -"),
-]
-ImageName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching("[a-z0-9][a-z0-9._-]{0,62}", "image name", "lower-case letters, digits, . _ -"),
-]
-UserName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching("[a-z_][a-z0-9_-]{0,30}", "user name", "lower-case letters, digits, _ -"),
-]
-LoginName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching(_LOGIN, "user name for ssh", "no - in front, and none of ' \" ` ; & < > | ( ) { } % ,"),
-]
-DomainName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching(
-        r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", "DNS name"
-    ),
-]
-DeviceName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching(
-        r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}", "name of a network device", "at most 15 characters, no spaces"
-    ),
-]
+Text = Annotated[str, BeforeValidator(as_text)]
+Line = Annotated[str, BeforeValidator(as_text), AfterValidator(_one_line)]
 Uri = Annotated[
     str,
     Matching(
@@ -289,11 +173,13 @@ Address = Annotated[
 Prefix = Annotated[IPv4Network | IPv6Network, *parsed(prefix, {"examples": ["10.9.0.0/16"]}, "a prefix")]
 Mac = Annotated[str, *parsed(mac, {"pattern": "^[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}$"}, "a MAC address")]
 AddressText = Annotated[
-    str, BeforeValidator(_text), Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name")
+    str,
+    BeforeValidator(as_text),
+    Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}", "address or host name"),
 ]
 NextHop = Annotated[
     str,
-    BeforeValidator(_text),
+    BeforeValidator(as_text),
     Matching(
         r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:-]{0,252}(%[A-Za-z0-9-]{1,63})?",
         "address or host name",
@@ -302,7 +188,7 @@ NextHop = Annotated[
 ]
 AddressTextOrPrefix = Annotated[
     str,
-    BeforeValidator(_text),
+    BeforeValidator(as_text),
     Matching(r"(::|[A-Za-z0-9_])[A-Za-z0-9_.:/-]{0,252}", "network, host or prefix"),
 ]
 NicAddress4 = Annotated[Nic4, *parsed(nic_address4, {"examples": ["dhcp"]}, "an address or dhcp")]
@@ -328,7 +214,7 @@ PortRange = Annotated[
         }
     ),
 ]
-PublicKey = Annotated[str, BeforeValidator(_text), AfterValidator(_public_key)]
+PublicKey = Annotated[str, BeforeValidator(as_text), AfterValidator(_public_key)]
 SysctlKey = Annotated[
     str,
     Matching(
@@ -353,18 +239,10 @@ NmcliProperty = Annotated[
 NmcliValue = Annotated[
     str, BeforeValidator(_yes_no), AfterValidator(_one_line_or_nothing), WithJsonSchema(_SCALAR_OR_BOOL)
 ]
-PackageName = Annotated[
-    str,
-    BeforeValidator(_text),
-    Matching(
-        r"[A-Za-z0-9][A-Za-z0-9+._-]{0,100}(:[a-z0-9]{1,20})?", "package name", "one package, no version"
-    ),
-]
 FilePath = Annotated[str, AfterValidator(_one_line), AfterValidator(_file_path)]
-UnitName = Annotated[str, AfterValidator(_unit_name)]
 Duration = Annotated[
     str,
-    BeforeValidator(_text),
+    BeforeValidator(as_text),
     AfterValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": "^([0-9]+[smhd])+$"}),
 ]

@@ -38,7 +38,7 @@ def _check(
     report: Report,
 ) -> None:
     if not 1 <= forward.to_port <= 65535:
-        report.add(path, f"{forward.to_port} is no port", "1 to 65535")
+        report.add(path, f"{forward.to_port} is not a valid port", "1 to 65535")
     targets = targets_of_forward(lab, network, forward)
     if forward.to in lab.hosts:
         if forward.to in doubtful:

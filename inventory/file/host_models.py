@@ -10,13 +10,8 @@ from labrun.inventory.file.address_parsing import NONE
 from labrun.inventory.file.field_types import (
     AddressText,
     FilePath,
-    HostName,
-    ImageName,
     Line,
-    LoginName,
-    MachineName,
     NextHop,
-    PackageName,
     Port,
     PublicKey,
     SshdKeyword,
@@ -24,6 +19,13 @@ from labrun.inventory.file.field_types import (
     SysctlKey,
     SysctlValue,
     Text,
+)
+from labrun.inventory.file.name_types import (
+    HostName,
+    ImageName,
+    LoginName,
+    MachineName,
+    PackageName,
     UnitName,
     UserName,
     Word,

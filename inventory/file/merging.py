@@ -52,11 +52,11 @@ def merge_hosts(file: LabFile, report: Report) -> dict[str, Merged]:
     defaults = written(file.defaults)
     groups = {name: written(model) for name, model in file.groups.items()}
     merged = {}
-    told: set[Path] = set()
+    reported: set[Path] = set()
     for name, host in file.hosts.items():
         mine = tuple(dict.fromkeys(members.get(name, ())))
         if len(mine) > 1:
-            _contradictions(name, [(group, groups[group]) for group in mine], told, report)
+            _contradictions(name, [(group, groups[group]) for group in mine], reported, report)
         everywhere: dict[str, Any] = {"guard": file.guard} if file.guard is not None else {}
         if file.routes is not None:
             everywhere["routes"] = RoutesModel(ignore=file.routes.ignore)
@@ -110,7 +110,7 @@ def _keys(file: LabFile, groups: tuple[str, ...], host: HostModel) -> tuple[str,
 
 
 def _contradictions(
-    host: str, groups: list[tuple[str, Mapping[str, Any]]], told: set[Path], report: Report
+    host: str, groups: list[tuple[str, Mapping[str, Any]]], reported: set[Path], report: Report
 ) -> None:
     """Report each leaf that two groups of one host set differently, once for all their common hosts."""
     seen: dict[Path, tuple[str, Any]] = {}
@@ -121,9 +121,9 @@ def _contradictions(
                 seen[path] = (group, value)
                 continue
             first, at = other
-            if (first, group, *path) in told:
+            if (first, group, *path) in reported:
                 continue
-            told.add((first, group, *path))
+            reported.add((first, group, *path))
             report.add(
                 ("groups", group, *path),
                 f"{host} is also in the group {first}, which sets this differently in line "

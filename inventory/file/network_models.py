@@ -12,12 +12,9 @@ from labrun.inventory.file.field_types import (
     AddressTextOrPrefix,
     Cidr4,
     Cidr6,
-    DeviceName,
-    DomainName,
     IPv4,
     Line,
     Mac,
-    NetworkName,
     NextHop,
     NicAddress4,
     NicAddress6,
@@ -28,6 +25,11 @@ from labrun.inventory.file.field_types import (
     Port,
     PortRange,
     Prefix,
+)
+from labrun.inventory.file.name_types import (
+    DeviceName,
+    DomainName,
+    NetworkName,
     Word,
 )
 from labrun.inventory.file.problems import quoted, shown
@@ -226,7 +228,7 @@ class ForwardModel(Section):
 
 def _all_or_some(value: Any) -> Any:
     if value != "all" and not isinstance(value, list):
-        raise wrong(f"all or a list of networks is wanted, not {shown(value)}")
+        raise wrong(f"expected all or a list of networks, got {shown(value)}")
     return value
 
 
@@ -268,7 +270,7 @@ class FilterRuleModel(Section):
         if self.proto == "arp" and (self.source is not None or self.to is not None):
             raise wrong("arp is not between two addresses", "leave from and to out")
         if self.proto == "arp" and self.reject is not None:
-            raise wrong("nobody can be told that arp is refused", "deny it")
+            raise wrong("arp cannot be rejected: it has no answer for that", "deny it")
         if self.log and self.allow is not None:
             raise wrong("log is of what is refused", "leave it out of rules with allow")
         return self

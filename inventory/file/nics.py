@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from types import MappingProxyType
 
 from labrun.inventory.file.address_parsing import DHCP
-from labrun.inventory.file.addressing import derived_macs, is_link, leased_addresses, leased_addresses6
+from labrun.inventory.file.addressing import (
+    derived_macs,
+    leased_addresses,
+    leased_addresses6,
+    misfit,
+    with_length,
+)
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
@@ -168,7 +174,7 @@ def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, rep
             nics.doubtful.add(str(path[1]))
             return  # what is wrong with it has been reported there
         reason = "it has no cidr6" if network.cidr6 is None else "the hypervisor has no IPv6 address on it"
-        what = f"nobody announces IPv6 addresses on the network {network.name}: {reason}"
+        what = f"nothing announces IPv6 addresses on the network {network.name}: {reason}"
         report.add(path, what, "give the NIC an address")
     elif nic.ipv6_method == "auto" and network.dhcp6 is not None:
         what = f"other NICs on the network {network.name} are dhcp, and its server announces one or the other"
@@ -235,10 +241,8 @@ def _fixed(
         report.add(path, f"the network {network.name} has no {key}", f"add one in line {declared}")
     elif address not in subnet:
         report.add(path, f"{address} is outside the network {network.name}, which is {subnet}")
-    elif not is_link(subnet) and address == subnet.network_address:
-        report.add(path, f"{address} is the address of the subnet {subnet} itself")
-    elif not is_link(subnet) and isinstance(subnet, IPv4Network) and address == subnet.broadcast_address:
-        report.add(path, f"{address} is the broadcast address of {subnet}")
+    elif (why := misfit(address, subnet)) is not None:
+        report.add(path, why)
     elif hypervisor is not None and address == hypervisor.ip:
         what = f"{address} is the hypervisor's address on the network {network.name}"
         line = report.line_of(("networks", network.name))
@@ -248,9 +252,7 @@ def _fixed(
             path, f"the network {network.name} has /{subnet.prefixlen}, not /{length}", "leave the length out"
         )
     elif claims.address(path, address):
-        if isinstance(address, IPv4Address):
-            return IPv4Interface((address, subnet.prefixlen))
-        return IPv6Interface((address, subnet.prefixlen))
+        return with_length(address, subnet)
     return None
 
 

@@ -72,7 +72,7 @@ def _why_of_spoofing(lab: Lab, host: Host, nic: Interface) -> str | None:
     if host.machine is None:
         return _FOR_MADE
     if nic.spoofing == "deny":
-        return "that is so without it"
+        return "that is the default"
     macvtap = lab.networks[nic.network].mode is Mode.MACVTAP
     return "nothing looks at the frames of a macvtap" if macvtap else None
 

@@ -115,7 +115,7 @@ def _check_host(file: LabFile, host: Merged, names: _Names, report: Report) -> N
             at: Path = (*path, "networks", network, "filter")
             names.filter(at, nic.filter)
             if network in file.networks and file.networks[network].mode == "macvtap":
-                what = "nobody enforces a filter on a macvtap network: its packets pass the hypervisor by"
+                what = "a filter has no effect on a macvtap network: its packets bypass the hypervisor"
                 report.add(at, what, "mode: bridge, or the host's own firewall")
     if host.model.access is not None:
         via = (*host.path("access"), "via")

@@ -14,18 +14,20 @@ from pydantic import Field, model_validator
 from labrun.inventory.file.check_models import CheckModel
 from labrun.inventory.file.field_types import (
     Duration,
+    Line,
+    PublicKey,
+    Text,
+    Uri,
+)
+from labrun.inventory.file.host_models import GroupModel, GuardModel, HostModel, Settings
+from labrun.inventory.file.name_types import (
     GroupName,
     HostName,
     ImageName,
     LabName,
-    Line,
     NetworkName,
-    PublicKey,
-    Text,
-    Uri,
     Word,
 )
-from labrun.inventory.file.host_models import GroupModel, GuardModel, HostModel, Settings
 from labrun.inventory.file.network_models import FilterRuleModel, LeftRoutesModel, NetworkModel
 from labrun.inventory.file.pydantic_types import Matching, Section, wrong
 

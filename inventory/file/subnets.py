@@ -17,7 +17,15 @@ from types import MappingProxyType
 from typing import Final
 
 from labrun.inventory.file.address_parsing import DHCP, NONE
-from labrun.inventory.file.addressing import LARGEST_RANGE, default_range, hypervisor_address, is_link, range6
+from labrun.inventory.file.addressing import (
+    LARGEST_RANGE,
+    default_range,
+    hypervisor_address,
+    is_link,
+    misfit,
+    range6,
+    with_length,
+)
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import DhcpModel, HypervisorForwardModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
@@ -142,7 +150,7 @@ def _own(
             return None
         span = model.dhcp.range if isinstance(model.dhcp, DhcpModel) else None
         found = hypervisor_address(subnet, held.hosts, held.routers, (span[0], span[1]) if span else None)
-        return None if found is None else _with_length(found, subnet)
+        return None if found is None else with_length(found, subnet)
     at = _at(path, ("hypervisor_address", key), report)
     if subnet is None:
         missing = "cidr" if key == "ipv4" else "cidr6"
@@ -150,21 +158,11 @@ def _own(
             report.add(at, f"{declared} is in no subnet of the network", f"it has no {missing}")
     elif declared not in subnet:
         report.add(at, f"{declared} is outside the network, which is {subnet}")
-    elif not is_link(subnet) and declared == subnet.network_address:
-        report.add(at, f"{declared} is the address of the subnet {subnet} itself")
-    elif not is_link(subnet) and isinstance(subnet, IPv4Network) and declared == subnet.broadcast_address:
-        report.add(at, f"{declared} is the broadcast address of {subnet}")
+    elif (why := misfit(declared, subnet)) is not None:
+        report.add(at, why)
     else:
-        return _with_length(declared, subnet)
+        return with_length(declared, subnet)
     return None
-
-
-def _with_length(
-    address: IPv4Address | IPv6Address, subnet: IPv4Network | IPv6Network
-) -> IPv4Interface | IPv6Interface:
-    if isinstance(address, IPv4Address):
-        return IPv4Interface((address, subnet.prefixlen))
-    return IPv6Interface((address, subnet.prefixlen))
 
 
 def _at(path: Path, keys: tuple[str, str], report: Report) -> Path:

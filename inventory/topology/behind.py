@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Lab, Role
-from labrun.inventory.topology.paths import Forwarding, forwarding
+from labrun.inventory.topology.forwarding import Forwarding, forwarding
 from labrun.inventory.topology.routing import tables
 from labrun.inventory.topology.wiring import Version, per_lab, wiring
 

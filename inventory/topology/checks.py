@@ -13,7 +13,7 @@ from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.derived_checks import derived_trials
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.groups import group_members
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.wiring import Version, per_lab, wiring
 
 __all__ = [
@@ -111,7 +111,7 @@ def _owner(lab: Lab, address: Address) -> str | None:
 
 def _tried(lab: Lab, source: str, target: str) -> Address | None:
     version: Version = expectations(lab).versions(source, target)[0]
-    return forwarding(lab, version).target_address(source, target)
+    return paths(lab, version).target_address(source, target)
 
 
 def wait_seconds(check: Check) -> int:

@@ -11,7 +11,7 @@ from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.filter_trials import filter_trials
 from labrun.inventory.topology.flows import Flow, accepted, redirections
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 
@@ -86,7 +86,7 @@ class _Derived:
             for source in (there for network in self.lab.networks for there in self._on(network)[:2]):
                 dialled = Connection(source.host, each.address, each.port)
                 verdict = self._verdict(dialled)
-                if verdict is not None and verdict.passes and (self.host.name, each.said) in verdict.rules:
+                if verdict is not None and verdict.passes and (self.host.name, each.text) in verdict.rules:
                     yield source.host, self.host.name, dialled, ACCEPTED
                     break
 
@@ -98,7 +98,7 @@ class _Derived:
             for target in targets:
                 dialled = self._dialled(source, target, port, named=bool(flow.targets))
                 verdict = self._verdict(dialled) if dialled is not None else None
-                if dialled and verdict and verdict.passes and (self.host.name, flow.said) in verdict.rules:
+                if dialled and verdict and verdict.passes and (self.host.name, flow.text) in verdict.rules:
                     yield source.host, target.host, dialled, ACCEPTED
                     return
 
@@ -135,7 +135,7 @@ class _Derived:
         """Return a connection to the usual address, or to exactly this one if a rule names it."""
         if source.host == target.host:
             return None
-        usual = forwarding(self.lab, self.version).target_address(source.host, target.host)
+        usual = paths(self.lab, self.version).target_address(source.host, target.host)
         return Connection(source.host, target.address if named or usual is None else usual, port)
 
     def _verdict(self, dialled: Connection) -> Verdict | None:

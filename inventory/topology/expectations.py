@@ -10,7 +10,7 @@ from types import MappingProxyType
 from labrun.inventory.model import Interface, Lab
 from labrun.inventory.topology.nm_properties import nic_properties
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import Route, route_table
 from labrun.inventory.topology.wiring import Version, wiring
 
@@ -36,7 +36,7 @@ class Expectations:
 
     def path(self, source: str, target: str, version: Version = 4) -> Path:
         """Return what a trace of ``target`` from ``source`` must show. Raises KeyError for unknown names."""
-        return forwarding(self.lab, version).path(source, target)
+        return paths(self.lab, version).path(source, target)
 
     def versions(self, source: str, target: str) -> tuple[Version, ...]:
         """Return the IP versions that both hosts have an address in, (4,) if there is none."""
@@ -57,14 +57,14 @@ class Expectations:
 
         A pair without a common IP version gets a single IPv4 path, which is a fault.
         """
-        ways = {version: forwarding(self.lab, version) for version in _VERSIONS}
+        by_version = {version: paths(self.lab, version) for version in _VERSIONS}
         has6 = frozenset(name for name, own in wiring(self.lab, 6).of.items() if own)
         for source, target in self.pairs():
             if source in has6 and target in has6:
                 for version in self.versions(source, target):
-                    yield ways[version].path(source, target)
+                    yield by_version[version].path(source, target)
             else:
-                yield ways[4].path(source, target)
+                yield by_version[4].path(source, target)
 
 
 def expectations(lab: Lab) -> Expectations:
@@ -93,13 +93,13 @@ def addresses_of(nic: Interface) -> tuple[IPv4Interface | IPv6Interface, ...]:
     """Return the fixed and reserved addresses that a NIC must have, its ``nmcli:`` properties included."""
     found: list[IPv4Interface | IPv6Interface] = []
     for version in _VERSIONS:
-        said = nic_properties(nic, version)
-        if said.has_none:
+        properties = nic_properties(nic, version)
+        if properties.has_none:
             continue
         # Its reservation, beside any address that the properties add.
-        leased = version == 4 and nic.dhcp and said.method != "manual"
-        written = said.addresses is None and (version == 6 or not nic.dhcp)
+        leased = version == 4 and nic.dhcp and properties.method != "manual"
+        written = properties.addresses is None and (version == 6 or not nic.dhcp)
         if leased or written:
             found += map(_alone if nic.ipv6_method == "dhcp" and version == 6 else _as_it_is, nic.of(version))
-        found += said.addresses or ()
+        found += properties.addresses or ()
     return tuple(dict.fromkeys(found))

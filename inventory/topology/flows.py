@@ -40,7 +40,7 @@ class Flow:
     sources: tuple[Prefix, ...]
     targets: tuple[Prefix, ...]
     ports: tuple[tuple[int, int], ...]
-    said: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PortForward:
     to: Address
     to_port: int
     hairpin: Prefix | None
-    said: str
+    text: str
 
 
 def place(lab: Lab, name: str) -> tuple[Prefix, ...]:
@@ -97,14 +97,14 @@ def accepted(lab: Lab, host: Host, chain: Literal["input", "forward"]) -> tuple[
 
 
 def _flows(lab: Lab, rule: FirewallRule) -> Iterator[Flow]:
-    said = rule_text(rule)
+    text = rule_text(rule)
     if rule.source is None and rule.to is None:
-        yield Flow(rule.proto, None, (), (), rule.ports, said)
+        yield Flow(rule.proto, None, (), (), rule.ports, text)
         return
     for version in _VERSIONS:
         sources, targets = (_of(lab, name, version) for name in (rule.source, rule.to))
         if sources is not None and targets is not None:
-            yield Flow(rule.proto, version, sources, targets, rule.ports, said)
+            yield Flow(rule.proto, version, sources, targets, rule.ports, text)
 
 
 def _of(lab: Lab, name: str | None, version: Version) -> tuple[Prefix, ...] | None:
@@ -133,7 +133,7 @@ def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
     nic, network = host.interface_on(forward.on), lab.networks.get(forward.on)
     if nic is None or network is None:
         return
-    said = f"{forward.proto}/{forward.port} on {forward.on} to {forward.to}:{forward.to_port}"
+    text = f"{forward.proto}/{forward.port} on {forward.on} to {forward.to}:{forward.to_port}"
     for version in _VERSIONS:
         own = nic.ipv4 if version == 4 else nic.ipv6
         subnet = network.cidr if version == 4 else network.cidr6
@@ -145,7 +145,7 @@ def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
                 back = ip_network("0.0.0.0/0" if version == 4 else "::/0")
             address = own.ip if own is not None else None
             yield PortForward(
-                forward.proto, version, address, nic.mac, forward.port, to, forward.to_port, back, said
+                forward.proto, version, address, nic.mac, forward.port, to, forward.to_port, back, text
             )
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from labrun.inventory.model import Address, Host, Lab, Prefix
 from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirections
+from labrun.inventory.topology.forwarding import Forwarding, forwarding
 from labrun.inventory.topology.nic_filters import Direction, Frame, Refusal, refused
 from labrun.inventory.topology.path_model import ForwardPath
-from labrun.inventory.topology.paths import Forwarding, forwarding
 from labrun.inventory.topology.wiring import wiring
 
 __all__ = ["Connection", "Verdict", "reach"]
@@ -72,16 +72,16 @@ def reach(lab: Lab, dialled: Connection) -> Verdict | None:
     pass too: the host itself refuses the connection.
     """
     version: Literal[4, 6] = 4 if dialled.address.version == 4 else 6
-    ways = forwarding(lab, version)
-    own = ways.sends_from(dialled.source, dialled.address)
+    forwarder = forwarding(lab, version)
+    own = forwarder.sends_from(dialled.source, dialled.address)
     if own is None or dialled.address not in wiring(lab, version).owner:
         return None
-    return _Walk(lab, ways, dialled).verdict(own.address)
+    return _Walk(lab, forwarder, dialled).verdict(own.address)
 
 
 class _Walk:
-    def __init__(self, lab: Lab, ways: Forwarding, dialled: Connection) -> None:
-        self._lab, self._ways, self._proto = lab, ways, dialled.proto
+    def __init__(self, lab: Lab, forwarder: Forwarding, dialled: Connection) -> None:
+        self._lab, self._forwarder, self._proto = lab, forwarder, dialled.proto
         self._dialled = dialled
         self._owner = wiring(lab, 4 if dialled.address.version == 4 else 6).owner
         self._rules: list[tuple[str, str]] = []
@@ -91,7 +91,7 @@ class _Walk:
     def verdict(self, own: Address) -> Verdict | None:
         start, to, port, sender = self._dialled.source, self._dialled.address, self._dialled.port, own
         for _ in range(_MOST_TURNS):
-            leg = _Leg(start, to, sender, self._ways.trail(start, to, sender, echo=False))
+            leg = _Leg(start, to, sender, self._forwarder.trail(start, to, sender, echo=False))
             if leg.trail.fault is not None:
                 return None
             self._legs.append(leg)
@@ -108,7 +108,7 @@ class _Walk:
                 return self._at_the_end(end, seen[-1], to, port)
             if self._owner.get(turned.to) in (None, end, self._dialled.source):
                 return None
-            self._rules.append((end, turned.said))
+            self._rules.append((end, turned.text))
             self._passed.add(end)
             start, to, port, sender = end, turned.to, turned.to_port, self._hairpin(end, turned, seen[-1])
         return None
@@ -152,7 +152,7 @@ class _Walk:
         """Return the source address of packets that go back into the network they came from."""
         if turned.hairpin is None or sender not in turned.hairpin:
             return sender
-        own = self._ways.sends_from(router, turned.to)
+        own = self._forwarder.sends_from(router, turned.to)
         return own.address if own is not None else sender
 
     def _accepts(
@@ -165,7 +165,7 @@ class _Walk:
             return True
         for flow in accepted(self._lab, host, chain):
             if _fits(flow, self._proto, who, to, port):
-                self._rules.append((node, flow.said))
+                self._rules.append((node, flow.text))
                 return True
         return False
 
@@ -173,7 +173,7 @@ class _Walk:
         """Tell whether replies pass each translating router, and only firewalls that saw the request."""
         for number, leg in reversed(list(enumerate(self._legs))):
             end = self._owner[leg.to]
-            steps, fault = self._ways.homeward(end, leg.to, leg.trail, leg.sender, echo=False)
+            steps, fault = self._forwarder.homeward(end, leg.to, leg.trail, leg.sender, echo=False)
             nodes = [node for node, _ in steps[1:]]
             if fault is not None or any(self._knows_nothing(node) for node in nodes):
                 return False

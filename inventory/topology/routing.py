@@ -102,31 +102,31 @@ def _with_properties(host: Host, derived: tuple[Route, ...], version: Version) -
     return tuple(sorted(dict.fromkeys(found), key=_order))
 
 
-def _of_profile(nic: Interface, derived: Sequence[Route], said: NicProperties) -> Iterator[Route]:
-    if said.has_none:
+def _of_profile(nic: Interface, derived: Sequence[Route], properties: NicProperties) -> Iterator[Route]:
+    if properties.has_none:
         return
     for route in derived:
         is_default = route.prefix.prefixlen == 0
         if route.origin == "connected":
-            kept = said.addresses is None and not (nic.dhcp and said.method == "manual")
+            kept = properties.addresses is None and not (nic.dhcp and properties.method == "manual")
         elif route.origin == "dhcp":
-            kept = not said.has_no_default and not said.ignores_announced
+            kept = not properties.has_no_default and not properties.ignores_announced
         elif is_default and not nic.dhcp:
-            kept = said.gateway is None and not said.has_no_default
+            kept = properties.gateway is None and not properties.has_no_default
         else:
             # Beside DHCP a profile has its default route among the others.
-            kept = said.routes is None and not (is_default and said.has_no_default)
+            kept = properties.routes is None and not (is_default and properties.has_no_default)
         if kept:
-            yield replace(route, in_main=route.in_main and not said.is_elsewhere)
-    for address in said.addresses or ():
+            yield replace(route, in_main=route.in_main and not properties.is_elsewhere)
+    for address in properties.addresses or ():
         if address.network.num_addresses > 1:
-            yield Route(address.network, None, nic.network, "connected", in_main=not said.is_elsewhere)
-    if said.gateway is not None and not said.has_no_default:
-        everything = default_prefix(4 if said.gateway.version == 4 else 6)
-        yield Route(everything, said.gateway, nic.network, "nmcli", in_main=not said.is_elsewhere)
-    for given in said.routes or ():
+            yield Route(address.network, None, nic.network, "connected", in_main=not properties.is_elsewhere)
+    if properties.gateway is not None and not properties.has_no_default:
+        everything = default_prefix(4 if properties.gateway.version == 4 else 6)
+        yield Route(everything, properties.gateway, nic.network, "nmcli", in_main=not properties.is_elsewhere)
+    for given in properties.routes or ():
         metric = _METRIC if given.metric is None else given.metric
-        in_main = not said.is_elsewhere
+        in_main = not properties.is_elsewhere
         yield Route(given.prefix, given.via, nic.network, "nmcli", given.kind, in_main, metric)
 
 

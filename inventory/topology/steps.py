@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from labrun.inventory.model import Address, Lab
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Version
 
@@ -32,9 +32,9 @@ def steps_there(lab: Lab, path: Path) -> tuple[Step, ...]:
     to = path.address
     if to is None:
         return ()
-    ways = forwarding(lab, _version(to))
-    own = ways.sends_from(path.source, to)
-    steps = [Step(path.source, to, ways.chosen(path.source, to), own.address if own else None)]
+    forwarder = forwarding(lab, _version(to))
+    own = forwarder.sends_from(path.source, to)
+    steps = [Step(path.source, to, forwarder.chosen(path.source, to), own.address if own else None)]
     answers = path.way.answers or (None,) * len(path.way.through)
     for node, answer in zip(path.way.through, answers, strict=True):
         steps.append(Step(node, to, _chosen(lab, node, to), answer))

@@ -50,7 +50,7 @@ def command(invocation: Invocation, host: str) -> Report:
     from labrun.tasks.provision.console import opened
 
     if invocation.json:
-        raise UsageError("a console is no document", step="console", hint="labrun exec --via console CMD")
+        raise UsageError("a console has no JSON output", step="console", hint="labrun exec --via console CMD")
     session = open_session(invocation, safely=False)
     select_hosts(session.lab, host)
     machine = running_machine(session, host)

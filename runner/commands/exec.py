@@ -16,7 +16,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.channels import channels
 from labrun.runner.engine.session import open_session
 from labrun.runner.verb import verb
-from labrun.tasks.guest.inside import WAY
+from labrun.tasks.guest.inside import OPENER
 
 _SECONDS = 60.0
 
@@ -68,8 +68,8 @@ def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     session = open_session(invocation, safely=False)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
     budget = session.budget(_SECONDS, reads=True)
-    ways = channels(session, via) if via != "ssh" else {}
-    data = {host: {WAY: way} for host, way in ways.items()}
+    openers = channels(session, via) if via != "ssh" else {}
+    data = {host: {OPENER: opener} for host, opener in openers.items()}
     # Without SSH no address is needed.
     located = session.locate(leases=via == "ssh")
     with progress(session.hosts, invocation), session.engine(located, budget, data) as nornir:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _LOGIN_SECONDS = 10.0
 _INTERRUPTED = "interrupted"
-_OUT_OF_BAND = "out of band"  # no login leads to it by the lab file, and it was entered without one
+# No login leads to it by the lab file, and it was entered without one.
+_OUT_OF_BAND = "out of band"
 _NOT_ASKED = (ConnectionLostError, NotStartedError)
 
 
@@ -76,7 +77,7 @@ def command(invocation: Invocation) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _HostStatus:
-    """One host; ``login`` is ``ok``, ``out of band``, the reason why logging in fails, or None for a host that is off."""
+    """One host; ``login`` is ``ok``, ``out of band``, why it fails, or None for a host that is off."""
 
     name: str
     state: str

@@ -28,7 +28,7 @@ from labrun.tasks.provision.planning import LabPlan, PlannedMachine, leftover_ro
 from labrun.tasks.provision.strays import stray_rows
 
 if TYPE_CHECKING:
-    from labrun.tasks.provision.bring_up import Lease, MachineJob
+    from labrun.tasks.provision.machine_job import Lease, MachineJob
     from labrun.tasks.provision.objects import Busy
 
 _READY_SECONDS = {"lxc": 120.0, "qemu": 600.0}
@@ -229,7 +229,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
     """Create missing lab keys, and return the job for each host's task."""
     from labrun.runner.engine.out_of_band import looker
     from labrun.tasks.configure.resources import host_spec
-    from labrun.tasks.provision.bring_up import MachineJob
+    from labrun.tasks.provision.machine_job import MachineJob
     from labrun.tasks.provision.specs import seeded
 
     lab, state = session.lab, session.state
@@ -292,7 +292,7 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
 
     It is that of the NIC through which the hypervisor has its way to the host.
     """
-    from labrun.tasks.provision.bring_up import Lease
+    from labrun.tasks.provision.machine_job import Lease
 
     way = way_in(lab, lab.hosts[name])
     nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None

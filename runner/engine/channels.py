@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from labrun.errors import UnreachableError
 from labrun.inventory.hosts.locate import no_logins
 from labrun.ports import Transport
-from labrun.tasks.guest.inside import Way
+from labrun.tasks.guest.inside import Opener
 
 if TYPE_CHECKING:
     from labrun.inventory.hosts.locate import Located
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
     from labrun.tasks.provision.console import Login
     from labrun.tasks.provision.planning import SeenMachine
 
-__all__ = ["channels", "console_login", "running_machine", "ways_inside"]
+__all__ = ["channels", "console_login", "openers_inside", "running_machine"]
 
 
-def channels(session: Session, via: str) -> dict[str, Way]:
+def channels(session: Session, via: str) -> dict[str, Opener]:
     """Return the way into each of the session's hosts: ``agent`` (namespaces for containers) or ``console``.
 
     Raises HypervisorError. A host without such a way raises when its way is opened.
     """
     machines = session.machines()
-    return {host: _way(session, machines.get(host), host, via) for host in session.hosts}
+    return {host: _opener(session, machines.get(host), host, via) for host in session.hosts}
 
 
-def ways_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Way]:
+def openers_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Opener]:
     """Return the way into each machine of the lab that no login leads to by the lab file.
 
     That is its namespaces or guest agent and, where no agent answers, its console. Raises HypervisorError.
     """
     apart = no_logins(session.lab, located)
     machines = session.machines() if apart else {}
-    return {host: _way(session, machines.get(host), host, "agent or console") for host in apart}
+    return {host: _opener(session, machines.get(host), host, "agent or console") for host in apart}
 
 
-def _way(session: Session, seen: SeenMachine | None, host: str, via: str) -> Way:
-    def way() -> Transport:
+def _opener(session: Session, seen: SeenMachine | None, host: str, via: str) -> Opener:
+    def open_it() -> Transport:
         machine = _running(session, seen, host)
         domain = session.lab.libvirt_name(host)
         if via == "console":
@@ -53,7 +53,7 @@ def _way(session: Session, seen: SeenMachine | None, host: str, via: str) -> Way
             raise UnreachableError("its guest agent does not answer", host=host, step="agent")
         return transport
 
-    return way
+    return open_it
 
 
 def _console(session: Session, host: str, machine: SeenMachine) -> Transport:

@@ -124,17 +124,17 @@ class Session:
         """
         from labrun.inventory.hosts.locate import other_addresses
         from labrun.inventory.hosts.plugin import inventory_of
-        from labrun.runner.engine.channels import ways_inside
+        from labrun.runner.engine.channels import openers_inside
         from labrun.runner.engine.nornir import build_nornir, closing_connections
-        from labrun.tasks.guest.inside import WAY
+        from labrun.tasks.guest.inside import OPENER
 
         inventory = inventory_of(self.lab, located, self.state)
-        ways = ways_inside(self, located)
+        openers = openers_inside(self, located)
         others = other_addresses(self.lab, located, self.state.host_addresses())
         for name, host in inventory.hosts.items():
             host.data.update(others[name])
-            if name in ways:
-                host.data[WAY] = ways[name]
+            if name in openers:
+                host.data[OPENER] = openers[name]
             host.data.update((data or {}).get(name, {}))
         chosen = frozenset(self.hosts if hosts is None else hosts)
         with closing_connections(inventory):

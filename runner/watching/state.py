@@ -15,8 +15,8 @@ from labrun.errors import LabrunError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.state import state_base, write_private
-from labrun.state_files import finite, parse_json, read_or_reset
+from labrun.state import state_base
+from labrun.state_files import finite, parse_json, read_or_reset, write_private
 from labrun.state_folders import UnavailableFolderError, check_folder, private_folder
 
 __all__ = [

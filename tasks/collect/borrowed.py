@@ -22,12 +22,12 @@ def on_borrowed_time(rows: Iterable[Outcome], captures: Mapping[str, Capture | U
         for host, capture in captures.items()
         if isinstance(capture, Capture) and (guard := standing(capture.facts)) is not None
     }
-    told: set[str] = set()
+    explained: set[str] = set()
     judged = []
     for row in rows:
         guard = held.get(row.host)
-        if guard is not None and row.host not in told:
-            told.add(row.host)
+        if guard is not None and row.host not in explained:
+            explained.add(row.host)
             judged.append(_guard(row.host, guard))
         if guard is not None and row.status is Status.OK:
             row = replace(row, status=Status.UNKNOWN, why=guard.borrowed)

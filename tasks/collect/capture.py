@@ -127,9 +127,9 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     traces: dict[tuple[str, int], Trace] = {}
     lost = _lost(facts)
     for number, asked in enumerate(spec.traces):
-        said = facts.commands.get(f"trace {number}")
+        output = facts.commands.get(f"trace {number}")
         key = asked.to, asked.address.version
-        traces[key] = _trace(said.text if said else "", asked.address, lost.get(number))
+        traces[key] = _trace(output.text if output else "", asked.address, lost.get(number))
     answered = facts.commands.get("pings")
     numbers = set(answered.text[:_MOST_WORDS].split()) if answered else set()
     pings: dict[tuple[str, int], Ping] = {
@@ -158,8 +158,8 @@ def _checks(spec: CollectSpec, facts: Facts) -> dict[str, CheckResult]:
 
 
 def _lost(facts: Facts) -> dict[int, str]:
-    said = facts.commands.get("large")
-    words = [line.split(maxsplit=2) for line in said.text.splitlines()] if said else []
+    output = facts.commands.get("large")
+    words = [line.split(maxsplit=2) for line in output.text.splitlines()] if output else []
     pairs = [(integer(each[0]), each[1]) for each in words if len(each) == 2]
     return {number: what for number, what in pairs if number is not None}
 
@@ -178,8 +178,8 @@ def _trace(text: str, target: Address, lost: str | None = None) -> Trace:
             ttl = integer(line[4:], most=_LAST_TTL) or 0
             continue
         hop = _HOP.fullmatch(line) or _TRACEPATH.fullmatch(line)
-        said = hop or _EXCEEDED.match(line) or _REPLY.match(line)
-        who = _responder(said["who"]) if said is not None else None
+        match = hop or _EXCEEDED.match(line) or _REPLY.match(line)
+        who = _responder(match["who"]) if match is not None else None
         place = integer(hop["ttl"], most=_LAST_TTL) if hop else ttl
         if who is None or place is None:
             continue

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from labrun.inventory.model import Address, Lab, Prefix
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
 from labrun.inventory.topology.routing import Route
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Version, wiring
 from labrun.tasks.collect.filter_causes import (

@@ -10,8 +10,9 @@ from labrun.inventory.model import Address, Lab
 from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.checks import expected_text, instances_of, meets
 from labrun.inventory.topology.expectations import Expectations
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Outcome, Pair, Status
@@ -140,10 +141,10 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     """Judge unanswered UDP by the sockets that the target reports."""
     port, target = trial.check.target, trial.target
     capture = shown.capture(target) if target is not None else None
-    said = capture.facts.commands.get("listeners") if capture is not None else None
-    if said is None or said.status != 0:
+    output = capture.facts.commands.get("listeners") if capture is not None else None
+    if output is None or output.status != 0:
         return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
-    ports = {line.split()[3].rpartition(":")[2] for line in said.text.splitlines() if len(line.split()) > 3}
+    ports = {line.split()[3].rpartition(":")[2] for line in output.text.splitlines() if len(line.split()) > 3}
     if port not in ports and trial.derived and trial.check.expect == "filtered":
         # The kernel of a host without a listener answers what reaches it.
         return CheckResult("filtered", "filtered")
@@ -215,7 +216,7 @@ def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: C
     if verdict is not None and verdict.end not in (trial.source, trial.target):
         # A port forward leads on: look for the translated packets on their path too.
         version: Literal[4, 6] = 4 if trial.address is not None and trial.address.version == 4 else 6
-        path, port = forwarding(shown.lab, version).path(trial.source, verdict.end), verdict.port
+        path, port = paths(shown.lab, version).path(trial.source, verdict.end), verdict.port
     return cause_of_drop(shown, path, port)
 
 

@@ -37,7 +37,7 @@ def marked_out_of_band(
         for host, capture in captures.items()
         if isinstance(capture, Capture) and (entry := _ready_row(host, capture)) is not None
     }
-    told: set[str] = set()
+    explained: set[str] = set()
     found = []
     for row in rows:
         entry = entries.get(row.host)
@@ -45,8 +45,8 @@ def marked_out_of_band(
         if entry is None or section_of(row.section).scope is Scope.LAB:
             found.append(row)
             continue
-        if row.host not in told:
-            told.add(row.host)
+        if row.host not in explained:
+            explained.add(row.host)
             found.append(entry)
         found.append(_marked(row))
     return found

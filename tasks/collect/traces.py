@@ -189,9 +189,10 @@ def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
     """
     redirecting = path.way.redirected[:6]  # 64 paths at most
     sets = (left for count in range(len(redirecting) + 1) for left in combinations(redirecting, count))
-    ways = [[hop for place, hop in enumerate(path.hops) if place not in left] for left in sets]
-    return any(len(way) == len(hops) for way in ways) and all(
-        any(place < len(way) and way[place] in (hop, None) for way in ways) for place, hop in enumerate(hops)
+    variants = [[hop for place, hop in enumerate(path.hops) if place not in left] for left in sets]
+    return any(len(way) == len(hops) for way in variants) and all(
+        any(place < len(way) and way[place] in (hop, None) for way in variants)
+        for place, hop in enumerate(hops)
     )
 
 

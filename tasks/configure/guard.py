@@ -68,15 +68,15 @@ class Guard:
 
     def __init__(
         self,
-        ticket: GuardToken,
+        token: GuardToken,
         session: Transport,
         login: Login,
         old_login: Login,
         behind: Sequence[Behind] = (),
     ):
         # Part of the time to confirm is reserved for another check and an orderly rollback.
-        self.patience = ticket.seconds / 2
-        self._ticket = ticket
+        self.patience = token.seconds / 2
+        self._token = token
         self._session = session
         self._login = login
         self._old_login = old_login
@@ -91,17 +91,17 @@ class Guard:
         """Return the text that arms the guard; a slow host gets more time to confirm."""
         plan = seen.plan
         self._slow = min(_MOST_SLOW, max(1.0, seen.seconds / _ORDINARY))
-        self._ticket = replace(self._ticket, seconds=confirming_seconds(self._ticket.seconds, seen.seconds))
-        self.patience = self._ticket.seconds / 2
+        self._token = replace(self._token, seconds=confirming_seconds(self._token.seconds, seen.seconds))
+        self.patience = self._token.seconds / 2
         # Whatever the run's deadline: the host waits for as long, and what is good must not be rolled back.
         if guarded(plan):
-            pace().extend(applying_seconds(self._ticket, plan) + self._ticket.seconds)
+            pace().extend(applying_seconds(self._token, plan) + self._token.seconds)
         self._answered = answering(self._behind) if guarded(plan) else ()
-        return arm(self._ticket, plan)
+        return arm(self._token, plan)
 
     def last(self, plan: HostPlan) -> str:
         """Return the text that starts the time to confirm."""
-        return nothing_more(self._ticket, plan)
+        return nothing_more(self._token, plan)
 
     def refusal(self, answer: Facts) -> str | None:
         """Return why the guard was not armed."""
@@ -122,12 +122,12 @@ class Guard:
 
     def demands(self, before: Seen, now: Seen) -> str | None:
         """Return that the host has rolled back, what is not as declared, or what would block a new login."""
-        back = rolled_back(now.facts, self._ticket.run)
+        back = rolled_back(now.facts, self._token.run)
         if back is not None:
             if back.occasion == "cut":
                 return "the change was ended before it was made"
-            return f"no new login found it as declared within {self._ticket.seconds} s"
-        if goes_back(now.facts, self._ticket.run):
+            return f"no new login found it as declared within {self._token.seconds} s"
+        if goes_back(now.facts, self._token.run):
             return "no new login saw the change in place"
         plan = before.plan
         if not guarded(plan):
@@ -144,7 +144,7 @@ class Guard:
         )
 
     def _next_boot(self, before: Seen, now: Seen) -> str | None:
-        """Return why labrun could not log in after the next boot; nothing keeps it out where it never does."""
+        """Return why labrun could not log in after the next boot; None where it never does."""
         return None if self._address is None else next_boot_fault(before, now, self._address)
 
     def _cut_off(self) -> str | None:
@@ -161,7 +161,7 @@ class Guard:
             remember(transport, record)
             return True
         mark = marker()
-        script = apply_script([], mark, first=confirm(self._ticket.run, record))
+        script = apply_script([], mark, first=confirm(self._token.run, record))
         self._asked_to_keep = True
         done = transport.run(script, timeout=_SECONDS, sudo=True)
         answer = parse_facts(done.stdout, mark).commands.get("confirm")
@@ -171,14 +171,14 @@ class Guard:
         """Have the host roll back at once if a session works, else wait until it does so by itself."""
         if not guarded(plan):
             return RollbackResult()
-        run = self._ticket.run
+        run = self._token.run
         margin = _MARGIN * self._slow
-        restart = _RESTART * self._slow if self._ticket.reboots else 0.0
+        restart = _RESTART * self._slow if self._token.reboots else 0.0
         pace().extend(2 * _TELL + margin + restart)
-        told = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
+        heard = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
         # After a script was cut off, the start of its time to confirm is unknown.
-        making = 0 if self._made else applying_seconds(self._ticket, plan)
-        longest = 0 if told else self._ticket.seconds + making
+        making = 0 if self._made else applying_seconds(self._token, plan)
+        longest = 0 if heard else self._token.seconds + making
         pace().extend(longest + 2 * margin + restart)
         seen = _gone(look, self._old_login, run, longest + margin + restart)
         if seen is None:
@@ -251,7 +251,7 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
     at_most = max(until, time.monotonic() + _AT_WORK)
     pause = _FIRST_PAUSE
     # The request to stop the run does not end this: the host's final state has to be known.
-    nobody = threading.Event()
+    never = threading.Event()
     while True:
         fresh: Transport | None = None
         try:
@@ -270,7 +270,7 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
             close(fresh)
         if time.monotonic() + pause >= until:
             return None
-        nobody.wait(pause)
+        never.wait(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 

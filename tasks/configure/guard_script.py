@@ -77,18 +77,18 @@ def is_wide(plan: HostPlan) -> bool:
     return any(part.wide for part in guarded(plan))
 
 
-def applying_seconds(ticket: GuardToken, plan: HostPlan) -> int:
+def applying_seconds(token: GuardToken, plan: HostPlan) -> int:
     """Return how long making this change may take."""
-    return min(ticket.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
+    return min(token.applying, _SPARE + sum(part.seconds for part in guarded(plan)))
 
 
-def _state_script(ticket: GuardToken, plan: HostPlan, rules: bool) -> str:
+def _state_script(token: GuardToken, plan: HostPlan, rules: bool) -> str:
     """Return the first part of the script that undoes: its values, and how the host's state is listed."""
     values: dict[str, str | int | bool] = {
-        "run": ticket.run,
-        "seconds": ticket.seconds,
-        "applying": applying_seconds(ticket, plan),
-        "resort": "reboot" if ticket.reboots else "leave",
+        "run": token.run,
+        "seconds": token.seconds,
+        "applying": applying_seconds(token, plan),
+        "resort": "reboot" if token.reboots else "leave",
         "sections": " ".join(part.section for part in guarded(plan)[::-1]),
         "wide": is_wide(plan),
         "rules": rules,
@@ -97,7 +97,7 @@ def _state_script(ticket: GuardToken, plan: HostPlan, rules: bool) -> str:
     # Whole folders are only kept, and restored, if anything may have changed in them.
     wide = "".join(map(guest_script, ("trees", "outside", "hidden"))) if is_wide(plan) else ""
     return (
-        f"# labrun: rolls back what run {ticket.run} changed on this host, unless that is confirmed.\n"
+        f"# labrun: rolls back what run {token.run} changed on this host, unless that is confirmed.\n"
         'export LC_ALL=C.UTF-8 PATH="$PATH:/usr/sbin:/sbin"\n'
         f"{assigned(values)}{guest_script('snapshot')}{wide}"
     )
@@ -115,7 +115,7 @@ def _undo_script(plan: HostPlan) -> str:
     return f"{guest_script('compare')}{function('kernel_own', own)}{functions}{rest}"
 
 
-def arm(ticket: GuardToken, plan: HostPlan) -> str:
+def arm(token: GuardToken, plan: HostPlan) -> str:
     """Return shell text that arms the guard, or ends the script with nothing changed and the reason.
 
     It is the section ``guard``; the frame ``guard-held`` reports that another guard is armed. If
@@ -127,17 +127,17 @@ def arm(ticket: GuardToken, plan: HostPlan) -> str:
     changed = {name for part in parts for name in (part.section, *(item.name for item in part.changes))}
     wide = is_wide(plan)
     values: dict[str, str | int | bool] = {
-        "run": ticket.run,
-        "owner": ticket.owner,
-        "process": ticket.process,
-        "seconds": ticket.seconds,
-        "applying": applying_seconds(ticket, plan),
-        "user": ticket.user,
+        "run": token.run,
+        "owner": token.owner,
+        "process": token.process,
+        "seconds": token.seconds,
+        "applying": applying_seconds(token, plan),
+        "user": token.user,
         "wide": wide,
         "nft": wide or bool(changed & {FIREWALL.name, NAT.name}),
         "spread": " ".join(dict.fromkeys(spreading(parts))),
         "checkpoint": NMCLI.name in changed,
-        "state_text": _state_script(ticket, plan, rules=wide or NMCLI.name in changed),
+        "state_text": _state_script(token, plan, rules=wide or NMCLI.name in changed),
         "undo_text": _undo_script(plan),
         "unit_text": _BOOT_UNIT,
         **_PLACES,
@@ -146,8 +146,8 @@ def arm(ticket: GuardToken, plan: HostPlan) -> str:
     vital = guest_script("vital") if wide else ""
     lines = f"{assigned(values)}{keep_all}{vital}{guest_script('arm')}"
     text = f"{guest_script('own_process')}{section('guard', lines)}"
-    mark = f"export LABRUN_CHANGE={quote(ticket.run)}\n"
-    return f"{text}[ $status -eq 0 ] || {{\n{_give_up(ticket)}frame end; exit 0; }}\n{mark}"
+    mark = f"export LABRUN_CHANGE={quote(token.run)}\n"
+    return f"{text}[ $status -eq 0 ] || {{\n{_give_up(token)}frame end; exit 0; }}\n{mark}"
 
 
 def spreading(parts: Iterable[SectionPlan]) -> Iterator[str]:
@@ -169,18 +169,18 @@ def _keep(paths: Iterable[str]) -> str:
     )
 
 
-def _give_up(ticket: GuardToken) -> str:
+def _give_up(token: GuardToken) -> str:
     """Return shell text that reports why the guard could not be armed and removes its traces."""
     tidy = function("tidy", guest_script("tidy"))
-    return f"{assigned({'run': ticket.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
+    return f"{assigned({'run': token.run, **_PLACES})}{tidy}{guest_script('arm_refused')}"
 
 
-def nothing_more(ticket: GuardToken, plan: HostPlan) -> str:
+def nothing_more(token: GuardToken, plan: HostPlan) -> str:
     """Return shell text for the end of the changes: it starts the time to confirm."""
     if not guarded(plan):
         return ""
     rehearsal = guest_script("rehearse") if is_wide(plan) else ""
-    return f"{assigned({'guard': GUARD, 'seconds': ticket.seconds})}{rehearsal}{guest_script('changed')}"
+    return f"{assigned({'guard': GUARD, 'seconds': token.seconds})}{rehearsal}{guest_script('changed')}"
 
 
 def confirm(run: str, record: str) -> str:

@@ -139,7 +139,7 @@ def _flow(flow: Flow) -> str:
         words.append(f"{flow.proto} dport {_set(_intervals(flow.ports))}")
     else:
         words.append(f"meta l4proto {_NUMBER[flow.proto]}")
-    return " ".join([*words, "accept"]) + _comment(flow.said)
+    return " ".join([*words, "accept"]) + _comment(flow.text)
 
 
 def _intervals(ports: Iterable[tuple[int, int]]) -> list[str]:
@@ -162,12 +162,12 @@ def _redirect(each: PortForward) -> str:
     )
     to = f"[{each.to}]" if each.version == 6 else str(each.to)
     goes = f"dnat {family} to {to}:{each.to_port}"
-    return f"{there} {each.proto} dport {each.port} {goes}{_comment(each.said)}"
+    return f"{there} {each.proto} dport {each.port} {goes}{_comment(each.text)}"
 
 
 def _forwarded(each: PortForward) -> str:
     what = f"ct status dnat {_FAMILY[each.version]} daddr {each.to} {each.proto} dport {each.to_port}"
-    return f"{what} accept{_comment(each.said)}"
+    return f"{what} accept{_comment(each.text)}"
 
 
 def _masquerade(prefixes: Sequence[Prefix], version: int) -> str:
@@ -183,4 +183,4 @@ def _hairpin(each: PortForward) -> str:
         return ""
     family = _FAMILY[each.version]
     where = f"{family} saddr {each.hairpin} {family} daddr {each.to} {each.proto} dport {each.to_port}"
-    return f"ct status dnat {where} masquerade{_comment(each.said)}"
+    return f"ct status dnat {where} masquerade{_comment(each.text)}"

@@ -62,17 +62,17 @@ class OutcomeBuilder:
             for row, item in zip(self.refused(str(held)), self.before.items().values(), strict=True)
         ]
 
-    def changed(self, left: HostPlan, said: Facts) -> list[Outcome]:
+    def changed(self, left: HostPlan, output: Facts) -> list[Outcome]:
         """Return the rows after a change that stays; ``left`` is what a new login found."""
         after = left.items()
         rows = [
-            self._after(section, item, after.get((section, name)), said)
+            self._after(section, item, after.get((section, name)), output)
             for (section, name), item in self.before.items().items()
         ]
-        return rows + self._added(left, said)
+        return rows + self._added(left, output)
 
     def rolled_back(
-        self, fault: str, back: RollbackResult, left: HostPlan | None, said: Facts
+        self, fault: str, back: RollbackResult, left: HostPlan | None, output: Facts
     ) -> list[Outcome]:
         """Return the rows after a change that could not stay.
 
@@ -86,12 +86,12 @@ class OutcomeBuilder:
         for (section, name), item in self.before.items().items():
             key = (section, name)
             if back.seen is not None and (section not in covered or item.state != "change"):
-                rows.append(self._after(section, item, now.get(key), said))
+                rows.append(self._after(section, item, now.get(key), output))
                 continue
             if item.state != "change":
                 rows.append(self._row(section, item, *standing(item)))
                 continue
-            own = _own_reason(item, then.get(key), said.commands.get(section)) or fault
+            own = _own_reason(item, then.get(key), output.commands.get(section)) or fault
             rows.append(self._rolled_back(section, item, now.get(key), own, back))
         return rows
 
@@ -104,7 +104,7 @@ class OutcomeBuilder:
             status = Status.FAILED if undone else Status.UNKNOWN
             return self._row(section, item, status, f"{why}; {ending}")
         if back.differences or back.goes_on:
-            first, *others = back.differences or ("it is not said what",)
+            first, *others = back.differences or ("it does not say what",)
             more = f" (and {len(others)} more)" if others else ""
             ending = "; the host goes on trying" if back.goes_on else ""
             row = self._row(section, now or Item(item.name), Status.FAILED, None)
@@ -116,7 +116,7 @@ class OutcomeBuilder:
             return replace(self._row(section, shown, Status.FAILED, why), expected=item.expected)
         return self._row(section, item, Status.ROLLED_BACK, f"{why}; the host went back")
 
-    def _after(self, section: str, item: Item, now: Item | None, said: Facts) -> Outcome:
+    def _after(self, section: str, item: Item, now: Item | None, output: Facts) -> Outcome:
         """Return the row of a thing that was read before and after."""
         if item.state in ("skipped", "refused", "left"):
             return self._row(section, item, *standing(item))
@@ -130,14 +130,14 @@ class OutcomeBuilder:
             return self._row(section, gone, Status.CHANGED, item.why, item.diff)
         if now.state == "ok":
             return self._row(section, now, Status.CHANGED, None, item.diff)
-        why = _reason(now, said.commands.get(section))
+        why = _reason(now, output.commands.get(section))
         return self._row(section, now, Status.FAILED, why, item.diff)
 
-    def _added(self, left: HostPlan, said: Facts) -> list[Outcome]:
+    def _added(self, left: HostPlan, output: Facts) -> list[Outcome]:
         """Return rows for things that did not exist before and are not as declared now."""
         known = self.before.items()
         return [
-            self._row(section, item, Status.FAILED, _reason(item, said.commands.get(section)))
+            self._row(section, item, Status.FAILED, _reason(item, output.commands.get(section)))
             for (section, name), item in left.items().items()
             if (section, name) not in known and item.state not in ("ok", "left")
         ]
@@ -149,17 +149,17 @@ class OutcomeBuilder:
         return row_of(self.host, section, shown, status, why, diff=diff, seconds=seconds)
 
 
-def _own_reason(item: Item, left: Item | None, said: Captured | None) -> str | None:
+def _own_reason(item: Item, left: Item | None, output: Captured | None) -> str | None:
     """Return why this very thing did not take, None if it did or could not be read."""
     if left is None or left.state == "ok":
         return None
-    return _reason(left, said)
+    return _reason(left, output)
 
 
-def _reason(now: Item, said: Captured | None) -> str:
+def _reason(now: Item, output: Captured | None) -> str:
     """Return why a change failed: the host's message about this thing, otherwise its last message."""
-    if said is not None and said.status != 0:
-        lines = [line.strip() for line in said.text.splitlines()]
+    if output is not None and output.status != 0:
+        lines = [line.strip() for line in output.text.splitlines()]
         own = [line.removeprefix(f"{now.name}: ") for line in lines if line.startswith(f"{now.name}: ")]
-        return own[-1] if own else said.last_line
+        return own[-1] if own else output.last_line
     return now.why or "it was set and is not so"

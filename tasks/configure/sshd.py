@@ -120,12 +120,12 @@ class Sshd:
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
         wanted = _Want.of(want)
-        said = facts.commands.get("sshd", Captured("sshd is not installed", 127))
-        if reason := _broken(said, facts):
+        output = facts.commands.get("sshd", Captured("sshd is not installed", 127))
+        if reason := _broken(output, facts):
             return SectionPlan(self.section, _all_refused(wanted, reason))
         canonical, faults = _canonical(wanted, facts)
-        written = _written(facts) if said.status == 0 else {}
-        judge = _Judge(_effective(said, facts), facts, written, reopened(facts, canonical))
+        written = _written(facts) if output.status == 0 else {}
+        judge = _Judge(_effective(output, facts), facts, written, reopened(facts, canonical))
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
         items += (*judge.surplus(wanted), *_at_boot(facts))
         if reason := _unread(facts):
@@ -171,23 +171,23 @@ def _at_boot(facts: Facts) -> Iterator[Item]:
         yield Item(unit.name, {"": "enabled"}, {"": state}, refused=unit.not_at_boot)
 
 
-def _effective(said: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
+def _effective(output: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
     """Return the effective settings of this login, and of root for keywords that concern root."""
-    effective = effective_settings(said.text)
+    effective = effective_settings(output.text)
     as_root = facts.commands.get("sshd-root")
     if as_root is not None and as_root.status == 0:
         effective |= {k: v for k, v in effective_settings(as_root.text).items() if k == "permitrootlogin"}
     return effective
 
 
-def _broken(said: Captured, facts: Facts) -> str | None:
-    if said.status not in (0, 255):
-        return f"sshd cannot be asked: {said.last_line}"
-    if said.status != 0 and DROP_IN not in said.both:
+def _broken(output: Captured, facts: Facts) -> str | None:
+    if output.status not in (0, 255):
+        return f"sshd cannot be asked: {output.last_line}"
+    if output.status != 0 and DROP_IN not in output.both:
         # The drop-in itself may be broken: this run fixes that.
-        told = (said.error or said.text).splitlines()
+        told = (output.error or output.text).splitlines()
         lines = [line for line in told if line.strip() and ": terminating, " not in line]
-        return f"sshd's own configuration does not hold up: {lines[-1] if lines else said.last_line}"
+        return f"sshd rejects its own configuration: {lines[-1] if lines else output.last_line}"
     return None
 
 

@@ -57,9 +57,9 @@ def reopened(facts: Facts, want: Mapping[str, Sequence[str]]) -> dict[str, tuple
         values = want.get(each.key)
         if values is None or _is_kept(each.key, values, (each.value,)):
             continue
-        said = facts.commands.get(f"sshd-match {each.criteria}")
-        if said is not None and said.status == 0:
-            there = effective_settings(said.text).get(each.key)
+        output = facts.commands.get(f"sshd-match {each.criteria}")
+        if output is not None and output.status == 0:
+            there = effective_settings(output.text).get(each.key)
             if there is not None and _is_kept(each.key, values, there):
                 continue
         found.setdefault(each.key, []).append(each)

@@ -106,7 +106,7 @@ def _reached(rules: _Rules, chain: str, depth: int) -> Iterator[str]:
 
 def _lets_pass(rules: _Rules, reached: Iterable[str], bridges: set[str]) -> bool:
     """Tell whether what comes from the bridges and what goes to them is accepted, or given to a zone."""
-    ways: set[str] = set()
+    keys: set[str] = set()
     for chain in reached:
         for rule in rules.get(chain, []):
             verdict, matches = _verdict(rule), _matches(rule)
@@ -115,8 +115,8 @@ def _lets_pass(rules: _Rules, reached: Iterable[str], bridges: set[str]) -> bool
             if not matches and verdict == "accept":
                 return True
             if len(matches) == 1 and matches[0].get("right") in bridges:
-                ways.add(str(matches[0].get("left", {}).get("meta", {}).get("key")))
-    return {"iifname", "oifname"} <= ways
+                keys.add(str(matches[0].get("left", {}).get("meta", {}).get("key")))
+    return {"iifname", "oifname"} <= keys
 
 
 def _is_zone(rule: Iterable[_Statement]) -> bool:

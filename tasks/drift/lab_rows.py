@@ -100,8 +100,8 @@ def _verdict(item: Item, tag: Tag | None, digest: str) -> Verdict:
         # The file is what it was, and so is what it asks for.
         hashes = {key: digest_of(item.want[key]) for key in untold}
         return verdict(item, {**applied, **{key: Fingerprint(each, each) for key, each in hashes.items()}})
-    told = verdict(item, applied).parts
-    parts = {key: Status.UNKNOWN if key in untold else told[key] for key in item.differences}
+    verdicts = verdict(item, applied).parts
+    parts = {key: Status.UNKNOWN if key in untold else verdicts[key] for key in item.differences}
     return Verdict(combined(parts.values()), parts)
 
 

@@ -29,11 +29,11 @@ def possible(
     """Return the faults that the lab has room for, limited to one name and to these hosts if given."""
     everywhere = fault_sites(lab)
     return [
-        (fault, spot)
+        (fault, site)
         for fault in FAULTS.values()
         if name in (None, fault.name)
-        for spot in everywhere
-        if fault.version == spot.version and fault.fits(spot) and (hosts is None or fault.host(spot) in hosts)
+        for site in everywhere
+        if fault.version == site.version and fault.fits(site) and (hosts is None or fault.host(site) in hosts)
     ]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from labrun.inventory.model import Lab, Role
+from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.wiring import Attachment, L3Topology, Version, wiring
 from labrun.tasks.faults.model import FaultSite
 
@@ -20,11 +21,11 @@ def fault_sites(lab: Lab) -> tuple[FaultSite, ...]:
     """Return the paths from ordinary hosts through a lab router to others: IPv4 first, in file order."""
     versions: tuple[Version, ...] = (4, 6)
     return tuple(
-        spot
+        site
         for version in versions
         for host in lab.hosts.values()
         if host.role is Role.HOST
-        for spot in _from(lab, version, host.name)
+        for site in _from(lab, version, host.name)
     )
 
 
@@ -33,22 +34,22 @@ def _from(lab: Lab, version: Version, source: str) -> Iterator[FaultSite]:
     for target, host in lab.hosts.items():
         if target == source or host.role is Role.ROUTER:
             continue
-        spot = _spot(lab, version, forwarding(lab, version).path(source, target))
-        if spot is not None:
-            yield spot
+        site = _site_of(lab, version, paths(lab, version).path(source, target))
+        if site is not None:
+            yield site
             found += 1
         if found == _TARGETS:
             return
 
 
-def _spot(lab: Lab, version: Version, path: Path) -> FaultSite | None:
-    wires, ways = wiring(lab, version), forwarding(lab, version)
+def _site_of(lab: Lab, version: Version, path: Path) -> FaultSite | None:
+    wires, forwarder = wiring(lab, version), forwarding(lab, version)
     router = path.way.through[0] if path.way.through else ""
     if path.address is None or path.fault is not None or router not in lab.hosts:
         return None
-    route, own = ways.chosen(path.source, path.address), ways.sends_from(path.source, path.address)
+    route, own = forwarder.chosen(path.source, path.address), forwarder.sends_from(path.source, path.address)
     far = next((each for each in wires.of[path.target] if each.address == path.address), None)
-    leaves = ways.sends_from(router, path.address)
+    leaves = forwarder.sends_from(router, path.address)
     enters = next((each for each in wires.of[router] if route and each.network == route.network), None)
     if route is None or route.via is None or own is None or far is None or leaves is None or enters is None:
         return None

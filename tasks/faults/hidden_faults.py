@@ -11,8 +11,8 @@ from labrun.tasks.faults.routing_faults import has_neighbour
 __all__ = ["HIDDEN"]
 
 
-def _not_first(spot: FaultSite) -> bool:
-    return not spot.is_first_nic
+def _not_first(site: FaultSite) -> bool:
+    return not site.is_first_nic
 
 
 def _ruled(

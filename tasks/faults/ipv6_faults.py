@@ -90,7 +90,7 @@ IPV6: tuple[Fault, ...] = (
             "ip -br address on {host}: count the bits",
         ),
         "{host}: {own} has the prefix /{wide}, not /{own_len}",
-        lambda spot: bool(spot.words["wide"]),
+        lambda site: bool(site.words["wide"]),
         version=6,
     ),
     Fault(

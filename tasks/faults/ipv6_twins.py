@@ -20,8 +20,8 @@ def _filtered(hook: str, rule: str, *, priority: str = "0", policy: str = "accep
     return f'site ip6 "$(chain {hook} {priority} {policy} "{rule}")"'
 
 
-def _not_first(spot: FaultSite) -> bool:
-    return not spot.is_first_nic
+def _not_first(site: FaultSite) -> bool:
+    return not site.is_first_nic
 
 
 TWINS: tuple[Fault, ...] = (
@@ -36,7 +36,7 @@ TWINS: tuple[Fault, ...] = (
             "ip -6 route show default on {host}",
         ),
         "is sent via {other}, not via {gw}",
-        lambda spot: has_neighbour(spot) and spot.words["goal"] == "default",
+        lambda site: has_neighbour(site) and site.words["goal"] == "default",
         version=6,
     ),
     Fault(
@@ -129,7 +129,7 @@ TWINS: tuple[Fault, ...] = (
             "ip -br address on {host}: count the bits",
         ),
         "another prefix: /{narrow}",
-        lambda spot: bool(spot.words["narrow"]),
+        lambda site: bool(site.words["narrow"]),
         version=6,
     ),
     Fault(

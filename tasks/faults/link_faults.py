@@ -7,8 +7,8 @@ from labrun.tasks.faults.model import Fault, FaultSite
 __all__ = ["LINKS"]
 
 
-def _not_first(spot: FaultSite) -> bool:
-    return not spot.is_first_nic
+def _not_first(site: FaultSite) -> bool:
+    return not site.is_first_nic
 
 
 LINKS: tuple[Fault, ...] = (
@@ -61,7 +61,7 @@ LINKS: tuple[Fault, ...] = (
             "ip -br address on {host}: count the bits",
         ),
         "{host}: {own} has the prefix /{wide}, not /{own_len}",
-        lambda spot: bool(spot.words["wide"]),
+        lambda site: bool(site.words["wide"]),
     ),
     Fault(
         "prefix-too-narrow",
@@ -74,7 +74,7 @@ LINKS: tuple[Fault, ...] = (
             "ip -br address on {host}: count the bits",
         ),
         "another prefix: /{narrow}",
-        lambda spot: bool(spot.words["narrow"]),
+        lambda site: bool(site.words["narrow"]),
     ),
     Fault(
         "neighbour-wrong",

@@ -56,11 +56,11 @@ class Fault:
     fits: Callable[[FaultSite], bool] = anywhere
     version: Version = 4
 
-    def host(self, spot: FaultSite) -> str:
+    def host(self, site: FaultSite) -> str:
         """Return the host that the fault changes."""
-        return spot.source if self.at == "source" else spot.router
+        return site.source if self.at == "source" else site.router
 
-    def said(self, text: str, spot: FaultSite) -> str:
+    def filled_in(self, text: str, site: FaultSite) -> str:
         """Return a hint or ``named`` with the site's words filled in."""
-        ends = {"source": spot.source, "router": spot.router, "target": spot.target}
-        return text.format(**spot.words, **ends, host=self.host(spot))
+        ends = {"source": site.source, "router": site.router, "target": site.target}
+        return text.format(**site.words, **ends, host=self.host(site))

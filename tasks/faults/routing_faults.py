@@ -9,9 +9,9 @@ __all__ = ["ROUTING", "has_neighbour"]
 _ROUTE_BACK = 'route_back 4 "$goal"'
 
 
-def has_neighbour(spot: FaultSite) -> bool:
+def has_neighbour(site: FaultSite) -> bool:
     """Accept sites where another host shares the source's network."""
-    return bool(spot.words["other"])
+    return bool(site.words["other"])
 
 
 ROUTING: tuple[Fault, ...] = (
@@ -88,7 +88,7 @@ ROUTING: tuple[Fault, ...] = (
             "ip route show default on {host}",
         ),
         "is sent via {other}, not via {gw}",
-        lambda spot: has_neighbour(spot) and spot.words["goal"] == "default",
+        lambda site: has_neighbour(site) and site.words["goal"] == "default",
     ),
     Fault(
         "blackhole-route",
@@ -125,7 +125,7 @@ ROUTING: tuple[Fault, ...] = (
             "ip route show dev ... on {host}, for each of its NICs",
         ),
         "{host}: no route to {far_net}",
-        lambda spot: not spot.is_first_nic,
+        lambda site: not site.is_first_nic,
     ),
     Fault(
         "rule-prohibits",

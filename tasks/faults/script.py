@@ -17,14 +17,14 @@ def look_script() -> str:
     return f"{_state()}[ ! -e $d/fault.undo ] || exit $planted\n"
 
 
-def plant_script(fault: Fault, spot: FaultSite) -> str:
+def plant_script(fault: Fault, site: FaultSite) -> str:
     """Return the script that saves the undo steps in the guest and then plants a fault."""
     if fault.at == "source":
         devices = "nic=$(device $own_mac) || exit $failed\n"
     else:
         devices = "in=$(device $in_mac) && out=$(device $out_mac) || exit $failed\n"
     functions = function("undo", f"set -e\n{fault.undo}") + function("plant", f"set -e\n{fault.plant}")
-    before = _state() + guest_script("fault_device") + guest_script("fault_commands") + assigned(spot.words)
+    before = _state() + guest_script("fault_device") + guest_script("fault_commands") + assigned(site.words)
     return before + devices + functions + guest_script("fault_plant")
 
 

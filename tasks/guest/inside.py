@@ -11,11 +11,11 @@ from labrun.ports import Completed, Transport
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.transport import SshTransport, transport_of
 
-__all__ = ["WAY", "HostTransport", "InsideTransport", "Way", "host_transport", "inside_of"]
+__all__ = ["OPENER", "HostTransport", "InsideTransport", "Opener", "host_transport", "inside_of"]
 
-WAY = "way"
-"""The key of ``host.data`` with the :data:`Way` of a host that is not reached over SSH."""
-Way: TypeAlias = Callable[[], Transport]
+OPENER = "opener"
+"""The key of ``host.data`` with the :data:`Opener` of a host that is not reached over SSH."""
+Opener: TypeAlias = Callable[[], Transport]
 """Opens the channel into one host; raises a TransportError if there is none."""
 
 
@@ -29,10 +29,10 @@ class InsideTransport:
     port: int | None = None
     offered: frozenset[str] | None = None
 
-    def __init__(self, host: str, way: Way, user: str):
+    def __init__(self, host: str, opener: Opener, user: str):
         self.host = host
         self.user = user
-        self._channel = way()
+        self._channel = opener()
 
     def run(self, script: str, *, timeout: float, sudo: bool = False) -> Completed:
         """Feed ``script`` to ``sh`` in the guest, as root, within ``timeout`` seconds.
@@ -68,5 +68,5 @@ def host_transport(host: Host) -> HostTransport:
 
 def inside_of(host: Host) -> InsideTransport | None:
     """Return the transport by the way in a host's data, None if it has none: then one logs in."""
-    way: Way | None = host.data.get(WAY)
-    return None if way is None else InsideTransport(host.name, way, str(host.username or "root"))
+    opener: Opener | None = host.data.get(OPENER)
+    return None if opener is None else InsideTransport(host.name, opener, str(host.username or "root"))

@@ -164,8 +164,10 @@ def log_in(line: Line, login: Login, deadline: float) -> None:
         else:
             line.read(_QUIET)
     last = line.settled(0).strip().splitlines()
-    said = f"; its last line: {last[-1][:200]}" if last else ""
-    raise UnreachableError(f"nothing on its console asks for a login{said}", host=line.host, step="console")
+    last_line = f"; its last line: {last[-1][:200]}" if last else ""
+    raise UnreachableError(
+        f"nothing on its console asks for a login{last_line}", host=line.host, step="console"
+    )
 
 
 def _await(line: Line, prompt: re.Pattern[str], deadline: float) -> None:

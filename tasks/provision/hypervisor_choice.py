@@ -99,7 +99,7 @@ def _probe() -> Choice:
         kvm = kvm_verdict(qemu, _QEMU)
         if kvm.usable:
             return Choice(_QEMU, "KVM works here")
-        reasons.append(f"KVM is of no use here: {kvm.why}")
+        reasons.append(f"KVM does not work here: {kvm.why}")
     if os.geteuid() == 0:
         try:
             connect(_LXC)

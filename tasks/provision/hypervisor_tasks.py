@@ -101,7 +101,7 @@ def remove_objects(task: Task, section: str, uri: str, lab: str, full_names: Map
         if section == "network" and (foreign := foreign_guests(uri, lab, full_names[name])):
             raise LabrunError(
                 f"{', '.join(foreign)}, not this lab's, would be cut off",
-                hint="stop or unplug first what needs it no more, then repeat this command",
+                hint="stop or unplug what no longer needs it, then repeat this command",
             )
         _OPERATIONS[section].remove(connect(uri), lab, full_names[name])
         return removed_row(HYPERVISOR, section, name, began)

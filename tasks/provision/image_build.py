@@ -182,8 +182,8 @@ def _fetch_options() -> list[str]:
     except FileNotFoundError:
         return []
     kept = ("Acquire::http::Proxy", "Acquire::https::Proxy", "Acquire::Check-", "Acquire::Retries")
-    told = (line for line in dump.splitlines() if line.startswith(kept) and not line.endswith(' "";'))
-    return [line.rstrip(";") for line in told]
+    settings = (line for line in dump.splitlines() if line.startswith(kept) and not line.endswith(' "";'))
+    return [line.rstrip(";") for line in settings]
 
 
 def _add_disk(build: _Build, image: BuiltImage) -> BuiltImage:

@@ -75,8 +75,8 @@ def run_command(
     finally:
         reader.join(timeout=5)
     if status != 0:
-        said = "\n".join(last) or "it said nothing"
-        raise BuildError(f"{argv[0]} ended with status {status}:\n{said}", step=step)
+        output = "\n".join(last) or "it said nothing"
+        raise BuildError(f"{argv[0]} ended with status {status}:\n{output}", step=step)
 
 
 def lifeline(parent: int) -> list[str]:

@@ -23,8 +23,7 @@ from labrun.errors import LabrunError
 from labrun.hypervisor import is_local, translated
 from labrun.json_values import JsonObject
 from labrun.rendering import render_xml
-from labrun.state import write_private
-from labrun.state_files import DamagedFileError, parse_json, read_file
+from labrun.state_files import DamagedFileError, parse_json, read_file, write_private
 from labrun.state_folders import distrust, xdg_base
 from labrun.tasks.provision.volume_stream import write_volume
 from labrun.tasks.provision.volumes import (

@@ -75,8 +75,10 @@ def _does(chain: str, words: Sequence[str], bridge: str) -> str:
     values = dict(pairwise(words))
     target, service = values.get("-j", ""), _SERVICES.get(values.get("--dport", ""), "")
     if chain in ("LIBVIRT_INP", "LIBVIRT_OUT") and service:
-        way = "guests may ask this machine's" if chain == "LIBVIRT_INP" else "this machine may answer as"
-        return f"{way} {service} ({values.get('-p', '')})"
+        permission = (
+            "guests may ask this machine's" if chain == "LIBVIRT_INP" else "this machine may answer as"
+        )
+        return f"{permission} {service} ({values.get('-p', '')})"
     if chain == "LIBVIRT_FWX":
         return "guests of this network reach each other where bridged frames pass the filter"
     if chain == "LIBVIRT_FWO":

@@ -68,7 +68,7 @@ def _device(network: Network, here: HypervisorNetwork) -> str | None:
     if link is None:
         return f"the hypervisor has no {what} {name}"
     if what == "bridge" and link.kind != "bridge":
-        return f"{name} of the hypervisor is no bridge"
+        return f"{name} of the hypervisor is not a bridge"
     if name not in here.up:
         return f"the {what} {name} of the hypervisor is down (`ip link set {name} up`)"
     return None
@@ -103,7 +103,7 @@ def _whose(lab: Lab, name: str, tag: Tag | None) -> str:
         return f"the network {name} of the lab {tag.lab} (change `cidr`, or `labrun down --name {tag.lab}`)"
     if tag.extra.get("network") in lab.networks:
         return f"this lab's own network {name} until it has another one (change one after the other)"
-    return f"this lab's own network {name}, which the file has no longer (`labrun up --prune` removes it)"
+    return f"this lab's own network {name}, which is no longer in the file (`labrun up --prune` removes it)"
 
 
 def _of_hypervisor(own: list[_Interface], here: HypervisorNetwork, bridges: set[str]) -> str | None:

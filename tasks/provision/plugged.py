@@ -20,7 +20,7 @@ _SUBNETS = frozenset({"ipv4", "ipv6"})
 
 
 def cuts_off(uri: str, spec: Spec, plan: Plan, busy: Busy) -> str:
-    """Return why a network is not started anew: whom that would cut off; empty if nobody.
+    """Return why a network is not restarted: whom that would cut off; empty if nobody.
 
     Where guests can be connected again, the lab's own are, except hosts that are not part of this run and
     would keep an address of the former subnet. Guests of others are only touched to mend what is broken
@@ -44,7 +44,7 @@ def cuts_off(uri: str, spec: Spec, plan: Plan, busy: Busy) -> str:
     if foreign:
         cures.append(f"stop or unplug {', '.join(foreign)}")
     first = ", ".join(cures)
-    return f"it has to be started anew, which would cut off {', '.join(whom)}: {first}, then `labrun up`"
+    return f"it has to be restarted, which would cut off {', '.join(whom)}: {first}, then `labrun up`"
 
 
 def foreign_guests(uri: str, lab: str, network: str) -> tuple[str, ...]:

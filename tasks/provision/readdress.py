@@ -69,7 +69,7 @@ class OtherWayIn:
         report(self._host, "out of band")
         changed = self._configure(transport)
         if changed:
-            return f"its way in had moved: {', '.join(changed)} set without a login"
+            return f"its address had moved: {', '.join(changed)} set without a login"
         if self._leased is None:
             return ""
         script = assigned({"mac": self._leased}) + guest_script("renew_lease")

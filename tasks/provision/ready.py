@@ -112,14 +112,14 @@ def ready_inside(
     began = time.monotonic()
     deadline = began + timeout
     report(host, "inside")
-    while (way := transport()) is None:
+    while (entered := transport()) is None:
         if time.monotonic() >= deadline or not alive():
             why = "no way in without a login" if alive() else "the machine stopped while booting"
             return Ready("inside", time.monotonic() - began, "unreachable", why)
         time.sleep(_INSIDE_POLL)
     report(host, "cloud-init")
     return _settled(
-        lambda: _finish(host, way, deadline, expected, lambda: time.monotonic() - began), alive, deadline
+        lambda: _finish(host, entered, deadline, expected, lambda: time.monotonic() - began), alive, deadline
     )
 
 

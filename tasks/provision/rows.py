@@ -27,9 +27,9 @@ _WOULD: Mapping[Action, str] = MappingProxyType(
         "none": AS_DECLARED,
         "create": "would be created",
         "update": "would be changed in place",
-        "restart": "would be started anew",
+        "restart": "would be restarted",
         "start": "would be started",
-        "recreate": "would be made anew",
+        "recreate": "would be recreated",
         "remove": "would be removed",
     }
 )
@@ -38,9 +38,9 @@ _DONE: Mapping[Action, str] = MappingProxyType(
         "none": AS_DECLARED,
         "create": "created",
         "update": "changed in place",
-        "restart": "started anew",
+        "restart": "restarted",
         "start": "started",
-        "recreate": "made anew",
+        "recreate": "recreated",
     }
 )
 

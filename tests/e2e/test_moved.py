@@ -118,7 +118,7 @@ def test_recreate_keeps_all_that_are_on_a_changed_network(lab: RunningLab) -> No
     row = answer.of("network", name="in")[0]
     assert (row["status"], row["why"]) == (
         "pending",
-        "it has to be started anew, which would cut off r: name r in --hosts as well, then `labrun up`",
+        "it has to be restarted, which would cut off r: name r in --hosts as well, then `labrun up`",
     )
     ready = answer.of("ready", "a")[0]
     assert (ready["status"], ready["why"]) == ("pending", "the network in is not as the file says yet")

@@ -201,7 +201,7 @@ def test_a_changed_network_waits_for_guests_of_others_and_names_them(
     """A subnet also waits for hosts that are not part of the run: they would keep their addresses."""
     lab.path.write_text(TEXT.replace(*change), encoding="utf-8")
     why = (
-        f"it has to be started anew, which would cut off {own}e2e-health-of-others (not this lab's):"
+        f"it has to be restarted, which would cut off {own}e2e-health-of-others (not this lab's):"
         f" {cure}stop or unplug e2e-health-of-others, then `labrun up`"
     )
     for words in (("plan", "--hosts", "a"), ("up", "--no-wait", "--hosts", "a")):
@@ -232,7 +232,7 @@ def test_a_changed_network_is_started_anew_under_the_labs_own_guests(
         lab.path.write_text(TEXT.replace("mode: nat", "mode: nat, domain: lab.example"), encoding="utf-8")
         up = lab.json("up")
         assert up.exit_code == 0, up.bad()
-        assert up.of("network", name="n")[0]["actual"] == "started anew"
+        assert up.of("network", name="n")[0]["actual"] == "restarted"
         session.stdin.write("still here\n")
         session.stdin.close()
         assert session.stdout.readline() == "still here\n"

@@ -291,7 +291,7 @@ def test_an_address_that_is_gone_is_a_failure_and_the_cause_of_the_others(four: 
         up = four.json("--hosts", "left", "up")
         assert up.exit_code == 0, up.bad()
         (row,) = up.of("ready")
-        assert (row["status"], row["why"]) == ("ok", "its way in had moved: near set without a login")
+        assert (row["status"], row["why"]) == ("ok", "its address had moved: near set without a login")
         again = four.json("--hosts", "left", "up")
         assert (again.exit_code, again.of("ready")[0]["why"]) == (0, None)
     finally:
@@ -358,7 +358,7 @@ def test_a_console_is_logged_in_by_itself_and_ends_with_its_key(four: RunningLab
 
 def test_a_console_needs_a_running_machine_and_no_document(four: RunningLab) -> None:
     json = four.json("console", "left")
-    assert (json.exit_code, json.document["error"]) == (2, "console: a console is no document")
+    assert (json.exit_code, json.document["error"]) == (2, "console: a console has no JSON output")
     inside_of_none = four.run("console", "nobody")
     assert inside_of_none.exit_code == 2
     assert four.run("exec", "--via", "telnet", "true").exit_code == 2

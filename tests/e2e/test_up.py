@@ -288,8 +288,8 @@ def test_changes_in_place_and_what_only_a_new_machine_can_carry(make_lab: Make) 
     lab.path.write_text(moved, encoding="utf-8")
     followed = lab.json("up")
     assert followed.exit_code == 0, followed.bad()
-    assert followed.of("network", name="left")[0]["actual"] == "started anew"
-    assert followed.of("ready", "one")[0]["why"] == "its way in had moved: left set without a login"
+    assert followed.of("network", name="left")[0]["actual"] == "restarted"
+    assert followed.of("ready", "one")[0]["why"] == "its address had moved: left set without a login"
     assert lab.json("up").statuses() == {"ok"}
     lab.path.write_text(changed, encoding="utf-8")
 

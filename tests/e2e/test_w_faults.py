@@ -109,7 +109,7 @@ def test_a_planted_fault_is_named_and_then_gone(lab: RunningLab, name: str) -> N
         assert len({planted.stderr.count(each) for each in load_lab(lab.path).hosts}) == 1, "all hosts alike"
         assert name not in planted.stdout + planted.stderr
         answer = lab.json("verify")
-        assert named(answer, fault.said(fault.named, spot)), answer.bad()
+        assert named(answer, fault.filled_in(fault.named, spot)), answer.bad()
     finally:
         mended = lab.json("mend")
     assert [(row["host"], row["name"], row["status"]) for row in mended.rows] == [(host, name, "changed")]

@@ -132,7 +132,7 @@ CASES = {
     ),
     "rubbish": Case(
         "failed",
-        "sshd's own configuration does not hold up: .*",
+        "sshd rejects its own configuration: .*",
         "sshd",
         more="sshd: {MaxSessions: 7}",
         before="echo rubbish >>/etc/ssh/sshd_config",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from labrun.inventory.model import Host, Lab, Role
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, reach
 from labrun.inventory.topology.routing import route_table
 from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
@@ -127,7 +127,7 @@ def traced(of: Lab) -> tuple[dict[Probe, list[str | None] | None], dict[Dial, bo
 
 def expected(of: Lab, probe: Probe) -> list[str | None] | None:
     source, target, address = probe
-    path = forwarding(of, 6 if ":" in address else 4).path(source, target)
+    path = paths(of, 6 if ":" in address else 4).path(source, target)
     assert str(path.address) == address
     return None if path.fault else [None if hop is None else str(hop) for hop in path.hops]
 

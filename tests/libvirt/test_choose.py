@@ -46,7 +46,7 @@ def test_a_new_lab_gets_what_works_here(lab: Lab, connection: libvirt.virConnect
         assert (choice.uri, choice.why) == ("qemu:///system", "KVM works here")
     else:
         assert choice.uri == "lxc:///system"
-        assert choice.why == f"KVM is of no use here: {verdict.why}; containers need none"
+        assert choice.why == f"KVM does not work here: {verdict.why}; containers need none"
 
 
 def test_the_file_has_the_last_word(lab: Lab) -> None:

@@ -172,7 +172,7 @@ REFUSALS = {
         lambda plants: plants.device("rt-br0", "veth"),
         LAN,
         ("network", "n"),
-        "rt-br0 of the hypervisor is no bridge",
+        "rt-br0 of the hypervisor is not a bridge",
     ),
     "uplink of nat": Refusal(
         lambda plants: None,

@@ -15,8 +15,8 @@ from labrun.errors import LabrunError
 from labrun.notices import notice
 from labrun.outcome import Outcome, exit_code
 from labrun.runner.cli.report import Report
-from labrun.state import LabState, write_private
-from labrun.state_files import parse_json, read_or_reset
+from labrun.state import LabState
+from labrun.state_files import parse_json, read_or_reset, write_private
 from labrun.tasks.state.sections import Scope, section_of
 
 if TYPE_CHECKING:

@@ -103,5 +103,5 @@ def _plant(session: Session, fault: Fault, site: FaultSite) -> None:
         lines = result.stderr.strip().splitlines()
         reason = lines[-1] if lines else f"exit status {result.exit_status}"
         raise LabrunError(f"nothing was planted: {reason}", host=host, hint="is the lab configured and well?")
-    hints = [fault.said(hint, site) for hint in fault.hints]
+    hints = [fault.filled_in(hint, site) for hint in fault.hints]
     remember(session.state, Planted(fault.name, host, (*hints, f"It is {fault.name}, on {host}.")))

@@ -144,16 +144,16 @@ def accounts(facts: Facts) -> tuple[Account, ...]:
 
 def _accounts(facts: Facts) -> tuple[Account, ...]:
     found = []
-    for name, said in facts.commands.items():
+    for name, output in facts.commands.items():
         kind, _, user = name.partition(" ")
         if kind == "keys-sshd":
-            found.append(Account(user, fault=said.last_line))
+            found.append(Account(user, fault=output.last_line))
         elif kind == "keys-files":
-            found.append(_account(user, said, facts))
+            found.append(_account(user, output, facts))
     return tuple(found)
 
 
-def _account(user: str, said: Captured, facts: Facts) -> Account:
+def _account(user: str, output: Captured, facts: Facts) -> Account:
     meant = facts.commands.get(f"keys-meant {user}")
     keys: dict[str, tuple[Key, ...]] = {}
     command, printed = "", tuple[Key, ...]()
@@ -165,7 +165,7 @@ def _account(user: str, said: Captured, facts: Facts) -> Account:
             printed = tuple(keys_in(text.text))
     return Account(
         user,
-        tuple(filter(None, said.text.splitlines())),
+        tuple(filter(None, output.text.splitlines())),
         tuple(filter(None, meant.text.splitlines())) if meant is not None else (),
         keys,
         printed,

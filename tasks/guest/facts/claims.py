@@ -27,9 +27,9 @@ def end() -> Probe:
 
 def claims(facts: Facts) -> dict[Address, str]:
     """Return the MAC of another device for each address of this host that it answers for."""
-    said = facts.commands.get("claims")
+    output = facts.commands.get("claims")
     found: dict[Address, str] = {}
-    for line in said.text.splitlines()[:_MOST_LINES] if said is not None else ():
+    for line in output.text.splitlines()[:_MOST_LINES] if output is not None else ():
         address, _, mac = line.partition(" ")
         try:
             found.setdefault(ip_address(address), mac)

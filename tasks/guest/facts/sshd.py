@@ -72,8 +72,8 @@ def configuration(facts: Facts) -> dict[str, str]:
         path: text for path, text in facts.files.items() if path == MAIN or path.startswith(f"{MAIN}.d/")
     }
     others = {
-        name.removeprefix("sshd-file "): said.text
-        for name, said in facts.commands.items()
+        name.removeprefix("sshd-file "): output.text
+        for name, output in facts.commands.items()
         if name.startswith("sshd-file ")
     }
     return {**found, **others}

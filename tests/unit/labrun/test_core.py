@@ -147,7 +147,7 @@ def test_a_key_pair_that_was_killed_in_the_making_is_made_anew(
         path.write_text(text, encoding="utf-8")
 
     with monkeypatch.context() as patched:
-        patched.setattr("labrun.state.write_private", killed)
+        patched.setattr("labrun.lab_keys.write_private", killed)
         with pytest.raises(KeyboardInterrupt):
             state.ensure_keys()
     assert written == [state.identity]

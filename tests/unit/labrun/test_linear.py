@@ -72,10 +72,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 def is_quadratic(work: Callable[[int], object]) -> bool:
     """Tell whether the cost grows much faster than the length that ``work`` is given."""
-    if seconds(lambda: work(_LONG)) < _WORTH_A_LOOK:
+    long = seconds(lambda: work(_LONG))
+    if long < _WORTH_A_LOOK:
         return False
-    # Once more, the best of some: a pause of the interpreter's own is not the pattern's.
+    # The best of some: a pause of the interpreter's own is not the pattern's.
     short = min(seconds(lambda: work(_SHORT)) for _ in range(3))
+    if long <= _QUADRATIC * short:
+        return False
     long = min(seconds(lambda: work(_LONG)) for _ in range(3))
     return long >= _WORTH_A_LOOK and long > _QUADRATIC * short
 

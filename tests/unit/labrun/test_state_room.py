@@ -80,8 +80,7 @@ def test_what_cannot_be_written_is_named(call: str, reason: str, tmp_path: Path)
 def test_what_is_only_noted_ends_no_command(call: str, tmp_path: Path) -> None:
     state = tmp_path / "state"
     keys = "{name: ([], make_host_key(name).public) for name in ['a', *map(str, range(300))]}"
-    setup = SETUP.replace("import LabState", "import LabState, make_host_key")
-    setup += f".remember_host_keys({keys})"
+    setup = f"from labrun.key_pairs import make_host_key; {SETUP}.remember_host_keys({keys})"
     script = SETUP + f".{call}; print('went on')"
     done = on_a_full_disk(state, setup, sys.executable, "-c", script, str(state))
     root = LabState.open("demo", "x", tmp_path / "elsewhere").root.name

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -86,6 +86,21 @@ WAYS = {
     "import": "{/f: {template: importing}}",
     "extends": "{/f: {template: extending}}",
 }
+OUTSIDE = ("../shadow", "sub/../../shadow", "{outside}", "link/shadow")
+
+
+def crossed(kinds: Iterable[str], usual: str) -> list[object]:
+    """Return each way with each kind: all ways with the usual kind, all kinds by `include`, the rest as full.
+
+    `import` and `extends` find their file as `include` does.
+    """
+    return [
+        pytest.param(
+            way, kind, marks=[pytest.mark.full] if way in ("import", "extends") and kind != usual else []
+        )
+        for way in WAYS
+        for kind in kinds
+    ]
 
 
 def prepare(directory: Path) -> None:
@@ -94,8 +109,7 @@ def prepare(directory: Path) -> None:
     (directory / "extending").write_text("{% extends 'x' %}")
 
 
-@pytest.mark.parametrize("kind", ODD)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "kind"), crossed(ODD, "FIFO"))
 def test_only_regular_files_below_the_lab_file_are_read(
     way: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,8 +121,7 @@ def test_only_regular_files_below_the_lab_file_are_read(
     assert says in said
 
 
-@pytest.mark.parametrize("name", ["../shadow", "sub/../../shadow", "{outside}", "link/shadow"])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("way", "name"), crossed(OUTSIDE, "link/shadow"))
 def test_what_is_outside_is_refused_unless_it_is_allowed(way: str, name: str, tmp_path: Path) -> None:
     folder = tmp_path / "f"
     (folder / "sub").mkdir(parents=True)

@@ -13,7 +13,7 @@ import pytest
 from labrun.inventory.hosts.locate import locate
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.behind import Lead, behind, carries_others
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.runner.commands.configure import carried_by
 from labrun.state import LabState
@@ -140,7 +140,7 @@ def test_whoever_forwards_on_an_expected_path_carries_its_end(kind: str) -> None
     for number in range(4):
         of = generated(kind, number)
         for version in VERSIONS:
-            ways, wires = forwarding(of, version), wiring(of, version)
+            ways, wires = paths(of, version), wiring(of, version)
             for entry, target in itertools.permutations(of.hosts, 2):
                 path = ways.path(entry, target)
                 if path.address is None or not wires.of[entry]:

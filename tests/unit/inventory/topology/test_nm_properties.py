@@ -10,7 +10,7 @@ import pytest
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.nm_properties import mtu_of, nic_properties
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import derived_routes, route_table
 from labrun.tasks.collect.schedule import packet_size
 from tests.unit.small_labs import dual_stack
@@ -124,21 +124,19 @@ def test_a_router_that_is_given_routes_has_no_others_on_that_nic() -> None:
 
 def test_paths_follow_the_properties() -> None:
     of = lab_with({"ipv4.never-default": "yes"})
-    assert str(forwarding(of, 4).path("host01", "host03").fault) == "host01: no route to 172.17.0.0/24"
+    assert str(paths(of, 4).path("host01", "host03").fault) == "host01: no route to 172.17.0.0/24"
     of = lab_with({"ipv4.routes": "172.17.0.0/24 type=blackhole"})
-    assert (
-        str(forwarding(of, 4).path("host01", "host03").fault) == "host01: a blackhole route to 172.17.0.0/24"
-    )
+    assert str(paths(of, 4).path("host01", "host03").fault) == "host01: a blackhole route to 172.17.0.0/24"
     # Of two routes to one prefix the cheaper one counts.
     of = lab_with({"ipv4.routes": "0.0.0.0/0 172.16.0.12 50"})
-    assert str(forwarding(of, 4).path("host01", "host03").fault) == "host02: does not forward"
+    assert str(paths(of, 4).path("host01", "host03").fault) == "host02: does not forward"
     of = lab_with({"ipv4.routes": "0.0.0.0/0 172.16.0.12 500"})
-    assert forwarding(of, 4).path("host01", "host03").fault is None
+    assert paths(of, 4).path("host01", "host03").fault is None
 
 
 def test_the_largest_packet_of_a_path_is_that_of_its_narrowest_nic() -> None:
     of = lab_with({"802-3-ethernet.mtu": "1400"})
-    path = forwarding(of, 4).path
+    path = paths(of, 4).path
     assert packet_size(of, path("host01", "host03")) == packet_size(of, path("host03", "host01")) == 1400
     assert packet_size(of, path("host02", "host03")) == 1500
     # A NIC wider than its network, or one that takes what it gets, narrows nothing.

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.path_model import Path
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import route_table
 from tests.fuzz import examples
 from tests.unit.small_labs import host, lab, network, two_networks
 
 
 def trace(of: Lab, source: str, target: str) -> str:
-    path = forwarding(of, 4).path(source, target)
+    path = paths(of, 4).path(source, target)
     return f"unreachable: {path.fault}" if path.fault else " ".join(str(hop or "*") for hop in path.hops)
 
 
@@ -67,7 +67,7 @@ def test_a_hop_answers_with_the_address_that_its_own_way_back_selects() -> None:
         ],
     )
     # r2 stands between, but its route back to n1 leaves by n3.
-    path = forwarding(of, 4).path("a", "b")
+    path = paths(of, 4).path("a", "b")
     assert path.way.through == ("r1", "r2")
     assert path.way.back == ("r3", "r1")
     assert trace(of, "a", "b") == "10.0.1.1 10.0.3.2 10.0.3.9"
@@ -89,7 +89,7 @@ def test_over_ipv6_a_hop_answers_with_the_address_of_the_nic_that_the_probe_came
             host("b", {"n3": "fd00:3::9/64"}, gateway="r3"),
         ],
     )
-    path = forwarding(of, 6).path("a", "b")
+    path = paths(of, 6).path("a", "b")
     # As above r2's route back leaves by n3; it answers from n2 all the same.
     assert path.way.through == ("r1", "r2")
     assert [str(hop) for hop in path.hops] == ["fd00:1::1", "fd00:2::2", "fd00:3::9"]
@@ -149,8 +149,8 @@ def test_a_router_that_sends_back_into_the_same_network_may_be_left_out() -> Non
         ],
     )
     assert trace(of, "a", "b") == "10.0.1.1 10.0.1.2 10.0.2.9"
-    assert forwarding(of, 4).path("a", "b").way.redirected == (0,)
-    assert forwarding(two_networks(), 4).path("host01", "host03").way.redirected == ()
+    assert paths(of, 4).path("a", "b").way.redirected == (0,)
+    assert paths(two_networks(), 4).path("host01", "host03").way.redirected == ()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_host_whose_address_another_dhcp_server_gives_cannot_be_traced() -> No
         [network("n1", "10.0.1.0/24", "bridge")],
         [host("a", {"n1": "10.0.1.9/24"}), host("b", {"n1": "dhcp"})],
     )
-    path = forwarding(of, 4).path("a", "b")
+    path = paths(of, 4).path("a", "b")
     assert path.address is None
     assert str(path.fault) == "b: its address is not in the lab file"
 
@@ -368,12 +368,12 @@ def labs(draw: st.DrawFn) -> Lab:
 @settings(max_examples=examples(400))
 def test_every_path_is_what_packets_do(of: Lab) -> None:
     wire = Wire(of)
-    paths = forwarding(of, 4)
+    found = paths(of, 4)
     for source in of.hosts.values():
         for target in of.hosts.values():
             if source is target:
                 continue
-            path = paths.path(source.name, target.name)
+            path = found.path(source.name, target.name)
             assert path.address is not None
             assert (path.source, path.target) == (source.name, target.name)
             assert path.address == aimed_at(source, target)

@@ -48,7 +48,7 @@ def test_what_is_right_now_has_changed_and_what_failed_says_so() -> None:
     done = [
         Outcome("one", "machine", "one", Status.FAILED, why="libvirt refused"),
         Outcome("one", "sysctl", "a", Status.CHANGED),
-        Outcome(HYPERVISOR, "network", "left", PENDING, why="it has to be started anew"),
+        Outcome(HYPERVISOR, "network", "left", PENDING, why="it has to be restarted"),
     ]
     after = [
         ROWS[0],
@@ -60,7 +60,7 @@ def test_what_is_right_now_has_changed_and_what_failed_says_so() -> None:
     ]
     found = after_fix(ROWS, done, after, wanted)
     assert [(row.section, row.name, row.status, row.why) for row in found] == [
-        ("network", "left", DRIFTED, "it has to be started anew"),
+        ("network", "left", DRIFTED, "it has to be restarted"),
         ("machine", "one", Status.FAILED, "libvirt refused"),
         ("sysctl", "a", Status.CHANGED, None),
         ("sysctl", "b", OK, None),

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.paths import forwarding
+from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import route_table
 from labrun.inventory.topology.wiring import Version
 from labrun.inventory.traffic import Firewall
@@ -57,7 +57,7 @@ def reason(changes: Changes, version: Version = 4) -> str | None:
         found = captures[name]
         assert isinstance(found, Capture)
         captures[name] = change(found)
-    why = cause(Shown(of, captures), forwarding(of, version).path("host01", "host03"))
+    why = cause(Shown(of, captures), paths(of, version).path("host01", "host03"))
     return None if why is None else why.why
 
 
@@ -311,7 +311,7 @@ def test_a_rule_of_others_that_translates_is_named_though_the_path_is_right(
     of = dual_stack()
     captures = healthy(of)
     captures[host] = translating(hook, rule)(captures[host])
-    path = forwarding(of, 4).path("host01", "host03")
+    path = paths(of, 4).path("host01", "host03")
     found = cause_of_translation(Shown(of, captures), path)
     if not named:
         assert found is None
@@ -326,12 +326,12 @@ def test_what_labrun_itself_translates_is_in_the_file() -> None:
     captures = healthy(of)
     rule = 'oifname "eth1" masquerade'
     captures["host00"] = translating("postrouting", rule, "inet labrun")(captures["host00"])
-    assert cause_of_translation(Shown(of, captures), forwarding(of, 4).path("host01", "host03")) is None
+    assert cause_of_translation(Shown(of, captures), paths(of, 4).path("host01", "host03")) is None
 
 
 def test_a_rule_that_keeps_no_state_matters_to_a_firewall_of_labrun_only() -> None:
     of = two_networks()
-    path = forwarding(of, 4).path("host01", "host03")
+    path = paths(of, 4).path("host01", "host03")
     captures = healthy(of)
     captures["host00"] = translating("prerouting", "ip daddr 172.17.0.11 notrack")(captures["host00"])
     assert cause(Shown(of, captures), path) is None
@@ -462,7 +462,7 @@ def test_pings_that_get_lost_where_a_trace_does_not(
     of = two_networks()
     captures = healthy(of)
     captures[host] = change(captures[host])
-    found = cause_of_loss(Shown(of, captures), forwarding(of, 4).path("host01", "host03"), lost, 1500)
+    found = cause_of_loss(Shown(of, captures), paths(of, 4).path("host01", "host03"), lost, 1500)
     if expected is None:
         assert found is None
     else:
@@ -476,7 +476,7 @@ def test_a_host_that_ignores_pings_over_ipv6_is_named_unless_the_file_says_so() 
     of = dual_stack()
     captures = healthy(of)
     captures["host03"] = setting6("icmp/echo_ignore_all", "1")(captures["host03"])
-    path = forwarding(of, 6).path("host01", "host03")
+    path = paths(of, 6).path("host01", "host03")
     found = cause_of_loss(Shown(of, captures), path, "echo", 1500)
     assert found is not None
     assert found.why == "host03: net.ipv6.icmp.echo_ignore_all is 1: no answer to pings"

@@ -208,7 +208,7 @@ def test_a_configuration_that_is_broken_elsewhere_is_left_alone_with_sshd_s_word
     said = "/etc/ssh/sshd_config.d/90-x.conf: line 1: Bad configuration option: Foo\n"
     said += "/etc/ssh/sshd_config.d/90-x.conf: terminating, 1 bad configuration options\n"
     plan = Sshd().plan(want(("MaxAuthTries", ("3",))), facts(said, status=255))
-    why = f"sshd's own configuration does not hold up: {said.splitlines()[0]}"
+    why = f"sshd rejects its own configuration: {said.splitlines()[0]}"
     assert states(plan) == {"maxauthtries": ("refused", why)}
     assert plan.apply == ""
 

@@ -50,7 +50,7 @@ def test_every_fault_has_a_place_in_the_example_and_says_where(name: str) -> Non
     found = possible(dual_stack(), name)
     assert found
     for fault, spot in found:
-        texts = [fault.said(text, spot) for text in (*fault.hints, fault.named)]
+        texts = [fault.filled_in(text, spot) for text in (*fault.hints, fault.named)]
         assert all(texts)
         assert not any("{" in text for text in texts)
         assert fault.host(spot) not in texts[0] or fault.name == "forwarding-off-on-a-nic"

@@ -59,8 +59,8 @@ SAID = {
     " (change `cidr`, or take that network down)",
     "other": "10.9.5.0/24 is the subnet of the network second-n of the lab second"
     " (change `cidr`, or `labrun down --name second`)",
-    "renamed": "10.9.6.0/24 is the subnet of this lab's own network demo-before, which the file has no longer"
-    " (`labrun up --prune` removes it)",
+    "renamed": "10.9.6.0/24 is the subnet of this lab's own network demo-before, which is no longer in the"
+    " file (`labrun up --prune` removes it)",
     "lan": "the hypervisor has no bridge br-obstacle",
     "wire": "the hypervisor has no device nic-obstacle",
 }

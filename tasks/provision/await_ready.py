@@ -1,0 +1,182 @@
+"""Wait until a machine that was started is ready: find its address, log in, and report the row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nornir.core.task import Task
+
+from labrun.errors import LabrunError, UnreachableError
+from labrun.hypervisor import connect, translated
+from labrun.outcome import OUT_OF_BAND, Outcome, Status
+from labrun.ports import Transport
+from labrun.tasks.provision.domains import find_domain, state_of
+from labrun.tasks.provision.driver import Driver, MachineSpec
+from labrun.tasks.provision.insight import Insight
+from labrun.tasks.provision.machine_job import Lease, MachineJob
+from labrun.tasks.provision.machine_login import put_keys_in, record_addresses
+from labrun.tasks.provision.readdress import OtherWayIn
+from labrun.tasks.provision.ready import Ready, ready_inside, wait_until_ready
+from labrun.tasks.provision.rows import failure_row
+from labrun.tasks.provision.state_reasons import reason_of
+
+__all__ = ["ready_row"]
+
+# TCP retries after 1, 3 and 7 s: a new attempt notices a guest that comes up in between sooner.
+_DIAL = 2.0
+_FIRST_LOOK, _FIRST_LOOK_AT_A_BOOT = 3.0, 12.0
+_ASK_AGAIN = 1.0
+
+
+def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
+    """Wait until the machine is ready; return the row that says so, or what keeps it."""
+    from labrun.tasks.guest.transport import transport_of
+
+    spec, began, note = job.spec, time.monotonic(), ""
+    leased = job.lease.mac if job.lease is not None else None
+    inside = OtherWayIn(spec.host, job.network, leased, lambda: driver.out_of_band(spec.domain))
+
+    look_up = _looking_up(task, job)
+
+    def address() -> str | None:
+        found = look_up()
+        if found is None:
+            _inside(job, inside)
+        return found
+
+    def login(_found: str) -> Transport:
+        # A lease may have been asked for again meanwhile.
+        look_up()
+        try:
+            return transport_of(task.host, dial=_DIAL)
+        except UnreachableError:
+            if not _inside(job, inside):
+                raise
+            look_up()
+            return transport_of(task.host, dial=_DIAL)
+
+    try:
+        if job.recover:
+            put_keys_in(driver, job)
+            note = "the lab's keys were lost: a new one was put in without a login"
+        if job.no_way:
+            note = f"{job.no_way}: {OUT_OF_BAND}"
+            ready = ready_inside(
+                spec.host,
+                timeout=job.timeout,
+                transport=lambda: driver.out_of_band(spec.domain),
+                expected=job.addresses,
+                alive=lambda: _is_running(driver, spec),
+            )
+            return _as_row(driver, job, ready, "", note)
+        ready = wait_until_ready(
+            spec.host,
+            timeout=job.timeout,
+            address=address,
+            login=login,
+            expected=job.addresses,
+            alive=lambda: _is_running(driver, spec),
+            insight=_insight(task, job),
+        )
+    except LabrunError as error:
+        return failure_row(error, spec.host, "ready", spec.host, began)
+    if inside.note and not ready.error:
+        record_addresses(job)
+    return _as_row(driver, job, ready, task.host.hostname or "", note or inside.note)
+
+
+def _inside(job: MachineJob, inside: OtherWayIn) -> bool:
+    """Try another way in to a machine that was there before: a new one has its addresses from the start."""
+    return job.host_key is None and inside.try_it()
+
+
+def _insight(task: Task, job: MachineJob) -> Insight:
+    look = job.look
+    if look is None:
+        return Insight(None, 0.0)
+    # A machine that starts in this run has its boot before it.
+    first = _FIRST_LOOK if job.plan.action == "none" and not job.plan.start else _FIRST_LOOK_AT_A_BOOT
+    return Insight(lambda error: look(str(task.host.hostname) if task.host.hostname else None, error), first)
+
+
+def _looking_up(task: Task, job: MachineJob) -> Callable[[], str | None]:
+    """Return what looks once for the host's address: static ones are known, a lease has to appear first."""
+    asked = 0.0
+
+    def look_up() -> str | None:
+        nonlocal asked
+        if job.lease is None:
+            return str(task.host.hostname) if task.host.hostname else None
+        found = None
+        # To look into a guest takes longer than to ask libvirt for its leases.
+        if not job.lease.is_inside or time.monotonic() - asked > _ASK_AGAIN:
+            found = _leased(job, job.lease)
+            asked = time.monotonic()
+        if found is not None:
+            task.host.hostname = found
+            task.host.data.pop("labrun_unreachable", None)
+        return found
+
+    return look_up
+
+
+def _leased(job: MachineJob, awaited: Lease) -> str | None:
+    from labrun.inventory.hosts.leases import LibvirtLeases, addresses_of_guest
+
+    if awaited.is_inside:
+        leases = addresses_of_guest(job.uri, job.spec.domain)
+    else:
+        leases = LibvirtLeases(job.uri, agents=False).leases(awaited.networks)
+    of_nic = (lease.address for lease in leases if lease.mac == awaited.mac)
+    usable = [str(ip) for ip in of_nic if ip.version == awaited.version and not ip.is_link_local]
+    # A lease from before the network's subnet changed is on record as long as it lasts.
+    reserved = {text.partition("/")[0] for text in job.addresses.get(awaited.mac, ())}
+    return next((ip for ip in usable if ip in reserved), next(iter(usable), None))
+
+
+def _is_running(driver: Driver, spec: MachineSpec) -> bool:
+    # Polled ten times a second for each booting host: read one domain's state, not every domain's XML.
+    with translated("observe", spec.host):
+        domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
+        return domain is not None and state_of(domain) == "running"
+
+
+def _standing(driver: Driver, spec: MachineSpec) -> str:
+    """Return the state of a machine that does not run and libvirt's reason for it, empty if there is none."""
+    with translated("observe", spec.host):
+        domain = find_domain(connect(driver.uri()), spec.domain, spec.lab)
+        reason = "" if domain is None else reason_of(domain)
+        return f"{state_of(domain)}: {reason}" if reason else ""
+
+
+def _as_row(driver: Driver, job: MachineJob, ready: Ready, address: str, note: str) -> Outcome:
+    spec, host = job.spec, job.spec.host
+    if ready.stage == "address" and ready.error == "failed" and job.host_key is None:
+        # It was there before, and is asked for an address that it was not made with.
+        status = Status.OK if job.configures else Status.PENDING
+        why = f"{ready.why}: {'configured next' if job.configures else '`labrun configure` sets it'}"
+        actual = f"answers at {ready.address} in {ready.seconds:.1f} s"
+        return Outcome(host, "ready", host, status, "ready", actual, why, seconds=ready.seconds)
+    if not ready.error:
+        at = f"at {ready.address} " if ready.address else ""
+        actual = f"ready {at}in {ready.seconds:.1f} s"
+        if ready.address and ready.address != address:
+            note = f"that is its former address; `labrun configure` gives it {address or 'the new one'}"
+        return Outcome(host, "ready", host, Status.OK, "ready", actual, note or None, seconds=ready.seconds)
+    status = Status.UNREACHABLE if ready.error == "unreachable" else Status.FAILED
+    tail = driver.console_tail(spec.domain)
+    standing = _standing(driver, spec)
+    why = f"{ready.why} ({standing})" if standing else ready.why
+    if tail:
+        why = f"{why}\nlast lines of its console:\n{tail}"
+    return Outcome(
+        host,
+        "ready",
+        host,
+        status,
+        expected="ready",
+        actual=f"stage {ready.stage}",
+        why=why,
+        seconds=ready.seconds,
+    )
