@@ -132,7 +132,9 @@ def _port_reasons(seen: Seen, port: Port) -> Iterator[Reason]:
     elif port.bridge is not None and port.meant is not None and port.bridge != port.meant:
         there = f"in {port.bridge}" if port.bridge else "in no bridge"
         yield Reason(f"{what} is {there}, not in {port.meant} ({seen.nic.network if seen.nic else ''})")
-    elif port.state in ("disabled", "blocking") and (seen.link is None or seen.link.is_on):
+    elif port.state in ("disabled", "blocking") and (
+        seen.link.is_on if seen.link else not seen.capture.links
+    ):
         # A port without a carrier is disabled, too.
         yield Reason(f"{what} is {port.state} as a port of {port.bridge}")
 

@@ -212,6 +212,12 @@ WHY: list[tuple[str, Change, str]] = [
     ("enslaved", linked(port_of="br0"), "eth0 is a port of br0: `ip link set dev eth0 nomaster`"),
     ("no arp", linked(has_arp=False), "ARP is switched off on eth0"),
     ("no NIC", shown(links={}), "no NIC of host01 has the MAC "),
+    # Its end on the hypervisor has no carrier then.
+    (
+        "NIC in another namespace",
+        both(shown(links={"00": Link("lo", "00", is_ethernet=False)}), port(state="disabled")),
+        "no NIC of host01 has the MAC ",
+    ),
     ("MAC", shown(links={"02:aa": Link("eth0", "02:aa")}), "eth0 has the MAC 02:aa, not "),
     ("no address", holding(), "eth0 has no address (profile labrun-network1 is up without it)"),
     ("no profile", both(unaddressed, devices(30, "")), "eth0 has no address (no profile is active on it)"),
