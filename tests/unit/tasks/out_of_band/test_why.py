@@ -207,6 +207,19 @@ WHY: list[tuple[str, Change, str]] = [
         "the hypervisor has no address on network1 (virbr1)",
     ),
     ("a stranger", outside(answers="02:00:00:00:00:09"), "172.16.0.11 is answered by something else"),
+    (
+        "a machine of others",
+        outside(answers="02:00:00:00:00:09", answerer="printer"),
+        "172.16.0.11 is answered by the machine printer (02:00:00:00:00:09)",
+    ),
+    (
+        "a machine of the lab that was renamed",
+        both(
+            logged(boot="starting"),
+            outside(answers="02:00:00:00:00:09", answerer=f"{dual_stack().name}-before"),
+        ),
+        "by before, a machine of this lab that the file no longer has (`labrun up --prune` removes it)",
+    ),
     ("link off", linked(is_on=False, is_up=False), "eth0 is down (profile labrun-network1 is up without it)"),
     ("no carrier", linked(is_up=False), "eth0 has no carrier: nothing is at the other end"),
     ("enslaved", linked(port_of="br0"), "eth0 is a port of br0: `ip link set dev eth0 nomaster`"),
