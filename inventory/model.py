@@ -200,10 +200,13 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """How an existing machine (``address:``) is reached; None = the user's ssh defaults."""
+    """How a machine is reached; None = the user's ssh defaults, or as the lab's other settings say.
+
+    A machine that labrun makes has a ``port`` at most.
+    """
 
     user: str | None = None
-    port: int = 22
+    port: int | None = None
     identity: str | None = None
     known_hosts: str | None = None
 

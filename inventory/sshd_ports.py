@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from labrun.state import SSH_PORT
 
-__all__ = ["listens_at", "login_port", "ports_in"]
+__all__ = ["listening_ports", "listens_at", "login_port", "ports_in"]
 
 _WITH_PORT = re.compile(r"\[(?P<six>[^]]*)\](:(?P<port>[0-9]+))?|(?P<host>[^:]*):(?P<its>[0-9]+)")
 
@@ -27,8 +27,16 @@ def listens_at(entry: str) -> tuple[str, int | None]:
     return found["six"] or found["host"] or "", int(port) if port else None
 
 
-def login_port(sshd: Mapping[str, Sequence[str]]) -> int:
-    """Return the port that labrun logs in at: 22 where sshd listens there, else the first one."""
+def listening_ports(sshd: Mapping[str, Sequence[str]]) -> list[int]:
+    """Return the ports at which sshd listens at any address, in the order of the settings."""
     entries = [listens_at(value.split()[0])[1] for value in sshd.get("listenaddress", ()) if value.split()]
-    ports = [port for entry in entries or [None] for port in ([entry] if entry else ports_in(sshd))]
-    return SSH_PORT if SSH_PORT in ports else ports[0]
+    return [port for entry in entries or [None] for port in ([entry] if entry else ports_in(sshd))]
+
+
+def login_port(sshd: Mapping[str, Sequence[str]], declared: int | None = None) -> int:
+    """Return the port that labrun logs in at on a machine that it makes.
+
+    That is the ``declared`` one (``ssh: {port}``), else 22 where sshd listens there, else the first one.
+    """
+    ports = listening_ports(sshd)
+    return declared or (SSH_PORT if SSH_PORT in ports else ports[0])

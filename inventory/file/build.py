@@ -47,8 +47,10 @@ from labrun.inventory.model import (
     SshSettings,
 )
 from labrun.inventory.route_patterns import RoutePattern, route_pattern
+from labrun.inventory.sshd_ports import listening_ports
 from labrun.inventory.topology.checks import is_about_nobody
 from labrun.inventory.traffic import Filter, FilterRule, Firewall, FirewallRule, Forward, Nat
+from labrun.state import SSH_PORT
 
 __all__ = ["build_lab"]
 
@@ -145,7 +147,7 @@ def _host(host: Merged, ways: WaysOut) -> Host:
         groups=host.groups,
         ssh_keys=host.ssh_keys,
         address=model.address,
-        ssh=_ssh(model) if model.address is not None else SshSettings(),
+        ssh=_ssh(model),
     )
 
 
@@ -177,6 +179,9 @@ def _sshd(model: HostModel) -> Mapping[str, tuple[str, ...]] | None:
     if model.sshd is False:
         return None
     keywords = {key: tuple(values) for key, values in (model.sshd or {}).items() if key != "profile"}
+    port = model.ssh.port if model.ssh is not None and model.address is None else None
+    if port not in (None, SSH_PORT) and "port" not in keywords and port not in listening_ports(keywords):
+        keywords["port"] = (str(port),)
     return MappingProxyType(keywords)
 
 
@@ -214,7 +219,11 @@ def _filter_rule(model: FilterRuleModel) -> FilterRule:
 
 def _ssh(model: HostModel) -> SshSettings:
     ssh = model.ssh
-    return SshSettings(ssh.user, ssh.port or 22, ssh.identity, ssh.known_hosts) if ssh else SshSettings()
+    if ssh is None:
+        return SshSettings()
+    if model.address is None:
+        return SshSettings(port=ssh.port)
+    return SshSettings(ssh.user, ssh.port, ssh.identity, ssh.known_hosts)
 
 
 def _check(model: CheckModel) -> Check:

@@ -19,9 +19,13 @@ __all__ = ["find_idle_keys"]
 _FOR_MADE: Final = "it is for machines that labrun makes"
 _FOR_VMS: Final = "it is for VMs"
 _OF_MACHINES: Final = {
-    **dict.fromkeys(("image", "memory", "autostart", "driver", "ssh_keys"), _FOR_MADE),
+    **dict.fromkeys(("image", "memory", "autostart", "driver"), _FOR_MADE),
     **dict.fromkeys(("vcpus", "disk", "firmware"), _FOR_VMS),
     "user": "the login of an existing machine is ssh: {user}",
+}
+_OF_EXISTING: Final = {
+    "user": "the login of a machine that labrun makes is user",
+    **dict.fromkeys(("identity", "known_hosts"), "labrun makes the keys of its machines itself"),
 }
 _OF_VMS: Final = frozenset(key for key, why in _OF_MACHINES.items() if why == _FOR_VMS)
 # What libvirt would be told of a network; a mode that needs one of them is told to write it.
@@ -55,9 +59,12 @@ def find_idle_keys(
 def _of_host(lab: Lab, merged: Merged, report: Report) -> _Found:
     """Yield the place of every key that may be idle, and why it is for this host, None if it is not."""
     host = lab.hosts[merged.name]
-    for key in (*_OF_MACHINES, "ssh"):
+    for key in _OF_MACHINES:
         if getattr(merged.model, key) is not None:
             yield merged.place(report, key), _why(lab, host, key)
+    for key in ("port", *_OF_EXISTING):
+        if merged.model.ssh is not None and getattr(merged.model.ssh, key) is not None:
+            yield merged.place(report, "ssh", key), _OF_EXISTING.get(key) if host.machine else None
     yield from _of_firewall(host, merged, report)
     yield from _of_sysctl(host, merged, report)
     for nic in host.interfaces:
@@ -78,8 +85,6 @@ def _why_of_spoofing(lab: Lab, host: Host, nic: Interface) -> str | None:
 
 
 def _why(lab: Lab, host: Host, key: str) -> str | None:
-    if key == "ssh":
-        return None if host.machine is None else "it is for existing machines"
     if host.machine is None:
         return _OF_MACHINES[key]
     driver = host.machine.driver or lab.hypervisor.partition(":")[0].partition("+")[0]

@@ -11,7 +11,7 @@ from typing import Final
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Report
 from labrun.inventory.model import Address, Host, Lab
-from labrun.inventory.sshd_ports import listens_at, login_port, ports_in
+from labrun.inventory.sshd_ports import listening_ports, listens_at, login_port, ports_in
 from labrun.inventory.topology.way_in import way_in
 
 __all__ = ["check_sshd"]
@@ -91,7 +91,13 @@ class _Settings:
         self.report.add((*place[:-1], _SPELLED[key]), what, hint, line=self.report.line_of(place))
 
     def _listening(self, address: Address | None) -> None:
-        port = login_port(self.sshd)
+        port = login_port(self.sshd, self.host.ssh.port)
+        if port not in listening_ports(self.sshd):
+            place = self.merged.place(self.report, "ssh", "port")
+            listens = ", ".join(map(str, dict.fromkeys(listening_ports(self.sshd))))
+            what = f"labrun would log in at port {port}, and sshd listens at {listens}"
+            self.report.add(place, what, f"give sshd Port {port} too")
+            return
         entries = [value.split()[0] for value in self.sshd.get("listenaddress", ()) if value.split()]
         if not entries or address is None:
             return

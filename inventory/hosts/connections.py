@@ -59,10 +59,11 @@ def access_of(lab: Lab, host: Host, state: LabState | None) -> Access:
     """
     if host.machine is None:
         ssh = host.ssh
-        return Access(ssh.user, ssh.port, _path(lab, ssh.identity), _path(lab, ssh.known_hosts), None)
+        identity, known_hosts = _path(lab, ssh.identity), _path(lab, ssh.known_hosts)
+        return Access(ssh.user, ssh.port or SSH_PORT, identity, known_hosts, None)
     identity = str(state.identity.absolute()) if state is not None else None
     known_hosts = str(state.known_hosts.absolute()) if state is not None else None
-    wanted = login_port(host.sshd or {})
+    wanted = login_port(host.sshd or {}, host.ssh.port)
     known = state.login_ports().get(host.name, SSH_PORT) if state is not None else wanted
     return Access(host.user, known, identity, known_hosts, host.name, wanted)
 

@@ -18,6 +18,7 @@ from labrun.tasks.collect.filter_causes import (
     kept_here,
     not_forwarded,
     policy_findings,
+    redirected,
     reverse_path,
     translated,
 )
@@ -242,6 +243,7 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
     if link is None or not link.is_up:
         return
     yield from policy_findings(shown, at)
+    yield from redirected(shown, at, expected.via)
     yield from _wrong_way(shown, at, expected, link.name, back=back)
     following = expected.via if expected.via is not None else at.target
     yield from neighbour_findings(shown, at.node, at.capture, link, own, following)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -33,8 +34,8 @@ FILES = (
 """Read together with the other files of the gather: they cost no extra process."""
 
 BEFORE = (Probe(FILES), rules.PROBE, routes.LOCAL, Probe(script="capture nft-before nft -a list ruleset\n"))
-AFTER = (neighbours.PROBE, Probe(script="capture nft-after nft -a list ruleset\n"))
-"""Run again after the traces: rule counters, and neighbours that did not answer ARP."""
+AFTER = (neighbours.PROBE, routes.CACHED, Probe(script="capture nft-after nft -a list ruleset\n"))
+"""Run after the traces: rule counters again, neighbours that did not answer ARP, redirects."""
 
 _T = TypeVar("_T")
 
@@ -43,12 +44,15 @@ _T = TypeVar("_T")
 class Evidence:
     """Facts that no row expects by itself; each of them may be missing.
 
-    ``local`` are the prefixes that the host takes for its own.
+    ``local`` are the prefixes that the host takes for its own, ``learned`` the routes that the kernel has
+    from ICMP messages, ``missing_tables`` the kernel's own tables that no rule looks up, by IP version.
     """
 
     neighbours: tuple[Neighbour, ...] = ()
     local: tuple[ObservedRoute, ...] = ()
+    learned: tuple[ObservedRoute, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
+    missing_tables: tuple[tuple[int, str], ...] = ()
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     before: Ruleset = field(default_factory=lambda: MappingProxyType({}))
     after: Ruleset = field(default_factory=lambda: MappingProxyType({}))
@@ -71,9 +75,18 @@ def read_evidence(facts: Facts) -> Evidence:
             *_if_readable(lambda: routes.local_routes(facts, 4)),
             *_if_readable(lambda: routes.local_routes(facts, 6)),
         ),
+        learned=(
+            *_if_readable(lambda: routes.learned_routes(facts, 4)),
+            *_if_readable(lambda: routes.learned_routes(facts, 6)),
+        ),
         rules=(
             *_if_readable(lambda: rules.rules(facts, 4)),
             *_if_readable(lambda: rules.rules(facts, 6)),
+        ),
+        missing_tables=tuple(
+            (version, table)
+            for version in (4, 6)
+            for table in _if_readable(partial(rules.missing_tables, facts, version))
         ),
         settings=facts.files,
         before=read_ruleset(_text(facts, "nft-before")),

@@ -21,9 +21,13 @@ __all__ = [
     "kept_here",
     "not_forwarded",
     "policy_findings",
+    "redirected",
     "reverse_path",
     "translated",
 ]
+
+# The priorities of the kernel's own rules.
+_OWN_RULES = {"local": 0, "main": 32766}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +137,33 @@ def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
             yield Finding(CAUSE if found.sure else SYMPTOM, f"nftables {what} it: {found.text}", at.node)
 
 
+def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Finding]:
+    """Yield the gateway that an ICMP redirect put in place of ``via``, or of the direct way."""
+    version: Version = 4 if at.target.version == 4 else 6
+    holder = wiring(shown.lab, version).holder
+    for each in at.capture.evidence.learned:
+        if at.target not in each.prefix or each.prefix.version != version or each.via in (None, via):
+            continue
+        network = network_of(shown.lab, at.node, at.capture, each.device)
+        if each.via.is_link_local:
+            # An IPv6 router is named by an address that the lab file does not have.
+            known = at.capture.evidence.neighbour(each.device, each.via)
+            meant = holder.get((network, via)) if via is not None else None
+            nic = shown.lab.hosts[meant].interface_on(network) if meant is not None else None
+            if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
+                continue
+        flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"
+        what = f"an ICMP redirect has it send {at.target} via {each.via}: `{flush}`"
+        yield Finding(CAUSE, what, at.node)
+
+
 def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules of ``ip rule`` that divert the packet from the main table."""
+    """Yield the rules of ``ip rule`` that divert the packet from the main table, and those that are gone."""
+    version = "-6 " if at.target.version == 6 else ""
+    for number, table in at.capture.evidence.missing_tables:
+        if number == at.target.version:
+            add = f"ip {version}rule add pref {_OWN_RULES[table]} lookup {table}"
+            yield Finding(CAUSE, f"no rule looks up the routes of the table {table}: `{add}`", at.node)
     # To the kernel what a host sends itself comes in by the loopback.
     came = "lo" if at.came is None else _device(shown, at, at.came)
     for rule in at.capture.evidence.rules:

@@ -16,9 +16,15 @@ from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.claims import claims
 from labrun.tasks.guest.facts.links import Link
 
-__all__ = ["address_rows", "expected_addresses"]
+__all__ = ["address_rows", "expected_addresses", "no_nic"]
 
 _ANY = "an address by DHCP"
+
+
+def no_nic(host: str, nic: Interface) -> str:
+    """Return why a NIC of the lab file cannot be found on the host."""
+    known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
+    return f"no NIC of {host} has {known}"
 
 
 def expected_addresses(nic: Interface) -> str:
@@ -37,8 +43,7 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is None:
-            known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
-            actual, why = "absent", f"no NIC of {host} has {known}"
+            actual, why = "absent", no_nic(host, nic)
         else:
             actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK

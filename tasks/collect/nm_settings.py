@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from labrun.inventory.model import Host, Lab
+from labrun.tasks.configure.nm_choices import lacking
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.guest.shell import Facts, Probe
@@ -49,7 +50,6 @@ def _in_force(item: Item) -> Item:
     """Return the item with what the NIC does not have in words; the profile's text is for `configure`."""
     if item.state != "change" or "nic" not in item.differences:
         return item
-    lacks = ", ".join(line[1:] for line in (item.diff or "").splitlines() if line.startswith("+"))
     actual = f"{item.actual}, not as its properties say"
-    note = f"it should have {lacks}" if lacks else "its profile is not in force"
-    return replace(item, words=replace(item.words, actual=actual), note=item.note or note)
+    note = lacking((item.diff or "").splitlines()) or item.note or "its profile is not in force"
+    return replace(item, words=replace(item.words, actual=actual), note=note)

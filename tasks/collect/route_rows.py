@@ -11,6 +11,7 @@ from labrun.inventory.topology.routing import Route, default_prefix, route_table
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.causes import network_of
+from labrun.tasks.collect.links import no_nic
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = ["expected_routes", "route_rows"]
@@ -96,8 +97,18 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
     if right:
         why = "; ".join(["one too many: " + ", ".join(texts), *cures])
         return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+    lost = _lost_nics(lab, host, capture, routes)
+    if lost:
+        return Outcome(host, "route", name, Status.FAILED, expected, actual, lost)
     why = "; ".join(["it leads elsewhere", *cures])
     return Outcome(host, "route", name, Status.FAILED, expected, actual, why)
+
+
+def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:
+    """Return which of the NICs that the routes lead out of is not there, empty if all are."""
+    nics = {nic.network: nic for nic in lab.hosts[host].interfaces}
+    gone = [nics[each.network] for each in routes if each.network in nics]
+    return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in gone if nic.mac not in capture.links))
 
 
 def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, first: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
+from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, resolver_diff, shown_choices
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
@@ -142,13 +143,29 @@ class PlannedNic:
         loose = is_loose(profile.path, self.facts)
         if loose:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
-        in_force = [*runtime_diff(profile.sections, device, link), *_activation_diff(device, uuid, profile)]
+        no_ipv6 = [*ipv6_diff(profile.sections, device, self.state)]
+        # On an existing machine the file of name servers is left to whoever wrote it.
+        resolver = [] if profile.existing else [*resolver_diff(profile.sections, self.state)]
+        hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
+        in_force = [
+            *hidden,
+            *runtime_diff(profile.sections, device, link),
+            *_activation_diff(device, uuid, profile),
+        ]
         loaded = profile.path in self.state.loaded
         moved = stored.get("connection", {}).get("uuid", "") != uuid
         want = self.profile.want
         seen = {
             "profile": stored_state(stored, loaded=loaded, loose=loose),
-            "nic": shown_state(device, link),
+            "nic": shown_state(device, link)
+            + "".join(
+                f"{line}\n"
+                for line in (
+                    *shown_choices(profile.sections, device, link, self.state),
+                    *no_ipv6,
+                    *resolver,
+                )
+            ),
         }
         holds = {"profile": loaded and not (on_disk or moved), "nic": not in_force}
         item = Item(
@@ -156,7 +173,8 @@ class PlannedNic:
             want,
             spelled(want, seen, holds),
             seen=seen,
-            note=None if on_disk or in_force else "NetworkManager has not loaded the file",
+            # Addresses and gateway, which the row shows, say nothing of these.
+            note=lacking(hidden) if on_disk or in_force else "NetworkManager has not loaded the file",
             words=Words(
                 expected_summary(profile.sections),
                 actual_summary(device, link, profile_id(profile.network)),
@@ -176,6 +194,9 @@ class PlannedNic:
         named = any(line.startswith("+ethernet.mtu") for line in on_disk)
         if not named and any(line.startswith("-ethernet.mtu") for line in on_disk):
             work.reset_mtu.append(device.interface)
+        if no_ipv6:
+            work.enable_ipv6.append(device.interface)
+        work.writes_resolver |= bool(resolver)
         same = device.profile == uuid
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL

@@ -9,7 +9,7 @@ from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import install, quote
 from labrun.tasks.state.item import Item
 
-__all__ = ["Work", "apply_script"]
+__all__ = ["Work", "apply_script", "no_ipv6_file"]
 
 _MTU = 1500
 
@@ -31,8 +31,9 @@ _SETTLE = guest_script("settle_global_ipv6")
 class Work:
     """What the plan collects for the script: files, removals, and NICs to activate.
 
-    ``bring`` has interface, UUID, the NIC's D-Bus path if that profile is already active, network, and
-    addresses to wait for.
+    ``enable_ipv6`` are NICs on which the kernel has it switched off. ``writes_resolver`` = NetworkManager
+    writes /etc/resolv.conf again. ``bring`` has interface, UUID, the NIC's D-Bus path if that profile is
+    already active, network, and addresses to wait for.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -41,10 +42,17 @@ class Work:
     load: list[str] = field(default_factory=list)
     bring: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     await_ipv6: bool = False
+    enable_ipv6: list[str] = field(default_factory=list)
+    writes_resolver: bool = False
     reset_mtu: list[str] = field(default_factory=list)
     was: list[PreviousState] = field(default_factory=list)
     gateways: list[str] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+
+
+def no_ipv6_file(interface: str) -> str:
+    """Return the file of the kernel's switch that turns a NIC's IPv6 off."""
+    return f"/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"
 
 
 def apply_script(work: Work) -> str:
@@ -58,9 +66,12 @@ def apply_script(work: Work) -> str:
     lines += [_BRING.rstrip(), f"load {paths}"]
     # NetworkManager keeps the current MTU if the profile no longer sets one.
     lines.extend(f"ip link set dev {quote(interface)} mtu {_MTU}" for interface in work.reset_mtu)
+    lines.extend(f"echo 0 >{quote(no_ipv6_file(interface))}" for interface in work.enable_ipv6)
     for interface, uuid, way, network, addresses in work.bring:
         words = " ".join(quote(word) for word in (interface, uuid, way, network, addresses))
         lines.append(f"bring {words} || bad=1")
+    if work.writes_resolver:
+        lines.append("nmcli general reload dns-rc || bad=1")
     if work.await_ipv6:
         lines.append(_SETTLE.rstrip())
     return "\n".join([*lines, "exit $bad"])

@@ -7,6 +7,7 @@ state. A plan fixes whichever is off.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from labrun.errors import CommandError, UnreadableError
@@ -23,11 +24,11 @@ from labrun.tasks.configure.nm_profiles import (
     property_fault,
     secret_properties,
 )
-from labrun.tasks.configure.nm_script import Work, apply_script
+from labrun.tasks.configure.nm_script import Work, apply_script, no_ipv6_file
 from labrun.tasks.configure.nm_undo import undo
 from labrun.tasks.configure.plan import Json, SectionPlan
-from labrun.tasks.guest.facts import links, routes
-from labrun.tasks.guest.facts.nm import PROBE, UNITS, NmState, observed, rivals_probe
+from labrun.tasks.guest.facts import links, routes, rules
+from labrun.tasks.guest.facts.nm import PROBE, RESOLVER, UNITS, NmState, observed, rivals_probe
 from labrun.tasks.guest.facts.units import boot_probe
 from labrun.tasks.guest.keyfile import parse, properties, render
 from labrun.tasks.guest.scripts import assigned, guest_script
@@ -54,6 +55,8 @@ class Nmcli:
             "profiles": profiles,
             "exclusive": host.exclusive,
             "secrets": secret_properties(profiles),
+            # Then the file is not NetworkManager's.
+            **({"own_resolver": True} if any(file.path == RESOLVER for file in host.files) else {}),
             **({"ignored": [str(each) for each in host.ignored_routes]} if host.ignored_routes else {}),
         }
 
@@ -66,6 +69,8 @@ class Nmcli:
         asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS)]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             asked.append(routes.PROBE6)
+        if any(".routi" in name for profile in want["profiles"] for name in profile["properties"]):
+            asked.append(rules.PROBE)
         script = _LOOSE + (WAY_IN if any(profile["existing"] for profile in want["profiles"]) else "")
         script += "".join(_offline(profile) for profile in want["profiles"] if profile["properties"])
         # Other profiles may hold secrets; their names come from NetworkManager.
@@ -84,6 +89,8 @@ class Nmcli:
             why = f"NetworkManager cannot be asked: {error.reason}"
             refused = (profile.refused(why, is_there=False) for profile in profiles)
             return SectionPlan(self.section, tuple(refused))
+        if want.get("own_resolver"):
+            state = replace(state, resolver=None)
         work = Work()
         taken: dict[str, str] = {}
         for profile in profiles:
@@ -107,6 +114,7 @@ class Nmcli:
             saves=touched,
             seconds=20 + 40 * len(work.bring),
             gateways=tuple(work.gateways),
+            kernel=tuple((no_ipv6_file(interface), "1") for interface in work.enable_ipv6),
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:

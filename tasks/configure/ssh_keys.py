@@ -2,6 +2,7 @@
 
 A key that somebody else put there is named and left alone, unless the lab file says ``exclusive: true``. The
 lab's own key stays in any case. A key is known by its type and blob, whatever options and comment it has.
+On an existing machine, which has keys of its own, other keys are neither named nor removed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from shlex import quote
 
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
+from labrun.tasks.configure.sshd_profiles import login_user
 from labrun.tasks.guest.facts.applied import PROBE as APPLIED
 from labrun.tasks.guest.facts.applied import read_applied
 from labrun.tasks.guest.facts.authorized_keys import Account, Key, accounts, keys_in, probe, seeded_keys
@@ -31,16 +33,15 @@ class SshKeys:
     section = SSH_KEYS.name
 
     def desired(self, lab: Lab, host: Host) -> Json | None:
-        """Return the keys of the lab file and the login user; None for a machine that labrun did not make."""
-        if host.machine is None:
-            return None
+        """Return the keys of the lab file and the login user."""
         return {
-            "user": host.user,
+            "user": login_user(host),
             "keys": list(host.ssh_keys),
             "comment": f"labrun-{lab.name}",
             "sshd": sorted(host.sshd or ()),
             "files": " ".join((host.sshd or {}).get("authorizedkeysfile", ())),
             "exclusive": host.exclusive,
+            **({"existing": True} if host.machine is None else {}),
         }
 
     def names(self, want: Json) -> tuple[str, ...]:
@@ -61,7 +62,8 @@ class SshKeys:
         edits = _Edits()
         judge = _Judge(want, facts)
         items = [*judge.wanted(login, edits)]
-        for account in found.values():
+        # Root's keys on an existing machine are not labrun's to look at, unless it logs in as root.
+        for account in (login,) if want.get("existing") else found.values():
             items.extend(judge.surplus(account, edits))
         return SectionPlan(
             self.section,
@@ -142,6 +144,7 @@ class _Judge:
         self._user: str = want["user"]
         self._comment: str = want["comment"]
         self._exclusive: bool = want["exclusive"]
+        self._existing = bool(want.get("existing"))
         self._set = frozenset(want["sshd"])
         self._wanted = _wanted(want)
         self._given = seeded_keys(facts)
@@ -171,6 +174,8 @@ class _Judge:
         for key, where in _places(account).items():
             if key in allowed or (not where and "authorizedkeyscommand" in self._set):
                 continue
+            if self._existing and not (where and self._is_given(account.user, key)):
+                continue
             paths = ", ".join(where) or account.command
             item = Item(
                 _name(account.user, key),
@@ -178,6 +183,8 @@ class _Judge:
                 words=Words(actual=f"{key} in {paths}", diff="\n".join(f"-{path}: {key}" for path in where)),
             )
             yield self._surplus(item, key, account, where, edits)
+        if self._existing:
+            return
         # What the lab file sets is wanted.
         others = {"AuthorizedKeysCommand": account.by_key, "TrustedUserCAKeys": account.signers}
         for keyword, value in others.items():
@@ -185,10 +192,19 @@ class _Judge:
                 why = f"sshd lets in keys by {keyword}, which the lab file does not set"
                 yield Item(f"{account.user} {keyword}", have={"": value}, left=why)
 
+    def _is_given(self, user: str, key: Key) -> bool:
+        """Tell whether labrun put the key there, at the first boot or later.
+
+        The first boot of an existing machine was not this lab's, even if labrun made it for another one.
+        """
+        seeded = key in self._given
+        recorded = (SSH_KEYS.name, _name(user, key)) in self._applied
+        return recorded and not seeded if self._existing else recorded or seeded
+
     def _surplus(
         self, item: Item, key: Key, account: Account, where: Mapping[str, list[Key]], edits: _Edits
     ) -> Item:
-        given = key in self._given or (SSH_KEYS.name, item.name) in self._applied
+        given = self._is_given(account.user, key)
         if key.comment == self._comment:
             return replace(item, left="it has the name of a key of the lab itself, and is not on record")
         if not where:

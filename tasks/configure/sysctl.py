@@ -9,6 +9,8 @@ from types import MappingProxyType
 from labrun.inventory.kernel_values import path_of, role_values
 from labrun.inventory.model import Host, Lab
 from labrun.secrets import is_secret
+from labrun.tasks.configure.nic_forwarding import EVERYWHERE, NicForwarding, forwarding_nics
+from labrun.tasks.configure.nic_forwarding import probes as nic_probes
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sysctl import DIRECTORIES, Winner, set_along, settings_of, winner
@@ -77,7 +79,12 @@ class Sysctl:
     def desired(self, lab: Lab, host: Host) -> Json | None:
         """Return ``{"values": {key: value}}``; an empty one still finds keys left in the file."""
         values = desired_sysctl(host)
-        return {"values": values, "secrets": [value for key, value in values.items() if is_secret(key)]}
+        nics = forwarding_nics(host, values)
+        return {
+            "values": values,
+            "secrets": [value for key, value in values.items() if is_secret(key)],
+            **({"forwards": nics} if nics else {}),
+        }
 
     def names(self, want: Json) -> tuple[str, ...]:
         """Return the keys."""
@@ -90,7 +97,8 @@ class Sysctl:
         names = " ".join(running)
         script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
         files = (*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER)
-        return (Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script),)
+        own = Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script)
+        return (own, *nic_probes(want.get("forwards", ())))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that differ now or would differ after a reboot."""
@@ -107,11 +115,13 @@ class Sysctl:
             }
         )
         files = {**facts.files, DROP_IN: _render(ours)}
+        nics = NicForwarding.of(want.get("forwards", ()), set(paths.values()), facts, files)
         items = []
         for key, value in values.items():
             then = winner(paths[key], files) if key in ours else None
             item = _item(key, value, observed.get(key), then)
-            items.append(replace(item, refused=disputed[key]) if key in disputed else item)
+            item = replace(item, refused=disputed[key]) if key in disputed else item
+            items.append(nics.judged(item) if paths.get(key) == EVERYWHERE else item)
         items.extend(_surplus(before, {paths[key] for key in ours}, values))
         secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
@@ -120,17 +130,23 @@ class Sysctl:
         return SectionPlan(
             self.section,
             with_file(items, DROP_IN, before, after),
-            apply=_apply(ours, observed, paths),
+            apply=_apply(ours, observed, paths, nics.script),
             undo=f"restore {quote(DROP_IN)}\n",
             saves=(DROP_IN,),
             # At the next boot the values are the kernel's defaults, and the files are read after the undo.
-            kernel=tuple(
-                ("/proc/sys/" + paths[key], have.running)
-                for key in ours
-                if (have := observed[key]).running is not None and not _same(have.running, ours[key])
+            kernel=(
+                *nics.kernel,
+                *(
+                    ("/proc/sys/" + paths[key], have.running)
+                    for key in ours
+                    if (have := observed[key]).running is not None and not _same(have.running, ours[key])
+                ),
             ),
-            commands=_commands(
-                ours, [key for key, value in ours.items() if not _same(observed[key].running, value)]
+            commands=(
+                *nics.commands,
+                *_commands(
+                    ours, [key for key, value in ours.items() if not _same(observed[key].running, value)]
+                ),
             ),
             secrets=secrets,
         )
@@ -260,7 +276,9 @@ def _render(values: Mapping[str, str]) -> str:
     return _HEADER + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
-def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str]) -> str:
+def _apply(
+    values: Mapping[str, str], observed: Mapping[str, _Observed], paths: Mapping[str, str], more: str
+) -> str:
     # A value that the kernel rejects is not written to the file, and does not block other keys.
     lines = ["bad=0", "kept=" + quote(_HEADER)]
     for key, value in values.items():
@@ -275,7 +293,7 @@ def _apply(values: Mapping[str, str], observed: Mapping[str, _Observed], paths: 
             f"then {line}; else echo {refused}; bad=1; fi"
         )
     lines.append(install_word(DROP_IN, '"$kept"', "0644") if values else f"rm -f {DROP_IN}")
-    return "\n".join([*lines, "exit $bad"])
+    return "\n".join([*lines, f"{more}exit $bad"])
 
 
 def _commands(values: Mapping[str, str], to_set: list[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Interface,
     IPv4Network,
@@ -107,13 +107,21 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a profile asks of the kernel, for one IP version."""
+    """What a profile asks of the kernel, for one IP version.
+
+    ``metrics`` are those of routes for which it gives one, ``metric`` the one of all others, None if
+    NetworkManager picks it. ``rules`` are policy rules in NetworkManager's words.
+    """
 
     method: str
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
     routes: frozenset[Hop]
     dns: tuple[str, ...]
     keeps_announced_default: bool
+    metrics: Mapping[Hop, frozenset[int]] = field(default_factory=dict)
+    metric: int | None = None
+    rules: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
 
 
 def _numbered(settings: Mapping[str, str], *kinds: str) -> Iterator[tuple[str, str]]:
@@ -142,15 +150,26 @@ def intent(sections: Sections, version: int) -> Intent:
         gateway = gateway or inline
     everywhere: Prefix = IPv4Network("0.0.0.0/0") if version == 4 else IPv6Network("::/0")
     no_default = _truth(settings.get("never-default", ""))
-    hops = {
-        _hop(value)
+    ordinary = [
+        value
         for key, value in _numbered(settings, "route")
         if _is_ordinary(settings.get(f"{key}_options", ""))
-    }
+    ]
+    hops = set(map(_hop, ordinary))
+    metric = _metric(settings.get("route-metric", ""), version)
+    metrics: dict[Hop, frozenset[int]] = {}
+    for value in ordinary:
+        own = _metric(value.split(",")[2] if value.count(",") > 1 else "", version)
+        given = metric if own is None else own
+        if given is not None:
+            metrics[_hop(value)] = metrics.get(_hop(value), frozenset()) | {given}
     if gateway and not no_default:
         hops.add(Hop(everywhere, ip_address(gateway)))
+        if metric is not None:
+            default = Hop(everywhere, ip_address(gateway))
+            metrics[default] = metrics.get(default, frozenset()) | {metric}
     if settings.get("route-table", "0") not in _MAIN_TABLE:
-        hops = set()
+        hops, metrics, metric = set(), {}, None
     ignores = _truth(settings.get("ignore-auto-routes", ""))
     return Intent(
         method=settings.get("method", "auto"),
@@ -158,7 +177,18 @@ def intent(sections: Sections, version: int) -> Intent:
         routes=frozenset(hops),
         dns=_items(settings.get("dns", "")),
         keeps_announced_default=not (no_default or ignores),
+        metrics=metrics,
+        metric=metric,
+        rules=tuple(value for _, value in _numbered(settings, "routing-rule")),
+        searches=_items(settings.get("dns-search", "")),
     )
+
+
+def _metric(text: str, version: int) -> int | None:
+    """Return a metric as the kernel has it, None if none is given: to IPv6, 0 is the kernel's own default."""
+    if not text.isdecimal():
+        return None
+    return 1024 if version == 6 and int(text) == 0 else int(text)
 
 
 def _is_ordinary(options: str) -> bool:

@@ -57,8 +57,8 @@ class Outside:
     ``ports`` are by MAC; a NIC that the machine no longer has is missing, None = not known. ``stopped`` are
     the lab's networks that do not run, ``silent`` those whose DHCP server is gone. ``unaddressed`` has, by
     network, the bridge that lacks the hypervisor's address. ``macs`` are the hypervisor's own on each
-    bridge's network. ``answers`` is the MAC that answered for the address. ``asked`` has, by MAC, the last
-    line of the DHCP server about a NIC.
+    bridge's network. ``answers`` is the MAC that answered for the address, ``answerer`` libvirt's name of
+    another machine that has it. ``asked`` has, by MAC, the last line of the DHCP server about a NIC.
     """
 
     ports: Mapping[str, Port] | None = None
@@ -67,4 +67,5 @@ class Outside:
     unaddressed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     macs: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     answers: str = ""
+    answerer: str = ""
     asked: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

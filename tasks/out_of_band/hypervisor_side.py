@@ -58,6 +58,7 @@ def outside_of(uri: str, domain: Any, networks: Mapping[str, str], at: Address |
         seen = {name: _network(connect(uri), name) for name in networks}
         nics = list(ET.fromstring(domain.XMLDesc(0)).iterfind("./devices/interface"))  # noqa: S314 - libvirt's
     local = is_local(uri)
+    answers = _neighbour(at) if local and at is not None else ""
     kernel = {str(link.get("ifname")): link for link in _asked("-d", "address")} if local else None
     macs = [nic.find("mac") for nic in nics]
     unplugged = {
@@ -75,7 +76,8 @@ def outside_of(uri: str, domain: Any, networks: Mapping[str, str], at: Address |
             if kernel is not None and network.bridge and not _has_addresses(network, kernel)
         },
         macs={name: network.mac for name, network in running.items() if network.mac},
-        answers=_neighbour(at) if local and at is not None else "",
+        answers=answers,
+        answerer=_machine_with(connect(uri), answers) if answers and answers not in unplugged else "",
         asked=_last_words(seen.values(), tuple(unplugged)) if local else {},
     )
 
@@ -103,6 +105,17 @@ def _network(connection: Any, name: str) -> _Network:
         has_dhcp=dhcp,
         leases={str(lease.get("mac")).lower(): f"a lease of {lease.get('ipaddr')}" for lease in leases},
     )
+
+
+def _machine_with(connection: Any, mac: str) -> str:
+    """Return the name of the running machine that has a NIC with this MAC, empty if none has."""
+    with translated("machines"):
+        for domain in connection.listAllDomains():
+            root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own output
+            found = root.iterfind("./devices/interface/mac")
+            if domain.isActive() and any(each.get("address", "").lower() == mac for each in found):
+                return str(domain.name())
+    return ""
 
 
 def _port(nic: ET.Element, networks: Mapping[str, _Network], kernel: Mapping[str, Any] | None) -> Port:

@@ -77,6 +77,11 @@ class Seen:
         return f"the NIC on {self.nic.network}" if self.nic is not None else "the NIC"
 
     @property
+    def has_impostor(self) -> bool:
+        """Tell whether something else answers for the host's address, and so took the login."""
+        return self.nic is not None and self.outside.answers not in ("", self.nic.mac)
+
+    @property
     def inward(self) -> Passage | None:
         """Return the first packet of the login, at the host; None if an address is missing for it."""
         client, address = self.attempt.client, self.attempt.address
@@ -112,15 +117,19 @@ def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
     if nic.network in outside.unaddressed:
         bridge = outside.unaddressed[nic.network]
         yield Reason(f"the hypervisor has no address on {nic.network} ({bridge})")
-    if outside.answers and outside.answers != nic.mac:
-        yield Reason(f"{seen.attempt.address} is answered by {_owner_of(seen.lab, outside.answers)}")
+    if seen.has_impostor:
+        who = _owner_of(seen.lab, outside.answers, outside.answerer)
+        yield Reason(f"{seen.attempt.address} is answered by {who}")
 
 
-def _owner_of(lab: Lab, mac: str) -> str:
+def _owner_of(lab: Lab, mac: str, machine: str) -> str:
     for name, host in lab.hosts.items():
         if any(nic.mac == mac for nic in host.interfaces):
             return f"{name} ({mac})"
-    return f"something else, with the MAC {mac}"
+    if machine.startswith(f"{lab.name}-"):
+        gone = machine.removeprefix(f"{lab.name}-")
+        return f"{gone}, a machine of this lab that the file no longer has (`labrun up --prune` removes it)"
+    return f"the machine {machine} ({mac})" if machine else f"something else, with the MAC {mac}"
 
 
 def _port_reasons(seen: Seen, port: Port) -> Iterator[Reason]:
@@ -132,7 +141,9 @@ def _port_reasons(seen: Seen, port: Port) -> Iterator[Reason]:
     elif port.bridge is not None and port.meant is not None and port.bridge != port.meant:
         there = f"in {port.bridge}" if port.bridge else "in no bridge"
         yield Reason(f"{what} is {there}, not in {port.meant} ({seen.nic.network if seen.nic else ''})")
-    elif port.state in ("disabled", "blocking") and (seen.link is None or seen.link.is_on):
+    elif port.state in ("disabled", "blocking") and (
+        seen.link.is_on if seen.link else not seen.capture.links
+    ):
         # A port without a carrier is disabled, too.
         yield Reason(f"{what} is {port.state} as a port of {port.bridge}")
 

@@ -49,9 +49,10 @@ def why_unreachable(seen: Seen) -> Reason | None:
 
     Of each kind (network, sshd, login) the first cause counts, since the others may follow from it; what is
     certain goes before what is only possible. Several kinds are joined: each of them has to be mended.
+    Where another machine took the login, nothing inside this one can be the reason.
     """
     found: list[Reason] = []
-    for judge in (_boot, _network, _sshd, _login):
+    for judge in (_network,) if seen.has_impostor else (_boot, _network, _sshd, _login):
         reasons = guarded(seen.host, lambda judge=judge: judge(seen), lambda _why: ())  # type: ignore[misc]
         best = next((each for each in reasons if each.is_sure), None)
         if best is None and not found:

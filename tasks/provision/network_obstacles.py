@@ -14,7 +14,7 @@ from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervi
 from labrun.tasks.provision.objects import Planned
 from labrun.tasks.provision.planning import LabPlan
 
-__all__ = ["network_obstacles"]
+__all__ = ["device_fault", "network_obstacles"]
 
 _Interface = IPv4Interface | IPv6Interface
 
@@ -35,7 +35,7 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
         why = None
         if each.seen is None and full in others:
             why = _taken(full)
-        why = why or (_device(network, here) if here is not None else None)
+        why = why or (device_fault(network, here) if here is not None else None)
         if why is None and _gets_subnet(each):
             own = [found for found in (network.hypervisor4, network.hypervisor6) if found is not None]
             why = _of_networks(lab, own, beside)
@@ -58,7 +58,7 @@ def _gets_subnet(each: Planned) -> bool:
     return bool({"ipv4", "ipv6"} & each.plan.item.differences.keys())
 
 
-def _device(network: Network, here: HypervisorNetwork) -> str | None:
+def device_fault(network: Network, here: HypervisorNetwork) -> str | None:
     """Return what is wrong with the hypervisor's own device that the network stands on."""
     name = network.bridge if network.mode is Mode.BRIDGE else network.dev
     if name is None:

@@ -168,6 +168,12 @@ FILES = [
         "nmcli connection modify --temporary labrun-right connection.metered yes",
     ),
     Fault(
+        "one NIC of a router that does not forward",
+        {("gate", "sysctl", "net.ipv4.ip_forward"): ".forwarding is 0"},
+        "gate",
+        "sysctl -qw net.ipv4.conf.$nic.forwarding=0",
+    ),
+    Fault(
         "a profile deleted",
         {("gate", "nmcli", "right"): "+connection.id: labrun-right"},
         "gate",

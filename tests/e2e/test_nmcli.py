@@ -141,6 +141,73 @@ def test_a_property_is_in_force_is_found_so_and_goes_again(
     assert settles(lab) == ["changed", "ok"]
 
 
+_CHOOSING = (
+    'ipv4.gateway: 10.62.24.1, ipv4.never-default: "no", ipv4.route-metric: 50, ipv4.dns-search: "a.test",'
+    ' ipv4.routing-rules: "priority 9 from 9.9.9.9 table 9", ipv4.routes: "10.99.0.0/16 10.62.24.1 300",'
+    ' ipv6.routes: "fd99::/64 fd00:62:24::1 400", ipv6.routing-rules: "priority 9 to fd99::/64 table 9"'
+)
+
+
+_SIX = "fd99::/64 via fd00:62:24::1"
+_BY_HAND = {
+    "ip route del default metric 50; ip route add default via 10.62.24.1 metric 10": (
+        "-route default via 10.62.24.1 metric 10",
+        "+route default via 10.62.24.1 metric 50",
+    ),
+    f"ip -6 route del {_SIX} metric 400; ip -6 route add {_SIX} dev eth0 metric 40": (
+        f"-route {_SIX} metric 40",
+        f"+route {_SIX} metric 400",
+    ),
+    "ip rule del priority 9": ("+ip rule priority 9 from 9.9.9.9 table 9",),
+    "ip -6 rule del priority 9": ("+ip rule priority 9 to fd99::/64 table 9",),
+    "nmcli device modify eth0 ipv4.dns-search x.test >/dev/null": (
+        "-eth0: search x.test",
+        "+eth0: search a.test",
+    ),
+    "echo nameserver 9.9.9.9 >/etc/resolv.conf": (
+        "-/etc/resolv.conf: nameserver 9.9.9.9",
+        "+/etc/resolv.conf: nameserver 10.62.24.1",
+    ),
+    "sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1": (
+        "-net.ipv6.conf.eth0.disable_ipv6: 1",
+        "+net.ipv6.conf.eth0.disable_ipv6: 0",
+    ),
+}
+# NetworkManager writes resolv.conf again for a search domain, and routes go with IPv6: not at once.
+_AT_ONCE = [each for each in _BY_HAND if "modify" not in each and "sysctl" not in each]
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        pytest.param(_AT_ONCE, id="at once"),
+        *(pytest.param([each], id=each.split(";")[0], marks=pytest.mark.full) for each in _BY_HAND),
+    ],
+)
+def test_what_somebody_changes_of_a_profile_s_choices_is_named_and_put_back(
+    lab: RunningLab, commands: list[str]
+) -> None:
+    changed = with_properties(lab, _CHOOSING)
+    answer = changed.json("configure", "--only", "nmcli")
+    assert answer.exit_code == 0, answer.bad()
+    for verb in ("verify", "drift"):
+        answer = changed.json(verb)
+        assert answer.exit_code == 0, answer.bad()
+    lab.guest("one", "; ".join(commands))
+    lines = [line for each in commands for line in _BY_HAND[each]]
+    (row,) = changed.json("verify").of("nmcli", "one", "left")
+    assert row["status"] == "failed", row
+    assert all(line[1:] in row["why"] for line in lines if line.startswith("+")), row
+    (row,) = changed.json("drift").of("nmcli", "one", "left")
+    assert row["status"] == "drifted", row
+    assert set(lines) <= set(row["diff"].splitlines()), row
+    assert row["why"].startswith("it should have "), row
+    fixed = changed.json("drift", "--fix")
+    assert fixed.exit_code == 0, fixed.bad()
+    assert changed.json("configure", "--only", "nmcli").statuses() == {"ok"}
+    assert not lab.json("configure", "--only", "nmcli").bad()
+
+
 def test_what_nmcli_does_not_take_is_refused_in_its_words(lab: RunningLab) -> None:
     answer = with_properties(lab, "ipv6.method: disabled").json("configure", "--only", "nmcli")
     (row,) = answer.rows

@@ -58,6 +58,20 @@ def test_labrun_follows_the_port(make_lab: Make) -> None:
     assert moved.exit_code == 0, moved.bad()
     assert ports_in_use(lab) == {"2300"}
 
+    # `ssh: {port}` alone says the same, and which of several ports is the way in.
+    for other, ports in (
+        ("{}, ssh: {port: 2222}", {"2222"}),
+        ("{Port: [22, 2300]}, ssh: {port: 2300}", {"22", "2300"}),
+    ):
+        write(lab, other)
+        for expected in ("changed", "ok"):
+            answer = lab.json("configure")
+            assert answer.exit_code == 0, answer.bad()
+            assert {row["status"] for row in answer.of("sshd", "one", "port")} == {expected}
+        assert ports_in_use(lab) == ports
+        exported = lab.run("inventory", "--format", "ssh-config", "--hosts", "one")
+        assert f"Port {max(ports, key=int)}\n" in exported.stdout
+
     # Without the key it is 22 again; the old port is known from the record only.
     write(lab, "{}")
     assert lab.json("configure").exit_code == 0

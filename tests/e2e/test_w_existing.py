@@ -6,6 +6,7 @@ The second lab runs where libvirt cannot be imported: whatever asks for it leave
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,6 +190,31 @@ def test_verify_finds_the_nics_by_their_addresses(lab: Inside, configured: Runs)
         ("one", "left", "10.205.1.11/24"),
     }
     assert verified.of("path", name="one -> gate")[0]["status"] == "ok"
+
+
+def test_keys_of_people_are_let_in_and_taken_out_and_others_stay(
+    lab: Inside, configured: Runs, tmp_path: Path
+) -> None:
+    keys = "/home/lab/.ssh/authorized_keys"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "ann")], check=True)
+    ann = (tmp_path / "ann.pub").read_text(encoding="utf-8").strip()
+    text = lab.path.read_text(encoding="utf-8")
+    address = "    address: 10.205.1.11\n"
+    asking = elsewhere(lab, tmp_path, text.replace(address, f'{address}    ssh_keys: ["{ann}"]\n'))
+    lab.guest("one", f"echo '# by hand' >>{keys}")
+    before = lab.guest("one", f"cat {keys}")
+    for expected in ("changed", "ok"):
+        answer = asking.json("configure", "--hosts", "one")
+        assert answer.exit_code == 0, answer.bad()
+        assert [row["status"] for row in answer.of("ssh_keys")] == [expected]
+    assert lab.guest("one", f"cat {keys}") == f"{before}{ann}\n"
+    assert asking.json("verify", "--hosts", "one").statuses("ssh_keys") == {"ok"}
+    # The lab file no longer has it; the other keys are not labrun's.
+    for statuses in (["changed"], []):
+        answer = lab.json("configure", "--hosts", "one")
+        assert answer.exit_code == 0, answer.bad()
+        assert [row["status"] for row in answer.of("ssh_keys")] == statuses
+    assert lab.guest("one", f"cat {keys}") == before
 
 
 def test_verify_says_what_is_wrong_with_an_existing_router(lab: Inside, configured: Runs) -> None:

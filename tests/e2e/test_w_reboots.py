@@ -41,6 +41,14 @@ KINDS = {
         "99-hardening.conf sets net.ipv4.conf.*.forwarding = 0",
         '[ "$(cat /proc/sys/net/ipv4/ip_forward)" = 0 ]',
     ),
+    "nic": Kind(
+        "host00",
+        "echo net.ipv4.conf.eth1.forwarding=0 >/etc/sysctl.d/99-hardening.conf",
+        "rm /etc/sysctl.d/99-hardening.conf",
+        ("sysctl", "net.ipv4.ip_forward"),
+        "99-hardening.conf sets net.ipv4.conf.eth1.forwarding = 0",
+        '[ "$(cat /proc/sys/net/ipv4/conf/eth1/forwarding)" = 0 ]',
+    ),
     "profile": Kind(
         "host01",
         "nmcli connection add type ethernet ifname eth0 con-name evil connection.autoconnect-priority 500"

@@ -79,7 +79,7 @@ def command(
     captures = gather_captures(session, full=full, evidence=not no_evidence)
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
-    rows += _refused(session)
+    rows += _refused(session) + _cut_off(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
@@ -92,6 +92,15 @@ def _refused(session: Session) -> list[Outcome]:
     from labrun.tasks.provision.refused_traffic import counter_rows
 
     return counter_rows(session.lab, session.uri)
+
+
+def _cut_off(session: Session) -> list[Outcome]:
+    """Return a row for each network whose way out is gone on the hypervisor."""
+    if not session.lab.needs_hypervisor:
+        return []
+    from labrun.tasks.provision.uplinks import uplink_rows
+
+    return uplink_rows(session.lab, session.uri)
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
 
@@ -20,13 +21,15 @@ from labrun.bounded import (
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import answer
 from labrun.tasks.guest.facts.links import Link, links
-from labrun.tasks.guest.facts.routes import routes
+from labrun.tasks.guest.facts.routes import ObservedRoute, routes
+from labrun.tasks.guest.facts.rules import PolicyRule, rules
 from labrun.tasks.guest.keyfile import Hop
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
 __all__ = [
     "PROBE",
+    "RESOLVER",
     "UNITS",
     "Device",
     "Nic",
@@ -39,15 +42,22 @@ __all__ = [
 ]
 
 _BUS = "org.freedesktop.NetworkManager"
+_ROOT = "/org/freedesktop/NetworkManager"
+RESOLVER = "/etc/resolv.conf"
+_WRITTEN = "/run/NetworkManager/resolv.conf"
+IPV6_SWITCHES = "/proc/sys/net/ipv6/conf/*/disable_ipv6"
+_NO_IPV6 = re.compile(r"/proc/sys/net/ipv6/conf/[^/]+/disable_ipv6")
 # NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
 _ETHERNET, _VETH = 1, 20
 
 PROBE = Probe(
+    (RESOLVER, _WRITTEN, IPV6_SWITCHES),
     script=f"""\
+[ ! -h {RESOLVER} ] || frame 'link {RESOLVER}'
 capture nm busctl --json=short call {_BUS} \\
 /org/freedesktop org.freedesktop.DBus.ObjectManager GetManagedObjects
-"""
+""",
 )
 """Asks NetworkManager; to be used with ``links.PROBE``, and ``routes.PROBE6`` for profiles with IPv6."""
 
@@ -81,7 +91,8 @@ class Rival:
 class Device:
     """One NIC as NetworkManager has it; ``profile`` is the UUID of the active profile.
 
-    ``path`` is its D-Bus path. ``available`` are the files of the profiles that could be activated on it.
+    ``path`` is its D-Bus path. ``available`` are the files of the profiles that could be activated on it,
+    ``searches`` the domains that names are looked up in, None if NetworkManager does not say.
     """
 
     path: str
@@ -93,6 +104,7 @@ class Device:
     file: str
     dns: tuple[str, ...]
     available: frozenset[str] = frozenset()
+    searches: tuple[str, ...] | None = None
 
     @property
     def is_managed(self) -> bool:
@@ -109,22 +121,31 @@ class Device:
 class Nic:
     """One NIC as the kernel has it, with its routes and their origin (``proto``).
 
-    ``lasting`` are the addresses without a lifetime.
+    ``lasting`` are the addresses without a lifetime, ``metrics`` those of each route.
     """
 
     mtu: int
     addresses: frozenset[IPv4Interface | IPv6Interface]
     lasting: frozenset[IPv4Interface | IPv6Interface]
     routes: Mapping[Hop, str]
+    metrics: Mapping[Hop, frozenset[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NmState:
-    """Devices by MAC, NICs by interface, and the profile files that NetworkManager has loaded."""
+    """Devices by MAC, NICs by interface, and the profile files that NetworkManager has loaded.
+
+    ``rules`` are the policy rules beyond the kernel's own, None if nobody asked. ``resolver`` are the name
+    servers in /etc/resolv.conf and those that NetworkManager has written there, None if it does not write
+    that file. ``no_ipv6`` are the NICs on which the kernel has IPv6 switched off.
+    """
 
     devices: Mapping[str, Device]
     nics: Mapping[str, Nic]
     loaded: frozenset[str]
+    rules: tuple[PolicyRule, ...] | None = None
+    resolver: tuple[tuple[str, ...], tuple[str, ...]] | None = None
+    no_ipv6: frozenset[str] = frozenset()
 
 
 _NM = "NetworkManager"
@@ -155,12 +176,32 @@ def _state(facts: Facts) -> NmState:
     devices = {device.mac: device for device in _devices(known)}
     settings = (_part(each, "Settings.Connection") for each in known.values())
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
-    return NmState(devices, _nics(facts, ()), loaded)
+    asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
+    found = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
+    off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
+    no_ipv6 = frozenset(path.split("/")[-2] for path in off)
+    return NmState(devices, _nics(facts, ()), loaded, found, _resolver(known, facts), no_ipv6)
+
+
+def _resolver(
+    known: Mapping[str, Mapping[str, Any]], facts: Facts
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    manager = _part(known.get(f"{_ROOT}/DnsManager", {}), "DnsManager")
+    is_file = RESOLVER in facts.files and f"link {RESOLVER}" not in facts.words
+    if _WRITTEN not in facts.files or not is_file or _text(manager, "RcManager") not in ("symlink", "file"):
+        return None
+    return _servers_in(facts.files[RESOLVER]), _servers_in(facts.files[_WRITTEN])
+
+
+def _servers_in(text: str) -> tuple[str, ...]:
+    require_lines(text, RESOLVER, SETTINGS_LINES)
+    lines = (line.split() for line in text.splitlines())
+    return tuple(words[1] for words in lines if len(words) > 1 and words[0] == "nameserver")
 
 
 def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
     by_device = _routes_by_device(facts, ignored)
-    return {link.name: _nic(link, by_device.get(link.name, {})) for link in links(facts)}
+    return {link.name: _nic(link, by_device.get(link.name, ())) for link in links(facts)}
 
 
 def rivals(facts: Facts) -> tuple[Rival, ...]:
@@ -220,6 +261,7 @@ def _devices(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Device]:
             profile_id=_text(active, "Id"),
             file=_text(stored, "Filename"),
             dns=tuple(_name_servers(known, device)),
+            searches=_searches(known, device),
             available=frozenset(
                 _text(profile, "Filename")
                 for each in as_list(device.get("AvailableConnections", []), _NM, "the profiles of a device")
@@ -242,16 +284,36 @@ def _name_servers(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, A
                     yield str(ip_address(bytes(as_integer(each, _NM, most=255) for each in numbers)))
 
 
-def _nic(link: Link, by_hop: Mapping[Hop, str]) -> Nic:
-    return Nic(link.mtu or 0, link.addresses, link.lasting, by_hop)
+def _searches(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, Any]) -> tuple[str, ...] | None:
+    found: list[str] = []
+    for version in (4, 6):
+        config = _part(known.get(_text(device, f"Ip{version}Config"), {}), f"IP{version}Config")
+        if "Searches" not in config:
+            return None
+        # Those of DHCP are apart.
+        for name in ("Searches", "Domains"):
+            found += [as_text(each, _NM) for each in as_list(config.get(name, []), _NM, "search domains")]
+    return tuple(dict.fromkeys(found))
 
 
-def _routes_by_device(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, dict[Hop, str]]:
-    found: dict[str, dict[Hop, str]] = {}
+def _nic(link: Link, found: Iterable[ObservedRoute]) -> Nic:
+    by_hop: dict[Hop, str] = {}
+    metrics: dict[Hop, frozenset[int]] = {}
+    for route in found:
+        hop = Hop(route.prefix, route.via)
+        by_hop[hop] = route.protocol or "boot"
+        metrics[hop] = metrics.get(hop, frozenset()) | {route.metric}
+    return Nic(link.mtu or 0, link.addresses, link.lasting, by_hop, metrics)
+
+
+def _routes_by_device(
+    facts: Facts, ignored: tuple[RoutePattern, ...]
+) -> Mapping[str, Sequence[ObservedRoute]]:
+    found: dict[str, list[ObservedRoute]] = {}
     # IPv6 is queried only if a resource needs it.
     for version in (4, 6) if "route6" in facts.commands else (4,):
         for route in routes(facts, version):
             passes_by = route.prefix.is_link_local or route.prefix.is_multicast
             if route.device and route.kind == "unicast" and not (passes_by or route.fits(ignored)):
-                found.setdefault(route.device, {})[Hop(route.prefix, route.via)] = route.protocol or "boot"
+                found.setdefault(route.device, []).append(route)
     return found

@@ -12,7 +12,17 @@ from labrun.inventory.route_patterns import RoutePattern
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["BY_HAND", "LOCAL", "PROBE6", "ObservedRoute", "local_routes", "parse_routes", "routes"]
+__all__ = [
+    "BY_HAND",
+    "CACHED",
+    "LOCAL",
+    "PROBE6",
+    "ObservedRoute",
+    "learned_routes",
+    "local_routes",
+    "parse_routes",
+    "routes",
+]
 
 PROBE6 = Probe(script="capture route6 ip -6 -j route show table main\n")
 """Asks for IPv6 routes; those of IPv4 come with ``links.PROBE``."""
@@ -22,6 +32,11 @@ LOCAL = Probe(
     "capture local6 ip -6 -j route show table local type local\n"
 )
 """Asks for what the host takes for its own addresses, whatever its NICs have."""
+
+CACHED = Probe(
+    script="capture cached4 ip -4 -j route show cache\ncapture cached6 ip -6 -j route show cache\n"
+)
+"""Asks for what the kernel has learned by itself: other gateways (ICMP redirects) and MTUs of paths."""
 
 BY_HAND = frozenset({"", "static", "boot", "dhcp", "ra"})
 """The protocols of routes that a person or NetworkManager sets; iproute2 leaves out ``boot``."""
@@ -91,6 +106,16 @@ def local_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
     what = f"{_WHAT[version]} show table local"
     return tuple(
         route for row in rows(facts, f"local{version}", what, "routes") for route in _hops(row, version, what)
+    )
+
+
+def learned_routes(facts: Facts, version: int) -> tuple[ObservedRoute, ...]:
+    """Return the routes of single addresses that the kernel has learned; raises as :func:`routes` does."""
+    what = f"{_WHAT[version]} show cache"
+    return tuple(
+        route
+        for row in rows(facts, f"cached{version}", what, "routes")
+        for route in _hops(row, version, what)
     )
 
 

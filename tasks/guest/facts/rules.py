@@ -11,7 +11,7 @@ from labrun.inventory.model import Prefix
 from labrun.tasks.guest.facts.answers import rows
 from labrun.tasks.guest.shell import Facts, Probe
 
-__all__ = ["PROBE", "PolicyRule", "rules"]
+__all__ = ["PROBE", "PolicyRule", "missing_tables", "rules"]
 
 PROBE = Probe(script="capture rules4 ip -4 -j rule show\ncapture rules6 ip -6 -j rule show\n")
 _SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos")
@@ -50,6 +50,19 @@ class PolicyRule:
 def rules(facts: Facts, version: int) -> tuple[PolicyRule, ...]:
     """Return the rules of one IP version beyond the kernel's own. Raises CommandError, UnreadableError."""
     return tuple(_rules(rows(facts, f"rules{version}", "rules", "rules"), version))
+
+
+def missing_tables(facts: Facts, version: int) -> tuple[str, ...]:
+    """Return which of ``local`` and ``main`` no rule looks up for every packet.
+
+    The kernel has such rules from the start. Raises CommandError, UnreadableError.
+    """
+    everything = {
+        str(each.get("table", ""))
+        for each in rows(facts, f"rules{version}", "rules", "rules")
+        if each.get("src") == "all" and "dst" not in each and "not" not in each and not any(_conditions(each))
+    }
+    return tuple(table for table in ("local", "main") if table not in everything)
 
 
 def _rules(rules: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:

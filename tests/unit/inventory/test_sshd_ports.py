@@ -30,6 +30,34 @@ def test_the_port_of_the_lab_file(sshd: dict[str, tuple[str, ...]], port: int) -
     assert login_port(sshd) == port
 
 
+@pytest.mark.parametrize(
+    ("settings", "port", "sshd"),
+    [
+        ("ssh: {port: 2222}", 2222, {"port": ("2222",)}),
+        ("ssh: {port: 2222}, sshd: {Port: [22, 2222]}", 2222, {"port": ("22", "2222")}),
+        (
+            "ssh: {port: 2222}, sshd: {ListenAddress: '10.1.0.9:2222'}",
+            2222,
+            {"listenaddress": ("10.1.0.9:2222",)},
+        ),
+        ("ssh: {port: 22}", 22, {}),
+        # The file leaves sshd alone: something else has it listen there.
+        ("ssh: {port: 2222}, sshd: false", 2222, None),
+    ],
+)
+def test_ssh_port_of_a_machine_that_labrun_makes(
+    settings: str, port: int, sshd: dict[str, tuple[str, ...]] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "lab.yaml").write_text(
+        f"name: demo\nnetworks: {{net: {{cidr: 10.1.0.0/24}}}}\n"
+        f"hosts: {{a: {{networks: {{net: 10.1.0.9}}, {settings}}}}}\n"
+    )
+    lab = load_lab(tmp_path / "lab.yaml")
+    host = lab.hosts["a"]
+    assert (access_of(lab, host, None).port, host.sshd) == (port, sshd)
+    assert lab.notices == ()
+
+
 def test_a_login_goes_where_the_host_answered_last_and_then_where_it_should(tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(
         "name: demo\nnetworks: {net: {cidr: 10.1.0.0/24}}\n"

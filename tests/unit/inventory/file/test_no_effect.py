@@ -55,7 +55,7 @@ KEYS: dict[str, str] = {
     "exclusive": "exclusive: true",
     "redundancy": "redundancy: pair",
     "guard": "guard: {last_resort: leave}",
-    "ssh": "ssh: {user: ann, port: 2022}",
+    "ssh": "ssh: {port: 2022}",
     "hostname": "hostname: own",
     "ssh_keys": f"ssh_keys: [{KEY}]",
 }
@@ -195,7 +195,7 @@ networks: {n: {mode: nat, cidr6: 'fd00:1::/64', nat_ports: [2000, 3000]}, m: {ci
 filters: {web: [{deny: out, proto: tcp, port: 80}], used: [{deny: in}]}
 groups: {none: {hosts: []}, old: {hosts: [d], memory: 300, ssh: {port: 2022}}}
 hosts:
-  a: {networks: {m: {ipv4: dhcp, filter: used}}, vcpus: 2, firmware: uefi, ssh: {port: 22}}
+  a: {networks: {m: {ipv4: dhcp, filter: used}}, vcpus: 2, ssh: {user: a, port: 22, identity: k}}
   b:
     networks: {m: 10.1.0.12}
     driver: qemu
@@ -209,8 +209,8 @@ lab.yaml:4: networks.n.nat_ports has no effect: it is for IPv4
 lab.yaml:5: filters.web has no effect: no NIC has it
 lab.yaml:6: groups.none has no effect: it has no hosts
 lab.yaml:6: groups.old.memory has no effect: it is for machines that labrun makes
-lab.yaml:8: hosts.a.firmware has no effect: it is for VMs
-lab.yaml:8: hosts.a.ssh has no effect: it is for existing machines
+lab.yaml:8: hosts.a.ssh.identity has no effect: labrun makes the keys of its machines itself
+lab.yaml:8: hosts.a.ssh.user has no effect: the login of a machine that labrun makes is user
 lab.yaml:8: hosts.a.vcpus has no effect: it is for VMs
 lab.yaml:13: hosts.b.firewall.allow[0] has no effect: input is accept, so all of it is let in
 lab.yaml:13: hosts.b.firewall.allow[1] has no effect: forward is accept, so all of it is let through

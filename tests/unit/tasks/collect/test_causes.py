@@ -169,6 +169,13 @@ def without_ipv6(found: Capture) -> Capture:
     return setting6("conf/eth0/disable_ipv6", "1")(gone)
 
 
+def learned(prefix: str, via: str, at: str | None = None) -> Callable[[Capture], Capture]:
+    gateway = ip_address(via)
+    known = (Neighbour("eth0", gateway, at, failed=False),) if at else ()
+    route = ObservedRoute(ip_network(prefix), gateway, "eth0")
+    return evidence(learned=(route,), neighbours=known)
+
+
 FAR4, FAR6 = ip_network("172.17.0.0/24"), ip_network("fd00:17::/64")
 GATE4, GATE6 = ip_address("172.16.0.254"), ip_address("fd00:16::fe")
 OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
@@ -217,6 +224,35 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
             "host00: ip rule 9: from all iif eth0 lookup 9",
         ),
         (4, "host00", evidence(rules=(PolicyRule(9, None, None, "lookup 9", 4, "eth7", "iif eth7"),)), None),
+        (
+            4,
+            "host00",
+            evidence(missing_tables=((4, "main"),)),
+            "host00: no rule looks up the routes of the table main: `ip rule add pref 32766 lookup main`",
+        ),
+        (
+            6,
+            "host01",
+            evidence(missing_tables=((6, "local"),)),
+            "host01: no rule looks up the routes of the table local: `ip -6 rule add pref 0 lookup local`",
+        ),
+        (4, "host01", evidence(missing_tables=((6, "main"),)), None),
+        (
+            4,
+            "host01",
+            learned("172.17.0.11/32", "172.16.0.12"),
+            "host01: an ICMP redirect has it send 172.17.0.11 via 172.16.0.12: `ip route flush cache`",
+        ),
+        (4, "host01", learned("172.17.0.12/32", "172.16.0.12"), None),
+        # The MTU of a path is learned, too.
+        (4, "host01", learned("172.17.0.11/32", "172.16.0.254"), None),
+        (
+            6,
+            "host01",
+            learned("fd00:17::11/128", "fe80::12", mac("host02", "network1")),
+            "host01: an ICMP redirect has it send fd00:17::11 via fe80::12: `ip -6 route flush cache`",
+        ),
+        (6, "host01", learned("fd00:17::11/128", "fe80::fe", ROUTER), None),
         (
             4,
             "host00",
@@ -489,6 +525,10 @@ def test_evidence_is_read_from_what_ip_prints_and_does_without() -> None:
     said = {
         "rules4": '[{"priority":0,"src":"all","table":"local"},{"priority":9,"src":"10.0.0.0","srclen":8,'
         '"dst":"10.9.0.1","action":"blackhole"},{"priority":32766,"src":"all","table":"main"}]',
+        "rules6": '[{"priority":0,"src":"all","table":"local"},{"priority":9,"src":"all","iif":"eth0",'
+        '"table":"main"},{"priority":32766,"src":"10.0.0.0","srclen":8,"table":"main"}]',
+        "cached4": '[{"dst":"10.1.0.9","gateway":"10.0.0.3","dev":"eth0","flags":[],'
+        '"cache":["redirected"],"expires":299}]',
         "neighbours": '[{"dst":"10.0.0.1","dev":"eth0","lladdr":"02:AA:00:00:00:01","state":["STALE"]},'
         '{"dst":"10.0.0.2","dev":"eth0","state":["FAILED"]}]',
         "nft-after": "sh: nft: not found",
@@ -496,7 +536,9 @@ def test_evidence_is_read_from_what_ip_prints_and_does_without() -> None:
     status = {"nft-after": 127}
     commands = {name: Captured(text, status.get(name, 0)) for name, text in said.items()}
     found = read_evidence(Facts(commands=commands))
-    assert [str(rule) for rule in found.rules] == ["ip rule 9: from 10.0.0.0/8 to 10.9.0.1/32 blackhole"]
+    assert str(found.rules[0]) == "ip rule 9: from 10.0.0.0/8 to 10.9.0.1/32 blackhole"
+    assert found.missing_tables == ((6, "main"),)
+    assert [(str(each.prefix), str(each.via)) for each in found.learned] == [("10.1.0.9/32", "10.0.0.3")]
     assert [(each.mac, each.failed) for each in found.neighbours] == [
         ("02:aa:00:00:00:01", False),
         (None, True),

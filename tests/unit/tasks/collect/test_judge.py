@@ -248,8 +248,12 @@ def test_a_nic_with_another_mac_is_not_the_lab_s() -> None:
     of = recorded_lab()
     healthy = one_nic(of, "a")
     link = replace(healthy.links["02:c0:00:00:01:01"], mac="02:ff:ff:ff:ff:ff")
-    assert rows_of(of, {"a": replace(healthy, links={link.mac: link})}, "a", "address") == [
-        "a | address | n1 | failed | 10.3.1.11/24 | absent | no NIC of a has the MAC 02:c0:00:00:01:01"
+    why = "no NIC of a has the MAC 02:c0:00:00:01:01"
+    # Its routes are as they were, and nobody is told to remove them.
+    assert rows_of(of, {"a": replace(healthy, links={link.mac: link})}, "a", "address", "route") == [
+        f"a | address | n1 | failed | 10.3.1.11/24 | absent | {why}",
+        f"a | route | default | failed | via 10.3.1.254 | via 10.3.1.254 on eth0 | {why}",
+        f"a | route | 10.3.1.0/24 | failed | connected | connected on eth0 | {why}",
     ]
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from labrun.inventory.model import Host, Interface, Lab
 from labrun.outcome import Status
+from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, resolver_diff
 from labrun.tasks.configure.nm_diff import file_diff, runtime_diff
 from labrun.tasks.configure.nm_profiles import desired_profiles, property_fault
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
-from labrun.tasks.guest.facts.nm import Device, Nic
+from labrun.tasks.guest.facts.nm import Device, Nic, NmState
+from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.keyfile import Hop, Sections, intent, parse, properties, render
 from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.fingerprint import fingerprint
@@ -273,6 +275,116 @@ def test_a_missing_name_server_and_another_mtu_are_seen() -> None:
     assert list(runtime_diff(parse(PLAIN), device(dns=("9.9.9.9",)), link())) == ["+eth0: dns 1.1.1.1"]
     named = parse(PLAIN.replace("[ipv4]", "mtu=1400\n[ipv4]"))
     assert list(runtime_diff(named, device(), link())) == ["-eth0: mtu 1500", "+eth0: mtu 1400"]
+
+
+_MORE = """\
+route-metric=50
+route3=10.7.0.0/16,10.0.0.2,7
+routing-rule1=priority 9 from 0.0.0.0/0 to 9.9.9.9 table 254
+routing-rule2=not priority 10 iif eth0 fwmark 0x1 type blackhole
+dns-search=~a.test;b.test
+[ipv6]"""
+CHOOSING = PLAIN.replace("[ipv6]", _MORE)
+RULES = (
+    PolicyRule(9, None, ip_network("9.9.9.9/32"), "lookup main", 4),
+    PolicyRule(10, None, None, "blackhole", 4, "eth0", "iif eth0 fwmark 0x1", negated=True),
+)
+
+
+def metrics(**changed: int) -> Nic:
+    of = {"default": 50, "nine": 50, "eight": 50, "seven": 7, **changed}
+    hops = {
+        "default": hop("0.0.0.0/0", "10.0.0.254"),
+        "nine": hop("10.9.0.0/16", "10.0.0.2"),
+        "eight": hop("10.8.0.0/16", "10.0.0.2"),
+        "seven": hop("10.7.0.0/16", "10.0.0.2"),
+    }
+    found = {hops[name]: frozenset({metric}) for name, metric in of.items()}
+    return link(routes={**link().routes, hops["seven"]: "static"}, metrics=found)
+
+
+@pytest.mark.parametrize(
+    ("have", "searches", "rules", "lines"),
+    [
+        (metrics(), ("b.test.", "A.test"), RULES, []),
+        # An older NetworkManager does not tell, and nobody asked for the rules.
+        (metrics(), None, None, []),
+        (
+            metrics(default=10),
+            None,
+            None,
+            ["-route default via 10.0.0.254 metric 10", "+route default via 10.0.0.254 metric 50"],
+        ),
+        (
+            metrics(seven=50),
+            None,
+            None,
+            ["-route 10.7.0.0/16 via 10.0.0.2 metric 50", "+route 10.7.0.0/16 via 10.0.0.2 metric 7"],
+        ),
+        (metrics(), ("x.test", "b.test"), RULES, ["-eth0: search x.test", "+eth0: search ~a.test"]),
+        (metrics(), None, RULES[:1], ["+ip rule not priority 10 iif eth0 fwmark 0x1 type blackhole"]),
+        (
+            metrics(),
+            None,
+            (replace(RULES[0], priority=8), RULES[1]),
+            ["+ip rule priority 9 from 0.0.0.0/0 to 9.9.9.9 table 254"],
+        ),
+        (
+            metrics(),
+            None,
+            (replace(RULES[0], action="lookup 9"), RULES[1]),
+            ["+ip rule priority 9 from 0.0.0.0/0 to 9.9.9.9 table 254"],
+        ),
+        # A name that the host gives a table.
+        (metrics(), None, (replace(RULES[0], action="lookup mine"), RULES[1]), []),
+    ],
+)
+def test_what_decides_among_routes_and_names_is_compared_where_the_profile_gives_it(
+    have: Nic, searches: tuple[str, ...] | None, rules: tuple[PolicyRule, ...] | None, lines: list[str]
+) -> None:
+    state = NmState({}, {}, frozenset(), rules)
+    assert list(choices_diff(parse(CHOOSING), device(searches=searches), have, state)) == lines
+    assert list(choices_diff(parse(PLAIN), device(searches=("x.test",)), have, state)) == []
+
+
+def test_the_metric_of_a_lease_s_routes_is_compared_and_0_is_1024_to_ipv6() -> None:
+    default, six = hop("0.0.0.0/0", "10.0.0.1"), hop("::/0", "fd00::1")
+    nic = link(routes={default: "dhcp"}, metrics={default: frozenset({100})})
+    state = NmState({}, {}, frozenset())
+    asked = parse("[ipv4]\nmethod=auto\nroute-metric=7\n")
+    assert list(choices_diff(asked, device(), nic, state)) == [
+        "-route default via 10.0.0.1 metric 100",
+        "+route default via 10.0.0.1 metric 7",
+    ]
+    asked = parse("[ipv6]\nmethod=manual\naddress1=fd00::9/64\ngateway=fd00::1\nroute-metric=0\n")
+    nic = link(routes={six: "static"}, metrics={six: frozenset({1024})})
+    assert list(choices_diff(asked, device(), nic, state)) == []
+
+
+def test_name_servers_that_somebody_takes_out_of_resolv_conf_are_missed() -> None:
+    def lines(have: tuple[str, ...], written: tuple[str, ...]) -> list[str]:
+        return list(resolver_diff(parse(PLAIN), NmState({}, {}, frozenset(), resolver=(have, written))))
+
+    both = ("9.9.9.9", "1.1.1.1")
+    assert lines(both, both) == []
+    assert lines(("8.8.8.8", "1.1.1.1"), both) == [
+        "-/etc/resolv.conf: nameserver 8.8.8.8",
+        "+/etc/resolv.conf: nameserver 9.9.9.9",
+    ]
+    # NetworkManager itself leaves those of this NIC out: another one has priority.
+    assert lines(("8.8.8.8",), ("8.8.8.8",)) == []
+    assert list(resolver_diff(parse(PLAIN), NmState({}, {}, frozenset()))) == []
+
+
+def test_a_nic_whose_ipv6_is_switched_off_is_named_where_the_profile_has_any() -> None:
+    off = NmState({}, {}, frozenset(), no_ipv6=frozenset({"eth0", "all"}))
+    six = parse(PLAIN.replace("method=link-local", "method=manual\naddress1=fd00::9/64"))
+    assert list(ipv6_diff(six, device(), off)) == [
+        "-net.ipv6.conf.eth0.disable_ipv6: 1",
+        "+net.ipv6.conf.eth0.disable_ipv6: 0",
+    ]
+    assert list(ipv6_diff(six, device(interface="eth1"), off)) == []
+    assert list(ipv6_diff(parse(PLAIN), device(), off)) == []
 
 
 DHCP = "[ipv4]\nmethod=auto\n{}[ipv6]\nmethod=link-local\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from labrun.outcome import Status
 from labrun.tasks.configure.ssh_keys import SshKeys
+from labrun.tasks.guest.facts.applied import PATH, SCHEMA
 from labrun.tasks.guest.facts.authorized_keys import Key, accounts, keys_in, probe
 from labrun.tasks.guest.scripts import guest_script, words
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts
@@ -153,6 +155,22 @@ def test_somebody_elses_key_is_named_and_left_unless_the_file_is_exclusive() -> 
     plan = SshKeys().plan(want(exclusive=True), facts)
     assert [each.state for each in plan.items] == ["change"]
     assert f"put_keys {words(('lab', HOME, f'{C} mallory', ''))}" in plan.apply
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_an_existing_machine_keeps_keys_that_the_file_never_had(exclusive: bool) -> None:
+    facts = host({HOME: f"{OWN}\n{C} mallory\n"}, (), {"/root/.ssh/authorized_keys": B})
+    plan = SshKeys().plan(want(A, exclusive=exclusive, existing=True), facts)
+    assert {item.name: item.state for item in plan.items} == {name(A): "change"}
+    assert f"put_keys {words(('lab', HOME, '', A))}" in plan.apply
+    # What labrun put there before goes with the line of the file; the others still stay.
+    there = host({HOME: f"{A}\n{C} mallory\n"}, (C,))
+    items_before = {"ssh_keys": {name(A): "x"}}
+    record = {"schema": SCHEMA, "run": "r", "labrun": "0", "digest": "d", "items": items_before}
+    applied = Facts({PATH: json.dumps(record)}, there.commands, frozenset())
+    for facts, states in ((there, {}), (applied, {name(A): "change"})):
+        found = items(want(exclusive=exclusive, existing=True), facts)
+        assert {each: item.state for each, item in found.items()} == states
 
 
 @pytest.mark.parametrize("exclusive", [False, True])

@@ -13,10 +13,10 @@ from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sysctl import DROP_IN, Sysctl, desired_sysctl
 from labrun.tasks.guest.facts.sysctl import Winner, settings_of, winner
 from labrun.tasks.guest.scripts import guest_script
-from labrun.tasks.guest.shell import Facts
+from labrun.tasks.guest.shell import Captured, Facts
 from labrun.tasks.state.item import Item
 from tests.fuzz import examples
-from tests.unit.small_labs import host
+from tests.unit.small_labs import host, lab, network
 from tests.unit.undoing import keeping, undoing
 
 FORWARD = "net/ipv4/ip_forward"
@@ -273,3 +273,58 @@ def test_a_limit_below_what_runs_is_refused(key: str) -> None:
     )
     assert next(iter(plan({key: "4000"}, have).items)).state == "change"
     assert "/proc/loadavg" in Sysctl().facts({"values": {key: "301"}})[0].patterns
+
+
+LINKS = (
+    '[{"ifname":"eth0","address":"02:00:00:00:00:01","link_type":"ether"},'
+    '{"ifname":"eth1","address":"02:00:00:00:00:02","link_type":"ether"},'
+    '{"ifname":"docker0","address":"02:00:00:00:00:09","link_type":"ether"}]'
+)
+NICS = ["02:00:00:00:00:01", "02:00:00:00:00:02"]
+OURS = "net.ipv4.ip_forward = 1\n"
+
+
+def forwarding(off: tuple[str, ...] = (), later: str = "", **declared: str) -> SectionPlan:
+    files = {f"/proc/sys/net/ipv4/conf/{name}/forwarding": "1\n" for name in ("eth0", "eth1", "all")}
+    files |= {f"/proc/sys/net/ipv4/conf/{name}/forwarding": "0\n" for name in (*off, "docker0")}
+    files |= {f"/proc/sys/{FORWARD}": "1\n", DROP_IN: OURS}
+    values = {"net.ipv4.ip_forward": "1", **declared}
+    paths = [f"/proc/sys/{key.replace('.', '/')}" for key in values]
+    if later:
+        files["/etc/sysctl.d/99-hardening.conf"] = later
+    facts = Facts(files, {"link": Captured(LINKS, 0)}, frozenset(f"writable {path}" for path in paths))
+    return Sysctl().plan({"values": values, "secrets": [], "forwards": NICS}, facts)
+
+
+def test_a_router_s_nic_that_does_not_forward_is_named_and_made_to() -> None:
+    assert [item.state for item in forwarding().items] == ["ok"]
+    plan = forwarding(off=("eth1",))
+    (item,) = plan.items
+    assert (item.state, item.actual, item.why) == (
+        "change",
+        "1, 0 on eth1",
+        "net.ipv4.conf.eth1.forwarding is 0",
+    )
+    assert "echo 1 >/proc/sys/net/ipv4/conf/eth1/forwarding || bad=1\nexit $bad" in plan.apply
+    assert plan.kernel == (("/proc/sys/net/ipv4/conf/eth1/forwarding", "0"),)
+    assert plan.commands[0] == "sysctl -w net.ipv4.conf.eth1.forwarding=1"
+
+
+def test_a_file_that_stops_one_nic_at_the_next_boot_is_named() -> None:
+    (item,) = forwarding(later="net.ipv4.conf.eth1.forwarding = 0").items
+    assert (item.state, item.actual) == ("refused", "1 (1, 0 on eth1 after a reboot)")
+    assert item.why == "/etc/sysctl.d/99-hardening.conf sets net.ipv4.conf.eth1.forwarding = 0"
+    # A device that the lab file does not have may do as it likes.
+    assert [item.state for item in forwarding(later="net.ipv4.conf.docker0.forwarding = 0").items] == ["ok"]
+
+
+def test_a_nic_that_the_lab_file_itself_stops_is_as_declared() -> None:
+    plan = forwarding(off=("eth1",), **{"net.ipv4.conf.eth1.forwarding": "0"})
+    assert plan.items[0].state == "ok"
+
+
+def test_a_router_s_nics_are_asked_about_and_a_host_s_are_not() -> None:
+    router, plain = (host("r", {"n": "10.0.0.1/24"}, role=role) for role in ("router", "host"))
+    of = lab([network("n", "10.0.0.0/24")], [router])
+    assert (Sysctl().desired(of, router) or {})["forwards"] == [router.interfaces[0].mac]
+    assert "forwards" not in (Sysctl().desired(of, plain) or {})

@@ -207,11 +207,30 @@ WHY: list[tuple[str, Change, str]] = [
         "the hypervisor has no address on network1 (virbr1)",
     ),
     ("a stranger", outside(answers="02:00:00:00:00:09"), "172.16.0.11 is answered by something else"),
+    (
+        "a machine of others",
+        outside(answers="02:00:00:00:00:09", answerer="printer"),
+        "172.16.0.11 is answered by the machine printer (02:00:00:00:00:09)",
+    ),
+    (
+        "a machine of the lab that was renamed",
+        both(
+            logged(boot="starting"),
+            outside(answers="02:00:00:00:00:09", answerer=f"{dual_stack().name}-before"),
+        ),
+        "by before, a machine of this lab that the file no longer has (`labrun up --prune` removes it)",
+    ),
     ("link off", linked(is_on=False, is_up=False), "eth0 is down (profile labrun-network1 is up without it)"),
     ("no carrier", linked(is_up=False), "eth0 has no carrier: nothing is at the other end"),
     ("enslaved", linked(port_of="br0"), "eth0 is a port of br0: `ip link set dev eth0 nomaster`"),
     ("no arp", linked(has_arp=False), "ARP is switched off on eth0"),
     ("no NIC", shown(links={}), "no NIC of host01 has the MAC "),
+    # Its end on the hypervisor has no carrier then.
+    (
+        "NIC in another namespace",
+        both(shown(links={"00": Link("lo", "00", is_ethernet=False)}), port(state="disabled")),
+        "no NIC of host01 has the MAC ",
+    ),
     ("MAC", shown(links={"02:aa": Link("eth0", "02:aa")}), "eth0 has the MAC 02:aa, not "),
     ("no address", holding(), "eth0 has no address (profile labrun-network1 is up without it)"),
     ("no profile", both(unaddressed, devices(30, "")), "eth0 has no address (no profile is active on it)"),
