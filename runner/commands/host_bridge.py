@@ -261,13 +261,14 @@ def confirm_command(invocation: Invocation, bridge: str) -> Report:
 
     require_name(bridge)
     require_root("changing")
-    state = confirm(bridge)
+    state, before = confirm(bridge)
     is_kept = state.phase == "kept"
+    kept = Status.OK if before else Status.CHANGED
     row = Outcome(
         HYPERVISOR,
         _SECTION,
         bridge,
-        Status.CHANGED if is_kept else Status.ROLLED_BACK,
+        kept if is_kept else Status.ROLLED_BACK,
         actual=_holds(devices().get(bridge), None),
         why=f"confirmed: {state.why}" if is_kept else state.why,
     )

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from labrun.errors import HostBridgeError, LabrunError
 from labrun.tasks.guest.scripts import assigned, hypervisor_script
-from labrun.tasks.host_bridge.machine import output
 from labrun.tasks.host_bridge.model import Change, Manager
 from labrun.tasks.host_bridge.records import as_text, record_file
 from labrun.tasks.host_bridge.ways import Ways, established, own_connection
@@ -125,13 +124,13 @@ def _script(change: Change, ways: Ways, folder: Path, seconds: int) -> str:
 def _detach(bridge: str, folder: Path) -> None:
     """Run the guard where neither the end of labrun nor of the session reaches it.
 
-    systemd starts a guard that was killed anew. What the change starts (a DHCP client) outlives the guard.
+    systemd starts a guard that was killed anew. What the change starts (a DHCP client) outlives the guard,
+    and its unit with it: the next one needs another name.
     """
     command = ["/bin/sh", str(folder / "guard.sh")]
     log = folder / "log"
     if Path("/run/systemd/system").is_dir() and shutil.which("systemd-run"):
-        unit = f"labrun-host-bridge-{bridge}"
-        output("systemctl", "reset-failed", f"{unit}.service")
+        unit = f"labrun-host-bridge-{bridge}-{time.monotonic_ns()}"
         properties = [
             *("KillMode=process", "Restart=on-failure", "RestartSec=1", "OOMScoreAdjust=-900"),
             *(f"StandardOutput=append:{log}", f"StandardError=append:{log}"),
@@ -170,14 +169,18 @@ def cancel(bridge: str, why: str) -> None:
     _note(bridge, "cancel", why)
 
 
-def confirm(bridge: str) -> State:
-    """Confirm a change from this session, and return what came of it.
+def confirm(bridge: str) -> tuple[State, bool]:
+    """Confirm a change from this session; return what came of it, and whether it had been confirmed before.
 
     Raises LabrunError if nothing waits for it, or if the session's connection was there before.
     """
-    state = pending()
-    if state is None or state.bridge != bridge:
+    state = _state(_FOLDER / bridge)
+    if state is None:
         raise LabrunError(f"no change of {bridge} waits to be confirmed", hint="labrun host-bridge show")
+    if state.phase in ("undoing", "taken-back"):
+        raise LabrunError(f"the change of {bridge} was taken back: {state.why}")
+    if state.phase == "kept":
+        return state, True
     for each in states(bridge):
         state = each
         if each.phase not in ("changing", "checking"):
@@ -193,7 +196,7 @@ def confirm(bridge: str) -> State:
     if state.phase == "waiting":
         _note(bridge, "confirm", f"labrun host-bridge confirm{f' from {own.peer}' if own else ''}")
     *_, state = states(bridge)
-    return state
+    return state, False
 
 
 def _note(bridge: str, name: str, text: str) -> None:

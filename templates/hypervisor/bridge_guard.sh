@@ -30,6 +30,7 @@ finish() { # WHO CONFIRMED
         mkdir -p "${record%/*}" && cp "$new_record" "$record.new" && sync "$record.new" && mv "$record.new" "$record"
     else
         rm -f "$record"
+        rmdir "${record%/*}" 2>/dev/null
     fi
     phase kept "$1"
     exit 0

@@ -40,7 +40,8 @@ apply() { checkpoint && "to_$wanted"; }
 # What is permanent comes before the end of the checkpoint: whoever is killed between is rolled back by it.
 keep() {
     if [ "$wanted" = bridge ]; then save "$bridge_uuid" && save "$port_uuid" || return 1
-    else save "$old_uuid" || return 1
+    # The NIC's own profile is on disk, and its file stays as it is, unless it was lost.
+    elif [ -e "$profiles/labrun-$nic.nmconnection" ]; then save "$old_uuid" || return 1
     fi
     # A second try finds no checkpoint; one that has rolled back by itself leaves the other profile on the NIC.
     manager CheckpointDestroy o "$(cat "$dir/checkpoint")"
