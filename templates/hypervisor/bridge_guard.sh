@@ -99,6 +99,7 @@ case $(head -n 1 "$dir/phase" 2>/dev/null) in
     keeping) finish "$(sed -n 2p "$dir/phase")" ;;
     *) undo "the guard was interrupted" ;;
 esac
+if [ -e "$dir/cancel" ]; then undo "$(cat "$dir/cancel")"; fi
 if [ -z "$peers" ]; then finish "nobody was logged in over $nic"; fi
 while [ "$(now)" -lt "$deadline" ]; do
     if [ -e "$dir/cancel" ]; then undo "$(cat "$dir/cancel")"; fi

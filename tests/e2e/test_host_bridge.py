@@ -46,20 +46,21 @@ network:
     eth0: {dhcp4: true, dhcp-identifier: mac}
 .
 chmod 600 /etc/netplan/*
-# netplan has udev look at devices again, which libvirt's containers forbid.
+# netplan has udev look at devices again, which libvirt's containers forbid; but a networkd that may write
+# there when it starts waits for a udevd, and no container has one.
 cat >/etc/systemd/system/rw-sys.service <<'.'
 [Unit]
-DefaultDependencies=no
-Before=systemd-networkd.service
+After=systemd-networkd.service
 [Service]
 Type=oneshot
 ExecStart=mount -o remount,rw /sys
 [Install]
-WantedBy=sysinit.target
+WantedBy=multi-user.target
 .
-systemctl enable -q --now rw-sys
-systemctl enable -q systemd-networkd
-systemctl stop NetworkManager; ip address flush dev eth0
+systemctl enable -q rw-sys systemd-networkd
+systemctl start systemd-networkd
+systemctl start rw-sys
+ip address flush dev eth0
 netplan apply
 """
 IFUPDOWN = """\
@@ -74,7 +75,7 @@ auto eth0
 iface eth0 inet dhcp
     up ip route add 203.0.113.0/24 dev eth0
 .
-systemctl stop NetworkManager; ip address flush dev eth0
+ip address flush dev eth0
 systemctl restart networking
 """
 PACKAGES = {
@@ -193,7 +194,8 @@ def box_with(manager: str, folder: Path) -> Iterator[Box]:
             subprocess.run(put, env=lab.environment(), input=package.read_bytes(), check=True, timeout=60)
         if manager != "NetworkManager":
             box.inside("cd /home/lab && dpkg -i *.deb >/root/dpkg.log 2>&1")
-            box.inside("rm -f /etc/NetworkManager/system-connections/*; systemctl mask NetworkManager")
+            box.inside("rm -f /etc/NetworkManager/system-connections/*; systemctl mask --now NetworkManager")
+            box.inside("rm -rf /run/NetworkManager")
             box.inside(f"exec >/root/configured.log 2>&1\n{CONFIGURED[manager]}")
             box.wait("ip -4 route show default | grep -q eth0")
         yield box
