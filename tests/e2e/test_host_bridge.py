@@ -151,12 +151,14 @@ class Box:
         """Log in anew, as a person would."""
         return self.lab.guest("box", "ip -brief address", sudo=False)
 
-    def at(self, address: str, line: str) -> str:
-        """Log in at an address, and run a command; returns its output."""
+    def at(self, address: str, line: str, *, survives: bool = True) -> str:
+        """Log in at an address, and run a command; returns its output. The session may not survive it."""
         (key,) = self.lab.state.glob("*/id_ed25519")
-        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10")
+        options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=10"]
+        options += ["ServerAliveInterval=3", "ServerAliveCountMax=2"]
         words = [word for option in options for word in ("-o", option)]
-        return on_hypervisor("ssh", "-n", "-F", "none", "-i", str(key), *words, f"lab@{address}", line)
+        words += [f"lab@{address}", line]
+        return on_hypervisor("ssh", "-n", "-F", "none", "-i", str(key), *words, check=survives)
 
     def changed(self, *words: str) -> dict[str, Any]:
         """Run a change in a session, log in a second time once it waits for that, and return the document."""
@@ -387,7 +389,7 @@ def test_another_address_is_confirmed_by_who_comes_to_it(box: Box) -> None:
     assert row(said)["why"].startswith("confirmed: ")
     assert f"default via 10.187.{box.domain[-5]}.1 dev br0" in box.inside("ip route")
     box.inside(f"rm -f {PHASE}")
-    box.at(address, f"sudo nohup {LABRUN} host-bridge remove br0 >/dev/null 2>&1 & sleep 1")
+    box.at(address, f"sudo nohup {LABRUN} host-bridge remove br0 >/dev/null 2>&1 & sleep 1", survives=False)
     box.wait_for("waiting")
     box.log_in()
     box.wait_for("kept")
