@@ -4,7 +4,8 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── UsageError                  exit 2   the command line is invalid or cannot be run
 ├── LabFileError                exit 2   the lab file is invalid; carries every problem
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
-│   └── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
+│   ├── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
+│   └── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
 ├── LockedError                 exit 1   another labrun works on this lab
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
@@ -25,6 +26,7 @@ __all__ = [
     "CommandError",
     "ConnectionLostError",
     "ForeignObjectError",
+    "HostBridgeError",
     "HostKeyChangedError",
     "HostKeyError",
     "HypervisorError",
@@ -112,6 +114,12 @@ class HypervisorError(LabrunError):
 
 class ForeignObjectError(HypervisorError):
     """Report a libvirt object that has a name of the lab's but not its tag."""
+
+    is_of_machine = False
+
+
+class HostBridgeError(HypervisorError):
+    """Report why a NIC of this machine is not put into a bridge, or not taken out of one."""
 
     is_of_machine = False
 

@@ -56,6 +56,7 @@ _LONGEST = (
         "drift_loop",
         "image_build",
         "hypervisor_script",
+        "host_bridge",
     ),
     *("inventory_real", "schedule", "w_existing", "firewall", "scale", "labs called demo", "labs called lab"),
 )

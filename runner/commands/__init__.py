@@ -46,6 +46,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, build and import the images that machines are made from."),
+    "host-bridge": (
+        "host_bridge",
+        "Put this machine's own NIC into a bridge, without cutting off who is logged in.",
+    ),
     "doctor": ("doctor", "Check that this machine can carry a lab, and show how to mend what is in the way."),
     "list": ("list", "List the labs on this machine's hypervisors."),
     "validate": ("validate", "Check the lab file without touching anything."),

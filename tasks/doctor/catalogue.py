@@ -17,6 +17,7 @@ from labrun.tasks.doctor.limit_checks import (
 from labrun.tasks.doctor.model import Check, Facts, Finding
 from labrun.tasks.doctor.network_checks import (
     check_bridge_nf,
+    check_bridges,
     check_dnsmasq,
     check_forwarding,
     check_subnets,
@@ -30,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     Check("rights", check_rights),
     Check("kvm", check_kvm, only_here=False),
     Check("subnets", check_subnets, only_here=False),
+    Check("bridges", check_bridges),
     Check("firewall", check_firewall),
     Check("forwarding", check_forwarding),
     Check("bridge-nf", check_bridge_nf),

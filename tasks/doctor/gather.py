@@ -53,6 +53,7 @@ def gather(lab: Lab | None) -> Facts:
         python_libvirt(),
         kernel=machine_facts.kernel_values(),
         routes=machine_facts.routes(),
+        bridges=machine_facts.bridges(),
         forward=forward,
         forward_unread=unread,
         inotify_used=machine_facts.inotify_used(),

@@ -71,6 +71,13 @@ def routes() -> tuple[Route, ...]:
     return tuple(found)
 
 
+def bridges() -> frozenset[str]:
+    """Return the names of the bridges; none where iproute2 is missing."""
+    text = _output(["ip", "-j", "link", "show", "type", "bridge"])
+    # Other devices are empty objects here.
+    return frozenset(str(each["ifname"]) for each in json.loads(text or "[]") if "ifname" in each)
+
+
 def read_forward(bridges: Iterable[str]) -> tuple[tuple[ForwardChain, ...] | None, str]:
     """Return the chains that drop what is forwarded, or None and why they cannot be read."""
     if os.geteuid() != 0:

@@ -149,6 +149,7 @@ class Facts:
     python_libvirt: str
     kernel: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    bridges: frozenset[str] = frozenset()
     forward: tuple[ForwardChain, ...] | None = ()
     forward_unread: str = ""
     inotify_used: int = 0

@@ -10,7 +10,7 @@ from labrun.inventory.model import Mode, Role
 from labrun.outcome import Status
 from labrun.tasks.doctor.model import Facts, Finding, LibvirtNetwork, Prefix, Route
 
-__all__ = ["check_bridge_nf", "check_dnsmasq", "check_forwarding", "check_subnets"]
+__all__ = ["check_bridge_nf", "check_bridges", "check_dnsmasq", "check_forwarding", "check_subnets"]
 
 _BRIDGE_NF: Final = tuple(
     f"net.bridge.bridge-nf-call-{each}" for each in ("iptables", "ip6tables", "arptables")
@@ -41,6 +41,24 @@ def check_subnets(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "subnets", Status.OK, f"{whose} overlaps with a route of this machine or another network"
         )
+
+
+def check_bridges(facts: Facts) -> Iterator[Finding]:
+    """Judge whether the bridges of this machine that the lab's networks stand on are there."""
+    networks = facts.lab.networks.values() if facts.lab else ()
+    wanted = {each.bridge: each.name for each in networks if each.mode is Mode.BRIDGE and each.bridge}
+    missing = [bridge for bridge in wanted if bridge not in facts.bridges]
+    for bridge in missing:
+        yield Finding(
+            f"bridge {bridge}",
+            Status.FAILED,
+            f"this machine has no bridge {bridge}",
+            f"the network {wanted[bridge]} stands on it: `up` refuses the lab",
+            f"sudo labrun host-bridge create {bridge} --dev NIC",
+        )
+    if not missing:
+        here = f"{', '.join(wanted)}: there" if wanted else "no network is on a bridge of this machine"
+        yield Finding("bridges", Status.OK, here)
 
 
 def _overlap(one: Prefix, other: Prefix) -> bool:

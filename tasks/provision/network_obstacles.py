@@ -66,7 +66,8 @@ def device_fault(network: Network, here: HypervisorNetwork) -> str | None:
     what = "bridge" if network.mode is Mode.BRIDGE else "device"
     link = here.links.get(name)
     if link is None:
-        return f"the hypervisor has no {what} {name}"
+        made = f" (`labrun host-bridge create {name} --dev NIC` makes one)" if what == "bridge" else ""
+        return f"the hypervisor has no {what} {name}{made}"
     if what == "bridge" and link.kind != "bridge":
         return f"{name} of the hypervisor is not a bridge"
     if name not in here.up:

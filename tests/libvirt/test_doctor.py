@@ -107,6 +107,16 @@ _FIREWALLD = "nft 'table inet firewalld { chain filter_FORWARD { type filter hoo
 _FIREWALLD += "ct state established accept; reject; }; }'"
 
 CONDITIONS = {
+    "no bridge": Condition(
+        "true",
+        "name: demo\nnetworks:\n  n: {mode: bridge, bridge: doc-br0}\nhosts:\n  a: {networks: {n: none}}\n",
+        "bridge doc-br0",
+        "failed",
+        "this machine has no bridge doc-br0",
+        None,  # it needs a NIC, and somebody who manages it
+        "ip link add doc-br0 type bridge",
+        "the network n stands on it: `up` refuses the lab",
+    ),
     "FORWARD drops, an open network": Condition(
         "iptables -P FORWARD DROP",
         LAB,

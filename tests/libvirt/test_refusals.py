@@ -160,7 +160,10 @@ REFUSALS = {
         "the hypervisor has a route to 10.131.7.64/26 dev rt-eth, which is in 10.131.7.0/24 (change `cidr`)",
     ),
     "bridge that is not there": Refusal(
-        lambda plants: None, LAN, ("network", "n"), "the hypervisor has no bridge rt-br0"
+        lambda plants: None,
+        LAN,
+        ("network", "n"),
+        "the hypervisor has no bridge rt-br0 (`labrun host-bridge create rt-br0 --dev NIC` makes one)",
     ),
     "bridge that is down": Refusal(
         lambda plants: plants.device("rt-br0", "bridge", up=False),

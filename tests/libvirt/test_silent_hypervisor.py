@@ -59,6 +59,7 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "restart": (["restart"], True),
     "down": (["down"], True),
     "image": (["image", "list"], False),
+    "host-bridge": (["host-bridge", "show"], False),
     "doctor": (["doctor"], False),  # says so in a finding: a test of its own
     "list": (["list"], False),  # the hypervisors of this machine, not the lab's
     "validate": (["validate"], False),

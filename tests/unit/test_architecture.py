@@ -94,7 +94,7 @@ ROOMS = {
         "drawing",
     ),
     "tasks": (
-        *("guest", "judging", "state", "configure", "collect", "provision"),
+        *("guest", "judging", "host_bridge", "state", "configure", "collect", "provision"),
         *("out_of_band", "drift", "faults", "doctor"),
     ),
     "runner": ("cli", "history", "engine", "views", "verb", "watching", "timer", "commands", "main"),

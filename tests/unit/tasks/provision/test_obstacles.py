@@ -61,7 +61,8 @@ SAID = {
     " (change `cidr`, or `labrun down --name second`)",
     "renamed": "10.9.6.0/24 is the subnet of this lab's own network demo-before, which is no longer in the"
     " file (`labrun up --prune` removes it)",
-    "lan": "the hypervisor has no bridge br-obstacle",
+    "lan": "the hypervisor has no bridge br-obstacle"
+    " (`labrun host-bridge create br-obstacle --dev NIC` makes one)",
     "wire": "the hypervisor has no device nic-obstacle",
 }
 

@@ -1,0 +1,339 @@
+"""`labrun host-bridge`: this machine's own NIC in a bridge, for networks with `mode: bridge`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_interface
+from typing import TYPE_CHECKING
+
+import click
+
+from labrun.errors import HostBridgeError, UsageError
+from labrun.outcome import HYPERVISOR, Outcome, Status
+from labrun.progress import report
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.options import BoundedRange
+from labrun.runner.cli.progress import progress
+from labrun.runner.cli.report import Report
+from labrun.runner.cli.terminal import say
+from labrun.runner.verb import Terminated, VerbGroup, verb
+from labrun.runner.views.columns import listing
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+    from labrun.tasks.host_bridge.guard import State
+    from labrun.tasks.host_bridge.model import Addressing, Change, Device, Interface, Record
+
+command = VerbGroup(
+    "host-bridge", "Put this machine's own NIC into a bridge, without cutting off who is logged in."
+)
+_SECTION = "host-bridge"
+_WITHIN = click.option(
+    "--within",
+    type=BoundedRange(10, 3600),
+    default=120,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time for the new connection that confirms the change.",
+)
+
+
+def _complete_nic(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from labrun.tasks.host_bridge.machine import devices, is_fit
+
+    try:
+        return [each.name for each in devices().values() if is_fit(each) and each.name.startswith(incomplete)]
+    except HostBridgeError:
+        return []
+
+
+def _complete_bridge(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    from labrun.tasks.host_bridge.records import read_records
+
+    return [each for each in read_records() if each.startswith(incomplete)]
+
+
+@verb("create", group=command)
+@click.argument("bridge")
+@click.option("--dev", required=True, metavar="NIC", shell_complete=_complete_nic, help="The NIC to use.")
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="A/LENGTH",
+    help="Static address in place of the NIC's own; repeatable. By default these move to the bridge.",
+)
+@click.option("--gateway", "gateways", multiple=True, metavar="A", help="Default gateway with --address.")
+@_WITHIN
+def create(
+    invocation: Invocation,
+    bridge: str,
+    dev: str,
+    addresses: Sequence[str],
+    gateways: Sequence[str],
+    within: int,
+) -> Report:
+    """Put a NIC of this machine into a new bridge, to which its addresses, routes and MAC move.
+
+    NetworkManager, netplan or ifupdown does it, whichever has the NIC. Who is logged in over the NIC by ssh
+    is never cut off for good: the change is kept once a NEW ssh connection comes from where they are, by
+    itself or by `labrun host-bridge confirm BRIDGE`. Otherwise, or if the default gateway no longer answers,
+    everything is put back; a reboot before that has the old network. Ctrl-C puts everything back at once.
+    """
+    from labrun.tasks.host_bridge.detect import bridge_change
+    from labrun.tasks.host_bridge.machine import devices, require_fit, require_name, require_root
+    from labrun.tasks.host_bridge.records import read_record
+
+    require_name(bridge)
+    own = tuple(_interface(each) for each in addresses)
+    if gateways and not own:
+        raise UsageError("--gateway goes with --address", hint="without them everything moves as it is")
+    require_root("changing")
+    _none_pending()
+    found = devices()
+    record = read_record(bridge)
+    if record is not None and bridge in found:
+        return _there(bridge, dev, own, found, record)
+    nic = require_fit(dev, bridge, found)
+    wanted = _addressing(nic, own, gateways) if own else None
+    return _carry_out(invocation, bridge_change(nic, bridge, wanted), nic, within)
+
+
+def _none_pending() -> None:
+    from labrun.tasks.host_bridge.guard import pending, require_none
+
+    require_none(pending())
+
+
+def _interface(text: str) -> Interface:
+    try:
+        interface = ip_interface(text)
+    except ValueError:
+        interface = None
+    if interface is None or "/" not in text:
+        raise UsageError(f'"{text}" is not an address with a prefix length', hint="--address 192.168.1.5/24")
+    return interface
+
+
+def _addressing(nic: Device, own: tuple[Interface, ...], gateways: Sequence[str]) -> Addressing:
+    from labrun.tasks.host_bridge.machine import nameservers
+    from labrun.tasks.host_bridge.model import Addressing
+
+    try:
+        given = [ip_address(each) for each in gateways]
+    except ValueError as error:
+        raise UsageError(f"--gateway: {error}") from None
+    for gateway in given:
+        if not gateway.is_link_local and not any(gateway in each.network for each in own):
+            raise UsageError(f"the gateway {gateway} is in no subnet of --address")
+    # The gateway of before is still one where it is in the new subnet.
+    given += [each for each in nic.gateways if any(each in address.network for address in own)]
+    return Addressing(own, tuple(given), nameservers())
+
+
+def _there(
+    bridge: str, dev: str, own: Sequence[Interface], found: dict[str, Device], record: Record
+) -> Report:
+    """Return the report on a bridge that labrun made before."""
+    if record.nic != dev:
+        raise HostBridgeError(
+            f"{bridge} is there already, with {record.nic} as its port",
+            hint=f"labrun host-bridge remove {bridge}, or take another name",
+        )
+    held = found[bridge].addresses
+    if missing := [str(each) for each in own if each not in held]:
+        raise HostBridgeError(
+            f"{bridge} is there already, without {', '.join(missing)}",
+            hint=f"labrun host-bridge remove {bridge} first",
+        )
+    actual = _holds(found.get(bridge), found.get(dev))
+    status = Status.OK
+    why = None
+    if dev in found and found[dev].master != bridge:
+        status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: somebody took it out"
+    return Report(outcomes=[Outcome(HYPERVISOR, _SECTION, bridge, status, f"with {dev}", actual, why)])
+
+
+def _holds(bridge: Device | None, nic: Device | None) -> str:
+    shown = bridge if bridge is not None else nic
+    return ", ".join(str(each) for each in shown.addresses) or "no address" if shown is not None else "absent"
+
+
+@verb("remove", group=command)
+@click.argument("bridge", shell_complete=_complete_bridge)
+@_WITHIN
+def remove(invocation: Invocation, bridge: str, within: int) -> Report:
+    """Take the NIC out of a bridge that labrun made, and give it back what it had before.
+
+    Under the same guard as `create`: the change is kept once a new ssh connection comes from where somebody
+    is logged in over the bridge, by itself or by `labrun host-bridge confirm BRIDGE`.
+    """
+    from labrun.tasks.host_bridge.detect import nic_change
+    from labrun.tasks.host_bridge.machine import devices, require_name, require_root
+    from labrun.tasks.host_bridge.records import read_record
+
+    require_name(bridge)
+    require_root("changing")
+    _none_pending()
+    found = devices()
+    record = read_record(bridge)
+    if record is None:
+        if bridge not in found:
+            row = Outcome(HYPERVISOR, _SECTION, bridge, Status.OK, "absent", "absent")
+            return Report(outcomes=[row])
+        raise HostBridgeError(
+            f"{bridge} was not made by `labrun host-bridge`, and is left alone",
+            hint="labrun host-bridge show lists those that were",
+        )
+    ports = sorted(each.name for each in found.values() if each.master == bridge and each.name != record.nic)
+    if ports:
+        raise HostBridgeError(
+            f"{', '.join(ports)} {'is' if len(ports) == 1 else 'are'} on {bridge}: guests would be cut off",
+            hint="labrun list names the labs here; take down those with a network on it",
+        )
+    here = found.get(bridge) or found.get(record.nic)
+    if here is None:
+        raise HostBridgeError(f"this machine has neither {bridge} nor {record.nic}")
+    return _carry_out(invocation, nic_change(record), here, within)
+
+
+def _carry_out(invocation: Invocation, change: Change, over: Device, within: int) -> Report:
+    """Start the guard and follow it; ``over`` is the device that has the addresses now."""
+    from labrun.tasks.host_bridge import guard
+    from labrun.tasks.host_bridge.ways import ways_over
+
+    ways = ways_over(over)
+    try:
+        with progress([HYPERVISOR], invocation):
+            guard.start(change, ways, within)
+            state = _follow(change.bridge, ways.peers, within)
+    except KeyboardInterrupt as signal:
+        # A session that ends sends a signal as well, and says nothing about the change.
+        if isinstance(signal, Terminated):
+            raise
+        guard.cancel(change.bridge, "it was interrupted")
+        *_, state = guard.states(change.bridge)
+    return Report(outcomes=[_result(change, state, invocation)])
+
+
+def _follow(bridge: str, peers: Sequence[str], within: int) -> State:
+    from labrun.tasks.host_bridge.guard import states
+
+    asked = False
+    for state in states(bridge):
+        report(HYPERVISOR, state.phase, f"{state.left} s left" if state.phase == "waiting" else "")
+        if state.phase == "waiting" and peers and not asked:
+            asked = True
+            say(
+                f"log in once more over ssh from {' or '.join(peers)} within {state.left} s: that confirms "
+                f"{bridge}. Otherwise everything is put back."
+            )
+    return state
+
+
+def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
+    from labrun.tasks.host_bridge.machine import devices
+
+    found = devices()
+    expected = f"with {change.nic}" if change.to_bridge else "absent"
+    is_kept = state.phase == "kept"
+    return Outcome(
+        HYPERVISOR,
+        _SECTION,
+        change.bridge,
+        Status.CHANGED if is_kept else Status.ROLLED_BACK,
+        expected=expected,
+        actual=_holds(found.get(change.bridge), found.get(change.nic)),
+        why=f"confirmed: {state.why}" if is_kept else state.why,
+        seconds=invocation.seconds,
+    )
+
+
+@verb("confirm", group=command)
+@click.argument("bridge", shell_complete=_complete_bridge)
+def confirm_command(invocation: Invocation, bridge: str) -> Report:
+    """Confirm a change of a bridge, over an ssh connection that was made after it.
+
+    A new ssh login from the same machine does the same by itself.
+    """
+    from labrun.tasks.host_bridge.guard import confirm
+    from labrun.tasks.host_bridge.machine import devices, require_name, require_root
+
+    require_name(bridge)
+    require_root("changing")
+    state, before = confirm(bridge)
+    is_kept = state.phase == "kept"
+    kept = Status.OK if before else Status.CHANGED
+    row = Outcome(
+        HYPERVISOR,
+        _SECTION,
+        bridge,
+        kept if is_kept else Status.ROLLED_BACK,
+        actual=_holds(devices().get(bridge), None),
+        why=f"confirmed: {state.why}" if is_kept else state.why,
+    )
+    return Report(outcomes=[row])
+
+
+@verb("show", group=command)
+def show(invocation: Invocation) -> Report:
+    """Show this machine's bridges that have a NIC as a port, and a change that waits to be confirmed."""
+    from labrun.tasks.host_bridge.guard import pending
+    from labrun.tasks.host_bridge.machine import devices
+    from labrun.tasks.host_bridge.records import read_records
+
+    found, records, state = devices(), read_records(), pending()
+    members = [_member(each, found, records, state) for each in found.values() if each.kind == "bridge"]
+    shown = [each for each in members if each["dev"] or each["made_by_labrun"]]
+    waiting = f"not confirmed yet, {state.left} s left" if state is not None else None
+    rows = [
+        Outcome(
+            HYPERVISOR,
+            _SECTION,
+            str(each["name"]),
+            Status.PENDING if each["state"] == "unconfirmed" else Status.OK,
+            actual=f"with {each['dev'] or 'no NIC'}",
+            why=waiting if each["state"] == "unconfirmed" else None,
+        )
+        for each in shown
+    ]
+    text = None
+    if not invocation.json:
+        columns = ("bridge", "dev", "addresses", "MAC", "manager", "state")
+        lines = [tuple(_cell(each[key]) for key in _COLUMNS) for each in shown]
+        text = (
+            listing(columns, lines, color=invocation.color)
+            if lines
+            else "no bridge has a NIC of this machine\n"
+        )
+    return Report(outcomes=rows, extra={"bridges": shown}, text=text)
+
+
+_COLUMNS = ("name", "dev", "addresses", "mac", "manager", "state")
+
+
+def _cell(value: object) -> str:
+    return "\n".join(map(str, value)) or "-" if isinstance(value, list) else str(value or "-")
+
+
+def _member(
+    bridge: Device, found: dict[str, Device], records: dict[str, Record], state: State | None
+) -> JsonObject:
+    record = records.get(bridge.name)
+    own = record.nic if record is not None else ""
+    # Guests' ends have a kind; a container's own NIC has one as well.
+    nics = [
+        each.name
+        for each in found.values()
+        if each.master == bridge.name and (not each.kind or each.name == own)
+    ]
+    waits = state is not None and state.bridge == bridge.name
+    return {
+        "name": bridge.name,
+        "dev": ", ".join(nics) or None,
+        "addresses": [str(each) for each in bridge.addresses],
+        "mac": bridge.mac,
+        "manager": record.manager.value if record is not None else None,
+        "made_by_labrun": record is not None or waits,
+        "state": "unconfirmed" if waits else "confirmed" if record is not None else "foreign",
+    }
