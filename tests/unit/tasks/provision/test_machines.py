@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from labrun.ownership import read_tag
-from labrun.tasks.provision import lxc, qemu_xml
+from labrun.tasks.provision import lxc_by_hand, qemu_xml
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.machines import SETTINGS, plan_machine, read_settings, wanted_settings
 from labrun.tasks.provision.objects import Observed
@@ -24,7 +24,7 @@ def there(state: str = "running", **changes: str) -> Observed:
 
 def rendered(driver: str, spec: MachineSpec) -> str:
     if driver == "lxc":
-        return lxc.domain_xml(spec, Path("/root"))
+        return lxc_by_hand.domain_xml(spec, Path("/root"))
     files = qemu_xml.MachineFiles("/pool", spec.host)
     return qemu_xml.domain_xml(spec, files, virt="qemu", image_volume="image.qcow2")
 
