@@ -80,6 +80,7 @@ def command(
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
     rows += _refused(session)
+    rows += _worsened(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
@@ -92,6 +93,13 @@ def _refused(session: Session) -> list[Outcome]:
     from labrun.tasks.provision.refused_traffic import counter_rows
 
     return counter_rows(session.lab, session.uri)
+
+
+def _worsened(session: Session) -> list[Outcome]:
+    """Return a warning for each link that `labrun tc` has made slow or lossy."""
+    from labrun.tasks.provision.link_shaping import link_rows
+
+    return link_rows(session.lab, session.uri) if session.uri else []
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:
