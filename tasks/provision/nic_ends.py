@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labrun.errors import HypervisorError, UnreachableError, UsageError
+from labrun.hypervisor import connect
 from labrun.inventory.model import Host, Interface, Lab, Mode
 from labrun.tasks.provision.hypervisor_network import hypervisor_network, shares_network
 from labrun.tasks.provision.network_view import Plug, own_plugs
@@ -53,6 +54,8 @@ def nic_ends(
                 step=host.name,
                 hint=f"`labrun ssh {host.name}`, and do it there",
             )
+    # A hypervisor that does not answer says so; without it, every machine would look as if it were off.
+    connect(uri)
     if not shares_network(uri):
         raise UsageError(f"the NICs are on another machine: {uri}", hint=f"run `labrun {does}` there")
     plugs = own_plugs(lab.name, uri)
