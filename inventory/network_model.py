@@ -65,6 +65,8 @@ class Network:
     ``hypervisor4``/``hypervisor6`` are the addresses that libvirt gives the hypervisor on it, None if it has
     none; ``dhcp`` is None if libvirt serves no DHCP. ``dhcp6`` are the first and last address of its DHCPv6,
     which it serves where a NIC asks for it; otherwise its router advertisements let guests make their own.
+    ``bridge`` is an existing one that it stands on, ``bridge_name`` the name of the one that libvirt makes,
+    None if it may choose.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Network:
     autostart: bool = True
     dev: str | None = None
     bridge: str | None = None
+    bridge_name: str | None = None
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
     forward: tuple[HypervisorForward, ...] = ()
@@ -108,7 +111,8 @@ class Interface:
     server knows it. ``more`` are further fixed addresses. ``ipv6_method`` is how the NIC gets its IPv6
     address if that is not fixed: ``auto`` by router advertisements, then ``ipv6`` is what it makes of its
     MAC, or ``dhcp`` from a DHCPv6 server, then it is reserved; None if only somebody else's server knows it.
-    ``spoofing: deny`` = the hypervisor drops frames with addresses declared for others.
+    ``spoofing: deny`` = the hypervisor drops frames with addresses declared for others. ``model`` is what a
+    VM sees, None = virtio.
     """
 
     network: str
@@ -121,6 +125,7 @@ class Interface:
     spoofing: Literal["allow", "deny"] = "deny"
     more: tuple[IPv4Interface | IPv6Interface, ...] = ()
     ipv6_method: Literal["", "auto", "dhcp"] = ""
+    model: str | None = None
 
     @property
     def addresses(self) -> tuple[IPv4Interface | IPv6Interface, ...]:

@@ -33,6 +33,7 @@ __all__ = [
     "Address",
     "AddressText",
     "AddressTextOrPrefix",
+    "BridgeName",
     "Cidr4",
     "Cidr6",
     "DeviceName",
@@ -270,6 +271,11 @@ DeviceName = Annotated[
     Matching(
         r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}", "name of a network device", "at most 15 characters, no spaces"
     ),
+]
+BridgeName = Annotated[
+    str,
+    BeforeValidator(_text),
+    Matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "name of a bridge", "at most 15 letters, digits and . _ -"),
 ]
 Uri = Annotated[
     str,

@@ -10,6 +10,7 @@ from labrun.inventory.file.address_parsing import DHCP, NONE
 from labrun.inventory.file.field_types import (
     Address,
     AddressTextOrPrefix,
+    BridgeName,
     Cidr4,
     Cidr6,
     DeviceName,
@@ -114,6 +115,7 @@ class NetworkModel(Section):
     autostart: bool = True
     dev: DeviceName | None = None
     bridge: DeviceName | None = None
+    bridge_name: BridgeName | None = None
     nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
     dns: dict[DomainName, Address] | None = None
     forward: list[HypervisorForwardModel] | None = None
@@ -131,6 +133,7 @@ class NicModel(Section):
     filter: Word | None = None
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
     spoofing: Literal["allow", "deny"] | None = None
+    model: Literal["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:

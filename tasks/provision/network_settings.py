@@ -5,6 +5,7 @@ Each is declared once: what is rendered, read back and compared is the same tabl
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = [
     "SETTINGS",
     "Entries",
     "add_settings",
+    "is_chosen",
     "parsed",
     "read_settings",
     "wanted_settings",
@@ -37,6 +39,9 @@ _FORWARD = {
     Mode.BRIDGE: "bridge",
     Mode.MACVTAP: "bridge",
 }
+
+
+_CHOSEN = re.compile(r"virbr[0-9]+")
 
 
 class _Form(Protocol):
@@ -113,6 +118,24 @@ class _Bridge:
     def read(self, root: ET.Element) -> str:
         found = root.find("bridge")
         return found.get("name", "") if found is not None and _is_bridged(root) else ""
+
+
+class _BridgeName:
+    """The declared name of the bridge that libvirt makes; one that it has chosen is as good as none."""
+
+    def write(self, root: ET.Element, text: str) -> None:
+        if text:
+            _made(root, "bridge").set("name", text)
+
+    def read(self, root: ET.Element) -> str:
+        found = root.find("bridge")
+        name = found.get("name", "") if found is not None and not _is_bridged(root) else ""
+        return "" if is_chosen(name) else name
+
+
+def is_chosen(bridge: str) -> bool:
+    """Tell whether a bridge's name is one that libvirt has chosen."""
+    return _CHOSEN.fullmatch(bridge) is not None
 
 
 def _is_bridged(root: ET.Element) -> bool:
@@ -269,6 +292,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         "mtu": Setting(_own(lambda its: its.mtu), _Attributes("mtu", "size")),
         "dev": Setting(_own(lambda its: its.dev), _Device()),
         "bridge": Setting(_own(lambda its: its.bridge), _Bridge()),
+        "bridge_name": Setting(_own(lambda its: its.bridge_name), _BridgeName()),
         "nat_ports": Setting(
             _own(_nat_ports), _Attributes("forward/nat/port", "start", "end", default=_ALL_PORTS)
         ),

@@ -19,6 +19,7 @@ from labrun.tasks.provision.network_settings import (
     LIVE,
     Entries,
     add_settings,
+    is_chosen,
     parsed,
     read_settings,
     wanted_settings,
@@ -213,8 +214,9 @@ def definition_xml(spec: Spec, existing: Any) -> str:
     element.text = existing.UUIDString()
     root.insert(1, element)
     bridge, old_bridge = root.find("bridge"), old.find("bridge")
-    if bridge is not None and old_bridge is not None and not bridge.get("name") and old_bridge.get("name"):
-        bridge.set("name", old_bridge.get("name", ""))
+    name = "" if old_bridge is None else old_bridge.get("name", "")
+    if bridge is not None and not bridge.get("name") and is_chosen(name):
+        bridge.set("name", name)
     mac = old.find("mac")
     if mac is not None:
         root.append(mac)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ hypervisor: lxc:///system
 networks:
   out: {mode: nat, cidr: 10.171.1.0/24}
   way: {mode: route, cidr: 10.171.2.0/24, cidr6: "fd71:2::/64"}
-  in: {mode: isolated, cidr: 10.171.3.0/24}
+  in: {mode: isolated, cidr: 10.171.3.0/24, bridge_name: e2enet-in}
   wide: {mode: open, cidr: 10.171.4.0/24}
 hosts:
   a: {networks: {out: dhcp, in: 10.171.3.11}}
@@ -118,6 +119,54 @@ def test_a_stranger_on_the_lab_s_network_is_named(
     assert "e2e-net2-x (not the lab's)" in lab.run("net").stdout
     mac = networks["in"]["ports"][1]["mac"]
     said(*VIRSH, "detach-interface", "e2e-net2-x", "network", "--mac", mac, "--live")
+
+
+def device_is_there(name: str) -> bool:
+    pid = Path("/run/libvirtd.pid").read_text().strip()
+    words = ["nsenter", "-t", pid, "-n", "--", "ip", "link", "show", "dev", name]
+    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def bridge_of(lab: RunningLab, name: str) -> str:
+    networks = {each["name"]: each for each in lab.json("net").document["networks"]}
+    return str(networks[name]["bridge"])
+
+
+def test_a_bridge_has_the_declared_name_and_follows_the_file(lab: RunningLab) -> None:
+    text = lab.path.read_text()
+    assert bridge_of(lab, "in") == "e2enet-in"
+    assert device_is_there("e2enet-in")
+    assert lab.json("plan").exit_code == 0
+    try:
+        # What has the name already is found before anything is touched.
+        pid = Path("/run/libvirtd.pid").read_text().strip()
+        said("nsenter", "-t", pid, "-n", "--", "ip", "link", "add", "e2enet-x", "type", "bridge")
+        lab.path.write_text(text.replace("e2enet-in", "e2enet-x"))
+        plan = lab.json("plan")
+        said("nsenter", "-t", pid, "-n", "--", "ip", "link", "del", "e2enet-x")
+        assert plan.exit_code == 5
+        (row,) = plan.of("network", name="in")
+        assert row["why"] == "the hypervisor has a device e2enet-x already (change `bridge_name`)"
+        # The guest is still on it, under the other name.
+        lab.path.write_text(text.replace("e2enet-in", "e2enet-y"))
+        assert {row["status"] for row in lab.json("up").of("network", name="in")} == {"changed"}
+        assert (bridge_of(lab, "in"), device_is_there("e2enet-in")) == ("e2enet-y", False)
+        assert "1 received" in inside_ping("10.171.3.11")
+        assert lab.json("up").statuses() == {"ok"}
+        lab.path.write_text(text.replace(", bridge_name: e2enet-in", ""))
+        assert {row["status"] for row in lab.json("up").of("network", name="in")} == {"changed"}
+        assert re.fullmatch(r"virbr\d+", bridge_of(lab, "in"))
+        assert lab.json("up").statuses() == {"ok"}
+    finally:
+        lab.path.write_text(text)
+        assert lab.json("up").exit_code == 0
+    assert bridge_of(lab, "in") == "e2enet-in"
+
+
+def inside_ping(address: str) -> str:
+    """Ping from the hypervisor, until there is an answer."""
+    pid = Path("/run/libvirtd.pid").read_text().strip()
+    return said("nsenter", "-t", pid, "-n", "--", "ping", "-n", "-c", "1", "-w", "20", address)
 
 
 def test_an_inactive_network_says_so(lab: RunningLab) -> None:
