@@ -68,8 +68,18 @@ def test_networks_ports_and_leases_are_those_of_libvirt(lab: RunningLab) -> None
 
 
 def test_the_table_fits_a_terminal(lab: RunningLab) -> None:
-    done = lab.run("net")
+    narrow = RunningLab(lab.path, lab.state, {**lab.env, "COLUMNS": "80"})
+    lines = narrow.run("net").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    # Each network takes a line, two subnets two; nothing that is copied is broken.
+    assert re.fullmatch(r"way +route +active +10\.171\.2\.0/24 +virbr\d+", lines[2].strip())
+    assert lines[3].strip() == "fd71:2::/64"
+    uuids = {each["name"]: each["uuid"] for each in lab.json("net").document["networks"]}
+    assert {tuple(line.split()) for line in lines} >= set(uuids.items())
+    wide = RunningLab(lab.path, lab.state, {**lab.env, "COLUMNS": "130"})
+    done = wide.run("net")
     assert done.exit_code == 0
+    assert f"e2enet-in  {uuids['in']}" in done.stdout
     (guest,) = [line for line in done.stdout.splitlines() if line.startswith("out  ") and " lr" in line]
     columns = r"out\s+a\s+lr[0-9a-f]{12}\s+10\.171\.1\.\d+\s+\d\d-\d\d \d\d:\d\dZ"
     assert re.fullmatch(columns, guest.strip())
