@@ -6,7 +6,7 @@ machine's run; labrun's own is known by its handle.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +118,8 @@ def _require_ours(nic: NicEnd, there: Shaped) -> None:
         )
 
 
-def link_rows(lab: Lab, uri: str) -> list[Outcome]:
-    """Return a warning for each NIC whose link has been made worse; none where that cannot be read."""
+def link_rows(lab: Lab, uri: str, hosts: Iterable[str]) -> list[Outcome]:
+    """Return a warning for each NIC of these hosts whose link is made bad; none where that cannot be read."""
     if not makes_devices(uri) or nft.unusable(uri):
         return []
     try:
@@ -127,7 +127,7 @@ def link_rows(lab: Lab, uri: str) -> list[Outcome]:
     except HypervisorError:
         return []
     rows = []
-    for host in lab.hosts.values():
+    for host in (lab.hosts[name] for name in hosts):
         for nic in host.interfaces if host.machine is not None else ():
             shaped = links.get(tap_name(nic.mac), Shaped())
             if lab.networks[nic.network].mode is Mode.MACVTAP or shaped.quality == NOTHING:

@@ -288,6 +288,7 @@ def test_a_rate_holds_is_shown_by_verify_and_ends(lab: RunningLab) -> None:
         assert [(row["status"], row["actual"], row["why"]) for row in verify.of("tc")] == [
             ("warning", "rate 30mbit", "`labrun tc b:lan --clear` takes it away")
         ]
+        assert lab.json("--hosts", "a", "verify").of("tc") == []
         everywhere = {(row["host"], row["name"]): row["actual"] for row in lab.json("tc").rows}
         assert everywhere == {("a", "lan"): "none", ("a", "side"): "none", ("b", "lan"): "rate 30mbit"}
     finally:

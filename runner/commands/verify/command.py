@@ -99,7 +99,7 @@ def _worsened(session: Session) -> list[Outcome]:
     """Return a warning for each link that `labrun tc` has made slow or lossy."""
     from labrun.tasks.provision.link_shaping import link_rows
 
-    return link_rows(session.lab, session.uri) if session.uri else []
+    return link_rows(session.lab, session.uri, session.hosts) if session.uri else []
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:
