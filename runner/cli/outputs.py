@@ -50,12 +50,14 @@ def write_output(
     text: str | Iterable[str] | Iterable[bytes],
     *,
     append: bool = False,
+    grows: bool = False,
     mode: int | None = None,
     kind: str = "",
 ) -> None:
     """Write the text, or its parts as they arrive, to this path; ``append`` adds to a file.
 
-    Parts that are bytes are written at once, for a reader at the other end of a pipe.
+    Parts that are bytes are written at once, for a reader at the other end of a pipe. ``grows`` = a file is
+    written as they come, and what has come stays if the rest does not.
 
     ``mode`` is for a new file: by default the mode of the replaced file, or 0666 less the umask. ``kind``
     describes the output in messages. Raises LabrunError; a file that was to be replaced is then unchanged.
@@ -71,6 +73,8 @@ def write_output(
             _write_through(path, present, parts)
         elif append:
             _write_into(path, parts, os.O_APPEND | os.O_CREAT)
+        elif grows:
+            _write_into(path, parts, os.O_TRUNC | os.O_CREAT)
         elif present is None or (present.st_uid == os.geteuid() and present.st_nlink == 1):
             _replace(path.resolve(), present, parts, mode)
         else:

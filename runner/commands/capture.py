@@ -68,7 +68,8 @@ def command(invocation: Invocation, words: tuple[str, ...], output: Path | None,
             _show(seen, group, invocation, wake)
         else:
             place = Path("/dev/stdout") if is_stdout(output) else output
-            write_output(place, _file(seen, group, invocation, wake), kind="the packets to ")
+            parts = _file(seen, group, invocation, wake)
+            write_output(place, parts, grows=True, kind="the packets to ")
         rows = [_row(nic, seen.counts[number], group) for number, nic in enumerate(nics)]
     text = None if invocation.json else _summary(rows, sum(seen.counts), invocation)
     if is_stdout(output):
