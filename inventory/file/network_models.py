@@ -134,6 +134,7 @@ class NicModel(Section):
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
     spoofing: Literal["allow", "deny"] | None = None
     model: Literal["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"] | None = None
+    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:
