@@ -12,14 +12,13 @@ from labrun.inventory.model import Lab, Network
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.tasks.guest.scripts import hypervisor_script
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
+from labrun.tasks.provision.network_forms import Entries, is_chosen
 from labrun.tasks.provision.network_health import network_health, wake_dnsmasq
 from labrun.tasks.provision.network_settings import (
     ENTRIES,
     HEALTH,
     LIVE,
-    Entries,
     add_settings,
-    is_chosen,
     parsed,
     read_settings,
     wanted_settings,
