@@ -10,7 +10,7 @@ from benchmarks.openssh import ssh_config
 from labrun.hypervisor import in_daemon_namespace
 from labrun.key_pairs import make_host_key
 from labrun.tasks.provision.image_store import image_paths
-from labrun.tasks.provision.lxc import domain_xml
+from labrun.tasks.provision.lxc_by_hand import domain_xml
 from labrun.tasks.provision.networks import network_spec
 from labrun.tasks.provision.overlay import Overlay
 from labrun.tasks.provision.specs import machine_spec, seeded

@@ -23,6 +23,7 @@ from labrun.inventory.file.network_models import (
     NatModel,
     with_static,
 )
+from labrun.inventory.file.nic_checks import check_nics
 from labrun.inventory.file.nics import build_nics
 from labrun.inventory.file.no_effect import find_idle_keys
 from labrun.inventory.file.problems import Report
@@ -99,6 +100,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_sshd(lab, merged, report)
     check_flows(lab, merged, nics.doubtful, report)
     check_filters(lab, nics.doubtful, report)
+    check_nics(lab, report)
     check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)

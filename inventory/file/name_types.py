@@ -12,6 +12,7 @@ from labrun.inventory.file.problems import quoted
 from labrun.inventory.file.pydantic_types import Matching, wrong
 
 __all__ = [
+    "BridgeName",
     "DeviceName",
     "DomainName",
     "GroupName",
@@ -132,6 +133,11 @@ DeviceName = Annotated[
     Matching(
         r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}", "name of a network device", "at most 15 characters, no spaces"
     ),
+]
+BridgeName = Annotated[
+    str,
+    BeforeValidator(as_text),
+    Matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "name of a bridge", "at most 15 letters, digits and . _ -"),
 ]
 PackageName = Annotated[
     str,

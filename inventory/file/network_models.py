@@ -27,6 +27,7 @@ from labrun.inventory.file.field_types import (
     Prefix,
 )
 from labrun.inventory.file.name_types import (
+    BridgeName,
     DeviceName,
     DomainName,
     NetworkName,
@@ -116,6 +117,7 @@ class NetworkModel(Section):
     autostart: bool = True
     dev: DeviceName | None = None
     bridge: DeviceName | None = None
+    bridge_name: BridgeName | None = None
     nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
     dns: dict[DomainName, Address] | None = None
     forward: list[HypervisorForwardModel] | None = None
@@ -133,6 +135,8 @@ class NicModel(Section):
     filter: Word | None = None
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
     spoofing: Literal["allow", "deny"] | None = None
+    model: Literal["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"] | None = None
+    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:

@@ -128,6 +128,7 @@ def _declared(
         more=tuple(each for each in fixed if each not in (ipv4, ipv6)),
         ipv6_method=next((each for each in model.ipv6 or () if isinstance(each, str)), ""),
         spoofing=model.spoofing or "deny",
+        model=None if model.model == "virtio" else model.model,
     )
 
 

@@ -29,7 +29,7 @@ _OF_EXISTING: Final = {
 }
 _OF_VMS: Final = frozenset(key for key, why in _OF_MACHINES.items() if why == _FOR_VMS)
 # What libvirt would be told of a network; a mode that needs one of them is told to write it.
-_OF_NETWORKS: Final = ("autostart", "dev", "dhcp", "dns", "forward", "nat_ports")
+_OF_NETWORKS: Final = ("autostart", "bridge_name", "dev", "dhcp", "dns", "forward", "nat_ports")
 # The kernel uses the greater of `all` and the NIC's value.
 _GREATER: Final = re.compile(r"net/ipv4/conf/(?P<nic>[^/]+)/(?P<what>rp_filter|arp_ignore|arp_announce)")
 
@@ -71,6 +71,8 @@ def _of_host(lab: Lab, merged: Merged, report: Report) -> _Found:
         path: Path = ("hosts", host.name, "networks", nic.network)
         if nic.filter is not None and host.machine is None:
             yield (*path, "filter"), _FOR_MADE
+        if report.is_in_file((*path, "model")) and host.machine is None:
+            yield (*path, "model"), _FOR_MADE
         if report.is_in_file((*path, "spoofing")):
             yield (*path, "spoofing"), _why_of_spoofing(lab, host, nic)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import (
@@ -41,6 +42,7 @@ LONGEST_NAME: Final = 63
 _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "dev": (Mode.NAT, Mode.ROUTE, Mode.MACVTAP),
     "bridge": (Mode.BRIDGE,),
+    "bridge_name": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED, Mode.VERY_ISOLATED),
     "nat_ports": (Mode.NAT,),
     "hypervisor_address": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "forward": (Mode.NAT,),
@@ -48,6 +50,8 @@ _ONLY_FOR: Final[Mapping[str, tuple[Mode, ...]]] = {
     "dns": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED),
     "mtu": (Mode.NAT, Mode.ROUTE, Mode.OPEN, Mode.ISOLATED, Mode.VERY_ISOLATED),
 }
+# Bridges of libvirt's networks, taps of QEMU and LXC, and labrun's own.
+_GIVEN: Final = re.compile(r"(?:virbr|vnet|macvtap)[0-9]+|lr[0-9a-f]{12}|lo")
 # What libvirt serves at its address on the network.
 _NEEDS_ADDRESS: Final = ("dhcp", "domain", "dns")
 _NEEDED_BY: Final = {Mode.BRIDGE: ("bridge", "bridge: br0"), Mode.MACVTAP: ("dev", "dev: enp3s0")}
@@ -68,9 +72,27 @@ def build_networks(file: LabFile, hosts: Mapping[str, Merged], report: Report) -
     networks = {
         name: _network(name, model, file, held[name], report) for name, model in file.networks.items()
     }
+    _bridge_names(networks, report)
     _overlaps(((name, net.cidr) for name, net in networks.items() if net.cidr), "cidr", report)
     _overlaps(((name, net.cidr6) for name, net in networks.items() if net.cidr6), "cidr6", report)
     return networks
+
+
+def _bridge_names(networks: Mapping[str, Network], report: Report) -> None:
+    """Report names of bridges that would meet: of two networks, or one that libvirt or labrun gives."""
+    first: dict[str, Path] = {}
+    for name, network in networks.items():
+        bridge = network.bridge_name
+        if bridge is None:
+            continue
+        path: Path = ("networks", name, "bridge_name")
+        if _GIVEN.fullmatch(bridge):
+            report.add(
+                path, f"{bridge} is a name that libvirt or labrun gives by itself", "choose another one"
+            )
+        elif (other := first.setdefault(bridge, path)) != path:
+            where = f"{other[1]} has it in line {report.line_of(other)}"
+            report.add(path, f"{bridge} is used twice", where)
 
 
 def _held(file: LabFile, hosts: Mapping[str, Merged]) -> dict[str, _Held]:
@@ -127,6 +149,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
         autostart=model.autostart,
         dev=model.dev,
         bridge=model.bridge,
+        bridge_name=model.bridge_name,
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
         forward=tuple(_forward(each) for each in model.forward or ()),

@@ -17,6 +17,8 @@ __all__ = ["find_notices", "refuse_unsafe"]
 _SETTINGS: Final = frozenset({"disks"})
 # Without these, a host would be open or reachable in a way that the file rules out.
 _UNSAFE_SETTINGS: Final = frozenset({"access"})
+# The NIC would be in one segment with NICs that the file keeps it apart from.
+_UNSAFE_OF_NICS: Final = ("vlan",)
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
 
@@ -56,6 +58,10 @@ def _places(root: Node) -> Iterator[tuple[Path, bool]]:
     for section in ("groups", "hosts"):
         for name in _keys(root, (section,)):
             yield from _settings(root, (section, name))
+    for host in _keys(root, ("hosts",)):
+        for network in _keys(root, ("hosts", host, "networks")):
+            path: Path = ("hosts", host, "networks", network)
+            yield from (((*path, key), True) for key in _UNSAFE_OF_NICS if key in _keys(root, path))
     for image in _keys(root, ("images",)):
         origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
         yield from ((("images", image, key), False) for key in origins)

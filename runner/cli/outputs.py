@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import click
 
@@ -26,6 +26,7 @@ from labrun.state_folders import trusted_owners
 __all__ = ["STDOUT", "OutputFile", "is_stdout", "write_output"]
 
 STDOUT: Final = Path("-")
+Parts: TypeAlias = "Iterable[str] | Iterable[bytes]"
 _FLAGS: Final = os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY
 # Paths of open descriptors. Their file offset is shared with other processes.
 _DESCRIPTOR: Final = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self)/fd)/(?P<number>\d{1,9})")
@@ -45,14 +46,23 @@ def is_stdout(value: object) -> bool:
 
 
 def write_output(
-    path: Path, text: str | Iterable[str], *, append: bool = False, mode: int | None = None, kind: str = ""
+    path: Path,
+    text: str | Iterable[str] | Iterable[bytes],
+    *,
+    append: bool = False,
+    grows: bool = False,
+    mode: int | None = None,
+    kind: str = "",
 ) -> None:
     """Write the text, or its parts as they arrive, to this path; ``append`` adds to a file.
+
+    Parts that are bytes are written at once, for a reader at the other end of a pipe. ``grows`` = a file is
+    written as they come, and what has come stays if the rest does not.
 
     ``mode`` is for a new file: by default the mode of the replaced file, or 0666 less the umask. ``kind``
     describes the output in messages. Raises LabrunError; a file that was to be replaced is then unchanged.
     """
-    parts = (text,) if isinstance(text, str) else text
+    parts: Parts = (text,) if isinstance(text, str) else text
     try:
         descriptor = _descriptor_of(path)
         present = None if descriptor is not None else _what_is_there(path)
@@ -63,6 +73,8 @@ def write_output(
             _write_through(path, present, parts)
         elif append:
             _write_into(path, parts, os.O_APPEND | os.O_CREAT)
+        elif grows:
+            _write_into(path, parts, os.O_TRUNC | os.O_CREAT)
         elif present is None or (present.st_uid == os.geteuid() and present.st_nlink == 1):
             _replace(path.resolve(), present, parts, mode)
         else:
@@ -88,7 +100,7 @@ def _what_is_there(path: Path) -> os.stat_result | None:
         return None
 
 
-def _write_through(path: Path, present: os.stat_result, parts: Iterable[str]) -> None:
+def _write_through(path: Path, present: os.stat_result, parts: Parts) -> None:
     if stat.S_ISDIR(present.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not (stat.S_ISFIFO(present.st_mode) or stat.S_ISCHR(present.st_mode)):
@@ -103,16 +115,21 @@ def _write_through(path: Path, present: os.stat_result, parts: Iterable[str]) ->
     _write(descriptor, parts)
 
 
-def _write_into(path: Path, parts: Iterable[str], flags: int) -> None:
+def _write_into(path: Path, parts: Parts, flags: int) -> None:
     _write(os.open(path, _FLAGS | flags, 0o666), parts)
 
 
-def _write(descriptor: int, parts: Iterable[str]) -> None:
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(parts)
+def _write(descriptor: int, parts: Parts) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        for part in parts:
+            if isinstance(part, str):
+                file.write(part.encode("utf-8", "backslashreplace"))
+            else:
+                file.write(part)
+                file.flush()
 
 
-def _replace(path: Path, present: os.stat_result | None, parts: Iterable[str], mode: int | None) -> None:
+def _replace(path: Path, present: os.stat_result | None, parts: Parts, mode: int | None) -> None:
     # With another suffix than the file's: a collector of *.prom must not read a partial file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

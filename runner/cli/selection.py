@@ -12,7 +12,7 @@ from labrun.inventory.topology.groups import group_members
 if TYPE_CHECKING:
     from labrun.inventory.model import Lab
 
-__all__ = ["complete_expression", "group_members", "select_hosts"]
+__all__ = ["complete_expression", "complete_host", "group_members", "lab_for_completion", "select_hosts"]
 
 
 def select_hosts(lab: Lab, expression: str | None) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def complete_expression(ctx: Any, incomplete: str) -> list[str]:
     """Return completions of the last part of a ``--hosts`` expression, none if no lab can be loaded."""
     head, comma, last = incomplete.rpartition(",")
     taken = set(head.split(","))
-    lab = _lab_for_completion(ctx)
+    lab = lab_for_completion(ctx)
     if lab is None:
         return []
     names = [*lab.hosts, *(f"@{group}" for group in group_members(lab))]
@@ -73,11 +73,12 @@ def complete_expression(ctx: Any, incomplete: str) -> list[str]:
 
 def complete_host(ctx: Any, _param: Any, incomplete: str) -> list[str]:
     """Return completions of one host's name, for click's ``shell_complete``."""
-    lab = _lab_for_completion(ctx)
+    lab = lab_for_completion(ctx)
     return [name for name in lab.hosts if name.startswith(incomplete)] if lab else []
 
 
-def _lab_for_completion(ctx: Any) -> Lab | None:
+def lab_for_completion(ctx: Any) -> Lab | None:
+    """Return the lab of a command line that is still being typed, None if there is none to be read."""
     from labrun.errors import LabrunError
     from labrun.runner.cli.lab_file import lab_path
 

@@ -30,6 +30,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "mend": ("faults.mend", "Remove the fault that `labrun break` planted, and nothing else."),
     "status": ("status", "Show the lab's hosts: state, addresses, whether SSH works, and the last runs."),
     "net": ("net", "Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them."),
+    "capture": ("capture", "Show the packets at hosts' NICs, or write them to a file."),
+    "tc": ("tc", "Make links of hosts slow or lossy, or show what they are."),
     "history": ("runs.history", "List the lab's past runs, newest first."),
     "show": ("runs.show", "Show a past run with all its results."),
     "diff": (

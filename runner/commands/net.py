@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from ipaddress import ip_interface
@@ -15,10 +16,10 @@ from labrun.inventory.model import Mode, Network
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.terminal import printable
+from labrun.runner.cli.terminal import printable, screen_on
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
-from labrun.runner.views.columns import listing
+from labrun.runner.views.columns import GAP, listing, natural_width
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
@@ -126,12 +127,22 @@ def _table(session: Session, views: dict[str, NetworkView], invocation: Invocati
         identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
         networks.append((network.name, network.mode.value, _state(view), subnets, *identity))
         guests += _guests(network.name, view) if view else []
-    columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
-    text = listing(columns, networks, color=invocation.color, whole=("uuid",))
+    text = _networks(networks, color=invocation.color)
     if guests:
         shown = ("network", "guest", "port", "lease", "until")
         text += "\n" + listing(shown, guests, color=invocation.color, whole=("port", "until"))
     return text
+
+
+def _networks(lines: Sequence[tuple[str, ...]], *, color: bool) -> str:
+    """Return the table of networks; UUIDs, which are copied in one piece, stand below where it is narrow."""
+    columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
+    widths = (natural_width(title, [line[at] for line in lines]) for at, title in enumerate(columns))
+    if sum(widths) + GAP * (len(columns) - 1) <= screen_on(sys.stdout, color=color).width:
+        return listing(columns, lines, color=color)
+    text = listing(columns[:-1], [line[:-1] for line in lines], color=color, whole=("subnet", "bridge"))
+    uuids = [(line[0], line[-1]) for line in lines]
+    return text + "\n" + listing(("network", "uuid"), uuids, color=color, whole=("uuid",))
 
 
 def _guests(name: str, view: NetworkView) -> list[tuple[str, ...]]:

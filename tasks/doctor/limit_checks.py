@@ -43,6 +43,8 @@ _PROGRAMS: Final[Mapping[str, tuple[str, str | None]]] = {
     "ip": ("iproute2", "iproute"),
     "nft": ("nftables", "nftables"),
     "nsenter": ("util-linux", "util-linux"),
+    "tc": ("iproute2", "iproute-tc"),
+    "tcpdump": ("tcpdump", "tcpdump"),
 }
 
 
@@ -177,7 +179,7 @@ def check_programs(facts: Facts) -> Iterator[Finding]:
         "programs",
         Status.WARNING,
         f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed",
-        "`labrun ssh`, containers and this command need them",
+        "`labrun ssh`, `capture`, `tc`, containers and this command need them",
         _install(facts, {name: _PROGRAMS[name] for name in missing}),
     )
 

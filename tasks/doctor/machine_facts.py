@@ -42,7 +42,7 @@ _KEYS = (
 )
 _PROGRAMS = (
     *("mmdebstrap", "mke2fs", "mcopy", "mkfs.fat", "sfdisk", "grub-mkimage", "qemu-img"),
-    *("ssh", "ip", "nft", "nsenter", "dnsmasq", "apt-get", "dnf"),
+    *("ssh", "ip", "nft", "nsenter", "tc", "tcpdump", "dnsmasq", "apt-get", "dnf"),
 )
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 _UNSYNCHRONISED = 0x40  # STA_UNSYNC in <sys/timex.h>

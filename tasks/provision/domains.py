@@ -133,6 +133,8 @@ def nics_in(root: ET.Element) -> tuple[NicSpec, ...]:
     for element in root.findall("./devices/interface"):
         mac, source, mtu = element.find("mac"), element.find("source"), element.find("mtu")
         reference, target = element.find("filterref"), element.find("target")
+        model = element.find("model")
+        kind = "" if model is None else model.get("type", "")
         address = "" if mac is None else mac.get("address", "").lower()
         device = "" if target is None else target.get("dev", "")
         found.append(
@@ -142,6 +144,7 @@ def nics_in(root: ET.Element) -> tuple[NicSpec, ...]:
                 mtu=None if mtu is None else int(mtu.get("size", "0")),
                 filter="" if reference is None else reference.get("filter", ""),
                 device=device if device == tap_name(address) else "",
+                model="" if kind == "virtio" else kind,
             )
         )
     return tuple(found)
@@ -150,24 +153,25 @@ def nics_in(root: ET.Element) -> tuple[NicSpec, ...]:
 def nics_text(nics: tuple[NicSpec, ...]) -> str:
     """Return NICs as comparable text, in order: ``mac@network``, with a filter ``mac@network+filter``.
 
-    ``%device`` is the name that labrun gave the NIC's end on the hypervisor.
+    ``%device`` is the name that labrun gave the NIC's end on the hypervisor, ``=model`` what a VM sees.
     """
     return " ".join(map(_nic_text, nics))
 
 
 def _nic_text(nic: NicSpec) -> str:
     filtered = f"+{nic.filter}" if nic.filter else ""
-    return f"{nic.mac}@{nic.source}{filtered}" + (f"%{nic.device}" if nic.device else "")
+    device = f"%{nic.device}" if nic.device else ""
+    return f"{nic.mac}@{nic.source}{filtered}{device}" + (f"={nic.model}" if nic.model else "")
 
 
 def network_in(word: str) -> str:
     """Return the network in one word of :func:`nics_text`."""
-    return re.split(r"[+%]", word.partition("@")[2], maxsplit=1)[0]
+    return re.split(r"[+%=]", word.partition("@")[2], maxsplit=1)[0]
 
 
-def nic_key(nic: NicSpec) -> tuple[str, str, str, str]:
+def nic_key(nic: NicSpec) -> tuple[str, ...]:
     """Return what a plugged NIC cannot change: one that differs in it is unplugged and plugged anew."""
-    return nic.mac, nic.source, nic.filter, nic.device
+    return nic.mac, nic.source, nic.filter, nic.device, nic.model
 
 
 def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:

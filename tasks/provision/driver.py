@@ -16,7 +16,8 @@ __all__ = ["Driver", "MachineSpec", "NicSpec", "Seed", "tap_name"]
 class NicSpec:
     """One NIC: ``mac`` in lower case, ``source`` and ``filter`` as full libvirt names; empty = no filter.
 
-    ``device`` is the name of its end on the hypervisor, empty where libvirt chooses one.
+    ``device`` is the name of its end on the hypervisor, empty where libvirt chooses one; ``model`` what a VM
+    sees, empty for virtio.
     """
 
     mac: str
@@ -24,6 +25,7 @@ class NicSpec:
     mtu: int | None = None
     filter: str = ""
     device: str = ""
+    model: str = ""
 
 
 def tap_name(mac: str) -> str:

@@ -14,14 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from markupsafe import Markup
-
 from labrun.containers import container_init
 from labrun.errors import HypervisorError, LabrunError
-from labrun.hypervisor import connect, in_daemon_namespace, translated
-from labrun.ownership import Tag, tag_element
+from labrun.hypervisor import connect, translated
+from labrun.ownership import Tag
 from labrun.ports import Transport
-from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import (
     beyond_memory,
     define_again,
@@ -38,22 +35,16 @@ from labrun.tasks.provision.domains import (
 )
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_store import image_paths, source_of_image
-from labrun.tasks.provision.machine_commands import (
-    autostart_commands,
-    memory_commands,
-    nic_commands,
-    run_commands,
-)
-from labrun.tasks.provision.machines import USER, machine_tag, observe_machines
+from labrun.tasks.provision.lxc_by_hand import change_commands, creation_commands, domain_xml
+from labrun.tasks.provision.machines import USER, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.overlay import DIRECT_UNIT, LABS, Overlay, remove_cgroups
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 
-__all__ = ["LxcDriver", "domain_xml"]
+__all__ = ["LxcDriver"]
 
-INIT = "/usr/sbin/labrun-init"
 _POWER_OFF = signal.SIGRTMIN + 4
 """The signal that makes systemd as PID 1 start poweroff.target (systemd(1), SIGNALS)."""
 _DYING_SECONDS = 2.0
@@ -61,21 +52,6 @@ _DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 # More parallel starts only slow each other down (cgroup and veth locks in the kernel).
 _starting = threading.BoundedSemaphore(8)
-
-
-def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
-    """Return the libvirt XML of a container with its root file system at ``root``."""
-    return render_xml(
-        "libvirt/lxc-domain.xml.j2",
-        name=spec.domain,
-        uuid=uuid,
-        tag=tag_element(machine_tag("lxc", spec)),
-        memory=spec.memory,
-        vcpus=spec.vcpus,
-        init=INIT,
-        root=str(root),
-        nics=[Markup(nic_xml(nic)) for nic in spec.nics],  # noqa: S704 - rendered and escaped by nic_xml
-    )
 
 
 def _memory_limit(domain: Any) -> dict[str, str]:
@@ -340,48 +316,8 @@ class LxcDriver:
 
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands that create the same container by hand."""
-        overlay = Overlay.of(spec.lab, spec.host, self._uri)
-        return [
-            f"mkdir -p {overlay.root} {overlay.directory}/work {overlay.upper}/var/lib/cloud/seed/nocloud",
-            f"# meta-data, user-data and network-config go to {overlay.upper}/var/lib/cloud/seed/nocloud",
-            self._mount_command(spec),
-            f"virsh -c {self._uri} define /dev/stdin <<'XML'\n{domain_xml(spec, overlay.root)}XML",
-            f"virsh -c {self._uri} start {spec.domain}",
-        ]
+        return creation_commands(self._uri, spec)
 
     def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
         """Return the commands that change the container by hand, and start it if it is off."""
-        import libvirt
-
-        virsh, changed = f"virsh -c {self._uri}", set(changes)
-        lines = []
-        with translated("explain", spec.host):
-            domain = self._connection().lookupByName(seen.full_name)
-            if changed & {"vcpus", "persistent"}:
-                # virsh has no command for these: libvirt's LXC driver changes them with the definition.
-                root = Overlay.of(spec.lab, spec.host, self._uri).root
-                xml = domain_xml(spec, root, domain.UUIDString())
-                lines.append(f"{virsh} define /dev/stdin <<'XML'\n{xml}XML")
-                # The new definition has the memory and the NICs already.
-            else:
-                xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if domain.isPersistent() else 0)
-            if "memory" in changed:
-                limit = f"{virsh} memtune {spec.domain} --hard-limit {spec.memory * 1024} --live"
-                lines += [limit] if domain.isActive() else []
-                lines += [] if changed & {"vcpus", "persistent"} else memory_commands(virsh, spec)
-            if "nics" in changed:
-                lines += nic_commands(self._uri, domain, xml, spec.nics, nic_xml)
-        if "autostart" in changed:
-            lines += autostart_commands(virsh, spec)
-        if seen.state != "running":
-            start = [self._mount_command(spec), f"{virsh} start {spec.domain}"]
-            lines += run_commands(virsh, spec.domain, seen.state, start)
-        return lines
-
-    def _mount_command(self, spec: MachineSpec) -> str:
-        overlay = Overlay.of(spec.lab, spec.host, self._uri)
-        lower = image_paths(spec.image).rootfs
-        prefix = " ".join(in_daemon_namespace(self._uri))
-        where = f"{prefix} " if prefix else ""
-        options = f"lowerdir={lower},upperdir={overlay.upper},workdir={overlay.directory}/work"
-        return f"{where}mount -t overlay overlay -o {options} {overlay.root}"
+        return change_commands(self._uri, spec, seen, changes)

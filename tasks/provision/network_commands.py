@@ -9,7 +9,8 @@ from typing import Any
 
 from labrun.hypervisor import in_daemon_network, translated
 from labrun.tasks.guest.scripts import hypervisor_script
-from labrun.tasks.provision.network_settings import ENTRIES, HEALTH, LIVE, Entries
+from labrun.tasks.provision.network_forms import Entries
+from labrun.tasks.provision.network_settings import ENTRIES, HEALTH, LIVE
 from labrun.tasks.provision.networks import ANY_RECORD, definition_xml
 from labrun.tasks.provision.objects import Planned
 from labrun.tasks.provision.reconnect import Tap, can_reconnect, port_xml, taps_on

@@ -36,6 +36,8 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
         if each.seen is None and full in others:
             why = _taken(full)
         why = why or (device_fault(network, here) if here is not None else None)
+        if why is None and network.bridge_name is not None:
+            why = _bridge_taken(lab, network.bridge_name, others.get(full), beside, here)
         if why is None and _gets_subnet(each):
             own = [found for found in (network.hypervisor4, network.hypervisor6) if found is not None]
             why = _of_networks(lab, own, beside)
@@ -49,6 +51,25 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
 def _taken(full: str) -> str:
     hint = f"rename the lab, or look at it with `virsh net-dumpxml {full}`"
     return f"the network {full} exists and is not this lab's ({hint})"
+
+
+def _bridge_taken(
+    lab: Lab,
+    bridge: str,
+    own: tuple[Any, str] | None,
+    others: Mapping[str, tuple[Any, str]],
+    here: HypervisorNetwork | None,
+) -> str | None:
+    """Return who has the name that the network's bridge is to have, None if nobody else has."""
+    for name, (_, xml) in others.items():
+        if _bridge(xml) == bridge:
+            tag = read_tag(xml)
+            whose = f" of the lab {tag.lab}" if tag is not None and tag.lab != lab.name else ""
+            return f"the bridge {bridge} is that of the network {name}{whose} (change `bridge_name`)"
+    is_own = own is not None and _bridge(own[1]) == bridge
+    if here is not None and bridge in here.links and not is_own:
+        return f"the hypervisor has a device {bridge} already (change `bridge_name`)"
+    return None
 
 
 def _gets_subnet(each: Planned) -> bool:

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from ipaddress import ip_interface
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from labrun.inventory.model import Lab, Mode, Network
+from labrun.tasks.provision.network_forms import (
+    Attributes,
+    Bridge,
+    BridgeName,
+    Device,
+    Entries,
+    Form,
+    Subnet,
+    in_order,
+)
 
 __all__ = [
     "ENTRIES",
@@ -20,7 +28,6 @@ __all__ = [
     "HEALTHY",
     "LIVE",
     "SETTINGS",
-    "Entries",
     "add_settings",
     "parsed",
     "read_settings",
@@ -37,112 +44,6 @@ _FORWARD = {
     Mode.BRIDGE: "bridge",
     Mode.MACVTAP: "bridge",
 }
-
-
-class _Form(Protocol):
-    """Where a setting stands in a network's XML; its text is empty where it is not set."""
-
-    def write(self, root: ET.Element, text: str) -> None: ...
-
-    def read(self, root: ET.Element) -> str: ...
-
-
-def _made(root: ET.Element, path: str) -> ET.Element:
-    """Return the element at a path, made where it is missing."""
-    for name in path.split("/"):
-        found = root.find(name)
-        root = ET.SubElement(root, name) if found is None else found
-    return root
-
-
-class _Attributes:
-    """Attributes of an element, joined by hyphens; ``default`` is as good as not set."""
-
-    def __init__(self, path: str, *names: str, default: str = "", **beside: str) -> None:
-        self.path, self.names, self.default, self.beside = path, names, default, beside
-
-    def write(self, root: ET.Element, text: str) -> None:
-        if text:
-            values = text.split("-", len(self.names) - 1)
-            _made(root, self.path).attrib.update(zip(self.names, values, strict=True), **self.beside)
-
-    def read(self, root: ET.Element) -> str:
-        found = root.find(self.path)
-        text = "" if found is None else "-".join(found.get(name, "") for name in self.names)
-        return "" if text == self.default else text
-
-
-class _Subnet:
-    """The hypervisor's address with its prefix length, for one IP version."""
-
-    def __init__(self, family: str) -> None:
-        self.family = family
-
-    def write(self, root: ET.Element, text: str) -> None:
-        if text:
-            address, _, prefix = text.partition("/")
-            ET.SubElement(root, "ip", {"family": self.family, "address": address, "prefix": prefix})
-
-    def read(self, root: ET.Element) -> str:
-        found = root.findall(f"ip[@family='{self.family}']")
-        texts = (f"{each.get('address')}/{each.get('prefix') or each.get('netmask')}" for each in found)
-        return " ".join(str(ip_interface(text)) for text in texts)
-
-
-class _Device:
-    """The hypervisor's NIC: of the forwarding or, for macvtap, of the guests."""
-
-    def write(self, root: ET.Element, text: str) -> None:
-        if text:
-            _made(root, "forward/interface" if _is_bridged(root) else "forward").set("dev", text)
-
-    def read(self, root: ET.Element) -> str:
-        found = [*root.findall("forward"), *root.findall("forward/interface")]
-        return next(filter(None, (each.get("dev") for each in found)), "")
-
-
-class _Bridge:
-    """A bridge made outside libvirt; those of other modes are named by libvirt and forward at once."""
-
-    def write(self, root: ET.Element, text: str) -> None:
-        if text:
-            ET.SubElement(root, "bridge", {"name": text})
-        elif not _is_bridged(root):
-            ET.SubElement(root, "bridge", {"stp": "off", "delay": "0"})
-
-    def read(self, root: ET.Element) -> str:
-        found = root.find("bridge")
-        return found.get("name", "") if found is not None and _is_bridged(root) else ""
-
-
-def _is_bridged(root: ET.Element) -> bool:
-    return root.find("forward[@mode='bridge']") is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """Elements of one kind, one word each, which libvirt adds and deletes in a running network.
-
-    ``section`` is its constant for them; ``word`` returns "" for an element that is none of labrun's.
-    """
-
-    path: str
-    section: str
-    word: Callable[[ET.Element], str]
-    element: Callable[[str], ET.Element]
-
-    def write(self, root: ET.Element, text: str) -> None:
-        """Add an element for each word."""
-        for word in text.split():
-            _made(root, self.path.rpartition("/")[0]).append(self.element(word))
-
-    def read(self, root: ET.Element) -> str:
-        """Return the words of the elements."""
-        return _in_order(filter(None, map(self.word, root.findall(self.path))))
-
-
-def _in_order(words: Iterable[str]) -> str:
-    return " ".join(sorted(words, key=lambda word: word.split("=")))
 
 
 def _reservation(mac: str, address: str, name: str) -> str:
@@ -168,7 +69,7 @@ def _reservations(lab: Lab, network: Network) -> str:
     """
     if network.dhcp is None:
         return ""
-    return _in_order(
+    return in_order(
         _reservation(nic.mac, str(nic.ipv4.ip), host.name)
         for host, nic in lab.members(network.name)
         if nic.ipv4 is not None and host.machine is not None
@@ -189,7 +90,7 @@ def _reservations6(lab: Lab, network: Network) -> str:
 
     libvirt takes no MACs there, and a client's DUID is not known before it has booted.
     """
-    return _in_order(
+    return in_order(
         f"{host.name}={nic.ipv6.ip}"
         for host, nic in lab.members(network.name)
         if network.dhcp6 is not None and nic.ipv6_method == "dhcp" and nic.ipv6 is not None
@@ -222,7 +123,7 @@ def _dns(lab: Lab, network: Network) -> str:
             found.setdefault(str(address.ip), set()).add(host.name)
     for name, text in network.dns.items():
         found.setdefault(text, set()).add(name)
-    return _in_order(_dns_entry(address, names) for address, names in found.items())
+    return in_order(_dns_entry(address, names) for address, names in found.items())
 
 
 # Only running networks show libvirt's default, and do so whether it was declared or not.
@@ -241,7 +142,7 @@ class Setting(NamedTuple):
     """
 
     wanted: Callable[[Lab, Network], str]
-    form: _Form | None
+    form: Form | None
     live: bool = False
 
 
@@ -253,24 +154,25 @@ _IPV4 = "ip[@family='ipv4']"
 _IPV6 = "ip[@family='ipv6']"
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
-        "forward": Setting(_own(lambda its: _FORWARD.get(its.mode)), _Attributes("forward", "mode")),
+        "forward": Setting(_own(lambda its: _FORWARD.get(its.mode)), Attributes("forward", "mode")),
         # Without it, libvirt routes IPv6 there, and guests would be seen with their own addresses.
         "nat6": Setting(
             _own(lambda its: "yes" if its.mode is Mode.NAT and its.hypervisor6 is not None else ""),
-            _Attributes("forward/nat", "ipv6", default="no"),
+            Attributes("forward/nat", "ipv6", default="no"),
         ),
-        "ipv4": Setting(_own(lambda its: its.hypervisor4), _Subnet("ipv4")),
-        "ipv6": Setting(_own(lambda its: its.hypervisor6), _Subnet("ipv6")),
+        "ipv4": Setting(_own(lambda its: its.hypervisor4), Subnet("ipv4")),
+        "ipv6": Setting(_own(lambda its: its.hypervisor6), Subnet("ipv6")),
         "dhcp": Setting(
             _own(lambda its: its.dhcp and f"{its.dhcp.first}-{its.dhcp.last}"),
-            _Attributes(f"{_IPV4}/dhcp/range", "start", "end"),
+            Attributes(f"{_IPV4}/dhcp/range", "start", "end"),
         ),
-        "domain": Setting(_own(lambda its: its.domain), _Attributes("domain", "name", localOnly="yes")),
-        "mtu": Setting(_own(lambda its: its.mtu), _Attributes("mtu", "size")),
-        "dev": Setting(_own(lambda its: its.dev), _Device()),
-        "bridge": Setting(_own(lambda its: its.bridge), _Bridge()),
+        "domain": Setting(_own(lambda its: its.domain), Attributes("domain", "name", localOnly="yes")),
+        "mtu": Setting(_own(lambda its: its.mtu), Attributes("mtu", "size")),
+        "dev": Setting(_own(lambda its: its.dev), Device()),
+        "bridge": Setting(_own(lambda its: its.bridge), Bridge()),
+        "bridge_name": Setting(_own(lambda its: its.bridge_name), BridgeName()),
         "nat_ports": Setting(
-            _own(_nat_ports), _Attributes("forward/nat/port", "start", "end", default=_ALL_PORTS)
+            _own(_nat_ports), Attributes("forward/nat/port", "start", "end", default=_ALL_PORTS)
         ),
         "reservations": Setting(
             _reservations,
@@ -284,7 +186,7 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
         ),
         "dhcp6": Setting(
             _own(lambda its: its.dhcp6 and f"{its.dhcp6[0]}-{its.dhcp6[1]}"),
-            _Attributes(f"{_IPV6}/dhcp/range", "start", "end"),
+            Attributes(f"{_IPV6}/dhcp/range", "start", "end"),
         ),
         "reservations6": Setting(
             _reservations6,

@@ -14,7 +14,7 @@ from labrun.inventory.model import Address
 from labrun.ownership import read_tag
 from labrun.tasks.provision.driver_registry import lab_drivers
 
-__all__ = ["GivenLease", "NetworkView", "Plug", "view_networks"]
+__all__ = ["GivenLease", "NetworkView", "Plug", "own_plugs", "view_networks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,13 @@ def view_networks(lab: str, uri: str) -> dict[str, NetworkView]:
                 found[tag.extra.get("network", "")] = (network, ET.fromstring(xml))  # noqa: S314 - libvirt's
         plugs = [each for _, driver_uri in lab_drivers(uri) for each in _plugs(driver_uri, lab)]
         return {name: _view(name, network, root, plugs) for name, (network, root) in found.items()}
+
+
+def own_plugs(lab: str, uri: str) -> dict[tuple[str, str], Plug]:
+    """Return the NICs of the lab's running guests, by host and MAC. Raises HypervisorError."""
+    with translated("networks"):
+        plugs = [plug for _, driver_uri in lab_drivers(uri) for _, plug in _plugs(driver_uri, lab)]
+    return {(plug.host, plug.mac): plug for plug in plugs if plug.host is not None}
 
 
 def _view(name: str, network: Any, root: ET.Element, plugs: list[tuple[str, Plug]]) -> NetworkView:

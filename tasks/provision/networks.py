@@ -12,12 +12,12 @@ from labrun.inventory.model import Lab, Network
 from labrun.ownership import Tag, read_tag, tag_element
 from labrun.tasks.guest.scripts import hypervisor_script
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network, makes_devices
+from labrun.tasks.provision.network_forms import Entries, is_chosen
 from labrun.tasks.provision.network_health import network_health, wake_dnsmasq
 from labrun.tasks.provision.network_settings import (
     ENTRIES,
     HEALTH,
     LIVE,
-    Entries,
     add_settings,
     parsed,
     read_settings,
@@ -213,8 +213,9 @@ def definition_xml(spec: Spec, existing: Any) -> str:
     element.text = existing.UUIDString()
     root.insert(1, element)
     bridge, old_bridge = root.find("bridge"), old.find("bridge")
-    if bridge is not None and old_bridge is not None and not bridge.get("name") and old_bridge.get("name"):
-        bridge.set("name", old_bridge.get("name", ""))
+    name = "" if old_bridge is None else old_bridge.get("name", "")
+    if bridge is not None and not bridge.get("name") and is_chosen(name):
+        bridge.set("name", name)
     mac = old.find("mac")
     if mac is not None:
         root.append(mac)

@@ -27,16 +27,9 @@ from labrun.tasks.provision.domains import (
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec
-from labrun.tasks.provision.image_volume import bring_image, find_image_volume, volume_name
+from labrun.tasks.provision.image_volume import bring_image, find_image_volume
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict
-from labrun.tasks.provision.machine_commands import (
-    autostart_commands,
-    memory_commands,
-    nic_commands,
-    run_commands,
-)
 from labrun.tasks.provision.machine_disks import (
-    disk_commands,
     disk_settings,
     grow_disks,
     image_of,
@@ -54,7 +47,8 @@ from labrun.tasks.provision.machines import (
     wanted_settings,
 )
 from labrun.tasks.provision.objects import Observed
-from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml, machine_nic_xml
+from labrun.tasks.provision.qemu_by_hand import change_commands, creation_commands
+from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
 from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
@@ -314,53 +308,11 @@ class QemuDriver:
 
     def explain(self, spec: MachineSpec) -> list[str]:
         """Return the commands that create the same VM by hand."""
-        files = self._files(spec.lab, spec.host)
-        volume = volume_name(spec.image) or f"{spec.image}.qcow2"
-        backing = f"{image_pool(self._base).directory}/{volume}"
-        virsh = f"virsh -c {self._uri}"
-        pool = lab_pool(spec.lab, self._base)
-        xml = domain_xml(spec, files, virt="kvm" if self.kvm().usable else "qemu", image_volume=volume)
-        overlay = f"{virsh} vol-create-as {pool.name} {files.disk} {spec.disk}G --format qcow2"
-        further = [
-            f"{virsh} vol-create-as {pool.name} {files.further(number)} {size}G --format qcow2"
-            for number, size in enumerate(spec.disks, start=1)
-        ]
-        return [
-            f"{virsh} pool-create-as {pool.name} dir --target {pool.directory} --build",
-            f"{overlay} --backing-vol {backing} --backing-vol-format qcow2",
-            *further,
-            "xorriso -as mkisofs -V cidata -J -R -o seed.iso meta-data user-data network-config",
-            f"{virsh} vol-create-as {pool.name} {files.seed} 1M --format raw",
-            f"{virsh} vol-upload --pool {pool.name} {files.seed} seed.iso",
-            f"{virsh} define /dev/stdin <<'XML'\n{xml}XML",
-            f"{virsh} start {spec.domain}",
-        ]
+        return creation_commands(self._uri, self._base, spec, is_kvm=self.kvm().usable)
 
     def explain_change(self, spec: MachineSpec, seen: Observed, changes: tuple[str, ...]) -> list[str]:
         """Return the commands that change the VM by hand, and start it if it is off."""
-        import libvirt
-
-        virsh, changed, name = f"virsh -c {self._uri}", set(changes), seen.full_name
-        files, pool = self._files(spec.lab, spec.host), lab_pool(spec.lab, self._base).name
-        lines = []
-        with translated("explain", spec.host):
-            domain = self._connection().lookupByName(name)
-            xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-            is_on = bool(domain.isActive())
-            if "persistent" in changed:
-                lines.append(f"{virsh} dumpxml {name} --inactive --security-info | {virsh} define /dev/stdin")
-            if "disk" in changed or "disks" in changed:
-                lines += disk_commands(virsh, pool, files, spec, seen.have, is_on=is_on)
-            if "nics" in changed:
-                lines += nic_commands(self._uri, domain, xml, spec.nics, machine_nic_xml)
-        lines += memory_commands(virsh, spec) if "memory" in changed else []
-        if "vcpus" in changed:
-            lines += [f"{virsh} setvcpus {name} {spec.vcpus} --maximum --config"]
-            lines += [f"{virsh} setvcpus {name} {spec.vcpus} --config"]
-        lines += autostart_commands(virsh, spec) if "autostart" in changed else []
-        if seen.state != "running":
-            lines += run_commands(virsh, name, seen.state, [f"{virsh} start {name}"])
-        return lines
+        return change_commands(self._uri, self._base, spec, seen, changes)
 
     def _image_of(self, spec: MachineSpec) -> Any:
         return image_of(self._connection(), image_pool(self._base), spec)

@@ -99,8 +99,8 @@ def domain_xml(
 
 
 def machine_nic_xml(nic: NicSpec) -> str:
-    """Return the ``<interface>`` of a VM: virtio, without a boot ROM."""
-    element = ET.fromstring(nic_xml(nic, "virtio"))  # noqa: S314 - rendered by us
+    """Return the ``<interface>`` of a VM: virtio unless it is to be another model, without a boot ROM."""
+    element = ET.fromstring(nic_xml(nic, nic.model or "virtio"))  # noqa: S314 - rendered by us
     ET.SubElement(element, "rom", {"enabled": "no"})
     return ET.tostring(element, encoding="unicode")
 

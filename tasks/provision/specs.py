@@ -51,6 +51,7 @@ def _nic(lab: Lab, nic: Interface) -> NicSpec:
         lab.libvirt_name(found.name) if found is not None and by_libvirt else "",
         # A macvtap's name is libvirt's.
         "" if network.mode is Mode.MACVTAP else tap_name(nic.mac),
+        nic.model or "",
     )
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ hypervisor: lxc:///system
 networks:
   out: {mode: nat, cidr: 10.171.1.0/24}
   way: {mode: route, cidr: 10.171.2.0/24, cidr6: "fd71:2::/64"}
-  in: {mode: isolated, cidr: 10.171.3.0/24}
+  in: {mode: isolated, cidr: 10.171.3.0/24, bridge_name: e2enet-in}
   wide: {mode: open, cidr: 10.171.4.0/24}
 hosts:
   a: {networks: {out: dhcp, in: 10.171.3.11}}
@@ -67,8 +68,18 @@ def test_networks_ports_and_leases_are_those_of_libvirt(lab: RunningLab) -> None
 
 
 def test_the_table_fits_a_terminal(lab: RunningLab) -> None:
-    done = lab.run("net")
+    narrow = RunningLab(lab.path, lab.state, {**lab.env, "COLUMNS": "80"})
+    lines = narrow.run("net").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    # Each network takes a line, two subnets two; nothing that is copied is broken.
+    assert re.fullmatch(r"way +route +active +10\.171\.2\.0/24 +virbr\d+", lines[2].strip())
+    assert lines[3].strip() == "fd71:2::/64"
+    uuids = {each["name"]: each["uuid"] for each in lab.json("net").document["networks"]}
+    assert {tuple(line.split()) for line in lines} >= set(uuids.items())
+    wide = RunningLab(lab.path, lab.state, {**lab.env, "COLUMNS": "130"})
+    done = wide.run("net")
     assert done.exit_code == 0
+    assert f"e2enet-in  {uuids['in']}" in done.stdout
     (guest,) = [line for line in done.stdout.splitlines() if line.startswith("out  ") and " lr" in line]
     columns = r"out\s+a\s+lr[0-9a-f]{12}\s+10\.171\.1\.\d+\s+\d\d-\d\d \d\d:\d\dZ"
     assert re.fullmatch(columns, guest.strip())
@@ -118,6 +129,54 @@ def test_a_stranger_on_the_lab_s_network_is_named(
     assert "e2e-net2-x (not the lab's)" in lab.run("net").stdout
     mac = networks["in"]["ports"][1]["mac"]
     said(*VIRSH, "detach-interface", "e2e-net2-x", "network", "--mac", mac, "--live")
+
+
+def device_is_there(name: str) -> bool:
+    pid = Path("/run/libvirtd.pid").read_text().strip()
+    words = ["nsenter", "-t", pid, "-n", "--", "ip", "link", "show", "dev", name]
+    return subprocess.run(words, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def bridge_of(lab: RunningLab, name: str) -> str:
+    networks = {each["name"]: each for each in lab.json("net").document["networks"]}
+    return str(networks[name]["bridge"])
+
+
+def test_a_bridge_has_the_declared_name_and_follows_the_file(lab: RunningLab) -> None:
+    text = lab.path.read_text()
+    assert bridge_of(lab, "in") == "e2enet-in"
+    assert device_is_there("e2enet-in")
+    assert lab.json("plan").exit_code == 0
+    try:
+        # What has the name already is found before anything is touched.
+        pid = Path("/run/libvirtd.pid").read_text().strip()
+        said("nsenter", "-t", pid, "-n", "--", "ip", "link", "add", "e2enet-x", "type", "bridge")
+        lab.path.write_text(text.replace("e2enet-in", "e2enet-x"))
+        plan = lab.json("plan")
+        said("nsenter", "-t", pid, "-n", "--", "ip", "link", "del", "e2enet-x")
+        assert plan.exit_code == 5
+        (row,) = plan.of("network", name="in")
+        assert row["why"] == "the hypervisor has a device e2enet-x already (change `bridge_name`)"
+        # The guest is still on it, under the other name.
+        lab.path.write_text(text.replace("e2enet-in", "e2enet-y"))
+        assert {row["status"] for row in lab.json("up").of("network", name="in")} == {"changed"}
+        assert (bridge_of(lab, "in"), device_is_there("e2enet-in")) == ("e2enet-y", False)
+        assert "1 received" in inside_ping("10.171.3.11")
+        assert lab.json("up").statuses() == {"ok"}
+        lab.path.write_text(text.replace(", bridge_name: e2enet-in", ""))
+        assert {row["status"] for row in lab.json("up").of("network", name="in")} == {"changed"}
+        assert re.fullmatch(r"virbr\d+", bridge_of(lab, "in"))
+        assert lab.json("up").statuses() == {"ok"}
+    finally:
+        lab.path.write_text(text)
+        assert lab.json("up").exit_code == 0
+    assert bridge_of(lab, "in") == "e2enet-in"
+
+
+def inside_ping(address: str) -> str:
+    """Ping from the hypervisor, until there is an answer."""
+    pid = Path("/run/libvirtd.pid").read_text().strip()
+    return said("nsenter", "-t", pid, "-n", "--", "ping", "-n", "-c", "1", "-w", "20", address)
 
 
 def test_an_inactive_network_says_so(lab: RunningLab) -> None:

@@ -102,6 +102,7 @@ class Refusal:
 
 N = "{mode: nat, cidr: 10.131.7.0/24}"
 LAN = "{mode: bridge, bridge: rt-br0, cidr: 10.131.7.0/24}"
+NAMED = "{mode: isolated, cidr: 10.131.7.0/24, bridge_name: rt-br0}"
 REFUSALS = {
     "name of a network": Refusal(
         lambda plants: plants.definition(f"{LAB}-n"),
@@ -195,6 +196,26 @@ REFUSALS = {
         ("network", "n"),
         "the hypervisor has no device rt-eth",
     ),
+    "bridge name of a network": Refusal(
+        lambda plants: plants.network("rt-other", "<bridge name='rt-br0'/>"),
+        NAMED,
+        ("network", "n"),
+        "the bridge rt-br0 is that of the network rt-other (change `bridge_name`)",
+    ),
+    "bridge name of a device": Refusal(
+        lambda plants: plants.device("rt-br0", "veth"),
+        NAMED,
+        ("network", "n"),
+        "the hypervisor has a device rt-br0 already (change `bridge_name`)",
+    ),
+    "model of a container's NIC": Refusal(
+        lambda plants: None,
+        N,
+        ("machine", "h"),
+        "a container's NIC has no model e1000 (remove `model`, or driver: qemu)",
+        host="{networks: {n: {ipv4: 10.131.7.11, model: e1000}}}",
+        uri="auto",
+    ),
     "image": Refusal(
         lambda plants: None,
         N,
@@ -236,7 +257,9 @@ def lab_of(directory: Path, refusal: Refusal) -> RunningLab:
     )
     path = directory / "lab.yaml"
     path.write_text(text, encoding="utf-8")
-    return RunningLab(path, directory / "state")
+    # The hypervisor of a lab that leaves it open.
+    env = {"LABRUN_HYPERVISOR": URI} if refusal.uri == "auto" else {}
+    return RunningLab(path, directory / "state", env)
 
 
 def failed(answer: Answer) -> list[tuple[str, str, str]]:

@@ -46,6 +46,8 @@ COMMANDS: dict[str, tuple[list[str], bool]] = {
     "mend": (["mend"], True),
     "status": (["status"], True),
     "net": (["net"], True),
+    "capture": (["capture", "a"], True),
+    "tc": (["tc", "a", "--clear"], True),
     "history": (["history"], False),
     "show": (["show", "last"], False),
     "diff": (["diff", "a", "b"], False),

@@ -83,6 +83,7 @@ ROOMS = {
         "route_patterns",
         "traffic",
         "check_model",
+        "network_model",
         "model",
         "kernel_values",
         "sshd_ports",

@@ -240,7 +240,7 @@ def test_what_is_refused_is_well_formed_and_refused() -> None:
     with pytest.raises(LabFileError) as caught:
         refuse_unsafe(loaded(content))
     named = {problem.path.rpartition(".")[2] for problem in caught.value.problems}
-    assert named == {"access"}
+    assert named == {"access", "vlan"}
 
 
 def test_the_wrong_example_has_the_printed_errors() -> None:

@@ -79,7 +79,7 @@ def command(
     captures = gather_captures(session, full=full, evidence=not no_evidence)
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
-    rows += _refused(session) + _cut_off(session)
+    rows += _refused(session) + _cut_off(session) + _worsened(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
@@ -101,6 +101,13 @@ def _cut_off(session: Session) -> list[Outcome]:
     from labrun.tasks.provision.uplinks import uplink_rows
 
     return uplink_rows(session.lab, session.uri)
+
+
+def _worsened(session: Session) -> list[Outcome]:
+    """Return a warning for each link that `labrun tc` has made slow or lossy."""
+    from labrun.tasks.provision.link_shaping import link_rows
+
+    return link_rows(session.lab, session.uri, session.hosts) if session.uri else []
 
 
 def _refuse_mixtures(given: Mapping[str, object]) -> None:

@@ -18,7 +18,7 @@ from labrun.ownership import Tag, read_tag, tag_element
 from labrun.state import LabState, state_base
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
-from labrun.tasks.provision.lxc import domain_xml
+from labrun.tasks.provision.lxc_by_hand import domain_xml
 from labrun.tasks.provision.specs import machine_spec, seeded
 from tests import places
 

@@ -439,6 +439,7 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
           b:
             networks: {net1: dhcp}
             access: {via: a}
+          c: {networks: {net1: {vlan: 20}}}
         groups: {all: {hosts: [a], access: {via: b}}}
         """,
     )
@@ -448,7 +449,8 @@ def test_what_is_unsafe_to_leave_out_is_refused_at_every_place(tmp_path: Path) -
     name = tmp_path / "lab.yaml"
     assert str(caught.value).splitlines() == [
         f"{name}:9: hosts.b.access: {why}",
-        f"{name}:10: groups.all.access: {why}",
+        f"{name}:10: hosts.c.networks.net1.vlan: {why}",
+        f"{name}:11: groups.all.access: {why}",
     ]
     assert lab.hosts["b"].access_via == "a"
 

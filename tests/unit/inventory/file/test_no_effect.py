@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from labrun.errors import LabFileError
 from labrun.inventory.file.host_models import HostModel, SshModel
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.file.network_models import NetworkModel, NicModel
@@ -72,6 +73,7 @@ NIC_KEYS = {
     "filter": "filter: web",
     "nmcli": "nmcli: {ipv4.route-metric: 50}",
     "spoofing": "spoofing: allow",
+    "model": "model: e1000",
 }
 NETWORK_KEYS = {
     "cidr6": 'cidr6: "fd00:1::/64"',
@@ -81,6 +83,7 @@ NETWORK_KEYS = {
     "mtu": "mtu: 1400",
     "autostart": "autostart: false",
     "dev": "dev: eth7",
+    "bridge_name": "bridge_name: lab-n",
     "nat_ports": "nat_ports: [2000, 3000]",
     "dns": "dns: {printer.lab.test: 10.1.0.7}",
     "forward": "forward: [{port: 8080, to: 'x:80'}]",
@@ -163,6 +166,10 @@ def test_a_host_s_key_is_named_exactly_if_it_changes_nothing(key: str, context: 
 @pytest.mark.parametrize("context", URIS)
 @pytest.mark.parametrize("key", NIC_KEYS)
 def test_a_nic_s_key_is_named_exactly_if_it_changes_nothing(key: str, context: str, tmp_path: Path) -> None:
+    if (key, context) == ("model", CONTAINER):
+        with pytest.raises(LabFileError, match="x is a container, whose NICs have no model"):
+            lab_of(tmp_path, context, nic=NIC_KEYS[key])
+        return
     with_it = lab_of(tmp_path, context, nic=NIC_KEYS[key])
     same = taken(lab_of(tmp_path, context)) == taken(with_it)
     assert named(with_it) == ({f"hosts.x.networks.n.{key}"} if same else set())
@@ -181,7 +188,8 @@ def test_a_network_s_key_is_named_exactly_if_it_changes_nothing(
 
 def test_the_sweeps_have_every_key_of_the_models() -> None:
     assert {*KEYS, *NOT_HERE} == set(HostModel.model_fields)
-    assert set(NIC_KEYS) == set(NicModel.model_fields)
+    # A VLAN is refused.
+    assert {*NIC_KEYS, "vlan"} == set(NicModel.model_fields)
     # Every network of the sweep has the first two, and only mode bridge has the third, and needs it.
     assert {*NETWORK_KEYS, "mode", "cidr", "bridge"} == set(NetworkModel.model_fields)
     assert set(SshModel.model_fields) == {"user", "port", "identity", "known_hosts"}

@@ -43,7 +43,7 @@ WELL = Facts(
     programs=dict.fromkeys(
         (
             *("mmdebstrap", "mke2fs", "mcopy", "mkfs.fat", "sfdisk", "grub-mkimage", "qemu-img"),
-            *("ssh", "ip", "nft", "nsenter", "dnsmasq", "apt-get"),
+            *("ssh", "ip", "nft", "nsenter", "tc", "tcpdump", "dnsmasq", "apt-get"),
         ),
         "/usr/bin/x",
     ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from labrun.ownership import read_tag
-from labrun.tasks.provision import lxc, qemu_xml
+from labrun.tasks.provision import lxc_by_hand, qemu_xml
+from labrun.tasks.provision.domains import network_in, nic_key, nics_of, nics_text
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.machines import SETTINGS, plan_machine, read_settings, wanted_settings
 from labrun.tasks.provision.objects import Observed
@@ -24,7 +26,7 @@ def there(state: str = "running", **changes: str) -> Observed:
 
 def rendered(driver: str, spec: MachineSpec) -> str:
     if driver == "lxc":
-        return lxc.domain_xml(spec, Path("/root"))
+        return lxc_by_hand.domain_xml(spec, Path("/root"))
     files = qemu_xml.MachineFiles("/pool", spec.host)
     return qemu_xml.domain_xml(spec, files, virt="qemu", image_volume="image.qcow2")
 
@@ -53,6 +55,19 @@ def test_what_is_written_is_read(driver: str, changed: dict[str, object]) -> Non
     # Each change but a container's firmware shows.
     shows = wanted != wanted_settings(driver, SPEC)
     assert shows == bool(changed and not ("firmware" in changed and driver == "lxc"))
+
+
+def test_the_model_of_a_vm_s_nic_is_written_and_read() -> None:
+    spec = replace(SPEC, nics=(replace(NICS[0], model="e1000"), NICS[1]))
+    xml = rendered("qemu", spec)
+    assert nics_of(xml) == spec.nics
+    assert [element.get("type") for element in ET.fromstring(xml).iterfind(".//interface/model")] == [
+        "e1000",
+        "virtio",
+    ]
+    assert nics_text(spec.nics).split()[0] == "02:00:00:00:00:01@lab-a=e1000"
+    assert network_in(nics_text(spec.nics).split()[0]) == "lab-a"
+    assert nic_key(spec.nics[0]) != nic_key(NICS[0])
 
 
 def test_every_setting_is_known_by_vms_and_those_of_containers_by_containers() -> None:

@@ -27,6 +27,7 @@ SAMPLES = {
     "mtu": "1400",
     "dev": "eth7",
     "bridge": "br0",
+    "bridge_name": "lab-left",
     "nat_ports": "2000-3000",
     "reservations": "02:00:00:00:00:01=10.1.0.10/a 02:00:00:00:00:02=10.1.0.9/b-c",
     "dhcp6": "fd00:1::8000-fd00:1::ffff",
@@ -48,6 +49,8 @@ def combinations(forward: str) -> Iterator[dict[str, str]]:
         if (settings["dev"] or settings["nat_ports"] or settings["nat6"]) and not forward:
             continue
         if settings["bridge"] and forward != "bridge":
+            continue
+        if settings["bridge_name"] and forward == "bridge":
             continue
         yield {"forward": forward, **settings}
 
@@ -77,6 +80,7 @@ def test_each_setting_is_in_the_xml(key: str) -> None:
     """One that was neither written nor read would pass the round trip where it is empty."""
     settings = {"forward": "bridge" if key == "bridge" else "nat", **SAMPLES}
     settings["bridge"] = "br0" if key == "bridge" else ""
+    settings["bridge_name"] = "" if key == "bridge" else "lab-left"
     without = {**settings, key: ""}
     if key == "ipv4":
         without |= {"dhcp": "", "reservations": ""}

@@ -1,0 +1,119 @@
+"""`labrun tc HOST:NETWORK delay 40ms loss 5%`: make a link slow or lossy, show that, and end it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labrun.errors import HypervisorError, LabrunError, UsageError
+from labrun.outcome import Outcome, Status
+from labrun.runner.cli.invocation import Invocation
+from labrun.runner.cli.nic_words import complete_nic, named_nics
+from labrun.runner.cli.report import Report
+from labrun.runner.engine.session import Session, open_session
+from labrun.runner.verb import verb
+from labrun.tasks.provision.link_quality import WORDS
+
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+    from labrun.tasks.provision.link_quality import Quality
+    from labrun.tasks.provision.link_shaping import Shaped
+    from labrun.tasks.provision.nic_ends import NicEnd
+
+
+def _complete(ctx: Any, param: Any, incomplete: str) -> list[str]:
+    """Complete NICs and, after the first of them, the words of a quality."""
+    keys = [key for key in WORDS if key.startswith(incomplete)] if ctx.params.get("words") else []
+    return [*complete_nic(ctx, param, incomplete), *keys]
+
+
+@verb("tc")
+@click.argument(
+    "words", nargs=-1, metavar="[HOST[:NETWORK]... [delay 40ms] [loss 5%]...]", shell_complete=_complete
+)
+@click.option("--clear", is_flag=True, help="Make the links good again.")
+def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Report:
+    """Make links of hosts slow or lossy, or show what they are.
+
+    delay TIME [JITTER], loss, duplicate and corrupt PERCENT, and rate RATE apply to what the host
+    receives at that NIC. Without them, the present state is shown; without HOST, that of every NIC.
+    It ends when the machine is stopped or restarted.
+    """
+    from labrun.tasks.provision import nft
+    from labrun.tasks.provision.link_quality import quality_of_words
+    from labrun.tasks.provision.link_shaping import Shaped, read_links, set_link
+    from labrun.tasks.provision.nic_ends import nic_ends
+
+    session = open_session(invocation, safely=False)
+    named, rest = _split(session, words)
+    wanted = quality_of_words(rest)
+    if rest and clear:
+        raise UsageError("--clear stands alone", step="tc", hint=f"leave {' '.join(rest)} out")
+    if not session.uri:
+        raise LabrunError("the lab has no NICs on a hypervisor", step="tc", hint=session.why_uri)
+    every = [(host, nic.network) for host in session.hosts for nic in session.lab.hosts[host].interfaces]
+    nics = nic_ends(session.lab, session.uri, named or every, does="tc", only_running=not named)
+    if why := nft.unusable(session.uri):
+        raise HypervisorError(why.replace("nftables", "tc"), step="tc", hint="run labrun as root")
+    links = read_links()
+    changed = {
+        nic
+        for nic in nics
+        if (rest or clear) and set_link(nic, wanted, links.get(nic.device, Shaped()), is_named=bool(named))
+    }
+    after = read_links() if changed else links
+    shown = [(nic, after.get(nic.device, Shaped())) for nic in nics]
+    rows = [
+        _row(nic, shaped, wanted if rest or clear else None, is_changed=nic in changed)
+        for nic, shaped in shown
+    ]
+    there = {(nic.host, nic.network) for nic in nics}
+    rows += [
+        Outcome(host, "tc", network, Status.SKIPPED, why="its machine is off, or it has no end here")
+        for host, network in (named or every)
+        if (host, network) not in there
+    ]
+    extra: JsonObject = {"links": [_member(nic, shaped) for nic, shaped in shown]}
+    return Report(session.lab.name, rows, extra=extra)
+
+
+def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Return the NICs that the first words name, each once, and the words after them."""
+    found: dict[tuple[str, str], None] = {}
+    for number, word in enumerate(words):
+        if word in WORDS or (number and ":" not in word and word not in session.lab.hosts):
+            if not found:
+                raise UsageError(
+                    "no HOST[:NETWORK] is named", step="tc", hint=f"such as labrun tc HOST {word}"
+                )
+            return tuple(found), words[number:]
+        found.update(dict.fromkeys(named_nics(session.lab, word)))
+    return tuple(found), ()
+
+
+def _row(nic: NicEnd, shaped: Shaped, wanted: Quality | None, *, is_changed: bool) -> Outcome:
+    actual = f"{shaped.foreign}, not labrun's" if shaped.foreign else str(shaped.quality)
+    status = Status.CHANGED if is_changed else Status.OK
+    if wanted is not None and not shaped.foreign and not shaped.quality.is_about(wanted):
+        status = Status.FAILED
+    expected = None if wanted is None else str(wanted)
+    return Outcome(nic.host, "tc", nic.network, status, expected, actual)
+
+
+def _member(nic: NicEnd, shaped: Shaped) -> JsonObject:
+    quality = shaped.quality
+    return {
+        "host": nic.host,
+        "network": nic.network,
+        "dev": nic.device,
+        "delay_ms": quality.delay / 1000,
+        "jitter_ms": quality.jitter / 1000,
+        "loss_percent": quality.loss,
+        "duplicate_percent": quality.duplicate,
+        "corrupt_percent": quality.corrupt,
+        "rate_bit": quality.rate,
+        "sent_packets": shaped.sent,
+        "dropped_packets": shaped.dropped,
+        "foreign": shaped.foreign or None,
+    }

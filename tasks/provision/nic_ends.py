@@ -1,0 +1,92 @@
+"""The ends of NICs on the hypervisor: the device behind which a guest's NIC is, found without its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from labrun.errors import HypervisorError, UnreachableError, UsageError
+from labrun.hypervisor import connect
+from labrun.inventory.model import Host, Interface, Lab, Mode
+from labrun.tasks.provision.hypervisor_network import hypervisor_network, shares_network
+from labrun.tasks.provision.network_view import Plug, own_plugs
+
+__all__ = ["NicEnd", "nic_ends"]
+
+_NOWHERE = Plug("", None, "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class NicEnd:
+    """A NIC of a running guest: ``device`` is its end on the hypervisor, which may be a macvtap's."""
+
+    host: str
+    network: str
+    mac: str
+    device: str
+    is_macvtap: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return ``HOST:NETWORK``."""
+        return f"{self.host}:{self.network}"
+
+
+def nic_ends(
+    lab: Lab, uri: str, nics: Iterable[tuple[str, str]], *, does: str, only_running: bool = False
+) -> tuple[NicEnd, ...]:
+    """Return the end of every NIC given as (host, network).
+
+    ``does`` is the command that is to work on them, for messages. With ``only_running``, NICs that have no
+    end here are left out. Raises UsageError for a NIC that has no end
+    on this machine, UnreachableError for a machine that is off, HypervisorError.
+    """
+    wanted = [
+        (lab.hosts[host], nic)
+        for host, network in nics
+        for nic in lab.hosts[host].interfaces
+        if nic.network == network
+    ]
+    for host, _ in wanted:
+        if host.machine is None and not only_running:
+            raise UsageError(
+                "an existing machine has no NIC on this hypervisor",
+                step=host.name,
+                hint=f"`labrun ssh {host.name}`, and do it there",
+            )
+    # A hypervisor that does not answer says so; without it, every machine would look as if it were off.
+    connect(uri)
+    if not shares_network(uri):
+        raise UsageError(f"the NICs are on another machine: {uri}", hint=f"run `labrun {does}` there")
+    plugs = own_plugs(lab.name, uri)
+    here = hypervisor_network(uri)
+    if here is None:
+        raise HypervisorError(
+            "the devices of this machine cannot be read", step=does, hint="install iproute2"
+        )
+    running = {host for host, _ in plugs}
+    found = []
+    for host, nic in wanted:
+        if only_running and plugs.get((host.name, nic.mac), _NOWHERE).dev not in here.links:
+            continue
+        if host.name not in running:
+            raise UnreachableError(
+                "its machine does not run: `labrun up` starts it", host=host.name, step=does
+            )
+        plug = plugs.get((host.name, nic.mac))
+        if plug is None or plug.dev not in here.links:
+            raise _no_end(lab, host, nic, does)
+        is_macvtap = lab.networks[nic.network].mode is Mode.MACVTAP
+        found.append(NicEnd(host.name, nic.network, nic.mac, plug.dev, is_macvtap))
+    return tuple(found)
+
+
+def _no_end(lab: Lab, host: Host, nic: Interface, does: str) -> Exception:
+    name = f"{host.name}:{nic.network}"
+    if lab.networks[nic.network].mode is Mode.MACVTAP:
+        return UsageError(
+            f"{name} is a macvtap inside of the container: it has no end here",
+            step=does,
+            hint=f"`labrun exec --via agent --hosts {host.name} CMD` runs a command beside it",
+        )
+    return HypervisorError(f"{name} is not plugged in", step=does, hint="`labrun up` plugs it in")

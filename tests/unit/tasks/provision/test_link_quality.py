@@ -1,0 +1,96 @@
+"""What the words of `labrun tc` ask for, what tc is told, and what its listing means."""
+
+from __future__ import annotations
+
+import pytest
+
+from labrun.errors import UsageError
+from labrun.tasks.provision.link_quality import (
+    NOTHING,
+    Quality,
+    qdisc_options,
+    quality_of_options,
+    quality_of_words,
+)
+
+WORDS = {
+    "delay 40ms loss 5% rate 10mbit": Quality(delay=40_000, loss=5, rate=10_000_000),
+    "delay 40ms 5ms": Quality(delay=40_000, jitter=5000),
+    "loss 0.5 duplicate 1% corrupt 0.1%": Quality(loss=0.5, duplicate=1, corrupt=0.1),
+    "rate 1.5gbit delay 1s": Quality(delay=1_000_000, rate=1_500_000_000),
+    "rate 64KBIT": Quality(rate=64_000),
+    "": NOTHING,
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_words_and_how_they_are_shown_again(words: str) -> None:
+    wanted = quality_of_words(words.split())
+    assert wanted == WORDS[words]
+    if words:
+        assert quality_of_words(str(wanted).split()) == wanted
+
+
+REFUSED = {
+    "delai 3ms": ('unknown word "delai"', 'did you mean "delay"?'),
+    "3ms": ('unknown word "3ms"', "known are delay, loss, duplicate, corrupt, rate, such as delay 40ms"),
+    "loss 5% loss 6%": ("loss is given twice", "leave one of them out"),
+    "loss": ("loss has no value", "such as loss 5%"),
+    "delay 40": ('"40" is no value for delay', "such as 40ms; units: us, ms, s"),
+    "delay 61s": ("delay 61s is out of bounds", "1us to 60s"),
+    "loss 0%": ("loss 0% is out of bounds", "above 0% and at most 100%"),
+    "loss 100.1%": ("loss 100.1% is out of bounds", "above 0% and at most 100%"),
+    "rate 10MB": ('"10MB" is no value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
+    "rate 1bit": ("rate 1bit is out of bounds", "8kbit to 100gbit"),
+    "rate -1mbit": ('"-1mbit" is no value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
+    "delay 1ms 2ms 3ms": (
+        'unknown word "3ms"',
+        "known are delay, loss, duplicate, corrupt, rate, such as delay 40ms",
+    ),
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_is_refused(words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        quality_of_words(words.split())
+    assert (caught.value.reason, caught.value.hint) == REFUSED[words]
+
+
+def test_a_rate_alone_is_tbf_s_and_everything_else_netem_s() -> None:
+    tbf = "tbf rate 10000000bit burst 25000b latency 50ms"
+    assert " ".join(qdisc_options(Quality(rate=10_000_000))) == tbf
+    netem = "netem limit 10000 delay 40000us 5000us loss 5% rate 10000000bit"
+    assert " ".join(qdisc_options(Quality(delay=40_000, jitter=5000, loss=5, rate=10_000_000))) == netem
+
+
+# tbf's as `tc -j qdisc show` printed it; netem's could not be seen, for want of a kernel that has it.
+LISTED = [
+    ("tbf", {"rate": 1250000, "burst": 32767, "lat": 50000}, Quality(rate=10_000_000)),
+    (
+        "netem",
+        {
+            "limit": 10000,
+            "delay": {"delay": 0.04, "jitter": 0.005, "correlation": 0},
+            "loss-random": {"loss": 0.05, "correlation": 0},
+            "rate": {"rate": 1250000, "packetoverhead": 0},
+            "ecn": False,
+            "gap": 0,
+        },
+        Quality(delay=40_000, jitter=5000, loss=5, rate=10_000_000),
+    ),
+    ("netem", {"delay": "garbage", "loss-random": {"loss": float("nan")}, "rate": [1]}, NOTHING),
+    ("fq_codel", {"limit": 10240}, NOTHING),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "expected"), LISTED)
+def test_a_listing(kind: str, options: dict[str, object], expected: Quality) -> None:
+    assert quality_of_options(kind, options).is_about(expected)
+
+
+def test_what_the_kernel_rounds_is_the_same_and_another_value_is_not() -> None:
+    wanted = Quality(delay=40_000, loss=5)
+    assert Quality(delay=39_999, loss=5.0001).is_about(wanted)
+    assert not Quality(delay=41_000, loss=5).is_about(wanted)
+    assert not NOTHING.is_about(Quality(loss=0.5))
