@@ -16,7 +16,7 @@ __all__ = ["find_notices", "refuse_unsafe"]
 
 _SETTINGS: Final = frozenset({"disks"})
 # Without these, a host would be open or reachable in a way that the file rules out.
-_UNSAFE_SETTINGS: Final = frozenset({"access"})
+_UNSAFE_SETTINGS: Final[frozenset[str]] = frozenset()
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
 

@@ -21,10 +21,11 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of, translated
 from labrun.hypervisor_uri import asked_hypervisor, is_plain
 from labrun.inventory.file.source import find_lab_file
-from labrun.inventory.hosts.connections import WANTED_PORT, access_of, connection_extras
+from labrun.inventory.hosts.connections import JUMP, WANTED_PORT, access_of, connection_extras
 from labrun.inventory.hosts.leases import LibvirtLeases
 from labrun.inventory.hosts.locate import Located, locate
 from labrun.inventory.model import Host, Lab
+from labrun.inventory.topology.jump_hosts import jumps
 from labrun.ownership import read_tag
 from labrun.state import LabState
 
@@ -131,6 +132,8 @@ def inventory_of(lab: Lab, located: Mapping[str, Located], state: LabState | Non
         for name in group_names(lab, host):
             members.append(groups.setdefault(name, Group(name=name, defaults=defaults)))
         hosts[host.name] = _host(lab, host, located[host.name], state, members, defaults)
+    for name, jump in jumps(lab).items():
+        hosts[name].data[JUMP] = hosts[jump.via]
     return Inventory(hosts=hosts, groups=groups, defaults=defaults)
 
 

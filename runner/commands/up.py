@@ -12,7 +12,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.way_in import way_in
+from labrun.inventory.topology.jump_hosts import entrance
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -290,11 +290,11 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """Return where to find the lease that makes a host reachable; None if the file gives it an address.
 
-    It is that of the NIC through which the hypervisor has its way to the host.
+    It is that of the NIC through which the hypervisor, or a jump host, has its way to the host.
     """
     from labrun.tasks.provision.bring_up import Lease
 
-    way = way_in(lab, lab.hosts[name])
+    way = entrance(lab, lab.hosts[name])
     nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
     if nic is None or not any(nic.leases(version) for version in way.versions):
         return None
@@ -305,5 +305,5 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
 
 def _no_way(lab: Lab, name: str) -> str:
     """Return why the hypervisor cannot reach a host by the lab file, empty if it can."""
-    why = way_in(lab, lab.hosts[name]).why
+    why = entrance(lab, lab.hosts[name]).why
     return f"the hypervisor has no way to {name}: {why}" if why else ""

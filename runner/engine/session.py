@@ -105,7 +105,8 @@ class Session:
 
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
-            if address is not None:
+            # What a jump host leads to does not answer here, or something else does.
+            if address is not None and not located[name].through:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     @contextmanager

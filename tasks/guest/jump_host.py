@@ -1,0 +1,138 @@
+"""One login to each jump host, which all hosts behind it share; each has a channel of its own over it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from labrun.errors import JumpHostError, LabrunError, UnreachableError
+from labrun.tasks.guest.deadline import pace
+
+if TYPE_CHECKING:
+    from labrun.tasks.guest.ssh_login import SshLogin
+    from labrun.tasks.guest.tunnel import Tunnel
+
+__all__ = ["dial_through", "hang_up", "private_jumps"]
+
+Options = Mapping[str, Any]
+"""How to log in to a jump host: ``name``, ``host``, ``port``, ``username``, and extras of its connection."""
+# Every failed login costs the client a penalty, and three in a row lock it out (OpenSSH 9.8).
+_AFTER_REFUSAL = 5.0
+
+
+class _JumpHost:
+    """The login to one jump host; whoever needs it while it is being made waits for the same attempt."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._making = threading.Lock()
+        self._login: SshLogin | None = None
+        self._failed: LabrunError | None = None
+        self._failed_at = 0.0
+
+    def login(self, options: Options, timeout: float) -> SshLogin:
+        asked = time.monotonic()
+        while not self._making.acquire(timeout=pace().remaining(1.0)):
+            if pace().stopping.is_set() or not pace().remaining():
+                raise UnreachableError(f"the time was up before its jump host {self.name} was there")
+        try:
+            if self._login is not None and self._login.is_alive():
+                return self._login
+            if self._failed is not None and self._failed_at >= asked:
+                raise self._about(self._failed)
+            self.close()
+            self._login = self._made(options, timeout)
+            return self._login
+        finally:
+            self._making.release()
+
+    def _made(self, options: Options, timeout: float) -> SshLogin:
+        from labrun.tasks.guest.login import log_in
+
+        extras = {**options, "conn_timeout": timeout, "patience": 0.0}
+        try:
+            login = log_in(options["host"], options["username"], options["port"], extras)
+        except LabrunError as error:
+            self._failed = error
+            is_refusal = not isinstance(error, UnreachableError)
+            self._failed_at = time.monotonic() + (_AFTER_REFUSAL if is_refusal else 0.0)
+            raise self._about(error) from error
+        self._failed = None
+        return login
+
+    def _about(self, error: LabrunError) -> LabrunError:
+        """Return the error of this login as that of a host behind it."""
+        if isinstance(error, JumpHostError) or error.reason.startswith("its jump host "):
+            return error
+        reason = f"its jump host {self.name}: {error.reason}"
+        if isinstance(error, UnreachableError):
+            return UnreachableError(reason, step="connect")
+        return JumpHostError(reason, step=error.step, hint=error.hint)
+
+    def close(self) -> None:
+        if self._login is not None:
+            self._login.close()
+            self._login = None
+
+
+class _JumpHosts:
+    """The jump hosts in use, by what tells one from another."""
+
+    def __init__(self) -> None:
+        self._adding = threading.Lock()
+        self._known: dict[tuple[Any, ...], _JumpHost] = {}
+
+    def of(self, options: Options) -> _JumpHost:
+        # Not by address: that may change while the hosts behind it are being worked on.
+        key = tuple(options.get(each) for each in ("name", "username", "key_file", "alt_key_file"))
+        with self._adding:
+            return self._known.setdefault(key, _JumpHost(str(options["name"])))
+
+    def close(self) -> None:
+        with self._adding:
+            known = list(self._known.values())
+            self._known.clear()
+        # The last one was reached through the others.
+        for each in reversed(known):
+            each.close()
+
+
+_shared = _JumpHosts()
+_private = threading.local()
+
+
+def dial_through(options: Options, host: str, port: int, timeout: float) -> Tunnel:
+    """Return a connection that a jump host makes, within ``timeout`` seconds once labrun is logged in there.
+
+    Raises UnreachableError, and JumpHostError for a jump host that does not let labrun in or through; the
+    reason names the jump host.
+    """
+    from labrun.tasks.guest.tunnel import open_tunnel
+
+    hosts: _JumpHosts = getattr(_private, "hosts", _shared)
+    through = hosts.of(options)
+    transport = through.login(options, timeout).transport
+    if transport is None:
+        raise UnreachableError(f"the connection to its jump host {through.name} is lost", step="connect")
+    tunnel = open_tunnel(transport, through.name, host, port, timeout)
+    tunnel.introduce()
+    return tunnel
+
+
+def hang_up() -> None:
+    """Close the shared logins to jump hosts: no host behind them is in use any more."""
+    _shared.close()
+
+
+@contextmanager
+def private_jumps() -> Iterator[None]:
+    """Log in to jump hosts anew inside the block, in this thread, and close these logins afterwards."""
+    _private.hosts = _JumpHosts()
+    try:
+        yield
+    finally:
+        _private.hosts.close()
+        del _private.hosts
