@@ -65,7 +65,7 @@ def entrance(lab: Lab, host: Host) -> WayIn:
     if jump is not None:
         return WayIn(jump.network, jump.versions)
     if host.access_via is not None:
-        return WayIn(None, why=f"nothing leads to it from {host.access_via}")
+        return WayIn(None, why=f"it is reached through {host.access_via}, which cannot be reached")
     way = way_in(lab, host)
     return WayIn(None, why=f"{way.why}{_no_jump(lab, host)}") if way.why else way
 
