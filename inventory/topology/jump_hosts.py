@@ -14,7 +14,16 @@ from labrun.inventory.topology.reach import Connection, reach
 from labrun.inventory.topology.way_in import WayIn, way_in
 from labrun.inventory.topology.wiring import Version, wiring
 
-__all__ = ["Jump", "declared_jump", "entrance", "forbids_jumps", "jump_chain", "jump_hosts", "jumps"]
+__all__ = [
+    "Jump",
+    "carried_to",
+    "declared_jump",
+    "entrance",
+    "forbids_jumps",
+    "jump_chain",
+    "jump_hosts",
+    "jumps",
+]
 
 _VERSIONS: tuple[Version, ...] = (4, 6)
 _LETS_THROUGH = ("yes", "all", "local")
@@ -57,6 +66,17 @@ def jump_chain(lab: Lab, host: str) -> tuple[str, ...]:
 def jump_hosts(lab: Lab) -> frozenset[str]:
     """Return the hosts through which others are reached."""
     return frozenset(jump.via for jump in jumps(lab).values())
+
+
+def carried_to(lab: Lab, host: str) -> frozenset[str]:
+    """Return who carries the last stretch of the login to a host: its jump host, and routers after that."""
+    jump = jumps(lab).get(host)
+    if jump is None:
+        return frozenset()
+    if jump.network is None or lab.hosts[jump.via].interface_on(jump.network) is not None:
+        return frozenset({jump.via})
+    ways = (forwarding(lab, version).path(jump.via, host).way for version in jump.versions)
+    return frozenset({jump.via}).union(*((*way.through, *way.back) for way in ways))
 
 
 def entrance(lab: Lab, host: Host) -> WayIn:

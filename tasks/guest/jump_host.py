@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from labrun.errors import JumpHostError, LabrunError, UnreachableError
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from labrun.tasks.guest.ssh_login import SshLogin
     from labrun.tasks.guest.tunnel import Tunnel
 
-__all__ = ["dial_through", "hang_up", "private_jumps"]
+__all__ = ["SHARED", "JumpHosts"]
 
 Options = Mapping[str, Any]
 """How to log in to a jump host: ``name``, ``host``, ``port``, ``username``, and extras of its connection."""
@@ -78,61 +77,43 @@ class _JumpHost:
             self._login = None
 
 
-class _JumpHosts:
-    """The jump hosts in use, by what tells one from another."""
+class JumpHosts:
+    """The logins to jump hosts, one each; they stay until they are closed."""
 
     def __init__(self) -> None:
         self._adding = threading.Lock()
         self._known: dict[tuple[Any, ...], _JumpHost] = {}
 
-    def of(self, options: Options) -> _JumpHost:
+    def dial(self, jump: Options, host: str, port: int, timeout: float) -> Tunnel:
+        """Return a connection that a jump host makes, within ``timeout`` seconds after the login there.
+
+        Raises UnreachableError, and JumpHostError for a jump host that does not let labrun in or through; the
+        reason names the jump host.
+        """
+        from labrun.tasks.guest.tunnel import open_tunnel
+
+        through = self._of(jump)
+        transport = through.login(jump, timeout).transport
+        if transport is None:
+            raise UnreachableError(f"the connection to its jump host {through.name} is lost", step="connect")
+        tunnel = open_tunnel(transport, through.name, host, port, timeout)
+        tunnel.introduce()
+        return tunnel
+
+    def _of(self, jump: Options) -> _JumpHost:
         # Not by address: that may change while the hosts behind it are being worked on.
-        key = tuple(options.get(each) for each in ("name", "username", "key_file", "alt_key_file"))
+        key = tuple(jump.get(each) for each in ("name", "username", "key_file", "alt_key_file"))
         with self._adding:
-            return self._known.setdefault(key, _JumpHost(str(options["name"])))
+            return self._known.setdefault(key, _JumpHost(str(jump["name"])))
 
     def close(self) -> None:
+        """Close the logins, and with them the connections through them."""
         with self._adding:
             known = list(self._known.values())
             self._known.clear()
-        # The last one was reached through the others.
-        for each in reversed(known):
+        for each in known:
             each.close()
 
 
-_shared = _JumpHosts()
-_private = threading.local()
-
-
-def dial_through(options: Options, host: str, port: int, timeout: float) -> Tunnel:
-    """Return a connection that a jump host makes, within ``timeout`` seconds once labrun is logged in there.
-
-    Raises UnreachableError, and JumpHostError for a jump host that does not let labrun in or through; the
-    reason names the jump host.
-    """
-    from labrun.tasks.guest.tunnel import open_tunnel
-
-    hosts: _JumpHosts = getattr(_private, "hosts", _shared)
-    through = hosts.of(options)
-    transport = through.login(options, timeout).transport
-    if transport is None:
-        raise UnreachableError(f"the connection to its jump host {through.name} is lost", step="connect")
-    tunnel = open_tunnel(transport, through.name, host, port, timeout)
-    tunnel.introduce()
-    return tunnel
-
-
-def hang_up() -> None:
-    """Close the shared logins to jump hosts: no host behind them is in use any more."""
-    _shared.close()
-
-
-@contextmanager
-def private_jumps() -> Iterator[None]:
-    """Log in to jump hosts anew inside the block, in this thread, and close these logins afterwards."""
-    _private.hosts = _JumpHosts()
-    try:
-        yield
-    finally:
-        _private.hosts.close()
-        del _private.hosts
+SHARED = JumpHosts()
+"""The logins that all hosts behind a jump host share."""

@@ -10,7 +10,7 @@ from labrun.errors import HostKeyError, LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import TIMEOUTS
 from labrun.state import SSH_PORT
 from labrun.tasks.guest.deadline import pace
-from labrun.tasks.guest.jump_host import dial_through
+from labrun.tasks.guest.jump_host import SHARED
 from labrun.tasks.guest.tcp import dial
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def log_in(host: str | None, username: str | None, port: int | None, extras: Map
     ``other_ports``: further addresses and ports (numbers in one text) to try if the host is not at the first;
     ``patience``: for how many seconds a refused or unanswered connection is retried (0 = a single attempt);
     and ``jump``: the options of a jump host that connects in labrun's place, as in
-    :func:`labrun.tasks.guest.jump_host.dial_through`. Others are ignored. A wrong host key or a
+    :class:`labrun.tasks.guest.jump_host.JumpHosts`. Others are ignored. A wrong host key or a
     refused login is never retried. The user's ``~/.ssh/config`` is never read.
     """
     options: dict[str, Any] = {**TIMEOUTS, **{key: extras[key] for key in LOGIN_OPTIONS & extras.keys()}}
@@ -84,7 +84,7 @@ def _connect_once(options: dict[str, Any], places: _Places, timeout: float) -> S
 def _logged_in(options: dict[str, Any], timeout: float) -> SshLogin:
     jump = options.pop("jump", None)
     where = options["host"], options["port"], timeout
-    dialled = dial(*where) if jump is None else dial_through(jump, *where)
+    dialled = dial(*where) if jump is None else SHARED.dial(jump, *where)
     # paramiko takes a while to import: the first login pays for it, while sshd starts the session.
     from labrun.tasks.guest.ssh_login import SshLogin
 
