@@ -83,6 +83,7 @@ class _HostStatus:
     address_source: str | None
     login: str | None
     driver: str | None
+    through: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         return {
@@ -92,6 +93,7 @@ class _HostStatus:
             "address_source": self.address_source,
             "ssh": self.login or "-",
             "driver": self.driver,
+            "through": list(self.through),
         }
 
     def row(self) -> Outcome:
@@ -149,6 +151,7 @@ def _status_of(
         located.source,
         login,
         machine.kind if machine else None,
+        located.through,
     )
 
 
@@ -158,6 +161,12 @@ def _last_runs(session: Session) -> Mapping[str, Run]:
 
     nothing: dict[str, Run] = {}
     return answer_of(session.history(), lambda history: history.last_of_each(), nothing)
+
+
+def _login_words(host: _HostStatus) -> str:
+    if host.login == "ok" and host.through:
+        return f"ok, through {' and '.join(host.through)}"
+    return host.login or "-"
 
 
 def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invocation) -> str:
@@ -170,7 +179,7 @@ def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invoc
             host.name,
             host.state,
             "\n".join(f"{address} ({network})" for network, address in host.addresses.items()) or "-",
-            host.login or "-",
+            _login_words(host),
             host.driver or "-",
         )
         for host in hosts

@@ -12,7 +12,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.jump_hosts import entrance
+from labrun.inventory.topology.jump_hosts import entrance, jump_chain
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -235,6 +235,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
     lab, state = session.lab, session.state
     state.ensure_keys()
     known = state.host_keys()
+    no_ways = _no_ways(session, [item.spec.host for item in plan.machines])
     jobs = {}
     for item in plan.machines:
         host = lab.hosts[item.spec.host]
@@ -266,7 +267,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
-            no_way=_no_way(lab, name),
+            no_way=no_ways[name],
+            through=jump_chain(lab, name),
             state=str(state.root),
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,
@@ -303,7 +305,21 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
 
 
-def _no_way(lab: Lab, name: str) -> str:
-    """Return why the hypervisor cannot reach a host by the lab file, empty if it can."""
-    why = entrance(lab, lab.hosts[name]).why
-    return f"the hypervisor has no way to {name}: {why}" if why else ""
+def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
+    """Return why nothing leads to each of these hosts, empty if something does or will, in this run."""
+    lab = session.lab
+    whys = {name: entrance(lab, lab.hosts[name]).why for name in names}
+    # A jump host that this run does not start is waited for in vain if it does not run.
+    others = {
+        each
+        for name in names
+        for each in jump_chain(lab, name)
+        if each not in names and lab.hosts[each].machine is not None
+    }
+    machines = session.machines() if others else {}
+    for name in names:
+        for jump in others.intersection(jump_chain(lab, name)):
+            seen = machines.get(jump)
+            if seen is None or seen.machine.state != "running":
+                whys[name] = f"its jump host {jump} {'does not run' if seen else 'does not exist'}"
+    return {name: f"the hypervisor has no way to {name}: {why}" if why else "" for name, why in whys.items()}

@@ -58,13 +58,14 @@ class MachineJob:
 
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
-    ``no_way`` is why the file leaves the hypervisor without a way to it, empty if it has one. ``state`` is
-    the state directory; ``recover`` = install the lab's key without a login; ``login_keys`` are those of
-    people. ``host_key`` has the addresses and the public key of a machine that is created, else None.
-    ``network`` is what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names
-    a network of the host that still has another subnet than in the file, so that the host cannot be as the
-    file says either. ``given`` are the addresses that the file gives the host. ``look`` tells why a login at
-    an address fails, given what SSH said.
+    ``no_way`` is why nothing leads to it, by the file or because its jump host does not run, empty if
+    something does; ``through`` are the jump hosts on the way. ``state`` is the state directory;
+    ``recover`` = install the lab's key without a login; ``login_keys`` are those of people. ``host_key`` has
+    the addresses and the public key of a machine that is created, else None. ``network`` is what
+    ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of the
+    host that still has another subnet than in the file, so that the host cannot be as the file says either.
+    ``given`` are the addresses that the file gives the host. ``look`` tells why a login at an address fails,
+    given what SSH said.
     """
 
     spec: MachineSpec
@@ -85,6 +86,7 @@ class MachineJob:
     configures: bool = False
     behind: str = ""
     given: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
     look: Callable[[str | None, str], Reason | None] | None = None
 
 
@@ -308,7 +310,8 @@ def _as_row(driver: Driver, job: MachineJob, ready: Ready, address: str, note: s
         actual = f"answers at {ready.address} in {ready.seconds:.1f} s"
         return Outcome(host, "ready", host, status, "ready", actual, why, seconds=ready.seconds)
     if not ready.error:
-        at = f"at {ready.address} " if ready.address else ""
+        way = f"through {' and '.join(job.through)} " if job.through else ""
+        at = f"at {ready.address} {way}" if ready.address else ""
         actual = f"ready {at}in {ready.seconds:.1f} s"
         if ready.address and ready.address != address:
             note = f"that is its former address; `labrun configure` gives it {address or 'the new one'}"
