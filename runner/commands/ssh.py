@@ -27,7 +27,7 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
     Everything after HOST goes to the host's shell, as with ssh. The host key must be
     the one that labrun gave the host; that of an existing machine is checked against known_hosts.
     """
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     select_hosts(session.lab, host)
     arguments = ssh_arguments(session, host)
     try:

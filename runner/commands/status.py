@@ -42,7 +42,7 @@ def command(invocation: Invocation) -> Report:
 
     Exit code 4 when a running host cannot be logged in to; a host that is off or absent is not an error.
     """
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     machines = session.machines()
     located = session.locate()
     logins = _logins(session, machines, located)

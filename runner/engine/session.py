@@ -151,7 +151,7 @@ class Session:
                 self.state.remember_port(name, port)
 
 
-def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
+def open_session(invocation: Invocation) -> Session:
     """Load the lab, find its hypervisor and enter the guests' network.
 
     A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
@@ -159,7 +159,7 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
     """
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
-    lab = load(invocation, safely=safely)
+    lab = load(invocation)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
     invocation.recording.begin(invocation, lab.name, lab.digest)
