@@ -26,7 +26,7 @@ from labrun.inventory.hosts.connections import TIMEOUTS
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.known_hosts import Stamp, file_stamp, known_keys
 from labrun.tasks.guest.tcp import VERSION, SshSocket, await_banner, dial, no_ssh, unreachable
-from labrun.tasks.guest.tunnel import Tunnel, notice_silence
+from labrun.tasks.guest.tunnel import JumpTransport, Tunnel, notice_silence
 
 __all__ = ["SshLogin", "load_key"]
 
@@ -88,7 +88,7 @@ class SshLogin:
         self._allow_agent = allow_agent
         self._look_for_keys = look_for_keys
         self._alias = host_key_alias
-        self._kind = _Asking if ask_methods else paramiko.Transport
+        self._kind = _Asking if ask_methods else JumpTransport
         files: tuple[str, ...] = (alt_key_file,) if alt_host_keys and alt_key_file else ()
         self._known_hosts = [
             Path(file).expanduser() for file in (*files, *(_USER_FILES if system_host_keys else ()))

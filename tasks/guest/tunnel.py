@@ -16,7 +16,7 @@ from labrun.tasks.guest.tcp import SshSocket, unreachable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["Tunnel", "notice_silence", "open_tunnel"]
+__all__ = ["JumpTransport", "Tunnel", "notice_silence", "open_tunnel"]
 
 _MOST = 16 * 1024
 # paramiko's codes for a channel that is not opened.
@@ -30,6 +30,19 @@ _ERRORS: Mapping[str, OSError] = {
 _ORIGIN = ("127.0.0.1", 0)
 # A busy sshd answers late, and a jump host's kernel does not tell that the next one is gone (seconds).
 _ECHO_EVERY, _LEAST_SILENCE = 1.0, 10
+
+
+class JumpTransport(paramiko.Transport):
+    """paramiko's transport, whose ChannelException has the server's own words for a channel that failed."""
+
+    def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
+        channel, code, said = m.get_int(), m.get_int(), m.get_text()
+        with self.lock:
+            self.saved_exception = paramiko.ChannelException(code, said)
+            opened = self.channel_events.pop(channel, None)
+            if opened is not None:
+                self._channels.delete(channel)  # type: ignore[attr-defined]
+                opened.set()
 
 
 class Tunnel(SshSocket):
