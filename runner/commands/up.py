@@ -236,7 +236,8 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
     state.ensure_keys()
     known = state.host_keys()
     no_ways = _no_ways(session, [item.spec.host for item in plan.machines])
-    jobs = {}
+    jobs: dict[str, MachineJob] = {}
+    lost: set[str] = set()
     for item in plan.machines:
         host = lab.hosts[item.spec.host]
         spec, name = item.spec, item.spec.host
@@ -269,6 +270,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],
             through=jump_chain(lab, name),
+            lost=lost,
             state=str(state.root),
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from labrun.tasks.guest.ssh_login import SshLogin
     from labrun.tasks.guest.tunnel import Tunnel
 
-__all__ = ["SHARED", "JumpHosts"]
+__all__ = ["JUMP_HOST", "SHARED", "JumpHosts"]
+
+JUMP_HOST = "its jump host"
+"""How the reason of an error begins, or goes on, that is about a jump host and not the host behind it."""
 
 Options = Mapping[str, Any]
 """How to log in to a jump host: ``name``, ``host``, ``port``, ``username``, and extras of its connection."""
@@ -64,9 +67,9 @@ class _JumpHost:
 
     def _about(self, error: LabrunError) -> LabrunError:
         """Return the error of this login as that of a host behind it."""
-        if isinstance(error, JumpHostError) or error.reason.startswith("its jump host "):
+        if isinstance(error, JumpHostError) or error.reason.startswith(JUMP_HOST):
             return error
-        reason = f"its jump host {self.name}: {error.reason}"
+        reason = f"{JUMP_HOST} {self.name}: {error.reason}"
         if isinstance(error, UnreachableError):
             return UnreachableError(reason, step="connect")
         return JumpHostError(reason, step=error.step, hint=error.hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from labrun.ports import Transport
 from labrun.progress import report
 from labrun.state import LabState
 from labrun.tasks.guest.facts.authorized_keys import GIVEN, USERS
+from labrun.tasks.guest.jump_host import JUMP_HOST
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.provision.domains import find_domain, state_of
@@ -59,7 +60,8 @@ class MachineJob:
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
     ``no_way`` is why nothing leads to it, by the file or because its jump host does not run, empty if
-    something does; ``through`` are the jump hosts on the way. ``state`` is the state directory;
+    something does; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do
+    not get ready. ``state`` is the state directory;
     ``recover`` = install the lab's key without a login; ``login_keys`` are those of people. ``host_key`` has
     the addresses and the public key of a machine that is created, else None. ``network`` is what
     ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names a network of the
@@ -87,6 +89,7 @@ class MachineJob:
     behind: str = ""
     given: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
+    lost: set[str] = field(default_factory=set)
     look: Callable[[str | None, str], Reason | None] | None = None
 
 
@@ -103,6 +106,7 @@ def provision_machine(task: Task) -> Result:
     try:
         row = _make(driver, job, began)
     except LabrunError as error:
+        job.lost.add(host)
         rows = [failure_row(error, host, "machine", host, began)]
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
         return Result(host=task.host, result=rows, failed=True)
@@ -115,6 +119,8 @@ def provision_machine(task: Task) -> Result:
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why=why))
     else:
         rows.append(_ready_row(task, driver, job))
+        if rows[-1].status in (Status.FAILED, Status.UNREACHABLE):
+            job.lost.add(host)
     return Result(host=task.host, result=rows, changed=row.status is Status.CHANGED)
 
 
@@ -248,7 +254,17 @@ def _insight(task: Task, job: MachineJob) -> Insight:
         return Insight(None, 0.0)
     # A machine that starts in this run has its boot before it.
     first = _FIRST_LOOK if job.plan.action == "none" and not job.plan.start else _FIRST_LOOK_AT_A_BOOT
-    return Insight(lambda error: look(str(task.host.hostname) if task.host.hostname else None, error), first)
+
+    def reason(error: str) -> Reason | None:
+        lost = next((each for each in job.through if each in job.lost), None)
+        if lost is not None:
+            return Reason(f"its jump host {lost} is not ready")
+        if JUMP_HOST in error:
+            # Why that does not answer is seen there, and this one cannot show it.
+            return None
+        return look(str(task.host.hostname) if task.host.hostname else None, error)
+
+    return Insight(reason, first)
 
 
 def _looking_up(task: Task, job: MachineJob) -> Callable[[], str | None]:
