@@ -219,3 +219,19 @@ def test_up_does_not_wait_for_a_jump_host_that_is_off(lab: RunningLab) -> None:
         assert ready["seconds"] < 30
     finally:
         assert lab.json("up").exit_code == 0
+
+
+@pytest.mark.full
+def test_up_gives_up_a_host_whose_jump_host_does_not_get_ready(lab: RunningLab) -> None:
+    inside("e2e-jump-gate", "systemctl stop ssh.socket ssh")
+    try:
+        up = lab.json("--hosts", "gate,member", "up")
+        assert up.exit_code == 4
+        ready = {row["host"]: row["why"].splitlines()[0] for row in up.of("ready")}
+        assert ready["gate"].startswith("sshd is not running")
+        assert ready["member"].startswith(
+            "its jump host gate is not ready; seen out of band, over SSH: no login"
+        )
+    finally:
+        inside("e2e-jump-gate", "systemctl start ssh")
+        wait_until("e2e-jump-gate", "systemctl is-active --quiet ssh")
