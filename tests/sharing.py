@@ -44,6 +44,7 @@ _LONGEST = (
     *("explain", "silent_hypervisor", "doctor", "unreachable", "outer segment", "moved", "network_health"),
     *(
         "w_behind_router",
+        "jump_hosts",
         "way in, two of them",
         "w_guard",
         "nmcli",

@@ -123,8 +123,10 @@ class Session:
 
         ``data`` is added to the data of each host, by host.
         """
+        from labrun.inventory.hosts.connections import JUMP
         from labrun.inventory.hosts.locate import other_addresses
         from labrun.inventory.hosts.plugin import inventory_of
+        from labrun.inventory.topology.jump_hosts import jumps
         from labrun.runner.engine.nornir import build_nornir, closing_connections
 
         inventory = inventory_of(self.lab, located, self.state)
@@ -132,6 +134,8 @@ class Session:
         for name, host in inventory.hosts.items():
             host.data.update(others[name])
             host.data.update((data or {}).get(name, {}))
+        for name, jump in jumps(self.lab).items():
+            inventory.hosts[name].data[JUMP] = inventory.hosts[jump.via]
         chosen = frozenset(self.hosts if hosts is None else hosts)
         with closing_connections(inventory):
             try:

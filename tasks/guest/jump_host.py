@@ -66,10 +66,9 @@ class _JumpHost:
         return login
 
     def _about(self, error: LabrunError) -> LabrunError:
-        """Return the error of this login as that of a host behind it."""
-        if isinstance(error, JumpHostError) or error.reason.startswith(JUMP_HOST):
-            return error
-        reason = f"{JUMP_HOST} {self.name}: {error.reason}"
+        """Return the error of this login as that of a host behind it; each of them gets its own."""
+        named = error.reason.startswith(JUMP_HOST)
+        reason = error.reason if named else f"{JUMP_HOST} {self.name}: {error.reason}"
         if isinstance(error, UnreachableError):
             return UnreachableError(reason, step="connect")
         return JumpHostError(reason, step=error.step, hint=error.hint)
