@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrun.hypervisor import daemon_pid
-from tests.e2e.conftest import configured_lab, write_lab
+from tests.e2e.conftest import write_lab
 from tests.e2e.guests import inside, wait_until
 from tests.labs import RunningLab
 
@@ -47,17 +47,21 @@ BEHIND = ("inner", "member", "far")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
     directory = tmp_path_factory.mktemp("jump")
     made = write_lab(directory, LAB)
-    up = made.json("up")
-    # Seen over SSH, not from inside: the address says so.
-    ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
-    assert ready == {
-        "gate": "ready at 10.189.1.254",
-        "inner": "ready at 10.189.2.253 through gate",
-        "member": "ready at 10.189.2.11 through gate",
-        "far": "ready at 10.189.3.11 through gate and inner",
-    }
-    with configured_lab(directory, LAB) as made:
+    try:
+        up = made.json("up")
+        # Seen over SSH, not from inside: the address says so.
+        ready = {row["host"]: row["actual"].rpartition(" in ")[0] for row in up.of("ready")}
+        assert ready == {
+            "gate": "ready at 10.189.1.254",
+            "inner": "ready at 10.189.2.253 through gate",
+            "member": "ready at 10.189.2.11 through gate",
+            "far": "ready at 10.189.3.11 through gate and inner",
+        }
+        configured = made.json("configure")
+        assert configured.exit_code == 0, configured.bad()
         yield made
+    finally:
+        made.run("-y", "down")
 
 
 def changed(lab: RunningLab, directory: Path, old: str, new: str) -> RunningLab:
@@ -77,6 +81,7 @@ def test_nothing_is_left_to_do_and_all_is_as_declared(lab: RunningLab) -> None:
     assert lab.json("drift").exit_code == 0
 
 
+@pytest.mark.full
 def test_drift_is_found_and_put_right_through_jump_hosts(lab: RunningLab) -> None:
     inside("e2e-jump-far", "ip route del default")
     drift = lab.json("drift")
@@ -112,6 +117,7 @@ def test_ssh_exec_and_status_go_the_same_way(lab: RunningLab) -> None:
     }
 
 
+@pytest.mark.full
 def test_exports_lead_ssh_there(lab: RunningLab, tmp_path: Path) -> None:
     config = tmp_path / "ssh_config"
     config.write_text(lab.run("inventory", "--format", "ssh-config").stdout, encoding="utf-8")
@@ -152,6 +158,7 @@ def test_another_host_key_on_either_hop_is_refused(lab: RunningLab, liar: str) -
         known.write_text(before, encoding="utf-8")
 
 
+@pytest.mark.full
 def test_a_change_that_cuts_those_behind_is_rolled_back(lab: RunningLab, tmp_path: Path) -> None:
     # Not for whoever is logged in already, and it says nothing about the login to the jump host itself.
     gate = "mid: 10.189.2.254}}"
