@@ -195,14 +195,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Notice:
-    """A key that is accepted and changes nothing; ``unsafe`` = ignoring it would be dangerous.
+    """A key that is accepted and changes nothing.
 
     ``why`` tells why it has no effect where it stands, empty = this release does not act on it yet.
     """
 
     line: int
     path: str
-    unsafe: bool = False
     why: str = ""
 
     def __str__(self) -> str:

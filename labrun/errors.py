@@ -150,6 +150,10 @@ class HostKeyChangedError(HostKeyError):
     """Report a host that shows another key than the one on record for it."""
 
 
+class JumpHostError(TransportError):
+    """Report a jump host that does not let labrun in, or not through to the host behind it."""
+
+
 class ConnectionLostError(TransportError):
     """Report a connection that broke while a script ran. What the script did is unknown."""
 

@@ -45,6 +45,7 @@ _LONGEST = (
     *(
         "w_behind_router",
         "links",
+        "jump_hosts",
         "way in, two of them",
         "w_guard",
         "nmcli",

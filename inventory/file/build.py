@@ -15,6 +15,7 @@ from labrun.inventory.file.flow_checks import check_flows
 from labrun.inventory.file.forward_checks import check_forwards
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
+from labrun.inventory.file.jump_checks import check_jumps
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import (
     FILTER_ACTIONS,
@@ -104,6 +105,8 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
+    if not report:
+        check_jumps(lab, merged, report)
     idle = () if report else find_idle_keys(file, lab, merged, report)
     return replace(lab, notices=tuple(sorted((*lab.notices, *idle))))
 

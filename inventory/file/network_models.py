@@ -126,6 +126,11 @@ class NetworkModel(Section):
 _SEVERAL = Shorthand(listed, ({"type": "string"},))
 
 
+def _refused_tag(_value: int) -> int:
+    # Without its tag the NIC would be in one segment with those that the file keeps it apart from.
+    raise wrong("labrun cannot tag the frames of a NIC yet", "give each VLAN a network of its own")
+
+
 class NicModel(Section):
     """One NIC, by the name of its network."""
 
@@ -136,7 +141,7 @@ class NicModel(Section):
     nmcli: dict[NmcliProperty, NmcliValue] | None = None
     spoofing: Literal["allow", "deny"] | None = None
     model: Literal["virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"] | None = None
-    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
+    vlan: Annotated[int, Field(ge=1, le=4094), AfterValidator(_refused_tag)] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:

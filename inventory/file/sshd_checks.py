@@ -12,7 +12,7 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Report
 from labrun.inventory.model import Address, Host, Lab
 from labrun.inventory.sshd_ports import listening_ports, listens_at, login_port, ports_in
-from labrun.inventory.topology.way_in import way_in
+from labrun.inventory.topology.jump_hosts import entrance
 
 __all__ = ["check_sshd"]
 
@@ -49,7 +49,7 @@ def _address(lab: Lab, host: Host) -> Address | None:
     """Return the address that labrun logs in at, None if the file does not know it."""
     if host.machine is None:
         return None
-    way = way_in(lab, host)
+    way = entrance(lab, host)
     nic = host.interface_on(way.network) if way.network is not None else None
     if nic is None:
         return None

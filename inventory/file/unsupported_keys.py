@@ -5,72 +5,47 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from labrun.errors import LabFileError, Problem
 from labrun.inventory.file.problems import Path, spelled
-from labrun.inventory.model import Lab, Notice
+from labrun.inventory.model import Notice
 
 if TYPE_CHECKING:
     from labrun.inventory.file.yaml_tree import Node
 
-__all__ = ["find_notices", "refuse_unsafe"]
+__all__ = ["find_notices"]
 
 _SETTINGS: Final = frozenset({"disks"})
-# Without these, a host would be open or reachable in a way that the file rules out.
-_UNSAFE_SETTINGS: Final = frozenset({"access"})
-# The NIC would be in one segment with NICs that the file keeps it apart from.
-_UNSAFE_OF_NICS: Final = ("vlan",)
 # Machines take images from the store by name; an image declared here is not fetched or built yet.
 _ORIGINS: Final = frozenset({"url", "path", "build"})
 
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
-    """Return a notice for each unsupported key at its first place; unsafe ones at every place."""
+    """Return a notice for each unsupported key, at its first place."""
     from labrun.inventory.file.yaml_tree import line_in
 
     notices: list[Notice] = []
     named: set[str] = set()
-    for path, unsafe in _places(root):
+    for path in _places(root):
         what = str(path[-1])
-        if unsafe or what not in named:
-            notices.append(Notice(line_in(root, path), spelled(path), unsafe))
+        if what not in named:
+            notices.append(Notice(line_in(root, path), spelled(path)))
         named.add(what)
     return tuple(sorted(notices))
 
 
-def refuse_unsafe(lab: Lab) -> None:
-    """Raise :class:`labrun.errors.LabFileError` if ignoring a key of the file is unsafe."""
-    problems = tuple(
-        Problem(
-            notice.line,
-            notice.path,
-            "this release cannot do this yet, and leaving it out is unsafe",
-            "remove it",
-        )
-        for notice in lab.notices
-        if notice.unsafe
-    )
-    if problems:
-        raise LabFileError(lab.source, problems)
-
-
-def _places(root: Node) -> Iterator[tuple[Path, bool]]:
+def _places(root: Node) -> Iterator[Path]:
     yield from _settings(root, ("defaults",))
     for section in ("groups", "hosts"):
         for name in _keys(root, (section,)):
             yield from _settings(root, (section, name))
-    for host in _keys(root, ("hosts",)):
-        for network in _keys(root, ("hosts", host, "networks")):
-            path: Path = ("hosts", host, "networks", network)
-            yield from (((*path, key), True) for key in _UNSAFE_OF_NICS if key in _keys(root, path))
     for image in _keys(root, ("images",)):
         origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
-        yield from ((("images", image, key), False) for key in origins)
+        yield from (("images", image, key) for key in origins)
 
 
-def _settings(root: Node, path: Path) -> Iterator[tuple[Path, bool]]:
+def _settings(root: Node, path: Path) -> Iterator[Path]:
     for key in _keys(root, path):
-        if key in _SETTINGS | _UNSAFE_SETTINGS:
-            yield (*path, key), key in _UNSAFE_SETTINGS
+        if key in _SETTINGS:
+            yield (*path, key)
 
 
 def _keys(root: Node, path: Path) -> tuple[str, ...]:

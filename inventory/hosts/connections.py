@@ -15,12 +15,23 @@ from labrun.inventory.model import Host, Lab
 from labrun.inventory.sshd_ports import login_port
 from labrun.state import SSH_PORT, LabState
 
-__all__ = ["CONNECT_SECONDS", "OPTIONS", "TIMEOUTS", "Access", "Extras", "access_of", "connection_extras"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "JUMP",
+    "OPTIONS",
+    "TIMEOUTS",
+    "Access",
+    "Extras",
+    "access_of",
+    "connection_extras",
+]
 
 Extras: TypeAlias = Mapping[str, bool | int | str | None]
 """Options of one connection, by Netmiko option."""
 OPTIONS = "labrun-ssh"
 """The name of the options of labrun's own logins, some of which Netmiko lacks."""
+JUMP = "labrun_jump"
+"""The key of a host's data with the Nornir host that it is reached through."""
 WANTED_PORT = "labrun_wanted_port"
 """The key of a host's data with the port at which its sshd should listen by the lab file."""
 CONNECT_SECONDS = 10

@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from labrun.errors import LabrunError
-from labrun.inventory.hosts.connections import Access, access_of, connection_extras
+from labrun.inventory.hosts.connections import OPTIONS, Access, access_of, connection_extras
 from labrun.inventory.hosts.locate import Located
 from labrun.inventory.hosts.plugin import PLATFORM, group_names, host_data
+from labrun.inventory.hosts.ssh_command import jump_options, proxy_command, ssh_options, ssh_path, ssh_quoted
 from labrun.inventory.hosts.yamltext import Unsafe, yaml_text
 from labrun.inventory.model import Host, Lab
 from labrun.state import LabState
@@ -23,7 +23,6 @@ __all__ = ["FORMATS", "export", "nornir_files"]
 
 # A reserved top-level domain that never resolves: a host without an address must not be looked up by name.
 _NOWHERE = "invalid"
-_SSH_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,=~-]+")
 _SSH_HARD = re.compile(r'[%"\\]')
 _TEMPLATE = re.compile(r"\{[{%#]")
 
@@ -60,6 +59,7 @@ def _nornir_hosts(lab: Lab, located: _Locations, state: LabState | None, *, with
         access = access_of(lab, host, state)
         extras = connection_extras(access, made_by_labrun=host.machine is not None)
         where = located[host.name]
+        jump = jump_options(lab, host, located, state)
         data: dict[str, JsonValue] = {"labrun": host_data(lab, host, where)}
         if where.address is None:
             data["labrun_unreachable"] = where.reason
@@ -70,7 +70,10 @@ def _nornir_hosts(lab: Lab, located: _Locations, state: LabState | None, *, with
             "platform": PLATFORM,
             **({"groups": list(group_names(lab, host))} if with_groups else {}),
             "data": data,
-            "connection_options": {name: {"extras": dict(options)} for name, options in extras.items()},
+            "connection_options": {
+                name: {"extras": {**options, **(jump if name == OPTIONS else {})}}
+                for name, options in extras.items()
+            },
         }
     return hosts
 
@@ -80,7 +83,8 @@ def _ansible(lab: Lab, located: _Locations, state: LabState | None) -> str:
     hosts: dict[str, JsonValue] = {}
     members: dict[str, list[str]] = {}
     for host in lab.hosts.values():
-        hosts[host.name] = _ansible_host(lab, host, located[host.name], access_of(lab, host, state))
+        proxy = proxy_command(lab, host, located, state)
+        hosts[host.name] = _ansible_host(lab, host, located[host.name], access_of(lab, host, state), proxy)
         for name in group_names(lab, host):
             members.setdefault(names[name], []).append(host.name)
         if located[host.name].address is None:
@@ -107,7 +111,7 @@ def _ansible_names(groups: Iterable[str]) -> Mapping[str, str]:
     return names
 
 
-def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> JsonObject:
+def _ansible_host(lab: Lab, host: Host, where: Located, access: Access, proxy: str | None) -> JsonObject:
     settings: dict[str, JsonValue] = {
         "ansible_host": where.address or f"{host.name}.{_NOWHERE}",
         "ansible_port": access.port,
@@ -117,11 +121,13 @@ def _ansible_host(lab: Lab, host: Host, where: Located, access: Access) -> JsonO
     if access.user is not None:
         settings["ansible_user"] = access.user
     # Paths inside are quoted for ssh_config, the whole option for a shell.
-    options = [f"{keyword}={value}" for keyword, value in _ssh_options(host, access)]
+    options = [f"{keyword}={value}" for keyword, value in ssh_options(host, access)]
+    if proxy is not None:
+        options.append(f"ProxyCommand={proxy}")
     if access.identity is not None:
         if _SSH_HARD.search(access.identity):
             # Ansible copies the key's path into its option without escaping ssh's special characters.
-            options.append(f"IdentityFile={_ssh_path(access.identity)}")
+            options.append(f"IdentityFile={ssh_path(access.identity)}")
         else:
             settings["ansible_ssh_private_key_file"] = access.identity
     arguments = ["-F", "none"] if host.machine is not None else []
@@ -143,34 +149,6 @@ def _untemplated(value: JsonValue) -> JsonValue:
     return Unsafe(value) if isinstance(value, str) and _TEMPLATE.search(value) else value
 
 
-def _ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
-    """Return the ssh_config keywords that make a login as strict as labrun's."""
-    options = [("StrictHostKeyChecking", "yes")]
-    if access.identity is not None:
-        options.append(("IdentitiesOnly", "yes"))
-    if access.known_hosts is not None:
-        options.append(("UserKnownHostsFile", _ssh_path(access.known_hosts)))
-    if host.machine is not None:
-        # Host keys are accepted from labrun's file only, neither from other files nor from the host.
-        options += [("GlobalKnownHostsFile", "/dev/null"), ("UpdateHostKeys", "no")]
-    if access.alias is not None:
-        options.append(("HostKeyAlias", access.alias))
-    return options
-
-
-def _ssh_path(path: str) -> str:
-    if "${" in path or "\n" in path:
-        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir names another")
-    return _ssh_quoted(path.replace("%", "%%"))
-
-
-def _ssh_quoted(value: str) -> str:
-    if _SSH_PLAIN.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
-
-
 def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
     blocks = [f"# {lab.name}: ssh -F THIS-FILE HOST\n"]
     for host in lab.hosts.values():
@@ -180,9 +158,10 @@ def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
         settings = [
             ("HostName", where.address or f"{host.name}.{_NOWHERE}"),
             ("Port", str(access.port)),
-            *([("User", _ssh_quoted(access.user))] if access.user is not None else []),
-            *([("IdentityFile", _ssh_path(access.identity))] if access.identity is not None else []),
-            *_ssh_options(host, access),
+            *([("User", ssh_quoted(access.user))] if access.user is not None else []),
+            *([("IdentityFile", ssh_path(access.identity))] if access.identity is not None else []),
+            *ssh_options(host, access),
+            *([("ProxyJump", lab.libvirt_name(where.through[-1]))] if where.through else []),
         ]
         lines += [f"    {keyword} {value}" for keyword, value in settings]
         blocks.append("\n".join(lines) + "\n")
@@ -223,6 +202,7 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "address": where.address,
                 "address_source": where.source,
                 "address_network": where.network,
+                "through": list(where.through),
                 "unreachable": where.reason,
                 "addresses": {
                     held.network: {"address": str(held.address), "source": held.source}

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Literal, TypedDict
 
 from labrun.inventory.model import Address, Host, Interface, Lab, Network
-from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance, no_login, way_in
+from labrun.inventory.topology.jump_hosts import Jump, entrance, jump_chain, jumps, no_login
+from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance
 from labrun.ports import Lease, LeaseSource
 
 __all__ = [
@@ -43,6 +44,7 @@ class Located:
     ``address`` is the one labrun uses: an IP address, or an existing machine's ``address:``; None with the
     ``reason``. ``found`` holds the known address on each network in file order, ``missing`` the reason for
     each network without one. ``also`` are further ones: of the other IP version, or of a NIC with several.
+    ``through`` are the jump hosts on the way to ``address``, the first one that is dialled first.
     """
 
     host: str
@@ -53,6 +55,7 @@ class Located:
     found: tuple[Found, ...] = ()
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     also: tuple[Found, ...] = ()
+    through: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> Mapping[str, Address]:
@@ -148,6 +151,7 @@ def _is_known(network: Network, nic: Interface) -> bool:
 
 
 def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases: bool) -> Located:
+    jump, through = jumps(lab).get(host.name), jump_chain(lab, host.name)
     held: list[Found] = []
     also: list[Found] = []
     missing: dict[str, str] = {}
@@ -157,21 +161,41 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
         found = list(_on_network(network, nic, leases.get(nic.mac, ()), asked))
         if found:
             # IPv4 comes first where both lead there.
-            nearest = min(found, key=lambda each: distance(network, each.address.version))
+            nearest = min(found, key=lambda each: _distance(lab, each, jump))
             held.append(nearest)
             also += [each for each in found if each is not nearest]
             also += [Found(network.name, each.ip, "file") for each in nic.more]
         else:
             missing[nic.network] = _missing(nic, asked)
     if host.address is not None:
-        return Located(host.name, host.address, "file", None, None, tuple(held), missing, tuple(also))
-    best = min(held, key=lambda found: _distance(lab, found), default=None)
-    if best is None or _distance(lab, best) == NO_WAY:
-        way = way_in(lab, host)
+        why = entrance(lab, host).why or None
+        address = host.address if why is None else None
+        return Located(
+            host.name,
+            address,
+            "file" if address else None,
+            None,
+            why,
+            tuple(held),
+            missing,
+            tuple(also),
+            through,
+        )
+    best = min(held, key=lambda found: _distance(lab, found, jump), default=None)
+    if best is None or _distance(lab, best, jump) == NO_WAY:
+        way = entrance(lab, host)
         reason = way.why or ", ".join(missing.values()) or "it is on no network"
-        return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also))
+        return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also), through)
     return Located(
-        host.name, str(best.address), best.source, best.network, None, tuple(held), missing, tuple(also)
+        host.name,
+        str(best.address),
+        best.source,
+        best.network,
+        None,
+        tuple(held),
+        missing,
+        tuple(also),
+        through,
     )
 
 
@@ -211,5 +235,9 @@ def _belongs(address: Address, network: Network) -> bool:
     return any(address in cidr for cidr in (network.cidr, network.cidr6) if cidr is not None)
 
 
-def _distance(lab: Lab, found: Found) -> int:
-    return distance(lab.networks[found.network], found.address.version)
+def _distance(lab: Lab, found: Found, jump: Jump | None) -> int:
+    """Return how far the hypervisor is from an address; a jump host leads to one network only."""
+    if jump is None:
+        return distance(lab.networks[found.network], found.address.version)
+    leads = found.network == jump.network and found.address.version in jump.versions
+    return ALONGSIDE if leads else NO_WAY

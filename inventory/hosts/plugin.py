@@ -21,9 +21,10 @@ from labrun.errors import HypervisorError
 from labrun.hypervisor import connect, networks_of, translated
 from labrun.hypervisor_uri import asked_hypervisor, is_plain
 from labrun.inventory.file.source import find_lab_file
-from labrun.inventory.hosts.connections import WANTED_PORT, access_of, connection_extras
+from labrun.inventory.hosts.connections import OPTIONS, WANTED_PORT, access_of, connection_extras
 from labrun.inventory.hosts.leases import LibvirtLeases
 from labrun.inventory.hosts.locate import Located, locate
+from labrun.inventory.hosts.ssh_command import jump_options
 from labrun.inventory.model import Host, Lab
 from labrun.ownership import read_tag
 from labrun.state import LabState
@@ -130,12 +131,19 @@ def inventory_of(lab: Lab, located: Mapping[str, Located], state: LabState | Non
         members = ParentGroups()
         for name in group_names(lab, host):
             members.append(groups.setdefault(name, Group(name=name, defaults=defaults)))
-        hosts[host.name] = _host(lab, host, located[host.name], state, members, defaults)
+        jump = jump_options(lab, host, located, state)
+        hosts[host.name] = _host(lab, host, located[host.name], state, members, defaults, jump)
     return Inventory(hosts=hosts, groups=groups, defaults=defaults)
 
 
 def _host(
-    lab: Lab, host: Host, located: Located, state: LabState | None, groups: ParentGroups, defaults: Defaults
+    lab: Lab,
+    host: Host,
+    located: Located,
+    state: LabState | None,
+    groups: ParentGroups,
+    defaults: Defaults,
+    jump: JsonObject,
 ) -> NornirHost:
     access = access_of(lab, host, state)
     extras = connection_extras(access, made_by_labrun=host.machine is not None)
@@ -153,7 +161,8 @@ def _host(
         groups=groups,
         data=data,
         connection_options={
-            name: ConnectionOptions(extras=dict(options)) for name, options in extras.items()
+            name: ConnectionOptions(extras={**options, **(jump if name == OPTIONS else {})})
+            for name, options in extras.items()
         },
         defaults=defaults,
     )

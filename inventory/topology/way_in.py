@@ -9,7 +9,7 @@ from typing import Final
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network
 from labrun.inventory.topology.wiring import Version
 
-__all__ = ["ALONGSIDE", "BEYOND", "NO_WAY", "WayIn", "distance", "no_login", "way_in"]
+__all__ = ["ALONGSIDE", "BEYOND", "NO_WAY", "WayIn", "distance", "way_in"]
 
 ALONGSIDE: Final = 0
 """The hypervisor has an address on the network."""
@@ -58,12 +58,6 @@ def way_in(lab: Lab, host: Host) -> WayIn:
         if chosen.has(version) and distance(lab.networks[chosen.network], version) == nearest
     )
     return WayIn(chosen.network, tuple(versions))
-
-
-def no_login(lab: Lab, name: str) -> str:
-    """Return why no login leads to a host by the lab file, as a whole sentence; empty if one does."""
-    why = way_in(lab, lab.hosts[name]).why
-    return f"the hypervisor has no way to {name}: {why}" if why else ""
 
 
 def _rank(network: Network, nic: Interface) -> tuple[int, bool]:

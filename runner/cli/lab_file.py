@@ -24,20 +24,14 @@ def lab_path(given: str | None) -> str:
     return str(find_lab_file(Path.cwd()))
 
 
-def load(invocation: Invocation, *, safely: bool = True) -> Lab:
+def load(invocation: Invocation) -> Lab:
     """Return the lab. Warn once on stderr about each key that is not acted on, or has no effect.
 
-    ``safely`` refuses a file in which ignoring such a key would be dangerous (a firewall that would be
-    missing). Raises LabFileError with every problem.
+    Raises LabFileError with every problem.
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
     for notice in lab.notices:
-        if not notice.unsafe:
-            say(f"{lab.source}:{notice.line}: {notice}")
-    if safely:
-        from labrun.inventory.file.unsupported_keys import refuse_unsafe
-
-        refuse_unsafe(lab)
+        say(f"{lab.source}:{notice.line}: {notice}")
     return lab

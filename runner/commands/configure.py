@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import UsageError
-from labrun.inventory.hosts.locate import file_addresses, still_held
+from labrun.inventory.hosts.locate import file_addresses, other_addresses, still_held
+from labrun.inventory.topology.jump_hosts import carried_to, jump_chain, jump_hosts
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -191,7 +192,7 @@ def configure_hosts(
         _SECONDS,
         reads=dry_run,
         until="confirmed or gone back",
-        rollout=replace(rollout, groups=_redundancy(session)),
+        rollout=replace(rollout, groups=_redundancy(session), after=_after(session)),
         confirm=confirm,
     )
     with (
@@ -223,23 +224,34 @@ def carried_by(
     ``hosts`` can carry others at all.
     """
     from labrun.inventory.hosts.connections import access_of
+    from labrun.inventory.hosts.ssh_command import jump_options
     from labrun.inventory.topology.behind import behind, carries_others
 
-    carriers = [name for name in hosts if carries_others(lab, name)]
+    carriers = [name for name in hosts if carries_others(lab, name) or name in jump_hosts(lab)]
     addresses = {name: where.address for name, where in located.items() if where.address is not None}
     if not carriers or len(addresses) < 2:
         return {}
     from labrun.tasks.configure.behind import leads
 
-    routes = leads(addresses)
+    routes = leads({name: each for name, each in addresses.items() if not located[name].through})
+    ridden = {name: carried_to(lab, name) for name in addresses if located[name].through}
+    others = other_addresses(lab, located, state.host_addresses()) if ridden else {}
+
+    def entry(name: str) -> Behind:
+        port = access_of(lab, lab.hosts[name], state).port
+        jump = jump_options(lab, lab.hosts[name], located, state).get("jump")
+        if not isinstance(jump, dict):
+            return {"name": name, "address": addresses[name], "port": port}
+        beside = others[str(jump["name"])]
+        also = [*beside["labrun_expected"], *beside["labrun_former"]]
+        jump = {**jump, "others": [each for each in also if each != jump["host"]]}
+        return {"name": name, "address": addresses[name], "port": port, "jump": jump}
+
     return {
         carrier: [
-            {
-                "name": name,
-                "address": addresses[name],
-                "port": access_of(lab, lab.hosts[name], state).port,
-            }
-            for name in behind(lab, carrier, routes)
+            entry(name)
+            for name in addresses
+            if carrier in ridden.get(name, ()) or name in behind(lab, carrier, routes)
         ]
         for carrier in carriers
     }
@@ -255,6 +267,11 @@ def _remember_addresses(session: Session, rows: Sequence[Outcome], dry_run: bool
 def _redundancy(session: Session) -> dict[str, str]:
     groups = {name: session.lab.hosts[name].redundancy for name in session.hosts}
     return {name: group for name, group in groups.items() if group is not None}
+
+
+def _after(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return the jump hosts of each host: what changes them must not cut the connections through them."""
+    return {name: chain for name in session.hosts if (chain := jump_chain(session.lab, name))}
 
 
 def _nothing(host: str, sections: Sequence[str]) -> Outcome:

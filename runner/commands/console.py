@@ -51,7 +51,7 @@ def command(invocation: Invocation, host: str) -> Report:
 
     if invocation.json:
         raise UsageError("a console has no JSON output", step="console", hint="labrun exec --via console CMD")
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     select_hosts(session.lab, host)
     machine = running_machine(session, host)
     login = console_login(session, host)

@@ -44,7 +44,7 @@ def _lab(invocation: Invocation) -> Lab | None:
             lab_path(None)
         except UsageError:
             return None
-    return load(invocation, safely=False)
+    return load(invocation)
 
 
 def _row(finding: Finding) -> Outcome:

@@ -130,7 +130,7 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
     lab = None
     if name is None:
         try:
-            lab = load(invocation, safely=False)
+            lab = load(invocation)
         except LabFileError as error:
             error.hint = "labrun down --name LAB works without the file"
             raise

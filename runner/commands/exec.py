@@ -65,7 +65,7 @@ def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:
     """
     from labrun.runner.engine.nornir import outcomes_of
 
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     script = cmd[0] if len(cmd) == 1 else shlex.join(cmd)
     budget = session.budget(_SECONDS, reads=True)
     openers = channels(session, via) if via != "ssh" else {}

@@ -34,7 +34,7 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
 
     if output is not None and kind != "nornir":
         raise UsageError("--output is for --format nornir", step="inventory")
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     located = session.locate()
     lab = replace(session.lab, hosts={name: session.lab.hosts[name] for name in session.hosts})
     if output is None:

@@ -29,7 +29,7 @@ def command(invocation: Invocation, host: str) -> Report:
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.refused_traffic import recording, refused_at
 
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     (name,) = select_hosts(session.lab, host)
     found = session.lab.hosts[name]
     if not recording(session.lab, found):

@@ -84,7 +84,7 @@ def install(
 @_manager
 def remove(invocation: Invocation, user: bool | None) -> Report:
     """Stop the timer and remove what install wrote."""
-    lab = load(invocation, safely=False)
+    lab = load(invocation)
     removed = remove_units(_systemd(user), lab.name)
     rows = [unit_row(unit, Status.CHANGED, "removed") for unit in removed]
     none = unit_row(f"{unit_name(lab.name)}.timer", Status.SKIPPED, "absent", "no schedule is installed")
@@ -95,7 +95,7 @@ def remove(invocation: Invocation, user: bool | None) -> Report:
 @_manager
 def status(invocation: Invocation, user: bool | None) -> Report:
     """Show whether a timer is installed, its last run and its next."""
-    lab = load(invocation, safely=False)
+    lab = load(invocation)
     systemd = _systemd(user)
     systemd.require()
     timer = timer_status(systemd, lab.name)

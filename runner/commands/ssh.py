@@ -8,6 +8,7 @@ import click
 
 from labrun.errors import LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import Access, access_of
+from labrun.inventory.hosts.ssh_command import proxy_command
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, select_hosts
@@ -26,7 +27,7 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
     Everything after HOST goes to the host's shell, as with ssh. The host key must be
     the one that labrun gave the host; that of an existing machine is checked against known_hosts.
     """
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     select_hosts(session.lab, host)
     arguments = ssh_arguments(session, host)
     try:
@@ -39,12 +40,15 @@ def command(invocation: Invocation, host: str, cmd: tuple[str, ...]) -> Report:
 
 def ssh_arguments(session: Session, host: str) -> list[str]:
     """Return the command line to log in to a host. Raises UnreachableError without an address."""
-    located = session.locate()[host]
+    places = session.locate()
+    located = places[host]
     if located.address is None:
         raise UnreachableError(located.reason or "it has no address", host=host, step="address")
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
     options = ["-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
+    proxy = proxy_command(session.lab, lab_host, places, session.state)
+    options += ["-o", f"ProxyCommand={proxy}"] if proxy is not None else []
     if lab_host.machine is not None:
         options += ["-F", "none", "-i", str(session.state.identity)]
         for option in (
@@ -59,7 +63,7 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
             "LogLevel=ERROR",
         ):
             options += ["-o", option]
-        port = _answering(str(located.address), access)
+        port = _answering(str(located.address), access) if proxy is None else access.port
         return ["ssh", *options, "-p", str(port), "-l", lab_host.user, str(located.address)]
     options += ["-p", str(access.port), "-o", "StrictHostKeyChecking=yes"]
     options += ["-l", access.user] if access.user else []

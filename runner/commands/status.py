@@ -44,7 +44,7 @@ def command(invocation: Invocation) -> Report:
 
     Exit code 4 when a running host cannot be logged in to; a host that is off or absent is not an error.
     """
-    session = open_session(invocation, safely=False)
+    session = open_session(invocation)
     machines = session.machines()
     located = session.locate()
     logins = _logins(session, machines, located)
@@ -85,6 +85,7 @@ class _HostStatus:
     address_source: str | None
     login: str | None
     driver: str | None
+    through: tuple[str, ...] = ()
 
     def as_json(self) -> JsonObject:
         return {
@@ -94,6 +95,7 @@ class _HostStatus:
             "address_source": self.address_source,
             "ssh": self.login or "-",
             "driver": self.driver,
+            "through": list(self.through),
         }
 
     def row(self) -> Outcome:
@@ -154,6 +156,7 @@ def _status_of(
         located.source,
         login,
         machine.kind if machine else None,
+        located.through,
     )
 
 
@@ -163,6 +166,12 @@ def _last_runs(session: Session) -> Mapping[str, Run]:
 
     nothing: dict[str, Run] = {}
     return answer_of(session.history(), lambda history: history.last_of_each(), nothing)
+
+
+def _login_words(host: _HostStatus) -> str:
+    if host.login == "ok" and host.through:
+        return f"ok, through {' and '.join(host.through)}"
+    return host.login or "-"
 
 
 def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invocation) -> str:
@@ -175,7 +184,7 @@ def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invoc
             host.name,
             host.state,
             "\n".join(f"{address} ({network})" for network, address in host.addresses.items()) or "-",
-            host.login or "-",
+            _login_words(host),
             host.driver or "-",
         )
         for host in hosts

@@ -12,7 +12,7 @@ import click
 from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
-from labrun.inventory.topology.way_in import no_login, way_in
+from labrun.inventory.topology.jump_hosts import entrance, jump_chain, no_login
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -235,7 +235,9 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
     lab, state = session.lab, session.state
     state.ensure_keys()
     known = state.host_keys()
-    jobs = {}
+    no_ways = _no_ways(session, [item.spec.host for item in plan.machines])
+    jobs: dict[str, MachineJob] = {}
+    lost: set[str] = set()
     for item in plan.machines:
         host = lab.hosts[item.spec.host]
         spec, name = item.spec, item.spec.host
@@ -266,7 +268,9 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             timeout=session.invocation.timeout or _READY_SECONDS[item.kind],
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
-            no_way=no_login(lab, name),
+            no_way=no_ways[name],
+            through=jump_chain(lab, name),
+            lost=lost,
             state=str(state.root),
             recover=recover,
             login_keys=lab.hosts[name].ssh_keys,
@@ -290,14 +294,35 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """Return where to find the lease that makes a host reachable; None if the file gives it an address.
 
-    It is that of the NIC through which the hypervisor has its way to the host.
+    It is that of the NIC through which the hypervisor, or a jump host, has its way to the host.
     """
     from labrun.tasks.provision.machine_job import Lease
 
-    way = way_in(lab, lab.hosts[name])
+    way = entrance(lab, lab.hosts[name])
     nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
     if nic is None or not any(nic.leases(version) for version in way.versions):
         return None
     version = next(version for version in way.versions if nic.leases(version))
     is_inside = lab.networks[nic.network].is_beyond
     return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
+
+
+def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
+    """Return why nothing leads to each of these hosts, empty if something does or will, in this run."""
+    lab = session.lab
+    whys = {name: no_login(lab, name) for name in names}
+    # A jump host that this run does not start is waited for in vain if it does not run.
+    others = {
+        each
+        for name in names
+        for each in jump_chain(lab, name)
+        if each not in names and lab.hosts[each].machine is not None
+    }
+    machines = session.machines() if others else {}
+    for name in names:
+        for jump in others.intersection(jump_chain(lab, name)):
+            seen = machines.get(jump)
+            if seen is None or seen.machine.state != "running":
+                state = "does not run" if seen else "does not exist"
+                whys[name] = f"the hypervisor has no way to {name}: its jump host {jump} {state}"
+    return whys

@@ -22,6 +22,7 @@ from labrun.outcome import Outcome, Status
 from labrun.runner.engine.budget import Budget
 from labrun.runner.engine.results import cause_of
 from labrun.runner.engine.runner_plugin import RUNNER, BudgetRunner, NotStartedError
+from labrun.tasks.guest.jump_host import SHARED
 from labrun.tasks.guest.transport import register_connection
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def closing_connections(inventory: Inventory) -> Iterator[None]:
                     host.close_connection(name)
                 except Exception:  # noqa: BLE001 - plugins of others may raise anything
                     _log.debug("%s: closing %s", host.name, name, exc_info=True, extra={"host": host.name})
+        SHARED.close()
 
 
 def outcomes_of(

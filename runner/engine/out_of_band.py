@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HostKeyChangedError, LabrunError, TransportError
 from labrun.inventory.hosts.connections import access_of
+from labrun.inventory.topology.jump_hosts import jumps
 from labrun.runner.engine.channels import console_login
 from labrun.runner.engine.session import Session, hypervisor_engine
 
@@ -157,6 +158,7 @@ def _attempt(
 
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
+    jump = jumps(session.lab).get(host)
     on_record = session.state.host_keys().get(host)
     return Attempt(
         host,
@@ -167,6 +169,8 @@ def _attempt(
         port=access.port,
         key=session.state.public_key.split()[1] if session.state.has_keys else "",
         host_keys=frozenset({on_record}) if on_record else frozenset(),
+        client=jump.client if jump is not None else None,
+        through=jump.via if jump is not None else "",
     )
 
 

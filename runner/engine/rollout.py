@@ -46,12 +46,14 @@ class Rollout:
     """The rules of a run.
 
     ``canary`` is the size of the first batch (None = all at once), ``max_fail`` the number of failures
-    allowed (None = any), ``groups`` the redundancy group of each host that has one.
+    allowed (None = any), ``groups`` the redundancy group of each host that has one. ``after`` has, for a host
+    that is reached through others, those: it begins once they have ended, if they are in its batch.
     """
 
     canary: int | None = None
     max_fail: MaxFail | None = None
     groups: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    after: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 ALL_AT_ONCE = Rollout()
@@ -82,6 +84,7 @@ class Agenda:
 
     def __init__(self, hosts: Sequence[str], rollout: Rollout = ALL_AT_ONCE):
         self._groups = rollout.groups
+        self._after = rollout.after
         self._batches = [list(batch) for batch in batches(hosts, rollout.canary)]
         self._allowed = rollout.max_fail.of(len(hosts)) if rollout.max_fail is not None else None
         self._max_fail = rollout.max_fail
@@ -102,7 +105,9 @@ class Agenda:
         if not self._batches:
             return None
         taken = {self._groups[host] for host in self._running if host in self._groups}
-        host = next_host(self._batches[0], self._groups, taken)
+        pending = self._running.union(self._batches[0])
+        may = (each for each in self._batches[0] if pending.isdisjoint(self._after.get(each, ())))
+        host = next_host(may, self._groups, taken)
         if host is not None:
             self._batches[0].remove(host)
             self._running.add(host)

@@ -105,7 +105,8 @@ class Session:
 
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
-            if address is not None:
+            # What a jump host leads to does not answer here, or something else does.
+            if address is not None and not located[name].through:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     @contextmanager
@@ -122,8 +123,10 @@ class Session:
 
         ``data`` is added to the data of each host, by host. A machine that no login leads to has its way in.
         """
+        from labrun.inventory.hosts.connections import JUMP
         from labrun.inventory.hosts.locate import other_addresses
         from labrun.inventory.hosts.plugin import inventory_of
+        from labrun.inventory.topology.jump_hosts import jumps
         from labrun.runner.engine.channels import openers_inside
         from labrun.runner.engine.nornir import build_nornir, closing_connections
         from labrun.tasks.guest.inside import OPENER
@@ -136,6 +139,8 @@ class Session:
             if name in openers:
                 host.data[OPENER] = openers[name]
             host.data.update((data or {}).get(name, {}))
+        for name, jump in jumps(self.lab).items():
+            inventory.hosts[name].data[JUMP] = inventory.hosts[jump.via]
         chosen = frozenset(self.hosts if hosts is None else hosts)
         with closing_connections(inventory):
             try:
@@ -155,7 +160,7 @@ class Session:
                 self.state.remember_port(name, port)
 
 
-def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
+def open_session(invocation: Invocation) -> Session:
     """Load the lab, find its hypervisor and enter the guests' network.
 
     A lab of existing machines only has neither. Raises LabFileError, UsageError for unknown hosts,
@@ -163,7 +168,7 @@ def open_session(invocation: Invocation, *, safely: bool = True) -> Session:
     """
     from labrun.tasks.provision.hypervisor_choice import choose_hypervisor
 
-    lab = load(invocation, safely=safely)
+    lab = load(invocation)
     hosts = select_hosts(lab, invocation.hosts)
     invocation.interruption.lab, invocation.interruption.hosts = lab.name, hosts
     invocation.recording.begin(invocation, lab.name, lab.digest)

@@ -73,7 +73,7 @@ def drawn_lab(invocation: Invocation, *, runs: int = 0) -> DrawnLab:
     from labrun.runner.engine.session import open_session
 
     try:
-        session = open_session(invocation, safely=False)
+        session = open_session(invocation)
     except HypervisorError as error:
         if invocation.lab == "-":  # stdin has been read already
             raise

@@ -11,10 +11,14 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+from labrun.errors import TransportError
 from labrun.inventory.topology.behind import Lead
+from labrun.tasks.guest.jump_host import JumpHosts
+from labrun.tasks.guest.tcp import await_banner
 
 __all__ = ["Behind", "answering", "answers", "cut_off", "leads"]
 
@@ -28,11 +32,15 @@ _MOST_BANNER = 16 * 1024
 
 
 class Behind(TypedDict):
-    """A host that is reached through another: the address and port of its sshd."""
+    """A host that is reached through another: the address and port of its sshd.
+
+    ``jump`` are the options of the login to its jump host, for one that this machine has no way to.
+    """
 
     name: str
     address: str
     port: int
+    jump: NotRequired[Mapping[str, Any]]
 
 
 def leads(addresses: Mapping[str, str]) -> dict[str, Lead]:
@@ -119,6 +127,15 @@ def _says_version(sock: socket.socket, until: float) -> bool:
     return False
 
 
+def _answers_through(jump_hosts: JumpHosts, jump: Mapping[str, Any], host: Behind, seconds: float) -> bool:
+    try:
+        with closing(jump_hosts.dial(jump, host["address"], host["port"], seconds)) as sock:
+            await_banner(sock, host["address"], seconds)
+    except TransportError:
+        return False
+    return True
+
+
 def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Behind]:
     """Return those that answer within ``seconds``, with one attempt each, all at the same time."""
     if not hosts:
@@ -127,9 +144,15 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
 
     def asked(host: Behind) -> bool:
         left = min(_TRY_SECONDS, until - time.monotonic())
-        return left > 0 and answers(host["address"], host["port"], left)
+        if left <= 0:
+            return False
+        if "jump" in host:
+            return _answers_through(jump_hosts, host["jump"], host, left)
+        return answers(host["address"], host["port"], left)
 
-    with ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind") as pool:
+    threads = ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind")
+    # A login that is there already says nothing about the next one.
+    with closing(JumpHosts()) as jump_hosts, threads as pool:
         reached = list(pool.map(asked, hosts))
     return [host for host, answered in zip(hosts, reached, strict=True) if answered]
 

@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from labrun.bounded import SETTINGS_LINES, require_lines
 from labrun.inventory.model import Host, Lab, Role
+from labrun.inventory.topology.jump_hosts import jump_hosts
 
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
@@ -68,12 +69,12 @@ def profile(name: str) -> tuple[Setting, ...]:
 def profile_of(lab: Lab, host: Host) -> str:
     """Return the name of the host's profile: as in the file, otherwise by the host's role for others.
 
-    A host through which another is reached is a bastion, even if it is a router; so is any other host
+    A host through which labrun reaches another is a bastion, even if it is a router; so is any other host
     on several networks, because it may be the only way into one of them.
     """
     if host.sshd_profile is not None:
         return host.sshd_profile
-    if any(other.access_via == host.name for other in lab.hosts.values()):
+    if host.name in jump_hosts(lab):
         return "bastion"
     if host.role is Role.ROUTER:
         return "router"

@@ -11,7 +11,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from labrun.errors import LabrunError
-from labrun.inventory.hosts.connections import WANTED_PORT
+from labrun.inventory.hosts.connections import JUMP, WANTED_PORT
 from labrun.outcome import Status
 from labrun.ports import Transport
 from labrun.tasks.configure.confirmation import APPLY_SECONDS, Confirmation, Login, NewLogin
@@ -131,7 +131,7 @@ class _Login:
             return inside
         dial = _DIAL if self.address is not None else None
         asks = self.address is None
-        if asks:
+        if asks and JUMP not in self.host.data:
             # A login by a cached link-layer address proves nothing about the next one.
             for address in dict.fromkeys([self.host.hostname, *self.host.data.get("labrun_expected", ())]):
                 forget_neighbour(str(address))

@@ -10,6 +10,7 @@ from labrun.errors import HostKeyError, LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import TIMEOUTS
 from labrun.state import SSH_PORT
 from labrun.tasks.guest.deadline import pace
+from labrun.tasks.guest.jump_host import SHARED
 from labrun.tasks.guest.tcp import dial
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LOGIN_OPTIONS = frozenset(
     {
         *("key_file", "allow_agent", "look_for_keys"),
         *("alt_host_keys", "alt_key_file", "system_host_keys", "host_key_alias"),
-        *("ask_methods", "others", "other_ports", "patience"),
+        *("ask_methods", "others", "other_ports", "patience", "jump"),
         *TIMEOUTS,
     }
 )
@@ -34,8 +35,9 @@ def log_in(host: str | None, username: str | None, port: int | None, extras: Map
 
     ``extras`` are keywords of :class:`labrun.tasks.guest.ssh_login.SshLogin`, and ``others`` and
     ``other_ports``: further addresses and ports (numbers in one text) to try if the host is not at the first;
-    and ``patience``: for how many seconds a refused or
-    unanswered connection is retried (0 = a single attempt). Others are ignored. A wrong host key or a
+    ``patience``: for how many seconds a refused or unanswered connection is retried (0 = a single attempt);
+    and ``jump``: the options of a jump host that connects in labrun's place, as in
+    :class:`labrun.tasks.guest.jump_host.JumpHosts`. Others are ignored. A wrong host key or a
     refused login is never retried. The user's ``~/.ssh/config`` is never read.
     """
     options: dict[str, Any] = {**TIMEOUTS, **{key: extras[key] for key in LOGIN_OPTIONS & extras.keys()}}
@@ -80,8 +82,10 @@ def _connect_once(options: dict[str, Any], places: _Places, timeout: float) -> S
 
 
 def _logged_in(options: dict[str, Any], timeout: float) -> SshLogin:
-    dialled = dial(options["host"], options["port"], timeout)
+    jump = options.pop("jump", None)
+    where = options["host"], options["port"], timeout
+    dialled = dial(*where) if jump is None else SHARED.dial(jump, *where)
     # paramiko takes a while to import: the first login pays for it, while sshd starts the session.
     from labrun.tasks.guest.ssh_login import SshLogin
 
-    return SshLogin(dialled=dialled, **options)
+    return SshLogin(dialled=dialled, through=jump["name"] if jump is not None else None, **options)

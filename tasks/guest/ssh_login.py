@@ -25,7 +25,8 @@ from labrun.errors import (
 from labrun.inventory.hosts.connections import TIMEOUTS
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.known_hosts import Stamp, file_stamp, known_keys
-from labrun.tasks.guest.tcp import VERSION, PromptSocket, await_banner, dial, no_ssh, unreachable
+from labrun.tasks.guest.tcp import VERSION, SshSocket, await_banner, dial, no_ssh, unreachable
+from labrun.tasks.guest.tunnel import JumpTransport, Tunnel, notice_silence
 
 __all__ = ["SshLogin", "load_key"]
 
@@ -52,8 +53,8 @@ class SshLogin:
     user's and the machine's files with ``system_host_keys``, under ``host_key_alias`` (default: the address,
     ``[address]:port`` if the port is not 22). ``ask_methods``: before offering the key, ask which methods
     would be accepted without it (the result is in ``offered``). ``dialled`` is a socket from
-    :func:`labrun.tasks.guest.tcp.dial`. Timeouts are in seconds. The constructor logs in; it raises a
-    TransportError.
+    :func:`labrun.tasks.guest.tcp.dial`, or a tunnel of the jump host ``through``. Timeouts are in seconds.
+    The constructor logs in; it raises a TransportError.
     """
 
     def __init__(
@@ -74,18 +75,20 @@ class SshLogin:
         banner_timeout: float = TIMEOUTS["banner_timeout"],
         auth_timeout: float = TIMEOUTS["auth_timeout"],
         keepalive: int = TIMEOUTS["keepalive"],
-        dialled: PromptSocket | None = None,
+        dialled: SshSocket | None = None,
+        through: str | None = None,
     ):
         self.host = host
         self.port = port
         self.username = username
         self.client: paramiko.SSHClient | None = paramiko.SSHClient()
-        self._sock = dialled
+        self._sock: Any = dialled
+        self.through = through
         self._key_file = key_file
         self._allow_agent = allow_agent
         self._look_for_keys = look_for_keys
         self._alias = host_key_alias
-        self._kind = _Asking if ask_methods else paramiko.Transport
+        self._kind = _Asking if ask_methods else JumpTransport
         files: tuple[str, ...] = (alt_key_file,) if alt_host_keys and alt_key_file else ()
         self._known_hosts = [
             Path(file).expanduser() for file in (*files, *(_USER_FILES if system_host_keys else ()))
@@ -135,7 +138,8 @@ class SshLogin:
 
     @property
     def _where(self) -> str:
-        return f"{self.host} port {self.port}"
+        place = f"{self.host} port {self.port}"
+        return f"{place} through {self.through}" if self.through else place
 
     def _failure(self, error: Exception) -> TransportError:
         where = self._where
@@ -180,7 +184,10 @@ class SshLogin:
 
     def notice_loss(self, seconds: int) -> None:
         """Treat a peer whose kernel has been silent for ``seconds`` as gone; a busy sshd does not count."""
-        if self._sock is not None:
+        if isinstance(self._sock, Tunnel):
+            if self.transport is not None:
+                notice_silence(self._sock, self.transport, seconds)
+        elif self._sock is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)

@@ -21,6 +21,7 @@ __all__ = [
     "SILENT",
     "VERSION",
     "PromptSocket",
+    "SshSocket",
     "await_banner",
     "begin_to_dial",
     "dial",
@@ -47,12 +48,10 @@ _LONGEST_SHOWN, _LONGEST_REASON = 60, 300
 _FRESH = 5.0
 
 
-class PromptSocket(socket.socket):
-    """Reads all that has arrived, and acknowledges it at once; ``recv`` returns it piece by piece.
+class SshSocket:
+    """What SSH is spoken over: says who labrun is at once, and tells what the other side is.
 
-    sshd sends small packets for a session without a terminal, each once the previous one is acknowledged
-    (Nagle's algorithm), and Linux may delay an ACK by 40 ms. The kernel resets the option, so it is set
-    again. paramiko reads every packet in two or three pieces.
+    The transport under it is a subclass's: :meth:`_receive`, :meth:`_transmit` and :meth:`is_readable`.
     """
 
     _held = b""
@@ -66,22 +65,24 @@ class PromptSocket(socket.socket):
         """
         self._introduced = True
         with suppress(OSError):
-            super().sendall(VERSION)
+            self._transmit(VERSION)
 
     def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
         """Send as a socket does, but the version only once."""
+        del flags
         if self._introduced and bytes(data) == VERSION:
             self._introduced = False
             return len(VERSION)
-        return super().send(data, flags)
+        return self._transmit(data)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read as a socket does, buffered data first.
 
         Raises ConnectionError for a server that keeps sending without an SSH version.
         """
+        del flags
         if not self._held:
-            self._held = self._take(size, flags)
+            self._held = self._take(size)
         data, self._held = self._held[:size], self._held[size:]
         return data
 
@@ -89,14 +90,22 @@ class PromptSocket(socket.socket):
         """Buffer what has arrived for :meth:`recv`; raises ConnectionError as that does."""
         self._held += self._take(_MOST)
 
-    def _take(self, size: int, flags: int = 0) -> bytes:
+    def is_readable(self, seconds: float) -> bool:
+        """Wait until something has arrived, or the other side has hung up; return False if neither does."""
+        raise NotImplementedError
+
+    def _receive(self, size: int) -> bytes:
+        raise NotImplementedError
+
+    def _transmit(self, data: ReadableBuffer) -> int:
+        raise NotImplementedError
+
+    def _take(self, size: int) -> bytes:
         try:
-            taken = super().recv(min(max(size, _MOST), _LARGEST_READ), flags)
+            taken = self._receive(min(max(size, _MOST), _LARGEST_READ))
         except ConnectionError:
             self.hung_up = True
             raise
-        with suppress(OSError):
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self.hung_up = not taken
         if not self.greeted:
             self._listen(taken)
@@ -114,6 +123,30 @@ class PromptSocket(socket.socket):
         line = self._greeting.lstrip().partition(b"\n")[0][: 4 * _LONGEST_SHOWN].decode(errors="replace")
         shown = " ".join("".join(c if c.isprintable() else "�" for c in line.strip()).split())
         return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[: _LONGEST_SHOWN - 1]}…"
+
+
+class PromptSocket(SshSocket, socket.socket):
+    """Reads all that has arrived, and acknowledges it at once; ``recv`` returns it piece by piece.
+
+    sshd sends small packets for a session without a terminal, each once the previous one is acknowledged
+    (Nagle's algorithm), and Linux may delay an ACK by 40 ms. The kernel resets the option, so it is set
+    again. paramiko reads every packet in two or three pieces.
+    """
+
+    def is_readable(self, seconds: float) -> bool:
+        """Wait until something has arrived, or the other side has hung up; return False if neither does."""
+        heard = select.poll()
+        heard.register(self, select.POLLIN)
+        return bool(heard.poll(seconds * 1000))
+
+    def _receive(self, size: int) -> bytes:
+        taken = socket.socket.recv(self, size)
+        with suppress(OSError):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return taken
+
+    def _transmit(self, data: ReadableBuffer) -> int:
+        return socket.socket.send(self, data)
 
 
 _begun: dict[tuple[str, int], tuple[PromptSocket, float]] = {}
@@ -184,7 +217,7 @@ def _begun_before(host: str, port: int, timeout: float) -> PromptSocket | None:
     raise TimeoutError if failed is None else OSError(failed, os.strerror(failed))
 
 
-def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
+def await_banner(sock: SshSocket, where: str, patience: float) -> float:
     """Wait for the server's SSH version; return the seconds that took.
 
     Raises UnreachableError for a server that sends something else, hangs up, or stays silent: after
@@ -192,11 +225,9 @@ def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
     """
     began = now = time.monotonic()
     until = began + min(patience, _BANNER_SECONDS)
-    heard = select.poll()
-    heard.register(sock, select.POLLIN)
     while not sock.greeted:
         soonest = min(until, now + _NEXT_SECONDS) if sock.sent else until
-        if not heard.poll(max(0.0, soonest - now) * 1000):
+        if not sock.is_readable(max(0.0, soonest - now)):
             break
         try:
             sock.hear()
@@ -215,7 +246,7 @@ def await_banner(sock: PromptSocket, where: str, patience: float) -> float:
     return waited
 
 
-def no_ssh(sock: PromptSocket, where: str) -> str | None:
+def no_ssh(sock: SshSocket, where: str) -> str | None:
     """Return a description of a server that does not speak SSH; None if it does or has sent nothing."""
     if not sock.greeted and sock.sent:
         return f"{where} does not speak SSH (it sent: {sock.sent})"

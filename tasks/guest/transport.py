@@ -13,7 +13,7 @@ from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from labrun.errors import CommandError, LabrunError, UnreachableError
-from labrun.inventory.hosts.connections import OPTIONS
+from labrun.inventory.hosts.connections import JUMP, OPTIONS
 from labrun.ports import Completed
 from labrun.tasks.guest.deadline import pace
 from labrun.tasks.guest.login import log_in
@@ -237,8 +237,26 @@ def _log_in(host: Host, address: str, extras: dict[str, Any], port: int | None =
         return log_in(address, options.username, port or options.port, extras)
 
 
+def _through(host: Host) -> dict[str, Any]:
+    """Return the options of the jump host that leads to a host, as ``jump``; empty if it needs none.
+
+    They are put together for each login: where a jump host answers may be found only after the run began.
+    """
+    jump: Host | None = host.data.get(JUMP)
+    if jump is None:
+        return {}
+    try:
+        address, *others = _addresses(jump, "labrun_expected")
+    except UnreachableError as error:
+        raise UnreachableError(f"its jump host {jump.name}: {error.reason}", step="connect") from error
+    others += [each for each in jump.data.get("labrun_former", ()) if each not in others]
+    options = jump.get_connection_parameters(OPTIONS)
+    login = {"name": jump.name, "host": address, "port": options.port, "username": options.username}
+    return {"jump": {**(options.extras or {}), **login, "others": others, **_through(jump)}}
+
+
 def _extras(host: Host, others: list[str], patience: float, dial: float | None) -> dict[str, Any]:
-    extras = dict(host.get_connection_parameters(OPTIONS).extras or {})
+    extras = {**(host.get_connection_parameters(OPTIONS).extras or {}), **_through(host)}
     if dial is not None:
         extras["conn_timeout"] = dial
     if others:

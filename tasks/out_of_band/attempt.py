@@ -16,8 +16,9 @@ class Attempt:
     """One failed login.
 
     ``address`` is where it was tried, on the lab's network ``network`` (None = no address is known, or it
-    is on none of them), from ``client``, the hypervisor's own address towards it. ``key`` is the base64 of
-    labrun's public key, ``host_keys`` type and key of each host key on record. ``error`` is what SSH said.
+    is on none of them), from ``client``: the address of the jump host ``through``, else the hypervisor's own
+    towards it. ``key`` is the base64 of labrun's public key, ``host_keys`` type and key of each host key on
+    record. ``error`` is what SSH said.
     """
 
     host: str
@@ -25,6 +26,7 @@ class Attempt:
     address: Address | None = None
     network: str | None = None
     client: Address | None = None
+    through: str = ""
     user: str = "root"
     port: int = 22
     key: str = ""

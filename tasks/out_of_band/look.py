@@ -93,8 +93,9 @@ def look(task: Task) -> Result:
 def look_at(job: LookJob) -> Glimpse:
     """Look inside one machine, and at the hypervisor's side of it."""
     address = job.attempt.address
-    client = client_towards(address) if address is not None else None
-    attempt = replace(job.attempt, client=client)
+    attempt = job.attempt
+    if not attempt.through:
+        attempt = replace(attempt, client=client_towards(address) if address is not None else None)
     glimpse = Glimpse(attempt)
     try:
         driver = driver_for(job.kind, job.uri)

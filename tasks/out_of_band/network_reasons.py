@@ -258,6 +258,11 @@ def _lease_note(seen: Seen, nic: Interface, profile: str) -> str:
     )
 
 
+def _whose(seen: Seen) -> str:
+    through = seen.attempt.through
+    return f"the jump host {through}" if through else "where labrun is"
+
+
 def way_back_reasons(seen: Seen) -> Iterator[Reason]:
     """Yield why an answer does not find back to the hypervisor, or why none is given."""
     inward, outward, link = seen.inward, seen.outward, seen.link
@@ -267,7 +272,7 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
     yield from _as_reasons(policy_findings(seen.shown, outward))
     routes = best_routes(seen.capture.routes, client)
     if not routes:
-        yield Reason(f"{_prefix_note(seen, link)}no route back to {client}, where labrun is")
+        yield Reason(f"{_prefix_note(seen, link)}no route back to {client}, {_whose(seen)}")
     elif routes[0].kind != "unicast":
         article = "an" if routes[0].kind[0] in "aeiou" else "a"
         yield Reason(f"{article} {routes[0].kind} route to {routes[0].prefix}: no way back to {client}")

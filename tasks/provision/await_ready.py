@@ -11,6 +11,8 @@ from labrun.errors import LabrunError, UnreachableError
 from labrun.hypervisor import connect, translated
 from labrun.outcome import OUT_OF_BAND, Outcome, Status
 from labrun.ports import Transport
+from labrun.tasks.guest.jump_host import JUMP_HOST
+from labrun.tasks.guest.reason import Reason
 from labrun.tasks.provision.domains import find_domain, state_of
 from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.insight import Insight
@@ -97,7 +99,17 @@ def _insight(task: Task, job: MachineJob) -> Insight:
         return Insight(None, 0.0)
     # A machine that starts in this run has its boot before it.
     first = _FIRST_LOOK if job.plan.action == "none" and not job.plan.start else _FIRST_LOOK_AT_A_BOOT
-    return Insight(lambda error: look(str(task.host.hostname) if task.host.hostname else None, error), first)
+
+    def reason(error: str) -> Reason | None:
+        lost = next((each for each in job.through if each in job.lost), None)
+        if lost is not None:
+            return Reason(f"its jump host {lost} is not ready")
+        if JUMP_HOST in error:
+            # Why that does not answer is seen there, and this one cannot show it.
+            return None
+        return look(str(task.host.hostname) if task.host.hostname else None, error)
+
+    return Insight(reason, first)
 
 
 def _looking_up(task: Task, job: MachineJob) -> Callable[[], str | None]:
@@ -159,7 +171,8 @@ def _as_row(driver: Driver, job: MachineJob, ready: Ready, address: str, note: s
         actual = f"answers at {ready.address} in {ready.seconds:.1f} s"
         return Outcome(host, "ready", host, status, "ready", actual, why, seconds=ready.seconds)
     if not ready.error:
-        at = f"at {ready.address} " if ready.address else ""
+        through = f"through {' and '.join(job.through)} " if job.through else ""
+        at = f"at {ready.address} {through}" if ready.address else ""
         actual = f"ready {at}in {ready.seconds:.1f} s"
         if ready.address and ready.address != address:
             note = f"that is its former address; `labrun configure` gives it {address or 'the new one'}"

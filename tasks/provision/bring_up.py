@@ -35,6 +35,7 @@ def provision_machine(task: Task) -> Result:
     try:
         row = _make(driver, job, began)
     except LabrunError as error:
+        job.lost.add(host)
         rows = [failure_row(error, host, "machine", host, began)]
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why="there is no machine to wait for"))
         return Result(host=task.host, result=rows, failed=True)
@@ -47,6 +48,8 @@ def provision_machine(task: Task) -> Result:
         rows.append(Outcome(host, "ready", host, Status.SKIPPED, why=why))
     else:
         rows.append(ready_row(task, driver, job))
+        if rows[-1].status in (Status.FAILED, Status.UNREACHABLE):
+            job.lost.add(host)
     return Result(host=task.host, result=rows, changed=row.status is Status.CHANGED)
 
 

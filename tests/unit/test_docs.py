@@ -17,7 +17,6 @@ import yaml
 from labrun.errors import LabFileError
 from labrun.inventory.file.lab_json import lab_from_json, lab_to_json
 from labrun.inventory.file.load import json_schema, load_lab
-from labrun.inventory.file.unsupported_keys import refuse_unsafe
 from labrun.inventory.model import Lab
 from labrun.runner.cli.options import GlobalOption
 from labrun.runner.main import VERBS, cli
@@ -203,7 +202,7 @@ def examples(text: str, mark: str = "") -> Iterator[Any]:
     whole = parsed(blocks[0])
     for block in blocks:
         first = block.splitlines()[0]
-        if (first == mark) if mark else first not in ("# refused", "# wrong"):
+        if (first == mark) if mark else first != "# wrong":
             yield laid_over(whole, parsed(block))
 
 
@@ -227,20 +226,11 @@ def test_examples_load(text: str) -> None:
     found = [loaded(content) for content in examples(text)]
     assert found
     for lab in found:
-        refuse_unsafe(lab)
         # What is remembered of a lab holds no contents of files.
         bare = replace(
             lab, hosts=MappingProxyType({name: replace(host, files=()) for name, host in lab.hosts.items()})
         )
         assert lab_from_json(lab_to_json(bare)) == bare
-
-
-def test_what_is_refused_is_well_formed_and_refused() -> None:
-    (content,) = examples(LAB_FILE, "# refused")
-    with pytest.raises(LabFileError) as caught:
-        refuse_unsafe(loaded(content))
-    named = {problem.path.rpartition(".")[2] for problem in caught.value.problems}
-    assert named == {"access", "vlan"}
 
 
 def test_the_wrong_example_has_the_printed_errors() -> None:
@@ -268,10 +258,7 @@ def test_every_key_of_the_lab_file_is_named_and_shown() -> None:
 
 def test_the_keys_said_to_wait_are_those_that_a_file_with_all_of_them_is_told_of() -> None:
     told = {
-        notice.path.rpartition(".")[2]
-        for content in examples(LAB_FILE)
-        for notice in loaded(content).notices
-        if not notice.unsafe
+        notice.path.rpartition(".")[2] for content in examples(LAB_FILE) for notice in loaded(content).notices
     }
     table = sections(LAB_FILE, 2)["Accepted, not acted on yet"]
     listed = set(re.findall(r"`([a-z_]+)`", " ".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))))

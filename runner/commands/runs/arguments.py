@@ -86,7 +86,7 @@ def hosts_meant(invocation: Invocation) -> list[str]:
     from labrun.runner.cli.lab_file import load
     from labrun.runner.cli.selection import select_hosts
 
-    return list(select_hosts(load(invocation, safely=False), invocation.hosts))
+    return list(select_hosts(load(invocation), invocation.hosts))
 
 
 def only_of(hosts: Sequence[str], *runs: Sequence[Outcome]) -> list[list[Outcome]]:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from labrun.inventory.file.load import load_lab
 from labrun.inventory.hosts.exports import FORMATS, export, nornir_files
 from labrun.inventory.hosts.locate import Located, locate
 from labrun.inventory.hosts.plugin import inventory_of
+from labrun.inventory.hosts.ssh_command import proxy_command, ssh_path
 from labrun.inventory.hosts.yamltext import Unsafe, yaml_text
 from labrun.inventory.model import Lab
+from labrun.key_pairs import make_host_key
 from labrun.runner.engine.nornir import build_nornir
 from labrun.state import LabState
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
@@ -374,3 +376,89 @@ def test_every_login_that_ssh_takes_reaches_ssh_unchanged(user: str, tmp_path: P
     file.write_text(export(lab, locate(lab, None), None, "ssh-config"))
     for options in (["-F", str(file)], ["-F", "none", "-l", user]):
         assert f"user {user}\n" in run("ssh", "-G", *options, "box", cwd=tmp_path)
+
+
+# --- through jump hosts
+
+
+@pytest.fixture
+def chain(sshd: LoopbackSshd, tmp_path: Path) -> Lab:
+    """Return a lab in which one sshd is three machines, the last of them behind the two others."""
+    parsed = yaml.safe_load(existing(sshd))
+    box = parsed["hosts"].pop("box")
+    parsed["hosts"] = {
+        "gate": box,
+        "inner": {**box, "access": {"via": "gate"}},
+        "end": {**box, "access": {"via": "inner"}},
+    }
+    (tmp_path / "chain.yaml").write_text(yaml.safe_dump(parsed, sort_keys=False), encoding="utf-8")
+    return load_lab(tmp_path / "chain.yaml")
+
+
+@pytest.fixture
+def connections(sshd: LoopbackSshd) -> Callable[[], int]:
+    """Return what counts the logins at that sshd since the test began."""
+    log = sshd.directory / "sshd.log"
+    before = log.read_text(encoding="utf-8").count("Accepted publickey")
+    return lambda: log.read_text(encoding="utf-8").count("Accepted publickey") - before
+
+
+def test_ssh_goes_through_jump_hosts_with_it(
+    chain: Lab, connections: Callable[[], int], tmp_path: Path
+) -> None:
+    file = write(tmp_path, "ssh_config", export(chain, locate(chain, None), None, "ssh-config"))
+    assert ssh_settings(file, "end")["proxyjump"] == "loop-inner"
+    assert run("ssh", "-F", file, "end", "echo there", cwd=tmp_path).strip() == "there"
+    assert connections() == 3
+
+
+def test_ansible_goes_through_jump_hosts_with_it(
+    chain: Lab, connections: Callable[[], int], tmp_path: Path
+) -> None:
+    file = write(tmp_path, "ansible.yaml", export(chain, locate(chain, None), None, "ansible"))
+    command = (SCRIPTS / "ansible", "-i", file, "end", "-m", "ansible.builtin.raw", "-a", "echo $((6 * 7))")
+    # Ansible keeps connections, by address and port: those of other tests go to the same.
+    alone = {
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path),
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none",
+    }
+    told = run(*command, cwd=tmp_path, ANSIBLE_NOCOLOR="1", **alone)
+    assert "42" in told.splitlines()
+    assert connections() == 3
+
+
+def test_a_jump_host_with_another_key_is_refused_with_it(
+    chain: Lab, sshd: LoopbackSshd, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_text(f"[127.0.0.1]:{sshd.port} {make_host_key('another').public}\n", encoding="utf-8")
+    gate = chain.hosts["gate"]
+    gate = replace(gate, ssh=replace(gate.ssh, known_hosts=str(other)))
+    strict = replace(chain, hosts={**chain.hosts, "gate": gate})
+    located = locate(chain, None)
+    proxy = proxy_command(strict, strict.hosts["end"], located, None)
+    assert proxy is not None
+    for command in (proxy, proxy_command(chain, chain.hosts["end"], located, None)):
+        options = ["-F", "none", "-o", f"ProxyCommand={command}", "-o", "StrictHostKeyChecking=yes"]
+        options += ["-o", f"UserKnownHostsFile={ssh_path(str(sshd.state.known_hosts))}"]
+        options += ["-o", f"IdentityFile={ssh_path(str(sshd.state.identity))}", "-p", str(sshd.port)]
+        done = subprocess.run(
+            ["ssh", *options, f"{sshd.user}@127.0.0.1", "echo there"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == ((255, "") if command == proxy else (0, "there\n")), (
+            done.stderr
+        )
+
+
+def test_json_and_nornir_name_the_jump_hosts(chain: Lab, sshd: LoopbackSshd) -> None:
+    located = locate(chain, None)
+    told = json.loads(export(chain, located, None, "json"))["hosts"]
+    assert [each["through"] for each in told] == [[], ["gate"], ["gate", "inner"]]
+    hosts = yaml.safe_load(export(chain, located, None, "nornir"))
+    jump = hosts["end"]["connection_options"]["labrun-ssh"]["extras"]["jump"]
+    assert (jump["name"], jump["port"], jump["jump"]["name"]) == ("inner", sshd.port, "gate")
+    assert "jump" not in hosts["end"]["connection_options"]["netmiko"]["extras"]

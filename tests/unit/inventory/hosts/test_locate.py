@@ -132,8 +132,8 @@ def test_networks_where_the_hypervisor_is_go_first(lab: Lab) -> None:
         "two": "10.4.2.210",
     }
     assert told(located["mixed"]) == ("10.4.1.14", "file", "iso")
-    assert told(located["hidden"]) == (None, None, None)
-    assert located["hidden"].reason == "only on deaf, where the hypervisor has no address"
+    assert told(located["hidden"]) == ("10.4.3.13", "file", "deaf")
+    assert located["hidden"].through == ("both",)
 
 
 def test_with_nobody_to_ask_the_reserved_address_counts(lab: Lab) -> None:

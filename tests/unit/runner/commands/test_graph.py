@@ -118,7 +118,7 @@ def test_damage_in_the_middle_of_the_memory_ends_no_drawing(lab: Path) -> None:
 def test_without_a_hypervisor_the_file_is_drawn(
     lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def none(invocation: Invocation, *, safely: bool = True) -> session.Session:
+    def none(invocation: Invocation) -> session.Session:
         raise HypervisorError("no hypervisor: libvirtd is not there")
 
     monkeypatch.setattr(session, "open_session", none)

@@ -83,6 +83,25 @@ def test_who_is_lost_takes_its_group_along_and_nobody_else() -> None:
     assert agenda.begin() == "h3"
 
 
+def test_a_jump_host_ends_before_those_behind_it_begin() -> None:
+    after = {"h0": ("h3", "h1"), "h1": ("h3",)}
+    agenda = Agenda(HOSTS[:4], Rollout(after=after))
+    assert [agenda.begin(), agenda.begin(), agenda.begin()] == ["h2", "h3", None]
+    agenda.end("h2", well=True)
+    assert agenda.begin() is None
+    agenda.end("h3", well=False)
+    assert [agenda.begin(), agenda.begin()] == ["h1", None]
+    agenda.end("h1", well=True)
+    assert agenda.begin() == "h0"
+
+
+def test_a_jump_host_of_a_later_batch_or_of_no_batch_is_not_waited_for() -> None:
+    agenda = Agenda(HOSTS[:3], Rollout(canary=1, after={"h0": ("h2",), "h1": ("h9",)}))
+    assert agenda.begin() == "h0"
+    agenda.end("h0", well=True)
+    assert [agenda.begin(), agenda.begin()] == ["h1", "h2"]
+
+
 def test_a_share_is_rounded_down() -> None:
     assert [MaxFail(10, percent=True).of(hosts) for hosts in (5, 9, 10, 29)] == [0, 0, 1, 2]
     assert (MaxFail(2).of(1), MaxFail(100, percent=True).of(3)) == (2, 3)

@@ -1,0 +1,224 @@
+"""Through which host of the lab labrun reaches one that the hypervisor has no way to: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+
+from labrun.inventory.model import Address, Host, Lab, Role
+from labrun.inventory.sshd_ports import login_port
+from labrun.inventory.topology.forwarding import forwarding
+from labrun.inventory.topology.paths import paths
+from labrun.inventory.topology.reach import Connection, reach
+from labrun.inventory.topology.way_in import WayIn, way_in
+from labrun.inventory.topology.wiring import Version, wiring
+
+__all__ = [
+    "Jump",
+    "carried_to",
+    "declared_jump",
+    "entrance",
+    "forbids_jumps",
+    "jump_chain",
+    "jump_hosts",
+    "jumps",
+    "no_login",
+]
+
+_VERSIONS: tuple[Version, ...] = (4, 6)
+_LETS_THROUGH = ("yes", "all", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """The login to a host leads over ``via``, which connects to its NIC on ``network``.
+
+    ``network`` is None if only the host's ``address:`` says where that is. ``client`` is the jump host's own
+    address there, None if the file does not know it.
+    """
+
+    via: str
+    network: str | None
+    versions: tuple[Version, ...]
+    client: Address | None = None
+
+
+def jumps(lab: Lab) -> Mapping[str, Jump]:
+    """Return how each host is reached that is not reached directly, in the order of their distance.
+
+    ``access: {via}`` decides where the file has it. Otherwise it is the way with the fewest hosts in between,
+    each of which shares a network with the next one, so that it works before anything forwards; of equal
+    ones a router goes first, then the order of the file.
+    """
+    return _jumps(_Same(lab))
+
+
+def jump_chain(lab: Lab, host: str) -> tuple[str, ...]:
+    """Return the jump hosts on the way to a host, the first one that is dialled first; usually none."""
+    found = jumps(lab)
+    chain: list[str] = []
+    while (jump := found.get(host)) is not None:
+        host = jump.via
+        chain.insert(0, host)
+    return tuple(chain)
+
+
+def jump_hosts(lab: Lab) -> frozenset[str]:
+    """Return the hosts through which others are reached."""
+    return frozenset(jump.via for jump in jumps(lab).values())
+
+
+def carried_to(lab: Lab, host: str) -> frozenset[str]:
+    """Return who carries the last stretch of the login to a host: its jump host, and routers after that."""
+    jump = jumps(lab).get(host)
+    if jump is None:
+        return frozenset()
+    if jump.network is None or lab.hosts[jump.via].interface_on(jump.network) is not None:
+        return frozenset({jump.via})
+    ways = (paths(lab, version).path(jump.via, host).way for version in jump.versions)
+    return frozenset({jump.via}).union(*((*way.through, *way.back) for way in ways))
+
+
+def entrance(lab: Lab, host: Host) -> WayIn:
+    """Return through which of its networks a host is logged in to: by the hypervisor or its jump host."""
+    jump = jumps(lab).get(host.name)
+    if jump is not None:
+        return WayIn(jump.network, jump.versions)
+    if host.access_via is not None:
+        return WayIn(None, why=f"it is reached through {host.access_via}, which cannot be reached")
+    way = way_in(lab, host)
+    return WayIn(None, why=f"{way.why}{_no_jump(lab, host)}") if way.why else way
+
+
+def no_login(lab: Lab, name: str) -> str:
+    """Return why no login leads to a host by the lab file, as a whole sentence; empty if one does."""
+    why = entrance(lab, lab.hosts[name]).why
+    return f"the hypervisor has no way to {name}: {why}" if why else ""
+
+
+def _no_jump(lab: Lab, host: Host) -> str:
+    """Return what forbids the hosts beside it to be jump hosts; empty if there are none that could."""
+    beside = (each for each in lab.hosts.values() if each is not host and _can_begin(lab, each.name))
+    for each in beside:
+        forbidden = forbids_jumps(each)
+        if forbidden is not None and next(_beside(lab, host.name, each.name), None) is not None:
+            return f"; {each.name} would lead there, but its sshd has {forbidden}"
+    return ""
+
+
+def _can_begin(lab: Lab, name: str) -> bool:
+    host = lab.hosts[name]
+    return name in jumps(lab) or (host.access_via is None and not way_in(lab, host).why)
+
+
+def forbids_jumps(host: Host) -> str | None:
+    """Return the sshd setting of the file that forbids labrun to go on from a host, None if there is none."""
+    if host.sshd is None:
+        return None
+    said = {keyword.lower(): values for keyword, values in host.sshd.items()}
+    forwarding_ = _first(said, "allowtcpforwarding")
+    if forwarding_ is not None:
+        return None if forwarding_ in _LETS_THROUGH else f"AllowTcpForwarding {forwarding_}"
+    if _first(said, "disableforwarding") == "yes":
+        return "DisableForwarding yes"
+    return "profile host" if host.sshd_profile == "host" else None
+
+
+def _first(said: Mapping[str, tuple[str, ...]], keyword: str) -> str | None:
+    words = (word.strip('"').lower() for value in said.get(keyword, ()) for word in value.split())
+    return next(words, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A lab as a cache key, compared by identity."""
+
+    lab: Lab
+
+    def __hash__(self) -> int:
+        return id(self.lab)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.lab is self.lab
+
+
+@lru_cache(maxsize=8)
+def _jumps(key: _Same) -> Mapping[str, Jump]:
+    lab = key.lab
+    reached = [
+        name for name, host in lab.hosts.items() if host.access_via is None and not way_in(lab, host).why
+    ]
+    left = [name for name in lab.hosts if name not in set(reached)]
+    found: dict[str, Jump] = {}
+    while left:
+        # Of those that are reached by now, nobody's way can be shorter than through these.
+        new = {name: jump for name in left if (jump := _through(lab, name, reached)) is not None}
+        if not new:
+            break
+        found |= new
+        reached += new
+        left = [name for name in left if name not in new]
+    return MappingProxyType(found)
+
+
+def _through(lab: Lab, name: str, reached: list[str]) -> Jump | None:
+    via = lab.hosts[name].access_via
+    if via is not None:
+        return declared_jump(lab, name, via) if via in reached else None
+    routers_first = sorted(reached, key=lambda each: lab.hosts[each].role is not Role.ROUTER)
+    candidates = (each for each in routers_first if forbids_jumps(lab.hosts[each]) is None)
+    return next((jump for each in candidates for jump in _beside(lab, name, each)), None)
+
+
+def declared_jump(lab: Lab, name: str, via: str) -> Jump | None:
+    """Return how a host is reached through the one that the file names, None if no path leads there."""
+    if lab.hosts[name].address is not None:
+        return Jump(via, None, _VERSIONS)
+    beside = next(_beside(lab, name, via, through_filters=True), None)
+    return beside or next(_beyond(lab, name, via), None)
+
+
+def _beside(lab: Lab, name: str, via: str, *, through_filters: bool = False) -> Iterator[Jump]:
+    """Yield the networks that both hosts are on, in the host's order, and where a login gets across."""
+    host, jump = lab.hosts[name], lab.hosts[via]
+    for nic in host.interfaces:
+        other = jump.interface_on(nic.network)
+        if other is None:
+            continue
+        versions = tuple(v for v in _VERSIONS if nic.has(v) and other.has(v))
+        if not through_filters:
+            versions = tuple(v for v in versions if _passes(lab, host, via, nic.network, v))
+        if versions:
+            own = next((each.ip for v in versions for each in other.of(v)), None)
+            yield Jump(via, nic.network, versions, own)
+
+
+def _passes(lab: Lab, host: Host, via: str, network: str, version: Version) -> bool:
+    """Tell whether the file's firewalls and filters let a login through; where it cannot tell, they do."""
+    nics = (host.interface_on(network), lab.hosts[via].interface_on(network))
+    if host.firewall is None and all(nic is None or nic.filter is None for nic in nics):
+        return True
+    there = next((each for each in wiring(lab, version).of[host.name] if each.network == network), None)
+    if there is None:
+        return True
+    verdict = reach(lab, Connection(via, there.address, login_port(host.sshd or {})))
+    return verdict is None or verdict.passes
+
+
+def _beyond(lab: Lab, name: str, via: str) -> Iterator[Jump]:
+    """Yield the host's NIC to which routers lead from the jump host, by IP version."""
+    host = lab.hosts[name]
+    if not lab.hosts[via].interfaces:
+        # An existing machine outside the lab's networks; where it gets to, only its owner knows.
+        nics = (nic for nic in host.interfaces if nic.has(4) or nic.has(6))
+        yield from (Jump(via, nic.network, tuple(v for v in _VERSIONS if nic.has(v))) for nic in nics)
+        return
+    for version in _VERSIONS:
+        path = paths(lab, version).path(via, name)
+        if path.address is None or path.fault is not None:
+            continue
+        network = next(each.network for each in wiring(lab, version).of[name] if each.address == path.address)
+        own = forwarding(lab, version).sends_from(via, path.address)
+        yield Jump(via, network, (version,), own.address if own is not None else None)
