@@ -15,7 +15,8 @@ from labrun.tasks.guest.reason import Reason
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.judging import guarded, understood
 from labrun.tasks.out_of_band.look import Glimpse
-from labrun.tasks.out_of_band.network_reasons import Seen, hypervisor_reasons
+from labrun.tasks.out_of_band.network_reasons import hypervisor_reasons
+from labrun.tasks.out_of_band.seen import Seen
 from labrun.tasks.out_of_band.why import why_unreachable
 
 __all__ = ["captures_from_inside", "reason_in", "told"]

@@ -1,103 +1,29 @@
-"""Why no packet of a login gets to a host or back: its NIC, address, routes and filters, from outside in."""
+"""Why no packet of a login gets to a host or back: its NIC, address and routes, from outside in."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
 
 from labrun.inventory.model import Address, Interface, Lab
 from labrun.inventory.topology.wiring import Version, wiring
-from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.causes import Shown
 from labrun.tasks.collect.filter_causes import (
-    Passage,
     best_routes,
-    dropped,
     kept_here,
     policy_findings,
     reverse_path,
 )
-from labrun.tasks.collect.nic_causes import CAUSE, Finding, ipv6_off, network_of
+from labrun.tasks.collect.nic_causes import ipv6_off, network_of
 from labrun.tasks.guest.facts.links import Link
-from labrun.tasks.guest.facts.login import LoginState
-from labrun.tasks.guest.facts.nft import suspects
-from labrun.tasks.guest.facts.nft_rules import Packet
 from labrun.tasks.guest.reason import Reason
-from labrun.tasks.out_of_band.attempt import Attempt, Outside, Port
+from labrun.tasks.out_of_band.attempt import Port
+from labrun.tasks.out_of_band.seen import Seen, as_reasons
 
-__all__ = ["Seen", "filter_reasons", "hypervisor_reasons", "nic_reasons", "way_back_reasons"]
+__all__ = ["hypervisor_reasons", "nic_reasons", "way_back_reasons"]
 
 _NM = "NetworkManager.service"
 _UNAVAILABLE, _DISCONNECTED, _PREPARE, _ACTIVATED = 20, 30, 40, 100
-# What iptables-save prints of a rule for packets to the host itself.
-_RULE = re.compile(r"-A INPUT (?P<match>.*?)-j (?P<target>DROP|REJECT)\b.*")
 _TOO_SMALL = 576
 """Below this MTU, in bytes, no host has to take an IPv4 packet whole; an SSH handshake needs more."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """All that was seen of one host: from inside, by the hypervisor, and of the login that failed."""
-
-    lab: Lab
-    attempt: Attempt
-    capture: Capture
-    login: LoginState
-    outside: Outside = field(default_factory=Outside)
-
-    @property
-    def host(self) -> str:
-        """Return the host's name."""
-        return self.attempt.host
-
-    @cached_property
-    def shown(self) -> Shown:
-        """Return the host's report alone, as the causes of lost packets are judged by."""
-        return Shown(self.lab, {self.host: self.capture})
-
-    @cached_property
-    def nic(self) -> Interface | None:
-        """Return the NIC that the login came by, None for a host on no network of the lab."""
-        nics = self.lab.hosts[self.host].interfaces
-        named = (nic for nic in nics if nic.network == self.attempt.network)
-        return next(named, nics[0] if nics else None)
-
-    @cached_property
-    def link(self) -> Link | None:
-        """Return that NIC as the guest has it."""
-        return self.capture.links.get(self.nic.mac) if self.nic is not None else None
-
-    @property
-    def device(self) -> str:
-        """Return the NIC's name in the guest, or that of its network."""
-        if self.link is not None:
-            return self.link.name
-        return f"the NIC on {self.nic.network}" if self.nic is not None else "the NIC"
-
-    @property
-    def has_impostor(self) -> bool:
-        """Tell whether something else answers for the host's address, and so took the login."""
-        return self.nic is not None and self.outside.answers not in ("", self.nic.mac)
-
-    @property
-    def inward(self) -> Passage | None:
-        """Return the first packet of the login, at the host; None if an address is missing for it."""
-        client, address = self.attempt.client, self.attempt.address
-        if client is None or address is None or self.nic is None:
-            return None
-        came = self.nic.network
-        return Passage(self.host, self.capture, client, address, came, None, port=self.attempt.port)
-
-    @property
-    def outward(self) -> Passage | None:
-        """Return the host's answer to it."""
-        client, address = self.attempt.client, self.attempt.address
-        if client is None or address is None or self.nic is None:
-            return None
-        leaves = self.nic.network
-        return Passage(self.host, self.capture, address, client, None, leaves, answers=self.attempt.port)
 
 
 def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
@@ -180,7 +106,7 @@ def nic_reasons(seen: Seen) -> Iterator[Reason]:
                 yield Reason(f"net.ipv4.conf.{which}.arp_ignore is 8: it answers no ARP")
     inward = seen.inward
     if inward is not None:
-        yield from _as_reasons(kept_here(seen.shown, inward, last=True))
+        yield from as_reasons(kept_here(seen.shown, inward, last=True))
     for line in seen.login.qdiscs:
         if f" dev {link.name} " in f"{line} " and "loss 100%" in line:
             yield Reason(f"tc loses every packet on {link.name}: {line}")
@@ -269,7 +195,7 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
     if inward is None or outward is None or link is None:
         return
     client = outward.target
-    yield from _as_reasons(policy_findings(seen.shown, outward))
+    yield from as_reasons(policy_findings(seen.shown, outward))
     routes = best_routes(seen.capture.routes, client)
     if not routes:
         yield Reason(f"{_prefix_note(seen, link)}no route back to {client}, {_whose(seen)}")
@@ -277,7 +203,7 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
         article = "an" if routes[0].kind[0] in "aeiou" else "a"
         yield Reason(f"{article} {routes[0].kind} route to {routes[0].prefix}: no way back to {client}")
     else:
-        yield from _as_reasons(reverse_path(seen.shown, inward))
+        yield from as_reasons(reverse_path(seen.shown, inward))
         wrong = [each for each in routes if each.device != link.name]
         if wrong:
             there = network_of(seen.lab, seen.host, seen.capture, wrong[0].device)
@@ -301,56 +227,6 @@ def _prefix_note(seen: Seen, link: Link) -> str:
     if meant is None or held is None or held.network == meant.network:
         return ""
     return f"{link.name} has {held}, not /{meant.network.prefixlen}: "
-
-
-def filter_reasons(seen: Seen) -> Iterator[Reason]:
-    """Yield the rules that drop what a login sends, or what the host answers."""
-    inward, outward = seen.inward, seen.outward
-    if inward is None or outward is None:
-        return
-    port = f"port {seen.attempt.port}"
-    yield from _as_reasons(dropped(seen.shown, inward), f"nftables drops {port}")
-    yield from _as_reasons(dropped(seen.shown, outward), f"nftables drops the answers of {port}")
-    yield from _arp_reasons(seen, inward)
-    version = inward.target.version
-    chain = seen.login.iptables.get(version, "")
-    for line in chain.splitlines():
-        found = _RULE.fullmatch(line.strip()[:400])
-        if found is not None and _may_be(found["match"], seen.attempt.port):
-            yield Reason(f"iptables drops {port}: {line.strip()[:300]}", is_sure=f"--dport {port}" in line)
-    if re.search(r"^:INPUT DROP\b", chain, re.MULTILINE):
-        yield Reason("iptables drops what no rule accepts: policy DROP of INPUT", is_sure=False)
-
-
-def _arp_reasons(seen: Seen, inward: Passage) -> Iterator[Reason]:
-    link = seen.link
-    if link is None or inward.target.version != 4:
-        return
-    looks = (inward.capture.evidence.before, inward.capture.evidence.after)
-    question = Packet(inward.source, inward.target, came=link.name)
-    answer = Packet(inward.target, inward.source, leaves=link.name)
-    for packet, hooks in ((question, ("ingress", "prerouting", "input")), (answer, ("output",))):
-        for found in suspects(*looks, packet, hooks, ("arp",)):
-            yield Reason(f"nftables drops ARP: {found.text}", found.sure)
-
-
-def _may_be(match: str, port: int) -> bool:
-    """Tell whether a rule of iptables may match a new connection to the port."""
-    if re.search(r"-p (?:udp|icmp\S*)\b", match) or ("--state" in match and "NEW" not in match):
-        return False
-    ports = re.search(r"--dports? ([\d:,]+)", match)
-    return ports is None or any(_within(port, each) for each in ports[1].split(","))
-
-
-def _within(port: int, text: str) -> bool:
-    low, _, high = text.partition(":")
-    return low.isdigit() and int(low) <= port <= int(high if high.isdigit() else low)
-
-
-def _as_reasons(findings: Iterator[Finding], instead: str = "") -> Iterator[Reason]:
-    for found in findings:
-        text = found.what.replace("nftables drops it", instead) if instead else found.what
-        yield Reason(text, found.rank == CAUSE)
 
 
 def _version(address: Address) -> Version:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.judging import guarded
+from labrun.tasks.out_of_band.filter_reasons import filter_reasons
 from labrun.tasks.out_of_band.login_reasons import (
     boot_reasons,
     key_reasons,
@@ -13,13 +14,8 @@ from labrun.tasks.out_of_band.login_reasons import (
     refusal,
     sshd_reasons,
 )
-from labrun.tasks.out_of_band.network_reasons import (
-    Seen,
-    filter_reasons,
-    hypervisor_reasons,
-    nic_reasons,
-    way_back_reasons,
-)
+from labrun.tasks.out_of_band.network_reasons import hypervisor_reasons, nic_reasons, way_back_reasons
+from labrun.tasks.out_of_band.seen import Seen
 
 __all__ = ["why_unreachable"]
 

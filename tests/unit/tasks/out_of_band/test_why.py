@@ -23,7 +23,7 @@ from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.facts.units import Unit
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.out_of_band.attempt import Attempt, Outside, Port
-from labrun.tasks.out_of_band.network_reasons import Seen
+from labrun.tasks.out_of_band.seen import Seen
 from labrun.tasks.out_of_band.why import why_unreachable
 from tests.unit.small_labs import dual_stack
 
