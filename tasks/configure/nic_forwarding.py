@@ -82,7 +82,8 @@ class NicForwarding:
         """Return the item of ``ip_forward``, which itself is or will be 1, with what its NICs do."""
         if item.refused or item.skipped:
             return item
-        if self.boot is not None:
+        # What sets all of them at the next boot is noted already.
+        if self.boot is not None and item.note is None:
             name, each = self.boot
             why = f"{each.file} sets {_key(name)} = 0"
             shown = replace(item, later={"": f"1, 0 on {name}"})

@@ -115,7 +115,18 @@ PATH = Section("path", Scope.PATH, follows=_OF_THE_NETWORK)
 # A check may depend on any of these.
 CHECK = Section("check", Scope.PATH, follows=frozenset(each.name for each in SETTINGS))
 
-_OF_RUNS = ("guard", "fault", "configure", "drift", "exec", "schedule", "doctor")
+_OF_RUNS = (
+    "guard",
+    "fault",
+    "configure",
+    "drift",
+    "exec",
+    "schedule",
+    "doctor",
+    "host-bridge",
+    "capture",
+    "tc",
+)
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
     {

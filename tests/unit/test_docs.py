@@ -252,7 +252,8 @@ def test_every_key_of_the_lab_file_is_named_and_shown() -> None:
     shown = "\n".join(fenced(LAB_FILE, "yaml"))
     for key in schema_keys(json_schema()):
         assert re.search(rf"`{key}\b|`\{{[^`]*\b{key}\b[^`]*`", LAB_FILE), f"{key} is not named"
-        if key not in ("ping", "trace", "udp", "http", "dns", "exec"):
+        # `vlan` is refused so far.
+        if key not in ("ping", "trace", "udp", "http", "dns", "exec", "vlan"):
             assert re.search(rf"\b{key}:", shown), f"{key} is in no example"
 
 

@@ -25,6 +25,7 @@ hosts:
   b: {address: 192.0.2.7, networks: {idle: 10.3.0.9}}
 """
 LINKS = {"up0": Link("up0", "02:01"), "br0": Link("br0", "02:02", kind="bridge")}
+MAKES = " (`labrun host-bridge create br0 --dev NIC` makes one)"
 GONE, DOWN = "the hypervisor has no {0}", "the {0} of the hypervisor is down (`ip link set {1} up`)"
 
 
@@ -32,7 +33,7 @@ GONE, DOWN = "the hypervisor has no {0}", "the {0} of the hypervisor is down (`i
     ("links", "up", "lost"),
     [
         (LINKS, {"up0", "br0"}, {}),
-        ({}, set(), {"out": GONE.format("device up0"), "lan": GONE.format("bridge br0")}),
+        ({}, set(), {"out": GONE.format("device up0"), "lan": GONE.format("bridge br0") + MAKES}),
         (LINKS, {"br0"}, {"out": DOWN.format("device up0", "up0")}),
         (LINKS, {"up0"}, {"lan": DOWN.format("bridge br0", "br0")}),
         (
