@@ -178,7 +178,8 @@ class Guard:
         heard = any(_tell(each, "now", run) for each in (via, self._session) if each is not None)
         # After a script was cut off, the start of its time to confirm is unknown.
         making = 0 if self._made else applying_seconds(self._token, plan)
-        longest = 0 if heard else self._token.seconds + making
+        # One that heard is at work, which cannot be seen while logins lead elsewhere.
+        longest = margin if heard else self._token.seconds + making
         pace().extend(longest + 2 * margin + restart)
         seen = _gone(look, self._old_login, run, longest + margin + restart)
         if seen is None:
