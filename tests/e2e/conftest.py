@@ -25,9 +25,14 @@ def hypervisor() -> None:
 @contextmanager
 def configured_lab(directory: Path, text: str) -> Iterator[RunningLab]:
     """Yield a lab that is up and configured, and take it down."""
+    yield from running_lab(directory, text, "--configure")
+
+
+def running_lab(directory: Path, text: str, *options: str) -> Iterator[RunningLab]:
+    """Yield a lab that is up, with further ``options`` of `up`, and take it down."""
     made = write_lab(directory, text)
     try:
-        up = made.json("up", "--configure")
+        up = made.json("up", *options)
         assert up.exit_code == 0, up.bad() or up.stderr
         yield made
     finally:

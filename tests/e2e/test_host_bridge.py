@@ -195,10 +195,10 @@ def box_with(manager: str, folder: Path) -> Iterator[Box]:
             put = lab.arguments("ssh", "box", f"cat >{package.name}")
             subprocess.run(put, env=lab.environment(), input=package.read_bytes(), check=True, timeout=60)
         if manager != "NetworkManager":
-            box.inside("cd /home/lab && dpkg -i *.deb >/root/dpkg.log 2>&1")
+            box.inside("cd /home/lab && dpkg -i *.deb >/var/log/packages.log 2>&1")
             box.inside("rm -f /etc/NetworkManager/system-connections/*; systemctl mask --now NetworkManager")
             box.inside("rm -rf /run/NetworkManager")
-            box.inside(f"exec >/root/configured.log 2>&1\n{CONFIGURED[manager]}")
+            box.inside(f"exec >/var/log/configured.log 2>&1\n{CONFIGURED[manager]}")
             box.wait("ip -4 route show default | grep -q eth0")
         yield box
     finally:

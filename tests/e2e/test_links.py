@@ -17,7 +17,7 @@ from typing import IO
 
 import pytest
 
-from tests.e2e.conftest import write_lab
+from tests.e2e.conftest import running_lab
 from tests.labs import RunningLab
 
 LAB = """\
@@ -36,13 +36,7 @@ WITHIN = ("--timeout", "20")
 
 @pytest.fixture(scope="module")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    made = write_lab(tmp_path_factory.mktemp("links"), LAB)
-    try:
-        up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
-        yield made
-    finally:
-        made.run("-y", "down")
+    yield from running_lab(tmp_path_factory.mktemp("links"), LAB)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import write_lab
+from tests.e2e.conftest import running_lab
 from tests.e2e.guests import STATE, inside, wait_until
 from tests.e2e.test_w_guard_window import begun, end, reach
 from tests.labs import RunningLab
@@ -35,13 +35,7 @@ OUT_OF_BAND = "seen out of band"
 
 @pytest.fixture(scope="module")
 def lab(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    made = write_lab(tmp_path_factory.mktemp("nologin"), LAB)
-    try:
-        up = made.json("up")
-        assert up.exit_code == 0, up.bad() or up.stderr
-        yield made
-    finally:
-        made.run("-y", "down")
+    yield from running_lab(tmp_path_factory.mktemp("nologin"), LAB)
 
 
 def test_it_is_configured_once(lab: RunningLab) -> None:
