@@ -66,7 +66,8 @@ def test_the_example_lab_as_virtual_machines(hypervisor: None, tmp_path: Path, h
         lab.guest("host01", f"ip {vlan}; ip addr add 192.168.77.5/24 dev eth0.100; ip link set eth0.100 up")
         verified = lab.json("verify")
         assert verified.exit_code == 0, verified.bad() or verified.stderr
-        status = lab.json("status")
+        # Without KVM, and beside other tests, a login alone may take longer than `status` waits.
+        status = lab.json("--timeout", "120", "status")
         far = next(entry for entry in status.document["hosts"] if entry["name"] == hosts[-1])
         path = verified.of("path", "host01", f"host01 -> {hosts[-1]}")[0]
         assert path["status"] == "ok"
