@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from labrun.bounded import SETTINGS_LINES, require_lines
-from labrun.tasks.guest.facts.sshd import MAIN
+from labrun.tasks.guest.facts.sshd import asked
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
@@ -26,7 +26,6 @@ _SEED = "/var/lib/cloud/instance/user-data.txt"
 _WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s"])++')
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]{3,63}")
 _MOST_PRINTABLE = 80
-_SCRIPTS = ("sshd_login", "sshd_files", "keys_files", "authorized_keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +130,9 @@ def probe(user: str, meant: str) -> Probe:
         "meant": meant,
         "seed": _SEED,
         "made": USERS,
-        "main": MAIN,
     }
-    script = assigned(values) + "".join(map(guest_script, _SCRIPTS))
-    return Probe((GIVEN,), f"(\n{script})\n")
+    script = assigned(values) + guest_script("keys_files") + guest_script("authorized_keys")
+    return Probe((GIVEN,), f"(\n{script})\n", after=(asked(user),))
 
 
 def accounts(facts: Facts) -> tuple[Account, ...]:

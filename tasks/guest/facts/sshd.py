@@ -12,6 +12,7 @@ from labrun.tasks.guest.shell import Facts, Probe, quote
 __all__ = [
     "DROP_IN",
     "MAIN",
+    "asked",
     "configuration",
     "effective_settings",
     "is_as_strict",
@@ -143,6 +144,12 @@ def is_as_strict(key: str, want: str, have: str) -> bool:
     return key in _CLOSED_BY_NO and have == "no"
 
 
+def asked(user: str) -> Probe:
+    """Find sshd's files and ask it about this user's login, for the facts that follow from both."""
+    scripts = map(guest_script, ("sshd_login", "sshd_files", "sshd_asked"))
+    return Probe(script=assigned({"login": user, "main": MAIN}) + "".join(scripts))
+
+
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """Read sshd's files, and ask it for the effective settings of this user's login.
 
@@ -153,11 +160,11 @@ def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """
     values: dict[str, str | int | bool] = {
         "login": user,
-        "main": MAIN,
         "drop_in": DROP_IN,
         "most": _MOST_BLOCKS,
     }
-    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
+    script = assigned(values) + guest_script("sshd_judge")
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
-    return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)
+    patterns = (MAIN, f"{MAIN}.d/*.conf")
+    return Probe(patterns, script + _SOCKET if socket else script, after=(asked(user),))

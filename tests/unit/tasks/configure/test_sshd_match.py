@@ -91,7 +91,8 @@ def gathered(host: tuple[Path, Path]) -> Facts:
         "drop_in": f"{main}.d/00-labrun.conf",
         "most": 4,
     }
-    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
+    names = ("sshd_login", "sshd_files", "sshd_asked", "sshd_judge")
+    script = assigned(values) + "".join(map(guest_script, names))
     text = gather_script([Probe((main, f"{main}.d/*.conf"), script)], "mark")
     text = text.replace("/run/sshd.pid", str(folder / "sshd.pid"))
     done = subprocess.run(
