@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from functools import cache
@@ -205,7 +206,7 @@ def test_the_folders_are_linked_into_the_package() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Build a wheel of the files that git knows, as a release does."""
+    """Build a source package of the files that git knows, and a wheel from it, as a release does."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
@@ -216,9 +217,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         elif origin.is_file():
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(origin.read_bytes())
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
+    _build(source, out, "sdist")
+    with tarfile.open(next(out.glob("*.tar.gz"))) as packed:
+        packed.extractall(out, filter="data")
+    _build(next(path for path in out.iterdir() if path.is_dir()), out, "wheel")
     return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def _build(source: Path, out: Path, target: str) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
 
 
 def test_the_wheel_holds_one_package_and_every_file_of_it(wheel: zipfile.ZipFile) -> None:
