@@ -6,7 +6,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
 │   ├── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
 │   └── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
-├── LockedError                 exit 1   another labrun works on this lab
+├── LockedError                 exit 1   another labrun is working on this lab
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
 │   ├── AuthenticationError     exit 4   the guest accepted none of the keys

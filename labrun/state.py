@@ -30,7 +30,7 @@ _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 _PRIVATE = 0o700
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
-_ANOTHER = "--state-dir names another"
+_ANOTHER = "--state-dir chooses another"
 
 
 def state_base() -> Path:
@@ -145,7 +145,7 @@ class LabState:
         if key is not None:
             return key
         raise LabrunError(
-            f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
+            f"the lab has no key in {self.root}", hint="`labrun up` creates one and puts it into the hosts"
         )
 
     def ensure_keys(self) -> bool:

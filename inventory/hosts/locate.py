@@ -184,7 +184,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
     best = min(held, key=lambda found: _distance(lab, found, jump), default=None)
     if best is None or _distance(lab, best, jump) == NO_WAY:
         way = entrance(lab, host)
-        reason = way.why or ", ".join(missing.values()) or "it is on no network"
+        reason = way.why or ", ".join(missing.values()) or "it is not on any network"
         return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also), through)
     return Located(
         host.name,

@@ -104,7 +104,7 @@ def _no_jump(lab: Lab, host: Host) -> str:
     for each in beside:
         forbidden = forbids_jumps(each)
         if forbidden is not None and next(_beside(lab, host.name, each.name), None) is not None:
-            return f"; {each.name} would lead there, but its sshd has {forbidden}"
+            return f"; {each.name} could be its jump host, but its sshd has {forbidden}"
     return ""
 
 

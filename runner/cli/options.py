@@ -32,7 +32,7 @@ class BoundedNumber(click.types.IntParamType):
     """An integer small enough for every consumer (SQLite, a clock, the kernel)."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, with a clear message for one that is out of bounds."""
+        """Return the number, with a clear message for one that is out of range."""
         number = super().convert(value, param, ctx)
         if abs(number) > MOST:
             self.fail(f"{_shortened(number)} is {'more' if number > 0 else 'less'} than {MOST}.", param, ctx)

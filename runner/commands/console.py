@@ -43,9 +43,9 @@ _LINGER = 2.0
 @verb("console")
 @click.argument("host", shell_complete=complete_host)
 def command(invocation: Invocation, host: str) -> Report:
-    """Attach to a host's serial console, logged in by itself; Ctrl-] ends.
+    """Attach to a host's serial console, already logged in; Ctrl-] ends it.
 
-    It needs no network: for a host that SSH does not reach. The session stays logged in when you leave.
+    It needs no network, so it works where SSH does not. The session stays logged in when you leave.
     """
     from labrun.tasks.provision.console import opened
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from labrun.tasks.host_bridge.model import Addressing, Change, Device, Interface, Record
 
 command = VerbGroup(
-    "host-bridge", "Put this machine's own NIC into a bridge, without cutting off who is logged in."
+    "host-bridge", "Put this machine's own NIC into a bridge without cutting off anyone who is logged in."
 )
 _SECTION = "host-bridge"
 _WITHIN = click.option(
@@ -75,10 +75,11 @@ def create(
 ) -> Report:
     """Put a NIC of this machine into a new bridge, to which its addresses, routes and MAC move.
 
-    NetworkManager, netplan or ifupdown does it, whichever has the NIC. Who is logged in over the NIC by ssh
-    is never cut off for good: the change is kept once a NEW ssh connection comes from where they are, by
-    itself or by `labrun host-bridge confirm BRIDGE`. Otherwise, or if the default gateway no longer answers,
-    everything is put back; a reboot before that has the old network. Ctrl-C puts everything back at once.
+    The change is made through NetworkManager, netplan or ifupdown, whichever manages the NIC. Anyone logged
+    in by ssh over that NIC keeps access: the change stays only once a NEW ssh connection has come from the
+    same place, which counts by itself, or after `labrun host-bridge confirm BRIDGE`. Otherwise, or if the
+    default gateway no longer answers, everything is rolled back; so it is by a reboot before that, and at
+    once by Ctrl-C.
     """
     from labrun.tasks.host_bridge.detect import bridge_change
     from labrun.tasks.host_bridge.machine import devices, require_fit, require_name, require_root
@@ -87,7 +88,9 @@ def create(
     require_name(bridge)
     own = tuple(_interface(each) for each in addresses)
     if gateways and not own:
-        raise UsageError("--gateway goes with --address", hint="without them everything moves as it is")
+        raise UsageError(
+            "--gateway goes with --address", hint="without them the NIC's own settings move over"
+        )
     require_root("changing")
     _none_pending()
     found = devices()
@@ -137,20 +140,20 @@ def _there(
     """Return the report on a bridge that labrun made before."""
     if record.nic != dev:
         raise HostBridgeError(
-            f"{bridge} is there already, with {record.nic} as its port",
+            f"{bridge} already exists, with {record.nic} as its port",
             hint=f"labrun host-bridge remove {bridge}, or take another name",
         )
     held = found[bridge].addresses
     if missing := [str(each) for each in own if each not in held]:
         raise HostBridgeError(
-            f"{bridge} is there already, without {', '.join(missing)}",
+            f"{bridge} already exists, without {', '.join(missing)}",
             hint=f"labrun host-bridge remove {bridge} first",
         )
     actual = _holds(found.get(bridge), found.get(dev))
     status = Status.OK
     why = None
     if dev in found and found[dev].master != bridge:
-        status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: somebody took it out"
+        status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: it was taken out"
     return Report(outcomes=[Outcome(HYPERVISOR, _SECTION, bridge, status, f"with {dev}", actual, why)])
 
 
@@ -165,8 +168,8 @@ def _holds(bridge: Device | None, nic: Device | None) -> str:
 def remove(invocation: Invocation, bridge: str, within: int) -> Report:
     """Take the NIC out of a bridge that labrun made, and give it back what it had before.
 
-    Under the same guard as `create`: the change is kept once a new ssh connection comes from where somebody
-    is logged in over the bridge, by itself or by `labrun host-bridge confirm BRIDGE`.
+    Guarded like `create`: the change stays only once a new ssh connection has come from where somebody is
+    logged in over the bridge, which counts by itself, or after `labrun host-bridge confirm BRIDGE`.
     """
     from labrun.tasks.host_bridge.detect import nic_change
     from labrun.tasks.host_bridge.machine import devices, require_name, require_root
@@ -226,7 +229,7 @@ def _follow(bridge: str, peers: Sequence[str], within: int) -> State:
             asked = True
             say(
                 f"log in once more over ssh from {' or '.join(peers)} within {state.left} s: that confirms "
-                f"{bridge}. Otherwise everything is put back."
+                f"{bridge}. Otherwise everything is rolled back."
             )
     return state
 
@@ -252,7 +255,7 @@ def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
 @verb("confirm", group=command)
 @click.argument("bridge", shell_complete=_complete_bridge)
 def confirm_command(invocation: Invocation, bridge: str) -> Report:
-    """Confirm a change of a bridge, over an ssh connection that was made after it.
+    """Confirm a change to a bridge, over an ssh connection that was opened after it.
 
     A new ssh login from the same machine does the same by itself.
     """
@@ -277,7 +280,7 @@ def confirm_command(invocation: Invocation, bridge: str) -> Report:
 
 @verb("show", group=command)
 def show(invocation: Invocation) -> Report:
-    """Show this machine's bridges that have a NIC as a port, and a change that waits to be confirmed."""
+    """Show this machine's bridges that have a NIC as a port, and a change that is waiting to be confirmed."""
     from labrun.tasks.host_bridge.guard import pending
     from labrun.tasks.host_bridge.machine import devices
     from labrun.tasks.host_bridge.records import read_records

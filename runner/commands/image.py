@@ -29,7 +29,7 @@ def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
 
 @verb("list", group=command)
 def list_command(invocation: Invocation) -> Report:
-    """List the images and which kinds of machine they can make."""
+    """List the images and which kinds of machine can be created from them."""
     images = list_images()
     members = [
         {
@@ -75,7 +75,7 @@ def build(invocation: Invocation, name: str) -> Report:
         built = build_debian_12(image_directory(), progress=_report_share)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
-    actual = "built" if is_new else "built before, from the same recipe"
+    actual = "built" if is_new else "already built from the same recipe"
     return Report(outcomes=[_row(name, status, actual, invocation.seconds)])
 
 

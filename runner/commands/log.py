@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, host: str) -> Report:
     """Show what the hypervisor's filters have refused at a host's NICs.
 
-    That is the traffic that rules with `log: true` denied or rejected in the last day: one line
-    for each source, target and port, the latest first.
+    That is the traffic that rules with `log: true` have denied or rejected in the last day: one line
+    for each source, destination and port, the latest first.
     """
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.refused_traffic import recording, refused_at

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOST = "none of libvirt's rules are there: it writes them again when it is restarted"
 _NO_RULES = {
-    Mode.OPEN: "libvirt adds no rules: this machine's own decide",
+    Mode.OPEN: "libvirt adds no rules: this machine's own rules decide",
     Mode.BRIDGE: "guests are on a bridge of this machine: libvirt adds no rules",
     Mode.MACVTAP: "guests are on a device of this machine: their frames pass no rules here",
     Mode.VERY_ISOLATED: "this machine has no address on it, so nothing is forwarded",
@@ -38,7 +38,7 @@ _NO_RULES = {
 @verb("net")
 @click.option("--rules", is_flag=True, help="Show the firewall rules that make each mode, explained.")
 def command(invocation: Invocation, rules: bool) -> Report:
-    """Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them.
+    """Show the lab's networks: bridge, mode, leases with expiry, ports and attached machines.
 
     A network that is not there is shown as absent, which is not an error.
     """

@@ -21,7 +21,7 @@ from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     """Show what `up` would create, change in place, recreate or remove.
 
-    Exit code 3 when there is anything to do, 5 when `up` would be refused. Nothing is touched.
+    Exit code 3 if there is anything to do, 5 if `up` would be refused. Nothing is changed.
     """
     session = open_session(invocation)
     if explain:

@@ -186,7 +186,7 @@ def _is_lost(item: PlannedMachine) -> bool:
 
 
 def _not_begun(host: str) -> Outcome:
-    why = "filters, networks or images are not there"
+    why = "filters, networks or images are missing"
     return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
 
 
@@ -257,7 +257,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             )
         recover = not made and name not in known
         if recover:
-            say(f"{name}: the lab's keys are lost; a new one goes in without a login")
+            say(f"{name}: the lab's keys are lost; a new one is installed without a login")
         jobs[name] = MachineJob(
             spec,
             item.plan,
@@ -323,6 +323,6 @@ def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
         for jump in others.intersection(jump_chain(lab, name)):
             seen = machines.get(jump)
             if seen is None or seen.machine.state != "running":
-                state = "does not run" if seen else "does not exist"
+                state = "is not running" if seen else "does not exist"
                 whys[name] = f"the hypervisor has no way to {name}: its jump host {jump} {state}"
     return whys

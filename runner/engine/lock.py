@@ -73,8 +73,8 @@ def _take(path: Path) -> int:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
-                f"another labrun ({holder or 'details not written yet'}) works on this lab",
-                hint="wait for it, or end it, which releases the lock",
+                f"another labrun ({holder or 'details not written yet'}) is working on this lab",
+                hint="wait for it, or stop it to release the lock",
             ) from None
         except OSError as error:
             os.close(descriptor)
@@ -119,7 +119,7 @@ def _could_be_made(folder: Path) -> bool:
 
 
 def _cannot(path: Path, error: OSError) -> LabrunError:
-    hint = "--state-dir names another directory"
+    hint = "--state-dir chooses another directory"
     return LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint)
 
 

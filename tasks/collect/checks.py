@@ -60,7 +60,7 @@ def read_check(spec: CheckSpec, captured: Captured | None, facts: Facts) -> Chec
     if spec.kind == "sshd" and "sshd" in facts.commands:
         captured = facts.commands["sshd"]  # effective for this very login, Match blocks included
     if captured is None:
-        return CheckResult("error", "not tried", "the check was not carried out")
+        return CheckResult("error", "not tried", "the check was not run")
     if captured.status == NO_WAY and spec.kind != "exec":
         return CheckResult("error", "no route", f"no route to {spec.address}")
     if captured.status == NO_TOOL and spec.kind != "exec":
@@ -102,8 +102,8 @@ def _mtu(spec: CheckSpec, captured: Captured) -> CheckResult:
         return CheckResult("filtered", "filtered", "not even small packets are answered")
     sizes = [int(size) for size in _FRAGMENT.findall(captured.both)]
     if sizes:
-        return CheckResult("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
-    why = f"packets of {spec.target} bytes vanish without a word, small ones get through: an MTU black hole"
+        return CheckResult("filtered", str(min(sizes)), f"the path takes packets of {min(sizes)} bytes")
+    why = f"packets of {spec.target} bytes are lost silently, small ones get through: an MTU black hole"
     return CheckResult("filtered", "filtered", why)
 
 
@@ -148,7 +148,7 @@ def _exec(spec: CheckSpec, captured: Captured) -> CheckResult:
         return CheckResult("error", f"exit {captured.status}", error.strip() or "the command cannot be run")
     negative: Seen = "filtered" if spec.expect == "blocked" else "wrong"
     if captured.status != (spec.status or 0):
-        why = "it did not end in time" if captured.status == 124 else error.strip()
+        why = "it did not finish in time" if captured.status == 124 else error.strip()
         silent = f"it ended with status {captured.status} and printed no error"
         return CheckResult(negative, f"exit {captured.status}", why or silent)
     text, fault = _matched(spec.match, out, captured)

@@ -153,7 +153,7 @@ def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Findi
             if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
                 continue
         flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"
-        what = f"an ICMP redirect has it send {at.target} via {each.via}: `{flush}`"
+        what = f"an ICMP redirect makes it send {at.target} via {each.via}: `{flush}`"
         yield Finding(CAUSE, what, at.node)
 
 

@@ -65,7 +65,9 @@ def _nothing(host: str, silence: Unreachable | None) -> Outcome:
     """Return the row of a host for which the file declares nothing to verify."""
     if silence is not None:
         return Outcome(host, ADDRESS.name, host, silence.status, why=silence.reason)
-    return Outcome(host, ADDRESS.name, host, Status.SKIPPED, why="the file says nothing to verify here")
+    return Outcome(
+        host, ADDRESS.name, host, Status.SKIPPED, why="the lab file declares nothing to verify here"
+    )
 
 
 def _section(shown: Shown, host: str, section: str) -> list[Outcome]:

@@ -118,7 +118,9 @@ def _text(hops: tuple[Address | None, ...]) -> str:
 
 def _nothing_should(path: Path, ping: Ping | None) -> Judged:
     if ping is not None and ping.reached and path.fault is not None and path.fault.outside:
-        return Judged(Status.OK, "reached", f"by a way that the lab file does not have; in it, {path.fault}")
+        return Judged(
+            Status.OK, "reached", f"by a path that the lab file does not have; by the lab file, {path.fault}"
+        )
     if ping is not None and ping.reached:
         return Judged(Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}")
     return Judged(Status.OK, "unreachable", str(path.fault))
@@ -149,7 +151,7 @@ def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> Judged:
         count = before if like.reached is None else like.reached - 1
         hops = (*(like.answers.get(ttl) for ttl in range(1, count + 1)), path.address)
     found = _compared(shown, path, hops, like.asked if like else 0)
-    return found if found.why else replace(found, why=f"pinged; the way as traced to {ping.like}")
+    return found if found.why else replace(found, why=f"pinged; the path as traced to {ping.like}")
 
 
 def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked: int) -> Judged:
@@ -177,7 +179,7 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
     if None in hops:
         why = f"hops without an answer, {_times(asked)}; {path.target} answered"
         return Judged(Status.UNKNOWN, actual, why)
-    found = cause(shown, path) or Cause("packets take another way than the lab file implies")
+    found = cause(shown, path) or Cause("packets take another path than the lab file implies")
     return Judged.by(Status.FAILED, actual, found)
 
 

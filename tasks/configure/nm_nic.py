@@ -59,7 +59,8 @@ class Profile:
         if not clash or self.fault is not None:
             return self
         other = held[clash[0]]
-        fault = f"{other} still has {clash[0]}: configure {other} first; for a swap, by way of a free address"
+        swap = "a swap needs a free address in between"
+        fault = f"{other} still has {clash[0]}: configure {other} first; {swap}"
         return replace(self, fault=fault)
 
     @classmethod
@@ -212,7 +213,7 @@ class PlannedNic:
         unit = no_start(self.facts, UNITS)
         rival = None if unit is not None else self._rival(device, profile, replaced)
         if unit is not None:
-            why, words = unit.not_at_boot, "not kept over a reboot"
+            why, words = unit.not_at_boot, "not kept across a reboot"
         elif rival is not None:
             why, words = rival, "another profile after a reboot"
         else:
@@ -231,7 +232,7 @@ class PlannedNic:
             if fits and not unfit and each.priority > own and each.file not in replaced:
                 return (
                     f"{each.name} ({each.file}, priority {each.priority}) takes {device.interface}"
-                    " at the next boot: remove it, or have `exclusive: true` remove all profiles but labrun's"
+                    " at the next boot: remove it, or let `exclusive: true` remove all profiles but labrun's"
                 )
         return None
 

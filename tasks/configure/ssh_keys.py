@@ -91,8 +91,8 @@ def _name(user: str, key: Key) -> str:
 
 def _fault(login: Account) -> str:
     if login.fault:
-        return f"sshd cannot be asked: {login.fault}"
-    return "" if login.files or login.meant else "sshd reads no file of keys (AuthorizedKeysFile none)"
+        return f"sshd cannot be queried: {login.fault}"
+    return "" if login.files or login.meant else "sshd reads no key files (AuthorizedKeysFile none)"
 
 
 def _refused(want: Json, why: str) -> Iterator[Item]:
@@ -189,7 +189,7 @@ class _Judge:
         others = {"AuthorizedKeysCommand": account.by_key, "TrustedUserCAKeys": account.signers}
         for keyword, value in others.items():
             if value and keyword.lower() not in self._set:
-                why = f"sshd lets in keys by {keyword}, which the lab file does not set"
+                why = f"sshd accepts keys through {keyword}, which the lab file does not set"
                 yield Item(f"{account.user} {keyword}", have={"": value}, left=why)
 
     def _is_given(self, user: str, key: Key) -> bool:
@@ -206,21 +206,21 @@ class _Judge:
     ) -> Item:
         given = self._is_given(account.user, key)
         if key.comment == self._comment:
-            return replace(item, left="it has the name of a key of the lab itself, and is not on record")
+            return replace(item, left="it is named like one of the lab's own keys, and is not on record")
         if not where:
             return replace(
-                item, left=f"{account.command} prints it: take it out there, or name it in `ssh_keys`"
+                item, left=f"{account.command} prints it: remove it there, or add it to `ssh_keys`"
             )
         if not given and not self._exclusive:
             return replace(
                 item,
-                left="neither the lab file nor labrun put it there: take it out, name it in `ssh_keys`,"
-                " or have `exclusive: true` remove such keys",
+                left="neither the lab file nor labrun put it there: remove it, add it to `ssh_keys`,"
+                " or let `exclusive: true` remove such keys",
             )
         for path, lines in where.items():
             for line in lines:
                 edits.drop(account.user, path, line)
-        return replace(item, note="labrun put it there, the lab file no longer has it" if given else None)
+        return replace(item, note="labrun put it there, and the lab file no longer has it" if given else None)
 
 
 def _keys_at(account: Account, paths: Sequence[str]) -> set[Key]:

@@ -53,7 +53,7 @@ def check_bridges(facts: Facts) -> Iterator[Finding]:
             f"bridge {bridge}",
             Status.FAILED,
             f"this machine has no bridge {bridge}",
-            f"the network {wanted[bridge]} stands on it: `up` refuses the lab",
+            f"the network {wanted[bridge]} needs it: `up` refuses the lab",
             f"sudo labrun host-bridge create {bridge} --dev NIC",
         )
     if not missing:
@@ -208,7 +208,7 @@ def check_dnsmasq(facts: Facts) -> Iterator[Finding]:
             "dnsmasq",
             Status.FAILED,
             "dnsmasq is not installed",
-            "libvirt starts no network with an address of this machine without it: it serves DHCP and DNS",
+            "without it libvirt starts no network with an address of this machine: it serves DHCP and DNS",
             "sudo apt-get install dnsmasq-base"
             if "apt-get" in facts.programs
             else "sudo dnf install dnsmasq",
@@ -219,7 +219,7 @@ def check_dnsmasq(facts: Facts) -> Iterator[Finding]:
             Status.FAILED,
             f"{facts.dns_on_every_address} holds port 53 on every address",
             "the dnsmasq of a new network cannot serve DNS there, and libvirt does not start the network",
-            "let it listen on certain addresses: bind-dynamic in dnsmasq.conf, listen-on in named.conf",
+            "let it listen on specific addresses only: bind-dynamic in dnsmasq.conf, listen-on in named.conf",
         )
     else:
         yield Finding(

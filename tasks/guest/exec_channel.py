@@ -185,7 +185,7 @@ def _converse(talk: ChannelIO, deadline: float) -> None:
 
 def too_late() -> ConnectionLostError:
     """Return the error for a script that ran out of time."""
-    reason = "the script did not end in time; it may still be running"
+    reason = "the script did not finish in time; it may still be running"
     return ConnectionLostError(reason, step="script", hint="--timeout allows more")
 
 

@@ -150,9 +150,9 @@ def _check_sudo(done: Completed, user: str) -> None:
         who = user or "USER"
         if _NO_TTY in lines[-1]:
             hint = f"labrun needs `Defaults:{who} !requiretty` in the guest's sudoers"
-            raise UnreachableError(f"sudo lets {who} do nothing: {lines[-1]}", step="sudo", hint=hint)
+            raise UnreachableError(f"sudo does not work for {who}: {lines[-1]}", step="sudo", hint=hint)
         raise CommandError(
-            f"sudo lets {user or 'the user'} do nothing without a password: {lines[-1]}",
+            f"sudo does not work for {user or 'the user'} without a password: {lines[-1]}",
             step="sudo",
             hint=f"labrun needs `{who} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
         )
@@ -161,7 +161,7 @@ def _check_sudo(done: Completed, user: str) -> None:
 def _no_shell(done: Completed, user: str) -> UnreachableError:
     """Return the error for a login that has run something else than the script, with the host's words."""
     said = [line.strip() for text in (done.stderr, done.stdout) for line in text.splitlines() if line.strip()]
-    last = f"it said {said[-1][:_LONGEST_WORDS]!r}" if said else "it said nothing"
+    last = f"it said {said[-1][:_LONGEST_WORDS]!r}" if said else "it printed nothing"
     return UnreachableError(
         f"the login of {user or 'the user'} runs no commands: {last} and ended with exit status"
         f" {done.exit_status}",

@@ -123,9 +123,9 @@ def open_tunnel(login: paramiko.Transport, through: str, host: str, port: int, t
     except paramiko.ChannelException as error:
         if error.code == _PROHIBITED:
             raise JumpHostError(
-                f"its jump host {through} lets nobody through",
+                f"its jump host {through} does not forward connections",
                 step="connect",
-                hint=f"AllowTcpForwarding of the sshd on {through} has to be yes or local",
+                hint=f"AllowTcpForwarding of the sshd on {through} must be yes or local",
             ) from error
         met = _ERRORS.get(error.text) or OSError(errno.EHOSTUNREACH, error.text)
         raise UnreachableError(unreachable(met, where), step="connect") from met

@@ -139,7 +139,7 @@ def _detach(bridge: str, folder: Path) -> None:
         words += [f"--property={each}" for each in properties]
         done = subprocess.run([*words, *command], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode != 0:
-            raise HostBridgeError(f"the guard does not start, and nothing was done: {done.stderr.strip()}")
+            raise HostBridgeError(f"the guard did not start, and nothing was done: {done.stderr.strip()}")
         return
     with log.open("ab") as file:
         subprocess.Popen(
@@ -160,7 +160,7 @@ def states(bridge: str) -> Iterator[State]:
             if state.is_over:
                 return
         elif time.monotonic() > until:
-            raise HostBridgeError(f"the guard did not begin: see {_FOLDER / bridge / 'log'}")
+            raise HostBridgeError(f"the guard did not start: see {_FOLDER / bridge / 'log'}")
         time.sleep(_POLL)
 
 
@@ -176,9 +176,9 @@ def confirm(bridge: str) -> tuple[State, bool]:
     """
     state = _state(_FOLDER / bridge)
     if state is None:
-        raise LabrunError(f"no change of {bridge} waits to be confirmed", hint="labrun host-bridge show")
+        raise LabrunError(f"no change of {bridge} is waiting to be confirmed", hint="labrun host-bridge show")
     if state.phase in ("undoing", "taken-back"):
-        raise LabrunError(f"the change of {bridge} was taken back: {state.why}")
+        raise LabrunError(f"the change of {bridge} was rolled back: {state.why}")
     if state.phase == "kept":
         return state, True
     for each in states(bridge):
@@ -190,7 +190,7 @@ def confirm(bridge: str) -> tuple[State, bool]:
         old = (_FOLDER / bridge / "old").read_text(encoding="utf-8").splitlines()
         if str(own) in old or own not in set(established()):
             raise LabrunError(
-                "this session's connection was there before the change, and shows nothing",
+                "this session's connection is older than the change, and proves nothing",
                 hint="log in once more: ssh -o ControlPath=none",
             )
     if state.phase == "waiting":

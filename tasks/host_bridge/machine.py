@@ -146,7 +146,7 @@ def require_fit(nic: str, bridge: str, found: Mapping[str, Device]) -> Device:
     if bridge in found:
         kind = found[bridge].kind or "device"
         raise HostBridgeError(
-            f"{bridge} is there already, and labrun did not make it: it is a {kind}",
+            f"{bridge} already exists, and labrun did not create it: it is a {kind}",
             hint="take another name, or use that bridge: networks.N: {mode: bridge, bridge: " + bridge + "}",
         )
     return device
@@ -164,7 +164,7 @@ def _unfit(device: Device) -> tuple[str, str] | None:
         return f"{name} is the loopback device", "name a NIC"
     if device.wireless:
         return (
-            f"{name} is wireless: an access point takes frames of one MAC address only",
+            f"{name} is wireless: an access point accepts frames of one MAC address only",
             "use a wired NIC, or a network with mode: nat",
         )
     if device.master:
@@ -174,7 +174,7 @@ def _unfit(device: Device) -> tuple[str, str] | None:
     if device.above:
         above = ", ".join(device.above)
         return (
-            f"{above} {'stands' if len(device.above) == 1 else 'stand'} on {name}",
-            f"what stands on a NIC in a bridge gets no frames: remove {above} first",
+            f"{above} {'is' if len(device.above) == 1 else 'are'} stacked on {name}",
+            f"what is stacked on a NIC in a bridge gets no frames: remove {above} first",
         )
     return None

@@ -85,7 +85,7 @@ def login_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
     if login.nologin and user != "root":
         yield Reason(f"{login.nologin} is there: only root may log in")
     if not account.has_shell:
-        yield Reason(f"the shell of {user}, {account.shell or '(none)'}, is not there")
+        yield Reason(f"the shell of {user}, {account.shell or '(none)'}, does not exist")
     elif account.shell.endswith(_NO_LOGIN):
         yield Reason(f"the shell of {user} is {account.shell}")
     if account.expires is not None and account.expires <= account.today:
@@ -121,7 +121,7 @@ def _settings_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
     if offered and all(each not in (["any"], ["publickey"]) for each in offered):
         yield Reason(f"sshd wants more than a key: AuthenticationMethods {' '.join(methods)}")
     if attempt.user == "root" and asked.get("permitrootlogin") == ("no",):
-        yield Reason("sshd lets root in by no way: PermitRootLogin is no")
+        yield Reason("sshd does not let root log in: PermitRootLogin is no")
 
 
 def _is_named(patterns: Iterable[str], names: Iterable[str], client: Address | None) -> bool:
@@ -150,9 +150,7 @@ def _key_file_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
     there = [each for each in files if each.has_key]
     if not files:
         named = " ".join(login.sshd.get("authorizedkeysfile", ()))
-        yield Reason(
-            f"sshd reads keys from no file of {attempt.user}: AuthorizedKeysFile {named or '(none)'}"
-        )
+        yield Reason(f"sshd reads no key file of {attempt.user}: AuthorizedKeysFile {named or '(none)'}")
     elif not there:
         yield Reason(_without_key(files))
     elif login.sshd.get("strictmodes", ("yes",)) == ("yes",):

@@ -41,7 +41,7 @@ _KIND = Kind(
     "machine",
     "lookupByName",
     "VIR_ERR_NO_DOMAIN",
-    "rename the lab or the host, or look at it with",
+    "rename the lab or the host, or inspect it with",
     "dumpxml",
 )
 

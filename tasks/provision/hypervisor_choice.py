@@ -81,7 +81,7 @@ def choose_hypervisor(lab: Lab) -> Choice:
     if lab.hypervisor != "auto":
         return Choice(lab.hypervisor, "the lab file names it")
     if existing := lab_uris(lab.name):
-        return Choice(existing[0], "the lab is there already")
+        return Choice(existing[0], "the lab is already there")
     return _probe()
 
 

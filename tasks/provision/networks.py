@@ -45,7 +45,7 @@ _KIND = Kind(
     "network",
     "networkLookupByName",
     "VIR_ERR_NO_NETWORK",
-    "rename the lab, or look at it with",
+    "rename the lab, or inspect it with",
     "net-dumpxml",
 )
 

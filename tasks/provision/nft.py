@@ -23,7 +23,7 @@ _FAMILIES = ("bridge", "inet")
 def unusable(uri: str) -> str:
     """Return why labrun cannot use nftables where the lab's bridges are, empty if it can."""
     if not is_local(uri):
-        return f"{uri} is another machine, and libvirt has no way to its nftables"
+        return f"{uri} is another machine, and libvirt gives no access to its nftables"
     if os.geteuid() != 0:
         return "labrun does not run as root here, and nftables is the hypervisor's"
     if not _may_administer():

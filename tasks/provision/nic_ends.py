@@ -85,7 +85,7 @@ def _no_end(lab: Lab, host: Host, nic: Interface, does: str) -> Exception:
     name = f"{host.name}:{nic.network}"
     if lab.networks[nic.network].mode is Mode.MACVTAP:
         return UsageError(
-            f"{name} is a macvtap inside of the container: it has no end here",
+            f"{name} is a macvtap inside of the container: it has no device on this machine",
             step=does,
             hint=f"`labrun exec --via agent --hosts {host.name} CMD` runs a command beside it",
         )

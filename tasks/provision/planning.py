@@ -186,7 +186,7 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
         except HypervisorError:
             # Somebody else's pool has the name of labrun's; whoever needs the image is told.
             ready = False
-        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
+        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be uploaded")
         rows.append(image_row(use, status, actual))
     renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
     return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]

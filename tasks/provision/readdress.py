@@ -75,7 +75,7 @@ class OtherWayIn:
         script = assigned({"mac": self._leased}) + guest_script("renew_lease")
         if transport.run(script, timeout=_SECONDS).exit_status != 0:
             return ""
-        return "its lease was lost: it was asked for again without a login"
+        return "its lease was lost: it was renewed without a login"
 
     def _configure(self, transport: Transport) -> list[str]:
         """Apply the section ``nmcli`` where it differs; return the networks whose NICs were changed."""

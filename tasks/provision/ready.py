@@ -201,7 +201,9 @@ def _finish(
             f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}", host=host, step="cloud-init"
         ) from error
     if result is None:
-        return Ready("cloud-init", spent(), "unreachable", f"cloud-init is not done after {spent():.0f} s")
+        return Ready(
+            "cloud-init", spent(), "unreachable", f"cloud-init has not finished after {spent():.0f} s"
+        )
     if result:
         return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(result)}", addresses)
     for mac, wanted in expected.items():

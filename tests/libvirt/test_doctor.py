@@ -115,7 +115,7 @@ CONDITIONS = {
         "this machine has no bridge doc-br0",
         None,  # it needs a NIC, and somebody who manages it
         "ip link add doc-br0 type bridge",
-        "the network n stands on it: `up` refuses the lab",
+        "the network n needs it: `up` refuses the lab",
     ),
     "FORWARD drops, an open network": Condition(
         "iptables -P FORWARD DROP",
@@ -125,7 +125,7 @@ CONDITIONS = {
         "iptables: the policy of FORWARD drops what bridges forward",
         "sudo iptables -I FORWARD -i 'virbr+' -j ACCEPT && sudo iptables -I FORWARD -o 'virbr+' -j ACCEPT",
         _NO_RULES,
-        "guests of wide (open) do not reach out",
+        "guests of wide (open) cannot reach other networks",
     ),
     "FORWARD drops, nothing to forward": Condition(
         "iptables -P FORWARD DROP",
@@ -135,7 +135,7 @@ CONDITIONS = {
         "iptables: the policy of FORWARD drops what bridges forward",
         "sudo iptables -I FORWARD -i 'virbr+' -j ACCEPT && sudo iptables -I FORWARD -o 'virbr+' -j ACCEPT",
         _NO_RULES,
-        "open networks would not reach out; this lab has none",
+        "open networks could not reach other networks; this lab has none",
     ),
     "the older iptables drops": Condition(
         "iptables-legacy -P FORWARD DROP",
@@ -146,7 +146,7 @@ CONDITIONS = {
         "sudo iptables-legacy -I FORWARD -i 'virbr+' -j ACCEPT && "
         "sudo iptables-legacy -I FORWARD -o 'virbr+' -j ACCEPT",
         "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD",
-        "guests of out (nat), wide (open) do not reach out",
+        "guests of out (nat), wide (open) cannot reach other networks",
     ),
     "the older ip6tables, with Docker": Condition(
         "ip6tables-legacy -N DOCKER-USER; ip6tables-legacy -A FORWARD -j DOCKER-USER; "
@@ -188,7 +188,7 @@ CONDITIONS = {
         "sudo nft insert rule inet strict forwarded iifname '\"virbr*\"' accept && "
         "sudo nft insert rule inet strict forwarded oifname '\"virbr*\"' accept",
         "nft delete table inet strict",
-        "guests of out (nat), wide (open) do not reach out",
+        "guests of out (nat), wide (open) cannot reach other networks",
     ),
     "a table of nftables rejects at the end": Condition(
         _REJECTS,
@@ -199,7 +199,7 @@ CONDITIONS = {
         "sudo nft insert rule inet strict forwarded iifname '\"virbr*\"' accept && "
         "sudo nft insert rule inet strict forwarded oifname '\"virbr*\"' accept",
         "nft delete table inet strict",
-        "nat and route and open networks do not reach out",
+        "nat and route and open networks cannot reach other networks",
     ),
     "firewalld": Condition(
         _FIREWALLD,

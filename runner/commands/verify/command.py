@@ -114,7 +114,7 @@ def _refuse_mixtures(given: Mapping[str, object]) -> None:
     for one, others in _APART.items():
         for other in others:
             if given[one] and given[other]:
-                raise UsageError(f"--{one} and --{other} do not go together", hint="leave one of them out")
+                raise UsageError(f"--{one} and --{other} cannot be combined", hint="leave one of them out")
 
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:

@@ -45,9 +45,9 @@ def look_at(files: Sequence[tuple[str, str]]) -> str:
 def odd_kind(path: str, facts: Facts) -> str | None:
     """Return why a path cannot be replaced by a file; None for a regular file or a free path."""
     if f"file-link {path}" in facts.words:
-        return "there is a symbolic link: name the file that it leads to, or remove it"
+        return "it is a symbolic link: name the file that it points to, or remove it"
     if f"file-other {path}" in facts.words:
-        return "there is something else than a file, such as a directory"
+        return "it is not a regular file but, say, a directory"
     return None
 
 
