@@ -56,7 +56,7 @@ class Session:
     @property
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
-        return f"on {self.uri}: {self.why_uri}" if self.uri else self.why_uri
+        return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""

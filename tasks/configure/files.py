@@ -180,7 +180,7 @@ def _summary(content: str, file: FileChange | FoundFile) -> str:
 
 def _hidden_diff(raw: Json, mode: str, existing: FoundFile | None) -> str:
     before = f"-{raw['path']}: different content\n" if existing is not None else ""
-    for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not everyone"
+    for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not all users"
     why = "it is declared secret" if raw.get("secret") else f"{for_owner} may read it"
     return f"{before}+{raw['path']}: not shown, as {why}"
 

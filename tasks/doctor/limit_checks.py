@@ -101,7 +101,7 @@ def check_keys(facts: Facts) -> Iterator[Finding]:
             f"sudo sysctl -w {key}={max(usual, used + 2 * count * each)}",
         )
     if not found:
-        yield Finding("keys", Status.OK, "kernel keys are left for every container")
+        yield Finding("keys", Status.OK, "enough kernel keys are left for every container")
 
 
 def check_memory(facts: Facts) -> Iterator[Finding]:
@@ -173,7 +173,7 @@ def check_programs(facts: Facts) -> Iterator[Finding]:
     """Judge whether the programs that labrun calls are there."""
     missing = [name for name in _PROGRAMS if name not in facts.programs]
     if not missing:
-        yield Finding("programs", Status.OK, f"{', '.join(_PROGRAMS)} are there")
+        yield Finding("programs", Status.OK, f"{', '.join(_PROGRAMS)} are installed")
         return
     yield Finding(
         "programs",
@@ -202,9 +202,7 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
         off = f"{clock.most_off * 1000:.0f} ms"
         yield Finding("clock", Status.OK, f"the clock is synchronised, at most {off} off")
         return
-    off = (
-        f"it may be {clock.most_off:.0f} s off" if clock.is_synchronised else "nothing keeps it synchronised"
-    )
+    off = f"it may be {clock.most_off:.0f} s off" if clock.is_synchronised else "nothing corrects it"
     yield Finding(
         "clock",
         Status.WARNING,

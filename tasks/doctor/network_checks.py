@@ -168,12 +168,12 @@ def check_bridge_nf(facts: Facts) -> Iterator[Finding]:
     on = [key for key in _BRIDGE_NF if facts.kernel.get(key, "0") != "0"]
     if not any(key in facts.kernel for key in _BRIDGE_NF):
         yield Finding(
-            "bridge-nf", Status.OK, "bridges hand no frames to iptables (br_netfilter is not loaded)"
+            "bridge-nf", Status.OK, "bridges pass no frames to iptables (br_netfilter is not loaded)"
         )
         return
     if not on:
         yield Finding(
-            "bridge-nf", Status.OK, "bridges hand no frames to iptables (bridge-nf-call-iptables is 0)"
+            "bridge-nf", Status.OK, "bridges pass no frames to iptables (bridge-nf-call-iptables is 0)"
         )
         return
     routers = _routers_on_nat(facts)
@@ -184,7 +184,7 @@ def check_bridge_nf(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "bridge-nf",
         Status.FAILED if routers and _BRIDGE_NF[0] in on else Status.WARNING,
-        f"bridges hand their frames to iptables: {names} {'is' if len(on) == 1 else 'are'} 1",
+        f"bridges pass their frames to iptables: {names} {'is' if len(on) == 1 else 'are'} 1",
         matters,
         f"sudo sysctl -w {' '.join(f'{key}=0' for key in on)}",
     )
@@ -223,5 +223,5 @@ def check_dnsmasq(facts: Facts) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "dnsmasq", Status.OK, f"dnsmasq is there ({facts.programs['dnsmasq']}), and port 53 is free"
+            "dnsmasq", Status.OK, f"dnsmasq is installed ({facts.programs['dnsmasq']}), and port 53 is free"
         )

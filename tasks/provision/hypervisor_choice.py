@@ -77,9 +77,9 @@ def choose_hypervisor(lab: Lab) -> Choice:
     KVM.
     """
     if asked := asked_hypervisor():
-        return Choice(asked, f"{VARIABLE} names it")
+        return Choice(asked, f"set by {VARIABLE}")
     if lab.hypervisor != "auto":
-        return Choice(lab.hypervisor, "the lab file names it")
+        return Choice(lab.hypervisor, "set in the lab file")
     if existing := lab_uris(lab.name):
         return Choice(existing[0], "the lab is already there")
     return _probe()

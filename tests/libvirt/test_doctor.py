@@ -215,7 +215,7 @@ CONDITIONS = {
         None,
         "bridge-nf",
         "warning",
-        "bridges hand their frames to iptables: bridge-nf-call-iptables is 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables is 1",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0",
         "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
     ),
@@ -224,7 +224,7 @@ CONDITIONS = {
         LAB,
         "bridge-nf",
         "failed",
-        "bridges hand their frames to iptables: bridge-nf-call-iptables, bridge-nf-call-ip6tables are 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables, bridge-nf-call-ip6tables are 1",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
         "sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
         "what guests of one network send each other passes this machine's filter and masquerading: "

@@ -176,7 +176,7 @@ def _is_hidden(guest: Guest, file: FileSpec) -> None:
     item = only(guest.plan(file))
     digest = sha256(file.content).hexdigest()[:8]
     for text in (item.diff, item.expected, item.actual):
-        assert "one" not in (text or "").replace("not shown, as not everyone may read it", "")
+        assert "one" not in (text or "").replace("not shown, as not all users may read it", "")
         assert digest not in (text or "")
     lab = load_lab("-", stdin=io.StringIO("name: demo\nhosts: {a: {address: 192.0.2.1}}\n"))
     want = Files().desired(lab, replace(lab.hosts["a"], files=(file,)))

@@ -597,7 +597,7 @@ def test_what_cannot_be_told_any_more_is_a_reason_to_go_back_whatever_changed() 
     now = HostPlan("a", (lost, SectionPlan("services", (Item("x"),))))
 
     made = Confirming(TICKET, Silent(), nobody, nobody)
-    assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be asked"
+    assert made.demands(Seen(before, Facts()), Seen(now, Facts())) == "NetworkManager cannot be queried"
 
 
 @pytest.mark.parametrize(

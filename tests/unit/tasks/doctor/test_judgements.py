@@ -150,7 +150,7 @@ def test_containers_need_root() -> None:
             Clock(False, 16.0),
             {"timedatectl": "/bin/t"},
             "warning",
-            "the clock is not synchronised: nothing keeps it synchronised",
+            "the clock is not synchronised: nothing corrects it",
             "sudo timedatectl set-ntp true",
         ),
         (
@@ -189,7 +189,7 @@ FINDINGS = [
     Finding(
         "bridge-nf",
         Status.WARNING,
-        "bridges hand their frames to iptables: bridge-nf-call-iptables is 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables is 1",
         "what guests of one network send each other passes this machine's filter and masquerading",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0",
     ),
@@ -198,7 +198,7 @@ FINDINGS = [
 NARROW = f"""\
 ok    libvirt 9.0.0, qemu:///system and lxc:///system answer
 -     on another machine: run `labrun doctor` there
-warn  bridges hand their frames to iptables: bridge-nf-call-iptables is 1
+warn  bridges pass their frames to iptables: bridge-nf-call-iptables is 1
         matters  what guests of one network send each other passes this
                  machine's filter and masquerading
         mend     sudo sysctl -w net.bridge.bridge-nf-call-iptables=0
