@@ -1,4 +1,4 @@
-"""Check that whoever is reached through another host by ``access:`` can be reached that way."""
+"""Check that a host with ``access:`` can be reached through its jump host."""
 
 from __future__ import annotations
 

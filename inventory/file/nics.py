@@ -167,7 +167,7 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
 
 
 def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, report: Report) -> None:
-    """Report a NIC that nobody gives an IPv6 address, and two ways that exclude each other."""
+    """Report a NIC that gets no IPv6 address from anywhere, and two methods that exclude each other."""
     if network.is_beyond:
         return  # the routers and servers of the outer network answer there
     if network.hypervisor6 is None:

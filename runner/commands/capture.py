@@ -104,7 +104,7 @@ class _Seen:
 
 
 def _show(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -> None:
-    """Write a line for each packet as it comes."""
+    """Write a line for each packet as it arrives."""
     rest = [b""] * len(seen.nics)
     width = max(len(nic.name) for nic in seen.nics) + 2 if len(seen.nics) > 1 else 0
     for pieces in group.read(invocation.timeout, wake):
@@ -113,7 +113,7 @@ def _show(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -
             *lines, rest[number] = (rest[number] + piece).split(b"\n")
             for line in lines:
                 moment, _, what = line.decode(errors="replace").partition(" ")
-                # When it is ended, tcpdump writes an empty line.
+                # When it is terminated, tcpdump writes an empty line.
                 found += [(moment, number, what)] if line else []
         for moment, number, what in sorted(found):
             if not seen.take(number):
@@ -194,7 +194,7 @@ def _clock(moment: str) -> str:
 def _signals(invocation: Invocation) -> Iterator[int]:
     """Yield a descriptor that can be read once Ctrl-C or SIGTERM has come, in place of their exceptions.
 
-    A second one ends the command as ever.
+    A second one ends the command as usual.
     """
     if threading.current_thread() is not threading.main_thread():
         raise LabrunError("a capture runs in the main thread only")

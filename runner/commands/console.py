@@ -1,4 +1,4 @@
-"""`labrun console HOST`: the serial console of a machine, logged in by itself."""
+"""`labrun console HOST`: the serial console of a machine, already logged in."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _END = 0x1D  # Ctrl-]
 _SECONDS = 60.0
 _SET_SECONDS = 15.0
 _CHUNK = 4096
-# Input that is no terminal may end before its answers have come (seconds).
+# Input that is not a terminal may end before its answers have arrived (seconds).
 _LINGER = 2.0
 
 
@@ -78,7 +78,7 @@ def _log_in(line: Line, kind: str, uri: str, domain: str, login: Login, seconds:
 
 
 def _set_password(kind: str, uri: str, domain: str, login: Login) -> bool:
-    """Give the login its password by the guest agent or the namespaces; return False if there is no way."""
+    """Set the login's password by guest agent or namespaces; return False if there is neither."""
     from labrun.tasks.guest.scripts import assigned, guest_script
     from labrun.tasks.provision.driver_registry import driver_for
 

@@ -1,4 +1,4 @@
-"""`labrun doctor`: whether this hypervisor can carry a lab, and how to mend what is in the way."""
+"""`labrun doctor`: whether this machine can run a lab, and how to fix what prevents it."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _addressing(nic: Device, own: tuple[Interface, ...], gateways: Sequence[str]
     for gateway in given:
         if not gateway.is_link_local and not any(gateway in each.network for each in own):
             raise UsageError(f"the gateway {gateway} is in no subnet of --address")
-    # The gateway of before is still one where it is in the new subnet.
+    # The previous gateway is kept if it is in the new subnet.
     given += [each for each in nic.gateways if any(each in address.network for address in own)]
     return Addressing(own, tuple(given), nameservers())
 

@@ -92,7 +92,7 @@ def _expiry(moment: int) -> str:
 
 
 def _until(moment: int) -> str:
-    """Return when a lease ends, in UTC, in as few characters as tell it."""
+    """Return when a lease ends, in UTC, in as few characters as possible."""
     return time.strftime("%m-%d %H:%MZ", time.gmtime(moment)) if moment else "never"
 
 

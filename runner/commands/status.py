@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOGIN_SECONDS = 10.0
 _INTERRUPTED = "interrupted"
-# No login leads to it by the lab file, and it was entered without one.
+# By the lab file it cannot be logged in to, and it was entered without a login.
 _OUT_OF_BAND = "out of band"
 _NOT_ASKED = (ConnectionLostError, NotStartedError)
 

@@ -1,4 +1,4 @@
-"""`labrun tc HOST:NETWORK delay 40ms loss 5%`: make a link slow or lossy, show that, and end it."""
+"""`labrun tc HOST:NETWORK delay 40ms loss 5%`: make a link slow or lossy, show it, and undo it."""
 
 from __future__ import annotations
 

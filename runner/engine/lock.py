@@ -86,7 +86,7 @@ def _take(path: Path) -> int:
 
 
 def _open(path: Path) -> tuple[int, Path]:
-    """Return a descriptor of the lock file and its path; without a writable place for it, of what is there.
+    """Return a descriptor of the lock file and its path; without a writable place for it, of a substitute.
 
     That is the file as it is, else its directory, which can be locked too, else a file in the directory for
     temporary files: commands that need no state work without a place for it.

@@ -76,9 +76,9 @@ class Capture:
     """Everything that one host reported.
 
     ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
-    and pings are by target host and IP version. ``out_of_band`` is why the host did not let labrun in, where
-    it was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
-    leaves no login to it: then it was read in full, out of band; empty = there is one.
+    and pings are by target host and IP version. ``out_of_band`` is why labrun could not log in, if the host
+    was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
+    allows no login: then it was read in full, out of band; empty = it allows one.
     """
 
     links: Mapping[str, Link]

@@ -122,7 +122,7 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
 
 
 def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules of others that change the addresses of a connection's first packet at this host."""
+    """Yield the rules not from labrun that translate a connection's first packet at this host."""
     if not shown.translates(at.node):
         return
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)

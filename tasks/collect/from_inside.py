@@ -1,4 +1,4 @@
-"""Hosts that did not let labrun in and were read out of band: their rows say so."""
+"""Hosts that labrun could not log in to and that were read out of band: their rows say so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["marked_out_of_band", "without_login"]
 def without_login(
     captures: Mapping[str, Capture | Unreachable], reasons: Mapping[str, str]
 ) -> dict[str, Capture | Unreachable]:
-    """Return the captures; those of hosts in ``reasons`` say why the lab file leaves no login to them."""
+    """Return the captures; those of hosts in ``reasons`` say why the lab file allows no login to them."""
     return {
         host: replace(capture, no_login=reasons[host])
         if host in reasons and isinstance(capture, Capture)
@@ -30,7 +30,7 @@ def marked_out_of_band(
     """Return the rows; those of hosts that were read out of band say so in ``why``.
 
     Each such host gets a row ``ready`` before its other rows, with the reason. It is ``unreachable``, for the
-    other rows may all be ok; or ``ok`` where the lab file leaves no login to the host.
+    other rows may all be ok; or ``ok`` where the lab file allows no login to the host.
     """
     entries = {
         host: entry

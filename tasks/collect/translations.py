@@ -1,4 +1,4 @@
-"""Rules of others that change a packet's addresses, or keep the kernel from following its connection."""
+"""Rules not from labrun that change a packet's addresses, or keep the kernel from tracking its connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def translates(ruleset: Ruleset) -> bool:
 def translations(
     ruleset: Ruleset, packet: Packet, hooks: tuple[str, ...], families: tuple[str, ...]
 ) -> Iterator[Translation]:
-    """Yield the rules of others at these hooks and in these families that may translate the packet."""
+    """Yield the rules, except labrun's, at these hooks and families that may translate the packet."""
     for chain in ruleset.values():
         if chain.hook in hooks and _is_foreign(chain) and chain.table.split()[0] in families:
             yield from _through(ruleset, chain, packet, {chain.name}, sure=True)

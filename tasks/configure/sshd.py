@@ -269,7 +269,7 @@ class _Judge:
         others = ", ".join(f"{block.value} for {block.criteria}" for block in blocks)
         have, why = {"": f"{item.actual} ({others})"}, named(blocks)
         shown = replace(item, have=have, seen=have, words=replace(item.words, actual=have[""]))
-        # The drop-in is written whatever the block says: it counts for everybody else.
+        # The drop-in is written whatever the block says: it applies to everyone else.
         return replace(shown, note=why) if item.state == "change" else replace(shown, refused=why)
 
     def _for_this_login(

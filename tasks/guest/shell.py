@@ -93,7 +93,7 @@ class Facts:
     def once(self, parse: Callable[[Facts], _T]) -> _T:
         """Return ``parse(self)``, the same value for everyone who asks; ``parse`` is a pure function.
 
-        What it raises is not kept: the next caller gets it anew.
+        What it raises is not kept: the next caller tries again.
         """
         if parse not in self._parsed:
             self._parsed[parse] = parse(self)

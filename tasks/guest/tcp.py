@@ -49,7 +49,7 @@ _FRESH = 5.0
 
 
 class SshSocket:
-    """What SSH is spoken over: says who labrun is at once, and tells what the other side is.
+    """The socket under SSH: sends labrun's version at once, and recognises what the other side is.
 
     The transport under it is a subclass's: :meth:`_receive`, :meth:`_transmit` and :meth:`is_readable`.
     """

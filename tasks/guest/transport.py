@@ -192,7 +192,7 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     if opened is not None:
         if isinstance(opened, StrictNetmiko) and opened.login.is_alive():
             return SshTransport(host.name, opened.login)
-        # A task of the user's may have opened it before labrun's plugin was registered.
+        # A user's task may have opened it before labrun's plugin was registered.
         host.close_connection(CONNECTION)
     register_connection()
     address, *former = _addresses(host, "labrun_former")

@@ -124,7 +124,7 @@ def _script(change: Change, ways: Ways, folder: Path, seconds: int) -> str:
 def _detach(bridge: str, folder: Path) -> None:
     """Run the guard where neither the end of labrun nor of the session reaches it.
 
-    systemd starts a guard that was killed anew. What the change starts (a DHCP client) outlives the guard,
+    systemd restarts a guard that was killed. What the change starts (a DHCP client) outlives the guard,
     and its unit with it: the next one needs another name.
     """
     command = ["/bin/sh", str(folder / "guard.sh")]

@@ -184,7 +184,7 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
         try:
             ready = driver_for(use.driver, use.uri).image_ready(use.image)
         except HypervisorError:
-            # Somebody else's pool has the name of labrun's; whoever needs the image is told.
+            # Another pool has the name of labrun's; the image's users are told.
             ready = False
         status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be uploaded")
         rows.append(image_row(use, status, actual))

@@ -1,4 +1,4 @@
-"""The keys that sshd lets in: from the files that it reads for a user, and from a command that it asks."""
+"""The keys that sshd accepts: from the files that it reads for a user, and from a command that it runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCRIPTS = ("sshd_login", "sshd_files", "keys_files", "authorized_keys")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line that lets a key in; two lines are the same key whatever options and comment they have.
+    """One line that admits a key; two lines are the same key whatever options and comment they have.
 
     ``authority`` = the key signs certificates, and does not log in itself. ``line`` is the text as it stands.
     """
@@ -62,7 +62,7 @@ class Account:
     ``files`` are the paths in sshd's order, ``meant`` those that the lab file names for it, ``keys`` the
     content of all that exist. ``printed`` are the keys of a command, ``command`` names it; ``by_key`` is a
     command that is asked about each key, so that its keys cannot be listed. ``signers`` is a file of keys
-    whose certificates sshd takes. ``fault`` says why nothing of this is known.
+    whose certificates sshd accepts. ``fault`` says why nothing of this is known.
     """
 
     user: str

@@ -1,4 +1,4 @@
-"""Who else on a link answers for this host's addresses; without Python in the guest nobody is known."""
+"""Who else on a link answers for this host's addresses; without Python in the guest none is known."""
 
 from __future__ import annotations
 

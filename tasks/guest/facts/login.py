@@ -1,4 +1,4 @@
-"""What decides whether a login gets in, as it is seen from inside: boot, sshd, account, keys, disks."""
+"""What decides whether a login succeeds, as seen from inside: boot, sshd, account, keys, disks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LoginState:
 
     @property
     def is_booting(self) -> bool:
-        """Tell whether the boot is still going on, so that what is missing may come yet."""
+        """Tell whether the boot is still going on, so that what is missing may still come."""
         return self.boot in ("initializing", "starting")
 
     @property

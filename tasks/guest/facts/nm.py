@@ -69,13 +69,13 @@ _LEAST = -999
 
 
 def rivals_probe(folder: str) -> Probe:
-    """Read how the profiles compete that are not labrun's, in ``folder`` and the vendor's."""
+    """Read how profiles that are not labrun's compete, in ``folder`` and the vendor's."""
     return Probe(script=assigned({"folder": folder}) + guest_script("rivals"))
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A profile on the disk that NetworkManager activates by itself, and the NICs that it is for.
+    """A profile on the disk that NetworkManager activates automatically, and the NICs that it is for.
 
     Empty ``interface`` and ``mac`` = any.
     """
@@ -205,7 +205,7 @@ def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
 
 
 def rivals(facts: Facts) -> tuple[Rival, ...]:
-    """Return the profiles that :func:`rivals_probe` has found, without those that wait for somebody."""
+    """Return the profiles that :func:`rivals_probe` has found, without those that wait for a user."""
     text = facts.commands.get("rivals", Captured("", 0)).text
     require_lines(text, _NM, SETTINGS_LINES)
     files: list[dict[str, str]] = []

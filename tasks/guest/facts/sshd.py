@@ -128,7 +128,7 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
 
 
 def is_as_strict(key: str, want: str, have: str) -> bool:
-    """Tell whether ``have`` lets nobody do what ``want`` forbids; both as :func:`plain_value` returns them.
+    """Tell whether ``have`` allows nothing that ``want`` forbids; both as :func:`plain_value` returns them.
 
     Of keywords whose values have no such order, only the same value is.
     """
@@ -146,7 +146,8 @@ def is_as_strict(key: str, want: str, have: str) -> bool:
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """Read sshd's files, and ask it for the effective settings of this user's login.
 
-    Where the files have Match blocks, sshd is also asked about root, and about somebody in each block.
+    Where the files have Match blocks, sshd is also asked about root, and about one user that each block
+    matches.
 
     ``unclear`` is a drop-in that sshd should normalise; with ``socket`` the probe also asks whether systemd
     listens in sshd's place.
