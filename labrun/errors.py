@@ -11,7 +11,7 @@ LabrunError                     exit 1   something failed; carries host, step an
 │   ├── UnreachableError        exit 4   no route, refused, timed out
 │   ├── AuthenticationError     exit 4   the guest accepted none of the keys
 │   ├── HostKeyError            exit 4   the guest's host key cannot be checked
-│   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
+│   │   └── HostKeyChangedError exit 4   it presents a key other than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
 └── CommandError                exit 1   a script in a guest ended with an error
     └── UnreadableError         exit 4   the guest's output cannot be parsed: its state is unknown
@@ -147,11 +147,11 @@ class HostKeyError(TransportError):
 
 
 class HostKeyChangedError(HostKeyError):
-    """Report a host that shows another key than the one on record for it."""
+    """Report a host that presents a key other than the one on record for it."""
 
 
 class JumpHostError(TransportError):
-    """Report a jump host that does not let labrun in, or not through to the host behind it."""
+    """Report a jump host that refuses the login, or the connection to the host behind it."""
 
 
 class ConnectionLostError(TransportError):

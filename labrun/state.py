@@ -165,7 +165,7 @@ class LabState:
         return self._console_secret.is_file()
 
     def console_password(self, host: str) -> str:
-        """Return the password of the lab's login at a host's console, which no other way in takes.
+        """Return the password of the lab's login at a host's console, which no other login accepts.
 
         It follows from a secret of the lab's, which is made here if it is missing.
         """

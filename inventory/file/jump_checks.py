@@ -51,7 +51,7 @@ def _fault(lab: Lab, name: str, via: str) -> _Fault:
 
 
 def _circle(lab: Lab, name: str) -> dict[str, str]:
-    """Return whom each host of a circle is reached through, if this host is part of one; itself first."""
+    """Return the jump host of each host in a circle, if this host is part of one; itself first."""
     passed: dict[str, str] = {}
     at = name
     while at not in passed and (via := lab.hosts[at].access_via) is not None:

@@ -1,4 +1,4 @@
-"""Find keys that a lab file may have but that change nothing where they stand, so that each can be named."""
+"""Find keys of a lab file that change nothing where they are used, so that each can be named."""
 
 from __future__ import annotations
 

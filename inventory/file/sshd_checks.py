@@ -1,4 +1,4 @@
-"""Check that a host's sshd settings leave labrun's own login in, as far as the file alone tells."""
+"""Check that a host's sshd settings still let labrun log in, as far as the file alone tells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COMMON_GROUP: Final = "users"
 
 
 def check_sshd(lab: Lab, merged: Mapping[str, Merged], report: Report) -> None:
-    """Report each sshd setting with which no login of labrun's would get in any more.
+    """Report each sshd setting that would lock labrun out.
 
     An existing machine may be reached through the address and port of something in front of it, and by an
     account that the file does not name; then only the rest is checked.

@@ -79,7 +79,7 @@ def build_networks(file: LabFile, hosts: Mapping[str, Merged], report: Report) -
 
 
 def _bridge_names(networks: Mapping[str, Network], report: Report) -> None:
-    """Report names of bridges that would meet: of two networks, or one that libvirt or labrun gives."""
+    """Report bridge names that would collide: of two networks, or with one that libvirt or labrun assigns."""
     first: dict[str, Path] = {}
     for name, network in networks.items():
         bridge = network.bridge_name

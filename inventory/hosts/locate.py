@@ -78,7 +78,7 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
 
 
 def no_logins(lab: Lab, located: Mapping[str, Located]) -> dict[str, str]:
-    """Return why no login leads to a machine by the lab file, for each that labrun makes and that is so."""
+    """Return why, by the lab file, machines that labrun creates cannot be logged in to, for each of these."""
     return {
         name: why
         for name, host in lab.hosts.items()

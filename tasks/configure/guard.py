@@ -41,7 +41,7 @@ _MARGIN = 30.0
 _RESTART = 120.0
 # How long a host behind a router may take to answer again.
 _ASK = 12.0
-# A shorter time to confirm than this was chosen by somebody, and is kept (seconds).
+# A shorter time to confirm than this was chosen explicitly, and is kept (seconds).
 _USUAL = 60
 # A confirmation takes a login, two readings and a script: this many times a reading, and never longer than:
 _READINGS, _LONGEST_TIME = 8, 600

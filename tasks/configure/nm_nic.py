@@ -224,7 +224,7 @@ class PlannedNic:
         return replace(shown, refused=why) if item.state == "ok" else replace(shown, note=why)
 
     def _rival(self, device: Device, profile: Profile, replaced: list[str]) -> str | None:
-        """Return which profile of others takes the NIC at the next boot, and what to do about it."""
+        """Return which foreign profile takes the NIC at the next boot, and what to do about it."""
         own = priority_of(profile.sections.get("connection", {}))
         for each in () if self.exclusive else rivals(self.facts):
             fits = each.interface in ("", device.interface) and each.mac in ("", device.mac)

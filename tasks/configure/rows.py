@@ -150,7 +150,7 @@ class OutcomeBuilder:
 
 
 def _own_reason(item: Item, left: Item | None, output: Captured | None) -> str | None:
-    """Return why this very thing did not take, None if it did or could not be read."""
+    """Return why this very thing did not take effect, None if it did or could not be read."""
     if left is None or left.state == "ok":
         return None
     return _reason(left, output)

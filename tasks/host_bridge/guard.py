@@ -1,4 +1,4 @@
-"""The guard of a change: a detached process that makes it, and takes it back unless it is confirmed."""
+"""The guard of a change: a detached process that makes it, and rolls it back unless it is confirmed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class State:
     """What the guard of a bridge's change does now.
 
     ``phase`` is ``changing``, ``checking``, ``waiting``, ``keeping``, ``undoing``, ``kept`` or
-    ``taken-back``; ``why`` says who confirmed the change or why it is taken back; ``left`` are the seconds to
-    the deadline.
+    ``taken-back``; ``why`` says who confirmed the change or why it is rolled back; ``left`` are the seconds
+    to the deadline.
     """
 
     bridge: str
@@ -165,7 +165,7 @@ def states(bridge: str) -> Iterator[State]:
 
 
 def cancel(bridge: str, why: str) -> None:
-    """Have the guard take the change back now."""
+    """Have the guard roll the change back now."""
     _note(bridge, "cancel", why)
 
 

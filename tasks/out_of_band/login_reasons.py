@@ -1,4 +1,4 @@
-"""Why a host that hears labrun does not let it in: sshd, its settings, the account, the keys, the boot."""
+"""Why a host that labrun can reach refuses its login: sshd, its settings, the account, the keys, the boot."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NO_LOGIN = ("/nologin", "/false")
 
 
 def boot_reasons(login: LoginState) -> Iterator[Reason]:
-    """Yield why a host as a whole lets nobody in: it boots, it halts, it is full, or it is closed."""
+    """Yield why a host as a whole accepts no login: it boots, it halts, it is full, or it is closed."""
     if login.is_booting:
         waiting = ", ".join(login.jobs[:_MOST_JOBS]) or "no unit in particular"
         yield Reason(f"it is still booting (systemd: {login.boot}, waiting for {waiting})", is_sure=False)

@@ -190,7 +190,7 @@ def _whose(seen: Seen) -> str:
 
 
 def way_back_reasons(seen: Seen) -> Iterator[Reason]:
-    """Yield why an answer does not find back to the hypervisor, or why none is given."""
+    """Yield why an answer does not get back to the hypervisor, or why none is given."""
     inward, outward, link = seen.inward, seen.outward, seen.link
     if inward is None or outward is None or link is None:
         return

@@ -1,4 +1,4 @@
-"""A machine's serial console: log in by itself, then run a script there or hand the line to a person."""
+"""A machine's serial console: log in automatically, then run a script there or hand the line to a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a link is made out to be: the words of ``labrun tc``, and tc's options for them, both ways.
+"""The quality that a link is given: the words of ``labrun tc``, and tc's options for them, both ways.
 
 Delay, loss, duplicates and corruption are of the kernel's netem; a rate alone is of its tbf, which kernels
 without netem have as well.

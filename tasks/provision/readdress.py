@@ -1,4 +1,4 @@
-"""Let a guest in whose only way in has moved: its addresses are set without a login, then it can be reached.
+"""Reach a guest whose only way in has moved: its addresses are set without a login.
 
 A NIC on another network, with another MAC or in another subnet leaves the guest with a profile for what was
 before. What `configure` would set of the network is set through the namespaces or the guest agent.

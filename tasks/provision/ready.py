@@ -67,8 +67,8 @@ def wait_until_ready(
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
-    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what no
-    waiting mends.
+    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what
+    waiting does not fix.
     """
     began = time.monotonic()
     deadline = began + timeout
@@ -105,7 +105,7 @@ def ready_inside(
     expected: Mapping[str, tuple[str, ...]],
     alive: Callable[[], bool],
 ) -> Ready:
-    """Go through the stages ``inside`` and ``cloud-init`` of a machine that no login leads to.
+    """Go through the stages ``inside`` and ``cloud-init`` of a machine that cannot be logged in to.
 
     ``transport()`` returns a way in without a login, None as long as there is none.
     """
