@@ -97,13 +97,13 @@ def _set_password(kind: str, uri: str, domain: str, login: Login) -> bool:
 
 def _hand_over(line: Line) -> None:
     """Join the terminal and the console until Ctrl-], the end of the input, or of the console."""
-    ours, out = sys.stdin.fileno(), sys.stdout.fileno()
+    stdin, out = sys.stdin.fileno(), sys.stdout.fileno()
     ends: float | None = None
-    with _raw(ours):
+    with _raw(stdin):
         # The prompt was read by the login.
         line.write("\r")
         while ends is None or time.monotonic() < ends:
-            watched = [line.descriptor, *([ours] if ends is None else [])]
+            watched = [line.descriptor, *([stdin] if ends is None else [])]
             ready, _, _ = select.select(watched, [], [], 0.2)
             if line.descriptor in ready:
                 try:
@@ -112,8 +112,8 @@ def _hand_over(line: Line) -> None:
                     return
                 _write_all(out, text.encode())
                 ends = None if ends is None else time.monotonic() + _LINGER
-            if ours in ready:
-                data = os.read(ours, _CHUNK)
+            if stdin in ready:
+                data = os.read(stdin, _CHUNK)
                 before, end, _ = data.partition(bytes((_END,)))
                 if before:
                     line.write(before.decode(errors="surrogateescape").replace("\n", "\r"))

@@ -102,9 +102,9 @@ class Systemd:
             except FileNotFoundError:
                 return "systemd-analyze is not installed"
             messages = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
-            ours = [line for line in messages if any(name in line for name in units)]
-            if ours:
-                raise LabrunError("; ".join(ours), step="systemd-analyze verify")
+            relevant = [line for line in messages if any(name in line for name in units)]
+            if relevant:
+                raise LabrunError("; ".join(relevant), step="systemd-analyze verify")
             return (
                 None if done.returncode == 0 else messages[-1] if messages else f"exit code {done.returncode}"
             )

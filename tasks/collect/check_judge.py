@@ -186,8 +186,8 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return Judged(row.status, tried.actual, row.why, row.blamed)
-    found = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
-    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(shown.lab, trial, tried)))
+    reason = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
+    return Judged.by(Status.FAILED, tried.actual, reason or Cause(_reason(shown.lab, trial, tried)))
 
 
 def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:

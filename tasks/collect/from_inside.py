@@ -38,18 +38,18 @@ def marked_out_of_band(
         if isinstance(capture, Capture) and (entry := _ready_row(host, capture)) is not None
     }
     explained: set[str] = set()
-    found = []
+    marked = []
     for row in rows:
         entry = entries.get(row.host)
         # What libvirt says of a machine has nothing to do with a login.
         if entry is None or section_of(row.section).scope is Scope.LAB:
-            found.append(row)
+            marked.append(row)
             continue
         if row.host not in explained:
             explained.add(row.host)
-            found.append(entry)
-        found.append(_marked(row))
-    return found
+            marked.append(entry)
+        marked.append(_marked(row))
+    return marked
 
 
 def _ready_row(host: str, capture: Capture) -> Outcome | None:

@@ -68,8 +68,8 @@ def _through(
         if verb:
             untracked = bool(verb["untracked"] or verb["untracked_xt"])
             text = rule.text if len(rule.text) <= _LONGEST else f"{rule.text[: _LONGEST - 1]}…"
-            found = f"{chain.table}, chain {chain.name}: {text}"
-            yield Translation(found, sure and matches is True, untracked)
+            description = f"{chain.table}, chain {chain.name}: {text}"
+            yield Translation(description, sure and matches is True, untracked)
         elif jump and jump[1] not in passed and (beyond := ruleset.get((chain.table, jump[1]))):
             passed.add(jump[1])
             yield from _through(ruleset, beyond, packet, passed, sure=sure and matches is True)

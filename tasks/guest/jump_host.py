@@ -104,7 +104,7 @@ class JumpHosts:
 
     def _of(self, jump: Options) -> _JumpHost:
         # Not by address: that may change while the hosts behind it are being worked on.
-        key = tuple(jump.get(each) for each in ("name", "username", "key_file", "alt_key_file"))
+        key = tuple(jump.get(option) for option in ("name", "username", "key_file", "alt_key_file"))
         with self._adding:
             return self._known.setdefault(key, _JumpHost(str(jump["name"])))
 
@@ -113,8 +113,8 @@ class JumpHosts:
         with self._adding:
             known = list(self._known.values())
             self._known.clear()
-        for each in known:
-            each.close()
+        for jump_host in known:
+            jump_host.close()
 
 
 SHARED = JumpHosts()

@@ -97,8 +97,8 @@ class Facts:
         """
         if parse not in self._parsed:
             self._parsed[parse] = parse(self)
-        found: _T = self._parsed[parse]
-        return found
+        value: _T = self._parsed[parse]
+        return value
 
     def under(self, directory: str) -> dict[str, str]:
         """Return the files directly in ``directory``: content by base name."""

@@ -166,10 +166,10 @@ class SshLogin:
         return f"once you have checked it on the machine itself, {scan} gives the line"
 
     def _trust(self, client: paramiko.SSHClient, name: str) -> None:
-        ours = client.get_host_keys()
+        host_keys = client.get_host_keys()
         for path in self._known_hosts:
             for key in known_keys(path, name):
-                ours.add(name, key.get_name(), key)
+                host_keys.add(name, key.get_name(), key)
         client.set_missing_host_key_policy(_Refuse(self._known_hosts, self._known_by()))
 
     def close(self) -> None:

@@ -135,9 +135,9 @@ class PromptSocket(SshSocket, socket.socket):
 
     def is_readable(self, seconds: float) -> bool:
         """Wait until something has arrived, or the other side has hung up; return False if neither does."""
-        heard = select.poll()
-        heard.register(self, select.POLLIN)
-        return bool(heard.poll(seconds * 1000))
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def _receive(self, size: int) -> bytes:
         taken = socket.socket.recv(self, size)

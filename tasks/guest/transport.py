@@ -173,11 +173,11 @@ def _no_shell(done: Completed, user: str) -> UnreachableError:
 def _addresses(host: Host, beside: str) -> list[str]:
     """Return the host's address, followed by those its data has under ``beside``."""
     reason = host.data.get("labrun_unreachable")
-    found = [] if reason or not host.hostname else [str(host.hostname)]
-    found = list(dict.fromkeys([*found, *host.data.get(beside, ())]))
-    if not found:
+    addresses = [] if reason or not host.hostname else [str(host.hostname)]
+    addresses = list(dict.fromkeys([*addresses, *host.data.get(beside, ())]))
+    if not addresses:
         raise UnreachableError(str(reason or "it has no address"), host=host.name, step="address")
-    return found
+    return addresses
 
 
 def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
@@ -249,7 +249,7 @@ def _through(host: Host) -> dict[str, Any]:
         address, *others = _addresses(jump, "labrun_expected")
     except UnreachableError as error:
         raise UnreachableError(f"its jump host {jump.name}: {error.reason}", step="connect") from error
-    others += [each for each in jump.data.get("labrun_former", ()) if each not in others]
+    others += [former for former in jump.data.get("labrun_former", ()) if former not in others]
     options = jump.get_connection_parameters(OPTIONS)
     login = {"name": jump.name, "host": address, "port": options.port, "username": options.username}
     return {"jump": {**(options.extras or {}), **login, "others": others, **_through(jump)}}

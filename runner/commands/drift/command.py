@@ -341,6 +341,6 @@ def _line(line: Line) -> str:
 
 
 def _local(seconds: float) -> str:
-    then = time.localtime(seconds)
-    today = time.strftime("%F", then) == time.strftime("%F")
-    return time.strftime("%T" if today else "%F %T", then)
+    local_time = time.localtime(seconds)
+    today = time.strftime("%F", local_time) == time.strftime("%F")
+    return time.strftime("%T" if today else "%F %T", local_time)

@@ -116,10 +116,10 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
     names = wanted.machines - {item.spec.host for item in lost}
     plan = replace(
         whole,
-        networks=tuple(each for each in whole.networks if each.spec.name in wanted.networks),
+        networks=tuple(planned for planned in whole.networks if planned.spec.name in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
-        filters=tuple(each for each in whole.filters if each.spec.name in wanted.filters),
-        forwards=tuple(each for each in whole.forwards if each.spec.name in wanted.forwards),
+        filters=tuple(planned for planned in whole.filters if planned.spec.name in wanted.filters),
+        forwards=tuple(planned for planned in whole.forwards if planned.spec.name in wanted.forwards),
         extra_networks={},
         extra_machines=(),
     )

@@ -87,7 +87,7 @@ def command(
 
 def _refused(session: Session) -> list[Outcome]:
     """Return a row for each rule with ``log: true``: how many packets the hypervisor refused by it."""
-    if not any(rule.log for each in session.lab.filters.values() for rule in each.rules):
+    if not any(rule.log for declared in session.lab.filters.values() for rule in declared.rules):
         return []
     from labrun.tasks.provision.refused_traffic import counter_rows
 

@@ -106,7 +106,7 @@ def _key(line: str) -> Key | None:
         if len(parts) < 2 or not _is_key(parts[0], parts[1]):
             return None
         return Key(parts[0], parts[1], False, "".join(parts[2:]), line)
-    names = {each.partition("=")[0].lower() for each in options[0].split(",")}
+    names = {option.partition("=")[0].lower() for option in options[0].split(",")}
     return Key(parts[0], parts[1], "cert-authority" in names, "".join(parts[2:]), line)
 
 
@@ -143,14 +143,14 @@ def accounts(facts: Facts) -> tuple[Account, ...]:
 
 
 def _accounts(facts: Facts) -> tuple[Account, ...]:
-    found = []
+    users = []
     for name, output in facts.commands.items():
         kind, _, user = name.partition(" ")
         if kind == "keys-sshd":
-            found.append(Account(user, fault=output.last_line))
+            users.append(Account(user, fault=output.last_line))
         elif kind == "keys-files":
-            found.append(_account(user, output, facts))
-    return tuple(found)
+            users.append(_account(user, output, facts))
+    return tuple(users)
 
 
 def _account(user: str, output: Captured, facts: Facts) -> Account:

@@ -172,6 +172,6 @@ def _checkpoint_ends(text: str) -> Iterator[float]:
     what = "NetworkManager"
     (objects,) = as_list(as_object(read_json(text, what), what)["data"], what)
     for interfaces in as_object(objects, what).values():
-        for name, each in as_object(interfaces, what).items():
+        for name, properties in as_object(interfaces, what).items():
             if name == "org.freedesktop.NetworkManager.Checkpoint":
-                yield each["Created"]["data"] / 1000 + each["RollbackTimeout"]["data"]
+                yield properties["Created"]["data"] / 1000 + properties["RollbackTimeout"]["data"]
