@@ -249,7 +249,7 @@ def _refuse(uri: str) -> None:
 
 
 def _silence(uri: str, seconds: float) -> HypervisorError:
-    reason = f"{uri} does not answer: no reply within {seconds:.0f} s"
+    reason = f"{uri} does not answer: no reply in {seconds:.0f} s"
     return HypervisorError(reason, step="libvirt", hint=silence_hint(uri))
 
 

@@ -68,7 +68,7 @@ def build(invocation: Invocation, name: str) -> Report:
     if name != "debian-12":
         raise UsageError(
             f'there is no recipe for "{name}"',
-            hint="debian-12 can be built; labrun image import FILE brings in a downloaded cloud image",
+            hint="debian-12 can be built; labrun image import FILE imports a downloaded cloud image",
         )
     before = find_image(image_directory(), name)
     with progress([HYPERVISOR], invocation):

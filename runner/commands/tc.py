@@ -84,9 +84,7 @@ def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, s
     for number, word in enumerate(words):
         if word in WORDS or (number and ":" not in word and word not in session.lab.hosts):
             if not nics:
-                raise UsageError(
-                    "no HOST[:NETWORK] is named", step="tc", hint=f"such as labrun tc HOST {word}"
-                )
+                raise UsageError("name a HOST[:NETWORK]", step="tc", hint=f"such as labrun tc HOST {word}")
             return tuple(nics), words[number:]
         nics.update(dict.fromkeys(named_nics(session.lab, word)))
     return tuple(nics), ()

@@ -225,7 +225,7 @@ def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
         who, letters = trace.refused.split()[0], trace.refused.split()[-1]
         if who == str(path.address):
             return Judged(Status.FAILED, actual, f"{path.target} refuses it ({letters})", path.target)
-        return Judged(Status.FAILED, actual, f"{who} says there is no route on")
+        return Judged(Status.FAILED, actual, f"{who} reports no route onward")
     before = [node for ttl, node in enumerate(path.way.through, 1) if trace and ttl in trace.answers]
     why = f"no answer from beyond {before[-1]}" if before else "no answer"
     return Judged(Status.FAILED, actual, why)

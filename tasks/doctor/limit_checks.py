@@ -53,7 +53,7 @@ def _containers(facts: Facts) -> tuple[int, str]:
     if facts.lab is None:
         return _USUAL_LAB, f"{_USUAL_LAB} containers"
     count = len(facts.containers)
-    return count, f"the {count} containers of {facts.lab.name} that do not run yet"
+    return count, f"the {count} containers of {facts.lab.name} that are not running yet"
 
 
 def check_inotify(facts: Facts) -> Iterator[Finding]:
@@ -114,7 +114,7 @@ def check_memory(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "memory",
         Status.FAILED,
-        f"{free} MiB of memory are available, and the machines that do not run yet take about {needed}",
+        f"{free} MiB of memory are available, and the machines that are not running yet take about {needed}",
         "the kernel kills the largest process when memory runs out: a guest",
         "smaller `memory:` in the lab file, fewer hosts at a time (`labrun up --hosts A,B`), or: labrun stop",
     )
@@ -189,7 +189,7 @@ def _install(facts: Facts, missing: Mapping[str, tuple[str, str | None]]) -> str
         return f"sudo apt-get install {' '.join(sorted({debian for debian, _ in missing.values()}))}"
     known = sorted({redhat for _, redhat in missing.values() if redhat})
     other = [name for name, (_, redhat) in missing.items() if redhat is None]
-    import_it = "labrun image import FILE brings in a downloaded cloud image" if other else ""
+    import_it = "labrun image import FILE imports a downloaded cloud image" if other else ""
     return "; ".join(filter(None, (f"sudo dnf install {' '.join(known)}" if known else "", import_it)))
 
 

@@ -58,7 +58,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f'echo "{ip} route del local $far dev lo table local 2>/dev/null || :"',
         (
             f"Something else answers for a host{over}, or nothing does.",
-            "{host} takes what is for {target} for its own, and no address says so.",
+            "{host} takes packets for {target} as its own, though none of its addresses says so.",
             f"{ip} route show table local on {{host}}",
         ),
         f"{{host}}: a local route to {{far}}/{length}",

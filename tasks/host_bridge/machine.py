@@ -168,7 +168,7 @@ def _unfit(device: Device) -> tuple[str, str] | None:
             "use a wired NIC, or a network with mode: nat",
         )
     if device.master:
-        return f"{name} is a port of {device.master} already", f"use {device.master}, or take it out first"
+        return f"{name} is a port of {device.master} already", f"use {device.master}, or remove it first"
     if device.kind not in ("", "veth"):
         return f"{name} is a {device.kind}, not a NIC", "name a wired NIC"
     if device.above:

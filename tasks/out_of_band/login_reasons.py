@@ -17,7 +17,7 @@ __all__ = ["boot_reasons", "key_reasons", "login_reasons", "sshd_reasons"]
 _SYSTEM = {
     "maintenance": "it is in rescue mode (systemd: maintenance)",
     "stopping": "it is shutting down (systemd: stopping)",
-    "offline": "systemd does not run in it",
+    "offline": "systemd is not running in it",
 }
 _REFUSAL = re.compile(
     r"not allowed|[Rr]efused|bad ownership|Access denied|denied by|[Ff]ailed|expired|error: |fatal: |"
@@ -83,7 +83,7 @@ def login_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
             yield Reason(f"there is no account {user}")
         return
     if login.nologin and user != "root":
-        yield Reason(f"{login.nologin} is there: only root may log in")
+        yield Reason(f"{login.nologin} exists: only root may log in")
     if not account.has_shell:
         yield Reason(f"the shell of {user}, {account.shell or '(none)'}, does not exist")
     elif account.shell.endswith(_NO_LOGIN):
@@ -92,7 +92,7 @@ def login_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
         yield Reason(f"the account {user} has expired")
     yield from _settings_reasons(attempt, login)
     if login.sshd.get("pubkeyauthentication") == ("no",):
-        yield Reason("sshd takes no keys: PubkeyAuthentication is no")
+        yield Reason("sshd accepts no keys: PubkeyAuthentication is no")
     else:
         yield from _key_file_reasons(attempt, login)
     yield from _wrapper_reasons(attempt, login)

@@ -71,7 +71,7 @@ def nic_ends(
             continue
         if host.name not in running:
             raise UnreachableError(
-                "its machine does not run: `labrun up` starts it", host=host.name, step=does
+                "its machine is not running: `labrun up` starts it", host=host.name, step=does
             )
         plug = plugs.get((host.name, nic.mac))
         if plug is None or plug.dev not in here.links:

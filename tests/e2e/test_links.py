@@ -196,7 +196,7 @@ def test_a_machine_that_stops_ends_its_capture_and_says_so(lab: RunningLab) -> N
         assert "interface" in row["why"]
         again = lab.run("capture", "b")
         assert (again.exit_code, again.stdout) == (4, "")
-        assert again.stderr == "error: b: capture: its machine does not run: `labrun up` starts it\n"
+        assert again.stderr == "error: b: capture: its machine is not running: `labrun up` starts it\n"
         off = lab.json("tc").of("tc", "b")
         assert [(row["status"], row["why"]) for row in off] == [
             ("skipped", "its machine is off, or it has no device here")
@@ -220,7 +220,7 @@ hint: as for tcpdump, such as icmp or 'tcp port 80'; man pcap-filter
         "error: --output - and --json both write to stdout\nhint: name a file\n",
     ),
     (("tc", "a:lan", "dely", "3ms"), 'error: tc: unknown word "dely"\nhint: did you mean "delay"?\n'),
-    (("tc", "loss", "5%"), "error: tc: no HOST[:NETWORK] is named\nhint: such as labrun tc HOST loss\n"),
+    (("tc", "loss", "5%"), "error: tc: name a HOST[:NETWORK]\nhint: such as labrun tc HOST loss\n"),
     (("tc", "a", "loss", "5%", "--clear"), "error: tc: --clear takes no settings\nhint: leave loss 5% out\n"),
 ]
 

@@ -325,7 +325,7 @@ def test_inotify_instances_run_out(machine: PrivateMachine) -> None:
         finding = said.finding("inotify")
         assert (said.exit_code, finding["status"]) == (1, "failed")
         assert (
-            "inotify instances are free, and the 60 containers of doctor that do not run yet"
+            "inotify instances are free, and the 60 containers of doctor that are not running yet"
             in finding["what"]
         )
         assert machine.doctor(many(3)).finding("inotify")["status"] == "ok"
@@ -340,7 +340,7 @@ def test_kernel_keys_run_out(machine: PrivateMachine) -> None:
         finding = said.finding("keys maxkeys")
         assert (said.exit_code, finding["status"]) == (1, "failed")
         assert (
-            "of 200 kernel keys left; the 60 containers of doctor that do not run yet take 240"
+            "of 200 kernel keys left; the 60 containers of doctor that are not running yet take 240"
             in finding["what"]
         )
         assert finding["mend"] == "sudo sysctl -w kernel.keys.maxkeys=20000"
@@ -352,7 +352,7 @@ def test_memory_and_space_run_out(machine: PrivateMachine) -> None:
     big = many(3, memory=100_000).replace("lxc:///system", "qemu:///system")
     finding = machine.doctor(big).finding("memory")
     assert finding["status"] == "failed"
-    assert finding["what"].endswith("and the machines that do not run yet take about 300600")
+    assert finding["what"].endswith("and the machines that are not running yet take about 300600")
     machine.run("mkdir", "-p", "/var/lib/labrun/labs")
     machine.run("mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", "/var/lib/labrun/labs")
     try:

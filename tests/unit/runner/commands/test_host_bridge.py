@@ -43,7 +43,7 @@ def in_namespace(*words: str) -> subprocess.CompletedProcess[str]:
         (
             ("br0", "--dev", "member"),
             5,
-            "error: member is a port of used already\nhint: use used, or take it out first\n",
+            "error: member is a port of used already\nhint: use used, or remove it first\n",
         ),
         (
             ("used", "--dev", "nic0"),

@@ -350,7 +350,7 @@ WHY: list[tuple[str, Change, str]] = [
         set_to("authenticationmethods", "publickey,password"),
         "AuthenticationMethods publickey,password",
     ),
-    ("no keys", set_to("pubkeyauthentication", "no"), "sshd takes no keys: PubkeyAuthentication is no"),
+    ("no keys", set_to("pubkeyauthentication", "no"), "sshd accepts no keys: PubkeyAuthentication is no"),
     (
         "no file",
         logged(keys=()),
@@ -376,7 +376,7 @@ WHY: list[tuple[str, Change, str]] = [
         "the shell of lab, /bin/zsh, does not exist",
     ),
     ("expired", logged(account=Account("/h", "/bin/sh", True, expires=0)), "the account lab has expired"),
-    ("nologin", logged(nologin="/run/nologin"), "/run/nologin is there: only root may log in"),
+    ("nologin", logged(nologin="/run/nologin"), "/run/nologin exists: only root may log in"),
     ("deny", logged(denied="# all\nALL: ALL\n"), "/etc/hosts.deny refuses it: ALL: ALL"),
     ("host key", logged(host_keys=("ssh-ed25519 BBBB",)), "its host key was changed"),
     ("an impostor", attempted(strange_key=True), "something else answers at its address"),
