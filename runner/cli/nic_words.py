@@ -50,12 +50,12 @@ def leading_nics(lab: Lab, words: Sequence[str]) -> tuple[tuple[tuple[str, str],
 
     Raises UsageError.
     """
-    nics: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str], None] = {}
     for number, word in enumerate(words):
         if number and not _is_nic(lab, word):
-            return tuple(nics), tuple(words[number:])
-        nics.update(dict.fromkeys(named_nics(lab, word)))
-    return tuple(nics), ()
+            return tuple(found), tuple(words[number:])
+        found.update(dict.fromkeys(named_nics(lab, word)))
+    return tuple(found), ()
 
 
 def _is_nic(lab: Lab, word: str) -> bool:

@@ -108,21 +108,21 @@ def _show(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -
     rest = [b""] * len(seen.nics)
     width = max(len(nic.name) for nic in seen.nics) + 2 if len(seen.nics) > 1 else 0
     for pieces in group.read(invocation.timeout, wake):
-        packets: list[tuple[str, int, str]] = []
+        found: list[tuple[str, int, str]] = []
         for number, piece in pieces:
             *lines, rest[number] = (rest[number] + piece).split(b"\n")
             for line in lines:
                 moment, _, what = line.decode(errors="replace").partition(" ")
                 # When it is terminated, tcpdump writes an empty line.
-                packets += [(moment, number, what)] if line else []
-        for moment, number, what in sorted(packets):
+                found += [(moment, number, what)] if line else []
+        for moment, number, what in sorted(found):
             if not seen.take(number):
                 break
             if seen.keeps_lines:
                 seen.lines.append(_packet(seen.nics[number], moment, what))
             else:
-                prefix = seen.nics[number].name.ljust(width) if width else ""
-                write(f"{prefix}{_clock(moment)} {printable(what)}\n")
+                at = seen.nics[number].name.ljust(width) if width else ""
+                write(f"{at}{_clock(moment)} {printable(what)}\n")
         if seen.is_full or is_reader_gone():
             group.end()
 
@@ -176,10 +176,10 @@ def _packet(nic: NicEnd, moment: str, what: str) -> JsonObject:
 
 def _utc(moment: str) -> str:
     try:
-        instant = datetime.datetime.fromtimestamp(float(moment), datetime.UTC)
+        found = datetime.datetime.fromtimestamp(float(moment), datetime.UTC)
     except (ValueError, OverflowError, OSError):
         return moment
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _clock(moment: str) -> str:

@@ -242,9 +242,9 @@ def carried_by(
         jump = jump_options(lab, lab.hosts[name], located, state).get("jump")
         if not isinstance(jump, dict):
             return {"name": name, "address": addresses[name], "port": port}
-        carried = others[str(jump["name"])]
-        also = [*carried["labrun_expected"], *carried["labrun_former"]]
-        jump = {**jump, "others": [address for address in also if address != jump["host"]]}
+        beside = others[str(jump["name"])]
+        also = [*beside["labrun_expected"], *beside["labrun_former"]]
+        jump = {**jump, "others": [each for each in also if each != jump["host"]]}
         return {"name": name, "address": addresses[name], "port": port, "jump": jump}
 
     return {

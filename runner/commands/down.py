@@ -69,15 +69,15 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
     """Delete what a killed `down` has left behind of a lab that no longer exists in libvirt, if anything."""
     from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 
-    found_any = False
+    found = False
     for uri in LOCAL_URIS:
         state = LabState.find(lab, uri, invocation.state_dir)
         if state is not None:
-            found_any = True
+            found = True
             with lab_lock(state.lock, "down"):
                 _remove_storage(lab, uri)
                 _forget(state, invocation)
-    return found_any
+    return found
 
 
 def _refuse_unknown(invocation: Invocation, lab: str) -> None:
@@ -141,13 +141,13 @@ def _which(invocation: Invocation, name: str | None) -> tuple[str, str | None, L
             return lab.name, choose_hypervisor(lab).uri, lab
         name = lab.name
     asked = asked_hypervisor()
-    uris = lab_uris(name, (asked,) if asked else LOCAL_URIS)
-    if asked and uris:
-        uris = (asked,)
-    if lab is None and uris:
+    found = lab_uris(name, (asked,) if asked else LOCAL_URIS)
+    if asked and found:
+        found = (asked,)
+    if lab is None and found:
         # A mistyped name must not get a history.
         _begin(invocation, name, None)
-    return name, uris[0] if uris else None, lab
+    return name, found[0] if found else None, lab
 
 
 def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
@@ -172,11 +172,11 @@ def _take_down(
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     if machines or networks or filters or forwards:
-        losses = [f"machine {seen.machine.host} (its disk with it)" for seen in machines]
+        losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
         confirm(invocation, "Remove these?", losses + named)
-    with progress([seen.machine.host for seen in machines], invocation):
+    with progress([found.machine.host for found in machines], invocation):
         rows = remove_machines(uri, lab, machines)
     state.forget_hosts(chosen)
     if any(row.exit_code for row in rows):
@@ -186,11 +186,7 @@ def _take_down(
     rows += remove_objects(uri, lab, "network", networks)
     rows += remove_objects(uri, lab, "filter", filters)
     # The disks of a machine that was renamed are in the lab's storage.
-    if (
-        whole
-        and not any(row.exit_code for row in rows)
-        and not any(_keeps_storage(stray) for stray in strays)
-    ):
+    if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
         _remove_storage(lab, uri)
     rows += stray_rows(strays)
     return rows or [
@@ -226,8 +222,8 @@ def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list
     from labrun.tasks.provision.power import Removal, remove_machine
 
     data = {
-        seen.machine.host: {"down": Removal(seen.kind, seen.uri, lab, seen.machine.full_name)}
-        for seen in machines
+        found.machine.host: {"down": Removal(found.kind, found.uri, lab, found.machine.full_name)}
+        for found in machines
     }
     with hypervisor_engine(uri, data, until="been removed") as nornir:
         return outcomes_of(nornir.run(remove_machine), "machine")
@@ -240,7 +236,7 @@ def remove_objects(uri: str, lab: str, section: str, objects: Mapping[str, Obser
 
     if not objects:
         return []
-    names = {name: observed.full_name for name, observed in objects.items()}
+    names = {name: each.full_name for name, each in objects.items()}
     with hypervisor_engine(uri) as nornir:
         result = nornir.run(
             hypervisor_tasks.remove_objects, section=section, uri=uri, lab=lab, full_names=names

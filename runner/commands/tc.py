@@ -68,11 +68,11 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
         _row(nic, shaped, wanted if rest or clear else None, is_changed=nic in changed)
         for nic, shaped in shown
     ]
-    available = {(nic.host, nic.network) for nic in nics}
+    there = {(nic.host, nic.network) for nic in nics}
     rows += [
         Outcome(host, "tc", network, Status.SKIPPED, why="its machine is off, or it has no device here")
         for host, network in (named or every)
-        if (host, network) not in available
+        if (host, network) not in there
     ]
     extra: JsonObject = {"links": [_member(nic, shaped) for nic, shaped in shown]}
     return Report(session.lab.name, rows, extra=extra)
@@ -80,14 +80,14 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
 
 def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
     """Return the NICs that the first words name, each once, and the words after them."""
-    nics: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str], None] = {}
     for number, word in enumerate(words):
         if word in WORDS or (number and ":" not in word and word not in session.lab.hosts):
-            if not nics:
+            if not found:
                 raise UsageError("name a HOST[:NETWORK]", step="tc", hint=f"such as labrun tc HOST {word}")
-            return tuple(nics), words[number:]
-        nics.update(dict.fromkeys(named_nics(session.lab, word)))
-    return tuple(nics), ()
+            return tuple(found), words[number:]
+        found.update(dict.fromkeys(named_nics(session.lab, word)))
+    return tuple(found), ()
 
 
 def _row(nic: NicEnd, shaped: Shaped, wanted: Quality | None, *, is_changed: bool) -> Outcome:

@@ -119,11 +119,11 @@ def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Out
     """Return the rows of a plan that cannot be carried out: nothing is created then. Empty if it can."""
     from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
 
-    obstacles = find_obstacles(session.lab, session.uri, plan, prune=prune)
-    if not obstacles:
+    found = find_obstacles(session.lab, session.uri, plan, prune=prune)
+    if not found:
         return []
     rows = plan_rows(plan) + (leftover_rows(plan, prune=True) if prune else [])
-    return not_begun(with_obstacles(session.uri, plan, rows, obstacles))
+    return not_begun(with_obstacles(session.uri, plan, rows, found))
 
 
 def carry_out(
@@ -213,7 +213,7 @@ def _bring_up_machines(
     jobs = _jobs(session, plan, wait=wait, configures=configures)
     for name, job in jobs.items():
         networks = [nic.network for nic in session.lab.hosts[name].interfaces]
-        jobs[name] = replace(job, behind=next((network for network in networks if network in moving), ""))
+        jobs[name] = replace(job, behind=next((each for each in networks if each in moving), ""))
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -286,9 +286,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
 def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
     # What router advertisements and DHCPv6 give may come later than the rest.
     return {
-        nic.mac: tuple(
-            str(address) for address in nic.addresses if address.version == 4 or not nic.ipv6_method
-        )
+        nic.mac: tuple(str(each) for each in nic.addresses if each.version == 4 or not nic.ipv6_method)
         for nic in session.lab.hosts[name].interfaces
     }
 
@@ -300,11 +298,11 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """
     from labrun.tasks.provision.machine_job import Lease
 
-    way_in = entrance(lab, lab.hosts[name])
-    nic = lab.hosts[name].interface_on(way_in.network) if way_in.network is not None else None
-    if nic is None or not any(nic.leases(version) for version in way_in.versions):
+    way = entrance(lab, lab.hosts[name])
+    nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
+    if nic is None or not any(nic.leases(version) for version in way.versions):
         return None
-    version = next(version for version in way_in.versions if nic.leases(version))
+    version = next(version for version in way.versions if nic.leases(version))
     is_inside = lab.networks[nic.network].is_beyond
     return Lease(nic.mac, (lab.libvirt_name(nic.network),), is_inside, version)
 

@@ -74,8 +74,8 @@ def look_inside(
     # Each look has its own seconds, and takes place on this machine's processors: few at a time are quicker.
     budget = replace(budget, workers=min(budget.workers, _AT_ONCE))
     with hypervisor_engine(session.uri, data, budget=budget) as nornir:
-        glimpses = results_of(nornir.run(look), Glimpse)
-    return {host: glimpse for host, glimpse in glimpses.items() if isinstance(glimpse, Glimpse)}
+        found = results_of(nornir.run(look), Glimpse)
+    return {host: glimpse for host, glimpse in found.items() if isinstance(glimpse, Glimpse)}
 
 
 def reasons_inside(
@@ -110,13 +110,13 @@ def looker(session: Session, host: str, kind: str, uri: str) -> Callable[[str | 
     interfaces = session.lab.hosts[host].interfaces
 
     def look(address: str | None, error: str) -> Reason | None:
-        ip = _address(address)
+        at = _address(address)
         nics = [
-            nic for nic in interfaces if ip in [own.ip for own in (nic.ipv4, nic.ipv6) if own is not None]
+            nic for nic in interfaces if at in [own.ip for own in (nic.ipv4, nic.ipv6) if own is not None]
         ]
         # A lease is that of the first DHCP NIC.
         nics = nics or [nic for nic in interfaces if nic.dhcp] or list(interfaces)
-        attempt = _attempt(session, host, error, ip, nics[0].network if nics else None)
+        attempt = _attempt(session, host, error, at, nics[0].network if nics else None)
         return reason_in(session.lab, look_at(_job(session, host, kind, uri, attempt)))
 
     return look

@@ -84,15 +84,13 @@ def _crossed(expected: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
     if path.fault is not None:
         return
     nodes = (pair.source, *path.way.through, pair.target)
-    for node, following in pairwise(nodes):
-        shared = [
-            name for name in _networks(expected.lab, node) if name in _networks(expected.lab, following)
-        ]
+    for here, there in pairwise(nodes):
+        shared = [name for name in _networks(expected.lab, here) if name in _networks(expected.lab, there)]
         if (
             len(shared) == 1
         ):  # with two networks between two routers, the path does not tell which one it took
-            yield node, shared[0]
-            yield following, shared[0]
+            yield here, shared[0]
+            yield there, shared[0]
 
 
 def _networks(lab: Lab, node: str) -> list[str]:

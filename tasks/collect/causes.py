@@ -84,16 +84,16 @@ def cause_of_translation(shown: Shown, path: Path) -> Cause | None:
         map(shown.translates, (path.source, *path.way.through, path.target))
     ):
         return None
-    findings = _there_and_back(shown, path, _translation_at)
-    return _best(finding for finding in findings if finding.rank == CAUSE)
+    found = _there_and_back(shown, path, _translation_at)
+    return _best(each for each in found if each.rank == CAUSE)
 
 
 def _first_drop(shown: Shown, path: Path, port: int = 0, *, echo: bool = False) -> Cause | None:
     """Return the rule that drops connections to a port or, with ``echo``, pings and their answers."""
     if path.fault is not None:
         return None
-    findings = _there_and_back(shown, path, _drop_at, port=port, echo=echo)
-    return _best(finding for finding in findings if finding.rank != SILENT)
+    found = _there_and_back(shown, path, _drop_at, port=port, echo=echo)
+    return _best(each for each in found if each.rank != SILENT)
 
 
 def _best(found: Iterable[Finding]) -> Cause | None:
@@ -108,10 +108,10 @@ def _there_and_back(
     ends = _ends(shown, path)
     if ends is None or path.address is None:
         return
-    outbound = (path.source, *path.way.through, path.target)
+    there = (path.source, *path.way.through, path.target)
     icmp = "echo-request" if echo else ""
     to = (ends.address, path.address)
-    yield from _along(shown, path, outbound, to, size, judge, back=False, port=port, icmp=icmp)
+    yield from _along(shown, path, there, to, size, judge, back=False, port=port, icmp=icmp)
     if not port:
         back = (path.target, *path.way.back, path.source)
         icmp = "echo-reply" if echo else ""
@@ -123,14 +123,14 @@ def cause_of_loss(shown: Shown, path: Path, lost: str, size: int) -> Cause | Non
     if lost == "echo":
         return _cause_of_silence(shown, path)
     if lost == "some":
-        reason = _first_drop(shown, path, echo=True)
-        return reason and Cause(f"some packets get lost, others do not: {reason.why}", reason.blamed)
+        found = _first_drop(shown, path, echo=True)
+        return found and Cause(f"some packets get lost, others do not: {found.why}", found.blamed)
     nodes = (path.source, *path.way.through, path.target, *path.way.back)
     hosts = tuple(dict.fromkeys(node for node in nodes if node != HYPERVISOR_NODE))
     small = next(small_links(shown, hosts, size), None)
-    reason = Cause(small.text, small.at) if small is not None else cause(shown, path, size=size)
-    reason = reason or Cause("no host on the way shows why")
-    return Cause(f"packets of {size} bytes get lost, small ones do not: {reason.why}", reason.blamed)
+    found = Cause(small.text, small.at) if small is not None else cause(shown, path, size=size)
+    found = found or Cause("no host on the way shows why")
+    return Cause(f"packets of {size} bytes get lost, small ones do not: {found.why}", found.blamed)
 
 
 _ECHO = {
@@ -177,19 +177,17 @@ def _along(
             continue
         last = place == len(nodes) - 1
         version: Version = 6 if ends[1].version == 6 else 4
-        forwarder = forwarding(shown.lab, version)
+        ways = forwarding(shown.lab, version)
         source, target = _carried(path, place, ends, back=back)
-        route = None if last else forwarder.chosen(node, target)
+        route = None if last else ways.chosen(node, target)
         leaves = route.network if route is not None else None
         capture = shown.capture(node)
         if capture is None:
             if shown.silence(node) is not None and node not in (path.source, path.target):
                 yield Finding(SILENT, f"{node} does not answer")
         else:
-            passage = Passage(
-                node, capture, source, target, came if place else None, leaves, size, port, icmp
-            )
-            yield from shown.told(node, partial(judge, shown, passage, place, len(nodes), back))
+            at = Passage(node, capture, source, target, came if place else None, leaves, size, port, icmp)
+            yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
         came = leaves
 
 
@@ -236,8 +234,8 @@ def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
 
 def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
     """Yield the faults in how a node sends a packet on."""
-    forwarder = forwarding(shown.lab, 4 if at.target.version == 4 else 6)
-    expected, own = forwarder.chosen(at.node, at.target), forwarder.sends_from(at.node, at.target)
+    ways = forwarding(shown.lab, 4 if at.target.version == 4 else 6)
+    expected, own = ways.chosen(at.node, at.target), ways.sends_from(at.node, at.target)
     if expected is None or own is None:
         return
     link = at.capture.links.get(own.nic.mac)
@@ -253,7 +251,7 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
 
 def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
     equal = best_routes(at.capture.routes, at.target)
-    wrong = [route for route in equal if not _same_way(route, expected, device)]
+    wrong = [each for each in equal if not _same_way(each, expected, device)]
     if not equal:
         goal = _goal(shown.lab, at.target, 4 if at.target.version == 4 else 6)
         yield Finding(CAUSE, f"no route {'back ' if back else ''}to {goal}", at.node)
@@ -261,15 +259,15 @@ def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back:
         article = "an" if equal[0].kind[0] in "aeiou" else "a"
         yield Finding(CAUSE, f"{article} {equal[0].kind} route to {equal[0].prefix}", at.node)
     elif wrong and len(wrong) < len(equal):
-        directions = " and ".join(dict.fromkeys(_there(shown, at, route) for route in equal))
+        ways = " and ".join(dict.fromkeys(_there(shown, at, each) for each in equal))
         name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix
-        yield Finding(CAUSE, f"several equal routes to {name}: {directions}", at.node)
+        yield Finding(CAUSE, f"several equal routes to {name}: {ways}", at.node)
     elif wrong:
-        actual, meant = _there(shown, at, wrong[0]), _meant(expected)
+        there, meant = _there(shown, at, wrong[0]), _meant(expected)
         if wrong[0].via is not None and wrong[0].via == expected.via:
             network = network_of(shown.lab, at.node, at.capture, wrong[0].device)
-            actual, meant = f"{actual} out of {network}", f"out of {expected.network}"
-        yield Finding(CAUSE, f"{at.target} is sent {actual}, not {meant}", at.node)
+            there, meant = f"{there} out of {network}", f"out of {expected.network}"
+        yield Finding(CAUSE, f"{at.target} is sent {there}, not {meant}", at.node)
 
 
 def _there(shown: Shown, at: Passage, route: ObservedRoute) -> str:

@@ -92,26 +92,26 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     usable = back is not None and back.kind == "unicast"
     if strictness == 0 or (usable and back is not None and (strictness == 2 or back.device == device)):
         return
-    leaving = (
+    there = (
         f"leads out of {network_of(shown.lab, at.node, at.capture, back.device)}" if back else "is missing"
     )
     if back is not None and not usable:
-        leaving = f"is a {back.kind} route"
+        there = f"is a {back.kind} route"
     # Without any route back, the cause is reported for the return path.
     yield Finding(
         CAUSE if strictness == 1 else SYMPTOM,
-        f"rp_filter {strictness} drops what comes from {at.source} on {at.came}: the route back {leaving}",
+        f"rp_filter {strictness} drops what comes from {at.source} on {at.came}: the route back {there}",
         at.node,
     )
 
 
 def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
     """Yield what makes a node take a packet for itself that it should send on, or the other way round."""
-    local = [route for route in at.capture.evidence.local if at.target in route.prefix]
+    local = [each for each in at.capture.evidence.local if at.target in each.prefix]
     version: Version = 4 if at.target.version == 4 else 6
     owner = wiring(shown.lab, version).owner.get(at.target)
     devices = (*at.capture.links.values(), *at.capture.devices)
-    held = any(address.interface.ip == at.target for link in devices if link.is_up for address in link.held)
+    held = any(each.interface.ip == at.target for link in devices if link.is_up for each in link.held)
     if last and held and at.capture.evidence.local and not local:
         yield Finding(CAUSE, f"no local route to its own address {at.target}", at.node)
     if not last and owner != at.node and local:
@@ -130,32 +130,30 @@ def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
     hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if leaves else ()))
     families = ("ip" if at.target.version == 4 else "ip6", "inet")
     host = shown.lab.hosts[at.node]
-    for translation in translations(at.capture.evidence.after, packet, hooks, families):
+    for found in translations(at.capture.evidence.after, packet, hooks, families):
         # Only a host whose file asks for a firewall or translation needs the state of connections.
-        if not translation.is_untracked or host.firewall is not None or host.nat is not None:
-            what = "does not track" if translation.is_untracked else "translates"
-            yield Finding(
-                CAUSE if translation.sure else SYMPTOM, f"nftables {what} it: {translation.text}", at.node
-            )
+        if not found.is_untracked or host.firewall is not None or host.nat is not None:
+            what = "does not track" if found.is_untracked else "translates"
+            yield Finding(CAUSE if found.sure else SYMPTOM, f"nftables {what} it: {found.text}", at.node)
 
 
 def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Finding]:
     """Yield the gateway that an ICMP redirect put in place of ``via``, or of the direct way."""
     version: Version = 4 if at.target.version == 4 else 6
     holder = wiring(shown.lab, version).holder
-    for route in at.capture.evidence.learned:
-        if at.target not in route.prefix or route.prefix.version != version or route.via in (None, via):
+    for each in at.capture.evidence.learned:
+        if at.target not in each.prefix or each.prefix.version != version or each.via in (None, via):
             continue
-        network = network_of(shown.lab, at.node, at.capture, route.device)
-        if route.via.is_link_local:
+        network = network_of(shown.lab, at.node, at.capture, each.device)
+        if each.via.is_link_local:
             # An IPv6 router is named by an address that the lab file does not have.
-            known = at.capture.evidence.neighbour(route.device, route.via)
+            known = at.capture.evidence.neighbour(each.device, each.via)
             meant = holder.get((network, via)) if via is not None else None
             nic = shown.lab.hosts[meant].interface_on(network) if meant is not None else None
             if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
                 continue
         flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"
-        what = f"an ICMP redirect makes it send {at.target} via {route.via}: `{flush}`"
+        what = f"an ICMP redirect makes it send {at.target} via {each.via}: `{flush}`"
         yield Finding(CAUSE, what, at.node)
 
 
@@ -190,8 +188,8 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     if at.came is not None:
         hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
-    for suspect in suspects(seen.before, seen.after, packet, hooks, families):
-        yield Finding(_rank(suspect), f"nftables drops it: {suspect.text}", at.node)
+    for found in suspects(seen.before, seen.after, packet, hooks, families):
+        yield Finding(_rank(found), f"nftables drops it: {found.text}", at.node)
 
 
 def _rank(found: Suspect) -> int:

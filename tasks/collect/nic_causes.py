@@ -65,25 +65,25 @@ class Shown:
 
     def capture(self, host: str) -> Capture | None:
         """Return a host's capture, None if it has none."""
-        report = self.captures.get(host)
-        return report if isinstance(report, Capture) else None
+        found = self.captures.get(host)
+        return found if isinstance(found, Capture) else None
 
     def silence(self, host: str) -> Unreachable | None:
         """Return why labrun could not log in to a host that was queried, None if it could.
 
         It may have been read out of band all the same.
         """
-        report = self.captures.get(host)
-        return report.out_of_band if isinstance(report, Capture) else report
+        found = self.captures.get(host)
+        return found.out_of_band if isinstance(found, Capture) else found
 
     def told(self, host: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         """Return the findings from a host's evidence: none if it cannot be judged, or takes too long."""
         spent, began = self._spent.get(host, 0.0), time.monotonic()
         if spent > _SECONDS_A_HOST:
             return []
-        findings = guarded(host, look, lambda _why: ())
+        found = guarded(host, look, lambda _why: ())
         self._spent[host] = spent + time.monotonic() - began
-        return findings
+        return found
 
     def translates(self, host: str) -> bool:
         """Tell whether rules on a host that are not labrun's translate any packets."""
@@ -95,8 +95,8 @@ class Shown:
     def holders(self, address: Address) -> list[str]:
         """Return the hosts that have an address on one of their devices, the loopback included."""
         if not self._held:
-            for host, capture in self.captures.items():
-                devices = (*capture.links.values(), *capture.devices) if isinstance(capture, Capture) else ()
+            for host, found in self.captures.items():
+                devices = (*found.links.values(), *found.devices) if isinstance(found, Capture) else ()
                 for ip in {each.ip for link in devices for each in (*link.settled, *link.fleeting)}:
                     self._held.setdefault(ip, []).append(host)
         return self._held.get(address, [])
@@ -131,12 +131,12 @@ def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None
         return
     if not link.has_arp:
         yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
-    same = [address for address in (*link.settled, *link.fleeting) if address.ip == own.address]
+    same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
         yield Finding(CAUSE, f"{off} ({own.network})", node)
     elif not same:
         yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
-    elif all(address.network != own.prefix for address in same):
+    elif all(each.network != own.prefix for each in same):
         lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
         yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.network}", node)
 
@@ -152,9 +152,7 @@ def neighbour_findings(
     if others and holder is not None:
         yield Finding(CAUSE, f"{' and '.join(others)} has {following} too, which is {holder}'s")
     seen = capture.evidence.neighbour(link.name, following)
-    meant = next(
-        (attachment for attachment in wires.on[own.network] if attachment.address == following), None
-    )
+    meant = next((there for there in wires.on[own.network] if there.address == following), None)
     if seen is None:
         return
     who = f"{following} ({holder})" if holder else str(following)
@@ -173,19 +171,17 @@ def _unheard(
     shown: Shown, node: str, question: Packet, holder: str | None, meant: Attachment | None
 ) -> Iterator[Finding]:
     """Yield the rules that drop the question who has an address, or its answer, at either end."""
-    holder_capture = shown.capture(holder) if holder is not None else None
-    link = (
-        holder_capture.links.get(meant.nic.mac) if holder_capture is not None and meant is not None else None
-    )
-    holder_device = link.name if link is not None else ""
-    asked = Packet(question.source, question.target, came=holder_device)
-    answer = Packet(question.target, question.source, leaves=holder_device)
-    incoming = Packet(question.target, question.source, came=question.leaves)
+    theirs = shown.capture(holder) if holder is not None else None
+    link = theirs.links.get(meant.nic.mac) if theirs is not None and meant is not None else None
+    there = link.name if link is not None else ""
+    asked = Packet(question.source, question.target, came=there)
+    answer = Packet(question.target, question.source, leaves=there)
+    heard = Packet(question.target, question.source, came=question.leaves)
     four = question.target.version == 4
     for host, packet, hooks in (
         (node, question, ("output", "postrouting")),
         (holder, asked, ("ingress", "prerouting", "input")),
-        *(((holder, answer, ("output",)), (node, incoming, ("ingress", "input"))) if four else ()),
+        *(((holder, answer, ("output",)), (node, heard, ("ingress", "input"))) if four else ()),
     ):
         capture = shown.capture(host) if host is not None else None
         if host is not None and capture is not None:
@@ -196,12 +192,12 @@ def _refused(host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]
     looks = (capture.evidence.before, capture.evidence.after)
     if packet.target.version == 4:
         other = packet.source if packet.came else packet.target
-        for suspect in suspects(*looks, packet, hooks, ("arp",)):
-            yield Finding(CAUSE, f"nftables drops ARP for {other}: {suspect.text}", host)
+        for found in suspects(*looks, packet, hooks, ("arp",)):
+            yield Finding(CAUSE, f"nftables drops ARP for {other}: {found.text}", host)
         return
-    for suspect in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
-        if _SOLICITATION.search(suspect.text):
-            yield Finding(CAUSE, f"nftables drops neighbour solicitations: {suspect.text}", host)
+    for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
+        if _SOLICITATION.search(found.text):
+            yield Finding(CAUSE, f"nftables drops neighbour solicitations: {found.text}", host)
 
 
 def _unanswered(shown: Shown, holder: str, meant: Attachment) -> Iterator[Finding]:

@@ -40,8 +40,8 @@ def route_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
     for prefix, meant in expected.items():
         if any(each.in_main for each in meant):
             yield _row(lab, host, capture, meant, observed.get(prefix, []))
-    for prefix, routes in observed.items():
-        counted = [found for found in routes if prefix not in expected and _counts(lab, host, capture, found)]
+    for prefix, found in observed.items():
+        counted = [each for each in found if prefix not in expected and _counts(lab, host, capture, each)]
         if counted:
             actual = ", ".join(dict.fromkeys(_text(lab, host, capture, each) for each in counted))
             why = "; ".join(["the lab file has no such route", *_cures(lab, host, capture, counted)])
@@ -58,7 +58,7 @@ def _expected(lab: Lab, host: str) -> dict[Prefix, list[Route]]:
 def expected_routes(lab: Lab, host: str) -> Iterator[tuple[str, str]]:
     """Yield the name and the expected column of each row that a host's route table must have."""
     for prefix, meant in _expected(lab, host).items():
-        if any(route.in_main for route in meant):
+        if any(each.in_main for each in meant):
             yield _name(prefix), _joined(meant)
 
 
@@ -71,32 +71,26 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
     if not found:
         why = "no default route" if routes[0].prefix.prefixlen == 0 else f"no route to {name}"
         return Outcome(host, "route", name, Status.FAILED, expected, "absent", why)
-    right = [
-        candidate for candidate in found if any(_is(lab, host, capture, candidate, route) for route in routes)
-    ]
+    right = [each for each in found if any(_is(lab, host, capture, each, route) for route in routes)]
     ignored = lab.hosts[host].ignored_routes
-    first = min((candidate.metric for candidate in right), default=0)
+    first = min((each.metric for each in right), default=0)
     wrong = [
-        candidate
-        for candidate in found
-        if candidate not in right
-        and not candidate.fits(ignored)
-        and not _stands_back(lab, host, capture, candidate, first)
+        each
+        for each in found
+        if each not in right and not each.fits(ignored) and not _stands_back(lab, host, capture, each, first)
     ]
     missing = [
         route
         for route in routes
-        if route.in_main and not any(_is(lab, host, capture, candidate, route) for candidate in right)
+        if route.in_main and not any(_is(lab, host, capture, each, route) for each in right)
     ]
-    texts = dict.fromkeys(_text(lab, host, capture, candidate) for candidate in wrong)
-    places = dict.fromkeys(
-        _meant(route)
-        for route in routes
-        if any(_is(lab, host, capture, candidate, route) for candidate in right)
+    texts = dict.fromkeys(_text(lab, host, capture, each) for each in wrong)
+    there = dict.fromkeys(
+        _meant(route) for route in routes if any(_is(lab, host, capture, each, route) for each in right)
     )
     if right and not wrong and not missing:
         return Outcome(host, "route", name, Status.OK, expected, expected)
-    actual = ", ".join([*places, *texts])
+    actual = ", ".join([*there, *texts])
     if right and missing:
         return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {_joined(missing)}")
     cures = _cures(lab, host, capture, wrong)
@@ -113,8 +107,8 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
 def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:
     """Return which of the NICs that the routes use does not exist, empty if all do."""
     nics = {nic.network: nic for nic in lab.hosts[host].interfaces}
-    missing = [nics[route.network] for route in routes if route.network in nics]
-    return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in missing if nic.mac not in capture.links))
+    gone = [nics[each.network] for each in routes if each.network in nics]
+    return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in gone if nic.mac not in capture.links))
 
 
 def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, first: int) -> bool:
@@ -131,13 +125,13 @@ def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, fi
 
 def _cures(lab: Lab, host: str, capture: Capture, wrong: Iterable[ObservedRoute]) -> Iterator[str]:
     """Yield what a person can do about routes that ``configure``, and so ``drift --fix``, leaves alone."""
-    left = [route for route in wrong if not _is_removed(lab, host, capture, route)]
-    commands = dict.fromkeys(route.removal for route in left if not route.is_of_address)
+    left = [each for each in wrong if not _is_removed(lab, host, capture, each)]
+    commands = dict.fromkeys(each.removal for each in left if not each.is_of_address)
     if commands:
-        yield ", ".join(f"`{command}`" for command in commands) + (
+        yield ", ".join(f"`{each}`" for each in commands) + (
             " removes it" if len(commands) == 1 else " remove them"
         )
-    daemons = dict.fromkeys(route.protocol for route in left if not (route.is_by_hand or route.is_of_address))
+    daemons = dict.fromkeys(each.protocol for each in left if not (each.is_by_hand or each.is_of_address))
     for daemon in daemons:
         yield f"`routes: {{ignore: [proto {daemon}]}}` in the lab file tolerates what {daemon} sets"
 
@@ -165,8 +159,8 @@ def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
     if route.kind != "unicast":
         return route.kind
     network = network_of(lab, host, capture, route.device)
-    text = f"via {route.via}" if route.via is not None else "connected"
-    return f"{text} on {network}"
+    way = f"via {route.via}" if route.via is not None else "connected"
+    return f"{way} on {network}"
 
 
 def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
@@ -189,15 +183,13 @@ def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool
     if nic.ipv4 is None and nic.dhcp and lab.networks[nic.network].mode in (Mode.BRIDGE, Mode.MACVTAP):
         return False
     link = capture.links.get(nic.mac)
-    own = [address.network for address in (*link.fleeting, *link.settled)] if link else []
-    fleeting = [address.network for address in link.fleeting] if link else []
+    own = [each.network for each in (*link.fleeting, *link.settled)] if link else []
+    fleeting = [each.network for each in link.fleeting] if link else []
     # An address alone on its subnet gets a route to itself.
     alone = route.prefix.num_addresses == 1 and route.prefix in own
     return not (route.protocol == "kernel" and (alone or route.prefix in fleeting))
 
 
 def _takes_away(lab: Lab, route: ObservedRoute) -> bool:
-    subnets = [
-        subnet for network in lab.networks.values() for subnet in (network.cidr, network.cidr6) if subnet
-    ]
-    return route.prefix.prefixlen == 0 or any(subnet.overlaps(route.prefix) for subnet in subnets)
+    subnets = [each for network in lab.networks.values() for each in (network.cidr, network.cidr6) if each]
+    return route.prefix.prefixlen == 0 or any(each.overlaps(route.prefix) for each in subnets)

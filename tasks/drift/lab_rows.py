@@ -28,15 +28,15 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
     ``digest`` is the lab file's; ``made`` names the hosts that labrun is known to have made: a deleted
     machine has no tag left to say so.
     """
-    machines = [item.seen.machine for item in plan.machines if item.seen is not None]
-    applied = any(machine.tag is not None and machine.tag.digest == digest for machine in machines)
-    nics = " ".join(machine.defined.get("nics", "") for machine in machines)
-    for planned in plan.filters:
-        yield _rules(planned.plan, "filter", applied=applied)
-    for planned in plan.forwards:
-        yield _rules(planned.plan, "forward", applied=applied)
-    for planned in plan.networks:
-        yield _network(planned, digest, plugged=planned.spec.full_name in nics)
+    there = [item.seen.machine for item in plan.machines if item.seen is not None]
+    applied = any(each.tag is not None and each.tag.digest == digest for each in there)
+    nics = " ".join(each.defined.get("nics", "") for each in there)
+    for each in plan.filters:
+        yield _rules(each.plan, "filter", applied=applied)
+    for each in plan.forwards:
+        yield _rules(each.plan, "forward", applied=applied)
+    for each in plan.networks:
+        yield _network(each, digest, plugged=each.spec.full_name in nics)
     for item in plan.machines:
         yield _machine(item, digest, was_made=item.spec.host in made)
 
@@ -84,22 +84,22 @@ def _absent(host: str, section: str, name: str, trace: str | None) -> Outcome:
 def _row(host: str, section: str, item: Item, tag: Tag | None, digest: str) -> Outcome:
     if item.state == "ok":
         return Outcome(host, section, item.name, Status.OK, AS_IN_FILE, AS_DECLARED)
-    judged = _verdict(item, tag, digest)
+    found = _verdict(item, tag, digest)
     shown = {key: _shown(key, now, wanted) for key, (now, wanted) in item.differences.items()}
     expected = ", ".join(f"{key} {wanted}" for key, (_, wanted) in shown.items())
     actual = ", ".join(f"{key} {now}" for key, (now, _) in shown.items())
-    return Outcome(host, section, item.name, judged.status, expected, actual, _why(judged), item.diff)
+    return Outcome(host, section, item.name, found.status, expected, actual, _why(found), item.diff)
 
 
 def _verdict(item: Item, tag: Tag | None, digest: str) -> Verdict:
     """Judge by the tag's record or, of what an earlier labrun did not record, by the lab file's digest."""
     always = {key: digest_of(item.want[key]) for key in HEALTH & item.want.keys()}
-    applied = {**applied_of(tag), **{key: Fingerprint(value, value) for key, value in always.items()}}
+    applied = {**applied_of(tag), **{key: Fingerprint(each, each) for key, each in always.items()}}
     untold = item.differences.keys() - applied.keys()
     if tag is not None and tag.digest == digest:
         # The file is what it was, and so is what it asks for.
         hashes = {key: digest_of(item.want[key]) for key in untold}
-        return verdict(item, {**applied, **{key: Fingerprint(value, value) for key, value in hashes.items()}})
+        return verdict(item, {**applied, **{key: Fingerprint(each, each) for key, each in hashes.items()}})
     verdicts = verdict(item, applied).parts
     parts = {key: Status.UNKNOWN if key in untold else verdicts[key] for key in item.differences}
     return Verdict(combined(parts.values()), parts)
