@@ -65,7 +65,7 @@ def _console(session: Session, host: str, machine: SeenMachine) -> Transport:
 
 
 def running_machine(session: Session, host: str) -> SeenMachine:
-    """Return a host's machine. Raises UnreachableError unless labrun created it and it is running."""
+    """Return a host's machine. Raises UnreachableError unless labrun made it and it runs."""
     return _running(session, session.machines().get(host), host)
 
 

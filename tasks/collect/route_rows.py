@@ -105,7 +105,7 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
 
 
 def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:
-    """Return which of the NICs that the routes use does not exist, empty if all do."""
+    """Return which of the NICs that the routes lead out of is not there, empty if all are."""
     nics = {nic.network: nic for nic in lab.hosts[host].interfaces}
     gone = [nics[each.network] for each in routes if each.network in nics]
     return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in gone if nic.mac not in capture.links))

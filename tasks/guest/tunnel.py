@@ -36,9 +36,9 @@ class JumpTransport(paramiko.Transport):
     """paramiko's transport, whose ChannelException has the server's own words for a channel that failed."""
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
-        channel, code, reason = m.get_int(), m.get_int(), m.get_text()
+        channel, code, said = m.get_int(), m.get_int(), m.get_text()
         with self.lock:
-            self.saved_exception = paramiko.ChannelException(code, reason)
+            self.saved_exception = paramiko.ChannelException(code, said)
             opened = self.channel_events.pop(channel, None)
             if opened is not None:
                 self._channels.delete(channel)  # type: ignore[attr-defined]

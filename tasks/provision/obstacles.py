@@ -122,7 +122,7 @@ def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str]
                 yield (HYPERVISOR, "image", use.image), images[key]
         why = _of_machine(item, macs, images[key])
         if item.plan.action == "create" and (stray := renamed.get(item.spec.host)):
-            why = f"{stray.full_name} exists: {stray.why}"
+            why = f"{stray.full_name} is there: {stray.why}"
         if why:
             yield (item.spec.host, "machine", item.spec.host), why
 

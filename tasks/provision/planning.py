@@ -197,7 +197,7 @@ def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
     if renamed is None or item.plan.action != "create":
         return row
     # `up` would refuse, since a new machine would replace the files of this one.
-    why = f"{renamed.full_name} exists: {renamed.why}"
+    why = f"{renamed.full_name} is there: {renamed.why}"
     return replace(row, status=Status.FAILED, actual="absent", why=why, hypervisor_fault=True)
 
 

@@ -82,7 +82,7 @@ def refuse_renamed(connection: Any, uri: str, lab: str, host: str) -> None:
     """Raise HypervisorError if the host's machine was renamed: a new one would replace its files."""
     for stray in strays_on(connection, uri, lab, networks=False):
         if stray.thing == host and stray.alone:
-            raise HypervisorError(f"{stray.full_name} exists: {stray.why}", host=host, step="define")
+            raise HypervisorError(f"{stray.full_name} is there: {stray.why}", host=host, step="define")
 
 
 def stray_rows(strays: Iterable[Stray]) -> list[Outcome]:

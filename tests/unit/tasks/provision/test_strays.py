@@ -60,7 +60,7 @@ def test_a_renamed_machine_is_named_with_the_way_back(connection: libvirt.virCon
     assert observe_machines(connection, "lab", "qemu") == {}
     (stray,) = strays_on(connection, URI, "lab", networks=True)
     assert f"`virsh -c {URI} domrename kept-v lab-v`" in stray.why
-    with pytest.raises(HypervisorError, match="kept-v exists"):
+    with pytest.raises(HypervisorError, match="kept-v is there"):
         refuse_renamed(connection, URI, "lab", "v")
     # Containers cannot be renamed, so this is a copy whose original is gone.
     (stray,) = strays_on(connection, "lxc:///system", "lab", networks=True)
