@@ -112,7 +112,7 @@ def _probe() -> Choice:
     if has_qemu:
         return Choice(_QEMU, "; ".join(reasons) + "; so VMs run without KVM, slowly")
     raise HypervisorError(
-        "no hypervisor: " + "; ".join(reasons),
+        "cannot use libvirt: " + "; ".join(reasons),
         step="hypervisor",
         hint="sudo labrun for containers, or libvirt-daemon-driver-qemu for VMs",
     )
