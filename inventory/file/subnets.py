@@ -229,7 +229,7 @@ def _mode(model: NetworkModel, file: LabFile) -> Mode:
 def _keys_fit_mode(path: Path, model: NetworkModel, mode: Mode, report: Report) -> None:
     for key, modes in _ONLY_FOR.items():
         if getattr(model, key) is not None and mode not in modes:
-            report.add((*path, key), f"mode {mode} has no {key}", f"only for {', '.join(modes)}")
+            report.add((*path, key), f"mode {mode} has no {key}", f"only for mode {', '.join(modes)}")
     if mode in _NEEDED_BY and getattr(model, _NEEDED_BY[mode][0]) is None:
         key, example = _NEEDED_BY[mode]
         report.add(path, f"a network of mode {mode} needs {key}", f"such as {example}")
