@@ -252,7 +252,7 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
     assert answer.exit_code == 1
     (row,) = answer.of("sshd", "rivals", "maxsessions")
     held = (
-        r"nothing was changed: labrun \(pid [0-9]+ of root on .+\) changes this host "
+        r"nothing was changed: labrun \(pid [0-9]+ of root on .+\) is changing this host "
         r"and has [0-9]+ s left to confirm that"
     )
     assert re.fullmatch(held, row["why"]), row["why"]
