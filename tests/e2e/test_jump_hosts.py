@@ -221,7 +221,7 @@ def test_up_does_not_wait_for_a_jump_host_that_is_off(lab: RunningLab) -> None:
         (ready,) = up.of("ready")
         assert (up.exit_code, ready["status"]) == (0, "ok")
         assert ready["why"] == (
-            "the hypervisor has no way to far: its jump host gate does not run: seen out of band"
+            "the hypervisor has no way to far: its jump host gate is not running: seen out of band"
         ), ready
         assert ready["seconds"] < 30
     finally:
