@@ -78,7 +78,7 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
 
 
 def no_logins(lab: Lab, located: Mapping[str, Located]) -> dict[str, str]:
-    """Return why no login leads to a machine by the lab file, for each that labrun makes and that is so."""
+    """Return why, by the lab file, machines that labrun creates cannot be logged in to, for each of these."""
     return {
         name: why
         for name, host in lab.hosts.items()
@@ -184,7 +184,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
     best = min(held, key=lambda found: _distance(lab, found, jump), default=None)
     if best is None or _distance(lab, best, jump) == NO_WAY:
         way = entrance(lab, host)
-        reason = way.why or ", ".join(missing.values()) or "it is on no network"
+        reason = way.why or ", ".join(missing.values()) or "it is not on any network"
         return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also), through)
     return Located(
         host.name,

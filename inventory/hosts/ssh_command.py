@@ -82,7 +82,7 @@ def ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
 def ssh_path(path: str) -> str:
     """Return a path as ssh_config spells it. Raises LabrunError for one that it cannot name."""
     if "${" in path or "\n" in path:
-        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir names another")
+        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir chooses another")
     return ssh_quoted(path.replace("%", "%%"))
 
 

@@ -38,7 +38,9 @@ def named_nics(lab: Lab, word: str) -> tuple[tuple[str, str], ...]:
         return nics
     if (name, network) not in nics:
         own = [on for _, on in nics]
-        hint = did_you_mean(network, own) or (f"it is on {', '.join(own)}" if own else "it is on no network")
+        hint = did_you_mean(network, own) or (
+            f"it is on {', '.join(own)}" if own else "it is not on any network"
+        )
         raise UsageError(f'{name} has no NIC on "{network}"', step=word, hint=hint)
     return ((name, network),)
 

@@ -191,7 +191,7 @@ def configure_hosts(
     budget = session.budget(
         _SECONDS,
         reads=dry_run,
-        until="confirmed or gone back",
+        until="confirmed or rolled back",
         rollout=replace(rollout, groups=_redundancy(session), after=_after(session)),
         confirm=confirm,
     )
@@ -275,5 +275,5 @@ def _after(session: Session) -> dict[str, tuple[str, ...]]:
 
 
 def _nothing(host: str, sections: Sequence[str]) -> Outcome:
-    why = "the file declares nothing here" + (f" for {', '.join(sections)}" if sections else "")
+    why = "the lab file declares nothing for this host" + (f" for {', '.join(sections)}" if sections else "")
     return Outcome(host, sections[0] if sections else "configure", host, Status.SKIPPED, why=why)

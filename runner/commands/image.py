@@ -29,7 +29,7 @@ def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
 
 @verb("list", group=command)
 def list_command(invocation: Invocation) -> Report:
-    """List the images and which kinds of machine they can make."""
+    """List the images and which kinds of machine can be created from them."""
     images = list_images()
     members = [
         {
@@ -68,14 +68,14 @@ def build(invocation: Invocation, name: str) -> Report:
     if name != "debian-12":
         raise UsageError(
             f'there is no recipe for "{name}"',
-            hint="debian-12 can be built; labrun image import FILE brings in a downloaded cloud image",
+            hint="debian-12 can be built; labrun image import FILE imports a downloaded cloud image",
         )
     before = find_image(image_directory(), name)
     with progress([HYPERVISOR], invocation):
         built = build_debian_12(image_directory(), progress=_report_share)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
-    actual = "built" if is_new else "built before, from the same recipe"
+    actual = "built" if is_new else "already built from the same recipe"
     return Report(outcomes=[_row(name, status, actual, invocation.seconds)])
 
 

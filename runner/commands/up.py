@@ -116,7 +116,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
 
 
 def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
-    """Return the rows of a plan that cannot be carried out: nothing is made then. Empty if it can."""
+    """Return the rows of a plan that cannot be carried out: nothing is created then. Empty if it can."""
     from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
 
     found = find_obstacles(session.lab, session.uri, plan, prune=prune)
@@ -186,7 +186,7 @@ def _is_lost(item: PlannedMachine) -> bool:
 
 
 def _not_begun(host: str) -> Outcome:
-    why = "filters, networks or images are not there"
+    why = "filters, networks or images are missing"
     return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
 
 
@@ -257,7 +257,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             )
         recover = not made and name not in known
         if recover:
-            say(f"{name}: the lab's keys are lost; a new one goes in without a login")
+            say(f"{name}: the lab's keys are lost; a new one is installed without a login")
         jobs[name] = MachineJob(
             spec,
             item.plan,
@@ -294,7 +294,7 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """Return where to find the lease that makes a host reachable; None if the file gives it an address.
 
-    It is that of the NIC through which the hypervisor, or a jump host, has its way to the host.
+    It is that of the NIC through which the hypervisor, or a jump host, reaches the host.
     """
     from labrun.tasks.provision.machine_job import Lease
 
@@ -308,10 +308,10 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
 
 
 def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
-    """Return why nothing leads to each of these hosts, empty if something does or will, in this run."""
+    """Return why each of these hosts cannot be reached, empty if it can be, or will be in this run."""
     lab = session.lab
     whys = {name: no_login(lab, name) for name in names}
-    # A jump host that this run does not start is waited for in vain if it does not run.
+    # Waiting for a jump host is in vain if it is not running and this run does not start it.
     others = {
         each
         for name in names
@@ -323,6 +323,6 @@ def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
         for jump in others.intersection(jump_chain(lab, name)):
             seen = machines.get(jump)
             if seen is None or seen.machine.state != "running":
-                state = "does not run" if seen else "does not exist"
+                state = "is not running" if seen else "does not exist"
                 whys[name] = f"the hypervisor has no way to {name}: its jump host {jump} {state}"
     return whys

@@ -1,4 +1,4 @@
-"""The ways into a machine that need no SSH, as a command asks for them: guest agent, namespaces, console."""
+"""Channels into a machine without SSH, as a command requests them: guest agent, namespaces, console."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ __all__ = ["channels", "console_login", "openers_inside", "running_machine"]
 
 
 def channels(session: Session, via: str) -> dict[str, Opener]:
-    """Return the way into each of the session's hosts: ``agent`` (namespaces for containers) or ``console``.
+    """Return the channel into each of the session's hosts: ``agent`` (namespaces for containers) or
+    ``console``.
 
-    Raises HypervisorError. A host without such a way raises when its way is opened.
+    Raises HypervisorError. A host without such a channel raises when it is opened.
     """
     machines = session.machines()
     return {host: _opener(session, machines.get(host), host, via) for host in session.hosts}
 
 
 def openers_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Opener]:
-    """Return the way into each machine of the lab that no login leads to by the lab file.
+    """Return the channel into each machine that, by the lab file, cannot be logged in to.
 
     That is its namespaces or guest agent and, where no agent answers, its console. Raises HypervisorError.
     """

@@ -1,4 +1,4 @@
-"""Look inside the hosts that did not let labrun in, all at once, after the others were read."""
+"""Look inside the hosts that labrun could not log in to, all at once, after the others were read."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def look_inside(
 def reasons_inside(
     session: Session, located: Mapping[str, Located], results: Mapping[str, object]
 ) -> dict[str, str]:
-    """Return why each machine with a failed login in ``results`` did not let labrun in, for its rows."""
+    """Return why the login to each machine with a failed login in ``results`` failed, for its rows."""
     glimpses = look_inside(session, located, results)
     if not glimpses:
         return {}

@@ -56,7 +56,7 @@ class Session:
     @property
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
-        return f"on {self.uri}: {self.why_uri}" if self.uri else self.why_uri
+        return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""
@@ -105,7 +105,7 @@ class Session:
 
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
-            # What a jump host leads to does not answer here, or something else does.
+            # A host behind a jump host does not answer here, or something else does.
             if address is not None and not located[name].through:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
@@ -121,7 +121,8 @@ class Session:
     ) -> Iterator[Nornir]:
         """Yield a Nornir over the selected hosts, or over ``hosts``, and close its connections afterwards.
 
-        ``data`` is added to the data of each host, by host. A machine that no login leads to has its way in.
+        ``data`` is added to the data of each host, by host. A machine that cannot be logged in to gets its
+        channel.
         """
         from labrun.inventory.hosts.connections import JUMP
         from labrun.inventory.hosts.locate import other_addresses

@@ -63,8 +63,8 @@ class Evidence:
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
         """Return the neighbour entry for an address on a device."""
-        found = (each for each in self.neighbours if each.device == device and each.address == address)
-        return next(found, None)
+        matches = (entry for entry in self.neighbours if entry.device == device and entry.address == address)
+        return next(matches, None)
 
 
 def read_evidence(facts: Facts) -> Evidence:

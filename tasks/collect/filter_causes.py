@@ -122,7 +122,7 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
 
 
 def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules of others that change the addresses of a connection's first packet at this host."""
+    """Yield the rules not from labrun that translate a connection's first packet at this host."""
     if not shown.translates(at.node):
         return
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
@@ -153,7 +153,7 @@ def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Findi
             if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
                 continue
         flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"
-        what = f"an ICMP redirect has it send {at.target} via {each.via}: `{flush}`"
+        what = f"an ICMP redirect makes it send {at.target} via {each.via}: `{flush}`"
         yield Finding(CAUSE, what, at.node)
 
 

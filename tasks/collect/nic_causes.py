@@ -69,7 +69,7 @@ class Shown:
         return found if isinstance(found, Capture) else None
 
     def silence(self, host: str) -> Unreachable | None:
-        """Return why a host that was queried did not let labrun in, None if it did.
+        """Return why labrun could not log in to a host that was queried, None if it could.
 
         It may have been read out of band all the same.
         """
@@ -86,7 +86,7 @@ class Shown:
         return found
 
     def translates(self, host: str) -> bool:
-        """Tell whether rules of others on a host translate any packets."""
+        """Tell whether rules on a host that are not labrun's translate any packets."""
         if host not in self._translating:
             capture = self.capture(host)
             self._translating[host] = capture is not None and translates(capture.evidence.after)

@@ -1,4 +1,4 @@
-"""Rules of others that change a packet's addresses, or keep the kernel from following its connection."""
+"""Rules not from labrun that change a packet's addresses, or keep the kernel from tracking its connection."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def translates(ruleset: Ruleset) -> bool:
 def translations(
     ruleset: Ruleset, packet: Packet, hooks: tuple[str, ...], families: tuple[str, ...]
 ) -> Iterator[Translation]:
-    """Yield the rules of others at these hooks and in these families that may translate the packet."""
+    """Yield the rules, except labrun's, at these hooks and families that may translate the packet."""
     for chain in ruleset.values():
         if chain.hook in hooks and _is_foreign(chain) and chain.table.split()[0] in families:
             yield from _through(ruleset, chain, packet, {chain.name}, sure=True)
@@ -68,8 +68,8 @@ def _through(
         if verb:
             untracked = bool(verb["untracked"] or verb["untracked_xt"])
             text = rule.text if len(rule.text) <= _LONGEST else f"{rule.text[: _LONGEST - 1]}…"
-            found = f"{chain.table}, chain {chain.name}: {text}"
-            yield Translation(found, sure and matches is True, untracked)
+            description = f"{chain.table}, chain {chain.name}: {text}"
+            yield Translation(description, sure and matches is True, untracked)
         elif jump and jump[1] not in passed and (beyond := ruleset.get((chain.table, jump[1]))):
             passed.add(jump[1])
             yield from _through(ruleset, beyond, packet, passed, sure=sure and matches is True)

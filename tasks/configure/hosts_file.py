@@ -150,7 +150,7 @@ def _block(want: Json) -> tuple[str, ...]:
 
 def _summary(block: tuple[str, ...]) -> str:
     count = len(dict(_names(block)))
-    return f"{count} name{'' if count == 1 else 's'} of the lab" if count else "no name of the lab"
+    return f"{count} lab entr{'y' if count == 1 else 'ies'}" if count else "no lab entries"
 
 
 def _names(block: tuple[str, ...]) -> Iterator[tuple[str, str]]:

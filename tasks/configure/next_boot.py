@@ -88,21 +88,21 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     if not before:
         return
     if not now:
-        yield "systemd cannot be asked any more"
+        yield "systemd no longer answers"
         return
     networks = ["NetworkManager.service"]
     if not _runs(before, networks[0]):
         networks = ["systemd-networkd.service", "networking.service"]
     for unit in ("dbus.service", "dbus.socket", "dbus-broker.service", *networks):
         if _runs(before, unit) and not _runs(now, unit):
-            yield f"{unit} ran before and does not now"
+            yield f"{unit} was running before and is not now"
         yield from _start_faults(before, now, (unit,))
     for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
     if target != was and target not in _TARGETS:
-        yield f"the next boot would only go as far as {target or 'nowhere'}"
+        yield f"the next boot would stop at {target or 'nowhere'}"
 
 
 def _runs(units: _Units, unit: str) -> bool:
@@ -185,7 +185,7 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     name = device.profile_id or device.file
     at_boot = f"{device.interface} would stay down at the next boot: profile {name}"
     for key, bad, words in (
-        ("autoconnect", _NO, "is not activated by itself"),
+        ("autoconnect", _NO, "is not activated automatically"),
         ("permissions", None, "is for some users only"),
     ):
         value = settings.get("connection", {}).get(key, "")

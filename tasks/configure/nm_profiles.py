@@ -57,13 +57,13 @@ def property_fault(name: str, value: str) -> str | None:
     if not _PROPERTY.fullmatch(name):
         return f"{name!r} is not a property of nmcli"
     if any(_stands_for(name, ours) for ours in _OURS):
-        return f"{name} is how labrun finds the profile again and cannot be set"
+        return f"{name} identifies the profile to labrun and cannot be set"
     if "\0" in value:
         return f"{name}: a value cannot contain a NUL character"
     try:
         value.encode()
     except UnicodeEncodeError:
-        return f"{name}: a value has to be text that UTF-8 can spell"
+        return f"{name}: a value must be valid UTF-8 text"
     return None
 
 

@@ -86,7 +86,7 @@ class Nmcli:
         except UnreadableError:
             raise
         except CommandError as error:
-            why = f"NetworkManager cannot be asked: {error.reason}"
+            why = f"NetworkManager cannot be queried: {error.reason}"
             refused = (profile.refused(why, is_there=False) for profile in profiles)
             return SectionPlan(self.section, tuple(refused))
         if want.get("own_resolver"):

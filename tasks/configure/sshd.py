@@ -78,7 +78,7 @@ class _Want:
 
 def _unsound(setting: Setting) -> str | None:
     if setting.key in _NO_KEYWORDS or not setting.keyword.isalnum() or not setting.keyword.isascii():
-        return f"{setting.keyword} cannot stand in the drop-in"
+        return f"{setting.keyword} cannot be set in the drop-in"
     if not setting.values or not all(
         v.strip() and v.replace("\t", " ").isprintable() for v in setting.values
     ):
@@ -182,7 +182,7 @@ def _effective(output: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
 
 def _broken(output: Captured, facts: Facts) -> str | None:
     if output.status not in (0, 255):
-        return f"sshd cannot be asked: {output.last_line}"
+        return f"sshd cannot be queried: {output.last_line}"
     if output.status != 0 and DROP_IN not in output.both:
         # The drop-in itself may be broken: this run fixes that.
         told = (output.error or output.text).splitlines()
@@ -205,7 +205,7 @@ def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:
 def _held_back(item: Item, culprits: str) -> Item:
     if item.state != "change":
         return item
-    return replace(item, refused=f"nothing of sshd was changed, because of {culprits}")
+    return replace(item, refused=f"sshd was not changed, because of {culprits}")
 
 
 def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -213,7 +213,7 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
     values = {s.key: tuple(plain_value(s.key, value) for value in s.values) for s in wanted.sound}
     faults = {s.key: reason for s in wanted.settings if (reason := _unsound(s)) is not None}
     if "sshd-socket" in facts.words:
-        why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+        why = "systemd listens here in place of sshd (ssh.socket), so this would have no effect"
         faults |= {s.key: why for s in wanted.settings if s.key in _OF_THE_SOCKET}
     asked = facts.commands.get("canonical")
     if asked is None:
@@ -269,7 +269,7 @@ class _Judge:
         others = ", ".join(f"{block.value} for {block.criteria}" for block in blocks)
         have, why = {"": f"{item.actual} ({others})"}, named(blocks)
         shown = replace(item, have=have, seen=have, words=replace(item.words, actual=have[""]))
-        # The drop-in is written whatever the block says: it counts for everybody else.
+        # The drop-in is written whatever the block says: it applies to everyone else.
         return replace(shown, note=why) if item.state == "change" else replace(shown, refused=why)
 
     def _for_this_login(
@@ -322,5 +322,5 @@ class _Judge:
         ]
         where = ", ".join(rivals)
         return (
-            f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
+            f"{where} sets {setting.keyword} too, and that applies to this login" if where else "sshd differs"
         )

@@ -67,10 +67,10 @@ def reopened(facts: Facts, want: Mapping[str, Sequence[str]]) -> dict[str, tuple
 
 
 def named(blocks: Sequence[Reopened]) -> str:
-    """Return why a keyword does not hold for everybody, and what to do about it."""
+    """Return why a keyword does not hold for everyone, and what to do about it."""
     first = "; ".join(map(str, blocks[:_MOST_NAMED]))
     more = f"; and {len(blocks) - _MOST_NAMED} more" if len(blocks) > _MOST_NAMED else ""
-    return f"{first}{more}: take it out there, labrun changes no file of sshd's but its own"
+    return f"{first}{more}: remove it there, labrun changes no sshd file but its own"
 
 
 def _is_kept(key: str, want: Sequence[str], have: Sequence[str]) -> bool:

@@ -220,7 +220,7 @@ def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> 
     if not have.can_hold(value):
         why = f"{key} cannot be written here"
         if have.is_machines:
-            return replace(item, skipped=f"{why}: it is the machine's, not the container's")
+            return replace(item, skipped=f"{why}: it belongs to the machine, not the container")
         return replace(item, refused=why)
     if have.least is not None and value.strip().isdecimal() and int(value[:20]) <= have.least:
         why = f"{have.least} processes and threads run here, and with {value} none could be started"

@@ -95,12 +95,12 @@ class Facts:
     def once(self, parse: Callable[[Facts], _T]) -> _T:
         """Return ``parse(self)``, the same value for everyone who asks; ``parse`` is a pure function.
 
-        What it raises is not kept: the next caller gets it anew.
+        What it raises is not kept: the next caller tries again.
         """
         if parse not in self._parsed:
             self._parsed[parse] = parse(self)
-        found: _T = self._parsed[parse]
-        return found
+        value: _T = self._parsed[parse]
+        return value
 
     def under(self, directory: str) -> dict[str, str]:
         """Return the files directly in ``directory``: content by base name."""

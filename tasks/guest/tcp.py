@@ -49,7 +49,7 @@ _FRESH = 5.0
 
 
 class SshSocket:
-    """What SSH is spoken over: says who labrun is at once, and tells what the other side is.
+    """The socket under SSH: sends labrun's version at once, and recognises what the other side is.
 
     The transport under it is a subclass's: :meth:`_receive`, :meth:`_transmit` and :meth:`is_readable`.
     """
@@ -135,9 +135,9 @@ class PromptSocket(SshSocket, socket.socket):
 
     def is_readable(self, seconds: float) -> bool:
         """Wait until something has arrived, or the other side has hung up; return False if neither does."""
-        heard = select.poll()
-        heard.register(self, select.POLLIN)
-        return bool(heard.poll(seconds * 1000))
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def _receive(self, size: int) -> bytes:
         taken = socket.socket.recv(self, size)

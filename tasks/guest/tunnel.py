@@ -26,7 +26,7 @@ _ERRORS: Mapping[str, OSError] = {
     "Connection refused": ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
     "Connection timed out": TimeoutError(),
 }
-# Where a connection begins that nobody else made: sshd only logs it.
+# The origin of a connection that labrun itself makes: sshd only logs it.
 _ORIGIN = ("127.0.0.1", 0)
 # A busy sshd answers late, and a jump host's kernel does not tell that the next one is gone (seconds).
 _ECHO_EVERY, _LEAST_SILENCE = 1.0, 10
@@ -81,7 +81,7 @@ class Tunnel(SshSocket):
         self._channel.settimeout(seconds)
 
     def shutdown(self, how: int) -> None:
-        """Wake whoever reads or writes."""
+        """Wake the threads that read or write."""
         self._channel.shutdown(how)
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def notice_silence(sock: Tunnel, login: paramiko.Transport, seconds: int) -> Non
 def open_tunnel(login: paramiko.Transport, through: str, host: str, port: int, timeout: float) -> Tunnel:
     """Have the jump host ``through`` connect to an address, over the login there.
 
-    Raises UnreachableError, and JumpHostError if the jump host does not let labrun through.
+    Raises UnreachableError, and JumpHostError if the jump host refuses to forward.
     """
     where = f"{host} port {port} through {through}"
     try:
@@ -123,9 +123,9 @@ def open_tunnel(login: paramiko.Transport, through: str, host: str, port: int, t
     except paramiko.ChannelException as error:
         if error.code == _PROHIBITED:
             raise JumpHostError(
-                f"its jump host {through} lets nobody through",
+                f"its jump host {through} does not forward connections",
                 step="connect",
-                hint=f"AllowTcpForwarding of the sshd on {through} has to be yes or local",
+                hint=f"AllowTcpForwarding of the sshd on {through} must be yes or local",
             ) from error
         met = _ERRORS.get(error.text) or OSError(errno.EHOSTUNREACH, error.text)
         raise UnreachableError(unreachable(met, where), step="connect") from met

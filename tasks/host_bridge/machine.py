@@ -146,7 +146,7 @@ def require_fit(nic: str, bridge: str, found: Mapping[str, Device]) -> Device:
     if bridge in found:
         kind = found[bridge].kind or "device"
         raise HostBridgeError(
-            f"{bridge} is there already, and labrun did not make it: it is a {kind}",
+            f"{bridge} already exists, and labrun did not create it: it is a {kind}",
             hint="take another name, or use that bridge: networks.N: {mode: bridge, bridge: " + bridge + "}",
         )
     return device
@@ -164,17 +164,17 @@ def _unfit(device: Device) -> tuple[str, str] | None:
         return f"{name} is the loopback device", "name a NIC"
     if device.wireless:
         return (
-            f"{name} is wireless: an access point takes frames of one MAC address only",
+            f"{name} is wireless: an access point accepts frames of one MAC address only",
             "use a wired NIC, or a network with mode: nat",
         )
     if device.master:
-        return f"{name} is a port of {device.master} already", f"use {device.master}, or take it out first"
+        return f"{name} is a port of {device.master} already", f"use {device.master}, or remove it first"
     if device.kind not in ("", "veth"):
         return f"{name} is a {device.kind}, not a NIC", "name a wired NIC"
     if device.above:
         above = ", ".join(device.above)
         return (
-            f"{above} {'stands' if len(device.above) == 1 else 'stand'} on {name}",
-            f"what stands on a NIC in a bridge gets no frames: remove {above} first",
+            f"{above} {'is' if len(device.above) == 1 else 'are'} stacked on {name}",
+            f"what is stacked on a NIC in a bridge gets no frames: remove {above} first",
         )
     return None

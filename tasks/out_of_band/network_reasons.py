@@ -32,7 +32,7 @@ def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
     if nic is None:
         return
     if nic.network in outside.stopped:
-        yield Reason(f"the network {nic.network} does not run on the hypervisor: `labrun up` starts it")
+        yield Reason(f"the network {nic.network} is not running on the hypervisor: `labrun up` starts it")
         return
     if outside.ports is not None:
         port = outside.ports.get(nic.mac)
@@ -175,7 +175,7 @@ def _profile_note(seen: Seen, nic: Interface) -> str:
 
 
 def _lease_note(seen: Seen, nic: Interface, profile: str) -> str:
-    said = f"profile {profile} waits for a lease"
+    said = f"profile {profile} is waiting for a lease"
     if nic.network in seen.outside.silent:
         return f"{said}; the DHCP server of {nic.network} is not running: `labrun up` starts it"
     last = seen.outside.asked.get(nic.mac)
@@ -190,7 +190,7 @@ def _whose(seen: Seen) -> str:
 
 
 def way_back_reasons(seen: Seen) -> Iterator[Reason]:
-    """Yield why an answer does not find back to the hypervisor, or why none is given."""
+    """Yield why an answer does not get back to the hypervisor, or why none is given."""
     inward, outward, link = seen.inward, seen.outward, seen.link
     if inward is None or outward is None or link is None:
         return

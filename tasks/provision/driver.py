@@ -85,7 +85,7 @@ class Driver(Protocol):
         ...
 
     def prepare_image(self, image: str) -> bool:
-        """Bring a built or imported image to the hypervisor; return True if anything was done."""
+        """Upload a built or imported image to the hypervisor; return True if anything was done."""
         ...
 
     def observe(self, lab: str) -> Mapping[str, Observed]:

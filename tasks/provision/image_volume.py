@@ -31,7 +31,7 @@ __all__ = ["bring_image", "find_image_volume", "no_disk", "prune_versions", "vol
 def no_disk(image: str) -> HypervisorError:
     """Return the error for an image that neither the controller nor the hypervisor has."""
     hint = source_of_image(image, "qemu")
-    return HypervisorError(f"the image {image} has no disk for machines", step="image", hint=hint)
+    return HypervisorError(f"the image {image} has no disk for VMs", step="image", hint=hint)
 
 
 def volume_name(image: str) -> str | None:

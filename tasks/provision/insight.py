@@ -11,7 +11,7 @@ from labrun.tasks.guest.reason import Reason
 __all__ = ["Insight", "Look"]
 
 Look = Callable[[str], Reason | None]
-"""Tells why the machine does not let labrun in, None if nothing shows it; its input is what SSH said."""
+"""Tells why labrun cannot log in to the machine, None if nothing shows it; its input is what SSH said."""
 
 _AT_ONCE = threading.BoundedSemaphore(2)
 """Looks at the same time: many machines that boot need the processors themselves."""

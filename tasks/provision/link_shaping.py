@@ -1,4 +1,4 @@
-"""The quality of links on the hypervisor: a qdisc at the end of a NIC, set, read and taken away.
+"""The quality of links on the hypervisor: a qdisc at the end of a NIC, set, read and removed.
 
 It is at what the hypervisor sends to the guest. It goes with the device, so nothing of it outlives the
 machine's run; labrun's own is known by its handle.
@@ -29,7 +29,7 @@ _UNKNOWN_KIND = "qdisc kind is unknown"
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """What is at a device: labrun's quality, or the kind of somebody else's qdisc in ``foreign``.
+    """What is at a device: labrun's quality, or the kind of a foreign qdisc in ``foreign``.
 
     ``sent`` and ``dropped`` count packets since it was set.
     """
@@ -132,7 +132,7 @@ def link_rows(lab: Lab, uri: str, hosts: Iterable[str]) -> list[Outcome]:
             shaped = links.get(tap_name(nic.mac), Shaped())
             if lab.networks[nic.network].mode is Mode.MACVTAP or shaped.quality == NOTHING:
                 continue
-            why = f"`labrun tc {host.name}:{nic.network} --clear` takes it away"
+            why = f"`labrun tc {host.name}:{nic.network} --clear` removes it"
             at = (host.name, "tc", nic.network)
             rows.append(Outcome(*at, Status.WARNING, str(NOTHING), str(shaped.quality), why))
     return rows

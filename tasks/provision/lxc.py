@@ -88,7 +88,7 @@ class LxcDriver:
         return find_domain(self._connection(), name, lab)
 
     def image_ready(self, image: str) -> bool:
-        """Tell whether the image has a root tree for containers."""
+        """Tell whether the image has a root file system for containers."""
         return image_paths(image).rootfs.is_dir()
 
     def prepare_image(self, image: str) -> bool:
@@ -99,7 +99,7 @@ class LxcDriver:
             )
         if not self.image_ready(image):
             raise HypervisorError(
-                f"the image {image} has no root tree for containers",
+                f"the image {image} has no root file system for containers",
                 step="image",
                 hint=source_of_image(image, "lxc"),
             )

@@ -48,7 +48,7 @@ def image_of(connection: Any, where: Pool, spec: MachineSpec) -> Any:
             f"the image {spec.image} is not on the hypervisor",
             host=spec.host,
             step="image",
-            hint="`labrun up` brings it there",
+            hint="`labrun up` uploads it",
         )
     return image
 

@@ -67,7 +67,7 @@ def with_obstacles(uri: str, plan: LabPlan, rows: Sequence[Outcome], found: Foun
 def not_begun(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows of `up` that was refused: all that it would have done is skipped."""
     first = next(row for row in rows if row.status is Status.FAILED)
-    why = f"nothing was begun: {first.section} {first.name} would be refused"
+    why = f"nothing was started: {first.section} {first.name} would be refused"
     return [
         replace(row, status=Status.SKIPPED, actual="as before", why=why, diff=None)
         if row.status in (Status.WOULD_CHANGE, Status.PENDING)
@@ -96,7 +96,7 @@ def _of_removals(lab: Lab, uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str,
             if user not in own and not user.startswith(f"{lab.name}-")
         }
         if users:
-            why = f"{', '.join(sorted(users))}, not this lab's, refers to it (take the reference out first)"
+            why = f"{', '.join(sorted(users))}, not this lab's, refers to it (remove the reference first)"
             yield (HYPERVISOR, "filter", name), why
 
 
@@ -157,7 +157,7 @@ def _of_image(item: PlannedMachine) -> str:
             return ""
     except HypervisorError as error:
         return f"{error.reason} ({error.hint})" if error.hint else error.reason
-    what = "root tree for containers" if item.kind == "lxc" else "disk for machines"
+    what = "root file system for containers" if item.kind == "lxc" else "disk for VMs"
     return f"the image {image} has no {what} ({source_of_image(image, item.kind)})"
 
 

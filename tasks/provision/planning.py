@@ -184,9 +184,9 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
         try:
             ready = driver_for(use.driver, use.uri).image_ready(use.image)
         except HypervisorError:
-            # Somebody else's pool has the name of labrun's; whoever needs the image is told.
+            # Another pool has the name of labrun's; the image's users are told.
             ready = False
-        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
+        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be uploaded")
         rows.append(image_row(use, status, actual))
     renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
     return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]

@@ -145,7 +145,7 @@ class QemuDriver:
             most = int(connection.getMaxVcpus("qemu"))
         except libvirt.libvirtError:
             return ""
-        return f"{spec.vcpus} vcpus, and QEMU takes at most {most}" if spec.vcpus > most else ""
+        return f"{spec.vcpus} vcpus, and QEMU supports at most {most}" if spec.vcpus > most else ""
 
     def rehearse(self, spec: MachineSpec) -> None:
         """Check the image's size, the pools, and whether a foreign domain has the name."""

@@ -192,7 +192,7 @@ def remove_pool(pool: Any) -> None:
         raise HypervisorError(
             f"cannot delete {directory}: {error.get_error_message()}",
             step="storage",
-            hint="something that is not labrun's lies in it",
+            hint="it holds something that is not labrun's",
         ) from error
     pool.undefine()
 

@@ -256,18 +256,18 @@ def test_a_key_that_is_the_machine_s_is_skipped_and_the_others_are_set(lab: Runn
         "{networks: {left: 10.125.0.11}, sysctl: "
         "{kernel.pid_max: 1000, net.ipv4.tcp_syncookies: 2, net.ipv4.ip_forward: VALUE}}"
     )
-    pid_max = "kernel.pid_max cannot be written here: it is the machine's, not the container's"
+    pid_max = "kernel.pid_max cannot be written here: it belongs to the machine, not the container"
     answer = with_one(lab, line.replace("VALUE", "banana")).json("configure", "--hosts", "one")
     assert answer.exit_code == 1
     assert {r["name"]: (r["status"], r["why"]) for r in answer.of("sysctl", "one")} == {
         "kernel.pid_max": ("skipped", pid_max),
         "net.ipv4.tcp_syncookies": (
             "rolled-back",
-            "sysctl net.ipv4.ip_forward did not take; the host went back",
+            "sysctl net.ipv4.ip_forward did not take; the host rolled back",
         ),
         "net.ipv4.ip_forward": (
             "rolled-back",
-            "the kernel refuses the value 'banana'; the host went back",
+            "the kernel refuses the value 'banana'; the host rolled back",
         ),
     }
     answer = with_one(lab, line.replace("VALUE", "0")).json("configure", "--hosts", "one")
@@ -322,7 +322,7 @@ def test_an_unknown_keyword_is_refused_in_sshd_s_words_and_nothing_else_of_sshd_
     found = {r["name"]: r["why"] for r in answer.of("sshd", "one") if r["status"] == "failed"}
     assert found == {
         "persourcepenalties": "sshd -t: Bad configuration option: persourcepenalties",
-        "maxauthtries": "nothing of sshd was changed, because of persourcepenalties",
+        "maxauthtries": "sshd was not changed, because of persourcepenalties",
     }
     assert listing(lab, "one") == before
 
@@ -333,7 +333,7 @@ def test_settings_that_would_lock_labrun_out_are_put_back(lab: RunningLab) -> No
     found = row(answer, "sshd", "allowusers")
     assert found["status"] == "rolled-back"
     assert found["why"].startswith("no new login after the change: ")
-    assert found["why"].endswith("; the host went back")
+    assert found["why"].endswith("; the host rolled back")
     assert_settled(lab)
 
 

@@ -304,7 +304,7 @@ def test_nobody_comes_again_and_it_is_taken_back(box: Box) -> None:
     assert row(answer)["why"] == "no new connection confirmed it in 15 s"
     assert box.inside(STATE) == before
     late = box.labrun("host-bridge", "confirm", "br0", code=1)
-    assert late["error"] == "the change of br0 was taken back: no new connection confirmed it in 15 s"
+    assert late["error"] == "the change of br0 was rolled back: no new connection confirmed it in 15 s"
 
 
 @pytest.mark.full
@@ -318,7 +318,7 @@ def test_the_session_that_was_there_before_confirms_nothing(box: Box) -> None:
     document, _, shown = answer.stdout.partition("\n}\n")
     said = json.loads(document + "}")
     assert said["exit_code"] == 1
-    assert said["error"] == "this session's connection was there before the change, and shows nothing"
+    assert said["error"] == "this session's connection is older than the change, and proves nothing"
     assert said["hint"] == "log in once more: ssh -o ControlPath=none"
     assert "unconfirmed" in shown
     box.wait_for("taken-back")

@@ -131,9 +131,9 @@ CUTS = {
     ),
     "keysowner": Cut("sshd does not trust /home/lab/.ssh: it is nobody's", "chown nobody /home/lab/.ssh"),
     "shell": Cut("the shell of lab is /usr/sbin/nologin", "usermod -s /usr/sbin/nologin lab"),
-    "noshell": Cut("the shell of lab, /bin/zsh, is not there", "usermod -s /bin/zsh lab"),
+    "noshell": Cut("the shell of lab, /bin/zsh, does not exist", "usermod -s /bin/zsh lab"),
     "expired": Cut("the account lab has expired", "chage -E 0 lab"),
-    "nologin": Cut("/etc/nologin is there", "echo closed >/etc/nologin"),
+    "nologin": Cut("/etc/nologin exists", "echo closed >/etc/nologin"),
     "noaccount": Cut("there is no account lab", "sed -i /^lab:/d /etc/passwd"),
     "hostsdeny": Cut("/etc/hosts.deny refuses it: sshd: ALL", "echo 'sshd: ALL' >/etc/hosts.deny"),
     "hostkey": Cut(

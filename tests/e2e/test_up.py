@@ -126,7 +126,7 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
     assert "e2e-small-two" in names(libvirtd, "e2e-small")
     refused = lab.run("up", "--prune")
     assert refused.exit_code == 2
-    assert "-y answers yes" in refused.stderr
+    assert "-y confirms it" in refused.stderr
     pruned = lab.json("-y", "up", "--prune")
     assert pruned.exit_code == 0, pruned.bad()
     expected = ["e2e-small-gate", "e2e-small-left", "e2e-small-one"]
@@ -199,7 +199,7 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
         row = answer.of("machine", "one")[0]
         assert "the domain e2e-small-one exists and is not this lab's" in row["why"]
         (gate,) = answer.of("machine", "gate")
-        why = "nothing was begun: machine one would be refused"
+        why = "nothing was started: machine one would be refused"
         assert (gate["status"], gate["actual"], gate["why"]) == ("skipped", "as before", why)
         assert names(libvirtd, "e2e-small") == ["e2e-small-one", "e2e-small-other"]
         down = lab.json("-y", "down")
@@ -336,5 +336,5 @@ def test_a_full_state_directory_is_named_before_anything_is_made(
     root = LabState.open("e2e-full", LXC, tmp_path / "elsewhere").root.name
     reason = f"cannot write to the state directory state/{root}: No space left on device"
     assert (done.returncode, done.stdout) == (1, ""), done.stderr
-    assert f"error: {reason}\nhint: --state-dir names another\n" in done.stderr
+    assert f"error: {reason}\nhint: --state-dir chooses another\n" in done.stderr
     assert names(libvirtd, "e2e-full") == []

@@ -52,7 +52,7 @@ def test_a_new_lab_gets_what_works_here(lab: Lab, connection: libvirt.virConnect
 def test_the_file_has_the_last_word(lab: Lab) -> None:
     named = replace(lab, hypervisor="qemu:///system")
     assert choose_hypervisor(named).uri == "qemu:///system"
-    assert choose_hypervisor(named).why == "the lab file names it"
+    assert choose_hypervisor(named).why == "set in the lab file"
 
 
 def test_a_lab_stays_where_its_tag_is(lab: Lab, connection: libvirt.virConnect) -> None:
@@ -61,4 +61,4 @@ def test_a_lab_stays_where_its_tag_is(lab: Lab, connection: libvirt.virConnect) 
     connection.networkDefineXML(spec.xml)
     assert lab_uris("choose-test") == ("qemu:///system",)
     choice = choose_hypervisor(lab)
-    assert (choice.uri, choice.why) == ("qemu:///system", "the lab is there already")
+    assert (choice.uri, choice.why) == ("qemu:///system", "the lab is already there")

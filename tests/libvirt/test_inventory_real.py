@@ -213,7 +213,7 @@ def test_sudo_that_is_refused_is_named(lab: RunningLab) -> None:
     """
     text, code_of_exit = near_python(lab, code)
     assert text == (
-        "dyn: sudo: sudo lets plain do nothing without a password: sudo: a password is required"
+        "dyn: sudo: sudo does not work for plain without a password: sudo: a password is required"
         " (labrun needs `plain ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers)"
     )
     assert code_of_exit == 1

@@ -233,7 +233,7 @@ def test_it_is_known_beforehand_that_a_machine_cannot_be_made(driver: QemuDriver
     before = (driver.observe(spec.lab), _volumes(spec))
     with pytest.raises(HypervisorError, match="a disk of 0 GiB is too small for the image"):
         driver.rehearse(replace(spec, disk=0))
-    with pytest.raises(HypervisorError, match="the image t-nowhere has no disk for machines"):
+    with pytest.raises(HypervisorError, match="the image t-nowhere has no disk for VMs"):
         driver.rehearse(replace(spec, image="t-nowhere"))
     assert (driver.observe(spec.lab), _volumes(spec)) == before
 
@@ -305,7 +305,7 @@ def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None
     with pytest.raises(HypervisorError) as caught:
         driver.prepare_image("t-nowhere")
     assert str(caught.value) == (
-        "image: the image t-nowhere has no disk for machines (labrun image import FILE --name t-nowhere)"
+        "image: the image t-nowhere has no disk for VMs (labrun image import FILE --name t-nowhere)"
     )
     with pytest.raises(HypervisorError, match=r"^h1: image: the image t-nowhere is not on the hypervisor"):
         driver.create(lost)
@@ -555,7 +555,7 @@ def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
 def test_the_probe_knows_a_machine_that_works(connection: Any) -> None:
     # The same guest on QEMU's own emulation: what the probe says of KVM is not said of the guest.
     assert probe(connection, virt="qemu") == KvmVerdict(True, "a guest ran 64-bit code")
-    assert probe(connection, virt="qemu", deadline=0.0).why == "a guest got nowhere in 0 s"
+    assert probe(connection, virt="qemu", deadline=0.0).why == "a guest made no progress in 0 s"
     left = [domain.name() for domain in connection.listAllDomains() if "labrun-probe" in domain.name()]
     assert left == []
     assert not [name for name in volume_names(find_pool(connection, image_pool())) if "probe" in name]

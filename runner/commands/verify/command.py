@@ -87,7 +87,7 @@ def command(
 
 def _refused(session: Session) -> list[Outcome]:
     """Return a row for each rule with ``log: true``: how many packets the hypervisor refused by it."""
-    if not any(rule.log for each in session.lab.filters.values() for rule in each.rules):
+    if not any(rule.log for declared in session.lab.filters.values() for rule in declared.rules):
         return []
     from labrun.tasks.provision.refused_traffic import counter_rows
 
@@ -114,7 +114,7 @@ def _refuse_mixtures(given: Mapping[str, object]) -> None:
     for one, others in _APART.items():
         for other in others:
             if given[one] and given[other]:
-                raise UsageError(f"--{one} and --{other} do not go together", hint="leave one of them out")
+                raise UsageError(f"--{one} and --{other} cannot be combined", hint="leave one of them out")
 
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:

@@ -1,4 +1,4 @@
-"""The keys that sshd lets in: from the files that it reads for a user, and from a command that it asks."""
+"""The keys that sshd accepts: from the files that it reads for a user, and from a command that it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_PRINTABLE = 80
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line that lets a key in; two lines are the same key whatever options and comment they have.
+    """One line that admits a key; two lines are the same key whatever options and comment they have.
 
     ``authority`` = the key signs certificates, and does not log in itself. ``line`` is the text as it stands.
     """
@@ -61,7 +61,7 @@ class Account:
     ``files`` are the paths in sshd's order, ``meant`` those that the lab file names for it, ``keys`` the
     content of all that exist. ``printed`` are the keys of a command, ``command`` names it; ``by_key`` is a
     command that is asked about each key, so that its keys cannot be listed. ``signers`` is a file of keys
-    whose certificates sshd takes. ``fault`` says why nothing of this is known.
+    whose certificates sshd accepts. ``fault`` says why nothing of this is known.
     """
 
     user: str
@@ -105,7 +105,7 @@ def _key(line: str) -> Key | None:
         if len(parts) < 2 or not _is_key(parts[0], parts[1]):
             return None
         return Key(parts[0], parts[1], False, "".join(parts[2:]), line)
-    names = {each.partition("=")[0].lower() for each in options[0].split(",")}
+    names = {option.partition("=")[0].lower() for option in options[0].split(",")}
     return Key(parts[0], parts[1], "cert-authority" in names, "".join(parts[2:]), line)
 
 
@@ -141,14 +141,14 @@ def accounts(facts: Facts) -> tuple[Account, ...]:
 
 
 def _accounts(facts: Facts) -> tuple[Account, ...]:
-    found = []
+    users = []
     for name, output in facts.commands.items():
         kind, _, user = name.partition(" ")
         if kind == "keys-sshd":
-            found.append(Account(user, fault=output.last_line))
+            users.append(Account(user, fault=output.last_line))
         elif kind == "keys-files":
-            found.append(_account(user, output, facts))
-    return tuple(found)
+            users.append(_account(user, output, facts))
+    return tuple(users)
 
 
 def _account(user: str, output: Captured, facts: Facts) -> Account:

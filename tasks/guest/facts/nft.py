@@ -75,16 +75,16 @@ def read_ruleset(text: str) -> Ruleset:
     named: dict[tuple[str, str], int] = {}
     table, chain, counter, count = "", None, "", 0
     for line in text.splitlines():
-        if found := _TABLE.match(line):
-            table, chain = f"{found['family']} {found['name']}", None
-        elif found := _CHAIN.match(line):
-            chain = chains[table, found["name"]] = Chain(table, found["name"])
-        elif found := _COUNTER.match(line):
-            counter = found["name"]
+        if match := _TABLE.match(line):
+            table, chain = f"{match['family']} {match['name']}", None
+        elif match := _CHAIN.match(line):
+            chain = chains[table, match["name"]] = Chain(table, match["name"])
+        elif match := _COUNTER.match(line):
+            counter = match["name"]
         elif line.startswith("\t}"):
             chain, counter = None, ""
-        elif counter and (found := _PACKETS_OF_NAMED.match(line)):
-            named[table, counter] = integer(found[1]) or 0
+        elif counter and (match := _PACKETS_OF_NAMED.match(line)):
+            named[table, counter] = integer(match[1]) or 0
         elif chain is not None:
             _take(chain, line.strip(), named)
             count += 1
@@ -121,11 +121,11 @@ def suspects(
     walk = _Walk(before, after, packet)
     for (table, _), chain in after.items():
         if chain.hook in hooks and table.split()[0] in families:
-            way = walk.through(chain)
-            for found in way.suspects:
-                yield found if not walk.is_spent else replace(found, sure=False)
-            if chain.policy == "drop" and not way.ends:
-                yield Suspect(f"{table}, chain {chain.name}: policy drop", not way.leaves, None)
+            outcome = walk.through(chain)
+            for suspect in outcome.suspects:
+                yield suspect if not walk.is_spent else replace(suspect, sure=False)
+            if chain.policy == "drop" and not outcome.ends:
+                yield Suspect(f"{table}, chain {chain.name}: policy drop", not outcome.leaves, None)
 
 
 @dataclass(slots=True)
@@ -170,35 +170,35 @@ class _Walk:
 
     def through(self, chain: Chain, depth: int = 0) -> _Way:
         key = chain.table, chain.name, depth
-        way = self.known.get(key)
-        if way is None:
-            way = self.known[key] = self._through(chain, depth)
-        return way
+        outcome = self.known.get(key)
+        if outcome is None:
+            outcome = self.known[key] = self._through(chain, depth)
+        return outcome
 
     def _through(self, chain: Chain, depth: int) -> _Way:
-        way = _Way()
+        outcome = _Way()
         for rule in chain.rules:
             self.budget -= 1
             if self.is_spent or not pace().remaining():
-                self.budget, way.leaves = 0, True
+                self.budget, outcome.leaves = 0, True
                 break
             fits = self.fitting[rule.text] if rule.text in self.fitting else self._look(rule.text)
-            if fits is not False and self._meets(way, chain, rule, fits is True, depth):
-                way.ends = True
+            if fits is not False and self._meets(outcome, chain, rule, fits is True, depth):
+                outcome.ends = True
                 break
-        return way
+        return outcome
 
     def _look(self, text: str) -> bool | None:
-        self.fitting[text] = found = fits(text, self.packet)
-        return found
+        self.fitting[text] = matches = fits(text, self.packet)
+        return matches
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
         """Add the effect of a rule that may match; return True if the packet certainly gets no further."""
         jump, ends = JUMP.search(rule.text), ENDS.search(rule.text)
         if jump and depth < _DEEPEST and (chain.table, jump[1]) in self.after:
             beyond = self.through(self.after[chain.table, jump[1]], depth + 1)
-            for found in beyond.suspects:
-                way.add(found, sure=fits)
+            for suspect in beyond.suspects:
+                way.add(suspect, sure=fits)
             way.leaves = way.leaves or beyond.leaves or (beyond.ends and not fits)
             return beyond.ends and fits
         if ends and ends[1] == "accept":

@@ -75,8 +75,8 @@ class ObservedRoute:
         """Tell whether the lab file tells labrun to leave it alone."""
         via = str(self.via) if self.via is not None else ""
         return any(
-            each.fits(self.prefix, via=via, dev=self.device, kind=self.kind, proto=self.protocol)
-            for each in patterns
+            pattern.fits(self.prefix, via=via, dev=self.device, kind=self.kind, proto=self.protocol)
+            for pattern in patterns
         )
 
     @property

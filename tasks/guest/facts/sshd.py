@@ -69,7 +69,7 @@ _GROWING = frozenset({"acceptenv"})
 
 def configuration(facts: Facts) -> dict[str, str]:
     """Return the files that sshd reads by path: the main file, its drop-ins, and what they include."""
-    found = {
+    files = {
         path: text for path, text in facts.files.items() if path == MAIN or path.startswith(f"{MAIN}.d/")
     }
     others = {
@@ -77,7 +77,7 @@ def configuration(facts: Facts) -> dict[str, str]:
         for name, output in facts.commands.items()
         if name.startswith("sshd-file ")
     }
-    return {**found, **others}
+    return {**files, **others}
 
 
 def is_plain(key: str) -> bool:
@@ -108,15 +108,15 @@ def plain_value(key: str, value: str) -> str:
 def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
     """Return the output of ``sshd -T``: the values of each keyword, repeated ones in order."""
     require_lines(text, "sshd -T", SETTINGS_LINES)
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
         if key:
-            found.setdefault(key.lower(), []).append(plain_value(key.lower(), value))
+            settings.setdefault(key.lower(), []).append(plain_value(key.lower(), value))
     # A list that grows has an entry once for each file that names it.
     return {
         key: tuple(dict.fromkeys(values)) if key in _GROWING else tuple(values)
-        for key, values in found.items()
+        for key, values in settings.items()
     }
 
 
@@ -129,7 +129,7 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
 
 
 def is_as_strict(key: str, want: str, have: str) -> bool:
-    """Tell whether ``have`` lets nobody do what ``want`` forbids; both as :func:`plain_value` returns them.
+    """Tell whether ``have`` allows nothing that ``want`` forbids; both as :func:`plain_value` returns them.
 
     Of keywords whose values have no such order, only the same value is.
     """
@@ -139,8 +139,8 @@ def is_as_strict(key: str, want: str, have: str) -> bool:
         ranks = _RANKS[key]
         return want in ranks and have in ranks and ranks[have] < ranks[want]
     if key in _LIMITS:
-        most, here = integer(want), integer(have)
-        return most is not None and here is not None and 0 < here < most
+        most, actual = integer(want), integer(have)
+        return most is not None and actual is not None and 0 < actual < most
     return key in _CLOSED_BY_NO and have == "no"
 
 
@@ -153,7 +153,8 @@ def asked(user: str) -> Probe:
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """Read sshd's files, and ask it for the effective settings of this user's login.
 
-    Where the files have Match blocks, sshd is also asked about root, and about somebody in each block.
+    Where the files have Match blocks, sshd is also asked about root, and about one user that each block
+    matches.
 
     ``unclear`` is a drop-in that sshd should normalise; with ``socket`` the probe also asks whether systemd
     listens in sshd's place.

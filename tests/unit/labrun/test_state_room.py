@@ -72,7 +72,7 @@ def test_what_cannot_be_written_is_named(call: str, reason: str, tmp_path: Path)
     )
     done = on_a_full_disk(state, SETUP, sys.executable, "-c", script, str(state))
     root = LabState.open("demo", "x", tmp_path / "elsewhere").root.name
-    assert done.stdout == f"{reason.format(root=state / root)}\n--state-dir names another\n", done.stderr
+    assert done.stdout == f"{reason.format(root=state / root)}\n--state-dir chooses another\n", done.stderr
 
 
 @needs_mounts

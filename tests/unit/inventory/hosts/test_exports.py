@@ -269,7 +269,7 @@ def test_a_path_that_ssh_would_expand_is_refused(
 ) -> None:
     state = LabState.open("on", "test:///default", tmp_path / "${HOME}")
     with pytest.raises(
-        LabrunError, match=r"^ssh_config cannot name the path '.+\$\{HOME\}.+' \(--state-dir names"
+        LabrunError, match=r"^ssh_config cannot name the path '.+\$\{HOME\}.+' \(--state-dir chooses"
     ):
         export(lab, located, state, "ssh-config")
 

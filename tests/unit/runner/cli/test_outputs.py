@@ -84,12 +84,12 @@ def test_two_documents_cannot_share_standard_output(option: str, place: Path) ->
     words, _ = OPTIONS[option]
     done = run(place, ["--json", *words], "-")
     assert done.returncode == 2
-    reason = f"{option.split()[1]} - and --json both want stdout"
+    reason = f"{option.split()[1]} - and --json both write to stdout"
     assert json.loads(done.stdout)["error"] == reason
     assert done.stderr == f"error: {reason}\nhint: name a file\n"
     both = run(place, ["verify", "--offline", "--junit", "-", "--markdown", "-"])
     assert (both.returncode, both.stdout) == (2, "")
-    assert "both want stdout" in both.stderr
+    assert "both write to stdout" in both.stderr
 
 
 KINDS = ("link", "new", "file", "dangling link", "hard link", "somebody else's")
@@ -273,4 +273,6 @@ def test_an_inventory_goes_to_standard_output_or_into_a_directory(place: Path) -
 def test_a_schedule_has_no_standard_output(place: Path) -> None:
     done = run(place, ["schedule", "install", "--cron", "--every", "1h", "--metrics", "-"])
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == ("error: --metrics: a scheduled run has no reader on stdout\nhint: name a file\n")
+    assert done.stderr == (
+        "error: --metrics: nothing reads the stdout of a scheduled run\nhint: name a file\n"
+    )

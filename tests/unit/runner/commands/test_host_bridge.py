@@ -43,13 +43,13 @@ def in_namespace(*words: str) -> subprocess.CompletedProcess[str]:
         (
             ("br0", "--dev", "member"),
             5,
-            "error: member is a port of used already\nhint: use used, or take it out first\n",
+            "error: member is a port of used already\nhint: use used, or remove it first\n",
         ),
         (
             ("used", "--dev", "nic0"),
             5,
             (
-                "error: used is there already, and labrun did not make it: it is a bridge\n"
+                "error: used already exists, and labrun did not create it: it is a bridge\n"
                 "hint: take another name, or use that bridge: networks.N: {mode: bridge, bridge: used}\n"
             ),
         ),
@@ -59,8 +59,8 @@ def in_namespace(*words: str) -> subprocess.CompletedProcess[str]:
             ("br0", "--dev", "low"),
             5,
             (
-                "error: tap5 stands on low\n"
-                "hint: what stands on a NIC in a bridge gets no frames: remove tap5 first\n"
+                "error: tap5 is stacked on low\n"
+                "hint: what is stacked on a NIC in a bridge gets no frames: remove tap5 first\n"
             ),
         ),
         (
@@ -119,7 +119,7 @@ def test_remove_leaves_bridges_of_others_alone_and_has_nothing_to_do_without_one
         ),
         (
             ("create", "br0", "--dev", "eth0", "--gateway", "10.0.0.1"),
-            "error: --gateway goes with --address\nhint: without them everything moves as it is\n",
+            "error: --gateway goes with --address\nhint: without them the NIC's own settings move over\n",
         ),
         (
             ("create", "br0"),
@@ -153,7 +153,7 @@ def test_a_wireless_nic_is_refused() -> None:
     assert (caught.value.exit_code, str(caught.value)) == (
         5,
         (
-            "wlan0 is wireless: an access point takes frames of one MAC address only"
+            "wlan0 is wireless: an access point accepts frames of one MAC address only"
             " (use a wired NIC, or a network with mode: nat)"
         ),
     )

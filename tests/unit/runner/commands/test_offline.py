@@ -85,7 +85,7 @@ a -> b: 10.0.2.10
     1. a  default via 10.0.1.254 on n1, from 10.0.1.10
     2. r  10.0.2.0/24 out of n2; answers as 10.0.1.254
     3. b  has 10.0.2.10 and answers with it
-  the way back
+  back
     1. b  default via 10.0.2.254 on n2, from 10.0.2.10
     2. r  10.0.1.0/24 out of n1
     3. a  has 10.0.1.10
@@ -137,7 +137,7 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, words: list[str
     done = run_labrun("--json", "verify", *words, cwd=folder)
     document = json.loads(done.stdout)
     assert done.returncode == document["exit_code"] == 2
-    assert document["error"] == f"{named} do not go together"
+    assert document["error"] == f"{named} cannot be combined"
     assert document["hint"] == "leave one of them out"
     assert not (folder / "out").exists()
 

@@ -406,10 +406,14 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
 @pytest.mark.parametrize(
     ("count", "deadline", "said"),
     [
-        (1, 42, "waiting until host00 has confirmed or gone back; at most (4[0-4]) s\n"),
-        (2, None, "waiting until host00 and host01 have confirmed or gone back\n"),
-        (3, 42, "waiting until host00, host01 and host02 have confirmed or gone back; at most (4[0-4]) s\n"),
-        (6, 42, "waiting until 6 hosts have confirmed or gone back; at most (4[0-4]) s\n"),
+        (1, 42, "waiting until host00 has confirmed or rolled back; at most (4[0-4]) s\n"),
+        (2, None, "waiting until host00 and host01 have confirmed or rolled back\n"),
+        (
+            3,
+            42,
+            "waiting until host00, host01 and host02 have confirmed or rolled back; at most (4[0-4]) s\n",
+        ),
+        (6, 42, "waiting until 6 hosts have confirmed or rolled back; at most (4[0-4]) s\n"),
     ],
 )
 def test_it_is_said_who_is_waited_for_and_how_long_at_most(
@@ -431,7 +435,7 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 
     told: list[str] = []
     thread = in_background(press)
-    on_signal = OnSignal("confirmed or gone back")
+    on_signal = OnSignal("confirmed or rolled back")
     with pytest.raises(Interrupted):
         build_nornir(inventory(count), Budget(deadline=deadline, on_signal=on_signal)).run(
             changes, meter=meter
@@ -689,4 +693,4 @@ def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -
         results = build_nornir(hosts, Budget(deadline=1.5)).run(ask, script="sleep 30", timeout=60)
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
-    assert error.reason == "the script did not end in time; it may still be running"
+    assert error.reason == "the script did not finish in time; it may still be running"

@@ -106,13 +106,13 @@ def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 6}")
     before = path.read_bytes()
-    versions = f"version {schema.VERSION + 6}, this one knows {schema.VERSION}"
+    versions = f"version {schema.VERSION + 6}, this one knows up to {schema.VERSION}"
     for attempt in (open_to_write, lambda path: open_history(path, "lab")):
         with pytest.raises(LabrunError) as caught:
             attempt(path)
         assert (caught.value.reason, caught.value.hint) == (
-            f"the history {path} is of a newer labrun: {versions}",
-            "--history names another file",
+            f"the history {path} was written by a newer labrun: {versions}",
+            "--history chooses another file",
         )
     assert path.read_bytes() == before
 

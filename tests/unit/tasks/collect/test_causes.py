@@ -241,7 +241,7 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
             4,
             "host01",
             learned("172.17.0.11/32", "172.16.0.12"),
-            "host01: an ICMP redirect has it send 172.17.0.11 via 172.16.0.12: `ip route flush cache`",
+            "host01: an ICMP redirect makes it send 172.17.0.11 via 172.16.0.12: `ip route flush cache`",
         ),
         (4, "host01", learned("172.17.0.12/32", "172.16.0.12"), None),
         # The MTU of a path is learned, too.
@@ -250,7 +250,7 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
             6,
             "host01",
             learned("fd00:17::11/128", "fe80::12", mac("host02", "network1")),
-            "host01: an ICMP redirect has it send fd00:17::11 via fe80::12: `ip -6 route flush cache`",
+            "host01: an ICMP redirect makes it send fd00:17::11 via fe80::12: `ip -6 route flush cache`",
         ),
         (6, "host01", learned("fd00:17::11/128", "fe80::fe", ROUTER), None),
         (

@@ -362,7 +362,7 @@ def test_hops_against_the_expected_ones(hops: list[str], expected: str) -> None:
     found = replace(healthy, traces={("b", 4): Trace(answers, len(hops), "udp", 1)})
     row = rows_of(of, {"a": found}, "a", "path")[2]
     assert row == "a | path | a -> b | " + expected.format(
-        want="10.0.1.1 10.0.1.2 10.0.2.9", why="packets take another way than the lab file implies"
+        want="10.0.1.1 10.0.1.2 10.0.2.9", why="packets take another path than the lab file implies"
     )
 
 

@@ -149,7 +149,7 @@ def test_a_profile_that_wins_at_the_next_boot_is_drift_and_named() -> None:
     assert (item.state, plan.apply) == ("refused", "")
     assert item.actual == f"{before.actual} (another profile after a reboot)"
     assert item.why == (
-        f"evil ({EVIL}, priority 201) takes eth0 at the next boot: remove it, or have `exclusive: true`"
+        f"evil ({EVIL}, priority 201) takes eth0 at the next boot: remove it, or let `exclusive: true`"
         " remove all profiles but labrun's"
     )
     assert verdict(item, fingerprint(before)).status is Status.DRIFTED
@@ -177,5 +177,5 @@ def test_a_masked_networkmanager_is_what_a_reboot_changes() -> None:
     have = replace(facts, commands={**facts.commands, f"no-start {UNITS[0]}": Captured(MASKED, 0)})
     item = Nmcli().plan(spec["sections"]["nmcli"], have).items[0]
     assert item.state == "refused"
-    assert item.actual.endswith("(not kept over a reboot)")
+    assert item.actual.endswith("(not kept across a reboot)")
     assert "systemctl unmask NetworkManager.service" in (item.why or "")

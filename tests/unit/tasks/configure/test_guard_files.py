@@ -353,7 +353,7 @@ CLOSED: dict[str, tuple[str, str]] = {
 sshd does not accept its configuration: {root}/sshd_config: line 2: Bad configuration option: Nonsense
 {root}/sshd_config: terminating, 1 bad configuration options""",
     ),
-    "logins are refused": (": >/run/nologin", "logins are refused by a file nologin"),
+    "logins are refused": (": >/run/nologin", "logins are refused by a nologin file"),
 }
 NAMESPACES = ("unshare", "--net", "--mount")
 END = '\nway_in; echo "status $?"; kill $listener 2>/dev/null\n'

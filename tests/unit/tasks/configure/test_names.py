@@ -142,7 +142,7 @@ def test_what_an_earlier_run_left_half_written_is_replaced_and_all_may_read_the_
 
 def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> None:
     item = only(plan(LOCAL))
-    assert (item.state, item.expected, item.actual) == ("change", "2 names of the lab", "no name of the lab")
+    assert (item.state, item.expected, item.actual) == ("change", "2 lab entries", "no lab entries")
     assert (item.diff or "").splitlines() == [
         f"--- {PATH}",
         f"+++ {PATH}",
@@ -151,7 +151,7 @@ def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> Non
         *(f"+{line}" for line in BLOCK.splitlines()),
     ]
     moved = only(plan(LOCAL + BLOCK.replace("10.0.0.2", "10.0.0.3")))
-    assert moved.actual == "2 names of the lab, not all as in the lab file"
+    assert moved.actual == "2 lab entries, not all as in the lab file"
     assert moved.have[""] == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
     assert moved.want[""] == BLOCK.rstrip()
 
@@ -167,7 +167,7 @@ def names(running: str, static: str | None) -> SectionPlan:
     ("running", "static", "actual", "diff"),
     [
         ("uno", "one\n", "uno (one after a reboot)", ["-one", "+uno"]),
-        ("uno", None, "uno (not kept over a reboot)", ["+uno"]),
+        ("uno", None, "uno (not kept across a reboot)", ["+uno"]),
         ("one", "# by hand\nuno\n", "one (uno after a reboot)", ["-one", "+uno"]),
     ],
 )

@@ -143,7 +143,7 @@ def test_a_block_that_reopens_a_keyword_for_others_is_named(
     key = keyword.lower()
     why = (
         f"Match {criteria} in {OTHER}:3 sets {key} {OPENED[keyword]}:"
-        " take it out there, labrun changes no file of sshd's but its own"
+        " remove it there, labrun changes no sshd file but its own"
     )
     assert reasons(planned(gathered(host))) == {key: why}
 
@@ -252,7 +252,7 @@ def test_many_blocks_are_one_reason() -> None:
     text = "".join(f"Match User u{number}\nPasswordAuthentication yes\n" for number in range(5))
     (why,) = reasons(planned(read(text))).values()
     assert why.startswith(f"Match User u0 in {OTHER}:2 sets passwordauthentication yes; Match User u1 in ")
-    assert "; and 2 more: take it out there" in why
+    assert "; and 2 more: remove it there" in why
 
 
 @needs_sshd

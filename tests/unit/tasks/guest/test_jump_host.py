@@ -104,7 +104,7 @@ def test_a_large_answer_comes_through_whole(jump: LoopbackSshd, end: LoopbackSsh
 def test_another_key_at_the_end_is_that_hosts(jump: LoopbackSshd, end: LoopbackSshd, tmp_path: Path) -> None:
     with pytest.raises(HostKeyChangedError) as caught:
         fresh_transport(through(jump, wrong(end, tmp_path)))
-    assert caught.value.reason.startswith("it shows another host key than the one on record: SHA256:")
+    assert caught.value.reason.startswith("its host key is not the one on record: SHA256:")
 
 
 def test_another_key_of_the_jump_host_is_named_as_its(
@@ -112,7 +112,7 @@ def test_another_key_of_the_jump_host_is_named_as_its(
 ) -> None:
     with pytest.raises(JumpHostError) as caught:
         fresh_transport(through(wrong(jump, tmp_path), end), patience=30)
-    said = "its jump host gate: it shows another host key than the one on record: SHA256:"
+    said = "its jump host gate: its host key is not the one on record: SHA256:"
     assert caught.value.reason.startswith(said)
     assert not isinstance(caught.value, HostKeyError)
 
@@ -146,8 +146,8 @@ def test_a_jump_host_that_lets_nobody_through(end: LoopbackSshd, tmp_path: Path)
     with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, pytest.raises(JumpHostError) as caught:
         fresh_transport(through(shut, end), patience=30)
     assert str(caught.value) == (
-        "end: connect: its jump host gate lets nobody through"
-        " (AllowTcpForwarding of the sshd on gate has to be yes or local)"
+        "end: connect: its jump host gate does not forward connections"
+        " (AllowTcpForwarding of the sshd on gate must be yes or local)"
     )
 
 

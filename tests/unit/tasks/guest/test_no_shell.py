@@ -24,8 +24,8 @@ NO_COMMANDS = {
     "sh -c 'echo This account is currently not available.; exit 1'": (
         "it said 'This account is currently not available.' and ended with exit status 1"
     ),
-    "/bin/false": "it said nothing and ended with exit status 1",
-    "/bin/true": "it said nothing and ended with exit status 0",
+    "/bin/false": "it printed nothing and ended with exit status 1",
+    "/bin/true": "it printed nothing and ended with exit status 0",
     "sh -c 'echo welcome; echo closed >&2'": "it said 'welcome' and ended with exit status 0",
 }
 
@@ -67,5 +67,5 @@ def test_a_sudo_that_wants_a_terminal_is_named_with_its_cure() -> None:
     said = "sudo: sorry, you must have a tty to run sudo\n"
     with pytest.raises(UnreachableError) as caught:
         _check_sudo(Completed(1, "", said, 0.1, started=False), "lab")
-    assert caught.value.reason == "sudo lets lab do nothing: sudo: sorry, you must have a tty to run sudo"
+    assert caught.value.reason == "sudo does not work for lab: sudo: sorry, you must have a tty to run sudo"
     assert caught.value.hint == "labrun needs `Defaults:lab !requiretty` in the guest's sudoers"

@@ -79,7 +79,7 @@ def test_a_script_that_is_none_does_nothing_and_breaks_nothing(
 
 
 def test_a_shell_whose_time_was_up_is_closed(shell: PersistentShell) -> None:
-    with pytest.raises(ConnectionLostError, match="did not end in time"):
+    with pytest.raises(ConnectionLostError, match="did not finish in time"):
         run(shell, "sleep 20", seconds=0.5)
     assert not shell.is_open
     with pytest.raises(UnreachableError, match="the shell is closed"):

@@ -120,7 +120,7 @@ def test_the_deadline_is_total_even_while_output_trickles(transport: SshTranspor
     with pytest.raises(ConnectionLostError) as caught:
         transport.run("while echo tick; do sleep 0.1; done", timeout=1)
     assert str(caught.value) == (
-        "loop: script: the script did not end in time; it may still be running (--timeout allows more)"
+        "loop: script: the script did not finish in time; it may still be running (--timeout allows more)"
     )
     assert 0.9 < time.monotonic() - started < 4
 
@@ -260,7 +260,7 @@ def test_the_cheapest_key_exchange_and_cipher_are_agreed_on(tmp_path: Path) -> N
 def test_a_wrong_host_key_is_refused(sshd: LoopbackSshd, tmp_path: Path) -> None:
     state = LabState.open("other", "test:///default", tmp_path)
     state.remember_host_keys({"loop": ((), make_host_key("x").public)})
-    with pytest.raises(HostKeyError, match=r"^loop: host key: it shows another host key") as it:
+    with pytest.raises(HostKeyError, match=r"^loop: host key: its host key is not the one on record") as it:
         transport_of(sshd.host(alt_key_file=str(state.known_hosts)))
     assert it.value.hint == "the machine was rebuilt by other means, or something else answers at its address"
 
@@ -294,7 +294,9 @@ def test_a_wrong_key_is_tried_once_only(sshd: LoopbackSshd, tmp_path: Path) -> N
     state = LabState.open("other", "test:///default", tmp_path)
     state.ensure_keys()
     started = time.monotonic()
-    with pytest.raises(AuthenticationError, match=r"^loop: login: .+ with none of the keys: ") as caught:
+    with pytest.raises(
+        AuthenticationError, match=r"^loop: login: .+ accepts none of the keys for root: "
+    ) as caught:
         transport_of(sshd.host(key_file=str(state.identity)), patience=30)
     assert time.monotonic() - started < 10
     assert caught.value.hint == "the lab's key is not in the guest's authorized_keys, or sshd refuses keys"
@@ -453,7 +455,9 @@ def test_sessions_beyond_the_limit_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_sudo_that_refuses_is_told_from_a_script_that_fails(stderr: str) -> None:
-    with pytest.raises(CommandError, match=r"^sudo: sudo lets lab do nothing without a password: ") as caught:
+    with pytest.raises(
+        CommandError, match=r"^sudo: sudo does not work for lab without a password: "
+    ) as caught:
         _check_sudo(Completed(1, "", stderr, 0.1), "lab")
     assert caught.value.hint == "labrun needs `lab ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers"
     _check_sudo(Completed(1, "some output", stderr, 0.1), "lab")

@@ -182,7 +182,7 @@ def unaddressed(seen: Seen) -> Seen:
 NONE = Unit("not-found", "", "inactive", "x")
 NO_SSHD = logged(listeners=(), process="")
 WHY: list[tuple[str, Change, str]] = [
-    ("network stopped", outside(stopped=frozenset({"network1"})), "the network network1 does not run"),
+    ("network stopped", outside(stopped=frozenset({"network1"})), "the network network1 is not running"),
     ("unplugged", outside(ports={}), "the machine has no NIC on network1 any more: it was unplugged"),
     ("cut", port(is_cut=True), "the link of eth0 is set down on the hypervisor (`virsh domif-setlink`)"),
     ("tap down", port(is_up=False), "vnet1, the hypervisor's end of eth0, is down"),
@@ -238,7 +238,7 @@ WHY: list[tuple[str, Change, str]] = [
     (
         "no lease",
         both(unaddressed, devices(70)),
-        "network1 waits for a lease; the DHCP server of network1 has seen no request)",
+        "network1 is waiting for a lease; the DHCP server of network1 has seen no request)",
     ),
     (
         "a dead server",
@@ -350,11 +350,11 @@ WHY: list[tuple[str, Change, str]] = [
         set_to("authenticationmethods", "publickey,password"),
         "AuthenticationMethods publickey,password",
     ),
-    ("no keys", set_to("pubkeyauthentication", "no"), "sshd takes no keys: PubkeyAuthentication is no"),
+    ("no keys", set_to("pubkeyauthentication", "no"), "sshd accepts no keys: PubkeyAuthentication is no"),
     (
         "no file",
         logged(keys=()),
-        "sshd reads keys from no file of lab: AuthorizedKeysFile .ssh/authorized_keys",
+        "sshd reads no key file of lab: AuthorizedKeysFile .ssh/authorized_keys",
     ),
     ("file gone", logged(keys=(KeyFile(KEYS, False, False),)), f"{KEYS} is gone, and labrun's key with it"),
     ("key gone", logged(keys=(KeyFile(KEYS, True, False),)), f"labrun's key is not in {KEYS}"),
@@ -373,10 +373,10 @@ WHY: list[tuple[str, Change, str]] = [
     (
         "no shell",
         logged(account=Account("/h", "/bin/zsh", False)),
-        "the shell of lab, /bin/zsh, is not there",
+        "the shell of lab, /bin/zsh, does not exist",
     ),
     ("expired", logged(account=Account("/h", "/bin/sh", True, expires=0)), "the account lab has expired"),
-    ("nologin", logged(nologin="/run/nologin"), "/run/nologin is there: only root may log in"),
+    ("nologin", logged(nologin="/run/nologin"), "/run/nologin exists: only root may log in"),
     ("deny", logged(denied="# all\nALL: ALL\n"), "/etc/hosts.deny refuses it: ALL: ALL"),
     ("host key", logged(host_keys=("ssh-ed25519 BBBB",)), "its host key was changed"),
     ("an impostor", attempted(strange_key=True), "something else answers at its address"),

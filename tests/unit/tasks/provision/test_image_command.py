@@ -56,7 +56,7 @@ def test_a_failure_carries_status_and_last_lines() -> None:
 
 
 def test_a_silent_failure_says_so() -> None:
-    with pytest.raises(BuildError, match=r"^ESP: false ended with status 1:\nit said nothing$"):
+    with pytest.raises(BuildError, match=r"^ESP: false ended with status 1:\nit printed nothing$"):
         run_command(["false"], step="ESP")
 
 

@@ -29,7 +29,7 @@ def test_what_a_signal_ends_has_the_status_of_a_shell() -> None:
 @pytest.mark.parametrize("script", ["sleep 60", "exec >&- 2>&-; sleep 60", "sleep 60 | cat"])
 def test_a_script_without_an_end_is_killed_with_its_children(script: str, tmp_path: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(ConnectionLostError, match="the script did not end in time"):
+    with pytest.raises(ConnectionLostError, match="the script did not finish in time"):
         run_shell(SHELL, f"echo $$ >{tmp_path}/pid; {script}", 0.5, "h1")
     assert time.monotonic() - began < 5
     pid = (tmp_path / "pid").read_text().strip()

@@ -114,7 +114,7 @@ def test_errors_of_cloud_init_fail() -> None:
 def test_cloud_init_that_is_not_done() -> None:
     found = wait(Guest(done=False))
     assert (found.stage, found.error) == ("cloud-init", "unreachable")
-    assert found.why.startswith("cloud-init is not done after")
+    assert found.why.startswith("cloud-init has not finished after")
 
 
 def test_an_address_that_was_not_applied_fails() -> None:
