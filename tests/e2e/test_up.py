@@ -16,6 +16,7 @@ import pytest
 from labrun.key_pairs import make_host_key
 from labrun.state import LabState
 from tests.labs import RunningLab
+from tests.leftovers import note
 
 LXC = "lxc:///system"
 SMALL = """\
@@ -182,6 +183,8 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
         "<domain type='lxc'><name>e2e-small-one</name><memory>65536</memory>"
         "<os><type>exe</type><init>/bin/true</init></os></domain>"
     )
+    for name in ("left", "one", "other"):
+        note(f"e2e-small-{name}")
     network = libvirtd.networkDefineXML(foreign_net)
     domain = libvirtd.defineXML(foreign_dom)
     before = network.XMLDesc(0), domain.XMLDesc(0)
