@@ -125,7 +125,7 @@ def test_a_fresh_host_is_brought_there_without_cutting_a_session_and_then_left_a
         session.stdin.flush()
         assert session.stdout.readline() == "after\n"
         session.stdin.close()
-        session.wait(30)
+        session.wait(60)
 
     assert {row["name"] for row in first.of("sysctl", "gate")} >= {"net.ipv4.ip_forward"}
     assert row(first, "nmcli", "left")["actual"] == "10.125.0.11/24 via 10.125.0.254"

@@ -64,7 +64,8 @@ def run_next(directory: Path) -> str:
 
 def names() -> set[str]:
     connection = libvirt.open("lxc:///system")
-    found = [each.name() for each in (*connection.listAllDomains(), *connection.listAllNetworks())]
+    found = [domain.name() for domain in connection.listAllDomains()]
+    found += [network.name() for network in connection.listAllNetworks()]
     connection.close()
     return {name for name in found if name.startswith("e2e-left")}
 

@@ -199,7 +199,7 @@ def test_a_fifo_is_written_through(option: str, place: Path) -> None:
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     done = run(place, words, "out")
-    reader.join(timeout=20)
+    reader.join(timeout=60)
     assert done.returncode == usual(option), done.stderr
     assert "".join(got).startswith(begins)
     assert stat.S_ISFIFO((place / "out").lstat().st_mode)

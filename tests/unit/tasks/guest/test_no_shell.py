@@ -41,7 +41,7 @@ def test_a_login_that_runs_no_commands_is_said_at_once_in_the_host_s_words(
         started = time.monotonic()
         with pytest.raises(UnreachableError) as caught:
             opened.run("echo here", timeout=60, sudo=kept)
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 50
     assert caught.value.reason == f"the login of {server.user} runs no commands: {NO_COMMANDS[command]}"
 
 
@@ -52,13 +52,13 @@ def test_what_a_login_prints_first_is_not_the_script_s(tmp_path: Path, kept: boo
         if kept:
             opened.keep_shell()
         for _ in range(2):
-            done = opened.run("echo out; echo err >&2; exit 3", timeout=20, sudo=kept)
+            done = opened.run("echo out; echo err >&2; exit 3", timeout=60, sudo=kept)
             assert (done.exit_status, done.stdout, done.stderr, done.started) == (3, "out\n", "err\n", True)
 
 
 def test_a_script_that_a_shell_cannot_parse_is_no_login_without_commands(sshd: LoopbackSshd) -> None:
     with fresh_transport(sshd.host()) as opened:
-        done = opened.run("if", timeout=10)
+        done = opened.run("if", timeout=60)
     assert done.exit_status != 0
     assert done.started
 
