@@ -31,6 +31,14 @@ hosts:
   one: {networks: {left: 10.121.0.11}}
   two: {networks: {right: dhcp}}
 """
+# One machine, for what is not of several.
+ONE = """\
+name: e2e-small
+hypervisor: lxc:///system
+defaults: {image: debian-12, memory: 256}
+networks: {left: {mode: isolated, cidr: 10.121.0.0/24}}
+hosts: {one: {networks: {left: 10.121.0.11}}}
+"""
 Make = Callable[[str], RunningLab]
 
 
@@ -136,7 +144,7 @@ def test_what_the_file_no_longer_has_is_named_and_removed_only_with_prune(
 
 
 def test_recreate_keeps_addresses_and_macs_and_makes_a_new_machine(make_lab: Make) -> None:
-    lab = make_lab(SMALL)
+    lab = make_lab(ONE)
     up = lab.json("up")
     assert up.exit_code == 0, up.bad() or up.stderr
     assert lab.guest("one", "echo mine >/root/mark && cat /root/mark") == "mine\n"
@@ -215,7 +223,7 @@ def test_a_foreign_domain_and_network_are_never_touched(make_lab: Make, libvirtd
 
 
 def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) -> None:
-    lab = make_lab(SMALL)
+    lab = make_lab(ONE)
     up = lab.json("up")
     assert up.exit_code == 0, up.bad() or up.stderr
     lab.state = lab.state.with_name("state-after-the-loss")
@@ -228,7 +236,7 @@ def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) ->
 
 
 def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
-    lab = make_lab(SMALL)
+    lab = make_lab(ONE)
     assert lab.json("up").exit_code == 0
     key = next(lab.state.rglob("id_ed25519"))
     for damaged in (key.read_text()[:100], make_host_key("labrun-other").private):

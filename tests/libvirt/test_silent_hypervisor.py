@@ -109,7 +109,7 @@ def test_every_command_is_in_the_table() -> None:
     assert COMMANDS.keys() == VERBS.keys()
 
 
-@pytest.mark.parametrize("kind", ["port", "ssh", "stopped"])
+@pytest.mark.parametrize("kind", [pytest.param("port", marks=pytest.mark.full), "ssh", "stopped"])
 def test_every_command_says_that_the_hypervisor_is_silent(
     tmp_path: Path, libvirtd: OwnLibvirtd, kind: str
 ) -> None:
