@@ -657,9 +657,9 @@ def ask(task: Task, script: str, timeout: float) -> str:
 
 
 def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
-    hosts = fleet(sshd, 20)
+    hosts = fleet(sshd, 8)
     with closing_connections(hosts):
-        results = build_nornir(hosts, Budget(workers=20, connectors=4)).run(
+        results = build_nornir(hosts, Budget(workers=8, connectors=4)).run(
             ask, script="echo hello", timeout=60
         )
         opened = [transport_of(host).login for host in hosts.hosts.values()]

@@ -12,6 +12,7 @@ from labrun.errors import UnreachableError
 from labrun.ports import Completed
 from labrun.tasks.guest.transport import _check_sudo, fresh_transport
 from tests.loopback_sshd import LoopbackSshd, loopback_sshd
+from tests.shares import every
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ NO_COMMANDS = {
 
 
 @pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("command", NO_COMMANDS)
+@pytest.mark.parametrize("command", every(3, NO_COMMANDS))
 def test_a_login_that_runs_no_commands_is_said_at_once_in_the_host_s_words(
     tmp_path: Path, command: str, kept: bool
 ) -> None:
