@@ -242,7 +242,7 @@ def interrupted(
         pytest.param(("verify",), signal.SIGTERM, marks=pytest.mark.full),
         pytest.param(("verify", "--full"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(("drift",), signal.SIGINT, marks=pytest.mark.full),
-        (("drift", "--fix"), signal.SIGINT),
+        pytest.param(("drift", "--fix"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(("drift", "--every", "1h"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(STATUS, signal.SIGINT, marks=pytest.mark.full),
         (STATUS, signal.SIGTERM),

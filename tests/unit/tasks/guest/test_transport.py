@@ -43,6 +43,7 @@ from labrun.tasks.guest.transport import (
     transport_of,
 )
 from tests.loopback_sshd import LoopbackSshd, free_port, loopback_sshd
+from tests.shares import every
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_text_beyond_ascii_survives_both_ways(transport: SshTransport) -> None:
     assert transport.run("printf %s 'Zürich 東京'", timeout=60).stdout == "Zürich 東京"
 
 
-@pytest.mark.parametrize("script", ["", "\n", "# only a comment", "true \\", "cat <<'EOF'\nx\nEOF"])
+@pytest.mark.parametrize("script", every(2, ["", "\n", "# only a comment", "true \\", "cat <<'EOF'\nx\nEOF"]))
 def test_odd_endings_of_a_script_are_harmless(transport: SshTransport, script: str) -> None:
     done = transport.run(script, timeout=60)
     assert (done.exit_status, done.stderr) == (0, "")
