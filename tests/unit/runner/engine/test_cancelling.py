@@ -190,7 +190,7 @@ def test_only_waiting_for_a_processor_is_not_counted() -> None:
         process.stdout.read()
         idle = queued.end()
     spin = "import os, time; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    spin += "began = time.process_time()\nwhile time.process_time() < began + 0.3: pass"
+    spin += "began = time.process_time()\nwhile time.process_time() < began + 0.1: pass"
     with ExitStack() as stack:
         command = [sys.executable, "-c", spin]
         one, *_ = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(3)]
@@ -198,7 +198,7 @@ def test_only_waiting_for_a_processor_is_not_counted() -> None:
         assert one.stdout is not None
         one.stdout.read()
         busy = queued.end()
-    assert busy > 0.2
+    assert busy > 0.05
     assert idle < busy
 
 
@@ -270,6 +270,7 @@ def test_reading_ends_soon_with_what_it_has(
         assert all(row["why"] != "interrupted" for row in ended.rows(host)), ended.rows(host)
 
 
+@pytest.mark.full
 def test_a_pair_is_told_as_far_as_it_was_seen(fleet: Fleet) -> None:
     ended = interrupted(fleet, "verify", "--pair", "good:endless", number=signal.SIGINT, finished=1)
     assert (ended.code, ended.seconds < SOON) == (130, True), (ended.seconds, ended.stderr)

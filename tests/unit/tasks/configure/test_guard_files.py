@@ -371,9 +371,9 @@ def looked(guest: Guest, script: str) -> list[str]:
 
 
 @as_root
-@pytest.mark.parametrize("script", OPEN.values(), ids=OPEN)
-def test_a_way_in_that_is_open(guest: Guest, script: str) -> None:
-    assert looked(guest, script) == ["status 0"]
+@pytest.mark.parametrize("how", every(2, OPEN))
+def test_a_way_in_that_is_open(guest: Guest, how: str) -> None:
+    assert looked(guest, OPEN[how]) == ["status 0"]
 
 
 @as_root
