@@ -125,7 +125,7 @@ def test_a_fresh_host_is_brought_there_without_cutting_a_session_and_then_left_a
         session.stdin.flush()
         assert session.stdout.readline() == "after\n"
         session.stdin.close()
-        session.wait(30)
+        session.wait(60)
 
     assert {row["name"] for row in first.of("sysctl", "gate")} >= {"net.ipv4.ip_forward"}
     assert row(first, "nmcli", "left")["actual"] == "10.125.0.11/24 via 10.125.0.254"
@@ -303,7 +303,10 @@ def test_a_password_is_not_even_asked_for_whatever_cloud_init_says(lab: RunningL
     lab.guest("one", "rm /etc/ssh/sshd_config.d/50-cloud-init.conf")
 
 
-@pytest.mark.parametrize("damage", ["!!! rubbish", "Foo bar", "MaxAuthTries 20"])
+@pytest.mark.parametrize(
+    "damage",
+    ["!!! rubbish", *(pytest.param(each, marks=pytest.mark.full) for each in ("Foo bar", "MaxAuthTries 20"))],
+)
 def test_a_drop_in_that_somebody_edited_is_written_anew(lab: RunningLab, damage: str) -> None:
     lab.guest("one", f"echo '{damage}' >>{DROP_IN}")
     assert {section for _, section, _ in changed(lab)} == {"sshd"}

@@ -158,7 +158,7 @@ def test_a_signal_ends_a_capture_with_what_it_has(
             process.send_signal(number)
             began = time.monotonic()
             out, err = process.communicate(timeout=SECONDS)
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 20
     document = json.loads(out)
     assert (process.returncode, document["exit_code"], document["error"]) == (code, code, "interrupted")
     assert err.decode().splitlines()[-1] == "interrupted"

@@ -25,7 +25,10 @@ from tests.e2e.test_w_existing import Inside
 
 pytestmark = pytest.mark.lxc
 
-MORE = ("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7")
+MORE = (
+    *("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7"),
+    *("readonly", "sshstop", "sudoers", "match", "unmanaged", "sysctld", "rival", "dropin"),
+)
 FAR = f"{SUBNET}.11"
 """A host that is not attacked; what goes to it in place of a case's host finds another host key."""
 NO_SELINUX = """\

@@ -14,6 +14,7 @@ from labrun.inventory.model import Lab
 from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 from labrun.tasks.provision.kvm_probe import kvm_verdict
 from labrun.tasks.provision.networks import network_spec
+from tests.leftovers import note
 
 TEXT = """\
 name: choose-test
@@ -31,6 +32,7 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def connection() -> Iterator[libvirt.virConnect]:
+    note("choose-test")
     handle = libvirt.open("qemu:///system")
     yield handle
     for network in handle.listAllNetworks():

@@ -9,6 +9,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from tests.leftovers import note
 from tests.unit.command_line import run_labrun
 
 LAB = """\
@@ -28,6 +29,7 @@ IMAGE = "the image no-such-image has no disk for VMs (labrun image import FILE -
 @pytest.fixture
 def foreign() -> Iterator[None]:
     connection = libvirt.open("qemu:///system")
+    note("obstacle-test-two")
     domain = connection.defineXML(FOREIGN)
     yield
     domain.undefine()

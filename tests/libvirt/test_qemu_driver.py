@@ -40,6 +40,7 @@ from labrun.tasks.provision.volumes import (
     refresh,
     volume_names,
 )
+from tests.leftovers import note
 
 URI = "qemu:///system"
 GREETING = "hello from the test guest"
@@ -111,7 +112,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> QemuDriver:
 
 @pytest.fixture
 def spec(driver: QemuDriver, image: str) -> Iterator[MachineSpec]:
-    lab = f"t-{uuid4().hex[:8]}"
+    lab = note(f"t-{uuid4().hex[:8]}")
     yield MachineSpec(
         lab=lab,
         host="h1",
@@ -397,7 +398,7 @@ def test_changes_of_a_running_machine(
 
 @pytest.fixture
 def network(connection: Any) -> Iterator[str]:
-    name = f"t-{uuid4().hex[:8]}"
+    name = note(f"t-{uuid4().hex[:8]}")
     handle = connection.networkCreateXML(
         f"<network><name>{name}</name><bridge stp='off' delay='0'/></network>"
     )

@@ -14,6 +14,7 @@ import pytest
 
 from labrun.hypervisor import daemon_pid
 from tests.labs import Answer, RunningLab
+from tests.leftovers import note
 
 URI = "lxc:///system"
 LAB = "refusal-test"
@@ -44,18 +45,22 @@ class Plants:
         self.ip("route", "add", prefix, "dev", device)
 
     def network(self, name: str, address: str) -> None:
+        note(name)
         found = self.connection.networkCreateXML(f"<network><name>{name}</name>{address}</network>")
         self.undo.callback(found.destroy)
 
     def definition(self, name: str) -> None:
+        note(name)
         found = self.connection.networkDefineXML(f"<network><name>{name}</name></network>")
         self.undo.callback(found.undefine)
 
     def filter(self, name: str) -> None:
+        note(name)
         xml = f"<filter name='{name}'><rule action='drop' direction='in'/></filter>"
         self.undo.callback(self.connection.nwfilterDefineXML(xml).undefine)
 
     def domain(self, name: str, uri: str = URI) -> None:
+        note(name)
         kind, system = uri.partition(":")[0], "exe" if uri == URI else "hvm"
         init = "<init>/bin/sh</init>" if uri == URI else ""
         connection = libvirt.open(uri)
@@ -68,6 +73,7 @@ class Plants:
 
     def guest(self, name: str, network: str, mac: str) -> None:
         """A running container of somebody's on a network of somebody's."""
+        note(name)
         guest = self.connection.createXML(
             f"<domain type='lxc'><name>{name}</name><memory unit='MiB'>64</memory><os><type>exe</type>"
             "<init>/bin/sleep</init><initarg>1000</initarg></os><devices><filesystem type='mount'>"
@@ -334,6 +340,7 @@ def test_a_filter_that_others_refer_to_is_not_pruned(plants: Plants, tmp_path: P
     try:
         assert lab.json("up", "--no-wait").exit_code == 0
         xml = f"<filter name='rt-filter'><filterref filter='{LAB}-f'/></filter>"
+        note("rt-filter")
         user = plants.connection.nwfilterDefineXML(xml)
         plants.undo.callback(user.undefine)
         lab_of(tmp_path, Refusal(lambda _: None, N, ("", ""), ""))

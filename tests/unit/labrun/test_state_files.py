@@ -38,6 +38,7 @@ from labrun.runner.watching.state import (
 from labrun.state import LabState
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_reset
 from labrun.state_folders import distrust
+from tests.shares import every
 from tests.unit.command_line import run_labrun
 
 URI = "lxc:///system"
@@ -262,7 +263,7 @@ WRONG_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_ROWS, ids=lambda text: text[:30])
+@pytest.mark.parametrize("wrong", every(2, WRONG_ROWS), ids=lambda text: text[:30])
 def test_rows_of_wrong_types_are_said_and_the_history_begins_anew(wrong: str, tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("name: lab\nhosts: {a: {address: 192.0.2.1}}\n")
     base = tmp_path / "state"

@@ -319,7 +319,7 @@ def test_what_stands_in_a_lab_file_s_place_is_not_waited_for(
     make: Callable[[Path], object], says: str, command: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "odd.yaml")
-    done = run_labrun("--lab", "odd.yaml", "--state-dir", "state", command, cwd=tmp_path, timeout=20)
+    done = run_labrun("--lab", "odd.yaml", "--state-dir", "state", command, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     if command == "validate" and says:

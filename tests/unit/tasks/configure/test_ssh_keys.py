@@ -284,7 +284,7 @@ def test_lines_go_and_come_and_all_others_stay(tmp_path: Path) -> None:
     def put(drop: str, add: str) -> None:
         call = guest_script("keys_apply") + f"put_keys root {path} {words((drop, add))}\n"
         text = apply_script([("ssh_keys", call)], "mark")
-        done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True, timeout=20)
+        done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True, timeout=60)
         assert parse_facts(done.stdout, "mark").commands["ssh_keys"] == Captured("\n", 0)
 
     put("", A)

@@ -75,7 +75,7 @@ def test_all_hosts_behind_a_jump_host_share_one_login(jump: LoopbackSshd, end: L
 
     def work() -> None:
         with fresh_transport(through(jump, end)) as transport:
-            ended.append(transport.run("echo $SSH_CONNECTION", timeout=20).stdout.split()[3])
+            ended.append(transport.run("echo $SSH_CONNECTION", timeout=60).stdout.split()[3])
 
     workers = [threading.Thread(target=work) for _ in range(6)]
     for worker in workers:
@@ -91,7 +91,7 @@ def test_jump_hosts_lead_to_jump_hosts(jump: LoopbackSshd, end: LoopbackSshd) ->
     middle.data[JUMP] = jump.host("gate")
     before = logins(jump)
     with fresh_transport(through(middle, end)) as transport:
-        assert transport.run("echo here", timeout=20).stdout == "here\n"
+        assert transport.run("echo here", timeout=60).stdout == "here\n"
     assert logins(jump) - before == 2
 
 
@@ -155,13 +155,13 @@ def test_a_jump_host_that_comes_back_is_logged_in_to_again(end: LoopbackSshd, tm
     with loopback_sshd(tmp_path) as gate:
         host = through(gate, end)
         with fresh_transport(host) as transport:
-            transport.run(":", timeout=20)
+            transport.run(":", timeout=60)
         # As a NIC of the jump host that went down and came back, or its reboot.
         for known in SHARED._known.values():
             assert known._login is not None
             known._login.close()
         with fresh_transport(host) as transport:
-            assert transport.run("echo again", timeout=20).stdout == "again\n"
+            assert transport.run("echo again", timeout=60).stdout == "again\n"
 
 
 def test_who_answers_behind_a_jump_host_is_asked_over_a_new_login(

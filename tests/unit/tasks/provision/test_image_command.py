@@ -76,7 +76,7 @@ def test_cancelling_ends_the_command_and_its_children(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(BuildCancelledError, match=r"^packages: stopped on request$"):
         run_command(["sh", "-c", script], step="packages", on_line=lambda _: cancel.set(), cancel=cancel)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     _assert_goes(int(_wait_for(tmp_path / "child")))
 
 
