@@ -18,7 +18,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.out_of_band import explain_failures
-from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, parse_max_fail
+from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, ordered, parse_max_fail
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
@@ -185,14 +185,17 @@ def configure_hosts(
 
     held = still_held(session.lab, session.state.host_addresses())
     specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
-    for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
+    carried = carried_by(session.lab, session.hosts, located, session.state)
+    for host, others in carried.items():
         specs[host]["behind"] = others
+    after = {} if dry_run else _after(session, carried)
+    session.dial_later(located, after)
     data = {host: {"configure": spec} for host, spec in specs.items()}
     budget = session.budget(
         _SECONDS,
         reads=dry_run,
         until="confirmed or rolled back",
-        rollout=replace(rollout, groups=_redundancy(session), after=_after(session)),
+        rollout=replace(rollout, groups=_redundancy(session), after=after),
         confirm=confirm,
     )
     with (
@@ -269,9 +272,19 @@ def _redundancy(session: Session) -> dict[str, str]:
     return {name: group for name, group in groups.items() if group is not None}
 
 
-def _after(session: Session) -> dict[str, tuple[str, ...]]:
-    """Return the jump hosts of each host: what changes them must not cut the connections through them."""
-    return {name: chain for name in session.hosts if (chain := jump_chain(session.lab, name))}
+def _after(session: Session, carried: Mapping[str, Sequence[Behind]]) -> dict[str, tuple[str, ...]]:
+    """Return the jump hosts and routers on the way to each host: they are changed first.
+
+    A router that begins or stops to translate addresses breaks the connections through it, though not new
+    ones: the kernel applies `nat` to a connection in progress as if it began there, and forgets with the last
+    rule how others were translated.
+    """
+    jumps = {name: jump_chain(session.lab, name) for name in session.hosts}
+    routers = {
+        name: [carrier for carrier, others in carried.items() if any(each["name"] == name for each in others)]
+        for name in session.hosts
+    }
+    return ordered(jumps, routers)
 
 
 def _nothing(host: str, sections: Sequence[str]) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -108,6 +108,16 @@ class Session:
             # A host behind a jump host does not answer here, or something else does.
             if address is not None and not located[name].through:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
+
+    def dial_later(self, located: Mapping[str, Located], hosts: Iterable[str]) -> None:
+        """Drop what :meth:`dial_ahead` has begun to some hosts: what they wait for may break it."""
+        from labrun.inventory.hosts.connections import access_of
+        from labrun.tasks.guest.tcp import stop_dialling
+
+        for name in hosts:
+            address = located[name].address
+            if address is not None:
+                stop_dialling(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     @contextmanager
     def engine(

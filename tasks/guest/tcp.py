@@ -26,6 +26,7 @@ __all__ = [
     "begin_to_dial",
     "dial",
     "no_ssh",
+    "stop_dialling",
     "unreachable",
 ]
 
@@ -168,10 +169,15 @@ def begin_to_dial(host: str, port: int) -> None:
     if sock.connect_ex((host, port)) not in (0, errno.EINPROGRESS):
         sock.close()
         return
-    before, _ = _begun.pop((host, port), (None, 0.0))
-    if before is not None:
-        before.close()
+    stop_dialling(host, port)
     _begun[host, port] = sock, time.monotonic()
+
+
+def stop_dialling(host: str, port: int) -> None:
+    """Drop the connection that was begun to that address, if any."""
+    sock, _ = _begun.pop((host, port), (None, 0.0))
+    if sock is not None:
+        sock.close()
 
 
 def _family(host: str) -> socket.AddressFamily | None:
