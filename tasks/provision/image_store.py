@@ -12,16 +12,16 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labrun.bounded import as_object
 from labrun.errors import LabrunError, UsageError
 from labrun.state_files import DamagedFileError
+from labrun.tasks.provision.image_format import judge_image
+from labrun.tasks.provision.image_integrity import require_room_for, require_sound
 from labrun.tasks.provision.image_manifest import read_image_manifest
 
 __all__ = [
@@ -32,7 +32,6 @@ __all__ = [
     "image_directory",
     "image_paths",
     "import_image",
-    "inspect_qcow2",
     "list_images",
     "source_of_image",
 ]
@@ -41,7 +40,6 @@ VERSIONS = "versions"
 _RECIPES = ("debian-12",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _CHUNK = 1024 * 1024
-_INFO_SECONDS = 30
 
 Progress = Callable[[str, float], None]
 """Receives the current step in words and the completed share (0 to 1)."""
@@ -174,55 +172,6 @@ def disk_digest(paths: ImagePaths) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inspect_qcow2(path: Path) -> int:
-    """Return the virtual size in bytes of a self-contained qcow2. Raises LabrunError for any other.
-
-    QEMU on the hypervisor opens the files that a qcow2 refers to (backing file, data file) as root would,
-    so a downloaded image must not refer to any.
-    """
-    info = _qemu_img_info(path)
-    kind = info.get("format")
-    if kind != "qcow2":
-        raise LabrunError(
-            f"{path} is {'raw or no disk image' if kind == 'raw' else kind}, not qcow2",
-            step="image",
-            hint=f"qemu-img convert -O qcow2 {path} {path.stem}.qcow2",
-        )
-    details = info.get("format-specific", {}).get("data", {})
-    backing = info.get("backing-filename")
-    if backing:
-        raise LabrunError(
-            f"{path} is only an overlay on {backing}",
-            step="image",
-            hint=f"qemu-img convert -O qcow2 {path} {path.stem}-full.qcow2 makes it complete",
-        )
-    if details.get("data-file"):
-        raise LabrunError(f"{path} keeps its data in another file, {details['data-file']}", step="image")
-    if info.get("encrypted"):
-        raise LabrunError(f"{path} is encrypted", step="image")
-    if details.get("corrupt") or info.get("dirty-flag"):
-        raise LabrunError(
-            f"{path} is damaged or was not closed", step="image", hint=f"qemu-img check -r all {path}"
-        )
-    return int(info["virtual-size"])
-
-
-def _qemu_img_info(path: Path) -> Mapping[str, Any]:
-    # An absolute path, or a name like "nbd:host" would be parsed as a protocol.
-    command = ["qemu-img", "info", "--output", "json", str(path.absolute())]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INFO_SECONDS)
-    except FileNotFoundError as error:
-        raise LabrunError(
-            "qemu-img is not installed", step="image", hint="`labrun doctor` names its package"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabrunError(f"qemu-img did not answer in {_INFO_SECONDS} s", step="image") from error
-    if done.returncode != 0:
-        raise LabrunError(done.stderr.strip() or f"qemu-img cannot read {path}", step="image")
-    return as_object(json.loads(done.stdout), "qemu-img info")
-
-
 def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
     """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
 
@@ -234,7 +183,8 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
         raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
     if not path.is_file():
         raise UsageError(f"{path} is not a file")
-    virtual_size = inspect_qcow2(path)
+    judge_image(path)
+    require_sound(path)
     versions = image_directory() / VERSIONS
     try:
         versions.mkdir(parents=True, exist_ok=True)
@@ -244,22 +194,24 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
     with lock:
         # One import per name at a time: an existing scratch directory is left from one that was killed.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _store(path, name, versions, virtual_size, progress or (lambda _what, _share: None))
+        _store(path, name, versions, progress or (lambda _what, _share: None))
     return _stored(image_paths(name))
 
 
-def _store(path: Path, name: str, versions: Path, virtual_size: int, progress: Progress) -> None:
+def _store(path: Path, name: str, versions: Path, progress: Progress) -> None:
     scratch = versions / f".import-{name}"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
+        require_room_for(path.stat().st_blocks * 512, scratch)
         digest = _copy(path, scratch / "disk.qcow2", progress)
         manifest = {
             "name": name,
             "source": path.name,
             "imported": datetime.now(UTC).isoformat(timespec="seconds"),
             "sha256": digest,
-            "virtual_size": virtual_size,
+            # Judged anew: the file may have been replaced since.
+            "virtual_size": judge_image(scratch / "disk.qcow2"),
         }
         (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _take_name(name, scratch, versions / f"{name}-{digest[:16]}")
