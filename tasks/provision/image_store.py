@@ -12,13 +12,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labrun.errors import LabrunError, UsageError
+from labrun.errors import LabrunError, LockedError, UsageError
 from labrun.state_files import DamagedFileError
 from labrun.tasks.provision.image_format import judge_image
 from labrun.tasks.provision.image_integrity import require_room_for, require_sound
@@ -30,6 +31,7 @@ __all__ = [
     "StoredImage",
     "disk_digest",
     "image_directory",
+    "image_lock",
     "image_paths",
     "import_image",
     "list_images",
@@ -73,7 +75,8 @@ class StoredImage:
     """One image of the store.
 
     ``drivers`` are the kinds of machine it can create (``lxc``, ``qemu``). ``disk_bytes`` is the size of
-    the qcow2 file and ``sha256`` its digest, 0 and empty if it has none. ``made`` is the time of its build
+    the qcow2 file and ``sha256`` its digest, 0 and empty if it has none; ``tree_bytes`` is the size of the
+    tree, 0 if it has none or if it is unknown. ``made`` is the time of its build
     or import (ISO 8601), ``source`` its origin, both empty if unknown. ``unreadable`` tells why its
     manifest is not trusted, empty if it is or if there is none.
     """
@@ -85,6 +88,7 @@ class StoredImage:
     made: str
     source: str
     unreadable: str = ""
+    tree_bytes: int = 0
 
 
 def image_directory() -> Path:
@@ -148,7 +152,12 @@ def _stored(paths: ImagePaths) -> StoredImage:
         made=str(manifest.get("built") or manifest.get("imported") or ""),
         source=str(manifest.get("source") or ""),
         unreadable=unreadable,
+        tree_bytes=_size(manifest.get("tree_size")) if paths.rootfs.is_dir() else 0,
     )
+
+
+def _size(noted: object) -> int:
+    return noted if isinstance(noted, int) and noted > 0 else 0
 
 
 def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
@@ -172,6 +181,27 @@ def disk_digest(paths: ImagePaths) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def image_lock(name: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of an image's name, which builds hold too; the kernel releases it if labrun is killed.
+
+    Without ``wait``, raises LockedError while another process holds it.
+    """
+    path = image_directory() / f".{name}.lock"
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise LockedError(
+                f"another labrun is making the image {name}", hint="repeat this when it is done"
+            ) from error
+        yield
+
+
 def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
     """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
 
@@ -188,12 +218,10 @@ def import_image(path: Path, name: str, *, progress: Progress | None = None) -> 
     versions = image_directory() / VERSIONS
     try:
         versions.mkdir(parents=True, exist_ok=True)
-        lock = (image_directory() / f".{name}.lock").open("w")
     except OSError as error:
         raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
-    with lock:
-        # One import per name at a time: an existing scratch directory is left from one that was killed.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # One import per name at a time: an existing scratch directory is left from one that was killed.
+    with image_lock(name):
         _store(path, name, versions, progress or (lambda _what, _share: None))
     return _stored(image_paths(name))
 
