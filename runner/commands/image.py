@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -18,6 +20,9 @@ from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
+from labrun.tasks.provision.checksums import Digest
+from labrun.tasks.provision.image_catalogue import ARCHITECTURES, origin_of
+from labrun.tasks.provision.image_origin import Origin
 from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images
 
 if TYPE_CHECKING:
@@ -108,7 +113,7 @@ def build(invocation: Invocation, name: str) -> Report:
     if name != "debian-12":
         raise UsageError(
             f'there is no recipe for "{name}"',
-            hint="debian-12 can be built; labrun image import FILE brings in a downloaded cloud image",
+            hint="debian-12 can be built; `labrun image pull` and `import` bring in other cloud images",
         )
     before = find_image(image_directory(), name)
     with progress([HYPERVISOR], invocation):
@@ -117,6 +122,62 @@ def build(invocation: Invocation, name: str) -> Report:
     status = Status.CHANGED if is_new else Status.OK
     actual = "built" if is_new else "built before, from the same recipe"
     return Report(outcomes=[_row(name, status, actual, invocation.seconds)])
+
+
+@verb("pull", group=command)
+@click.argument("what", metavar="NAME|URL")
+@click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
+@click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
+@click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A folder to try first.")
+@click.option("--arch", type=click.Choice(ARCHITECTURES), help="By default that of this machine.")
+def pull(
+    invocation: Invocation,
+    what: str,
+    name: str | None,
+    sha256: str | None,
+    checksums: str | None,
+    mirrors: tuple[str, ...],
+    arch: str | None,
+) -> Report:
+    """Download a cloud image for VMs and check it.
+
+    NAME is one of the catalogue, such as debian-13 or almalinux-9. What broke off is resumed. Nothing
+    becomes an image before its checksum was compared. Proxies are those of the environment
+    (https_proxy, no_proxy).
+    """
+    from labrun.tasks.provision.image_pull import pull_image
+
+    is_url = "://" in what
+    if is_url and (mirrors or arch):
+        raise UsageError("--mirror and --arch go with a name of the catalogue")
+    origin = _of_url(what) if is_url else origin_of(what, arch=arch or "", mirrors=mirrors)
+    if sha256:
+        try:
+            origin = replace(origin, digest=Digest.of(sha256))
+        except ValueError:
+            raise UsageError(
+                f"{sha256} is neither SHA-256 nor SHA-512", hint="64 or 128 hex digits"
+            ) from None
+    if checksums:
+        origin = replace(origin, checksums=checksums, only=False, signature="")
+    image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
+    with progress([HYPERVISOR], invocation):
+        done = pull_image(image_name, origin, lambda text: report(HYPERVISOR, image_name, text))
+    row = _row(
+        image_name,
+        Status.CHANGED if done.is_new else Status.OK,
+        "pulled" if done.is_new else "pulled before",
+        invocation.seconds,
+    )
+    return Report(outcomes=[replace(row, why=done.verified)])
+
+
+def _of_url(url: str) -> Origin:
+    file = PurePosixPath(unquote(urlsplit(url).path)).name
+    if not file:
+        raise UsageError("the address has no file name at its end", hint="https://HOST/.../FILE.qcow2")
+    return Origin(urls=(url,), file=file)
 
 
 @verb("import", group=command)

@@ -12,6 +12,7 @@ from labrun.errors import HypervisorError, LabrunError, LockedError, UsageError
 from labrun.hypervisor import connect, translated
 from labrun.state_files import DamagedFileError
 from labrun.tasks.provision.image_manifest import read_image_manifest
+from labrun.tasks.provision.image_pull import abandon_downloads
 from labrun.tasks.provision.image_store import VERSIONS, image_directory, image_lock, image_paths, list_images
 from labrun.tasks.provision.image_users import ImageUsers
 from labrun.tasks.provision.image_volume import volume_name
@@ -86,6 +87,7 @@ def prune_images(users: ImageUsers, *, unused: bool = False) -> tuple[str, ...]:
             continue
         owners.add(name)
         gone.append(version.name)
+    gone += abandon_downloads()
     # Only of images known here: the others may be those of another controller of this hypervisor.
     known = {image.name: volume_name(image.name) for image in list_images()}
     known |= {name: None for name in owners if name not in known}

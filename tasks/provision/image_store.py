@@ -28,18 +28,22 @@ from labrun.tasks.provision.image_manifest import read_image_manifest
 __all__ = [
     "VERSIONS",
     "ImagePaths",
+    "Provenance",
     "StoredImage",
     "disk_digest",
+    "has_digest",
     "image_directory",
     "image_lock",
     "image_paths",
     "import_image",
     "list_images",
-    "source_of_image",
+    "make_store",
+    "name_again",
+    "require_free",
+    "with_digest",
 ]
 
 VERSIONS = "versions"
-_RECIPES = ("debian-12",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _CHUNK = 1024 * 1024
 
@@ -109,15 +113,6 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot be the name of an image",
             hint="use lower-case letters, digits, dots, hyphens and underscores, at most 63",
         )
-
-
-def source_of_image(name: str, driver: str) -> str:
-    """Return the command that makes the image, or that brings it here, for ``lxc`` or ``qemu``."""
-    if name in _RECIPES:
-        return f"labrun image build {name}"
-    if driver == "qemu":
-        return f"labrun image import FILE --name {name}"
-    return f"containers are made from {' or '.join(_RECIPES)}, which `labrun image build` makes"
 
 
 def list_images() -> tuple[StoredImage, ...]:
@@ -202,47 +197,106 @@ def image_lock(name: str, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a downloaded file is from, its digests by algorithm, and what proved it."""
+
+    source: str
+    digests: Mapping[str, str]
+    verified: str
+
+
+def import_image(
+    path: Path, name: str, *, progress: Progress | None = None, provenance: Provenance | None = None
+) -> StoredImage:
     """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
 
-    The same file imported twice is stored once. Raises LabrunError if it is not a complete qcow2,
-    UsageError for a bad name or the name of a built image.
+    The same file imported twice is stored once. With ``provenance`` it is a download on the store's file
+    system, which is moved instead. Raises LabrunError if it is not a complete qcow2, UsageError for a bad
+    name or the name of a built image.
     """
-    paths = image_paths(name)
-    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
-        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
+    require_free(name)
     if not path.is_file():
         raise UsageError(f"{path} is not a file")
     judge_image(path)
     require_sound(path)
+    versions = make_store()
+    # One import per name at a time: an existing scratch directory is left from one that was killed.
+    with image_lock(name):
+        _store(path, name, versions, progress or (lambda _what, _share: None), provenance)
+    return _stored(image_paths(name))
+
+
+def require_free(name: str) -> None:
+    """Raise UsageError for a bad name, and for that of an image that labrun built."""
+    paths = image_paths(name)
+    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
+        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
+
+
+def make_store() -> Path:
+    """Return the directory of the versions, which exists then. Raises LabrunError."""
     versions = image_directory() / VERSIONS
     try:
         versions.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
-    # One import per name at a time: an existing scratch directory is left from one that was killed.
-    with image_lock(name):
-        _store(path, name, versions, progress or (lambda _what, _share: None))
-    return _stored(image_paths(name))
+    return versions
 
 
-def _store(path: Path, name: str, versions: Path, progress: Progress) -> None:
+def with_digest(algorithm: str, value: str) -> ImagePaths | None:
+    """Return an image whose disk has this digest, None if there is none."""
+    for image in list_images():
+        paths = image_paths(image.name)
+        if has_digest(paths, algorithm, value):
+            return paths
+    return None
+
+
+def has_digest(paths: ImagePaths, algorithm: str, value: str) -> bool:
+    """Tell whether an image has a disk with this digest, by its manifest."""
+    return paths.disk.is_file() and _read_manifest(paths).get(algorithm) == value
+
+
+def name_again(there: ImagePaths, name: str, source: str, verified: str) -> StoredImage:
+    """Give the disk of an image another name too: its content stays one file."""
+    require_free(name)
+    noted = _read_manifest(there)
+    digests = {key: str(noted[key]) for key in ("sha256", "sha512") if key in noted}
+    link = make_store() / f".link-{name}"
+    try:
+        link.unlink(missing_ok=True)
+        os.link(there.disk, link)
+        return import_image(link, name, provenance=Provenance(source, digests, verified))
+    except OSError as error:
+        raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _store(path: Path, name: str, versions: Path, progress: Progress, provenance: Provenance | None) -> None:
     scratch = versions / f".import-{name}"
+    disk = scratch / "disk.qcow2"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        require_room_for(path.stat().st_blocks * 512, scratch)
-        digest = _copy(path, scratch / "disk.qcow2", progress)
+        if provenance is None:
+            require_room_for(path.stat().st_blocks * 512, scratch)
+            provenance = Provenance(path.name, {"sha256": _copy(path, disk, progress)}, "")
+        else:
+            path.rename(disk)
+            disk.chmod(0o644)
         manifest = {
             "name": name,
-            "source": path.name,
+            "source": provenance.source,
             "imported": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sha256": digest,
+            **provenance.digests,
             # Judged anew: the file may have been replaced since.
-            "virtual_size": judge_image(scratch / "disk.qcow2"),
+            "virtual_size": judge_image(disk),
+            "verified": provenance.verified,
         }
         (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _take_name(name, scratch, versions / f"{name}-{digest[:16]}")
+        _take_name(name, scratch, versions / f"{name}-{provenance.digests['sha256'][:16]}")
     except OSError as error:
         raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
     finally:

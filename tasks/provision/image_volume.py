@@ -13,7 +13,8 @@ from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.domains import tagged_domains
-from labrun.tasks.provision.image_store import disk_digest, image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import disk_digest, image_paths
 from labrun.tasks.provision.volume_stream import is_complete, upload_image
 from labrun.tasks.provision.volumes import (
     LAB_POOLS,
