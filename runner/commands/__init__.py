@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("power:stop", "Shut the machines down and keep them."),
     "restart": ("power:restart", "Shut the machines down and start them again."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
-    "image": ("image", "List, build and import the images that machines are made from."),
+    "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge",
         "Put this machine's own NIC into a bridge without cutting off anyone who is logged in.",

@@ -34,7 +34,8 @@ from labrun.tasks.provision.domains import (
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec
-from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.lxc_by_hand import change_commands, creation_commands, domain_xml
 from labrun.tasks.provision.machines import USER, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport

@@ -14,7 +14,8 @@ from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import nics_of
 from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
 from labrun.tasks.provision.filters import foreign_filter, users_of_filter
-from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.network_obstacles import network_obstacles
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests

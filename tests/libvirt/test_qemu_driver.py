@@ -18,12 +18,14 @@ from uuid import uuid4
 import libvirt
 import pytest
 
-from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.errors import ForeignObjectError, HypervisorError, LabrunError
 from labrun.hypervisor import connect
 from labrun.ownership import read_tag
 from labrun.tasks.provision import kvm_probe
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.image_removal import prune_images, remove_image
 from labrun.tasks.provision.image_store import image_paths, import_image
+from labrun.tasks.provision.image_users import find_users
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe
 from labrun.tasks.provision.machines import wanted_settings
@@ -137,6 +139,31 @@ def _volumes(spec: MachineSpec) -> frozenset[str]:
 
 def _settings(driver: QemuDriver, spec: MachineSpec) -> dict[str, str]:
     return dict(driver.observe(spec.lab)[spec.host].defined)
+
+
+def test_an_image_is_used_by_a_machine_and_by_its_disk_alone(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    driver.prepare_image(spec.image)
+    assert find_users().of(spec.image) == ()
+    driver.create(spec)
+    assert find_users().of(spec.image) == (f"{spec.lab}/h1",)
+    # Somebody undefines it: its disk still stands on the image.
+    connection.lookupByName(spec.domain).undefine()
+    users = find_users()
+    assert users.of(spec.image) == (f"{spec.lab}/h1",)
+    volume = volume_name(spec.image)
+    assert volume in users.volumes
+    with pytest.raises(LabrunError, match=rf"^image: used by {spec.lab}/h1 "):
+        remove_image(spec.image, users)
+    assert prune_images(users) == ()
+    pool = find_pool(connection, image_pool())
+    assert volume in volume_names(pool)
+    driver.remove(spec.lab, "h1", spec.domain)
+    driver.remove_lab(spec.lab)
+    remove_image(spec.image, find_users())
+    assert volume not in volume_names(pool)
+    assert image_paths(spec.image).disk.exists() is False
 
 
 def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:

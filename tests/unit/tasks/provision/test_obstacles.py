@@ -10,7 +10,7 @@ from labrun.hypervisor import close_all, connect
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status, exit_code
-from labrun.tasks.provision.image_store import source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.machines import plan_machine
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Observed, Planned
@@ -137,6 +137,8 @@ def test_disks_that_cannot_shrink_are_pending_in_the_plan(
         ("debian-12", "lxc", "labrun image build debian-12"),
         ("debian-12", "qemu", "labrun image build debian-12"),
         ("fedora-40", "qemu", "labrun image import FILE --name fedora-40"),
+        ("almalinux-9", "qemu", "labrun image pull almalinux-9"),
+        ("almalinux-9", "lxc", "containers are made from debian-12, which `labrun image build` makes"),
         ("fedora-40", "lxc", "containers are made from debian-12, which `labrun image build` makes"),
     ],
 )
