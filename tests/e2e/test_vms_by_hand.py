@@ -77,6 +77,12 @@ def standing(lab: RunningLab) -> str:
     return line
 
 
+def state(domain: libvirt.virDomain) -> tuple[int, int]:
+    """Return libvirt's numbers of a machine's state and of the reason."""
+    number, reason = domain.state()
+    return int(number), int(reason)
+
+
 def is_up_again(lab: RunningLab) -> None:
     """Bring the machine up as in the file; a second time there is nothing left to do."""
     up = lab.json(*UP)
@@ -110,7 +116,7 @@ def test_a_paused_one_goes_on(lab: RunningLab, libvirtd: libvirt.virConnect) -> 
         assert standing(lab) == "v: paused: paused by hand"
         assert lab.json("plan").of("machine", "v")[0]["why"] == "paused: paused by hand"
         assert lab.json(*words).exit_code == 0
-        assert domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+        assert state(domain)[0] == libvirt.VIR_DOMAIN_RUNNING
     assert domain.ID() == identity
 
 
@@ -141,7 +147,7 @@ def test_a_saved_one_goes_on_where_the_file_has_it_now(lab: RunningLab, libvirtd
     up = lab.json(*UP)
     assert up.exit_code == 0, up.bad()
     assert up.of("machine", "v")[0]["why"] == "from its next start on: nics"
-    assert domain.state() == [libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED]
+    assert state(domain) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED)
     assert "<link state='down'/>" in domain.XMLDesc(0)
     domain.destroy()
     is_up_again(lab)
@@ -150,7 +156,7 @@ def test_a_saved_one_goes_on_where_the_file_has_it_now(lab: RunningLab, libvirtd
     more = fixed.replace("10.174.1.0/24}", "10.174.1.0/24}, o: {cidr: 10.174.2.0/24}")
     lab.path.write_text(more.replace('01"}', '01"}, o: dhcp'), encoding="utf-8")
     is_up_again(lab)
-    assert domain.state()[1] == libvirt.VIR_DOMAIN_RUNNING_RESTORED
+    assert state(domain) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_RESTORED)
     assert re.findall(f"network='({LAB}-.)'", domain.XMLDesc(0)) == [f"{LAB}-n", f"{LAB}-o"]
     domain.destroy()
     lab.path.write_text(TEXT, encoding="utf-8")
