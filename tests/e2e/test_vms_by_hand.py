@@ -79,8 +79,8 @@ def standing(lab: RunningLab) -> str:
 
 def state(domain: libvirt.virDomain) -> tuple[int, int]:
     """Return libvirt's numbers of a machine's state and of the reason."""
-    number, reason = domain.state()
-    return int(number), int(reason)
+    numbers = [int(each) for each in domain.state()]
+    return numbers[0], numbers[1]
 
 
 def is_up_again(lab: RunningLab) -> None:
