@@ -193,8 +193,10 @@ def _not_begun(host: str) -> Outcome:
 def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     """Remove machines and networks that are no longer in the file. Return their rows."""
     from labrun.runner.commands.down import remove_machines, remove_objects
+    from labrun.tasks.provision.file_users import file_users
 
-    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
+    keep = file_users(session.lab.name, session.uri) if plan.extra_machines else {}
+    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines, keep)
     rows += remove_objects(session.uri, session.lab.name, "forward", plan.extra_forwards)
     rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])

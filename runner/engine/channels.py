@@ -26,7 +26,7 @@ def channels(session: Session, via: str) -> dict[str, Opener]:
     Raises HypervisorError. A host without such a channel raises when it is opened.
     """
     machines = session.machines()
-    return {host: _opener(session, machines.get(host), host, via) for host in session.hosts}
+    return {host: _opener(session, machines, host, via) for host in session.hosts}
 
 
 def openers_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Opener]:
@@ -36,10 +36,10 @@ def openers_inside(session: Session, located: Mapping[str, Located]) -> dict[str
     """
     apart = no_logins(session.lab, located)
     machines = session.machines() if apart else {}
-    return {host: _opener(session, machines.get(host), host, "agent or console") for host in apart}
+    return {host: _opener(session, machines, host, "agent or console") for host in apart}
 
 
-def _opener(session: Session, seen: SeenMachine | None, host: str, via: str) -> Opener:
+def _opener(session: Session, seen: Mapping[str, SeenMachine], host: str, via: str) -> Opener:
     def open_it() -> Transport:
         machine = _running(session, seen, host)
         domain = session.lab.libvirt_name(host)
@@ -66,15 +66,15 @@ def _console(session: Session, host: str, machine: SeenMachine) -> Transport:
 
 def running_machine(session: Session, host: str) -> SeenMachine:
     """Return a host's machine. Raises UnreachableError unless labrun made it and it runs."""
-    return _running(session, session.machines().get(host), host)
+    return _running(session, session.machines(), host)
 
 
-def _running(session: Session, seen: SeenMachine | None, host: str) -> SeenMachine:
+def _running(session: Session, machines: Mapping[str, SeenMachine], host: str) -> SeenMachine:
     if session.lab.hosts[host].machine is None:
         raise UnreachableError("an existing machine is reached by SSH only", host=host, step="machine")
+    seen = machines.get(host)
     if seen is None:
-        reason = "there is no such machine yet: `labrun up` makes it"
-        raise UnreachableError(reason, host=host, step="machine")
+        raise UnreachableError(session.absent(machines)[host], host=host, step="machine")
     if seen.machine.state != "running":
         reason = f"the machine is {seen.machine.standing}: `labrun up` starts it"
         raise UnreachableError(reason, host=host, step="machine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -69,6 +69,18 @@ class Session:
         from labrun.tasks.provision.strays import see_strays
 
         return see_strays(self.lab.name, self.uri) if self.uri else ()
+
+    def absent(self, seen: Collection[str]) -> dict[str, str]:
+        """Return, by host, why a machine of the file is not among those ``seen`` in libvirt.
+
+        Raises HypervisorError.
+        """
+        from labrun.tasks.provision.strays import renamed_machines, why_absent
+
+        machines = (host.name for host in self.lab.hosts.values() if host.machine is not None)
+        missing = [name for name in machines if name not in seen]
+        renamed = renamed_machines(self.strays()) if missing else {}
+        return {name: why_absent(name, renamed) for name in missing}
 
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host can be reached; without ``leases`` only as far as the file knows."""

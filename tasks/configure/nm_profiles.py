@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
-from labrun.inventory.model import Host, Interface, Lab, Network
+from labrun.inventory.model import Host, Interface, Lab, Mode, Network
 from labrun.inventory.topology.routing import Route, derived_routes
 from labrun.secrets import is_secret
 from labrun.tasks.guest.keyfile import Sections
@@ -107,7 +107,7 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
             "existing": host.address is not None,
             "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
             "reached_at": str(reached) if reached is not None else None,
-            "settings": _settings(lab, host, nic, [r for r in routes if r.network == nic.network]),
+            "settings": _settings(lab, host, nic, routes),
             "properties": dict(nic.nmcli),
         }
         for nic in host.interfaces
@@ -116,6 +116,8 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
 
 def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:
     network = lab.networks[nic.network]
+    of_nic = [route for route in routes if route.network == nic.network]
+    four, six = ([route for route in of_nic if route.prefix.version == version] for version in (4, 6))
     identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.network}")
     ethernet = {"mac-address": nic.mac.lower()} if nic.mac else {}
     if network.mtu is not None:
@@ -128,14 +130,27 @@ def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> 
             "autoconnect-priority": _PRIORITY,
         },
         "ethernet": ethernet,
-        "ipv4": _ipv4(nic, network, [route for route in routes if route.prefix.version == 4]),
-        "ipv6": _ipv6(host, nic, network, [route for route in routes if route.prefix.version == 6]),
+        "ipv4": _ipv4(nic, network, four, rivals=_rivals(host, network, routes, 4)),
+        "ipv6": _ipv6(host, nic, network, six, rivals=_rivals(host, network, routes, 6)),
     }
 
 
-def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+def _rivals(host: Host, network: Network, routes: Sequence[Route], version: int) -> bool:
+    """Tell whether a default that a network announces is not wanted, unless its routes have one.
+
+    On a network outside somebody else's server or router may announce one. It is welcome, unless the file
+    leads out of another NIC.
+    """
+    if network.mode not in (Mode.BRIDGE, Mode.MACVTAP):
+        return network.mode.has_uplink
+    defaults = (each for each in routes if each.prefix.version == version and each.prefix.prefixlen == 0)
+    # On an existing machine that way may be the one by which it is administered.
+    return host.machine is not None and any(each.network != network.name for each in defaults)
+
+
+def _ipv4(nic: Interface, network: Network, routes: Sequence[Route], *, rivals: bool) -> Mapping[str, str]:
     if nic.dhcp:
-        return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
+        return {"method": "auto", **_beside_dhcp(rivals, routes)}
     if nic.ipv4 is None:
         return {"method": "disabled"}
     settings = {"method": "manual", **_addresses(nic, 4)}
@@ -147,12 +162,14 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
     return settings
 
 
-def _ipv6(host: Host, nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+def _ipv6(
+    host: Host, nic: Interface, network: Network, routes: Sequence[Route], *, rivals: bool
+) -> Mapping[str, str]:
     if nic.ipv6_method:
         # DHCPv6 reservations are by name: a client's DUID is not known before it has booted.
         name = {"dhcp-hostname": host.name} if nic.ipv6_method == "dhcp" else {}
         own = {"method": "auto", "addr-gen-mode": "eui64", "ip6-privacy": "0", **name}
-        beside = _beside_dhcp(network.mode.has_uplink, routes)
+        beside = _beside_dhcp(rivals, routes)
         if "ignore-auto-routes" in beside and network.cidr6 is not None:
             # That leaves out the subnet as well, which router advertisements tell.
             beside[f"route{len(beside)}"] = str(network.cidr6)

@@ -37,8 +37,13 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
         yield _rules(each.plan, "forward", applied=applied)
     for each in plan.networks:
         yield _network(each, digest, plugged=each.spec.full_name in nics)
+    renamed = plan.renamed
     for item in plan.machines:
-        yield _machine(item, digest, was_made=item.spec.host in made)
+        if item.seen is None and (stray := renamed.get(item.spec.host)):
+            host = item.spec.host
+            yield Outcome(host, "machine", host, Status.DRIFTED, AS_IN_FILE, "absent", stray.there)
+        else:
+            yield _machine(item, digest, was_made=item.spec.host in made)
 
 
 def _rules(plan: Plan, section: str, *, applied: bool) -> Outcome:

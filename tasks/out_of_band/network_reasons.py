@@ -125,7 +125,10 @@ def _absent(seen: Seen, nic: Interface) -> str:
         other = others[0]
         undo = f"`ip link set dev {other.name} address {nic.mac}`"
         return f"{other.name} has the MAC {other.mac}, not {nic.mac}: {undo}"
-    return f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.network})"
+    absent = f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.network})"
+    if nic.model in (None, "virtio"):
+        return absent
+    return f"{absent}: its kernel may have no driver for {nic.model} (remove `model`, or take another image)"
 
 
 def _unaddressed(seen: Seen, nic: Interface, link: Link, address: Address | None, held: list[str]) -> Reason:

@@ -24,6 +24,8 @@ __all__ = ["Shaped", "link_rows", "read_links", "set_link"]
 
 _HANDLE = "1ab0:"
 _UNSET = "0:"
+# libvirt gives it to the taps of VMs, where a queue on the hypervisor only costs time.
+_NO_QUEUE = "noqueue"
 _UNKNOWN_KIND = "qdisc kind is unknown"
 
 
@@ -54,7 +56,8 @@ def _shaped(listed: Mapping[str, Any]) -> Shaped:
     kind, options = str(listed.get("kind")), listed.get("options")
     if listed.get("handle") != _HANDLE:
         # The kernel's own default has no handle.
-        return Shaped(foreign="" if listed.get("handle") == _UNSET else kind)
+        is_default = kind == _NO_QUEUE or listed.get("handle") == _UNSET
+        return Shaped(foreign="" if is_default else kind)
     quality = quality_of_options(kind, options if isinstance(options, dict) else {})
     counts = [listed.get(key) for key in ("packets", "drops")]
     sent, dropped = (each if isinstance(each, int) else 0 for each in counts)
@@ -77,6 +80,8 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
     try:
         if wanted != NOTHING:
             _add(nic, wanted)
+        elif _is_tap(nic):
+            nft.run(["tc", "qdisc", "replace", *_at(nic), _NO_QUEUE])
     except HypervisorError:
         if there.quality != NOTHING:
             _add(nic, there.quality)
@@ -86,7 +91,7 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
 
 def _add(nic: NicEnd, wanted: Quality) -> None:
     try:
-        nft.run(["tc", "qdisc", "add", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
+        nft.run(["tc", "qdisc", "replace", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
     except HypervisorError as error:
         if _UNKNOWN_KIND in error.reason and wanted.needs_netem:
             raise HypervisorError(
@@ -97,6 +102,16 @@ def _add(nic: NicEnd, wanted: Quality) -> None:
                 " needs none",
             ) from error
         raise
+
+
+def _is_tap(nic: NicEnd) -> bool:
+    text = nft.run(["ip", "-json", "-details", "link", "show", "dev", nic.device])
+    try:
+        found = objects(read_json(text, "ip link"), "ip link", "links")
+    except UnreadableError as error:
+        raise HypervisorError(error.reason, step="tc") from error
+    info = [each.get("linkinfo") for each in found]
+    return any(isinstance(each, dict) and each.get("info_kind") == "tun" for each in info)
 
 
 def _at(nic: NicEnd) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -43,14 +42,9 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 from tests.leftovers import note
+from tests.tiny_guest import GREETING, tiny_disk
 
 URI = "qemu:///system"
-GREETING = "hello from the test guest"
-# cli; cld; ds = 0; then each byte of the text to the first serial port; hlt for ever
-BOOT_SECTOR = (
-    bytes.fromhex("fafc31c08ed8be177cac84c07406baf803eeebf5f4ebfd")
-    + b"firmware's line\r\nhello from \x1b[1;32mthe test\x1b[0m guest\r\n\0"
-).ljust(510, b"\0") + b"\x55\xaa"
 
 
 def _has_libvirtd() -> bool:
@@ -83,20 +77,10 @@ def connection() -> Any:
     return connect(URI)
 
 
-def _disk(path: Path, size: int = 1024 * 1024) -> Path:
-    raw = path.with_suffix(".raw")
-    raw.write_bytes(BOOT_SECTOR)
-    with raw.open("r+b") as file:
-        file.truncate(size)
-    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
-
-
 @pytest.fixture
 def image(connection: Any, tmp_path: Path) -> Iterator[str]:
     name = f"t-image-{uuid4().hex[:8]}"
-    import_image(_disk(tmp_path / "tiny.qcow2"), name)
+    import_image(tiny_disk(tmp_path / "tiny.qcow2"), name)
     volume = volume_name(name)
     assert volume is not None
     yield name
@@ -343,7 +327,7 @@ def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None
 def test_a_disk_smaller_than_the_image(
     driver: QemuDriver, spec: MachineSpec, tmp_path: Path, connection: Any
 ) -> None:
-    import_image(_disk(tmp_path / "big.qcow2", 3 * 1024**3), spec.image)
+    import_image(tiny_disk(tmp_path / "big.qcow2", 3 * 1024**3), spec.image)
     volume = volume_name(spec.image)
     assert volume is not None
     try:
@@ -507,7 +491,7 @@ def test_a_paused_machine_goes_on(driver: QemuDriver, spec: MachineSpec, connect
 
 
 def test_an_upload_that_broke_off_is_done_again(image: str, connection: Any, tmp_path: Path) -> None:
-    path = _disk(tmp_path / "other.qcow2")
+    path = tiny_disk(tmp_path / "other.qcow2")
     pool = ensure_pool(connection, image_pool())
     name = volume_name(image)
     assert name is not None
@@ -539,7 +523,7 @@ def test_uploads_at_the_same_time_are_one(image: str, connection: Any) -> None:
 
 def test_holes_stay_holes(image: str, connection: Any, tmp_path: Path) -> None:
     path = tmp_path / "sparse.qcow2"
-    path.write_bytes(_disk(tmp_path / "small.qcow2").read_bytes())
+    path.write_bytes(tiny_disk(tmp_path / "small.qcow2").read_bytes())
     with path.open("r+b") as file:
         file.seek(40 * 1024 * 1024)
         file.write(b"far away")
@@ -561,7 +545,7 @@ def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
         return {name for name in volume_names(pool) if name.startswith(spec.image)}
 
     def new_version(megabytes: int) -> str:
-        import_image(_disk(tmp_path / f"{megabytes}.qcow2", megabytes * 1024 * 1024), spec.image)
+        import_image(tiny_disk(tmp_path / f"{megabytes}.qcow2", megabytes * 1024 * 1024), spec.image)
         assert driver.prepare_image(spec.image) is True
         return volume_name(spec.image) or ""
 

@@ -224,11 +224,9 @@ def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
-    reasons = {}
+    reasons = plan.absent() if plan is not None else {}
     for item in plan.machines if plan is not None else ():
-        if item.seen is None:
-            reasons[item.spec.host] = "there is no such machine: `labrun up` makes it"
-        elif item.seen.machine.state != "running":
+        if item.seen is not None and item.seen.machine.state != "running":
             reasons[item.spec.host] = f"the machine is {item.seen.machine.standing}: `labrun up` starts it"
     return reasons
 

@@ -193,13 +193,9 @@ def _expected_of(spec: CollectSpec) -> Rows:
 def _off(session: Session) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
     machines = session.machines()
-    reasons: dict[str, str] = {}
+    reasons = session.absent(machines)
     for name, host in session.lab.hosts.items():
-        if host.machine is None:
-            continue
-        if name not in machines:
-            reasons[name] = "there is no such machine yet: `labrun up` makes it"
-        elif machines[name].machine.state != "running":
+        if host.machine is not None and name in machines and machines[name].machine.state != "running":
             reasons[name] = f"the machine is {machines[name].machine.standing}: `labrun up` starts it"
     return reasons
 

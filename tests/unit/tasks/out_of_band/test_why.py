@@ -463,6 +463,20 @@ def test_what_has_to_be_mended_apart_is_named_together() -> None:
     assert found.is_sure
 
 
+def test_a_nic_that_the_guest_does_not_see_may_lack_its_driver() -> None:
+    seen = shown(links={})(healthy())
+    mine = seen.lab.hosts["host01"]
+    model = replace(mine, interfaces=tuple(replace(each, model="e1000e") for each in mine.interfaces))
+    of = replace(seen, lab=replace(seen.lab, hosts={**seen.lab.hosts, "host01": model}))
+    found = why_unreachable(of)
+    assert found is not None
+    assert found.is_sure
+    assert found.text == (
+        f"no NIC of host01 has the MAC {mine.interfaces[0].mac} (network1): its kernel may have no driver for"
+        " e1000e (remove `model`, or take another image)"
+    )
+
+
 def test_what_may_come_yet_is_not_sure() -> None:
     booting = both(logged(boot="starting"), NO_SSHD)(healthy())
     waiting = both(holding(), devices(70))(healthy())
