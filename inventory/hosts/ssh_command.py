@@ -26,7 +26,8 @@ def proxy_command(lab: Lab, host: Host, located: Mapping[str, Located], state: L
     """Return the ProxyCommand by which ssh reaches a host, as strict on the way; None if it needs none."""
     found = _jump_of(lab, host, located, state)
     if found is None:
-        return None
+        login = located[host.name].hypervisor
+        return login.proxy_command() if login is not None else None
     jump, address, access = found
     words = login_words(jump, access, proxy_command(lab, jump, located, state))
     # ssh replaces these in the whole command, what is nested in it included.
@@ -53,7 +54,8 @@ def jump_options(lab: Lab, host: Host, located: Mapping[str, Located], state: La
     """Return the options of the jump host for labrun's own logins, as ``jump``; empty if there is none."""
     found = _jump_of(lab, host, located, state)
     if found is None:
-        return {}
+        hypervisor = located[host.name].hypervisor
+        return {"jump": hypervisor.options()} if hypervisor is not None else {}
     jump, address, access = found
     extras = connection_extras(access, made_by_labrun=jump.machine is not None)[OPTIONS]
     login: JsonObject = {"name": jump.name, "host": address, "port": access.port, "username": access.user}

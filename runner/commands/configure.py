@@ -236,7 +236,7 @@ def carried_by(
         return {}
     from labrun.tasks.configure.behind import leads
 
-    routes = leads({name: each for name, each in addresses.items() if not located[name].through})
+    routes = leads({name: each for name, each in addresses.items() if not located[name].hops})
     ridden = {name: carried_to(lab, name) for name in addresses if located[name].through}
     others = other_addresses(lab, located, state.host_addresses()) if ridden else {}
 
@@ -245,7 +245,9 @@ def carried_by(
         jump = jump_options(lab, lab.hosts[name], located, state).get("jump")
         if not isinstance(jump, dict):
             return {"name": name, "address": addresses[name], "port": port}
-        beside = others[str(jump["name"])]
+        beside = others.get(str(jump["name"]))
+        if beside is None:
+            return {"name": name, "address": addresses[name], "port": port, "jump": jump}
         also = [*beside["labrun_expected"], *beside["labrun_former"]]
         jump = {**jump, "others": [each for each in also if each != jump["host"]]}
         return {"name": name, "address": addresses[name], "port": port, "jump": jump}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import HostBridgeError, UsageError
+from labrun.inventory.file.addressing import misfit
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
@@ -88,6 +89,7 @@ def create(
     from labrun.tasks.host_bridge.detect import bridge_change
     from labrun.tasks.host_bridge.machine import devices, require_fit, require_name, require_root
     from labrun.tasks.host_bridge.records import read_record
+    from labrun.tasks.host_bridge.taken import require_free
 
     require_name(bridge)
     own = tuple(_interface(address) for address in addresses)
@@ -103,6 +105,7 @@ def create(
         return _there(bridge, dev, own, present, record)
     nic = require_fit(dev, bridge, present)
     wanted = _addressing(nic, own, gateways) if own else None
+    require_free(nic, own, present)
     return _carry_out(invocation, bridge_change(nic, bridge, wanted), nic, within)
 
 
@@ -119,6 +122,12 @@ def _interface(text: str) -> Interface:
         interface = None
     if interface is None or "/" not in text:
         raise UsageError(f'"{text}" is not an address with a prefix length', hint="--address 192.168.1.5/24")
+    ip = interface.ip
+    why = misfit(ip, interface.network)
+    if ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_link_local:
+        why = f"{ip} cannot be reached from other machines"
+    if why is not None:
+        raise UsageError(f"--address: {why}", hint="--address 192.168.1.5/24")
     return interface
 
 
@@ -131,6 +140,8 @@ def _addressing(nic: Device, own: tuple[Interface, ...], gateways: Sequence[str]
     except ValueError as error:
         raise UsageError(f"--gateway: {error}") from None
     for gateway in given:
+        if any(gateway == address.ip for address in own):
+            raise UsageError(f"the gateway {gateway} is the bridge's own address")
         if not gateway.is_link_local and not any(gateway in address.network for address in own):
             raise UsageError(f"the gateway {gateway} is in no subnet of --address")
     # The previous gateway is kept if it is in the new subnet.

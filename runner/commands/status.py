@@ -156,7 +156,7 @@ def _status_of(
         located.source,
         login,
         machine.kind if machine else None,
-        located.through,
+        located.hops,
     )
 
 

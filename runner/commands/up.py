@@ -215,7 +215,8 @@ def _bring_up_machines(
     jobs = _jobs(session, plan, wait=wait, configures=configures)
     for name, job in jobs.items():
         networks = [nic.network for nic in session.lab.hosts[name].interfaces]
-        jobs[name] = replace(job, behind=next((each for each in networks if each in moving), ""))
+        behind = next((each for each in networks if each in moving), "")
+        jobs[name] = replace(job, behind=behind, through=located[name].hops)
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -271,7 +272,6 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],
-            through=jump_chain(lab, name),
             lost=lost,
             state=str(state.root),
             recover=recover,

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HostKeyChangedError, LabrunError, TransportError
 from labrun.inventory.hosts.connections import access_of
+from labrun.inventory.hosts.locate import first_hop
 from labrun.inventory.topology.jump_hosts import jumps
+from labrun.outcome import HYPERVISOR
 from labrun.runner.engine.channels import console_login
 from labrun.runner.engine.session import Session, hypervisor_engine
 
@@ -159,6 +161,7 @@ def _attempt(
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
     jump = jumps(session.lab).get(host)
+    remote = HYPERVISOR if first_hop(session.lab, session.uri, host) is not None else ""
     on_record = session.state.host_keys().get(host)
     return Attempt(
         host,
@@ -170,7 +173,7 @@ def _attempt(
         key=session.state.public_key.split()[1] if session.state.has_keys else "",
         host_keys=frozenset({on_record}) if on_record else frozenset(),
         client=jump.client if jump is not None else None,
-        through=jump.via if jump is not None else "",
+        through=jump.via if jump is not None else remote,
     )
 
 

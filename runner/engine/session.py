@@ -87,7 +87,7 @@ class Session:
         from labrun.inventory.hosts.leases import LibvirtLeases
         from labrun.inventory.hosts.locate import locate
 
-        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None)
+        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None, self.uri)
 
     def budget(
         self,
@@ -118,7 +118,7 @@ class Session:
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
             # A host behind a jump host does not answer here, or something else does.
-            if address is not None and not located[name].through:
+            if address is not None and not located[name].hops:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     def dial_later(self, located: Mapping[str, Located], hosts: Iterable[str]) -> None:

@@ -45,6 +45,7 @@ __all__ = [
     "cause_of_translation",
     "network_of",
     "not_asked",
+    "wrong_way",
 ]
 
 
@@ -244,12 +245,13 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
         return
     yield from policy_findings(shown, at)
     yield from redirected(shown, at, expected.via)
-    yield from _wrong_way(shown, at, expected, link.name, back=back)
+    yield from wrong_way(shown, at, expected, link.name, back=back)
     following = expected.via if expected.via is not None else at.target
     yield from neighbour_findings(shown, at.node, at.capture, link, own, following)
 
 
-def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
+def wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
+    """Yield the fault of a node that sends a packet by other routes than ``expected``, or has none."""
     equal = best_routes(at.capture.routes, at.target)
     wrong = [each for each in equal if not _same_way(each, expected, device)]
     if not equal:

@@ -6,7 +6,7 @@ import errno
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
@@ -33,12 +33,35 @@ _ECHO_EVERY, _LEAST_SILENCE = 1.0, 10
 
 
 class JumpTransport(paramiko.Transport):
-    """paramiko's transport, whose ChannelException has the server's own words for a channel that failed."""
+    """paramiko's transport, whose ChannelException has the server's own words for a channel that failed.
+
+    paramiko keeps one failure for the whole connection, and whoever asks first has it: of several channels
+    that are refused at the same time, the others would only have run out of time.
+    """
+
+    def __init__(self, *args: Any, **keywords: Any):
+        super().__init__(*args, **keywords)
+        self._asking = threading.local()
+        self._refused: dict[int, paramiko.ChannelException] = {}
+
+    def open_channel(self, *args: Any, **keywords: Any) -> paramiko.Channel:
+        """Open a channel; raises ChannelException with the server's answer to this very request."""
+        try:
+            return super().open_channel(*args, **keywords)
+        except paramiko.SSHException as error:
+            refused = self._refused.pop(getattr(self._asking, "channel", -1), None)
+            if refused is not None:
+                raise refused from error
+            raise
+
+    def _next_channel(self) -> int:
+        self._asking.channel = super()._next_channel()  # type: ignore[misc]
+        return int(self._asking.channel)
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
         channel, code, said = m.get_int(), m.get_int(), m.get_text()
         with self.lock:
-            self.saved_exception = paramiko.ChannelException(code, said)
+            self._refused[channel] = paramiko.ChannelException(code, said)
             opened = self.channel_events.pop(channel, None)
             if opened is not None:
                 self._channels.delete(channel)  # type: ignore[attr-defined]

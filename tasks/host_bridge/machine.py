@@ -18,6 +18,8 @@ from labrun.tasks.host_bridge.model import Device
 __all__ = ["devices", "is_fit", "nameservers", "output", "require_fit", "require_name", "require_root"]
 
 _SECONDS = 60
+# Devices of several NICs, or parts of one, that others than labrun know how to bridge.
+_CARRIERS = ("bond", "team", "vlan")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
 _RESOLV = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 
@@ -157,6 +159,17 @@ def is_fit(device: Device) -> bool:
     return _unfit(device) is None
 
 
+def _instead(device: Device) -> str:
+    if device.kind == "bridge":
+        return f"use it as it is: networks.N: {{mode: bridge, bridge: {device.name}}}"
+    if device.kind in _CARRIERS:
+        return (
+            f"make a bridge of {device.name} with what configures it, and use that: "
+            "networks.N: {mode: bridge, bridge: BRIDGE}"
+        )
+    return "name a wired NIC"
+
+
 def _unfit(device: Device) -> tuple[str, str] | None:
     """Return why a device cannot be put into a bridge, and what to do; None if it can."""
     name = device.name
@@ -170,7 +183,7 @@ def _unfit(device: Device) -> tuple[str, str] | None:
     if device.master:
         return f"{name} is a port of {device.master} already", f"use {device.master}, or remove it first"
     if device.kind not in ("", "veth"):
-        return f"{name} is a {device.kind}, not a NIC", "name a wired NIC"
+        return f"{name} is a {device.kind}, not a NIC", _instead(device)
     if device.above:
         above = ", ".join(device.above)
         return (

@@ -214,10 +214,19 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
         elif routes[0].via is not None:
             yield Reason(f"the route back to {client} leads via {routes[0].via}", is_sure=False)
     known = seen.capture.evidence.neighbour(link.name, client)
-    network = seen.nic.network if seen.nic is not None else ""
-    meant = seen.outside.macs.get(network)
+    whose, meant = _mac_of_client(seen)
     if known is not None and known.mac is not None and meant and known.mac != meant:
-        yield Reason(f"takes {client} to be at {known.mac}; the hypervisor's MAC there is {meant}")
+        yield Reason(f"takes {client} to be at {known.mac}; {whose}'s MAC there is {meant}")
+
+
+def _mac_of_client(seen: Seen) -> tuple[str, str]:
+    """Return who dials the host, and the MAC of its NIC on the host's network; empty if that is not known."""
+    network = seen.nic.network if seen.nic is not None else ""
+    jump = seen.lab.hosts.get(seen.attempt.through)
+    if jump is None:
+        return "the hypervisor", seen.outside.macs.get(network, "")
+    nic = jump.interface_on(network)
+    return jump.name, nic.mac if nic is not None else ""
 
 
 def _prefix_note(seen: Seen, link: Link) -> str:

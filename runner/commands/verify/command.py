@@ -79,7 +79,7 @@ def command(
     captures = gather_captures(session, full=full, evidence=not no_evidence)
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
-    rows += _refused(session) + _cut_off(session) + _worsened(session)
+    rows += _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
@@ -101,6 +101,17 @@ def _cut_off(session: Session) -> list[Outcome]:
     from labrun.tasks.provision.uplinks import uplink_rows
 
     return uplink_rows(session.lab, session.uri)
+
+
+def _forwarded(session: Session, captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:
+    """Return a row for each port of the hypervisor that leads into the lab, tried from there."""
+    if not any(network.forward for network in session.lab.networks.values()):
+        return []
+    from labrun.tasks.collect.forward_judge import expected_forwards, forward_rows
+    from labrun.tasks.provision.forward_trials import try_forwards
+
+    trials = tuple(expected_forwards(session.lab, session.hosts))
+    return forward_rows(session.lab, captures, try_forwards(session.lab, session.uri, trials))
 
 
 def _worsened(session: Session) -> list[Outcome]:
@@ -229,4 +240,16 @@ def explained(session: Session, *, full: bool = False) -> str:
             lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
             lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
             blocks.append("\n".join(lines) + "\n")
+    if forwards := _forwards_by_hand(session):
+        blocks.append("\n".join(["# on the hypervisor", *forwards]) + "\n")
     return "\n".join(blocks)
+
+
+def _forwards_by_hand(session: Session) -> list[str]:
+    if not any(network.forward for network in session.lab.networks.values()):
+        return []
+    from labrun.tasks.collect.forward_judge import expected_forwards
+    from labrun.tasks.provision.forward_trials import forwards_by_hand
+
+    trials = tuple(expected_forwards(session.lab, session.hosts))
+    return list(forwards_by_hand(session.lab, session.uri, trials))

@@ -11,6 +11,7 @@ import pytest
 from labrun.errors import UsageError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.hypervisor_forwards import forward_trials
 from labrun.inventory.topology.steps import steps_back, steps_there
 from labrun.outcome import Status
 from labrun.runner.commands.verify.offline import offline_rows
@@ -55,7 +56,8 @@ def test_every_row_of_verify_is_there_with_what_it_expects(example: Path) -> Non
     assert {row.actual for row in rows} == {None}
     assert all(row.expected for row in rows)
     assert [(row.host, row.section, row.name) for row in rows] == [
-        (row.host, row.section, row.name) for row in judge(of, {})
+        *((row.host, row.section, row.name) for row in judge(of, {})),
+        *(("hypervisor", "forward", trial.name) for trial in forward_trials(of)),
     ]
 
 

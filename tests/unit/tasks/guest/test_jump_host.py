@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,14 @@ def test_a_jump_host_that_lets_nobody_through(end: LoopbackSshd, tmp_path: Path)
         "end: connect: its jump host gate does not forward connections"
         " (AllowTcpForwarding of the sshd on gate must be yes or local)"
     )
+
+
+def test_of_many_that_it_refuses_at_once_each_hears_why(end: LoopbackSshd, tmp_path: Path) -> None:
+    """paramiko has room for one refusal a connection: the others were said not to answer in time."""
+    with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, ThreadPoolExecutor(16) as pool:
+        hosts = [through(shut, end) for _ in range(16)]
+        caught = [each.exception() for each in [pool.submit(fresh_transport, host) for host in hosts]]
+    assert {getattr(error, "reason", error) for error in caught} == {"its jump host gate lets nobody through"}
 
 
 def test_a_jump_host_that_comes_back_is_logged_in_to_again(end: LoopbackSshd, tmp_path: Path) -> None:

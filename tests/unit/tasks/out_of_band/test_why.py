@@ -403,6 +403,23 @@ def test_one_thing_is_wrong(change: Change, why: str) -> None:
     assert why in found.text
 
 
+def test_a_jump_host_is_no_stranger_at_its_own_address() -> None:
+    """The hypervisor's MAC on a network says nothing of who dials from a jump host."""
+    seen = healthy()
+    (jump,) = [name for name, host in seen.lab.hosts.items() if name == "host00"]
+    nic = seen.lab.hosts[jump].interface_on("network1")
+    assert nic is not None
+    assert nic.ipv4 is not None
+    for mac, why in ((nic.mac, None), ("02:00:00:00:00:01", f"host00's MAC there is {nic.mac}")):
+        entry = Neighbour("eth0", nic.ipv4.ip, mac, False)
+        change = both(evident(neighbours=(entry,)), outside(macs={"network1": "52:54:00:00:00:01"}))
+        attempt = replace(seen.attempt, client=nic.ipv4.ip, through=jump)
+        found = why_unreachable(replace(change(seen), attempt=attempt))
+        assert (found.text if found is not None else None) == (
+            why and f"takes {nic.ipv4.ip} to be at {mac}; {why}"
+        )
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_nothing_is_wrong(version: int) -> None:
     assert why_unreachable(healthy(version)) is None
