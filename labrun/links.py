@@ -35,10 +35,11 @@ class Link:
     """One network device.
 
     ``is_ethernet`` tells it from a tunnel or the loopback; ``is_up`` = switched on (``is_on``) and, as far as
-    the kernel can tell, connected; ``has_arp`` is False if it does not do ARP;
-    ``mtu`` is in bytes. ``burned_in`` is the NIC's own MAC if it is known and another one is set. ``kind``
-    is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the device of this host that it
-    stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if there is none.
+    the kernel can tell, connected; ``has_arp`` is False if it does not do ARP; ``mtu`` is in bytes; ``queue``
+    is what its packets wait in (such as ``fq_codel``). ``burned_in`` is the NIC's own MAC if it is known and
+    another one is set. ``kind`` is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the
+    device of this host that it stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if
+    there is none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Link:
     is_on: bool = True
     has_arp: bool = True
     mtu: int | None = None
+    queue: str = ""
     held: tuple[LinkAddress, ...] = ()
 
     @property
@@ -112,6 +114,7 @@ def _link(link: Mapping[str, Any]) -> Link:
         is_on="UP" in flags,
         has_arp="NOARP" not in flags,
         mtu=as_integer(link["mtu"], _WHAT) if "mtu" in link else None,
+        queue=as_text(link.get("qdisc") or "", _WHAT),
         held=tuple(_addresses(link)),
     )
 
