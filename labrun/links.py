@@ -39,7 +39,7 @@ class Link:
     is what its packets wait in (such as ``fq_codel``). ``burned_in`` is the NIC's own MAC if it is known and
     another one is set. ``kind`` is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the
     device of this host that it stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if
-    there is none.
+    there is none. ``unusable`` are addresses that do not count, with the reason.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Link:
     mtu: int | None = None
     queue: str = ""
     held: tuple[LinkAddress, ...] = ()
+    unusable: tuple[tuple[IPv4Interface | IPv6Interface, str], ...] = ()
 
     @property
     def is_stacked(self) -> bool:
@@ -116,14 +117,26 @@ def _link(link: Mapping[str, Any]) -> Link:
         mtu=as_integer(link["mtu"], _WHAT) if "mtu" in link else None,
         queue=as_text(link.get("qdisc") or "", _WHAT),
         held=tuple(_addresses(link)),
+        unusable=tuple(_unusable(link)),
     )
 
 
 def _addresses(link: Mapping[str, Any]) -> Iterator[LinkAddress]:
     for each in objects(link.get("addr_info", []), _WHAT, "addresses"):
-        if each.get("scope") == "global" and "local" in each:
+        if each.get("scope") == "global" and "local" in each and not each.get("dadfailed"):
             yield LinkAddress(
                 as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT),
                 dynamic=bool(each.get("dynamic")),
                 temporary=bool(each.get("temporary")),
             )
+
+
+def _unusable(link: Mapping[str, Any]) -> Iterator[tuple[IPv4Interface | IPv6Interface, str]]:
+    """Yield the addresses that are there and do not count, with the reason."""
+    for each in objects(link.get("addr_info", []), _WHAT, "addresses"):
+        scope = as_text(each.get("scope", "global"), _WHAT)
+        failed = bool(each.get("dadfailed"))
+        if "local" not in each or (scope == "global" and not failed):
+            continue
+        why = "another device has it (duplicate address detection failed)" if failed else f"scope {scope}"
+        yield as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT), why

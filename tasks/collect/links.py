@@ -76,7 +76,8 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
             ipv6_off(capture, link) if any(each.version == 6 and each not in have for each in want) else None
         )
         undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
-        why = undo or f"{link.name} does not have it"
+        useless = next((text for each, text in link.unusable if each in want), "")
+        why = undo or f"{link.name} {f'cannot use it: {useless}' if useless else 'does not have it'}"
     elif link.burned_in and not is_mac_set(nic):
         undo = f"`ip link set dev {link.name} address {link.burned_in}`"
         why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"

@@ -142,6 +142,8 @@ def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
         yield Finding(CAUSE, f"{off} ({own.network})", node)
+    elif not same and (why := next((why for each, why in link.unusable if each.ip == own.address), "")):
+        yield Finding(CAUSE, f"{own.address} cannot be used on {own.network}: {why}", node)
     elif not same:
         yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
     elif all(each.network != own.prefix for each in same):

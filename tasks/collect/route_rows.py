@@ -90,10 +90,12 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         _meant(route) for route in routes if any(_is(lab, host, capture, each, route) for each in right)
     )
     if right and not wrong and not missing:
-        odd = ", ".join(dict.fromkeys(word for each in right for word in odd_words(lab, host, capture, each)))
+        words = {each: [*odd_words(lab, host, capture, each)] for each in right}
+        odd = ", ".join(dict.fromkeys(word for found in words.values() for word in found))
         if not odd:
             return Outcome(host, "route", name, Status.OK, expected, expected)
-        why = f"the lab file has it without {odd}"
+        cure = ", ".join(f"`{each.plain}`" for each, found in words.items() if found)
+        why = f"the lab file has it without {odd}: {cure}"
         return Outcome(host, "route", name, Status.FAILED, expected, f"{expected} {odd}", why)
     actual = ", ".join([*there, *texts])
     if right and missing:

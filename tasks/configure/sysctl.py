@@ -28,6 +28,8 @@ _CONTAINER = "/run/systemd/container"
 # These limit the number of processes; the file holds the current number.
 _LIMITS = frozenset({"kernel/pid_max", "kernel/threads-max"})
 _LOAD = "/proc/loadavg"
+# What no lab works with: every path is traced with echoes.
+_SILENCING = ("net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all")
 _READERS = ("systemd-sysctl.service",)
 # Writing ip_forward resets other keys, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
@@ -128,6 +130,7 @@ class Sysctl:
         unit = no_start(facts, _READERS)
         if unit is not None:
             items = [_not_read(item, unit) if item.name in ours else item for item in items]
+        items.extend(_harmful(files, {path for key in values if (path := path_of(key)) is not None}))
         items.extend(_surplus(before, {paths[key] for key in ours}, values))
         secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
@@ -241,6 +244,17 @@ def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> 
     if _same(have.running, value) and _same(have.ours, value):
         return replace(item, refused=why)
     return replace(item, note=why)
+
+
+def _harmful(files: Mapping[str, str], declared: set[str]) -> Iterator[Item]:
+    """Yield the keys, not in the lab file, by which the host keeps out pings from the next boot on."""
+    for path in _SILENCING:
+        then = None if path in declared else winner(path, files)
+        if then is not None and _plain(then.value) != "0":
+            key = _spelled(path, "")
+            why = f"{then.file} sets {_spelled(then.key, key)} = {then.value}: no answer to pings"
+            why += ", take it out there"
+            yield Item(key, {"": "0"}, {"": "0"}, later={"": _plain(then.value)}, refused=why)
 
 
 def _not_read(item: Item, unit: Unit) -> Item:

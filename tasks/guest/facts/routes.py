@@ -64,8 +64,16 @@ class ObservedRoute:
     @property
     def removal(self) -> str:
         """Return the command that removes it."""
+        return self._command("del")
+
+    @property
+    def plain(self) -> str:
+        """Return the command that puts the same route in its place, without a source and an MTU."""
+        return self._command("replace")
+
+    def _command(self, verb: str) -> str:
         words = ["ip", "-6"] if self.prefix.version == 6 else ["ip"]
-        words += ["route", "del", *([] if self.kind == "unicast" else [self.kind])]
+        words += ["route", verb, *([] if self.kind == "unicast" else [self.kind])]
         words.append("default" if self.prefix.prefixlen == 0 else str(self.prefix))
         words += ["via", str(self.via)] if self.via is not None else []
         words += ["dev", self.device] if self.device and self.kind == "unicast" else []

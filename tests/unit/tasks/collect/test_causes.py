@@ -722,3 +722,18 @@ def test_rules_of_ip_rule_that_jump_or_look_up_a_part_are_read_as_they_are() -> 
         "ip rule 11: from all suppress_prefixlength 24 lookup main",
     ]
     assert found.missing_tables == ((4, "local"), (4, "main"))
+
+
+@pytest.mark.parametrize(
+    ("version", "address", "why"),
+    [
+        (4, "172.16.0.11/24", "scope link"),
+        (6, "fd00:16::11/64", "another device has it (duplicate address detection failed)"),
+    ],
+)
+def test_an_address_that_is_there_and_cannot_be_used_is_the_reason(
+    version: Version, address: str, why: str
+) -> None:
+    useless = first_link(held=(), unusable=((ip_interface(address), why),))
+    own = ip_interface(address).ip
+    assert reason({"host01": useless}, version) == f"host01: {own} cannot be used on network1: {why}"

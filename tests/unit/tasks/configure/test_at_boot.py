@@ -317,3 +317,21 @@ def test_another_file_for_sshd_leaves_nothing_certain() -> None:
         "/etc/default/ssh gives sshd at its next start /srv/sshd in place of /etc/ssh/sshd_config:"
         " take it out there"
     )
+
+
+@pytest.mark.parametrize("key", ["net.ipv4.icmp_echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"])
+def test_a_file_that_silences_pings_at_the_next_boot_is_refused_unless_the_lab_file_asks_for_it(
+    key: str,
+) -> None:
+    file = "/etc/sysctl.d/zz.conf"
+
+    def rows(text: str, values: dict[str, str]) -> dict[str, str | None]:
+        files = {file: text, f"/proc/sys/{key.replace('.', '/')}": "1\n"}
+        items = Sysctl().plan({"values": values}, Facts(files)).items
+        return {item.name: item.why for item in items if item.state == "refused"}
+
+    why = f"{file} sets {key} = 1: no answer to pings, take it out there"
+    assert rows(f"{key} = 1\n", {}) == {key: why}
+    assert rows(f"{key.replace('.', '/')}=1\n", {}) == {key: why}
+    assert rows(f"{key} = 0\n# {key} = 1\n", {}) == {}
+    assert key not in rows(f"{key} = 1\n", {key: "1"})
