@@ -11,7 +11,7 @@ from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_prop
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.nic_causes import ipv6_off
+from labrun.tasks.collect.nic_causes import ipv6_off, mtu_of_ipv6
 from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.claims import claims
 from labrun.tasks.guest.facts.links import Link
@@ -84,7 +84,8 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
             else None
         )
         undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
-        why = undo or f"{link.name} does not have it"
+        useless = next((text for each, text in link.unusable if each in want), "")
+        why = undo or f"{link.name} {f'cannot use it: {useless}' if useless else 'does not have it'}"
     elif link.burned_in and not is_mac_set(nic):
         undo = f"`ip link set dev {link.name} address {link.burned_in}`"
         why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"
@@ -94,7 +95,20 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
         why = "one too many: " + " ".join(_of_whom(lab, host, address) for address in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):
         why = f"{link.name} has the MTU {link.mtu}, not {mtu}"
+    elif mtu is not None and (small := _small_for_ipv6(capture, nic, link, mtu)):
+        why = small
     return " ".join(str(address) for address in (*shown, *surplus)) or "none", why
+
+
+def _small_for_ipv6(capture: Capture, nic: Interface, link: Link, mtu: int) -> str:
+    """Return the setting by which IPv6 packets have to be smaller than others, empty if there is none."""
+    found = mtu_of_ipv6(capture, link)
+    if found is None or found >= mtu or any(prop.startswith("ipv6.mtu") for prop in nic.nmcli):
+        return ""
+    if not any(each.version == 6 for each in addresses_of(nic)):
+        return ""
+    key = f"net.ipv6.conf.{link.name}.mtu"
+    return f"{key} is {found}, not {mtu}: `sysctl -w {key}={mtu}`"
 
 
 def _claimed(lab: Lab, capture: Capture, want: Sequence[IPv4Interface | IPv6Interface]) -> str:

@@ -10,6 +10,7 @@ from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, resolver_diff, shown_choices
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
+from labrun.tasks.configure.nm_config import left_alone
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
     expected_summary,
@@ -211,9 +212,11 @@ class PlannedNic:
     def _at_boot(self, item: Item, device: Device, profile: Profile, replaced: list[str]) -> Item:
         """Return the item with what the next boot brings instead, if it brings something else."""
         unit = no_start(self.facts, UNITS)
-        rival = None if unit is not None else self._rival(device, profile, replaced)
-        if unit is not None:
-            why, words = unit.not_at_boot, "not kept across a reboot"
+        alone = left_alone(self.facts, device)
+        rival = None if unit is not None or alone is not None else self._rival(device, profile, replaced)
+        if unit is not None or alone is not None:
+            why = unit.not_at_boot if unit is not None else alone or ""
+            words = "not kept across a reboot"
         elif rival is not None:
             why, words = rival, "another profile after a reboot"
         else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.sshd_match import Reopened, named, reopened
+from labrun.tasks.configure.sshd_options import OPTIONS, loosened
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import apply_script, undo_script
 from labrun.tasks.configure.text_diff import with_file
@@ -115,7 +116,7 @@ class Sshd:
             unclear=render(wanted.sound) if unclear else None,
             socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
         )
-        return (asked, boot_probe(_UNITS))
+        return (asked, OPTIONS, boot_probe(_UNITS))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
@@ -127,6 +128,8 @@ class Sshd:
         written = _written(facts) if output.status == 0 else {}
         judge = _Judge(_effective(output, facts), facts, written, reopened(facts, canonical))
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
+        elsewhere = loosened(facts, canonical)
+        items = tuple(_with_options(item, elsewhere.get(item.name)) for item in items)
         items += (*judge.surplus(wanted), *_at_boot(facts))
         if reason := _unread(facts):
             # What is effective holds or not all the same.
@@ -161,6 +164,17 @@ class Sshd:
             "systemctl reload ssh",
             f"sshd -T -C user={quote(wanted.user)},host=localhost,addr=127.0.0.1",
         )
+
+
+def _with_options(item: Item, why: str | None) -> Item:
+    """Return the item with what options of sshd's command line make of it, elsewhere or at the next start."""
+    if why is None or item.refused is not None:
+        return item
+    if item.state == "change":
+        return replace(item, note=item.note or f"{why}: take it out there")
+    have = {"": f"{item.actual} ({why})"}
+    words = replace(item.words, actual=have[""])
+    return replace(item, have=have, seen=have, words=words, refused=f"{why}: take it out there")
 
 
 def _at_boot(facts: Facts) -> Iterator[Item]:

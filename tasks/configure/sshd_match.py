@@ -26,6 +26,14 @@ __all__ = ["Reopened", "named", "reopened"]
 
 _COMMENT = re.compile(r"(?:(?<=\s)|^)#.*")
 _MOST_NAMED = 3
+# Former names that sshd still takes.
+_ALIASES = {
+    "challengeresponseauthentication": "kbdinteractiveauthentication",
+    "skeyauthentication": "kbdinteractiveauthentication",
+    "dsaauthentication": "pubkeyauthentication",
+    "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
+    "hostbasedacceptedkeytypes": "hostbasedacceptedalgorithms",
+}
 # As sshd itself.
 _DEEPEST = 16
 _MOST_FILES = 64
@@ -107,8 +115,8 @@ def _settings_in(
             for name in _included(value, files):
                 yield from _settings_in(name, criteria, files, read, depth - 1)
         elif criteria:
-            plain = plain_value(setting.key, _COMMENT.sub("", value))
-            yield Reopened(criteria, setting.key, plain, path, setting.line)
+            key = _ALIASES.get(setting.key, setting.key)
+            yield Reopened(criteria, key, plain_value(key, _COMMENT.sub("", value)), path, setting.line)
 
 
 def _included(value: str, files: Mapping[str, str]) -> Iterator[str]:

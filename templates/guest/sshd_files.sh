@@ -1,7 +1,7 @@
 # The files that sshd reads, also those included from elsewhere, and which of them have Match blocks.
 # Values: main. Sets: sshd_files blocks. Needs frames.
 # shellcheck disable=SC2016 # fields of awk
-sshd_lines='{ line = tolower($0) }
+sshd_lines='{ line = tolower($0); gsub(/"/, "", line) }
 line ~ /^[ \t]*include[ \t=]/ { sub(/^[ \t]*[^ \t=]+[ \t=]+/, ""); gsub(/["\r]/, " "); print }
 line ~ /^[ \t]*match[ \t=]/ && !told[FILENAME]++ { print "match:" FILENAME }'
 sshd_files=$main sshd_next=$main sshd_depth=0 blocks=''

@@ -13,10 +13,10 @@ n = split(list, each, ",")
 for (i = 1; i <= n; i++) if (each[i] !~ /^!/) { gsub(/[*?]/, any, each[i]); return each[i] }
 known = 0
 }
-tolower($0) !~ /^[ \t]*match[ \t=]/ { next }
+tolower($0) !~ /^[ \t]*"?match"?[ \t=]/ { next }
 {
 text = $0
-sub(/^[ \t]*[A-Za-z]+[ \t]*=?[ \t]*/, "", text); sub(/[ \t\r]+$/, "", text)
+sub(/^[ \t]*"?[A-Za-z]+"?[ \t]*=?[ \t]*/, "", text); sub(/[ \t\r]+$/, "", text)
 if (text in asked || ++blocks > most) next
 asked[text] = known = 1
 user = group = host = addr = laddr = lport = "-"

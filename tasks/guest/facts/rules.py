@@ -14,7 +14,9 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE", "PolicyRule", "missing_tables", "rules"]
 
 PROBE = Probe(script="capture rules4 ip -4 -j rule show\ncapture rules6 ip -6 -j rule show\n")
-_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos")
+_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos", "tun_id", "l3mdev")
+# A lookup with these does not take every route of its table.
+_SUPPRESSED = ("suppress_prefixlength", "suppress_prefixlen", "suppress_ifgroup")
 _DEFAULT = {0: "local", 32766: "main", 32767: "default"}
 
 
@@ -74,7 +76,7 @@ def _rules(rules: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]
             priority,
             _prefix(rule, "src"),
             _prefix(rule, "dst"),
-            as_text(rule.get("action") or f"lookup {table}", "rules"),
+            as_text(rule.get("action") or _action(rule, table), "rules"),
             version,
             iif=as_text(rule.get("iif", ""), "rules"),
             conditions=" ".join(_conditions(rule)),
@@ -91,7 +93,18 @@ def _prefix(rule: Mapping[str, Any], key: str) -> Prefix | None:
     return as_prefix(f"{given}/{length}", "rules")
 
 
+def _action(rule: Mapping[str, Any], table: str) -> str:
+    return f"goto {as_integer(rule['goto'], 'rules')}" if rule.get("goto") is not None else f"lookup {table}"
+
+
 def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
-    for name in _SELECTORS:
+    for name in (*_SELECTORS, *_SUPPRESSED):
         if rule.get(name) is not None:
             yield f"{name} {as_text(str(rule[name]), 'rules')}"
+    for name, first, last in (
+        ("uidrange", "uid_start", "uid_end"),
+        ("sport", "sport_start", "sport_end"),
+        ("dport", "dport_start", "dport_end"),
+    ):
+        if rule.get(first) is not None:
+            yield f"{name} {as_text(str(rule[first]), 'rules')}-{as_text(str(rule.get(last)), 'rules')}"

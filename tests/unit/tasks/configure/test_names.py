@@ -184,3 +184,40 @@ def test_a_unified_diff_tells_a_last_line_without_its_end() -> None:
     assert unified("/x", "a\n", "a\n") == ""
     assert unified("/x", None, "a\n").splitlines()[:2] == ["--- /dev/null", "+++ /x"]
     assert unified("/x", "a", "a\n").splitlines()[3:] == ["-a", "\\ No newline at end of file", "+a"]
+
+
+KNOWN = {**WANT, "known": {"a": ["10.0.0.1", "fd00::1"], "b": ["10.0.0.2"]}, "own": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("10.9.9.9 web a\n", "", "line 1 gives a the address 10.9.9.9, not its own: take it out there"),
+        ("\n", "fd99::9 x b # old\n", "line 6 gives b the address fd99::9, not its own: take it out there"),
+        ("fd00::1 a\n10.0.0.2 b\n", "10.0.0.1 a\n", None),
+        ("127.0.1.1 b\n", "10.9.9.9 other\n# 10.9.9.9 a\n", None),
+        ("127.0.1.1 a\n", "", "line 1 gives a the address 127.0.1.1, not its own: take it out there"),
+        ("one two\n", "fe80::1%eth0 z\n", None),
+    ],
+)
+def test_a_line_beside_the_block_that_names_another_address_is_refused(
+    before: str, after: str, why: str | None
+) -> None:
+    section = Hosts().plan(KNOWN, Facts({PATH: before + BLOCK + after}))
+    item = only(section)
+    assert (item.state, item.why) == (("ok", None) if why is None else ("refused", why))
+    assert section.apply == ""
+    again = only(Hosts().plan(KNOWN, Facts({PATH: before + after})))
+    assert (again.state, again.why is None) == ("change", why is None)
+
+
+def test_names_that_are_not_looked_up_in_the_file_are_refused() -> None:
+    def judged(line: str) -> str | None:
+        files = {PATH: BLOCK, "/etc/nsswitch.conf": f"passwd: files\n{line}\n"}
+        return only(Hosts().plan(KNOWN, Facts(files))).why
+
+    assert judged("hosts: dns # files") == (
+        "/etc/nsswitch.conf looks hosts up in dns: without `files`, not in /etc/hosts"
+    )
+    assert judged("hosts:\tfiles dns") is None
+    assert judged("networks: dns") is None

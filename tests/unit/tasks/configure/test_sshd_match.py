@@ -149,6 +149,32 @@ def test_a_block_that_reopens_a_keyword_for_others_is_named(
 
 
 @needs_sshd
+def test_a_former_name_of_a_keyword_counts_as_well(host: tuple[Path, Path]) -> None:
+    block = "Match User root\n  ChallengeResponseAuthentication yes\n"
+    (host[0] / "sshd_config.d" / "50-a.conf").write_text(block)
+    (why,) = [
+        reason
+        for key, reason in reasons(planned(gathered(host))).items()
+        if key == "kbdinteractiveauthentication"
+    ]
+    assert f"Match User root in {OTHER}:2 sets kbdinteractiveauthentication yes" in why
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    "block",
+    [
+        'Match User root\n"PasswordAuthentication" yes\n',
+        '"Match" User root\nPasswordAuthentication = "yes"\n',
+    ],
+)
+def test_a_keyword_in_quotes_counts_as_well(host: tuple[Path, Path], block: str) -> None:
+    (host[0] / "sshd_config.d" / "50-a.conf").write_text(block)
+    why = reasons(planned(gathered(host)))["passwordauthentication"]
+    assert why.startswith(f"Match User root in {OTHER}:2 sets passwordauthentication yes")
+
+
+@needs_sshd
 @pytest.mark.parametrize(
     ("main", "included", "reason"),
     [
