@@ -150,6 +150,7 @@ def _failed_attempt(session: Session, where: Located, host: str, error: LabrunEr
         attempt,
         refused=isinstance(error.__cause__, ConnectionRefusedError),
         strange_key=isinstance(error, HostKeyChangedError),
+        hint=error.hint or "",
     )
 
 
