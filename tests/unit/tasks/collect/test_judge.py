@@ -496,7 +496,10 @@ def test_a_route_with_a_source_or_an_mtu_of_its_own_is_not_the_file_s(
         assert row.status is Status.OK
         return
     cure = " ".join(
-        ["`ip route replace default via 10.3.1.254 dev eth0", *(["proto static"] if "source" in changes else [])]
+        [
+            "`ip route replace default via 10.3.1.254 dev eth0",
+            *(["proto static"] if "source" in changes else []),
+        ]
     )
     assert row.status is Status.FAILED
     assert (row.why or "").startswith(f"the lab file has it without {odd}: {cure}")
