@@ -237,6 +237,16 @@ BY_HAND: dict[str, tuple[str, str, str, str]] = {
         *_site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
         "host00: nftables drops it: netdev site, chain c: ip6 daddr fd00:204:8::11 drop",
     ),
+    "tcp-drops": (
+        "host00",
+        *_site("ip6", "forward", "meta l4proto tcp drop"),
+        "host00: nftables drops TCP: ip6 site, chain c: meta l4proto tcp drop",
+    ),
+    "no-answer-to-traces": (
+        "host00",
+        *_site("ip", "output", "icmp type time-exceeded drop"),
+        "host00: nftables drops it: ip site, chain c: icmp type time-exceeded drop",
+    ),
     "advertisements-drop": (
         "host02",
         "; ".join(
