@@ -383,6 +383,21 @@ def test_name_servers_that_somebody_takes_out_of_resolv_conf_are_missed() -> Non
     assert lines(("10.0.0.1",), ("10.0.0.1",), leased=("10.0.0.1", "10.0.0.2")) == []
 
 
+def test_name_servers_of_a_lease_are_missed_as_well() -> None:
+    leased = parse("[connection]\ntype=ethernet\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=link-local\n")
+
+    def lines(have: tuple[str, ...], written: tuple[str, ...]) -> list[str]:
+        return list(resolver_diff(leased, NmState({}, {}, frozenset(), resolver=(have, written))))
+
+    assert lines(("10.0.0.1",), ("10.0.0.1",)) == []
+    assert lines(("10.0.0.1", "9.9.9.9"), ("10.0.0.1",)) == []
+    assert lines(("192.0.2.9",), ("10.0.0.1",)) == [
+        "-/etc/resolv.conf: nameserver 192.0.2.9",
+        "+/etc/resolv.conf: nameserver 10.0.0.1",
+    ]
+    assert lines((), ()) == []
+
+
 def test_a_nic_whose_ipv6_is_switched_off_is_named_where_the_profile_has_any() -> None:
     off = NmState({}, {}, frozenset(), no_ipv6=frozenset({"eth0", "all"}))
     six = parse(PLAIN.replace("method=link-local", "method=manual\naddress1=fd00::9/64"))
