@@ -387,7 +387,8 @@ def test_name_servers_of_a_lease_are_missed_as_well() -> None:
     leased = parse("[connection]\ntype=ethernet\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=link-local\n")
 
     def lines(have: tuple[str, ...], written: tuple[str, ...]) -> list[str]:
-        return list(resolver_diff(leased, NmState({}, {}, frozenset(), resolver=(have, written))))
+        nic = replace(device(), dns=written)
+        return list(resolver_diff(leased, nic, NmState({}, {}, frozenset(), resolver=(have, written))))
 
     assert lines(("10.0.0.1",), ("10.0.0.1",)) == []
     assert lines(("10.0.0.1", "9.9.9.9"), ("10.0.0.1",)) == []
