@@ -92,6 +92,7 @@ def test_an_address_is_downloaded_by_up_alone_and_once(lab: _Lab, shelf: Shelf) 
     assert len(shelf.asked) == 1
 
 
+@pytest.mark.full
 def test_what_the_server_changed_makes_no_machine(lab: _Lab, shelf: Shelf) -> None:
     shelf.put("/far.qcow2", b"something else")
     code, row = _image(lab, "up", "--no-wait")
@@ -103,6 +104,7 @@ def test_what_the_server_changed_makes_no_machine(lab: _Lab, shelf: Shelf) -> No
     assert not [each for each in domains if each.name().startswith(lab.name)]
 
 
+@pytest.mark.full
 def test_a_file_is_imported_and_a_new_one_is_for_new_machines(lab: _Lab, tmp_path: Path) -> None:
     lab.use("near")
     code, row = _image(lab, "plan")

