@@ -125,7 +125,7 @@ CUTS = {
     "sshd": ("systemctl stop ssh", "systemctl start ssh", "sshd is not running: ssh.service is inactive"),
     "profile": ("nmcli device disconnect eth0", "nmcli device connect eth0", "eth0 has no address"),
     "address": (
-        "ip address add 10.190.1.99/24 dev eth0; ip address del 10.190.1.254/24 dev eth0",
+        "ip address del 10.190.1.254/24 dev eth0; ip address add 10.190.1.99/24 dev eth0",
         "nmcli device reapply eth0; ip address del 10.190.1.99/24 dev eth0; true",
         "eth0 has 10.190.1.99/24, not 10.190.1.254",
     ),
