@@ -72,6 +72,8 @@ def attack(
     on_all(lambda case: case.before)
     before = on_all(lambda _: WHOLE)
     answer = bad.json("configure", "--confirm-timeout", "15")
+    # A file that is refused as a whole attacks nobody.
+    assert {row["host"] for row in answer.rows} >= set(cases), answer.stderr or answer.stdout
     for host in cases:
         wait_until(f"{name}-{host}", "[ ! -e /var/lib/labrun/guard ]")
     reached = logins()

@@ -43,7 +43,7 @@ ALL = {
     "nathides": Case("role: router, nat: {masquerade: [right]}", stays=True),
     "selinux": Case("selinux: permissive", before=NO_SELINUX, stays=True),
     "selshut": Case("selinux: enforcing, firewall: {input: drop, ssh: false}", before=NO_SELINUX),
-    "selnobody": Case("selinux: permissive, sshd: {AllowUsers: nobody}", before=NO_SELINUX),
+    "selnobody": Case("selinux: permissive, sshd: {AllowUsers: 'lab@192.0.2.9'}", before=NO_SELINUX),
     **{name: FULL[name] for name in MORE},
     "naming": Case("hostname: elsewhere, sshd: {ListenAddress: ip6-localhost}"),
 }
