@@ -753,6 +753,8 @@ def test_an_address_that_is_there_and_cannot_be_used_is_the_reason(
         ("host00", "forward", "meta l4proto tcp drop", True),
         ("host00", "forward", 'iifname "eth0" meta l4proto tcp reject with tcp reset', True),
         ("host00", "forward", "meta l4proto tcp counter packets 2 bytes 99 drop", True),
+        ("host00", "forward", "meta l4proto 6 drop", True),
+        ("host00", "forward", "meta l4proto 17 drop", False),
         # It has dropped nothing so far.
         ("host00", "forward", "meta l4proto tcp counter packets 0 bytes 0 drop", False),
         ("host00", "forward", 'iifname "eth7" meta l4proto tcp drop', False),
