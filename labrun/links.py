@@ -18,11 +18,15 @@ _MADE_OF_OTHERS = frozenset({"bridge", "bond", "team", "vrf", "dummy", "ifb", "n
 
 @dataclass(frozen=True, slots=True)
 class LinkAddress:
-    """A global address of a NIC; ``dynamic`` = has a lifetime, ``temporary`` = an IPv6 privacy address."""
+    """A global address of a NIC; ``dynamic`` = has a lifetime, ``temporary`` = an IPv6 privacy address.
+
+    ``tentative`` = the kernel still asks whether another device has it, and does not use it.
+    """
 
     interface: IPv4Interface | IPv6Interface
     dynamic: bool = False
     temporary: bool = False
+    tentative: bool = False
 
     @property
     def is_fleeting(self) -> bool:
@@ -128,6 +132,7 @@ def _addresses(link: Mapping[str, Any]) -> Iterator[LinkAddress]:
                 as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT),
                 dynamic=bool(each.get("dynamic")),
                 temporary=bool(each.get("temporary")),
+                tentative=bool(each.get("tentative")),
             )
 
 

@@ -132,8 +132,11 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
     version: Version = 4 if at.target.version == 4 else 6
     owner = wiring(shown.lab, version).owner.get(at.target)
     devices = (*at.capture.links.values(), *at.capture.devices)
-    held = any(each.interface.ip == at.target for link in devices if link.is_up for each in link.held)
-    if last and held and at.capture.evidence.local and not local:
+    own = [each for link in devices if link.is_up for each in link.held if each.interface.ip == at.target]
+    if last and any(each.tentative for each in own):
+        what = f"{at.target} is tentative: whether another device has it is still being asked"
+        yield Finding(LIKELY, what, at.node)
+    elif last and own and at.capture.evidence.local and not local:
         yield Finding(CAUSE, f"no local route to its own address {at.target}", at.node)
     if not last and owner != at.node and local:
         # The kernel itself adds the route of an address that some device has.

@@ -34,6 +34,8 @@ __all__ = [
 _QUESTION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 _ANSWER = re.compile(r"nd-neighbor-advert|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
+# nft prints some protocols by their number.
+_TCP = re.compile(r"\btcp\b|\b(?:l4proto|protocol|nexthdr) (?:\{[^{}]*+\}|6\b)")
 _REFUSES = re.compile(r"\b(?:drop|reject)\b")
 # Queues of tc that lose packets on purpose; the others wait their turn.
 _SLOW_QUEUES = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "cake", "blackhole", "plug", "red", "choke"})
@@ -105,7 +107,7 @@ class Shown:
             capture = self.capture(host)
             chains = capture.evidence.after.values() if capture is not None else ()
             texts = (rule.text for chain in chains for rule in chain.rules)
-            self._refusing[host] = any("tcp" in text and _REFUSES.search(text) for text in texts)
+            self._refusing[host] = any(_TCP.search(text) and _REFUSES.search(text) for text in texts)
         return self._refusing[host]
 
     def holders(self, address: Address) -> list[str]:

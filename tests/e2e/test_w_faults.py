@@ -240,7 +240,7 @@ BY_HAND: dict[str, tuple[str, str, str, str]] = {
     "tcp-drops": (
         "host00",
         *_site("ip6", "forward", "meta l4proto tcp drop"),
-        "host00: nftables drops TCP: ip6 site, chain c: meta l4proto tcp drop",
+        "host00: nftables drops TCP: ip6 site, chain c: meta l4proto ",
     ),
     "no-answer-to-traces": (
         "host00",

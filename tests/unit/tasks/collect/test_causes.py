@@ -753,6 +753,8 @@ def test_an_address_that_is_there_and_cannot_be_used_is_the_reason(
         ("host00", "forward", "meta l4proto tcp drop", True),
         ("host00", "forward", 'iifname "eth0" meta l4proto tcp reject with tcp reset', True),
         ("host00", "forward", "meta l4proto tcp counter packets 2 bytes 99 drop", True),
+        ("host00", "forward", "meta l4proto 6 drop", True),
+        ("host00", "forward", "meta l4proto 17 drop", False),
         # It has dropped nothing so far.
         ("host00", "forward", "meta l4proto tcp counter packets 0 bytes 0 drop", False),
         ("host00", "forward", 'iifname "eth7" meta l4proto tcp drop', False),
@@ -826,3 +828,16 @@ def test_why_a_router_does_not_tell_that_a_trace_passed(
     path = paths(of, version).path("host01", "host03")
     found = cause_of_hole(Shown(of, captures), path, "host00", path.hops[0])
     assert found.startswith(f"host00: {why}") if why else found == ""
+
+
+def test_an_address_that_the_kernel_still_asks_about_has_no_local_route_yet() -> None:
+    def asked(found: Capture) -> Capture:
+        own = tuple(
+            LinkAddress(each.interface, tentative=True) for each in next(iter(found.links.values())).held
+        )
+        kept = (ObservedRoute(ip_network("::1/128"), None, "lo", "local", "kernel"),)
+        return evidence(local=kept)(first_link(held=own)(found))
+
+    assert reason({"host03": asked}, 6) == (
+        "host03: fd00:17::11 is tentative: whether another device has it is still being asked"
+    )
