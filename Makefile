@@ -1,4 +1,4 @@
-# Everything a person or a CI job types. `make` alone tells what there is.
+# Everything a person or a CI job types. `make` alone lists the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
@@ -25,7 +25,7 @@ PYTHON = $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,\
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(VENV)/bin/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
-help: ## tell what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
@@ -43,7 +43,7 @@ $(VENV)/dev.stamp: pyproject.toml | $(VENV)/labrun.stamp
 	touch $@
 
 .PHONY: venv
-venv: $(VENV)/labrun.stamp $(VENV)/dev.stamp ## make the virtual environment, with what tests and checks need
+venv: $(VENV)/labrun.stamp $(VENV)/dev.stamp ## create the virtual environment, with what tests and checks need
 
 .PHONY: hypervisor
 hypervisor: | install ## start libvirtd: the system's, or an isolated one where there is no systemd
@@ -77,7 +77,7 @@ test: $(VENV)/dev.stamp image ## run the tests, on real containers and real virt
 	@$(PYTEST) -m "not full" $(PYTEST_ARGS)
 
 .PHONY: test-full
-test-full: $(VENV)/dev.stamp image ## run also what takes long
+test-full: $(VENV)/dev.stamp image ## also run what takes long
 	@HYPOTHESIS_PROFILE=full $(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-unit
@@ -94,12 +94,12 @@ check: $(VENV)/dev.stamp ## lint, format and types, and the shell of guests
 	for file in templates/guest/*.sh templates/hypervisor/*.sh; do dash -n "$$file"; done
 
 .PHONY: shell
-shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE names another)
+shell: $(VENV)/labrun.stamp | hypervisor ## a shell in which labrun, ping and ssh reach the lab (LAB=FILE chooses another)
 	@export LABRUN_LAB="$$(realpath "$(LAB)")" PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 	exec scripts/hypervisor enter bash --rcfile "$(CURDIR)/scripts/shellrc" -i
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp image ## measure, beside what labrun is measured against
+bench: $(VENV)/dev.stamp image ## measure labrun and what it is compared with
 	@$(VENV)/bin/python -m benchmarks
 
 .PHONY: clean

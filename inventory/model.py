@@ -209,7 +209,7 @@ class Notice:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path} has no effect: {self.why}" if self.why else f"{self.path} is not acted on yet"
+        return f"{self.path} has no effect: {self.why}" if self.why else f"{self.path} is not supported yet"
 
 
 @dataclass(frozen=True, slots=True)

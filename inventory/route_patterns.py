@@ -80,7 +80,7 @@ def route_pattern(text: str) -> RoutePattern:
             raise ValueError(f"{name} is given twice")
         given[name] = words.pop(0)
     if not given:
-        raise ValueError("this fits every route")
+        raise ValueError("this matches every route")
     if given.get("type", "unicast") not in _KINDS:
         raise ValueError(f"{given['type']} is not one of {', '.join(_KINDS)}")
     return RoutePattern(

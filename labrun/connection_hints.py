@@ -70,13 +70,13 @@ def connection_hint(uri: str, refusal: Refusal, user: User) -> str:
         known = (f"{parts.scheme}://{parts.netloc}{path}" for path in _PATHS[driver])
         return f"the path is wrong: {' or '.join(known)}"
     if transport == "ssh":
-        return f"`{_over_ssh(parts, driver)}` must work and ask nothing"
+        return f"`{_over_ssh(parts, driver)}` must work without asking for anything"
     if host:
         return _over_tls(parts, driver)
     if refusal.code in _AUTH or refusal.errno == errno.EACCES:
         return _not_let_in(user, parts.path)
     if refusal.errno in (errno.ENOENT, errno.ECONNREFUSED) and not parts.query:
-        return "libvirtd does not run here: `systemctl start libvirtd` starts it"
+        return "libvirtd is not running here: `systemctl start libvirtd` starts it"
     return f"is libvirtd running? `virsh -c {shlex.quote(uri)} list` must work"
 
 
@@ -85,10 +85,10 @@ def silence_hint(uri: str) -> str:
     parts = urlsplit(uri)
     driver, _, transport = parts.scheme.partition("+")
     if transport == "ssh":
-        return f"`{_over_ssh(parts, driver)}` must work and ask nothing"
+        return f"`{_over_ssh(parts, driver)}` must work without asking for anything"
     if parts.hostname:
-        return f"is {parts.netloc} up, and is libvirtd what listens there?"
-    return "libvirtd runs and hangs: `sudo systemctl restart libvirtd` ends that, and machines go on running"
+        return f"is {parts.netloc} up, and is it libvirtd that listens there?"
+    return "libvirtd hangs: `sudo systemctl restart libvirtd` restarts it, and machines keep running"
 
 
 def _over_ssh(parts: SplitResult, driver: str) -> str:
@@ -107,14 +107,16 @@ def _over_tls(parts: SplitResult, driver: str) -> str:
     if "+" in parts.scheme:
         return f"TLS needs libvirt's certificates on both sides; {driver}+ssh needs only a login"
     here, there = f"{driver}://{parts.path}", f"{driver}+ssh://{parts.netloc}{parts.path}"
-    return f"what follows // is a host, asked over TLS: {here} is this machine, {there} that host over ssh"
+    return (
+        f"what follows // is a host, contacted over TLS: {here} is this machine, {there} that host over ssh"
+    )
 
 
 def _not_let_in(user: User, path: str) -> str:
     if path == "/session":
         return "HOME and XDG_RUNTIME_DIR must be directories that this user can write to"
     if user.is_root or user.session_is_in:
-        return f"libvirt does not let {user.name} in: see libvirtd.conf, and polkit's rules"
+        return f"libvirt denies {user.name} access: see libvirtd.conf and polkit's rules"
     if user.account_is_in:
         return f"{user.name} is in the group {user.group} now, but was not at this login: log in again"
     return f"`sudo usermod -aG {user.group} {user.name}` and log in again, or run labrun with sudo"

@@ -6,12 +6,12 @@ LabrunError                     exit 1   something failed; carries host, step an
 ├── HypervisorError             exit 5   libvirt refused, is not there, or lacks something
 │   ├── ForeignObjectError      exit 5   the name is taken by an object that is not this lab's
 │   └── HostBridgeError         exit 5   this machine's NIC cannot be put into a bridge, or taken out
-├── LockedError                 exit 1   another labrun works on this lab
+├── LockedError                 exit 1   another labrun is working on this lab
 ├── TransportError              exit 4   a guest cannot be used
 │   ├── UnreachableError        exit 4   no route, refused, timed out
 │   ├── AuthenticationError     exit 4   the guest accepted none of the keys
 │   ├── HostKeyError            exit 4   the guest's host key cannot be checked
-│   │   └── HostKeyChangedError exit 4   it shows another key than the one on record
+│   │   └── HostKeyChangedError exit 4   it presents a key other than the one on record
 │   └── ConnectionLostError     exit 4   cut in the middle: the state of the guest is unknown
 └── CommandError                exit 1   a script in a guest ended with an error
     └── UnreadableError         exit 4   the guest's output cannot be parsed: its state is unknown
@@ -147,11 +147,11 @@ class HostKeyError(TransportError):
 
 
 class HostKeyChangedError(HostKeyError):
-    """Report a host that shows another key than the one on record for it."""
+    """Report a host that presents a key other than the one on record for it."""
 
 
 class JumpHostError(TransportError):
-    """Report a jump host that does not let labrun in, or not through to the host behind it."""
+    """Report a jump host that refuses the login, or the connection to the host behind it."""
 
 
 class ConnectionLostError(TransportError):

@@ -82,5 +82,5 @@ def _what_is_wrong(private: bytes, public: bytes, comment: str) -> str | None:
 
 def _console_secret(data: bytes) -> bytes:
     if not _CONSOLE_SECRET.fullmatch(data.strip()):
-        raise ValueError("not a secret of labrun's")
+        raise ValueError("not a labrun secret")
     return data.strip()

@@ -1,11 +1,11 @@
 """Calls of libvirt's C library, each with an end: when a signal comes, and when the hypervisor is silent.
 
 libvirt-python blocks in C, where Python handles no signal, and libvirt waits for ever for a daemon that
-stands still. So every call runs on a helper thread beside its caller, which waits and may give up; what is
-given up stays blocked, and the process ends without it (:func:`is_blocked`). A slow call is told from a
-silent hypervisor by a pulse: a connection of its own that is asked something small. libvirt's keepalive would
-not do: with two calls in progress it ends only one of them, and a daemon that is busy with a client's
-requests does not read more of them.
+hangs. So every call runs on a helper thread beside its caller, which waits and may give up; what is given up
+stays blocked, and the process ends without it (:func:`is_blocked`). A slow call is told from a silent
+hypervisor by a pulse: a connection of its own that is asked something small. libvirt's keepalive would not
+do: with two calls in progress it ends only one of them, and a daemon that is busy with a client's requests
+does not read more of them.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def _refuse(uri: str) -> None:
 
 
 def _silence(uri: str, seconds: float) -> HypervisorError:
-    reason = f"{uri} does not answer: nothing came back in {seconds:.0f} s"
+    reason = f"{uri} does not answer: no reply in {seconds:.0f} s"
     return HypervisorError(reason, step="libvirt", hint=silence_hint(uri))
 
 

@@ -35,10 +35,11 @@ class Link:
     """One network device.
 
     ``is_ethernet`` tells it from a tunnel or the loopback; ``is_up`` = switched on (``is_on``) and, as far as
-    the kernel can tell, connected; ``has_arp`` is False if it does not do ARP;
-    ``mtu`` is in bytes. ``burned_in`` is the NIC's own MAC if it is known and another one is set. ``kind``
-    is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the device of this host that it
-    stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if there is none.
+    the kernel can tell, connected; ``has_arp`` is False if it does not do ARP; ``mtu`` is in bytes; ``queue``
+    is what its packets wait in (such as ``fq_codel``). ``burned_in`` is the NIC's own MAC if it is known and
+    another one is set. ``kind`` is iproute2's (``vlan``, ``veth``), empty for a physical NIC. ``on`` is the
+    device of this host that it stands on, ``port_of`` the bridge, bond or VRF that it belongs to; empty if
+    there is none. ``unusable`` are addresses that do not count, with the reason.
     """
 
     name: str
@@ -52,7 +53,9 @@ class Link:
     is_on: bool = True
     has_arp: bool = True
     mtu: int | None = None
+    queue: str = ""
     held: tuple[LinkAddress, ...] = ()
+    unusable: tuple[tuple[IPv4Interface | IPv6Interface, str], ...] = ()
 
     @property
     def is_stacked(self) -> bool:
@@ -112,15 +115,28 @@ def _link(link: Mapping[str, Any]) -> Link:
         is_on="UP" in flags,
         has_arp="NOARP" not in flags,
         mtu=as_integer(link["mtu"], _WHAT) if "mtu" in link else None,
+        queue=as_text(link.get("qdisc") or "", _WHAT),
         held=tuple(_addresses(link)),
+        unusable=tuple(_unusable(link)),
     )
 
 
 def _addresses(link: Mapping[str, Any]) -> Iterator[LinkAddress]:
     for each in objects(link.get("addr_info", []), _WHAT, "addresses"):
-        if each.get("scope") == "global" and "local" in each:
+        if each.get("scope") == "global" and "local" in each and not each.get("dadfailed"):
             yield LinkAddress(
                 as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT),
                 dynamic=bool(each.get("dynamic")),
                 temporary=bool(each.get("temporary")),
             )
+
+
+def _unusable(link: Mapping[str, Any]) -> Iterator[tuple[IPv4Interface | IPv6Interface, str]]:
+    """Yield the addresses that are there and do not count, with the reason."""
+    for each in objects(link.get("addr_info", []), _WHAT, "addresses"):
+        scope = as_text(each.get("scope", "global"), _WHAT)
+        failed = bool(each.get("dadfailed"))
+        if "local" not in each or (scope == "global" and not failed):
+            continue
+        why = "another device has it (duplicate address detection failed)" if failed else f"scope {scope}"
+        yield as_interface(f"{each['local']}/{each.get('prefixlen')}", _WHAT), why

@@ -13,7 +13,7 @@ HYPERVISOR = "hypervisor"
 """The ``host`` of rows that do not belong to a host of the lab."""
 
 OUT_OF_BAND = "seen out of band"
-"""In the ``why`` of each row that was judged without a login, since the host did not let labrun in."""
+"""In the ``why`` of each row that was judged without a login, since labrun could not log in to the host."""
 
 
 class Status(StrEnum):

@@ -24,7 +24,7 @@ def read_regular(path: Path, largest: int, *, follow: bool = True) -> bytes:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "no regular file", str(path))
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         parts: list[bytes] = []
         room = largest + 1
         while room and (part := os.read(descriptor, room)):

@@ -91,9 +91,9 @@ def _apart(pattern: str, text: str, seconds: float) -> bool:
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        raise SearchError(f"searching for {pattern} did not end within {seconds:.0f} s") from None
+        raise SearchError(f"searching for {pattern} did not finish within {seconds:.0f} s") from None
     except OSError as error:
         raise SearchError(f"searching for {pattern} needs a process: {error.strerror}") from error
     if done.returncode not in (_FOUND, _NOT_FOUND):
-        raise SearchError(f"searching for {pattern} takes more time or memory than it is given")
+        raise SearchError(f"searching for {pattern} exceeded its limit of time or memory")
     return done.returncode == _FOUND

@@ -30,7 +30,7 @@ _FORMER = 4
 _LOCKS = Path("/run/labrun/locks")
 _PRIVATE = 0o700
 _ROOM = 64 * 1024  # keys, and a line in known_hosts for each of several hundred hosts
-_ANOTHER = "--state-dir names another"
+_ANOTHER = "--state-dir chooses another"
 
 
 def state_base() -> Path:
@@ -145,7 +145,7 @@ class LabState:
         if key is not None:
             return key
         raise LabrunError(
-            f"the lab has no key in {self.root}", hint="`labrun up` makes one and puts it into the hosts"
+            f"the lab has no key in {self.root}", hint="`labrun up` creates one and puts it into the hosts"
         )
 
     def ensure_keys(self) -> bool:
@@ -165,7 +165,7 @@ class LabState:
         return self._console_secret.is_file()
 
     def console_password(self, host: str) -> str:
-        """Return the password of the lab's login at a host's console, which no other way in takes.
+        """Return the password of the lab's login at a host's console, which no other login accepts.
 
         It follows from a secret of the lab's, which is made here if it is missing.
         """

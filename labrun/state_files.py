@@ -96,14 +96,14 @@ def look(path: Path, *, anyones: bool = False) -> os.stat_result | None:
 def _check(path: Path, seen: os.stat_result, *, anyones: bool) -> None:
     if not stat.S_ISREG(seen.st_mode):
         kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO"}
-        kind = kinds.get(stat.S_IFMT(seen.st_mode), "no regular file")
+        kind = kinds.get(stat.S_IFMT(seen.st_mode), "not a regular file")
         raise DamagedFileError(path, f"it is {kind}", seen)
     if anyones:
         return
     if seen.st_uid not in trusted_owners():
         raise DamagedFileError(path, f"it belongs to uid {seen.st_uid}", seen)
     if seen.st_mode & _OTHERS_MAY_WRITE:
-        raise DamagedFileError(path, "others may write it", seen)
+        raise DamagedFileError(path, "others can write to it", seen)
 
 
 def read_file(path: Path, *, largest: int = LARGEST, anyones: bool = False) -> bytes | None:
@@ -189,7 +189,7 @@ def keep_regular(path: Path, mode: int | None = None) -> None:
         if error.errno == errno.EROFS:
             return  # nothing can be changed there, by anybody
         raise LabrunError(
-            f"cannot give {path} the mode {mode:04o}: {error.strerror}", hint="--state-dir names another"
+            f"cannot give {path} the mode {mode:04o}: {error.strerror}", hint="--state-dir chooses another"
         ) from error
     notice(f"{path} had the mode {stat.S_IMODE(seen.st_mode):04o}: it is {mode:04o} again")
 
@@ -208,9 +208,9 @@ def set_aside(path: Path, why: str, seen: os.stat_result | None = None) -> Path 
         return None
     except OSError as error:
         raise LabrunError(
-            f"{path}: {why}, and it cannot be set aside: {error.strerror}", hint="--state-dir names another"
+            f"{path}: {why}, and it cannot be set aside: {error.strerror}", hint="--state-dir chooses another"
         ) from error
-    notice(f"{path}: {why}; it is {aside.name} now, and a new one is started")
+    notice(f"{path}: {why}; it was renamed to {aside.name}, and a new one is started")
     return aside
 
 
@@ -241,5 +241,5 @@ def write_private(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise LabrunError(
-            f"cannot write {path}: {error.strerror}", hint="--state-dir names another"
+            f"cannot write {path}: {error.strerror}", hint="--state-dir chooses another"
         ) from error

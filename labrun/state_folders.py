@@ -71,7 +71,7 @@ def check_folder(path: Path) -> None:
 
 
 _UNUSABLE = "cannot use the state directory {}: {}"
-_ANOTHER = "--state-dir names another"
+_ANOTHER = "--state-dir chooses another"
 
 
 def _unavailable(path: Path, error: OSError) -> LabrunError:
@@ -107,7 +107,7 @@ def distrust(path: Path) -> str | None:
             continue
         links += 1
         if links > _MOST_LINKS:
-            return f"{entry} leads round in circles"
+            return f"{entry} is a loop of symbolic links"
         target = entry.readlink()
         if target.is_absolute():
             folder = Path("/")
@@ -130,9 +130,9 @@ def _distrust_of(path: Path, seen: os.stat_result) -> str | None:
     if not stat.S_ISDIR(seen.st_mode) or seen.st_mode & stat.S_ISVTX:
         return None
     if seen.st_mode & stat.S_IWOTH:
-        return f"everybody may write to {path}"
+        return f"everyone can write to {path}"
     if seen.st_mode & stat.S_IWGRP and not _is_own_group(seen):
-        return f"the group {_group(seen.st_gid)} may write to {path}"
+        return f"the group {_group(seen.st_gid)} can write to {path}"
     return None
 
 

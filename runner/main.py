@@ -89,7 +89,7 @@ class LazyGroup(click.Group):
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
     },
-    epilog="Options of every command can be given before or after its name; the later one wins. Environment "
+    epilog="Options of every command can be given before or after its name; the last one wins. Environment "
     "variables set them too: LABRUN_LAB, LABRUN_FORMAT and so on, LABRUN_COMMAND_OPTION for a command's own.",
 )
 @click.version_option(__version__, "--version", prog_name="labrun", message="%(prog)s %(version)s")

@@ -135,7 +135,7 @@ def _two_documents(
         options.append("--json")
     if len(options) < 2:
         return None
-    return UsageError(f"{options[0]} and {options[1]} both want stdout", hint="name a file")
+    return UsageError(f"{options[0]} and {options[1]} both write to stdout", hint="name a file")
 
 
 def _as_typed(params: Sequence[click.Parameter], values: Mapping[str, object], invocation: Invocation) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import leftovers
 from tests.fuzz import load_profile
 from tests.sharing import Groups, rank
 
@@ -27,6 +28,18 @@ if sys.dont_write_bytecode:
 # What collecting makes stays until the end: to look for garbage meanwhile is a fifth of its time.
 gc.disable()
 load_profile()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a name, which its workers inherit."""
+    if not hasattr(config, "workerinput"):
+        leftovers.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing, also where somebody has interrupted the run."""
+    if not hasattr(config, "workerinput"):
+        leftovers.end_run()
 
 
 @pytest.hookimpl(tryfirst=True)

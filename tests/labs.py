@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests import places
+from tests import leftovers, places
 
 __all__ = ["EXAMPLES", "Answer", "RunningLab"]
 
@@ -66,7 +66,10 @@ class RunningLab:
         return {**clean, **self.env}
 
     def arguments(self, *words: str) -> list[str]:
-        """Return the whole command line for these words."""
+        """Return the whole command line for these words; a lab that comes up by it is noted."""
+        name = leftovers.lab_name(self.path)
+        if name and "up" in words:
+            leftovers.note(name)
         lab = ["--lab", str(self.path), "--state-dir", str(self.state)]
         return [sys.executable, "-m", "labrun", *lab, *words]
 
@@ -89,6 +92,8 @@ class RunningLab:
             timeout=_SECONDS,
             check=False,
         )
+        if done.returncode == 0 and "down" in words and "--hosts" not in words:
+            leftovers.forget(leftovers.lab_name(self.path) or "")
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def json(self, *words: str) -> Answer:

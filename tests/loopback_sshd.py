@@ -99,7 +99,7 @@ def loopback_sshd(directory: Path, **settings: str) -> Iterator[LoopbackSshd]:
         yield LoopbackSshd(port, getpass.getuser(), directory, state, process)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _await_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -116,7 +116,7 @@ def _subnet(value: str, kind: type[_P], example: str) -> _P:
 
 def _usable(found: _P) -> _P:
     if found.prefixlen == 0:
-        raise wrong(f"{found} is every address there is", "a subnet is a part of them")
+        raise wrong(f"{found} covers every address", "write a smaller subnet")
     for kind, prefixes in _USELESS.items():
         for prefix in prefixes:
             if type(found) is not type(prefix) or not found.overlaps(prefix):
@@ -182,7 +182,7 @@ def _own_address(value: str, kind: type[_A]) -> _A:
         if re.fullmatch("[A-Za-z]+", value):
             raise wrong(f"{quoted(value)} is not a valid address", "an address, or none") from None
         if "/" in value:
-            hint = "leave the length out: the network has it"
+            hint = "leave the prefix length out: the network sets it"
             raise wrong(f"{quoted(value)} is not a valid address", hint) from None
         raise
     if not isinstance(found, kind):
@@ -207,7 +207,7 @@ def _nic_address(value: str, plain: type[_A], with_length: type[_A], hint: str |
         return with_length(value)
     except ValueError:
         raise wrong(
-            f"{quoted(length)} is not a valid prefix length", "leave it out: the network has it"
+            f"{quoted(length)} is not a valid prefix length", "leave it out: the network sets it"
         ) from None
 
 

@@ -155,7 +155,7 @@ class CheckModel(Section):
             raise wrong(f"{called} has no to:", "it runs on the host that from: names")
         for key, those in _KEYS_OF_KINDS.items():
             if getattr(self, key) is not None and kind not in those:
-                raise wrong(f"{key} is not for {called}", f"it is for {' and '.join(those)}")
+                raise wrong(f"{called} takes no {key}", f"only for {' and '.join(those)}")
         if kind == "http" and "//" not in str(self.http) and self.to is None:
             raise wrong("an http check needs to: or a whole URL")
         if self.expect != "open":

@@ -131,7 +131,7 @@ def _sshd_keyword(value: str) -> str:
             f"{quoted(value)} is not a valid sshd keyword", "letters and digits, such as MaxAuthTries"
         )
     if value.lower() in ("match", "include"):
-        raise wrong(f"{value} is not possible here", "keywords hold for the whole host")
+        raise wrong(f"{value} is not allowed here", "keywords apply to the whole host")
     return value.lower()
 
 
@@ -143,7 +143,7 @@ def _port_range(value: Any) -> tuple[int, int]:
     else:
         raise wrong("this is not a valid port", "1 to 65535, a range such as 8000-8010 or a list of them")
     if not 1 <= low <= high <= 65535:
-        raise wrong(f"{value} is not a valid port", "1 to 65535, a range rising")
+        raise wrong(f"{value} is not a valid port", "1 to 65535, a range in ascending order")
     return low, high
 
 

@@ -105,7 +105,7 @@ class _Contents:
             file = (self._directory / name).resolve()
             if not (self._allow_outside or file.is_relative_to(self._directory.resolve())):
                 raise _UnreadableError(
-                    f"{quoted(name)} is outside the lab file's folder", "--allow-outside lets it be read"
+                    f"{quoted(name)} is outside the lab file's folder", "--allow-outside permits it"
                 )
             # The path is resolved already, so a symlink placed there in the meantime is not followed.
             return read_regular(file, LARGEST, follow=False)
@@ -124,7 +124,7 @@ class _Contents:
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise _UnreadableError(f"the files up to this one make more than {ALL // LARGEST} MiB")
+            raise _UnreadableError(f"the files up to this one add up to more than {ALL // LARGEST} MiB")
         return data
 
     def _source(self, name: str) -> str:

@@ -63,7 +63,7 @@ def _check_nic(lab: Lab, host: Host, nic: Interface, found: Filter, report: Repo
     path: Path = ("hosts", host.name, "networks", nic.name, "filter")
     network = lab.networks[nic.network]
     if network.mode is Mode.MACVTAP:
-        what = f"nothing can filter a NIC on {nic.network}: the frames of a macvtap pass no bridge"
+        what = f"labrun cannot filter a NIC on {nic.network}: the frames of a macvtap do not pass a bridge"
         report.add(path, what, f"mode: bridge for {nic.network}, or a firewall on {host.name}")
     elif found.needs_nftables and not is_local(lab.hypervisor) and lab.hypervisor != "auto":
         what = f"{found.name} needs nftables on the hypervisor, and {lab.hypervisor} is another machine"

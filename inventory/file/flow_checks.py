@@ -38,7 +38,7 @@ class _Flows:
         # A group's rule applies to all of its hosts, and does not fit each of them equally well.
         if rule.to == self._host.name and path[0] == "hosts":
             self._report.add(
-                (*path, "to"), f"{rule.to} is this host itself", "a rule without to is about what comes in"
+                (*path, "to"), f"{rule.to} is this host itself", "a rule without to is for incoming traffic"
             )
         ends = [("from", rule.source), ("to", rule.to)]
         known = [self._end((*path, key), name) for key, name in ends if name is not None]

@@ -70,7 +70,7 @@ def _disk(value: Any) -> Any:
 
 def _with_candidate(value: str) -> str:
     if "%s" not in value:
-        raise wrong("this command does not say where the file is", "%s stands for it: visudo -cf %s")
+        raise wrong("this command does not say where the file is", "write %s for it: visudo -cf %s")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Check that whoever is reached through another host by ``access:`` can be reached that way."""
+"""Check that a host with ``access:`` can be reached through its jump host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def check_jumps(lab: Lab, merged: Mapping[str, Merged], report: Report) -> None:
         circling |= circle.keys()
         if circle:
             said = ", ".join(f"{each} through {via}" for each, via in circle.items())
-            found: _Fault = (f"nobody is reached first: {said}", "one of them has to do without access")
+            found: _Fault = (
+                f"the jump hosts form a circle: {said}",
+                "one of them must be reachable without access",
+            )
         else:
             found = _fault(lab, name, host.access_via)
         if found is not None:
@@ -42,13 +45,13 @@ def _fault(lab: Lab, name: str, via: str) -> _Fault:
     if name in jumps(lab):
         return None
     if declared_jump(lab, name, via) is None:
-        return f"nothing leads from {via} to {name}{_why(lab, name, via)}", None
+        return f"{via} cannot reach {name}{_why(lab, name, via)}", None
     why = entrance(lab, lab.hosts[via]).why
     return f"labrun cannot reach {via} either{f': {why}' if why else ''}", None
 
 
 def _circle(lab: Lab, name: str) -> dict[str, str]:
-    """Return whom each host of a circle is reached through, if this host is part of one; itself first."""
+    """Return the jump host of each host in a circle, if this host is part of one; itself first."""
     passed: dict[str, str] = {}
     at = name
     while at not in passed and (via := lab.hosts[at].access_via) is not None:

@@ -81,7 +81,7 @@ def _machine_name(value: str) -> str:
 
 def _network_name(value: str) -> str:
     if value in ("host", "router"):
-        raise wrong(f"a network cannot be called like the role {quoted(value)}")
+        raise wrong(f"a network cannot share its name with the role {quoted(value)}")
     return _host_label(value)
 
 
@@ -89,7 +89,7 @@ def _group_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}", value):
         raise wrong(f"{quoted(value)} cannot be a group's name", "letters, digits, dash and underscore")
     if value in ("host", "router"):
-        raise wrong(f"a group cannot be called like the role {quoted(value)}")
+        raise wrong(f"a group cannot share its name with the role {quoted(value)}")
     return value
 
 

@@ -147,10 +147,10 @@ class NicModel(Section):
     @model_validator(mode="after")
     def _one_way(self) -> NicModel:
         if len(self.ipv4 or ()) > 1 and DHCP in (self.ipv4 or ()):
-            raise wrong("dhcp cannot stand beside addresses", "ipv4: dhcp, or addresses only")
+            raise wrong("dhcp cannot be combined with addresses", "ipv4: dhcp, or addresses only")
         word = next((each for each in self.ipv6 or () if isinstance(each, str)), None)
         if len(self.ipv6 or ()) > 1 and word is not None:
-            raise wrong(f"{word} cannot stand beside addresses", f"ipv6: {word}, or addresses only")
+            raise wrong(f"{word} cannot be combined with addresses", f"ipv6: {word}, or addresses only")
         return self
 
     def where(self, name: str) -> str:

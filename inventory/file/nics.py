@@ -189,7 +189,7 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
 
 
 def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, report: Report) -> None:
-    """Report a NIC that nobody gives an IPv6 address, and two ways that exclude each other."""
+    """Report a NIC that gets no IPv6 address from anywhere, and two methods that exclude each other."""
     if network.is_beyond:
         return  # the routers and servers of the outer network answer there
     if network.hypervisor6 is None:
@@ -203,7 +203,7 @@ def _ipv6_possible(path: Path, nic: Interface, network: Network, nics: Nics, rep
         what = f"other NICs on the network {network.name} are dhcp, and its server announces one or the other"
         report.add(path, what, "dhcp, or an address")
     elif nic.ipv6_method == "auto" and network.hypervisor6.network.prefixlen != 64:
-        what = f"NICs make addresses in a /64, and the network {network.name} is {network.cidr6}"
+        what = f"NICs form their own addresses in a /64, and the network {network.name} is {network.cidr6}"
         report.add(path, what, "dhcp, or an address")
     elif nic.ipv6_method == "dhcp" and network.dhcp6 is None:
         report.add(path, f"{network.cidr6} has no address left for DHCP", "give the NIC an address")

@@ -1,4 +1,4 @@
-"""Find keys that a lab file may have but that change nothing where they stand, so that each can be named."""
+"""Find keys of a lab file that change nothing where they are used, so that each can be named."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from labrun.inventory.traffic import FilterRule
 
 __all__ = ["find_idle_keys"]
 
-_FOR_MADE: Final = "it is for machines that labrun makes"
-_FOR_VMS: Final = "it is for VMs"
+_FOR_MADE: Final = "it applies only to machines that labrun creates"
+_FOR_VMS: Final = "it applies only to VMs"
 _OF_MACHINES: Final = {
     **dict.fromkeys(("image", "memory", "autostart", "driver"), _FOR_MADE),
     **dict.fromkeys(("vcpus", "disk", "firmware"), _FOR_VMS),
     "user": "the login of an existing machine is ssh: {user}",
 }
 _OF_EXISTING: Final = {
-    "user": "the login of a machine that labrun makes is user",
-    **dict.fromkeys(("identity", "known_hosts"), "labrun makes the keys of its machines itself"),
+    "user": "the login of a machine that labrun creates is user",
+    **dict.fromkeys(("identity", "known_hosts"), "labrun creates the keys of its machines itself"),
 }
 _OF_VMS: Final = frozenset(key for key, why in _OF_MACHINES.items() if why == _FOR_VMS)
 # What libvirt would be told of a network; a mode that needs one of them is told to write it.
@@ -85,7 +85,7 @@ def _why_of_spoofing(lab: Lab, host: Host, nic: Interface) -> str | None:
     if nic.spoofing == "deny":
         return "that is the default"
     macvtap = lab.networks[nic.network].mode is Mode.MACVTAP
-    return "nothing looks at the frames of a macvtap" if macvtap else None
+    return "the frames of a macvtap are not inspected" if macvtap else None
 
 
 def _why(lab: Lab, host: Host, key: str) -> str | None:
@@ -102,9 +102,9 @@ def _of_firewall(host: Host, merged: Merged, report: Report) -> _Found:
     place = merged.place(report, "firewall", "allow")
     for number, rule in enumerate(firewall.allow):
         if rule.to is None:
-            policy, why = firewall.input, "input is accept, so all of it is let in"
+            policy, why = firewall.input, "input is accept, so this is accepted anyway"
         else:
-            policy, why = firewall.forward, "forward is accept, so all of it is let through"
+            policy, why = firewall.forward, "forward is accept, so this is forwarded anyway"
         yield (*place, number), why if policy == "accept" else None
     if not firewall.ssh:
         open_anyway = "input is accept, so sshd's ports stay open" if firewall.input == "accept" else None
@@ -119,7 +119,7 @@ def _of_sysctl(host: Host, merged: Merged, report: Report) -> _Found:
         every = f"net.ipv4.conf.all.{found['what']}"
         most = value_of(host.sysctl, every) or role_values(host).get(every, "0")
         less = value.isdecimal() and most.isdecimal() and int(value) < int(most)
-        why = f"{every} is {most}, and the kernel takes the greater" if less else None
+        why = f"{every} is {most}, and the kernel uses the greater" if less else None
         yield merged.place(report, "sysctl", key), why
 
 
@@ -139,10 +139,10 @@ def _of_lab(file: LabFile, lab: Lab) -> Iterator[tuple[Path, str]]:
         for number, rule in enumerate(lab.filters[name].rules):
             later = lab.filters[name].rules[number + 1 :]
             if rule.action == "allow" and not any(_refuses(each, rule) for each in later):
-                yield ("filters", name, number), "no rule after it refuses any of it"
+                yield ("filters", name, number), "no later rule refuses any of it"
     for name, model in file.networks.items():
         if model.nat_ports is not None and model.cidr is None:
-            yield ("networks", name, "nat_ports"), "it is for IPv4"
+            yield ("networks", name, "nat_ports"), "it applies only to IPv4"
     if lab.needs_hypervisor or not lab.hosts:
         return
     if file.hypervisor != "auto":
@@ -153,5 +153,5 @@ def _of_lab(file: LabFile, lab: Lab) -> Iterator[tuple[Path, str]]:
             if key in model.model_fields_set and key != needed:
                 yield (
                     ("networks", name, key),
-                    "labrun makes no networks for existing machines",
+                    "labrun creates no networks for existing machines",
                 )

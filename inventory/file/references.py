@@ -80,11 +80,13 @@ class _Names:
 def _check_lab_name(file: LabFile, report: Report) -> None:
     """Report a lab whose name is that of another group: ``@NAME`` would mean the whole lab."""
     if file.name in ("host", "router"):
-        report.add(("name",), f"a lab cannot be called like the role {quoted(file.name)}")
+        report.add(("name",), f"a lab cannot share its name with the role {quoted(file.name)}")
     for section, kind in (("networks", "network"), ("groups", "group")):
         if report.is_in_file((section, file.name)):
             line = report.line_of((section, file.name))
-            report.add(("name",), f"a lab cannot be called like its {kind}", f"the {kind} is in line {line}")
+            report.add(
+                ("name",), f"a lab cannot share its name with its {kind}", f"the {kind} is in line {line}"
+            )
 
 
 def _check_groups(file: LabFile, names: _Names, report: Report) -> None:
@@ -92,14 +94,16 @@ def _check_groups(file: LabFile, names: _Names, report: Report) -> None:
         if group in file.networks:
             line = report.line_of(("networks", group))
             report.add(
-                ("groups", group), "a group cannot be called like a network", f"the network is in line {line}"
+                ("groups", group),
+                "a group cannot share its name with a network",
+                f"the network is in line {line}",
             )
         seen: set[str] = set()
         for number, host in enumerate(model.hosts):
             path: Path = ("groups", group, "hosts", number)
             names.host(path, host)
             if host in seen:
-                report.add(path, f"{host} is named twice")
+                report.add(path, f"{host} is listed twice")
             seen.add(host)
 
 
@@ -109,7 +113,7 @@ def _check_host(file: LabFile, host: Merged, names: _Names, report: Report) -> N
         report.add(path, f"its name in libvirt would be {full}", f"longer than {LONGEST_NAME} characters")
     if host.name in file.networks:
         line = report.line_of(("networks", host.name))
-        report.add(path, "a host cannot be called like a network", f"the network is in line {line}")
+        report.add(path, "a host cannot share its name with a network", f"the network is in line {line}")
     for name, nic in (host.model.networks or {}).items():
         network = nic.where(name)
         if nic.filter is not None:

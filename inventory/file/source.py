@@ -104,7 +104,9 @@ def _read_stdin(stdin: TextIO) -> bytes:
 
 
 def _too_large(name: str) -> LabFileError:
-    return _refused(name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it holds no data")
+    return _refused(
+        name, 1, "the file is larger than 1 MiB", "a lab file describes a lab, it is not for data"
+    )
 
 
 def _refused(name: str, line: int, what: str, hint: str | None = None) -> LabFileError:

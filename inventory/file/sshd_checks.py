@@ -1,4 +1,4 @@
-"""Check that a host's sshd settings leave labrun's own login in, as far as the file alone tells."""
+"""Check that a host's sshd settings still let labrun log in, as far as the file alone tells."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COMMON_GROUP: Final = "users"
 
 
 def check_sshd(lab: Lab, merged: Mapping[str, Merged], report: Report) -> None:
-    """Report each sshd setting with which no login of labrun's would get in any more.
+    """Report each sshd setting that would lock labrun out.
 
     An existing machine may be reached through the address and port of something in front of it, and by an
     account that the file does not name; then only the rest is checked.
@@ -77,7 +77,9 @@ class _Settings:
             self._users(self.login)
             self._groups(self.login)
         if self.login == "root" and self._first("permitrootlogin") in ("no", "forced-commands-only"):
-            self._refuse("permitrootlogin", "labrun logs in as root here", "prohibit-password lets keys in")
+            self._refuse(
+                "permitrootlogin", "labrun logs in as root here", "prohibit-password still allows keys"
+            )
         self._methods()
 
     def _words(self, key: str) -> list[str]:
@@ -108,7 +110,7 @@ class _Settings:
     def _family(self, address: Address | None) -> None:
         version = _FAMILIES.get(self._first("addressfamily"))
         if address is not None and version not in (None, address.version):
-            self._refuse("addressfamily", f"labrun logs in at {address}", "any takes both families")
+            self._refuse("addressfamily", f"labrun logs in at {address}", "any allows both families")
 
     def _users(self, login: str) -> None:
         denied = next((word for word in self._words("denyusers") if _is_denied(login, word)), None)
@@ -136,8 +138,8 @@ class _Settings:
             self._refuse("pubkeyauthentication", "labrun logs in with a key", "leave it out")
         methods = [word.lower() for word in self._words("authenticationmethods")]
         if methods and not any(_is_key_alone(word) for word in methods):
-            what = "labrun logs in with a key alone"
-            self._refuse("authenticationmethods", what, "publickey as one of them lets it in")
+            what = "labrun logs in with nothing but a key"
+            self._refuse("authenticationmethods", what, "publickey as one of the alternatives lets it in")
         if self.host.machine is not None and self._words("authorizedkeysfile") == ["none"]:
             self._refuse("authorizedkeysfile", "labrun logs in with a key", "leave it out")
         if self._first("forcecommand") not in ("", "none"):

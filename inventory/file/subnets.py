@@ -79,7 +79,7 @@ def build_networks(file: LabFile, hosts: Mapping[str, Merged], report: Report) -
 
 
 def _bridge_names(networks: Mapping[str, Network], report: Report) -> None:
-    """Report names of bridges that would meet: of two networks, or one that libvirt or labrun gives."""
+    """Report bridge names that would collide: of two networks, or with one that libvirt or labrun assigns."""
     first: dict[str, Path] = {}
     for name, network in networks.items():
         bridge = network.bridge_name
@@ -88,7 +88,7 @@ def _bridge_names(networks: Mapping[str, Network], report: Report) -> None:
         path: Path = ("networks", name, "bridge_name")
         if _GIVEN.fullmatch(bridge):
             report.add(
-                path, f"{bridge} is a name that libvirt or labrun gives by itself", "choose another one"
+                path, f"{bridge} is a name that libvirt or labrun assigns itself", "choose another one"
             )
         elif (other := first.setdefault(bridge, path)) != path:
             where = f"{other[1]} has it in line {report.line_of(other)}"
@@ -230,14 +230,14 @@ def _mode(model: NetworkModel, file: LabFile) -> Mode:
 def _keys_fit_mode(path: Path, model: NetworkModel, mode: Mode, report: Report) -> None:
     for key, modes in _ONLY_FOR.items():
         if getattr(model, key) is not None and mode not in modes:
-            report.add((*path, key), f"mode {mode} has no {key}", f"it is for {', '.join(modes)}")
+            report.add((*path, key), f"mode {mode} has no {key}", f"only for mode {', '.join(modes)}")
     if mode in _NEEDED_BY and getattr(model, _NEEDED_BY[mode][0]) is None:
         key, example = _NEEDED_BY[mode]
         report.add(path, f"a network of mode {mode} needs {key}", f"such as {example}")
     if model.nat_ports and model.nat_ports[0] > model.nat_ports[1]:
         report.add((*path, "nat_ports"), "the first port is above the last")
     if model.cidr6 is not None and model.mtu is not None and model.mtu < 1280:
-        report.add((*path, "mtu"), f"{model.mtu} is too small for IPv6", "1280 is the least")
+        report.add((*path, "mtu"), f"{model.mtu} is too small for IPv6", "1280 is the minimum")
 
 
 def _large_enough(path: Path, subnet: IPv4Network | IPv6Network | None, report: Report) -> bool:

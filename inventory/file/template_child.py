@@ -60,7 +60,7 @@ def _load(name: str) -> tuple[str, str, None]:
 
 def _present(value: Any) -> Any:
     if value is None:
-        raise ValueError("this value is none: `default(..., true)` gives it another")
+        raise ValueError("this value is none: `default(..., true)` sets a fallback")
     return value
 
 

@@ -114,7 +114,7 @@ class Renderer:
                 start_new_session=True,
             )
         except OSError as error:
-            raise _EndedError(f"no process can be started that renders it: {error.strerror}") from error
+            raise _EndedError(f"no process can be started to render it: {error.strerror}") from error
         self._until = time.monotonic() + ALL_SECONDS
         first: JsonObject = {"values": self._values or {}, "memory": _MEMORY, "seconds": ALL_SECONDS}
         self._asked(first, deadline)

@@ -149,7 +149,7 @@ def _say(fault: Any, path: Path, report: Report) -> None:
         key = str(loc[-1])
         home = home_of_key(key, path[:-1])
         known = known_keys(path[:-1])
-        report.add(path, "unknown key", f"it is a key of {home}" if home else report.guess(key, known))
+        report.add(path, "unknown key", f"it belongs to {home}" if home else report.guess(key, known))
     elif kind == "missing":
         report.add((*path, str(loc[-1])), "this key is missing", line=report.line_of(path))
     elif kind == OWN_ERROR:

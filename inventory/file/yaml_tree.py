@@ -176,7 +176,7 @@ class _Builder:
             raise self._refused(line, f"values are nested more than {DEEPEST} levels deep")
         top = self._stack[-1] if self._stack else None
         if top is not None and isinstance(top.node.value, dict) and top.key is None:
-            raise self._refused(line, "a key is a list or a mapping", "keys are names")
+            raise self._refused(line, "a key is a list or a mapping", "keys must be plain names")
         self._stack.append(_Frame(Node({} if mapping else [], line), event.anchor))
         if event.anchor:
             self._open_anchors.add(event.anchor)
@@ -190,7 +190,7 @@ class _Builder:
 
     def _alias(self, name: str, line: int) -> None:
         if name in self._open_anchors:
-            raise self._refused(line, f"the alias *{name} stands inside the value that it names")
+            raise self._refused(line, f"the alias *{name} is inside the value that it refers to")
         if name not in self._anchors:
             raise self._refused(line, f"no anchor &{name} comes before the alias *{name}")
         self._attach(self._anchors[name], None, line)
@@ -210,7 +210,7 @@ class _Builder:
         into.depth = max(into.depth, node.depth + 1)
         if into.size > MOST_NODES:
             raise self._refused(
-                line or node.line, f"the aliases up to here make more than {MOST_NODES} values"
+                line or node.line, f"the aliases up to here expand to more than {MOST_NODES} values"
             )
         if len(self._stack) + node.depth > DEEPEST:
             raise self._refused(line or node.line, f"values are nested more than {DEEPEST} levels deep")
@@ -246,7 +246,7 @@ class _Builder:
         if isinstance(node.value, str):
             return node.value
         if isinstance(node.value, (list, dict)):
-            raise self._refused(node.line, "a key is a list or a mapping", "keys are names")
+            raise self._refused(node.line, "a key is a list or a mapping", "keys must be plain names")
         written = node.written or ""
         read_as = {bool: "true or false", int: "a number"}.get(type(node.value), "nothing")
         self.misread.append((
@@ -304,10 +304,10 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> LabFileError:
     elif "\t" in indent or (mark is not None and text[mark.column : mark.column + 1] == "\t"):
         what, hint = "a tab is used where YAML wants spaces", "indent with spaces"
     elif "mapping values are not allowed" in what:
-        what = "this is not valid YAML: a colon makes a mapping where none can be"
+        what = "this is not valid YAML: a colon starts a mapping where none is allowed"
         hint = "the indentation is wrong, or a value with a colon needs quotes"
     elif "<document start>" in what:
-        what = "the file ends here for YAML, yet more follows"
+        what = "YAML sees the end of the file here, but more follows"
         hint = "is this line indented less than the first?"
     elif wanted := re.search(r"expected (',' or '[\]}]')", what):  # libyaml and PyYAML word it differently
         what = f"this is not valid YAML: {wanted[1]} is expected here"

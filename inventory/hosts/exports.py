@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from labrun.inventory.hosts.connections import OPTIONS, Access, access_of, connection_extras
@@ -161,11 +161,19 @@ def _ssh_config(lab: Lab, located: _Locations, state: LabState | None) -> str:
             *([("User", ssh_quoted(access.user))] if access.user is not None else []),
             *([("IdentityFile", ssh_path(access.identity))] if access.identity is not None else []),
             *ssh_options(host, access),
-            *([("ProxyJump", lab.libvirt_name(where.through[-1]))] if where.through else []),
+            *_first_hops(lab, where),
         ]
         lines += [f"    {keyword} {value}" for keyword, value in settings]
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
+
+
+def _first_hops(lab: Lab, where: Located) -> Iterator[tuple[str, str]]:
+    if where.through:
+        yield "ProxyJump", lab.libvirt_name(where.through[-1])
+    elif where.hypervisor is not None:
+        # Not ProxyJump: that would not read ~/.ssh/config, which says how to log in to the hypervisor.
+        yield "ProxyCommand", where.hypervisor.proxy_command()
 
 
 def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
@@ -202,7 +210,7 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "address": where.address,
                 "address_source": where.source,
                 "address_network": where.nic,
-                "through": list(where.through),
+                "through": list(where.hops),
                 "unreachable": where.reason,
                 "addresses": {
                     held.nic: {"address": str(held.address), "source": held.source} for held in where.found

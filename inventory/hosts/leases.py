@@ -103,7 +103,7 @@ def _of_guest(domain: Any, kind: str, networks: set[str] | None, known: Collecti
             yield from _of_agent(domain)
     except libvirt.libvirtError as error:
         # The guest may be booting, or gone since it was listed; the other replies still count.
-        _log.debug("%s: cannot be looked into: %s", domain.name(), error)
+        _log.debug("%s: cannot be inspected: %s", domain.name(), error)
 
 
 def _of_network(network: Any) -> Iterator[Lease]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal, TypedDict
 
+from labrun.inventory.hosts.hypervisor_login import HypervisorLogin, hypervisor_login
 from labrun.inventory.model import Address, Host, Interface, Lab, Network
 from labrun.inventory.topology.jump_hosts import Jump, entrance, jump_chain, jumps, no_login
-from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance
+from labrun.inventory.topology.way_in import ALONGSIDE, NO_WAY, distance, way_in
+from labrun.outcome import HYPERVISOR
 from labrun.ports import Lease, LeaseSource
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "OtherAddresses",
     "Source",
     "file_addresses",
+    "first_hop",
     "locate",
     "no_logins",
     "other_addresses",
@@ -50,7 +53,7 @@ class Located:
     ``reason``; ``nic`` is the NIC that has it. ``found`` holds the known address of each NIC in file order,
     ``missing`` the reason for each NIC without one. ``also`` are further ones: of the other IP version, or
     of a NIC with several. ``through`` are the jump hosts on the way to ``address``, the first one that is
-    dialled first.
+    dialled first; before them all comes the login to a remote ``hypervisor``, None if none is needed.
     """
 
     host: str
@@ -62,6 +65,7 @@ class Located:
     missing: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     also: tuple[Found, ...] = ()
     through: tuple[str, ...] = ()
+    hypervisor: HypervisorLogin | None = None
     nic: str | None = None
 
     def __post_init__(self) -> None:
@@ -69,13 +73,18 @@ class Located:
             object.__setattr__(self, "nic", self.network)
 
     @property
+    def hops(self) -> tuple[str, ...]:
+        """Return the names of all that a login goes through, the hypervisor as ``hypervisor``."""
+        return (*((HYPERVISOR,) if self.hypervisor is not None else ()), *self.through)
+
+    @property
     def addresses(self) -> Mapping[str, Address]:
         """Return the address of each NIC that has a known one."""
         return {held.nic: held.address for held in self.found}
 
 
-def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
-    """Return the current address of every host, in file order.
+def locate(lab: Lab, source: LeaseSource | None, uri: str = "") -> Mapping[str, Located]:
+    """Return the current address of every host, in file order; ``uri`` is the lab's hypervisor.
 
     ``source`` reports the leases that guests hold now; it is queried once, and only if the file does not
     determine the address. Without a source, a ``dhcp`` NIC is assumed to hold its reserved address.
@@ -85,11 +94,29 @@ def locate(lab: Lab, source: LeaseSource | None) -> Mapping[str, Located]:
     if source is not None and networks:
         for lease in source.leases([lab.libvirt_name(name) for name in networks]):
             leases.setdefault(lease.mac.lower(), []).append(lease)
-    return {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
+    found = {name: _located(lab, host, leases, source is not None) for name, host in lab.hosts.items()}
+    if hypervisor_login(uri) is None:
+        return found
+    return {name: replace(where, hypervisor=first_hop(lab, uri, name)) for name, where in found.items()}
+
+
+def first_hop(lab: Lab, uri: str, name: str) -> HypervisorLogin | None:
+    """Return the login to a remote hypervisor that leads to a host; None if the hypervisor is not on the way.
+
+    It is for machines on a network that it is on itself, and those behind them. A bridge of the hypervisor
+    leads into a network that other machines may be in as well.
+    """
+    login = hypervisor_login(uri)
+    host = lab.hosts[(*jump_chain(lab, name), name)[0]]
+    way = way_in(lab, host)
+    if login is None or host.machine is None or way.network is None:
+        return None
+    network = lab.networks[way.network]
+    return login if any(distance(network, version) == ALONGSIDE for version in way.versions) else None
 
 
 def no_logins(lab: Lab, located: Mapping[str, Located]) -> dict[str, str]:
-    """Return why no login leads to a machine by the lab file, for each that labrun makes and that is so."""
+    """Return why, by the lab file, machines that labrun creates cannot be logged in to, for each of these."""
     return {
         name: why
         for name, host in lab.hosts.items()
@@ -195,7 +222,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
     best = min(held, key=lambda found: _distance(lab, found, jump), default=None)
     if best is None or _distance(lab, best, jump) == NO_WAY:
         way = entrance(lab, host)
-        reason = way.why or ", ".join(missing.values()) or "it is on no network"
+        reason = way.why or ", ".join(missing.values()) or "it is not on any network"
         return Located(host.name, None, None, None, reason, tuple(held), missing, tuple(also), through)
     return Located(
         host.name,
@@ -207,7 +234,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
         missing,
         tuple(also),
         through,
-        best.nic,
+        nic=best.nic,
     )
 
 

@@ -67,7 +67,7 @@ class LabInventory:
         uri = self.hypervisor
         if uri is None:
             uri = (asked_hypervisor() or _home_of(lab)) if lab.needs_hypervisor else ""
-        located = locate(lab, LibvirtLeases(uri) if uri else None)
+        located = locate(lab, LibvirtLeases(uri) if uri else None, uri)
         # The lab's state directory depends on the hypervisor.
         state = LabState.open(lab.name, uri, self.state_dir) if uri else None
         return inventory_of(lab, located, state)

@@ -16,7 +16,7 @@ from labrun.state import LabState
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
 
-__all__ = ["jump_options", "proxy_command", "ssh_options", "ssh_path", "ssh_quoted"]
+__all__ = ["jump_options", "login_words", "proxy_command", "ssh_options", "ssh_path", "ssh_quoted"]
 
 _SSH_PLAIN = re.compile(r"[A-Za-z0-9_./:@+,=~-]+")
 _CONNECT_SECONDS = 10
@@ -26,26 +26,36 @@ def proxy_command(lab: Lab, host: Host, located: Mapping[str, Located], state: L
     """Return the ProxyCommand by which ssh reaches a host, as strict on the way; None if it needs none."""
     found = _jump_of(lab, host, located, state)
     if found is None:
-        return None
+        login = located[host.name].hypervisor
+        return login.proxy_command() if login is not None else None
     jump, address, access = found
-    options = [("ConnectTimeout", str(_CONNECT_SECONDS)), *ssh_options(jump, access)]
-    if access.identity is not None:
-        options.append(("IdentityFile", ssh_path(access.identity)))
-    before = proxy_command(lab, jump, located, state)
-    if before is not None:
-        options.append(("ProxyCommand", before))
-    words = ["ssh", *(["-F", "none"] if jump.machine is not None else []), "-p", str(access.port)]
-    words += ["-l", access.user] if access.user is not None else []
-    words += [part for keyword, value in options for part in ("-o", f"{keyword}={value}")]
+    words = login_words(jump, access, proxy_command(lab, jump, located, state))
     # ssh replaces these in the whole command, what is nested in it included.
     return f"{shlex.join(words).replace('%', '%%')} -W '[%h]:%p' {shlex.quote(address)}"
+
+
+def login_words(host: Host, access: Access, proxy: str | None) -> list[str]:
+    """Return the command line of a login as strict as labrun's, without the address; ``proxy`` leads there.
+
+    Raises LabrunError for a path that ssh cannot be told.
+    """
+    options = [("ConnectTimeout", str(_CONNECT_SECONDS)), *ssh_options(host, access)]
+    if access.identity is not None:
+        # `-i` would take the % in a path for the beginning of a token, and has no way to say otherwise.
+        options.append(("IdentityFile", ssh_path(access.identity)))
+    if proxy is not None:
+        options.append(("ProxyCommand", proxy))
+    words = ["ssh", *(["-F", "none"] if host.machine is not None else []), "-p", str(access.port)]
+    words += ["-l", access.user] if access.user is not None else []
+    return words + [part for keyword, value in options for part in ("-o", f"{keyword}={value}")]
 
 
 def jump_options(lab: Lab, host: Host, located: Mapping[str, Located], state: LabState | None) -> JsonObject:
     """Return the options of the jump host for labrun's own logins, as ``jump``; empty if there is none."""
     found = _jump_of(lab, host, located, state)
     if found is None:
-        return {}
+        hypervisor = located[host.name].hypervisor
+        return {"jump": hypervisor.options()} if hypervisor is not None else {}
     jump, address, access = found
     extras = connection_extras(access, made_by_labrun=jump.machine is not None)[OPTIONS]
     login: JsonObject = {"name": jump.name, "host": address, "port": access.port, "username": access.user}
@@ -71,9 +81,12 @@ def ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
         options.append(("IdentitiesOnly", "yes"))
     if access.known_hosts is not None:
         options.append(("UserKnownHostsFile", ssh_path(access.known_hosts)))
+    if access.known_hosts is not None or host.machine is not None:
+        # Host keys are accepted from that file only.
+        options.append(("GlobalKnownHostsFile", "/dev/null"))
     if host.machine is not None:
-        # Host keys are accepted from labrun's file only, neither from other files nor from the host.
-        options += [("GlobalKnownHostsFile", "/dev/null"), ("UpdateHostKeys", "no")]
+        # Nor does labrun learn them from the host.
+        options.append(("UpdateHostKeys", "no"))
     if access.alias is not None:
         options.append(("HostKeyAlias", access.alias))
     return options
@@ -82,7 +95,7 @@ def ssh_options(host: Host, access: Access) -> list[tuple[str, str]]:
 def ssh_path(path: str) -> str:
     """Return a path as ssh_config spells it. Raises LabrunError for one that it cannot name."""
     if "${" in path or "\n" in path:
-        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir names another")
+        raise LabrunError(f"ssh_config cannot name the path {path!r}", hint="--state-dir chooses another")
     return ssh_quoted(path.replace("%", "%%"))
 
 

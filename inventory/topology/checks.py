@@ -13,6 +13,7 @@ from labrun.inventory.topology.check_instance import ACCEPTED, CheckInstance
 from labrun.inventory.topology.derived_checks import derived_trials
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.groups import group_members
+from labrun.inventory.topology.hypervisor_forwards import udp_ends
 from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.wiring import Version, per_lab, wiring
 
@@ -67,9 +68,9 @@ def _by_source(lab: Lab, _version: Version) -> Mapping[str, tuple[CheckInstance,
 
 
 def udp_targets(lab: Lab) -> frozenset[str]:
-    """Return the hosts whose sockets tell what an unanswered UDP check means."""
+    """Return the hosts whose sockets tell what an unanswered UDP check, or forwarded port, means."""
     every = (trial for host in lab.hosts for trial in instances_of(lab, host))
-    return frozenset(trial.target for trial in every if trial.check.kind == "udp" and trial.target)
+    return udp_ends(lab).union(t.target for t in every if t.check.kind == "udp" and t.target)
 
 
 def is_about_nobody(lab: Lab, check: Check) -> bool:

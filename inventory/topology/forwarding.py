@@ -204,7 +204,7 @@ class Forwarding:
         neighbour = route.via if route.via is not None else to
         following = self._wires.holder.get((route.network, neighbour))
         if following is None:
-            what = f"nobody has {neighbour} on {route.network}"
+            what = f"no host has {neighbour} on {route.network}"
             return Disposition(node, what, outside=self._lab.networks[route.network].is_beyond)
         enters = self._wires.nic_with.get((route.network, neighbour), route.network)
         return _Hop(route.network, following, route.nic, enters)

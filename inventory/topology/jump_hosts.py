@@ -1,4 +1,4 @@
-"""Through which host of the lab labrun reaches one that the hypervisor has no way to: pure."""
+"""Through which host of the lab labrun reaches one that the hypervisor cannot reach: pure."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def entrance(lab: Lab, host: Host) -> WayIn:
 
 
 def no_login(lab: Lab, name: str) -> str:
-    """Return why no login leads to a host by the lab file, as a whole sentence; empty if one does."""
+    """Return why, by the lab file, a host cannot be logged in to, as a whole sentence; empty if it can."""
     why = entrance(lab, lab.hosts[name]).why
     return f"the hypervisor has no way to {name}: {why}" if why else ""
 
@@ -109,7 +109,7 @@ def _no_jump(lab: Lab, host: Host) -> str:
     for each in beside:
         forbidden = forbids_jumps(each)
         if forbidden is not None and next(_beside(lab, host.name, each.name), None) is not None:
-            return f"; {each.name} would lead there, but its sshd has {forbidden}"
+            return f"; {each.name} could be its jump host, but its sshd has {forbidden}"
     return ""
 
 

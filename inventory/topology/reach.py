@@ -11,7 +11,7 @@ from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirec
 from labrun.inventory.topology.forwarding import Forwarding, forwarding
 from labrun.inventory.topology.nic_filters import Direction, Frame, Refusal, refused
 from labrun.inventory.topology.path_model import ForwardPath
-from labrun.inventory.topology.wiring import wiring
+from labrun.inventory.topology.wiring import HYPERVISOR_NODE, wiring
 
 __all__ = ["Connection", "Verdict", "reach"]
 
@@ -64,8 +64,11 @@ class _Leg:
         return self.trail.senders or (self.sender,) * (len(self.trail.nodes) + 1)
 
 
-def reach(lab: Lab, dialled: Connection) -> Verdict | None:
+def reach(lab: Lab, dialled: Connection, sender: Address | None = None) -> Verdict | None:
     """Return what the file implies for a connection, None if it cannot tell.
+
+    ``sender`` is the address it comes from where the source is the hypervisor, whose addresses outside the
+    lab the file does not know; of its answers nothing is judged.
 
     It cannot tell if the address belongs to no lab host, if there is no route, if a forward leads back to
     the source, or if replies return through a firewall that never saw the request. Ports without a listener
@@ -73,10 +76,12 @@ def reach(lab: Lab, dialled: Connection) -> Verdict | None:
     """
     version: Literal[4, 6] = 4 if dialled.address.version == 4 else 6
     forwarder = forwarding(lab, version)
-    own = forwarder.sends_from(dialled.source, dialled.address)
-    if own is None or dialled.address not in wiring(lab, version).owner:
+    if sender is None:
+        own = forwarder.sends_from(dialled.source, dialled.address)
+        sender = own.address if own is not None else None
+    if sender is None or dialled.address not in wiring(lab, version).owner:
         return None
-    return _Walk(lab, forwarder, dialled).verdict(own.address)
+    return _Walk(lab, forwarder, dialled).verdict(sender)
 
 
 class _Walk:
@@ -145,7 +150,8 @@ class _Walk:
     def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
         if not self._accepts(end, "input", who, to, port):
             return self._dropped(end, port, end, "input")
-        return Verdict(True, end, port, tuple(self._rules)) if self._answers_get_back() else None
+        answered = self._dialled.source == HYPERVISOR_NODE or self._answers_get_back()
+        return Verdict(True, end, port, tuple(self._rules)) if answered else None
 
     def _dropped(self, end: str, port: int, node: str, chain: str) -> Verdict:
         why = f"{node}: firewall.{chain} is drop and no rule accepts it"

@@ -80,7 +80,9 @@ def _why_none(lab: Lab, host: Host) -> str:
         if not any(nic.has(version) for version in _VERSIONS):
             continue
         if network.mode is Mode.MACVTAP:
-            apart.append(f"on {nic.network}, a macvtap network: hypervisor and guests cannot meet there")
+            apart.append(
+                f"on {nic.network}, a macvtap network: hypervisor and guests cannot reach each other there"
+            )
         elif network.is_served:
             own, its = (6, 4) if network.hypervisor4 is None else (4, 6)
             apart.append(f"on {nic.network} by IPv{its}, where the hypervisor has only IPv{own}")

@@ -21,7 +21,9 @@ def confirm(invocation: Invocation, question: str, losses: Sequence[str] = ()) -
     if invocation.yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on", hint="-y answers yes")
+        raise UsageError(
+            f"{question} This needs confirmation, and there is no terminal", hint="-y confirms it"
+        )
     with paused():
         for loss in losses:
             say(f"  {loss}")

@@ -25,7 +25,7 @@ def lab_path(given: str | None) -> str:
 
 
 def load(invocation: Invocation) -> Lab:
-    """Return the lab. Warn once on stderr about each key that is not acted on, or has no effect.
+    """Return the lab. Warn once on stderr about each key that is not supported yet, or has no effect.
 
     Raises LabFileError with every problem.
     """

@@ -28,12 +28,12 @@ def log_to_stderr(invocation: Invocation) -> Iterator[None]:
     Nornir and paramiko log a host's traceback as an error, which Python would print if there were no
     handler. The results table has a better message, so theirs are shown only with -vv.
     """
-    root, ours = logging.getLogger(), logging.getLogger("labrun")
+    root, labrun_logger = logging.getLogger(), logging.getLogger("labrun")
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    target = root if invocation.verbosity >= 2 else ours
+    target = root if invocation.verbosity >= 2 else labrun_logger
     silent = logging.NullHandler()
-    before = [(logger, logger.level, logger.propagate) for logger in (root, ours)]
+    before = [(logger, logger.level, logger.propagate) for logger in (root, labrun_logger)]
     root.addHandler(silent)
     target.addHandler(handler)
     target.setLevel(_LEVELS[invocation.verbosity])

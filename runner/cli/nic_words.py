@@ -38,7 +38,7 @@ def named_nics(lab: Lab, word: str) -> tuple[tuple[str, str], ...]:
         return nics
     if (name, nic) not in nics:
         own = [each for _, each in nics]
-        hint = did_you_mean(nic, own) or (f"it is on {', '.join(own)}" if own else "it is on no network")
+        hint = did_you_mean(nic, own) or (f"it is on {', '.join(own)}" if own else "it is not on any network")
         raise UsageError(f'{name} has no NIC on "{nic}"', step=word, hint=hint)
     return ((name, nic),)
 

@@ -32,7 +32,7 @@ class BoundedNumber(click.types.IntParamType):
     """An integer small enough for every consumer (SQLite, a clock, the kernel)."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, with a clear message for one that is out of bounds."""
+        """Return the number, with a clear message for one that is out of range."""
         number = super().convert(value, param, ctx)
         if abs(number) > MOST:
             self.fail(f"{_shortened(number)} is {'more' if number > 0 else 'less'} than {MOST}.", param, ctx)
@@ -87,7 +87,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
     option = partial(GlobalOption, default=None, allow_from_autoenv=top)
     flag = partial(GlobalOption, default=None, allow_from_autoenv=False)
     formats = [
-        # Both set the same value and the later one wins. The option that reads the variable must come last.
+        # Both set the same value and the last one wins. The option that reads the variable must come last.
         flag(["--json", "format"], flag_value="json", help="The same as --format json."),
         option(["--format"], type=click.Choice(["table", "json"]), help="Output format."),
     ]
@@ -135,7 +135,7 @@ def global_options(*, top: bool = False, own_format: bool = False) -> list[click
 
 
 def invocation_of(ctx: click.Context, *, own_format: bool = False) -> Invocation:
-    """Combine the options of all levels, from ``labrun`` down to the command: the later wins."""
+    """Combine the options of all levels, from ``labrun`` down to the command: the last one wins."""
     levels = [ctx]
     while levels[0].parent is not None:
         levels.insert(0, levels[0].parent)

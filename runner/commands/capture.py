@@ -41,13 +41,12 @@ if TYPE_CHECKING:
     shell_complete=complete_nic,
 )
 @click.option("--output", "-o", type=OutputFile(), metavar="FILE", help="Write the packets to this file.")
-@click.option("--count", "-c", type=click.IntRange(1), metavar="N", help="End after N packets.")
+@click.option("--count", "-c", type=click.IntRange(1), metavar="N", help="Stop after N packets.")
 def command(invocation: Invocation, words: tuple[str, ...], output: Path | None, count: int | None) -> Report:
     """Show the packets at hosts' NICs, or write them to a file.
 
-    It runs tcpdump at the NICs' ends on the hypervisor, so nothing is needed in the hosts. HOST alone
-    means all of its NICs; FILTER is as for tcpdump: icmp, 'tcp port 80'. Ctrl-C, --count or
-    --timeout end it.
+    tcpdump runs on the hypervisor's side of the NICs, so nothing is needed in the hosts. HOST alone means
+    all of its NICs; FILTER is in tcpdump's syntax: icmp, 'tcp port 80'. Ctrl-C, --count or --timeout end it.
     """
     from labrun.tasks.provision.nic_ends import nic_ends
     from labrun.tasks.provision.tcpdump import TcpdumpGroup, require_filter
@@ -63,7 +62,7 @@ def command(invocation: Invocation, words: tuple[str, ...], output: Path | None,
     group = TcpdumpGroup(nics, pattern, binary=output is not None, count=count)
     with _signals(invocation) as wake, group:
         if not invocation.quiet:
-            say(f"capturing at {', '.join(nic.name for nic in nics)}; Ctrl-C ends")
+            say(f"capturing at {', '.join(nic.name for nic in nics)}; Ctrl-C stops")
         if output is None:
             _show(seen, group, invocation, wake)
         else:
@@ -105,7 +104,7 @@ class _Seen:
 
 
 def _show(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -> None:
-    """Write a line for each packet as it comes."""
+    """Write a line for each packet as it arrives."""
     rest = [b""] * len(seen.nics)
     width = max(len(nic.name) for nic in seen.nics) + 2 if len(seen.nics) > 1 else 0
     for pieces in group.read(invocation.timeout, wake):
@@ -114,7 +113,7 @@ def _show(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -
             *lines, rest[number] = (rest[number] + piece).split(b"\n")
             for line in lines:
                 moment, _, what = line.decode(errors="replace").partition(" ")
-                # When it is ended, tcpdump writes an empty line.
+                # When it is terminated, tcpdump writes an empty line.
                 found += [(moment, number, what)] if line else []
         for moment, number, what in sorted(found):
             if not seen.take(number):
@@ -156,7 +155,7 @@ def _row(nic: NicEnd, count: int, group: TcpdumpGroup) -> Outcome:
     if why := group.complaint(nic):
         return Outcome(nic.host, "capture", nic.nic, Status.UNKNOWN, actual=actual, why=why)
     if lost := group.dropped(nic):
-        why = f"{lost} more were lost: they came faster than they were read"
+        why = f"{lost} more were dropped: they arrived faster than they were read"
         return Outcome(nic.host, "capture", nic.nic, Status.WARNING, actual=actual, why=why)
     return Outcome(nic.host, "capture", nic.nic, Status.OK, actual=actual)
 
@@ -195,7 +194,7 @@ def _clock(moment: str) -> str:
 def _signals(invocation: Invocation) -> Iterator[int]:
     """Yield a descriptor that can be read once Ctrl-C or SIGTERM has come, in place of their exceptions.
 
-    A second one ends the command as ever.
+    A second one ends the command as usual.
     """
     if threading.current_thread() is not threading.main_thread():
         raise LabrunError("a capture runs in the main thread only")

@@ -18,7 +18,7 @@ from labrun.runner.cli.report import Report
 from labrun.runner.engine.budget import CONFIRM_SECONDS
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.out_of_band import explain_failures
-from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, parse_max_fail
+from labrun.runner.engine.rollout import ALL_AT_ONCE, MaxFail, Rollout, ordered, parse_max_fail
 from labrun.runner.engine.session import Session, open_session
 from labrun.runner.verb import verb
 
@@ -185,14 +185,17 @@ def configure_hosts(
 
     held = still_held(session.lab, session.state.host_addresses())
     specs = {host: host_spec(session.lab, host, held) for host in session.hosts}
-    for host, others in carried_by(session.lab, session.hosts, located, session.state).items():
+    carried = carried_by(session.lab, session.hosts, located, session.state)
+    for host, others in carried.items():
         specs[host]["behind"] = others
+    after = {} if dry_run else _after(session, carried)
+    session.dial_later(located, after)
     data = {host: {"configure": spec} for host, spec in specs.items()}
     budget = session.budget(
         _SECONDS,
         reads=dry_run,
-        until="confirmed or gone back",
-        rollout=replace(rollout, groups=_redundancy(session), after=_after(session)),
+        until="confirmed or rolled back",
+        rollout=replace(rollout, groups=_redundancy(session), after=after),
         confirm=confirm,
     )
     with (
@@ -233,7 +236,7 @@ def carried_by(
         return {}
     from labrun.tasks.configure.behind import leads
 
-    routes = leads({name: each for name, each in addresses.items() if not located[name].through})
+    routes = leads({name: each for name, each in addresses.items() if not located[name].hops})
     ridden = {name: carried_to(lab, name) for name in addresses if located[name].through}
     others = other_addresses(lab, located, state.host_addresses()) if ridden else {}
 
@@ -242,7 +245,9 @@ def carried_by(
         jump = jump_options(lab, lab.hosts[name], located, state).get("jump")
         if not isinstance(jump, dict):
             return {"name": name, "address": addresses[name], "port": port}
-        beside = others[str(jump["name"])]
+        beside = others.get(str(jump["name"]))
+        if beside is None:
+            return {"name": name, "address": addresses[name], "port": port, "jump": jump}
         also = [*beside["labrun_expected"], *beside["labrun_former"]]
         jump = {**jump, "others": [each for each in also if each != jump["host"]]}
         return {"name": name, "address": addresses[name], "port": port, "jump": jump}
@@ -269,11 +274,21 @@ def _redundancy(session: Session) -> dict[str, str]:
     return {name: group for name, group in groups.items() if group is not None}
 
 
-def _after(session: Session) -> dict[str, tuple[str, ...]]:
-    """Return the jump hosts of each host: what changes them must not cut the connections through them."""
-    return {name: chain for name in session.hosts if (chain := jump_chain(session.lab, name))}
+def _after(session: Session, carried: Mapping[str, Sequence[Behind]]) -> dict[str, tuple[str, ...]]:
+    """Return the jump hosts and routers on the way to each host: they are changed first.
+
+    A router that begins or stops to translate addresses breaks the connections through it, though not new
+    ones: the kernel applies `nat` to a connection in progress as if it began there, and forgets with the last
+    rule how others were translated.
+    """
+    jumps = {name: jump_chain(session.lab, name) for name in session.hosts}
+    routers = {
+        name: [carrier for carrier, others in carried.items() if any(each["name"] == name for each in others)]
+        for name in session.hosts
+    }
+    return ordered(jumps, routers)
 
 
 def _nothing(host: str, sections: Sequence[str]) -> Outcome:
-    why = "the file declares nothing here" + (f" for {', '.join(sections)}" if sections else "")
+    why = "the lab file declares nothing for this host" + (f" for {', '.join(sections)}" if sections else "")
     return Outcome(host, sections[0] if sections else "configure", host, Status.SKIPPED, why=why)

@@ -1,4 +1,4 @@
-"""`labrun console HOST`: the serial console of a machine, logged in by itself."""
+"""`labrun console HOST`: the serial console of a machine, already logged in."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _END = 0x1D  # Ctrl-]
 _SECONDS = 60.0
 _SET_SECONDS = 15.0
 _CHUNK = 4096
-# Input that is no terminal may end before its answers have come (seconds).
+# Input that is not a terminal may end before its answers have arrived (seconds).
 _LINGER = 2.0
 
 
 @verb("console")
 @click.argument("host", shell_complete=complete_host)
 def command(invocation: Invocation, host: str) -> Report:
-    """Attach to a host's serial console, logged in by itself; Ctrl-] ends.
+    """Attach to a host's serial console, already logged in; Ctrl-] ends it.
 
-    It needs no network: for a host that SSH does not reach. The session stays logged in when you leave.
+    It needs no network, so it works where SSH does not. The session stays logged in when you leave.
     """
     from labrun.tasks.provision.console import opened
 
@@ -78,7 +78,7 @@ def _log_in(line: Line, kind: str, uri: str, domain: str, login: Login, seconds:
 
 
 def _set_password(kind: str, uri: str, domain: str, login: Login) -> bool:
-    """Give the login its password by the guest agent or the namespaces; return False if there is no way."""
+    """Set the login's password by guest agent or namespaces; return False if there is neither."""
     from labrun.tasks.guest.scripts import assigned, guest_script
     from labrun.tasks.provision.driver_registry import driver_for
 
@@ -97,13 +97,13 @@ def _set_password(kind: str, uri: str, domain: str, login: Login) -> bool:
 
 def _hand_over(line: Line) -> None:
     """Join the terminal and the console until Ctrl-], the end of the input, or of the console."""
-    ours, out = sys.stdin.fileno(), sys.stdout.fileno()
+    stdin, out = sys.stdin.fileno(), sys.stdout.fileno()
     ends: float | None = None
-    with _raw(ours):
+    with _raw(stdin):
         # The prompt was read by the login.
         line.write("\r")
         while ends is None or time.monotonic() < ends:
-            watched = [line.descriptor, *([ours] if ends is None else [])]
+            watched = [line.descriptor, *([stdin] if ends is None else [])]
             ready, _, _ = select.select(watched, [], [], 0.2)
             if line.descriptor in ready:
                 try:
@@ -112,8 +112,8 @@ def _hand_over(line: Line) -> None:
                     return
                 _write_all(out, text.encode())
                 ends = None if ends is None else time.monotonic() + _LINGER
-            if ours in ready:
-                data = os.read(ours, _CHUNK)
+            if stdin in ready:
+                data = os.read(stdin, _CHUNK)
                 before, end, _ = data.partition(bytes((_END,)))
                 if before:
                     line.write(before.decode(errors="surrogateescape").replace("\n", "\r"))

@@ -1,4 +1,4 @@
-"""`labrun doctor`: whether this hypervisor can carry a lab, and how to mend what is in the way."""
+"""`labrun doctor`: whether this machine can run a lab, and how to fix what prevents it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @verb("doctor")
 def command(invocation: Invocation) -> Report:
-    """Check that this machine can carry a lab, and show how to mend what is in the way.
+    """Check that this machine can run a lab, and show how to fix what would prevent it.
 
-    With a lab file for that lab and its hypervisor, else for any. Nothing is changed. Exit code 5 when
-    libvirt does not answer, 1 when something else would fail, 0 with nothing or only warnings.
+    With a lab file, the checks are for that lab and its hypervisor, otherwise for any lab. Nothing is
+    changed. Exit code 5 if libvirt does not answer, 1 if something else would fail, 0 otherwise, even with
+    warnings.
     """
     from labrun.runner.views.findings import render
     from labrun.tasks.doctor.catalogue import examine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -67,6 +67,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
 
 def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
     """Delete what a killed `down` has left behind of a lab that no longer exists in libvirt, if anything."""
+    from labrun.tasks.provision.file_users import file_users
     from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 
     found = False
@@ -75,7 +76,7 @@ def _remove_leftovers(invocation: Invocation, lab: str) -> bool:
         if state is not None:
             found = True
             with lab_lock(state.lock, "down"):
-                _remove_storage(lab, uri)
+                _remove_storage(lab, uri, file_users(lab, uri))
                 _forget(state, invocation)
     return found
 
@@ -96,13 +97,16 @@ def _refuse_unknown(invocation: Invocation, lab: str) -> None:
     raise UsageError(f'no lab is called "{lab}", here or in the history', step="--name", hint=hint)
 
 
-def _remove_storage(lab: str, uri: str) -> None:
-    """Delete the lab-wide storage, for each driver of its hypervisor. The machines are already gone."""
+def _remove_storage(lab: str, uri: str, keep: Collection[str]) -> None:
+    """Delete the lab-wide storage, for each driver of its hypervisor, but for the paths to ``keep``.
+
+    The machines are already gone.
+    """
     from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
 
     for kind, driver_uri in lab_drivers(uri):
         try:
-            driver_for(kind, driver_uri).remove_lab(lab)
+            driver_for(kind, driver_uri).remove_lab(lab, keep)
         except HypervisorError:
             if driver_uri == uri:
                 raise
@@ -157,6 +161,7 @@ def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
 def _take_down(
     invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
 ) -> list[Outcome]:
+    from labrun.tasks.provision.file_users import file_users, kept_rows
     from labrun.tasks.provision.forwards import observe_forwards
     from labrun.tasks.provision.hypervisor_rules import observe_rules
     from labrun.tasks.provision.networks import observe_networks
@@ -171,13 +176,14 @@ def _take_down(
     forwards = observe_forwards(connect(uri), lab) if whole else {}
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
+    users = file_users(lab, uri)
     if machines or networks or filters or forwards:
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]
         confirm(invocation, "Remove these?", losses + named)
     with progress([found.machine.host for found in machines], invocation):
-        rows = remove_machines(uri, lab, machines)
+        rows = remove_machines(uri, lab, machines, users)
     state.forget_hosts(chosen)
     if any(row.exit_code for row in rows):
         # Keep networks that still have guests: removing them would only make the failure harder to read.
@@ -187,8 +193,8 @@ def _take_down(
     rows += remove_objects(uri, lab, "filter", filters)
     # The disks of a machine that was renamed are in the lab's storage.
     if whole and not any(row.exit_code for row in rows) and not any(_keeps_storage(each) for each in strays):
-        _remove_storage(lab, uri)
-    rows += stray_rows(strays)
+        _remove_storage(lab, uri, users)
+    rows += kept_rows(stray_rows(strays), users if machines or whole else {})
     return rows or [
         Outcome(HYPERVISOR, "network", lab, Status.OK, "absent", "absent", "nothing carries its tag")
     ]
@@ -216,13 +222,17 @@ def _chosen(invocation: Invocation, known: Iterable[str], model: Lab | None) -> 
     return [name for name in names if name in wanted]
 
 
-def remove_machines(uri: str, lab: str, machines: Sequence[SeenMachine]) -> list[Outcome]:
-    """Remove machines of the lab in parallel. Return their rows."""
+def remove_machines(
+    uri: str, lab: str, machines: Sequence[SeenMachine], keep: Collection[str]
+) -> list[Outcome]:
+    """Remove machines of the lab in parallel, but for the paths to ``keep``. Return their rows."""
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.power import Removal, remove_machine
 
     data = {
-        found.machine.host: {"down": Removal(found.kind, found.uri, lab, found.machine.full_name)}
+        found.machine.host: {
+            "down": Removal(found.kind, found.uri, lab, found.machine.full_name, frozenset(keep))
+        }
         for found in machines
     }
     with hypervisor_engine(uri, data, until="been removed") as nornir:

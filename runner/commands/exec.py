@@ -54,7 +54,8 @@ def run_command(task: Task, script: str, timeout: float) -> Result:
     type=click.Choice(("ssh", "agent", "console")),
     default="ssh",
     show_default=True,
-    help="The way in: SSH; guest agent or namespaces; serial console. The last two run it as root.",
+    help="How to reach the host: SSH; guest agent (namespaces for containers); serial console. The last two"
+    " run CMD as root.",
 )
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(invocation: Invocation, via: str, cmd: tuple[str, ...]) -> Report:

@@ -30,7 +30,7 @@ _FORMATS = ("ascii", "svg", "mermaid", "dot", "drawio")
 def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     """Draw networks, hosts, addresses and roles, coloured by the last verify.
 
-    Asks no host. Before the first verify, everything is drawn as not verified.
+    Queries no host. Before the first verify, everything is drawn as not verified.
     """
     from labrun.runner.views.diagram_input import draw, drawn_lab
 

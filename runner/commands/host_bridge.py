@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from labrun.errors import HostBridgeError, UsageError
+from labrun.inventory.file.addressing import misfit
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from labrun.tasks.host_bridge.model import Addressing, Change, Device, Interface, Record
 
 command = VerbGroup(
-    "host-bridge", "Put this machine's own NIC into a bridge, without cutting off who is logged in."
+    "host-bridge", "Put this machine's own NIC into a bridge without cutting off anyone who is logged in."
 )
 _SECTION = "host-bridge"
 _WITHIN = click.option(
@@ -42,7 +43,11 @@ def _complete_nic(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     from labrun.tasks.host_bridge.machine import devices, is_fit
 
     try:
-        return [each.name for each in devices().values() if is_fit(each) and each.name.startswith(incomplete)]
+        return [
+            device.name
+            for device in devices().values()
+            if is_fit(device) and device.name.startswith(incomplete)
+        ]
     except HostBridgeError:
         return []
 
@@ -50,7 +55,7 @@ def _complete_nic(_ctx: click.Context, _param: click.Parameter, incomplete: str)
 def _complete_bridge(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     from labrun.tasks.host_bridge.records import read_records
 
-    return [each for each in read_records() if each.startswith(incomplete)]
+    return [bridge for bridge in read_records() if bridge.startswith(incomplete)]
 
 
 @verb("create", group=command)
@@ -75,27 +80,32 @@ def create(
 ) -> Report:
     """Put a NIC of this machine into a new bridge, to which its addresses, routes and MAC move.
 
-    NetworkManager, netplan or ifupdown does it, whichever has the NIC. Who is logged in over the NIC by ssh
-    is never cut off for good: the change is kept once a NEW ssh connection comes from where they are, by
-    itself or by `labrun host-bridge confirm BRIDGE`. Otherwise, or if the default gateway no longer answers,
-    everything is put back; a reboot before that has the old network. Ctrl-C puts everything back at once.
+    The change is made through NetworkManager, netplan or ifupdown, whichever manages the NIC. Anyone logged
+    in by ssh over that NIC keeps access: the change stays only once a NEW ssh connection has come from the
+    same place, which counts by itself, or after `labrun host-bridge confirm BRIDGE`. Otherwise, or if the
+    default gateway no longer answers, everything is rolled back; so it is by a reboot before that, and at
+    once by Ctrl-C.
     """
     from labrun.tasks.host_bridge.detect import bridge_change
     from labrun.tasks.host_bridge.machine import devices, require_fit, require_name, require_root
     from labrun.tasks.host_bridge.records import read_record
+    from labrun.tasks.host_bridge.taken import require_free
 
     require_name(bridge)
-    own = tuple(_interface(each) for each in addresses)
+    own = tuple(_interface(address) for address in addresses)
     if gateways and not own:
-        raise UsageError("--gateway goes with --address", hint="without them everything moves as it is")
+        raise UsageError(
+            "--gateway goes with --address", hint="without them the NIC's own settings move over"
+        )
     require_root("changing")
     _none_pending()
-    found = devices()
+    present = devices()
     record = read_record(bridge)
-    if record is not None and bridge in found:
-        return _there(bridge, dev, own, found, record)
-    nic = require_fit(dev, bridge, found)
+    if record is not None and bridge in present:
+        return _there(bridge, dev, own, present, record)
+    nic = require_fit(dev, bridge, present)
     wanted = _addressing(nic, own, gateways) if own else None
+    require_free(nic, own, present)
     return _carry_out(invocation, bridge_change(nic, bridge, wanted), nic, within)
 
 
@@ -112,6 +122,12 @@ def _interface(text: str) -> Interface:
         interface = None
     if interface is None or "/" not in text:
         raise UsageError(f'"{text}" is not an address with a prefix length', hint="--address 192.168.1.5/24")
+    ip = interface.ip
+    why = misfit(ip, interface.network)
+    if ip.is_loopback or ip.is_multicast or ip.is_unspecified or ip.is_link_local:
+        why = f"{ip} cannot be reached from other machines"
+    if why is not None:
+        raise UsageError(f"--address: {why}", hint="--address 192.168.1.5/24")
     return interface
 
 
@@ -120,14 +136,16 @@ def _addressing(nic: Device, own: tuple[Interface, ...], gateways: Sequence[str]
     from labrun.tasks.host_bridge.model import Addressing
 
     try:
-        given = [ip_address(each) for each in gateways]
+        given = [ip_address(gateway) for gateway in gateways]
     except ValueError as error:
         raise UsageError(f"--gateway: {error}") from None
     for gateway in given:
-        if not gateway.is_link_local and not any(gateway in each.network for each in own):
+        if any(gateway == address.ip for address in own):
+            raise UsageError(f"the gateway {gateway} is the bridge's own address")
+        if not gateway.is_link_local and not any(gateway in address.network for address in own):
             raise UsageError(f"the gateway {gateway} is in no subnet of --address")
-    # The gateway of before is still one where it is in the new subnet.
-    given += [each for each in nic.gateways if any(each in address.network for address in own)]
+    # The previous gateway is kept if it is in the new subnet.
+    given += [hop for hop in nic.gateways if any(hop in address.network for address in own)]
     return Addressing(own, tuple(given), nameservers())
 
 
@@ -137,26 +155,30 @@ def _there(
     """Return the report on a bridge that labrun made before."""
     if record.nic != dev:
         raise HostBridgeError(
-            f"{bridge} is there already, with {record.nic} as its port",
+            f"{bridge} already exists, with {record.nic} as its port",
             hint=f"labrun host-bridge remove {bridge}, or take another name",
         )
     held = found[bridge].addresses
-    if missing := [str(each) for each in own if each not in held]:
+    if missing := [str(address) for address in own if address not in held]:
         raise HostBridgeError(
-            f"{bridge} is there already, without {', '.join(missing)}",
+            f"{bridge} already exists, without {', '.join(missing)}",
             hint=f"labrun host-bridge remove {bridge} first",
         )
     actual = _holds(found.get(bridge), found.get(dev))
     status = Status.OK
     why = None
     if dev in found and found[dev].master != bridge:
-        status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: somebody took it out"
+        status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: it was taken out"
     return Report(outcomes=[Outcome(HYPERVISOR, _SECTION, bridge, status, f"with {dev}", actual, why)])
 
 
 def _holds(bridge: Device | None, nic: Device | None) -> str:
     shown = bridge if bridge is not None else nic
-    return ", ".join(str(each) for each in shown.addresses) or "no address" if shown is not None else "absent"
+    return (
+        ", ".join(str(address) for address in shown.addresses) or "no address"
+        if shown is not None
+        else "absent"
+    )
 
 
 @verb("remove", group=command)
@@ -165,8 +187,8 @@ def _holds(bridge: Device | None, nic: Device | None) -> str:
 def remove(invocation: Invocation, bridge: str, within: int) -> Report:
     """Take the NIC out of a bridge that labrun made, and give it back what it had before.
 
-    Under the same guard as `create`: the change is kept once a new ssh connection comes from where somebody
-    is logged in over the bridge, by itself or by `labrun host-bridge confirm BRIDGE`.
+    Guarded like `create`: the change stays only once a new ssh connection has come from where somebody is
+    logged in over the bridge, which counts by itself, or after `labrun host-bridge confirm BRIDGE`.
     """
     from labrun.tasks.host_bridge.detect import nic_change
     from labrun.tasks.host_bridge.machine import devices, require_name, require_root
@@ -175,23 +197,25 @@ def remove(invocation: Invocation, bridge: str, within: int) -> Report:
     require_name(bridge)
     require_root("changing")
     _none_pending()
-    found = devices()
+    present = devices()
     record = read_record(bridge)
     if record is None:
-        if bridge not in found:
+        if bridge not in present:
             row = Outcome(HYPERVISOR, _SECTION, bridge, Status.OK, "absent", "absent")
             return Report(outcomes=[row])
         raise HostBridgeError(
             f"{bridge} was not made by `labrun host-bridge`, and is left alone",
             hint="labrun host-bridge show lists those that were",
         )
-    ports = sorted(each.name for each in found.values() if each.master == bridge and each.name != record.nic)
+    ports = sorted(
+        device.name for device in present.values() if device.master == bridge and device.name != record.nic
+    )
     if ports:
         raise HostBridgeError(
             f"{', '.join(ports)} {'is' if len(ports) == 1 else 'are'} on {bridge}: guests would be cut off",
             hint="labrun list names the labs here; take down those with a network on it",
         )
-    here = found.get(bridge) or found.get(record.nic)
+    here = present.get(bridge) or present.get(record.nic)
     if here is None:
         raise HostBridgeError(f"this machine has neither {bridge} nor {record.nic}")
     return _carry_out(invocation, nic_change(record), here, within)
@@ -202,11 +226,11 @@ def _carry_out(invocation: Invocation, change: Change, over: Device, within: int
     from labrun.tasks.host_bridge import guard
     from labrun.tasks.host_bridge.ways import ways_over
 
-    ways = ways_over(over)
+    logins = ways_over(over)
     try:
         with progress([HYPERVISOR], invocation):
-            guard.start(change, ways, within)
-            state = _follow(change.bridge, ways.peers, within)
+            guard.start(change, logins, within)
+            state = _follow(change.bridge, logins.peers, within)
     except KeyboardInterrupt as signal:
         # A session that ends sends a signal as well, and says nothing about the change.
         if isinstance(signal, Terminated):
@@ -226,7 +250,7 @@ def _follow(bridge: str, peers: Sequence[str], within: int) -> State:
             asked = True
             say(
                 f"log in once more over ssh from {' or '.join(peers)} within {state.left} s: that confirms "
-                f"{bridge}. Otherwise everything is put back."
+                f"{bridge}. Otherwise everything is rolled back."
             )
     return state
 
@@ -234,7 +258,7 @@ def _follow(bridge: str, peers: Sequence[str], within: int) -> State:
 def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
     from labrun.tasks.host_bridge.machine import devices
 
-    found = devices()
+    present = devices()
     expected = f"with {change.nic}" if change.to_bridge else "absent"
     is_kept = state.phase == "kept"
     return Outcome(
@@ -243,7 +267,7 @@ def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
         change.bridge,
         Status.CHANGED if is_kept else Status.ROLLED_BACK,
         expected=expected,
-        actual=_holds(found.get(change.bridge), found.get(change.nic)),
+        actual=_holds(present.get(change.bridge), present.get(change.nic)),
         why=f"confirmed: {state.why}" if is_kept else state.why,
         seconds=invocation.seconds,
     )
@@ -252,7 +276,7 @@ def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
 @verb("confirm", group=command)
 @click.argument("bridge", shell_complete=_complete_bridge)
 def confirm_command(invocation: Invocation, bridge: str) -> Report:
-    """Confirm a change of a bridge, over an ssh connection that was made after it.
+    """Confirm a change to a bridge, over an ssh connection that was opened after it.
 
     A new ssh login from the same machine does the same by itself.
     """
@@ -277,30 +301,32 @@ def confirm_command(invocation: Invocation, bridge: str) -> Report:
 
 @verb("show", group=command)
 def show(invocation: Invocation) -> Report:
-    """Show this machine's bridges that have a NIC as a port, and a change that waits to be confirmed."""
+    """Show this machine's bridges that have a NIC as a port, and a change that is waiting to be confirmed."""
     from labrun.tasks.host_bridge.guard import pending
     from labrun.tasks.host_bridge.machine import devices
     from labrun.tasks.host_bridge.records import read_records
 
-    found, records, state = devices(), read_records(), pending()
-    members = [_member(each, found, records, state) for each in found.values() if each.kind == "bridge"]
-    shown = [each for each in members if each["dev"] or each["made_by_labrun"]]
+    present, records, state = devices(), read_records(), pending()
+    members = [
+        _member(device, present, records, state) for device in present.values() if device.kind == "bridge"
+    ]
+    shown = [bridge for bridge in members if bridge["dev"] or bridge["made_by_labrun"]]
     waiting = f"not confirmed yet, {state.left} s left" if state is not None else None
     rows = [
         Outcome(
             HYPERVISOR,
             _SECTION,
-            str(each["name"]),
-            Status.PENDING if each["state"] == "unconfirmed" else Status.OK,
-            actual=f"with {each['dev'] or 'no NIC'}",
-            why=waiting if each["state"] == "unconfirmed" else None,
+            str(bridge["name"]),
+            Status.PENDING if bridge["state"] == "unconfirmed" else Status.OK,
+            actual=f"with {bridge['dev'] or 'no NIC'}",
+            why=waiting if bridge["state"] == "unconfirmed" else None,
         )
-        for each in shown
+        for bridge in shown
     ]
     text = None
     if not invocation.json:
         columns = ("bridge", "dev", "addresses", "MAC", "manager", "state")
-        lines = [tuple(_cell(each[key]) for key in _COLUMNS) for each in shown]
+        lines = [tuple(_cell(bridge[key]) for key in _COLUMNS) for bridge in shown]
         text = (
             listing(columns, lines, color=invocation.color)
             if lines
@@ -323,15 +349,15 @@ def _member(
     own = record.nic if record is not None else ""
     # Guests' ends have a kind; a container's own NIC has one as well.
     nics = [
-        each.name
-        for each in found.values()
-        if each.master == bridge.name and (not each.kind or each.name == own)
+        device.name
+        for device in found.values()
+        if device.master == bridge.name and (not device.kind or device.name == own)
     ]
     waits = state is not None and state.bridge == bridge.name
     return {
         "name": bridge.name,
         "dev": ", ".join(nics) or None,
-        "addresses": [str(each) for each in bridge.addresses],
+        "addresses": [str(address) for address in bridge.addresses],
         "mac": bridge.mac,
         "manager": record.manager.value if record is not None else None,
         "made_by_labrun": record is not None or waits,

@@ -1,22 +1,34 @@
-"""`labrun image`: the images for machines, built here or imported."""
+"""`labrun image`: the images for machines, built here or imported, and who uses them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import click
 
-from labrun.errors import UsageError
+from labrun.errors import HypervisorError, LabrunError, UsageError
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.progress import report
+from labrun.runner.cli.confirm import confirm
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
+from labrun.tasks.provision.checksums import Digest
+from labrun.tasks.provision.image_catalogue import ARCHITECTURES, origin_of
+from labrun.tasks.provision.image_origin import Origin
 from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images
 
-command = VerbGroup("image", "List, build and import the images that machines are made from.")
+if TYPE_CHECKING:
+    from labrun.json_values import JsonObject
+
+command = VerbGroup("image", "List, pull, build, import and remove the images that machines are made from.")
 
 
 def _report_share(stage: str, share: float) -> None:
@@ -29,31 +41,64 @@ def _row(image: str, status: Status, actual: str, seconds: float) -> Outcome:
 
 @verb("list", group=command)
 def list_command(invocation: Invocation) -> Report:
-    """List the images and which kinds of machine they can make."""
+    """List the images, how old and large they are, and which machines use them.
+
+    A question mark stands where no hypervisor could be asked who uses an image.
+    """
+    from labrun.tasks.provision.image_users import find_users
+
     images = list_images()
-    members = [
-        {
-            "name": image.name,
-            "drivers": list(image.drivers),
-            "disk_bytes": image.disk_bytes,
-            "sha256": image.sha256,
-            "made": image.made,
-            "source": image.source,
-            "unreadable": image.unreadable or None,
-        }
-        for image in images
-    ]
-    columns = ("image", "makes", "disk", "made", "sha256", "source")
-    text = listing(columns, [_line(image) for image in images], color=invocation.color)
+    users = find_users() if images else None
+    members: list[JsonObject] = []
+    lines = []
+    for image in images:
+        used = None if users is None or (users.unasked and not users.of(image.name)) else users.of(image.name)
+        members.append(
+            {
+                "name": image.name,
+                "drivers": list(image.drivers),
+                "disk_bytes": image.disk_bytes,
+                "tree_bytes": image.tree_bytes,
+                "sha256": image.sha256,
+                "made": image.made,
+                "source": image.source,
+                "used_by": None if used is None else list(used),
+                "unreadable": image.unreadable or None,
+            }
+        )
+        lines.append(_line(image, used))
+    columns = ("image", "makes", "size", "age", "used by", "sha256", "source")
+    text = listing(columns, lines, color=invocation.color)
     none = "no images: labrun image build debian-12 makes one\n"
     return Report(extra={"images": members}, text=None if invocation.json else text if images else none)
 
 
-def _line(image: StoredImage) -> tuple[str, ...]:
-    size = f"{image.disk_bytes / 2**20:.0f} MiB" if image.disk_bytes else "-"
+def _line(image: StoredImage, used: Sequence[str] | None) -> tuple[str, ...]:
+    size = image.disk_bytes + image.tree_bytes
     makes = ", ".join({"lxc": "containers", "qemu": "VMs"}[kind] for kind in image.drivers)
     source = f"unreadable: {image.unreadable}" if image.unreadable else image.source or "-"
-    return (image.name, makes or "-", size, image.made or "-", image.sha256[:12] or "-", source)
+    return (
+        image.name,
+        makes or "-",
+        f"{size / 2**20:.0f} MiB" if size else "-",
+        _age(image.made),
+        "?" if used is None else ", ".join(used) or "-",
+        image.sha256[:12] or "-",
+        source,
+    )
+
+
+def _age(made: str) -> str:
+    """Return the time since ``made`` (ISO 8601) in its largest unit, ``-`` if it is unknown or to come."""
+    try:
+        then = datetime.fromisoformat(made)
+    except ValueError:
+        return "-"
+    seconds = int((datetime.now(UTC) - then.astimezone(UTC)).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return "0 s" if seconds == 0 else "-"
 
 
 @verb("build", group=command)
@@ -68,15 +113,71 @@ def build(invocation: Invocation, name: str) -> Report:
     if name != "debian-12":
         raise UsageError(
             f'there is no recipe for "{name}"',
-            hint="debian-12 can be built; labrun image import FILE brings in a downloaded cloud image",
+            hint="debian-12 can be built; `labrun image pull` and `import` bring in other cloud images",
         )
     before = find_image(image_directory(), name)
     with progress([HYPERVISOR], invocation):
         built = build_debian_12(image_directory(), progress=_report_share)
     is_new = built != before
     status = Status.CHANGED if is_new else Status.OK
-    actual = "built" if is_new else "built before, from the same recipe"
+    actual = "built" if is_new else "already built from the same recipe"
     return Report(outcomes=[_row(name, status, actual, invocation.seconds)])
+
+
+@verb("pull", group=command)
+@click.argument("what", metavar="NAME|URL")
+@click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
+@click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
+@click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
+@click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A folder to try first.")
+@click.option("--arch", type=click.Choice(ARCHITECTURES), help="By default that of this machine.")
+def pull(
+    invocation: Invocation,
+    what: str,
+    name: str | None,
+    sha256: str | None,
+    checksums: str | None,
+    mirrors: tuple[str, ...],
+    arch: str | None,
+) -> Report:
+    """Download a cloud image for VMs and check it.
+
+    NAME is one of the catalogue, such as debian-13 or almalinux-9. What broke off is resumed. Nothing
+    becomes an image before its checksum was compared. Proxies are those of the environment
+    (https_proxy, no_proxy).
+    """
+    from labrun.tasks.provision.image_pull import pull_image
+
+    is_url = "://" in what
+    if is_url and (mirrors or arch):
+        raise UsageError("--mirror and --arch go with a name of the catalogue")
+    origin = _of_url(what) if is_url else origin_of(what, arch=arch or "", mirrors=mirrors)
+    if sha256:
+        try:
+            origin = replace(origin, digest=Digest.of(sha256))
+        except ValueError:
+            raise UsageError(
+                f"{sha256} is neither SHA-256 nor SHA-512", hint="64 or 128 hex digits"
+            ) from None
+    if checksums:
+        origin = replace(origin, checksums=checksums, only=False, signature="")
+    image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
+    with progress([HYPERVISOR], invocation):
+        done = pull_image(image_name, origin, lambda text: report(HYPERVISOR, image_name, text))
+    row = _row(
+        image_name,
+        Status.CHANGED if done.is_new else Status.OK,
+        "pulled" if done.is_new else "pulled before",
+        invocation.seconds,
+    )
+    return Report(outcomes=[replace(row, why=done.verified)])
+
+
+def _of_url(url: str) -> Origin:
+    file = PurePosixPath(unquote(urlsplit(url).path)).name
+    if not file:
+        raise UsageError("the address has no file name at its end", hint="https://HOST/.../FILE.qcow2")
+    return Origin(urls=(url,), file=file)
 
 
 @verb("import", group=command)
@@ -91,3 +192,48 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
     with progress([HYPERVISOR], invocation):
         image = import_image(file, image_name, progress=_report_share)
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])
+
+
+@verb("remove", group=command)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def remove(invocation: Invocation, names: tuple[str, ...]) -> Report:
+    """Remove images, here and on this machine's hypervisor.
+
+    An image that a machine uses stays, with the names of its machines.
+    """
+    from labrun.tasks.provision.image_removal import remove_image
+    from labrun.tasks.provision.image_users import find_users
+
+    users = find_users()
+    rows = []
+    for name in dict.fromkeys(names):
+        try:
+            remove_image(name, users)
+            rows.append(Outcome(HYPERVISOR, "image", name, Status.CHANGED, "absent", "removed"))
+        except (HypervisorError, UsageError):
+            raise
+        except LabrunError as error:
+            why = f"{error.reason} ({error.hint})" if error.hint else error.reason
+            rows.append(Outcome(HYPERVISOR, "image", name, Status.FAILED, "absent", "there", why))
+    return Report(outcomes=rows)
+
+
+@verb("prune", group=command)
+@click.option("--all", "unused", is_flag=True, help="Remove also the images that no machine uses.")
+def prune(invocation: Invocation, unused: bool) -> Report:
+    """Remove earlier versions that nothing uses, and what was left unfinished.
+
+    Images keep their names, and machines their files.
+    """
+    from labrun.tasks.provision.image_removal import prune_images, require_answer
+    from labrun.tasks.provision.image_users import find_users
+
+    users = find_users()
+    require_answer(users)
+    losses = [f"image {image.name}" for image in list_images() if unused and not users.of(image.name)]
+    if losses:
+        confirm(invocation, "Remove these?", losses)
+    gone = prune_images(users, unused=unused)
+    rows = [Outcome(HYPERVISOR, "image", name, Status.CHANGED, "absent", "removed") for name in gone]
+    none = None if rows or invocation.json else "nothing to remove\n"
+    return Report(outcomes=rows, text=none)

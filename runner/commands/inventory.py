@@ -33,7 +33,7 @@ def command(invocation: Invocation, kind: str, output: Path | None) -> Report:
     from labrun.inventory.hosts.exports import export, nornir_files
 
     if output is not None and kind != "nornir":
-        raise UsageError("--output is for --format nornir", step="inventory")
+        raise UsageError("--output needs --format nornir", step="inventory")
     session = open_session(invocation)
     located = session.locate()
     lab = replace(session.lab, hosts={name: session.lab.hosts[name] for name in session.hosts})

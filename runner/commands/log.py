@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, host: str) -> Report:
     """Show what the hypervisor's filters have refused at a host's NICs.
 
-    That is the traffic that rules with `log: true` denied or rejected in the last day: one line
-    for each source, target and port, the latest first.
+    That is the traffic that rules with `log: true` have denied or rejected in the last day: one line
+    for each source, destination and port, the latest first.
     """
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.refused_traffic import recording, refused_at
 
     session = open_session(invocation)
     (name,) = select_hosts(session.lab, host)
-    found = session.lab.hosts[name]
-    if not recording(session.lab, found):
+    target = session.lab.hosts[name]
+    if not recording(session.lab, target):
         text = f"{name}: nothing is logged: no filter of its NICs has a rule with log: true\n"
         return _report(session.lab.name, name, invocation, [], text)
     if why := nft.unusable(session.uri):
         raise HypervisorError(f"the filters cannot be read: {why}", step="log")
-    refused = refused_at(session.lab, found)
+    refused = refused_at(session.lab, target)
     lines = [
         (
-            _ago(each.ago),
-            each.network,
-            f"{each.filter}: {each.rule}",
-            each.source,
-            each.to,
-            each.proto if each.port is None else f"{each.proto}/{each.port}",
-            str(each.packets),
+            _ago(entry.ago),
+            entry.network,
+            f"{entry.filter}: {entry.rule}",
+            entry.source,
+            entry.to,
+            entry.proto if entry.port is None else f"{entry.proto}/{entry.port}",
+            str(entry.packets),
         )
-        for each in refused
+        for entry in refused
     ]
     columns = ("last", "network", "rule", "from", "to", "what", "packets")
     text = listing(columns, lines, color=invocation.color) if lines else f"{name}: nothing was refused\n"
-    return _report(session.lab.name, name, invocation, [each.as_json() for each in refused], text)
+    return _report(session.lab.name, name, invocation, [entry.as_json() for entry in refused], text)
 
 
 def _report(lab: str, host: str, invocation: Invocation, refused: list[JsonObject], text: str) -> Report:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _LOST = "none of libvirt's rules are there: it writes them again when it is restarted"
 _NO_RULES = {
-    Mode.OPEN: "libvirt adds no rules: this machine's own decide",
+    Mode.OPEN: "libvirt adds no rules: this machine's own rules decide",
     Mode.BRIDGE: "guests are on a bridge of this machine: libvirt adds no rules",
     Mode.MACVTAP: "guests are on a device of this machine: their frames pass no rules here",
     Mode.VERY_ISOLATED: "this machine has no address on it, so nothing is forwarded",
@@ -38,7 +38,7 @@ _NO_RULES = {
 @verb("net")
 @click.option("--rules", is_flag=True, help="Show the firewall rules that make each mode, explained.")
 def command(invocation: Invocation, rules: bool) -> Report:
-    """Show the lab's networks: bridge, mode, leases with expiry, ports, and who is on them.
+    """Show the lab's networks: bridge, mode, leases with expiry, ports and attached machines.
 
     A network that is not there is shown as absent, which is not an error.
     """
@@ -69,7 +69,7 @@ def _rules(session: Session, views: dict[str, NetworkView]) -> dict[str, list[Mo
     listings = read_rules()
     return {
         name: list(
-            explained(listings, view.bridge, [str(ip_interface(each).network) for each in view.subnets])
+            explained(listings, view.bridge, [str(ip_interface(subnet).network) for subnet in view.subnets])
         )
         for name, view in views.items()
         if view.active and view.bridge
@@ -92,7 +92,7 @@ def _expiry(moment: int) -> str:
 
 
 def _until(moment: int) -> str:
-    """Return when a lease ends, in UTC, in as few characters as tell it."""
+    """Return when a lease ends, in UTC, in as few characters as possible."""
     return time.strftime("%m-%d %H:%MZ", time.gmtime(moment)) if moment else "never"
 
 
@@ -104,17 +104,22 @@ def _member(
     member["state"] = _state(view)
     member |= {"bridge": view.bridge or None, "uuid": view.uuid} if view else {"bridge": None, "uuid": None}
     member["leases"] = [
-        {"mac": each.mac, "address": str(each.address), "name": each.name, "expires": _expiry(each.expires)}
-        for each in (view.leases if view else ())
+        {
+            "mac": lease.mac,
+            "address": str(lease.address),
+            "name": lease.name,
+            "expires": _expiry(lease.expires),
+        }
+        for lease in (view.leases if view else ())
     ]
     member["ports"] = [
-        {"domain": each.domain, "host": each.host, "mac": each.mac, "dev": each.dev}
-        for each in (view.plugs if view else ())
+        {"domain": plug.domain, "host": plug.host, "mac": plug.mac, "dev": plug.dev}
+        for plug in (view.plugs if view else ())
     ]
     if rules is not None:
         member["rules"] = [
-            {"program": each.program, "table": each.table, "rule": each.rule, "does": each.does}
-            for each in rules
+            {"program": rule.program, "table": rule.table, "rule": rule.rule, "does": rule.does}
+            for rule in rules
         ]
     return member  # type: ignore[return-value]
 
@@ -123,7 +128,7 @@ def _table(session: Session, views: dict[str, NetworkView], invocation: Invocati
     networks, guests = [], []
     for network in session.lab.networks.values():
         view = views.get(network.name)
-        subnets = "\n".join(str(each) for each in (network.cidr, network.cidr6) if each) or "-"
+        subnets = "\n".join(str(subnet) for subnet in (network.cidr, network.cidr6) if subnet) or "-"
         identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
         networks.append((network.name, network.mode.value, _state(view), subnets, *identity))
         guests += _guests(network.name, view) if view else []
@@ -137,7 +142,7 @@ def _table(session: Session, views: dict[str, NetworkView], invocation: Invocati
 def _networks(lines: Sequence[tuple[str, ...]], *, color: bool) -> str:
     """Return the table of networks; UUIDs, which are copied in one piece, stand below where it is narrow."""
     columns = ("network", "mode", "state", "subnet", "bridge", "uuid")
-    widths = (natural_width(title, [line[at] for line in lines]) for at, title in enumerate(columns))
+    widths = (natural_width(title, [line[index] for line in lines]) for index, title in enumerate(columns))
     if sum(widths) + GAP * (len(columns) - 1) <= screen_on(sys.stdout, color=color).width:
         return listing(columns, lines, color=color)
     text = listing(columns[:-1], [line[:-1] for line in lines], color=color, whole=("subnet", "bridge"))
@@ -167,14 +172,14 @@ def _rules_text(
 ) -> str:
     parts = []
     for network in session.lab.networks.values():
-        view, found = views.get(network.name), by_network.get(network.name, [])
+        view, rules = views.get(network.name), by_network.get(network.name, [])
         where = f", {view.bridge}" if view and view.bridge else ""
         lines = [f"{network.name} ({network.mode}{where})"]
         if view is None or not view.active:
             lines.append(f"  {_state(view)}: no rules")
-        elif not found:
+        elif not rules:
             lines.append(f"  {_NO_RULES.get(network.mode, _LOST)}")
-        for rule in found:
+        for rule in rules:
             table = f"-t {rule.table} " if rule.program != "nft" else ""
             lines += [f"  {rule.does}", f"      {rule.program} {table}{rule.rule}"]
         parts.append("".join(f"{printable(line)}\n" for line in lines))

@@ -21,7 +21,7 @@ from labrun.tasks.provision.planning import leftover_rows, plan_lab, plan_rows
 def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     """Show what `up` would create, change in place, recreate or remove.
 
-    Exit code 3 when there is anything to do, 5 when `up` would be refused. Nothing is touched.
+    Exit code 3 if there is anything to do, 5 if `up` would be refused. Nothing is changed.
     """
     session = open_session(invocation)
     if explain:
@@ -36,12 +36,12 @@ def command(invocation: Invocation, prune: bool, explain: bool) -> Report:
     rows = plan_rows(plan)
     if subset is None:
         rows += leftover_rows(plan, prune=prune)
-    found = find_obstacles(session.lab, session.uri, plan, prune=prune and subset is None)
-    rows = with_obstacles(session.uri, plan, rows, found) + existing
+    obstacles = find_obstacles(session.lab, session.uri, plan, prune=prune and subset is None)
+    rows = with_obstacles(session.uri, plan, rows, obstacles) + existing
     if not invocation.json and invocation.verbosity < 1:
         # The file shows what is new, but not what changes.
         new = {item.spec.host for item in plan.machines if item.plan.action == "create"}
-        new |= {each.spec.name for each in plan.networks if each.plan.action == "create"}
+        new |= {planned.spec.name for planned in plan.networks if planned.plan.action == "create"}
         rows = [replace(row, diff=None) if row.name in new else row for row in rows]
     extra = {"hypervisor": session.uri}
     return Report(session.lab.name, rows, extra=extra, notes=(session.place,), diff=True)

@@ -13,6 +13,9 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labrun.tasks.provision.file_users import FileUser
     from labrun.tasks.provision.planning import SeenMachine
 
 _SHUTDOWN_SECONDS = 60.0
@@ -21,14 +24,23 @@ _DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 def _switch(invocation: Invocation, action: str) -> Report:
     from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.file_users import file_users
     from labrun.tasks.provision.power import power
 
     session = open_session(invocation)
     lab, rows = session.lab, []
     with lab_lock(session.state.lock, action), progress(session.hosts, invocation):
         seen = session.machines()
+        absent = session.absent(seen)
+        users = file_users(lab.name, session.uri) if seen and action != "stop" else {}
         jobs = {
-            host: {"power": _job(lab.libvirt_name(host), seen.get(host))}
+            host: {
+                "power": {
+                    **_job(lab.libvirt_name(host), seen.get(host)),
+                    "absent": absent.get(host, ""),
+                    "taken": _taken(lab.name, host, seen.get(host), users),
+                }
+            }
             for host in session.hosts
             if lab.hosts[host].address is None
         }
@@ -39,8 +51,19 @@ def _switch(invocation: Invocation, action: str) -> Report:
     return Report(lab.name, rows + existing_rows(lab, session.hosts))
 
 
+def _taken(lab: str, host: str, machine: SeenMachine | None, users: Mapping[str, FileUser]) -> str:
+    """Return which running machine of others has the files of this one, empty if there is none."""
+    from labrun.tasks.provision.driver_registry import driver_for
+    from labrun.tasks.provision.file_users import in_use
+
+    if machine is None:
+        return ""
+    driver = driver_for(machine.kind, machine.uri)
+    return in_use(users, lambda path: driver.owns(lab, host, path), only_running=True)
+
+
 def _job(domain: str, machine: SeenMachine | None) -> dict[str, str | None]:
-    """Return the task's input; its ``state`` is None if there is no machine."""
+    """Return what the task works on; its ``state`` is None if there is no machine."""
     return {
         "driver": machine.kind if machine else "",
         "uri": machine.uri if machine else "",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import click
 
 from labrun.errors import LabrunError, UnreachableError
 from labrun.inventory.hosts.connections import Access, access_of
-from labrun.inventory.hosts.ssh_command import proxy_command
+from labrun.inventory.hosts.ssh_command import login_words, proxy_command
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import complete_host, select_hosts
@@ -46,31 +47,13 @@ def ssh_arguments(session: Session, host: str) -> list[str]:
         raise UnreachableError(located.reason or "it has no address", host=host, step="address")
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
-    options = ["-o", f"ConnectTimeout={_CONNECT_SECONDS}"]
     proxy = proxy_command(session.lab, lab_host, places, session.state)
-    options += ["-o", f"ProxyCommand={proxy}"] if proxy is not None else []
-    if lab_host.machine is not None:
-        options += ["-F", "none", "-i", str(session.state.identity)]
-        for option in (
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=yes",
-            f"UserKnownHostsFile={session.state.known_hosts}",
-            "GlobalKnownHostsFile=/dev/null",
-            # labrun does not learn host keys from the host.
-            "UpdateHostKeys=no",
-            # By name, so that a host with a new lease is still the same host.
-            f"HostKeyAlias={host}",
-            "LogLevel=ERROR",
-        ):
-            options += ["-o", option]
-        port = _answering(str(located.address), access) if proxy is None else access.port
-        return ["ssh", *options, "-p", str(port), "-l", lab_host.user, str(located.address)]
-    options += ["-p", str(access.port), "-o", "StrictHostKeyChecking=yes"]
-    options += ["-l", access.user] if access.user else []
-    options += ["-i", access.identity, "-o", "IdentitiesOnly=yes"] if access.identity else []
-    if access.known_hosts:
-        options += ["-o", f"UserKnownHostsFile={access.known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null"]
-    return ["ssh", *options, str(located.address)]
+    address = str(located.address)
+    if lab_host.machine is None:
+        return [*login_words(lab_host, access, proxy), address]
+    if proxy is None:
+        access = replace(access, port=_answering(address, access))
+    return [*login_words(lab_host, access, proxy), "-o", "LogLevel=ERROR", address]
 
 
 def _answering(address: str, access: Access) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOGIN_SECONDS = 10.0
 _INTERRUPTED = "interrupted"
-# No login leads to it by the lab file, and it was entered without one.
+# By the lab file it cannot be logged in to, and it was entered without a login.
 _OUT_OF_BAND = "out of band"
 _NOT_ASKED = (ConnectionLostError, NotStartedError)
 
@@ -130,9 +130,9 @@ def _logins(
     apart = no_logins(session.lab, located)
     budget = session.budget(_LOGIN_SECONDS, reads=True)
     with session.engine(located, budget, hosts=running) as nornir:
-        found = nornir.run(try_login)
-        explain_failures(session, located, found)
-        for name, results in found.items():
+        attempts = nornir.run(try_login)
+        explain_failures(session, located, attempts)
+        for name, results in attempts.items():
             error = cause_of(results)
             reason = error.reason if isinstance(error, LabrunError) else str(error)
             if session.invocation.interruption.came and isinstance(error, _NOT_ASKED):
@@ -156,7 +156,7 @@ def _status_of(
         located.source,
         login,
         machine.kind if machine else None,
-        located.through,
+        located.hops,
     )
 
 

@@ -1,4 +1,4 @@
-"""`labrun tc HOST:NIC delay 40ms loss 5%`: make a link slow or lossy, show that, and end it."""
+"""`labrun tc HOST:NIC delay 40ms loss 5%`: make a link slow or lossy, show it, and undo it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def _complete(ctx: Any, param: Any, incomplete: str) -> list[str]:
 @click.argument(
     "words", nargs=-1, metavar="[HOST[:NIC]... [delay 40ms] [loss 5%]...]", shell_complete=_complete
 )
-@click.option("--clear", is_flag=True, help="Make the links good again.")
+@click.option("--clear", is_flag=True, help="Remove delay, loss and rate again.")
 def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Report:
-    """Make links of hosts slow or lossy, or show what they are.
+    """Make the links of hosts slow or lossy, or show their settings.
 
     delay TIME [JITTER], loss, duplicate and corrupt PERCENT, and rate RATE apply to what the host
-    receives at that NIC. Without them, the present state is shown; without HOST, that of every NIC.
-    It ends when the machine is stopped or restarted.
+    receives at that NIC. Without them, the current settings are shown; without HOST, those of every NIC.
+    It is gone when the machine is stopped or restarted.
     """
     from labrun.tasks.provision import nft
     from labrun.tasks.provision.link_quality import quality_of_words
@@ -49,7 +49,7 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     named, rest = _split(session, words)
     wanted = quality_of_words(rest)
     if rest and clear:
-        raise UsageError("--clear stands alone", step="tc", hint=f"leave {' '.join(rest)} out")
+        raise UsageError("--clear takes no settings", step="tc", hint=f"leave {' '.join(rest)} out")
     if not session.uri:
         raise LabrunError("the lab has no NICs on a hypervisor", step="tc", hint=session.why_uri)
     every = [(host, nic.name) for host in session.hosts for nic in session.lab.hosts[host].interfaces]
@@ -70,7 +70,7 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
     ]
     there = {(nic.host, nic.nic) for nic in nics}
     rows += [
-        Outcome(host, "tc", nic, Status.SKIPPED, why="its machine is off, or it has no end here")
+        Outcome(host, "tc", nic, Status.SKIPPED, why="its machine is off, or it has no device here")
         for host, nic in (named or every)
         if (host, nic) not in there
     ]
@@ -84,7 +84,7 @@ def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, s
     for number, word in enumerate(words):
         if word in WORDS or (number and ":" not in word and word not in session.lab.hosts):
             if not found:
-                raise UsageError("no HOST[:NIC] is named", step="tc", hint=f"such as labrun tc HOST {word}")
+                raise UsageError("name a HOST[:NIC]", step="tc", hint=f"such as labrun tc HOST {word}")
             return tuple(found), words[number:]
         found.update(dict.fromkeys(named_nics(session.lab, word)))
     return tuple(found), ()

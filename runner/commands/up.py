@@ -116,7 +116,7 @@ def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
 
 
 def refusal(session: Session, plan: LabPlan, *, prune: bool = False) -> list[Outcome]:
-    """Return the rows of a plan that cannot be carried out: nothing is made then. Empty if it can."""
+    """Return the rows of a plan that cannot be carried out: nothing is created then. Empty if it can."""
     from labrun.tasks.provision.obstacles import find_obstacles, not_begun, with_obstacles
 
     found = find_obstacles(session.lab, session.uri, plan, prune=prune)
@@ -186,15 +186,17 @@ def _is_lost(item: PlannedMachine) -> bool:
 
 
 def _not_begun(host: str) -> Outcome:
-    why = "filters, networks or images are not there"
+    why = "filters, networks or images are missing"
     return Outcome(host, "machine", host, Status.SKIPPED, expected="running", why=why)
 
 
 def remove_extra(session: Session, plan: LabPlan) -> list[Outcome]:
     """Remove machines and networks that are no longer in the file. Return their rows."""
     from labrun.runner.commands.down import remove_machines, remove_objects
+    from labrun.tasks.provision.file_users import file_users
 
-    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines)
+    keep = file_users(session.lab.name, session.uri) if plan.extra_machines else {}
+    rows = remove_machines(session.uri, session.lab.name, plan.extra_machines, keep)
     rows += remove_objects(session.uri, session.lab.name, "forward", plan.extra_forwards)
     rows += remove_objects(session.uri, session.lab.name, "network", plan.extra_networks)
     session.state.forget_hosts([seen.machine.host for seen in plan.extra_machines])
@@ -213,7 +215,8 @@ def _bring_up_machines(
     jobs = _jobs(session, plan, wait=wait, configures=configures)
     for name, job in jobs.items():
         networks = [nic.network for nic in session.lab.hosts[name].interfaces]
-        jobs[name] = replace(job, behind=next((each for each in networks if each in moving), ""))
+        behind = next((each for each in networks if each in moving), "")
+        jobs[name] = replace(job, behind=behind, through=located[name].hops)
     names = [item.spec.host for item in plan.machines]
     deadline = max((job.timeout for job in jobs.values()), default=0.0) + _MARGIN
     data = {host: {"up": job} for host, job in jobs.items()}
@@ -257,7 +260,7 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             )
         recover = not made and name not in known
         if recover:
-            say(f"{name}: the lab's keys are lost; a new one goes in without a login")
+            say(f"{name}: the lab's keys are lost; a new one is installed without a login")
         jobs[name] = MachineJob(
             spec,
             item.plan,
@@ -269,7 +272,6 @@ def _jobs(session: Session, plan: LabPlan, *, wait: bool, configures: bool) -> d
             addresses=_addresses(session, name),
             lease=awaited_lease(lab, name),
             no_way=no_ways[name],
-            through=jump_chain(lab, name),
             lost=lost,
             state=str(state.root),
             recover=recover,
@@ -294,7 +296,7 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
 def awaited_lease(lab: Lab, name: str) -> Lease | None:
     """Return where to find the lease that makes a host reachable; None if the file gives it an address.
 
-    It is that of the NIC through which the hypervisor, or a jump host, has its way to the host.
+    It is that of the NIC through which the hypervisor, or a jump host, reaches the host.
     """
     from labrun.tasks.provision.machine_job import Lease
 
@@ -308,10 +310,10 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
 
 
 def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
-    """Return why nothing leads to each of these hosts, empty if something does or will, in this run."""
+    """Return why each of these hosts cannot be reached, empty if it can be, or will be in this run."""
     lab = session.lab
     whys = {name: no_login(lab, name) for name in names}
-    # A jump host that this run does not start is waited for in vain if it does not run.
+    # Waiting for a jump host is in vain if it is not running and this run does not start it.
     others = {
         each
         for name in names
@@ -323,6 +325,6 @@ def _no_ways(session: Session, names: Sequence[str]) -> dict[str, str]:
         for jump in others.intersection(jump_chain(lab, name)):
             seen = machines.get(jump)
             if seen is None or seen.machine.state != "running":
-                state = "does not run" if seen else "does not exist"
+                state = "is not running" if seen else "does not exist"
                 whys[name] = f"the hypervisor has no way to {name}: its jump host {jump} {state}"
     return whys

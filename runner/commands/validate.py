@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_SLOW = "looks around, refers back or counts too far: it is searched for in a process of its own, 2 s at most"
+_SLOW = (
+    "uses lookaround, back-references or large counts:"
+    " it is searched for in a separate process, for 2 s at most"
+)
 
 
 @verb("validate")
@@ -41,7 +44,7 @@ def command(invocation: Invocation) -> Report:
 def _summary(lab: Lab) -> str:
     routers = sum(host.role is Role.ROUTER for host in lab.hosts.values())
     networks, hosts = _count(len(lab.networks), "network"), _count(len(lab.hosts), "host")
-    return f"lab {lab.name} is valid: {networks}, {hosts}, {_count(routers, 'router')} among them"
+    return f"lab {lab.name} is valid: {networks}, {hosts} ({_count(routers, 'router')})"
 
 
 def _count(number: int, noun: str) -> str:

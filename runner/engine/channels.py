@@ -1,4 +1,4 @@
-"""The ways into a machine that need no SSH, as a command asks for them: guest agent, namespaces, console."""
+"""Channels into a machine without SSH, as a command requests them: guest agent, namespaces, console."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ __all__ = ["channels", "console_login", "openers_inside", "running_machine"]
 
 
 def channels(session: Session, via: str) -> dict[str, Opener]:
-    """Return the way into each of the session's hosts: ``agent`` (namespaces for containers) or ``console``.
+    """Return the channel into each of the session's hosts: ``agent`` (namespaces for containers) or
+    ``console``.
 
-    Raises HypervisorError. A host without such a way raises when its way is opened.
+    Raises HypervisorError. A host without such a channel raises when it is opened.
     """
     machines = session.machines()
-    return {host: _opener(session, machines.get(host), host, via) for host in session.hosts}
+    return {host: _opener(session, machines, host, via) for host in session.hosts}
 
 
 def openers_inside(session: Session, located: Mapping[str, Located]) -> dict[str, Opener]:
-    """Return the way into each machine of the lab that no login leads to by the lab file.
+    """Return the channel into each machine that, by the lab file, cannot be logged in to.
 
     That is its namespaces or guest agent and, where no agent answers, its console. Raises HypervisorError.
     """
     apart = no_logins(session.lab, located)
     machines = session.machines() if apart else {}
-    return {host: _opener(session, machines.get(host), host, "agent or console") for host in apart}
+    return {host: _opener(session, machines, host, "agent or console") for host in apart}
 
 
-def _opener(session: Session, seen: SeenMachine | None, host: str, via: str) -> Opener:
+def _opener(session: Session, seen: Mapping[str, SeenMachine], host: str, via: str) -> Opener:
     def open_it() -> Transport:
         machine = _running(session, seen, host)
         domain = session.lab.libvirt_name(host)
@@ -65,15 +66,15 @@ def _console(session: Session, host: str, machine: SeenMachine) -> Transport:
 
 def running_machine(session: Session, host: str) -> SeenMachine:
     """Return a host's machine. Raises UnreachableError unless labrun made it and it runs."""
-    return _running(session, session.machines().get(host), host)
+    return _running(session, session.machines(), host)
 
 
-def _running(session: Session, seen: SeenMachine | None, host: str) -> SeenMachine:
+def _running(session: Session, machines: Mapping[str, SeenMachine], host: str) -> SeenMachine:
     if session.lab.hosts[host].machine is None:
         raise UnreachableError("an existing machine is reached by SSH only", host=host, step="machine")
+    seen = machines.get(host)
     if seen is None:
-        reason = "there is no such machine yet: `labrun up` makes it"
-        raise UnreachableError(reason, host=host, step="machine")
+        raise UnreachableError(session.absent(machines)[host], host=host, step="machine")
     if seen.machine.state != "running":
         reason = f"the machine is {seen.machine.standing}: `labrun up` starts it"
         raise UnreachableError(reason, host=host, step="machine")

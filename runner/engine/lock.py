@@ -38,9 +38,9 @@ class Holder:
     since: float
 
     def __str__(self) -> str:
-        then = time.localtime(self.since)
-        today = time.strftime("%F", then) == time.strftime("%F")
-        moment = time.strftime("%T" if today else "%F %T", then)
+        local_time = time.localtime(self.since)
+        today = time.strftime("%F", local_time) == time.strftime("%F")
+        moment = time.strftime("%T" if today else "%F %T", local_time)
         return f"pid {self.pid}, {self.command}, since {moment}, user {self.user}"
 
 
@@ -73,8 +73,8 @@ def _take(path: Path) -> int:
             holder = _holder(descriptor)
             os.close(descriptor)
             raise LockedError(
-                f"another labrun ({holder or 'details not written yet'}) works on this lab",
-                hint="wait for it, or end it, which releases the lock",
+                f"another labrun ({holder or 'details not written yet'}) is working on this lab",
+                hint="wait for it, or stop it to release the lock",
             ) from None
         except OSError as error:
             os.close(descriptor)
@@ -86,7 +86,7 @@ def _take(path: Path) -> int:
 
 
 def _open(path: Path) -> tuple[int, Path]:
-    """Return a descriptor of the lock file and its path; without a writable place for it, of what is there.
+    """Return a descriptor of the lock file and its path; without a writable place for it, of a substitute.
 
     That is the file as it is, else its directory, which can be locked too, else a file in the directory for
     temporary files: commands that need no state work without a place for it.
@@ -97,29 +97,29 @@ def _open(path: Path) -> tuple[int, Path]:
     except OSError as error:
         if error.errno not in _NO_PLACE or _could_be_made(path.parent):
             raise _cannot(path, error) from error
-    for there in (path, path.parent):
+    for place in (path, path.parent):
         with contextlib.suppress(OSError):
-            return os.open(there, os.O_RDONLY | _SAFELY), there
+            return os.open(place, os.O_RDONLY | _SAFELY), place
     folder = Path(tempfile.gettempdir()) / f"labrun-{os.geteuid()}"
     private_folder(folder)
-    there = folder / f"{path.parent.name}.lock"
-    keep_regular(there)
+    place = folder / f"{path.parent.name}.lock"
+    keep_regular(place)
     try:
-        return os.open(there, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600), there
+        return os.open(place, os.O_RDWR | os.O_CREAT | _SAFELY, 0o600), place
     except OSError as error:
-        raise _cannot(there, error) from error
+        raise _cannot(place, error) from error
 
 
 def _could_be_made(folder: Path) -> bool:
     """Tell whether a directory is missing although it can be created: then its state is wrong."""
     if folder.is_dir():
         return False
-    above = next(each for each in folder.absolute().parents if each.exists())
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
     return above.is_dir() and os.access(above, os.W_OK)
 
 
 def _cannot(path: Path, error: OSError) -> LabrunError:
-    hint = "--state-dir names another directory"
+    hint = "--state-dir chooses another directory"
     return LabrunError(f"cannot lock {path}: {error.strerror}", hint=hint)
 
 

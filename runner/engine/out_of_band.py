@@ -1,4 +1,4 @@
-"""Look inside the hosts that did not let labrun in, all at once, after the others were read."""
+"""Look inside the hosts that labrun could not log in to, all at once, after the others were read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from labrun.errors import HostKeyChangedError, LabrunError, TransportError
 from labrun.inventory.hosts.connections import access_of
+from labrun.inventory.hosts.locate import first_hop
 from labrun.inventory.topology.jump_hosts import jumps
+from labrun.outcome import HYPERVISOR
 from labrun.runner.engine.channels import console_login
 from labrun.runner.engine.session import Session, hypervisor_engine
 
@@ -81,7 +83,7 @@ def look_inside(
 def reasons_inside(
     session: Session, located: Mapping[str, Located], results: Mapping[str, object]
 ) -> dict[str, str]:
-    """Return why each machine with a failed login in ``results`` did not let labrun in, for its rows."""
+    """Return why the login to each machine with a failed login in ``results`` failed, for its rows."""
     glimpses = look_inside(session, located, results)
     if not glimpses:
         return {}
@@ -157,6 +159,7 @@ def _attempt(session: Session, host: str, error: str, address: Address | None, n
     lab_host = session.lab.hosts[host]
     access = access_of(session.lab, lab_host, session.state)
     jump = jumps(session.lab).get(host)
+    remote = HYPERVISOR if first_hop(session.lab, session.uri, host) is not None else ""
     on_record = session.state.host_keys().get(host)
     return Attempt(
         host,
@@ -168,7 +171,7 @@ def _attempt(session: Session, host: str, error: str, address: Address | None, n
         key=session.state.public_key.split()[1] if session.state.has_keys else "",
         host_keys=frozenset({on_record}) if on_record else frozenset(),
         client=jump.client if jump is not None else None,
-        through=jump.via if jump is not None else "",
+        through=jump.via if jump is not None else remote,
     )
 
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from labrun.errors import UsageError
 
-__all__ = ["ALL_AT_ONCE", "Agenda", "MaxFail", "Rollout", "batches", "next_host", "parse_max_fail"]
+__all__ = ["ALL_AT_ONCE", "Agenda", "MaxFail", "Rollout", "batches", "next_host", "ordered", "parse_max_fail"]
 
 _MAX_FAIL = re.compile(r"(?P<number>\d{1,9})(?P<percent>%?)")
 
@@ -68,6 +68,30 @@ def batches(hosts: Sequence[str], canary: int | None) -> tuple[tuple[str, ...], 
         growing.append(tuple(hosts[start : start + size]))
         start, size = start + size, size * 2
     return tuple(growing)
+
+
+def ordered(*wishes: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """Return for each host those that it comes after, for :attr:`Rollout.after`; the first wishes count more.
+
+    What would make a host wait for itself is left out: two routers may lead to each other.
+    """
+    after: dict[str, list[str]] = {}
+    for wish in wishes:
+        for host, others in wish.items():
+            for other in others:
+                if host != other and host not in _all_before(other, after):
+                    after.setdefault(host, []).append(other)
+    return {host: tuple(dict.fromkeys(others)) for host, others in after.items()}
+
+
+def _all_before(host: str, after: Mapping[str, Sequence[str]]) -> set[str]:
+    found: set[str] = set()
+    left = [host]
+    while left:
+        new = [each for each in after.get(left.pop(), ()) if each not in found]
+        found.update(new)
+        left += new
+    return found
 
 
 def next_host(waiting: Iterable[str], groups: Mapping[str, str], taken: Container[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -56,7 +56,7 @@ class Session:
     @property
     def place(self) -> str:
         """Return, for people, the lab's hypervisor and why it was chosen."""
-        return f"on {self.uri}: {self.why_uri}" if self.uri else self.why_uri
+        return f"hypervisor: {self.uri} ({self.why_uri})" if self.uri else self.why_uri
 
     def machines(self) -> dict[str, SeenMachine]:
         """Return every machine of the lab in libvirt, by host name. Raises HypervisorError."""
@@ -70,12 +70,24 @@ class Session:
 
         return see_strays(self.lab.name, self.uri) if self.uri else ()
 
+    def absent(self, seen: Collection[str]) -> dict[str, str]:
+        """Return, by host, why a machine of the file is not among those ``seen`` in libvirt.
+
+        Raises HypervisorError.
+        """
+        from labrun.tasks.provision.strays import renamed_machines, why_absent
+
+        machines = (host.name for host in self.lab.hosts.values() if host.machine is not None)
+        missing = [name for name in machines if name not in seen]
+        renamed = renamed_machines(self.strays()) if missing else {}
+        return {name: why_absent(name, renamed) for name in missing}
+
     def locate(self, *, leases: bool = True) -> Mapping[str, Located]:
         """Return where each host can be reached; without ``leases`` only as far as the file knows."""
         from labrun.inventory.hosts.leases import LibvirtLeases
         from labrun.inventory.hosts.locate import locate
 
-        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None)
+        return locate(self.lab, LibvirtLeases(self.uri) if leases and self.uri else None, self.uri)
 
     def budget(
         self,
@@ -105,9 +117,19 @@ class Session:
 
         for name in self.hosts[: self.invocation.workers]:
             address = located[name].address
-            # What a jump host leads to does not answer here, or something else does.
-            if address is not None and not located[name].through:
+            # A host behind a jump host does not answer here, or something else does.
+            if address is not None and not located[name].hops:
                 begin_to_dial(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
+
+    def dial_later(self, located: Mapping[str, Located], hosts: Iterable[str]) -> None:
+        """Drop what :meth:`dial_ahead` has begun to some hosts: what they wait for may break it."""
+        from labrun.inventory.hosts.connections import access_of
+        from labrun.tasks.guest.tcp import stop_dialling
+
+        for name in hosts:
+            address = located[name].address
+            if address is not None:
+                stop_dialling(address, access_of(self.lab, self.lab.hosts[name], self.state).port)
 
     @contextmanager
     def engine(
@@ -121,7 +143,8 @@ class Session:
     ) -> Iterator[Nornir]:
         """Yield a Nornir over the selected hosts, or over ``hosts``, and close its connections afterwards.
 
-        ``data`` is added to the data of each host, by host. A machine that no login leads to has its way in.
+        ``data`` is added to the data of each host, by host. A machine that cannot be logged in to gets its
+        channel.
         """
         from labrun.inventory.hosts.connections import JUMP
         from labrun.inventory.hosts.locate import other_addresses

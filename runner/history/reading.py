@@ -212,7 +212,9 @@ class History:
         except OSError as error:
             return LabrunError(f"{damage}, and cannot be set aside: {error.strerror}", hint=HINT)
         name = aside.name if aside is not None else "set aside"
-        return LabrunError(f"the history {self.path} was damaged: it is {name} now, and a new one is started")
+        return LabrunError(
+            f"the history {self.path} was damaged: it was renamed to {name}, and a new one is started"
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -127,7 +127,10 @@ class Recording(RunRecord):
         except (OSError, ForeignFileError):
             return False
         if aside is not None:
-            say(f"the history {self._path} was damaged: it is {aside.name} now, and a new one is started")
+            say(
+                f"the history {self._path} was damaged:"
+                f" it was renamed to {aside.name}, and a new one is started"
+            )
         return True
 
     def _complain(self, error: Exception) -> None:

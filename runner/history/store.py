@@ -28,7 +28,7 @@ __all__ = [
     "unreadable",
 ]
 
-HINT = "--history names another file"
+HINT = "--history chooses another file"
 LONGEST = 32 * 1024 * 1024
 """Size limit of one value in bytes; a run keeps less than this of its hosts."""
 BUSY_SECONDS = 5.0
@@ -107,7 +107,7 @@ def unreadable(path: Path, error: Exception, done: str = "read") -> LabrunError:
     if isinstance(error, sqlite3.Error) and is_damaged(error):
         return LabrunError(
             f"the history {path} is damaged: {error}",
-            hint="the next run that is recorded sets it aside and begins a new one",
+            hint="the next run that is recorded sets it aside and starts a new one",
         )
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return LabrunError(f"the history {path} cannot be {done}: {reason}", hint=HINT)
@@ -132,7 +132,8 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 def _refuse_newer(path: Path, version: int) -> None:
     if version > VERSION:
         raise LabrunError(
-            f"the history {path} is of a newer labrun: version {version}, this one knows {VERSION}",
+            f"the history {path} was written by a newer labrun:"
+            f" version {version}, this one knows up to {VERSION}",
             hint=HINT,
         )
 
@@ -140,7 +141,7 @@ def _refuse_newer(path: Path, version: int) -> None:
 def _refuse_foreign(path: Path) -> None:
     """Refuse a file that cannot be a history: a wrong path must not cost the user a file."""
     if not path.is_file():
-        raise LabrunError(f"{path} is not a history: no regular file", hint=HINT)
+        raise LabrunError(f"{path} is not a history: not a regular file", hint=HINT)
     with path.open("rb") as file:
         head = file.read(len(_MAGIC))
     if head and head != _MAGIC:

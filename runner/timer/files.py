@@ -97,7 +97,7 @@ def scheduled(lab: str) -> list[str]:
     """Return a line for each installed schedule of the lab, system-wide and the user's."""
     unit = f"{unit_name(lab)}.timer"
     return [
-        f"its schedule stays ({unit}): `labrun schedule remove{' --user' if user else ''}` ends it"
+        f"its schedule stays ({unit}): `labrun schedule remove{' --user' if user else ''}` removes it"
         for user in (False, True)
         if (Systemd(user).directory / unit).exists()
     ]

@@ -74,7 +74,7 @@ def _check(invocation: Invocation, options: NotifyOptions) -> None:
     if invocation.lab == "-":
         raise UsageError("a schedule needs a lab file, it cannot read stdin", hint="--lab FILE")
     if is_stdout(options.metrics):
-        raise UsageError("--metrics: a scheduled run has no reader on stdout", hint="name a file")
+        raise UsageError("--metrics: nothing reads the stdout of a scheduled run", hint="name a file")
     if options.webhook_secret is not None and options.webhook_secret.startswith("env:"):
         raise UsageError("--webhook-secret: a scheduled run has no such variable", hint="name a file")
     if asked_hypervisor() is not None:

@@ -57,7 +57,7 @@ class Systemd:
         """Raise LabrunError if this manager is not running."""
         if self.is_running:
             return
-        what = "systemd does not run for this user here" if self.user else "systemd does not run here"
+        what = "systemd is not running for this user here" if self.user else "systemd is not running here"
         raise LabrunError(
             what,
             hint="`labrun schedule install --cron` prints a line for cron, "
@@ -102,9 +102,9 @@ class Systemd:
             except FileNotFoundError:
                 return "systemd-analyze is not installed"
             messages = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
-            ours = [line for line in messages if any(name in line for name in units)]
-            if ours:
-                raise LabrunError("; ".join(ours), step="systemd-analyze verify")
+            relevant = [line for line in messages if any(name in line for name in units)]
+            if relevant:
+                raise LabrunError("; ".join(relevant), step="systemd-analyze verify")
             return (
                 None if done.returncode == 0 else messages[-1] if messages else f"exit code {done.returncode}"
             )
@@ -128,7 +128,7 @@ def check_calendar(expression: str) -> None:
         return
     if done.returncode != 0:
         raise UsageError(
-            f'--calendar: "{expression}" is not a time that systemd knows',
+            f'--calendar: "{expression}" is not a time that systemd understands',
             hint="man 7 systemd.time: Mon..Fri 06:00",
         )
 

@@ -67,16 +67,16 @@ def _folded_line(line: str, width: int) -> list[str]:
     if cell_width(line) <= width:
         return [line]
     lines: list[str] = []
-    here = ""
+    current = ""
     for word in _WORD.findall(line):
-        if cell_width(here) + cell_width(word.rstrip()) <= width:
-            here += word
+        if cell_width(current) + cell_width(word.rstrip()) <= width:
+            current += word
             continue
-        if here:
-            lines.append(here.rstrip())
-        *full, here = _cut(word, width)
+        if current:
+            lines.append(current.rstrip())
+        *full, current = _cut(word, width)
         lines.extend(full)
-    return [*lines, here.rstrip()] if here or not lines else lines
+    return [*lines, current.rstrip()] if current or not lines else lines
 
 
 def _cut(word: str, width: int) -> list[str]:
@@ -123,8 +123,8 @@ def table_row(
     lines = []
     for number in range(max(map(len, parts), default=0)):
         shown = []
-        for title, each in zip(cells, parts, strict=True):
-            text = each[number] if number < len(each) else ""
+        for title, part in zip(cells, parts, strict=True):
+            text = part[number] if number < len(part) else ""
             padding = " " * (widths[title] - cell_width(text))
             style = styles.get(title)
             shown.append((coloured(text, style, screen) if style else text) + padding)

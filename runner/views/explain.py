@@ -25,26 +25,26 @@ def explain_up(session: Session) -> str:
     subset = session.hosts if session.invocation.hosts is not None else None
     plan = plan_lab(session.lab, session.uri, subset)
     lines = [f"# {session.lab.name} on {session.uri}: {session.why_uri}"]
-    for each in plan.filters:
-        lines += filter_commands(session.uri, each)
+    for planned in plan.filters:
+        lines += filter_commands(session.uri, planned)
     # Their commands connect the machines on them again.
     started = {
-        each.spec.full_name
-        for each in plan.networks
-        if each.plan.action == "restart" or (each.seen and each.seen.have["active"] != "yes")
+        planned.spec.full_name
+        for planned in plan.networks
+        if planned.plan.action == "restart" or (planned.seen and planned.seen.have["active"] != "yes")
     }
-    anew = {each.spec.name for each in plan.networks if each.spec.full_name in started}
+    anew = {planned.spec.name for planned in plan.networks if planned.spec.full_name in started}
     if not can_reconnect(session.uri):
         started = set()
     busy = plan.busy()
-    for each in plan.networks:
-        lines.append(_heading("network", each.spec.name, each.plan.action))
-        if kept := cuts_off(session.uri, each.spec, each.plan, busy[each.spec.name]):
+    for planned in plan.networks:
+        lines.append(_heading("network", planned.spec.name, planned.plan.action))
+        if kept := cuts_off(session.uri, planned.spec, planned.plan, busy[planned.spec.name]):
             lines.append(f"# left as it is: {kept}")
             continue
-        lines += network_commands(connect(session.uri), session.uri, each)
-    for each in plan.forwards:
-        lines += forward_commands(session.uri, each, anew=each.spec.name in anew)
+        lines += network_commands(connect(session.uri), session.uri, planned)
+    for planned in plan.forwards:
+        lines += forward_commands(session.uri, planned, anew=planned.spec.name in anew)
     for item in plan.machines:
         lines.append(_heading("machine", item.spec.host, item.plan.action))
         lines += [f"# {item.plan.kept}"] if item.plan.kept else _machine(item, started)

@@ -1,4 +1,4 @@
-"""What `labrun doctor` found, for a terminal: a line each, why it matters, and what mends it."""
+"""What `labrun doctor` found, for a terminal: a line each, why it matters, and what fixes it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _text(finding: Finding, screen: Screen) -> str:
         for number, line in enumerate(folded(printable(finding.matters), width) if finding.matters else []):
             lines.append(f"{_INDENT}{'matters' if number == 0 else '':<{_LABEL_WIDTH}}{line}")
         if finding.mend:
-            # In one piece, however long: it is there to be copied.
+            # In one piece, however long: it is meant to be copied.
             lines.append(f"{_INDENT}{'mend':<{_LABEL_WIDTH}}{printable(finding.mend)}")
     return "".join(f"{line}\n" for line in lines)
 

@@ -20,7 +20,8 @@ def fold(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows, with consecutive sshd settings of one host and status folded into one row.
 
     All rows of an unreachable host are folded, too, since they share one reason. A row that failed or has
-    its own reason is not folded, nor are fewer than three rows; that it was seen out of band is no reason.
+    its own reason is not folded, nor are fewer than three rows; that it was seen out of band does not count
+    as one.
     """
     folded: list[Outcome] = []
     for _, members in groupby(enumerate(rows), key=lambda numbered: _key(*numbered)):

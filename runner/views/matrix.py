@@ -20,7 +20,7 @@ _NAME = 24  # letters of a host's name; longer names are cut, but their numbers 
 
 LEGEND: Mapping[str, str] = {
     "1": "reached directly",
-    "2 3 ..": "through one router, two ..",
+    "2 3 ..": "through one router, two routers, ..",
     "-": "not reached, as the lab file declares",
     "X": "failed",
     "!": "an end is unreachable",

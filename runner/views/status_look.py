@@ -135,7 +135,7 @@ _LOOKS = (
         letter_style="cyan",
         metric="pending",
         junit="failure",
-        folded_value="not yet so",
+        folded_value="not applied yet",
     ),
     StatusLook(
         Status.WARNING,

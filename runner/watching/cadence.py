@@ -60,5 +60,5 @@ def cadence_of(every: str, jitter: str | None, seed: str) -> Cadence:
     seconds = seconds_of("--every", every)
     delay = default_jitter(seconds) if jitter is None else seconds_of("--jitter", jitter, zero=True)
     if delay >= seconds:
-        raise UsageError(f"--jitter: {jitter} is not less than every {every}", hint="0 means none")
+        raise UsageError(f"--jitter: {jitter} must be less than the interval {every}", hint="0 means none")
     return Cadence(seconds, delay, seed)

@@ -18,8 +18,8 @@ METRICS = {
     "labrun_last_success_timestamp_seconds": "When a drift run last compared everything.",
     "labrun_run_success": "Whether the last drift run compared everything, whatever it found.",
     "labrun_run_exit_code": "The exit code of the last drift run.",
-    "labrun_run_duration_seconds": "What the last drift run took.",
-    "labrun_run_skipped": "Whether a run was left out since, because another labrun held the lock.",
+    "labrun_run_duration_seconds": "How long the last drift run took.",
+    "labrun_run_skipped": "Whether a run was skipped since, because another labrun held the lock.",
     "labrun_drift_items": "Items that are pending, drifted or in conflict.",
     "labrun_hosts": "Hosts by their worst item.",
 }

@@ -65,7 +65,7 @@ def _run(command: str, document: bytes, seconds: float, started: _Started) -> No
             process.communicate(document, timeout=seconds)
         except subprocess.TimeoutExpired:
             _end(process)
-            raise LabrunError(f"--on-change: the command did not end within {seconds:g} s") from None
+            raise LabrunError(f"--on-change: the command did not finish within {seconds:g} s") from None
     if process.returncode != 0:
         raise LabrunError(f"--on-change: the command ended with {_ending(process.returncode)}")
 

@@ -76,9 +76,9 @@ class Capture:
     """Everything that one host reported.
 
     ``links`` are the NICs by MAC, ``devices`` all network devices, the loopback and bridges included. Traces
-    and pings are by target host and IP version. ``out_of_band`` is why the host did not let labrun in, where
-    it was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
-    leaves no login to it: then it was read in full, out of band; empty = there is one.
+    and pings are by target host and IP version. ``out_of_band`` is why labrun could not log in, if the host
+    was read without a login, and without traces; None = it was reached. ``no_login`` is why the lab file
+    allows no login: then it was read in full, out of band; empty = it allows one.
     """
 
     links: Mapping[str, Link]
@@ -133,8 +133,8 @@ def read_capture(raw: Mapping[str, Any]) -> Capture:
     answered = facts.commands.get("pings")
     numbers = set(answered.text[:_MOST_WORDS].split()) if answered else set()
     pings: dict[tuple[str, int], Ping] = {
-        (each.to, each.address.version): Ping(str(number) in numbers, each.like)
-        for number, each in enumerate(spec.pings)
+        (ping.to, ping.address.version): Ping(str(number) in numbers, ping.like)
+        for number, ping in enumerate(spec.pings)
     }
     return Capture(
         links=MappingProxyType(nics_by_mac(devices)),
@@ -160,7 +160,7 @@ def _checks(spec: CollectSpec, facts: Facts) -> dict[str, CheckResult]:
 def _lost(facts: Facts) -> dict[int, str]:
     output = facts.commands.get("large")
     words = [line.split(maxsplit=2) for line in output.text.splitlines()] if output else []
-    pairs = [(integer(each[0]), each[1]) for each in words if len(each) == 2]
+    pairs = [(integer(fields[0]), fields[1]) for fields in words if len(fields) == 2]
     return {number: what for number, what in pairs if number is not None}
 
 

@@ -14,12 +14,14 @@ from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, Versio
 from labrun.tasks.collect.filter_causes import (
     Passage,
     best_routes,
+    blocked_by_policy,
     dropped,
     kept_here,
     not_forwarded,
     policy_findings,
     redirected,
     reverse_path,
+    rewritten,
     translated,
 )
 from labrun.tasks.collect.nic_causes import (
@@ -34,6 +36,7 @@ from labrun.tasks.collect.nic_causes import (
     not_asked,
     small_links,
 )
+from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "cause_of_translation",
     "nic_name",
     "not_asked",
+    "wrong_way",
 ]
 
 
@@ -66,7 +70,8 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     ``size`` is the packet size in bytes. An unresponsive end is not a cause, nor is anything that
     follows from its silence: the caller handles those.
     """
-    best = min(_there_and_back(shown, path, _at, size), key=lambda each: each.rank, default=None)
+    # Whatever else a trace tried, it ended with echoes.
+    best = min(_there_and_back(shown, path, _at, size, echo=True), key=lambda each: each.rank, default=None)
     silent = any(
         shown.capture(end) is None or shown.silence(end) is not None for end in (path.source, path.target)
     )
@@ -186,11 +191,21 @@ def _along(
             if shown.silence(node) is not None and node not in (path.source, path.target):
                 yield Finding(SILENT, f"{node} does not answer")
         else:
-            at = Passage(node, capture, source, target, came if place else None, leaves, size, port, icmp)
+            state = _state(path, node, back=back) if icmp else ""
+            at = Passage(
+                node, capture, source, target, came if place else None, leaves, size, port, icmp, state=state
+            )
             yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
         if route is not None:
             neighbour = route.via if route.via is not None else target
             came = wiring(shown.lab, version).nic_with.get((route.network, neighbour), route.network)
+
+
+def _state(path: Path, node: str, *, back: bool) -> str:
+    """Return what a node's connection tracking has of an echo: one that it did not see, it does not know."""
+    if not back:
+        return "new"
+    return "established" if node in (path.source, path.target, *path.way.through) else ""
 
 
 def _carried(path: Path, place: int, ends: tuple[Address, Address], *, back: bool) -> tuple[Address, Address]:
@@ -211,6 +226,7 @@ def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: b
 
 def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterator[Finding]:
     yield from _short_lived(shown, at, count) if place == 0 else ()
+    yield from _from_elsewhere(shown, at) if place == 0 and not back else ()
     if place:
         if place < count - 1:
             yield from not_forwarded(shown, at)
@@ -219,6 +235,8 @@ def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterat
     if place < count - 1:
         yield from _sending(shown, at, back=back)
     yield from _translation_at(shown, at, place, count, back)
+    yield from rewritten(shown, at)
+    yield from blocked_by_policy(at)
     yield from dropped(shown, at)
 
 
@@ -234,6 +252,15 @@ def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
         yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {limit}", at.node)
 
 
+def _from_elsewhere(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the route by which the host's own packets get a source that nobody in the lab knows."""
+    for route in best_routes(at.capture.routes, at.target):
+        if has_foreign_source(shown.lab, at.node, at.capture, route):
+            name = "default" if route.prefix.prefixlen == 0 else route.prefix
+            what = f"sends from {route.source}, not from {at.source}: the route to {name} says so"
+            yield Finding(CAUSE, what, at.node)
+
+
 def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
     """Yield the faults in how a node sends a packet on."""
     ways = forwarding(shown.lab, 4 if at.target.version == 4 else 6)
@@ -246,12 +273,13 @@ def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:
         return
     yield from policy_findings(shown, at)
     yield from redirected(shown, at, expected.via)
-    yield from _wrong_way(shown, at, expected, link.name, back=back)
+    yield from wrong_way(shown, at, expected, link.name, back=back)
     following = expected.via if expected.via is not None else at.target
     yield from neighbour_findings(shown, at.node, at.capture, link, own, following)
 
 
-def _wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
+def wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: bool) -> Iterator[Finding]:
+    """Yield the fault of a node that sends a packet by other routes than ``expected``, or has none."""
     equal = best_routes(at.capture.routes, at.target)
     wrong = [each for each in equal if not _same_way(each, expected, device)]
     if not equal:

@@ -33,9 +33,7 @@ def unmet(specs: Sequence[CheckSpec], capture: Capture) -> list[CheckSpec]:
 
 def _tried(spec: CheckSpec, capture: Capture) -> CheckResult:
     if spec.kind != "trace" or spec.to is None or spec.address is None:
-        return capture.checks.get(
-            spec.name, CheckResult("error", "not tried", "the check was not carried out")
-        )
+        return capture.checks.get(spec.name, CheckResult("error", "not tried", "the check was not run"))
     key = spec.to, spec.address.version
     return traced(spec.via, capture.traces.get(key), capture.pings.get(key))
 
@@ -87,9 +85,7 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     if trial.check.kind == "trace" and trial.address is not None:
         tried = _trace_of(shown.lab, trial, trial.address, capture)
     else:
-        tried = capture.checks.get(
-            trial.name, CheckResult("error", "not tried", "the check was not carried out")
-        )
+        tried = capture.checks.get(trial.name, CheckResult("error", "not tried", "the check was not run"))
     if tried.seen == "silent":
         tried = _silent(shown, trial)
     if tried.seen == "error":
@@ -133,7 +129,7 @@ def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None)
         return CheckResult("refused" if trace.refused else "filtered", " ".join([*hops, "*"]))
     rest = iter(hops)
     if not all(any(hop in addresses for hop in rest) for addresses in via):
-        return CheckResult("wrong", " ".join(hops), "the way is another")
+        return CheckResult("wrong", " ".join(hops), "packets take another path")
     return CheckResult("open", " ".join(hops) if via else "open")
 
 
@@ -143,7 +139,7 @@ def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
     capture = shown.capture(target) if target is not None else None
     output = capture.facts.commands.get("listeners") if capture is not None else None
     if output is None or output.status != 0:
-        return CheckResult("error", "no answer", "over UDP no answer can be open or filtered")
+        return CheckResult("error", "no answer", "over UDP, no answer means open or filtered")
     ports = {line.split()[3].rpartition(":")[2] for line in output.text.splitlines() if len(line.split()) > 3}
     if port not in ports and trial.derived and trial.check.expect == "filtered":
         # The kernel of a host without a listener answers what reaches it.
@@ -190,8 +186,8 @@ def _positive(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
     row = path_row(shown, path)
     if row.status in (Status.FAILED, Status.UNREACHABLE):
         return Judged(row.status, tried.actual, row.why, row.blamed)
-    found = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
-    return Judged.by(Status.FAILED, tried.actual, found or Cause(_reason(shown.lab, trial, tried)))
+    reason = Cause(tried.why) if tried.why else _dropped_on_the_way(shown, trial, path, tried)
+    return Judged.by(Status.FAILED, tried.actual, reason or Cause(_reason(shown.lab, trial, tried)))
 
 
 def _implied(lab: Lab, trial: CheckInstance) -> Verdict | None:
@@ -252,7 +248,7 @@ def _negative(shown: Shown, trial: CheckInstance, path: Path | None, tried: Chec
         if tried.seen == "refused":
             return Judged(status, tried.actual, why)
         return Judged(
-            Status.UNKNOWN, tried.actual, "no answer, and nothing shows that it can be reached otherwise"
+            Status.UNKNOWN, tried.actual, "no answer, and nothing else shows that it can be reached"
         )
     row = path_row(shown, path)
     if row.status is Status.OK:

@@ -14,7 +14,7 @@ NO_WAY, NO_TOOL, SMALL_LOST = 200, 201, 202
 """Exit statuses that none of the tools below uses: no route, a tool is missing, mtu."""
 
 _AT_ONCE = 8
-# The bytes of a page or of a command's output that are looked at, and of all of them of one host together.
+# The bytes of a page or of a command's output that are examined, and of all of one host's together.
 _MOST, _LEAST, _MOST_OF_ALL = 256 * 1024, 64 * 1024, 4 * 1024 * 1024
 _EXEC_SECONDS = 20
 _SECONDS = {"exec": _EXEC_SECONDS + 3, "http": 9, "tcp": 4, "udp": 6, "dns": 5, "ping": 5, "mtu": 8}

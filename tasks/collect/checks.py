@@ -60,7 +60,7 @@ def read_check(spec: CheckSpec, captured: Captured | None, facts: Facts) -> Chec
     if spec.kind == "sshd" and "sshd" in facts.commands:
         captured = facts.commands["sshd"]  # effective for this very login, Match blocks included
     if captured is None:
-        return CheckResult("error", "not tried", "the check was not carried out")
+        return CheckResult("error", "not tried", "the check was not run")
     if captured.status == NO_WAY and spec.kind != "exec":
         return CheckResult("error", "no route", f"no route to {spec.address}")
     if captured.status == NO_TOOL and spec.kind != "exec":
@@ -102,8 +102,8 @@ def _mtu(spec: CheckSpec, captured: Captured) -> CheckResult:
         return CheckResult("filtered", "filtered", "not even small packets are answered")
     sizes = [int(size) for size in _FRAGMENT.findall(captured.both)]
     if sizes:
-        return CheckResult("filtered", str(min(sizes)), f"the way takes packets of {min(sizes)} bytes")
-    why = f"packets of {spec.target} bytes vanish without a word, small ones get through: an MTU black hole"
+        return CheckResult("filtered", str(min(sizes)), f"the path takes packets of {min(sizes)} bytes")
+    why = f"packets of {spec.target} bytes are lost silently, small ones get through: an MTU black hole"
     return CheckResult("filtered", "filtered", why)
 
 
@@ -148,7 +148,7 @@ def _exec(spec: CheckSpec, captured: Captured) -> CheckResult:
         return CheckResult("error", f"exit {captured.status}", error.strip() or "the command cannot be run")
     negative: Seen = "filtered" if spec.expect == "blocked" else "wrong"
     if captured.status != (spec.status or 0):
-        why = "it did not end in time" if captured.status == 124 else error.strip()
+        why = "it did not finish in time" if captured.status == 124 else error.strip()
         silent = f"it ended with status {captured.status} and printed no error"
         return CheckResult(negative, f"exit {captured.status}", why or silent)
     text, fault = _matched(spec.match, out, captured)
@@ -198,10 +198,10 @@ def _short(text: str) -> str:
 def _dns(spec: CheckSpec, captured: Captured) -> CheckResult:
     if spec.address is None:
         names = (line.strip() for line in captured.text[:_MOST_CHARACTERS].splitlines())
-        found = list(dict.fromkeys(name.split(maxsplit=1)[0][:_LONGEST] for name in names if name))
-        if captured.status != 0 or not found:
+        records = list(dict.fromkeys(name.split(maxsplit=1)[0][:_LONGEST] for name in names if name))
+        if captured.status != 0 or not records:
             return CheckResult("wrong", "no such name", "the host's resolver does not know it")
-        return _answers(spec, found)
+        return _answers(spec, records)
     if captured.status != 0:
         return CheckResult("refused", "refused", "nothing answers DNS there")
     lines = captured.text.splitlines()
@@ -212,9 +212,9 @@ def _dns(spec: CheckSpec, captured: Captured) -> CheckResult:
     if code != 0:
         name = _NAMES.get(code, f"code {code}")
         return CheckResult("refused", name, f"the server answers {name}")
-    found = _records(packet)
+    records = _records(packet)
     none = CheckResult("refused", "no address", "the server answers without an address")
-    return _answers(spec, found) if found else none
+    return _answers(spec, records) if records else none
 
 
 def _answers(spec: CheckSpec, found: Sequence[str]) -> CheckResult:
@@ -233,21 +233,24 @@ def _packet(lines: Sequence[str]) -> bytes:
 
 def _records(packet: bytes) -> list[str]:
     """Return the addresses in a DNS answer, up to the first truncated or damaged record."""
-    found = []
+    addresses = []
     try:
-        at = 12
+        offset = 12
         for _ in range(int.from_bytes(packet[4:6])):
-            at = _after_name(packet, at) + 4
+            offset = _after_name(packet, offset) + 4
         for _ in range(int.from_bytes(packet[6:8])):
-            at = _after_name(packet, at)
-            kind, length = int.from_bytes(packet[at : at + 2]), int.from_bytes(packet[at + 8 : at + 10])
-            data = packet[at + 10 : at + 10 + length]
+            offset = _after_name(packet, offset)
+            kind, length = (
+                int.from_bytes(packet[offset : offset + 2]),
+                int.from_bytes(packet[offset + 8 : offset + 10]),
+            )
+            data = packet[offset + 10 : offset + 10 + length]
             if (kind, length) in ((1, 4), (28, 16)):
-                found.append(str(ip_address(data)))
-            at += 10 + length
+                addresses.append(str(ip_address(data)))
+            offset += 10 + length
     except (IndexError, ValueError):
         pass
-    return found
+    return addresses
 
 
 def _after_name(packet: bytes, at: int) -> int:

@@ -16,11 +16,17 @@ from labrun.tasks.guest.facts.neighbours import Neighbour
 from labrun.tasks.guest.facts.nft import Ruleset, read_ruleset
 from labrun.tasks.guest.facts.routes import ObservedRoute
 from labrun.tasks.guest.facts.rules import PolicyRule
+from labrun.tasks.guest.scripts import guest_script
 from labrun.tasks.guest.shell import Facts, Probe
 
 __all__ = ["AFTER", "BEFORE", "Evidence", "read_evidence"]
 
 _NET = {4: "/proc/sys/net/ipv4", 6: "/proc/sys/net/ipv6"}
+# How often IPsec policies and missing keys have cost a packet, of all connections together. The past says
+# nothing: only what is counted while verify asks.
+_IPSEC = "/proc/net/xfrm_stat"
+_MOST_COUNTERS = 200
+_BLOCKED = ("XfrmOutPolBlock", "XfrmInPolBlock", "XfrmInNoPols", "XfrmInTmplMismatch", "XfrmOutNoStates")
 FILES = (
     f"{_NET[4]}/conf/*/rp_filter",
     f"{_NET[4]}/conf/*/forwarding",
@@ -29,12 +35,19 @@ FILES = (
     f"{_NET[4]}/ip_default_ttl",
     f"{_NET[6]}/conf/*/disable_ipv6",
     f"{_NET[6]}/conf/*/hop_limit",
+    f"{_NET[6]}/conf/*/mtu",
     f"{_NET[6]}/icmp/echo_ignore_all",
+    _IPSEC,
 )
 """Read together with the other files of the gather: they cost no extra process."""
 
 BEFORE = (Probe(FILES), rules.PROBE, routes.LOCAL, Probe(script="capture nft-before nft -a list ruleset\n"))
-AFTER = (neighbours.PROBE, routes.CACHED, Probe(script="capture nft-after nft -a list ruleset\n"))
+AFTER = (
+    neighbours.PROBE,
+    routes.CACHED,
+    Probe(script="capture nft-after nft -a list ruleset\n"),
+    Probe(script=guest_script("ipsec_counters")),
+)
 """Run after the traces: rule counters again, neighbours that did not answer ARP, redirects."""
 
 _T = TypeVar("_T")
@@ -46,6 +59,7 @@ class Evidence:
 
     ``local`` are the prefixes that the host takes for its own, ``learned`` the routes that the kernel has
     from ICMP messages, ``missing_tables`` the kernel's own tables that no rule looks up, by IP version.
+    ``blocked`` counts the packets that IPsec policies have blocked meanwhile.
     """
 
     neighbours: tuple[Neighbour, ...] = ()
@@ -56,6 +70,7 @@ class Evidence:
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     before: Ruleset = field(default_factory=lambda: MappingProxyType({}))
     after: Ruleset = field(default_factory=lambda: MappingProxyType({}))
+    blocked: int = 0
 
     def setting(self, key: str, version: int = 4) -> int | None:
         """Return a setting below net.ipv4 or net.ipv6 as a number (``conf/eth0/rp_filter``), else None."""
@@ -63,8 +78,8 @@ class Evidence:
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
         """Return the neighbour entry for an address on a device."""
-        found = (each for each in self.neighbours if each.device == device and each.address == address)
-        return next(found, None)
+        matches = (entry for entry in self.neighbours if entry.device == device and entry.address == address)
+        return next(matches, None)
 
 
 def read_evidence(facts: Facts) -> Evidence:
@@ -91,7 +106,14 @@ def read_evidence(facts: Facts) -> Evidence:
         settings=facts.files,
         before=read_ruleset(_text(facts, "nft-before")),
         after=read_ruleset(_text(facts, "nft-after")),
+        blocked=max(0, _blocked(_text(facts, "ipsec-after")) - _blocked(facts.files.get(_IPSEC))),
     )
+
+
+def _blocked(counters: str | None) -> int:
+    """Return how many packets IPsec policies have blocked since the host started."""
+    lines = [line.split() for line in (counters or "").splitlines()[:_MOST_COUNTERS]]
+    return sum(integer(each[1]) or 0 for each in lines if len(each) == 2 and each[0] in _BLOCKED)
 
 
 def _text(facts: Facts, name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from labrun.inventory.model import Address
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.nic_causes import CAUSE, SYMPTOM, Finding, Shown, nic_name, nic_of
+from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, nic_name, nic_of
 from labrun.tasks.collect.translations import translations
 from labrun.tasks.guest.facts.nft import Suspect, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet
@@ -17,12 +17,14 @@ from labrun.tasks.guest.facts.routes import ObservedRoute
 __all__ = [
     "Passage",
     "best_routes",
+    "blocked_by_policy",
     "dropped",
     "kept_here",
     "not_forwarded",
     "policy_findings",
     "redirected",
     "reverse_path",
+    "rewritten",
     "translated",
 ]
 
@@ -35,7 +37,8 @@ class Passage:
     """One packet at one host: the NICs by which it arrives and leaves, by name; None = the host itself.
 
     ``port`` is that of the TCP connection it opens, 0 for a probe; ``icmp`` its type if it is known to be an
-    echo; ``answers`` the TCP port whose answer it is.
+    echo; ``answers`` the TCP port whose answer it is; ``state`` what this host's connection tracking has of
+    it, empty if that is unknown.
     """
 
     node: str
@@ -48,12 +51,22 @@ class Passage:
     port: int = 0
     icmp: str = ""
     answers: int = 0
+    state: str = ""
 
 
 def _device(shown: Shown, at: Passage, name: str | None) -> str:
     nic = shown.lab.hosts[at.node].nic(name) if name is not None else None
     link = at.capture.links.get(nic.mac) if nic is not None else None
     return link.name if link is not None else ""
+
+
+def _hooks(at: Passage) -> tuple[str, ...]:
+    """Return the hooks of nftables that the packet passes at this host."""
+    if at.came is None:
+        return "output", "postrouting", "egress"
+    if at.leaves is None:
+        return "ingress", "prerouting", "input"
+    return "ingress", "prerouting", "forward", "postrouting", "egress"
 
 
 def best_routes(routes: tuple[ObservedRoute, ...], to: Address) -> tuple[ObservedRoute, ...]:
@@ -119,19 +132,40 @@ def kept_here(shown: Shown, at: Passage, *, last: bool) -> Iterator[Finding]:
 
 
 def translated(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules of others that change the addresses of a connection's first packet at this host."""
+    """Yield the rules not from labrun that translate a connection's first packet at this host."""
+    hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if at.leaves else ()))
+    host = shown.lab.hosts[at.node]
+    # Only a host whose file asks for a firewall or translation needs the state of connections.
+    tracks = host.firewall is not None or host.nat is not None
+    for rank, does, what in _changes(shown, at, hooks):
+        if does == "translates" or (does == "does not track" and tracks):
+            yield Finding(rank, what, at.node)
+
+
+def rewritten(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the rules not from labrun that change this one packet or divert it: a reason if it gets lost."""
+    hooks = _hooks(at)
+    for rank, does, what in _changes(shown, at, hooks):
+        if does in ("rewrites", "diverts"):
+            yield Finding(rank, what, at.node)
+
+
+def _changes(shown: Shown, at: Passage, hooks: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
     if not shown.translates(at.node):
         return
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port)
-    hooks = ("output",) if at.came is None else ("prerouting", *(("postrouting",) if leaves else ()))
-    families = ("ip" if at.target.version == 4 else "ip6", "inet")
-    host = shown.lab.hosts[at.node]
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, state=at.state)
+    families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
     for found in translations(at.capture.evidence.after, packet, hooks, families):
-        # Only a host whose file asks for a firewall or translation needs the state of connections.
-        if not found.is_untracked or host.firewall is not None or host.nat is not None:
-            what = "does not track" if found.is_untracked else "translates"
-            yield Finding(CAUSE if found.sure else SYMPTOM, f"nftables {what} it: {found.text}", at.node)
+        yield CAUSE if found.sure else SYMPTOM, found.does, f"nftables {found.does} it: {found.text}"
+
+
+def blocked_by_policy(at: Passage) -> Iterator[Finding]:
+    """Yield that IPsec policies block packets at this host: which ones, its counters do not tell."""
+    if count := at.capture.evidence.blocked:
+        packets = "packet" if count == 1 else "packets"
+        what = f"IPsec policies have blocked {count} {packets} meanwhile: `ip xfrm policy`"
+        yield Finding(LIKELY, what, at.node)
 
 
 def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Finding]:
@@ -152,7 +186,7 @@ def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Findi
             if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
                 continue
         flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"
-        what = f"an ICMP redirect has it send {at.target} via {each.via}: `{flush}`"
+        what = f"an ICMP redirect makes it send {at.target} via {each.via}: `{flush}`"
         yield Finding(CAUSE, what, at.node)
 
 
@@ -182,13 +216,12 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the nftables rules and policies that may drop the packet at this host."""
     seen = at.capture.evidence
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers)
-    hooks = ("output", "postrouting") if at.came is None else ("ingress", "prerouting", "forward")
-    if at.came is not None:
-        hooks = (*hooks, "postrouting") if at.leaves is not None else ("ingress", "prerouting", "input")
+    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers, at.state)
+    hooks = _hooks(at)
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
     for found in suspects(seen.before, seen.after, packet, hooks, families):
-        yield Finding(_rank(found), f"nftables drops it: {found.text}", at.node)
+        does = "leaves it to a program" if found.is_queued else "drops it"
+        yield Finding(_rank(found), f"nftables {does}: {found.text}", at.node)
 
 
 def _rank(found: Suspect) -> int:

@@ -1,4 +1,4 @@
-"""Hosts that did not let labrun in and were read out of band: their rows say so."""
+"""Hosts that labrun could not log in to and that were read out of band: their rows say so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["marked_out_of_band", "without_login"]
 def without_login(
     captures: Mapping[str, Capture | Unreachable], reasons: Mapping[str, str]
 ) -> dict[str, Capture | Unreachable]:
-    """Return the captures; those of hosts in ``reasons`` say why the lab file leaves no login to them."""
+    """Return the captures; those of hosts in ``reasons`` say why the lab file allows no login to them."""
     return {
         host: replace(capture, no_login=reasons[host])
         if host in reasons and isinstance(capture, Capture)
@@ -30,7 +30,7 @@ def marked_out_of_band(
     """Return the rows; those of hosts that were read out of band say so in ``why``.
 
     Each such host gets a row ``ready`` before its other rows, with the reason. It is ``unreachable``, for the
-    other rows may all be ok; or ``ok`` where the lab file leaves no login to the host.
+    other rows may all be ok; or ``ok`` where the lab file allows no login to the host.
     """
     entries = {
         host: entry
@@ -38,18 +38,18 @@ def marked_out_of_band(
         if isinstance(capture, Capture) and (entry := _ready_row(host, capture)) is not None
     }
     explained: set[str] = set()
-    found = []
+    marked = []
     for row in rows:
         entry = entries.get(row.host)
         # What libvirt says of a machine has nothing to do with a login.
         if entry is None or section_of(row.section).scope is Scope.LAB:
-            found.append(row)
+            marked.append(row)
             continue
         if row.host not in explained:
             explained.add(row.host)
-            found.append(entry)
-        found.append(_marked(row))
-    return found
+            marked.append(entry)
+        marked.append(_marked(row))
+    return marked
 
 
 def _ready_row(host: str, capture: Capture) -> Outcome | None:

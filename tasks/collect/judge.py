@@ -44,7 +44,7 @@ def judge(
     captures = with_own_devices(lab, captures)
     lab = with_seen_macs(lab, captures)
     shown = Shown(lab, captures)
-    found = expectations(lab)
+    implied = expectations(lab)
     rows: list[Outcome] = []
     for host in lab.hosts:
         if hosts is not None and host not in hosts:
@@ -52,10 +52,10 @@ def judge(
         before = len(rows)
         rows.extend(_section(shown, host, ADDRESS.name))
         rows.extend(_section(shown, host, ROUTE.name))
-        rows.extend(path_rows(shown, found, host))
+        rows.extend(path_rows(shown, implied, host))
         for resource in SETTINGS if settings else ():
             rows.extend(_section(shown, host, resource.section))
-        rows.extend(check_rows(shown, found, host))
+        rows.extend(check_rows(shown, implied, host))
         if len(rows) == before:
             rows.append(_nothing(host, shown.silence(host)))
     return marked_out_of_band(on_borrowed_time(rows, captures), captures) if settings else rows
@@ -65,7 +65,9 @@ def _nothing(host: str, silence: Unreachable | None) -> Outcome:
     """Return the row of a host for which the file declares nothing to verify."""
     if silence is not None:
         return Outcome(host, ADDRESS.name, host, silence.status, why=silence.reason)
-    return Outcome(host, ADDRESS.name, host, Status.SKIPPED, why="the file says nothing to verify here")
+    return Outcome(
+        host, ADDRESS.name, host, Status.SKIPPED, why="the lab file declares nothing to verify here"
+    )
 
 
 def _section(shown: Shown, host: str, section: str) -> list[Outcome]:
@@ -118,7 +120,7 @@ def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str, Sub
         for name, expected in expected_routes(lab, host):
             yield name, expected, None
     else:
-        resource = next(each for each in SETTINGS if each.section == section)
+        resource = next(candidate for candidate in SETTINGS if candidate.section == section)
         want = resource.desired(lab, lab.hosts[host])
         if want is not None:
             # Nothing was observed: the items' names and expected values come from the lab file alone.

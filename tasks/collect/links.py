@@ -11,7 +11,7 @@ from labrun.inventory.topology.nm_properties import is_mac_set, mtu_of, nic_prop
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Nic, Outcome, Status
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.nic_causes import ipv6_off
+from labrun.tasks.collect.nic_causes import ipv6_off, mtu_of_ipv6
 from labrun.tasks.collect.schedule import LARGEST
 from labrun.tasks.guest.facts.claims import claims
 from labrun.tasks.guest.facts.links import Link
@@ -34,8 +34,10 @@ def expected_addresses(nic: Interface) -> str:
 
 def _is_leased(nic: Interface) -> bool:
     """Tell whether any address that a DHCP server gives the NIC is right."""
-    said = nic_properties(nic, 4)
-    return (said.is_automatic and not nic.dhcp) or (nic.dhcp and nic.ipv4 is None and not said.has_none)
+    properties = nic_properties(nic, 4)
+    return (properties.is_automatic and not nic.dhcp) or (
+        nic.dhcp and nic.ipv4 is None and not properties.has_none
+    )
 
 
 def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
@@ -56,10 +58,14 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
     want = addresses_of(nic)
     have = {*link.settled, *link.fleeting}
     leased = _is_leased(nic)
-    given = [each for each in link.settled if each.version == 4 and each not in want] if leased else []
-    surplus = [each for each in link.settled if each not in want and each not in given]
-    shown = [each for each in want if each in have] + given
-    other = next((each for each in surplus for meant in want if each.ip == meant.ip), None)
+    given = (
+        [address for address in link.settled if address.version == 4 and address not in want]
+        if leased
+        else []
+    )
+    surplus = [address for address in link.settled if address not in want and address not in given]
+    shown = [address for address in want if address in have] + given
+    other = next((address for address in surplus for meant in want if address.ip == meant.ip), None)
     why = ""
     if not link.is_up:
         why = f"{link.name} is down"
@@ -71,26 +77,42 @@ def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link
         why = f"{link.name} is a port of {link.port_of}: `ip link set dev {link.name} nomaster`"
     elif len(shown) < len(want) or (leased and not shown):
         off = (
-            ipv6_off(capture, link) if any(each.version == 6 and each not in have for each in want) else None
+            ipv6_off(capture, link)
+            if any(address.version == 6 and address not in have for address in want)
+            else None
         )
         undo = off and f"{off}: `sysctl -w {off.replace(' is 1', '=0')}`, then `labrun configure`"
-        why = undo or f"{link.name} does not have it"
+        useless = next((text for each, text in link.unusable if each in want), "")
+        why = undo or f"{link.name} {f'cannot use it: {useless}' if useless else 'does not have it'}"
     elif link.burned_in and not is_mac_set(nic):
         undo = f"`ip link set dev {link.name} address {link.burned_in}`"
         why = f"{link.name} has the MAC {link.mac}, not its own: {undo}"
     elif taken := _claimed(lab, capture, want):
         why = taken
     elif surplus:
-        why = "one too many: " + " ".join(_of_whom(lab, host, each) for each in surplus)
+        why = "one too many: " + " ".join(_of_whom(lab, host, address) for address in surplus)
     elif (mtu := _expected_mtu(lab, host, nic)) is not None and link.mtu not in (None, mtu):
         why = f"{link.name} has the MTU {link.mtu}, not {mtu}"
-    return " ".join(str(each) for each in (*shown, *surplus)) or "none", why
+    elif mtu is not None and (small := _small_for_ipv6(capture, nic, link, mtu)):
+        why = small
+    return " ".join(str(address) for address in (*shown, *surplus)) or "none", why
+
+
+def _small_for_ipv6(capture: Capture, nic: Interface, link: Link, mtu: int) -> str:
+    """Return the setting by which IPv6 packets have to be smaller than others, empty if there is none."""
+    found = mtu_of_ipv6(capture, link)
+    if found is None or found >= mtu or any(prop.startswith("ipv6.mtu") for prop in nic.nmcli):
+        return ""
+    if not any(each.version == 6 for each in addresses_of(nic)):
+        return ""
+    key = f"net.ipv6.conf.{link.name}.mtu"
+    return f"{key} is {found}, not {mtu}: `sysctl -w {key}={mtu}`"
 
 
 def _claimed(lab: Lab, capture: Capture, want: Sequence[IPv4Interface | IPv6Interface]) -> str:
     """Return which of the addresses somebody else answers for as well, empty if there is none."""
     others = capture.facts.once(claims)
-    taken = [(each.ip, others[each.ip]) for each in want if each.ip in others]
+    taken = [(mine.ip, others[mine.ip]) for mine in want if mine.ip in others]
     names = {nic.mac: host for host in lab.hosts.values() for nic in host.interfaces}
     found = []
     for address, mac in taken:

@@ -22,6 +22,7 @@ __all__ = [
     "Finding",
     "Shown",
     "ipv6_off",
+    "mtu_of_ipv6",
     "neighbour_findings",
     "nic_findings",
     "nic_name",
@@ -30,14 +31,18 @@ __all__ = [
     "small_links",
 ]
 
-# Neighbour solicitation for IPv6, as a rule may name it.
-_SOLICITATION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
+# Neighbour solicitations of IPv6 and the answers to them, as a rule may name them.
+_QUESTION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
+_ANSWER = re.compile(r"nd-neighbor-advert|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
+
+# Queues of tc that lose packets on purpose; the others wait their turn.
+_SLOW_QUEUES = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "cake", "blackhole", "plug", "red", "choke"})
 
 _SECONDS_A_HOST = 2.0
 """The time all rows together may spend on one host's evidence: a ruleset may have 20,000 rules."""
 
-CAUSE, SILENT, SYMPTOM = range(3)
-"""How certain a finding is: a cause, a silent host, or a likely consequence of something else."""
+CAUSE, SILENT, LIKELY, SYMPTOM = range(4)
+"""How certain a finding is: a cause, a silent host, what may be one, or a likely consequence of another."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,7 +75,7 @@ class Shown:
         return found if isinstance(found, Capture) else None
 
     def silence(self, host: str) -> Unreachable | None:
-        """Return why a host that was queried did not let labrun in, None if it did.
+        """Return why labrun could not log in to a host that was queried, None if it could.
 
         It may have been read out of band all the same.
         """
@@ -87,7 +92,7 @@ class Shown:
         return found
 
     def translates(self, host: str) -> bool:
-        """Tell whether rules of others on a host translate any packets."""
+        """Tell whether rules on a host that are not labrun's translate any packets."""
         if host not in self._translating:
             capture = self.capture(host)
             self._translating[host] = capture is not None and translates(capture.evidence.after)
@@ -138,9 +143,14 @@ def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None
         return
     if not link.has_arp:
         yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.name})", node)
+    if link.queue in _SLOW_QUEUES:
+        what = f"the queue {link.queue} on {link.name} ({own.name}) delays or drops packets"
+        yield Finding(LIKELY, f"{what}: `tc -s qdisc show dev {link.name}`", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
         yield Finding(CAUSE, f"{off} ({own.name})", node)
+    elif not same and (why := next((why for each, why in link.unusable if each.ip == own.address), "")):
+        yield Finding(CAUSE, f"{own.address} cannot be used on {own.name}: {why}", node)
     elif not same:
         yield Finding(CAUSE, f"{own.address} is missing on {own.name}", node)
     elif all(each.network != own.prefix for each in same):
@@ -184,18 +194,20 @@ def _unheard(
     asked = Packet(question.source, question.target, came=there)
     answer = Packet(question.target, question.source, leaves=there)
     heard = Packet(question.target, question.source, came=question.leaves)
-    four = question.target.version == 4
-    for host, packet, hooks in (
-        (node, question, ("output", "postrouting")),
-        (holder, asked, ("ingress", "prerouting", "input")),
-        *(((holder, answer, ("output",)), (node, heard, ("ingress", "input"))) if four else ()),
+    for host, packet, hooks, named in (
+        (node, question, ("output", "postrouting", "egress"), _QUESTION),
+        (holder, asked, ("ingress", "prerouting", "input"), _QUESTION),
+        (holder, answer, ("output", "postrouting", "egress"), _ANSWER),
+        (node, heard, ("ingress", "prerouting", "input"), _ANSWER),
     ):
         capture = shown.capture(host) if host is not None else None
         if host is not None and capture is not None:
-            yield from shown.told(host, partial(_refused, host, capture, packet, hooks))
+            yield from shown.told(host, partial(_refused, host, capture, packet, hooks, named))
 
 
-def _refused(host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]) -> Iterator[Finding]:
+def _refused(
+    host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...], named: re.Pattern[str]
+) -> Iterator[Finding]:
     looks = (capture.evidence.before, capture.evidence.after)
     if packet.target.version == 4:
         other = packet.source if packet.came else packet.target
@@ -203,8 +215,9 @@ def _refused(host: str, capture: Capture, packet: Packet, hooks: tuple[str, ...]
             yield Finding(CAUSE, f"nftables drops ARP for {other}: {found.text}", host)
         return
     for found in suspects(*looks, packet, hooks, ("ip6", "inet", "netdev")):
-        if _SOLICITATION.search(found.text):
-            yield Finding(CAUSE, f"nftables drops neighbour solicitations: {found.text}", host)
+        if named.search(found.text):
+            what = "solicitations" if named is _QUESTION else "advertisements"
+            yield Finding(CAUSE, f"nftables drops neighbour {what}: {found.text}", host)
 
 
 def _unanswered(shown: Shown, holder: str, meant: Attachment) -> Iterator[Finding]:
@@ -235,3 +248,8 @@ def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Fin
             if link is not None and link.mtu is not None and link.mtu < size:
                 small = f"{link.name} ({nic.name}) has the MTU {link.mtu}, not {size}"
                 yield Finding(CAUSE, small, node)
+
+
+def mtu_of_ipv6(capture: Capture, link: Link) -> int | None:
+    """Return the MTU in bytes that a NIC has for IPv6 alone, None if it is unknown."""
+    return capture.evidence.setting(f"conf/{link.name}/mtu", 6)

@@ -51,5 +51,5 @@ def _in_force(item: Item) -> Item:
     if item.state != "change" or "nic" not in item.differences:
         return item
     actual = f"{item.actual}, not as its properties say"
-    note = lacking((item.diff or "").splitlines()) or item.note or "its profile is not in force"
+    note = lacking((item.diff or "").splitlines()) or item.note or "its profile is not active"
     return replace(item, words=replace(item.words, actual=actual), note=note)

@@ -13,6 +13,7 @@ from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.causes import nic_name
 from labrun.tasks.collect.links import no_nic
 from labrun.tasks.collect.nic_causes import nic_of
+from labrun.tasks.collect.route_words import odd_words
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = ["expected_routes", "route_rows"]
@@ -90,7 +91,13 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         _meant(route) for route in routes if any(_is(lab, host, capture, each, route) for each in right)
     )
     if right and not wrong and not missing:
-        return Outcome(host, "route", name, Status.OK, expected, expected)
+        words = {each: [*odd_words(lab, host, capture, each)] for each in right}
+        odd = ", ".join(dict.fromkeys(word for found in words.values() for word in found))
+        if not odd:
+            return Outcome(host, "route", name, Status.OK, expected, expected)
+        cure = ", ".join(f"`{each.plain}`" for each, found in words.items() if found)
+        why = f"the lab file has it without {odd}: {cure}"
+        return Outcome(host, "route", name, Status.FAILED, expected, f"{expected} {odd}", why)
     actual = ", ".join([*there, *texts])
     if right and missing:
         where = ", ".join(f"{_meant(route)} on {route.nic}" for route in missing)

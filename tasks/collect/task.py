@@ -78,11 +78,11 @@ def later_rounds(host: str, transport: Transport, spec: CollectSpec, first: RawR
         while pending:
             report(host, "waiting", ", ".join(check.name for check in pending))
             time.sleep(_PAUSE)
-            found = _round(transport, _only(spec, pending))
-            still = _unmet(host, pending, found)
+            latest = _round(transport, _only(spec, pending))
+            still = _unmet(host, pending, latest)
             waiting = [check for check in still if time.monotonic() - since < check.wait]
             if len(waiting) < len(pending):
-                yield found
+                yield latest
             pending = waiting
     except LabrunError:
         return  # the earlier result stands
@@ -107,7 +107,7 @@ def captures_of(results: RawResults) -> dict[str, Capture | Unreachable]:
 def evidence_of(result: Mapping[str, Any]) -> str:
     """Return a host's output of all rounds as text to keep: secrets masked, the same mark in each."""
     rounds = (result, *result.get("later", ()))
-    parts = (_head(str(each["stdout"])).replace(str(each["mark"]), "labrun") for each in rounds)
+    parts = (_head(str(raw["stdout"])).replace(str(raw["mark"]), "labrun") for raw in rounds)
     return mask_settings(_head("".join(parts)))
 
 

@@ -75,12 +75,12 @@ def _row(shown: Shown, path: Path, pair: Pair, name: str) -> Outcome:
         silence = shown.silence(path.source) or not_asked(path.source)
         judged = Judged(silence.status, None, silence.reason)
     elif capture.out_of_band is not None and not _is_tried(capture, pair):
-        found = cause(shown, path) if path.fault is None else None
+        reason = cause(shown, path) if path.fault is None else None
         silence = capture.out_of_band
         judged = (
             Judged(silence.status, None, silence.reason)
-            if found is None
-            else Judged.by(Status.FAILED, None, found)
+            if reason is None
+            else Judged.by(Status.FAILED, None, reason)
         )
     else:
         (judged,) = guarded(
@@ -118,7 +118,9 @@ def _text(hops: tuple[Address | None, ...]) -> str:
 
 def _nothing_should(path: Path, ping: Ping | None) -> Judged:
     if ping is not None and ping.reached and path.fault is not None and path.fault.outside:
-        return Judged(Status.OK, "reached", f"by a way that the lab file does not have; in it, {path.fault}")
+        return Judged(
+            Status.OK, "reached", f"by a path that the lab file does not have; by the lab file, {path.fault}"
+        )
     if ping is not None and ping.reached:
         return Judged(Status.FAILED, "reached", f"by the lab file it cannot be: {path.fault}")
     return Judged(Status.OK, "unreachable", str(path.fault))
@@ -131,12 +133,12 @@ def _traced(shown: Shown, path: Path, trace: Trace) -> Judged:
         end = trace.refused or "*"
         return _lost(shown, path, " ".join(part for part in (_text(hops), end) if part), trace)
     hops = tuple(trace.answers.get(ttl) for ttl in range(1, trace.reached + 1))
-    found = _compared(shown, path, hops, trace.asked)
-    if found.status is Status.OK and trace.lost is not None:
+    verdict = _compared(shown, path, hops, trace.asked)
+    if verdict.status is Status.OK and trace.lost is not None:
         loss = cause_of_loss(shown, path, trace.lost, packet_size(shown.lab, path))
-        found = found if loss is None else Judged.by(Status.FAILED, found.actual, loss)
+        verdict = verdict if loss is None else Judged.by(Status.FAILED, verdict.actual, loss)
     refused = f"traced by ICMP: UDP was refused ({trace.refused.split()[-1]})" if trace.refused else None
-    return found if found.why else replace(found, why=refused or _BY.get(trace.method))
+    return verdict if verdict.why else replace(verdict, why=refused or _BY.get(trace.method))
 
 
 def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> Judged:
@@ -148,8 +150,8 @@ def _pinged(shown: Shown, path: Path, ping: Ping, like: Trace | None) -> Judged:
     else:
         count = before if like.reached is None else like.reached - 1
         hops = (*(like.answers.get(ttl) for ttl in range(1, count + 1)), path.address)
-    found = _compared(shown, path, hops, like.asked if like else 0)
-    return found if found.why else replace(found, why=f"pinged; the way as traced to {ping.like}")
+    verdict = _compared(shown, path, hops, like.asked if like else 0)
+    return verdict if verdict.why else replace(verdict, why=f"pinged; the path as traced to {ping.like}")
 
 
 def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked: int) -> Judged:
@@ -177,8 +179,8 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
     if None in hops:
         why = f"hops without an answer, {_times(asked)}; {path.target} answered"
         return Judged(Status.UNKNOWN, actual, why)
-    found = cause(shown, path) or Cause("packets take another way than the lab file implies")
-    return Judged.by(Status.FAILED, actual, found)
+    reason = cause(shown, path) or Cause("packets take another path than the lab file implies")
+    return Judged.by(Status.FAILED, actual, reason)
 
 
 def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
@@ -190,8 +192,8 @@ def _redirected(path: Path, hops: tuple[Address | None, ...]) -> bool:
     redirecting = path.way.redirected[:6]  # 64 paths at most
     sets = (left for count in range(len(redirecting) + 1) for left in combinations(redirecting, count))
     variants = [[hop for place, hop in enumerate(path.hops) if place not in left] for left in sets]
-    return any(len(way) == len(hops) for way in variants) and all(
-        any(place < len(way) and way[place] in (hop, None) for way in variants)
+    return any(len(variant) == len(hops) for variant in variants) and all(
+        any(place < len(variant) and variant[place] in (hop, None) for variant in variants)
         for place, hop in enumerate(hops)
     )
 
@@ -211,9 +213,9 @@ def _agree(expected: tuple[Address | None, ...], hops: tuple[Address | None, ...
 
 def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
     """Judge a target that was not reached."""
-    found = cause(shown, path)
-    if found is not None:
-        return Judged.by(Status.FAILED, actual, found)
+    reason = cause(shown, path)
+    if reason is not None:
+        return Judged.by(Status.FAILED, actual, reason)
     silence = shown.silence(path.target)
     if silence is not None:
         looked = shown.capture(path.target) is not None
@@ -223,7 +225,7 @@ def _lost(shown: Shown, path: Path, actual: str, trace: Trace | None) -> Judged:
         who, letters = trace.refused.split()[0], trace.refused.split()[-1]
         if who == str(path.address):
             return Judged(Status.FAILED, actual, f"{path.target} refuses it ({letters})", path.target)
-        return Judged(Status.FAILED, actual, f"{who} says there is no route on")
+        return Judged(Status.FAILED, actual, f"{who} reports no route onward")
     before = [node for ttl, node in enumerate(path.way.through, 1) if trace and ttl in trace.answers]
     why = f"no answer from beyond {before[-1]}" if before else "no answer"
     return Judged(Status.FAILED, actual, why)

@@ -1,4 +1,4 @@
-"""Rules of others that change a packet's addresses, or keep the kernel from following its connection."""
+"""Rules not from labrun that change a packet, or keep the kernel from tracking its connection."""
 
 from __future__ import annotations
 
@@ -18,21 +18,28 @@ _LONGEST = 300
 _VERB = re.compile(
     r"\b(?:[ds]nat (?:ip6? )?(?:addr \. port )?to|masquerade|(?<!type )redirect(?: to|$))\b"
     r"|\b(?P<untracked>notrack)\b"
-    r'|xt target "(?:DNAT|SNAT|MASQUERADE|REDIRECT|(?P<untracked_xt>CT))"'
+    r'|xt target "(?:DNAT|SNAT|MASQUERADE|REDIRECT|(?P<untracked_xt>CT)|(?P<written_xt>TTL|HL))"'
+    # Whatever is written into a header, and a packet that is given to another device.
+    r"|(?P<written>(?<![\w-])(?:ip6?|ether|icmp(?:v6)?|@(?:ll|nh|th),\d{1,5},\d{1,5}) "
+    r"(?:(?!dscp|ecn|flowlabel)[a-z]{2,20} )?set)(?= )"
+    r"|(?P<given>\bfwd to)\b"
 )
+# Who rewrites only this disturbs a trace, and seldom more.
+_HOPS, _FAR = re.compile(r"\b(?:ttl|hoplimit) set ([0-9]{1,3})\b"), 16
 _JUMP = re.compile(r"\b(?:jump|goto) (\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A rule that may translate a packet; ``sure`` if the packet matches it for certain.
+    """A rule that may change a packet; ``sure`` if the packet matches it for certain.
 
-    ``is_untracked`` = it leaves the addresses alone, and no state is kept for the connection.
+    ``does`` is what it does to it: it ``translates`` the addresses of its connection, ``does not track`` it,
+    ``rewrites`` this one packet, or ``diverts`` it to another device.
     """
 
     text: str
     sure: bool
-    is_untracked: bool = False
+    does: str = "translates"
 
 
 def translates(ruleset: Ruleset) -> bool:
@@ -45,7 +52,7 @@ def translates(ruleset: Ruleset) -> bool:
 def translations(
     ruleset: Ruleset, packet: Packet, hooks: tuple[str, ...], families: tuple[str, ...]
 ) -> Iterator[Translation]:
-    """Yield the rules of others at these hooks and in these families that may translate the packet."""
+    """Yield the rules, except labrun's, at these hooks and families that may change the packet."""
     for chain in ruleset.values():
         if chain.hook in hooks and _is_foreign(chain) and chain.table.split()[0] in families:
             yield from _through(ruleset, chain, packet, {chain.name}, sure=True)
@@ -66,10 +73,23 @@ def _through(
         if matches is False:
             continue
         if verb:
-            untracked = bool(verb["untracked"] or verb["untracked_xt"])
             text = rule.text if len(rule.text) <= _LONGEST else f"{rule.text[: _LONGEST - 1]}…"
-            found = f"{chain.table}, chain {chain.name}: {text}"
-            yield Translation(found, sure and matches is True, untracked)
+            description = f"{chain.table}, chain {chain.name}: {text}"
+            yield Translation(description, sure and matches is True and not _is_far(text), _does(verb))
         elif jump and jump[1] not in passed and (beyond := ruleset.get((chain.table, jump[1]))):
             passed.add(jump[1])
             yield from _through(ruleset, beyond, packet, passed, sure=sure and matches is True)
+
+
+def _does(verb: re.Match[str]) -> str:
+    if verb["untracked"] or verb["untracked_xt"]:
+        return "does not track"
+    if verb["given"]:
+        return "diverts"
+    return "rewrites" if verb["written"] or verb["written_xt"] else "translates"
+
+
+def _is_far(text: str) -> bool:
+    """Tell whether a rule lets a packet go further than any path of a lab, whatever it wrote before."""
+    found = _HOPS.search(text)
+    return found is not None and int(found[1]) >= _FAR

@@ -34,7 +34,7 @@ _MOST_BANNER = 16 * 1024
 class Behind(TypedDict):
     """A host that is reached through another: the address and port of its sshd.
 
-    ``jump`` are the options of the login to its jump host, for one that this machine has no way to.
+    ``jump`` are the options of the login to its jump host, for one that this machine cannot reach.
     """
 
     name: str
@@ -151,7 +151,7 @@ def answering(hosts: Sequence[Behind], seconds: float = _TRY_SECONDS) -> list[Be
         return answers(host["address"], host["port"], left)
 
     threads = ThreadPoolExecutor(min(_AT_ONCE, len(hosts)), thread_name_prefix="labrun-behind")
-    # A login that is there already says nothing about the next one.
+    # An existing login says nothing about the next one.
     with closing(JumpHosts()) as jump_hosts, threads as pool:
         reached = list(pool.map(asked, hosts))
     return [host for host, answered in zip(hosts, reached, strict=True) if answered]

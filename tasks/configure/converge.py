@@ -85,7 +85,7 @@ def converge(
         return OutcomeBuilder(run.host, seen.plan).borrowed(left_over, dry_run=run.dry_run)
     if run.dry_run:
         return [
-            _leftover_row(run, left_over, "would be taken back"),
+            _leftover_row(run, left_over, "would be rolled back"),
             *_converge(run, seen, transport, confirmation),
         ]
     report(run.host, "guard", f"run {left_over.run} left a change unconfirmed")
@@ -95,11 +95,11 @@ def converge(
         rows = _converge(run, seen, fresh, confirmation)
     finally:
         close(fresh)
-    return [_leftover_row(run, left_over, "was taken back first"), *rows]
+    return [_leftover_row(run, left_over, "was rolled back first"), *rows]
 
 
 def _leftover_row(run: HostRun, left_over: Standing, ending: str) -> Outcome:
-    why = f"what it had changed and nobody confirmed {ending}"
+    why = f"its unconfirmed change {ending}"
     return Outcome(run.host, "guard", left_over.run, Status.WARNING, why=why)
 
 
@@ -161,11 +161,11 @@ def _confirm(
                 fault = "it was not confirmed in time"
         except (TransportError, CommandError) as error:
             fault = (
-                f"the new login broke: {error.reason}"
+                f"the new login was lost: {error.reason}"
                 if fresh
                 else f"no new login after the change: {error.reason}"
             )
-        report(run.host, "going back", fault)
+        report(run.host, "rolling back", fault)
         back: RollbackResult = confirmation.roll_back(run.look, seen.plan, fresh)
     finally:
         close(fresh)

@@ -154,7 +154,7 @@ def _item(raw: Json, existing: FoundFile | None, facts: Facts) -> Item:
     actual = "absent" if odd is None else ""
     if existing is not None:
         # Even a hash would allow guessing the content.
-        shown = "content" if existing.digest == digest else "another content"
+        shown = "content" if existing.digest == digest else "different content"
         actual = _summary(shown if private else existing.digest[:8], existing)
     lines = []
     if "content" in item.differences:
@@ -179,8 +179,8 @@ def _summary(content: str, file: FileChange | FoundFile) -> str:
 
 
 def _hidden_diff(raw: Json, mode: str, existing: FoundFile | None) -> str:
-    before = f"-{raw['path']}: another content\n" if existing is not None else ""
-    for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not everybody"
+    before = f"-{raw['path']}: different content\n" if existing is not None else ""
+    for_owner = "only its owner" if not int(mode, 8) & 0o077 or not _is_private(mode) else "not all users"
     why = "it is declared secret" if raw.get("secret") else f"{for_owner} may read it"
     return f"{before}+{raw['path']}: not shown, as {why}"
 
@@ -192,5 +192,5 @@ def _content_diff(raw: Json, existing: FoundFile | None) -> str:
         size = f"{len(_content(raw))} bytes"
         if existing is None:
             return f"+{path}: {size}, binary"
-        return f"-{path}: another content\n+{path}: {size}, " + ("binary" if after is None else "not shown")
+        return f"-{path}: different content\n+{path}: {size}, " + ("binary" if after is None else "not shown")
     return unified(path, None if existing is None else before, str(after))

@@ -41,7 +41,7 @@ _MARGIN = 30.0
 _RESTART = 120.0
 # How long a host behind a router may take to answer again.
 _ASK = 12.0
-# A shorter time to confirm than this was chosen by somebody, and is kept (seconds).
+# A shorter time to confirm than this was chosen explicitly, and is kept (seconds).
 _USUAL = 60
 # A confirmation takes a login, two readings and a script: this many times a reading, and never longer than:
 _READINGS, _LONGEST_TIME = 8, 600
@@ -125,7 +125,7 @@ class Guard:
         back = rolled_back(now.facts, self._token.run)
         if back is not None:
             if back.occasion == "cut":
-                return "the change was ended before it was made"
+                return "the run was stopped before the change was made"
             return f"no new login found it as declared within {self._token.seconds} s"
         if goes_back(now.facts, self._token.run):
             return "no new login saw the change in place"
@@ -200,7 +200,7 @@ def _unmet(plan: HostPlan, now: HostPlan) -> str | None:
     for part in guarded(plan):
         left = after.get(part.section)
         if not part.partial and left is not None and left.apply:
-            return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take"
+            return ", ".join(f"{part.section} {item.name}" for item in left.changes) + " did not take effect"
     return None
 
 
@@ -215,7 +215,9 @@ def _broken(plan: HostPlan, now: HostPlan) -> str | None:
             continue
         names = [item.name for item in part.changes if (part.section, item.name) in held]
         if names:
-            return ", ".join(f"{part.section} {name}" for name in names) + " held before this change"
+            return (
+                ", ".join(f"{part.section} {name}" for name in names) + " was as declared before this change"
+            )
     return None
 
 
@@ -230,7 +232,7 @@ def _lost(plan: HostPlan, now: HostPlan) -> str | None:
         # Findings of the plan, such as a file that takes precedence, are nothing new.
         if here.why == item.why or (section in alone and item.state == "change"):
             continue
-        return here.why or f"{section} {name} cannot be told"
+        return here.why or f"{section} {name} cannot be determined"
     return None
 
 
@@ -288,7 +290,7 @@ def clear_leftover(left: Standing, session: Transport, login: Login, look: Look)
         found = rolled_back(seen.facts, left.run) if seen is not None else None
         reason = f": {found.differences[0]}" if found is not None and found.differences else ""
         raise CommandError(
-            f"what run {left.run} left unconfirmed could not be taken back{reason}",
+            f"what run {left.run} left unconfirmed could not be rolled back{reason}",
             step="guard",
             hint=f"on the host, as root: sh {DIRECTORY}/undo again {left.run}",
         )

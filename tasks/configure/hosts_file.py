@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from labrun.inventory.model import Address, Host, Interface, Lab
@@ -19,6 +19,7 @@ __all__ = ["PATH", "Hosts", "lab_names"]
 (PATH,) = HOSTS.files
 _BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
 _END = "# END labrun"
+_SWITCH = "/etc/nsswitch.conf"
 
 
 def lab_names(lab: Lab, host: Host) -> tuple[tuple[Address, tuple[str, ...]], ...]:
@@ -96,15 +97,25 @@ class Hosts:
         """Return ``{"entries": [[address, names…], …]}``; None if the lab file leaves /etc/hosts alone."""
         if not host.hosts_file:
             return None
-        return {"entries": [[str(address), *names] for address, names in lab_names(lab, host)]}
+        return {
+            "entries": [[str(address), *names] for address, names in lab_names(lab, host)],
+            "known": {
+                name: [str(each.ip) for nic in other.interfaces for each in nic.addresses]
+                for other in lab.hosts.values()
+                for name in _names_of(other)
+                if other.address is None
+                and not any(nic.dhcp and nic.ipv4 is None for nic in other.interfaces)
+            },
+            "own": list(_names_of(host)),
+        }
 
     def names(self, want: Json) -> tuple[str, ...]:
         """Return the one row's name."""
         return (PATH,)
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
-        """Read the file."""
-        return (Probe((PATH,)),)
+        """Read the file, and where the system looks names up."""
+        return (Probe((PATH, _SWITCH)),)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the block if it differs from the lab file."""
@@ -117,7 +128,12 @@ class Hosts:
             diff = unified(PATH, text, cut.filled(block))
         words = Words(shown, actual, diff)
         item = Item(PATH, {"": "\n".join(block)}, {"": "\n".join(cut.block)}, words=words)
-        if item.state == "ok":
+        why = _unused(facts) or "; ".join(_contradicting(want, cut))
+        if why and item.state == "ok":
+            item = replace(item, refused=why, words=Words(shown, f"{actual}, and others"))
+        elif why:
+            item = replace(item, note=why)
+        if item.state != "change":
             return SectionPlan(self.section, (item,))
         return SectionPlan(
             self.section,
@@ -132,6 +148,34 @@ class Hosts:
     def explain(self, want: Json) -> tuple[str, ...]:
         """Return the command that appends the block."""
         return (f"printf '%s\\n' {' '.join(quote(line) for line in _block(want))} >> {PATH}",)
+
+
+def _unused(facts: Facts) -> str:
+    """Return why the system does not look names up in the file; empty if it does."""
+    for line in facts.files.get(_SWITCH, "").splitlines():
+        database, colon, sources = line.partition("#")[0].partition(":")
+        if colon and database.strip() == "hosts" and "files" not in sources.split():
+            return (
+                f"{_SWITCH} looks hosts up in {sources.strip() or 'nothing'}: without `files`, not in {PATH}"
+            )
+    return ""
+
+
+def _contradicting(want: Json, cut: _Cut) -> Iterator[str]:
+    """Yield the lines around the block that give a name of the lab an address that is not that host's."""
+    listed = {name for _, *names in want["entries"] for name in names}
+    after = len(cut.before) + len(cut.block) + 1
+    for number, line in (*enumerate(cut.before, 1), *enumerate(cut.after, after)):
+        text, *names = line.partition("#")[0].split() or [""]
+        try:
+            address = ip_address(text)
+        except ValueError:
+            continue
+        for name in names:
+            # cloud-init and Debian's installer give a machine's own name a loopback address.
+            is_own = name in want.get("own", ()) and address.is_loopback
+            if name in listed and not is_own and text not in want.get("known", {}).get(name, (text,)):
+                yield f"line {number} gives {name} the address {text}, not its own: take it out there"
 
 
 def _apply(cut: _Cut, block: tuple[str, ...]) -> str:
@@ -150,7 +194,7 @@ def _block(want: Json) -> tuple[str, ...]:
 
 def _summary(block: tuple[str, ...]) -> str:
     count = len(dict(_names(block)))
-    return f"{count} name{'' if count == 1 else 's'} of the lab" if count else "no name of the lab"
+    return f"{count} lab entr{'y' if count == 1 else 'ies'}" if count else "no lab entries"
 
 
 def _names(block: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -65,8 +65,8 @@ def _address_lost(server: Address | None, sections: Sections, interface: str, li
     if kept or not any(each.ip == server for each in lost):
         return None
     return (
-        f"labrun reaches this machine at {server}, which the profile would take from {interface}:"
-        " `address` and `networks` have to agree"
+        f"labrun reaches this machine at {server}, which the profile would remove from {interface}:"
+        " `address` and `networks` must agree"
     )
 
 
@@ -88,7 +88,7 @@ def _route_lost(
     if _stays(hop, protocol, client, intent(sections, client.version)):
         return None
     return (
-        f"labrun comes in from {client} by {hop}, which the profile would take from {name}:"
+        f"labrun connects from {client} over the route {hop}, which the profile would remove from {name}:"
         " name it as `gateway` or in `routes`"
     )
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
 from labrun.bounded import integer
 from labrun.errors import CommandError
+from labrun.tasks.configure.nm_config import lists, means
 from labrun.tasks.configure.plan import Seen
 from labrun.tasks.guest.facts.guard import GUARD
 from labrun.tasks.guest.facts.nft import read_ruleset, suspects
@@ -88,21 +88,21 @@ def _unit_faults(before: _Units, now: _Units) -> Iterator[str]:
     if not before:
         return
     if not now:
-        yield "systemd cannot be asked any more"
+        yield "systemd no longer answers"
         return
     networks = ["NetworkManager.service"]
     if not _runs(before, networks[0]):
         networks = ["systemd-networkd.service", "networking.service"]
     for unit in ("dbus.service", "dbus.socket", "dbus-broker.service", *networks):
         if _runs(before, unit) and not _runs(now, unit):
-            yield f"{unit} ran before and does not now"
+            yield f"{unit} was running before and is not now"
         yield from _start_faults(before, now, (unit,))
     for unit in _ON_THE_WAY:
         yield from _start_faults(before, now, (unit,))
     yield from _start_faults(before, now, _LISTENERS)
     was, target = (units.get("default.target", {}).get("Target", "") for units in (before, now))
     if target != was and target not in _TARGETS:
-        yield f"the next boot would only go as far as {target or 'nowhere'}"
+        yield f"the next boot would stop at {target or 'nowhere'}"
 
 
 def _runs(units: _Units, unit: str) -> bool:
@@ -185,7 +185,7 @@ def _profile_faults(before: Facts, facts: Facts, address: str | None) -> Iterato
     name = device.profile_id or device.file
     at_boot = f"{device.interface} would stay down at the next boot: profile {name}"
     for key, bad, words in (
-        ("autoconnect", _NO, "is not activated by itself"),
+        ("autoconnect", _NO, "is not activated automatically"),
         ("permissions", None, "is for some users only"),
     ):
         value = settings.get("connection", {}).get(key, "")
@@ -260,44 +260,7 @@ def _unmanaged_faults(facts: Facts, device: Device) -> Iterator[str]:
     if now.status != 0:
         yield f"NetworkManager would not start at the next boot: {now.last_line}"
         return
-    had = set(_lists(before.text))
-    for key, value, devices in _lists(now.text):
-        if (key, value, devices) not in had and _means(devices, device):
+    had = set(lists(before.text))
+    for key, value, devices in lists(now.text):
+        if (key, value, devices) not in had and means(devices, device):
             yield f"NetworkManager would leave {device.interface} alone after the next boot ({key}={value})"
-
-
-def _lists(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the settings that exclude devices: key, value, and their list of device patterns."""
-    for name, settings in parse(text).items():
-        if "unmanaged-devices" in settings:
-            value = settings["unmanaged-devices"]
-            yield "unmanaged-devices", value, value
-        if settings.get("managed") in _NO and name != "ifupdown":
-            yield "managed", settings["managed"], settings.get("match-device", "*")
-
-
-def _means(patterns: str, device: Device) -> bool:
-    """Tell whether a list of device patterns may match this one; an unknown pattern may."""
-    words = [word.strip() for word in re.split(r"[;,]", patterns) if word.strip()]
-    excepted = [word.removeprefix("except:") for word in words if word.startswith("except:")]
-    meant = [word for word in words if not word.startswith("except:")]
-    if any(_hits(word, device, unknown=False) for word in excepted):
-        return False
-    # A list of exceptions only matches all other devices.
-    return any(_hits(word, device, unknown=True) for word in meant) or (not meant and bool(excepted))
-
-
-def _hits(pattern: str, device: Device, *, unknown: bool) -> bool:
-    """Tell whether one pattern matches this device; ``unknown`` is the result for unknown patterns."""
-    kind, separator, rest = pattern.partition(":")
-    if not separator:
-        return fnmatchcase(device.interface, pattern)
-    if kind == "interface-name":
-        return fnmatchcase(device.interface, rest.lstrip("=~"))
-    if kind == "mac":
-        return rest.lower() == device.mac
-    if kind == "type":
-        return rest in (*_ETHERNET, "veth")
-    if re.fullmatch(r"(?i)([0-9a-f]{2}:){5}[0-9a-f]{2}", pattern):
-        return pattern.lower() == device.mac
-    return unknown

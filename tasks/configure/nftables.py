@@ -100,12 +100,12 @@ def _file(text: str, ports: Sequence[int]) -> str:
 
 def _refusal(want: Json, facts: Facts, scratch: Captured) -> str | None:
     if "nft-missing" in facts.words:
-        return "nft is not installed (packages: [nftables] brings it)"
+        return "nft is not installed (packages: [nftables] installs it)"
     rival = facts.word("nft-rival")
     if rival is not None:
         # Stopping ufw's unit leaves it enabled in its configuration file.
         hint = "ufw disable" if rival == "ufw" else f"systemctl disable --now {rival}"
-        return f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"
+        return f"{rival} is active, and two firewalls would conflict: stop it ({hint}), or remove these keys"
     if scratch.status != 0:
         lines = [line.strip() for line in scratch.both.splitlines() if "Error:" in line]
         return f"nft refuses the rules: {lines[0].partition('Error: ')[2] if lines else scratch.last_line}"
@@ -189,9 +189,9 @@ class NftSection:
         seen = {"rules": _joined(found), "boot": f"{state.before}\n{at_boot}"}
         expected, actual = _summary(wanted) if wanted else "as declared", _summary(found)
         if found == wanted and not state.persists:
-            actual = f"{actual} (not so after a reboot)"
+            actual = f"{actual} (not after a reboot)"
         elif found != wanted and actual == expected:
-            actual = f"{actual}, but other rules"
+            actual = f"{actual}, but different rules"
         is_so = found == wanted and state.persists
         diff = "" if is_so else _diff(self.section, state, found, wanted)
         if asked:

@@ -93,11 +93,16 @@ def choices_diff(sections: Sections, device: Device, link: Nic, state: NmState) 
 
 
 def resolver_diff(sections: Sections, state: NmState) -> Iterator[str]:
-    """Yield the profile's name servers that NetworkManager wrote into /etc/resolv.conf and are gone."""
+    """Yield the name servers that NetworkManager wrote into /etc/resolv.conf and are gone.
+
+    What it wrote may be of another NIC, unless this one gets its name servers from elsewhere.
+    """
     if state.resolver is None:
         return
     have, written = state.resolver
-    own = [server for version in (4, 6) for server in intent(sections, version).dns if server in written]
+    meant = [intent(sections, version) for version in (4, 6)]
+    named = [server for each in meant for server in each.dns if server in written]
+    own = list(written) if any(each.method == "auto" for each in meant) else named
     missing = [server for server in own if server not in have]
     if missing:
         yield from (f"-{RESOLVER}: nameserver {server}" for server in have if server not in written)

@@ -10,6 +10,7 @@ from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
 from labrun.tasks.configure.nm_choices import choices_diff, ipv6_diff, lacking, resolver_diff, shown_choices
 from labrun.tasks.configure.nm_commands import change_profile, explain_profile
+from labrun.tasks.configure.nm_config import left_alone
 from labrun.tasks.configure.nm_diff import (
     actual_summary,
     expected_summary,
@@ -59,7 +60,8 @@ class Profile:
         if not clash or self.fault is not None:
             return self
         other = held[clash[0]]
-        fault = f"{other} still has {clash[0]}: configure {other} first; for a swap, by way of a free address"
+        swap = "a swap needs a free address in between"
+        fault = f"{other} still has {clash[0]}: configure {other} first; {swap}"
         return replace(self, fault=fault)
 
     @classmethod
@@ -144,7 +146,7 @@ class PlannedNic:
         if loose:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
         no_ipv6 = [*ipv6_diff(profile.sections, device, self.state)]
-        # On an existing machine the file of name servers is left to whoever wrote it.
+        # On an existing machine the file of name servers is left as it is.
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, self.state)]
         hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
         in_force = [
@@ -210,9 +212,11 @@ class PlannedNic:
     def _at_boot(self, item: Item, device: Device, profile: Profile, replaced: list[str]) -> Item:
         """Return the item with what the next boot brings instead, if it brings something else."""
         unit = no_start(self.facts, UNITS)
-        rival = None if unit is not None else self._rival(device, profile, replaced)
-        if unit is not None:
-            why, words = unit.not_at_boot, "not kept over a reboot"
+        alone = left_alone(self.facts, device)
+        rival = None if unit is not None or alone is not None else self._rival(device, profile, replaced)
+        if unit is not None or alone is not None:
+            why = unit.not_at_boot if unit is not None else alone or ""
+            words = "not kept across a reboot"
         elif rival is not None:
             why, words = rival, "another profile after a reboot"
         else:
@@ -223,7 +227,7 @@ class PlannedNic:
         return replace(shown, refused=why) if item.state == "ok" else replace(shown, note=why)
 
     def _rival(self, device: Device, profile: Profile, replaced: list[str]) -> str | None:
-        """Return which profile of others takes the NIC at the next boot, and what to do about it."""
+        """Return which foreign profile takes the NIC at the next boot, and what to do about it."""
         own = priority_of(profile.sections.get("connection", {}))
         for each in () if self.exclusive else rivals(self.facts):
             fits = each.interface in ("", device.interface) and each.mac in ("", device.mac)
@@ -231,7 +235,7 @@ class PlannedNic:
             if fits and not unfit and each.priority > own and each.file not in replaced:
                 return (
                     f"{each.name} ({each.file}, priority {each.priority}) takes {device.interface}"
-                    " at the next boot: remove it, or have `exclusive: true` remove all profiles but labrun's"
+                    " at the next boot: remove it, or let `exclusive: true` remove all profiles but labrun's"
                 )
         return None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
-from labrun.inventory.model import Host, Interface, Lab, Network
+from labrun.inventory.model import Host, Interface, Lab, Mode, Network
 from labrun.inventory.topology.routing import Route, derived_routes, metric_of
 from labrun.secrets import is_secret
 from labrun.tasks.guest.keyfile import Sections
@@ -57,13 +57,13 @@ def property_fault(name: str, value: str) -> str | None:
     if not _PROPERTY.fullmatch(name):
         return f"{name!r} is not a property of nmcli"
     if any(_stands_for(name, ours) for ours in _OURS):
-        return f"{name} is how labrun finds the profile again and cannot be set"
+        return f"{name} identifies the profile to labrun and cannot be set"
     if "\0" in value:
         return f"{name}: a value cannot contain a NUL character"
     try:
         value.encode()
     except UnicodeEncodeError:
-        return f"{name}: a value has to be text that UTF-8 can spell"
+        return f"{name}: a value must be valid UTF-8 text"
     return None
 
 
@@ -108,7 +108,7 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
             "existing": host.address is not None,
             "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
             "reached_at": str(reached) if reached is not None else None,
-            "settings": _settings(lab, host, nic, [r for r in routes if r.nic == nic.name]),
+            "settings": _settings(lab, host, nic, routes),
             "properties": dict(nic.nmcli),
         }
         for nic in host.interfaces
@@ -117,14 +117,14 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
 
 def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:
     network = lab.networks[nic.network]
+    of_nic = [route for route in routes if route.nic == nic.name]
+    four, six = ([route for route in of_nic if route.prefix.version == version] for version in (4, 6))
     identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.name}")
     ethernet = {"mac-address": nic.mac.lower()} if nic.mac else {}
     if network.mtu is not None:
         ethernet["mtu"] = str(network.mtu)
     # Packets to a network leave by the first NIC on it, whichever of them comes up first.
     later = {"route-metric": str(metric_of(host, nic))} if nic != host.nics_on(nic.network)[0] else {}
-    ipv4 = _ipv4(nic, network, [route for route in routes if route.prefix.version == 4])
-    ipv6 = _ipv6(host, nic, network, [route for route in routes if route.prefix.version == 6])
     return {
         "connection": {
             "id": profile_id(nic.name),
@@ -133,14 +133,27 @@ def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> 
             "autoconnect-priority": _PRIORITY,
         },
         "ethernet": ethernet,
-        "ipv4": {**ipv4, **later},
-        "ipv6": {**ipv6, **later},
+        "ipv4": {**_ipv4(nic, network, four, rivals=_rivals(host, nic, network, routes, 4)), **later},
+        "ipv6": {**_ipv6(host, nic, network, six, rivals=_rivals(host, nic, network, routes, 6)), **later},
     }
 
 
-def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+def _rivals(host: Host, nic: Interface, network: Network, routes: Sequence[Route], version: int) -> bool:
+    """Tell whether a default that a network announces is not wanted, unless its routes have one.
+
+    On a network outside somebody else's server or router may announce one. It is welcome, unless the file
+    leads out of another NIC.
+    """
+    if network.mode not in (Mode.BRIDGE, Mode.MACVTAP):
+        return network.mode.has_uplink
+    defaults = (each for each in routes if each.prefix.version == version and each.prefix.prefixlen == 0)
+    # On an existing machine that way may be the one by which it is administered.
+    return host.machine is not None and any(each.nic != nic.name for each in defaults)
+
+
+def _ipv4(nic: Interface, network: Network, routes: Sequence[Route], *, rivals: bool) -> Mapping[str, str]:
     if nic.dhcp:
-        return {"method": "auto", **_beside_dhcp(network.mode.has_uplink, routes)}
+        return {"method": "auto", **_beside_dhcp(rivals, routes)}
     if nic.ipv4 is None:
         return {"method": "disabled"}
     settings = {"method": "manual", **_addresses(nic, 4)}
@@ -152,12 +165,14 @@ def _ipv4(nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[
     return settings
 
 
-def _ipv6(host: Host, nic: Interface, network: Network, routes: Sequence[Route]) -> Mapping[str, str]:
+def _ipv6(
+    host: Host, nic: Interface, network: Network, routes: Sequence[Route], *, rivals: bool
+) -> Mapping[str, str]:
     if nic.ipv6_method:
         # DHCPv6 reservations are by name: a client's DUID is not known before it has booted.
         name = {"dhcp-hostname": host.name} if nic.ipv6_method == "dhcp" else {}
         own = {"method": "auto", "addr-gen-mode": "eui64", "ip6-privacy": "0", **name}
-        beside = _beside_dhcp(network.mode.has_uplink, routes)
+        beside = _beside_dhcp(rivals, routes)
         if "ignore-auto-routes" in beside and network.cidr6 is not None:
             # That leaves out the subnet as well, which router advertisements tell.
             beside[f"route{len(beside)}"] = str(network.cidr6)

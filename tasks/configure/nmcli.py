@@ -16,6 +16,7 @@ from labrun.inventory.route_patterns import route_pattern
 from labrun.secrets import is_secret
 from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
+from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
 from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
 from labrun.tasks.configure.nm_profiles import (
@@ -66,7 +67,7 @@ class Nmcli:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS)]
+        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             asked.append(routes.PROBE6)
         if any(".routi" in name for profile in want["profiles"] for name in profile["properties"]):
@@ -86,7 +87,7 @@ class Nmcli:
         except UnreadableError:
             raise
         except CommandError as error:
-            why = f"NetworkManager cannot be asked: {error.reason}"
+            why = f"NetworkManager cannot be queried: {error.reason}"
             refused = (profile.refused(why, is_there=False) for profile in profiles)
             return SectionPlan(self.section, tuple(refused))
         if want.get("own_resolver"):

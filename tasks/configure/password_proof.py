@@ -23,7 +23,7 @@ def proved(rows: Sequence[Outcome], offered: Collection[str] | None) -> list[Out
     if not forbidding or not any(row.section == SSHD.name and row.status is Status.CHANGED for row in rows):
         return list(rows)
     if offered is None:
-        why = "that no password is asked for could not be tried"
+        why = "whether sshd asks for a password could not be tested"
         return [replace(row, why=row.why or why) if row.name in forbidding else row for row in rows]
     return [_judged(row, offered) if row.name in forbidding else row for row in rows]
 
@@ -36,5 +36,5 @@ def _judged(row: Outcome, offered: Collection[str]) -> Outcome:
     wrong = [method for method in (_METHODS[row.name], "none") if method in offered]
     if row.section != SSHD.name or not wrong:
         return row
-    why = f"sshd says {row.actual}, and offers {wrong[0]} to a login without a key"
+    why = f"sshd reports {row.actual}, and offers {wrong[0]} to a login without a key"
     return replace(row, status=Status.FAILED, why=why)

@@ -100,21 +100,21 @@ class OutcomeBuilder:
     ) -> Outcome:
         if back.seen is None:
             undone = section in back.put_back
-            ending = "the change was put back" if undone else back.otherwise
+            ending = "the change was rolled back" if undone else back.otherwise
             status = Status.FAILED if undone else Status.UNKNOWN
             return self._row(section, item, status, f"{why}; {ending}")
         if back.differences or back.goes_on:
             first, *others = back.differences or ("it does not say what",)
             more = f" (and {len(others)} more)" if others else ""
-            ending = "; the host goes on trying" if back.goes_on else ""
+            ending = "; the host keeps trying" if back.goes_on else ""
             row = self._row(section, now or Item(item.name), Status.FAILED, None)
-            why = f"{why}; the host went back, not as before: {first}{more}{ending}"
+            why = f"{why}; the host rolled back, not as before: {first}{more}{ending}"
             return replace(row, why=why, expected=item.expected)
         if now is None or item != now:
             shown = now or Item(item.name)
-            why = f"{why}; the host went back, and yet this is not as it was before"
+            why = f"{why}; the host rolled back, but this is not as it was before"
             return replace(self._row(section, shown, Status.FAILED, why), expected=item.expected)
-        return self._row(section, item, Status.ROLLED_BACK, f"{why}; the host went back")
+        return self._row(section, item, Status.ROLLED_BACK, f"{why}; the host rolled back")
 
     def _after(self, section: str, item: Item, now: Item | None, output: Facts) -> Outcome:
         """Return the row of a thing that was read before and after."""
@@ -124,7 +124,7 @@ class OutcomeBuilder:
             if now is None or now.state == "ok":
                 return self._row(section, item, Status.OK, None)
             # What was right before and no longer is was broken by this run.
-            return self._row(section, now, Status.FAILED, now.why or "it held before this run")
+            return self._row(section, now, Status.FAILED, now.why or "it was as declared before this run")
         if now is None:
             gone = Item(item.name, words=Words(item.expected, item.expected))
             return self._row(section, gone, Status.CHANGED, item.why, item.diff)
@@ -150,7 +150,7 @@ class OutcomeBuilder:
 
 
 def _own_reason(item: Item, left: Item | None, output: Captured | None) -> str | None:
-    """Return why this very thing did not take, None if it did or could not be read."""
+    """Return why this very thing did not take effect, None if it did or could not be read."""
     if left is None or left.state == "ok":
         return None
     return _reason(left, output)
@@ -162,4 +162,4 @@ def _reason(now: Item, output: Captured | None) -> str:
         lines = [line.strip() for line in output.text.splitlines()]
         own = [line.removeprefix(f"{now.name}: ") for line in lines if line.startswith(f"{now.name}: ")]
         return own[-1] if own else output.last_line
-    return now.why or "it was set and is not so"
+    return now.why or "it was set but did not take effect"

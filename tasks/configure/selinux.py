@@ -91,7 +91,7 @@ def _item(mode: str, have: _Observed) -> Item:
     if have.live is None and have.config is None and mode != "disabled":
         return replace(item, skipped="no SELinux in this kernel")
     if have.live is not None and not have.writable:
-        return replace(item, later=NOTHING, skipped="SELinux is the machine's, not the container's")
+        return replace(item, later=NOTHING, skipped="SELinux belongs to the machine, not the container")
     if mode == "enforcing" and not have.has_policy:
         why = "no SELinux policy is installed here, and without one the next boot would halt"
         return replace(item, refused=why)

@@ -63,7 +63,7 @@ class Services:
         try:
             existing = units(facts, declared)
         except CommandError as error:
-            why = f"systemd cannot be asked: {error.reason}"
+            why = f"systemd cannot be queried: {error.reason}"
             refused = (Item(name, _want(wanted), refused=why) for name, wanted in declared.items())
             return SectionPlan(self.section, tuple(refused))
         under = frozenset(facts.commands.get("services-under-sshd", Captured("", 0)).text.split())

@@ -1,4 +1,4 @@
-"""The keys of people: those of the lab file get in, those that labrun put there and it no longer has do not.
+"""People's keys: those of the lab file are added; those that labrun added and it no longer has are removed.
 
 A key that somebody else put there is named and left alone, unless the lab file says ``exclusive: true``. The
 lab's own key stays in any case. A key is known by its type and blob, whatever options and comment it has.
@@ -53,7 +53,7 @@ class SshKeys:
         return (probe(want["user"], want["files"]), APPLIED)
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
-        """Return the keys that are missing, and those that get in although the lab file has them not."""
+        """Return the keys that are missing, and those that sshd accepts although the lab file lacks them."""
         found = {account.user: account for account in accounts(facts)}
         login = found.get(want["user"])
         fault = f"sshd was not asked for {want['user']}" if login is None else _fault(login)
@@ -75,7 +75,7 @@ class SshKeys:
         )
 
     def explain(self, want: Json) -> tuple[str, ...]:
-        """Return the commands that let each key in."""
+        """Return the commands that add each key."""
         user = want["user"]
         lines = [f"printf '%s\\n' {quote(key.line)} >>~{user}/.ssh/authorized_keys" for key in _wanted(want)]
         return (f"install -d -m 700 -o {user} ~{user}/.ssh", *lines) if lines else ()
@@ -91,8 +91,8 @@ def _name(user: str, key: Key) -> str:
 
 def _fault(login: Account) -> str:
     if login.fault:
-        return f"sshd cannot be asked: {login.fault}"
-    return "" if login.files or login.meant else "sshd reads no file of keys (AuthorizedKeysFile none)"
+        return f"sshd cannot be queried: {login.fault}"
+    return "" if login.files or login.meant else "sshd reads no key files (AuthorizedKeysFile none)"
 
 
 def _refused(want: Json, why: str) -> Iterator[Item]:
@@ -103,7 +103,7 @@ def _refused(want: Json, why: str) -> Iterator[Item]:
 
 @dataclass(slots=True)
 class _Edits:
-    """What to change in each file: its owner, the lines to take out and the keys to add."""
+    """What to change in each file: its owner, the lines to remove and the keys to add."""
 
     paths: dict[str, tuple[str, list[Key], list[Key]]] = field(default_factory=dict)
 
@@ -169,7 +169,7 @@ class _Judge:
             )
 
     def surplus(self, account: Account, edits: _Edits) -> Iterator[Item]:
-        """Yield the keys that get in beside those of the lab file."""
+        """Yield the accepted keys beyond those of the lab file."""
         allowed: Collection[Key] = {*self._wanted, *self._own}
         for key, where in _places(account).items():
             if key in allowed or (not where and "authorizedkeyscommand" in self._set):
@@ -189,7 +189,7 @@ class _Judge:
         others = {"AuthorizedKeysCommand": account.by_key, "TrustedUserCAKeys": account.signers}
         for keyword, value in others.items():
             if value and keyword.lower() not in self._set:
-                why = f"sshd lets in keys by {keyword}, which the lab file does not set"
+                why = f"sshd accepts keys through {keyword}, which the lab file does not set"
                 yield Item(f"{account.user} {keyword}", have={"": value}, left=why)
 
     def _is_given(self, user: str, key: Key) -> bool:
@@ -206,21 +206,21 @@ class _Judge:
     ) -> Item:
         given = self._is_given(account.user, key)
         if key.comment == self._comment:
-            return replace(item, left="it has the name of a key of the lab itself, and is not on record")
+            return replace(item, left="it is named like one of the lab's own keys, and is not on record")
         if not where:
             return replace(
-                item, left=f"{account.command} prints it: take it out there, or name it in `ssh_keys`"
+                item, left=f"{account.command} prints it: remove it there, or add it to `ssh_keys`"
             )
         if not given and not self._exclusive:
             return replace(
                 item,
-                left="neither the lab file nor labrun put it there: take it out, name it in `ssh_keys`,"
-                " or have `exclusive: true` remove such keys",
+                left="neither the lab file nor labrun put it there: remove it, add it to `ssh_keys`,"
+                " or let `exclusive: true` remove such keys",
             )
         for path, lines in where.items():
             for line in lines:
                 edits.drop(account.user, path, line)
-        return replace(item, note="labrun put it there, the lab file no longer has it" if given else None)
+        return replace(item, note="labrun put it there, and the lab file no longer has it" if given else None)
 
 
 def _keys_at(account: Account, paths: Sequence[str]) -> set[Key]:
@@ -228,7 +228,7 @@ def _keys_at(account: Account, paths: Sequence[str]) -> set[Key]:
 
 
 def _places(account: Account) -> dict[Key, dict[str, list[Key]]]:
-    """Return each key that gets in, with its lines by file; without a file a command prints it."""
+    """Return each accepted key, with its lines by file; without a file a command prints it."""
     found: dict[Key, dict[str, list[Key]]] = {}
     for path, keys in account.keys.items():
         for key in keys:

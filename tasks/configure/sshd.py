@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from labrun.inventory.model import Host, Lab
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.sshd_match import Reopened, named, reopened
+from labrun.tasks.configure.sshd_options import OPTIONS, loosened
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import apply_script, undo_script
 from labrun.tasks.configure.text_diff import with_file
@@ -78,7 +79,7 @@ class _Want:
 
 def _unsound(setting: Setting) -> str | None:
     if setting.key in _NO_KEYWORDS or not setting.keyword.isalnum() or not setting.keyword.isascii():
-        return f"{setting.keyword} cannot stand in the drop-in"
+        return f"{setting.keyword} cannot be set in the drop-in"
     if not setting.values or not all(
         v.strip() and v.replace("\t", " ").isprintable() for v in setting.values
     ):
@@ -115,7 +116,7 @@ class Sshd:
             unclear=render(wanted.sound) if unclear else None,
             socket=any(setting.key in _OF_THE_SOCKET for setting in wanted.settings),
         )
-        return (asked, boot_probe(_UNITS))
+        return (asked, OPTIONS, boot_probe(_UNITS))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keywords whose effective value, or line in the drop-in, is not as declared."""
@@ -127,6 +128,8 @@ class Sshd:
         written = _written(facts) if output.status == 0 else {}
         judge = _Judge(_effective(output, facts), facts, written, reopened(facts, canonical))
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
+        elsewhere = loosened(facts, canonical)
+        items = tuple(_with_options(item, elsewhere.get(item.name)) for item in items)
         items += (*judge.surplus(wanted), *_at_boot(facts))
         if reason := _unread(facts):
             # What is effective holds or not all the same.
@@ -163,6 +166,17 @@ class Sshd:
         )
 
 
+def _with_options(item: Item, why: str | None) -> Item:
+    """Return the item with what options of sshd's command line make of it, elsewhere or at the next start."""
+    if why is None or item.refused is not None:
+        return item
+    if item.state == "change":
+        return replace(item, note=item.note or f"{why}: take it out there")
+    have = {"": f"{item.actual} ({why})"}
+    words = replace(item.words, actual=have[""])
+    return replace(item, have=have, seen=have, words=words, refused=f"{why}: take it out there")
+
+
 def _at_boot(facts: Facts) -> Iterator[Item]:
     """Yield the unit of sshd that should start at boot, if none does."""
     unit = no_start(facts, _UNITS)
@@ -182,7 +196,7 @@ def _effective(output: Captured, facts: Facts) -> dict[str, tuple[str, ...]]:
 
 def _broken(output: Captured, facts: Facts) -> str | None:
     if output.status not in (0, 255):
-        return f"sshd cannot be asked: {output.last_line}"
+        return f"sshd cannot be queried: {output.last_line}"
     if output.status != 0 and DROP_IN not in output.both:
         # The drop-in itself may be broken: this run fixes that.
         told = (output.error or output.text).splitlines()
@@ -205,7 +219,7 @@ def _all_refused(wanted: _Want, reason: str) -> tuple[Item, ...]:
 def _held_back(item: Item, culprits: str) -> Item:
     if item.state != "change":
         return item
-    return replace(item, refused=f"nothing of sshd was changed, because of {culprits}")
+    return replace(item, refused=f"sshd was not changed, because of {culprits}")
 
 
 def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -213,7 +227,7 @@ def _canonical(wanted: _Want, facts: Facts) -> tuple[dict[str, tuple[str, ...]],
     values = {s.key: tuple(plain_value(s.key, value) for value in s.values) for s in wanted.sound}
     faults = {s.key: reason for s in wanted.settings if (reason := _unsound(s)) is not None}
     if "sshd-socket" in facts.words:
-        why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+        why = "systemd listens here in place of sshd (ssh.socket), so this would have no effect"
         faults |= {s.key: why for s in wanted.settings if s.key in _OF_THE_SOCKET}
     asked = facts.commands.get("canonical")
     if asked is None:
@@ -269,7 +283,7 @@ class _Judge:
         others = ", ".join(f"{block.value} for {block.criteria}" for block in blocks)
         have, why = {"": f"{item.actual} ({others})"}, named(blocks)
         shown = replace(item, have=have, seen=have, words=replace(item.words, actual=have[""]))
-        # The drop-in is written whatever the block says: it counts for everybody else.
+        # The drop-in is written whatever the block says: it applies to everyone else.
         return replace(shown, note=why) if item.state == "change" else replace(shown, refused=why)
 
     def _for_this_login(
@@ -322,5 +336,5 @@ class _Judge:
         ]
         where = ", ".join(rivals)
         return (
-            f"{where} sets {setting.keyword} too, and it counts for this login" if where else "sshd differs"
+            f"{where} sets {setting.keyword} too, and that applies to this login" if where else "sshd differs"
         )

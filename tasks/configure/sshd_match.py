@@ -26,6 +26,14 @@ __all__ = ["Reopened", "named", "reopened"]
 
 _COMMENT = re.compile(r"(?:(?<=\s)|^)#.*")
 _MOST_NAMED = 3
+# Former names that sshd still takes.
+_ALIASES = {
+    "challengeresponseauthentication": "kbdinteractiveauthentication",
+    "skeyauthentication": "kbdinteractiveauthentication",
+    "dsaauthentication": "pubkeyauthentication",
+    "pubkeyacceptedkeytypes": "pubkeyacceptedalgorithms",
+    "hostbasedacceptedkeytypes": "hostbasedacceptedalgorithms",
+}
 # As sshd itself.
 _DEEPEST = 16
 _MOST_FILES = 64
@@ -67,10 +75,10 @@ def reopened(facts: Facts, want: Mapping[str, Sequence[str]]) -> dict[str, tuple
 
 
 def named(blocks: Sequence[Reopened]) -> str:
-    """Return why a keyword does not hold for everybody, and what to do about it."""
+    """Return why a keyword does not hold for everyone, and what to do about it."""
     first = "; ".join(map(str, blocks[:_MOST_NAMED]))
     more = f"; and {len(blocks) - _MOST_NAMED} more" if len(blocks) > _MOST_NAMED else ""
-    return f"{first}{more}: take it out there, labrun changes no file of sshd's but its own"
+    return f"{first}{more}: remove it there, labrun changes no sshd file but its own"
 
 
 def _is_kept(key: str, want: Sequence[str], have: Sequence[str]) -> bool:
@@ -107,8 +115,8 @@ def _settings_in(
             for name in _included(value, files):
                 yield from _settings_in(name, criteria, files, read, depth - 1)
         elif criteria:
-            plain = plain_value(setting.key, _COMMENT.sub("", value))
-            yield Reopened(criteria, setting.key, plain, path, setting.line)
+            key = _ALIASES.get(setting.key, setting.key)
+            yield Reopened(criteria, key, plain_value(key, _COMMENT.sub("", value)), path, setting.line)
 
 
 def _included(value: str, files: Mapping[str, str]) -> Iterator[str]:

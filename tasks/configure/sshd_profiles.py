@@ -17,7 +17,8 @@ from labrun.inventory.topology.jump_hosts import jump_hosts
 __all__ = ["Setting", "desired_sshd", "profile", "profile_of"]
 
 # For lines without surrounding white space: a guest may have a megabyte of it.
-_LINE = re.compile(r"(?P<keyword>[A-Za-z0-9]++)(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
+# sshd takes a keyword in quotes, too.
+_LINE = re.compile(r"\"?+(?P<keyword>[A-Za-z0-9]++)\"?+(?:\s*+=\s*+|\s++)(?P<value>\S.*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from labrun.tasks.configure.nic_forwarding import probes as nic_probes
 from labrun.tasks.configure.plan import Json, SectionPlan
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sysctl import DIRECTORIES, Winner, set_along, settings_of, winner
+from labrun.tasks.guest.facts.units import Unit, boot_probe, no_start
 from labrun.tasks.guest.shell import Facts, Probe, install_word, quote, typed_file
 from labrun.tasks.state.item import NOTHING, Item, Words
 from labrun.tasks.state.sections import SYSCTL
@@ -27,6 +28,9 @@ _CONTAINER = "/run/systemd/container"
 # These limit the number of processes; the file holds the current number.
 _LIMITS = frozenset({"kernel/pid_max", "kernel/threads-max"})
 _LOAD = "/proc/loadavg"
+# What no lab works with: every path is traced with echoes.
+_SILENCING = ("net/ipv4/icmp_echo_ignore_all", "net/ipv6/icmp/echo_ignore_all")
+_READERS = ("systemd-sysctl.service",)
 # Writing ip_forward resets other keys, so it goes first.
 _FIRST = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
@@ -98,7 +102,8 @@ class Sysctl:
         script = f'for f in {names}; do [ -w "$f" ] && frame writable "$f"; done\n' if names else ""
         files = (*running, *(f"{directory}/*.conf" for directory in DIRECTORIES), _CONTAINER)
         own = Probe((*files, _LOAD) if _LIMITS & set(keys.values()) else files, script)
-        return (own, *nic_probes(want.get("forwards", ())))
+        at_boot = (boot_probe(_READERS),) if keys else ()
+        return (own, *at_boot, *nic_probes(want.get("forwards", ())))
 
     def plan(self, want: Json, facts: Facts) -> SectionPlan:
         """Return the keys that differ now or would differ after a reboot."""
@@ -122,6 +127,10 @@ class Sysctl:
             item = _item(key, value, observed.get(key), then)
             item = replace(item, refused=disputed[key]) if key in disputed else item
             items.append(nics.judged(item) if paths.get(key) == EVERYWHERE else item)
+        unit = no_start(facts, _READERS)
+        if unit is not None:
+            items = [_not_read(item, unit) if item.name in ours else item for item in items]
+        items.extend(_harmful(files, {path for key in values if (path := path_of(key)) is not None}))
         items.extend(_surplus(before, {paths[key] for key in ours}, values))
         secrets = _secrets(observed, before)
         if not any(item.state == "change" for item in items):
@@ -220,7 +229,7 @@ def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> 
     if not have.can_hold(value):
         why = f"{key} cannot be written here"
         if have.is_machines:
-            return replace(item, skipped=f"{why}: it is the machine's, not the container's")
+            return replace(item, skipped=f"{why}: it belongs to the machine, not the container")
         return replace(item, refused=why)
     if have.least is not None and value.strip().isdecimal() and int(value[:20]) <= have.least:
         why = f"{have.least} processes and threads run here, and with {value} none could be started"
@@ -235,6 +244,25 @@ def _item(key: str, value: str, have: _Observed | None, then: Winner | None) -> 
     if _same(have.running, value) and _same(have.ours, value):
         return replace(item, refused=why)
     return replace(item, note=why)
+
+
+def _harmful(files: Mapping[str, str], declared: set[str]) -> Iterator[Item]:
+    """Yield the keys, not in the lab file, by which the host keeps out pings from the next boot on."""
+    for path in _SILENCING:
+        then = None if path in declared else winner(path, files)
+        if then is not None and _plain(then.value) != "0":
+            key = _spelled(path, "")
+            why = f"{then.file} sets {_spelled(then.key, key)} = {then.value}: no answer to pings"
+            why += ", take it out there"
+            yield Item(key, {"": "0"}, {"": "0"}, later={"": _plain(then.value)}, refused=why)
+
+
+def _not_read(item: Item, unit: Unit) -> Item:
+    """Return the item of a host where no boot reads the files."""
+    shown = replace(item, later={"": ""})
+    if item.state == "ok":
+        return replace(shown, refused=unit.not_at_boot)
+    return replace(shown, note=unit.not_at_boot) if item.state == "change" else shown
 
 
 def _name(file: str) -> str:

@@ -115,7 +115,8 @@ class _Login:
     """How to log in again, at the host's current address or another; a host's shell is kept.
 
     ``ports`` are tried in this order. ``offered`` are the methods that sshd offered to the last login before
-    it presented its key, ``port`` is where that was. A host that no login leads to is entered again instead.
+    it presented its key, ``port`` is where that was. A host that cannot be logged in to is entered again
+    instead.
     """
 
     host: Host

@@ -51,9 +51,7 @@ def examine(facts: Facts) -> list[Finding]:
     found: list[Finding] = []
     for check in CHECKS:
         if check.only_here and not facts.is_here:
-            found.append(
-                Finding(check.name, Status.SKIPPED, "on another machine: `labrun doctor` there tells")
-            )
+            found.append(Finding(check.name, Status.SKIPPED, "on another machine: run `labrun doctor` there"))
         else:
             found += check.judge(facts)
     return found

@@ -22,9 +22,7 @@ def check_firewall(facts: Facts) -> Iterator[Finding]:
         return
     dropping = [chain for chain in facts.forward if not chain.lets_bridges_pass]
     if not dropping:
-        yield Finding(
-            "firewall", Status.OK, "nothing in the packet filter stands in the way of what is forwarded"
-        )
+        yield Finding("firewall", Status.OK, "the packet filter does not block forwarded traffic")
     for chain in dropping:
         yield _judged(facts, chain)
 
@@ -38,11 +36,11 @@ def _judged(facts: Facts, chain: ForwardChain) -> Finding:
     ]
     modes = " and ".join(mode.value for mode in blocked) or "no"
     if concerned:
-        matters = f"guests of {', '.join(concerned)} do not reach out"
+        matters = f"guests of {', '.join(concerned)} cannot reach other networks"
     elif facts.lab is not None and blocked:
-        matters = f"{modes} networks would not reach out; this lab has none"
+        matters = f"{modes} networks could not reach other networks; this lab has none"
     elif blocked:
-        matters = f"{modes} networks do not reach out"
+        matters = f"{modes} networks cannot reach other networks"
     else:
         matters = "libvirt's own rules in it let nat and route networks pass; nothing else is forwarded"
     return Finding(

@@ -74,7 +74,7 @@ def check_python(facts: Facts) -> Iterator[Finding]:
         "python",
         Status.FAILED,
         f"{running} has no libvirt-python",
-        "labrun reaches libvirt by it",
+        "labrun needs it to reach libvirt",
         f"{sys.executable} -m pip install libvirt-python (its build needs libvirt-dev, pkg-config and gcc)",
     )
 
@@ -136,7 +136,7 @@ def check_kvm(facts: Facts) -> Iterator[Finding]:
         "kvm",
         Status.WARNING,
         f"KVM does not work here: {_in_short(verdict.why)}; {used}",
-        "an emulated VM takes 40 s and more to a login, and a processor for itself meanwhile",
+        "an emulated VM takes 40 s or more until it can be logged in to, and a whole processor meanwhile",
         _kvm_remedy(facts) if facts.is_here else "run `labrun doctor` on that machine",
     )
 
@@ -151,10 +151,11 @@ def _kvm_remedy(facts: Facts) -> str:
     kvm = facts.kvm
     if not kvm.flag:
         return (
-            "turn on virtualisation (VT-x, AMD-V) in the firmware or, for a VM, nested virtualisation outside"
+            "turn on virtualisation (VT-x, AMD-V) in the firmware"
+            " or, for a VM, nested virtualisation on its host"
         )
     if not kvm.has_device:
         return f"sudo modprobe {'kvm_intel' if kvm.flag == 'vmx' else 'kvm_amd'}"
     if "offers no KVM" in (kvm.verdict.why if kvm.verdict else ""):
         return "sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm && sudo systemctl restart libvirtd"
-    return "none here: the machine outside must offer nested virtualisation that works"
+    return "none here: the outer machine must offer nested virtualisation that works"

@@ -53,7 +53,7 @@ def _containers(facts: Facts) -> tuple[int, str]:
     if facts.lab is None:
         return _USUAL_LAB, f"{_USUAL_LAB} containers"
     count = len(facts.containers)
-    return count, f"the {count} containers of {facts.lab.name} that do not run yet"
+    return count, f"the {count} containers of {facts.lab.name} that are not running yet"
 
 
 def check_inotify(facts: Facts) -> Iterator[Finding]:
@@ -97,11 +97,11 @@ def check_keys(facts: Facts) -> Iterator[Finding]:
             f"keys {key.rpartition('.')[2]}",
             Status.FAILED if facts.lab else Status.WARNING,
             f"{who} has {max(0, limit - used)} of {limit} kernel keys left; {whose} take {count * each}",
-            "services and logins in containers end with `Disk quota exceeded`",
+            "services and logins in containers fail with `Disk quota exceeded`",
             f"sudo sysctl -w {key}={max(usual, used + 2 * count * each)}",
         )
     if not found:
-        yield Finding("keys", Status.OK, "kernel keys are left for every container")
+        yield Finding("keys", Status.OK, "enough kernel keys are left for every container")
 
 
 def check_memory(facts: Facts) -> Iterator[Finding]:
@@ -114,8 +114,8 @@ def check_memory(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "memory",
         Status.FAILED,
-        f"{free} MiB of memory are available, and the machines that do not run yet take about {needed}",
-        "the kernel ends the largest process when memory is gone: a guest",
+        f"{free} MiB of memory are available, and the machines that are not running yet take about {needed}",
+        "the kernel kills the largest process when memory runs out: a guest",
         "smaller `memory:` in the lab file, fewer hosts at a time (`labrun up --hosts A,B`), or: labrun stop",
     )
 
@@ -140,7 +140,7 @@ def _room(space: Space, needed: float) -> Finding:
         name,
         Status.FAILED,
         f"{free:.1f} GiB are free in {space.path}, and {space.holds} here may take {needed:.1f}",
-        "guests stop with an I/O error when the disk under theirs is full",
+        "guests stop with an I/O error when the disk that holds theirs is full",
         f"sudo du -xh --max-depth=2 {space.path} | sort -h | tail, and remove what is not needed",
     )
 
@@ -149,7 +149,7 @@ def check_image_tools(facts: Facts) -> Iterator[Finding]:
     """Judge whether images can be built and imported here."""
     missing = [name for name in _BUILDERS if name not in facts.programs]
     if not missing:
-        yield Finding("image tools", Status.OK, "all programs that build an image are there")
+        yield Finding("image tools", Status.OK, "all programs that build an image are installed")
         return
     wanted = (
         sorted({host.machine.image for host in facts.lab.hosts.values() if host.machine}) if facts.lab else []
@@ -159,7 +159,7 @@ def check_image_tools(facts: Facts) -> Iterator[Finding]:
     if absent:
         matters = f"the lab's image {', '.join(absent)} is not here, and {matters}"
     elif wanted or facts.images:
-        matters += "; the images that are there work without"
+        matters += "; the images already here work without them"
     yield Finding(
         "image tools",
         Status.FAILED if absent else Status.WARNING,
@@ -173,7 +173,7 @@ def check_programs(facts: Facts) -> Iterator[Finding]:
     """Judge whether the programs that labrun calls are there."""
     missing = [name for name in _PROGRAMS if name not in facts.programs]
     if not missing:
-        yield Finding("programs", Status.OK, f"{', '.join(_PROGRAMS)} are there")
+        yield Finding("programs", Status.OK, f"{', '.join(_PROGRAMS)} are installed")
         return
     yield Finding(
         "programs",
@@ -189,7 +189,7 @@ def _install(facts: Facts, missing: Mapping[str, tuple[str, str | None]]) -> str
         return f"sudo apt-get install {' '.join(sorted({debian for debian, _ in missing.values()}))}"
     known = sorted({redhat for _, redhat in missing.values() if redhat})
     other = [name for name, (_, redhat) in missing.items() if redhat is None]
-    import_it = "labrun image import FILE brings in a downloaded cloud image" if other else ""
+    import_it = "labrun image import FILE imports a downloaded cloud image" if other else ""
     return "; ".join(filter(None, (f"sudo dnf install {' '.join(known)}" if known else "", import_it)))
 
 
@@ -202,7 +202,7 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
         off = f"{clock.most_off * 1000:.0f} ms"
         yield Finding("clock", Status.OK, f"the clock is synchronised, at most {off} off")
         return
-    off = f"it may be {clock.most_off:.0f} s off" if clock.is_synchronised else "nothing keeps it right"
+    off = f"it may be {clock.most_off:.0f} s off" if clock.is_synchronised else "nothing corrects it"
     yield Finding(
         "clock",
         Status.WARNING,

@@ -53,7 +53,7 @@ def check_bridges(facts: Facts) -> Iterator[Finding]:
             f"bridge {bridge}",
             Status.FAILED,
             f"this machine has no bridge {bridge}",
-            f"the network {wanted[bridge]} stands on it: `up` refuses the lab",
+            f"the network {wanted[bridge]} needs it: `up` refuses the lab",
             f"sudo labrun host-bridge create {bridge} --dev NIC",
         )
     if not missing:
@@ -168,12 +168,12 @@ def check_bridge_nf(facts: Facts) -> Iterator[Finding]:
     on = [key for key in _BRIDGE_NF if facts.kernel.get(key, "0") != "0"]
     if not any(key in facts.kernel for key in _BRIDGE_NF):
         yield Finding(
-            "bridge-nf", Status.OK, "bridges hand no frames to iptables (br_netfilter is not loaded)"
+            "bridge-nf", Status.OK, "bridges pass no frames to iptables (br_netfilter is not loaded)"
         )
         return
     if not on:
         yield Finding(
-            "bridge-nf", Status.OK, "bridges hand no frames to iptables (bridge-nf-call-iptables is 0)"
+            "bridge-nf", Status.OK, "bridges pass no frames to iptables (bridge-nf-call-iptables is 0)"
         )
         return
     routers = _routers_on_nat(facts)
@@ -184,7 +184,7 @@ def check_bridge_nf(facts: Facts) -> Iterator[Finding]:
     yield Finding(
         "bridge-nf",
         Status.FAILED if routers and _BRIDGE_NF[0] in on else Status.WARNING,
-        f"bridges hand their frames to iptables: {names} {'is' if len(on) == 1 else 'are'} 1",
+        f"bridges pass their frames to iptables: {names} {'is' if len(on) == 1 else 'are'} 1",
         matters,
         f"sudo sysctl -w {' '.join(f'{key}=0' for key in on)}",
     )
@@ -208,7 +208,7 @@ def check_dnsmasq(facts: Facts) -> Iterator[Finding]:
             "dnsmasq",
             Status.FAILED,
             "dnsmasq is not installed",
-            "libvirt starts no network with an address of this machine without it: it serves DHCP and DNS",
+            "without it libvirt starts no network with an address of this machine: it serves DHCP and DNS",
             "sudo apt-get install dnsmasq-base"
             if "apt-get" in facts.programs
             else "sudo dnf install dnsmasq",
@@ -219,9 +219,9 @@ def check_dnsmasq(facts: Facts) -> Iterator[Finding]:
             Status.FAILED,
             f"{facts.dns_on_every_address} holds port 53 on every address",
             "the dnsmasq of a new network cannot serve DNS there, and libvirt does not start the network",
-            "let it listen on certain addresses: bind-dynamic in dnsmasq.conf, listen-on in named.conf",
+            "let it listen on specific addresses only: bind-dynamic in dnsmasq.conf, listen-on in named.conf",
         )
     else:
         yield Finding(
-            "dnsmasq", Status.OK, f"dnsmasq is there ({facts.programs['dnsmasq']}), and port 53 is free"
+            "dnsmasq", Status.OK, f"dnsmasq is installed ({facts.programs['dnsmasq']}), and port 53 is free"
         )

@@ -47,7 +47,7 @@ def _section(
         for item in part.items:
             row = _row(spec["host"], section, item, applied, asked=(section, item.name) in asked)
             if untold is not None and row.status not in (Status.OK, Status.SKIPPED):
-                why = f"which side has changed cannot be told: {untold}; `labrun configure` records it again"
+                why = f"which side has changed is unknown: {untold}; `labrun configure` records it again"
                 row = replace(row, status=Status.UNKNOWN, why=why)
             yield row
 
@@ -71,7 +71,7 @@ def _why(item: Item, judged: Verdict, applied: Applied | None) -> str | None:
         return None
     parts = [item.why] if item.why else []
     if judged.status is Status.PENDING and applied is None:
-        parts.append("nothing was applied to this host yet")
+        parts.append("nothing has been applied to this host yet")
     elif judged.status is Status.CONFLICT and len(item.want) > 1:
         by_hand, in_file = (judged.moved(side, Status.CONFLICT) for side in (Status.DRIFTED, Status.PENDING))
         parts.append(f"changed on the host: {', '.join(by_hand)}; changed in the file: {', '.join(in_file)}")

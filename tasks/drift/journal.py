@@ -128,8 +128,8 @@ def _message(value: object) -> str:
     if isinstance(value, str):
         return value[:_LONGEST_SEARCHED]
     # journald encodes non-UTF-8 messages as numbers.
-    numbers = [integer(each, most=255) for each in as_list(value, "journal")[:_LONGEST_SEARCHED]]
-    return bytes(each for each in numbers if each is not None).decode(errors="replace")
+    numbers = [integer(number, most=255) for number in as_list(value, "journal")[:_LONGEST_SEARCHED]]
+    return bytes(number for number in numbers if number is not None).decode(errors="replace")
 
 
 def _marked(entries: Sequence[Line], user: str, key: str) -> Iterator[Line]:
@@ -151,6 +151,6 @@ def _is_own(entries: Sequence[Line], number: int, user: str, key: str) -> bool:
     accepted = _ACCEPTED.match(text) if source == "sshd" else None
     if accepted is None or (accepted["user"], accepted["key"]) != (user, key):
         return False
-    commands = (_COMMAND.match(each.text) for each in entries[number + 1 :] if each.source == "sudo")
+    commands = (_COMMAND.match(entry.text) for entry in entries[number + 1 :] if entry.source == "sudo")
     first = next((command for command in commands if command is not None and command["user"] == user), None)
     return first is not None and _OWN_COMMAND.match(first.string) is not None

@@ -68,7 +68,7 @@ def _settings(host: str, seen: Seen, unmade: Collection[str]) -> Iterator[Outcom
             lambda why: silent_rows(spec, Status.UNKNOWN, why),
         )
     elif host in unmade:
-        yield from silent_rows(spec, Status.PENDING, "the machine was not made yet")
+        yield from silent_rows(spec, Status.PENDING, "the machine does not exist yet")
     elif capture is not None:
         yield from silent_rows(spec, capture.status, capture.reason)
 

@@ -17,7 +17,7 @@ from labrun.tasks.state.verdict import Verdict, combined, verdict
 
 __all__ = ["lab_rows"]
 
-_GONE = "there is none, although labrun has made one"
+_GONE = "it is gone, although labrun created it"
 # Settings whose value is a list of words: only the words that differ are shown.
 _LISTS = frozenset({"nics", "reservations", "dns"})
 
@@ -37,8 +37,13 @@ def lab_rows(plan: LabPlan, digest: str, made: Collection[str]) -> Iterator[Outc
         yield _rules(each.plan, "forward", applied=applied)
     for each in plan.networks:
         yield _network(each, digest, plugged=each.spec.full_name in nics)
+    renamed = plan.renamed
     for item in plan.machines:
-        yield _machine(item, digest, was_made=item.spec.host in made)
+        if item.seen is None and (stray := renamed.get(item.spec.host)):
+            host = item.spec.host
+            yield Outcome(host, "machine", host, Status.DRIFTED, AS_IN_FILE, "absent", stray.there)
+        else:
+            yield _machine(item, digest, was_made=item.spec.host in made)
 
 
 def _rules(plan: Plan, section: str, *, applied: bool) -> Outcome:
@@ -76,7 +81,7 @@ def _machine(planned: PlannedMachine, digest: str, *, was_made: bool) -> Outcome
 
 def _absent(host: str, section: str, name: str, trace: str | None) -> Outcome:
     if trace is None:
-        why = "it was not made yet: `labrun up` makes it"
+        why = "it does not exist yet: `labrun up` makes it"
         return Outcome(host, section, name, Status.PENDING, AS_IN_FILE, "absent", why)
     return Outcome(host, section, name, Status.DRIFTED, AS_IN_FILE, "absent", f"{_GONE}: {trace}")
 
@@ -107,7 +112,7 @@ def _verdict(item: Item, tag: Tag | None, digest: str) -> Verdict:
 
 def _why(found: Verdict) -> str | None:
     if found.status is Status.UNKNOWN:
-        return "an earlier labrun made it and did not keep what it was: the file or somebody has changed it"
+        return "an earlier labrun created it and kept no record: it was changed in the file or by hand"
     if found.status is not Status.CONFLICT:
         return None
     moved = found.moved(Status.DRIFTED, Status.CONFLICT)

@@ -60,5 +60,5 @@ def _concerned(row: Outcome, expected: Expectations) -> tuple[str, ...]:
     ends, about = _ends(row, expected), row.subject
     if not isinstance(about, Pair) or len(set(ends)) == 1:
         return ends
-    way = expected.path(about.source, about.target, about.family).way
-    return (*ends, *way.through, *way.back)
+    round_trip = expected.path(about.source, about.target, about.family).way
+    return (*ends, *round_trip.through, *round_trip.back)

@@ -101,7 +101,7 @@ FILTERS: tuple[Fault, ...] = (
         'ip neigh del "$gw" dev "$nic" 2>/dev/null || :',
         "table_back arp",
         (
-            "A host does not find its gateway; the gateway is well.",
+            "A host does not find its gateway; the gateway is fine.",
             "{host} asks who has {gw}, and hears nothing. Does it really ask?",
             "nft list ruleset and ip neigh on {host}",
         ),
@@ -125,7 +125,7 @@ FILTERS: tuple[Fault, ...] = (
         "systemctl stop ssh",
         'systemctl is-active -q ssh && echo "systemctl start ssh"',
         (
-            "A host can be pinged and not be logged in to.",
+            "A host can be pinged but not logged in to.",
             "{host} refuses: nothing listens there.",
             "labrun console {host}, then systemctl status ssh",
         ),

@@ -58,7 +58,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f'echo "{ip} route del local $far dev lo table local 2>/dev/null || :"',
         (
             f"Something else answers for a host{over}, or nothing does.",
-            "{host} takes what is for {target} for its own, and no address says so.",
+            "{host} takes packets for {target} as its own, though none of its addresses says so.",
             f"{ip} route show table local on {{host}}",
         ),
         f"{{host}}: a local route to {{far}}/{length}",
@@ -111,7 +111,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f'echo "{ip} route del $goal 2>/dev/null || :"\n{route_back}',
         (
             f"Some hosts can be reached{over}, others not, and nobody knows which.",
-            "{host} shares its packets out between two gateways, and one of them is none.",
+            "{host} shares its packets out between two gateways, and one of them is not a router.",
             f"{ip} route show on {{host}}: count the next hops",
         ),
         "one too many: via {other}",
@@ -125,7 +125,7 @@ def _of(version: Version) -> Iterator[Fault]:
         f'echo "{ip} rule del pref 100 2>/dev/null || :"',
         (
             f"What a router sends itself arrives{over}, what it forwards does not.",
-            "{host} treats packets from {in_net} otherwise than its own.",
+            "{host} treats packets from {in_net} differently from its own.",
             f"{ip} rule on {{host}}",
         ),
         "{host}: ip rule 100: from all to {far_net} iif ",
@@ -177,7 +177,7 @@ def _of(version: Version) -> Iterator[Fault]:
         ("filter", "input", "0"),
         f"{icmp} type echo-request counter drop",
         (
-            f"A host can be logged in to and not be pinged{over}.",
+            f"A host can be logged in to but not pinged{over}.",
             "{host} gets the pings and throws them away.",
             "nft list ruleset on {host}",
         ),

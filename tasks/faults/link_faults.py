@@ -107,7 +107,7 @@ LINKS: tuple[Fault, ...] = (
         'ip link set dev "$out" mtu 1300',
         'echo "ip link set dev $out mtu $(cat /sys/class/net/"$out"/mtu)"',
         (
-            "Everything works, only not as well as it could.",
+            "Everything works, just not as well as it could.",
             "A link of {host} is narrower than the others.",
             "ip link on {host}, or tracepath {far} on {source}",
         ),

@@ -22,7 +22,7 @@ ROUTING: tuple[Fault, ...] = (
         "sysctl_back net.ipv4.ip_forward",
         (
             "Hosts on one network reach each other; nothing gets from one network into another.",
-            "All routes are right. Look at {host}: it may know the way and still not go it.",
+            "All routes are right. Look at {host}: it may know the way and still not take it.",
             "sysctl net.ipv4.ip_forward on {host}",
         ),
         "{host}: net.ipv4.ip_forward is 0",

@@ -87,8 +87,8 @@ def finishing() -> Iterator[None]:
     if share is _UNLIMITED:
         yield  # the default is shared and never stops
         return
-    heard, share.stopping = share.stopping, threading.Event()
+    request, share.stopping = share.stopping, threading.Event()
     try:
         yield
     finally:
-        share.stopping = heard
+        share.stopping = request

@@ -44,7 +44,7 @@ class Greeting:
     @property
     def script(self) -> str:
         """Return the line to send first; the shell has to run it before it parses the next one."""
-        # Nobody may be left to read it, and the script is run all the same.
+        # There may be no reader left; the script is run all the same.
         return f"trap '' PIPE; printf '\\n%s\\n' {self._word} >&2; trap - PIPE\n"
 
     def taken_out(self, done: Completed) -> Completed:
@@ -185,7 +185,7 @@ def _converse(talk: ChannelIO, deadline: float) -> None:
 
 def too_late() -> ConnectionLostError:
     """Return the error for a script that ran out of time."""
-    reason = "the script did not end in time; it may still be running"
+    reason = "the script did not finish in time; it may still be running"
     return ConnectionLostError(reason, step="script", hint="--timeout allows more")
 
 

@@ -1,4 +1,4 @@
-"""The transport of a task on a host: SSH, or where no login leads to it namespaces, agent or console."""
+"""The transport of a task on a host: SSH, or where no login is possible, namespaces, agent or console."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _AFTER_REFUSAL = 5.0
 
 
 class _JumpHost:
-    """The login to one jump host; whoever needs it while it is being made waits for the same attempt."""
+    """The login to one jump host; callers that need it while it is being made wait for the same attempt."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -89,8 +89,8 @@ class JumpHosts:
     def dial(self, jump: Options, host: str, port: int, timeout: float) -> Tunnel:
         """Return a connection that a jump host makes, within ``timeout`` seconds after the login there.
 
-        Raises UnreachableError, and JumpHostError for a jump host that does not let labrun in or through; the
-        reason names the jump host.
+        Raises UnreachableError, and JumpHostError for a jump host that refuses the login or the forwarding;
+        the reason names the jump host.
         """
         from labrun.tasks.guest.tunnel import open_tunnel
 
@@ -104,7 +104,7 @@ class JumpHosts:
 
     def _of(self, jump: Options) -> _JumpHost:
         # Not by address: that may change while the hosts behind it are being worked on.
-        key = tuple(jump.get(each) for each in ("name", "username", "key_file", "alt_key_file"))
+        key = tuple(jump.get(option) for option in ("name", "username", "key_file", "alt_key_file"))
         with self._adding:
             return self._known.setdefault(key, _JumpHost(str(jump["name"])))
 
@@ -113,8 +113,8 @@ class JumpHosts:
         with self._adding:
             known = list(self._known.values())
             self._known.clear()
-        for each in known:
-            each.close()
+        for jump_host in known:
+            jump_host.close()
 
 
 SHARED = JumpHosts()

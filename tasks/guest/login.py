@@ -45,7 +45,7 @@ def log_in(host: str | None, username: str | None, port: int | None, extras: Map
     addresses = [str(host or ""), *options.pop("others", ())]
     ports = [port or SSH_PORT, *map(int, str(options.pop("other_ports", "")).split())]
     options.update(username=username or "")
-    places = [(address, each) for address in addresses for each in ports]
+    places = [(address, candidate) for address in addresses for candidate in ports]
     return _connect(options, places, patience)
 
 

@@ -49,11 +49,13 @@ class Probe:
     """What a resource wants to read: files (shell patterns) and a script with frames.
 
     ``patterns`` and ``script`` are shell text: data in them has gone through :func:`quote`. The
-    script may call ``frame WORDS…`` and ``capture NAME COMMAND…``.
+    script may call ``frame WORDS…`` and ``capture NAME COMMAND…``. ``after`` are probes that run before
+    it, in the same shell and once for all who need them.
     """
 
     patterns: tuple[str, ...] = ()
     script: str = ""
+    after: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +95,12 @@ class Facts:
     def once(self, parse: Callable[[Facts], _T]) -> _T:
         """Return ``parse(self)``, the same value for everyone who asks; ``parse`` is a pure function.
 
-        What it raises is not kept: the next caller gets it anew.
+        What it raises is not kept: the next caller tries again.
         """
         if parse not in self._parsed:
             self._parsed[parse] = parse(self)
-        found: _T = self._parsed[parse]
-        return found
+        value: _T = self._parsed[parse]
+        return value
 
     def under(self, directory: str) -> dict[str, str]:
         """Return the files directly in ``directory``: content by base name."""
@@ -117,7 +119,7 @@ class Facts:
 
 def gather_script(probes: Iterable[Probe], mark: str) -> str:
     """Return one script that runs each probe once; it reads all files with a single process."""
-    probes = tuple(dict.fromkeys(probes))
+    probes = tuple(dict.fromkeys(each for probe in probes for each in (*probe.after, probe)))
     parts = [_beginning(mark)]
     patterns = " ".join(dict.fromkeys(pattern for probe in probes for pattern in probe.patterns))
     if patterns:

@@ -160,15 +160,16 @@ class SshLogin:
     def _known_by(self) -> str:
         """Return how the host's key gets into known_hosts."""
         if self._alias:
-            return "`labrun up` writes the keys of the hosts it makes"
+            return "`labrun up` writes the keys of the hosts it creates"
         port = "" if self.port == 22 else f"-p {self.port} "
-        return f"once that is checked on the machine itself, `ssh-keyscan {port}{self.host}` gives the line"
+        scan = f"`ssh-keyscan {port}{self.host}`"
+        return f"once you have checked it on the machine itself, {scan} gives the line"
 
     def _trust(self, client: paramiko.SSHClient, name: str) -> None:
-        ours = client.get_host_keys()
+        host_keys = client.get_host_keys()
         for path in self._known_hosts:
             for key in known_keys(path, name):
-                ours.add(name, key.get_name(), key)
+                host_keys.add(name, key.get_name(), key)
         client.set_missing_host_key_policy(_Refuse(self._known_hosts, self._known_by()))
 
     def close(self) -> None:
@@ -278,15 +279,15 @@ def _translated(error: Exception, where: str, user: str) -> TransportError:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, paramiko.BadHostKeyException):
         return HostKeyChangedError(
-            f"it shows another host key than the one on record: {error.key.fingerprint}"
-            f" in place of {error.expected_key.fingerprint}",
+            f"its host key is not the one on record: {error.key.fingerprint}"
+            f" instead of {error.expected_key.fingerprint}",
             step="host key",
             hint="the machine was rebuilt by other means, or something else answers at its address",
         )
     lost = text.startswith(("Authentication timeout", "Authentication failed: transport shut down"))
     if isinstance(error, paramiko.AuthenticationException) and not lost:
         return AuthenticationError(
-            f"{where} lets {user or 'the user'} in with none of the keys: {text}",
+            f"{where} accepts none of the keys for {user or 'the user'}: {text}",
             step="login",
             hint="the lab's key is not in the guest's authorized_keys, or sshd refuses keys",
         )
@@ -301,7 +302,7 @@ def _own_account() -> str:
         return getuser()
     except (KeyError, OSError) as error:
         raise AuthenticationError(
-            f"uid {os.getuid()} has no account here whose name could be the login's",
+            f"uid {os.getuid()} has no account here whose name could be used to log in",
             step="login",
             hint="`ssh: {user}` names one",
         ) from error
@@ -318,14 +319,14 @@ def load_key(path: str | Path) -> paramiko.PKey:
 
 @lru_cache(maxsize=16)
 def _load_key(file: Path, stamp: Stamp) -> paramiko.PKey:
-    hint = "`labrun up` puts a new key into the hosts it made"
+    hint = "`labrun up` puts a new key into the hosts it created"
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise AuthenticationError(f"the key {file} is not a file", step="login", hint=hint)
         return paramiko.PKey.from_path(file)
     except paramiko.PasswordRequiredException as error:
         hint = "load it into ssh-agent and leave `identity` out"
-        reason = f"the key {file} is locked by a passphrase"
+        reason = f"the key {file} is protected by a passphrase"
         raise AuthenticationError(reason, step="login", hint=hint) from error
     except OSError as error:
         reason = f"cannot read the key {file}: {error.strerror}"

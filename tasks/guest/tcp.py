@@ -26,6 +26,7 @@ __all__ = [
     "begin_to_dial",
     "dial",
     "no_ssh",
+    "stop_dialling",
     "unreachable",
 ]
 
@@ -49,7 +50,7 @@ _FRESH = 5.0
 
 
 class SshSocket:
-    """What SSH is spoken over: says who labrun is at once, and tells what the other side is.
+    """The socket under SSH: sends labrun's version at once, and recognises what the other side is.
 
     The transport under it is a subclass's: :meth:`_receive`, :meth:`_transmit` and :meth:`is_readable`.
     """
@@ -135,9 +136,9 @@ class PromptSocket(SshSocket, socket.socket):
 
     def is_readable(self, seconds: float) -> bool:
         """Wait until something has arrived, or the other side has hung up; return False if neither does."""
-        heard = select.poll()
-        heard.register(self, select.POLLIN)
-        return bool(heard.poll(seconds * 1000))
+        poller = select.poll()
+        poller.register(self, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))
 
     def _receive(self, size: int) -> bytes:
         taken = socket.socket.recv(self, size)
@@ -168,10 +169,15 @@ def begin_to_dial(host: str, port: int) -> None:
     if sock.connect_ex((host, port)) not in (0, errno.EINPROGRESS):
         sock.close()
         return
-    before, _ = _begun.pop((host, port), (None, 0.0))
-    if before is not None:
-        before.close()
+    stop_dialling(host, port)
     _begun[host, port] = sock, time.monotonic()
+
+
+def stop_dialling(host: str, port: int) -> None:
+    """Drop the connection that was begun to that address, if any."""
+    sock, _ = _begun.pop((host, port), (None, 0.0))
+    if sock is not None:
+        sock.close()
 
 
 def _family(host: str) -> socket.AddressFamily | None:

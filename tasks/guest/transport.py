@@ -150,9 +150,9 @@ def _check_sudo(done: Completed, user: str) -> None:
         who = user or "USER"
         if _NO_TTY in lines[-1]:
             hint = f"labrun needs `Defaults:{who} !requiretty` in the guest's sudoers"
-            raise UnreachableError(f"sudo lets {who} do nothing: {lines[-1]}", step="sudo", hint=hint)
+            raise UnreachableError(f"sudo does not work for {who}: {lines[-1]}", step="sudo", hint=hint)
         raise CommandError(
-            f"sudo lets {user or 'the user'} do nothing without a password: {lines[-1]}",
+            f"sudo does not work for {user or 'the user'} without a password: {lines[-1]}",
             step="sudo",
             hint=f"labrun needs `{who} ALL=(ALL) NOPASSWD: ALL` in the guest's sudoers",
         )
@@ -161,7 +161,7 @@ def _check_sudo(done: Completed, user: str) -> None:
 def _no_shell(done: Completed, user: str) -> UnreachableError:
     """Return the error for a login that has run something else than the script, with the host's words."""
     said = [line.strip() for text in (done.stderr, done.stdout) for line in text.splitlines() if line.strip()]
-    last = f"it said {said[-1][:_LONGEST_WORDS]!r}" if said else "it said nothing"
+    last = f"it said {said[-1][:_LONGEST_WORDS]!r}" if said else "it printed nothing"
     return UnreachableError(
         f"the login of {user or 'the user'} runs no commands: {last} and ended with exit status"
         f" {done.exit_status}",
@@ -173,11 +173,11 @@ def _no_shell(done: Completed, user: str) -> UnreachableError:
 def _addresses(host: Host, beside: str) -> list[str]:
     """Return the host's address, followed by those its data has under ``beside``."""
     reason = host.data.get("labrun_unreachable")
-    found = [] if reason or not host.hostname else [str(host.hostname)]
-    found = list(dict.fromkeys([*found, *host.data.get(beside, ())]))
-    if not found:
+    addresses = [] if reason or not host.hostname else [str(host.hostname)]
+    addresses = list(dict.fromkeys([*addresses, *host.data.get(beside, ())]))
+    if not addresses:
         raise UnreachableError(str(reason or "it has no address"), host=host.name, step="address")
-    return found
+    return addresses
 
 
 def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None) -> SshTransport:
@@ -192,7 +192,7 @@ def transport_of(host: Host, *, patience: float = 0.0, dial: float | None = None
     if opened is not None:
         if isinstance(opened, StrictNetmiko) and opened.login.is_alive():
             return SshTransport(host.name, opened.login)
-        # A task of the user's may have opened it before labrun's plugin was registered.
+        # A user's task may have opened it before labrun's plugin was registered.
         host.close_connection(CONNECTION)
     register_connection()
     address, *former = _addresses(host, "labrun_former")
@@ -249,7 +249,7 @@ def _through(host: Host) -> dict[str, Any]:
         address, *others = _addresses(jump, "labrun_expected")
     except UnreachableError as error:
         raise UnreachableError(f"its jump host {jump.name}: {error.reason}", step="connect") from error
-    others += [each for each in jump.data.get("labrun_former", ()) if each not in others]
+    others += [former for former in jump.data.get("labrun_former", ()) if former not in others]
     options = jump.get_connection_parameters(OPTIONS)
     login = {"name": jump.name, "host": address, "port": options.port, "username": options.username}
     return {"jump": {**(options.extras or {}), **login, "others": others, **_through(jump)}}

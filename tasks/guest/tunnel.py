@@ -6,7 +6,7 @@ import errno
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 
@@ -26,19 +26,42 @@ _ERRORS: Mapping[str, OSError] = {
     "Connection refused": ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
     "Connection timed out": TimeoutError(),
 }
-# Where a connection begins that nobody else made: sshd only logs it.
+# The origin of a connection that labrun itself makes: sshd only logs it.
 _ORIGIN = ("127.0.0.1", 0)
 # A busy sshd answers late, and a jump host's kernel does not tell that the next one is gone (seconds).
 _ECHO_EVERY, _LEAST_SILENCE = 1.0, 10
 
 
 class JumpTransport(paramiko.Transport):
-    """paramiko's transport, whose ChannelException has the server's own words for a channel that failed."""
+    """paramiko's transport, whose ChannelException has the server's own words for a channel that failed.
+
+    paramiko keeps one failure for the whole connection, and whoever asks first has it: of several channels
+    that are refused at the same time, the others would only have run out of time.
+    """
+
+    def __init__(self, *args: Any, **keywords: Any):
+        super().__init__(*args, **keywords)
+        self._asking = threading.local()
+        self._refused: dict[int, paramiko.ChannelException] = {}
+
+    def open_channel(self, *args: Any, **keywords: Any) -> paramiko.Channel:
+        """Open a channel; raises ChannelException with the server's answer to this very request."""
+        try:
+            return super().open_channel(*args, **keywords)
+        except paramiko.SSHException as error:
+            refused = self._refused.pop(getattr(self._asking, "channel", -1), None)
+            if refused is not None:
+                raise refused from error
+            raise
+
+    def _next_channel(self) -> int:
+        self._asking.channel = super()._next_channel()  # type: ignore[misc]
+        return int(self._asking.channel)
 
     def _parse_channel_open_failure(self, m: paramiko.Message) -> None:
         channel, code, said = m.get_int(), m.get_int(), m.get_text()
         with self.lock:
-            self.saved_exception = paramiko.ChannelException(code, said)
+            self._refused[channel] = paramiko.ChannelException(code, said)
             opened = self.channel_events.pop(channel, None)
             if opened is not None:
                 self._channels.delete(channel)  # type: ignore[attr-defined]
@@ -81,7 +104,7 @@ class Tunnel(SshSocket):
         self._channel.settimeout(seconds)
 
     def shutdown(self, how: int) -> None:
-        """Wake whoever reads or writes."""
+        """Wake the threads that read or write."""
         self._channel.shutdown(how)
 
     def close(self) -> None:
@@ -115,7 +138,7 @@ def notice_silence(sock: Tunnel, login: paramiko.Transport, seconds: int) -> Non
 def open_tunnel(login: paramiko.Transport, through: str, host: str, port: int, timeout: float) -> Tunnel:
     """Have the jump host ``through`` connect to an address, over the login there.
 
-    Raises UnreachableError, and JumpHostError if the jump host does not let labrun through.
+    Raises UnreachableError, and JumpHostError if the jump host refuses to forward.
     """
     where = f"{host} port {port} through {through}"
     try:
@@ -123,9 +146,9 @@ def open_tunnel(login: paramiko.Transport, through: str, host: str, port: int, t
     except paramiko.ChannelException as error:
         if error.code == _PROHIBITED:
             raise JumpHostError(
-                f"its jump host {through} lets nobody through",
+                f"its jump host {through} does not forward connections",
                 step="connect",
-                hint=f"AllowTcpForwarding of the sshd on {through} has to be yes or local",
+                hint=f"AllowTcpForwarding of the sshd on {through} must be yes or local",
             ) from error
         met = _ERRORS.get(error.text) or OSError(errno.EHOSTUNREACH, error.text)
         raise UnreachableError(unreachable(met, where), step="connect") from met

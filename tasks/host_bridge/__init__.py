@@ -1,1 +1,1 @@
-"""A NIC of this machine in a bridge, without cutting off whoever is logged in over it."""
+"""A NIC of this machine in a bridge, without cutting off anyone who is logged in over it."""

@@ -62,7 +62,7 @@ def nic_change(record: Record) -> Change:
         if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
             raise HostBridgeError(
                 f"{path} was changed since labrun made {record.bridge}, and is left alone",
-                hint=f"take {record.bridge} out of it by hand and delete {record.bridge} below "
+                hint=f"remove {record.bridge} from it by hand and delete {record.bridge} below "
                 "/var/lib/labrun/host-bridge",
             )
     return _BACK[record.manager](record)

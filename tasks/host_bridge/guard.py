@@ -1,4 +1,4 @@
-"""The guard of a change: a detached process that makes it, and takes it back unless it is confirmed."""
+"""The guard of a change: a detached process that makes it, and rolls it back unless it is confirmed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class State:
     """What the guard of a bridge's change does now.
 
     ``phase`` is ``changing``, ``checking``, ``waiting``, ``keeping``, ``undoing``, ``kept`` or
-    ``taken-back``; ``why`` says who confirmed the change or why it is taken back; ``left`` are the seconds to
-    the deadline.
+    ``taken-back``; ``why`` says who confirmed the change or why it is rolled back; ``left`` are the seconds
+    to the deadline.
     """
 
     bridge: str
@@ -124,7 +124,7 @@ def _script(change: Change, ways: Ways, folder: Path, seconds: int) -> str:
 def _detach(bridge: str, folder: Path) -> None:
     """Run the guard where neither the end of labrun nor of the session reaches it.
 
-    systemd starts a guard that was killed anew. What the change starts (a DHCP client) outlives the guard,
+    systemd restarts a guard that was killed. What the change starts (a DHCP client) outlives the guard,
     and its unit with it: the next one needs another name.
     """
     command = ["/bin/sh", str(folder / "guard.sh")]
@@ -139,7 +139,7 @@ def _detach(bridge: str, folder: Path) -> None:
         words += [f"--property={each}" for each in properties]
         done = subprocess.run([*words, *command], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode != 0:
-            raise HostBridgeError(f"the guard does not start, and nothing was done: {done.stderr.strip()}")
+            raise HostBridgeError(f"the guard did not start, and nothing was done: {done.stderr.strip()}")
         return
     with log.open("ab") as file:
         subprocess.Popen(
@@ -160,12 +160,12 @@ def states(bridge: str) -> Iterator[State]:
             if state.is_over:
                 return
         elif time.monotonic() > until:
-            raise HostBridgeError(f"the guard did not begin: see {_FOLDER / bridge / 'log'}")
+            raise HostBridgeError(f"the guard did not start: see {_FOLDER / bridge / 'log'}")
         time.sleep(_POLL)
 
 
 def cancel(bridge: str, why: str) -> None:
-    """Have the guard take the change back now."""
+    """Have the guard roll the change back now."""
     _note(bridge, "cancel", why)
 
 
@@ -176,9 +176,9 @@ def confirm(bridge: str) -> tuple[State, bool]:
     """
     state = _state(_FOLDER / bridge)
     if state is None:
-        raise LabrunError(f"no change of {bridge} waits to be confirmed", hint="labrun host-bridge show")
+        raise LabrunError(f"no change of {bridge} is waiting to be confirmed", hint="labrun host-bridge show")
     if state.phase in ("undoing", "taken-back"):
-        raise LabrunError(f"the change of {bridge} was taken back: {state.why}")
+        raise LabrunError(f"the change of {bridge} was rolled back: {state.why}")
     if state.phase == "kept":
         return state, True
     for each in states(bridge):
@@ -190,7 +190,7 @@ def confirm(bridge: str) -> tuple[State, bool]:
         old = (_FOLDER / bridge / "old").read_text(encoding="utf-8").splitlines()
         if str(own) in old or own not in set(established()):
             raise LabrunError(
-                "this session's connection was there before the change, and shows nothing",
+                "this session's connection is older than the change, and proves nothing",
                 hint="log in once more: ssh -o ControlPath=none",
             )
     if state.phase == "waiting":

@@ -18,6 +18,8 @@ from labrun.tasks.host_bridge.model import Device
 __all__ = ["devices", "is_fit", "nameservers", "output", "require_fit", "require_name", "require_root"]
 
 _SECONDS = 60
+# Devices of several NICs, or parts of one, that others than labrun know how to bridge.
+_CARRIERS = ("bond", "team", "vlan")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,14}")
 _RESOLV = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 
@@ -146,7 +148,7 @@ def require_fit(nic: str, bridge: str, found: Mapping[str, Device]) -> Device:
     if bridge in found:
         kind = found[bridge].kind or "device"
         raise HostBridgeError(
-            f"{bridge} is there already, and labrun did not make it: it is a {kind}",
+            f"{bridge} already exists, and labrun did not create it: it is a {kind}",
             hint="take another name, or use that bridge: networks.N: {mode: bridge, bridge: " + bridge + "}",
         )
     return device
@@ -157,6 +159,17 @@ def is_fit(device: Device) -> bool:
     return _unfit(device) is None
 
 
+def _instead(device: Device) -> str:
+    if device.kind == "bridge":
+        return f"use it as it is: networks.N: {{mode: bridge, bridge: {device.name}}}"
+    if device.kind in _CARRIERS:
+        return (
+            f"make a bridge of {device.name} with what configures it, and use that: "
+            "networks.N: {mode: bridge, bridge: BRIDGE}"
+        )
+    return "name a wired NIC"
+
+
 def _unfit(device: Device) -> tuple[str, str] | None:
     """Return why a device cannot be put into a bridge, and what to do; None if it can."""
     name = device.name
@@ -164,17 +177,17 @@ def _unfit(device: Device) -> tuple[str, str] | None:
         return f"{name} is the loopback device", "name a NIC"
     if device.wireless:
         return (
-            f"{name} is wireless: an access point takes frames of one MAC address only",
+            f"{name} is wireless: an access point accepts frames of one MAC address only",
             "use a wired NIC, or a network with mode: nat",
         )
     if device.master:
-        return f"{name} is a port of {device.master} already", f"use {device.master}, or take it out first"
+        return f"{name} is a port of {device.master} already", f"use {device.master}, or remove it first"
     if device.kind not in ("", "veth"):
-        return f"{name} is a {device.kind}, not a NIC", "name a wired NIC"
+        return f"{name} is a {device.kind}, not a NIC", _instead(device)
     if device.above:
         above = ", ".join(device.above)
         return (
-            f"{above} {'stands' if len(device.above) == 1 else 'stand'} on {name}",
-            f"what stands on a NIC in a bridge gets no frames: remove {above} first",
+            f"{above} {'is' if len(device.above) == 1 else 'are'} stacked on {name}",
+            f"what is stacked on a NIC in a bridge gets no frames: remove {above} first",
         )
     return None

@@ -67,7 +67,7 @@ def definitions(files: Mapping[str, Tree], nic: Device) -> list[tuple[str, str]]
             elif _matches(str(match.get("name", "")), nic.name):
                 raise HostBridgeError(
                     f"{NETPLAN / name} configures {nic.name} by a pattern, and other NICs with it",
-                    hint=f"give {nic.name} a definition of its own there, then again",
+                    hint=f"give {nic.name} a definition of its own there, then repeat this command",
                 )
     return found
 

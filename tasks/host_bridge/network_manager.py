@@ -32,7 +32,8 @@ def managed_profile(nic: str) -> tuple[str, str] | None:
     uuid = (output("nmcli", "-g", "GENERAL.CON-UUID", "device", "show", nic) or "").strip()
     if int(number) != 100 or not uuid:
         raise HostBridgeError(
-            f"{nic} is NetworkManager's, and not connected", hint=f"nmcli device connect {nic}, then again"
+            f"{nic} is NetworkManager's, and not connected",
+            hint=f"nmcli device connect {nic}, then repeat this command",
         )
     listed = output("nmcli", "--escape", "no", "-g", "UUID,FILENAME", "connection", "show") or ""
     file = next((line.partition(":")[2] for line in listed.splitlines() if line.startswith(f"{uuid}:")), "")

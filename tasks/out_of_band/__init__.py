@@ -1,1 +1,1 @@
-"""Hosts that do not let labrun in: look inside without network and login, and say why."""
+"""Hosts that labrun cannot log in to: look inside without network and login, and say why."""

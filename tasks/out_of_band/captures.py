@@ -1,4 +1,4 @@
-"""What was seen out of band, as the capture of a host that did not let labrun in, and the reason in words."""
+"""What was seen out of band, as the capture of a host that labrun could not log in to, and the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["captures_from_inside", "reason_in", "told"]
 
 
 def reason_in(lab: Lab, glimpse: Glimpse) -> Reason | None:
-    """Return why the host does not let labrun in, None if nothing that was seen shows it."""
+    """Return why labrun cannot log in to the host, None if nothing that was seen shows it."""
     if glimpse.reason:
         return Reason(glimpse.reason)
     if glimpse.inside is None:

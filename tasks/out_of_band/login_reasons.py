@@ -1,4 +1,4 @@
-"""Why a host that hears labrun does not let it in: sshd, its settings, the account, the keys, the boot."""
+"""Why a host that labrun can reach refuses its login: sshd, its settings, the account, the keys, the boot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["boot_reasons", "key_reasons", "login_reasons", "sshd_reasons"]
 _SYSTEM = {
     "maintenance": "it is in rescue mode (systemd: maintenance)",
     "stopping": "it is shutting down (systemd: stopping)",
-    "offline": "systemd does not run in it",
+    "offline": "systemd is not running in it",
 }
 _REFUSAL = re.compile(
     r"not allowed|[Rr]efused|bad ownership|Access denied|denied by|[Ff]ailed|expired|error: |fatal: |"
@@ -30,7 +30,7 @@ _NO_LOGIN = ("/nologin", "/false")
 
 
 def boot_reasons(login: LoginState) -> Iterator[Reason]:
-    """Yield why a host as a whole lets nobody in: it boots, it halts, it is full, or it is closed."""
+    """Yield why a host as a whole accepts no login: it boots, it halts, it is full, or it is closed."""
     if login.is_booting:
         waiting = ", ".join(login.jobs[:_MOST_JOBS]) or "no unit in particular"
         yield Reason(f"it is still booting (systemd: {login.boot}, waiting for {waiting})", is_sure=False)
@@ -83,16 +83,16 @@ def login_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
             yield Reason(f"there is no account {user}")
         return
     if login.nologin and user != "root":
-        yield Reason(f"{login.nologin} is there: only root may log in")
+        yield Reason(f"{login.nologin} exists: only root may log in")
     if not account.has_shell:
-        yield Reason(f"the shell of {user}, {account.shell or '(none)'}, is not there")
+        yield Reason(f"the shell of {user}, {account.shell or '(none)'}, does not exist")
     elif account.shell.endswith(_NO_LOGIN):
         yield Reason(f"the shell of {user} is {account.shell}")
     if account.expires is not None and account.expires <= account.today:
         yield Reason(f"the account {user} has expired")
     yield from _settings_reasons(attempt, login)
     if login.sshd.get("pubkeyauthentication") == ("no",):
-        yield Reason("sshd takes no keys: PubkeyAuthentication is no")
+        yield Reason("sshd accepts no keys: PubkeyAuthentication is no")
     else:
         yield from _key_file_reasons(attempt, login)
     yield from _wrapper_reasons(attempt, login)
@@ -121,7 +121,7 @@ def _settings_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
     if offered and all(each not in (["any"], ["publickey"]) for each in offered):
         yield Reason(f"sshd wants more than a key: AuthenticationMethods {' '.join(methods)}")
     if attempt.user == "root" and asked.get("permitrootlogin") == ("no",):
-        yield Reason("sshd lets root in by no way: PermitRootLogin is no")
+        yield Reason("sshd does not let root log in: PermitRootLogin is no")
 
 
 def _is_named(patterns: Iterable[str], names: Iterable[str], client: Address | None) -> bool:
@@ -150,9 +150,7 @@ def _key_file_reasons(attempt: Attempt, login: LoginState) -> Iterator[Reason]:
     there = [each for each in files if each.has_key]
     if not files:
         named = " ".join(login.sshd.get("authorizedkeysfile", ()))
-        yield Reason(
-            f"sshd reads keys from no file of {attempt.user}: AuthorizedKeysFile {named or '(none)'}"
-        )
+        yield Reason(f"sshd reads no key file of {attempt.user}: AuthorizedKeysFile {named or '(none)'}")
     elif not there:
         yield Reason(_without_key(files))
     elif login.sshd.get("strictmodes", ("yes",)) == ("yes",):

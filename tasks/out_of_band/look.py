@@ -1,4 +1,4 @@
-"""The Nornir task that looks inside a host that does not let labrun in, for five seconds at most."""
+"""The Nornir task that looks inside a host that labrun cannot log in to, for five seconds at most."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
     if nic is None:
         return
     if nic.network in outside.stopped:
-        yield Reason(f"the network {nic.network} does not run on the hypervisor: `labrun up` starts it")
+        yield Reason(f"the network {nic.network} is not running on the hypervisor: `labrun up` starts it")
         return
     if outside.ports is not None:
         port = outside.ports.get(nic.mac)
@@ -125,7 +125,10 @@ def _absent(seen: Seen, nic: Interface) -> str:
         other = others[0]
         undo = f"`ip link set dev {other.name} address {nic.mac}`"
         return f"{other.name} has the MAC {other.mac}, not {nic.mac}: {undo}"
-    return f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.name})"
+    absent = f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.name})"
+    if nic.model in (None, "virtio"):
+        return absent
+    return f"{absent}: its kernel may have no driver for {nic.model} (remove `model`, or take another image)"
 
 
 def _unaddressed(seen: Seen, nic: Interface, link: Link, address: Address | None, held: list[str]) -> Reason:
@@ -175,7 +178,7 @@ def _profile_note(seen: Seen, nic: Interface) -> str:
 
 
 def _lease_note(seen: Seen, nic: Interface, profile: str) -> str:
-    said = f"profile {profile} waits for a lease"
+    said = f"profile {profile} is waiting for a lease"
     if nic.network in seen.outside.silent:
         return f"{said}; the DHCP server of {nic.network} is not running: `labrun up` starts it"
     last = seen.outside.asked.get(nic.mac)
@@ -190,7 +193,7 @@ def _whose(seen: Seen) -> str:
 
 
 def way_back_reasons(seen: Seen) -> Iterator[Reason]:
-    """Yield why an answer does not find back to the hypervisor, or why none is given."""
+    """Yield why an answer does not get back to the hypervisor, or why none is given."""
     inward, outward, link = seen.inward, seen.outward, seen.link
     if inward is None or outward is None or link is None:
         return
@@ -211,10 +214,19 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
         elif routes[0].via is not None:
             yield Reason(f"the route back to {client} leads via {routes[0].via}", is_sure=False)
     known = seen.capture.evidence.neighbour(link.name, client)
-    network = seen.nic.network if seen.nic is not None else ""
-    meant = seen.outside.macs.get(network)
+    whose, meant = _mac_of_client(seen)
     if known is not None and known.mac is not None and meant and known.mac != meant:
-        yield Reason(f"takes {client} to be at {known.mac}; the hypervisor's MAC there is {meant}")
+        yield Reason(f"takes {client} to be at {known.mac}; {whose}'s MAC there is {meant}")
+
+
+def _mac_of_client(seen: Seen) -> tuple[str, str]:
+    """Return who dials the host, and the MAC of its NIC on the host's network; empty if that is not known."""
+    network = seen.nic.network if seen.nic is not None else ""
+    jump = seen.lab.hosts.get(seen.attempt.through)
+    if jump is None:
+        return "the hypervisor", seen.outside.macs.get(network, "")
+    nic = next(iter(jump.nics_on(network)), None)
+    return jump.name, nic.mac if nic is not None else ""
 
 
 def _prefix_note(seen: Seen, link: Link) -> str:

@@ -1,4 +1,4 @@
-"""All that was seen of one host that does not let labrun in: what the reasons are found in."""
+"""All that was seen of one host that labrun cannot log in to: what the reasons are found in."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def why_unreachable(seen: Seen) -> Reason | None:
     """Return why the login failed, None if nothing that was seen explains it.
 
     Of each kind (network, sshd, login) the first cause counts, since the others may follow from it; what is
-    certain goes before what is only possible. Several kinds are joined: each of them has to be mended.
+    certain goes before what is only possible. Several kinds are joined: each of them has to be fixed.
     Where another machine took the login, nothing inside this one can be the reason.
     """
     found: list[Reason] = []

@@ -105,11 +105,11 @@ def _insight(task: Task, job: MachineJob) -> Insight:
         if lost is not None:
             return Reason(f"its jump host {lost} is not ready")
         if JUMP_HOST in error:
-            # Why that does not answer is seen there, and this one cannot show it.
             return None
         return look(str(task.host.hostname) if task.host.hostname else None, error)
 
-    return Insight(reason, first)
+    # Why a jump host does not answer is seen there, and this one cannot show it.
+    return Insight(reason, first, lambda error: JUMP_HOST in error and not job.lost.intersection(job.through))
 
 
 def _looking_up(task: Task, job: MachineJob) -> Callable[[], str | None]:

@@ -65,7 +65,7 @@ def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
         driver.create(spec)
         report(spec.host, "defined")
     elif plan.action == "update" and not _update(driver, spec, plan):
-        why = f"only a new machine can carry this: labrun up --recreate --hosts {spec.host}"
+        why = f"this needs a new machine: labrun up --recreate --hosts {spec.host}"
         return kept_row(spec.host, "machine", plan, why)
     if plan.start:
         driver.start(spec)

@@ -41,7 +41,7 @@ def _user_data(host: Host, host_key: HostKey, login_keys: Sequence[str], passwor
                 "name": host.user,
                 "gecos": "labrun",
                 "shell": "/bin/bash",
-                # For the console alone, the last way in: sshd takes no passwords.
+                # For the console alone, as a last resort: sshd accepts no passwords.
                 "lock_passwd": False,
                 "plain_text_passwd": password,
                 "sudo": "ALL=(ALL) NOPASSWD:ALL",

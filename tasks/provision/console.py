@@ -1,4 +1,4 @@
-"""A machine's serial console: log in by itself, then run a script there or hand the line to a person."""
+"""A machine's serial console: log in automatically, then run a script there or hand the line to a person."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def log_in(line: Line, login: Login, deadline: float) -> None:
         shown = line.settled(deadline)
         if typed and _REFUSED in shown.rpartition(login.user)[2]:
             raise AuthenticationError(
-                f"its console does not take the lab's login as {login.user}",
+                f"its console does not accept the lab's login as {login.user}",
                 host=line.host,
                 step="console",
                 hint=f"`labrun console {line.host}` sets its password",
@@ -275,7 +275,7 @@ class _Shell:
                 self._before, self._unread = before, after
                 return line.strip()
             if time.monotonic() >= self._deadline:
-                reason = "the script did not end in time; it may still be running"
+                reason = "the script did not finish in time; it may still be running"
                 raise ConnectionLostError(reason, host=self._line.host, step="console")
             self._unread += self._line.read(self._deadline - time.monotonic()).replace("\r", "")
             require_size(len(self._unread), 2 * MOST_BYTES)

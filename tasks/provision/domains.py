@@ -41,7 +41,7 @@ _KIND = Kind(
     "machine",
     "lookupByName",
     "VIR_ERR_NO_DOMAIN",
-    "rename the lab or the host, or look at it with",
+    "rename the lab or the host, or inspect it with",
     "dumpxml",
 )
 
@@ -170,7 +170,7 @@ def network_in(word: str) -> str:
 
 
 def nic_key(nic: NicSpec) -> tuple[str, ...]:
-    """Return what a plugged NIC cannot change: one that differs in it is unplugged and plugged anew."""
+    """Return what a plugged NIC cannot change: one that differs in it is unplugged and plugged in again."""
     return nic.mac, nic.source, nic.filter, nic.device, nic.model
 
 

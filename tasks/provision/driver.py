@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal, Protocol
 
 from labrun.ports import Transport
@@ -85,7 +86,15 @@ class Driver(Protocol):
         ...
 
     def prepare_image(self, image: str) -> bool:
-        """Bring a built or imported image to the hypervisor; return True if anything was done."""
+        """Upload a built or imported image to the hypervisor; return True if anything was done."""
+        ...
+
+    def storage(self, lab: str) -> PurePosixPath:
+        """Return the directory on the hypervisor that holds the files of the lab's machines."""
+        ...
+
+    def owns(self, lab: str, host: str, path: str) -> bool:
+        """Tell whether a path on the hypervisor is, or lies among, the files of the host's machine."""
         ...
 
     def observe(self, lab: str) -> Mapping[str, Observed]:
@@ -127,12 +136,18 @@ class Driver(Protocol):
         """Shut down within ``timeout`` seconds, else power off; no error if it is off."""
         ...
 
-    def remove(self, lab: str, host: str, domain: str) -> None:
-        """Destroy, undefine and delete everything of the machine; missing parts are no error."""
+    def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
+        """Destroy, undefine and delete everything of the machine; missing parts are no error.
+
+        ``keep`` are paths that others use: they stay.
+        """
         ...
 
-    def remove_lab(self, lab: str) -> None:
-        """Delete what the lab keeps here apart from machines (pool, directories); they are removed before."""
+    def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
+        """Delete what the lab keeps here apart from machines (pool, directories); they are removed before.
+
+        ``keep`` are paths that others use: they stay, and so does what they lie in.
+        """
         ...
 
     def console_tail(self, domain: str, lines: int = 15) -> str:

@@ -26,7 +26,7 @@ def driver_for(kind: str, uri: str) -> Driver:
 
         return QemuDriver(uri)
     raise HypervisorError(
-        f"labrun makes no machines over {uri}", step="hypervisor", hint="lxc:///system or qemu:///system"
+        f"labrun cannot create machines over {uri}", step="hypervisor", hint="lxc:///system or qemu:///system"
     )
 
 

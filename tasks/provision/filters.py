@@ -56,7 +56,7 @@ _KIND = Kind(
     "filter",
     "nwfilterLookupByName",
     "VIR_ERR_NO_NWFILTER",
-    "rename the filter, or look at it with",
+    "rename the filter, or inspect it with",
     "nwfilter-dumpxml",
 )
 

@@ -215,7 +215,7 @@ def forward_warnings(lab: Lab, uri: str) -> Iterator[Outcome]:
         known = where in ("ip filter", "ip6 filter") or chain["table"].startswith("labrun/")
         drops = (chain.get("hook"), chain.get("policy")) == ("forward", "drop")
         if (chain["table"], chain["name"]) == ("libvirt_network", "guest_input"):
-            why = 'it rejects all that comes in: firewall_backend = "iptables" in libvirt/network.conf'
+            why = 'it rejects all incoming traffic: firewall_backend = "iptables" in libvirt/network.conf'
             yield Outcome(
                 HYPERVISOR, "forward", where, Status.WARNING, "lets forwards through", "rejects", why
             )

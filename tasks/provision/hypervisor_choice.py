@@ -77,11 +77,11 @@ def choose_hypervisor(lab: Lab) -> Choice:
     KVM.
     """
     if asked := asked_hypervisor():
-        return Choice(asked, f"{VARIABLE} names it")
+        return Choice(asked, f"set by {VARIABLE}")
     if lab.hypervisor != "auto":
-        return Choice(lab.hypervisor, "the lab file names it")
+        return Choice(lab.hypervisor, "set in the lab file")
     if existing := lab_uris(lab.name):
-        return Choice(existing[0], "the lab is there already")
+        return Choice(existing[0], "the lab is already there")
     return _probe()
 
 
@@ -112,7 +112,7 @@ def _probe() -> Choice:
     if has_qemu:
         return Choice(_QEMU, "; ".join(reasons) + "; so VMs run without KVM, slowly")
     raise HypervisorError(
-        "no hypervisor: " + "; ".join(reasons),
+        "cannot use libvirt: " + "; ".join(reasons),
         step="hypervisor",
         hint="sudo labrun for containers, or libvirt-daemon-driver-qemu for VMs",
     )

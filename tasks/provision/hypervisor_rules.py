@@ -68,7 +68,7 @@ def unenforced(lab: Lab, uri: str) -> list[Outcome]:
     why = nft.unusable(uri)
     if not why or not guarded(lab):
         return []
-    why = f"guests can use addresses of others: {why}"
+    why = f"guests can use each other's addresses: {why}"
     return [Outcome(HYPERVISOR, "filter", DECLARED, Status.SKIPPED, AS_IN_FILE, "not enforced", why)]
 
 

@@ -77,7 +77,9 @@ def build_debian_12(
     if current is not None and current.recipe == digest and which <= current.parts:
         return current
     if os.geteuid() != 0:
-        raise BuildError(f"building {NAME} needs root: its files have many owners", hint="run it with sudo")
+        raise BuildError(
+            f"building {NAME} needs root: its files belong to many users", hint="run it with sudo"
+        )
     versions = dest / VERSIONS
     versions.mkdir(parents=True, exist_ok=True)
     with _lock(dest / f".{NAME}.lock", progress, cancel):
@@ -241,7 +243,9 @@ def _lock(path: Path, progress: Progress, cancel: threading.Event | None) -> Ite
             except BlockingIOError:
                 progress("waiting for another build", 0.0)
             if time.monotonic() > deadline:
-                raise LockedError(f"a build of {NAME} has not ended for 15 minutes", hint=f"its lock: {path}")
+                raise LockedError(
+                    f"a build of {NAME} has not finished in 15 minutes", hint=f"its lock: {path}"
+                )
             if pause.wait(0.5):
                 raise BuildCancelledError("stopped on request", step="waiting")
         yield

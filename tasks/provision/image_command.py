@@ -75,7 +75,7 @@ def run_command(
     finally:
         reader.join(timeout=5)
     if status != 0:
-        output = "\n".join(last) or "it said nothing"
+        output = "\n".join(last) or "it printed nothing"
         raise BuildError(f"{argv[0]} ended with status {status}:\n{output}", step=step)
 
 

@@ -12,36 +12,40 @@ import json
 import os
 import re
 import shutil
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from labrun.bounded import as_object
-from labrun.errors import LabrunError, UsageError
+from labrun.errors import LabrunError, LockedError, UsageError
 from labrun.state_files import DamagedFileError
+from labrun.tasks.provision.image_format import judge_image
+from labrun.tasks.provision.image_integrity import require_room_for, require_sound
 from labrun.tasks.provision.image_manifest import read_image_manifest
 
 __all__ = [
     "VERSIONS",
     "ImagePaths",
+    "Provenance",
     "StoredImage",
     "disk_digest",
+    "has_digest",
     "image_directory",
+    "image_lock",
     "image_paths",
     "import_image",
-    "inspect_qcow2",
     "list_images",
-    "source_of_image",
+    "make_store",
+    "name_again",
+    "require_free",
+    "with_digest",
 ]
 
 VERSIONS = "versions"
-_RECIPES = ("debian-12",)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _CHUNK = 1024 * 1024
-_INFO_SECONDS = 30
 
 Progress = Callable[[str, float], None]
 """Receives the current step in words and the completed share (0 to 1)."""
@@ -75,7 +79,8 @@ class StoredImage:
     """One image of the store.
 
     ``drivers`` are the kinds of machine it can create (``lxc``, ``qemu``). ``disk_bytes`` is the size of
-    the qcow2 file and ``sha256`` its digest, 0 and empty if it has none. ``made`` is the time of its build
+    the qcow2 file and ``sha256`` its digest, 0 and empty if it has none; ``tree_bytes`` is the size of the
+    tree, 0 if it has none or if it is unknown. ``made`` is the time of its build
     or import (ISO 8601), ``source`` its origin, both empty if unknown. ``unreadable`` tells why its
     manifest is not trusted, empty if it is or if there is none.
     """
@@ -87,6 +92,7 @@ class StoredImage:
     made: str
     source: str
     unreadable: str = ""
+    tree_bytes: int = 0
 
 
 def image_directory() -> Path:
@@ -107,15 +113,6 @@ def _check_name(name: str) -> None:
             f"{name!r} cannot be the name of an image",
             hint="use lower-case letters, digits, dots, hyphens and underscores, at most 63",
         )
-
-
-def source_of_image(name: str, driver: str) -> str:
-    """Return the command that makes the image, or that brings it here, for ``lxc`` or ``qemu``."""
-    if name in _RECIPES:
-        return f"labrun image build {name}"
-    if driver == "qemu":
-        return f"labrun image import FILE --name {name}"
-    return f"containers are made from {' or '.join(_RECIPES)}, which `labrun image build` makes"
 
 
 def list_images() -> tuple[StoredImage, ...]:
@@ -150,7 +147,12 @@ def _stored(paths: ImagePaths) -> StoredImage:
         made=str(manifest.get("built") or manifest.get("imported") or ""),
         source=str(manifest.get("source") or ""),
         unreadable=unreadable,
+        tree_bytes=_size(manifest.get("tree_size")) if paths.rootfs.is_dir() else 0,
     )
+
+
+def _size(noted: object) -> int:
+    return noted if isinstance(noted, int) and noted > 0 else 0
 
 
 def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
@@ -174,95 +176,127 @@ def disk_digest(paths: ImagePaths) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def inspect_qcow2(path: Path) -> int:
-    """Return the virtual size in bytes of a self-contained qcow2. Raises LabrunError for any other.
+@contextmanager
+def image_lock(name: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of an image's name, which builds hold too; the kernel releases it if labrun is killed.
 
-    QEMU on the hypervisor opens the files that a qcow2 refers to (backing file, data file) as root would,
-    so a downloaded image must not refer to any.
+    Without ``wait``, raises LockedError while another process holds it.
     """
-    info = _qemu_img_info(path)
-    kind = info.get("format")
-    if kind != "qcow2":
-        raise LabrunError(
-            f"{path} is {'raw or no disk image' if kind == 'raw' else kind}, not qcow2",
-            step="image",
-            hint=f"qemu-img convert -O qcow2 {path} {path.stem}.qcow2",
-        )
-    details = info.get("format-specific", {}).get("data", {})
-    backing = info.get("backing-filename")
-    if backing:
-        raise LabrunError(
-            f"{path} is only an overlay on {backing}",
-            step="image",
-            hint=f"qemu-img convert -O qcow2 {path} {path.stem}-full.qcow2 makes it complete",
-        )
-    if details.get("data-file"):
-        raise LabrunError(f"{path} keeps its data in another file, {details['data-file']}", step="image")
-    if info.get("encrypted"):
-        raise LabrunError(f"{path} is encrypted", step="image")
-    if details.get("corrupt") or info.get("dirty-flag"):
-        raise LabrunError(
-            f"{path} is damaged or was not closed", step="image", hint=f"qemu-img check -r all {path}"
-        )
-    return int(info["virtual-size"])
-
-
-def _qemu_img_info(path: Path) -> Mapping[str, Any]:
-    # An absolute path, or a name like "nbd:host" would be parsed as a protocol.
-    command = ["qemu-img", "info", "--output", "json", str(path.absolute())]
+    path = image_directory() / f".{name}.lock"
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_INFO_SECONDS)
-    except FileNotFoundError as error:
-        raise LabrunError(
-            "qemu-img is not installed", step="image", hint="`labrun doctor` names its package"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise LabrunError(f"qemu-img did not answer in {_INFO_SECONDS} s", step="image") from error
-    if done.returncode != 0:
-        raise LabrunError(done.stderr.strip() or f"qemu-img cannot read {path}", step="image")
-    return as_object(json.loads(done.stdout), "qemu-img info")
+        file = path.open("w")
+    except OSError as error:
+        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise LockedError(
+                f"another labrun is making the image {name}", hint="repeat this when it is done"
+            ) from error
+        yield
 
 
-def import_image(path: Path, name: str, *, progress: Progress | None = None) -> StoredImage:
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a downloaded file is from, its digests by algorithm, and what proved it."""
+
+    source: str
+    digests: Mapping[str, str]
+    verified: str
+
+
+def import_image(
+    path: Path, name: str, *, progress: Progress | None = None, provenance: Provenance | None = None
+) -> StoredImage:
     """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
 
-    The same file imported twice is stored once. Raises LabrunError if it is not a complete qcow2,
-    UsageError for a bad name or the name of a built image.
+    The same file imported twice is stored once. With ``provenance`` it is a download on the store's file
+    system, which is moved instead. Raises LabrunError if it is not a complete qcow2, UsageError for a bad
+    name or the name of a built image.
     """
-    paths = image_paths(name)
-    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
-        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
+    require_free(name)
     if not path.is_file():
         raise UsageError(f"{path} is not a file")
-    virtual_size = inspect_qcow2(path)
-    versions = image_directory() / VERSIONS
-    try:
-        versions.mkdir(parents=True, exist_ok=True)
-        lock = (image_directory() / f".{name}.lock").open("w")
-    except OSError as error:
-        raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
-    with lock:
-        # One import per name at a time: an existing scratch directory is left from one that was killed.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _store(path, name, versions, virtual_size, progress or (lambda _what, _share: None))
+    judge_image(path)
+    require_sound(path)
+    versions = make_store()
+    # One import per name at a time: an existing scratch directory is left from one that was killed.
+    with image_lock(name):
+        _store(path, name, versions, progress or (lambda _what, _share: None), provenance)
     return _stored(image_paths(name))
 
 
-def _store(path: Path, name: str, versions: Path, virtual_size: int, progress: Progress) -> None:
+def require_free(name: str) -> None:
+    """Raise UsageError for a bad name, and for that of an image that labrun built."""
+    paths = image_paths(name)
+    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
+        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
+
+
+def make_store() -> Path:
+    """Return the directory of the versions, which exists then. Raises LabrunError."""
+    versions = image_directory() / VERSIONS
+    try:
+        versions.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LabrunError(f"cannot write to {versions}: {error.strerror}", step="image") from error
+    return versions
+
+
+def with_digest(algorithm: str, value: str) -> ImagePaths | None:
+    """Return an image whose disk has this digest, None if there is none."""
+    for image in list_images():
+        paths = image_paths(image.name)
+        if has_digest(paths, algorithm, value):
+            return paths
+    return None
+
+
+def has_digest(paths: ImagePaths, algorithm: str, value: str) -> bool:
+    """Tell whether an image has a disk with this digest, by its manifest."""
+    return paths.disk.is_file() and _read_manifest(paths).get(algorithm) == value
+
+
+def name_again(there: ImagePaths, name: str, source: str, verified: str) -> StoredImage:
+    """Give the disk of an image another name too: its content stays one file."""
+    require_free(name)
+    noted = _read_manifest(there)
+    digests = {key: str(noted[key]) for key in ("sha256", "sha512") if key in noted}
+    link = make_store() / f".link-{name}"
+    try:
+        link.unlink(missing_ok=True)
+        os.link(there.disk, link)
+        return import_image(link, name, provenance=Provenance(source, digests, verified))
+    except OSError as error:
+        raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
+    finally:
+        link.unlink(missing_ok=True)
+
+
+def _store(path: Path, name: str, versions: Path, progress: Progress, provenance: Provenance | None) -> None:
     scratch = versions / f".import-{name}"
+    disk = scratch / "disk.qcow2"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        digest = _copy(path, scratch / "disk.qcow2", progress)
+        if provenance is None:
+            require_room_for(path.stat().st_blocks * 512, scratch)
+            provenance = Provenance(path.name, {"sha256": _copy(path, disk, progress)}, "")
+        else:
+            path.rename(disk)
+            disk.chmod(0o644)
         manifest = {
             "name": name,
-            "source": path.name,
+            "source": provenance.source,
             "imported": datetime.now(UTC).isoformat(timespec="seconds"),
-            "sha256": digest,
-            "virtual_size": virtual_size,
+            **provenance.digests,
+            # Judged anew: the file may have been replaced since.
+            "virtual_size": judge_image(disk),
+            "verified": provenance.verified,
         }
         (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _take_name(name, scratch, versions / f"{name}-{digest[:16]}")
+        _take_name(name, scratch, versions / f"{name}-{provenance.digests['sha256'][:16]}")
     except OSError as error:
         raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
     finally:

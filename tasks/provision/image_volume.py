@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,7 +13,8 @@ from labrun.hypervisor import is_active, unless_gone
 from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.domains import tagged_domains
-from labrun.tasks.provision.image_store import disk_digest, image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import disk_digest, image_paths
 from labrun.tasks.provision.volume_stream import is_complete, upload_image
 from labrun.tasks.provision.volumes import (
     LAB_POOLS,
@@ -25,13 +27,13 @@ from labrun.tasks.provision.volumes import (
     volume_names,
 )
 
-__all__ = ["bring_image", "find_image_volume", "no_disk", "prune_versions", "volume_name"]
+__all__ = ["backing_volumes", "bring_image", "find_image_volume", "no_disk", "prune_versions", "volume_name"]
 
 
 def no_disk(image: str) -> HypervisorError:
     """Return the error for an image that neither the controller nor the hypervisor has."""
     hint = source_of_image(image, "qemu")
-    return HypervisorError(f"the image {image} has no disk for machines", step="image", hint=hint)
+    return HypervisorError(f"the image {image} has no disk for VMs", step="image", hint=hint)
 
 
 def volume_name(image: str) -> str | None:
@@ -101,22 +103,24 @@ def prune_versions(connection: Any, pool: Any, image: str, keep: str) -> tuple[s
     if not old:
         return ()
     used = {tag.extra.get("image-volume", "") for _, tag, _ in tagged_domains(connection)}
-    used |= {PurePosixPath(path).name for path in _backing_paths(connection)}
+    used |= {PurePosixPath(path).name for _, _, path in backing_volumes(connection)}
     gone = sorted(old - used)
     for name in gone:
         delete_volume(pool, name)
     return tuple(gone)
 
 
-def _backing_paths(connection: Any) -> set[str]:
-    found = set()
+def backing_volumes(connection: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield (pool, volume, path of its backing file) of every disk in the labs' pools that has one."""
     for pool in connection.listAllStoragePools():
         if pool.name().startswith(LAB_POOLS) and is_active(pool):
             volumes = []
             with unless_gone():
                 volumes = pool.listAllVolumes()
             for volume in volumes:
+                path = None
                 with unless_gone():
                     root = ET.fromstring(volume.XMLDesc(0))  # noqa: S314 - libvirt's own output
-                    found.add(root.findtext("./backingStore/path") or "")
-    return found
+                    path = root.findtext("./backingStore/path")
+                if path:
+                    yield pool.name(), volume.name(), path

@@ -11,17 +11,22 @@ from labrun.tasks.guest.reason import Reason
 __all__ = ["Insight", "Look"]
 
 Look = Callable[[str], Reason | None]
-"""Tells why the machine does not let labrun in, None if nothing shows it; its input is what SSH said."""
+"""Tells why labrun cannot log in to the machine, None if nothing shows it; its input is what SSH said."""
 
 _AT_ONCE = threading.BoundedSemaphore(2)
 """Looks at the same time: many machines that boot need the processors themselves."""
 
 
 class Insight:
-    """The looks at one machine: the first after ``first`` seconds, then after twice as long a pause each."""
+    """The looks at one machine: the first after ``first`` seconds, then after twice as long a pause each.
 
-    def __init__(self, look: Look | None, first: float) -> None:
-        self._look = look
+    As long as ``waits`` is true of what SSH says, something else has to come first, and nothing is looked at.
+    """
+
+    def __init__(
+        self, look: Look | None, first: float, waits: Callable[[str], bool] = lambda _error: False
+    ) -> None:
+        self._look, self._first, self._waits = look, first, waits
         self._pause = first
         self._next = time.monotonic() + first
         self._before = ""
@@ -29,6 +34,9 @@ class Insight:
     def lasting(self, error: str) -> Reason | None:
         """Return the reason if it is certain and was so at the last look; None while waiting may help."""
         if self._look is None or time.monotonic() < self._next:
+            return None
+        if self._waits(error):
+            self._next = time.monotonic() + self._first
             return None
         found = self.last(error)
         self._pause *= 2

@@ -168,7 +168,7 @@ def _watch(domain: Any, seconds: float) -> KvmVerdict:
         if state != libvirt.VIR_DOMAIN_RUNNING:
             return KvmVerdict(False, "KVM gave up on a guest that ran 64-bit code (internal error)")
         time.sleep(_POLL)
-    return KvmVerdict(False, f"a guest got nowhere in {seconds:g} s")
+    return KvmVerdict(False, f"a guest made no progress in {seconds:g} s")
 
 
 def _destroy(domain: Any) -> None:

@@ -1,4 +1,4 @@
-"""How good a link is made out to be: the words of ``labrun tc``, and tc's options for them, both ways.
+"""The quality that a link is given: the words of ``labrun tc``, and tc's options for them, both ways.
 
 Delay, loss, duplicates and corruption are of the kernel's netem; a rate alone is of its tbf, which kernels
 without netem have as well.
@@ -92,7 +92,7 @@ def quality_of_words(words: Sequence[str]) -> Quality:
     while left:
         key = left.pop(0)
         if key not in WORDS:
-            hint = did_you_mean(key, WORDS) or f"known are {', '.join(WORDS)}, such as delay 40ms"
+            hint = did_you_mean(key, WORDS) or f"known: {', '.join(WORDS)}, such as delay 40ms"
             raise UsageError(f'unknown word "{key}"', step="tc", hint=hint)
         if key in given:
             raise UsageError(f"{key} is given twice", step="tc", hint="leave one of them out")
@@ -113,7 +113,7 @@ def _value(key: str, word: str, units: Mapping[str, float]) -> float:
     if match is None or unit not in units:
         known = ", ".join(each for each in units if each)
         raise UsageError(
-            f'"{word}" is no value for {key}', step="tc", hint=f"such as {_EXAMPLES[key]}; units: {known}"
+            f'"{word}" is not a value for {key}', step="tc", hint=f"such as {_EXAMPLES[key]}; units: {known}"
         )
     return float(match["number"]) * units[unit]
 
@@ -121,21 +121,21 @@ def _value(key: str, word: str, units: Mapping[str, float]) -> float:
 def _micros(key: str, word: str) -> int:
     found = round(_value(key, word, _TIMES))
     if not 1 <= found <= _LONGEST:
-        raise UsageError(f"{key} {word} is out of bounds", step="tc", hint="1us to 60s")
+        raise UsageError(f"{key} {word} is out of range", step="tc", hint="1us to 60s")
     return found
 
 
 def _percent(key: str, word: str) -> float:
     found = _value(key, word, {"%": 1, "": 1})
     if not 0 < found <= _WHOLE:
-        raise UsageError(f"{key} {word} is out of bounds", step="tc", hint="above 0% and at most 100%")
+        raise UsageError(f"{key} {word} is out of range", step="tc", hint="above 0% and at most 100%")
     return found
 
 
 def _bits(key: str, word: str) -> int:
     found = round(_value(key, word, _RATES))
     if not _SLOWEST <= found <= _FASTEST:
-        raise UsageError(f"{key} {word} is out of bounds", step="tc", hint="8kbit to 100gbit")
+        raise UsageError(f"{key} {word} is out of range", step="tc", hint="8kbit to 100gbit")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The quality of links on the hypervisor: a qdisc at the end of a NIC, set, read and taken away.
+"""The quality of links on the hypervisor: a qdisc at the end of a NIC, set, read and removed.
 
 It is at what the hypervisor sends to the guest. It goes with the device, so nothing of it outlives the
 machine's run; labrun's own is known by its handle.
@@ -24,12 +24,14 @@ __all__ = ["Shaped", "link_rows", "read_links", "set_link"]
 
 _HANDLE = "1ab0:"
 _UNSET = "0:"
+# libvirt gives it to the taps of VMs, where a queue on the hypervisor only costs time.
+_NO_QUEUE = "noqueue"
 _UNKNOWN_KIND = "qdisc kind is unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """What is at a device: labrun's quality, or the kind of somebody else's qdisc in ``foreign``.
+    """What is at a device: labrun's quality, or the kind of a foreign qdisc in ``foreign``.
 
     ``sent`` and ``dropped`` count packets since it was set.
     """
@@ -54,7 +56,8 @@ def _shaped(listed: Mapping[str, Any]) -> Shaped:
     kind, options = str(listed.get("kind")), listed.get("options")
     if listed.get("handle") != _HANDLE:
         # The kernel's own default has no handle.
-        return Shaped(foreign="" if listed.get("handle") == _UNSET else kind)
+        is_default = kind == _NO_QUEUE or listed.get("handle") == _UNSET
+        return Shaped(foreign="" if is_default else kind)
     quality = quality_of_options(kind, options if isinstance(options, dict) else {})
     counts = [listed.get(key) for key in ("packets", "drops")]
     sent, dropped = (each if isinstance(each, int) else 0 for each in counts)
@@ -77,6 +80,8 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
     try:
         if wanted != NOTHING:
             _add(nic, wanted)
+        elif _is_tap(nic):
+            nft.run(["tc", "qdisc", "replace", *_at(nic), _NO_QUEUE])
     except HypervisorError:
         if there.quality != NOTHING:
             _add(nic, there.quality)
@@ -86,7 +91,7 @@ def set_link(nic: NicEnd, wanted: Quality, there: Shaped, *, is_named: bool = Tr
 
 def _add(nic: NicEnd, wanted: Quality) -> None:
     try:
-        nft.run(["tc", "qdisc", "add", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
+        nft.run(["tc", "qdisc", "replace", *_at(nic), "handle", _HANDLE, *qdisc_options(wanted)])
     except HypervisorError as error:
         if _UNKNOWN_KIND in error.reason and wanted.needs_netem:
             raise HypervisorError(
@@ -97,6 +102,16 @@ def _add(nic: NicEnd, wanted: Quality) -> None:
                 " needs none",
             ) from error
         raise
+
+
+def _is_tap(nic: NicEnd) -> bool:
+    text = nft.run(["ip", "-json", "-details", "link", "show", "dev", nic.device])
+    try:
+        found = objects(read_json(text, "ip link"), "ip link", "links")
+    except UnreadableError as error:
+        raise HypervisorError(error.reason, step="tc") from error
+    info = [each.get("linkinfo") for each in found]
+    return any(isinstance(each, dict) and each.get("info_kind") == "tun" for each in info)
 
 
 def _at(nic: NicEnd) -> list[str]:
@@ -132,7 +147,7 @@ def link_rows(lab: Lab, uri: str, hosts: Iterable[str]) -> list[Outcome]:
             shaped = links.get(tap_name(nic.mac), Shaped())
             if lab.networks[nic.network].mode is Mode.MACVTAP or shaped.quality == NOTHING:
                 continue
-            why = f"`labrun tc {host.name}:{nic.name} --clear` takes it away"
+            why = f"`labrun tc {host.name}:{nic.name} --clear` removes it"
             at = (host.name, "tc", nic.name)
             rows.append(Outcome(*at, Status.WARNING, str(NOTHING), str(shaped.quality), why))
     return rows

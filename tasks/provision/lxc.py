@@ -10,8 +10,8 @@ import signal
 import threading
 import xml.etree.ElementTree as ET
 from collections import deque
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from labrun.containers import container_init
@@ -34,7 +34,8 @@ from labrun.tasks.provision.domains import (
     wait_until_off,
 )
 from labrun.tasks.provision.driver import MachineSpec
-from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.lxc_by_hand import change_commands, creation_commands, domain_xml
 from labrun.tasks.provision.machines import USER, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
@@ -88,7 +89,7 @@ class LxcDriver:
         return find_domain(self._connection(), name, lab)
 
     def image_ready(self, image: str) -> bool:
-        """Tell whether the image has a root tree for containers."""
+        """Tell whether the image has a root file system for containers."""
         return image_paths(image).rootfs.is_dir()
 
     def prepare_image(self, image: str) -> bool:
@@ -99,11 +100,19 @@ class LxcDriver:
             )
         if not self.image_ready(image):
             raise HypervisorError(
-                f"the image {image} has no root tree for containers",
+                f"the image {image} has no root file system for containers",
                 step="image",
                 hint=source_of_image(image, "lxc"),
             )
         return False
+
+    def storage(self, lab: str) -> PurePosixPath:
+        """Return the directory of the lab's containers."""
+        return PurePosixPath(LABS / lab)
+
+    def owns(self, lab: str, host: str, path: str) -> bool:
+        """Tell whether a path is, or lies in, the container's directory."""
+        return PurePosixPath(path).is_relative_to(self.storage(lab) / host)
 
     def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return the lab's containers by host name."""
@@ -247,11 +256,12 @@ class LxcDriver:
             remove_cgroups(self._uri, domain)
             Overlay.of(tag.lab, tag.host, self._uri).unmount()
 
-    def remove(self, lab: str, host: str, domain: str) -> None:
+    def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
         """Kill the container and delete its definition, files, mounts and control groups."""
         with translated("remove", host):
             handle = self._ended(lab, domain)
-            Overlay.of(lab, host, self._uri).remove()
+            if not any(self.owns(lab, host, path) for path in keep):
+                Overlay.of(lab, host, self._uri).remove()
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefined(handle.undefine)
@@ -276,13 +286,13 @@ class LxcDriver:
                 return
         handle.destroy()
 
-    def remove_lab(self, lab: str) -> None:
+    def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
         """Delete the lab's directory, including leftovers of a killed run."""
         directory = LABS / lab
         if not directory.is_dir():
             return
         for child in directory.iterdir():
-            if (child / "upper").is_dir():
+            if (child / "upper").is_dir() and not any(self.owns(lab, child.name, path) for path in keep):
                 Overlay(child, self._uri).remove()
         if not any(directory.iterdir()):
             shutil.rmtree(directory)

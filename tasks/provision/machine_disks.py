@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from typing import Any
 
 from labrun.errors import HypervisorError
@@ -48,7 +49,7 @@ def image_of(connection: Any, where: Pool, spec: MachineSpec) -> Any:
             f"the image {spec.image} is not on the hypervisor",
             host=spec.host,
             step="image",
-            hint="`labrun up` brings it there",
+            hint="`labrun up` uploads it",
         )
     return image
 
@@ -95,10 +96,11 @@ def make_volumes(
     create_raw(pool, files.console, 0)
 
 
-def remove_volumes(pool: Any, files: MachineFiles) -> None:
-    """Delete the volumes of one machine, as libvirt knows them."""
+def remove_volumes(pool: Any, files: MachineFiles, keep: Collection[str] = ()) -> None:
+    """Delete the volumes of one machine, as libvirt knows them, but for those at the paths to ``keep``."""
     for name in sorted(filter(files.owns, volume_names(pool))):
-        delete_volume(pool, name)
+        if files.path(name) not in keep:
+            delete_volume(pool, name)
 
 
 def disk_settings(pool: Any, files: MachineFiles, xml: str) -> dict[str, str]:

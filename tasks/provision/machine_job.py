@@ -31,15 +31,14 @@ class MachineJob:
 
     ``old`` is the driver and URI of a machine to be replaced, ``timeout`` in seconds. ``addresses`` are
     those that the guest must have, by MAC; ``lease`` is None for a host with an address of its own.
-    ``no_way`` is why nothing leads to it, by the file or because its jump host does not run, empty if
-    something does; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do
-    not get ready. ``state`` is the state directory; ``recover`` = install the lab's key without a login;
+    ``no_way`` is why it cannot be reached, by the file or because its jump host is not running, empty if it
+    can; ``through`` are the jump hosts on the way, ``lost`` collects the hosts of this run that do not get
+    ready. ``state`` is the state directory; ``recover`` = install the lab's key without a login;
     ``login_keys`` are those of people. ``host_key`` has the addresses and the public key of a machine that is
-    created, else None.
-    ``network`` is what ``configure`` sets of its network; ``configures`` = it does so next. ``behind`` names
-    a network of the host that still has another subnet than in the file, so that the host cannot be as the
-    file says either. ``given`` are the addresses that the file gives the host. ``look`` tells why a login at
-    an address fails, given what SSH said.
+    created, else None. ``network`` is what ``configure`` sets of its network; ``configures`` = it does so
+    next. ``behind`` names a network of the host that still has another subnet than in the file, so that the
+    host cannot be as the file says either. ``given`` are the addresses that the file gives the host. ``look``
+    tells why a login at an address fails, given what SSH said.
     """
 
     spec: MachineSpec

@@ -169,7 +169,7 @@ def plan_machine(name: str, want: Attributes, seen: Observed | None, *, recreate
         return Plan(item, "start", start=True)
     kept = ""
     if plan.action == "update" and not is_growth(item.have, want):
-        kept = f"only a new machine can carry this: labrun up --recreate --hosts {name}"
+        kept = f"this needs a new machine: labrun up --recreate --hosts {name}"
     return Plan(item, plan.action, start=down, kept=kept)
 
 

@@ -85,7 +85,7 @@ def _does(chain: str, words: Sequence[str], bridge: str) -> str:
         return (
             "guests may send beyond this machine"
             if target == "ACCEPT"
-            else "nothing else of theirs goes beyond"
+            else "nothing else is forwarded beyond it"
         )
     if chain == "LIBVIRT_FWI" and target == "ACCEPT":
         return "only answers come in" if "--ctstate" in values else "others may connect to the guests"
@@ -101,8 +101,8 @@ def _of_translation(target: str, values: dict[str, str]) -> str:
     if target == "RETURN":
         return "multicast and broadcast keep their address"
     if target == "CHECKSUM":
-        return "DHCP answers get the checksum that some clients want"
-    return "a rule of libvirt's that labrun does not know"
+        return "DHCP answers get the checksum that some clients require"
+    return "a libvirt rule that labrun does not know"
 
 
 def _nft_does(words: Sequence[str]) -> str:

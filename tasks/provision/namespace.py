@@ -97,7 +97,7 @@ def _ended(process: subprocess.Popen[bytes], deadline: float, host: str) -> int:
 
 
 def _too_late(host: str) -> ConnectionLostError:
-    return ConnectionLostError("the script did not end in time", host=host, step="namespace")
+    return ConnectionLostError("the script did not finish in time", host=host, step="namespace")
 
 
 def _conversation(

@@ -68,7 +68,7 @@ def network_commands(connection: Any, uri: str, each: Planned) -> list[str]:
 
 
 def reconnect_commands(uri: str, taps: Iterable[Tap], bridge: str) -> list[str]:
-    """Return the commands that connect taps to a network that was started anew."""
+    """Return the commands that connect taps to a network that was restarted."""
     lines = []
     for tap in taps:
         lines.append(f"virsh -c {uri} net-port-create {tap.network} /dev/stdin <<'XML'\n{port_xml(tap)}XML")
@@ -104,7 +104,7 @@ def _autostart(virsh: str, name: str, wanted: str, *, off: bool = False) -> list
 def _new_dnsmasq(virsh: str, name: str, fault: str) -> list[str]:
     lines = [f"kill -CONT $(cat /run/libvirt/network/{name}.pid)"] if fault == "stopped" else []
     record = shlex.quote(ANY_RECORD)
-    # Any change of a TXT record makes libvirt start the network's dnsmasq anew.
+    # Any change of a TXT record makes libvirt restart the network's dnsmasq.
     return lines + [f"{virsh} net-update {name} {verb} dns-txt {record} --live" for verb in ("add", "delete")]
 
 

@@ -49,7 +49,7 @@ def network_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool) -> Iter
 
 
 def _taken(full: str) -> str:
-    hint = f"rename the lab, or look at it with `virsh net-dumpxml {full}`"
+    hint = f"rename the lab, or inspect it with `virsh net-dumpxml {full}`"
     return f"the network {full} exists and is not this lab's ({hint})"
 
 
@@ -65,7 +65,7 @@ def _bridge_taken(
         if _bridge(xml) == bridge:
             tag = read_tag(xml)
             whose = f" of the lab {tag.lab}" if tag is not None and tag.lab != lab.name else ""
-            return f"the bridge {bridge} is that of the network {name}{whose} (change `bridge_name`)"
+            return f"the bridge {bridge} belongs to the network {name}{whose} (change `bridge_name`)"
     is_own = own is not None and _bridge(own[1]) == bridge
     if here is not None and bridge in here.links and not is_own:
         return f"the hypervisor has a device {bridge} already (change `bridge_name`)"

@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 _STARTS = 5
-# Put into a network and taken out again: libvirt starts its dnsmasq anew for it.
+# Put into a network and taken out again: libvirt restarts its dnsmasq for it.
 ANY_RECORD = "<txt name='labrun-restart' value='1'/>"
 _KIND = Kind(
     "network",
     "network",
     "networkLookupByName",
     "VIR_ERR_NO_NETWORK",
-    "rename the lab, or look at it with",
+    "rename the lab, or inspect it with",
     "net-dumpxml",
 )
 
@@ -168,7 +168,8 @@ def _start(connection: Any, network: Any, spec: Spec) -> None:
                 continue
             if "error creating bridge interface" not in str(error):
                 raise
-        # Networks that are made at once may be given the same bridge name: without one, libvirt chooses anew.
+        # Networks that are made at once may be given the same bridge name: without one, libvirt chooses
+        # again.
         root = ET.fromstring(spec.xml)  # noqa: S314 - rendered by us
         old = parsed(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
         root.extend(element for element in (old.find("uuid"), old.find("mac")) if element is not None)
@@ -193,7 +194,7 @@ def _put_chains_back(uri: str) -> bool:
 
 
 def _revive_dnsmasq(network: Any) -> None:
-    """Have libvirt start the network's dnsmasq anew: it does for any change of a TXT record."""
+    """Have libvirt restart the network's dnsmasq: it does for any change of a TXT record."""
     import libvirt
 
     live, section = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE, libvirt.VIR_NETWORK_SECTION_DNS_TXT

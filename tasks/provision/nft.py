@@ -23,9 +23,9 @@ _FAMILIES = ("bridge", "inet")
 def unusable(uri: str) -> str:
     """Return why labrun cannot use nftables where the lab's bridges are, empty if it can."""
     if not is_local(uri):
-        return f"{uri} is another machine, and libvirt has no way to its nftables"
+        return f"{uri} is another machine, and libvirt gives no access to its nftables"
     if os.geteuid() != 0:
-        return "labrun does not run as root here, and nftables is the hypervisor's"
+        return "labrun is not running as root here, and nftables is the hypervisor's"
     if not _may_administer():
         return "labrun runs without the capability NET_ADMIN here, which nftables asks for"
     if shutil.which("nft") is None:

@@ -71,7 +71,7 @@ def nic_ends(
             continue
         if host.name not in running:
             raise UnreachableError(
-                "its machine does not run: `labrun up` starts it", host=host.name, step=does
+                "its machine is not running: `labrun up` starts it", host=host.name, step=does
             )
         plug = plugs.get((host.name, nic.mac))
         if plug is None or plug.dev not in here.links:
@@ -85,7 +85,7 @@ def _no_end(lab: Lab, host: Host, nic: Interface, does: str) -> Exception:
     name = f"{host.name}:{nic.name}"
     if lab.networks[nic.network].mode is Mode.MACVTAP:
         return UsageError(
-            f"{name} is a macvtap inside of the container: it has no end here",
+            f"{name} is a macvtap inside of the container: it has no device on this machine",
             step=does,
             hint=f"`labrun exec --via agent --hosts {host.name} CMD` runs a command beside it",
         )

@@ -13,8 +13,10 @@ from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.ownership import read_tag
 from labrun.tasks.provision.domains import nics_of
 from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
+from labrun.tasks.provision.file_users import FileUser, file_users, in_use
 from labrun.tasks.provision.filters import foreign_filter, users_of_filter
-from labrun.tasks.provision.image_store import image_paths, source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.network_obstacles import network_obstacles
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests
@@ -67,7 +69,7 @@ def with_obstacles(uri: str, plan: LabPlan, rows: Sequence[Outcome], found: Foun
 def not_begun(rows: Sequence[Outcome]) -> list[Outcome]:
     """Return the rows of `up` that was refused: all that it would have done is skipped."""
     first = next(row for row in rows if row.status is Status.FAILED)
-    why = f"nothing was begun: {first.section} {first.name} would be refused"
+    why = f"nothing was started: {first.section} {first.name} would be refused"
     return [
         replace(row, status=Status.SKIPPED, actual="as before", why=why, diff=None)
         if row.status in (Status.WOULD_CHANGE, Status.PENDING)
@@ -96,7 +98,7 @@ def _of_removals(lab: Lab, uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str,
             if user not in own and not user.startswith(f"{lab.name}-")
         }
         if users:
-            why = f"{', '.join(sorted(users))}, not this lab's, refers to it (take the reference out first)"
+            why = f"{', '.join(sorted(users))}, not this lab's, refers to it (remove the reference first)"
             yield (HYPERVISOR, "filter", name), why
 
 
@@ -111,8 +113,9 @@ def _connection(uri: str) -> Any:
 def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
     images: dict[tuple[str, str], str] = {}
     macs = _macs_of_others(uri, plan) if plan.machines else {}
+    users = file_users(plan.machines[0].spec.lab, uri) if plan.machines else {}
     # A new machine would replace the files of one that was renamed.
-    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
+    renamed = plan.renamed
     for item in plan.machines:
         use = item.image
         key = (use.uri, use.image)
@@ -120,9 +123,9 @@ def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str]
             images[key] = _of_image(item) if item.plan.action in ("create", "recreate") else ""
             if images[key]:
                 yield (HYPERVISOR, "image", use.image), images[key]
-        why = _of_machine(item, macs, images[key])
+        why = _of_machine(item, macs, images[key]) or _of_files(item, users)
         if item.plan.action == "create" and (stray := renamed.get(item.spec.host)):
-            why = f"{stray.full_name} is there: {stray.why}"
+            why = stray.there
         if why:
             yield (item.spec.host, "machine", item.spec.host), why
 
@@ -148,6 +151,15 @@ def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image
     return image
 
 
+def _of_files(item: PlannedMachine, users: Mapping[str, FileUser]) -> str:
+    """Return who has the machine's files, if it is to be started or made anew; else they do no harm."""
+    is_new = item.plan.action == "recreate"
+    if not (is_new or item.plan.start) or item.seen is None:
+        return ""
+    driver, spec = driver_for(item.seen.kind, item.seen.uri), item.spec
+    return in_use(users, lambda path: driver.owns(spec.lab, spec.host, path), only_running=not is_new)
+
+
 def _of_image(item: PlannedMachine) -> str:
     image = item.spec.image
     paths = image_paths(image)
@@ -157,7 +169,7 @@ def _of_image(item: PlannedMachine) -> str:
             return ""
     except HypervisorError as error:
         return f"{error.reason} ({error.hint})" if error.hint else error.reason
-    what = "root tree for containers" if item.kind == "lxc" else "disk for machines"
+    what = "root file system for containers" if item.kind == "lxc" else "disk for VMs"
     return f"the image {image} has no {what} ({source_of_image(image, item.kind)})"
 
 

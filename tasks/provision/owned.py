@@ -22,7 +22,7 @@ class Kind:
     """One kind of objects in libvirt.
 
     ``lookup`` is the connection's method, ``missing`` libvirt's error for a name that it does not know.
-    ``advice`` and the virsh command ``dump`` are for whoever finds a foreign object in the way.
+    ``advice`` and the virsh command ``dump`` are for messages about a foreign object in the way.
     """
 
     noun: str

@@ -46,7 +46,7 @@ class PcapReader:
             self.head = bytes(self._rest[: _HEAD.size])
             del self._rest[: _HEAD.size]
             if _HEAD.unpack(self.head)[0] != _MAGIC:
-                raise ValueError("tcpdump wrote something else than pcap")
+                raise ValueError("tcpdump wrote something other than pcap")
         found = []
         while len(self._rest) >= _RECORD.size:
             seconds, micros, kept, length = _RECORD.unpack_from(self._rest)

@@ -21,7 +21,7 @@ from labrun.tasks.provision.networks import network_spec, observe_networks, plan
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
 from labrun.tasks.provision.rows import image_row, planned_row
 from labrun.tasks.provision.specs import machine_spec
-from labrun.tasks.provision.strays import Stray, see_strays, stray_rows
+from labrun.tasks.provision.strays import Stray, renamed_machines, see_strays, stray_rows, why_absent
 from labrun.tasks.state.item import Item
 
 __all__ = [
@@ -85,6 +85,18 @@ class LabPlan:
     strays: tuple[Stray, ...] = ()
     seen: Mapping[str, SeenMachine] = field(default_factory=lambda: MappingProxyType({}))
     unenforced: tuple[Outcome, ...] = ()
+
+    @property
+    def renamed(self) -> dict[str, Stray]:
+        """Return, by host, the machines that have another name now than their tag says."""
+        return renamed_machines(self.strays)
+
+    def absent(self) -> dict[str, str]:
+        """Return why there is no machine of a host, by host."""
+        renamed = self.renamed
+        return {
+            item.spec.host: why_absent(item.spec.host, renamed) for item in self.machines if item.seen is None
+        }
 
     def busy(self) -> dict[str, Busy]:
         """Return, per network, the running machines of the lab that are on it."""
@@ -184,11 +196,11 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
         try:
             ready = driver_for(use.driver, use.uri).image_ready(use.image)
         except HypervisorError:
-            # Somebody else's pool has the name of labrun's; whoever needs the image is told.
+            # Another pool has the name of labrun's; the image's users are told.
             ready = False
-        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be brought there")
+        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be uploaded")
         rows.append(image_row(use, status, actual))
-    renamed = {each.thing: each for each in plan.strays if each.section == "machine" and each.alone}
+    renamed = plan.renamed
     return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]
 
 
@@ -197,8 +209,7 @@ def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
     if renamed is None or item.plan.action != "create":
         return row
     # `up` would refuse, since a new machine would replace the files of this one.
-    why = f"{renamed.full_name} is there: {renamed.why}"
-    return replace(row, status=Status.FAILED, actual="absent", why=why, hypervisor_fault=True)
+    return replace(row, status=Status.FAILED, actual="absent", why=renamed.there, hypervisor_fault=True)
 
 
 def _stopped_by(item: PlannedMachine) -> str | None:

@@ -1,4 +1,4 @@
-"""The machines of anybody that are plugged into a network now, by the network's ports."""
+"""All machines that are plugged into a network now, by the network's ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SUBNETS = frozenset({"ipv4", "ipv6"})
 
 
 def cuts_off(uri: str, spec: Spec, plan: Plan, busy: Busy) -> str:
-    """Return why a network is not restarted: whom that would cut off; empty if nobody.
+    """Return why a network is not restarted: what that would cut off; empty if nothing.
 
     Where guests can be connected again, the lab's own are, except hosts that are not part of this run and
     would keep an address of the former subnet. Guests of others are only touched to mend what is broken

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
 from nornir.core.task import Result, Task
@@ -17,31 +19,33 @@ __all__ = ["Removal", "power", "remove_machine"]
 
 
 class Removal(NamedTuple):
-    """The machine to remove: its driver and URI, its lab, and its name in libvirt."""
+    """The machine to remove: its driver and URI, its lab, its name in libvirt, the paths that others use."""
 
     driver: str
     uri: str
     lab: str
     domain: str
+    keep: Collection[str] = ()
 
 
 def power(task: Task, action: str, timeout: float) -> Result:
     """Start or stop one machine: ``action`` is ``start``, ``stop`` or ``restart``.
 
     Reads ``host.data["power"]``: ``driver``, ``uri``, ``domain``, ``state`` (as observed, None if there is
-    no machine).
+    no machine, and ``absent`` is why), ``taken`` (why it cannot be started, empty if it can).
     """
     host = task.host.name
     job = task.host.data["power"]
     began = time.monotonic()
     wanted = "shut off" if action == "stop" else "running"
     if job["state"] is None:
-        why = "there is no such machine yet: `labrun up` makes it"
-        return Result(
-            host=task.host, result=[Outcome(host, "machine", host, Status.FAILED, wanted, "absent", why)]
-        )
+        row = Outcome(host, "machine", host, Status.FAILED, wanted, "absent", job["absent"])
+        return Result(host=task.host, result=[row])
     driver = driver_for(job["driver"], job["uri"])
     running = job["state"] == "running"
+    if action != "stop" and job["taken"]:
+        row = Outcome(host, "machine", host, Status.FAILED, wanted, job["state"], job["taken"])
+        return Result(host=task.host, result=[replace(row, hypervisor_fault=True)], failed=True)
     if action != "restart" and job["state"] == wanted:
         return Result(host=task.host, result=[Outcome(host, "machine", host, Status.OK, wanted, wanted)])
     try:
@@ -62,7 +66,7 @@ def remove_machine(task: Task) -> Result:
     host, job, began = task.host.name, task.host.data["down"], time.monotonic()
     report(host, "removing")
     try:
-        driver_for(job.driver, job.uri).remove(job.lab, host, job.domain)
+        driver_for(job.driver, job.uri).remove(job.lab, host, job.domain, job.keep)
     except LabrunError as error:
         return Result(host=task.host, result=[failure_row(error, host, "machine", host, began)], failed=True)
     return Result(host=task.host, result=[removed_row(host, "machine", host, began)], changed=True)

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -50,6 +50,7 @@ from labrun.tasks.provision.objects import Observed
 from labrun.tasks.provision.qemu_by_hand import change_commands, creation_commands
 from labrun.tasks.provision.qemu_xml import MachineFiles, domain_xml
 from labrun.tasks.provision.reconnect import can_reconnect, reconnect, taps_of
+from labrun.tasks.provision.saved_state import go_on_from_saved, is_saved
 from labrun.tasks.provision.strays import refuse_renamed
 from labrun.tasks.provision.volume_stream import read_tail
 from labrun.tasks.provision.volumes import (
@@ -110,6 +111,15 @@ class QemuDriver:
         with translated("image"):
             return bring_image(self._connection(), image_pool(self._base), image)
 
+    def storage(self, lab: str) -> PurePosixPath:
+        """Return the directory of the lab's pool."""
+        return lab_pool(lab, self._base).directory
+
+    def owns(self, lab: str, host: str, path: str) -> bool:
+        """Tell whether a path is a volume of the VM."""
+        where = PurePosixPath(path)
+        return where.parent == self.storage(lab) and self._files(lab, host).owns(where.name)
+
     def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return the lab's VMs by host name; ``disk`` is ``missing`` if its volume is gone."""
         with translated("observe"):
@@ -145,7 +155,7 @@ class QemuDriver:
             most = int(connection.getMaxVcpus("qemu"))
         except libvirt.libvirtError:
             return ""
-        return f"{spec.vcpus} vcpus, and QEMU takes at most {most}" if spec.vcpus > most else ""
+        return f"{spec.vcpus} vcpus, and QEMU supports at most {most}" if spec.vcpus > most else ""
 
     def rehearse(self, spec: MachineSpec) -> None:
         """Check the image's size, the pools, and whether a foreign domain has the name."""
@@ -216,12 +226,15 @@ class QemuDriver:
         return True
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
-        """Start the VM, or let it go on if it is paused or suspended."""
+        """Start the VM, or let it go on if it is paused, suspended or saved."""
         name = spec_or_domain if isinstance(spec_or_domain, str) else spec_or_domain.domain
         with translated("start", name):
             domain = self._connection().lookupByName(name)
             tag_of(domain)
-            run_again(domain, domain.create)
+            if is_saved(domain):
+                go_on_from_saved(domain, self._uri, lambda: run_again(domain, domain.create))
+            else:
+                run_again(domain, domain.create)
 
     def stop(self, domain: str, timeout: float) -> None:
         """Press the power button every 5 s (a booting guest ignores it), then power off."""
@@ -263,7 +276,7 @@ class QemuDriver:
                 self._pull_the_plug(handle)
                 undefine_wholly(handle)
 
-    def remove(self, lab: str, host: str, domain: str) -> None:
+    def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
         """Destroy the VM, delete its volumes, and undefine it with NVRAM, snapshots and saved state."""
         with translated("remove", host):
             handle = find_domain(self._connection(), domain, lab)
@@ -274,17 +287,17 @@ class QemuDriver:
                 # libvirt learns of rotated console logs only by a refresh.
                 refresh(pool)
                 files = self._files(lab, host)
-                remove_volumes(pool, files)
+                remove_volumes(pool, files, keep)
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefine_wholly(handle)
 
-    def remove_lab(self, lab: str) -> None:
+    def remove_lab(self, lab: str, keep: Collection[str] = ()) -> None:
         """Delete the lab's pool, its directory and any volume that a killed run left there."""
         with translated("remove"):
             pool = find_pool(self._connection(), lab_pool(lab, self._base))
             if pool is not None:
-                remove_pool(pool)
+                remove_pool(pool, keep)
 
     def console_tail(self, domain: str, lines: int = 15) -> str:
         """Return the last lines of the serial console since the last start, without escape sequences."""

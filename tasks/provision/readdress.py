@@ -1,4 +1,4 @@
-"""Let a guest in whose only way in has moved: its addresses are set without a login, then it can be reached.
+"""Reach a guest whose only way in has moved: its addresses are set without a login.
 
 A NIC on another network, with another MAC or in another subnet leaves the guest with a profile for what was
 before. What `configure` would set of the network is set through the namespaces or the guest agent.
@@ -75,7 +75,7 @@ class OtherWayIn:
         script = assigned({"mac": self._leased}) + guest_script("renew_lease")
         if transport.run(script, timeout=_SECONDS).exit_status != 0:
             return ""
-        return "its lease was lost: it was asked for again without a login"
+        return "its lease was lost: it was renewed without a login"
 
     def _configure(self, transport: Transport) -> list[str]:
         """Apply the section ``nmcli`` where it differs; return the networks whose NICs were changed."""

@@ -67,8 +67,8 @@ def wait_until_ready(
 
     ``address()`` looks once for the host's current address; ``login(address)`` opens an SSH session or
     raises a TransportError; ``expected`` maps each MAC to the addresses (with prefix length) that the guest
-    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what no
-    waiting mends.
+    must have; ``alive()`` tells whether the machine is still running. ``insight`` ends the wait for what
+    waiting does not fix.
     """
     began = time.monotonic()
     deadline = began + timeout
@@ -105,7 +105,7 @@ def ready_inside(
     expected: Mapping[str, tuple[str, ...]],
     alive: Callable[[], bool],
 ) -> Ready:
-    """Go through the stages ``inside`` and ``cloud-init`` of a machine that no login leads to.
+    """Go through the stages ``inside`` and ``cloud-init`` of a machine that cannot be logged in to.
 
     ``transport()`` returns a way in without a login, None as long as there is none.
     """
@@ -201,7 +201,9 @@ def _finish(
             f"unexpected answer: {(done.stderr or done.stdout).strip()[-200:]}", host=host, step="cloud-init"
         ) from error
     if result is None:
-        return Ready("cloud-init", spent(), "unreachable", f"cloud-init is not done after {spent():.0f} s")
+        return Ready(
+            "cloud-init", spent(), "unreachable", f"cloud-init has not finished after {spent():.0f} s"
+        )
     if result:
         return Ready("cloud-init", spent(), "failed", f"cloud-init: {'; '.join(result)}", addresses)
     for mac, wanted in expected.items():

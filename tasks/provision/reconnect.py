@@ -1,4 +1,4 @@
-"""Connect running guests to a network that was started anew, without unplugging their NICs.
+"""Connect running guests to a network that was restarted, without unplugging their NICs.
 
 A network that stops deletes its bridge and its ports, but the guests' taps stay. A port with the UUID that
 the domain has on record and a tap back in the bridge are all that a guest's link needs.

@@ -16,6 +16,7 @@ _TEXTS: Mapping[tuple[str, str], str] = {
     (_PAUSED, "API_ERROR"): "an operation of libvirt failed halfway",
     (_SHUT_OFF, "CRASHED"): "it crashed, or its process was killed",
     (_SHUT_OFF, "FAILED"): "it could not be started",
+    (_SHUT_OFF, "SAVED"): "its state is saved, and it goes on from there",
     (_SHUT_OFF, "DAEMON"): "libvirt lost it when it restarted",
     (_CRASHED, "PANICKED"): "its guest panicked",
 }

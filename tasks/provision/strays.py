@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,15 @@ from labrun.ownership import Tag, read_tag
 from labrun.tasks.provision.domains import tagged_domains
 from labrun.tasks.provision.driver_registry import lab_drivers
 
-__all__ = ["Stray", "refuse_renamed", "see_strays", "stray_rows", "strays_on"]
+__all__ = [
+    "Stray",
+    "refuse_renamed",
+    "renamed_machines",
+    "see_strays",
+    "stray_rows",
+    "strays_on",
+    "why_absent",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,11 @@ class Stray:
         return (
             f"it has the tag of {self.meant}, which is gone, so it was renamed or copied: left alone; {cure}"
         )
+
+    @property
+    def there(self) -> str:
+        """Return that it is there in place of the object that is meant."""
+        return f"{self.full_name} is there: {self.why}"
 
 
 def see_strays(lab: str, uri: str) -> tuple[Stray, ...]:
@@ -78,11 +91,23 @@ def _misnamed(section: str, uri: str, tagged: list[tuple[str, Tag]]) -> Iterator
             yield Stray(section, uri, name, thing, meant, alone=meant not in proper)
 
 
+def renamed_machines(strays: Iterable[Stray]) -> dict[str, Stray]:
+    """Return, by host, the machines that have another name now than their tag says."""
+    return {each.thing: each for each in strays if each.section == "machine" and each.alone}
+
+
+def why_absent(host: str, renamed: Mapping[str, Stray]) -> str:
+    """Return why a host has no machine: it is called otherwise now, or was not made yet."""
+    if stray := renamed.get(host):
+        return stray.there
+    return "there is no such machine yet: `labrun up` makes it"
+
+
 def refuse_renamed(connection: Any, uri: str, lab: str, host: str) -> None:
     """Raise HypervisorError if the host's machine was renamed: a new one would replace its files."""
     for stray in strays_on(connection, uri, lab, networks=False):
         if stray.thing == host and stray.alone:
-            raise HypervisorError(f"{stray.full_name} is there: {stray.why}", host=host, step="define")
+            raise HypervisorError(stray.there, host=host, step="define")
 
 
 def stray_rows(strays: Iterable[Stray]) -> list[Outcome]:

@@ -14,7 +14,7 @@ __all__ = ["filter_commands", "forward_commands", "undefine_commands"]
 
 
 def filter_commands(uri: str, each: Planned) -> list[str]:
-    """Return the commands that define a filter anew: it changes at once where it is in use."""
+    """Return the commands that redefine a filter: it changes at once where it is in use."""
     spec = each.spec
     if each.plan.action == "none":
         return []

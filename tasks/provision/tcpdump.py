@@ -58,7 +58,7 @@ def require_filter(words: Sequence[str]) -> None:
         said = done.stderr.strip().splitlines()[-1:] or ["no packet filter"]
         reason = said[0].removeprefix("tcpdump: ").removeprefix("can't parse filter expression: ")
         raise UsageError(
-            f"{' '.join(words)!r} is no packet filter: {reason}",
+            f"{' '.join(words)!r} is not a packet filter: {reason}",
             step="capture",
             hint="as for tcpdump, such as icmp or 'tcp port 80'; man pcap-filter",
         )
@@ -130,7 +130,7 @@ class TcpdumpGroup:
                     reason = self.complaint(each.nic) or f"exit code {each.process.returncode}"
                     raise HypervisorError(f"tcpdump at {each.nic.name}: {reason}", step="capture")
             if time.monotonic() > deadline:
-                raise HypervisorError(f"tcpdump did not begin in {_BEGIN_SECONDS:.0f} s", step="capture")
+                raise HypervisorError(f"tcpdump did not start within {_BEGIN_SECONDS:.0f} s", step="capture")
             self._read_complaints(0.1)
 
     def _read_complaints(self, seconds: float) -> None:

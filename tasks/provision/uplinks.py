@@ -1,4 +1,4 @@
-"""The hypervisor's own devices that networks stand on: `verify` names the ones that are no use."""
+"""The hypervisor's own devices that networks need: `verify` names those that no longer work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["lost_uplinks", "uplink_rows"]
 
 
 def uplink_rows(lab: Lab, uri: str) -> list[Outcome]:
-    """Return a failed row for each network whose device or bridge on the hypervisor is no use any more.
+    """Return a failed row for each network whose device or bridge on the hypervisor no longer works.
 
     Nothing is read where no network has one. The row is missing where this process cannot look.
     """

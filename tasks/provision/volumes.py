@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -166,8 +167,8 @@ def delete_volume(pool: Any, name: str) -> bool:
     return True
 
 
-def remove_pool(pool: Any) -> None:
-    """Delete every volume, the directory and the pool itself.
+def remove_pool(pool: Any, keep: Collection[str] = ()) -> None:
+    """Delete every volume, the directory and the pool itself; if a path is to ``keep``, only other volumes.
 
     Raises HypervisorError if the directory contains anything but volumes.
     """
@@ -182,9 +183,13 @@ def remove_pool(pool: Any) -> None:
             pool.undefine()
             return
     refresh(pool)
-    for name in sorted(volume_names(pool)):
-        delete_volume(pool, name)
     directory = ET.fromstring(pool.XMLDesc(0)).findtext("./target/path")  # noqa: S314 - libvirt's own output
+    names = volume_names(pool)
+    kept = {name for name in names if f"{directory}/{name}" in keep}
+    for name in sorted(names - kept):
+        delete_volume(pool, name)
+    if kept:
+        return
     pool.destroy()
     try:
         pool.delete(0)
@@ -192,7 +197,7 @@ def remove_pool(pool: Any) -> None:
         raise HypervisorError(
             f"cannot delete {directory}: {error.get_error_message()}",
             step="storage",
-            hint="something that is not labrun's lies in it",
+            hint="it holds something that is not labrun's",
         ) from error
     pool.undefine()
 

@@ -148,4 +148,4 @@ def _listed(values: Iterable[str]) -> str:
 def _both(now: str, then: str) -> str:
     if now == then:
         return now
-    return f"{now} ({then} after a reboot)" if then else f"{now} (not kept over a reboot)"
+    return f"{now} ({then} after a reboot)" if then else f"{now} (not kept across a reboot)"

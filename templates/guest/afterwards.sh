@@ -58,7 +58,7 @@ echo "nothing listens on ${way_server%%%*} port $way_port"; return 1
 fi
 [ -d /run/sshd ] || mkdir -p /run/sshd
 way_said=$(sshd -t 2>&1) || { echo "sshd does not accept its configuration: $way_said"; return 1; }
-if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a file nologin"; return 1; fi
+if [ -e /run/nologin ] || [ -e /etc/nologin ]; then echo "logins are refused by a nologin file"; return 1; fi
 }
 
 # The same, repeated for a while if commands have run, and for longer if something differs.

@@ -1,6 +1,8 @@
 # Read the keys that sshd takes from the login user, from root, and from former login users.
-# Values: login meant seed made main. Needs sshd_login,
-# sshd_files and keys_files. meant has the words of AuthorizedKeysFile by the lab file.
+# Values: login meant seed made. Needs sshd_login, sshd_files, sshd_asked and keys_files. meant has the words
+# of AuthorizedKeysFile by the lab file.
+nl='
+'
 
 # The keys that a command prints for a user, if it is asked about the user and not about each key.
 printed_for() {
@@ -16,32 +18,64 @@ set -- $words
 capture "keys-printed $user $1" timeout 10 runuser -u "$as" -- "$@"
 }
 answered() { printf '%s\n' "$settings"; return "$ended"; }
-setting() { printf '%s\n' "$settings" | sed -n "s/^$1 //p"; }
+# Sets value to a setting of sshd's, empty if it has none. No process is started for it.
+setting() {
+value=''
+case $nl$settings in *"$nl$1 "*) value=$nl$settings value=${value#*"$nl$1 "} value=${value%%"$nl"*};; esac
+}
+# Sets entry to what the list of users says of a user.
+entry_of() {
+case $nl$entries in
+*"$nl$1:"*) entry=$nl$entries entry=$1:${entry#*"$nl$1:"} entry=${entry%%"$nl"*};;
+*) entry=$(getent passwd "$1");;
+esac
+}
 keys_of() {
 user=$1
-entry=$(getent passwd "$user") || return
+entry_of "$user" || return
 entry=${entry#*:*:} uid=${entry%%:*} home=${entry#*:*:*:} home=${home%%:*}
 # Without Match blocks the answer is the same for everybody.
 # shellcheck disable=SC2086 # options, as sshd was started with
-if [ -z "$settings" ] || [ -n "$blocks" ]; then settings=$(judge $with 2>&1); ended=$?; fi
+if [ -z "$settings" ] || { [ -n "$blocks" ] && [ "$user" != "$login" ]; }; then settings=$(judge $with 2>&1); ended=$?; fi
 [ $ended -eq 0 ] || { capture "keys-sshd $user" answered; return; }
-files=$(files_in "$(setting authorizedkeysfile)")
-wanted=
+setting authorizedkeysfile
+files=$(files_in "$value")
+wanted='' done_paths=''
 [ -z "$meant" ] || [ "$user" != "$login" ] || wanted=$(files_in "$meant")
 capture "keys-files $user" printf '%s\n' "$files"
 [ -z "$wanted" ] || capture "keys-meant $user" printf '%s\n' "$wanted"
-printf '%s\n%s\n' "$files" "$wanted" | sort -u | while IFS= read -r path; do
+printf '%s\n%s\n' "$files" "$wanted" | while IFS= read -r path; do
+case $nl$done_paths$nl in *"$nl$path$nl"*) continue;; esac
+done_paths=$done_paths$nl$path
 [ ! -f "$path" ] || capture "keys-in $user $path" cat "$path"
 done
-[ "$(setting trustedusercakeys)" = none ] || frame "keys-ca $user $(setting trustedusercakeys)"
-command=$(setting authorizedkeyscommand) as=$(setting authorizedkeyscommanduser)
-[ "${command:-none}" = none ] || ( printed_for "$command" )
+setting trustedusercakeys
+[ "$value" = none ] || frame "keys-ca $user $value"
+setting authorizedkeyscommanduser
+as=$value
+setting authorizedkeyscommand
+[ "${value:-none}" = none ] || ( printed_for "$value" )
 }
-settings='' ended=0
-# shellcheck disable=SC2086 # files
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' $sshd_files)
+settings=$sshd_settings ended=0
 # Of the data of the first boot only what is public: the users, and the keys that labrun gave them.
-first=$({ sed -n 's/^- name: *//p' "$seed"; cat "$made"; } 2>/dev/null)
-[ ! -e "$seed" ] || capture keys-seed sed -n "s/^ *- ['\"]\{0,1\}\(\(ssh-\|ecdsa-\|sk-\)[^ ]* [^ ]* \{0,1\}.*\)/\1/p" "$seed"
+first='' given=''
+if [ -e "$seed" ]; then
+seeded=$(sed -n -e 's/^- name: */user /p' \
+-e "s/^ *- ['\"]\{0,1\}\(\(ssh-\|ecdsa-\|sk-\)[^ ]* [^ ]* \{0,1\}.*\)/key \1/p" "$seed")
+while IFS= read -r line; do
+case $line in user\ *) first="$first ${line#user }";; key\ *) given=$given${given:+$nl}${line#key };; esac
+done <<seeded
+$seeded
+seeded
+capture keys-seed printf '%s\n' "$given"
+fi
+[ ! -e "$made" ] || while read -r line; do first="$first $line"; done <"$made"
 # shellcheck disable=SC2086 # user names
-for each in $(printf '%s\n' "$login" root $first | awk '!seen[$0]++'); do keys_of "$each"; done
+set -- "$login" root $first
+entries=$(getent passwd "$@")
+asked=' '
+for each; do
+case $asked in *" $each "*) continue;; esac
+asked="$asked$each "
+keys_of "$each"
+done

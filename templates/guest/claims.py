@@ -1,8 +1,9 @@
 """Find others on a link that claim this host's addresses; run in guests, where Python 3.6 may be the newest.
 
 Asks as a host does before it takes an address: by ARP probes (RFC 5227) and neighbour solicitations from the
-unspecified address (RFC 4862). No cache learns from these. Arguments: the MACs of the NICs. Prints
-``ADDRESS MAC`` for each other MAC that answers.
+unspecified address (RFC 4862). No cache learns from these. Arguments: the MACs of the NICs, or
+``MAC=ADDRESS`` for an address that the NIC does not have yet. Prints ``ADDRESS MAC`` for each other MAC that
+answers.
 """
 
 import json
@@ -19,22 +20,30 @@ LISTEN = 0.6
 MOST = 16  # addresses of a device
 
 
-def main(macs: "list[str]") -> None:
+def main(arguments: "list[str]") -> None:
+    further: dict[str, list[str]] = {}
+    for argument in arguments:
+        nic, _, address = argument.partition("=")
+        further.setdefault(nic, []).extend([address] if address else [])
     shown = subprocess.run(["ip", "-j", "address"], stdout=subprocess.PIPE, check=True).stdout
     links = json.loads(shown.decode("utf-8", "replace"))
     own = {link.get("address") for link in links}
     sockets: dict[tuple[str, int], socket.socket] = {}
     probes: list[tuple[socket.socket, bytes]] = []
     for link in links:
-        if link.get("address") not in macs or "UP" not in link.get("flags", ()):
+        if link.get("address") not in further or "UP" not in link.get("flags", ()):
             continue
-        for each in link.get("addr_info", [])[:MOST]:
-            if each.get("scope") == "global" and not each.get("tentative"):
-                kind = ARP if each["family"] == "inet" else IPV6
-                key = link["ifname"], kind
-                sockets[key] = sockets.get(key) or opened(*key)
-                mac = bytes.fromhex(link["address"].replace(":", ""))
-                probes.append((sockets[key], (arp if kind == ARP else solicitation)(mac, each["local"])))
+        held = [
+            each["local"]
+            for each in link.get("addr_info", [])[:MOST]
+            if each.get("scope") == "global" and not each.get("tentative")
+        ]
+        for address in held + further[link["address"]]:
+            kind = IPV6 if ":" in address else ARP
+            key = link["ifname"], kind
+            sockets[key] = sockets.get(key) or opened(*key)
+            mac = bytes.fromhex(link["address"].replace(":", ""))
+            probes.append((sockets[key], (arp if kind == ARP else solicitation)(mac, address)))
     claims: set[tuple[str, str]] = set()
     until = time.monotonic() + LISTEN
     for pause in PAUSES:
@@ -43,6 +52,7 @@ def main(macs: "list[str]") -> None:
             sock.send(frame)
     listen(sockets, until, own, claims)
     mine = {each["local"] for link in links for each in link.get("addr_info", ()) if "local" in each}
+    mine.update(address for addresses in further.values() for address in addresses)
     for address, other in sorted(claims):
         if address in mine:
             sys.stdout.write(f"{address} {other}\n")

@@ -40,8 +40,8 @@ for n; do case $placed in *" $n "*) mine="$mine $n";; esac; done
 [ -n "$mine" ] || return 0
 run "$command" && return 0
 for n in $mine; do
-if put_back "$n"; then failed 'on_change: ' '; the file was put back'
-else failed 'on_change: ' '; the file could not be put back'; fi
+if put_back "$n"; then failed 'on_change: ' '; the file was restored'
+else failed 'on_change: ' '; the file could not be restored'; fi
 done
 }
 rm -rf "$kept"

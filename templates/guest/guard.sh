@@ -123,7 +123,7 @@ start_anew() {
 [ "$resort" = reboot ] && [ ! -e "$guard/rebooted" ] || return 0
 true >"$guard/rebooted" || return 0
 sync "$guard"
-echo "labrun: $closed; this host starts anew"
+echo "labrun: $closed; this host reboots"
 timeout 20 systemctl --no-wall reboot || timeout 10 systemctl --force --no-wall reboot || reboot -f
 sleep 120
 }
@@ -143,7 +143,7 @@ tries=$((tries + 1))
 # Report now, since a session may be waiting, and keep trying. If the way in is closed, a reboot may help.
 if [ $tries -eq 3 ]; then
 write_record "$(differences)
-the host goes on trying"
+the host keeps trying"
 closed=$(way_in)
 [ -z "$closed" ] || start_anew
 fi

@@ -1,4 +1,4 @@
-# What decides whether a login gets in, for somebody who is inside already. Each command ends by itself, so that a
+# What decides whether a login succeeds, for someone who is already inside. Each command ends by itself, so that a
 # service that hangs does not hide the rest. Values: login key client server port. Needs frames.
 brief() { timeout 2 "$@"; }
 capture boot brief systemctl is-system-running

@@ -220,7 +220,7 @@ done <"$guard/nm"
 fi
 if [ -e "$guard/units" ]; then
 unit_state >"$live/units" && unit_difference "$guard/units" "$live/units" >"$live/todo" && while read -r differ_do differ_unit; do
-[ "$differ_do" != start ] || echo "$differ_unit does not run"
+[ "$differ_do" != start ] || echo "$differ_unit is not running"
 [ "$differ_do" != stop ] || case $(systemctl show --property=UnitFileState --value "$differ_unit") in
 enabled | disabled | masked | linked) echo "$differ_unit runs";;
 esac
@@ -229,8 +229,8 @@ fi
 if [ -e "$guard/packages" ] && list_packages; then
 while read -r differ_do differ_package; do
 case $differ_do in
-purge) echo "package ${differ_package%:*} cannot be taken out";;
-gone) echo "package ${differ_package%:*} was there and is not";;
+purge) echo "package ${differ_package%:*} cannot be removed";;
+gone) echo "package ${differ_package%:*} was there and is gone";;
 replaced) echo "package ${differ_package%:*} is another version";;
 esac
 done <"$live/todo"

@@ -14,7 +14,7 @@ useradd --create-home --shell /bin/bash --comment labrun "$user"
 printf '%s\n' "$user" >>"$users"
 fi
 entry=$(getent passwd "$user")
-case ${entry##*:} in */nologin | */false) echo "$user has the shell ${entry##*:}, so nobody can log in"; exit 1;; esac
+case ${entry##*:} in */nologin | */false) echo "$user has the shell ${entry##*:}, so no login is possible"; exit 1;; esac
 if [ "$user" != root ] && ! sudo -l -U "$user" 2>/dev/null | grep -q 'NOPASSWD: ALL'; then
 rule=/etc/sudoers.d/91-labrun-$user
 ( umask 337; printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >"$rule.new" )
@@ -30,7 +30,7 @@ new=$(absent_in "$given")
 [ -z "$new" ] || printf '%s\n' "$new" >>"$given"
 # A login that sshd would refuse anyway is not worth waiting for.
 if [ "$user" = root ] && printf '%s\n' "$settings" | grep -qx 'permitrootlogin no'; then
-echo 'sshd lets root in with no key (PermitRootLogin no)'; exit 1
+echo 'sshd does not let root in, even with a key (PermitRootLogin no)'; exit 1
 fi
 allowed=$(printf '%s\n' "$settings" | sed -n 's/^allowusers //p')
 if [ -n "$allowed" ] && ! printf '%s\n' "$allowed" | grep -qx -e "$user" -e '.*[*?@].*'; then

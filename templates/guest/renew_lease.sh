@@ -1,4 +1,4 @@
-# Ask a NIC's DHCP server again, by bringing its profile up anew. Values: mac.
+# Ask a NIC's DHCP server again, by reactivating its profile. Values: mac.
 for path in /sys/class/net/*; do
 [ "$(cat "$path/address" 2>/dev/null)" = "$mac" ] || continue
 device=${path##*/}

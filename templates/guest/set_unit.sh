@@ -6,6 +6,6 @@ said=$(printf '%s\n' "$said" | sed -n '/./{p;q}')
 echo "$name: systemctl $1: ${said:-no answer in $patience s}"; bad=1; return 1
 }
 stays_up() {
-state=$(systemctl is-active "$2" 2>&1) || { echo "$1: it was started and is $state"; bad=1; }
+state=$(systemctl is-active "$2" 2>&1) || { echo "$1: it was started but is $state"; bad=1; }
 }
 bad=0

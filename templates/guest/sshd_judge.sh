@@ -1,11 +1,8 @@
 # Ask sshd for the effective settings of this login, of root, and of somebody in each Match block.
-# Values: login main drop_in most. Needs sshd_login and sshd_files.
+# Values: login drop_in most. Needs sshd_login, sshd_files and sshd_asked.
 user="$login"
-# shellcheck disable=SC2086 # files
-blocks=$(grep -ils '^[[:space:]]*match[[:space:]=]' $sshd_files)
 set -f
-# shellcheck disable=SC2086 # options, as sshd was started with
-capture sshd judge $with
+printf '%s\n' "$sshd_framed"
 # shellcheck disable=SC2086
 [ -z "$blocks" ] || { user=root; capture sshd-root judge $with; user="$login"; }
 # One login that each block is for: its criteria and one word for each, `-` for one that it does not name.
@@ -16,10 +13,10 @@ n = split(list, each, ",")
 for (i = 1; i <= n; i++) if (each[i] !~ /^!/) { gsub(/[*?]/, any, each[i]); return each[i] }
 known = 0
 }
-tolower($0) !~ /^[ \t]*match[ \t=]/ { next }
+tolower($0) !~ /^[ \t]*"?match"?[ \t=]/ { next }
 {
 text = $0
-sub(/^[ \t]*[A-Za-z]+[ \t]*=?[ \t]*/, "", text); sub(/[ \t\r]+$/, "", text)
+sub(/^[ \t]*"?[A-Za-z]+"?[ \t]*=?[ \t]*/, "", text); sub(/[ \t\r]+$/, "", text)
 if (text in asked || ++blocks > most) next
 asked[text] = known = 1
 user = group = host = addr = laddr = lport = "-"

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.labs import EXAMPLES, RunningLab
+from tests.leftovers import without_leftovers
+
+__all__ = ["configured_lab", "example", "running_lab", "without_leftovers", "write_lab"]
 
 
 @pytest.fixture(scope="session")

@@ -199,8 +199,8 @@ ALL: dict[str, Case] = {
 }
 # One of each kind, for every run of the suite.
 _ONE_OF_EACH = (
-    *("full", "readonly", "linkdown", "sshstop", "sudoers", "twin", "package", "autoconnect", "match"),
-    *("nmoff", "unmanaged", "allow", "sysctld", "rival", "dropin", "nftboot", "dbusstop", "arp", "slow"),
+    *("full", "linkdown", "twin", "package", "autoconnect", "nmoff", "allow", "nftboot", "dbusstop", "arp"),
+    "slow",
 )
 CASES = {name: ALL[name] for name in _ONE_OF_EACH}
 """Of these one of each kind, by the host's name."""

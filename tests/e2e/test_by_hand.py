@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import write_lab
 from tests.labs import RunningLab
+from tests.leftovers import note
 
 LAB = "e2e-hand"
 NAME = f"{LAB}-v"
@@ -116,6 +117,7 @@ FOREIGN = f"""\
 
 
 def test_a_guest_of_others_is_not_cut_off(lab: RunningLab, libvirtd: libvirt.virConnect) -> None:
+    note("e2e-guest-of-others")
     guest = libvirtd.createXML(FOREIGN)
     try:
         stopped = lab.json("stop")

@@ -353,7 +353,7 @@ def test_what_is_in_the_file_only_is_pending(unmade: RunningLab) -> None:
     fresh = unmade.json("drift")
     assert (fresh.exit_code, fresh.statuses()) == (3, {"ok", "pending"}), brief(fresh)
     assert fresh.statuses("network", "machine") == {"ok"}
-    assert one_row(fresh, "one", "nmcli", "left")["why"] == "nothing was applied to this host yet"
+    assert one_row(fresh, "one", "nmcli", "left")["why"] == "nothing has been applied to this host yet"
 
 
 def test_an_untouched_lab_has_no_drift_however_often_one_looks(lab: RunningLab) -> None:
@@ -452,7 +452,7 @@ def test_the_file_and_the_host_are_told_apart_and_only_what_is_allowed_is_applie
     assert one_row(mixed, *timeout)["status"] == "pending"
     left = one_row(mixed, *forward)
     assert left["status"] == "drifted"
-    assert left["why"] == f"left: sysctl {timeout[2]} is pending too; --apply-pending applies both"
+    assert left["why"] == f"left alone: sysctl {timeout[2]} is pending too; --apply-pending applies both"
     bounded = other.run("drift", "--fix", "--apply-pending", "--max-changes", "2")
     assert bounded.exit_code == 3
     assert "nothing was corrected: 3 items would change, more than --max-changes 2\n" in bounded.stdout, (

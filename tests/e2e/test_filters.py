@@ -11,6 +11,7 @@ import pytest
 from labrun.hypervisor import daemon_pid
 from tests.e2e.conftest import configured_lab
 from tests.labs import RunningLab
+from tests.leftovers import note
 
 pytestmark = pytest.mark.lxc
 
@@ -115,6 +116,7 @@ def test_a_filter_changed_by_hand_is_put_right(lab: RunningLab, tmp_path: Path) 
 
 def test_only_the_lab_s_own_filters_are_changed_and_removed(lab: RunningLab, tmp_path: Path) -> None:
     (tmp_path / "mine.xml").write_text("<filter name='nft-e2e-filt-mine' chain='root'/>", encoding="utf-8")
+    note("nft-e2e-filt-mine")
     virsh("nwfilter-define", str(tmp_path / "mine.xml"))
     try:
         answer = other(lab, ("  spare:", "  mine: [{deny: in}]\n  spare:")).json("up")

@@ -200,7 +200,9 @@ def test_another_firewall_is_not_fought_with(lab: RunningLab, rival: str) -> Non
     lab.guest("fw", stop)
     assert answer.exit_code == 1
     whys = {row["why"] for row in answer.rows if row["status"] == "failed"}
-    assert whys == {f"{rival} is active, and two firewalls would fight: stop it ({hint}), or drop these keys"}
+    assert whys == {
+        f"{rival} is active, and two firewalls would conflict: stop it ({hint}), or remove these keys"
+    }
     assert_settled(lab)
 
 

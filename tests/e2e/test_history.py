@@ -96,7 +96,7 @@ def test_a_killed_run_stays_unfinished_and_the_next_ones_work(lab: RunningLab) -
     assert runs(lab)[0]["state"] == "unfinished"
     assert lab.json("verify", "--no-evidence").exit_code == 0
     assert [run["state"] for run in runs(lab)[:2]] == ["finished", "unfinished"]
-    assert "no output of hosts is kept" in lab.run("show", "last", "--evidence").stderr
+    assert "no host output is kept" in lab.run("show", "last", "--evidence").stderr
 
 
 def test_a_page_and_an_export_of_it(lab: RunningLab, tmp_path: Path) -> None:

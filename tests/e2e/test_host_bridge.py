@@ -304,7 +304,7 @@ def test_nobody_comes_again_and_it_is_taken_back(box: Box) -> None:
     assert row(answer)["why"] == "no new connection confirmed it in 15 s"
     assert box.inside(STATE) == before
     late = box.labrun("host-bridge", "confirm", "br0", code=1)
-    assert late["error"] == "the change of br0 was taken back: no new connection confirmed it in 15 s"
+    assert late["error"] == "the change of br0 was rolled back: no new connection confirmed it in 15 s"
 
 
 @pytest.mark.full
@@ -318,7 +318,7 @@ def test_the_session_that_was_there_before_confirms_nothing(box: Box) -> None:
     document, _, shown = answer.stdout.partition("\n}\n")
     said = json.loads(document + "}")
     assert said["exit_code"] == 1
-    assert said["error"] == "this session's connection was there before the change, and shows nothing"
+    assert said["error"] == "this session's connection is older than the change, and proves nothing"
     assert said["hint"] == "log in once more: ssh -o ControlPath=none"
     assert "unconfirmed" in shown
     box.wait_for("taken-back")
@@ -393,4 +393,41 @@ def test_another_address_is_confirmed_by_who_comes_to_it(box: Box) -> None:
     box.wait_for("waiting")
     box.log_in()
     box.wait_for("kept")
+    assert box.inside(STATE) == before
+
+
+@pytest.mark.full
+def test_ctrl_c_in_the_middle_of_a_change_puts_everything_back(box: Box) -> None:
+    before = box.inside(STATE)
+    for words, phase in (
+        (("--within", "600"), "waiting"),
+        (("--address", "10.187.9.9/16"), "changing|checking"),
+    ):
+        box.inside(f"rm -f {PHASE}")
+        with box.session("create", "br0", "--dev", "eth0", *words) as session:
+            box.wait(f"grep -qxE '{phase}' {PHASE}")
+            box.inside("pkill -INT -f '[l]abrun --json host'")
+            answer = box.answer(session)
+        assert (row(answer)["status"], answer["exit_code"]) == ("rolled-back", 1), answer
+        assert row(answer)["why"] == "it was interrupted"
+        assert box.inside(STATE) == before
+
+
+@pytest.mark.full
+def test_a_bridge_with_guests_on_it_stays_and_what_is_refused_changes_nothing(box: Box) -> None:
+    before = box.inside(STATE)
+    box.changed("create", "br0", "--dev", "eth0")
+    box.inside("ip link add guest0 type veth peer name guest1; ip link set guest0 master br0")
+    state = box.inside(STATE)
+    try:
+        for words, error in (
+            (("remove", "br0"), "guest0 is on br0: guests would be cut off"),
+            (("create", "br1", "--dev", "eth0"), "eth0 is a port of br0 already"),
+            (("create", "br0", "--dev", "guest1"), "br0 is there already, with eth0 as its port"),
+        ):
+            assert box.labrun("host-bridge", *words, code=5)["error"] == error
+            assert box.inside(STATE) == state
+    finally:
+        box.inside("ip link delete guest0")
+        box.changed("remove", "br0")
     assert box.inside(STATE) == before

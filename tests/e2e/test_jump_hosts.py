@@ -151,7 +151,7 @@ def test_another_host_key_on_either_hop_is_refused(lab: RunningLab, liar: str) -
         answer = lab.json("--hosts", "far", "exec", "hostname")
         (row,) = answer.rows
         assert (answer.exit_code, row["status"]) == (4, "unreachable")
-        said = "it shows another host key than the one on record: "
+        said = "its host key is not the one on record: "
         assert (f"its jump host gate: {said}" if liar == "gate" else f"host key: {said}") in row["why"]
         assert lab.run("ssh", "far", "hostname").exit_code == 255
     finally:
@@ -221,9 +221,9 @@ def test_up_does_not_wait_for_a_jump_host_that_is_off(lab: RunningLab) -> None:
         (ready,) = up.of("ready")
         assert (up.exit_code, ready["status"]) == (0, "ok")
         assert ready["why"] == (
-            "the hypervisor has no way to far: its jump host gate does not run: seen out of band"
+            "the hypervisor has no way to far: its jump host gate is not running: seen out of band"
         ), ready
-        assert ready["seconds"] < 30
+        assert ready["seconds"] < 90
     finally:
         assert lab.json("up").exit_code == 0
 

@@ -81,6 +81,7 @@ def test_they_still_answer_after_a_restart(lab: RunningLab) -> None:
     assert back.exit_code == 0, back.bad()
 
 
+@pytest.mark.full
 def test_a_subnet_that_changes_while_the_lab_is_off(lab: RunningLab) -> None:
     for text in (MOVES["subnet"], TEXT):
         assert lab.json("stop").exit_code == 0

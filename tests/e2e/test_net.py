@@ -88,7 +88,7 @@ def test_the_table_fits_a_terminal(lab: RunningLab) -> None:
 RULES = {
     "out": ({"guests may send beyond this machine", "only answers come in", "nothing else comes in"}, True),
     "way": ({"guests may send beyond this machine", "others may connect to the guests"}, False),
-    "in": ({"nothing else of theirs goes beyond", "nothing else comes in"}, False),
+    "in": ({"nothing else is forwarded beyond it", "nothing else comes in"}, False),
 }
 
 
@@ -101,14 +101,14 @@ def test_rules_are_those_of_the_mode_and_stand_in_the_filter(lab: RunningLab) ->
         assert expected <= set(does)
         assert any("this machine's address" in each for each in does) is translated
         # No rule is left without a word on what it does.
-        assert "a rule of libvirt's that labrun does not know" not in does
+        assert "a libvirt rule that labrun does not know" not in does
     assert networks["wide"]["rules"] == []
     assert "others may connect to the guests" not in {rule["does"] for rule in networks["out"]["rules"]}
     families = {rule["program"] for rule in networks["way"]["rules"]}
     assert families == {"iptables", "ip6tables"} or families == {"nft"}
     text = lab.run("net", "--rules").stdout
     assert "wide (open, " in text
-    assert "libvirt adds no rules: this machine's own decide" in text
+    assert "libvirt adds no rules: this machine's own rules decide" in text
 
 
 def test_a_stranger_on_the_lab_s_network_is_named(

@@ -104,7 +104,7 @@ def test_a_unit_that_cannot_be_so_is_failed_with_its_reason(lab: RunningLab) -> 
     assert found.pop("dies")[0] == "failed"
     assert found == {
         "nope": ("failed", "there is no unit nope.service here"),
-        "ends": ("failed", "it was started and is inactive"),
+        "ends": ("failed", "it was started but is inactive"),
         "apt-daily.timer": ("failed", "apt-daily.timer is masked: `systemctl unmask apt-daily.timer` first"),
         "nftables": ("changed", None),
     }
@@ -158,7 +158,7 @@ def test_a_file_that_does_not_hold_up_leaves_the_old_one(lab: RunningLab) -> Non
         why = row(answer, "files", "/etc/sudoers.d/bob")["why"]
         assert why.startswith("validate: /etc/sudoers.d/bob:1:"), why
         assert (
-            row(answer, "files", "/etc/app.d/third")["why"] == "on_change: no daemon; the file was put back"
+            row(answer, "files", "/etc/app.d/third")["why"] == "on_change: no daemon; the file was restored"
         )
     assert lab.guest("one", "cksum /etc/sudoers.d/*") == before
     assert "third" not in lab.guest("one", "ls -A /etc/app.d")
@@ -257,7 +257,7 @@ def test_a_port_is_refused_where_systemd_listens_in_sshd_s_place(lab: RunningLab
             "configure", "--hosts", "one", "--only", "sshd"
         )
         assert answer.exit_code == 1
-        why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+        why = "systemd listens here in place of sshd (ssh.socket), so this would have no effect"
         assert row(answer, "sshd", "port")["why"] == why
         assert configured(lab, "--only", "sshd") == set()
     finally:

@@ -232,7 +232,7 @@ def test_ctrl_c_begins_nobody_else_and_lets_the_one_at_work_finish(lab: RunningL
     assert answer.exit_code == 130
     assert "one: done" in answer.stderr
     assert re.search(
-        r"^waiting until one has confirmed or gone back; at most \d+ s$", answer.stderr, re.MULTILINE
+        r"^waiting until one has confirmed or rolled back; at most \d+ s$", answer.stderr, re.MULTILINE
     )
     assert results_of(answer, "one") == {"changed", "ok"}, answer.stdout
     assert results_of(answer, "two") == {"skipped"}

@@ -160,8 +160,8 @@ def test_enforcing_that_shuts_every_login_out_is_taken_back(with_policy: Running
         exit_code, status, actual, why = mode(lab, "enforcing")
         assert (exit_code, status, actual) == (1, "rolled-back", "permissive")
         assert why is not None
-        assert why.startswith("the new login broke: ")
-        assert why.endswith("; the host went back")
+        assert why.startswith("the new login was lost: ")
+        assert why.endswith("; the host rolled back")
         assert state(lab) == before
     finally:
         lab.guest("one", "mv /etc/selinux/labtest/contexts.away /etc/selinux/labtest/contexts")

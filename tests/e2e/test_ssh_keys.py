@@ -111,7 +111,7 @@ def test_another_user_is_made_with_the_keys(make_lab: Make, tmp_path: Path) -> N
     began = time.monotonic()
     up = lab.json("up")
     assert up.exit_code == 0, up.bad()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     assert gets_in(alice, "carl")
     assert lab.guest("one", "id -un") == "root\n"
     assert lab.json("plan").exit_code == 0
@@ -131,7 +131,7 @@ def test_a_user_whom_sshd_would_refuse_is_said_at_once(make_lab: Make) -> None:
     write(lab, user="carl")
     began = time.monotonic()
     up = lab.json("up")
-    assert (up.exit_code, time.monotonic() - began < 30) == (1, True)
+    assert (up.exit_code, time.monotonic() - began < 90) == (1, True)
     assert up.of("machine", "one")[0]["why"] == "login as carl: sshd lets in only lab (AllowUsers)"
     write(lab, user="lab")
     assert lab.json("up").exit_code == 0

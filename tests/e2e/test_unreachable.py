@@ -131,9 +131,9 @@ CUTS = {
     ),
     "keysowner": Cut("sshd does not trust /home/lab/.ssh: it is nobody's", "chown nobody /home/lab/.ssh"),
     "shell": Cut("the shell of lab is /usr/sbin/nologin", "usermod -s /usr/sbin/nologin lab"),
-    "noshell": Cut("the shell of lab, /bin/zsh, is not there", "usermod -s /bin/zsh lab"),
+    "noshell": Cut("the shell of lab, /bin/zsh, does not exist", "usermod -s /bin/zsh lab"),
     "expired": Cut("the account lab has expired", "chage -E 0 lab"),
-    "nologin": Cut("/etc/nologin is there", "echo closed >/etc/nologin"),
+    "nologin": Cut("/etc/nologin exists", "echo closed >/etc/nologin"),
     "noaccount": Cut("there is no account lab", "sed -i /^lab:/d /etc/passwd"),
     "hostsdeny": Cut("/etc/hosts.deny refuses it: sshd: ALL", "echo 'sshd: ALL' >/etc/hosts.deny"),
     "hostkey": Cut(
@@ -308,7 +308,7 @@ def test_what_waiting_does_not_mend_ends_the_wait(four: RunningLab) -> None:
         why = "sshd is not running: ssh.service is masked; seen out of band, over SSH: "
         assert row["why"].startswith(why)
         # Long before the time limit of two minutes.
-        assert row["seconds"] < 60
+        assert row["seconds"] < 90
     finally:
         inside("e2e-inside-left", "systemctl unmask ssh; systemctl start ssh")
 
@@ -349,7 +349,7 @@ def test_a_console_is_logged_in_by_itself_and_ends_with_its_key(four: RunningLab
         os.write(ours, b"echo $((6 * 7)); id -un; hostname\r")
         _until(ours, b"42\r\nlab\r\n" + host.encode())
         os.write(ours, b"\x1d")
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -35,7 +35,7 @@ def test_a_healthy_lab_has_every_row_and_every_row_ok(kvm_network_lab: RunningLa
     assert [(row["name"], row["status"], row["expected"], row["actual"]) for row in check] == [
         ("no-telnet", "ok", "blocked", "refused")
     ]
-    assert "is not acted on yet" not in answer.stderr
+    assert "is not supported yet" not in answer.stderr
 
 
 def test_hosts_limits_the_rows_and_unknown_names_are_refused(kvm_network_lab: RunningLab) -> None:
@@ -156,7 +156,7 @@ def test_whoever_comes_second_is_told_who_holds_the_lab(kvm_network_lab: Running
             second = lab.json(*command)
             assert second.exit_code == 1
             holder = rf"pid {os.getpid()}, configure, since \d\d:\d\d:\d\d, user \w+"
-            assert re.match(rf"another labrun \({holder}\) works on this lab", second.document["error"])
+            assert re.match(rf"another labrun \({holder}\) is working on this lab", second.document["error"])
         # Who only reads need not wait.
         assert lab.json("status").exit_code == 0
     assert lab.json("configure", "--hosts", "host01").exit_code == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import libvirt
@@ -15,40 +17,53 @@ LAB = "e2e-vms"
 
 def left_of_the_lab() -> list[str]:
     """Return what libvirt and the file system still have of the lab."""
-    connection = libvirt.open(QEMU)
-    try:
-        found = [domain.name() for domain in connection.listAllDomains()]
-        found += [network.name() for network in connection.listAllNetworks()]
-        found += [pool.name() for pool in connection.listAllStoragePools()]
-    finally:
-        connection.close()
+    found: list[str] = []
+    for uri in (QEMU, "lxc:///system"):
+        connection = libvirt.open(uri)
+        try:
+            found += [domain.name() for domain in connection.listAllDomains()]
+            found += [network.name() for network in connection.listAllNetworks()]
+            if uri == QEMU:
+                found += [pool.name() for pool in connection.listAllStoragePools()]
+        finally:
+            connection.close()
     found += [str(path) for path in Path("/var/lib/labrun/labs").glob("*")]
     return [name for name in found if LAB in name]
 
 
-def of_the_example(hosts: list[str]) -> str:
+def of_the_example(machines: Sequence[str], containers: Sequence[str]) -> str:
     """Return the lab with these hosts alone; what is checked between others is checked with the last."""
     text = example("kvm-network-lab.yaml", lab=LAB, first="10.118", hypervisor=QEMU)
     lines = [
-        line
+        re.sub("(  host0.: {)", r"\1driver: lxc, ", line) if host_of(line) in containers else line
         for line in text.splitlines()
-        if not line.startswith("  host") or line.split(":")[0].strip() in hosts
+        if host_of(line) is None or host_of(line) in (*machines, *containers)
     ]
-    return "\n".join(lines).replace("to: host03", f"to: {hosts[-1]}") + "\n"
+    last = (*machines, *containers)[-1]
+    return "\n".join(lines).replace("to: host03", f"to: {last}") + "\n"
 
 
-# Without KVM each takes a processor for a minute: the router, a host with an address and one with DHCP.
+def host_of(line: str) -> str | None:
+    found = re.match("  (host0.):", line)
+    return found and found[1]
+
+
+# Without KVM each takes a processor for minutes: in `make test` only the router does, between containers.
 @pytest.mark.vm
 @pytest.mark.parametrize(
-    "hosts",
+    ("machines", "containers"),
     [
-        ["host00", "host01", "host04"],
-        pytest.param([f"host0{number}" for number in range(5)], marks=pytest.mark.full),
+        (["host00"], ["host01", "host04"]),
+        pytest.param(["host00", "host01", "host04"], [], marks=pytest.mark.full),
+        pytest.param([f"host0{number}" for number in range(5)], [], marks=pytest.mark.full),
     ],
-    ids=["one of each", "all"],
+    ids=["router", "one of each", "all"],
 )
-def test_the_example_lab_as_virtual_machines(hypervisor: None, tmp_path: Path, hosts: list[str]) -> None:
-    lab = write_lab(tmp_path, of_the_example(hosts))
+def test_the_example_lab_as_virtual_machines(
+    hypervisor: None, tmp_path: Path, machines: list[str], containers: list[str]
+) -> None:
+    hosts = [*machines, *containers]
+    lab = write_lab(tmp_path, of_the_example(machines, containers))
     try:
         up = lab.json("up")
         assert up.exit_code == 0, up.bad() or up.stderr
@@ -63,18 +78,21 @@ def test_the_example_lab_as_virtual_machines(hypervisor: None, tmp_path: Path, h
 
         # A VLAN has the MAC of its NIC; the kernel of the containers has none.
         vlan = "link add link eth0 name eth0.100 type vlan id 100"
-        lab.guest("host01", f"ip {vlan}; ip addr add 192.168.77.5/24 dev eth0.100; ip link set eth0.100 up")
+        lab.guest(
+            machines[-1], f"ip {vlan}; ip addr add 192.168.77.5/24 dev eth0.100; ip link set eth0.100 up"
+        )
         verified = lab.json("verify")
         assert verified.exit_code == 0, verified.bad() or verified.stderr
         # Without KVM, and beside other tests, a login alone may take longer than `status` waits.
         status = lab.json("--timeout", "120", "status")
-        far = next(entry for entry in status.document["hosts"] if entry["name"] == hosts[-1])
+        entries = {entry["name"]: entry for entry in status.document["hosts"]}
         path = verified.of("path", "host01", f"host01 -> {hosts[-1]}")[0]
         assert path["status"] == "ok"
-        assert path["actual"] == f"10.118.0.254 {far['addresses']['network2']}"
+        assert path["actual"] == f"10.118.0.254 {entries[hosts[-1]]['addresses']['network2']}"
 
-        assert {entry["driver"] for entry in status.document["hosts"]} == {"qemu"}
-        assert {entry["ssh"] for entry in status.document["hosts"]} == {"ok"}
+        drivers = dict.fromkeys(machines, "qemu") | dict.fromkeys(containers, "lxc")
+        assert {name: entry["driver"] for name, entry in entries.items()} == drivers
+        assert {entry["ssh"] for entry in entries.values()} == {"ok"}
     finally:
         down = lab.json("-y", "down")
     assert down.exit_code == 0, down.bad()

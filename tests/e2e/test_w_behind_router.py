@@ -25,7 +25,10 @@ from tests.e2e.test_w_existing import Inside
 
 pytestmark = pytest.mark.lxc
 
-MORE = ("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7")
+MORE = (
+    *("nft", "mask", "keys", "shell", "mac", "sshoff", "dpkg", "s0", "n7"),
+    *("readonly", "sshstop", "sudoers", "match", "unmanaged", "sysctld", "rival", "dropin"),
+)
 FAR = f"{SUBNET}.11"
 """A host that is not attacked; what goes to it in place of a case's host finds another host key."""
 NO_SELINUX = """\
@@ -50,6 +53,8 @@ FEW = {
     "nataway": ALL["nataway"],
     "selshut": ALL["selshut"],
 }
+SLOW = r"""printf '#!/bin/sh\nsleep 3\nexec /usr/bin/nmcli "$@"\n' >/usr/local/sbin/nmcli
+chmod 755 /usr/local/sbin/nmcli"""
 _SSHD = "systemctl is-active --quiet ssh"
 
 
@@ -161,6 +166,16 @@ def fleet_of(directory: Path, fleet: Fleet) -> Iterator[Behind]:
         base.run("-y", "down")
 
 
+@contextmanager
+def slow(domain: str) -> Iterator[None]:
+    """Have a machine take three seconds longer to be read than its router takes to be changed."""
+    inside(domain, SLOW)
+    try:
+        yield
+    finally:
+        inside(domain, "rm /usr/local/sbin/nmcli")
+
+
 @pytest.fixture(scope="module")
 def behind(hypervisor: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
     """A router and a few hosts that only it leads to."""
@@ -190,7 +205,6 @@ def test_a_router_that_cuts_others_off_goes_back_and_says_whom(
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
-# Each failed once in a dozen runs beside other tests, for a cause that is not found yet.
 @pytest.mark.full
 def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, tmp_path: Path) -> None:
     gate = "nat: {forward: [{on: left, port: 22, to: 'far:22'}]}"
@@ -202,16 +216,17 @@ def test_a_router_that_sends_its_own_logins_elsewhere_goes_back(behind: Behind, 
     assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
 
 
-@pytest.mark.full
 def test_a_router_that_translates_for_others_lets_labrun_in(behind: Behind, tmp_path: Path) -> None:
     hiding = behind.other(tmp_path, gate="nat: {masquerade: [left]}")
-    answer = hiding.json("configure")
-    assert answer.exit_code == 0, answer.bad()
-    assert {row["status"] for row in answer.of("nat", "gate")} == {"changed"}
-    again = hiding.json("configure")
-    assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
-    back = behind.good.json("configure")
-    assert back.exit_code == 0, back.bad()
+    # The connections through the router are in use while it begins to translate them, and while it stops.
+    with slow(f"{behind.fleet.name}-far"):
+        answer = hiding.json("configure")
+        assert answer.exit_code == 0, answer.bad() or answer.stderr
+        assert {row["status"] for row in answer.of("nat", "gate")} == {"changed"}
+        again = hiding.json("configure")
+        assert (again.exit_code, again.statuses()) == (0, {"ok"}), again.bad()
+        back = behind.good.json("configure")
+        assert back.exit_code == 0, [(row["host"], row["status"], row["why"]) for row in back.bad()]
     assert "labrun" not in inside(f"{behind.fleet.name}-gate", "nft list tables")
 
 

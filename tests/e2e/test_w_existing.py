@@ -32,7 +32,7 @@ hosts:
   gate: {{role: router, networks: {{left: 10.205.1.254, right: 10.205.2.254}}}}
   one: {{networks: {{left: 10.205.1.11}}}}
 """
-TAKEN = "the profile would take from eth0: `address` and `networks` have to agree"
+TAKEN = "the profile would remove from eth0: `address` and `networks` must agree"
 OUT_OF_REACH = """\
 import pathlib
 pathlib.Path(__file__).with_name("was-imported").touch()
@@ -283,7 +283,7 @@ def test_a_machine_with_another_key_than_the_one_on_record_is_not_entered(
     answer = wrong.json("configure", "--dry-run")
     assert {row["host"] for row in answer.rows if row["status"] == "unreachable"} == {"one"}
     assert {row["why"].split(": SHA256")[0] for row in answer.rows if row["host"] == "one"} == {
-        "host key: it shows another host key than the one on record"
+        "host key: its host key is not the one on record"
     }
     assert wrong.run("ssh", "one", "true").exit_code == 255
 

@@ -54,31 +54,31 @@ class Case:
     after: str = ""
 
 
-NO_LOGIN = "no new login .*; the host went back"
-REFUSED = "no new login after the change: .* port 22 refused the connection; the host went back"
+NO_LOGIN = "no new login .*; the host rolled back"
+REFUSED = "no new login after the change: .* port 22 refused the connection; the host rolled back"
 CASES = {
     # On a slow host the new login may come before the NIC has lost its address.
     "address": Case(
         "rolled-back",
-        "(no new login .*|it was set and is not so); the host went back",
+        "(no new login .*|it was set but did not take effect); the host rolled back",
         nmcli="ipv4.addresses: 10.99.0.5/24",
     ),
     "prefix": Case("rolled-back", NO_LOGIN, nmcli="ipv4.addresses: 10.60.1.12/32", more="gateway: none"),
     "device": Case(
         "rolled-back",
-        "(eth0 did not come up.*|no new login .*); the host went back",
+        "(eth0 did not come up.*|no new login .*); the host rolled back",
         nmcli="802-1x.eap: md5, 802-1x.identity: x, 802-1x.password: x",
     ),
     "lockout": Case(
         "rolled-back",
-        "no new login after the change: .* lets lab in with none of the keys: .*; the host went back",
+        "no new login after the change: .* accepts none of the keys for lab: .*; the host rolled back",
         "sshd",
         more="sshd: {AllowUsers: lab@192.0.2.1}",
     ),
     "listen": Case("rolled-back", REFUSED, "sshd", more="sshd: {ListenAddress: ip6-localhost}"),
     "banana": Case(
         "rolled-back",
-        "the kernel refuses the value 'banana'; the host went back",
+        "the kernel refuses the value 'banana'; the host rolled back",
         "sysctl",
         more="sysctl: {net.ipv4.ip_default_ttl: banana}",
     ),
@@ -91,7 +91,7 @@ CASES = {
     ),
     "immutable": Case(
         "rolled-back",
-        ".*Operation not permitted; the host went back",
+        ".*Operation not permitted; the host rolled back",
         "sshd",
         more="sshd: {MaxSessions: 7}",
         before=f"chattr +i {SSHD}/00-labrun.conf",
@@ -99,25 +99,25 @@ CASES = {
     ),
     "gateway": Case(
         "rolled-back",
-        "the gateway 10.60.1.250 does not answer; the host went back",
+        "the gateway 10.60.1.250 does not answer; the host rolled back",
         more="gateway: 10.60.1.250",
     ),
     "nmlost": Case(
         "rolled-back",
-        "NetworkManager cannot be asked: .*; the host went back",
+        "NetworkManager cannot be queried: .*; the host rolled back",
         nmcli="ipv4.dns-search: x.example",
         before=MEANWHILE.format("systemctl stop NetworkManager", "true"),
     ),
     "nmstopped": Case(
         "failed",
-        "NetworkManager cannot be asked: .*",
+        "NetworkManager cannot be queried: .*",
         nmcli="ipv4.dns-search: x.example",
         before="systemctl stop NetworkManager",
         after="systemctl start NetworkManager",
     ),
     "nosudo": Case(
         "rolled-back",
-        "the new login broke: sudo lets lab do nothing without a password: .*; the host went back",
+        "the new login was lost: sudo does not work for lab without a password: .*; the host rolled back",
         "sshd",
         more="sshd: {MaxSessions: 7}",
         before=MEANWHILE.format(f"mv {SUDOERS} /root/sudoers", f"mv /root/sudoers {SUDOERS}"),
@@ -146,7 +146,7 @@ CASES = {
     ),
     "firewall": Case(
         "rolled-back",
-        "no new login .*; the host went back",
+        "no new login .*; the host rolled back",
         "firewall",
         more="firewall: {input: drop, ssh: false}",
     ),

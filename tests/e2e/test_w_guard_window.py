@@ -203,9 +203,9 @@ def test_a_link_that_goes_down_under_the_change_is_waited_for(lab: RunningLab) -
     assert answer.statuses() == {"ok", "rolled-back"}, answer.rows
     for row in answer.bad():
         # It may be cut before the new login or under it.
-        assert re.fullmatch("(no new login|the new login broke: ).*; the host went back", row["why"]), row[
-            "why"
-        ]
+        assert re.fullmatch("(no new login|the new login was lost: ).*; the host rolled back", row["why"]), (
+            row["why"]
+        )
     assert state("link") == before
 
 
@@ -252,11 +252,11 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
     assert answer.exit_code == 1
     (row,) = answer.of("sshd", "rivals", "maxsessions")
     held = (
-        r"nothing was changed: labrun \(pid [0-9]+ of root on .+\) changes this host "
+        r"nothing was changed: labrun \(pid [0-9]+ of root on .+\) is changing this host "
         r"and has [0-9]+ s left to confirm that"
     )
     assert re.fullmatch(held, row["why"]), row["why"]
-    borrowed = r"run [^ ]+ has [0-9]+ s left to confirm its change, or the host goes back"
+    borrowed = r"run [^ ]+ has [0-9]+ s left to confirm its change, or the host rolls back"
     dry = second.json("configure", "--dry-run")
     assert {row["status"] for row in dry.rows} == {"unknown"}
     assert all(re.fullmatch(borrowed, row["why"]) for row in dry.rows), dry.rows
@@ -274,7 +274,7 @@ def test_two_labruns_do_not_meet_on_a_host_and_what_one_left_is_cleared(
     assert answer.exit_code == 0, answer.bad()
     (row,) = answer.of("guard")
     assert row["status"] == "warning"
-    assert row["why"] == "what it had changed and nobody confirmed was taken back first"
+    assert row["why"] == "its unconfirmed change was rolled back first"
     (row,) = answer.of("sshd", "rivals", "maxsessions")
     assert (row["status"], row["actual"]) == ("changed", "8")
     assert second.json("configure").statuses() == {"ok"}
@@ -316,7 +316,7 @@ def test_an_address_that_another_host_has_is_not_taken(lab: RunningLab) -> None:
     before = {host: state(host) for host in ("here", "there")}
     swap = configured(lab, here=HOSTS["there"], there=HOSTS["here"])
     assert swap.exit_code == 1
-    why = "{0} still has 10.60.2.{1}: configure {0} first; for a swap, by way of a free address"
+    why = "{0} still has 10.60.2.{1}: configure {0} first; a swap needs a free address in between"
     assert {(row["host"], row["why"]) for row in swap.of("nmcli")} == {
         ("here", why.format("there", HOSTS["there"])),
         ("there", why.format("here", HOSTS["here"])),

@@ -201,7 +201,7 @@ def test_a_host_without_a_way_in_is_looked_at_from_inside_at_once(lab: RunningLa
     why = {row["host"]: row["why"] for row in again.of("ready") if row["host"] in CUT_OFF}
     no_way = {
         "net-very-isolated": "where the hypervisor has no address",
-        "net-macvtap": "a macvtap network: hypervisor and guests cannot meet there",
+        "net-macvtap": "a macvtap network: hypervisor and guests cannot reach each other there",
     }
     on = dict(zip(CUT_OFF, ["net-very-isolated"] * 2 + ["net-macvtap"] * 2, strict=True))
     assert why == {

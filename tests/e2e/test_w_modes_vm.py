@@ -20,7 +20,7 @@ networks:
 hosts:
   v: {{networks: {{lan: {{ipv4: dhcp, ipv6: auto}}, wire: dhcp, six: {{ipv6: dhcp}}}}}}
 """
-AS_WHOM = "import urllib.request as u; print(u.urlopen('http://{}:{}', timeout=3).read().decode())"
+AS_WHOM = 'import urllib.request as u; print(u.urlopen("http://{}:{}", timeout=3).read().decode())'
 
 
 @pytest.mark.vm

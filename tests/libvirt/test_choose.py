@@ -14,6 +14,7 @@ from labrun.inventory.model import Lab
 from labrun.tasks.provision.hypervisor_choice import choose_hypervisor, lab_uris
 from labrun.tasks.provision.kvm_probe import kvm_verdict
 from labrun.tasks.provision.networks import network_spec
+from tests.leftovers import note
 
 TEXT = """\
 name: choose-test
@@ -31,6 +32,7 @@ def lab(tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def connection() -> Iterator[libvirt.virConnect]:
+    note("choose-test")
     handle = libvirt.open("qemu:///system")
     yield handle
     for network in handle.listAllNetworks():
@@ -52,7 +54,7 @@ def test_a_new_lab_gets_what_works_here(lab: Lab, connection: libvirt.virConnect
 def test_the_file_has_the_last_word(lab: Lab) -> None:
     named = replace(lab, hypervisor="qemu:///system")
     assert choose_hypervisor(named).uri == "qemu:///system"
-    assert choose_hypervisor(named).why == "the lab file names it"
+    assert choose_hypervisor(named).why == "set in the lab file"
 
 
 def test_a_lab_stays_where_its_tag_is(lab: Lab, connection: libvirt.virConnect) -> None:
@@ -61,4 +63,4 @@ def test_a_lab_stays_where_its_tag_is(lab: Lab, connection: libvirt.virConnect) 
     connection.networkDefineXML(spec.xml)
     assert lab_uris("choose-test") == ("qemu:///system",)
     choice = choose_hypervisor(lab)
-    assert (choice.uri, choice.why) == ("qemu:///system", "the lab is there already")
+    assert (choice.uri, choice.why) == ("qemu:///system", "the lab is already there")

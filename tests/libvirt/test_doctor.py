@@ -115,7 +115,7 @@ CONDITIONS = {
         "this machine has no bridge doc-br0",
         None,  # it needs a NIC, and somebody who manages it
         "ip link add doc-br0 type bridge",
-        "the network n stands on it: `up` refuses the lab",
+        "the network n needs it: `up` refuses the lab",
     ),
     "FORWARD drops, an open network": Condition(
         "iptables -P FORWARD DROP",
@@ -125,7 +125,7 @@ CONDITIONS = {
         "iptables: the policy of FORWARD drops what bridges forward",
         "sudo iptables -I FORWARD -i 'virbr+' -j ACCEPT && sudo iptables -I FORWARD -o 'virbr+' -j ACCEPT",
         _NO_RULES,
-        "guests of wide (open) do not reach out",
+        "guests of wide (open) cannot reach other networks",
     ),
     "FORWARD drops, nothing to forward": Condition(
         "iptables -P FORWARD DROP",
@@ -135,7 +135,7 @@ CONDITIONS = {
         "iptables: the policy of FORWARD drops what bridges forward",
         "sudo iptables -I FORWARD -i 'virbr+' -j ACCEPT && sudo iptables -I FORWARD -o 'virbr+' -j ACCEPT",
         _NO_RULES,
-        "open networks would not reach out; this lab has none",
+        "open networks could not reach other networks; this lab has none",
     ),
     "the older iptables drops": Condition(
         "iptables-legacy -P FORWARD DROP",
@@ -146,7 +146,7 @@ CONDITIONS = {
         "sudo iptables-legacy -I FORWARD -i 'virbr+' -j ACCEPT && "
         "sudo iptables-legacy -I FORWARD -o 'virbr+' -j ACCEPT",
         "iptables-legacy -P FORWARD ACCEPT; iptables-legacy -F FORWARD",
-        "guests of out (nat), wide (open) do not reach out",
+        "guests of out (nat), wide (open) cannot reach other networks",
     ),
     "the older ip6tables, with Docker": Condition(
         "ip6tables-legacy -N DOCKER-USER; ip6tables-legacy -A FORWARD -j DOCKER-USER; "
@@ -188,7 +188,7 @@ CONDITIONS = {
         "sudo nft insert rule inet strict forwarded iifname '\"virbr*\"' accept && "
         "sudo nft insert rule inet strict forwarded oifname '\"virbr*\"' accept",
         "nft delete table inet strict",
-        "guests of out (nat), wide (open) do not reach out",
+        "guests of out (nat), wide (open) cannot reach other networks",
     ),
     "a table of nftables rejects at the end": Condition(
         _REJECTS,
@@ -199,7 +199,7 @@ CONDITIONS = {
         "sudo nft insert rule inet strict forwarded iifname '\"virbr*\"' accept && "
         "sudo nft insert rule inet strict forwarded oifname '\"virbr*\"' accept",
         "nft delete table inet strict",
-        "nat and route and open networks do not reach out",
+        "nat and route and open networks cannot reach other networks",
     ),
     "firewalld": Condition(
         _FIREWALLD,
@@ -215,7 +215,7 @@ CONDITIONS = {
         None,
         "bridge-nf",
         "warning",
-        "bridges hand their frames to iptables: bridge-nf-call-iptables is 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables is 1",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0",
         "sysctl -qw net.bridge.bridge-nf-call-iptables=0",
     ),
@@ -224,7 +224,7 @@ CONDITIONS = {
         LAB,
         "bridge-nf",
         "failed",
-        "bridges hand their frames to iptables: bridge-nf-call-iptables, bridge-nf-call-ip6tables are 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables, bridge-nf-call-ip6tables are 1",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
         "sysctl -qw net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0",
         "what guests of one network send each other passes this machine's filter and masquerading: "
@@ -325,7 +325,7 @@ def test_inotify_instances_run_out(machine: PrivateMachine) -> None:
         finding = said.finding("inotify")
         assert (said.exit_code, finding["status"]) == (1, "failed")
         assert (
-            "inotify instances are free, and the 60 containers of doctor that do not run yet"
+            "inotify instances are free, and the 60 containers of doctor that are not running yet"
             in finding["what"]
         )
         assert machine.doctor(many(3)).finding("inotify")["status"] == "ok"
@@ -340,7 +340,7 @@ def test_kernel_keys_run_out(machine: PrivateMachine) -> None:
         finding = said.finding("keys maxkeys")
         assert (said.exit_code, finding["status"]) == (1, "failed")
         assert (
-            "of 200 kernel keys left; the 60 containers of doctor that do not run yet take 240"
+            "of 200 kernel keys left; the 60 containers of doctor that are not running yet take 240"
             in finding["what"]
         )
         assert finding["mend"] == "sudo sysctl -w kernel.keys.maxkeys=20000"
@@ -352,7 +352,7 @@ def test_memory_and_space_run_out(machine: PrivateMachine) -> None:
     big = many(3, memory=100_000).replace("lxc:///system", "qemu:///system")
     finding = machine.doctor(big).finding("memory")
     assert finding["status"] == "failed"
-    assert finding["what"].endswith("and the machines that do not run yet take about 300600")
+    assert finding["what"].endswith("and the machines that are not running yet take about 300600")
     machine.run("mkdir", "-p", "/var/lib/labrun/labs")
     machine.run("mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", "/var/lib/labrun/labs")
     try:

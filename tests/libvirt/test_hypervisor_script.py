@@ -159,7 +159,9 @@ def test_a_killed_libvirtd_is_started_again_around_its_guests(world: World) -> N
 
 def test_guests_are_only_ended_by_force(world: World) -> None:
     init = world.start_guest()
-    refusal = "hypervisor: 1 guests still run: take the labs down first (labrun list), or stop --force\n"
+    refusal = (
+        "hypervisor: 1 guests are still running: take the labs down first (labrun list), or stop --force\n"
+    )
     assert world.hypervisor("stop") == (1, refusal)
     assert _lives(init)
     assert world.hypervisor("stop", "--force") == (0, "hypervisor: stopped\n")

@@ -31,6 +31,7 @@ from labrun.tasks.provision.image_disk import VIRTUAL_SIZE
 from labrun.tasks.provision.image_manifest import BuiltImage, find_image
 from labrun.tasks.provision.image_store import image_directory
 from labrun.tasks.provision.lxc import LxcDriver
+from tests.leftovers import note
 
 URI = "lxc:///system"
 BOOT_SECONDS = 120.0
@@ -103,7 +104,7 @@ class Containers:
     """A few containers of the image on one isolated network with DHCP, reservations by MAC."""
 
     def __init__(self, count: int) -> None:
-        self.lab = f"t-{uuid4().hex[:8]}"
+        self.lab = note(f"t-{uuid4().hex[:8]}")
         self.driver = LxcDriver(URI)
         self.macs = [f"02:07:d0:00:00:{number:02x}" for number in range(1, count + 1)]
         self._network: Any = None

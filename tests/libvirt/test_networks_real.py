@@ -26,6 +26,7 @@ from labrun.tasks.provision.networks import (
 )
 from labrun.tasks.provision.objects import Plan, Planned, Spec
 from labrun.tasks.provision.planning import LabPlan
+from tests.leftovers import note
 
 URI = "lxc:///system"
 TEXT = """\
@@ -57,7 +58,7 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture
 def connection(lab: Lab) -> Iterator[libvirt.virConnect]:
     handle = libvirt.open(URI)
-    remove(handle, lab)  # what an interrupted run has left
+    note(lab.name)
     yield handle
     remove(handle, lab)
     handle.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from tests.leftovers import note
 from tests.unit.command_line import run_labrun
 
 LAB = """\
@@ -22,12 +23,13 @@ hosts:
 FOREIGN = """\
 <domain type='qemu'><name>obstacle-test-two</name><memory>1024</memory><os><type>hvm</type></os></domain>
 """
-IMAGE = "the image no-such-image has no disk for machines (labrun image import FILE --name no-such-image)"
+IMAGE = "the image no-such-image has no disk for VMs (labrun image import FILE --name no-such-image)"
 
 
 @pytest.fixture
 def foreign() -> Iterator[None]:
     connection = libvirt.open("qemu:///system")
+    note("obstacle-test-two")
     domain = connection.defineXML(FOREIGN)
     yield
     domain.undefine()
@@ -49,7 +51,7 @@ def test_a_missing_image_and_a_foreign_domain_are_said_by_plan(tmp_path: Path) -
             "failed",
             (
                 "the domain obstacle-test-two exists and is not this lab's"
-                " (rename the lab or the host, or look at it with `virsh dumpxml obstacle-test-two`)"
+                " (rename the lab or the host, or inspect it with `virsh dumpxml obstacle-test-two`)"
             ),
         ),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import subprocess
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -18,12 +17,14 @@ from uuid import uuid4
 import libvirt
 import pytest
 
-from labrun.errors import ForeignObjectError, HypervisorError
+from labrun.errors import ForeignObjectError, HypervisorError, LabrunError
 from labrun.hypervisor import connect
 from labrun.ownership import read_tag
 from labrun.tasks.provision import kvm_probe
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.image_removal import prune_images, remove_image
 from labrun.tasks.provision.image_store import image_paths, import_image
+from labrun.tasks.provision.image_users import find_users
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe
 from labrun.tasks.provision.machines import wanted_settings
@@ -40,14 +41,10 @@ from labrun.tasks.provision.volumes import (
     refresh,
     volume_names,
 )
+from tests.leftovers import note
+from tests.tiny_guest import GREETING, tiny_disk
 
 URI = "qemu:///system"
-GREETING = "hello from the test guest"
-# cli; cld; ds = 0; then each byte of the text to the first serial port; hlt for ever
-BOOT_SECTOR = (
-    bytes.fromhex("fafc31c08ed8be177cac84c07406baf803eeebf5f4ebfd")
-    + b"firmware's line\r\nhello from \x1b[1;32mthe test\x1b[0m guest\r\n\0"
-).ljust(510, b"\0") + b"\x55\xaa"
 
 
 def _has_libvirtd() -> bool:
@@ -80,20 +77,10 @@ def connection() -> Any:
     return connect(URI)
 
 
-def _disk(path: Path, size: int = 1024 * 1024) -> Path:
-    raw = path.with_suffix(".raw")
-    raw.write_bytes(BOOT_SECTOR)
-    with raw.open("r+b") as file:
-        file.truncate(size)
-    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
-
-
 @pytest.fixture
 def image(connection: Any, tmp_path: Path) -> Iterator[str]:
     name = f"t-image-{uuid4().hex[:8]}"
-    import_image(_disk(tmp_path / "tiny.qcow2"), name)
+    import_image(tiny_disk(tmp_path / "tiny.qcow2"), name)
     volume = volume_name(name)
     assert volume is not None
     yield name
@@ -111,7 +98,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> QemuDriver:
 
 @pytest.fixture
 def spec(driver: QemuDriver, image: str) -> Iterator[MachineSpec]:
-    lab = f"t-{uuid4().hex[:8]}"
+    lab = note(f"t-{uuid4().hex[:8]}")
     yield MachineSpec(
         lab=lab,
         host="h1",
@@ -136,6 +123,31 @@ def _volumes(spec: MachineSpec) -> frozenset[str]:
 
 def _settings(driver: QemuDriver, spec: MachineSpec) -> dict[str, str]:
     return dict(driver.observe(spec.lab)[spec.host].defined)
+
+
+def test_an_image_is_used_by_a_machine_and_by_its_disk_alone(
+    driver: QemuDriver, spec: MachineSpec, connection: Any
+) -> None:
+    driver.prepare_image(spec.image)
+    assert find_users().of(spec.image) == ()
+    driver.create(spec)
+    assert find_users().of(spec.image) == (f"{spec.lab}/h1",)
+    # Somebody undefines it: its disk still stands on the image.
+    connection.lookupByName(spec.domain).undefine()
+    users = find_users()
+    assert users.of(spec.image) == (f"{spec.lab}/h1",)
+    volume = volume_name(spec.image)
+    assert volume in users.volumes
+    with pytest.raises(LabrunError, match=rf"^image: used by {spec.lab}/h1 "):
+        remove_image(spec.image, users)
+    assert prune_images(users) == ()
+    pool = find_pool(connection, image_pool())
+    assert volume in volume_names(pool)
+    driver.remove(spec.lab, "h1", spec.domain)
+    driver.remove_lab(spec.lab)
+    remove_image(spec.image, find_users())
+    assert volume not in volume_names(pool)
+    assert image_paths(spec.image).disk.exists() is False
 
 
 def test_a_machine_from_nothing_to_nothing(driver: QemuDriver, spec: MachineSpec, connection: Any) -> None:
@@ -233,7 +245,7 @@ def test_it_is_known_beforehand_that_a_machine_cannot_be_made(driver: QemuDriver
     before = (driver.observe(spec.lab), _volumes(spec))
     with pytest.raises(HypervisorError, match="a disk of 0 GiB is too small for the image"):
         driver.rehearse(replace(spec, disk=0))
-    with pytest.raises(HypervisorError, match="the image t-nowhere has no disk for machines"):
+    with pytest.raises(HypervisorError, match="the image t-nowhere has no disk for VMs"):
         driver.rehearse(replace(spec, image="t-nowhere"))
     assert (driver.observe(spec.lab), _volumes(spec)) == before
 
@@ -305,7 +317,7 @@ def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None
     with pytest.raises(HypervisorError) as caught:
         driver.prepare_image("t-nowhere")
     assert str(caught.value) == (
-        "image: the image t-nowhere has no disk for machines (labrun image import FILE --name t-nowhere)"
+        "image: the image t-nowhere has no disk for VMs (labrun image import FILE --name t-nowhere)"
     )
     with pytest.raises(HypervisorError, match=r"^h1: image: the image t-nowhere is not on the hypervisor"):
         driver.create(lost)
@@ -315,7 +327,7 @@ def test_an_image_that_is_nowhere(driver: QemuDriver, spec: MachineSpec) -> None
 def test_a_disk_smaller_than_the_image(
     driver: QemuDriver, spec: MachineSpec, tmp_path: Path, connection: Any
 ) -> None:
-    import_image(_disk(tmp_path / "big.qcow2", 3 * 1024**3), spec.image)
+    import_image(tiny_disk(tmp_path / "big.qcow2", 3 * 1024**3), spec.image)
     volume = volume_name(spec.image)
     assert volume is not None
     try:
@@ -397,7 +409,7 @@ def test_changes_of_a_running_machine(
 
 @pytest.fixture
 def network(connection: Any) -> Iterator[str]:
-    name = f"t-{uuid4().hex[:8]}"
+    name = note(f"t-{uuid4().hex[:8]}")
     handle = connection.networkCreateXML(
         f"<network><name>{name}</name><bridge stp='off' delay='0'/></network>"
     )
@@ -479,7 +491,7 @@ def test_a_paused_machine_goes_on(driver: QemuDriver, spec: MachineSpec, connect
 
 
 def test_an_upload_that_broke_off_is_done_again(image: str, connection: Any, tmp_path: Path) -> None:
-    path = _disk(tmp_path / "other.qcow2")
+    path = tiny_disk(tmp_path / "other.qcow2")
     pool = ensure_pool(connection, image_pool())
     name = volume_name(image)
     assert name is not None
@@ -511,7 +523,7 @@ def test_uploads_at_the_same_time_are_one(image: str, connection: Any) -> None:
 
 def test_holes_stay_holes(image: str, connection: Any, tmp_path: Path) -> None:
     path = tmp_path / "sparse.qcow2"
-    path.write_bytes(_disk(tmp_path / "small.qcow2").read_bytes())
+    path.write_bytes(tiny_disk(tmp_path / "small.qcow2").read_bytes())
     with path.open("r+b") as file:
         file.seek(40 * 1024 * 1024)
         file.write(b"far away")
@@ -533,7 +545,7 @@ def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
         return {name for name in volume_names(pool) if name.startswith(spec.image)}
 
     def new_version(megabytes: int) -> str:
-        import_image(_disk(tmp_path / f"{megabytes}.qcow2", megabytes * 1024 * 1024), spec.image)
+        import_image(tiny_disk(tmp_path / f"{megabytes}.qcow2", megabytes * 1024 * 1024), spec.image)
         assert driver.prepare_image(spec.image) is True
         return volume_name(spec.image) or ""
 
@@ -555,7 +567,7 @@ def test_a_new_version_replaces_the_old_one_that_nothing_stands_on(
 def test_the_probe_knows_a_machine_that_works(connection: Any) -> None:
     # The same guest on QEMU's own emulation: what the probe says of KVM is not said of the guest.
     assert probe(connection, virt="qemu") == KvmVerdict(True, "a guest ran 64-bit code")
-    assert probe(connection, virt="qemu", deadline=0.0).why == "a guest got nowhere in 0 s"
+    assert probe(connection, virt="qemu", deadline=0.0).why == "a guest made no progress in 0 s"
     left = [domain.name() for domain in connection.listAllDomains() if "labrun-probe" in domain.name()]
     assert left == []
     assert not [name for name in volume_names(find_pool(connection, image_pool())) if "probe" in name]

@@ -19,6 +19,7 @@ from labrun.tasks.provision.agent import agent_leases
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.qemu import QemuDriver
+from tests.leftovers import note
 
 URI = "qemu:///system"
 IMAGE = "debian-12"
@@ -51,7 +52,7 @@ def _until(condition: Callable[[], Any], seconds: float) -> Any:
 
 @pytest.fixture
 def network() -> Iterator[str]:
-    name = f"t-{uuid4().hex[:8]}"
+    name = note(f"t-{uuid4().hex[:8]}")
     handle = connect(URI).networkCreateXML(
         f"<network><name>{name}</name><bridge stp='off' delay='0'/></network>"
     )
@@ -61,7 +62,7 @@ def network() -> Iterator[str]:
 
 @pytest.fixture
 def spec(network: str) -> Iterator[MachineSpec]:
-    lab = f"t-{uuid4().hex[:8]}"
+    lab = note(f"t-{uuid4().hex[:8]}")
     config = {
         "version": 2,
         "ethernets": {"eth0": {"match": {"macaddress": MAC}, "addresses": ["10.7.200.2/24"]}},

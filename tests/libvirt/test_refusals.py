@@ -14,6 +14,7 @@ import pytest
 
 from labrun.hypervisor import daemon_pid
 from tests.labs import Answer, RunningLab
+from tests.leftovers import note
 
 URI = "lxc:///system"
 LAB = "refusal-test"
@@ -44,18 +45,22 @@ class Plants:
         self.ip("route", "add", prefix, "dev", device)
 
     def network(self, name: str, address: str) -> None:
+        note(name)
         found = self.connection.networkCreateXML(f"<network><name>{name}</name>{address}</network>")
         self.undo.callback(found.destroy)
 
     def definition(self, name: str) -> None:
+        note(name)
         found = self.connection.networkDefineXML(f"<network><name>{name}</name></network>")
         self.undo.callback(found.undefine)
 
     def filter(self, name: str) -> None:
+        note(name)
         xml = f"<filter name='{name}'><rule action='drop' direction='in'/></filter>"
         self.undo.callback(self.connection.nwfilterDefineXML(xml).undefine)
 
     def domain(self, name: str, uri: str = URI) -> None:
+        note(name)
         kind, system = uri.partition(":")[0], "exe" if uri == URI else "hvm"
         init = "<init>/bin/sh</init>" if uri == URI else ""
         connection = libvirt.open(uri)
@@ -68,6 +73,7 @@ class Plants:
 
     def guest(self, name: str, network: str, mac: str) -> None:
         """A running container of somebody's on a network of somebody's."""
+        note(name)
         guest = self.connection.createXML(
             f"<domain type='lxc'><name>{name}</name><memory unit='MiB'>64</memory><os><type>exe</type>"
             "<init>/bin/sleep</init><initarg>1000</initarg></os><devices><filesystem type='mount'>"
@@ -108,21 +114,21 @@ REFUSALS = {
         lambda plants: plants.definition(f"{LAB}-n"),
         N,
         ("network", "n"),
-        f"the network {LAB}-n exists and is not this lab's (rename the lab, or look at it with"
+        f"the network {LAB}-n exists and is not this lab's (rename the lab, or inspect it with"
         f" `virsh net-dumpxml {LAB}-n`)",
     ),
     "name of a domain": Refusal(
         lambda plants: plants.domain(f"{LAB}-h"),
         N,
         ("machine", "h"),
-        f"the domain {LAB}-h exists and is not this lab's (rename the lab or the host, or look at it with"
+        f"the domain {LAB}-h exists and is not this lab's (rename the lab or the host, or inspect it with"
         f" `virsh dumpxml {LAB}-h`)",
     ),
     "name of a filter": Refusal(
         lambda plants: plants.filter(f"{LAB}-f"),
         N,
         ("filter", "f"),
-        f"the filter {LAB}-f exists and is not this lab's (rename the filter, or look at it with"
+        f"the filter {LAB}-f exists and is not this lab's (rename the filter, or inspect it with"
         f" `virsh nwfilter-dumpxml {LAB}-f`)",
         host="{networks: {n: {ipv4: 10.131.7.11, filter: f}}}",
         more="filters: {f: [{deny: out, proto: tcp, port: 80}]}",
@@ -200,7 +206,7 @@ REFUSALS = {
         lambda plants: plants.network("rt-other", "<bridge name='rt-br0'/>"),
         NAMED,
         ("network", "n"),
-        "the bridge rt-br0 is that of the network rt-other (change `bridge_name`)",
+        "the bridge rt-br0 belongs to the network rt-other (change `bridge_name`)",
     ),
     "bridge name of a device": Refusal(
         lambda plants: plants.device("rt-br0", "veth"),
@@ -220,7 +226,7 @@ REFUSALS = {
         lambda plants: None,
         N,
         ("machine", "h"),
-        "the image no-such-image has no root tree for containers"
+        "the image no-such-image has no root file system for containers"
         " (containers are made from debian-12, which `labrun image build` makes)",
         host="{networks: {n: 10.131.7.11}, image: no-such-image}",
     ),
@@ -243,7 +249,7 @@ REFUSALS = {
         lambda plants: None,
         N,
         ("machine", "h"),
-        r"~512 vcpus, and QEMU takes at most \d+",
+        r"~512 vcpus, and QEMU supports at most \d+",
         host="{networks: {n: 10.131.7.11}, vcpus: 512}",
         uri="qemu:///system",
     ),
@@ -334,10 +340,11 @@ def test_a_filter_that_others_refer_to_is_not_pruned(plants: Plants, tmp_path: P
     try:
         assert lab.json("up", "--no-wait").exit_code == 0
         xml = f"<filter name='rt-filter'><filterref filter='{LAB}-f'/></filter>"
+        note("rt-filter")
         user = plants.connection.nwfilterDefineXML(xml)
         plants.undo.callback(user.undefine)
         lab_of(tmp_path, Refusal(lambda _: None, N, ("", ""), ""))
-        why = "the filter rt-filter, not this lab's, refers to it (take the reference out first)"
+        why = "the filter rt-filter, not this lab's, refers to it (remove the reference first)"
         for words in (("plan", "--prune"), ("-y", "up", "--prune", "--no-wait")):
             answer = lab.json(*words)
             assert (answer.exit_code, failed(answer)) == (5, [("filter", "f", why)])

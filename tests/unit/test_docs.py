@@ -261,7 +261,7 @@ def test_the_keys_said_to_wait_are_those_that_a_file_with_all_of_them_is_told_of
     told = {
         notice.path.rpartition(".")[2] for content in examples(LAB_FILE) for notice in loaded(content).notices
     }
-    table = sections(LAB_FILE, 2)["Accepted, not acted on yet"]
+    table = sections(LAB_FILE, 2)["Accepted, not supported yet"]
     listed = set(re.findall(r"`([a-z_]+)`", " ".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))))
     assert {"images" if key in ("url", "path", "build") else key for key in told} == listed
 

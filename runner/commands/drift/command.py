@@ -74,7 +74,7 @@ def command(
 ) -> Report:
     """Compare networks, machines, settings and paths with the file and with what was last applied.
 
-    Reads only, unless --fix is given. A row that is not ok tells which side has changed: `pending` is the
+    Reads only, unless --fix is given. A row that is not ok says which side has changed: `pending` is the
     file, `drifted` the host, `conflict` both; the exit code is then 3.
     """
     if (apply_pending or max_changes is not None) and not fix:
@@ -224,11 +224,9 @@ def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
-    reasons = {}
+    reasons = plan.absent() if plan is not None else {}
     for item in plan.machines if plan is not None else ():
-        if item.seen is None:
-            reasons[item.spec.host] = "there is no such machine: `labrun up` makes it"
-        elif item.seen.machine.state != "running":
+        if item.seen is not None and item.seen.machine.state != "running":
             reasons[item.spec.host] = f"the machine is {item.seen.machine.standing}: `labrun up` starts it"
     return reasons
 
@@ -341,6 +339,6 @@ def _line(line: Line) -> str:
 
 
 def _local(seconds: float) -> str:
-    then = time.localtime(seconds)
-    today = time.strftime("%F", then) == time.strftime("%F")
-    return time.strftime("%T" if today else "%F %T", then)
+    local_time = time.localtime(seconds)
+    today = time.strftime("%F", local_time) == time.strftime("%F")
+    return time.strftime("%T" if today else "%F %T", local_time)

@@ -59,7 +59,8 @@ def choose(rows: Sequence[Outcome], fix: Fix) -> Wanted:
         moved = [row for row in members if row.status in _MOVED]
         of_lab = section_of(section).scope is Scope.LAB
         if not of_lab and moved and not fix.apply_pending:
-            why = f"left: {section} {moved[0].name} is {moved[0].status} too; --apply-pending applies both"
+            also = f"{section} {moved[0].name} is {moved[0].status} too"
+            why = f"left alone: {also}; --apply-pending applies both"
             left.update({_key(row): why for row in chosen})
             continue
         items.update(_key(row) for row in chosen)
@@ -115,14 +116,14 @@ def _up(session: Session, wanted: Wanted) -> list[Outcome]:
     names = wanted.machines - {item.spec.host for item in lost}
     plan = replace(
         whole,
-        networks=tuple(each for each in whole.networks if each.spec.name in wanted.networks),
+        networks=tuple(planned for planned in whole.networks if planned.spec.name in wanted.networks),
         machines=tuple(item for item in whole.machines if item.spec.host in names),
-        filters=tuple(each for each in whole.filters if each.spec.name in wanted.filters),
-        forwards=tuple(each for each in whole.forwards if each.spec.name in wanted.forwards),
+        filters=tuple(planned for planned in whole.filters if planned.spec.name in wanted.filters),
+        forwards=tuple(planned for planned in whole.forwards if planned.spec.name in wanted.forwards),
         extra_networks={},
         extra_machines=(),
     )
-    why = "only a new machine could be so: `labrun up --recreate`, and its disk is lost"
+    why = "this needs a new machine: `labrun up --recreate`, and its disk is lost"
     kept = [item.spec.host for item in lost if item.spec.host in wanted.machines]
     rows = refusal(session, plan)
     if not rows:

@@ -102,6 +102,8 @@ def _plant(session: Session, fault: Fault, site: FaultSite) -> None:
     if result.exit_status != 0:
         lines = result.stderr.strip().splitlines()
         reason = lines[-1] if lines else f"exit status {result.exit_status}"
-        raise LabrunError(f"nothing was planted: {reason}", host=host, hint="is the lab configured and well?")
+        raise LabrunError(
+            f"nothing was planted: {reason}", host=host, hint="is the lab configured and working?"
+        )
     hints = [fault.filled_in(hint, site) for hint in fault.hints]
     remember(session.state, Planted(fault.name, host, (*hints, f"It is {fault.name}, on {host}.")))

@@ -36,8 +36,8 @@ _WIDEST = 60
 def command(invocation: Invocation, path: Path) -> Report:
     """Write one self-contained HTML page with diagram, matrix, results and history.
 
-    Shows the last verify and the last runs, and asks no host. The page loads nothing, and can be read
-    without scripts.
+    Shows the last verify and the last runs; no host is queried. The page loads nothing from elsewhere, and
+    can be read without scripts.
     """
     from labrun.runner.commands.report.history import RUNS
     from labrun.runner.views.diagram_input import drawn_lab

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def command(invocation: Invocation, before: str, after: str, name: str | None) -> Report:
     """Show what changed between two runs: results, observations, reasons and the lab file.
 
-    RUN as in `labrun show`. Exit code 0, whatever differs. With --hosts only their rows.
+    RUN as in `labrun show`. Exit code 0, whatever differs. With --hosts, only their rows are shown.
     """
     history = history_of(invocation, name)
     runs = (history.find(before), history.find(after))
@@ -65,7 +65,7 @@ def _text(before: Run, after: Run, comparison: Comparison, painted: bool) -> str
         _paint(f"+++ {_named(after)}", "green", painted),
     ]
     if _is_other_file(before, after):
-        lines.append("The lab file was changed between them.")
+        lines.append("The lab file changed between the two runs.")
     for run, words in zip((before, after), comparison.only, strict=True):
         if words:
             lines.append(f"Not compared, only in {run.run}: {', '.join(words)}")

@@ -53,7 +53,7 @@ def _evidence(run: Run, evidence: Mapping[str, str], hosts: Sequence[str]) -> Re
     by_host = {host: text for host, text in evidence.items() if not hosts or host in hosts}
     if not by_host:
         hint = "`verify` keeps it, for its newest runs"
-        raise LabrunError(f"of {run.run} no output of hosts is kept", hint=hint)
+        raise LabrunError(f"of {run.run} no host output is kept", hint=hint)
     text = "".join(f"# {host}\n{_ended(_printable(text))}\n" for host, text in by_host.items())
     return Report(run.lab, text=text, extra={"shown": run.as_json(), "evidence": by_host})
 

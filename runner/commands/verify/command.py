@@ -79,7 +79,7 @@ def command(
     captures = gather_captures(session, full=full, evidence=not no_evidence)
     with judging_time(invocation.timeout):
         rows = judge(session.lab, captures, session.hosts)
-    rows += _refused(session) + _cut_off(session) + _worsened(session)
+    rows += _refused(session) + _cut_off(session) + _forwarded(session, captures) + _worsened(session)
     if hint:
         return with_hint(session.lab.name, rows, session.state)
     return with_outputs(Report(session.lab.name, rows), session.lab, invocation, **outputs)
@@ -87,7 +87,7 @@ def command(
 
 def _refused(session: Session) -> list[Outcome]:
     """Return a row for each rule with ``log: true``: how many packets the hypervisor refused by it."""
-    if not any(rule.log for each in session.lab.filters.values() for rule in each.rules):
+    if not any(rule.log for declared in session.lab.filters.values() for rule in declared.rules):
         return []
     from labrun.tasks.provision.refused_traffic import counter_rows
 
@@ -103,6 +103,17 @@ def _cut_off(session: Session) -> list[Outcome]:
     return uplink_rows(session.lab, session.uri)
 
 
+def _forwarded(session: Session, captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:
+    """Return a row for each port of the hypervisor that leads into the lab, tried from there."""
+    if not any(network.forward for network in session.lab.networks.values()):
+        return []
+    from labrun.tasks.collect.forward_judge import expected_forwards, forward_rows
+    from labrun.tasks.provision.forward_trials import try_forwards
+
+    trials = tuple(expected_forwards(session.lab, session.hosts))
+    return forward_rows(session.lab, captures, try_forwards(session.lab, session.uri, trials))
+
+
 def _worsened(session: Session) -> list[Outcome]:
     """Return a warning for each link that `labrun tc` has made slow or lossy."""
     from labrun.tasks.provision.link_shaping import link_rows
@@ -114,7 +125,7 @@ def _refuse_mixtures(given: Mapping[str, object]) -> None:
     for one, others in _APART.items():
         for other in others:
             if given[one] and given[other]:
-                raise UsageError(f"--{one} and --{other} do not go together", hint="leave one of them out")
+                raise UsageError(f"--{one} and --{other} cannot be combined", hint="leave one of them out")
 
 
 def _pair(invocation: Invocation, pair: str, *, offline: bool) -> Report:
@@ -193,13 +204,9 @@ def _expected_of(spec: CollectSpec) -> Rows:
 def _off(session: Session) -> dict[str, str]:
     """Return, by host, why a machine cannot answer according to libvirt."""
     machines = session.machines()
-    reasons: dict[str, str] = {}
+    reasons = session.absent(machines)
     for name, host in session.lab.hosts.items():
-        if host.machine is None:
-            continue
-        if name not in machines:
-            reasons[name] = "there is no such machine yet: `labrun up` makes it"
-        elif machines[name].machine.state != "running":
+        if host.machine is not None and name in machines and machines[name].machine.state != "running":
             reasons[name] = f"the machine is {machines[name].machine.standing}: `labrun up` starts it"
     return reasons
 
@@ -233,4 +240,16 @@ def explained(session: Session, *, full: bool = False) -> str:
             lines += [f"ping -c 1 {ping.address}   # {ping.to}" for ping in spec.pings]
             lines += [f"{by_hand(check)}   # check {check.name}" for check in spec.checks]
             blocks.append("\n".join(lines) + "\n")
+    if forwards := _forwards_by_hand(session):
+        blocks.append("\n".join(["# on the hypervisor", *forwards]) + "\n")
     return "\n".join(blocks)
+
+
+def _forwards_by_hand(session: Session) -> list[str]:
+    if not any(network.forward for network in session.lab.networks.values()):
+        return []
+    from labrun.tasks.collect.forward_judge import expected_forwards
+    from labrun.tasks.provision.forward_trials import forwards_by_hand
+
+    trials = tuple(expected_forwards(session.lab, session.hosts))
+    return list(forwards_by_hand(session.lab, session.uri, trials))

@@ -13,6 +13,7 @@ from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.selection import select_hosts
 from labrun.tasks.collect.capture import Unreachable
+from labrun.tasks.collect.forward_judge import expected_forwards, untried_forward
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.state.sections import PATH, section_of
 
@@ -31,7 +32,8 @@ def offline_rows(lab: Lab, hosts: Sequence[str] | None = None) -> list[Outcome]:
     """Return all rows of `verify`, each ``skipped``, with the expected value."""
     silent = {host: Unreachable(OFFLINE, Status.SKIPPED) for host in lab.hosts}
     expected = expectations(lab)
-    return [_with_fault(expected, row) for row in judge(lab, silent, hosts)]
+    rows = [_with_fault(expected, row) for row in judge(lab, silent, hosts)]
+    return [*rows, *(untried_forward(trial, OFFLINE) for trial in expected_forwards(lab, hosts))]
 
 
 def _with_fault(expected: Expectations, row: Outcome) -> Outcome:

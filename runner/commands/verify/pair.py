@@ -112,7 +112,7 @@ class _Trace:
     def lines(self) -> Iterator[str]:
         yield f"{self.row.name}: {self.path.address or 'an address that is not in the lab file'}"
         width = max((len(step.node) for step in (*self.there, *self.back)), default=0)
-        for title, steps in (("there", self.there), ("the way back", self.back)):
+        for title, steps in (("there", self.there), ("back", self.back)):
             if steps:
                 yield f"  {title}"
             for number, step in enumerate(steps, 1):

@@ -33,7 +33,7 @@ def _legend(diagram: Diagram, *, drawn: bool) -> list[str]:
     bad = {link.health for link in diagram.links} & set(_LINKS)
     if bad and drawn:
         marks = ", ".join(f"{mark} {health.value}" for health, mark in _LINKS.items() if health in bad)
-        lines.append(f"links drawn otherwise than by |: {marks}")
+        lines.append(f"links not drawn as |: {marks}")
     return ["", *lines] if lines else []
 
 

@@ -57,9 +57,9 @@ def record_of(facts: Facts) -> Applied | None:
         which = "an earlier" if schema < SCHEMA else "a later"
         raise UnreadableError(f"{which} labrun recorded it", step=PATH)
     items = {
-        (section, name): as_text(each, PATH)
+        (section, name): as_text(texts, PATH)
         for section, names in as_object(record.get("items"), PATH, _KIND).items()
-        for name, each in as_object(names, PATH, _KIND).items()
+        for name, texts in as_object(names, PATH, _KIND).items()
     }
     run, version, digest = (as_text(record.get(key), PATH) for key in ("run", "labrun", "digest"))
     return Applied(run, version, digest, MappingProxyType(items))

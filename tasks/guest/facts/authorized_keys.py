@@ -1,4 +1,4 @@
-"""The keys that sshd lets in: from the files that it reads for a user, and from a command that it asks."""
+"""The keys that sshd accepts: from the files that it reads for a user, and from a command that it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from labrun.bounded import SETTINGS_LINES, require_lines
-from labrun.tasks.guest.facts.sshd import MAIN
+from labrun.tasks.guest.facts.sshd import asked
 from labrun.tasks.guest.scripts import assigned, guest_script
 from labrun.tasks.guest.shell import Captured, Facts, Probe
 
@@ -26,12 +26,11 @@ _SEED = "/var/lib/cloud/instance/user-data.txt"
 _WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^\s"])++')
 _TYPE = re.compile(r"[a-z0-9][a-z0-9@.-]{3,63}")
 _MOST_PRINTABLE = 80
-_SCRIPTS = ("sshd_login", "sshd_files", "keys_files", "authorized_keys")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line that lets a key in; two lines are the same key whatever options and comment they have.
+    """One line that admits a key; two lines are the same key whatever options and comment they have.
 
     ``authority`` = the key signs certificates, and does not log in itself. ``line`` is the text as it stands.
     """
@@ -62,7 +61,7 @@ class Account:
     ``files`` are the paths in sshd's order, ``meant`` those that the lab file names for it, ``keys`` the
     content of all that exist. ``printed`` are the keys of a command, ``command`` names it; ``by_key`` is a
     command that is asked about each key, so that its keys cannot be listed. ``signers`` is a file of keys
-    whose certificates sshd takes. ``fault`` says why nothing of this is known.
+    whose certificates sshd accepts. ``fault`` says why nothing of this is known.
     """
 
     user: str
@@ -106,7 +105,7 @@ def _key(line: str) -> Key | None:
         if len(parts) < 2 or not _is_key(parts[0], parts[1]):
             return None
         return Key(parts[0], parts[1], False, "".join(parts[2:]), line)
-    names = {each.partition("=")[0].lower() for each in options[0].split(",")}
+    names = {option.partition("=")[0].lower() for option in options[0].split(",")}
     return Key(parts[0], parts[1], "cert-authority" in names, "".join(parts[2:]), line)
 
 
@@ -131,10 +130,9 @@ def probe(user: str, meant: str) -> Probe:
         "meant": meant,
         "seed": _SEED,
         "made": USERS,
-        "main": MAIN,
     }
-    script = assigned(values) + "".join(map(guest_script, _SCRIPTS))
-    return Probe((GIVEN,), f"(\n{script})\n")
+    script = assigned(values) + guest_script("keys_files") + guest_script("authorized_keys")
+    return Probe((GIVEN,), f"(\n{script})\n", after=(asked(user),))
 
 
 def accounts(facts: Facts) -> tuple[Account, ...]:
@@ -143,14 +141,14 @@ def accounts(facts: Facts) -> tuple[Account, ...]:
 
 
 def _accounts(facts: Facts) -> tuple[Account, ...]:
-    found = []
+    users = []
     for name, output in facts.commands.items():
         kind, _, user = name.partition(" ")
         if kind == "keys-sshd":
-            found.append(Account(user, fault=output.last_line))
+            users.append(Account(user, fault=output.last_line))
         elif kind == "keys-files":
-            found.append(_account(user, output, facts))
-    return tuple(found)
+            users.append(_account(user, output, facts))
+    return tuple(users)
 
 
 def _account(user: str, output: Captured, facts: Facts) -> Account:

@@ -1,4 +1,4 @@
-"""Who else on a link answers for this host's addresses; without Python in the guest nobody is known."""
+"""Who else on a link answers for this host's addresses; without Python in the guest none is known."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def end() -> Probe:
 def claims(facts: Facts) -> dict[Address, str]:
     """Return the MAC of another device for each address of this host that it answers for."""
     output = facts.commands.get("claims")
-    found: dict[Address, str] = {}
+    claimed: dict[Address, str] = {}
     for line in output.text.splitlines()[:_MOST_LINES] if output is not None else ():
         address, _, mac = line.partition(" ")
         try:
-            found.setdefault(ip_address(address), mac)
+            claimed.setdefault(ip_address(address), mac)
         except ValueError:
             continue
-    return found
+    return claimed

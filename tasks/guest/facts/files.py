@@ -45,9 +45,9 @@ def look_at(files: Sequence[tuple[str, str]]) -> str:
 def odd_kind(path: str, facts: Facts) -> str | None:
     """Return why a path cannot be replaced by a file; None for a regular file or a free path."""
     if f"file-link {path}" in facts.words:
-        return "there is a symbolic link: name the file that it leads to, or remove it"
+        return "it is a symbolic link: name the file that it points to, or remove it"
     if f"file-other {path}" in facts.words:
-        return "there is something else than a file, such as a directory"
+        return "it is not a regular file but, say, a directory"
     return None
 
 
@@ -57,15 +57,15 @@ def found_files(paths: Sequence[str], facts: Facts) -> Mapping[str, FoundFile]:
     for line in _lines(facts, "files-hash"):
         digest, _, path = line.partition("  ")
         digests[path] = digest
-    found = {}
+    files = {}
     for line in _lines(facts, "files-stat"):
         mode, owner, group, path = (*line.split(" ", 3), "")[:4]
         if path in digests and path in paths:
             if not _MODE.fullmatch(mode):
                 raise UnreadableError(f"the mode of {path} is not octal", step="stat")
             text = facts.commands.get(f"file-text-{paths.index(path)}")
-            found[path] = FoundFile(f"{mode:0>4}", owner, group, digests[path], _decoded(text))
-    return found
+            files[path] = FoundFile(f"{mode:0>4}", owner, group, digests[path], _decoded(text))
+    return files
 
 
 def _lines(facts: Facts, name: str) -> list[str]:

@@ -42,7 +42,7 @@ PROBE = Probe(
 
 # A rollback takes a while; only after that is a guard sure to be abandoned (seconds).
 _GRACE = 30
-_GOES_ON = "the host goes on trying"
+_GOES_ON = "the host keeps trying"
 _GOING = ("guard undoing", "guard undone")
 
 
@@ -66,13 +66,13 @@ class Standing:
 
     def __str__(self) -> str:
         left = max(0, self.remaining or 0)
-        return f"{self.owner} changes this host and has {left} s left to confirm that"
+        return f"{self.owner} is changing this host and has {left} s left to confirm that"
 
     @property
     def borrowed(self) -> str:
         """Return why the current state cannot be relied on."""
         left = max(0, self.remaining or 0)
-        return f"run {self.run} has {left} s left to confirm its change, or the host goes back"
+        return f"run {self.run} has {left} s left to confirm its change, or the host rolls back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,6 @@ def _checkpoint_ends(text: str) -> Iterator[float]:
     what = "NetworkManager"
     (objects,) = as_list(as_object(read_json(text, what), what)["data"], what)
     for interfaces in as_object(objects, what).values():
-        for name, each in as_object(interfaces, what).items():
+        for name, properties in as_object(interfaces, what).items():
             if name == "org.freedesktop.NetworkManager.Checkpoint":
-                yield each["Created"]["data"] / 1000 + each["RollbackTimeout"]["data"]
+                yield properties["Created"]["data"] / 1000 + properties["RollbackTimeout"]["data"]

@@ -1,4 +1,4 @@
-"""What decides whether a login gets in, as it is seen from inside: boot, sshd, account, keys, disks."""
+"""What decides whether a login succeeds, as seen from inside: boot, sshd, account, keys, disks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class LoginState:
 
     @property
     def is_booting(self) -> bool:
-        """Tell whether the boot is still going on, so that what is missing may come yet."""
+        """Tell whether the boot is still going on, so that what is missing may still come."""
         return self.boot in ("initializing", "starting")
 
     @property
@@ -186,15 +186,15 @@ def _devices(facts: Facts) -> Mapping[str, Device] | None:
 
 def _listeners(facts: Facts) -> Iterator[Listener]:
     for line in _lines(_said(facts, "sockets")):
-        found = _SOCKET.match(line)
-        if found is None:
+        match = _SOCKET.match(line)
+        if match is None:
             continue
-        text = found["address"].strip("[]")
+        text = match["address"].strip("[]")
         try:
             address = None if text in ("*", "0.0.0.0", "::") else ip_address(text)  # noqa: S104 - what ss prints
         except ValueError:
             continue
-        yield Listener(address, int(found["port"]), found["program"] or "")
+        yield Listener(address, int(match["port"]), match["program"] or "")
 
 
 def _account(facts: Facts) -> Account | None:

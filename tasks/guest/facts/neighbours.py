@@ -32,12 +32,12 @@ def neighbours(facts: Facts) -> tuple[Neighbour, ...]:
 
 
 def _neighbours(entries: list[Mapping[str, Any]]) -> Iterator[Neighbour]:
-    for each in entries:
-        mac, states = each.get("lladdr"), each.get("state")
+    for entry in entries:
+        mac, states = entry.get("lladdr"), entry.get("state")
         failed = isinstance(states, list) and ("FAILED" in states or "INCOMPLETE" in states)
         yield Neighbour(
-            as_text(each.get("dev", ""), "neighbours"),
-            as_address(each.get("dst"), "neighbours"),
+            as_text(entry.get("dev", ""), "neighbours"),
+            as_address(entry.get("dst"), "neighbours"),
             as_text(mac, "neighbours").lower() if mac else None,
             failed,
         )

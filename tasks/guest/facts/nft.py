@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from labrun.bounded import integer
 from labrun.tasks.guest.deadline import pace
-from labrun.tasks.guest.facts.nft_rules import ENDS, JUMP, Packet, fits
+from labrun.tasks.guest.facts.nft_rules import ENDS, JUMP, QUEUE, Packet, fits
 
 __all__ = ["Chain", "Rule", "Ruleset", "Suspect", "read_ruleset", "suspects"]
 
@@ -25,7 +25,11 @@ _LONGEST_SHOWN = 300
 _TABLE = re.compile(r"table (?P<family>\w+) (?P<name>\S+) \{.*")
 _CHAIN = re.compile(r"\tchain (?P<name>\S+) \{.*")
 _COUNTER = re.compile(r"\tcounter (?P<name>\S+) \{.*")
-_BASE = re.compile(r"type \w+ hook (?P<hook>\w+) .*?(?:policy (?P<policy>\w+);)?")
+_BASE = re.compile(
+    r"type \w+ hook (?P<hook>\w+) (?P<at>devices? (?:= )?(?:\{[^{}]*+\}|\S++) )?"
+    r".*?(?:policy (?P<policy>\w+);)?"
+)
+_DEVICES = re.compile(r"(?<=[\s{\",])(?!devices?\b)[^\s{}\",=;]++")
 _PACKETS = re.compile(r"counter packets ([0-9]{1,20}) bytes \d+ ?")
 _NAMED = re.compile(r'counter name "?([\w.-]+)"? ?')
 _PACKETS_OF_NAMED = re.compile(r"\s*+packets ([0-9]{1,20}) bytes \d+")
@@ -43,12 +47,16 @@ class Rule:
 
 @dataclass(slots=True)
 class Chain:
-    """A chain with its rules in order; ``hook`` is empty if it is only jumped to."""
+    """A chain with its rules in order; ``hook`` is empty if it is only jumped to.
+
+    ``devices`` are those that its hook is at, empty for all.
+    """
 
     table: str
     name: str
     hook: str = ""
     policy: str = "accept"
+    devices: frozenset[str] = frozenset()
     rules: list[Rule] = field(default_factory=list)
     by_handle: dict[str, Rule] = field(default_factory=dict)
 
@@ -59,11 +67,15 @@ Ruleset = Mapping[tuple[str, str], Chain]
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A rule or policy that may drop a packet; ``sure`` if nothing else could have dropped it."""
+    """A rule or policy that may drop a packet; ``sure`` if nothing else could have dropped it.
+
+    ``is_queued`` = it leaves that to a program, which may let the packet pass.
+    """
 
     text: str
     sure: bool
     meanwhile: int | None
+    is_queued: bool = False
 
 
 def read_ruleset(text: str) -> Ruleset:
@@ -75,16 +87,16 @@ def read_ruleset(text: str) -> Ruleset:
     named: dict[tuple[str, str], int] = {}
     table, chain, counter, count = "", None, "", 0
     for line in text.splitlines():
-        if found := _TABLE.match(line):
-            table, chain = f"{found['family']} {found['name']}", None
-        elif found := _CHAIN.match(line):
-            chain = chains[table, found["name"]] = Chain(table, found["name"])
-        elif found := _COUNTER.match(line):
-            counter = found["name"]
+        if match := _TABLE.match(line):
+            table, chain = f"{match['family']} {match['name']}", None
+        elif match := _CHAIN.match(line):
+            chain = chains[table, match["name"]] = Chain(table, match["name"])
+        elif match := _COUNTER.match(line):
+            counter = match["name"]
         elif line.startswith("\t}"):
             chain, counter = None, ""
-        elif counter and (found := _PACKETS_OF_NAMED.match(line)):
-            named[table, counter] = integer(found[1]) or 0
+        elif counter and (match := _PACKETS_OF_NAMED.match(line)):
+            named[table, counter] = integer(match[1]) or 0
         elif chain is not None:
             _take(chain, line.strip(), named)
             count += 1
@@ -97,6 +109,7 @@ def _take(chain: Chain, line: str, named: Mapping[tuple[str, str], int]) -> None
     base = _BASE.fullmatch(line)
     if base:
         chain.hook, chain.policy = base["hook"], base["policy"] or "accept"
+        chain.devices = frozenset(_DEVICES.findall(base["at"] or ""))
         return
     text, mark, handle = line.rpartition(" # handle ")
     if not mark:
@@ -120,12 +133,18 @@ def suspects(
     """
     walk = _Walk(before, after, packet)
     for (table, _), chain in after.items():
-        if chain.hook in hooks and table.split()[0] in families:
-            way = walk.through(chain)
-            for found in way.suspects:
-                yield found if not walk.is_spent else replace(found, sure=False)
-            if chain.policy == "drop" and not way.ends:
-                yield Suspect(f"{table}, chain {chain.name}: policy drop", not way.leaves, None)
+        if chain.hook in hooks and table.split()[0] in families and _is_at(chain, packet):
+            outcome = walk.through(chain)
+            for suspect in outcome.suspects:
+                yield suspect if not walk.is_spent else replace(suspect, sure=False)
+            if chain.policy == "drop" and not outcome.ends:
+                yield Suspect(f"{table}, chain {chain.name}: policy drop", not outcome.leaves, None)
+
+
+def _is_at(chain: Chain, packet: Packet) -> bool:
+    """Tell whether a chain's hook may be at the device by which the packet comes or leaves."""
+    device = packet.leaves if chain.hook == "egress" else packet.came
+    return not chain.devices or not device or device in chain.devices
 
 
 @dataclass(slots=True)
@@ -170,35 +189,35 @@ class _Walk:
 
     def through(self, chain: Chain, depth: int = 0) -> _Way:
         key = chain.table, chain.name, depth
-        way = self.known.get(key)
-        if way is None:
-            way = self.known[key] = self._through(chain, depth)
-        return way
+        outcome = self.known.get(key)
+        if outcome is None:
+            outcome = self.known[key] = self._through(chain, depth)
+        return outcome
 
     def _through(self, chain: Chain, depth: int) -> _Way:
-        way = _Way()
+        outcome = _Way()
         for rule in chain.rules:
             self.budget -= 1
             if self.is_spent or not pace().remaining():
-                self.budget, way.leaves = 0, True
+                self.budget, outcome.leaves = 0, True
                 break
             fits = self.fitting[rule.text] if rule.text in self.fitting else self._look(rule.text)
-            if fits is not False and self._meets(way, chain, rule, fits is True, depth):
-                way.ends = True
+            if fits is not False and self._meets(outcome, chain, rule, fits is True, depth):
+                outcome.ends = True
                 break
-        return way
+        return outcome
 
     def _look(self, text: str) -> bool | None:
-        self.fitting[text] = found = fits(text, self.packet)
-        return found
+        self.fitting[text] = matches = fits(text, self.packet)
+        return matches
 
     def _meets(self, way: _Way, chain: Chain, rule: Rule, fits: bool, depth: int) -> bool:
         """Add the effect of a rule that may match; return True if the packet certainly gets no further."""
         jump, ends = JUMP.search(rule.text), ENDS.search(rule.text)
         if jump and depth < _DEEPEST and (chain.table, jump[1]) in self.after:
             beyond = self.through(self.after[chain.table, jump[1]], depth + 1)
-            for found in beyond.suspects:
-                way.add(found, sure=fits)
+            for suspect in beyond.suspects:
+                way.add(suspect, sure=fits)
             way.leaves = way.leaves or beyond.leaves or (beyond.ends and not fits)
             return beyond.ends and fits
         if ends and ends[1] == "accept":
@@ -211,6 +230,10 @@ class _Walk:
                 meanwhile = _meanwhile(self.before, chain, rule)
                 way.add(Suspect(_named(chain, rule, meanwhile), rule.counted != 0, meanwhile), sure=fits)
             return fits
+        if QUEUE.search(rule.text) and rule.counted != 0:
+            way.add(
+                Suspect(_named(chain, rule, None), sure=False, meanwhile=None, is_queued=True), sure=False
+            )
         way.leaves = way.leaves or "return" in rule.text
         return False
 

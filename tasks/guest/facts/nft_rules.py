@@ -9,12 +9,16 @@ from ipaddress import ip_address, ip_network
 from labrun.bounded import integer
 from labrun.inventory.model import Address
 
-__all__ = ["ENDS", "JUMP", "Packet", "fits"]
+__all__ = ["ENDS", "JUMP", "QUEUE", "Packet", "fits"]
 
 _LONGEST_RULE = 64 * 1024
 # A guest may print one endless line, or things nft never prints: each of these patterns is linear.
 JUMP = re.compile(r"\b(?:jump|goto) (\S+)")
 ENDS = re.compile(r"\b(drop|reject|accept)\b")
+# Without a program that listens there the kernel drops it, unless the rule says `bypass`.
+QUEUE = re.compile(
+    r"\bqueue\b(?! flags \S*bypass)(?: flags \S++)?(?: (?:to|num) [\w-]++)?|xt target \"NFQUEUE\""
+)
 _NOISE = re.compile(
     r"\b(?:reject with \S+ (?:type )?\S+|log(?: (?:prefix \"[^\"]*\"|level \w+))*|comment \"[^\"]*\")"
 )
@@ -24,7 +28,8 @@ _PROTOCOL = re.compile(r"\b(?:ip protocol|ip6 nexthdr|meta l4proto) (!= )?(\{[^{
 _PORT = re.compile(r"\b(?:tcp|udp|sctp|dccp|th) (?:dport|sport|flags) (?:!= )?(?:\{[^{}]*+\}|\S+(?: / \S+)?)")
 _ICMP_TYPE = re.compile(r"\bicmp(?:v6)? type (!= )?(\{[^{}]*+\}|\S+)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
-_NUMBERS = {4: {"icmp", "1", "udp", "17"}, 6: {"ipv6-icmp", "icmpv6", "58", "udp", "17"}}
+_UDP = frozenset({"udp", "17"})
+_NUMBERS = {4: frozenset({"icmp", "1"}), 6: frozenset({"ipv6-icmp", "icmpv6", "58"})}
 _DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
 _SPORT = re.compile(r"\b(?:tcp|th) sport (!= )?(\{[^{}]*+\}|\S+)")
 _STATE = re.compile(r"\bct state (!= )?(\{[^{}]*+\}|\S+)")
@@ -38,6 +43,7 @@ class Packet:
 
     With a ``port`` it is the first packet of a TCP connection to it, with ``answers`` the answer of that TCP
     port, with ``icmp`` one of that type (``echo-request``), without any of them a probe: UDP or echo.
+    ``state`` is what connection tracking has of a probe (``new``, ``established``), empty if that is unknown.
     """
 
     source: Address
@@ -48,6 +54,7 @@ class Packet:
     port: int = 0
     icmp: str = ""
     answers: int = 0
+    state: str = ""
 
     @property
     def is_tcp(self) -> bool:
@@ -80,24 +87,35 @@ def fits(text: str, packet: Packet) -> bool | None:
             return False
     for match in _PROTOCOL.finditer(rest):
         words = set(re.findall(r"\w[\w-]*", match[2]))
-        if not match[1] and not words & (_TCP if packet.is_tcp else _NUMBERS[packet.source.version]):
+        if not match[1] and not words & _protocols(packet):
             return False
-        sure = sure and not match[1] and (len(words) > 1 or packet.is_tcp)
+        sure = sure and not match[1] and (len(words) > 1 or packet.is_tcp or bool(packet.icmp))
     if not (_fits_connection(rest, packet) if packet.is_tcp else _fits_probe(rest, packet)):
         return False
     if packet.icmp:
         rest = _ICMP_TYPE.sub("", rest)
+    if packet.state:
+        rest = _STATE.sub("", rest)
     if packet.is_tcp:
         rest = _STATE.sub("", (_DPORT if packet.port else _SPORT).sub("", rest))
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
         sure = sure and not (pattern is _PORT and pattern.search(rest))
         rest = pattern.sub("", rest)
-    left = JUMP.sub("", ENDS.sub("", rest)).strip()
+    left = JUMP.sub("", QUEUE.sub("", ENDS.sub("", rest))).strip()
     return True if sure and not left else None
+
+
+def _protocols(packet: Packet) -> frozenset[str]:
+    if packet.is_tcp:
+        return _TCP
+    known = _NUMBERS[packet.source.version]
+    return known if packet.icmp else known | _UDP
 
 
 def _fits_probe(rest: str, packet: Packet) -> bool:
     if re.search(r"\b(?:tcp|sctp|dccp) (?:dport|sport|flags)", rest):
+        return False
+    if packet.state and not all(_is_in_state(match, packet.state) for match in _STATE.finditer(rest)):
         return False
     if packet.icmp:
         if re.search(r"\budp (?:dport|sport)", rest):
@@ -122,7 +140,11 @@ def _fits_connection(rest: str, packet: Packet) -> bool:
         among = any(low <= port <= high for low, high in bounds if low is not None and high is not None)
         if known and among is bool(match[1]):
             return False
-    return all((state in match[2]) is not bool(match[1]) for match in _STATE.finditer(rest))
+    return all(_is_in_state(match, state) for match in _STATE.finditer(rest))
+
+
+def _is_in_state(match: re.Match[str], state: str) -> bool:
+    return (state in match[2]) is not bool(match[1])
 
 
 def _among(address: Address, words: str) -> bool | None:

@@ -69,13 +69,13 @@ _LEAST = -999
 
 
 def rivals_probe(folder: str) -> Probe:
-    """Read how the profiles compete that are not labrun's, in ``folder`` and the vendor's."""
+    """Read how profiles that are not labrun's compete, in ``folder`` and the vendor's."""
     return Probe(script=assigned({"folder": folder}) + guest_script("rivals"))
 
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A profile on the disk that NetworkManager activates by itself, and the NICs that it is for.
+    """A profile on the disk that NetworkManager activates automatically, and the NICs that it is for.
 
     Empty ``interface`` and ``mac`` = any.
     """
@@ -174,13 +174,13 @@ def _state(facts: Facts) -> NmState:
         ).items()
     }
     devices = {device.mac: device for device in _devices(known)}
-    settings = (_part(each, "Settings.Connection") for each in known.values())
+    settings = (_part(entry, "Settings.Connection") for entry in known.values())
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
-    found = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
+    policy = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
     off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
     no_ipv6 = frozenset(path.split("/")[-2] for path in off)
-    return NmState(devices, _nics(facts, ()), loaded, found, _resolver(known, facts), no_ipv6)
+    return NmState(devices, _nics(facts, ()), loaded, policy, _resolver(known, facts), no_ipv6)
 
 
 def _resolver(
@@ -205,7 +205,7 @@ def _nics(facts: Facts, ignored: tuple[RoutePattern, ...]) -> dict[str, Nic]:
 
 
 def rivals(facts: Facts) -> tuple[Rival, ...]:
-    """Return the profiles that :func:`rivals_probe` has found, without those that wait for somebody."""
+    """Return the profiles that :func:`rivals_probe` has found, without those that wait for a user."""
     text = facts.commands.get("rivals", Captured("", 0)).text
     require_lines(text, _NM, SETTINGS_LINES)
     files: list[dict[str, str]] = []
@@ -217,21 +217,21 @@ def rivals(facts: Facts) -> tuple[Rival, ...]:
             files[-1][key] = value
     return tuple(
         Rival(
-            each["file"],
-            each.get("id") or each["file"].rpartition("/")[2].removesuffix(".nmconnection"),
-            priority_of(each),
-            each.get("interface-name", ""),
-            each.get("mac-address", "").lower(),
+            file["file"],
+            file.get("id") or file["file"].rpartition("/")[2].removesuffix(".nmconnection"),
+            priority_of(file),
+            file.get("interface-name", ""),
+            file.get("mac-address", "").lower(),
         )
-        for each in files
-        if each.get("autoconnect") not in _NO and each.get("type", _TYPES[0]) in _TYPES
+        for file in files
+        if file.get("autoconnect") not in _NO and file.get("type", _TYPES[0]) in _TYPES
     )
 
 
 def priority_of(connection: Mapping[str, str]) -> int:
     """Return the autoconnect-priority in the section ``connection`` of a profile."""
-    found = integer(connection.get("autoconnect-priority", "0"), least=_LEAST, most=-_LEAST)
-    return 0 if found is None else found
+    priority = integer(connection.get("autoconnect-priority", "0"), least=_LEAST, most=-_LEAST)
+    return 0 if priority is None else priority
 
 
 def _part(interfaces: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -281,19 +281,21 @@ def _name_servers(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, A
             for server in as_list(config.get("Nameservers", []), _NM):
                 numbers = as_list(server, _NM)
                 if len(numbers) == 16:
-                    yield str(ip_address(bytes(as_integer(each, _NM, most=255) for each in numbers)))
+                    yield str(ip_address(bytes(as_integer(number, _NM, most=255) for number in numbers)))
 
 
 def _searches(known: Mapping[str, Mapping[str, Any]], device: Mapping[str, Any]) -> tuple[str, ...] | None:
-    found: list[str] = []
+    domains: list[str] = []
     for version in (4, 6):
         config = _part(known.get(_text(device, f"Ip{version}Config"), {}), f"IP{version}Config")
         if "Searches" not in config:
             return None
         # Those of DHCP are apart.
         for name in ("Searches", "Domains"):
-            found += [as_text(each, _NM) for each in as_list(config.get(name, []), _NM, "search domains")]
-    return tuple(dict.fromkeys(found))
+            domains += [
+                as_text(domain, _NM) for domain in as_list(config.get(name, []), _NM, "search domains")
+            ]
+    return tuple(dict.fromkeys(domains))
 
 
 def _nic(link: Link, found: Iterable[ObservedRoute]) -> Nic:
@@ -309,11 +311,11 @@ def _nic(link: Link, found: Iterable[ObservedRoute]) -> Nic:
 def _routes_by_device(
     facts: Facts, ignored: tuple[RoutePattern, ...]
 ) -> Mapping[str, Sequence[ObservedRoute]]:
-    found: dict[str, list[ObservedRoute]] = {}
+    by_device: dict[str, list[ObservedRoute]] = {}
     # IPv6 is queried only if a resource needs it.
     for version in (4, 6) if "route6" in facts.commands else (4,):
         for route in routes(facts, version):
             passes_by = route.prefix.is_link_local or route.prefix.is_multicast
             if route.device and route.kind == "unicast" and not (passes_by or route.fits(ignored)):
-                found.setdefault(route.device, []).append(route)
-    return found
+                by_device.setdefault(route.device, []).append(route)
+    return by_device

@@ -46,7 +46,11 @@ _WHAT = {4: "ip route", 6: "ip -6 route"}
 
 @dataclass(frozen=True, slots=True)
 class ObservedRoute:
-    """One route of the main table; ``kind`` is ``unicast`` or another type (``blackhole`` ...)."""
+    """One route of the main table; ``kind`` is ``unicast`` or another type (``blackhole`` ...).
+
+    ``source`` is the address that the host's own packets get on it, ``mtu`` the size in bytes of what it
+    lets through; None if the route does not say.
+    """
 
     prefix: Prefix
     via: Address | None
@@ -54,12 +58,22 @@ class ObservedRoute:
     kind: str = "unicast"
     protocol: str = ""
     metric: int = 0
+    source: Address | None = None
+    mtu: int | None = None
 
     @property
     def removal(self) -> str:
         """Return the command that removes it."""
+        return self._command("del")
+
+    @property
+    def plain(self) -> str:
+        """Return the command that puts the same route in its place, without a source and an MTU."""
+        return self._command("replace")
+
+    def _command(self, verb: str) -> str:
         words = ["ip", "-6"] if self.prefix.version == 6 else ["ip"]
-        words += ["route", "del", *([] if self.kind == "unicast" else [self.kind])]
+        words += ["route", verb, *([] if self.kind == "unicast" else [self.kind])]
         words.append("default" if self.prefix.prefixlen == 0 else str(self.prefix))
         words += ["via", str(self.via)] if self.via is not None else []
         words += ["dev", self.device] if self.device and self.kind == "unicast" else []
@@ -75,8 +89,8 @@ class ObservedRoute:
         """Tell whether the lab file tells labrun to leave it alone."""
         via = str(self.via) if self.via is not None else ""
         return any(
-            each.fits(self.prefix, via=via, dev=self.device, kind=self.kind, proto=self.protocol)
-            for each in patterns
+            pattern.fits(self.prefix, via=via, dev=self.device, kind=self.kind, proto=self.protocol)
+            for pattern in patterns
         )
 
     @property
@@ -123,6 +137,7 @@ def _hops(route: Mapping[str, Any], version: int, what: str) -> Iterator[Observe
     dst = as_text(route.get("dst"), what)
     everything = "0.0.0.0/0" if version == 4 else "::/0"
     prefix = as_prefix(everything if dst == "default" else dst, what)
+    limits = objects(route.get("metrics") or [], what, "metrics")
     for hop in objects(route.get("nexthops") or [route], what, "next hops"):
         via = hop.get("gateway") or as_object(hop.get("via") or {}, what).get("host")
         yield ObservedRoute(
@@ -132,4 +147,6 @@ def _hops(route: Mapping[str, Any], version: int, what: str) -> Iterator[Observe
             kind=as_text(route.get("type", "unicast"), what),
             protocol=as_text(route.get("protocol", ""), what),
             metric=as_integer(route.get("metric", 0), what),
+            source=as_address(route["prefsrc"], what) if route.get("prefsrc") else None,
+            mtu=next((as_integer(each["mtu"], what) for each in limits if "mtu" in each), None),
         )

@@ -14,7 +14,9 @@ from labrun.tasks.guest.shell import Facts, Probe
 __all__ = ["PROBE", "PolicyRule", "missing_tables", "rules"]
 
 PROBE = Probe(script="capture rules4 ip -4 -j rule show\ncapture rules6 ip -6 -j rule show\n")
-_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos")
+_SELECTORS = ("fwmark", "iif", "oif", "ipproto", "sport", "dport", "tos", "tun_id", "l3mdev")
+# A lookup with these does not take every route of its table.
+_SUPPRESSED = ("suppress_prefixlength", "suppress_prefixlen", "suppress_ifgroup")
 _DEFAULT = {0: "local", 32766: "main", 32767: "default"}
 
 
@@ -41,10 +43,10 @@ class PolicyRule:
         return bool(self.conditions)
 
     def __str__(self) -> str:
-        goes = f"to {self.target} " if self.target is not None else ""
+        target = f"to {self.target} " if self.target is not None else ""
         only = f"{self.conditions} " if self.conditions else ""
         nots = "not " if self.negated else ""
-        return f"ip rule {self.priority}: {nots}from {self.source or 'all'} {goes}{only}{self.action}"
+        return f"ip rule {self.priority}: {nots}from {self.source or 'all'} {target}{only}{self.action}"
 
 
 def rules(facts: Facts, version: int) -> tuple[PolicyRule, ...]:
@@ -58,27 +60,27 @@ def missing_tables(facts: Facts, version: int) -> tuple[str, ...]:
     The kernel has such rules from the start. Raises CommandError, UnreadableError.
     """
     everything = {
-        str(each.get("table", ""))
-        for each in rows(facts, f"rules{version}", "rules", "rules")
-        if each.get("src") == "all" and "dst" not in each and "not" not in each and not any(_conditions(each))
+        str(rule.get("table", ""))
+        for rule in rows(facts, f"rules{version}", "rules", "rules")
+        if rule.get("src") == "all" and "dst" not in rule and "not" not in rule and not any(_conditions(rule))
     }
     return tuple(table for table in ("local", "main") if table not in everything)
 
 
 def _rules(rules: list[Mapping[str, Any]], version: int) -> Iterator[PolicyRule]:
-    for each in rules:
-        priority, table = as_integer(each.get("priority", 0), "rules"), str(each.get("table", ""))
-        if _DEFAULT.get(priority) == table and each.get("src") == "all" and "action" not in each:
+    for rule in rules:
+        priority, table = as_integer(rule.get("priority", 0), "rules"), str(rule.get("table", ""))
+        if _DEFAULT.get(priority) == table and rule.get("src") == "all" and "action" not in rule:
             continue
         yield PolicyRule(
             priority,
-            _prefix(each, "src"),
-            _prefix(each, "dst"),
-            as_text(each.get("action") or f"lookup {table}", "rules"),
+            _prefix(rule, "src"),
+            _prefix(rule, "dst"),
+            as_text(rule.get("action") or _action(rule, table), "rules"),
             version,
-            iif=as_text(each.get("iif", ""), "rules"),
-            conditions=" ".join(_conditions(each)),
-            negated="not" in each,
+            iif=as_text(rule.get("iif", ""), "rules"),
+            conditions=" ".join(_conditions(rule)),
+            negated="not" in rule,
         )
 
 
@@ -91,7 +93,18 @@ def _prefix(rule: Mapping[str, Any], key: str) -> Prefix | None:
     return as_prefix(f"{given}/{length}", "rules")
 
 
+def _action(rule: Mapping[str, Any], table: str) -> str:
+    return f"goto {as_integer(rule['goto'], 'rules')}" if rule.get("goto") is not None else f"lookup {table}"
+
+
 def _conditions(rule: Mapping[str, Any]) -> Iterator[str]:
-    for name in _SELECTORS:
+    for name in (*_SELECTORS, *_SUPPRESSED):
         if rule.get(name) is not None:
             yield f"{name} {as_text(str(rule[name]), 'rules')}"
+    for name, first, last in (
+        ("uidrange", "uid_start", "uid_end"),
+        ("sport", "sport_start", "sport_end"),
+        ("dport", "dport_start", "dport_end"),
+    ):
+        if rule.get(first) is not None:
+            yield f"{name} {as_text(str(rule[first]), 'rules')}-{as_text(str(rule.get(last)), 'rules')}"

@@ -12,6 +12,7 @@ from labrun.tasks.guest.shell import Facts, Probe, quote
 __all__ = [
     "DROP_IN",
     "MAIN",
+    "asked",
     "configuration",
     "effective_settings",
     "is_as_strict",
@@ -68,7 +69,7 @@ _GROWING = frozenset({"acceptenv"})
 
 def configuration(facts: Facts) -> dict[str, str]:
     """Return the files that sshd reads by path: the main file, its drop-ins, and what they include."""
-    found = {
+    files = {
         path: text for path, text in facts.files.items() if path == MAIN or path.startswith(f"{MAIN}.d/")
     }
     others = {
@@ -76,7 +77,7 @@ def configuration(facts: Facts) -> dict[str, str]:
         for name, output in facts.commands.items()
         if name.startswith("sshd-file ")
     }
-    return {**found, **others}
+    return {**files, **others}
 
 
 def is_plain(key: str) -> bool:
@@ -107,15 +108,15 @@ def plain_value(key: str, value: str) -> str:
 def effective_settings(text: str) -> dict[str, tuple[str, ...]]:
     """Return the output of ``sshd -T``: the values of each keyword, repeated ones in order."""
     require_lines(text, "sshd -T", SETTINGS_LINES)
-    found: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.strip().partition(" ")
         if key:
-            found.setdefault(key.lower(), []).append(plain_value(key.lower(), value))
+            settings.setdefault(key.lower(), []).append(plain_value(key.lower(), value))
     # A list that grows has an entry once for each file that names it.
     return {
         key: tuple(dict.fromkeys(values)) if key in _GROWING else tuple(values)
-        for key, values in found.items()
+        for key, values in settings.items()
     }
 
 
@@ -128,7 +129,7 @@ def meets(key: str, want: Sequence[str], effective: Mapping[str, Sequence[str]])
 
 
 def is_as_strict(key: str, want: str, have: str) -> bool:
-    """Tell whether ``have`` lets nobody do what ``want`` forbids; both as :func:`plain_value` returns them.
+    """Tell whether ``have`` allows nothing that ``want`` forbids; both as :func:`plain_value` returns them.
 
     Of keywords whose values have no such order, only the same value is.
     """
@@ -138,26 +139,33 @@ def is_as_strict(key: str, want: str, have: str) -> bool:
         ranks = _RANKS[key]
         return want in ranks and have in ranks and ranks[have] < ranks[want]
     if key in _LIMITS:
-        most, here = integer(want), integer(have)
-        return most is not None and here is not None and 0 < here < most
+        most, actual = integer(want), integer(have)
+        return most is not None and actual is not None and 0 < actual < most
     return key in _CLOSED_BY_NO and have == "no"
+
+
+def asked(user: str) -> Probe:
+    """Find sshd's files and ask it about this user's login, for the facts that follow from both."""
+    scripts = map(guest_script, ("sshd_login", "sshd_files", "sshd_asked"))
+    return Probe(script=assigned({"login": user, "main": MAIN}) + "".join(scripts))
 
 
 def probe(user: str, *, unclear: str | None, socket: bool) -> Probe:
     """Read sshd's files, and ask it for the effective settings of this user's login.
 
-    Where the files have Match blocks, sshd is also asked about root, and about somebody in each block.
+    Where the files have Match blocks, sshd is also asked about root, and about one user that each block
+    matches.
 
     ``unclear`` is a drop-in that sshd should normalise; with ``socket`` the probe also asks whether systemd
     listens in sshd's place.
     """
     values: dict[str, str | int | bool] = {
         "login": user,
-        "main": MAIN,
         "drop_in": DROP_IN,
         "most": _MOST_BLOCKS,
     }
-    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
+    script = assigned(values) + guest_script("sshd_judge")
     if unclear is not None:
         script += _CANONICAL.format(text=quote(unclear))
-    return Probe((MAIN, f"{MAIN}.d/*.conf"), script + _SOCKET if socket else script)
+    patterns = (MAIN, f"{MAIN}.d/*.conf")
+    return Probe(patterns, script + _SOCKET if socket else script, after=(asked(user),))

@@ -94,7 +94,7 @@ def set_along(path: str) -> frozenset[str]:
     part = _OF_A_NIC.fullmatch(path)
     if part is not None and (for_all := f"{part[1]}all{part[2]}") in _FOR_ALL:
         paths.add(for_all)
-    return frozenset().union(*(keys_of(each) for each in paths)) - {path}
+    return frozenset().union(*(keys_of(other) for other in paths)) - {path}
 
 
 def winner(path: str, files: Mapping[str, str]) -> Winner | None:

@@ -71,10 +71,10 @@ def boot_probe(names: tuple[str, ...]) -> Probe:
 
 def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:
     """Return the state of the unit that no boot starts, None if one of them is started or it is not known."""
-    said = facts.commands.get(f"no-start {' '.join(names)}")
-    if said is None or said.status != 0:
+    output = facts.commands.get(f"no-start {' '.join(names)}")
+    if output is None or output.status != 0:
         return None
-    found = [unit for unit in read_units(said.text) if unit.load in ("loaded", "masked")]
+    found = [unit for unit in read_units(output.text) if unit.load in ("loaded", "masked")]
     if not found or any(unit.load == "loaded" and unit.file in _STARTED for unit in found):
         return None
     return max(found, key=lambda unit: unit.load == "masked")
@@ -84,10 +84,10 @@ def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:
     """Return the units that :func:`probe` asked for, by name. Raises CommandError."""
     names = tuple(names)
     output = facts.commands.get("services", Captured("systemctl was not asked", 127))
-    found = list(read_units(output.text))
-    if output.status != 0 or len(found) != len(names):
+    listed = list(read_units(output.text))
+    if output.status != 0 or len(listed) != len(names):
         raise CommandError(output.last_line, step="systemctl show")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, listed, strict=True))
 
 
 def read_units(text: str) -> Iterator[Unit]:

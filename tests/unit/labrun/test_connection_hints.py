@@ -17,7 +17,7 @@ from labrun.hypervisor import connect
 ANN = User("ann", is_root=False)
 ROOT = User("root", is_root=True)
 USERMOD = "`sudo usermod -aG libvirt ann` and log in again, or run labrun with sudo"
-NOT_RUNNING = "libvirtd does not run here: `systemctl start libvirtd` starts it"
+NOT_RUNNING = "libvirtd is not running here: `systemctl start libvirtd` starts it"
 CERTIFICATES = "TLS needs libvirt's certificates on both sides; qemu+ssh needs only a login"
 OTHERS = "labrun works with qemu and lxc: qemu:///system or lxc:///system"
 
@@ -47,13 +47,13 @@ OTHERS = "labrun works with qemu and lxc: qemu:///system or lxc:///system"
             "qemu:///system",
             Refusal(88),
             User("ann", False, account_is_in=True, session_is_in=True),
-            "libvirt does not let ann in: see libvirtd.conf, and polkit's rules",
+            "libvirt denies ann access: see libvirtd.conf and polkit's rules",
         ),
         (
             "qemu:///system",
             Refusal(94),
             ROOT,
-            "libvirt does not let root in: see libvirtd.conf, and polkit's rules",
+            "libvirt denies root access: see libvirtd.conf and polkit's rules",
         ),
         (
             "qemu:///session",
@@ -83,13 +83,13 @@ OTHERS = "labrun works with qemu and lxc: qemu:///system or lxc:///system"
             "qemu+ssh://ann@host:2222/system",
             Refusal(38, errno.ECONNRESET),
             ROOT,
-            "`ssh -p 2222 ann@host virsh -c qemu:///system list` must work and ask nothing",
+            "`ssh -p 2222 ann@host virsh -c qemu:///system list` must work without asking for anything",
         ),
         (
             "lxc+ssh://[fd00::1]/system",
             Refusal(38, errno.ECONNRESET),
             ROOT,
-            "`ssh fd00::1 virsh -c lxc:///system list` must work and ask nothing",
+            "`ssh fd00::1 virsh -c lxc:///system list` must work without asking for anything",
         ),
         ("qemu+tls://host/system", Refusal(38, errno.ENOENT), ROOT, CERTIFICATES),
         (
@@ -97,7 +97,7 @@ OTHERS = "labrun works with qemu and lxc: qemu:///system or lxc:///system"
             Refusal(38, errno.ENOENT),
             ROOT,
             (
-                "what follows // is a host, asked over TLS: lxc:///system is this machine,"
+                "what follows // is a host, contacted over TLS: lxc:///system is this machine,"
                 " lxc+ssh://host/system that host over ssh"
             ),
         ),
@@ -122,7 +122,7 @@ def test_each_cause_has_its_own_remedy(uri: str, refusal: Refusal, user: User, h
         ("foo:///system", OTHERS),
         (
             "qemu+ssh://127.0.0.1:1/system",
-            "`ssh -p 1 127.0.0.1 virsh -c qemu:///system list` must work and ask nothing",
+            "`ssh -p 1 127.0.0.1 virsh -c qemu:///system list` must work without asking for anything",
         ),
         ("qemu+tls://127.0.0.1/system", CERTIFICATES),
     ],

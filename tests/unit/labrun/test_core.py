@@ -190,7 +190,7 @@ def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(LabrunError, match=r"cannot use the state directory .*: Not a directory") as caught:
         LabState.open("lab", "lxc:///system", tmp_path / "file")
-    assert caught.value.hint == "--state-dir names another"
+    assert caught.value.hint == "--state-dir chooses another"
 
 
 LAB = """\

@@ -52,6 +52,7 @@ from labrun.tasks.guest.facts.sshd import effective_settings
 from labrun.tasks.guest.facts.sysctl import settings_of, winner
 from labrun.tasks.guest.keyfile import parse, properties
 from labrun.tasks.guest.shell import Captured, Facts, parse_facts
+from tests.shares import of_ci
 from tests.unit.small_labs import two_networks
 
 _SHORT, _LONG = 2_000, 8_000
@@ -291,14 +292,16 @@ SHOWN: dict[str, Callable[[int], str]] = {
 }
 
 
-@pytest.mark.parametrize("text", SHOWN)
+@pytest.mark.parametrize(
+    "text", of_ci(SHOWN, ("one word", "an accented word", "many different lines", "markup"))
+)
 @pytest.mark.parametrize("printer", PRINTERS)
 def test_a_printer_is_linear(printer: str, text: str) -> None:
     show, make = PRINTERS[printer], SHOWN[text]
     assert not is_quadratic(lambda n: show(make(n)))
 
 
-@pytest.mark.parametrize("printer", PRINTERS)
+@pytest.mark.parametrize("printer", of_ci(PRINTERS, ("table", "folded", "junit", "page", "graph in text")))
 def test_64_kib_in_one_line_take_no_time(printer: str) -> None:
     for text in ("x" * 65_536, "\u4e00" * 65_536):
         assert seconds(lambda: PRINTERS[printer](text)) < 5.0  # noqa: B023

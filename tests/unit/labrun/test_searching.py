@@ -32,7 +32,7 @@ def test_what_needs_python_is_ended(pattern: str, seconds: float) -> None:
     began = time.monotonic()
     with pytest.raises(SearchError) as caught:
         matches(pattern, EVIL, seconds)
-    assert caught.value.reason == f"searching for {pattern} did not end within {seconds:.0f} s"
+    assert caught.value.reason == f"searching for {pattern} did not finish within {seconds:.0f} s"
     assert time.monotonic() - began < 30
 
 

@@ -38,6 +38,7 @@ from labrun.runner.watching.state import (
 from labrun.state import LabState
 from labrun.state_files import DamagedFileError, parse_json, read_file, read_or_reset
 from labrun.state_folders import distrust
+from tests.shares import every
 from tests.unit.command_line import run_labrun
 
 URI = "lxc:///system"
@@ -132,7 +133,9 @@ KEPT = [
     ),
     Kept("lock", locked, locked, stat.S_IFREG),
 ]
-BEGUN_ANEW = re.compile(r"(?P<path>\S+): (?P<why>.+); it is (?P<aside>\S+) now, and a new one is started")
+BEGUN_ANEW = re.compile(
+    r"(?P<path>\S+): (?P<why>.+); it was renamed to (?P<aside>\S+), and a new one is started"
+)
 
 
 def place(base: Path, name: str) -> Path:
@@ -260,7 +263,7 @@ WRONG_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("wrong", WRONG_ROWS, ids=lambda text: text[:30])
+@pytest.mark.parametrize("wrong", every(2, WRONG_ROWS), ids=lambda text: text[:30])
 def test_rows_of_wrong_types_are_said_and_the_history_begins_anew(wrong: str, tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text("name: lab\nhosts: {a: {address: 192.0.2.1}}\n")
     base = tmp_path / "state"
@@ -273,14 +276,14 @@ def test_rows_of_wrong_types_are_said_and_the_history_begins_anew(wrong: str, tm
     assert (named.returncode, named.stdout) == (1, "")
     assert named.stderr == (
         f"error: the history {path} is damaged: it is not what labrun wrote\n"
-        "hint: --history names another file\n"
+        "hint: --history chooses another file\n"
     )
     assert path.exists(), "a file that somebody names is left where it is"
     first = run_labrun("--state-dir", "state", "history", cwd=tmp_path)
     (aside,) = path.parent.glob("lab.sqlite.damaged-*Z")
     assert (first.returncode, first.stdout) == (1, "")
     assert first.stderr == (
-        f"error: the history state/history/lab.sqlite was damaged: it is {aside.name} now,"
+        f"error: the history state/history/lab.sqlite was damaged: it was renamed to {aside.name},"
         " and a new one is started\n"
     )
     second = run_labrun("--state-dir", "state", "history", cwd=tmp_path)
@@ -402,9 +405,9 @@ def _of_a_group(base: Path) -> None:
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "other's": (lambda base: shutil.chown(base, SOMEBODY), "{base} belongs to uid 12345"),
     "other's parent": (lambda base: shutil.chown(base.parent, SOMEBODY), "{parent} belongs to uid 12345"),
-    "everybody": (lambda base: base.chmod(0o777), "everybody may write to {base}"),
-    "everybody, the parent": (lambda base: base.parent.chmod(0o733), "everybody may write to {parent}"),
-    "a group": (_of_a_group, "the group 12345 may write to {base}"),
+    "everybody": (lambda base: base.chmod(0o777), "everyone can write to {base}"),
+    "everybody, the parent": (lambda base: base.parent.chmod(0o733), "everyone can write to {parent}"),
+    "a group": (_of_a_group, "the group 12345 can write to {base}"),
 }
 WAYS = ("--state-dir", "LABRUN_STATE_DIR", "XDG_STATE_HOME", "HOME")
 
@@ -428,7 +431,7 @@ def test_a_folder_that_others_prepared_is_refused(kind: str, way: str, tmp_path:
     for command in ("status", "history", "configure", "drift"):
         done = run_labrun(*words, command, cwd=tmp_path, env=env)
         assert done.returncode == 1, (command, done.stderr)
-        assert f": {reason}\nhint: --state-dir names another\n" in done.stderr, command
+        assert f": {reason}\nhint: --state-dir chooses another\n" in done.stderr, command
         assert "error: cannot use the state directory " in done.stderr
 
 
@@ -453,7 +456,7 @@ def test_a_link_of_somebody_else_s_is_not_followed(tmp_path: Path) -> None:
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    assert "leads round in circles" in (distrust(tmp_path / "a") or "")
+    assert "is a loop of symbolic links" in (distrust(tmp_path / "a") or "")
 
 
 # The reader itself

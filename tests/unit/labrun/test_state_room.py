@@ -11,6 +11,7 @@ import pytest
 
 from labrun.state import LabState
 from tests import places
+from tests.shares import every
 
 ROOT = places.ROOT
 LAB = "name: demo\nhosts: {a: {address: 127.0.0.1, ssh: {port: 1}}}\n"
@@ -72,7 +73,7 @@ def test_what_cannot_be_written_is_named(call: str, reason: str, tmp_path: Path)
     )
     done = on_a_full_disk(state, SETUP, sys.executable, "-c", script, str(state))
     root = LabState.open("demo", "x", tmp_path / "elsewhere").root.name
-    assert done.stdout == f"{reason.format(root=state / root)}\n--state-dir names another\n", done.stderr
+    assert done.stdout == f"{reason.format(root=state / root)}\n--state-dir chooses another\n", done.stderr
 
 
 @needs_mounts
@@ -89,7 +90,9 @@ def test_what_is_only_noted_ends_no_command(call: str, tmp_path: Path) -> None:
 
 
 @needs_mounts
-@pytest.mark.parametrize("command", ["exec true", "drift", "history", "status", "configure", "down"])
+@pytest.mark.parametrize(
+    "command", every(2, ["exec true", "drift", "history", "status", "configure", "down"])
+)
 def test_no_command_calls_it_a_defect(command: str, tmp_path: Path) -> None:
     (tmp_path / "lab.yaml").write_text(LAB)
     words = [sys.executable, "-m", "labrun", "-y", "--state-dir", "state", *command.split()]

@@ -99,7 +99,7 @@ def test_what_has_to_write_says_what_is_in_the_way(tmp_path: Path) -> None:
     code, _, said = labrun(tmp_path, "--state-dir", "S/new", "break", inside=("read_only", "S"))
     assert code == 1
     assert "error: cannot use the state directory S/new/read-only-existing-" in said
-    assert said.endswith(": Read-only file system\nhint: --state-dir names another\n")
+    assert said.endswith(": Read-only file system\nhint: --state-dir chooses another\n")
 
 
 HOLDER = """\

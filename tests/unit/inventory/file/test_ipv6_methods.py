@@ -112,3 +112,35 @@ def test_networkmanager_and_cloud_init_take_what_is_announced(lab: Lab) -> None:
 def test_the_range_of_dhcpv6(subnet: str, own: str, ends: tuple[str, str] | None) -> None:
     found = range6(IPv6Network(subnet), IPv6Address(own))
     assert found == (None if ends is None else (IPv6Address(ends[0]), IPv6Address(ends[1])))
+
+
+@pytest.mark.parametrize("mode", ["bridge, bridge: br0", "macvtap, dev: eth9"])
+def test_a_default_announced_outside_does_not_rival_that_of_the_file(tmp_path: Path, mode: str) -> None:
+    """By default NetworkManager prefers that of the first NIC, and would lead out of the network outside."""
+    path = tmp_path / "lab.yaml"
+    path.write_text(
+        f"""\
+name: lab
+networks:
+  lan: {{mode: {mode}}}
+  six: {{mode: nat, cidr6: "fd00:1::/64"}}
+hosts:
+  both: {{networks: {{lan: {{ipv4: dhcp, ipv6: auto}}, six: {{ipv6: dhcp}}}}}}
+  lone: {{networks: {{lan: {{ipv4: dhcp, ipv6: auto}}}}}}
+  there:
+    address: 192.0.2.7
+    gateway: "fd00:1::1"
+    networks: {{lan: {{ipv4: dhcp, ipv6: auto}}, six: {{ipv6: dhcp}}}}
+""",
+        encoding="utf-8",
+    )
+    lab = load_lab(path)
+    never = {
+        (host.name, profile["network"], version)
+        for host in lab.hosts.values()
+        for profile in desired_profiles(lab, host)
+        for version in ("ipv4", "ipv6")
+        if profile["settings"][version].get("never-default")
+    }
+    # The file has no default of IPv4, so that outside is welcome; an existing machine may be reached by it.
+    assert {each for each in never if each[1] == "lan"} == {("both", "lan", "ipv6")}

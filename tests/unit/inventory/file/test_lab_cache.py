@@ -132,7 +132,7 @@ def _fifo(path: Path) -> None:
 SPOILT: dict[str, Callable[[Path], object]] = {
     "link": _link_to_itself,
     "FIFO": _fifo,
-    "others may write it": lambda path: path.chmod(0o622),
+    "others can write to it": lambda path: path.chmod(0o622),
     "somebody else's": lambda path: shutil.chown(path, 12345),
 }
 
@@ -150,7 +150,7 @@ def test_what_others_could_have_written_is_written_anew(kind: str, file: Path, c
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("kind", ["somebody else's", "others may write it"])
+@pytest.mark.parametrize("kind", ["somebody else's", "others can write to it"])
 @pytest.mark.parametrize("above", [0, 1, 2])
 def test_a_folder_of_somebody_else_s_is_not_used(kind: str, above: int, file: Path, cache: Path) -> None:
     lab = remembered_lab(file)

@@ -54,7 +54,7 @@ def test_every_case_has_its_text() -> None:
         (b"name: \x1b[31mdemo\n", "lab.yaml:1: the control character U+001B is not allowed"),
         (
             b"#" * (1024 * 1024 + 1),
-            "lab.yaml:1: the file is larger than 1 MiB (a lab file describes a lab, it holds no data)",
+            "lab.yaml:1: the file is larger than 1 MiB (a lab file describes a lab, it is not for data)",
         ),
         (b"\xef\xbb\xbf", "lab.yaml:1: the file is empty (a lab file begins with name:)"),
     ],

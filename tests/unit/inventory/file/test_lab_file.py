@@ -350,7 +350,7 @@ def test_an_existing_machine_has_no_machine_to_make(tmp_path: Path) -> None:
     assert (host.machine, host.address, host.interfaces, host.user) == (None, "old.lab.test", (), "joe")
     assert host.ssh == SshSettings(user="ann", port=2222)
     assert lab.notices == (
-        Notice(3, "hosts.old.memory", why="it is for machines that labrun makes"),
+        Notice(3, "hosts.old.memory", why="it applies only to machines that labrun creates"),
         Notice(3, "hosts.old.user", why="the login of an existing machine is ssh: {user}"),
     )
 

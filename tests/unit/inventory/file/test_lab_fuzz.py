@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from labrun.errors import LabFileError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
+from tests.shares import of_ci
 
 KEY_WORDS = """
     name hypervisor defaults networks hosts groups filters images checks schedule routing ssh_keys a
@@ -112,22 +113,26 @@ def test_anything_like_a_lab(tmp_path: Path, tree: dict[str, object]) -> None:
     assert first == second
 
 
+HURTS = [
+    "[" * 500_000,
+    "{" * 500_000,
+    "- " * 300_000,
+    "a: " * 300_000,
+    "? " * 300_000,
+    "&a " * 300_000,
+    "'" * 500_001,
+    "name: [" + "a," * 400_000,
+    "a:\n" + "".join(f"{' ' * n}a:\n" for n in range(1, 1200)),
+    "\n".join(f"k{n}: {n}" for n in range(60_000)),
+    "hosts: {" + ", ".join(f"a: {n}" for n in range(60_000)) + "}",
+    "x: &x {" + ", ".join(f"k{n}: 1" for n in range(9000)) + "}\ny: [" + "{<<: *x}, " * 50_000 + "]",
+]
+
+
+# Brackets, indentation, many keys, and a merge of many.
 @pytest.mark.parametrize(
     "text",
-    [
-        "[" * 500_000,
-        "{" * 500_000,
-        "- " * 300_000,
-        "a: " * 300_000,
-        "? " * 300_000,
-        "&a " * 300_000,
-        "'" * 500_001,
-        "name: [" + "a," * 400_000,
-        "a:\n" + "".join(f"{' ' * n}a:\n" for n in range(1, 1200)),
-        "\n".join(f"k{n}: {n}" for n in range(60_000)),
-        "hosts: {" + ", ".join(f"a: {n}" for n in range(60_000)) + "}",
-        "x: &x {" + ", ".join(f"k{n}: 1" for n in range(9000)) + "}\ny: [" + "{<<: *x}, " * 50_000 + "]",
-    ],
+    of_ci(HURTS, [HURTS[0], *HURTS[-4:-2], HURTS[-1]]),
     ids=lambda text: str(text[:12].replace("\n", " ")),
 )
 def test_a_megabyte_made_to_hurt_is_refused_soon(tmp_path: Path, text: str) -> None:

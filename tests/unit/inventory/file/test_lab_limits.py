@@ -72,11 +72,11 @@ ODD: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to itself": (_endless_link, '"x" cannot be read: '),
     "link out": (
         lambda path: path.symlink_to("/etc/hostname"),
-        '"x" is outside the lab file\'s folder (--allow-outside lets it be read)',
+        '"x" is outside the lab file\'s folder (--allow-outside permits it)',
     ),
     "link to a device": (
         lambda path: path.symlink_to("/dev/zero"),
-        '"x" is outside the lab file\'s folder (--allow-outside lets it be read)',
+        '"x" is outside the lab file\'s folder (--allow-outside permits it)',
     ),
 }
 WAYS = {
@@ -134,7 +134,7 @@ def test_what_is_outside_is_refused_unless_it_is_allowed(way: str, name: str, tm
     files = WAYS[way].replace("x}", f"{name}}}")
     (said,) = refusal(folder, files)
     shown = name if len(name) <= 60 else name[:59] + "…"  # as every message shows it
-    assert f'"{shown}" is outside the lab file\'s folder (--allow-outside lets it be read)' in said
+    assert f'"{shown}" is outside the lab file\'s folder (--allow-outside permits it)' in said
     (found,) = lab_of(folder, files, allow_outside=True).hosts["h0"].files
     assert found.content == b"kept"
 
@@ -170,7 +170,7 @@ def test_the_option_and_its_variable(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
         '{path}:2: hosts.a.files./f.src: "../secret" is outside the lab file\'s folder'
-        " (--allow-outside lets it be read)\nerror: {path} has 1 problem\n"
+        " (--allow-outside permits it)\nerror: {path} has 1 problem\n"
     ).format(path=tmp_path / "folder" / "lab.yaml")
     for words, env in ((["--allow-outside"], {}), ([], {"LABRUN_ALLOW_OUTSIDE": "1"})):
         done = run_labrun("validate", *words, cwd=tmp_path / "folder", env=env)
@@ -185,7 +185,7 @@ def test_all_that_is_read_and_rendered_is_bounded(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("{{ 'x' * 1000000 }}{{ host.name }}")
     hosts = ALL // 1_000_000 + 2
     said = refusal(tmp_path, "{/f: {template: t}}", hosts=hosts)
-    assert said == ["the files up to this one make more than 64 MiB"]
+    assert said == ["the files up to this one add up to more than 64 MiB"]
 
 
 def test_one_file_for_many_hosts_is_read_once(tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_where_no_process_can_be_started_that_is_said(
     (tmp_path / "t").write_text("x")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     (said,) = refusal(tmp_path, "{/f: {template: t}}")
-    assert said == "t: no process can be started that renders it: No such file or directory"
+    assert said == "t: no process can be started to render it: No such file or directory"
 
 
 def test_a_lab_without_templates_starts_no_process(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_lab_without_templates_starts_no_process(tmp_path: Path) -> None:
             "this is not a regular file (--lab - reads standard input)",
         ),
         (lambda path: path.symlink_to("/dev/tty"), ""),
-        (_large, "the file is larger than 1 MiB (a lab file describes a lab, it holds no data)"),
+        (_large, "the file is larger than 1 MiB (a lab file describes a lab, it is not for data)"),
         (_endless_link, "the file cannot be read: Too many levels of symbolic links"),
     ],
     ids=["FIFO", "/dev/zero", "/dev/tty", "large", "endless link"],
@@ -319,7 +319,7 @@ def test_what_stands_in_a_lab_file_s_place_is_not_waited_for(
     make: Callable[[Path], object], says: str, command: str, tmp_path: Path
 ) -> None:
     make(tmp_path / "odd.yaml")
-    done = run_labrun("--lab", "odd.yaml", "--state-dir", "state", command, cwd=tmp_path, timeout=20)
+    done = run_labrun("--lab", "odd.yaml", "--state-dir", "state", command, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     if command == "validate" and says:
@@ -358,5 +358,5 @@ def test_a_lab_is_the_same_after_json(tmp_path: Path) -> None:
 def test_a_known_hosts_file_that_a_lab_names_is_not_waited_for(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "known"
     _fifo(path) if kind == "FIFO" else path.symlink_to(kind)
-    with pytest.raises(HostKeyError, match=r"cannot read .*/known: no regular file"):
+    with pytest.raises(HostKeyError, match=r"cannot read .*/known: not a regular file"):
         known_keys(path, "host")

@@ -99,7 +99,7 @@ def test_a_template_may_include_others_beside_the_lab_file(tmp_path: Path) -> No
         ),
         ("{% include 'none.j2' %}", "t.j2:1: none.j2 cannot be read: No such file or directory"),
         ("\n{% include 'part.j2' %}", "part.j2:2: 'x' is undefined (rendered for one)"),
-        ("{{ networks.net2.mtu }}", "t.j2:1: this value is none: `default(..., true)` gives it another"),
+        ("{{ networks.net2.mtu }}", "t.j2:1: this value is none: `default(..., true)` sets a fallback"),
         ("{{ host.update({}) }}", "t.j2:1: access to attribute 'update' of 'dict' object is unsafe."),
     ],
 )

@@ -214,20 +214,20 @@ hosts:
   d: {address: 192.0.2.7, networks: {m: {ipv4: 10.1.0.14, filter: used}}, user: admin, driver: lxc}
 """
 OF_MIXED = """\
-lab.yaml:4: networks.n.nat_ports has no effect: it is for IPv4
+lab.yaml:4: networks.n.nat_ports has no effect: it applies only to IPv4
 lab.yaml:5: filters.web has no effect: no NIC has it
 lab.yaml:6: groups.none has no effect: it has no hosts
-lab.yaml:6: groups.old.memory has no effect: it is for machines that labrun makes
-lab.yaml:8: hosts.a.ssh.identity has no effect: labrun makes the keys of its machines itself
-lab.yaml:8: hosts.a.ssh.user has no effect: the login of a machine that labrun makes is user
-lab.yaml:8: hosts.a.vcpus has no effect: it is for VMs
-lab.yaml:13: hosts.b.firewall.allow[0] has no effect: input is accept, so all of it is let in
-lab.yaml:13: hosts.b.firewall.allow[1] has no effect: forward is accept, so all of it is let through
+lab.yaml:6: groups.old.memory has no effect: it applies only to machines that labrun creates
+lab.yaml:8: hosts.a.ssh.identity has no effect: labrun creates the keys of its machines itself
+lab.yaml:8: hosts.a.ssh.user has no effect: the login of a machine that labrun creates is user
+lab.yaml:8: hosts.a.vcpus has no effect: it applies only to VMs
+lab.yaml:13: hosts.b.firewall.allow[0] has no effect: input is accept, so this is accepted anyway
+lab.yaml:13: hosts.b.firewall.allow[1] has no effect: forward is accept, so this is forwarded anyway
 lab.yaml:13: hosts.b.firewall.ssh has no effect: input is accept, so sshd's ports stay open
 lab.yaml:14: hosts.c.sysctl.net.ipv4.conf.eth0.rp_filter has no effect: \
-net.ipv4.conf.all.rp_filter is 2, and the kernel takes the greater
-lab.yaml:15: hosts.d.driver has no effect: it is for machines that labrun makes
-lab.yaml:15: hosts.d.networks.m.filter has no effect: it is for machines that labrun makes
+net.ipv4.conf.all.rp_filter is 2, and the kernel uses the greater
+lab.yaml:15: hosts.d.driver has no effect: it applies only to machines that labrun creates
+lab.yaml:15: hosts.d.networks.m.filter has no effect: it applies only to machines that labrun creates
 lab.yaml:15: hosts.d.user has no effect: the login of an existing machine is ssh: {user}
 """
 ALL_EXISTING = """\
@@ -241,12 +241,12 @@ hosts: {d: {address: 192.0.2.7, networks: {n: 10.1.0.14}}}
 """
 OF_ALL_EXISTING = """\
 lab.yaml:2: hypervisor has no effect: every host is an existing machine
-lab.yaml:3: defaults.memory has no effect: it is for machines that labrun makes
+lab.yaml:3: defaults.memory has no effect: it applies only to machines that labrun creates
 lab.yaml:3: defaults.user has no effect: the login of an existing machine is ssh: {user}
-lab.yaml:5: networks.n.autostart has no effect: labrun makes no networks for existing machines
-lab.yaml:6: networks.r.dev has no effect: labrun makes no networks for existing machines
-lab.yaml:6: networks.r.dhcp has no effect: labrun makes no networks for existing machines
-lab.yaml:6: networks.r.dns has no effect: labrun makes no networks for existing machines
+lab.yaml:5: networks.n.autostart has no effect: labrun creates no networks for existing machines
+lab.yaml:6: networks.r.dev has no effect: labrun creates no networks for existing machines
+lab.yaml:6: networks.r.dhcp has no effect: labrun creates no networks for existing machines
+lab.yaml:6: networks.r.dns has no effect: labrun creates no networks for existing machines
 """
 
 

@@ -145,7 +145,7 @@ def test_the_transport_follows_the_inventory(sshd: LoopbackSshd, tmp_path: Path)
     (tmp_path / "lab.yaml").write_text(existing(sshd), encoding="utf-8")
     inventory = LabInventory(tmp_path / "lab.yaml", state_dir=tmp_path / "state").load()
     with fresh_transport(inventory.hosts["box"]) as transport:
-        assert transport.run("echo in", timeout=10).stdout == "in\n"
+        assert transport.run("echo in", timeout=60).stdout == "in\n"
 
 
 def test_the_file_is_found_from_the_current_directory(

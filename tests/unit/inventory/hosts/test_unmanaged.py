@@ -200,7 +200,11 @@ def test_a_nic_that_nothing_tells_apart_is_said_so(tmp_path: Path) -> None:
 def test_a_host_of_which_the_file_says_nothing_has_a_row_all_the_same(tmp_path: Path) -> None:
     lab = lab_of(tmp_path, "name: bare\nhosts: {box: {address: 192.0.2.9, sshd: false}}\n")
     (row,) = judge(lab, {"box": Capture(links={}, routes=(), facts=Facts())})
-    assert (row.host, row.status, row.why) == ("box", Status.SKIPPED, "the file says nothing to verify here")
+    assert (row.host, row.status, row.why) == (
+        "box",
+        Status.SKIPPED,
+        "the lab file declares nothing to verify here",
+    )
     (row,) = judge(lab, {"box": Unreachable("it is off")})
     assert (row.host, row.status, row.why) == ("box", Status.UNREACHABLE, "it is off")
 
@@ -259,8 +263,8 @@ def test_the_address_that_labrun_came_in_by_is_never_taken_away() -> None:
     (item,) = done.items
     assert item.state == "refused"
     assert item.why == (
-        "labrun reaches this machine at 10.5.1.11, which the profile would take from eth0:"
-        " `address` and `networks` have to agree"
+        "labrun reaches this machine at 10.5.1.11, which the profile would remove from eth0:"
+        " `address` and `networks` must agree"
     )
     assert done.apply == ""
     (item,) = plan(spec(settings=moved("10.5.1.12/24"), reached_at="192.0.2.9")).items
@@ -271,7 +275,10 @@ def test_the_address_that_labrun_came_in_by_is_never_taken_away() -> None:
     ("came", "why"),
     [
         ("10.5.1.1 40000 10.5.1.11 22", None),
-        ("192.0.2.3 40000 10.5.1.11 22", "labrun comes in from 192.0.2.3 by default via 10.5.1.254"),
+        (
+            "192.0.2.3 40000 10.5.1.11 22",
+            "labrun connects from 192.0.2.3 over the route default via 10.5.1.254",
+        ),
         ("10.5.1.1 40000 10.5.1.13 22", None),
         ("", None),
     ],
@@ -285,7 +292,7 @@ def test_the_way_back_to_labrun_is_never_taken_away(came: str, why: str | None) 
     (item,) = Nmcli().plan(spec(settings=settings), told).items
     assert item.state == ("refused" if why else "change")
     assert why is None or item.why == (
-        f"{why}, which the profile would take from eth0: name it as `gateway` or in `routes`"
+        f"{why}, which the profile would remove from eth0: name it as `gateway` or in `routes`"
     )
     (item,) = Nmcli().plan(spec(), told).items
     assert item.state == "ok"

@@ -286,13 +286,13 @@ SS = "UNCONN 0 0 0.0.0.0:53 0.0.0.0:*"
             "to: 192.0.2.1, tcp: 80, expect: blocked",
             FILTERED,
             "unknown",
-            "no answer, and nothing shows that it can be reached otherwise",
+            "no answer, and nothing else shows that it can be reached",
         ),
         ("to: b, udp: 53, expect: blocked", SILENT, "unknown", UNDECIDED),
         ("to: b, udp: 54", SILENT, "failed", "nothing listens on udp/54 on b"),
         ("to: b, udp: 54, expect: blocked", SILENT, "ok", "nothing listens on udp/54 on b"),
         ("exec: x, expect: blocked", CheckResult("filtered", "exit 1"), "ok", None),
-        ("to: b, tcp: 80", None, "unknown", "a: the check was not carried out"),
+        ("to: b, tcp: 80", None, "unknown", "a: the check was not run"),
     ],
 )
 def test_the_row_of_a_check(check: str, tried: CheckResult | None, status: str, why: str | None) -> None:
@@ -403,7 +403,7 @@ EVIL = "\n" + "a" * 38 + "b"
         (
             r"exec: x, stdout: {regex: '^(a+)+\1$'}",
             "error",
-            r"searching for ^(a+)+\1$ did not end within 1 s",
+            r"searching for ^(a+)+\1$ did not finish within 1 s",
         ),
     ],
 )

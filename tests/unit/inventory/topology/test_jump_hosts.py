@@ -121,7 +121,7 @@ def test_a_jump_host_is_where_the_login_comes_from(tmp_path: Path) -> None:
         ((INNER, FAR), "only on deep, where the hypervisor has no address"),
         (
             (GATE.replace("}}", "}, sshd: {profile: host}}"), MEMBER),
-            f"{ONLY_MID}; gate would lead there, but its sshd has profile host",
+            f"{ONLY_MID}; gate could be its jump host, but its sshd has profile host",
         ),
     ],
 )

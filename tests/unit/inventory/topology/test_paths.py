@@ -101,7 +101,7 @@ def test_over_ipv6_a_hop_answers_with_the_address_of_the_nic_that_the_probe_came
         ("no-gateway-here", "unreachable: host01: no route to 172.17.0.0/24"),
         ("no-gateway-there", "unreachable: host03: no route to 172.16.0.0/24"),
         ("no-router", "unreachable: host00: does not forward"),
-        ("nobody", "unreachable: host01: nobody has 172.16.0.99 on network1"),
+        ("nobody", "unreachable: host01: no host has 172.16.0.99 on network1"),
     ],
 )
 def test_an_unreachable_target_has_its_reason(change: str, expected: str) -> None:

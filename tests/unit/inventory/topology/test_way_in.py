@@ -40,7 +40,7 @@ class NoLeases:
         return ()
 
 
-MACVTAP = "on wire, a macvtap network: hypervisor and guests cannot meet there"
+MACVTAP = "on wire, a macvtap network: hypervisor and guests cannot reach each other there"
 
 
 def lab_of(tmp_path: Path, networks: str) -> Lab:

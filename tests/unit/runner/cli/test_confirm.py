@@ -79,7 +79,9 @@ def test_without_a_terminal_it_takes_a_yes() -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == "2 Remove these? There is no terminal to ask on | -y answers yes\n"
+    assert (
+        done.stdout == "2 Remove these? This needs confirmation, and there is no terminal | -y confirms it\n"
+    )
     done = subprocess.run(
         [*command, "yes"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
     )

@@ -37,8 +37,8 @@ def test_validate_finds_the_file_upwards_and_names_what_is_not_acted_on(lab: Pat
     done = run_labrun("validate", cwd=lab / "deep" / "er")
     assert done.returncode == 0
     source = done.stdout.split(":")[0]
-    assert done.stdout == f"{source}: lab demo is valid: 2 networks, 2 hosts, 1 router among them\n"
-    assert done.stderr == f"{source}:11: images.old.path is not acted on yet\n"
+    assert done.stdout == f"{source}: lab demo is valid: 2 networks, 2 hosts (1 router)\n"
+    assert done.stderr == f"{source}:11: images.old.path is not supported yet\n"
 
 
 def test_validate_takes_a_file_and_stdin(lab: Path) -> None:
@@ -57,7 +57,7 @@ def test_validate_as_a_document(lab: Path) -> None:
     assert (found["lab"], found["ok"], found["results"]) == ("demo", True, [])
     assert (found["networks"], found["hosts"]) == (["net1", "net2"], ["gate", "web"])
     assert found["notices"] == [{"line": 11, "path": "images.old.path"}]
-    assert done.stderr.endswith("images.old.path is not acted on yet\n")
+    assert done.stderr.endswith("images.old.path is not supported yet\n")
 
 
 def test_validate_says_nothing_when_quiet_and_valid(lab: Path) -> None:
@@ -176,6 +176,6 @@ def test_validate_warns_of_patterns_that_may_take_exponential_time(lab: Path) ->
     done = run_labrun("validate", cwd=lab)
     assert done.returncode == 0
     assert done.stderr.partition("\n")[2] == (
-        f"{lab}/lab.yaml: check twice: (a+)\\1 looks around, refers back or counts too far:"
-        " it is searched for in a process of its own, 2 s at most\n"
+        f"{lab}/lab.yaml: check twice: (a+)\\1 uses lookaround, back-references or large counts:"
+        " it is searched for in a separate process, for 2 s at most\n"
     )

@@ -32,7 +32,7 @@ def test_only_what_has_drifted_is_taken_and_a_section_that_the_file_has_moved_is
         ("one", "sysctl", "a"),
     }
     assert wanted.left == {
-        ("one", "nmcli", "left"): "left: nmcli right is pending too; --apply-pending applies both"
+        ("one", "nmcli", "left"): "left alone: nmcli right is pending too; --apply-pending applies both"
     }
 
 

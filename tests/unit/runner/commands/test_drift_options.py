@@ -22,7 +22,7 @@ def place(tmp_path: Path) -> Path:
     ("words", "message"),
     [
         (["--every", "soon"], '--every: "soon" is not a duration'),
-        (["--every", "1m", "--jitter", "2m"], "--jitter: 2m is not less than every 1m"),
+        (["--every", "1m", "--jitter", "2m"], "--jitter: 2m must be less than the interval 1m"),
         (["--every", "1m", "--jitter", "-1"], '--jitter: "-1" is not a duration'),
         (["--jitter", "5s"], "--jitter delays the runs of --every"),
         (["--every", "1m", "--lab", "-"], ANEW),

@@ -11,6 +11,7 @@ import pytest
 from labrun.errors import UsageError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.topology.expectations import expectations
+from labrun.inventory.topology.hypervisor_forwards import forward_trials
 from labrun.inventory.topology.steps import steps_back, steps_there
 from labrun.outcome import Status
 from labrun.runner.commands.verify.offline import offline_rows
@@ -55,7 +56,8 @@ def test_every_row_of_verify_is_there_with_what_it_expects(example: Path) -> Non
     assert {row.actual for row in rows} == {None}
     assert all(row.expected for row in rows)
     assert [(row.host, row.section, row.name) for row in rows] == [
-        (row.host, row.section, row.name) for row in judge(of, {})
+        *((row.host, row.section, row.name) for row in judge(of, {})),
+        *(("hypervisor", "forward", trial.name) for trial in forward_trials(of)),
     ]
 
 
@@ -85,7 +87,7 @@ a -> b: 10.0.2.10
     1. a  default via 10.0.1.254 on n1, from 10.0.1.10
     2. r  10.0.2.0/24 out of n2; answers as 10.0.1.254
     3. b  has 10.0.2.10 and answers with it
-  the way back
+  back
     1. b  default via 10.0.2.254 on n2, from 10.0.2.10
     2. r  10.0.1.0/24 out of n1
     3. a  has 10.0.1.10
@@ -137,7 +139,7 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, words: list[str
     done = run_labrun("--json", "verify", *words, cwd=folder)
     document = json.loads(done.stdout)
     assert done.returncode == document["exit_code"] == 2
-    assert document["error"] == f"{named} do not go together"
+    assert document["error"] == f"{named} cannot be combined"
     assert document["hint"] == "leave one of them out"
     assert not (folder / "out").exists()
 

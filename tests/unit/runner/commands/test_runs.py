@@ -270,7 +270,7 @@ def test_another_lab_file_is_said_and_what_it_changed(past: Past) -> None:
         digest="e" * 64,
     )
     assert past.text("diff", "-2", "-1").splitlines()[2:] == [
-        "The lab file was changed between them.",
+        "The lab file changed between the two runs.",
         "",
         "a: route 10.9.0.0/16 (new)",
         "  + failed      absent (expected via 10.0.0.1)",
@@ -336,7 +336,7 @@ def test_a_damaged_history_is_said_and_left(past: Past, words: list[str]) -> Non
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: the history state/history/lab.sqlite is damaged: file is not a database\n"
-        "hint: the next run that is recorded sets it aside and begins a new one\n"
+        "hint: the next run that is recorded sets it aside and starts a new one\n"
     )
 
 

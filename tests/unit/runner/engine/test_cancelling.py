@@ -28,7 +28,7 @@ SOON = 2.0
 
 Who waited for a stalled host would wait for 50 s.
 """
-SECONDS = 60
+SECONDS = 300
 # Its own in every run of the tests: a lab's lock is one for the machine, and `drift --every` waits for it.
 NAME = f"fleet-{os.getpid()}"
 HOSTS = ("good", "fine", "silent", "endless")
@@ -171,7 +171,8 @@ class Queued:
 def until_end(process: subprocess.Popen[bytes], stream: IO[bytes] | None) -> bytes:
     """Return what the process writes until it ends; it is not reaped. One that does not end is killed."""
     assert stream is not None
-    killer = threading.Timer(SECONDS, process.kill)
+    # Popen.kill would reap it, were it to end just now.
+    killer = threading.Timer(SECONDS, os.kill, (process.pid, signal.SIGKILL))
     killer.start()
     try:
         said = stream.read()
@@ -189,7 +190,7 @@ def test_only_waiting_for_a_processor_is_not_counted() -> None:
         process.stdout.read()
         idle = queued.end()
     spin = "import os, time; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    spin += "began = time.process_time()\nwhile time.process_time() < began + 0.3: pass"
+    spin += "began = time.process_time()\nwhile time.process_time() < began + 0.1: pass"
     with ExitStack() as stack:
         command = [sys.executable, "-c", spin]
         one, *_ = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(3)]
@@ -197,7 +198,7 @@ def test_only_waiting_for_a_processor_is_not_counted() -> None:
         assert one.stdout is not None
         one.stdout.read()
         busy = queued.end()
-    assert busy > 0.2
+    assert busy > 0.05
     assert idle < busy
 
 
@@ -242,13 +243,14 @@ def interrupted(
         pytest.param(("verify",), signal.SIGTERM, marks=pytest.mark.full),
         pytest.param(("verify", "--full"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(("drift",), signal.SIGINT, marks=pytest.mark.full),
-        (("drift", "--fix"), signal.SIGINT),
+        pytest.param(("drift", "--fix"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(("drift", "--every", "1h"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(STATUS, signal.SIGINT, marks=pytest.mark.full),
         (STATUS, signal.SIGTERM),
-        (("exec", "echo hello"), signal.SIGINT),
+        # One table of it is looked at below.
+        pytest.param(("exec", "echo hello"), signal.SIGINT, marks=pytest.mark.full),
         pytest.param(("exec", "echo hello"), signal.SIGTERM, marks=pytest.mark.full),
-        (("configure", "--dry-run"), signal.SIGINT),
+        pytest.param(("configure", "--dry-run"), signal.SIGINT, marks=pytest.mark.full),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value.name,
 )
@@ -268,6 +270,7 @@ def test_reading_ends_soon_with_what_it_has(
         assert all(row["why"] != "interrupted" for row in ended.rows(host)), ended.rows(host)
 
 
+@pytest.mark.full
 def test_a_pair_is_told_as_far_as_it_was_seen(fleet: Fleet) -> None:
     ended = interrupted(fleet, "verify", "--pair", "good:endless", number=signal.SIGINT, finished=1)
     assert (ended.code, ended.seconds < SOON) == (130, True), (ended.seconds, ended.stderr)

@@ -47,7 +47,7 @@ def test_the_second_learns_who_is_the_first(tmp_path: Path) -> None:
         with pytest.raises(LockedError) as caught, lab_lock(path, "down"):
             pytest.fail("two hold the lock")
         who = rf"pid {process.pid}, up, since \d\d:\d\d:\d\d, user {getpass.getuser()}"
-        assert re.fullmatch(rf"another labrun \({who}\) works on this lab", caught.value.reason)
+        assert re.fullmatch(rf"another labrun \({who}\) is working on this lab", caught.value.reason)
         assert caught.value.exit_code == 1
 
 
@@ -106,7 +106,7 @@ def test_a_holder_that_has_not_signed_yet_is_said_so(tmp_path: Path) -> None:
         path.write_text("")
         with pytest.raises(LockedError) as caught, lab_lock(path, "down"):
             pytest.fail("two hold the lock")
-    assert caught.value.reason == "another labrun (details not written yet) works on this lab"
+    assert caught.value.reason == "another labrun (details not written yet) is working on this lab"
 
 
 def test_a_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:

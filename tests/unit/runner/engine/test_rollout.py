@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labrun.errors import UsageError
-from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout, batches, next_host, parse_max_fail
+from labrun.runner.engine.rollout import Agenda, MaxFail, Rollout, batches, next_host, ordered, parse_max_fail
 from tests.unit.command_line import run_labrun
 
 HOSTS = [f"h{number}" for number in range(12)]
@@ -35,6 +35,41 @@ def test_the_next_host_is_the_first_whose_group_is_free() -> None:
     assert next_host(HOSTS[1:], groups, {"edge"}) == "h2"
     assert next_host(["h1", "h3"], groups, {"edge", "core"}) is None
     assert next_host([], groups, set()) is None
+
+
+def test_hosts_come_after_those_that_lead_to_them() -> None:
+    jumps = {"end": ("gate", "inner")}
+    routers = {"inner": ["gate"], "end": ["gate", "router"], "gate": ["router"], "alone": []}
+    assert ordered(jumps, routers) == {
+        "end": ("gate", "inner", "router"),
+        "inner": ("gate",),
+        "gate": ("router",),
+    }
+
+
+def test_nobody_comes_after_itself() -> None:
+    assert ordered({"a": ["a"]}) == {}
+    assert ordered({"a": ["b"]}, {"b": ["a"]}) == {"a": ("b",)}
+    assert ordered({"a": ["b"], "b": ["c"], "c": ["a", "d"]}) == {"a": ("b",), "b": ("c",), "c": ("d",)}
+
+
+@given(
+    st.dictionaries(st.sampled_from(HOSTS), st.lists(st.sampled_from(HOSTS), max_size=6)),
+    st.randoms(use_true_random=False),
+)
+def test_an_agenda_gets_through_whoever_leads_to_whom(wish: dict[str, list[str]], dice: object) -> None:
+    after = ordered(wish)
+    agenda = Agenda(HOSTS, Rollout(after=after))
+    running: list[str] = []
+    done: list[str] = []
+    while agenda.waiting or running:
+        while (name := agenda.begin()) is not None:
+            assert set(after.get(name, ())) <= set(done)
+            running.append(name)
+        assert running, "somebody waits and nobody works"
+        done.append(running.pop(dice.randrange(len(running))))  # type: ignore[attr-defined]
+        agenda.end(done[-1], well=True)
+    assert sorted(done) == sorted(HOSTS)
 
 
 @given(

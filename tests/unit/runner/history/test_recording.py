@@ -234,7 +234,7 @@ def test_a_damaged_history_is_set_aside_and_a_new_one_begins(
     assert aside.read_bytes() == content
     assert (
         capsys.readouterr().err
-        == f"the history {path} was damaged: it is {aside.name} now, and a new one is started\n"
+        == f"the history {path} was damaged: it was renamed to {aside.name}, and a new one is started\n"
     )
     assert of(path).outcomes(only(path)) == ROWS
     assert run([*state, "demo"]) == 1
@@ -287,7 +287,7 @@ def test_a_file_of_somebody_else_is_left_alone(
     assert capsys.readouterr().err.splitlines() == [
         f"this run is not recorded: {text} is not a history written by labrun",
         f"this run is not recorded: {database} is a database of another program",
-        "this run is not recorded: /dev/null is not a history: no regular file",
+        "this run is not recorded: /dev/null is not a history: not a regular file",
     ]
     assert (text.read_text(encoding="utf-8"), database.read_bytes()) == ("name: lab\n", before)
     assert sorted(found.name for found in tmp_path.iterdir()) == ["lab.yaml", "places.sqlite"]

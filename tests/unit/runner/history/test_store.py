@@ -15,6 +15,7 @@ from labrun.runner.history import schema, store, writing
 from labrun.runner.history.reading import History, open_history
 from labrun.runner.history.redaction import redacted
 from labrun.runner.history.store import open_to_write
+from tests.shares import every
 from tests.unit.past_runs import DAY, NOON, remember
 
 OK = Outcome("a", "route", "default", Status.OK)
@@ -106,13 +107,13 @@ def test_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 6}")
     before = path.read_bytes()
-    versions = f"version {schema.VERSION + 6}, this one knows {schema.VERSION}"
+    versions = f"version {schema.VERSION + 6}, this one knows up to {schema.VERSION}"
     for attempt in (open_to_write, lambda path: open_history(path, "lab")):
         with pytest.raises(LabrunError) as caught:
             attempt(path)
         assert (caught.value.reason, caught.value.hint) == (
-            f"the history {path} is of a newer labrun: {versions}",
-            "--history names another file",
+            f"the history {path} was written by a newer labrun: {versions}",
+            "--history chooses another file",
         )
     assert path.read_bytes() == before
 
@@ -265,7 +266,9 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a" * 400_000, "key" * 100_000, "://" * 100_000, "-" * 300_000, "$6$:" * 100_000, ".a-" * 100_000],
+    every(
+        2, ["a" * 400_000, "key" * 100_000, "://" * 100_000, "-" * 300_000, "$6$:" * 100_000, ".a-" * 100_000]
+    ),
 )
 def test_what_a_guest_prints_cannot_hold_it_up(text: str) -> None:
     began = time.process_time()

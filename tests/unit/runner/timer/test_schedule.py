@@ -36,13 +36,13 @@ def place(tmp_path: Path) -> Path:
 def test_without_systemd_there_is_a_way_out(place: Path, verb: str) -> None:
     done = run_labrun("schedule", verb, "--system", cwd=place)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: systemd does not run here\n{HINT}"
+    assert done.stderr == f"error: systemd is not running here\n{HINT}"
 
 
 def test_a_user_without_a_manager_is_told_so(place: Path) -> None:
     done = run_labrun("schedule", "status", "--user", cwd=place, env={"XDG_RUNTIME_DIR": str(place)})
     assert done.returncode == 1
-    assert done.stderr == f"error: systemd does not run for this user here\n{HINT}"
+    assert done.stderr == f"error: systemd is not running for this user here\n{HINT}"
 
 
 def test_a_line_for_cron(place: Path) -> None:
@@ -123,7 +123,7 @@ def test_down_says_that_a_schedule_stays(place: Path) -> None:
     (units / "labrun-drift-demo.timer").write_text(MARK)
     done = run_labrun(*down, cwd=place, env=env)
     assert done.returncode == 0
-    note = "its schedule stays (labrun-drift-demo.timer): `labrun schedule remove --user` ends it\n"
+    note = "its schedule stays (labrun-drift-demo.timer): `labrun schedule remove --user` removes it\n"
     assert done.stdout.endswith(note)
     assert "schedule" not in run_labrun(*down, "--hosts", "one", cwd=place, env=env).stdout
 

@@ -151,7 +151,7 @@ def test_a_calendar_is_checked() -> None:
     check_calendar("Mon..Fri 06:00")
     with pytest.raises(UsageError) as caught:
         check_calendar("teatime")
-    assert caught.value.reason == '--calendar: "teatime" is not a time that systemd knows'
+    assert caught.value.reason == '--calendar: "teatime" is not a time that systemd understands'
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_ascii_of_the_broken_lab() -> None:
         "                   +-------------------+   +-------------------+\n"
         "\n"
         "impaired: warns, or a path fails because of another host\n"
-        "links drawn otherwise than by |: ? unreachable\n"
+        "links not drawn as |: ? unreachable\n"
     )
 
 

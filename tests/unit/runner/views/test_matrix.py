@@ -38,7 +38,7 @@ def test_the_healthy_lab_says_how_many_hops() -> None:
         "4 host03   1  2  2     1\n"
         "5 host04   1  2  2  1\n"
         "\n"
-        "1 reached directly   2 3 .. through one router, two ..\n"
+        "1 reached directly   2 3 .. through one router, two routers, ..\n"
     )
 
 

@@ -165,7 +165,7 @@ def test_words_are_broken_only_where_no_column_can_give_without() -> None:
         "net.ipv4.conf.default.rp_filter",
         Status.DRIFTED,
         "2",
-        "0 (not kept over a reboot)",
+        "0 (not kept across a reboot)",
     )
     assert "net.ipv4.conf.default.rp_filter" in shown([row], width=80)
     narrow = shown([row], width=40)

@@ -65,7 +65,7 @@ def test_the_default_jitter_is_a_tenth_and_at_most_a_minute() -> None:
         ("0s", None, '--every: "0s" is not a duration'),
         ("15", None, '--every: "15" is not a duration'),
         ("15m", "1", '--jitter: "1" is not a duration'),
-        ("1m", "60s", "--jitter: 60s is not less than every 1m"),
+        ("1m", "60s", "--jitter: 60s must be less than the interval 1m"),
     ],
 )
 def test_what_is_no_cadence_is_refused(every: str, jitter: str | None, message: str) -> None:

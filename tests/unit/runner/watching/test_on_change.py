@@ -41,7 +41,7 @@ def test_with_its_time_over_it_is_ended_and_what_it_started_too(tmp_path: Path) 
     pids = tmp_path / "pids"
     with pytest.raises(LabrunError) as caught:
         run_on_change(f"sleep 600 & echo $$ $! >{pids}; wait", DOCUMENT, seconds=1.0)
-    assert caught.value.reason == "--on-change: the command did not end within 1 s"
+    assert caught.value.reason == "--on-change: the command did not finish within 1 s"
     _wait_until_gone(pids)
 
 

@@ -241,7 +241,7 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
             4,
             "host01",
             learned("172.17.0.11/32", "172.16.0.12"),
-            "host01: an ICMP redirect has it send 172.17.0.11 via 172.16.0.12: `ip route flush cache`",
+            "host01: an ICMP redirect makes it send 172.17.0.11 via 172.16.0.12: `ip route flush cache`",
         ),
         (4, "host01", learned("172.17.0.12/32", "172.16.0.12"), None),
         # The MTU of a path is learned, too.
@@ -250,7 +250,7 @@ OTHER4, OTHER6 = ip_address("172.16.0.12"), ip_address("fd00:16::12")
             6,
             "host01",
             learned("fd00:17::11/128", "fe80::12", mac("host02", "network1")),
-            "host01: an ICMP redirect has it send fd00:17::11 via fe80::12: `ip -6 route flush cache`",
+            "host01: an ICMP redirect makes it send fd00:17::11 via fe80::12: `ip -6 route flush cache`",
         ),
         (6, "host01", learned("fd00:17::11/128", "fe80::fe", ROUTER), None),
         (
@@ -365,6 +365,82 @@ def test_what_labrun_itself_translates_is_in_the_file() -> None:
     assert cause_of_translation(Shown(of, captures), paths(of, 4).path("host01", "host03")) is None
 
 
+@pytest.mark.parametrize(
+    ("version", "host", "hook", "rule", "expected"),
+    [
+        (4, "host00", "prerouting", "ip daddr 172.17.0.11 ip ttl set 1", "rewrites it: "),
+        (6, "host00", "prerouting", "ip6 daddr fd00:17::11 ip6 hoplimit set 1", "rewrites it: "),
+        (4, "host00", "forward", "ip daddr 172.17.0.11 ip daddr set 172.17.0.77", "rewrites it: "),
+        (6, "host00", "postrouting", "ip6 daddr fd00:17::11 ip6 saddr set fd99::9", "rewrites it: "),
+        (6, "host03", "output", "ip6 daddr fd00:16::11 ip6 daddr set fd99::9", "rewrites it: "),
+        (4, "host00", "forward", "ether daddr set 02:00:00:00:00:01", "rewrites it: "),
+        (4, "host00", "forward", "@nh,128,32 set 0xac110001", "rewrites it: "),
+        (4, "host00", "ingress", 'fwd to "eth7"', "diverts it: "),
+        (4, "host00", "forward", "ip daddr 172.17.0.11 queue to 5", "leaves it to a program: "),
+        (6, "host00", "forward", "queue flags fanout to 1-3", "leaves it to a program: "),
+        (
+            4,
+            "host00",
+            "forward",
+            'counter packets 2 bytes 99 xt target "NFQUEUE"',
+            "leaves it to a program: ",
+        ),
+        (4, "host00", "forward", "queue flags bypass to 5", None),
+        (4, "host00", "forward", "ip daddr 172.18.0.11 ip daddr set 172.17.0.77", None),
+        (4, "host00", "forward", "ip dscp set cs1", None),
+        (4, "host00", "forward", "tcp option maxseg size set 1360", None),
+        (4, "host02", "forward", "ip ttl set 1", None),
+    ],
+)
+def test_a_rule_that_writes_into_a_packet_or_gives_it_away_is_the_reason_where_it_gets_lost(
+    version: Version, host: str, hook: str, rule: str, expected: str | None
+) -> None:
+    found = reason({host: hooked(hook, rule)}, version)
+    bare = rule.replace("counter packets 2 bytes 99 ", "")
+    assert found == (expected and f"{host}: nftables {expected}inet x, chain c: {bare}")
+
+
+def test_a_rule_that_lengthens_the_life_of_packets_goes_behind_what_drops_them() -> None:
+    far = hooked("prerouting", "ip ttl set 64")
+    assert reason({"host00": far}) == "host00: nftables rewrites it: inet x, chain c: ip ttl set 64"
+    dropping = hooked("input", "ip saddr 172.16.0.11 drop")
+    assert reason({"host00": far, "host03": dropping}) == (
+        "host03: nftables drops it: inet x, chain c: ip saddr 172.16.0.11 drop"
+    )
+
+
+# What labrun writes for `firewall: {input: drop}`; the checks of closed ports have counted at the last rule.
+OWN_INPUT = """\
+\t\ttype filter hook input priority filter; policy drop;
+\t\tiifname "lo" accept # handle 3
+\t\tct state established,related accept # handle 4
+\t\ticmp type { echo-reply, destination-unreachable, echo-request } accept # handle 5
+\t\ticmpv6 type { packet-too-big, echo-request, echo-reply } accept # handle 6
+\t\ttcp dport 22 accept comment "ssh" # handle 7
+\t\tcounter packets 6 bytes 99 drop comment "firewall.input is drop and no rule accepts it" # handle 8
+"""
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("host", ["host01", "host03"])
+def test_a_firewall_that_lets_echoes_through_is_not_the_reason(host: str, version: Version) -> None:
+    assert reason({host: rules(OWN_INPUT)}, version) is None
+    without = "".join(
+        line for line in OWN_INPUT.splitlines(keepends=True) if "icmp" not in line and "ct state" not in line
+    )
+    assert reason({host: rules(without)}, version) == (
+        f"{host}: nftables drops it: inet x, chain c: drop comment "
+        '"firewall.input is drop and no rule accepts it" (6 packets meanwhile)'
+    )
+
+
+def test_a_rule_for_datagrams_alone_is_not_the_reason_where_echoes_get_lost_too() -> None:
+    for rule in ("udp dport 33434-33534 drop", "meta l4proto udp drop", "ip protocol udp drop"):
+        assert reason({"host00": hooked("forward", rule)}) is None
+    for rule in ("meta l4proto icmp drop", "ip protocol icmp drop"):
+        assert reason({"host00": hooked("forward", rule)}) is not None
+
+
 def test_a_rule_that_keeps_no_state_matters_to_a_firewall_of_labrun_only() -> None:
     of = two_networks()
     path = paths(of, 4).path("host01", "host03")
@@ -408,6 +484,18 @@ def test_who_drops_the_question_for_a_neighbour(
         assert "nftables drops neighbour solicitations" not in why
     else:
         assert why == f"{expected}: nftables drops neighbour solicitations: inet x, chain c: {rule}"
+
+
+@pytest.mark.parametrize(("host", "hook"), [("host00", "output"), ("host01", "input")])
+def test_who_drops_the_answer_of_a_neighbour(host: str, hook: str) -> None:
+    def unanswered(found: Capture) -> Capture:
+        return replace(found, evidence=replace(found.evidence, neighbours=UNANSWERED))
+
+    rule = "icmpv6 type nd-neighbor-advert drop"
+    changes: Changes = {"host01": unanswered, host: hooked(hook, rule)}
+    if host == "host01":
+        changes = {host: lambda found: unanswered(hooked(hook, rule)(found))}
+    assert reason(changes, 6) == f"{host}: nftables drops neighbour advertisements: inet x, chain c: {rule}"
 
 
 def test_a_cause_goes_before_what_follows_from_it() -> None:
@@ -545,3 +633,107 @@ def test_evidence_is_read_from_what_ip_prints_and_does_without() -> None:
     ]
     assert found.after == {}
     assert read_evidence(Facts()) == Evidence()
+
+
+@pytest.mark.parametrize(
+    ("version", "prefix", "via", "own", "foreign"),
+    [
+        (4, "0.0.0.0/0", "172.16.0.254", "172.16.0.11", "172.31.0.1"),
+        (6, "::/0", "fd00:16::fe", "fd00:16::11", "fd99::1"),
+    ],
+)
+def test_a_route_that_gives_packets_a_foreign_source_is_the_reason(
+    version: Version, prefix: str, via: str, own: str, foreign: str
+) -> None:
+    gate = ip_address(via)
+
+    def with_source(text: str) -> Callable[[Capture], Capture]:
+        source = ip_address(text)
+        through = ObservedRoute(ip_network(prefix), gate, "eth0", "unicast", "static", source=source)
+        return lambda found: replace(
+            found, routes=(*(each for each in found.routes if each.via != gate), through)
+        )
+
+    says = f"host01: sends from {foreign}, not from {own}: the route to default says so"
+    assert reason({"host01": with_source(foreign)}, version) == says
+    assert reason({"host01": with_source(own)}, version) is None
+
+
+def test_a_queue_that_loses_packets_and_a_policy_that_blocks_them_go_before_what_follows_from_it() -> None:
+    silent = neighbour("172.17.0.254", None)
+    slow = first_link(queue="tbf")
+    assert reason({"host03": silent, "host01": slow}) == (
+        "host01: the queue tbf on eth0 (network1) delays or drops packets: `tc -s qdisc show dev eth0`"
+    )
+    assert reason({"host01": first_link(queue="fq_codel")}) is None
+    for version in (4, 6):
+        assert reason({"host03": evidence(blocked=13)}, version) == (
+            "host03: IPsec policies have blocked 13 packets meanwhile: `ip xfrm policy`"
+        )
+
+
+def test_only_what_ipsec_blocks_while_verify_asks_counts() -> None:
+    counted = "XfrmInError 3\nXfrmOutPolBlock         \t12\nXfrmInNoPols 1\n"
+    later = Captured("XfrmInError 9\nXfrmOutPolBlock 14\nXfrmInNoPols 1\nXfrmOutPolBlock x y\n", 0)
+    facts = Facts({"/proc/net/xfrm_stat": counted}, {"ipsec-after": later})
+    assert read_evidence(facts).blocked == 2
+    assert read_evidence(replace(facts, commands={})).blocked == 0
+    assert read_evidence(replace(facts, commands={"ipsec-after": Captured(counted, 0)})).blocked == 0
+
+
+def at_devices(hook: str, devices: str, rule: str) -> Callable[[Capture], Capture]:
+    lines = "table netdev x { # handle 1\n\tchain c { # handle 2\n"
+    lines += f"\t\ttype filter hook {hook} {devices} priority filter; policy accept;\n"
+    return evidence(after=read_ruleset(f"{lines}\t\t{rule} # handle 3\n\t}}\n}}\n"))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("host", "hook", "devices", "is_met"),
+    [
+        ("host00", "egress", 'device "eth1"', True),
+        ("host00", "egress", 'device "eth0"', True),  # the way back
+        ("host00", "egress", 'device "eth7"', False),
+        ("host00", "ingress", "devices = { eth7, eth1 }", True),
+        ("host00", "ingress", "devices = { eth7, lo }", False),
+        ("host01", "egress", "device eth0", True),
+        ("host01", "egress", "device lo", False),
+        ("host02", "egress", "device eth0", False),
+    ],
+)
+def test_a_chain_at_a_device_drops_only_what_passes_there(
+    host: str, hook: str, devices: str, version: Version, *, is_met: bool
+) -> None:
+    found = reason({host: at_devices(hook, devices, "drop")}, version)
+    assert found == (f"{host}: nftables drops it: netdev x, chain c: drop" if is_met else None)
+
+
+def test_rules_of_ip_rule_that_jump_or_look_up_a_part_are_read_as_they_are() -> None:
+    text = (
+        '[{"priority":9,"src":"all","uid_start":0,"uid_end":9,"action":"blackhole"},'
+        '{"priority":10,"src":"all","goto":32767},'
+        '{"priority":11,"src":"all","table":"main","suppress_prefixlength":24},'
+        '{"priority":32767,"src":"all","table":"default"}]'
+    )
+    found = read_evidence(Facts(commands={"rules4": Captured(text, 0)}))
+    assert [str(rule) for rule in found.rules] == [
+        "ip rule 9: from all uidrange 0-9 blackhole",
+        "ip rule 10: from all goto 32767",
+        "ip rule 11: from all suppress_prefixlength 24 lookup main",
+    ]
+    assert found.missing_tables == ((4, "local"), (4, "main"))
+
+
+@pytest.mark.parametrize(
+    ("version", "address", "why"),
+    [
+        (4, "172.16.0.11/24", "scope link"),
+        (6, "fd00:16::11/64", "another device has it (duplicate address detection failed)"),
+    ],
+)
+def test_an_address_that_is_there_and_cannot_be_used_is_the_reason(
+    version: Version, address: str, why: str
+) -> None:
+    useless = first_link(held=(), unusable=((ip_interface(address), why),))
+    own = ip_interface(address).ip
+    assert reason({"host01": useless}, version) == f"host01: {own} cannot be used on network1: {why}"

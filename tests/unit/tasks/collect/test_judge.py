@@ -16,12 +16,13 @@ import pytest
 
 from labrun.errors import UnreachableError
 from labrun.inventory.check_model import Check
-from labrun.inventory.model import Host, Lab
+from labrun.inventory.model import Host, Lab, Machine
 from labrun.inventory.route_patterns import route_pattern
 from labrun.inventory.topology.routing import route_table
 from labrun.outcome import Outcome, Status, exit_code
 from labrun.tasks.collect.capture import Capture, Trace, Unreachable
 from labrun.tasks.collect.checks import CheckResult
+from labrun.tasks.collect.evidence import Evidence
 from labrun.tasks.collect.judge import judge
 from labrun.tasks.collect.task import captures_of
 from labrun.tasks.configure.sshd_profiles import desired_sshd
@@ -362,7 +363,7 @@ def test_hops_against_the_expected_ones(hops: list[str], expected: str) -> None:
     found = replace(healthy, traces={("b", 4): Trace(answers, len(hops), "udp", 1)})
     row = rows_of(of, {"a": found}, "a", "path")[2]
     assert row == "a | path | a -> b | " + expected.format(
-        want="10.0.1.1 10.0.1.2 10.0.2.9", why="packets take another way than the lab file implies"
+        want="10.0.1.1 10.0.1.2 10.0.2.9", why="packets take another path than the lab file implies"
     )
 
 
@@ -466,6 +467,85 @@ def test_a_route_that_configure_leaves_alone_names_the_command_that_removes_it(
         if row.section == "route" and row.name == prefix
     ]
     assert row.why == f"the lab file has no such route{cure}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "odd"),
+    [
+        ({"source": ip_address("172.31.0.1"), "protocol": "static"}, "src 172.31.0.1"),
+        ({"source": ip_address("10.3.1.11"), "protocol": "static"}, None),
+        # From a lease, or from the kernel for another address of the NIC.
+        ({"source": ip_address("172.31.0.1"), "protocol": "dhcp"}, None),
+        ({"mtu": 600}, "mtu 600"),
+        ({"mtu": 600, "protocol": "ra"}, None),
+        ({"mtu": 1500}, None),
+        ({"mtu": 9000}, None),
+    ],
+)
+def test_a_route_with_a_source_or_an_mtu_of_its_own_is_not_the_file_s(
+    changes: dict[str, Any], odd: str | None
+) -> None:
+    of = recorded_lab()
+    healthy = one_nic(of, "a")
+    routes = tuple(
+        replace(each, **changes) if each.prefix.prefixlen == 0 else each for each in healthy.routes
+    )
+    rows = judge(of, {"a": replace(healthy, routes=routes)}, ["a"])
+    (row,) = [row for row in rows if row.section == "route" and row.name == "default"]
+    if odd is None:
+        assert row.status is Status.OK
+        return
+    cure = " ".join(
+        [
+            "`ip route replace default via 10.3.1.254 dev eth0",
+            *(["proto static"] if "source" in changes else []),
+        ]
+    )
+    assert row.status is Status.FAILED
+    assert (row.why or "").startswith(f"the lab file has it without {odd}: {cure}")
+    assert row.actual == f"via 10.3.1.254 {odd}"
+
+
+def test_a_source_and_an_mtu_that_the_properties_give_are_as_in_the_file() -> None:
+    of = recorded_lab()
+    (nic,) = of.hosts["a"].interfaces
+    told = replace(nic, nmcli={"ipv4.routes": "0.0.0.0/0 10.3.1.254 src=172.31.0.1 mtu=600"})
+    of = replace(of, hosts={**of.hosts, "a": replace(of.hosts["a"], interfaces=(told,))})
+    healthy = one_nic(of, "a")
+    source = ip_address("172.31.0.1")
+    routes = tuple(
+        replace(each, source=source, mtu=600) if each.prefix.prefixlen == 0 else each
+        for each in healthy.routes
+    )
+    rows = judge(of, {"a": replace(healthy, routes=routes)}, ["a"])
+    assert {row.status for row in rows if row.section == "route"} == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "mtu", "nmcli", "why"),
+    [
+        ("fd00:1::5/64", 1280, {}, "net.ipv6.conf.eth0.mtu is 1280, not 1500: `{}`"),
+        ("10.0.1.5/24 fd00:1::5/64", 1280, {}, "net.ipv6.conf.eth0.mtu is 1280, not 1500: `{}`"),
+        ("10.0.1.5/24 fd00:1::5/64", 1500, {}, None),
+        ("10.0.1.5/24 fd00:1::5/64", 1280, {"ipv6.mtu": "1280"}, None),
+        ("10.0.1.5/24", 1280, {}, None),
+    ],
+)
+def test_a_nic_whose_ipv6_has_a_smaller_mtu_is_named(
+    addresses: str, mtu: int, nmcli: dict[str, str], why: str | None
+) -> None:
+    of = lab([network("n1", "10.0.1.0/24", cidr6="fd00:1::/64")], [host("a", {"n1": addresses})])
+    (nic,) = of.hosts["a"].interfaces
+    made = Machine("debian-12", 256, 1, 10)
+    of = replace(
+        of, hosts={"a": replace(of.hosts["a"], machine=made, interfaces=(replace(nic, nmcli=nmcli),))}
+    )
+    healthy = one_nic(of, "a")
+    (link,) = healthy.links.values()
+    seen = Evidence(settings={"/proc/sys/net/ipv6/conf/eth0/mtu": f"{mtu}\n"})
+    found = replace(healthy, links={link.mac: replace(link, mtu=1500)}, evidence=seen)
+    (row,) = [row for row in judge(of, {"a": found}, ["a"]) if row.section == "address"]
+    assert (row.why or None) == (why and why.format("sysctl -w net.ipv6.conf.eth0.mtu=1500"))
 
 
 @pytest.mark.parametrize("prefix", ["10.9.0.0/16", "0.0.0.0/0", "10.3.1.0/24"])

@@ -48,7 +48,7 @@ class Motd:
 
 
 def shell(script: str) -> str:
-    return subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True, timeout=20).stdout
+    return subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_a_class_and_a_line_are_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

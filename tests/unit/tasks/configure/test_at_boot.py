@@ -12,6 +12,7 @@ from labrun.outcome import Status
 from labrun.tasks.configure.nmcli import Nmcli
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.sshd import Sshd
+from labrun.tasks.configure.sysctl import Sysctl
 from labrun.tasks.guest.facts.nm import UNITS, Rival, rivals, rivals_probe
 from labrun.tasks.guest.facts.units import boot_probe, no_start
 from labrun.tasks.guest.shell import Captured, Facts, Probe, gather_script, parse_facts
@@ -149,7 +150,7 @@ def test_a_profile_that_wins_at_the_next_boot_is_drift_and_named() -> None:
     assert (item.state, plan.apply) == ("refused", "")
     assert item.actual == f"{before.actual} (another profile after a reboot)"
     assert item.why == (
-        f"evil ({EVIL}, priority 201) takes eth0 at the next boot: remove it, or have `exclusive: true`"
+        f"evil ({EVIL}, priority 201) takes eth0 at the next boot: remove it, or let `exclusive: true`"
         " remove all profiles but labrun's"
     )
     assert verdict(item, fingerprint(before)).status is Status.DRIFTED
@@ -177,5 +178,160 @@ def test_a_masked_networkmanager_is_what_a_reboot_changes() -> None:
     have = replace(facts, commands={**facts.commands, f"no-start {UNITS[0]}": Captured(MASKED, 0)})
     item = Nmcli().plan(spec["sections"]["nmcli"], have).items[0]
     assert item.state == "refused"
-    assert item.actual.endswith("(not kept over a reboot)")
+    assert item.actual.endswith("(not kept across a reboot)")
     assert "systemctl unmask NetworkManager.service" in (item.why or "")
+
+
+def test_kernel_parameters_that_no_boot_sets_are_refused(systemd: Path) -> None:
+    want = {"values": {"net.ipv4.ip_forward": "1"}}
+    probe = next(each for each in Sysctl().facts(want) if "systemd-sysctl" in each.script)
+    (systemd / "lib/systemd/system/sysinit.target.wants").mkdir(parents=True)
+    unit = "systemd-sysctl.service"
+    (systemd / f"lib/systemd/system/sysinit.target.wants/{unit}").symlink_to(f"../{unit}")
+    assert not ran(systemd, probe).commands
+    (systemd / f"etc/systemd/system/{unit}").symlink_to("/dev/null")
+    found = ran(systemd, probe, f"Id={unit}\nLoadState=masked\nUnitFileState=masked\n")
+    files = {
+        "/proc/sys/net/ipv4/ip_forward": "1\n",
+        "/etc/sysctl.d/90-labrun.conf": "net.ipv4.ip_forward = 1\n",
+    }
+    facts = replace(found, files=files, words=frozenset({"writable /proc/sys/net/ipv4/ip_forward"}))
+    (item,) = Sysctl().plan(want, facts).items
+    assert (item.state, item.actual) == ("refused", "1 (not kept over a reboot)")
+    assert item.why == f"{unit} does not start at boot, it is masked: `systemctl unmask {unit}`"
+    (unset,) = (
+        Sysctl().plan(want, replace(facts, files={**files, "/proc/sys/net/ipv4/ip_forward": "0"})).items
+    )
+    assert (unset.state, unset.why) == ("change", item.why)
+    (well,) = Sysctl().plan(want, replace(facts, commands={})).items
+    assert well.state == "ok"
+
+
+CONF = "/etc/NetworkManager/conf.d/z.conf"
+VENDOR = "/usr/lib/NetworkManager/conf.d/z.conf"
+ALONE = " has NetworkManager leave eth0 alone at the next boot"
+ALL = "[keyfile]\nunmanaged-devices=*,except:type:wifi\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (
+            {CONF: "[keyfile]\nunmanaged-devices=interface-name:eth*\n"},
+            f"{CONF}{ALONE} (unmanaged-devices=interface-name:eth*): take it out",
+        ),
+        (
+            {CONF: "[device-z]\nmatch-device=interface-name:eth0\nmanaged=0\n"},
+            f"{CONF}{ALONE}: take it out",
+        ),
+        (
+            {CONF: "[keyfile]\npath=/srv/profiles\n"},
+            f"{CONF} has NetworkManager read profiles in /srv/profiles at the next boot: take it out",
+        ),
+        (
+            {VENDOR: ALL},
+            f"{VENDOR}{ALONE} (unmanaged-devices=*,except:type:wifi): take it out",
+        ),
+        # As Ubuntu has it: an empty file of the same name hides the vendor's.
+        ({VENDOR: ALL, "/run/NetworkManager/conf.d/z.conf": ""}, None),
+        ({VENDOR: ALL, CONF: "[keyfile]\nunmanaged-devices=none\n"}, None),
+        ({VENDOR: ALL, "/etc/NetworkManager/NetworkManager.conf": "[keyfile]\nunmanaged-devices=\n"}, None),
+        ({CONF: "[keyfile]\nunmanaged-devices=interface-name:eth1;type:wifi\n"}, None),
+        ({CONF: "[keyfile]\nunmanaged-devices=driver:veth\n"}, None),
+        ({CONF: "[device-a]\nmanaged=0\n[device-b]\nmatch-device=interface-name:eth0\nmanaged=1\n"}, None),
+        ({CONF: f"[keyfile]\npath={FOLDER}/\n"}, None),
+        ({CONF: "[main]\nplugins=ifupdown\n[ifupdown]\nmanaged=false\n"}, None),
+    ],
+)
+def test_a_nic_that_networkmanager_will_not_bring_up_is_refused(
+    files: dict[str, str], why: str | None
+) -> None:
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, files={**facts.files, **files})
+    item = Nmcli().plan(spec["sections"]["nmcli"], have).items[0]
+    assert item.why == why
+    assert item.state == ("ok" if why is None else "refused")
+    assert "(not kept over a reboot)" in item.actual or why is None
+
+
+OPEN = "-o PasswordAuthentication=yes"
+NEXT = "gives sshd at its next start passwordauthentication yes"
+
+
+@pytest.mark.parametrize(
+    ("files", "word", "why"),
+    [
+        ({"/etc/default/ssh": f'# old\nSSHD_OPTS="{OPEN}"\n'}, "", f"/etc/default/ssh {NEXT}"),
+        (
+            {"/etc/sysconfig/sshd": "OPTIONS=-oPasswordAuthentication=yes\n"},
+            "",
+            f"/etc/sysconfig/sshd {NEXT}",
+        ),
+        (
+            {"/etc/systemd/system/ssh.service.d/z.conf": f"[Service]\nExecStart=\nExecStart=sshd {OPEN}\n"},
+            "",
+            f"/etc/systemd/system/ssh.service.d/z.conf {NEXT}",
+        ),
+        (
+            {},
+            f"sshd-other sshd: /usr/sbin/sshd {OPEN} -o Port=2200",
+            "another sshd runs here with passwordauthentication yes",
+        ),
+        ({"/etc/default/ssh": "SSHD_OPTS=\nOPTIONS='-o PasswordAuthentication=yes'\n"}, "", None),
+        ({"/etc/default/ssh": "SSHD_OPTS='-4 -o PasswordAuthentication=no'\n"}, "", None),
+        ({"/etc/default/ssh": "SSHD_OPTS='-f /etc/ssh/sshd_config -o LogLevel=DEBUG'\n"}, "", None),
+        ({}, "sshd-other sshd: /usr/sbin/sshd -D", None),
+        (
+            {"/etc/systemd/system/ssh.service.d/z.conf": "[Service]\nExecStartPre=/bin/x -o a\nNice=1\n"},
+            "",
+            None,
+        ),
+    ],
+)
+def test_options_that_open_sshd_elsewhere_or_at_its_next_start_are_refused(
+    files: dict[str, str], word: str, why: str | None
+) -> None:
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, files={**facts.files, **files}, words=facts.words | ({word} if word else set()))
+    rows = {
+        item.name: item for item in Sshd().plan(spec["sections"]["sshd"], have).items if item.state != "ok"
+    }
+    if why is None:
+        assert rows == {}
+        return
+    (row,) = rows.values()
+    assert (row.name, row.state, row.why) == (
+        "passwordauthentication",
+        "refused",
+        f"{why}: take it out there",
+    )
+    assert verdict(row, None, asked=False).status is Status.DRIFTED
+
+
+def test_another_file_for_sshd_leaves_nothing_certain() -> None:
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, files={**facts.files, "/etc/default/ssh": "SSHD_OPTS='-f /srv/sshd'\n"})
+    items = Sshd().plan(spec["sections"]["sshd"], have).items
+    assert {item.state for item in items} == {"refused"}
+    assert items[0].why == (
+        "/etc/default/ssh gives sshd at its next start /srv/sshd in place of /etc/ssh/sshd_config:"
+        " take it out there"
+    )
+
+
+@pytest.mark.parametrize("key", ["net.ipv4.icmp_echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"])
+def test_a_file_that_silences_pings_at_the_next_boot_is_refused_unless_the_lab_file_asks_for_it(
+    key: str,
+) -> None:
+    file = "/etc/sysctl.d/zz.conf"
+
+    def rows(text: str, values: dict[str, str]) -> dict[str, str | None]:
+        files = {file: text, f"/proc/sys/{key.replace('.', '/')}": "1\n"}
+        items = Sysctl().plan({"values": values}, Facts(files)).items
+        return {item.name: item.why for item in items if item.state == "refused"}
+
+    why = f"{file} sets {key} = 1: no answer to pings, take it out there"
+    assert rows(f"{key} = 1\n", {}) == {key: why}
+    assert rows(f"{key.replace('.', '/')}=1\n", {}) == {key: why}
+    assert rows(f"{key} = 0\n# {key} = 1\n", {}) == {}
+    assert key not in rows(f"{key} = 1\n", {key: "1"})

@@ -198,12 +198,12 @@ def test_what_may_still_come_is_waited_for_within_bounds(quick: None) -> None:
     guest = Guest("host-fresh", "host-fresh", said={"nmcli": (0, ""), "sshd": (0, "")})
     rows = configured(guest, "host-fresh")
     assert statuses(rows) == {Status.FAILED}
-    assert {row.why for row in rows} == {"it was set and is not so"}
+    assert {row.why for row in rows} == {"it was set but did not take effect"}
     assert guest.gathers > 2
 
 
 def refused() -> Transport:
-    raise AuthenticationError("the guest lets lab in with none of the keys", host="a")
+    raise AuthenticationError("the guest accepts no key for lab", host="a")
 
 
 def test_without_a_new_login_sshd_is_put_back_and_the_rest_is_unknown() -> None:
@@ -212,7 +212,7 @@ def test_without_a_new_login_sshd_is_put_back_and_the_rest_is_unknown() -> None:
     assert statuses(rows, "sshd") == {Status.FAILED}
     assert statuses(rows, "nmcli") == {Status.UNKNOWN}
     assert {row.why for row in rows if row.section == "sshd"} == {
-        "no new login after the change: the guest lets lab in with none of the keys; the change was put back"
+        "no new login after the change: the guest accepts no key for lab; the change was rolled back"
     }
     undo = guest.applied[1]
     assert "restore /etc/ssh/sshd_config.d/00-labrun.conf" in undo
@@ -238,7 +238,7 @@ def test_what_the_kernel_refuses_is_failed_and_what_is_the_machine_s_skipped() -
     found = {row.name: (row.status, row.why) for row in rows}
     assert found["kernel.pid_max"] == (
         Status.SKIPPED,
-        "kernel.pid_max cannot be written here: it is the machine's, not the container's",
+        "kernel.pid_max cannot be written here: it belongs to the machine, not the container",
     )
     assert found["net.ipv4.ip_forward"] == (Status.FAILED, "no")
 

@@ -176,7 +176,7 @@ def _is_hidden(guest: Guest, file: FileSpec) -> None:
     item = only(guest.plan(file))
     digest = sha256(file.content).hexdigest()[:8]
     for text in (item.diff, item.expected, item.actual):
-        assert "one" not in (text or "").replace("not shown, as not everybody", "")
+        assert "one" not in (text or "").replace("not shown, as not all users may read it", "")
         assert digest not in (text or "")
     lab = load_lab("-", stdin=io.StringIO("name: demo\nhosts: {a: {address: 192.0.2.1}}\n"))
     want = Files().desired(lab, replace(lab.hosts["a"], files=(file,)))
@@ -190,9 +190,9 @@ def _is_hidden(guest: Guest, file: FileSpec) -> None:
     ("before", "after", "lines"),
     [
         (None, b"\0\1", ["+PATH: 2 bytes, binary", "+ mode: 0644", f"+ owner: {OWNER}", f"+ group: {GROUP}"]),
-        (b"\xff\n", b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
-        (b"x" * 300_000, b"text\n", ["-PATH: another content", "+PATH: 5 bytes, not shown"]),
-        (b"text\n", b"\0", ["-PATH: another content", "+PATH: 1 bytes, binary"]),
+        (b"\xff\n", b"text\n", ["-PATH: different content", "+PATH: 5 bytes, not shown"]),
+        (b"x" * 300_000, b"text\n", ["-PATH: different content", "+PATH: 5 bytes, not shown"]),
+        (b"text\n", b"\0", ["-PATH: different content", "+PATH: 1 bytes, binary"]),
     ],
 )
 def test_what_is_no_text_or_too_long_is_not_shown_and_still_put_in_place(
@@ -228,8 +228,8 @@ def test_links_and_directories_are_not_replaced(guest: Guest, place: Path) -> No
     (place / "dir").mkdir()
     section = guest.plan(spec(place / "link"), spec(place / "dir"))
     assert [(item.state, item.why) for item in section.items] == [
-        ("refused", "there is a symbolic link: name the file that it leads to, or remove it"),
-        ("refused", "there is something else than a file, such as a directory"),
+        ("refused", "it is a symbolic link: name the file that it points to, or remove it"),
+        ("refused", "it is not a regular file but, say, a directory"),
     ]
     assert section.apply == ""
 
@@ -267,7 +267,7 @@ def test_a_command_that_fails_puts_its_files_back_so_that_the_next_run_tries_aga
     command = "echo the daemon refuses; exit 3"
     files = [spec(place / name, on_change=command) for name in "ab"] + [spec(place / "c")]
     status, said = guest.apply(guest.plan(*files))
-    ending = "on_change: the daemon refuses; the file was put back"
+    ending = "on_change: the daemon refuses; the file was restored"
     assert (status, said) == (1, [f"{place}/a: {ending}", f"{place}/b: {ending}"])
     assert (place / "a").read_text(encoding="ascii") == "old\n"
     assert sorted(path.name for path in place.iterdir()) == ["a", "c"]

@@ -10,6 +10,7 @@ import pytest
 
 from tests import places
 from tests.loopback_sshd import SSHD
+from tests.shares import every, of_ci
 
 GUEST = places.GUEST_SHELL
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and namespaces take root")
@@ -131,7 +132,7 @@ def put_back(guest: Guest, damage: str) -> None:
     assert listing(etc, own=True) == again
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", every(2, DAMAGE))
 def test_a_folder_is_put_back_whole_and_then_left_alone(guest: Guest, damage: str) -> None:
     put_back(guest, damage)
 
@@ -353,8 +354,13 @@ CLOSED: dict[str, tuple[str, str]] = {
 sshd does not accept its configuration: {root}/sshd_config: line 2: Bad configuration option: Nonsense
 {root}/sshd_config: terminating, 1 bad configuration options""",
     ),
-    "logins are refused": (": >/run/nologin", "logins are refused by a file nologin"),
+    "logins are refused": (": >/run/nologin", "logins are refused by a nologin file"),
 }
+# An address, a route, a rule, a listener, and what sshd itself says.
+_CLOSED_IN_CI = (
+    *("no address", "no route", "a rule that forbids it", "it listens elsewhere", "sshd refuses its file"),
+    "logins are refused",
+)
 NAMESPACES = ("unshare", "--net", "--mount")
 END = '\nway_in; echo "status $?"; kill $listener 2>/dev/null\n'
 
@@ -365,14 +371,15 @@ def looked(guest: Guest, script: str) -> list[str]:
 
 
 @as_root
-@pytest.mark.parametrize("script", OPEN.values(), ids=OPEN)
-def test_a_way_in_that_is_open(guest: Guest, script: str) -> None:
-    assert looked(guest, script) == ["status 0"]
+@pytest.mark.parametrize("how", every(2, OPEN))
+def test_a_way_in_that_is_open(guest: Guest, how: str) -> None:
+    assert looked(guest, OPEN[how]) == ["status 0"]
 
 
 @as_root
-@pytest.mark.parametrize(("script", "why"), CLOSED.values(), ids=CLOSED)
-def test_a_way_in_that_is_closed_says_why(guest: Guest, script: str, why: str) -> None:
+@pytest.mark.parametrize("how", of_ci(CLOSED, _CLOSED_IN_CI))
+def test_a_way_in_that_is_closed_says_why(guest: Guest, how: str) -> None:
+    script, why = CLOSED[how]
     said = looked(guest, f"listen 0.0.0.0\n{script}")
     assert said == [*why.format(root=guest.root).splitlines(), "status 1"]
 

@@ -142,7 +142,7 @@ def test_what_an_earlier_run_left_half_written_is_replaced_and_all_may_read_the_
 
 def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> None:
     item = only(plan(LOCAL))
-    assert (item.state, item.expected, item.actual) == ("change", "2 names of the lab", "no name of the lab")
+    assert (item.state, item.expected, item.actual) == ("change", "2 lab entries", "no lab entries")
     assert (item.diff or "").splitlines() == [
         f"--- {PATH}",
         f"+++ {PATH}",
@@ -151,7 +151,7 @@ def test_the_row_says_how_many_names_there_are_and_shows_the_difference() -> Non
         *(f"+{line}" for line in BLOCK.splitlines()),
     ]
     moved = only(plan(LOCAL + BLOCK.replace("10.0.0.2", "10.0.0.3")))
-    assert moved.actual == "2 names of the lab, not all as in the lab file"
+    assert moved.actual == "2 lab entries, not all as in the lab file"
     assert moved.have[""] == BLOCK.replace("10.0.0.2", "10.0.0.3").rstrip()
     assert moved.want[""] == BLOCK.rstrip()
 
@@ -167,7 +167,7 @@ def names(running: str, static: str | None) -> SectionPlan:
     ("running", "static", "actual", "diff"),
     [
         ("uno", "one\n", "uno (one after a reboot)", ["-one", "+uno"]),
-        ("uno", None, "uno (not kept over a reboot)", ["+uno"]),
+        ("uno", None, "uno (not kept across a reboot)", ["+uno"]),
         ("one", "# by hand\nuno\n", "one (uno after a reboot)", ["-one", "+uno"]),
     ],
 )
@@ -184,3 +184,40 @@ def test_a_unified_diff_tells_a_last_line_without_its_end() -> None:
     assert unified("/x", "a\n", "a\n") == ""
     assert unified("/x", None, "a\n").splitlines()[:2] == ["--- /dev/null", "+++ /x"]
     assert unified("/x", "a", "a\n").splitlines()[3:] == ["-a", "\\ No newline at end of file", "+a"]
+
+
+KNOWN = {**WANT, "known": {"a": ["10.0.0.1", "fd00::1"], "b": ["10.0.0.2"]}, "own": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ("10.9.9.9 web a\n", "", "line 1 gives a the address 10.9.9.9, not its own: take it out there"),
+        ("\n", "fd99::9 x b # old\n", "line 6 gives b the address fd99::9, not its own: take it out there"),
+        ("fd00::1 a\n10.0.0.2 b\n", "10.0.0.1 a\n", None),
+        ("127.0.1.1 b\n", "10.9.9.9 other\n# 10.9.9.9 a\n", None),
+        ("127.0.1.1 a\n", "", "line 1 gives a the address 127.0.1.1, not its own: take it out there"),
+        ("one two\n", "fe80::1%eth0 z\n", None),
+    ],
+)
+def test_a_line_beside_the_block_that_names_another_address_is_refused(
+    before: str, after: str, why: str | None
+) -> None:
+    section = Hosts().plan(KNOWN, Facts({PATH: before + BLOCK + after}))
+    item = only(section)
+    assert (item.state, item.why) == (("ok", None) if why is None else ("refused", why))
+    assert section.apply == ""
+    again = only(Hosts().plan(KNOWN, Facts({PATH: before + after})))
+    assert (again.state, again.why is None) == ("change", why is None)
+
+
+def test_names_that_are_not_looked_up_in_the_file_are_refused() -> None:
+    def judged(line: str) -> str | None:
+        files = {PATH: BLOCK, "/etc/nsswitch.conf": f"passwd: files\n{line}\n"}
+        return only(Hosts().plan(KNOWN, Facts(files))).why
+
+    assert judged("hosts: dns # files") == (
+        "/etc/nsswitch.conf looks hosts up in dns: without `files`, not in /etc/hosts"
+    )
+    assert judged("hosts:\tfiles dns") is None
+    assert judged("networks: dns") is None

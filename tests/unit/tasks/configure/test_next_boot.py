@@ -24,11 +24,14 @@ START = "would not start at the next boot: it is"
         ({"NetworkManager_service": "enabled-runtime"}, f"NetworkManager.service {START} enabled-runtime"),
         ({"NetworkManager_service": "linked"}, f"NetworkManager.service {START} linked"),
         ({"NetworkManager_service": "static"}, f"NetworkManager.service {START} static"),
-        ({"NetworkManager_service": None}, "NetworkManager.service ran before and does not now"),
-        ({"NetworkManager_service": "enabled/failed"}, "NetworkManager.service ran before and does not now"),
+        ({"NetworkManager_service": None}, "NetworkManager.service was running before and is not now"),
+        (
+            {"NetworkManager_service": "enabled/failed"},
+            "NetworkManager.service was running before and is not now",
+        ),
         ({"dbus_service": "masked"}, f"dbus.service {START} masked"),
         ({"dbus_socket": "masked"}, f"dbus.socket {START} masked"),
-        ({"dbus_socket": "static/inactive"}, "dbus.socket ran before and does not now"),
+        ({"dbus_socket": "static/inactive"}, "dbus.socket was running before and is not now"),
         ({"ssh_service": "masked"}, f"ssh.service {START} masked"),
         ({"ssh_service": "disabled"}, f"ssh.service {START} disabled"),
         ({"ssh_service": "enabled-runtime"}, f"ssh.service {START} enabled-runtime"),
@@ -37,9 +40,9 @@ START = "would not start at the next boot: it is"
         ({"systemd-logind_service": "masked"}, f"systemd-logind.service {START} masked"),
         ({"systemd-user-sessions_service": "masked"}, f"systemd-user-sessions.service {START} masked"),
         ({"multi-user_target": "masked"}, f"multi-user.target {START} masked"),
-        ({"target": "rescue.target"}, "the next boot would only go as far as rescue.target"),
-        ({"target": ""}, "the next boot would only go as far as nowhere"),
-        ({"target": "poweroff.target"}, "the next boot would only go as far as poweroff.target"),
+        ({"target": "rescue.target"}, "the next boot would stop at rescue.target"),
+        ({"target": ""}, "the next boot would stop at nowhere"),
+        ({"target": "poweroff.target"}, "the next boot would stop at poweroff.target"),
     ],
 )
 def test_a_unit_that_a_login_needs(changes: dict[str, str | None], why: str) -> None:
@@ -76,7 +79,7 @@ def test_where_networkmanager_did_not_run_the_others_count() -> None:
 
 
 def test_what_cannot_be_asked_any_more_is_a_fault_and_what_was_never_asked_is_none() -> None:
-    assert fault({"boot-now": Captured("", 1)}) == "systemd cannot be asked any more"
+    assert fault({"boot-now": Captured("", 1)}) == "systemd no longer answers"
     assert fault({"boot-before": ok(), "boot-now": ok()}) is None
 
 

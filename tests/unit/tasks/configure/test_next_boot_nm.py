@@ -13,9 +13,9 @@ DOWN = "eth0 would stay down at the next boot: profile left"
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("autoconnect=false", f"{DOWN} is not activated by itself (connection.autoconnect: false)"),
-        ("autoconnect=no", f"{DOWN} is not activated by itself (connection.autoconnect: no)"),
-        ("autoconnect=0", f"{DOWN} is not activated by itself (connection.autoconnect: 0)"),
+        ("autoconnect=false", f"{DOWN} is not activated automatically (connection.autoconnect: false)"),
+        ("autoconnect=no", f"{DOWN} is not activated automatically (connection.autoconnect: no)"),
+        ("autoconnect=0", f"{DOWN} is not activated automatically (connection.autoconnect: 0)"),
         ("permissions=user:ann:;", f"{DOWN} is for some users only (connection.permissions: user:ann:;)"),
         ("autoconnect=true", None),
         ("permissions=", None),

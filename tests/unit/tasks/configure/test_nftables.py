@@ -151,7 +151,7 @@ def test_what_would_not_outlive_a_reboot_is_made_to(lost: str) -> None:
     found = item(
         plan("firewall", small(), found=listing(INPUT), wanted=listing(INPUT), files=files, words=words)
     )
-    assert (found.state, found.actual) == ("change", "input drop (1 rule) (not so after a reboot)")
+    assert (found.state, found.actual) == ("change", "input drop (1 rule) (not after a reboot)")
 
 
 def test_a_changed_rule_is_shown_and_the_old_table_comes_back_by_undo() -> None:
@@ -161,7 +161,7 @@ def test_a_changed_rule_is_shown_and_the_old_table_comes_back_by_undo() -> None:
     assert item(planned).diff == (
         "-input: icmp type router-solicitation accept\n+input: icmp type echo-request accept"
     )
-    assert item(planned).actual == "input drop (1 rule), but other rules"
+    assert item(planned).actual == "input drop (1 rule), but different rules"
     assert "router-solicitation" in planned.undo
     assert "router-solicitation" not in planned.apply
 
@@ -189,12 +189,12 @@ def test_each_section_has_its_own_chains() -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ({"nft-missing"}, "nft is not installed (packages: [nftables] brings it)"),
+        ({"nft-missing"}, "nft is not installed (packages: [nftables] installs it)"),
         (
             {"nft-rival firewalld"},
             (
-                "firewalld is active, and two firewalls would fight:"
-                " stop it (systemctl disable --now firewalld), or drop these keys"
+                "firewalld is active, and two firewalls would conflict:"
+                " stop it (systemctl disable --now firewalld), or remove these keys"
             ),
         ),
         (set(), "nft refuses the rules: syntax error"),

@@ -138,12 +138,12 @@ def test_uuids_depend_on_lab_host_and_network_only() -> None:
         ("+ipv4.dns", "1.1.1.1", "'+ipv4.dns' is not a property of nmcli"),
         ("ipv4", "x", "'ipv4' is not a property of nmcli"),
         ("--ask", "x", "'--ask' is not a property of nmcli"),
-        ("connection.uuid", "x", "connection.uuid is how labrun finds the profile again and cannot be set"),
-        ("con.id", "x", "con.id is how labrun finds the profile again and cannot be set"),
-        ("eth.mac", "x", "eth.mac is how labrun finds the profile again and cannot be set"),
+        ("connection.uuid", "x", "connection.uuid identifies the profile to labrun and cannot be set"),
+        ("con.id", "x", "con.id identifies the profile to labrun and cannot be set"),
+        ("eth.mac", "x", "eth.mac identifies the profile to labrun and cannot be set"),
         ("connection.interface-names", "x", None),
         ("ipv4.dns", "a\0b", "ipv4.dns: a value cannot contain a NUL character"),
-        ("ipv4.dns", "a\ud800b", "ipv4.dns: a value has to be text that UTF-8 can spell"),
+        ("ipv4.dns", "a\ud800b", "ipv4.dns: a value must be valid UTF-8 text"),
     ],
 )
 def test_properties_of_the_lab_file_are_checked_before_they_reach_a_shell(
@@ -440,7 +440,7 @@ def test_a_guest_without_networkmanager_is_told_so() -> None:
     (item,) = plan_with("host-fresh", commands=commands).items
     assert (item.state, item.why) == (
         "refused",
-        "NetworkManager cannot be asked: Failed to connect to bus",
+        "NetworkManager cannot be queried: Failed to connect to bus",
     )
 
 

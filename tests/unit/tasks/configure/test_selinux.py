@@ -77,7 +77,7 @@ def test_the_mode_now_and_after_a_reboot(
 def test_a_container_of_a_machine_with_selinux_leaves_it_alone() -> None:
     facts = Facts({"/sys/fs/selinux/enforce": "1"})
     item = only(Selinux().plan({"mode": "permissive"}, facts))
-    assert (item.state, item.why) == ("skipped", "SELinux is the machine's, not the container's")
+    assert (item.state, item.why) == ("skipped", "SELinux belongs to the machine, not the container")
 
 
 @pytest.mark.parametrize("words", [(), ("selinux-policy /etc/selinux/mls/policy/policy.33",)])

@@ -90,7 +90,7 @@ def test_what_cannot_be_is_refused_with_its_reason(unit: Wanted, observed: str, 
 
 def test_a_systemd_that_does_not_answer_refuses_all() -> None:
     section = plan({"x": wanted(running=True)}, "Failed to connect to bus", status=1)
-    assert only(section).why == "systemd cannot be asked: Failed to connect to bus"
+    assert only(section).why == "systemd cannot be queried: Failed to connect to bus"
 
 
 def test_each_unit_is_put_right_in_what_differs_only_and_can_be_put_back() -> None:
@@ -132,7 +132,7 @@ def test_one_unit_that_fails_does_not_keep_the_others_back(tmp_path: Path) -> No
     done = subprocess.run(["sh"], input=script, text=True, capture_output=True, check=False)
     assert done.stdout.splitlines() == [
         "bad: systemctl enable: Unit is rubbish",
-        "dead: it was started and is inactive",
+        "dead: it was started but is inactive",
     ]
     assert done.returncode == 1
     assert (tmp_path / "calls").read_text(encoding="ascii").splitlines() == [

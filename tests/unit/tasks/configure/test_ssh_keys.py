@@ -133,7 +133,7 @@ def test_what_the_first_boot_put_there_is_taken_out_once_the_file_has_it_no_long
     facts = host(there if user == "lab" else {HOME: OWN}, (OWN, A), there if user == "root" else None)
     (item,) = SshKeys().plan(want(), facts).items
     assert (item.name, item.state) == (name(A, user), "change")
-    assert item.why == "labrun put it there, the lab file no longer has it"
+    assert item.why == "labrun put it there, and the lab file no longer has it"
     assert f"put_keys {words((user, next(iter(there)), f'no-pty {A} alice', ''))}" in (
         SshKeys().plan(want(), facts).apply
     )
@@ -146,8 +146,8 @@ def test_somebody_elses_key_is_named_and_left_unless_the_file_is_exclusive() -> 
     assert standing(item) == (
         Status.WARNING,
         (
-            "neither the lab file nor labrun put it there: take it out, name it in `ssh_keys`,"
-            " or have `exclusive: true` remove such keys"
+            "neither the lab file nor labrun put it there: remove it, add it to `ssh_keys`,"
+            " or let `exclusive: true` remove such keys"
         ),
     )
     assert verdict(item, None, asked=False).status is Status.DRIFTED
@@ -195,14 +195,14 @@ def test_a_command_of_sshds_is_named_and_never_changed() -> None:
     shown = Facts({}, printed, frozenset({"keys-by-key root /bin/ask %k", "keys-ca lab /etc/ssh/ca.pub"}))
     found = items(want(exclusive=True), shown)
     assert {each: (item.state, item.why) for each, item in found.items()} == {
-        name(C): ("left", "/bin/keys prints it: take it out there, or name it in `ssh_keys`"),
+        name(C): ("left", "/bin/keys prints it: remove it there, or add it to `ssh_keys`"),
         "lab TrustedUserCAKeys": (
             "left",
-            "sshd lets in keys by TrustedUserCAKeys, which the lab file does not set",
+            "sshd accepts keys through TrustedUserCAKeys, which the lab file does not set",
         ),
         "root AuthorizedKeysCommand": (
             "left",
-            "sshd lets in keys by AuthorizedKeysCommand, which the lab file does not set",
+            "sshd accepts keys through AuthorizedKeysCommand, which the lab file does not set",
         ),
     }
     assert items(want(sshd=["authorizedkeyscommand", "trustedusercakeys"]), shown) == {}
@@ -216,7 +216,7 @@ def test_an_sshd_that_does_not_answer_is_one_reason() -> None:
     (item,) = SshKeys().plan(want(A), facts).items
     assert (item.state, item.why) == (
         "refused",
-        "sshd cannot be asked: /etc/ssh/sshd_config line 3: Bad thing",
+        "sshd cannot be queried: /etc/ssh/sshd_config line 3: Bad thing",
     )
 
 
@@ -284,7 +284,7 @@ def test_lines_go_and_come_and_all_others_stay(tmp_path: Path) -> None:
     def put(drop: str, add: str) -> None:
         call = guest_script("keys_apply") + f"put_keys root {path} {words((drop, add))}\n"
         text = apply_script([("ssh_keys", call)], "mark")
-        done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True, timeout=20)
+        done = subprocess.run(["sh"], input=text, capture_output=True, text=True, check=True, timeout=60)
         assert parse_facts(done.stdout, "mark").commands["ssh_keys"] == Captured("\n", 0)
 
     put("", A)

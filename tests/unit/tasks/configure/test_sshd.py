@@ -163,10 +163,10 @@ def test_where_systemd_listens_a_port_of_sshd_s_is_refused_and_said(keyword: str
     assert "is-active ssh.socket" not in Sshd().facts(want(("MaxAuthTries", ("4",))))[0].script
     have = facts("maxauthtries 6", canonical=Captured(f"{keyword.lower()} 2222", 0))
     plan = Sshd().plan(wanted, replace(have, words=frozenset({"sshd-socket"})))
-    why = "systemd listens here in sshd's place (ssh.socket), so this would have no effect"
+    why = "systemd listens here in place of sshd (ssh.socket), so this would have no effect"
     assert states(plan) == {
         keyword.lower(): ("refused", why),
-        "maxauthtries": ("refused", f"nothing of sshd was changed, because of {keyword}"),
+        "maxauthtries": ("refused", f"sshd was not changed, because of {keyword}"),
     }
     assert plan.apply == ""
     assert states(Sshd().plan(wanted, have))[keyword.lower()] == ("change", None)
@@ -188,9 +188,9 @@ def test_a_value_that_holds_by_chance_is_written_down_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("keyword", "value", "why"),
     [
-        ("Match", "User lab", "Match cannot stand in the drop-in"),
-        ("Include", "/etc/evil", "Include cannot stand in the drop-in"),
-        ("Bad-Word", "x", "Bad-Word cannot stand in the drop-in"),
+        ("Match", "User lab", "Match cannot be set in the drop-in"),
+        ("Include", "/etc/evil", "Include cannot be set in the drop-in"),
+        ("Bad-Word", "x", "Bad-Word cannot be set in the drop-in"),
         ("Banner", "a\nPermitRootLogin yes", "Banner: a value must be one line of text"),
         ("Banner", "", "Banner: a value must be one line of text"),
     ],
@@ -198,7 +198,7 @@ def test_a_value_that_holds_by_chance_is_written_down_all_the_same() -> None:
 def test_what_would_mean_something_else_in_a_file_changes_nothing(keyword: str, value: str, why: str) -> None:
     plan = Sshd().plan(want(("MaxAuthTries", ("3",)), (keyword, (value,))), facts("maxauthtries 6"))
     assert states(plan) == {
-        "maxauthtries": ("refused", f"nothing of sshd was changed, because of {keyword}"),
+        "maxauthtries": ("refused", f"sshd was not changed, because of {keyword}"),
         keyword.lower(): ("refused", why),
     }
     assert plan.apply == ""
@@ -241,7 +241,7 @@ def test_what_holds_without_an_include_is_shown_though_it_cannot_be_written() ->
 
 def test_a_guest_without_sshd_is_told_so() -> None:
     plan = Sshd().plan(want(("MaxAuthTries", ("3",))), facts("sh: sshd: not found\n", status=127))
-    assert states(plan) == {"maxauthtries": ("refused", "sshd cannot be asked: sh: sshd: not found")}
+    assert states(plan) == {"maxauthtries": ("refused", "sshd cannot be queried: sh: sshd: not found")}
 
 
 def test_lists_are_judged_as_sshd_itself_writes_them() -> None:
@@ -312,7 +312,7 @@ def test_an_error_of_sshd_without_a_line_is_the_keyword_s_that_it_is_about(
 ) -> None:
     wanted = want(("MaxAuthTries", ("4",)), ("PasswordAuthentication", ("no",)), (keyword, (value,)))
     plan = Sshd().plan(wanted, facts("maxauthtries 6", canonical=Captured("", 255, said)))
-    why = f"nothing of sshd was changed, because of {keyword}"
+    why = f"sshd was not changed, because of {keyword}"
     assert states(plan) == {
         "maxauthtries": ("refused", why),
         "passwordauthentication": ("refused", why),

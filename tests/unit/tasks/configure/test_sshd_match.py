@@ -91,7 +91,8 @@ def gathered(host: tuple[Path, Path]) -> Facts:
         "drop_in": f"{main}.d/00-labrun.conf",
         "most": 4,
     }
-    script = assigned(values) + "".join(map(guest_script, ("sshd_login", "sshd_files", "sshd_judge")))
+    names = ("sshd_login", "sshd_files", "sshd_asked", "sshd_judge")
+    script = assigned(values) + "".join(map(guest_script, names))
     text = gather_script([Probe((main, f"{main}.d/*.conf"), script)], "mark")
     text = text.replace("/run/sshd.pid", str(folder / "sshd.pid"))
     done = subprocess.run(
@@ -142,9 +143,35 @@ def test_a_block_that_reopens_a_keyword_for_others_is_named(
     key = keyword.lower()
     why = (
         f"Match {criteria} in {OTHER}:3 sets {key} {OPENED[keyword]}:"
-        " take it out there, labrun changes no file of sshd's but its own"
+        " remove it there, labrun changes no sshd file but its own"
     )
     assert reasons(planned(gathered(host))) == {key: why}
+
+
+@needs_sshd
+def test_a_former_name_of_a_keyword_counts_as_well(host: tuple[Path, Path]) -> None:
+    block = "Match User root\n  ChallengeResponseAuthentication yes\n"
+    (host[0] / "sshd_config.d" / "50-a.conf").write_text(block)
+    (why,) = [
+        reason
+        for key, reason in reasons(planned(gathered(host))).items()
+        if key == "kbdinteractiveauthentication"
+    ]
+    assert f"Match User root in {OTHER}:2 sets kbdinteractiveauthentication yes" in why
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    "block",
+    [
+        'Match User root\n"PasswordAuthentication" yes\n',
+        '"Match" User root\nPasswordAuthentication = "yes"\n',
+    ],
+)
+def test_a_keyword_in_quotes_counts_as_well(host: tuple[Path, Path], block: str) -> None:
+    (host[0] / "sshd_config.d" / "50-a.conf").write_text(block)
+    why = reasons(planned(gathered(host)))["passwordauthentication"]
+    assert why.startswith(f"Match User root in {OTHER}:2 sets passwordauthentication yes")
 
 
 @needs_sshd
@@ -251,7 +278,7 @@ def test_many_blocks_are_one_reason() -> None:
     text = "".join(f"Match User u{number}\nPasswordAuthentication yes\n" for number in range(5))
     (why,) = reasons(planned(read(text))).values()
     assert why.startswith(f"Match User u0 in {OTHER}:2 sets passwordauthentication yes; Match User u1 in ")
-    assert "; and 2 more: take it out there" in why
+    assert "; and 2 more: remove it there" in why
 
 
 @needs_sshd

@@ -108,7 +108,7 @@ def test_the_kernel_s_tabs_are_no_difference() -> None:
 
 def test_what_only_runs_is_made_to_last() -> None:
     item = only_item({"net.ipv4.ip_forward": "1"}, facts({FORWARD: "1"}))
-    assert (item.state, item.actual) == ("change", "1 (not kept over a reboot)")
+    assert (item.state, item.actual) == ("change", "1 (not kept across a reboot)")
     assert (item.diff or "").split("\n") == [
         f"+{DROP_IN}: net.ipv4.ip_forward = 1",
         "--- /dev/null",
@@ -163,7 +163,7 @@ def test_a_container_skips_what_is_its_machine_s_and_not_its_network() -> None:
         (
             "kernel.pid_max",
             "skipped",
-            "kernel.pid_max cannot be written here: it is the machine's, not the container's",
+            "kernel.pid_max cannot be written here: it belongs to the machine, not the container",
         ),
         ("net.ipv4.ip_forward", "refused", "net.ipv4.ip_forward cannot be written here"),
     ]

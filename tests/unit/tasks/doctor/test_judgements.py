@@ -95,7 +95,7 @@ ABORTS = (
         (
             with_kvm(ABORTS.replace("\\\n", " ")),
             "a guest does not start: failed to set MSR 0x10a to 0x69",
-            "none here: the machine outside must offer nested virtualisation that works",
+            "none here: the outer machine must offer nested virtualisation that works",
         ),
     ],
 )
@@ -150,7 +150,7 @@ def test_containers_need_root() -> None:
             Clock(False, 16.0),
             {"timedatectl": "/bin/t"},
             "warning",
-            "the clock is not synchronised: nothing keeps it right",
+            "the clock is not synchronised: nothing corrects it",
             "sudo timedatectl set-ntp true",
         ),
         (
@@ -180,16 +180,16 @@ def test_a_newer_libvirt_is_not_saved_by_rules_in_another_table() -> None:
         sides = (replace(QEMU, library=version),)
         found = examine(replace(WELL, libvirt=sides, forward=(chain,)))
         (finding,) = [each for each in found if each.name == "firewall ip filter FORWARD"]
-        assert finding.matters == f"{modes} networks do not reach out"
+        assert finding.matters == f"{modes} networks cannot reach other networks"
 
 
 FINDINGS = [
     Finding("libvirt", Status.OK, "libvirt 9.0.0, qemu:///system and lxc:///system answer"),
-    Finding("memory", Status.SKIPPED, "on another machine: `labrun doctor` there tells"),
+    Finding("memory", Status.SKIPPED, "on another machine: run `labrun doctor` there"),
     Finding(
         "bridge-nf",
         Status.WARNING,
-        "bridges hand their frames to iptables: bridge-nf-call-iptables is 1",
+        "bridges pass their frames to iptables: bridge-nf-call-iptables is 1",
         "what guests of one network send each other passes this machine's filter and masquerading",
         "sudo sysctl -w net.bridge.bridge-nf-call-iptables=0",
     ),
@@ -197,8 +197,8 @@ FINDINGS = [
 ]
 NARROW = f"""\
 ok    libvirt 9.0.0, qemu:///system and lxc:///system answer
--     on another machine: `labrun doctor` there tells
-warn  bridges hand their frames to iptables: bridge-nf-call-iptables is 1
+-     on another machine: run `labrun doctor` there
+warn  bridges pass their frames to iptables: bridge-nf-call-iptables is 1
         matters  what guests of one network send each other passes this
                  machine's filter and masquerading
         mend     sudo sysctl -w net.bridge.bridge-nf-call-iptables=0

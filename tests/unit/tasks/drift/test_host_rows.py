@@ -75,7 +75,7 @@ def test_a_setting_says_who_has_moved(
 
 def test_a_host_that_was_never_configured_is_pending() -> None:
     found = row(spec(), facts(running="0", drop_in=None), {})
-    assert (found.status, found.why) == (PENDING, "nothing was applied to this host yet")
+    assert (found.status, found.why) == (PENDING, "nothing has been applied to this host yet")
 
 
 def test_a_line_that_somebody_added_to_labruns_file_has_drifted(remembered: dict[str, str]) -> None:
@@ -113,7 +113,7 @@ def test_with_a_damaged_record_nobody_knows_who_has_moved(
     (path,) = remembered
     assert (found.status, found.why) == (
         UNKNOWN,
-        f"which side has changed cannot be told: {path} on one: {fault}; `labrun configure` records it again",
+        f"which side has changed is unknown: {path} on one: {fault}; `labrun configure` records it again",
     )
     assert row(spec(), facts(running="1"), broken).status is OK
 

@@ -165,7 +165,7 @@ def test_a_network_that_is_not_there_is_gone_where_machines_are_plugged_into_it(
     (alone,) = lab_rows(LabPlan(missing), FILE, ())
     first, _ = lab_rows(LabPlan(missing, (planned(seen),)), FILE, ())
     assert (alone.status, first.status) == (Status.PENDING, Status.DRIFTED)
-    assert first.why == "there is none, although labrun has made one: machines are plugged into it"
+    assert first.why == "it is gone, although labrun created it: machines are plugged into it"
 
 
 def test_both_have_changed_and_the_row_says_what() -> None:

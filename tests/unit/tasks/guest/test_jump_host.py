@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_all_hosts_behind_a_jump_host_share_one_login(jump: LoopbackSshd, end: L
 
     def work() -> None:
         with fresh_transport(through(jump, end)) as transport:
-            ended.append(transport.run("echo $SSH_CONNECTION", timeout=20).stdout.split()[3])
+            ended.append(transport.run("echo $SSH_CONNECTION", timeout=60).stdout.split()[3])
 
     workers = [threading.Thread(target=work) for _ in range(6)]
     for worker in workers:
@@ -91,7 +92,7 @@ def test_jump_hosts_lead_to_jump_hosts(jump: LoopbackSshd, end: LoopbackSshd) ->
     middle.data[JUMP] = jump.host("gate")
     before = logins(jump)
     with fresh_transport(through(middle, end)) as transport:
-        assert transport.run("echo here", timeout=20).stdout == "here\n"
+        assert transport.run("echo here", timeout=60).stdout == "here\n"
     assert logins(jump) - before == 2
 
 
@@ -104,7 +105,7 @@ def test_a_large_answer_comes_through_whole(jump: LoopbackSshd, end: LoopbackSsh
 def test_another_key_at_the_end_is_that_hosts(jump: LoopbackSshd, end: LoopbackSshd, tmp_path: Path) -> None:
     with pytest.raises(HostKeyChangedError) as caught:
         fresh_transport(through(jump, wrong(end, tmp_path)))
-    assert caught.value.reason.startswith("it shows another host key than the one on record: SHA256:")
+    assert caught.value.reason.startswith("its host key is not the one on record: SHA256:")
 
 
 def test_another_key_of_the_jump_host_is_named_as_its(
@@ -112,7 +113,7 @@ def test_another_key_of_the_jump_host_is_named_as_its(
 ) -> None:
     with pytest.raises(JumpHostError) as caught:
         fresh_transport(through(wrong(jump, tmp_path), end), patience=30)
-    said = "its jump host gate: it shows another host key than the one on record: SHA256:"
+    said = "its jump host gate: its host key is not the one on record: SHA256:"
     assert caught.value.reason.startswith(said)
     assert not isinstance(caught.value, HostKeyError)
 
@@ -146,22 +147,30 @@ def test_a_jump_host_that_lets_nobody_through(end: LoopbackSshd, tmp_path: Path)
     with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, pytest.raises(JumpHostError) as caught:
         fresh_transport(through(shut, end), patience=30)
     assert str(caught.value) == (
-        "end: connect: its jump host gate lets nobody through"
-        " (AllowTcpForwarding of the sshd on gate has to be yes or local)"
+        "end: connect: its jump host gate does not forward connections"
+        " (AllowTcpForwarding of the sshd on gate must be yes or local)"
     )
+
+
+def test_of_many_that_it_refuses_at_once_each_hears_why(end: LoopbackSshd, tmp_path: Path) -> None:
+    """paramiko has room for one refusal a connection: the others were said not to answer in time."""
+    with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, ThreadPoolExecutor(16) as pool:
+        hosts = [through(shut, end) for _ in range(16)]
+        caught = [each.exception() for each in [pool.submit(fresh_transport, host) for host in hosts]]
+    assert {getattr(error, "reason", error) for error in caught} == {"its jump host gate lets nobody through"}
 
 
 def test_a_jump_host_that_comes_back_is_logged_in_to_again(end: LoopbackSshd, tmp_path: Path) -> None:
     with loopback_sshd(tmp_path) as gate:
         host = through(gate, end)
         with fresh_transport(host) as transport:
-            transport.run(":", timeout=20)
+            transport.run(":", timeout=60)
         # As a NIC of the jump host that went down and came back, or its reboot.
         for known in SHARED._known.values():
             assert known._login is not None
             known._login.close()
         with fresh_transport(host) as transport:
-            assert transport.run("echo again", timeout=20).stdout == "again\n"
+            assert transport.run("echo again", timeout=60).stdout == "again\n"
 
 
 def test_who_answers_behind_a_jump_host_is_asked_over_a_new_login(

@@ -9,7 +9,7 @@ import pytest
 
 from labrun.errors import UnreachableError
 from labrun.tasks.guest import tcp
-from labrun.tasks.guest.tcp import VERSION, begin_to_dial, dial
+from labrun.tasks.guest.tcp import VERSION, begin_to_dial, dial, stop_dialling
 from tests.loopback_sshd import free_port
 
 
@@ -72,3 +72,14 @@ def test_what_is_no_address_is_left_to_the_dial() -> None:
     assert not tcp._begun
     begin_to_dial("fe80::1%nowhere", 22)
     assert not tcp._begun
+
+
+def test_a_connection_that_was_begun_can_be_dropped(listener: socket.socket) -> None:
+    begin_to_dial(*where(listener))
+    accepted, peer = listener.accept()
+    stop_dialling(*where(listener))
+    stop_dialling(*where(listener))
+    with accepted, dial(*where(listener), 5) as sock:
+        assert sock.getsockname() != peer
+        accepted.settimeout(5)
+        assert accepted.recv(100) == b"", "it is closed"

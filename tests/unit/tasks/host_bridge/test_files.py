@@ -159,7 +159,7 @@ def test_netplan_definitions_of_several_nics_are_refused() -> None:
         netplan.definitions({"50.yaml": tree}, NIC)
     assert str(caught.value) == (
         "/etc/netplan/50.yaml configures enp3s0 by a pattern, and other NICs with it"
-        " (give enp3s0 a definition of its own there, then again)"
+        " (give enp3s0 a definition of its own there, then repeat this command)"
     )
 
 

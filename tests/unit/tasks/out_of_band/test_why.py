@@ -182,7 +182,7 @@ def unaddressed(seen: Seen) -> Seen:
 NONE = Unit("not-found", "", "inactive", "x")
 NO_SSHD = logged(listeners=(), process="")
 WHY: list[tuple[str, Change, str]] = [
-    ("network stopped", outside(stopped=frozenset({"network1"})), "the network network1 does not run"),
+    ("network stopped", outside(stopped=frozenset({"network1"})), "the network network1 is not running"),
     ("unplugged", outside(ports={}), "the machine has no NIC on network1 any more: it was unplugged"),
     ("cut", port(is_cut=True), "the link of eth0 is set down on the hypervisor (`virsh domif-setlink`)"),
     ("tap down", port(is_up=False), "vnet1, the hypervisor's end of eth0, is down"),
@@ -238,7 +238,7 @@ WHY: list[tuple[str, Change, str]] = [
     (
         "no lease",
         both(unaddressed, devices(70)),
-        "network1 waits for a lease; the DHCP server of network1 has seen no request)",
+        "network1 is waiting for a lease; the DHCP server of network1 has seen no request)",
     ),
     (
         "a dead server",
@@ -350,11 +350,11 @@ WHY: list[tuple[str, Change, str]] = [
         set_to("authenticationmethods", "publickey,password"),
         "AuthenticationMethods publickey,password",
     ),
-    ("no keys", set_to("pubkeyauthentication", "no"), "sshd takes no keys: PubkeyAuthentication is no"),
+    ("no keys", set_to("pubkeyauthentication", "no"), "sshd accepts no keys: PubkeyAuthentication is no"),
     (
         "no file",
         logged(keys=()),
-        "sshd reads keys from no file of lab: AuthorizedKeysFile .ssh/authorized_keys",
+        "sshd reads no key file of lab: AuthorizedKeysFile .ssh/authorized_keys",
     ),
     ("file gone", logged(keys=(KeyFile(KEYS, False, False),)), f"{KEYS} is gone, and labrun's key with it"),
     ("key gone", logged(keys=(KeyFile(KEYS, True, False),)), f"labrun's key is not in {KEYS}"),
@@ -373,10 +373,10 @@ WHY: list[tuple[str, Change, str]] = [
     (
         "no shell",
         logged(account=Account("/h", "/bin/zsh", False)),
-        "the shell of lab, /bin/zsh, is not there",
+        "the shell of lab, /bin/zsh, does not exist",
     ),
     ("expired", logged(account=Account("/h", "/bin/sh", True, expires=0)), "the account lab has expired"),
-    ("nologin", logged(nologin="/run/nologin"), "/run/nologin is there: only root may log in"),
+    ("nologin", logged(nologin="/run/nologin"), "/run/nologin exists: only root may log in"),
     ("deny", logged(denied="# all\nALL: ALL\n"), "/etc/hosts.deny refuses it: ALL: ALL"),
     ("host key", logged(host_keys=("ssh-ed25519 BBBB",)), "its host key was changed"),
     ("an impostor", attempted(strange_key=True), "something else answers at its address"),
@@ -401,6 +401,23 @@ def test_one_thing_is_wrong(change: Change, why: str) -> None:
     found = why_unreachable(change(healthy()))
     assert found is not None
     assert why in found.text
+
+
+def test_a_jump_host_is_no_stranger_at_its_own_address() -> None:
+    """The hypervisor's MAC on a network says nothing of who dials from a jump host."""
+    seen = healthy()
+    (jump,) = [name for name, host in seen.lab.hosts.items() if name == "host00"]
+    nic = seen.lab.hosts[jump].nic("network1")
+    assert nic is not None
+    assert nic.ipv4 is not None
+    for mac, why in ((nic.mac, None), ("02:00:00:00:00:01", f"host00's MAC there is {nic.mac}")):
+        entry = Neighbour("eth0", nic.ipv4.ip, mac, False)
+        change = both(evident(neighbours=(entry,)), outside(macs={"network1": "52:54:00:00:00:01"}))
+        attempt = replace(seen.attempt, client=nic.ipv4.ip, through=jump)
+        found = why_unreachable(replace(change(seen), attempt=attempt))
+        assert (found.text if found is not None else None) == (
+            why and f"takes {nic.ipv4.ip} to be at {mac}; {why}"
+        )
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -461,6 +478,20 @@ def test_what_has_to_be_mended_apart_is_named_together() -> None:
         "sshd is not running: ssh.service is masked; no space is left on /"
     )
     assert found.is_sure
+
+
+def test_a_nic_that_the_guest_does_not_see_may_lack_its_driver() -> None:
+    seen = shown(links={})(healthy())
+    mine = seen.lab.hosts["host01"]
+    model = replace(mine, interfaces=tuple(replace(each, model="e1000e") for each in mine.interfaces))
+    of = replace(seen, lab=replace(seen.lab, hosts={**seen.lab.hosts, "host01": model}))
+    found = why_unreachable(of)
+    assert found is not None
+    assert found.is_sure
+    assert found.text == (
+        f"no NIC of host01 has the MAC {mine.interfaces[0].mac} (network1): its kernel may have no driver for"
+        " e1000e (remove `model`, or take another image)"
+    )
 
 
 def test_what_may_come_yet_is_not_sure() -> None:

@@ -83,7 +83,7 @@ def test_long_output_comes_whole(line: Line, sudo: None, monkeypatch: pytest.Mon
 
 
 def test_a_wrong_password_is_refused(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AuthenticationError, match="its console does not take the lab's login as lab"):
+    with pytest.raises(AuthenticationError, match="its console does not accept the lab's login as lab"):
         transport(line, monkeypatch, Login("lab", "wrong")).run("true", timeout=90)
 
 
@@ -113,5 +113,5 @@ def test_a_console_that_closes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_script_without_an_end(line: Line, sudo: None, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(line, LOGIN, time.monotonic() + 90)
-    with pytest.raises(ConnectionLostError, match="the script did not end in time"):
+    with pytest.raises(ConnectionLostError, match="the script did not finish in time"):
         transport(line, monkeypatch).run("sleep 60", timeout=8)

@@ -254,5 +254,5 @@ def test_each_rule_that_a_pair_of_hosts_meets_is_tried() -> None:
 def test_an_allow_that_nothing_after_it_refuses_is_named() -> None:
     found = lab("{allow: in, proto: tcp, port: 80}, {allow: out}, {deny: in}")
     assert [str(notice) for notice in found.notices] == [
-        "filters.it[1] has no effect: no rule after it refuses any of it"
+        "filters.it[1] has no effect: no later rule refuses any of it"
     ]

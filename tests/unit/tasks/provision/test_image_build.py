@@ -172,7 +172,10 @@ def test_building_without_root_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(BuildError) as caught:
         build_debian_12(tmp_path, progress=_never)
-    assert str(caught.value) == "building debian-12 needs root: its files have many owners (run it with sudo)"
+    assert (
+        str(caught.value)
+        == "building debian-12 needs root: its files belong to many users (run it with sudo)"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

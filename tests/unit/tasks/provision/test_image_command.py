@@ -56,7 +56,7 @@ def test_a_failure_carries_status_and_last_lines() -> None:
 
 
 def test_a_silent_failure_says_so() -> None:
-    with pytest.raises(BuildError, match=r"^ESP: false ended with status 1:\nit said nothing$"):
+    with pytest.raises(BuildError, match=r"^ESP: false ended with status 1:\nit printed nothing$"):
         run_command(["false"], step="ESP")
 
 
@@ -76,7 +76,7 @@ def test_cancelling_ends_the_command_and_its_children(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(BuildCancelledError, match=r"^packages: stopped on request$"):
         run_command(["sh", "-c", script], step="packages", on_line=lambda _: cancel.set(), cancel=cancel)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     _assert_goes(int(_wait_for(tmp_path / "child")))
 
 

@@ -16,8 +16,7 @@ from labrun.errors import LabrunError, UsageError
 from labrun.tasks.provision.image_manifest import find_image
 from labrun.tasks.provision.image_store import disk_digest, image_paths, import_image, list_images
 from tests.unit.command_line import run_labrun
-
-needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="needs qemu-img")
+from tests.unit.tasks.provision.image_files import needs_qemu_img, qcow2
 
 
 @pytest.fixture
@@ -27,14 +26,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def _qcow2(path: Path, *options: str, content: bytes = b"one") -> Path:
-    raw = path.with_suffix(".raw")
-    raw.write_bytes(content.ljust(1024 * 1024, b"\0"))
-    command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
-
-
 def test_an_empty_store_has_no_images(store: Path) -> None:
     assert list_images() == ()
     assert not store.exists()
@@ -42,7 +33,7 @@ def test_an_empty_store_has_no_images(store: Path) -> None:
 
 @needs_qemu_img
 def test_an_import_is_listed_with_its_digest(store: Path, tmp_path: Path) -> None:
-    source = _qcow2(tmp_path / "cloud.qcow2")
+    source = qcow2(tmp_path / "cloud.qcow2")
     shares: list[float] = []
     image = import_image(source, "debian-13", progress=lambda _what, share: shares.append(share))
     assert list_images() == (image,)
@@ -60,15 +51,15 @@ def test_an_import_is_listed_with_its_digest(store: Path, tmp_path: Path) -> Non
 @needs_qemu_img
 def test_what_killed_imports_left_goes_with_the_next(store: Path, tmp_path: Path) -> None:
     """Whenever it was killed: while copying, before the name moved, before the version before it went."""
-    first = import_image(_qcow2(tmp_path / "first.qcow2"), "one")
-    other = import_image(_qcow2(tmp_path / "other.qcow2", content=b"other"), "one-two")
+    first = import_image(qcow2(tmp_path / "first.qcow2"), "one")
+    other = import_image(qcow2(tmp_path / "other.qcow2", content=b"other"), "one-two")
     versions = store / "versions"
     (kept,) = versions.glob("one-" + first.sha256[:16])
     shutil.copytree(kept, versions / "one-0123456789abcdef")
     (versions / ".import-one").mkdir()
     (versions / ".import-one" / "disk.qcow2").write_bytes(b"half")
     (versions / ".one.link").symlink_to("nowhere")
-    second = import_image(_qcow2(tmp_path / "second.qcow2", content=b"two"), "one")
+    second = import_image(qcow2(tmp_path / "second.qcow2", content=b"two"), "one")
     expected = {f"one-{second.sha256[:16]}", f"one-two-{other.sha256[:16]}"}
     assert {path.name for path in versions.iterdir()} == expected
     assert list_images() == (second, other)
@@ -76,7 +67,7 @@ def test_what_killed_imports_left_goes_with_the_next(store: Path, tmp_path: Path
 
 @needs_qemu_img
 def test_the_same_import_again_stores_nothing_new(store: Path, tmp_path: Path) -> None:
-    source = _qcow2(tmp_path / "cloud.qcow2")
+    source = qcow2(tmp_path / "cloud.qcow2")
     import_image(source, "one")
     before = sorted(path.name for path in (store / "versions").iterdir())
     first = image_paths("one").directory
@@ -87,8 +78,8 @@ def test_the_same_import_again_stores_nothing_new(store: Path, tmp_path: Path) -
 
 @needs_qemu_img
 def test_another_file_takes_the_name(store: Path, tmp_path: Path) -> None:
-    old = import_image(_qcow2(tmp_path / "a.qcow2"), "one")
-    new = import_image(_qcow2(tmp_path / "b.qcow2", content=b"two"), "one")
+    old = import_image(qcow2(tmp_path / "a.qcow2"), "one")
+    new = import_image(qcow2(tmp_path / "b.qcow2", content=b"two"), "one")
     assert new.sha256 != old.sha256
     assert list_images() == (new,)
     assert [path.name for path in (store / "versions").iterdir()] == [f"one-{new.sha256[:16]}"]
@@ -96,7 +87,7 @@ def test_another_file_takes_the_name(store: Path, tmp_path: Path) -> None:
 
 @needs_qemu_img
 def test_an_overlay_is_refused(store: Path, tmp_path: Path) -> None:
-    base = _qcow2(tmp_path / "base.qcow2")
+    base = qcow2(tmp_path / "base.qcow2")
     overlay = tmp_path / "overlay.qcow2"
     command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", "qcow2", str(overlay)]
     subprocess.run(command, check=True)
@@ -110,20 +101,9 @@ def test_an_overlay_is_refused(store: Path, tmp_path: Path) -> None:
 
 
 @needs_qemu_img
-def test_what_is_no_qcow2_is_refused(store: Path, tmp_path: Path) -> None:
-    path = tmp_path / "disk.img"
-    path.write_bytes(b"\0" * 4096)
-    with pytest.raises(LabrunError) as caught:
-        import_image(path, "one")
-    assert str(caught.value) == (
-        f"image: {path} is raw or no disk image, not qcow2 (qemu-img convert -O qcow2 {path} disk.qcow2)"
-    )
-
-
-@needs_qemu_img
 def test_data_in_another_file_is_refused(store: Path, tmp_path: Path) -> None:
     outside = tmp_path / "data.raw"
-    path = _qcow2(tmp_path / "cloud.qcow2", "-o", f"data_file={outside}")
+    path = qcow2(tmp_path / "cloud.qcow2", "-o", f"data_file={outside}")
     with pytest.raises(LabrunError) as caught:
         import_image(path, "one")
     assert str(caught.value) == f"image: {path} keeps its data in another file, {outside}"
@@ -133,13 +113,13 @@ def test_data_in_another_file_is_refused(store: Path, tmp_path: Path) -> None:
 def test_an_interrupted_import_leaves_the_old_image(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = import_image(_qcow2(tmp_path / "a.qcow2"), "one")
+    old = import_image(qcow2(tmp_path / "a.qcow2"), "one")
 
     def interrupt(_what: str, _share: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_image(_qcow2(tmp_path / "b.qcow2", content=b"two"), "one", progress=interrupt)
+        import_image(qcow2(tmp_path / "b.qcow2", content=b"two"), "one", progress=interrupt)
     assert list_images() == (old,)
     assert [path.name for path in (store / "versions").iterdir()] == [f"one-{old.sha256[:16]}"]
 

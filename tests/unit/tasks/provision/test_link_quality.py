@@ -33,19 +33,19 @@ def test_words_and_how_they_are_shown_again(words: str) -> None:
 
 REFUSED = {
     "delai 3ms": ('unknown word "delai"', 'did you mean "delay"?'),
-    "3ms": ('unknown word "3ms"', "known are delay, loss, duplicate, corrupt, rate, such as delay 40ms"),
+    "3ms": ('unknown word "3ms"', "known: delay, loss, duplicate, corrupt, rate, such as delay 40ms"),
     "loss 5% loss 6%": ("loss is given twice", "leave one of them out"),
     "loss": ("loss has no value", "such as loss 5%"),
-    "delay 40": ('"40" is no value for delay', "such as 40ms; units: us, ms, s"),
-    "delay 61s": ("delay 61s is out of bounds", "1us to 60s"),
-    "loss 0%": ("loss 0% is out of bounds", "above 0% and at most 100%"),
-    "loss 100.1%": ("loss 100.1% is out of bounds", "above 0% and at most 100%"),
-    "rate 10MB": ('"10MB" is no value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
-    "rate 1bit": ("rate 1bit is out of bounds", "8kbit to 100gbit"),
-    "rate -1mbit": ('"-1mbit" is no value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
+    "delay 40": ('"40" is not a value for delay', "such as 40ms; units: us, ms, s"),
+    "delay 61s": ("delay 61s is out of range", "1us to 60s"),
+    "loss 0%": ("loss 0% is out of range", "above 0% and at most 100%"),
+    "loss 100.1%": ("loss 100.1% is out of range", "above 0% and at most 100%"),
+    "rate 10MB": ('"10MB" is not a value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
+    "rate 1bit": ("rate 1bit is out of range", "8kbit to 100gbit"),
+    "rate -1mbit": ('"-1mbit" is not a value for rate', "such as 10mbit; units: bit, kbit, mbit, gbit"),
     "delay 1ms 2ms 3ms": (
         'unknown word "3ms"',
-        "known are delay, loss, duplicate, corrupt, rate, such as delay 40ms",
+        "known: delay, loss, duplicate, corrupt, rate, such as delay 40ms",
     ),
 }
 

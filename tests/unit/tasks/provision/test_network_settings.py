@@ -17,6 +17,7 @@ from labrun.tasks.provision.network_settings import (
     add_settings,
     read_settings,
 )
+from tests.shares import of_ci
 
 SAMPLES = {
     "nat6": "yes",
@@ -66,7 +67,10 @@ def test_no_setting_is_left_out_here() -> None:
     assert set(SETTINGS) - set(IN_XML) == {"autostart", "active", "dnsmasq", "device", "firewall"}
 
 
-@pytest.mark.parametrize("forward", sorted({_FORWARD.get(mode, "") for mode in Mode}))
+# Without a forward, with one, and with a bridge of the hypervisor's.
+@pytest.mark.parametrize(
+    "forward", of_ci(sorted({_FORWARD.get(mode, "") for mode in Mode}), ("", "nat", "bridge"))
+)
 def test_what_is_written_is_read(forward: str) -> None:
     count = 0
     for settings in combinations(forward):

@@ -10,7 +10,7 @@ from labrun.hypervisor import close_all, connect
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status, exit_code
-from labrun.tasks.provision.image_store import source_of_image
+from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.machines import plan_machine
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Observed, Planned
@@ -53,7 +53,7 @@ HERE = (
 )
 SAID = {
     "name": "the network demo-name exists and is not this lab's"
-    " (rename the lab, or look at it with `virsh net-dumpxml demo-name`)",
+    " (rename the lab, or inspect it with `virsh net-dumpxml demo-name`)",
     "same": "10.9.3.0/24 is the subnet of the network theirs here (change `cidr`, or take that network down)",
     "first": "10.9.4.0/24 overlaps 10.9.4.0/25, the subnet of the network half here"
     " (change `cidr`, or take that network down)",
@@ -99,7 +99,7 @@ def test_networks_that_up_would_be_refused_are_failed_with_the_reason(tmp_path: 
     refused = not_begun(found)
     assert {each.status for each in refused} == {Status.FAILED, Status.SKIPPED}
     whys = {each.why for each in refused if each.status is Status.SKIPPED}
-    assert whys == {"nothing was begun: network name would be refused"}
+    assert whys == {"nothing was started: network name would be refused"}
 
 
 def plan_of(lab: Lab, uri: str) -> LabPlan:
@@ -126,7 +126,7 @@ def test_disks_that_cannot_shrink_are_pending_in_the_plan(
     have, want = (dict(zip(("disk", "disks"), each, strict=True)) for each in (now, wanted))
     plan = plan_machine("h", want, Observed("lab-h", have, state="running"))
     shown = planned_row("h", "machine", plan)
-    why = "only a new machine can carry this: labrun up --recreate --hosts h"
+    why = "this needs a new machine: labrun up --recreate --hosts h"
     expected = (Status.PENDING, why) if kept else (Status.WOULD_CHANGE, None)
     assert (shown.status, shown.why) == expected
 
@@ -137,6 +137,8 @@ def test_disks_that_cannot_shrink_are_pending_in_the_plan(
         ("debian-12", "lxc", "labrun image build debian-12"),
         ("debian-12", "qemu", "labrun image build debian-12"),
         ("fedora-40", "qemu", "labrun image import FILE --name fedora-40"),
+        ("almalinux-9", "qemu", "labrun image pull almalinux-9"),
+        ("almalinux-9", "lxc", "containers are made from debian-12, which `labrun image build` makes"),
         ("fedora-40", "lxc", "containers are made from debian-12, which `labrun image build` makes"),
     ],
 )

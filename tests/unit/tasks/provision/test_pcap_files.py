@@ -36,7 +36,7 @@ def test_a_stream_in_any_pieces_gives_its_packets(found: list[Packet], sizes: li
 
 @pytest.mark.parametrize("stream", [b"no pcap, but some text of somebody", HEAD + b"\xff" * 16])
 def test_what_is_no_pcap_is_refused(stream: bytes) -> None:
-    with pytest.raises(ValueError, match=r"something else than pcap|a packet of \d+ bytes"):
+    with pytest.raises(ValueError, match=r"something other than pcap|a packet of \d+ bytes"):
         PcapReader().feed(stream)
 
 

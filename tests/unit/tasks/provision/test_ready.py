@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -71,7 +72,8 @@ def test_it_is_asked_again_until_it_answers() -> None:
 
 def test_no_lease_in_time() -> None:
     found = wait(Guest(), timeout=0.2, address=lambda: None)
-    assert (found.stage, found.error, found.why) == ("address", "unreachable", "no address after 0 s")
+    assert (found.stage, found.error) == ("address", "unreachable")
+    assert re.fullmatch(r"no address after \d+ s", found.why)
 
 
 def test_no_login_in_time_says_what_came_last() -> None:
@@ -114,7 +116,7 @@ def test_errors_of_cloud_init_fail() -> None:
 def test_cloud_init_that_is_not_done() -> None:
     found = wait(Guest(done=False))
     assert (found.stage, found.error) == ("cloud-init", "unreachable")
-    assert found.why.startswith("cloud-init is not done after")
+    assert found.why.startswith("cloud-init has not finished after")
 
 
 def test_an_address_that_was_not_applied_fails() -> None:
@@ -148,12 +150,13 @@ def refused(count: int = 500) -> Guest:
 
 def test_what_waiting_does_not_mend_ends_the_wait() -> None:
     insight = seen(Reason("sshd is masked"))
-    found = wait(refused(), timeout=60, insight=insight)
+    found = wait(refused(), timeout=120, insight=insight)
     assert (found.stage, found.error) == ("ssh", "unreachable")
     assert found.why.startswith("sshd is masked; seen out of band, over SSH: no login at 10.0.0.11 after ")
-    assert found.seconds < 10
+    assert found.seconds < 60
     found = wait(refused(), timeout=60, address=lambda: None, insight=seen(Reason("no DHCP server")))
-    assert found.why == "no DHCP server; seen out of band, over SSH: no address after 0 s"
+    why = r"no DHCP server; seen out of band, over SSH: no address after \d+ s"
+    assert re.fullmatch(why, found.why)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_note_belongs_to_a_change() -> None:
         (Item("x", {"": "1"}), "1", "", "+1"),
         (Item("x", have={"": "1"}), "not declared", "1", "-1"),
         (Item("x", {"": "1"}, {"": "1"}, later={"": "0"}), "1", "1 (0 after a reboot)", "-0\n+1"),
-        (Item("x", {"": "1"}, {"": "1"}, later={"": ""}), "1", "1 (not kept over a reboot)", "+1"),
+        (Item("x", {"": "1"}, {"": "1"}, later={"": ""}), "1", "1 (not kept across a reboot)", "+1"),
         (UNIT, "enabled, running", "enabled, stopped", "- now: stopped\n+ now: running"),
         (Item("x", {"mode": "0600"}, {"mode": "0600", "owner": "bin"}), "0600", "0600", None),
     ],

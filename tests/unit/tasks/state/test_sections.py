@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 
 from labrun.tasks.collect.schedule import SETTINGS as VERIFIED
@@ -15,13 +16,17 @@ from tests import places
 # Where a row's section stands among what it is made by.
 _PLACE = {"Outcome": 1, "failure_row": 2, "row_of_error": 1, "outcomes_of": 1, "_row": 1, "_absent": 1}
 _PLACE |= dict.fromkeys(("planned_row", "done_row", "kept_row", "removed_row"), 1)
+_CALL = re.compile(rf"\b(?:{'|'.join(_PLACE)})\(")
 
 
 def calls() -> Iterator[tuple[str, ast.expr]]:
     """Yield where a row is made, and what stands in the place of its section."""
     for layer in ("tasks", "runner"):
         for path in sorted((places.ROOT / layer).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = path.read_text(encoding="utf-8")
+            if not _CALL.search(text):
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _PLACE:
                     place = _PLACE[node.func.id]
                     named = [each.value for each in node.keywords if each.arg == "section"]

@@ -56,3 +56,19 @@ def test_the_nic_of_a_container_may_be_a_macvlan_of_its_host_or_have_its_peer_be
     paired = device("eth0", link="peer0", linkinfo={"info_kind": "veth"})
     for nic in (moved_in, paired):
         assert nics_by_mac(parse_links([nic]))[MAC].name == "eth0"
+
+
+def test_addresses_of_another_scope_or_that_somebody_else_has_do_not_count() -> None:
+    told: list[dict[str, Any]] = [
+        {"family": "inet", "local": "10.0.0.1", "prefixlen": 24, "scope": "global"},
+        {"family": "inet", "local": "10.0.0.2", "prefixlen": 24, "scope": "link"},
+        {"family": "inet6", "local": "fd00::1", "prefixlen": 64, "scope": "global", "tentative": True},
+        {"family": "inet6", "local": "fd00::2", "prefixlen": 64, "scope": "global", "dadfailed": True},
+    ]
+    (link,) = parse_links([device("eth0", addr_info=told, qdisc="fq_codel")])
+    assert sorted(map(str, link.settled)) == ["10.0.0.1/24", "fd00::1/64"]
+    assert [(str(address), why) for address, why in link.unusable] == [
+        ("10.0.0.2/24", "scope link"),
+        ("fd00::2/64", "another device has it (duplicate address detection failed)"),
+    ]
+    assert link.queue == "fq_codel"

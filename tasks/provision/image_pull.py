@@ -1,0 +1,158 @@
+"""Pull an image: its checksum first, then the file, which is an image only if it is what it should be."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from labrun.errors import LabrunError
+from labrun.tasks.provision.checksums import Digest, find_digest
+from labrun.tasks.provision.downloads import Patience, download, forget, read_text
+from labrun.tasks.provision.http_client import DownloadError, shown
+from labrun.tasks.provision.image_origin import Origin
+from labrun.tasks.provision.image_store import (
+    VERSIONS,
+    Provenance,
+    StoredImage,
+    has_digest,
+    image_directory,
+    image_paths,
+    import_image,
+    list_images,
+    make_store,
+    name_again,
+    require_free,
+    with_digest,
+)
+
+__all__ = ["DOWNLOADS", "Pulled", "Say", "abandon_downloads", "pull_image"]
+
+DOWNLOADS = ".download-"
+"""How the names of partial files begin; behind it, what the file has to be."""
+_MB = 1_000_000
+
+Say = Callable[[str], None]
+"""Receives what is going on, in words and numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """An image that is there now; ``is_new`` = it was not before. ``verified`` says what proved it."""
+
+    image: StoredImage
+    is_new: bool
+    verified: str
+
+
+def pull_image(name: str, origin: Origin, say: Say, *, patience: Patience | None = None) -> Pulled:
+    """Make sure that ``name`` is the image at its origin.
+
+    What broke off is resumed, also by a later call. Content that another image has is not downloaded again.
+    Raises DownloadError, or LabrunError if the file is no image; the image of that name is then as before.
+    """
+    patience = patience or Patience()
+    require_free(name)
+    digest, verified = _proof(origin, say, patience)
+    if digest is not None and (found := _there(name, digest, origin, verified)):
+        return found
+    key = digest.value[:32] if digest else hashlib.sha256(origin.urls[0].encode()).hexdigest()[:32]
+    target = make_store() / f"{DOWNLOADS}{key}"
+    with _alone(target, say):
+        # Another process may have brought it meanwhile.
+        if digest is not None and (found := _there(name, digest, origin, verified)):
+            return found
+        digests = download(origin.urls, target, digest, progress=_progress(say), patience=patience)
+        before = _version(name)
+        say("checking")
+        try:
+            source = Provenance(shown(origin.urls[0]), digests, verified)
+            image = import_image(target, name, provenance=source)
+        finally:
+            # Moved into the store, or no image: either way no beginning of anything.
+            forget(target)
+    return Pulled(image, _version(name) != before, verified)
+
+
+def _version(name: str) -> Path:
+    return image_paths(name).directory
+
+
+def _proof(origin: Origin, say: Say, patience: Patience) -> tuple[Digest | None, str]:
+    """Return the checksum that the file must have, and in words what vouches for it."""
+    if origin.digest is not None:
+        return origin.digest, f"{origin.digest.algorithm} as given"
+    if not origin.checksums:
+        return None, "not verified: no checksum was given, only HTTPS vouches for it"
+    say("reading the vendor's checksums")
+    place = shown(origin.checksums)
+    try:
+        text = read_text(origin.checksums, patience=patience)
+    except DownloadError as error:
+        raise DownloadError(
+            f"the vendor's checksums cannot be read, and nothing counts without them: {error.reason}",
+            hint=error.hint,
+        ) from error
+    digest = find_digest(text, origin.file, place, only=origin.only)
+    signed = "; its signature was not checked" if origin.signature else "; the vendor does not sign it"
+    return digest, f"{digest.algorithm} by {place}{signed}"
+
+
+def _there(name: str, digest: Digest, origin: Origin, verified: str) -> Pulled | None:
+    """Return the image if it, or another one, has this content already."""
+    if has_digest(image_paths(name), *digest):
+        return Pulled(next(each for each in list_images() if each.name == name), False, verified)
+    found = with_digest(*digest)
+    if found is None:
+        return None
+    return Pulled(name_again(found, name, shown(origin.urls[0]), verified), True, verified)
+
+
+def _progress(say: Say) -> Callable[[int, int | None], None]:
+    last = -1
+
+    def show(have: int, size: int | None) -> None:
+        nonlocal last
+        if have // _MB == last and have != size:
+            return
+        last = have // _MB
+        of = f" of {size // _MB} MB, {min(1.0, have / size):.0%}" if size else " MB"
+        say(f"{have // _MB}{of}")
+
+    return show
+
+
+@contextmanager
+def _alone(target: Path, say: Say) -> Iterator[None]:
+    """Hold the download of this file, which another process may be at."""
+    path = target.with_name(target.name + ".lock")
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another download")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def abandon_downloads() -> tuple[str, ...]:
+    """Delete the beginnings of downloads that no process is at; return their names."""
+    gone = []
+    for lock in sorted((image_directory() / VERSIONS).glob(f"{DOWNLOADS}*.lock")):
+        target = lock.with_suffix("")
+        with lock.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if target.exists():
+                gone.append(target.name)
+            forget(target)
+    return tuple(gone)
