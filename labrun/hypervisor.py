@@ -33,6 +33,7 @@ __all__ = [
     "is_local",
     "leave_network",
     "networks_of",
+    "own_network",
     "translated",
     "unless_gone",
 ]
@@ -273,6 +274,23 @@ def leave_network() -> None:
         raise HypervisorError(
             f"cannot go back to the network that labrun was started in: {error.strerror}", step="namespace"
         ) from error
+
+
+@contextmanager
+def own_network() -> Iterator[None]:
+    """Work in the network that labrun was started in for the time of the block, in this thread.
+
+    Downloads need it: the hypervisor's own may have no way out. Raises HypervisorError.
+    """
+    if not _own_network:
+        yield
+        return
+    with Path("/proc/thread-self/ns/net").open("rb") as before:
+        leave_network()
+        try:
+            yield
+        finally:
+            _set_network(before.fileno())
 
 
 def _set_network(descriptor: int) -> None:

@@ -15,6 +15,7 @@ from labrun.inventory.file.flow_checks import check_flows
 from labrun.inventory.file.forward_checks import check_forwards
 from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
+from labrun.inventory.file.images import build_images
 from labrun.inventory.file.jump_checks import check_jumps
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import (
@@ -41,7 +42,6 @@ from labrun.inventory.model import (
     DEFAULT_USER,
     Disk,
     Host,
-    Image,
     Lab,
     Machine,
     Role,
@@ -76,12 +76,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
         networks=MappingProxyType(networks),
         hosts=MappingProxyType(hosts),
         groups=MappingProxyType({name: tuple(group.hosts) for name, group in file.groups.items()}),
-        images=MappingProxyType(
-            {
-                name: Image(name, url=image.url, sha256=image.sha256, path=image.path, build=image.build)
-                for name, image in file.images.items()
-            }
-        ),
+        images=build_images(file, source, report),
         filters=MappingProxyType(
             {
                 name: Filter(name, tuple(_filter_rule(rule) for rule in rules))

@@ -44,7 +44,10 @@ def remembered_lab(path: Path | str, *, stdin: TextIO | None = None, allow_outsi
         from labrun.inventory.file.load import lab_of
 
         lab = lab_of(source)
-        if place is not None and not any(host.files for host in lab.hosts.values()):
+        reads_others = any(host.files for host in lab.hosts.values()) or any(
+            image.path for image in lab.images.values()
+        )
+        if place is not None and not reads_others:
             with suppress(OSError):
                 _keep(place, lab)
     return lab

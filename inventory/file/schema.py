@@ -37,7 +37,9 @@ __all__ = ["ImageModel", "LabFile"]
 class ImageModel(Section):
     """One entry of ``images``."""
 
-    url: Annotated[Line, Matching(r"(https?|file)://\S+", "URL", "http, https or file")] | None = None
+    url: (
+        Annotated[Line, Matching(r"https?://[^\s/]\S*", "URL", "http or https; a file has a path")] | None
+    ) = None
     sha256: Annotated[Text, Matching("[0-9a-fA-F]{64}", "SHA-256 digest", "64 hex digits")] | None = None
     path: Line | None = None
     build: Literal["debian-12"] | None = None

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["find_notices"]
 
 _SETTINGS: Final = frozenset({"disks"})
-# Machines take images from the store by name; an image declared here is not fetched or built yet.
-_ORIGINS: Final = frozenset({"url", "path", "build"})
 
 
 def find_notices(root: Node) -> tuple[Notice, ...]:
@@ -37,9 +35,6 @@ def _places(root: Node) -> Iterator[Path]:
     for section in ("groups", "hosts"):
         for name in _keys(root, (section,)):
             yield from _settings(root, (section, name))
-    for image in _keys(root, ("images",)):
-        origins = [key for key in _keys(root, ("images", image)) if key in _ORIGINS]
-        yield from (("images", image, key) for key in origins)
 
 
 def _settings(root: Node, path: Path) -> Iterator[Path]:

@@ -152,7 +152,15 @@ def check_image_tools(facts: Facts) -> Iterator[Finding]:
         yield Finding("image tools", Status.OK, "all programs that build an image are installed")
         return
     wanted = (
-        sorted({host.machine.image for host in facts.lab.hosts.values() if host.machine}) if facts.lab else []
+        sorted(
+            {
+                host.machine.image
+                for host in facts.lab.hosts.values()
+                if host.machine and host.machine.image not in facts.lab.images
+            }
+        )
+        if facts.lab
+        else []
     )
     absent = [image for image in wanted if image not in facts.images]
     matters = "`labrun image build` and `import` need them"

@@ -22,6 +22,7 @@ from labrun.tasks.provision.forwards import (
     remove_forward,
 )
 from labrun.tasks.provision.hypervisor_rules import apply_rules, observe_rules, remove_rules
+from labrun.tasks.provision.lab_images import bring_declared
 from labrun.tasks.provision.networks import apply_network, observe_networks, plan_network, remove_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Spec
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests
@@ -83,13 +84,14 @@ def provision_objects(
 
 
 def prepare_images(task: Task, uses: Sequence[ImageUse]) -> Result:
-    """Bring images to the hypervisors that need them."""
+    """Bring images here as the lab file declares them, and to the hypervisors that need them."""
 
     def prepare(use: ImageUse, began: float) -> Outcome:
         report(HYPERVISOR, "image", use.image)
-        changed = driver_for(use.driver, use.uri).prepare_image(use.image)
-        status, actual = (Status.CHANGED, "uploaded") if changed else (Status.OK, "there")
-        return image_row(use, status, actual, time.monotonic() - began)
+        done = [bring_declared(use.declared, use.image)] if use.declared is not None else []
+        done.append("uploaded" if driver_for(use.driver, use.uri).prepare_image(use.image) else "")
+        status = Status.CHANGED if any(done) else Status.OK
+        return image_row(use, status, ", ".join(filter(None, done)) or "there", time.monotonic() - began)
 
     return _each(task, "image", [(use.image, use) for use in uses], prepare)
 

@@ -32,6 +32,7 @@ __all__ = [
     "StoredImage",
     "disk_digest",
     "has_digest",
+    "has_file",
     "image_directory",
     "image_lock",
     "image_paths",
@@ -258,6 +259,19 @@ def has_digest(paths: ImagePaths, algorithm: str, value: str) -> bool:
     return paths.disk.is_file() and _read_manifest(paths).get(algorithm) == value
 
 
+def has_file(paths: ImagePaths, path: Path) -> bool:
+    """Tell whether an image was imported from this file as it is now, by its place, size and time."""
+    try:
+        return paths.disk.is_file() and _read_manifest(paths).get("file") == _identity(path)
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> str:
+    seen = path.stat()
+    return f"{path.resolve()} {seen.st_size} {seen.st_mtime_ns}"
+
+
 def name_again(there: ImagePaths, name: str, source: str, verified: str) -> StoredImage:
     """Give the disk of an image another name too: its content stays one file."""
     require_free(name)
@@ -280,6 +294,7 @@ def _store(path: Path, name: str, versions: Path, progress: Progress, provenance
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
+        identity = _identity(path)
         if provenance is None:
             require_room_for(path.stat().st_blocks * 512, scratch)
             provenance = Provenance(path.name, {"sha256": _copy(path, disk, progress)}, "")
@@ -294,6 +309,7 @@ def _store(path: Path, name: str, versions: Path, progress: Progress, provenance
             # Judged anew: the file may have been replaced since.
             "virtual_size": judge_image(disk),
             "verified": provenance.verified,
+            "file": identity,
         }
         (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _take_name(name, scratch, versions / f"{name}-{provenance.digests['sha256'][:16]}")
@@ -326,7 +342,10 @@ def _copy(source: Path, target: Path, progress: Progress) -> str:
 def _take_name(name: str, scratch: Path, version: Path) -> None:
     """Move the finished directory into place and point the name to it."""
     scratch.chmod(0o755)
-    if not version.is_dir():
+    if version.is_dir():
+        # The same content: only where it is from may be new.
+        (scratch / "image.json").replace(version / "image.json")
+    else:
         scratch.rename(version)
     link = version.parent / f".{name}.link"
     link.unlink(missing_ok=True)

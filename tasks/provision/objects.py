@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from labrun.inventory.model import Image
 from labrun.ownership import Tag
 from labrun.tasks.state.item import NOTHING, Attributes, Item
 
@@ -96,11 +97,15 @@ class Busy(NamedTuple):
 
 
 class ImageUse(NamedTuple):
-    """An image, and the driver and URI that machines are made from it by."""
+    """An image by its name in the store, and the driver and URI that machines are made from it by.
+
+    ``declared`` is what the lab file says of it, None if it is only named there.
+    """
 
     driver: str
     uri: str
     image: str
+    declared: Image | None = None
 
 
 def item_of(name: str, want: Attributes, seen: Observed | None) -> Item:

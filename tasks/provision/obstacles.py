@@ -17,6 +17,7 @@ from labrun.tasks.provision.file_users import FileUser, file_users, in_use
 from labrun.tasks.provision.filters import foreign_filter, users_of_filter
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.lab_images import is_current, why_not
 from labrun.tasks.provision.network_obstacles import network_obstacles
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
 from labrun.tasks.provision.plugged import cuts_off, foreign_guests
@@ -147,6 +148,10 @@ def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image
         # A foreign domain of that name is named before the image that it would not get.
         driver.rehearse(spec)
     except LabrunError as error:
+        comes = item.declared is not None and not is_current(item.declared, spec.image)
+        if error.step == "image" and comes and not image:
+            # `up` brings it first; all else was looked at before it.
+            return ""
         return f"{error.reason} ({error.hint})" if error.hint else error.reason
     return image
 
@@ -162,6 +167,9 @@ def _of_files(item: PlannedMachine, users: Mapping[str, FileUser]) -> str:
 
 def _of_image(item: PlannedMachine) -> str:
     image = item.spec.image
+    if item.declared is not None:
+        is_there = item.kind == "qemu" and is_current(item.declared, image)
+        return "" if is_there else why_not(item.declared, item.kind)
     paths = image_paths(image)
     there = paths.rootfs.is_dir() if item.kind == "lxc" else paths.disk.is_file()
     try:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from labrun.errors import HypervisorError
 from labrun.hypervisor import connect
-from labrun.inventory.model import Lab
+from labrun.inventory.model import Image, Lab
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.domains import network_in
 from labrun.tasks.provision.driver import MachineSpec
@@ -16,6 +16,7 @@ from labrun.tasks.provision.driver_registry import driver_for, driver_of, lab_dr
 from labrun.tasks.provision.filters import plan_filter
 from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
 from labrun.tasks.provision.hypervisor_rules import observe_rules, replaced_filters, rule_specs, unenforced
+from labrun.tasks.provision.lab_images import declared_image, is_current, would_be
 from labrun.tasks.provision.machines import plan_machine, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
@@ -46,18 +47,22 @@ class SeenMachine:
 
 @dataclass(frozen=True, slots=True)
 class PlannedMachine:
-    """One host of the file: its spec (seed still empty), its driver, its plan, its current state."""
+    """One host of the file: its spec (seed still empty), its driver, its plan, its current state.
+
+    ``declared`` is the lab file's own image, None if it names one of the store.
+    """
 
     spec: MachineSpec
     kind: str
     uri: str
     plan: Plan
     seen: SeenMachine | None
+    declared: Image | None = None
 
     @property
     def image(self) -> ImageUse:
         """Return the image that the machine is made from."""
-        return ImageUse(self.kind, self.uri, self.spec.image)
+        return ImageUse(self.kind, self.uri, self.spec.image, self.declared)
 
 
 def _nothing() -> Mapping[str, Observed]:
@@ -152,7 +157,8 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         there = seen.get(host.name)
         want = wanted_settings(kind, spec)
         plan = plan_machine(host.name, want, there.machine if there else None, recreate=recreate)
-        machines.append(PlannedMachine(spec, kind, driver_uri, plan, there))
+        declared = declared_image(lab, host.machine.image)
+        machines.append(PlannedMachine(spec, kind, driver_uri, plan, there, declared))
     return LabPlan(
         networks=tuple(
             Planned(spec, plan_network(spec, networks.get(spec.name)), networks.get(spec.name))
@@ -192,13 +198,20 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
     rows += plan.unenforced
     rows += [planned_row(HYPERVISOR, "network", each.plan) for each in plan.networks]
     rows += [planned_row(HYPERVISOR, "forward", each.plan) for each in plan.forwards]
+    made = {item.image for item in plan.machines if item.plan.action in ("create", "recreate")}
     for use in dict.fromkeys(item.image for item in plan.machines):
         try:
             ready = driver_for(use.driver, use.uri).image_ready(use.image)
         except HypervisorError:
             # Another pool has the name of labrun's; the image's users are told.
             ready = False
-        status, actual = (Status.OK, "there") if ready else (Status.WOULD_CHANGE, "would be uploaded")
+        # A machine that is there keeps the version that it was created from.
+        if use.declared is not None and use in made and not is_current(use.declared, use.image):
+            status, actual = Status.WOULD_CHANGE, would_be(use.declared)
+        elif ready:
+            status, actual = Status.OK, "there"
+        else:
+            status, actual = Status.WOULD_CHANGE, "would be uploaded"
         rows.append(image_row(use, status, actual))
     renamed = plan.renamed
     return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]

@@ -10,6 +10,7 @@ from labrun.inventory.model import Host, Interface, Lab, Mode
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed, tap_name
+from labrun.tasks.provision.lab_images import stored_name
 
 __all__ = ["machine_spec", "seeded"]
 
@@ -26,7 +27,7 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         lab=lab.name,
         host=host.name,
         domain=lab.libvirt_name(host.name),
-        image=machine.image,
+        image=stored_name(lab, machine.image),
         memory=machine.memory,
         vcpus=machine.vcpus,
         disk=machine.disk,

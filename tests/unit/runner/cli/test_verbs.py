@@ -22,7 +22,7 @@ hosts:
 groups:
   web-servers: {hosts: [web]}
 schedule: {every: 15m}
-images: {old: {path: old.qcow2}}
+defaults: {disks: [1]}
 """
 
 
@@ -38,7 +38,7 @@ def test_validate_finds_the_file_upwards_and_names_what_is_not_acted_on(lab: Pat
     assert done.returncode == 0
     source = done.stdout.split(":")[0]
     assert done.stdout == f"{source}: lab demo is valid: 2 networks, 2 hosts (1 router)\n"
-    assert done.stderr == f"{source}:11: images.old.path is not supported yet\n"
+    assert done.stderr == f"{source}:11: defaults.disks is not supported yet\n"
 
 
 def test_validate_takes_a_file_and_stdin(lab: Path) -> None:
@@ -56,8 +56,8 @@ def test_validate_as_a_document(lab: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["lab"], found["ok"], found["results"]) == ("demo", True, [])
     assert (found["networks"], found["hosts"]) == (["net1", "net2"], ["gate", "web"])
-    assert found["notices"] == [{"line": 11, "path": "images.old.path"}]
-    assert done.stderr.endswith("images.old.path is not supported yet\n")
+    assert found["notices"] == [{"line": 11, "path": "defaults.disks"}]
+    assert done.stderr.endswith("defaults.disks is not supported yet\n")
 
 
 def test_validate_says_nothing_when_quiet_and_valid(lab: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_folder_that_ssh_cannot_be_told_is_refused(sshd: LoopbackSshd, tmp_pat
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == (
         f"error: ssh_config cannot name the path {str(path.parent / 'known')!r}\n"
-        "hint: --state-dir names another\n"
+        "hint: --state-dir chooses another\n"
     )
 
 

@@ -197,7 +197,7 @@ def test_kernel_parameters_that_no_boot_sets_are_refused(systemd: Path) -> None:
     }
     facts = replace(found, files=files, words=frozenset({"writable /proc/sys/net/ipv4/ip_forward"}))
     (item,) = Sysctl().plan(want, facts).items
-    assert (item.state, item.actual) == ("refused", "1 (not kept over a reboot)")
+    assert (item.state, item.actual) == ("refused", "1 (not kept across a reboot)")
     assert item.why == f"{unit} does not start at boot, it is masked: `systemctl unmask {unit}`"
     (unset,) = (
         Sysctl().plan(want, replace(facts, files={**files, "/proc/sys/net/ipv4/ip_forward": "0"})).items
@@ -251,7 +251,7 @@ def test_a_nic_that_networkmanager_will_not_bring_up_is_refused(
     item = Nmcli().plan(spec["sections"]["nmcli"], have).items[0]
     assert item.why == why
     assert item.state == ("ok" if why is None else "refused")
-    assert "(not kept over a reboot)" in item.actual or why is None
+    assert "(not kept across a reboot)" in item.actual or why is None
 
 
 OPEN = "-o PasswordAuthentication=yes"
