@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from labrun.runner.cli.options import BoundedRange
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
 from labrun.runner.cli.terminal import say
-from labrun.runner.verb import Terminated, VerbGroup, verb
+from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
 
 if TYPE_CHECKING:
@@ -227,26 +229,36 @@ def _carry_out(invocation: Invocation, change: Change, over: Device, within: int
     from labrun.tasks.host_bridge.ways import ways_over
 
     logins = ways_over(over)
-    try:
-        with progress([HYPERVISOR], invocation):
-            guard.start(change, logins, within)
-            state = _follow(change.bridge, logins.peers, within)
-    except KeyboardInterrupt as signal:
-        # A session that ends sends a signal as well, and says nothing about the change.
-        if isinstance(signal, Terminated):
-            raise
-        guard.cancel(change.bridge, "it was interrupted")
-        *_, state = guard.states(change.bridge)
+    with progress([HYPERVISOR], invocation), _noted_interruptions() as noted:
+        guard.start(change, logins, within)
+        state = _follow(change.bridge, logins.peers, noted)
     return Report(outcomes=[_result(change, state, invocation)])
 
 
-def _follow(bridge: str, peers: Sequence[str], within: int) -> State:
-    from labrun.tasks.host_bridge.guard import states
+@contextmanager
+def _noted_interruptions() -> Iterator[list[int]]:
+    """Note Ctrl-C in place of ending, however often it comes: the guard must hear of it before labrun ends.
 
-    asked = False
+    A session that ends sends another signal, and says nothing about the change.
+    """
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _follow(bridge: str, peers: Sequence[str], noted: Sequence[int]) -> State:
+    from labrun.tasks.host_bridge.guard import cancel, states
+
+    asked = cancelled = False
     for state in states(bridge):
         report(HYPERVISOR, state.phase, f"{state.left} s left" if state.phase == "waiting" else "")
-        if state.phase == "waiting" and peers and not asked:
+        if noted and not cancelled:
+            cancelled = True
+            cancel(bridge, "it was interrupted")
+        if state.phase == "waiting" and peers and not asked and not cancelled:
             asked = True
             say(
                 f"log in once more over ssh from {' or '.join(peers)} within {state.left} s: that confirms "

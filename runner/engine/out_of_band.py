@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Rows", "explain_failures", "look_inside", "looker", "reasons_inside"]
 
 _AT_ONCE = 8
+# Of a limit that is given, how much the looks may take: the rest is for what is around them.
+_OF_TIMEOUT = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ def look_inside(
         if seen is not None:
             attempt = _failed_attempt(session, located[host], host, error)
             wanted = rows(host) if rows is not None else None
-            data[host] = {LOOK: _job(session, host, seen.kind, seen.uri, attempt, wanted)}
+            job = _job(session, host, seen.kind, seen.uri, attempt, wanted)
+            data[host] = {LOOK: replace(job, seconds=(session.invocation.timeout or 0.0) * _OF_TIMEOUT)}
     from labrun.runner.engine.results import results_of
     from labrun.tasks.out_of_band.look import Glimpse
 
@@ -150,6 +153,7 @@ def _failed_attempt(session: Session, where: Located, host: str, error: LabrunEr
         attempt,
         refused=isinstance(error.__cause__, ConnectionRefusedError),
         strange_key=isinstance(error, HostKeyChangedError),
+        hint=error.hint or "",
     )
 
 

@@ -62,20 +62,30 @@ def render(
     if quiet and not rows:
         return ""
     screen = screen_on(stream, color=color, width=width)
-    parts = list(_table(rows if every_row else fold(rows), screen)) if rows else []
+    shown = rows if every_row else fold(rows)
+    parts = list(_table(shown, screen)) if rows else []
     if diff:
         for members, lines in joined(rows):
             what = subject(members[0]) if len(members) == 1 else members[0].section
             parts.append(_diff(f"{members[0].host}: {what}", lines, screen))
     looks = [look(Status.OK), *(look(outcome.status) for outcome in outcomes)]
     worst = min(looks, key=lambda status_look: status_look.rank)
-    parts += (
-        f"{coloured(line, worst.style, screen)}\n"
-        for line in folded(summary(outcomes, seconds), screen.width)
-    )
+    for text in (*_shared_reasons(shown), summary(outcomes, seconds)):
+        parts += (f"{coloured(line, worst.style, screen)}\n" for line in folded(text, screen.width))
     return "".join(parts)
 
 
+def _shared_reasons(rows: Sequence[Outcome]) -> list[str]:
+    """Return the reasons that many rows have in common: ``197 rows: r: net.ipv4.ip_forward is 0``."""
+    counts = Counter(row.why for row in rows if row.why and row.exit_code)
+    return [
+        f"{count} rows: {printable(why)}"
+        for why, count in counts.most_common(_MOST_REASONS)
+        if count >= _MANY
+    ]
+
+
+_MANY, _MOST_REASONS = 10, 3  # rows whose reasons one sees at a glance need no such line
 _WHY_WIDTH = 24  # a narrower column of reasons is hard to read; they go below their rows then
 _INDENT = 4  # columns before a reason below its row
 _WHY_LINES = 3  # a reason with more lines than this also goes below

@@ -22,6 +22,9 @@ from labrun.tasks.collect.filter_causes import (
     redirected,
     reverse_path,
     rewritten,
+    sent_from_elsewhere,
+    tcp_refused,
+    too_rare,
     translated,
 )
 from labrun.tasks.collect.nic_causes import (
@@ -36,14 +39,15 @@ from labrun.tasks.collect.nic_causes import (
     not_asked,
     small_links,
 )
-from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = [
     "Cause",
     "Shown",
     "cause",
+    "cause_of_blocked_tcp",
     "cause_of_drop",
+    "cause_of_hole",
     "cause_of_loss",
     "cause_of_translation",
     "nic_name",
@@ -81,6 +85,36 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
 def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
     """Return the nftables rule on the path that drops TCP connections to a port, None if none may."""
     return _first_drop(shown, path, port)
+
+
+def cause_of_blocked_tcp(shown: Shown, path: Path) -> Cause | None:
+    """Return the rule of others that drops all of TCP at a router of the path, though echoes get through.
+
+    A policy does not count: whoever drops by default has said elsewhere what gets through.
+    """
+    if path.fault is not None or not any(map(shown.refuses_tcp, path.way.through)):
+        return None
+    at_every_port = [
+        {
+            found.text: Cause(found.text, found.at)
+            for found in _there_and_back(shown, path, _tcp_at, port=port)
+        }
+        for port in (1, 65535)
+    ]
+    return next((each for text, each in at_every_port[0].items() if text in at_every_port[1]), None)
+
+
+def cause_of_hole(shown: Shown, path: Path, node: str, address: Address | None) -> str:
+    """Return what keeps a node on the way from telling where a trace ended, empty if nothing is seen."""
+    ends, capture = _ends(shown, path), shown.capture(node)
+    if ends is None or capture is None or address is None:
+        return ""
+    ways = forwarding(shown.lab, 4 if address.version == 4 else 6)
+    back = ways.chosen(node, ends.address)
+    leaves = back.network if back is not None else None
+    at = Passage(node, capture, address, ends.address, None, leaves, icmp="time-exceeded", state="related")
+    found = shown.told(node, lambda: (*too_rare(at), *dropped(shown, at)))
+    return next((each.text for each in found if each.rank == CAUSE), "")
 
 
 def cause_of_translation(shown: Shown, path: Path) -> Cause | None:
@@ -219,6 +253,10 @@ def _drop_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -
     return dropped(shown, at)
 
 
+def _tcp_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -> Iterator[Finding]:
+    return tcp_refused(shown, at) if at.came is not None and at.leaves is not None else iter(())
+
+
 def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: bool) -> Iterator[Finding]:
     # Answers follow the translation of the packets that they answer.
     return iter(()) if back else translated(shown, at)
@@ -226,7 +264,7 @@ def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: b
 
 def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterator[Finding]:
     yield from _short_lived(shown, at, count) if place == 0 else ()
-    yield from _from_elsewhere(shown, at) if place == 0 and not back else ()
+    yield from sent_from_elsewhere(shown, at) if place == 0 and not back else ()
     if place:
         if place < count - 1:
             yield from not_forwarded(shown, at)
@@ -250,15 +288,6 @@ def _short_lived(shown: Shown, at: Passage, count: int) -> Iterator[Finding]:
     limit = seen.setting(key, version)
     if limit is not None and limit < count - 1:
         yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {limit}", at.node)
-
-
-def _from_elsewhere(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the route by which the host's own packets get a source that nobody in the lab knows."""
-    for route in best_routes(at.capture.routes, at.target):
-        if has_foreign_source(shown.lab, at.node, at.capture, route):
-            name = "default" if route.prefix.prefixlen == 0 else route.prefix
-            what = f"sends from {route.source}, not from {at.source}: the route to {name} says so"
-            yield Finding(CAUSE, what, at.node)
 
 
 def _sending(shown: Shown, at: Passage, *, back: bool) -> Iterator[Finding]:

@@ -21,10 +21,7 @@ _SECONDS = {"exec": _EXEC_SECONDS + 3, "http": 9, "tcp": 4, "udp": 6, "dns": 5, 
 
 # Each runs in the background and writes to a separate file. A try without a route or its tool reports that
 # in its status: the source could not try, which differs from a refusal.
-_ROOM = """\
-tmp=$(mktemp -d) || exit 1
-trap 'rm -rf "$tmp"' EXIT
-"""
+_ROOM = guest_script("room")
 _VALUES = {"no_way": NO_WAY, "no_tool": NO_TOOL, "small_lost": SMALL_LOST, "exec_seconds": _EXEC_SECONDS}
 
 

@@ -9,6 +9,7 @@ from labrun.inventory.model import Address
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
 from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, nic_name, nic_of
+from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.collect.translations import translations
 from labrun.tasks.guest.facts.nft import Suspect, suspects
 from labrun.tasks.guest.facts.nft_rules import Packet
@@ -25,9 +26,16 @@ __all__ = [
     "redirected",
     "reverse_path",
     "rewritten",
+    "sent_from_elsewhere",
+    "tcp_refused",
+    "too_rare",
     "translated",
 ]
 
+# What labrun keeps itself is in the lab file.
+_OWN_TABLE = "inet labrun,"
+# The milliseconds between ICMP errors to one host, as the kernel has them.
+_USUAL_PAUSE = 1000
 # The priorities of the kernel's own rules.
 _OWN_RULES = {"local": 0, "main": 32766}
 
@@ -168,6 +176,15 @@ def blocked_by_policy(at: Passage) -> Iterator[Finding]:
         yield Finding(LIKELY, what, at.node)
 
 
+def sent_from_elsewhere(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the route by which the host's own packets get a source that nobody in the lab knows."""
+    for route in best_routes(at.capture.routes, at.target):
+        if has_foreign_source(shown.lab, at.node, at.capture, route):
+            name = "default" if route.prefix.prefixlen == 0 else route.prefix
+            what = f"sends from {route.source}, not from {at.source}: the route to {name} says so"
+            yield Finding(CAUSE, what, at.node)
+
+
 def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Finding]:
     """Yield the gateway that an ICMP redirect put in place of ``via``, or of the direct way."""
     version: Version = 4 if at.target.version == 4 else 6
@@ -214,14 +231,33 @@ def policy_findings(shown: Shown, at: Passage) -> Iterator[Finding]:
 
 def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
     """Yield the nftables rules and policies that may drop the packet at this host."""
+    for found in _suspects(shown, at):
+        does = "leaves it to a program" if found.is_queued else "drops it"
+        yield Finding(_rank(found), f"nftables {does}: {found.text}", at.node)
+
+
+def _suspects(shown: Shown, at: Passage) -> Iterator[Suspect]:
     seen = at.capture.evidence
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
     packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers, at.state)
-    hooks = _hooks(at)
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
-    for found in suspects(seen.before, seen.after, packet, hooks, families):
-        does = "leaves it to a program" if found.is_queued else "drops it"
-        yield Finding(_rank(found), f"nftables {does}: {found.text}", at.node)
+    yield from suspects(seen.before, seen.after, packet, _hooks(at), families)
+
+
+def tcp_refused(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the rules of others, not policies, that drop the first packet of a TCP connection for certain."""
+    for found in _suspects(shown, at):
+        if found.sure and not found.text.endswith(": policy drop") and not found.text.startswith(_OWN_TABLE):
+            yield Finding(CAUSE, f"nftables drops TCP: {found.text}", at.node)
+
+
+def too_rare(at: Passage) -> Iterator[Finding]:
+    """Yield the setting by which a host sends too few ICMP errors to answer traces."""
+    version = at.target.version
+    key = "icmp_ratelimit" if version == 4 else "icmp/ratelimit"
+    pause = at.capture.evidence.setting(key, version)
+    if pause is not None and pause > _USUAL_PAUSE:
+        yield Finding(CAUSE, f"net.ipv{version}.{key.replace('/', '.')} is {pause}", at.node)
 
 
 def _rank(found: Suspect) -> int:

@@ -106,7 +106,8 @@ def _verdict(shown: Shown, trial: ForwardTrial, tried: TriedForward) -> Judged:
     if tried.seen == "refused":
         # Only what was let through can be refused there: the port itself is forwarded.
         return Judged(Status.WARNING, "refused", f"nothing listens on {where}{through}")
-    return Judged(Status.FAILED, tried.seen, f"no answer from {where}{through}: something drops it")
+    lost = "something drops it" if end is not None else "no host of the lab has that address"
+    return Judged(Status.FAILED, tried.seen, f"no answer from {where}{through}: {lost}")
 
 
 def _silent(

@@ -35,6 +35,7 @@ __all__ = [
 _QUESTION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 _ANSWER = re.compile(r"nd-neighbor-advert|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
+_REFUSES = re.compile(r"\b(?:drop|reject)\b")
 # Queues of tc that lose packets on purpose; the others wait their turn.
 _SLOW_QUEUES = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "cake", "blackhole", "plug", "red", "choke"})
 
@@ -67,6 +68,7 @@ class Shown:
     captures: Mapping[str, Capture | Unreachable]
     _held: dict[Address, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _translating: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _refusing: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
     _spent: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def capture(self, host: str) -> Capture | None:
@@ -97,6 +99,15 @@ class Shown:
             capture = self.capture(host)
             self._translating[host] = capture is not None and translates(capture.evidence.after)
         return self._translating[host]
+
+    def refuses_tcp(self, host: str) -> bool:
+        """Tell whether any rule on a host names TCP and drops something."""
+        if host not in self._refusing:
+            capture = self.capture(host)
+            chains = capture.evidence.after.values() if capture is not None else ()
+            texts = (rule.text for chain in chains for rule in chain.rules)
+            self._refusing[host] = any("tcp" in text and _REFUSES.search(text) for text in texts)
+        return self._refusing[host]
 
     def holders(self, address: Address) -> list[str]:
         """Return the hosts that have an address on one of their devices, the loopback included."""

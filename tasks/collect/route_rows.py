@@ -91,7 +91,7 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         _meant(route) for route in routes if any(_is(lab, host, capture, each, route) for each in right)
     )
     if right and not wrong and not missing:
-        words = {each: [*odd_words(lab, host, capture, each)] for each in right}
+        words = {each: [*odd_words(lab, host, capture, each)] for each in right if not each.fits(ignored)}
         odd = ", ".join(dict.fromkeys(word for found in words.values() for word in found))
         if not odd:
             return Outcome(host, "route", name, Status.OK, expected, expected)

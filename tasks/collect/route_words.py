@@ -33,14 +33,15 @@ def odd_words(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> It
 
 
 def has_foreign_source(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
-    """Tell whether a route has packets sent from an address neither in the lab file nor on its own NIC."""
+    """Tell whether a route has packets sent from an address neither in the lab file nor on a NIC of it."""
     if route.source is None or route.protocol in _BY_OTHERS:
         return False
     version: Version = 4 if route.source.version == 4 else 6
     own = {each.address for each in wiring(lab, version).of[host]}
-    devices = (*capture.links.values(), *capture.devices)
-    on_nic = {each.interface.ip for link in devices if link.name == route.device for each in link.held}
-    return route.source not in own | on_nic
+    nics = [capture.links[nic.mac] for nic in lab.hosts[host].interfaces if nic.mac in capture.links]
+    devices = [link for link in capture.devices if link.name == route.device]
+    held = {each.interface.ip for link in (*nics, *devices) for each in link.held}
+    return route.source not in own | held
 
 
 def _size(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> int:

@@ -52,7 +52,8 @@ def collect_script(spec: CollectSpec, mark: str) -> str:
 def collect_probes(spec: CollectSpec) -> list[Probe]:
     """Return the probes for a host, in the order they run."""
     # It listens for a while, and everything else goes on meanwhile.
-    probes = [claims.begin(spec.macs)] if spec.macs else []
+    probes = [Probe(script=guest_script("room"))] if _needs_room(spec) else []
+    probes += [claims.begin(spec.macs)] if spec.macs else []
     probes += [Probe(tuple(FORWARDING.values())), links.PROBE, routes.PROBE6, *BEFORE]
     probes += [
         fact
@@ -61,7 +62,7 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
         for fact in resource.facts(spec.settings[resource.section])
     ]
     probes.append(Probe(script="".join(_traces(spec)) + "".join(_pings(spec))))
-    checks = check_probe(spec.checks, has_room=bool(spec.traces or spec.pings))
+    checks = check_probe(spec.checks, has_room=_needs_room(spec))
     if checks is not None:
         probes.append(checks)
     if spec.listeners:
@@ -69,6 +70,10 @@ def collect_probes(spec: CollectSpec) -> list[Probe]:
     probes += [claims.end()] if spec.macs else []
     probes += [*AFTER, GUARD]
     return probes
+
+
+def _needs_room(spec: CollectSpec) -> bool:
+    return bool(spec.macs or spec.traces or spec.pings or spec.checks)
 
 
 def _traces(spec: CollectSpec) -> Iterator[str]:

@@ -15,6 +15,8 @@ from labrun.tasks.collect.causes import (
     Cause,
     Shown,
     cause,
+    cause_of_blocked_tcp,
+    cause_of_hole,
     cause_of_loss,
     cause_of_translation,
     not_asked,
@@ -162,7 +164,7 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
             ttl for ttl, (want, have) in enumerate(zip(path.hops, hops, strict=True), 1) if want and not have
         ]
         if not holes:
-            changed = cause_of_translation(shown, path)
+            changed = cause_of_translation(shown, path) or cause_of_blocked_tcp(shown, path)
             return (
                 Judged(Status.OK, actual, None)
                 if changed is None
@@ -171,7 +173,13 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
         silent = ", ".join(
             f"{node} (hop {ttl})" for ttl, node in enumerate(path.way.through, 1) if ttl in holes
         )
-        why = f"no answer from {silent}, {_times(asked)}; {path.target} answered"
+        reasons = (
+            cause_of_hole(shown, path, node, path.hops[ttl - 1])
+            for ttl, node in enumerate(path.way.through, 1)
+            if ttl in holes
+        )
+        known = "".join(f"; {each}" for each in dict.fromkeys(filter(None, reasons)))
+        why = f"no answer from {silent}, {_times(asked)}; {path.target} answered{known}"
         return Judged(Status.UNKNOWN, actual, why)
     if path.way.redirected and _redirected(path, hops):
         names = ", ".join(path.way.through[place] for place in path.way.redirected)

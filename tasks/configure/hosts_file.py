@@ -130,7 +130,9 @@ class Hosts:
         item = Item(PATH, {"": "\n".join(block)}, {"": "\n".join(cut.block)}, words=words)
         why = _unused(facts) or "; ".join(_contradicting(want, cut))
         if why and item.state == "ok":
-            item = replace(item, refused=why, words=Words(shown, f"{actual}, and others"))
+            # Whoever looks the names up gets something else than the block.
+            have = {"": f"{item.have['']}\n{why}"}
+            item = replace(item, have=have, refused=why, words=Words(shown, f"{actual}, and others"))
         elif why:
             item = replace(item, note=why)
         if item.state != "change":

@@ -92,18 +92,17 @@ def choices_diff(sections: Sections, device: Device, link: Nic, state: NmState) 
                 yield f"+{device.interface}: search {' '.join(missing)}"
 
 
-def resolver_diff(sections: Sections, state: NmState) -> Iterator[str]:
-    """Yield the name servers that NetworkManager wrote into /etc/resolv.conf and are gone.
+def resolver_diff(sections: Sections, device: Device, state: NmState) -> Iterator[str]:
+    """Yield the NIC's name servers that NetworkManager wrote into /etc/resolv.conf and are gone.
 
-    What it wrote may be of another NIC, unless this one gets its name servers from elsewhere.
+    They are the profile's, and those that a DHCP server or a router gave.
     """
     if state.resolver is None:
         return
     have, written = state.resolver
-    meant = [intent(sections, version) for version in (4, 6)]
-    named = [server for each in meant for server in each.dns if server in written]
-    own = list(written) if any(each.method == "auto" for each in meant) else named
-    missing = [server for server in own if server not in have]
+    asked = (server for version in (4, 6) for server in intent(sections, version).dns)
+    own = dict.fromkeys([*asked, *device.dns])
+    missing = [server for server in own if server in written and server not in have]
     if missing:
         yield from (f"-{RESOLVER}: nameserver {server}" for server in have if server not in written)
         yield f"+{RESOLVER}: nameserver {' '.join(missing)}"

@@ -147,7 +147,7 @@ class PlannedNic:
             on_disk.append(f"+{profile.path}: owner root, mode 0600")
         no_ipv6 = [*ipv6_diff(profile.sections, device, self.state)]
         # On an existing machine the file of name servers is left as it is.
-        resolver = [] if profile.existing else [*resolver_diff(profile.sections, self.state)]
+        resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
         hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
         in_force = [
             *hidden,

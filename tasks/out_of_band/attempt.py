@@ -18,7 +18,7 @@ class Attempt:
     ``address`` is where it was tried, on the host's NIC ``nic`` (None = no address is known, or it
     is on none of them), from ``client``: the address of the jump host ``through``, else the hypervisor's own
     towards it. ``key`` is the base64 of labrun's public key, ``host_keys`` type and key of each host key on
-    record. ``error`` is what SSH said.
+    record. ``error`` is what SSH said, ``hint`` what to do about it.
     """
 
     host: str
@@ -33,6 +33,7 @@ class Attempt:
     host_keys: frozenset[str] = frozenset()
     refused: bool = False
     strange_key: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,10 @@ def _from_outside(lab: Lab, glimpse: Glimpse) -> Reason | None:
 def told(lab: Lab, glimpse: Glimpse) -> str:
     """Return the reason as rows show it: what was seen inside, and what SSH said."""
     reason = reason_in(lab, glimpse)
-    error = glimpse.attempt.error
+    error, hint = glimpse.attempt.error, glimpse.attempt.hint
     if reason is not None:
         return f"{reason.text}; {OUT_OF_BAND}, over SSH: {error}"
+    error += f" ({hint})" if hint else ""
     if glimpse.attempt.address is None and glimpse.inside is not None:
         return f"{error}; {OUT_OF_BAND}"  # the lab file itself leaves no way to it
     return f"{error}; out of band: {glimpse.failure or 'nothing that explains it'}"

@@ -50,7 +50,8 @@ class LookJob:
 
     ``networks`` maps libvirt's names to the lab's. ``rows`` are the probes of the settings that are expected
     of the host, ``spec`` has its paths and checks; None = only why. ``login`` is the lab's own at the
-    machine's console, the last resort; None = there is none.
+    machine's console, the last resort; None = there is none. An emulated guest may take ``seconds`` for all
+    scripts together, if that is more than the usual.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class LookJob:
     rows: Sequence[Probe] = ()
     spec: CollectSpec | None = None
     login: Login | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def look_at(job: LookJob) -> Glimpse:
                 return replace(glimpse, reason=f"the machine is {state}{f' ({why})' if why else ''}")
             emulated = "<domain type='qemu'" in domain.XMLDesc(0)
         glimpse = replace(glimpse, outside=outside_of(job.uri, domain, job.networks, address))
-        deadline = time.monotonic() + _SECONDS * (_EMULATED if emulated else 1)
+        deadline = time.monotonic() + (max(_SECONDS * _EMULATED, job.seconds) if emulated else _SECONDS)
         transport, inside = _first_answer(job, driver, attempt, deadline)
         glimpse = replace(glimpse, inside=inside)
     except LabrunError as error:

@@ -1,15 +1,18 @@
-"""The hypervisor's own devices that networks need: `verify` names those that no longer work."""
+"""Networks that the hypervisor no longer carries as it should, as rows of `verify`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from labrun.hypervisor import connect
 from labrun.inventory.model import Lab, Mode
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.hypervisor_network import HypervisorNetwork, hypervisor_network
 from labrun.tasks.provision.network_obstacles import device_fault
+from labrun.tasks.provision.network_settings import HEALTH, HEALTHY
+from labrun.tasks.provision.networks import observe_networks
 
-__all__ = ["lost_uplinks", "uplink_rows"]
+__all__ = ["health_rows", "lost_uplinks", "uplink_rows"]
 
 
 def uplink_rows(lab: Lab, uri: str) -> list[Outcome]:
@@ -27,9 +30,33 @@ def uplink_rows(lab: Lab, uri: str) -> list[Outcome]:
     ]
 
 
+def health_rows(lab: Lab, uri: str) -> list[Outcome]:
+    """Return a failed row for each network with machines of the lab on it that libvirt no longer keeps up.
+
+    What is wrong is what `plan` and `drift` find beside libvirt's definition. Raises HypervisorError.
+    """
+    used, rows = _used(lab), []
+    for name, seen in observe_networks(connect(uri), lab.name).items():
+        if name not in used:
+            continue
+        wrong = [
+            f"{key} {seen.have[key]}" for key in sorted(HEALTH) if seen.have.get(key, HEALTHY) != HEALTHY
+        ]
+        wrong = wrong if seen.have.get("active") != "no" else ["stopped"]
+        if wrong:
+            actual, why = ", ".join(wrong), "`labrun up` puts it right"
+            rows.append(Outcome(HYPERVISOR, "network", name, Status.FAILED, "running", actual, why))
+    return rows
+
+
+def _used(lab: Lab) -> set[str]:
+    machines = (host for host in lab.hosts.values() if host.machine is not None)
+    return {nic.network for host in machines for nic in host.interfaces}
+
+
 def lost_uplinks(lab: Lab, here: HypervisorNetwork) -> Iterator[tuple[str, str]]:
     """Yield the networks with machines of the lab on them that have no way out, and why."""
-    used = {nic.network for host in lab.hosts.values() if host.machine is not None for nic in host.interfaces}
+    used = _used(lab)
     for name, network in lab.networks.items():
         if name not in used:
             continue

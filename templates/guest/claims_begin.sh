@@ -1,4 +1,5 @@
-# Begin to look for others that claim this host's addresses. Values: claims, and the MACs as words. Sets: claims_in.
-if command -v python3 >/dev/null && claims_in=$(mktemp); then
+# Begin to look for others that claim this host's addresses. Values: claims, and the MACs as words. Sets: claims_in. Needs room.
+if command -v python3 >/dev/null; then
+claims_in=$tmp/claims
 python3 -I -c "$claims" "$@" >"$claims_in" 2>/dev/null &
 fi

@@ -2,5 +2,4 @@
 if [ -n "$claims_in" ]; then
 wait
 capture claims cat "$claims_in"
-rm -f "$claims_in"
 fi

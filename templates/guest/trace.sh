@@ -1,14 +1,4 @@
-# Trace paths in the background, each into a separate file. Defines: tmp tool reached by_ping trace.
-# A full file system takes a directory, and nothing that is written into it.
-tmp=''
-for place in "${TMPDIR:-/tmp}" /run /dev/shm /var/tmp; do
-tmp=$(mktemp -d "$place/tmp.XXXXXXXXXX" 2>/dev/null) || continue
-printf '%04096d' 0 2>/dev/null >"$tmp/room" && [ -s "$tmp/room" ] && rm "$tmp/room" && break
-rm -rf "$tmp"
-tmp=''
-done
-[ -n "$tmp" ] || { echo "there is no room for a file in /tmp, /run, /dev/shm and /var/tmp" >&2; exit 1; }
-trap 'rm -rf "$tmp"' EXIT
+# Trace paths in the background, each into a separate file. Needs room. Defines: tool reached by_ping trace.
 tool=ping
 command -v tracepath >/dev/null && tool=tracepath
 command -v traceroute >/dev/null && tool=traceroute

@@ -179,6 +179,12 @@ def test_what_is_broken_beside_libvirt_is_seen_and_mended(
     assert plan.exit_code == 3, plan.rows
     assert re.match(diff, plan.of(section, name=name)[0]["diff"]), plan.of(section, name=name)
     assert lab.json("drift").of(section, name=name)[0]["status"] == "drifted"
+    if kind == "dnsmasq killed":
+        (row,) = lab.json("verify").of("network")
+        assert (row["host"], row["name"], row["status"], row["actual"], row["why"]) == (
+            *("hypervisor", "n", "failed", "dnsmasq not running"),
+            "`labrun up` puts it right",
+        )
     up = lab.json("up")
     assert up.exit_code == 0, up.bad()
     assert up.of(section, name=name)[0]["status"] == "changed"

@@ -44,6 +44,8 @@ def test_labrun_follows_the_port(make_lab: Make) -> None:
     assert "Port 2222\n" in lab.run("inventory", "--format", "ssh-config", "--hosts", "one").stdout
     assert lab.run("ssh", "one", "hostname").stdout == "one\n"
     assert lab.json("restart", "--hosts", "one").exit_code == 0
+    # `status` does not wait until a machine has booted.
+    assert lab.json("up").exit_code == 0
     status = lab.json("status")
     assert status.exit_code == 0, status.bad() or status.rows
 

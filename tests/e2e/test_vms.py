@@ -81,10 +81,11 @@ def test_the_example_lab_as_virtual_machines(
         lab.guest(
             machines[-1], f"ip {vlan}; ip addr add 192.168.77.5/24 dev eth0.100; ip link set eth0.100 up"
         )
-        verified = lab.json("verify")
+        # Without KVM, and beside other tests, a login alone may take longer than is usually waited.
+        patient = ("--timeout", "120")
+        verified = lab.json(*patient, "verify")
         assert verified.exit_code == 0, verified.bad() or verified.stderr
-        # Without KVM, and beside other tests, a login alone may take longer than `status` waits.
-        status = lab.json("--timeout", "120", "status")
+        status = lab.json(*patient, "status")
         entries = {entry["name"]: entry for entry in status.document["hosts"]}
         path = verified.of("path", "host01", f"host01 -> {hosts[-1]}")[0]
         assert path["status"] == "ok"

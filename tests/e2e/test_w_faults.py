@@ -170,8 +170,8 @@ def test_an_address_that_two_hosts_have_on_one_network(lab: RunningLab) -> None:
     healthy(lab)
 
 
-def by_hand(lab: RunningLab, script: str) -> None:
-    answer = lab.run("ssh", "host01", "sudo sh -e", stdin=script)
+def by_hand(lab: RunningLab, script: str, host: str = "host01") -> None:
+    answer = lab.run("ssh", host, "sudo sh -e", stdin=script)
     assert answer.exit_code == 0, answer.stderr
 
 
@@ -198,3 +198,182 @@ def test_what_a_host_has_besides_fails_nothing_once_the_file_leaves_it_alone(lab
 def test_a_healthy_lab_has_no_failing_row(lab: RunningLab, runs: int) -> None:
     for _ in range(runs):
         healthy(lab)
+
+
+def _site(family: str, hook: str, rule: str, at: str = "") -> tuple[str, str]:
+    """Return the shell text that adds a table with one rule, and the one that removes it."""
+    chain = f"nft add chain {family} site c '{{ type filter hook {hook} {at} priority 0; }}'"
+    return (
+        f"nft add table {family} site; {chain}; nft add rule {family} site c {rule}",
+        f"nft delete table {family} site",
+    )
+
+
+MARK = "/etc/NetworkManager/conf.d/zz.conf"
+# Host, what is done to it by hand and undone, and what a row has to say of it.
+BY_HAND: dict[str, tuple[str, str, str, str]] = {
+    "ttl-written": (
+        "host00",
+        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip ttl set 1"),
+        "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip ttl set 1",
+    ),
+    "hop-limit-written": (
+        "host00",
+        *_site("ip6", "prerouting", "ip6 daddr fd00:204:8::11 ip6 hoplimit set 1"),
+        "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 hoplimit set 1",
+    ),
+    "target-written": (
+        "host00",
+        *_site("ip", "prerouting", "ip daddr 10.204.8.11 ip daddr set 10.204.8.77"),
+        "host00: nftables rewrites it: ip site, chain c: ip daddr 10.204.8.11 ip daddr set 10.204.8.77",
+    ),
+    "source-written-v6": (
+        "host00",
+        *_site("ip6", "postrouting", "ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9"),
+        "host00: nftables rewrites it: ip6 site, chain c: ip6 daddr fd00:204:8::11 ip6 saddr set fd99::9",
+    ),
+    "egress-drops-v6": (
+        "host00",
+        *_site("netdev", "egress", "ip6 daddr fd00:204:8::11 drop", "device eth1"),
+        "host00: nftables drops it: netdev site, chain c: ip6 daddr fd00:204:8::11 drop",
+    ),
+    "tcp-drops": (
+        "host00",
+        *_site("ip6", "forward", "meta l4proto tcp drop"),
+        "host00: nftables drops TCP: ip6 site, chain c: meta l4proto tcp drop",
+    ),
+    "no-answer-to-traces": (
+        "host00",
+        *_site("ip", "output", "icmp type time-exceeded drop"),
+        "host00: nftables drops it: ip site, chain c: icmp type time-exceeded drop",
+    ),
+    "advertisements-drop": (
+        "host02",
+        "; ".join(
+            [_site("ip6", "output", "icmpv6 type nd-neighbor-advert drop")[0], "ip -6 neigh flush all"]
+        ),
+        "nft delete table ip6 site",
+        "host02: nftables drops neighbour advertisements: ",
+    ),
+    "source-of-nobody": (
+        "host01",
+        """
+ip address add 172.31.0.1/32 dev lo
+ip route replace $(ip route show default | sed 's/ src [^ ]*//') src 172.31.0.1
+""",
+        """
+ip route replace $(ip route show default | sed 's/ src [^ ]*//')
+ip address del 172.31.0.1/32 dev lo
+""",
+        "host01: sends from 172.31.0.1, not from 10.203.8.11: the route to default says so",
+    ),
+    "source-of-nobody-v6": (
+        "host01",
+        """
+ip address add fd99::1/128 dev lo
+ip -6 route replace $(ip -6 route show default | sed 's/ src [^ ]*//; s/ pref .*//') src fd99::1
+""",
+        """
+ip -6 route replace $(ip -6 route show default | sed 's/ src [^ ]*//; s/ pref .*//')
+ip address del fd99::1/128 dev lo
+""",
+        "host01: sends from fd99::1, not from fd00:203:8::11: the route to default says so",
+    ),
+    "mtu-of-a-route": (
+        "host01",
+        "ip route replace $(ip route show default) mtu 600",
+        "ip route replace $(ip route show default | sed 's/ mtu .*//')",
+        "the lab file has it without mtu 600: `ip route replace default via 10.203.8.254 dev eth0",
+    ),
+    "mtu-of-ipv6": (
+        "host00",
+        "sysctl -qw net.ipv6.conf.eth1.mtu=1280",
+        "sysctl -qw net.ipv6.conf.eth1.mtu=1500",
+        "net.ipv6.conf.eth1.mtu is 1280, not 1500: `sysctl -w net.ipv6.conf.eth1.mtu=1500`",
+    ),
+    "queue-loses": (
+        "host00",
+        "tc qdisc add dev eth1 root tbf rate 8bit burst 1 limit 1",
+        "tc qdisc del dev eth1 root",
+        "host00: the queue tbf on eth1 (network2) delays or drops packets",
+    ),
+    "policy-blocks": (
+        "host01",
+        "ip xfrm policy add src 10.203.8.11/32 dst 10.204.8.11/32 dir out action block",
+        "ip xfrm policy flush",
+        "host01: IPsec policies have blocked ",
+    ),
+    "name-of-another": (
+        "host01",
+        "sed -i '1i 10.9.9.9 host03' /etc/hosts",
+        "sed -i 1d /etc/hosts",
+        "line 1 gives host03 the address 10.9.9.9, not its own: take it out there",
+    ),
+    "name-of-another-v6": (
+        "host01",
+        "echo 'fd99::9 host03' >>/etc/hosts",
+        "sed -i '$d' /etc/hosts",
+        "gives host03 the address fd99::9, not its own: take it out there",
+    ),
+    "parameters-not-at-boot": (
+        "host00",
+        "systemctl mask systemd-sysctl.service 2>/dev/null",
+        "systemctl unmask systemd-sysctl.service 2>/dev/null",
+        "systemd-sysctl.service does not start at boot, it is masked",
+    ),
+    "pings-silenced-at-boot": (
+        "host00",
+        "echo 'net.ipv6.icmp.echo_ignore_all = 1' >/etc/sysctl.d/zz.conf",
+        "rm /etc/sysctl.d/zz.conf",
+        "/etc/sysctl.d/zz.conf sets net.ipv6.icmp.echo_ignore_all = 1: no answer to pings",
+    ),
+    "unmanaged-at-boot": (
+        "host01",
+        f"printf '[keyfile]\\nunmanaged-devices=interface-name:eth0\\n' >{MARK}",
+        f"rm {MARK}",
+        f"{MARK} has NetworkManager leave eth0 alone at the next boot",
+    ),
+    "passwords-at-sshd-s-next-start": (
+        "host01",
+        (
+            "cp -p /etc/default/ssh /root/before\n"
+            "echo 'SSHD_OPTS=\"-o PasswordAuthentication=yes\"' >>/etc/default/ssh"
+        ),
+        "cp -p /root/before /etc/default/ssh",
+        "/etc/default/ssh gives sshd at its next start passwordauthentication yes: take it out there",
+    ),
+    "another-sshd": (
+        "host01",
+        "/usr/sbin/sshd -o PasswordAuthentication=yes -o Port=2200 -o PidFile=/run/other.pid",
+        "kill $(cat /run/other.pid)",
+        "another sshd runs here with passwordauthentication yes: take it out there",
+    ),
+}
+QUICK_BY_HAND = ("hop-limit-written", "name-of-another")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [each if each in QUICK_BY_HAND else pytest.param(each, marks=pytest.mark.full) for each in BY_HAND],
+)
+def test_what_somebody_does_by_hand_is_named(lab: RunningLab, name: str) -> None:
+    host, plant, undo, told = BY_HAND[name]
+    by_hand(lab, plant, host)
+    try:
+        # What verify does not read, drift does.
+        said = [row["why"] or "" for row in lab.json("verify").bad()] or [
+            row["why"] or "" for row in lab.json("drift").bad()
+        ]
+        assert any(told in why for why in said), said
+    finally:
+        by_hand(lab, undo, host)
+    healthy(lab)
+
+
+@pytest.mark.full
+def test_a_full_tmp_makes_no_path_fail(lab: RunningLab) -> None:
+    by_hand(lab, "mount -t tmpfs -o size=8k none /tmp; dd if=/dev/zero of=/tmp/full 2>/dev/null || :")
+    try:
+        healthy(lab)
+    finally:
+        by_hand(lab, "umount /tmp")

@@ -65,7 +65,11 @@ def test_it_writes_with_the_caller_s_umask(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
+    # At a port where nobody listens; the next look is an hour later.
+    lab = f"name: endless-{os.getpid()}\nhosts: {{a: {{address: 127.0.0.1, ssh: {{port: 1}}}}}}\n"
+    (tmp_path / "lab.yaml").write_text(lab, encoding="utf-8")
+    words = ("--state-dir", "state", "drift", "--every", "1h")
     with pytest.raises(subprocess.TimeoutExpired):
-        run_forked(("verify",), cwd=tmp_path, env=os.environ, stdin="", timeout=0.0001)
+        run_forked(words, cwd=tmp_path, env=os.environ, stdin="", timeout=0.5)
     # And the next one runs.
     assert run_forked(("--version",), cwd=tmp_path, env=os.environ, stdin="", timeout=60).returncode == 0

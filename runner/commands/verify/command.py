@@ -95,12 +95,12 @@ def _refused(session: Session) -> list[Outcome]:
 
 
 def _cut_off(session: Session) -> list[Outcome]:
-    """Return a row for each network whose way out is gone on the hypervisor."""
+    """Return a row for each network that the hypervisor no longer carries as it should."""
     if not session.lab.needs_hypervisor:
         return []
-    from labrun.tasks.provision.uplinks import uplink_rows
+    from labrun.tasks.provision.uplinks import health_rows, uplink_rows
 
-    return uplink_rows(session.lab, session.uri)
+    return uplink_rows(session.lab, session.uri) + health_rows(session.lab, session.uri)
 
 
 def _forwarded(session: Session, captures: Mapping[str, Capture | Unreachable]) -> list[Outcome]:

@@ -62,9 +62,9 @@ def located(lab: Lab) -> dict[str, Located]:
     return dict(locate(lab, Leases()))
 
 
-@pytest.fixture(params=["state", 'my state\'s "{{ x }}" 100%/ä'])
+@pytest.fixture(params=["state", 'my state\'s "{{ x }}" 100%/ä', "~/# $HOME `id` a\\b;*"])
 def state(request: pytest.FixtureRequest, tmp_path: Path) -> LabState:
-    """A state directory with an easy and one with a hard name."""
+    """A state directory with an easy name, and some with hard ones."""
     return LabState.open("on", "test:///default", tmp_path / str(request.param))
 
 
@@ -191,7 +191,7 @@ def test_ansible_takes_paths_as_they_are(
         key: value.get("__ansible_unsafe", value) if isinstance(value, dict) else value
         for key, value in variables.items()
     }
-    if "%" in str(state.root):
+    if set(str(state.root)) & set('%"\\'):
         assert "ansible_ssh_private_key_file" not in variables  # Ansible would hand it to ssh as it is
         assert "IdentityFile=" in variables["ansible_ssh_common_args"]
     else:

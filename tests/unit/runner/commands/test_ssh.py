@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +87,29 @@ def test_an_exported_ssh_config_finds_them_too(name: str, sshd: LoopbackSshd, tm
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["two # $HOME `id` it's ~ *", '100% %h "quoted" a\\b'])
+def test_an_exported_ansible_inventory_finds_them_too(name: str, sshd: LoopbackSshd, tmp_path: Path) -> None:
+    lab = load_lab(lab_in(tmp_path / name, sshd))
+    inventory = tmp_path / "ansible.yaml"
+    inventory.write_text(export(lab, locate(lab, None), None, "ansible"), encoding="utf-8")
+    ansible = Path(sysconfig.get_path("scripts")) / "ansible"
+    done = subprocess.run(
+        [ansible, "-i", inventory, "box", "-m", "ansible.builtin.raw", "-a", "echo $((6 * 7))"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "ANSIBLE_LOCAL_TEMP": str(tmp_path),
+            # Ansible keeps connections, by address and port: those of other tests go to the same.
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=no -o ControlPath=none",
+        },
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "42" in done.stdout.split()) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)

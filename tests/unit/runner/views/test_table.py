@@ -47,6 +47,26 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
+def _failing(count: int, why: str, host: str = "h") -> list[Outcome]:
+    return [Outcome(host, "path", f"{host} -> {n}", Status.FAILED, why=why) for n in range(count)]
+
+
+def test_a_reason_of_many_rows_is_said_once_more_above_the_counts() -> None:
+    rows = [*_failing(12, "r: net.ipv4.ip_forward is 0"), *_failing(3, "eth0 is down"), *ROWS]
+    for quiet in (False, True):
+        end = shown(rows, quiet=quiet).splitlines()[-2:]
+        assert end[0] == "12 rows: r: net.ipv4.ip_forward is 0"
+        assert "16 failed" in end[1]
+
+
+def test_few_rows_and_what_is_one_row_already_need_no_such_line() -> None:
+    assert " rows: " not in shown(_failing(9, "r: net.ipv4.ip_forward is 0"))
+    silent = [Outcome("h", "sshd", str(number), Status.UNREACHABLE, why="no route") for number in range(30)]
+    assert " rows: " not in shown(silent)
+    fine = [Outcome("h", "path", str(number), Status.OK, why="seen out of band") for number in range(30)]
+    assert " rows: " not in shown(fine)
+
+
 def test_failing_rows_come_first_ok_last() -> None:
     assert [row.status.value for row in order(ROWS)] == ["failed", "unreachable", "changed", "skipped", "ok"]
     every = [Outcome("h", "s", status.value, status) for status in Status]

@@ -14,7 +14,14 @@ from labrun.inventory.topology.routing import route_table
 from labrun.inventory.topology.wiring import Version
 from labrun.inventory.traffic import Firewall
 from labrun.tasks.collect.capture import Capture, Unreachable
-from labrun.tasks.collect.causes import Shown, cause, cause_of_loss, cause_of_translation
+from labrun.tasks.collect.causes import (
+    Shown,
+    cause,
+    cause_of_blocked_tcp,
+    cause_of_hole,
+    cause_of_loss,
+    cause_of_translation,
+)
 from labrun.tasks.collect.evidence import Evidence, read_evidence
 from labrun.tasks.guest.facts.links import Link, LinkAddress
 from labrun.tasks.guest.facts.neighbours import Neighbour
@@ -737,3 +744,85 @@ def test_an_address_that_is_there_and_cannot_be_used_is_the_reason(
     useless = first_link(held=(), unusable=((ip_interface(address), why),))
     own = ip_interface(address).ip
     assert reason({"host01": useless}, version) == f"host01: {own} cannot be used on network1: {why}"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("host", "hook", "rule", "is_named"),
+    [
+        ("host00", "forward", "meta l4proto tcp drop", True),
+        ("host00", "forward", 'iifname "eth0" meta l4proto tcp reject with tcp reset', True),
+        ("host00", "forward", "meta l4proto tcp counter packets 2 bytes 99 drop", True),
+        # It has dropped nothing so far.
+        ("host00", "forward", "meta l4proto tcp counter packets 0 bytes 0 drop", False),
+        ("host00", "forward", 'iifname "eth7" meta l4proto tcp drop', False),
+        ("host00", "forward", "tcp dport 25 drop", False),
+        ("host00", "forward", "tcp dport 1-1024 drop", False),
+        ("host00", "forward", "tcp dport 1024-65535 drop", False),
+        ("host00", "forward", "meta l4proto tcp ct state invalid drop", False),
+        ("host00", "forward", "meta l4proto tcp limit rate over 1/second drop", False),
+        ("host00", "input", "meta l4proto tcp drop", False),
+        # What a host itself takes is its own business; only a router is asked to let others through.
+        ("host03", "input", "meta l4proto tcp drop", False),
+        ("host02", "forward", "meta l4proto tcp drop", False),
+    ],
+)
+def test_a_router_that_drops_all_of_tcp_is_named_though_echoes_get_through(
+    host: str, hook: str, rule: str, version: Version, *, is_named: bool
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    captures[host] = hooked(hook, rule)(captures[host])
+    found = cause_of_blocked_tcp(Shown(of, captures), paths(of, version).path("host01", "host03"))
+    assert (found is not None) is is_named
+    if found is not None:
+        assert found.blamed == host
+        assert found.why.startswith(f"{host}: nftables drops TCP: inet x, chain c: ")
+
+
+def test_what_labrun_s_own_firewall_drops_and_a_policy_are_no_fault_of_a_router() -> None:
+    of = dual_stack()
+    base = "\t\ttype filter hook forward priority filter; policy drop;\n"
+    allowed = "\t\ticmp type echo-request accept # handle 3\n\t\ttcp dport 22 accept # handle 4\n"
+    for table, text in (
+        ("inet x", base + allowed),
+        ("inet labrun", "\t\tmeta l4proto tcp drop # handle 3\n"),
+    ):
+        lines = f"table {table} {{ # handle 1\n\tchain forward {{ # handle 2\n"
+        hook = "" if text.startswith(base) else base.replace("drop", "accept")
+        captures = healthy(of)
+        ruleset = read_ruleset(f"{lines}{hook}{text}\t}}\n}}\n")
+        captures["host00"] = evidence(after=ruleset)(captures["host00"])
+        path = paths(of, 4).path("host01", "host03")
+        assert cause_of_blocked_tcp(Shown(of, captures), path) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "change", "why"),
+    [
+        (
+            4,
+            hooked("output", "icmp type time-exceeded drop"),
+            "nftables drops it: inet x, chain c: icmp type time-",
+        ),
+        (
+            6,
+            hooked("output", "icmpv6 type time-exceeded drop"),
+            "nftables drops it: inet x, chain c: icmpv6 type",
+        ),
+        (4, hooked("output", "icmp type echo-reply drop"), ""),
+        (4, setting("icmp_ratelimit", "60000"), "net.ipv4.icmp_ratelimit is 60000"),
+        (6, evidence(settings={f"{CONF6}/icmp/ratelimit": "9000"}), "net.ipv6.icmp.ratelimit is 9000"),
+        (4, setting("icmp_ratelimit", "1000"), ""),
+        (4, lambda found: found, ""),
+    ],
+)
+def test_why_a_router_does_not_tell_that_a_trace_passed(
+    version: Version, change: Callable[[Capture], Capture], why: str
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    captures["host00"] = change(captures["host00"])
+    path = paths(of, version).path("host01", "host03")
+    found = cause_of_hole(Shown(of, captures), path, "host00", path.hops[0])
+    assert found.startswith(f"host00: {why}") if why else found == ""

@@ -27,6 +27,7 @@ from labrun.tasks.provision.hypervisor_network import HypervisorNetwork
 CLIENT = ip_address("192.0.2.1")
 BY_FILE = "by the lab file it cannot be"
 DROPPED = "something drops it"
+NOBODY = "no host of the lab has that address"
 TEXT = """\
 networks:
   lan:
@@ -99,7 +100,7 @@ def row(
             "filtered",
             Status.FAILED,
             "filtered",
-            "no answer from tcp/80 on 10.1.0.99: something drops it",
+            "no answer from tcp/80 on 10.1.0.99: no host of the lab has that address",
         ),
     ],
 )

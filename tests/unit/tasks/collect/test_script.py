@@ -136,6 +136,33 @@ def test_a_real_shell_runs_it_on_loopback() -> None:
     assert found.forwards(4) is not None
 
 
+@pytest.mark.skipif(bool(NEEDS), reason=f"this machine lacks {', '.join(NEEDS)}")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+@pytest.mark.parametrize("options", ["ro", "size=4k,nr_inodes=64", "nr_inodes=1"])
+def test_a_temporary_folder_without_room_costs_no_trace(options: str) -> None:
+    near = ip_address("127.0.0.1")
+    spec = CollectSpec(traces=(TraceSpec("near", near, 1),))
+    mounted = f"mount -t tmpfs -o {options} none /tmp; printf '%08192d' 0 >/tmp/full; exec sh -s"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted],
+        input=collect_script(spec, "M"),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    found = read_capture({"mark": "M", "spec": spec, "stdout": done.stdout})
+    assert found.traces["near", 4].reached == 1
+
+
+def test_a_host_without_any_room_says_so() -> None:
+    spec = CollectSpec(traces=(TraceSpec("near", ip_address("127.0.0.1"), 1),))
+    script = collect_script(spec, "M").replace("mktemp -d", "false")
+    done = subprocess.run(["sh", "-s"], input=script, text=True, capture_output=True, check=False)
+    assert "M end" not in done.stdout
+    assert done.stderr == "there is no room for a file in /tmp, /run, /dev/shm and /var/tmp\n"
+
+
 def run_here(*checks: tuple[str, str, Match | None]) -> dict[str, CheckResult]:
     """Run exec checks in this machine's shell and return what comes of them."""
     specs = tuple(

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from labrun.outcome import Status
 from labrun.tasks.configure.hostname import Hostname
 from labrun.tasks.configure.hosts_file import PATH, Hosts, lab_names
 from labrun.tasks.configure.plan import SectionPlan
 from labrun.tasks.configure.text_diff import unified
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.state.item import Item
+from labrun.tasks.state.verdict import verdict
 from tests.unit.small_labs import host, lab, network
 
 BEGIN = "# BEGIN labrun: written by labrun configure; changes made here are undone by its next run."
@@ -207,6 +209,7 @@ def test_a_line_beside_the_block_that_names_another_address_is_refused(
     item = only(section)
     assert (item.state, item.why) == (("ok", None) if why is None else ("refused", why))
     assert section.apply == ""
+    assert verdict(item, None, asked=False).status is (Status.OK if why is None else Status.DRIFTED)
     again = only(Hosts().plan(KNOWN, Facts({PATH: before + after})))
     assert (again.state, again.why is None) == ("change", why is None)
 

@@ -362,8 +362,9 @@ def test_the_metric_of_a_lease_s_routes_is_compared_and_0_is_1024_to_ipv6() -> N
 
 
 def test_name_servers_that_somebody_takes_out_of_resolv_conf_are_missed() -> None:
-    def lines(have: tuple[str, ...], written: tuple[str, ...]) -> list[str]:
-        return list(resolver_diff(parse(PLAIN), NmState({}, {}, frozenset(), resolver=(have, written))))
+    def lines(have: tuple[str, ...], written: tuple[str, ...], leased: tuple[str, ...] = ()) -> list[str]:
+        nic = replace(device(), dns=leased)
+        return list(resolver_diff(parse(PLAIN), nic, NmState({}, {}, frozenset(), resolver=(have, written))))
 
     both = ("9.9.9.9", "1.1.1.1")
     assert lines(both, both) == []
@@ -373,7 +374,29 @@ def test_name_servers_that_somebody_takes_out_of_resolv_conf_are_missed() -> Non
     ]
     # NetworkManager itself leaves those of this NIC out: another one has priority.
     assert lines(("8.8.8.8",), ("8.8.8.8",)) == []
-    assert list(resolver_diff(parse(PLAIN), NmState({}, {}, frozenset()))) == []
+    assert list(resolver_diff(parse(PLAIN), device(), NmState({}, {}, frozenset()))) == []
+    # One that came with a lease is in no profile.
+    assert lines(("8.8.8.8",), ("10.0.0.1",), leased=("10.0.0.1",)) == [
+        "-/etc/resolv.conf: nameserver 8.8.8.8",
+        "+/etc/resolv.conf: nameserver 10.0.0.1",
+    ]
+    assert lines(("10.0.0.1",), ("10.0.0.1",), leased=("10.0.0.1", "10.0.0.2")) == []
+
+
+def test_name_servers_of_a_lease_are_missed_as_well() -> None:
+    leased = parse("[connection]\ntype=ethernet\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=link-local\n")
+
+    def lines(have: tuple[str, ...], written: tuple[str, ...]) -> list[str]:
+        nic = replace(device(), dns=written)
+        return list(resolver_diff(leased, nic, NmState({}, {}, frozenset(), resolver=(have, written))))
+
+    assert lines(("10.0.0.1",), ("10.0.0.1",)) == []
+    assert lines(("10.0.0.1", "9.9.9.9"), ("10.0.0.1",)) == []
+    assert lines(("192.0.2.9",), ("10.0.0.1",)) == [
+        "-/etc/resolv.conf: nameserver 192.0.2.9",
+        "+/etc/resolv.conf: nameserver 10.0.0.1",
+    ]
+    assert lines((), ()) == []
 
 
 def test_a_nic_whose_ipv6_is_switched_off_is_named_where_the_profile_has_any() -> None:

@@ -157,7 +157,9 @@ def test_of_many_that_it_refuses_at_once_each_hears_why(end: LoopbackSshd, tmp_p
     with loopback_sshd(tmp_path, AllowTcpForwarding="no") as shut, ThreadPoolExecutor(16) as pool:
         hosts = [through(shut, end) for _ in range(16)]
         caught = [each.exception() for each in [pool.submit(fresh_transport, host) for host in hosts]]
-    assert {getattr(error, "reason", error) for error in caught} == {"its jump host gate does not forward connections"}
+    assert {getattr(error, "reason", error) for error in caught} == {
+        "its jump host gate does not forward connections"
+    }
 
 
 def test_a_jump_host_that_comes_back_is_logged_in_to_again(end: LoopbackSshd, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from labrun.tasks.guest.facts.rules import PolicyRule
 from labrun.tasks.guest.facts.units import Unit
 from labrun.tasks.guest.shell import Facts
 from labrun.tasks.out_of_band.attempt import Attempt, Outside, Port
+from labrun.tasks.out_of_band.captures import told
+from labrun.tasks.out_of_band.look import Glimpse
 from labrun.tasks.out_of_band.seen import Seen
 from labrun.tasks.out_of_band.why import why_unreachable
 from tests.unit.small_labs import dual_stack
@@ -501,3 +503,15 @@ def test_what_may_come_yet_is_not_sure() -> None:
         found = why_unreachable(seen)
         assert found is not None
         assert not found.is_sure
+
+
+def test_the_advice_of_a_refused_login_stays_where_nothing_else_explains_it() -> None:
+    seen = healthy()
+    attempt = replace(seen.attempt, error="sudo lets lab do nothing", hint="labrun needs !requiretty")
+    glimpse = Glimpse(attempt, outside=seen.outside, failure="it has no agent")
+    assert told(seen.lab, glimpse) == (
+        "sudo lets lab do nothing (labrun needs !requiretty); out of band: it has no agent"
+    )
+    assert told(seen.lab, replace(glimpse, reason="it is shut off")) == (
+        "it is shut off; seen out of band, over SSH: sudo lets lab do nothing"
+    )

@@ -159,6 +159,21 @@ def test_what_waiting_does_not_mend_ends_the_wait() -> None:
     assert re.fullmatch(why, found.why)
 
 
+def test_nothing_is_looked_at_while_a_jump_host_boots() -> None:
+    """It would cost processors that the boot needs, and each look makes the next come later."""
+    looks: list[str] = []
+
+    def look(error: str) -> Reason:
+        looks.append(error)
+        return Reason("sshd is masked")
+
+    boots = [UnreachableError("its jump host gate: port 22 refused") for _ in range(20)]
+    guest = Guest([*boots, *refused().refusals])
+    found = wait(guest, timeout=60, insight=Insight(look, 0.01, lambda error: "its jump host" in error))
+    assert found.why.startswith("sshd is masked; ")
+    assert looks == ["port 22 refused"] * 2
+
+
 @pytest.mark.parametrize(
     "insight",
     [
