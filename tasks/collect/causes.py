@@ -111,7 +111,7 @@ def cause_of_hole(shown: Shown, path: Path, node: str, address: Address | None) 
         return ""
     ways = forwarding(shown.lab, 4 if address.version == 4 else 6)
     back = ways.chosen(node, ends.address)
-    leaves = back.network if back is not None else None
+    leaves = back.nic if back is not None else None
     at = Passage(node, capture, address, ends.address, None, leaves, icmp="time-exceeded", state="related")
     found = shown.told(node, lambda: (*too_rare(at), *dropped(shown, at)))
     return next((each.text for each in found if each.rank == CAUSE), "")

@@ -71,7 +71,7 @@ def test_a_link_is_made_slow_at_one_of_them(lab: RunningLab) -> None:
         shown = {row["name"]: row["actual"] for row in lab.json("tc", "h").rows}
         assert shown == {"left": "none", "left2": "rate 1mbit", "left3": "none"}
         (warned,) = lab.json("verify").of("tc", "h")
-        assert (warned["name"], warned["why"]) == ("left2", "`labrun tc h:left2 --clear` takes it away")
+        assert (warned["name"], warned["why"]) == ("left2", "`labrun tc h:left2 --clear` removes it")
     finally:
         lab.json("tc", "h:left2", "--clear")
     other = lab.run("tc", "h:left4", "rate", "1mbit")
