@@ -90,14 +90,23 @@ def value_of(sysctl: Mapping[str, str], key: str) -> str | None:
 
 
 def role_values(host: Host) -> dict[str, str]:
-    """Return the keys that a host's role sets unless the file sets them.
+    """Return the keys that a host's part in the lab sets unless the file sets them.
 
     Routers forward, and use rp_filter=2 (loose): strict filtering drops the replies on any
-    asymmetric path.
+    asymmetric path. So it does with all that comes by the second of two NICs on a network, since the way
+    back is by the first. There each answers ARP for its own addresses only; otherwise either may be taken
+    for the place of both.
     """
+    values: dict[str, str] = {}
+    if any(len(host.nics_on(nic.network)) > 1 for nic in host.interfaces):
+        values |= {
+            "net.ipv4.conf.all.arp_announce": "2",
+            "net.ipv4.conf.all.arp_ignore": "1",
+            "net.ipv4.conf.all.rp_filter": "2",
+        }
     if host.role is not Role.ROUTER:
-        return {}
-    values = {
+        return values
+    values |= {
         "net.ipv4.ip_forward": "1",
         "net.ipv4.conf.all.rp_filter": "2",
         "net.ipv4.conf.default.rp_filter": "2",

@@ -89,25 +89,25 @@ class SshSettings:
 class Gateway:
     """The value of ``gateway:``: kind ``auto``, ``none``, ``host`` (with ``host``) or ``address``.
 
-    ``network`` is where a link-local address is, None for any other.
+    ``nic`` is the name of the NIC where a link-local address is, None for any other.
     """
 
     kind: Literal["auto", "none", "host", "address"] = "auto"
     host: str | None = None
     address: Address | None = None
-    network: str | None = None
+    nic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StaticRoute:
     """A declared route; ``via`` is resolved to an address on one of the host's networks.
 
-    ``network`` is where a link-local address is, None for any other.
+    ``nic`` is the name of the NIC where a link-local address is, None for any other.
     """
 
     to: Prefix
     via: Address
-    network: str | None = None
+    nic: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +177,13 @@ class Host:
     address: str | None = None
     ssh: SshSettings = SshSettings()
 
-    def interface_on(self, network: str) -> Interface | None:
-        """Return the NIC on that network, None if there is none."""
-        return next((nic for nic in self.interfaces if nic.network == network), None)
+    def nic(self, name: str) -> Interface | None:
+        """Return the NIC of that name, None if there is none."""
+        return next((nic for nic in self.interfaces if nic.name == name), None)
+
+    def nics_on(self, network: str) -> tuple[Interface, ...]:
+        """Return the NICs on that network in file order; packets to its hosts leave by the first."""
+        return tuple(nic for nic in self.interfaces if nic.network == network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,5 @@ class Lab:
         return f"{self.name}-{name}"
 
     def members(self, network: str) -> tuple[tuple[Host, Interface], ...]:
-        """Return every host on a network with its NIC there, in file order."""
-        found = ((host, host.interface_on(network)) for host in self.hosts.values())
-        return tuple((host, nic) for host, nic in found if nic is not None)
+        """Return every NIC on a network with its host, in file order."""
+        return tuple((host, nic) for host in self.hosts.values() for nic in host.nics_on(network))

@@ -104,13 +104,15 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One NIC of a host.
+    """One NIC of a host: ``name`` tells it from the host's others, ``network`` says where it is.
 
-    ``mac`` is lower case with colons, empty for an existing machine if the file gives none. ``ipv4`` is the
-    fixed or (with ``dhcp``) the reserved address with its prefix length, None if only an external DHCP
-    server knows it. ``more`` are further fixed addresses. ``ipv6_method`` is how the NIC gets its IPv6
-    address if that is not fixed: ``auto`` by router advertisements, then ``ipv6`` is what it makes of its
-    MAC, or ``dhcp`` from a DHCPv6 server, then it is reserved; None if only somebody else's server knows it.
+    The name is that of its network unless the file gives it another, which it needs where the host has
+    several NICs on one network. ``mac`` is lower case with colons, empty for an existing machine if the
+    file gives none. ``ipv4`` is the fixed or (with ``dhcp``) the reserved address with its prefix length,
+    None if only an external DHCP server knows it. ``more`` are further fixed addresses. ``ipv6_method`` is
+    how the NIC gets its IPv6 address if that is not fixed: ``auto`` by router advertisements, then ``ipv6``
+    is what it makes of its MAC, or ``dhcp`` from a DHCPv6 server, then it is reserved; None if only somebody
+    else's server knows it.
     ``spoofing: deny`` = the hypervisor drops frames with addresses declared for others. ``model`` is what a
     VM sees, None = virtio.
     """
@@ -126,6 +128,11 @@ class Interface:
     more: tuple[IPv4Interface | IPv6Interface, ...] = ()
     ipv6_method: Literal["", "auto", "dhcp"] = ""
     model: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.network)
 
     @property
     def addresses(self) -> tuple[IPv4Interface | IPv6Interface, ...]:

@@ -70,10 +70,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Nic:
-    """A host's NIC on a network of the lab."""
+    """A host's NIC, by its name."""
 
     host: str
-    network: str
+    name: str
 
 
 Subject = Pair | Nic

@@ -56,12 +56,22 @@ class DrawnHost:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A NIC: ``addresses`` as text with prefix length, or a placeholder for an address not known yet."""
+    """A NIC, by its ``name``: ``addresses`` with prefix length, or a placeholder for one not known yet."""
 
     host: str
     network: str
     addresses: tuple[str, ...]
     health: Health
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.network)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return the addresses, below the NIC's name if that is not its network's."""
+        return self.addresses if self.name == self.network else (self.name, *self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def diagram(
     links: Mapping[tuple[str, str], Health] | None = None,
     verified: str | None = None,
 ) -> Diagram:
-    """Return the contents of a lab drawing; ``links`` is keyed by host and network.
+    """Return the contents of a lab drawing; ``links`` is keyed by host and NIC.
 
     Anything missing from ``hosts`` or ``links`` is drawn as unknown.
     """
@@ -117,7 +127,13 @@ def _network(network: Network) -> DrawnNetwork:
 
 def _host(host: Host, known: Mapping[str, Health], wires: Mapping[tuple[str, str], Health]) -> DrawnHost:
     links = tuple(
-        Link(host.name, nic.network, _addresses(nic), wires.get((host.name, nic.network), Health.UNKNOWN))
+        Link(
+            host.name,
+            nic.network,
+            _addresses(nic),
+            wires.get((host.name, nic.name), Health.UNKNOWN),
+            nic.name,
+        )
         for nic in host.interfaces
     )
     return DrawnHost(host.name, host.role.value, known.get(host.name, Health.UNKNOWN), links)

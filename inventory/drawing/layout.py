@@ -229,12 +229,16 @@ def _wires(slot: _Slot, box: Box, bars: dict[str, Bar], metrics: Metrics) -> lis
     if not links:
         return []
     first = bars[links[0].network].y
-    if slot.shelf:
-        beside, middle = box.x - (metrics.gap + 1) // 2, box.y + box.height // 2
-        return [Wire(links[0], ((beside, first), (beside, middle), (box.x, middle)))]
-    centre = box.x + box.width // 2
-    found = [Wire(links[0], ((centre, first), (centre, box.y)))]
-    lower = links[1:]
+    upper = [link for link in links if bars[link.network].y == first]
+    lower = links[len(upper) :]
+    found = []
+    for number, link in enumerate(upper, start=1):
+        if slot.shelf:
+            beside, middle = box.x - (metrics.gap + 1) // 2, box.y + box.height * number // (len(upper) + 1)
+            found.append(Wire(link, ((beside, first), (beside, middle), (box.x, middle))))
+        else:
+            x = box.x + box.width * number // (len(upper) + 1)
+            found.append(Wire(link, ((x, first), (x, box.y))))
     for number, link in enumerate(lower, start=1):
         # The nearest bar gets the leftmost link: it ends at its dot, and links to lower bars pass it.
         x = box.x + box.width * number // (len(lower) + 1)

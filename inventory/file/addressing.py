@@ -34,42 +34,41 @@ _FIRST_BLOCK: Final = 65_536
 def derived_macs(
     lab: str, nics: Iterable[tuple[str, str]], taken: Collection[str] = ()
 ) -> dict[tuple[str, str], str]:
-    """Return the MAC of every (host, network): ``02`` and 40 bits of hash.
+    """Return the MAC of every (host, NIC): ``02`` and 40 bits of hash.
 
     ``taken`` are the declared MACs. If two collide, the later one in name order is hashed again.
     """
     used, macs = set(taken), {}
-    for host, network in sorted(set(nics)):
+    for host, nic in sorted(set(nics)):
         attempt = 0
-        while (mac := _mac(lab, host, network, attempt)) in used:
+        while (mac := _mac(lab, host, nic, attempt)) in used:
             attempt += 1
         used.add(mac)
-        macs[host, network] = mac
+        macs[host, nic] = mac
     return macs
 
 
 def leased_addresses(
-    lab: str, network: str, hosts: Iterable[str], span: DhcpRange, taken: Collection[IPv4Address]
-) -> Mapping[str, IPv4Address]:
-    """Return the reserved address of every ``dhcp`` host of a network, within ``span``.
+    lab: str, nics: Iterable[tuple[str, str]], span: DhcpRange, taken: Collection[IPv4Address]
+) -> Mapping[tuple[str, str], IPv4Address]:
+    """Return the reserved address of every ``dhcp`` NIC of a network, by host and NIC, within ``span``.
 
-    A host gets its slot if it is free; of several hosts with the same slot, the first by name gets it. The
-    others then take the next free slot, in name order. Hosts for which no address is left are omitted.
+    A NIC gets its slot if it is free; of several with the same slot, the first by name gets it. The
+    others then take the next free slot, in name order. NICs for which no address is left are omitted.
     """
-    places = _places(lab, network, hosts, (int(span.first), int(span.last)), taken)
-    return {host: IPv4Address(number) for host, number in places.items()}
+    places = _places(lab, nics, (int(span.first), int(span.last)), taken)
+    return {nic: IPv4Address(number) for nic, number in places.items()}
 
 
 def leased_addresses6(
     lab: str,
-    network: str,
-    hosts: Iterable[str],
+    nics: Iterable[tuple[str, str]],
     span: tuple[IPv6Address, IPv6Address],
     taken: Collection[IPv6Address],
-) -> Mapping[str, IPv6Address]:
-    """Return the reserved IPv6 address of every ``ipv6: dhcp`` host of a network, as for IPv4."""
-    places = _places(lab, network, hosts, (int(span[0]), int(span[1])), taken)
-    return {host: IPv6Address(number) for host, number in places.items()}
+) -> Mapping[tuple[str, str], IPv6Address]:
+    """Return the reserved IPv6 address of every ``ipv6: dhcp`` NIC of a network, as for IPv4."""
+    places = _places(lab, nics, (int(span[0]), int(span[1])), taken)
+    return {nic: IPv6Address(number) for nic, number in places.items()}
 
 
 def range6(subnet: IPv6Network, own: IPv6Address) -> tuple[IPv6Address, IPv6Address] | None:
@@ -87,27 +86,26 @@ def range6(subnet: IPv6Network, own: IPv6Address) -> tuple[IPv6Address, IPv6Addr
 
 def _places(
     lab: str,
-    network: str,
-    hosts: Iterable[str],
+    nics: Iterable[tuple[str, str]],
     span: tuple[int, int],
     taken: Collection[IPv4Address] | Collection[IPv6Address],
-) -> dict[str, int]:
+) -> dict[tuple[str, str], int]:
     first, size = span[0], span[1] - span[0] + 1
     blocked = {int(address) - first for address in taken}
-    places: dict[int, str] = {}
-    waiting: list[tuple[str, int]] = []
-    for host in sorted(set(hosts)):
-        home = _number(lab, host, network, "address") % size
+    places: dict[int, tuple[str, str]] = {}
+    waiting: list[tuple[tuple[str, str], int]] = []
+    for host, nic in sorted(set(nics)):
+        home = _number(lab, host, nic, "address") % size
         if home in blocked or home in places:
-            waiting.append((host, home))
+            waiting.append(((host, nic), home))
         else:
-            places[home] = host
+            places[home] = host, nic
     free = size - len(places) - sum(0 <= place < size for place in blocked)
-    for host, home in waiting[: max(free, 0)]:
+    for waiter, home in waiting[: max(free, 0)]:
         while home in blocked or home in places:
             home = (home + 1) % size
-        places[home] = host
-    return {host: first + place for place, host in places.items()}
+        places[home] = waiter
+    return {owner: first + place for place, owner in places.items()}
 
 
 def hypervisor_address(
@@ -175,13 +173,13 @@ def default_range(cidr: IPv4Network, own: IPv4Address) -> DhcpRange | None:
     return DhcpRange(IPv4Address(first), IPv4Address(last)) if first <= last else None
 
 
-def _mac(lab: str, host: str, network: str, attempt: int) -> str:
+def _mac(lab: str, host: str, nic: str, attempt: int) -> str:
     use = f"mac {attempt}" if attempt else "mac"
-    digest = _number(lab, host, network, use).to_bytes(8, "big")
+    digest = _number(lab, host, nic, use).to_bytes(8, "big")
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
-def _number(lab: str, host: str, network: str, use: str) -> int:
+def _number(lab: str, host: str, nic: str, use: str) -> int:
     # Names hold no newline, so the joined text is unambiguous.
-    digest = hashlib.sha256("\n".join(("labrun", use, lab, host, network)).encode()).digest()
+    digest = hashlib.sha256("\n".join(("labrun", use, lab, host, nic)).encode()).digest()
     return int.from_bytes(digest[:8], "big")

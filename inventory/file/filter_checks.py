@@ -60,7 +60,7 @@ def _is_reported(network: str, report: Report) -> bool:
 
 def _check_nic(lab: Lab, host: Host, nic: Interface, found: Filter, report: Report) -> None:
     """Report a filter that nothing would enforce on this NIC."""
-    path: Path = ("hosts", host.name, "networks", nic.network, "filter")
+    path: Path = ("hosts", host.name, "networks", nic.name, "filter")
     network = lab.networks[nic.network]
     if network.mode is Mode.MACVTAP:
         what = f"labrun cannot filter a NIC on {nic.network}: the frames of a macvtap do not pass a bridge"

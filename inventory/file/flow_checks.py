@@ -30,7 +30,7 @@ class _Flows:
     def __init__(self, lab: Lab, host: Host, merged: Merged, doubtful: Collection[str], report: Report):
         self._lab, self._host, self._merged = lab, host, merged
         self._doubtful, self._report = doubtful, report
-        self._networks = ", ".join(nic.network for nic in host.interfaces) or "none"
+        self._networks = ", ".join(dict.fromkeys(nic.network for nic in host.interfaces)) or "none"
 
     def rule(self, number: int, rule: FirewallRule) -> None:
         """Check both ends of one accepted flow."""
@@ -85,7 +85,7 @@ class _Flows:
         if forward.to == host.name:
             report.add((*path, "to"), f"{forward.to} cannot forward to itself", "allow the port instead")
             return
-        nic = host.interface_on(forward.on)
+        nic = next(iter(host.nics_on(forward.on)), None)
         if {host.name, forward.to} & set(self._doubtful) or forward.on not in lab.networks:
             return
         if nic is None:

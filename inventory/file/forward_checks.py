@@ -43,8 +43,8 @@ def _check(
     if forward.to in lab.hosts:
         if forward.to in doubtful:
             return
-        if lab.hosts[forward.to].interface_on(network.name) is None:
-            members = ", ".join(host.name for host, _ in lab.members(network.name)) or "nobody"
+        if not lab.hosts[forward.to].nics_on(network.name):
+            members = ", ".join(dict.fromkeys(host.name for host, _ in lab.members(network.name))) or "nobody"
             what = f"{forward.to} is not on the network {network.name}"
             report.add(path, what, f"on it: {members}; a router there can forward on")
         elif not targets:

@@ -20,9 +20,9 @@ __all__ = ["WaysOut"]
 
 @dataclass(frozen=True, slots=True)
 class _OnLink:
-    """Where a next hop is: ``network`` for a link-local address; others are where their subnet is."""
+    """Where a next hop is: ``nic`` for a link-local address; others are where their subnet is."""
 
-    network: str | None
+    nic: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class WaysOut:
         address = _as_address(text)
         if address is not None:
             found = self._on_link(path, host, address)
-            return Gateway("address", address=_plain(address), network=found.network if found else None)
+            return Gateway("address", address=_plain(address), nic=found.nic if found else None)
         if self._is_neighbour(path, host, text):
             shared = [nic for nic, _ in self._shared(host.name, text)]
             if text not in self.nics.doubtful and not any(nic.ipv4 or nic.ipv6 for nic in shared):
@@ -82,7 +82,7 @@ class WaysOut:
                 )
                 return None
             found = self._on_link(path, host, address)
-            return StaticRoute(route.to, _plain(address), found.network) if found else None
+            return StaticRoute(route.to, _plain(address), found.nic) if found else None
         if not self._is_neighbour(path, host, route.via):
             return None
         for theirs, _ in self._shared(host.name, route.via):
@@ -103,7 +103,7 @@ class WaysOut:
         elif self._shared(host.name, name):
             return True
         elif not self.nics.doubtful & {host.name, name}:
-            mine = ", ".join(nic.network for nic in self._nics(host.name)) or "none"
+            mine = ", ".join(dict.fromkeys(nic.network for nic in self._nics(host.name))) or "none"
             self.report.add(path, f"{name} is on none of {host.name}'s networks", f"they are: {mine}")
         return False
 
@@ -117,18 +117,19 @@ class WaysOut:
         return _OnLink(None) if self._in_subnet(path, host, address) else None
 
     def _on_network(self, path: Path, host: Merged, address: IPv6Address) -> _OnLink | None:
-        """Return the network of a link-local address: the one it names, or the only one that it can be on."""
+        """Return the NIC of a link-local address: the one it names, or the only one that it can be at."""
         mine = [nic for nic in self._nics(host.name) if nic.has(6)]
         named = address.scope_id
         if named is not None:
-            if any(nic.network == named for nic in mine):
+            if any(nic.name == named for nic in mine):
                 return _OnLink(named)
-            names = ", ".join(nic.network for nic in mine) or "none"
+            names = ", ".join(nic.name for nic in mine) or "none"
             what = f"{host.name} has no IPv6 address on a network {quoted(named)}"
             self.report.add(path, what, f"those it has one on: {names}")
             return None
-        held = [nic.network for nic in mine if self._is_held(nic.network, address)]
-        fitting = held or [nic.network for nic in mine]
+        first = [nic for nic in mine if nic.network not in {each.network for each in mine[: mine.index(nic)]}]
+        held = [nic.name for nic in first if self._is_held(nic.network, address)]
+        fitting = held or [nic.name for nic in first]
         if len(fitting) == 1:
             return _OnLink(fitting[0])
         if mine:
@@ -150,7 +151,7 @@ class WaysOut:
         """Tell whether an address can be a neighbour of the host by the subnets; report it if not."""
         own = [nic for nic in self._nics(host.name) if address in _addresses(nic)]
         if own:
-            self.report.add(path, f"{address} is {host.name}'s own address on {own[0].network}")
+            self.report.add(path, f"{address} is {host.name}'s own address on {own[0].name}")
             return False
         subnets = [subnet for nic in self._nics(host.name) for subnet in self._subnets(nic)]
         holding = next((subnet for subnet in subnets if address in subnet), None)
@@ -171,9 +172,9 @@ class WaysOut:
         return False
 
     def _shared(self, host: str, other: str) -> list[tuple[Interface, Interface]]:
-        """Return (the other's NIC, the host's) for every common network, in the host's order."""
-        theirs = {nic.network: nic for nic in self._nics(other)}
-        return [(theirs[nic.network], nic) for nic in self._nics(host) if nic.network in theirs]
+        """Return (the other's NIC, the host's) for every NIC on a common network, in the host's order."""
+        theirs = self._nics(other)
+        return [(there, nic) for nic in self._nics(host) for there in theirs if there.network == nic.network]
 
     def _nics(self, host: str) -> tuple[Interface, ...]:
         return self.nics.by_host.get(host, ())

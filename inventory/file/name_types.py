@@ -26,6 +26,7 @@ __all__ = [
     "UnitName",
     "UserName",
     "Word",
+    "label_fault",
 ]
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -40,14 +41,21 @@ _LOGIN: Final = (
 _RESERVED_HOSTS: Final = frozenset({"hypervisor", "localhost", "auto", "none", "default"})
 
 
-def _host_label(value: str) -> str:
-    """Return a name that DNS, libvirt and a guest's hostname all accept."""
+def label_fault(value: str) -> tuple[str, str] | None:
+    """Return why DNS, libvirt or a guest's hostname would not accept a name, and a hint; None if they do."""
     if _LABEL.fullmatch(value) and re.search("[a-z]", value):
-        return value
+        return None
     shape = "lower-case letters, digits and inner dashes, at most 63, with at least one letter"
     better = re.sub("[^a-z0-9]+", "-", value.lower()).strip("-")
     fits = better != value and _LABEL.fullmatch(better) and re.search("[a-z]", better)
-    raise wrong(f"{quoted(value)} cannot be a name", f'"{better}" could' if fits else shape)
+    return f"{quoted(value)} cannot be a name", f'"{better}" could' if fits else shape
+
+
+def _host_label(value: str) -> str:
+    fault = label_fault(value)
+    if fault is not None:
+        raise wrong(*fault)
+    return value
 
 
 def _host_name(value: str) -> str:

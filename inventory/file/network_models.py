@@ -132,8 +132,9 @@ def _refused_tag(_value: int) -> int:
 
 
 class NicModel(Section):
-    """One NIC, by the name of its network."""
+    """One NIC, by its name: that of its network, unless ``network`` says which network it is on."""
 
+    network: NetworkName | None = None
     ipv4: Annotated[list[NicAddress4], _SEVERAL] | None = None
     ipv6: Annotated[list[NicAddress6], _SEVERAL] | None = None
     mac: Mac | None = None
@@ -151,6 +152,10 @@ class NicModel(Section):
         if len(self.ipv6 or ()) > 1 and word is not None:
             raise wrong(f"{word} cannot be combined with addresses", f"ipv6: {word}, or addresses only")
         return self
+
+    def where(self, name: str) -> str:
+        """Return the network of the NIC that has this name."""
+        return name if self.network is None else self.network
 
 
 class RouteModel(Section):

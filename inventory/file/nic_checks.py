@@ -11,11 +11,28 @@ __all__ = ["check_nics"]
 def check_nics(lab: Lab, report: Report) -> None:
     """Report what no NIC of that machine could be; what only the chosen driver shows is left to the plan."""
     for host in lab.hosts.values():
+        _check_neighbours(lab, host, report)
         for nic in host.interfaces if host.machine is not None else ():
-            path: Path = ("hosts", host.name, "networks", nic.network)
+            path: Path = ("hosts", host.name, "networks", nic.name)
             if nic.model is not None and _is_container(lab, host):
                 what = f"{host.name} is a container, whose NICs have no model"
                 report.add((*path, "model"), what, "remove it, or driver: qemu")
+
+
+def _check_neighbours(lab: Lab, host: Host, report: Report) -> None:
+    """Report NICs that nothing tells from another one of the host on the same network."""
+    for nic in host.interfaces:
+        beside = host.nics_on(nic.network)
+        path: Path = ("hosts", host.name, "networks", nic.name)
+        named = next((each for each in beside if each.ipv6_method == "dhcp"), nic)
+        if nic != named and nic.ipv6_method == "dhcp" and lab.networks[nic.network].dhcp6 is not None:
+            # Reservations are by the name that a client sends.
+            what = f"DHCPv6 on {nic.network} knows one NIC of {host.name}, which is {named.name}"
+            report.add(path, what, "give this one an IPv6 address")
+        if len(beside) > 1 and host.machine is None and not nic.mac and not nic.addresses:
+            others = " and ".join(each.name for each in beside if each is not nic)
+            what = f"nothing tells this NIC from {others}, which is on {nic.network} too"
+            report.add(path, what, "name its mac, or give it an address")
 
 
 def _is_container(lab: Lab, host: Host) -> bool:

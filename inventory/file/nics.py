@@ -16,6 +16,7 @@ from labrun.inventory.file.addressing import (
     with_length,
 )
 from labrun.inventory.file.merging import Merged
+from labrun.inventory.file.name_types import label_fault
 from labrun.inventory.file.network_models import NicModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.validate import Dropped
@@ -23,6 +24,9 @@ from labrun.inventory.model import Address, Interface, Network, Prefix
 from labrun.inventory.topology.eui64 import interface_in
 
 __all__ = ["Nics", "build_nics"]
+
+_Key = tuple[str, str]
+"""A host and the name of one of its NICs."""
 
 
 @dataclass(slots=True)
@@ -61,23 +65,28 @@ def build_nics(
 ) -> Nics:
     """Return the NICs of every host; report each wrong address, MAC or network."""
     nics, claims = Nics(), _Claims(report)
-    declared: dict[tuple[str, str], Interface] = {}
+    declared: dict[_Key, Interface] = {}
     for host in hosts.values():
-        for network, model in (host.model.networks or {}).items():
-            path: Path = ("hosts", host.name, "networks", network)
+        for name, model in (host.model.networks or {}).items():
+            path: Path = ("hosts", host.name, "networks", name)
+            network = model.where(name)
+            _check_name(path, model, networks, report)
             if network in networks:
                 nic = _declared(path, model, networks[network], nics, claims, report)
                 if nic.dhcp and host.model.address is None:
                     _dhcp_possible(_at(path, "ipv4", report), networks[network], nics, report)
                 elif nic.dhcp:
-                    nic = _answering(nic, networks[network], host, claims)
+                    beside = [model.where(name) for name, model in (host.model.networks or {}).items()]
+                    if beside.count(network) == 1:
+                        nic = _answering(nic, networks[network], host, claims)
                 if nic.ipv6_method and host.model.address is None:
                     _ipv6_possible(_at(path, "ipv6", report), nic, networks[network], nics, report)
-                declared[host.name, network] = nic
+                declared[host.name, name] = nic
             else:
                 nics.doubtful.add(host.name)
                 if not cut.has("networks", network):
-                    report.unknown(path, "network", network, networks)
+                    at: Path = (*path, "network") if model.network is not None else path
+                    report.unknown(at, "network", network, networks)
         if not host.model.networks and host.model.address is None:
             report.add(("hosts", host.name), "a host needs a network", "such as networks: {NETWORK: dhcp}")
     # An existing machine keeps its MACs and gets no reservation.
@@ -90,9 +99,21 @@ def build_nics(
     for key, nic in declared.items():
         address = leases.get(key)
         nic = replace(nic, mac=nic.mac or macs.get(key, ""), ipv4=address or nic.ipv4)
-        nic = replace(nic, ipv6=leases6.get(key) or _made_of_mac(nic, networks[key[1]]) or nic.ipv6)
+        nic = replace(nic, ipv6=leases6.get(key) or _made_of_mac(nic, networks[nic.network]) or nic.ipv6)
         nics.by_host[key[0]] = (*nics.by_host[key[0]], nic)
     return nics
+
+
+def _check_name(path: Path, model: NicModel, networks: Mapping[str, Network], report: Report) -> None:
+    """Report a NIC whose name would be taken for another network, or fits into no name of a profile."""
+    name = str(path[3])
+    if model.network in (None, name):
+        return
+    if name in networks:
+        what = f"the NIC is called like the network {name}, and is on {model.network}"
+        report.add((*path, "network"), what, f"give it another name, such as {model.network}-2")
+    elif (fault := label_fault(name)) is not None:
+        report.add(path, *fault)
 
 
 def _declared(
@@ -119,6 +140,7 @@ def _declared(
     ipv6 = next((each for each in fixed if isinstance(each, IPv6Interface)), None)
     return Interface(
         network=network.name,
+        name=str(path[3]),
         mac=model.mac or "",
         ipv4=ipv4,
         ipv6=ipv6,
@@ -197,28 +219,28 @@ def _made_of_mac(nic: Interface, network: Network) -> IPv6Interface | None:
 
 def _leases6(
     lab: str,
-    nics: Mapping[tuple[str, str], Interface],
+    nics: Mapping[_Key, Interface],
     networks: Mapping[str, Network],
     claims: _Claims,
     report: Report,
-) -> dict[tuple[str, str], IPv6Interface]:
-    waiting: dict[str, list[str]] = {}
-    for (owner, on), nic in nics.items():
+) -> dict[_Key, IPv6Interface]:
+    waiting: dict[str, list[_Key]] = {}
+    for key, nic in nics.items():
         if nic.ipv6_method == "dhcp":
-            waiting.setdefault(on, []).append(owner)
-    leases: dict[tuple[str, str], IPv6Interface] = {}
+            waiting.setdefault(nic.network, []).append(key)
+    leases: dict[_Key, IPv6Interface] = {}
     taken = [address for address in claims.addresses if isinstance(address, IPv6Address)]
-    for name, hosts in waiting.items():
+    for name, keys in waiting.items():
         span, subnet = networks[name].dhcp6, networks[name].cidr6
         if span is None or subnet is None:
             continue
-        found = leased_addresses6(lab, name, hosts, span, [each for each in taken if each in subnet])
-        for host in hosts:
-            if host in found:
-                leases[host, name] = IPv6Interface((found[host], subnet.prefixlen))
+        found = leased_addresses6(lab, keys, span, [each for each in taken if each in subnet])
+        for key in keys:
+            if key in found:
+                leases[key] = IPv6Interface((found[key], subnet.prefixlen))
             else:
                 what = f"no address is left in the DHCPv6 range {span[0]}-{span[1]} of {name}"
-                report.add(("hosts", host, "networks", name), what, "a larger cidr6, or an address")
+                report.add(("hosts", key[0], "networks", key[1]), what, "a larger cidr6, or an address")
     return leases
 
 
@@ -259,28 +281,28 @@ def _fixed(
 
 def _leases(
     lab: str,
-    nics: Mapping[tuple[str, str], Interface],
+    nics: Mapping[_Key, Interface],
     networks: Mapping[str, Network],
     claims: _Claims,
     report: Report,
-) -> dict[tuple[str, str], IPv4Interface]:
-    waiting: dict[str, list[str]] = {}
-    for (owner, on), nic in nics.items():
+) -> dict[_Key, IPv4Interface]:
+    waiting: dict[str, list[_Key]] = {}
+    for key, nic in nics.items():
         if nic.dhcp:
-            waiting.setdefault(on, []).append(owner)
-    leases: dict[tuple[str, str], IPv4Interface] = {}
+            waiting.setdefault(nic.network, []).append(key)
+    leases: dict[_Key, IPv4Interface] = {}
     taken = sorted(address for address in claims.addresses if isinstance(address, IPv4Address))
-    for name, hosts in waiting.items():
+    for name, keys in waiting.items():
         network = networks[name]
         if network.dhcp is None or network.cidr is None:
             continue
         span = network.dhcp
         inside = [address for address in taken if span.first <= address <= span.last]
-        found = leased_addresses(lab, name, hosts, span, inside)
-        for host in hosts:
-            if host in found:
-                leases[host, name] = IPv4Interface((found[host], network.cidr.prefixlen))
+        found = leased_addresses(lab, keys, span, inside)
+        for key in keys:
+            if key in found:
+                leases[key] = IPv4Interface((found[key], network.cidr.prefixlen))
             else:
                 what = f"no address is left in the DHCP range {span.first}-{span.last} of {name}"
-                report.add(("hosts", host, "networks", name), what, "make the range larger")
+                report.add(("hosts", key[0], "networks", key[1]), what, "make the range larger")
     return leases

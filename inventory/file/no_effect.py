@@ -68,7 +68,9 @@ def _of_host(lab: Lab, merged: Merged, report: Report) -> _Found:
     yield from _of_firewall(host, merged, report)
     yield from _of_sysctl(host, merged, report)
     for nic in host.interfaces:
-        path: Path = ("hosts", host.name, "networks", nic.network)
+        path: Path = ("hosts", host.name, "networks", nic.name)
+        if report.is_in_file((*path, "network")):
+            yield (*path, "network"), "that is its name already" if nic.name == nic.network else None
         if nic.filter is not None and host.machine is None:
             yield (*path, "filter"), _FOR_MADE
         if report.is_in_file((*path, "model")) and host.machine is None:

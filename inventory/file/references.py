@@ -114,9 +114,10 @@ def _check_host(file: LabFile, host: Merged, names: _Names, report: Report) -> N
     if host.name in file.networks:
         line = report.line_of(("networks", host.name))
         report.add(path, "a host cannot share its name with a network", f"the network is in line {line}")
-    for network, nic in (host.model.networks or {}).items():
+    for name, nic in (host.model.networks or {}).items():
+        network = nic.where(name)
         if nic.filter is not None:
-            at: Path = (*path, "networks", network, "filter")
+            at: Path = (*path, "networks", name, "filter")
             names.filter(at, nic.filter)
             if network in file.networks and file.networks[network].mode == "macvtap":
                 what = "a filter has no effect on a macvtap network: its packets bypass the hypervisor"

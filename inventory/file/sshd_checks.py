@@ -50,7 +50,7 @@ def _address(lab: Lab, host: Host) -> Address | None:
     if host.machine is None:
         return None
     way = entrance(lab, host)
-    nic = host.interface_on(way.network) if way.network is not None else None
+    nic = host.nic(way.nic) if way.nic is not None else None
     if nic is None:
         return None
     given = nic.ipv4 if 4 in way.versions else nic.ipv6

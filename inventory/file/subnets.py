@@ -100,7 +100,8 @@ def _held(file: LabFile, hosts: Mapping[str, Merged]) -> dict[str, _Held]:
     for host in hosts.values():
         # An existing machine is no gateway of a network that libvirt makes.
         is_router = host.model.role == "router" and host.model.address is None
-        for name, nic in (host.model.networks or {}).items():
+        for key, nic in (host.model.networks or {}).items():
+            name = nic.where(key)
             written = [getattr(each, "ip", each) for each in (*(nic.ipv4 or ()), *(nic.ipv6 or ()))]
             if host.model.address is not None:
                 written.append(_as_address(host.model.address))

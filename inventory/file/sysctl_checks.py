@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.kernel_values import EITHER_OR, KernelValue, path_of, role_values, same_value
-from labrun.inventory.model import Host
+from labrun.inventory.model import Host, Role
 
 __all__ = ["check_sysctl"]
 
@@ -59,6 +59,8 @@ def _contradiction(line: _Line, how: str, other: _Line, hint: str, report: Repor
 
 
 def _against_role(host: Host, lines: list[_Line], report: Report) -> None:
+    is_router = host.role is Role.ROUTER
+    whose = (f"role {host.role}", "the role's value") if is_router else ("labrun", "labrun's value")
     written = {path_of(line.key) for line in lines if "." in line.key.partition("/")[0]}
     for key, text in role_values(host).items():
         value = same_value(key)
@@ -68,8 +70,8 @@ def _against_role(host: Host, lines: list[_Line], report: Report) -> None:
             if line.value.path == value.path and line.value.of(line.text) != value.of(text):
                 report.add(
                     line.place,
-                    f"this is the same kernel value as {key}, which role {host.role} sets to {text}",
-                    f"{key}: {line.text} replaces the role's value",
+                    f"this is the same kernel value as {key}, which {whose[0]} sets to {text}",
+                    f"{key}: {line.text} replaces {whose[1]}",
                 )
 
 

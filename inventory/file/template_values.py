@@ -30,7 +30,7 @@ def _host(lab: Lab, host: Host) -> JsonObject:
         "address": addresses[0] if addresses else host.address,
         "gateway": next((str(r.via) for r in gateways if r.via is not None and r.prefix.version == 4), None),
         "gateway6": next((str(r.via) for r in gateways if r.via is not None and r.prefix.version == 6), None),
-        "networks": {nic.network: _nic(nic) for nic in host.interfaces},
+        "networks": {nic.name: _nic(nic) for nic in host.interfaces},
     }
 
 
@@ -42,6 +42,7 @@ def _nic(nic: Interface) -> JsonObject:
         "prefix6": nic.ipv6.network.prefixlen if nic.ipv6 else None,
         "addresses": [str(each.ip) for each in nic.addresses],
         "mac": nic.mac or None,
+        "network": nic.network,
         "dhcp": nic.dhcp,
     }
 

@@ -182,8 +182,8 @@ def _etc_hosts(lab: Lab, located: _Locations, state: LabState | None) -> str:
     for name in lab.hosts:
         where = located[name]
         for held in (*where.found, *where.also):
-            full = f"{name}.{held.network}"
-            names = f"{name} {full}" if held.network == where.network else full
+            full = f"{name}.{held.nic}"
+            names = f"{name} {full}" if held.nic == where.nic else full
             lines.append(f"{held.address}\t{names}")
         if where.address is None:
             lines.append(f"# {name}: {where.reason}")
@@ -209,14 +209,13 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "name": host.name,
                 "address": where.address,
                 "address_source": where.source,
-                "address_network": where.network,
+                "address_network": where.nic,
                 "through": list(where.hops),
                 "unreachable": where.reason,
                 "addresses": {
-                    held.network: {"address": str(held.address), "source": held.source}
-                    for held in where.found
+                    held.nic: {"address": str(held.address), "source": held.source} for held in where.found
                 },
-                "also": [{"network": each.network, "address": str(each.address)} for each in where.also],
+                "also": [{"network": each.nic, "address": str(each.address)} for each in where.also],
                 "missing": dict(where.missing),
                 "user": access.user,
                 "port": access.port,
@@ -225,7 +224,7 @@ def _json(lab: Lab, located: _Locations, state: LabState | None) -> str:
                 "host_key_alias": access.alias,
                 "role": host.role.value,
                 "groups": list(group_names(lab, host)),
-                "macs": {nic.network: nic.mac for nic in host.interfaces if nic.mac},
+                "macs": {nic.name: nic.mac for nic in host.interfaces if nic.mac},
             }
         )
     return json.dumps({"schema": 1, "lab": lab.name, "groups": groups, "hosts": hosts}, indent=2) + "\n"

@@ -33,11 +33,16 @@ _RELIABILITY: tuple[Source, ...] = ("lease", "agent")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The address of a host on one network, and its source."""
+    """The address of one of a host's NICs, and its source; ``nic`` is the NIC's name."""
 
     network: str
     address: Address
     source: Source
+    nic: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.nic:
+            object.__setattr__(self, "nic", self.network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,10 @@ class Located:
     """The current addresses of one host.
 
     ``address`` is the one labrun uses: an IP address, or an existing machine's ``address:``; None with the
-    ``reason``. ``found`` holds the known address on each network in file order, ``missing`` the reason for
-    each network without one. ``also`` are further ones: of the other IP version, or of a NIC with several.
-    ``through`` are the jump hosts on the way to ``address``, the first one that is dialled first; before them
-    all comes the login to a remote ``hypervisor``, None if none is needed.
+    ``reason``; ``nic`` is the NIC that has it. ``found`` holds the known address of each NIC in file order,
+    ``missing`` the reason for each NIC without one. ``also`` are further ones: of the other IP version, or
+    of a NIC with several. ``through`` are the jump hosts on the way to ``address``, the first one that is
+    dialled first; before them all comes the login to a remote ``hypervisor``, None if none is needed.
     """
 
     host: str
@@ -61,6 +66,11 @@ class Located:
     also: tuple[Found, ...] = ()
     through: tuple[str, ...] = ()
     hypervisor: HypervisorLogin | None = None
+    nic: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nic is None:
+            object.__setattr__(self, "nic", self.network)
 
     @property
     def hops(self) -> tuple[str, ...]:
@@ -69,8 +79,8 @@ class Located:
 
     @property
     def addresses(self) -> Mapping[str, Address]:
-        """Return the address on each network that has a known one."""
-        return {held.network: held.address for held in self.found}
+        """Return the address of each NIC that has a known one."""
+        return {held.nic: held.address for held in self.found}
 
 
 def locate(lab: Lab, source: LeaseSource | None, uri: str = "") -> Mapping[str, Located]:
@@ -192,9 +202,9 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
             nearest = min(found, key=lambda each: _distance(lab, each, jump))
             held.append(nearest)
             also += [each for each in found if each is not nearest]
-            also += [Found(network.name, each.ip, "file") for each in nic.more]
+            also += [Found(network.name, each.ip, "file", nic.name) for each in nic.more]
         else:
-            missing[nic.network] = _missing(nic, asked)
+            missing[nic.name] = _missing(nic, asked)
     if host.address is not None:
         why = entrance(lab, host).why or None
         address = host.address if why is None else None
@@ -224,6 +234,7 @@ def _located(lab: Lab, host: Host, leases: Mapping[str, list[Lease]], has_leases
         missing,
         tuple(also),
         through,
+        nic=best.nic,
     )
 
 
@@ -233,26 +244,26 @@ def _on_network(
     """Yield the NIC's address in each IP version in which it is known, IPv4 first."""
     for version, main in ((4, nic.ipv4), (6, nic.ipv6)):
         asks = nic.leases(version)
-        given = _leased(network, leases, version) if asks else None
+        given = _leased(network, nic, leases, version) if asks else None
         if given is not None:
             yield given
         elif main is not None and not (asks and has_leases):
-            yield Found(network.name, main.ip, "file")
+            yield Found(network.name, main.ip, "file", nic.name)
 
 
-def _leased(network: Network, leases: Iterable[Lease], version: int) -> Found | None:
+def _leased(network: Network, nic: Interface, leases: Iterable[Lease], version: int) -> Found | None:
     of_version = [lease for lease in leases if lease.address.version == version]
     for source in _RELIABILITY:
         for lease in of_version:
             if lease.source == source and _belongs(lease.address, network):
-                return Found(network.name, lease.address, source)
+                return Found(network.name, lease.address, source, nic.name)
     return None
 
 
 def _missing(nic: Interface, has_leases: bool) -> str:
     if not (nic.has(4) or nic.has(6)):
-        return f"no address on {nic.network}"
-    return f"no lease on {nic.network}" if has_leases else f"{nic.network} gives addresses by DHCP"
+        return f"no address on {nic.name}"
+    return f"no lease on {nic.name}" if has_leases else f"{nic.network} gives addresses by DHCP"
 
 
 def _belongs(address: Address, network: Network) -> bool:

@@ -100,7 +100,7 @@ def _home_of(lab: Lab) -> str:
 
 def group_names(lab: Lab, host: Host) -> tuple[str, ...]:
     """Return a host's groups: the file's, its role, its networks, the lab."""
-    networks = (nic.network for nic in host.interfaces)
+    networks = dict.fromkeys(nic.network for nic in host.interfaces)
     return tuple(dict.fromkeys((*host.groups, host.role.value, *networks, lab.name)))
 
 
@@ -109,11 +109,11 @@ def host_data(lab: Lab, host: Host, located: Located) -> JsonObject:
     return {
         "lab": lab.name,
         "role": host.role.value,
-        "addresses": {network: str(address) for network, address in located.addresses.items()},
+        "addresses": {nic: str(address) for nic, address in located.addresses.items()},
         "address_source": located.source,
-        "address_network": located.network,
-        "networks": [nic.network for nic in host.interfaces],
-        "macs": {nic.network: nic.mac for nic in host.interfaces if nic.mac},
+        "address_network": located.nic,
+        "networks": list(dict.fromkeys(nic.network for nic in host.interfaces)),
+        "macs": {nic.name: nic.mac for nic in host.interfaces if nic.mac},
         "groups": list(group_names(lab, host)),
         "domain": lab.libvirt_name(host.name) if host.machine is not None else None,
     }

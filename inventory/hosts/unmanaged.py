@@ -22,11 +22,14 @@ def marks_of(host: Host, nic: Interface, network: Network) -> list[str]:
     """Return the prefixes that identify the NIC, the most reliable first, as JSON-able text.
 
     First the addresses that the file gives it, then the machine's ``address:`` if that is on this network,
-    and last the network's subnets.
+    and last the network's subnets. For one of several NICs on the network, only the
+    first tell it from the others.
     """
+    certain = [given.ip for given in nic.addresses]
+    if len(host.nics_on(network.name)) > 1:
+        return [str(ip_network(address)) for address in certain]
     subnets = [subnet for subnet in (network.cidr, network.cidr6) if subnet is not None]
     answers = reached_at(host)
-    certain = [given.ip for given in nic.addresses]
     if answers is not None and any(answers in subnet for subnet in subnets):
         certain.append(answers)
     return list(dict.fromkeys([*(str(ip_network(address)) for address in certain), *map(str, subnets)]))

@@ -105,13 +105,13 @@ class _Derived:
     def _between(self) -> Iterator[_Found]:
         for start in self.host.interfaces:
             for end in self.host.interfaces:
-                if start is not end:
+                if start.network != end.network:
                     pairs = ((s, t) for s in self._on(start.network)[:1] for t in self._on(end.network)[:1])
                     yield from self._first_dropped(pairs, "forward", (_SSH,))
 
     def _into(self) -> Iterator[_Found]:
-        for nic in self.host.interfaces:
-            pairs = ((source, own) for source in self._on(nic.network)[:1] for own in self._own())
+        for network in dict.fromkeys(nic.network for nic in self.host.interfaces):
+            pairs = ((source, own) for source in self._on(network)[:1] for own in self._own())
             yield from self._first_dropped(pairs, "input", _UNUSED)
 
     def _first_dropped(

@@ -23,7 +23,7 @@ _VERSIONS: tuple[Version, ...] = (4, 6)
 class Expectations:
     """Everything that must be observed on a healthy lab.
 
-    ``addresses`` is keyed by host, then network; an empty tuple is a NIC whose address only an external
+    ``addresses`` is keyed by host, then NIC; an empty tuple is a NIC whose address only an external
     DHCP server knows. Routes and paths are computed on demand.
     """
 
@@ -73,7 +73,7 @@ def expectations(lab: Lab) -> Expectations:
         lab,
         MappingProxyType(
             {
-                name: MappingProxyType({nic.network: addresses_of(nic) for nic in host.interfaces})
+                name: MappingProxyType({nic.name: addresses_of(nic) for nic in host.interfaces})
                 for name, host in lab.hosts.items()
             }
         ),

@@ -31,7 +31,7 @@ def filter_trials(lab: Lab, host: Host, version: Version) -> Iterator[_Found]:
     """
     for nic in host.interfaces:
         found = lab.filters.get(nic.filter or "")
-        own = next((there for there in wiring(lab, version).on[nic.network] if there.host == host.name), None)
+        own = next((there for there in wiring(lab, version).of[host.name] if there.name == nic.name), None)
         if found is None or own is None:
             continue
         for number, rule in enumerate(found.rules):

@@ -130,7 +130,7 @@ def redirections(lab: Lab, host: Host) -> tuple[PortForward, ...]:
 
 def redirected(lab: Lab, host: Host, forward: Forward) -> Iterator[PortForward]:
     """Yield what one port forward means, or nothing if the file knows no address for it."""
-    nic, network = host.interface_on(forward.on), lab.networks.get(forward.on)
+    nic, network = next(iter(host.nics_on(forward.on)), None), lab.networks.get(forward.on)
     if nic is None or network is None:
         return
     text = f"{forward.proto}/{forward.port} on {forward.on} to {forward.to}:{forward.to_port}"
@@ -156,7 +156,6 @@ def targets_of(lab: Lab, host: Host, name: str) -> tuple[Address, ...]:
             return (ip_address(name),)
         except ValueError:
             return ()
-    own = [nic.network for nic in host.interfaces]
-    theirs = {nic.network: nic for nic in lab.hosts[name].interfaces}
-    shared = [theirs[network] for network in own if network in theirs]
+    own = dict.fromkeys(nic.network for nic in host.interfaces)
+    shared = [nic for network in own for nic in lab.hosts[name].nics_on(network)]
     return tuple(address.ip for nic in shared for address in nic.addresses)

@@ -29,6 +29,16 @@ class _Packet:
     came: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """One step of a packet: the network, the node there that gets it, and the NICs of both."""
+
+    network: str
+    following: str
+    leaves: str
+    enters: str
+
+
 class Forwarding:
     """How packets travel in one IP version of a lab, node by node; lookups are cached."""
 
@@ -42,14 +52,14 @@ class Forwarding:
             name: hidden(lab, host, version) for name, host in lab.hosts.items() if host.nat is not None
         }
         self._filtered = {
-            (name, nic.network): nic
+            (name, nic.name): nic
             for name, host in lab.hosts.items()
             for nic in host.interfaces
             if nic.filter is not None
         }
         self._open = frozenset(name for name in self._wires.routers if self._takes_all(name))
         self._trails: dict[tuple[str, int, int, bool, bool], ForwardPath] = {}
-        self._hops: dict[tuple[str, int], tuple[str, str] | Disposition] = {}
+        self._hops: dict[tuple[str, int], _Hop | Disposition] = {}
 
     def chosen(self, node: str, address: Address) -> Route | None:
         """Return the route that a host uses to reach the address, None if there is no route."""
@@ -60,7 +70,7 @@ class Forwarding:
         route = self.chosen(node, towards)
         if route is None:
             return None
-        return next((own for own in self._wires.of[node] if own.network == route.network), None)
+        return next((own for own in self._wires.of[node] if own.name == route.nic), None)
 
     def trail(
         self, start: str, to: Address, sender: Address, *, answer: bool = False, echo: bool = True
@@ -109,45 +119,53 @@ class Forwarding:
         goal, first = self._wires.owner[packet.to], packet.sender
         node, came = start, None
         nodes: list[str] = []
-        networks: list[str] = []
+        hops: list[_Hop] = []
         senders: list[Address] = []
         passed = {start}
         fault: Disposition | None = None
         while node != goal:
-            leaves = self._leave(node, came, packet)
-            if isinstance(leaves, Disposition):
-                fault = leaves
+            hop = self._leave(node, came, packet)
+            if isinstance(hop, Disposition):
+                fault = hop
                 break
-            network, following = leaves
-            networks.append(network)
+            hops.append(hop)
             if node in self._hidden and not packet.answer:
-                packet = self._masqueraded(node, network, packet)
+                packet = self._masqueraded(node, hop.leaves, packet)
             senders.append(packet.sender)
-            fault = self._kept(node, following, network, packet) if filtered else None
+            fault = self._kept(node, hop, packet) if filtered else None
             if fault is not None:
                 break
-            if following in passed:
-                fault = Disposition(following, f"packets to {self._name(packet.to)} go round in a loop")
+            if hop.following in passed:
+                fault = Disposition(hop.following, f"packets to {self._name(packet.to)} go round in a loop")
                 break
-            node, came = following, network
+            node, came = hop.following, hop.enters
             if node != goal:
                 nodes.append(node)
                 passed.add(node)
         if fault is None and came is not None and not self._accepts(node, came, packet):
             fault = Disposition(node, f"no route back to {self._name(packet.sender)}")
         changed = any(each != first for each in senders)
-        return ForwardPath(tuple(nodes), tuple(networks), fault, tuple(senders) if changed else ())
+        return ForwardPath(
+            tuple(nodes),
+            tuple(hop.network for hop in hops),
+            fault,
+            tuple(senders) if changed else (),
+            tuple((hop.leaves, hop.enters) for hop in hops),
+        )
 
-    def _kept(self, node: str, following: str, network: str, packet: _Packet) -> Disposition | None:
+    def _kept(self, node: str, hop: _Hop, packet: _Packet) -> Disposition | None:
         """Return the hypervisor filter that refuses echo traffic between one NIC and the next, if any."""
         frame = Frame("icmp", packet.sender, packet.to, answers=packet.answer)
-        sides: tuple[tuple[str, Direction], ...] = ((node, "out"), (following, "in"))
-        for name, direction in sides:
-            found = refused(self._lab, self._filtered.get((name, network)), direction, frame)
+        sides: tuple[tuple[str, str, Direction], ...] = (
+            (node, hop.leaves, "out"),
+            (hop.following, hop.enters, "in"),
+        )
+        for name, nic, direction in sides:
+            found = refused(self._lab, self._filtered.get((name, nic)), direction, frame)
             if found is not None:
                 does = "rejects" if found.action == "reject" else "drops"
                 return Disposition(
-                    HYPERVISOR_NODE, f"the filter {found.filter} {does} it at {name}'s NIC on {network}"
+                    HYPERVISOR_NODE, f"the filter {found.filter} {does} it at {name}'s NIC on {nic}"
                 )
         return None
 
@@ -157,11 +175,11 @@ class Forwarding:
         everything = any(subnet.prefixlen == 0 for subnet in subnets)
         if not _within(packet.sender, subnets) or (_within(packet.to, subnets) and not everything):
             return packet
-        own = next((own.address for own in self._wires.of[node] if own.network == leaves), None)
+        own = next((own.address for own in self._wires.of[node] if own.name == leaves), None)
         return packet if own is None else replace(packet, sender=own, came=int(own))
 
-    def _leave(self, node: str, came: str | None, packet: _Packet) -> tuple[str, str] | Disposition:
-        """Return a node's outgoing network and next hop, or the fault that drops the packet there."""
+    def _leave(self, node: str, came: str | None, packet: _Packet) -> _Hop | Disposition:
+        """Return a node's next hop, or the fault that drops the packet there; ``came`` = NIC it came by."""
         key = (node, packet.goes)
         known = self._hops.get(key)
         if known is not None and (came is None or node in self._open):
@@ -177,7 +195,7 @@ class Forwarding:
             known = self._hops[key] = self._next_hop(node, packet.to)
         return known
 
-    def _next_hop(self, node: str, to: Address) -> tuple[str, str] | Disposition:
+    def _next_hop(self, node: str, to: Address) -> _Hop | Disposition:
         route = self.chosen(node, to)
         if route is None:
             return self.no_route(node, to)
@@ -188,7 +206,8 @@ class Forwarding:
         if following is None:
             what = f"no host has {neighbour} on {route.network}"
             return Disposition(node, what, outside=self._lab.networks[route.network].is_beyond)
-        return route.network, following
+        enters = self._wires.nic_with.get((route.network, neighbour), route.network)
+        return _Hop(route.network, following, route.nic, enters)
 
     def _accepts(self, node: str, came: str, packet: _Packet) -> bool:
         """Tell whether rp_filter accepts a packet: 2 requires any route back, 1 a route by the same NIC."""
@@ -196,7 +215,7 @@ class Forwarding:
         if strictness == 0:
             return True
         route = self._longest[node].find(packet.came)
-        return route is not None and (strictness == 2 or route.network == came)
+        return route is not None and (strictness == 2 or route.nic == came)
 
     def _takes_all(self, router: str) -> bool:
         """Tell whether a router accepts packets from every lab address on every NIC."""
@@ -210,7 +229,7 @@ class Forwarding:
 
     def _across_hypervisor(
         self, came: str | None, to: Address, sender: Address, answer: bool
-    ) -> tuple[str, str] | Disposition:
+    ) -> _Hop | Disposition:
         """Follow libvirt's rules: which of its networks may open connections to which."""
         network = self.network_of_hypervisor(to)
         if network is None:
@@ -224,7 +243,8 @@ class Forwarding:
             # Replies pass wherever the request did.
             if not answer and asking is not Mode.OPEN and sender not in (self._wires.prefix_of(first) or ()):
                 return Disposition(HYPERVISOR_NODE, f"libvirt lets only {first}'s own addresses out of it")
-        return network, self._wires.owner[to]
+        enters = self._wires.nic_with.get((network, to), network)
+        return _Hop(network, self._wires.owner[to], network, enters)
 
     def network_of_hypervisor(self, address: Address) -> str | None:
         """Return the network with the hypervisor on it that an address belongs to, None if there is none."""

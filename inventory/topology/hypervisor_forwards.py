@@ -75,9 +75,10 @@ def udp_ends(lab: Lab) -> frozenset[str]:
 def targets_of_forward(lab: Lab, network: Network, forward: HypervisorForward) -> tuple[Address, ...]:
     """Return the addresses that a forward leads to, IPv4 first; empty if the file knows none."""
     if forward.to in lab.hosts:
-        nic = lab.hosts[forward.to].interface_on(network.name)
-        given = (nic.ipv4, nic.ipv6) if nic is not None else ()
-        return tuple(each.ip for each in given if each is not None)
+        nics = lab.hosts[forward.to].nics_on(network.name)
+        four = next((nic.ipv4.ip for nic in nics if nic.ipv4 is not None), None)
+        six = next((nic.ipv6.ip for nic in nics if nic.ipv6 is not None), None)
+        return tuple(each for each in (four, six) if each is not None)
     try:
         return (ip_address(forward.to),)
     except ValueError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-from labrun.inventory.model import Address, Host, Lab, Role
+from labrun.inventory.model import Address, Host, Interface, Lab, Role
 from labrun.inventory.sshd_ports import login_port
 from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.paths import paths
@@ -33,9 +33,9 @@ _LETS_THROUGH = ("yes", "all", "local")
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """The login to a host leads over ``via``, which connects to its NIC on ``network``.
+    """The login to a host leads over ``via``, which connects to its NIC ``nic`` on ``network``.
 
-    ``network`` is None if only the host's ``address:`` says where that is. ``client`` is the jump host's own
+    Both are None if only the host's ``address:`` says where that is. ``client`` is the jump host's own
     address there, None if the file does not know it.
     """
 
@@ -43,6 +43,11 @@ class Jump:
     network: str | None
     versions: tuple[Version, ...]
     client: Address | None = None
+    nic: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nic is None:
+            object.__setattr__(self, "nic", self.network)
 
 
 def jumps(lab: Lab) -> Mapping[str, Jump]:
@@ -75,7 +80,7 @@ def carried_to(lab: Lab, host: str) -> frozenset[str]:
     jump = jumps(lab).get(host)
     if jump is None:
         return frozenset()
-    if jump.network is None or lab.hosts[jump.via].interface_on(jump.network) is not None:
+    if jump.network is None or lab.hosts[jump.via].nics_on(jump.network):
         return frozenset({jump.via})
     ways = (paths(lab, version).path(jump.via, host).way for version in jump.versions)
     return frozenset({jump.via}).union(*((*way.through, *way.back) for way in ways))
@@ -85,7 +90,7 @@ def entrance(lab: Lab, host: Host) -> WayIn:
     """Return through which of its networks a host is logged in to: by the hypervisor or its jump host."""
     jump = jumps(lab).get(host.name)
     if jump is not None:
-        return WayIn(jump.network, jump.versions)
+        return WayIn(jump.network, jump.versions, nic=jump.nic)
     if host.access_via is not None:
         return WayIn(None, why=f"it is reached through {host.access_via}, which cannot be reached")
     way = way_in(lab, host)
@@ -184,23 +189,21 @@ def _beside(lab: Lab, name: str, via: str, *, through_filters: bool = False) -> 
     """Yield the networks that both hosts are on, in the host's order, and where a login gets across."""
     host, jump = lab.hosts[name], lab.hosts[via]
     for nic in host.interfaces:
-        other = jump.interface_on(nic.network)
-        if other is None:
-            continue
-        versions = tuple(v for v in _VERSIONS if nic.has(v) and other.has(v))
+        others = jump.nics_on(nic.network)
+        versions = tuple(v for v in _VERSIONS if nic.has(v) and any(other.has(v) for other in others))
         if not through_filters:
-            versions = tuple(v for v in versions if _passes(lab, host, via, nic.network, v))
+            versions = tuple(v for v in versions if _passes(lab, host, via, nic, v))
         if versions:
-            own = next((each.ip for v in versions for each in other.of(v)), None)
-            yield Jump(via, nic.network, versions, own)
+            own = next((each.ip for v in versions for other in others for each in other.of(v)), None)
+            yield Jump(via, nic.network, versions, own, nic.name)
 
 
-def _passes(lab: Lab, host: Host, via: str, network: str, version: Version) -> bool:
+def _passes(lab: Lab, host: Host, via: str, own: Interface, version: Version) -> bool:
     """Tell whether the file's firewalls and filters let a login through; where it cannot tell, they do."""
-    nics = (host.interface_on(network), lab.hosts[via].interface_on(network))
-    if host.firewall is None and all(nic is None or nic.filter is None for nic in nics):
+    nics = (*host.nics_on(own.network), *lab.hosts[via].nics_on(own.network))
+    if host.firewall is None and all(nic.filter is None for nic in nics):
         return True
-    there = next((each for each in wiring(lab, version).of[host.name] if each.network == network), None)
+    there = next((each for each in wiring(lab, version).of[host.name] if each.name == own.name), None)
     if there is None:
         return True
     verdict = reach(lab, Connection(via, there.address, login_port(host.sshd or {})))
@@ -213,12 +216,13 @@ def _beyond(lab: Lab, name: str, via: str) -> Iterator[Jump]:
     if not lab.hosts[via].interfaces:
         # An existing machine outside the lab's networks; where it gets to, only its owner knows.
         nics = (nic for nic in host.interfaces if nic.has(4) or nic.has(6))
-        yield from (Jump(via, nic.network, tuple(v for v in _VERSIONS if nic.has(v))) for nic in nics)
+        for nic in nics:
+            yield Jump(via, nic.network, tuple(v for v in _VERSIONS if nic.has(v)), None, nic.name)
         return
     for version in _VERSIONS:
         path = paths(lab, version).path(via, name)
         if path.address is None or path.fault is not None:
             continue
-        network = next(each.network for each in wiring(lab, version).of[name] if each.address == path.address)
+        there = next(each for each in wiring(lab, version).of[name] if each.address == path.address)
         own = forwarding(lab, version).sends_from(via, path.address)
-        yield Jump(via, network, (version,), own.address if own is not None else None)
+        yield Jump(via, there.network, (version,), own.address if own is not None else None, there.name)

@@ -51,8 +51,9 @@ class NicRoute:
 class NicProperties:
     """What the properties say in one IP version; None = they do not say.
 
-    ``routes`` are those of the main table. ``is_elsewhere`` tells that the profile's other routes are in
-    another table. ``method`` is how the NIC gets its addresses, empty if they do not say.
+    ``routes`` are those of the main table, ``metric`` that of routes which give none. ``is_elsewhere`` tells
+    that the profile's other routes are in another table. ``method`` is how the NIC gets its addresses, empty
+    if they do not say.
     """
 
     addresses: tuple[IPv4Interface | IPv6Interface, ...] | None = None
@@ -62,6 +63,7 @@ class NicProperties:
     ignores_announced: bool = False
     is_elsewhere: bool = False
     method: str = ""
+    metric: int | None = None
 
     @property
     def has_none(self) -> bool:
@@ -85,6 +87,7 @@ def nic_properties(nic: Interface, version: Version) -> NicProperties:
         ignores_announced=settings.get("ignore-auto-routes", "").lower() in _TRUE,
         is_elsewhere=settings.get("route-table", "0") not in _MAIN,
         method=settings.get("method", ""),
+        metric=_metric(settings.get("route-metric", ""), version),
     )
 
 
@@ -133,6 +136,13 @@ def _addresses(value: str, version: Version) -> tuple[IPv4Interface | IPv6Interf
     except ValueError:
         return None
     return addresses if all(each.version == version for each in addresses) else None
+
+
+def _metric(value: str, version: Version) -> int | None:
+    """Return a metric as the kernel has it, None if NetworkManager picks it: to IPv6, 0 is 1024."""
+    if not value.isdecimal():
+        return None
+    return 1024 if version == 6 and int(value) == 0 else int(value)
 
 
 def _gateway(value: str, version: Version) -> Address | None:

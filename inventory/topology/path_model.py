@@ -89,10 +89,12 @@ class ForwardPath:
 
     ``networks`` has one entry more than ``nodes``: the network left by from the start, then from each node.
     ``senders`` has one more too: the source address that each node, and finally the destination, sees;
-    empty if no router on the way masquerades.
+    empty if no router on the way masquerades. ``nics`` are, for each of ``networks``, the names of the NICs
+    that send and receive there; the hypervisor's are its networks.
     """
 
     nodes: tuple[str, ...]
     networks: tuple[str, ...]
     fault: Disposition | None = None
     senders: tuple[Address, ...] = ()
+    nics: tuple[tuple[str, str], ...] = ()

@@ -62,7 +62,7 @@ class Paths:
         answers = tuple(self._answer(place, there, own.address) for place, _ in enumerate(there.nodes))
         redirected = tuple(
             place
-            for place, (came, leaves) in enumerate(zip(there.networks, there.networks[1:], strict=False))
+            for place, ((_, came), (leaves, _)) in enumerate(zip(there.nics, there.nics[1:], strict=False))
             if came == leaves
         )
         seen = tuple(None if each == own.address else each for each in there.senders)
@@ -77,7 +77,7 @@ class Paths:
         return self._forwarding.no_route(source, address)
 
     def _answer(self, place: int, there: ForwardPath, own: Address) -> Address | None:
-        node, came = there.nodes[place], there.networks[place]
+        node, came = there.nodes[place], there.nics[place][1]
         seen = there.senders[place] if there.senders else own
         if seen != own:
             address = self._answering(node, came, seen)
@@ -101,7 +101,7 @@ class Paths:
             network = came if self._version == 6 else self._forwarding.network_of_hypervisor(towards)
             address = self._wires.hypervisor.get(network) if network is not None else None
         elif self._version == 6:
-            address = next(own.address for own in self._wires.of[node] if own.network == came)
+            address = next(own.address for own in self._wires.of[node] if own.name == came)
         else:
             own = self._forwarding.sends_from(node, towards)
             address = own.address if own is not None else None

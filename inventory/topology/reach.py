@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from labrun.inventory.model import Address, Host, Lab, Prefix
+from labrun.inventory.model import Address, Host, Interface, Lab, Prefix
 from labrun.inventory.topology.flows import Flow, PortForward, accepted, redirections
 from labrun.inventory.topology.forwarding import Forwarding, forwarding
 from labrun.inventory.topology.nic_filters import Direction, Frame, Refusal, refused
@@ -121,23 +121,31 @@ class _Walk:
     def _kept(self, leg: _Leg, port: int) -> tuple[str, Refusal] | None:
         """Return what refuses the request or its answer at a NIC on the way: in words, and the rule."""
         nodes = (leg.start, *leg.trail.nodes, self._owner[leg.to])
-        for place, network in enumerate(leg.trail.networks):
+        for place, (leaves, enters) in enumerate(leg.trail.nics):
             request = Frame(self._proto, leg.senders()[place], leg.to, port)
-            sides: tuple[tuple[str, Direction, Direction], ...] = (
-                (nodes[place], "out", "in"),
-                (nodes[place + 1], "in", "out"),
+            sides: tuple[tuple[str, str, Direction, Direction], ...] = (
+                (nodes[place], leaves, "out", "in"),
+                (nodes[place + 1], enters, "in", "out"),
             )
-            for name, out, back in sides:
+            for name, on, out, back in sides:
                 host = self._lab.hosts.get(name)
-                nic = host.interface_on(network) if host is not None else None
+                nic = host.nic(on) if host is not None else None
                 found = refused(self._lab, nic, out, request)
-                found = found or refused(self._lab, nic, back, request.answer())
+                answers = self._answering(host, nic, request.source) if out == "in" else nic
+                found = found or refused(self._lab, answers, back, request.answer())
                 if found is not None:
                     does = "rejects" if found.action == "reject" else "drops"
                     what = f"{self._proto}/{port}"
-                    where = f"{name}'s NIC on {network}"
+                    where = f"{name}'s NIC on {on}"
                     return f"hypervisor: the filter {found.filter} {does} {what} at {where}", found
         return None
+
+    def _answering(self, host: Host | None, came: Interface | None, towards: Address) -> Interface | None:
+        """Return the NIC that the answer leaves by: the network's first, whichever the request came by."""
+        route = self._forwarder.chosen(host.name, towards) if host is not None else None
+        if host is None or came is None or route is None or route.network != came.network:
+            return came
+        return host.nic(route.nic) or came
 
     def _at_the_end(self, end: str, who: Address, to: Address, port: int) -> Verdict | None:
         if not self._accepts(end, "input", who, to, port):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from types import MappingProxyType
@@ -12,8 +12,10 @@ from labrun.inventory.model import Address, Gateway, Host, Interface, Lab, Prefi
 from labrun.inventory.topology.nm_properties import NicProperties, nic_properties
 from labrun.inventory.topology.wiring import HYPERVISOR_NODE, Attachment, L3Topology, Version, per_lab, wiring
 
-__all__ = ["Origin", "Route", "default_prefix", "derived_routes", "route_table", "tables"]
+__all__ = ["Origin", "Route", "default_prefix", "derived_routes", "metric_of", "route_table", "tables"]
 
+_Exit = tuple[Address, Attachment]
+"""A next hop's address, and the host's NIC that leads there."""
 Origin = Literal["connected", "gateway", "static", "topology", "dhcp", "nmcli"]
 # NetworkManager's for Ethernet, for routes that the file gives no metric.
 _METRIC = 100
@@ -23,7 +25,8 @@ _METRIC = 100
 class Route:
     """One route of the main table; ``via`` is None if the prefix is connected.
 
-    ``network`` is the lab network that packets leave by. ``origin`` is ``dhcp`` for a route that libvirt's
+    ``network`` is the lab network that packets leave by, ``nic`` the name of the NIC, by default that of
+    the network. ``origin`` is ``dhcp`` for a route that libvirt's
     DHCP or router advertisements announce, so no profile has to carry it, ``nmcli`` for one that only the
     NIC's properties give. ``kind`` is ``unicast`` or another type of ``ip route``; a route that is not
     ``in_main`` stands in another table, where a rule has to look for it. Of several routes to one prefix the
@@ -37,6 +40,11 @@ class Route:
     kind: str = "unicast"
     in_main: bool = True
     metric: int = _METRIC
+    nic: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.nic:
+            object.__setattr__(self, "nic", self.network)
 
 
 def default_prefix(version: Version) -> Prefix:
@@ -78,33 +86,59 @@ def _derived(lab: Lab, version: Version) -> Mapping[str, tuple[Route, ...]]:
     towards = _topology(wires) if lab.routing == "auto" else {}
     built = {}
     for name in lab.hosts:
-        table: dict[Prefix, Route] = {}
+        connected = _connected(wires, name)
         # Later entries win: declared routes override derived ones.
-        for route in (
-            *towards.get(name, ()),
-            *defaults.routes(name),
-            *_declared(wires, name),
-            *(Route(own.prefix, None, own.network, "connected") for own in wires.of[name]),
-        ):
-            table[route.prefix] = route
-        built[name] = tuple(sorted(table.values(), key=_order))
+        ways = (*towards.get(name, ()), *defaults.routes(name), *_declared(wires, name))
+        table = {route.prefix: route for route in ways}
+        for route in connected:
+            table.pop(route.prefix, None)
+        found = _with_metrics(lab.hosts[name], (*table.values(), *connected))
+        built[name] = tuple(sorted(found, key=_order))
     return MappingProxyType(built)
+
+
+def _connected(wires: L3Topology, name: str) -> tuple[Route, ...]:
+    """Return the routes to the host's own subnets: the kernel has one for each NIC there."""
+    own = (Route(each.prefix, None, each.network, "connected", nic=each.name) for each in wires.of[name])
+    return tuple(dict.fromkeys(own))
+
+
+def metric_of(host: Host, nic: Interface) -> int:
+    """Return the metric of a NIC's routes: packets to a network leave by the first of the NICs on it.
+
+    NetworkManager gives Ethernet 100, and each further device of a host one more, in the order in which
+    they come up; so those of the second NIC on a network have to be far above that.
+    """
+    return _METRIC * (1 + host.nics_on(nic.network).index(nic))
+
+
+def _with_metrics(host: Host, routes: Iterable[Route]) -> Iterator[Route]:
+    metrics = {nic.name: metric_of(host, nic) for nic in host.interfaces}
+    for route in routes:
+        metric = metrics.get(route.nic, _METRIC)
+        yield route if route.metric == metric else replace(route, metric=metric)
 
 
 def _with_properties(host: Host, derived: tuple[Route, ...], version: Version) -> tuple[Route, ...]:
     """Return the routes as the profiles give them once nmcli has set the properties."""
     found: list[Route] = []
     for nic in host.interfaces:
-        own = [route for route in derived if route.network == nic.network]
-        found += _of_profile(nic, own, nic_properties(nic, version)) if nic.nmcli else own
-    known = {nic.network for nic in host.interfaces}
-    found += [route for route in derived if route.network not in known]
+        own = [route for route in derived if route.nic == nic.name]
+        said = nic_properties(nic, version)
+        found += _of_profile(nic, own, said, metric_of(host, nic)) if nic.nmcli else own
+    known = {nic.name for nic in host.interfaces}
+    found += [route for route in derived if route.nic not in known]
     return tuple(sorted(dict.fromkeys(found), key=_order))
 
 
-def _of_profile(nic: Interface, derived: Sequence[Route], properties: NicProperties) -> Iterator[Route]:
+def _of_profile(
+    nic: Interface, derived: Sequence[Route], properties: NicProperties, usual: int
+) -> Iterator[Route]:
+    """Yield a NIC's routes; ``usual`` is their metric if the file gives none."""
     if properties.has_none:
         return
+    usual = usual if properties.metric is None else properties.metric
+    in_main = not properties.is_elsewhere
     for route in derived:
         is_default = route.prefix.prefixlen == 0
         if route.origin == "connected":
@@ -117,17 +151,17 @@ def _of_profile(nic: Interface, derived: Sequence[Route], properties: NicPropert
             # Beside DHCP a profile has its default route among the others.
             kept = properties.routes is None and not (is_default and properties.has_no_default)
         if kept:
-            yield replace(route, in_main=route.in_main and not properties.is_elsewhere)
+            yield replace(route, in_main=route.in_main and in_main, metric=usual)
     for address in properties.addresses or ():
         if address.network.num_addresses > 1:
-            yield Route(address.network, None, nic.network, "connected", in_main=not properties.is_elsewhere)
+            yield Route(address.network, None, nic.network, "connected", "unicast", in_main, usual, nic.name)
     if properties.gateway is not None and not properties.has_no_default:
         everything = default_prefix(4 if properties.gateway.version == 4 else 6)
-        yield Route(everything, properties.gateway, nic.network, "nmcli", in_main=not properties.is_elsewhere)
+        via = properties.gateway
+        yield Route(everything, via, nic.network, "nmcli", "unicast", in_main, usual, nic.name)
     for given in properties.routes or ():
-        metric = _METRIC if given.metric is None else given.metric
-        in_main = not properties.is_elsewhere
-        yield Route(given.prefix, given.via, nic.network, "nmcli", given.kind, in_main, metric)
+        metric = usual if given.metric is None else given.metric
+        yield Route(given.prefix, given.via, nic.network, "nmcli", given.kind, in_main, metric, nic.name)
 
 
 def _order(route: Route) -> tuple[bool, int, int, int]:
@@ -137,9 +171,9 @@ def _order(route: Route) -> tuple[bool, int, int, int]:
 
 def _declared(wires: L3Topology, name: str) -> Iterator[Route]:
     for route in wires.lab.hosts[name].routes:
-        own = wires.on_link(name, route.via, route.network) if route.to.version == wires.version else None
+        own = wires.on_link(name, route.via, route.nic) if route.to.version == wires.version else None
         if own is not None:
-            yield Route(route.to, route.via, own.network, "static")
+            yield Route(route.to, route.via, own.network, "static", nic=own.name)
 
 
 class _Defaults:
@@ -155,24 +189,21 @@ class _Defaults:
         target = self._gateway(name)
         if target is None:
             return
-        via, network = target
-        announced = self._announces(name, network, via)
-        yield Route(default_prefix(self._wires.version), via, network, "dhcp" if announced else "gateway")
+        via, own = target
+        origin: Origin = "dhcp" if self._announces(own, via) else "gateway"
+        yield Route(default_prefix(self._wires.version), via, own.network, origin, nic=own.name)
 
-    def _announces(self, name: str, network: str, via: Address) -> bool:
+    def _announces(self, own: Attachment, via: Address) -> bool:
         """Tell whether the NIC learns this gateway from libvirt."""
-        wires = self._wires
-        nic = wires.lab.hosts[name].interface_on(network)
+        wires, nic, network = self._wires, own.nic, own.network
         where = wires.lab.networks[network]
-        if nic is None:
-            return False
         if wires.version == 6 and not nic.ipv6_method:
             return False
         if wires.version == 4 and (not nic.dhcp or where.dhcp is None):
             return False
         return where.mode.has_uplink and wires.hypervisor.get(network) == via
 
-    def _gateway(self, name: str) -> tuple[Address, str] | None:
+    def _gateway(self, name: str) -> _Exit | None:
         host = self._wires.lab.hosts[name]
         asked = host.gateway
         if asked.kind == "none":
@@ -181,31 +212,32 @@ class _Defaults:
             return self._router_auto(name) if host.role is Role.ROUTER else self._host_auto(name)
         return self._explicit(name, asked)
 
-    def _explicit(self, name: str, asked: Gateway) -> tuple[Address, str] | None:
+    def _explicit(self, name: str, asked: Gateway) -> _Exit | None:
         wires = self._wires
         if asked.host is not None:
-            return _at(wires.shared(name, asked.host))
+            return _at(wires, name, wires.shared(name, asked.host))
         if asked.address is None:
             return None
         if asked.address.version == wires.version:
-            own = wires.on_link(name, asked.address, asked.network)
-            return (asked.address, own.network) if own is not None else None
-        return self._counterpart(name, asked.address, asked.network)
+            own = wires.on_link(name, asked.address, asked.nic)
+            return (asked.address, own) if own is not None else None
+        return self._counterpart(name, asked.address, asked.nic)
 
-    def _counterpart(self, name: str, address: Address, network: str | None) -> tuple[Address, str] | None:
+    def _counterpart(self, name: str, address: Address, nic: str | None) -> _Exit | None:
         """Find the other IP version's address of the node behind a gateway given as an address."""
         wires = self._wires
         other = wiring(wires.lab, 4 if wires.version == 6 else 6)
-        own = other.on_link(name, address, network)
-        holder = other.holder.get((own.network, address)) if own is not None else None
-        if own is None or holder is None or not any(a.network == own.network for a in wires.of[name]):
+        found = other.on_link(name, address, nic)
+        holder = other.holder.get((found.network, address)) if found is not None else None
+        own = next((a for a in wires.of[name] if found is not None and a.network == found.network), None)
+        if own is None or holder is None:
             return None
         if holder == HYPERVISOR_NODE:
             there = wires.hypervisor.get(own.network)
-            return (there, own.network) if there is not None else None
-        return next(((a.address, a.network) for a in wires.of[holder] if a.network == own.network), None)
+            return (there, own) if there is not None else None
+        return next(((a.address, own) for a in wires.of[holder] if a.network == own.network), None)
 
-    def _host_auto(self, name: str) -> tuple[Address, str] | None:
+    def _host_auto(self, name: str) -> _Exit | None:
         wires = self._wires
         first = wires.lab.hosts[name].interfaces[0].network if wires.lab.hosts[name].interfaces else None
         found: dict[str, tuple[bool, int]] = {}
@@ -214,21 +246,21 @@ class _Defaults:
                 rank = (own.network != first, wires.routers[there.host])
                 found[there.host] = min(rank, found.get(there.host, rank))
         if found:
-            return _at(wires.shared(name, min(found, key=lambda router: found[router])))
+            return _at(wires, name, wires.shared(name, min(found, key=lambda router: found[router])))
         return self._uplink(name)
 
-    def _router_auto(self, name: str) -> tuple[Address, str] | None:
+    def _router_auto(self, name: str) -> _Exit | None:
         own = self._uplink(name)
         if own is not None:
             return own
-        return _at(_closer(self._wires, name, self._distance))
+        return _at(self._wires, name, _closer(self._wires, name, self._distance))
 
-    def _uplink(self, name: str) -> tuple[Address, str] | None:
+    def _uplink(self, name: str) -> _Exit | None:
         """Return the hypervisor on the first of the host's networks that it forwards for."""
         wires = self._wires
         for own in wires.of[name]:
             if wires.lab.networks[own.network].mode.has_uplink and own.network in wires.hypervisor:
-                return wires.hypervisor[own.network], own.network
+                return wires.hypervisor[own.network], own
         return None
 
     def _leaves_directly(self, name: str) -> bool:
@@ -238,14 +270,16 @@ class _Defaults:
         target = self._explicit(name, asked) if asked.kind == "address" else None
         if target is None:
             return False
-        via, network = target
-        return self._wires.lab.networks[network].mode.has_uplink and (
-            self._wires.hypervisor.get(network) == via
+        via, own = target
+        return self._wires.lab.networks[own.network].mode.has_uplink and (
+            self._wires.hypervisor.get(own.network) == via
         )
 
 
-def _at(there: Attachment | None) -> tuple[Address, str] | None:
-    return None if there is None else (there.address, there.network)
+def _at(wires: L3Topology, name: str, there: Attachment | None) -> _Exit | None:
+    """Return the way to a neighbour: its address, and the first NIC of the host on that network."""
+    own = next((own for own in wires.of[name] if there is not None and own.network == there.network), None)
+    return None if there is None or own is None else (there.address, own)
 
 
 def _distances(wires: L3Topology, start: tuple[str, ...]) -> Mapping[str, int]:
@@ -294,5 +328,6 @@ def _topology(wires: L3Topology) -> Mapping[str, list[Route]]:
         for name in wires.routers:
             there = _closer(wires, name, distance)
             if there is not None:
-                towards[name].append(Route(prefix, there.address, there.network, "topology"))
+                own = next(each for each in wires.of[name] if each.network == there.network)
+                towards[name].append(Route(prefix, there.address, there.network, "topology", nic=own.name))
     return towards

@@ -24,13 +24,18 @@ _VERSIONS: tuple[Version, ...] = (4, 6)
 class WayIn:
     """How the hypervisor gets to a host: the network and the IP versions that it can use there.
 
-    Without a way, ``network`` is None and ``why`` says what stands against it, worded to follow the host's
-    name and a colon.
+    ``nic`` is the name of the host's NIC there. Without a way, ``network`` is None and ``why`` says what
+    stands against it, worded to follow the host's name and a colon.
     """
 
     network: str | None
     versions: tuple[Version, ...] = ()
     why: str = ""
+    nic: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.nic is None:
+            object.__setattr__(self, "nic", self.network)
 
 
 def distance(network: Network, version: int) -> int:
@@ -57,7 +62,7 @@ def way_in(lab: Lab, host: Host) -> WayIn:
         for version in _VERSIONS
         if chosen.has(version) and distance(lab.networks[chosen.network], version) == nearest
     )
-    return WayIn(chosen.network, tuple(versions))
+    return WayIn(chosen.network, tuple(versions), nic=chosen.name)
 
 
 def _rank(network: Network, nic: Interface) -> tuple[int, bool]:
@@ -83,6 +88,7 @@ def _why_none(lab: Lab, host: Host) -> str:
             apart.append(f"on {nic.network} by IPv{its}, where the hypervisor has only IPv{own}")
         else:
             alone.append(nic.network)
+    alone, apart = list(dict.fromkeys(alone)), list(dict.fromkeys(apart))
     if alone:
         apart.insert(0, f"on {_listed(alone)}, where the hypervisor has no address")
     return f"only {'; '.join(apart)}" if apart else "it has no address in the lab file"

@@ -58,15 +58,20 @@ class Attachment:
     prefix: Prefix
     nic: Interface
 
+    @property
+    def name(self) -> str:
+        """Return the NIC's name."""
+        return self.nic.name
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class L3Topology:
     """Attachments of one IP version; every sequence keeps the file order.
 
     ``of`` is keyed by host, ``on`` by network; ``routers_on`` holds only the routers there. ``holder``
-    gives the node with an address on a network (the hypervisor included), ``owner`` the host with this
-    address anywhere. ``hypervisor`` gives its addresses by network, ``routers`` each router's position in
-    the file.
+    gives the node with an address on a network (the hypervisor included), ``nic_with`` the name of the
+    host's NIC that has it, ``owner`` the host with this address anywhere. ``hypervisor`` gives its
+    addresses by network, ``routers`` each router's position in the file.
     """
 
     lab: Lab
@@ -75,6 +80,7 @@ class L3Topology:
     on: Mapping[str, tuple[Attachment, ...]]
     routers_on: Mapping[str, tuple[Attachment, ...]]
     holder: Mapping[tuple[str, Address], str]
+    nic_with: Mapping[tuple[str, Address], str]
     owner: Mapping[Address, str]
     hypervisor: Mapping[str, Address]
     routers: Mapping[str, int]
@@ -85,10 +91,10 @@ class L3Topology:
         theirs = {there.network: there for there in reversed(self.of[other])}
         return next((theirs[own.network] for own in self.of[host] if own.network in theirs), None)
 
-    def on_link(self, host: str, address: Address, network: str | None = None) -> Attachment | None:
-        """Return the host's NIC whose subnet contains the address; a link-local one is on ``network``."""
-        if network is not None:
-            return next((own for own in self.of[host] if own.network == network), None)
+    def on_link(self, host: str, address: Address, nic: str | None = None) -> Attachment | None:
+        """Return the host's NIC whose subnet contains the address; a link-local one is at ``nic``."""
+        if nic is not None:
+            return next((own for own in self.of[host] if own.name == nic), None)
         return next((own for own in self.of[host] if address in own.prefix), None)
 
     def apart(self, source: str, target: str) -> str | None:
@@ -125,6 +131,7 @@ def wiring(lab: Lab, version: Version) -> L3Topology:
     of = {name: tuple(_attachments(host, version)) for name, host in lab.hosts.items()}
     on: dict[str, list[Attachment]] = {name: [] for name in lab.networks}
     holder: dict[tuple[str, Address], str] = {}
+    nic_with: dict[tuple[str, Address], str] = {}
     owner: dict[Address, str] = {}
     hypervisor: dict[str, Address] = {}
     routers = {host.name: place for place, host in enumerate(lab.hosts.values()) if host.role is Role.ROUTER}
@@ -138,10 +145,12 @@ def wiring(lab: Lab, version: Version) -> L3Topology:
             for nic in host.interfaces:
                 if nic.mac:
                     holder[nic.network, link_local(nic.mac)] = host.name
+                    nic_with[nic.network, link_local(nic.mac)] = nic.name
     for attachments in of.values():
         for there in attachments:
             on[there.network].append(there)
             holder[there.network, there.address] = there.host
+            nic_with[there.network, there.address] = there.name
             owner[there.address] = there.host
     return L3Topology(
         lab=lab,
@@ -152,6 +161,7 @@ def wiring(lab: Lab, version: Version) -> L3Topology:
             {name: tuple(there for there in members if there.host in routers) for name, members in on.items()}
         ),
         holder=MappingProxyType(holder),
+        nic_with=MappingProxyType(nic_with),
         owner=MappingProxyType(owner),
         hypervisor=MappingProxyType(hypervisor),
         routers=MappingProxyType(routers),

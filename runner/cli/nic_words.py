@@ -1,4 +1,4 @@
-"""The words ``HOST:NETWORK`` on a command line: which NICs of the lab they mean, and their completion."""
+"""The words ``HOST:NIC`` on a command line: which NICs of the lab they mean, and their completion."""
 
 from __future__ import annotations
 
@@ -21,28 +21,26 @@ _OF_FILTERS = frozenset(
         "vlan",
     )
 )
-"""Words that a packet filter begins with: a host of that name is meant only as ``HOST:NETWORK``."""
+"""Words that a packet filter begins with: a host of that name is meant only as ``HOST:NIC``."""
 
 
 def named_nics(lab: Lab, word: str) -> tuple[tuple[str, str], ...]:
-    """Return the (host, network) of each NIC that ``HOST`` or ``HOST:NETWORK`` names.
+    """Return the host and name of each NIC that ``HOST`` or ``HOST:NIC`` names.
 
     Raises UsageError for one that the lab does not have.
     """
-    name, colon, network = word.partition(":")
+    name, colon, nic = word.partition(":")
     if name not in lab.hosts:
         hint = did_you_mean(name, lab.hosts) or f"the lab has {', '.join(lab.hosts)}"
         raise UsageError(f'unknown host "{name}"', step=word, hint=hint)
-    nics = tuple(dict.fromkeys((name, nic.network) for nic in lab.hosts[name].interfaces))
+    nics = tuple((name, each.name) for each in lab.hosts[name].interfaces)
     if not colon:
         return nics
-    if (name, network) not in nics:
-        own = [on for _, on in nics]
-        hint = did_you_mean(network, own) or (
-            f"it is on {', '.join(own)}" if own else "it is not on any network"
-        )
-        raise UsageError(f'{name} has no NIC on "{network}"', step=word, hint=hint)
-    return ((name, network),)
+    if (name, nic) not in nics:
+        own = [each for _, each in nics]
+        hint = did_you_mean(nic, own) or (f"it is on {', '.join(own)}" if own else "it is not on any network")
+        raise UsageError(f'{name} has no NIC on "{nic}"', step=word, hint=hint)
+    return ((name, nic),)
 
 
 def leading_nics(lab: Lab, words: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
@@ -66,16 +64,16 @@ def _is_nic(lab: Lab, word: str) -> bool:
 
 
 def complete_nic(ctx: Any, _param: Any, incomplete: str) -> list[str]:
-    """Return completions of ``HOST:NETWORK``, for click's ``shell_complete``: hosts, then their networks."""
+    """Return completions of ``HOST:NIC``, for click's ``shell_complete``: hosts, then their NICs."""
     lab = lab_for_completion(ctx)
     if lab is None:
         return []
     if ":" not in incomplete:
         return [name for name in lab.hosts if name.startswith(incomplete)] + [
-            f"{name}:{nic.network}"
+            f"{name}:{nic.name}"
             for name, host in lab.hosts.items()
             if name == incomplete
             for nic in host.interfaces
         ]
-    named = [f"{name}:{nic.network}" for name, host in lab.hosts.items() for nic in host.interfaces]
+    named = [f"{name}:{nic.name}" for name, host in lab.hosts.items() for nic in host.interfaces]
     return [word for word in dict.fromkeys(named) if word.startswith(incomplete)]

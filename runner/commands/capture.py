@@ -1,4 +1,4 @@
-"""`labrun capture HOST[:NETWORK]`: the packets at NICs, decoded, in a file or in a pipe."""
+"""`labrun capture HOST[:NIC]`: the packets at NICs, decoded, in a file or in a pipe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "words",
     nargs=-1,
     required=True,
-    metavar="HOST[:NETWORK]... [FILTER]",
+    metavar="HOST[:NIC]... [FILTER]",
     shell_complete=complete_nic,
 )
 @click.option("--output", "-o", type=OutputFile(), metavar="FILE", help="Write the packets to this file.")
@@ -153,11 +153,11 @@ def _file(seen: _Seen, group: TcpdumpGroup, invocation: Invocation, wake: int) -
 def _row(nic: NicEnd, count: int, group: TcpdumpGroup) -> Outcome:
     actual = f"{count} packet{'' if count == 1 else 's'}"
     if why := group.complaint(nic):
-        return Outcome(nic.host, "capture", nic.network, Status.UNKNOWN, actual=actual, why=why)
+        return Outcome(nic.host, "capture", nic.nic, Status.UNKNOWN, actual=actual, why=why)
     if lost := group.dropped(nic):
         why = f"{lost} more were dropped: they arrived faster than they were read"
-        return Outcome(nic.host, "capture", nic.network, Status.WARNING, actual=actual, why=why)
-    return Outcome(nic.host, "capture", nic.network, Status.OK, actual=actual)
+        return Outcome(nic.host, "capture", nic.nic, Status.WARNING, actual=actual, why=why)
+    return Outcome(nic.host, "capture", nic.nic, Status.OK, actual=actual)
 
 
 def _summary(rows: Sequence[Outcome], total: int, invocation: Invocation) -> str:
@@ -171,7 +171,7 @@ def _summary(rows: Sequence[Outcome], total: int, invocation: Invocation) -> str
 
 
 def _packet(nic: NicEnd, moment: str, what: str) -> JsonObject:
-    return {"host": nic.host, "network": nic.network, "time": _utc(moment), "packet": what}
+    return {"host": nic.host, "network": nic.nic, "time": _utc(moment), "packet": what}
 
 
 def _utc(moment: str) -> str:

@@ -152,7 +152,7 @@ def _status_of(
     return _HostStatus(
         name,
         state,
-        {network: str(address) for network, address in located.addresses.items()},
+        {nic: str(address) for nic, address in located.addresses.items()},
         located.source,
         login,
         machine.kind if machine else None,
@@ -183,7 +183,7 @@ def _table(hosts: Sequence[_HostStatus], notes: Sequence[str], invocation: Invoc
         (
             host.name,
             host.state,
-            "\n".join(f"{address} ({network})" for network, address in host.addresses.items()) or "-",
+            "\n".join(f"{address} ({nic})" for nic, address in host.addresses.items()) or "-",
             _login_words(host),
             host.driver or "-",
         )

@@ -1,4 +1,4 @@
-"""`labrun tc HOST:NETWORK delay 40ms loss 5%`: make a link slow or lossy, show it, and undo it."""
+"""`labrun tc HOST:NIC delay 40ms loss 5%`: make a link slow or lossy, show it, and undo it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _complete(ctx: Any, param: Any, incomplete: str) -> list[str]:
 
 @verb("tc")
 @click.argument(
-    "words", nargs=-1, metavar="[HOST[:NETWORK]... [delay 40ms] [loss 5%]...]", shell_complete=_complete
+    "words", nargs=-1, metavar="[HOST[:NIC]... [delay 40ms] [loss 5%]...]", shell_complete=_complete
 )
 @click.option("--clear", is_flag=True, help="Remove delay, loss and rate again.")
 def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Report:
@@ -52,7 +52,7 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
         raise UsageError("--clear takes no settings", step="tc", hint=f"leave {' '.join(rest)} out")
     if not session.uri:
         raise LabrunError("the lab has no NICs on a hypervisor", step="tc", hint=session.why_uri)
-    every = [(host, nic.network) for host in session.hosts for nic in session.lab.hosts[host].interfaces]
+    every = [(host, nic.name) for host in session.hosts for nic in session.lab.hosts[host].interfaces]
     nics = nic_ends(session.lab, session.uri, named or every, does="tc", only_running=not named)
     if why := nft.unusable(session.uri):
         raise HypervisorError(why.replace("nftables", "tc"), step="tc", hint="run labrun as root")
@@ -68,11 +68,11 @@ def command(invocation: Invocation, words: tuple[str, ...], clear: bool) -> Repo
         _row(nic, shaped, wanted if rest or clear else None, is_changed=nic in changed)
         for nic, shaped in shown
     ]
-    there = {(nic.host, nic.network) for nic in nics}
+    there = {(nic.host, nic.nic) for nic in nics}
     rows += [
-        Outcome(host, "tc", network, Status.SKIPPED, why="its machine is off, or it has no device here")
-        for host, network in (named or every)
-        if (host, network) not in there
+        Outcome(host, "tc", nic, Status.SKIPPED, why="its machine is off, or it has no device here")
+        for host, nic in (named or every)
+        if (host, nic) not in there
     ]
     extra: JsonObject = {"links": [_member(nic, shaped) for nic, shaped in shown]}
     return Report(session.lab.name, rows, extra=extra)
@@ -84,7 +84,7 @@ def _split(session: Session, words: tuple[str, ...]) -> tuple[tuple[tuple[str, s
     for number, word in enumerate(words):
         if word in WORDS or (number and ":" not in word and word not in session.lab.hosts):
             if not found:
-                raise UsageError("name a HOST[:NETWORK]", step="tc", hint=f"such as labrun tc HOST {word}")
+                raise UsageError("name a HOST[:NIC]", step="tc", hint=f"such as labrun tc HOST {word}")
             return tuple(found), words[number:]
         found.update(dict.fromkeys(named_nics(session.lab, word)))
     return tuple(found), ()
@@ -96,14 +96,14 @@ def _row(nic: NicEnd, shaped: Shaped, wanted: Quality | None, *, is_changed: boo
     if wanted is not None and not shaped.foreign and not shaped.quality.is_about(wanted):
         status = Status.FAILED
     expected = None if wanted is None else str(wanted)
-    return Outcome(nic.host, "tc", nic.network, status, expected, actual)
+    return Outcome(nic.host, "tc", nic.nic, status, expected, actual)
 
 
 def _member(nic: NicEnd, shaped: Shaped) -> JsonObject:
     quality = shaped.quality
     return {
         "host": nic.host,
-        "network": nic.network,
+        "network": nic.nic,
         "dev": nic.device,
         "delay_ms": quality.delay / 1000,
         "jitter_ms": quality.jitter / 1000,

@@ -301,7 +301,7 @@ def awaited_lease(lab: Lab, name: str) -> Lease | None:
     from labrun.tasks.provision.machine_job import Lease
 
     way = entrance(lab, lab.hosts[name])
-    nic = lab.hosts[name].interface_on(way.network) if way.network is not None else None
+    nic = lab.hosts[name].nic(way.nic) if way.nic is not None else None
     if nic is None or not any(nic.leases(version) for version in way.versions):
         return None
     version = next(version for version in way.versions if nic.leases(version))

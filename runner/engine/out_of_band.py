@@ -121,7 +121,7 @@ def looker(session: Session, host: str, kind: str, uri: str) -> Callable[[str | 
         ]
         # A lease is that of the first DHCP NIC.
         nics = nics or [nic for nic in interfaces if nic.dhcp] or list(interfaces)
-        attempt = _attempt(session, host, error, at, nics[0].network if nics else None)
+        attempt = _attempt(session, host, error, at, nics[0].name if nics else None)
         return reason_in(session.lab, look_at(_job(session, host, kind, uri, attempt)))
 
     return look
@@ -147,8 +147,8 @@ def _job(
 
 
 def _failed_attempt(session: Session, where: Located, host: str, error: LabrunError) -> Attempt:
-    network = where.network or next(iter(where.missing), None)
-    attempt = _attempt(session, host, error.reason, _address(where.address), network)
+    nic = where.nic or next(iter(where.missing), None)
+    attempt = _attempt(session, host, error.reason, _address(where.address), nic)
     return replace(
         attempt,
         refused=isinstance(error.__cause__, ConnectionRefusedError),
@@ -157,9 +157,7 @@ def _failed_attempt(session: Session, where: Located, host: str, error: LabrunEr
     )
 
 
-def _attempt(
-    session: Session, host: str, error: str, address: Address | None, network: str | None
-) -> Attempt:
+def _attempt(session: Session, host: str, error: str, address: Address | None, nic: str | None) -> Attempt:
     from labrun.tasks.out_of_band.attempt import Attempt
 
     lab_host = session.lab.hosts[host]
@@ -171,7 +169,7 @@ def _attempt(
         host,
         error,
         address=address,
-        network=network,
+        nic=nic,
         user=access.user or lab_host.user,
         port=access.port,
         key=session.state.public_key.split()[1] if session.state.has_keys else "",

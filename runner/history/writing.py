@@ -179,10 +179,10 @@ def _insert(connection: sqlite3.Connection, number: int, rows: Sequence[Outcome]
 
 
 def _about(subject: Subject | None) -> tuple[str | None, int | None, str | None]:
-    """Return the target, IP version and network of a row's subject. The host is part of its item."""
+    """Return the target, IP version and NIC of a row's subject. The host is part of its item."""
     if isinstance(subject, Pair):
         return subject.target, subject.family, None
-    return None, None, subject.network if subject is not None else None
+    return None, None, subject.name if subject is not None else None
 
 
 @lru_cache(maxsize=4096)  # the rows of fifty hosts largely repeat each other

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from labrun.inventory.drawing.diagram import Health, worst
-from labrun.inventory.model import Lab
+from labrun.inventory.model import Interface, Lab
 from labrun.inventory.topology.expectations import Expectations, expectations
 from labrun.outcome import Nic, Outcome, Pair
 from labrun.runner.views.matrix import path_of
@@ -19,7 +19,7 @@ __all__ = ["HealthOf", "health_of"]
 
 @dataclass(frozen=True, slots=True)
 class HealthOf:
-    """Health by host, and by host and network."""
+    """Health by host, and by host and NIC."""
 
     hosts: dict[str, Health] = field(default_factory=dict)
     links: dict[tuple[str, str], Health] = field(default_factory=dict)
@@ -48,8 +48,8 @@ def health_of(lab: Lab, rows: Sequence[Outcome]) -> HealthOf:
             _blame(result, lab, row, health)
         else:
             result.note_host(row.host, health)
-            if isinstance(row.subject, Nic) and row.subject.network in lab.networks:
-                result.note_link((row.host, row.subject.network), health)
+            if isinstance(row.subject, Nic) and lab.hosts[row.host].nic(row.subject.name) is not None:
+                result.note_link((row.host, row.subject.name), health)
     for link in _never_crossed(lab, rows):
         result.note_link(link, Health.IMPAIRED)
     return result
@@ -85,14 +85,14 @@ def _crossed(expected: Expectations, pair: Pair) -> Iterator[tuple[str, str]]:
         return
     nodes = (pair.source, *path.way.through, pair.target)
     for here, there in pairwise(nodes):
-        shared = [name for name in _networks(expected.lab, here) if name in _networks(expected.lab, there)]
-        if (
-            len(shared) == 1
-        ):  # with two networks between two routers, the path does not tell which one it took
-            yield here, shared[0]
-            yield there, shared[0]
+        ours, theirs = _nics(expected.lab, here), _nics(expected.lab, there)
+        shared = [(own, other) for own in ours for other in theirs if own.network == other.network]
+        # With two ways between two routers, the path does not tell which one it took.
+        if len(shared) == 1:
+            yield here, shared[0][0].name
+            yield there, shared[0][1].name
 
 
-def _networks(lab: Lab, node: str) -> list[str]:
+def _nics(lab: Lab, node: str) -> tuple[Interface, ...]:
     host = lab.hosts.get(node)
-    return [nic.network for nic in host.interfaces] if host is not None else []
+    return host.interfaces if host is not None else ()

@@ -34,8 +34,8 @@ from labrun.tasks.collect.nic_causes import (
     Finding,
     Shown,
     neighbour_findings,
-    network_of,
     nic_findings,
+    nic_name,
     not_asked,
     small_links,
 )
@@ -50,7 +50,7 @@ __all__ = [
     "cause_of_hole",
     "cause_of_loss",
     "cause_of_translation",
-    "network_of",
+    "nic_name",
     "not_asked",
     "wrong_way",
 ]
@@ -111,7 +111,7 @@ def cause_of_hole(shown: Shown, path: Path, node: str, address: Address | None) 
         return ""
     ways = forwarding(shown.lab, 4 if address.version == 4 else 6)
     back = ways.chosen(node, ends.address)
-    leaves = back.network if back is not None else None
+    leaves = back.nic if back is not None else None
     at = Passage(node, capture, address, ends.address, None, leaves, icmp="time-exceeded", state="related")
     found = shown.told(node, lambda: (*too_rare(at), *dropped(shown, at)))
     return next((each.text for each in found if each.rank == CAUSE), "")
@@ -219,7 +219,7 @@ def _along(
         ways = forwarding(shown.lab, version)
         source, target = _carried(path, place, ends, back=back)
         route = None if last else ways.chosen(node, target)
-        leaves = route.network if route is not None else None
+        leaves = route.nic if route is not None else None
         capture = shown.capture(node)
         if capture is None:
             if shown.silence(node) is not None and node not in (path.source, path.target):
@@ -230,7 +230,9 @@ def _along(
                 node, capture, source, target, came if place else None, leaves, size, port, icmp, state=state
             )
             yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
-        came = leaves
+        if route is not None:
+            neighbour = route.via if route.via is not None else target
+            came = wiring(shown.lab, version).nic_with.get((route.network, neighbour), route.network)
 
 
 def _state(path: Path, node: str, *, back: bool) -> str:
@@ -322,15 +324,15 @@ def wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: 
     elif wrong:
         there, meant = _there(shown, at, wrong[0]), _meant(expected)
         if wrong[0].via is not None and wrong[0].via == expected.via:
-            network = network_of(shown.lab, at.node, at.capture, wrong[0].device)
-            there, meant = f"{there} out of {network}", f"out of {expected.network}"
+            nic = nic_name(shown.lab, at.node, at.capture, wrong[0].device)
+            there, meant = f"{there} out of {nic}", f"out of {expected.nic}"
         yield Finding(CAUSE, f"{at.target} is sent {there}, not {meant}", at.node)
 
 
 def _there(shown: Shown, at: Passage, route: ObservedRoute) -> str:
     if route.via is not None:
         return f"via {route.via}"
-    return f"out of {network_of(shown.lab, at.node, at.capture, route.device)}"
+    return f"out of {nic_name(shown.lab, at.node, at.capture, route.device)}"
 
 
 def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:
@@ -341,7 +343,7 @@ def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:
 
 
 def _meant(expected: Route) -> str:
-    return f"via {expected.via}" if expected.via is not None else f"out of {expected.network}"
+    return f"via {expected.via}" if expected.via is not None else f"out of {expected.nic}"
 
 
 def _goal(lab: Lab, to: Address, version: Version) -> Prefix | Address:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from labrun.inventory.model import Address
 from labrun.inventory.topology.wiring import Version, wiring
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, network_of
+from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Shown, nic_name, nic_of
 from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.collect.translations import translations
 from labrun.tasks.guest.facts.nft import Suspect, suspects
@@ -42,7 +42,7 @@ _OWN_RULES = {"local": 0, "main": 32766}
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One packet at one host: the networks it arrives from and leaves to; None = the host itself.
+    """One packet at one host: the NICs by which it arrives and leaves, by name; None = the host itself.
 
     ``port`` is that of the TCP connection it opens, 0 for a probe; ``icmp`` its type if it is known to be an
     echo; ``answers`` the TCP port whose answer it is; ``state`` what this host's connection tracking has of
@@ -62,10 +62,9 @@ class Passage:
     state: str = ""
 
 
-def _device(shown: Shown, at: Passage, network: str | None) -> str:
-    nics = shown.lab.hosts[at.node].interfaces if network is not None else ()
-    mac = next((nic.mac for nic in nics if nic.network == network), None)
-    link = at.capture.links.get(mac) if mac is not None else None
+def _device(shown: Shown, at: Passage, name: str | None) -> str:
+    nic = shown.lab.hosts[at.node].nic(name) if name is not None else None
+    link = at.capture.links.get(nic.mac) if nic is not None else None
     return link.name if link is not None else ""
 
 
@@ -113,9 +112,7 @@ def reverse_path(shown: Shown, at: Passage) -> Iterator[Finding]:
     usable = back is not None and back.kind == "unicast"
     if strictness == 0 or (usable and back is not None and (strictness == 2 or back.device == device)):
         return
-    there = (
-        f"leads out of {network_of(shown.lab, at.node, at.capture, back.device)}" if back else "is missing"
-    )
+    there = f"leads out of {nic_name(shown.lab, at.node, at.capture, back.device)}" if back else "is missing"
     if back is not None and not usable:
         there = f"is a {back.kind} route"
     # Without any route back, the cause is reported for the return path.
@@ -198,12 +195,14 @@ def redirected(shown: Shown, at: Passage, via: Address | None) -> Iterator[Findi
     for each in at.capture.evidence.learned:
         if at.target not in each.prefix or each.prefix.version != version or each.via in (None, via):
             continue
-        network = network_of(shown.lab, at.node, at.capture, each.device)
+        own = nic_of(shown.lab, at.node, at.capture, each.device)
+        network = own.network if own is not None else ""
         if each.via.is_link_local:
             # An IPv6 router is named by an address that the lab file does not have.
             known = at.capture.evidence.neighbour(each.device, each.via)
             meant = holder.get((network, via)) if via is not None else None
-            nic = shown.lab.hosts[meant].interface_on(network) if meant is not None else None
+            name = wiring(shown.lab, version).nic_with.get((network, via)) if via is not None else None
+            nic = shown.lab.hosts[meant].nic(name) if meant is not None and name is not None else None
             if known is None or known.mac is None or nic is None or nic.mac in ("", known.mac):
                 continue
         flush = f"ip {'-6 ' if version == 6 else ''}route flush cache"

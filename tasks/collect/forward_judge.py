@@ -166,12 +166,12 @@ def _at_the_host(
     yield from _of_nic(shown, host, capture, own, client)
     leaves = None
     if turned:
-        forwards = Passage(host, capture, client, trial.to, own.network, own.network)
+        forwards = Passage(host, capture, client, trial.to, own.name, own.name)
         yield from not_forwarded(shown, forwards)
-        leaves = own.network
+        leaves = own.name
     port = trial.forward.to_port if trial.forward.proto == "tcp" else 0
     if not turned:
-        yield from dropped(shown, Passage(host, capture, client, trial.to, own.network, leaves, port=port))
+        yield from dropped(shown, Passage(host, capture, client, trial.to, own.name, leaves, port=port))
 
 
 def _of_nic(shown: Shown, host: str, capture: Capture, own: Attachment, client: Address) -> Iterator[Finding]:
@@ -179,12 +179,12 @@ def _of_nic(shown: Shown, host: str, capture: Capture, own: Attachment, client: 
     yield from nic_findings(host, capture, own, link)
     expected = forwarding(shown.lab, 4 if client.version == 4 else 6).chosen(host, client)
     if link is not None and link.is_up and expected is not None:
-        back = Passage(host, capture, own.address, client, None, expected.network)
+        back = Passage(host, capture, own.address, client, None, expected.nic)
         device = next(
             (
                 found.name
                 for nic in shown.lab.hosts[host].interfaces
-                if nic.network == expected.network and (found := capture.links.get(nic.mac)) is not None
+                if nic.name == expected.nic and (found := capture.links.get(nic.mac)) is not None
             ),
             link.name,
         )

@@ -115,7 +115,7 @@ def _silent(lab: Lab, host: str, silence: Unreachable, section: str) -> Iterator
 def _expected(lab: Lab, host: str, section: str) -> Iterator[tuple[str, str, Subject | None]]:
     if section == ADDRESS.name:
         for nic in lab.hosts[host].interfaces:
-            yield nic.network, expected_addresses(nic), Nic(host, nic.network)
+            yield nic.name, expected_addresses(nic), Nic(host, nic.name)
     elif section == ROUTE.name:
         for name, expected in expected_routes(lab, host):
             yield name, expected, None

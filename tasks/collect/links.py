@@ -23,7 +23,7 @@ _ANY = "an address by DHCP"
 
 def no_nic(host: str, nic: Interface) -> str:
     """Return why a NIC of the lab file cannot be found on the host."""
-    known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.network}, and no `mac` is named"
+    known = f"the MAC {nic.mac}" if nic.mac else f"an address of {nic.name}, and no `mac` is named"
     return f"no NIC of {host} has {known}"
 
 
@@ -49,10 +49,8 @@ def address_rows(lab: Lab, host: str, capture: Capture) -> Iterator[Outcome]:
         else:
             actual, why = _addresses(lab, host, capture, nic, link)
         status = Status.FAILED if why else Status.OK
-        about = Nic(host, nic.network)
-        yield Outcome(
-            host, "address", nic.network, status, expected_addresses(nic), actual, why, subject=about
-        )
+        about = Nic(host, nic.name)
+        yield Outcome(host, "address", nic.name, status, expected_addresses(nic), actual, why, subject=about)
 
 
 def _addresses(lab: Lab, host: str, capture: Capture, nic: Interface, link: Link) -> tuple[str, str]:

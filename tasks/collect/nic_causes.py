@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from labrun.inventory.model import Address, Lab
+from labrun.inventory.model import Address, Interface, Lab
 from labrun.inventory.topology.wiring import Attachment, Version, wiring
 from labrun.outcome import Status
 from labrun.tasks.collect.capture import Capture, Unreachable
@@ -24,8 +24,9 @@ __all__ = [
     "ipv6_off",
     "mtu_of_ipv6",
     "neighbour_findings",
-    "network_of",
     "nic_findings",
+    "nic_name",
+    "nic_of",
     "not_asked",
     "small_links",
 ]
@@ -125,43 +126,49 @@ def not_asked(host: str) -> Unreachable:
     return Unreachable(f"{host} was not asked", Status.UNKNOWN)
 
 
-def network_of(lab: Lab, host: str, capture: Capture, device: str) -> str:
-    """Return the lab network that a device's MAC belongs to, else the device's name."""
+def nic_of(lab: Lab, host: str, capture: Capture, device: str) -> Interface | None:
+    """Return the host's NIC whose MAC a device has, None if it is none of the lab file's."""
     for nic in lab.hosts[host].interfaces:
         link = capture.links.get(nic.mac)
         if link is not None and link.name == device:
-            return nic.network
-    return device or "nowhere"
+            return nic
+    return None
+
+
+def nic_name(lab: Lab, host: str, capture: Capture, device: str) -> str:
+    """Return the name of the NIC whose MAC a device has, else the device's name."""
+    nic = nic_of(lab, host, capture, device)
+    return nic.name if nic is not None else device or "nowhere"
 
 
 def nic_findings(node: str, capture: Capture, own: Attachment, link: Link | None) -> Iterator[Finding]:
     """Yield what keeps the NIC from sending; ``own`` is its desired state."""
     if link is None:
         mac = own.nic.mac
-        known = f"{mac}, its MAC on {own.network}" if mac else f"an address of {own.network}"
+        known = f"{mac}, its MAC on {own.name}" if mac else f"an address of {own.name}"
         yield Finding(CAUSE, f"no NIC has {known}", node)
         return
     if not link.is_up:
-        yield Finding(CAUSE, f"{link.name} ({own.network}) is down", node)
+        yield Finding(CAUSE, f"{link.name} ({own.name}) is down", node)
         return
     if link.port_of:
-        yield Finding(CAUSE, f"{link.name} ({own.network}) is a port of {link.port_of}", node)
+        yield Finding(CAUSE, f"{link.name} ({own.name}) is a port of {link.port_of}", node)
         return
     if not link.has_arp:
-        yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.network})", node)
+        yield Finding(CAUSE, f"ARP is switched off on {link.name} ({own.name})", node)
     if link.queue in _SLOW_QUEUES:
-        what = f"the queue {link.queue} on {link.name} ({own.network}) delays or drops packets"
+        what = f"the queue {link.queue} on {link.name} ({own.name}) delays or drops packets"
         yield Finding(LIKELY, f"{what}: `tc -s qdisc show dev {link.name}`", node)
     same = [each for each in (*link.settled, *link.fleeting) if each.ip == own.address]
     if not same and own.address.version == 6 and (off := ipv6_off(capture, link)) is not None:
-        yield Finding(CAUSE, f"{off} ({own.network})", node)
+        yield Finding(CAUSE, f"{off} ({own.name})", node)
     elif not same and (why := next((why for each, why in link.unusable if each.ip == own.address), "")):
-        yield Finding(CAUSE, f"{own.address} cannot be used on {own.network}: {why}", node)
+        yield Finding(CAUSE, f"{own.address} cannot be used on {own.name}: {why}", node)
     elif not same:
-        yield Finding(CAUSE, f"{own.address} is missing on {own.network}", node)
+        yield Finding(CAUSE, f"{own.address} is missing on {own.name}", node)
     elif all(each.network != own.prefix for each in same):
         lengths = f"/{same[0].network.prefixlen}, not /{own.prefix.prefixlen}"
-        yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.network}", node)
+        yield Finding(CAUSE, f"{own.address} has the prefix {lengths}, on {own.name}", node)
 
 
 def neighbour_findings(
@@ -252,7 +259,7 @@ def small_links(shown: Shown, nodes: tuple[str, ...], size: int) -> Iterator[Fin
         for nic in shown.lab.hosts[node].interfaces if capture is not None else ():
             link = capture.links.get(nic.mac) if capture is not None else None
             if link is not None and link.mtu is not None and link.mtu < size:
-                small = f"{link.name} ({nic.network}) has the MTU {link.mtu}, not {size}"
+                small = f"{link.name} ({nic.name}) has the MTU {link.mtu}, not {size}"
                 yield Finding(CAUSE, small, node)
 
 

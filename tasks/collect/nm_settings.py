@@ -15,7 +15,7 @@ __all__ = ["NmcliOfFile"]
 
 
 class NmcliOfFile:
-    """The resource ``nmcli``, limited to NICs for which the file gives properties; named after the network.
+    """The resource ``nmcli``, limited to NICs for which the file gives properties; named after the NICs.
 
     Addresses, routes and the MTU that follow from properties have rows of their own; here it is whether the
     profile has them all, is active as it stands, and NetworkManager and the kernel have what follows from it.
@@ -28,7 +28,7 @@ class NmcliOfFile:
         return Nmcli().desired(lab, host) if any(nic.nmcli for nic in host.interfaces) else None
 
     def names(self, want: Json) -> tuple[str, ...]:
-        """Return the networks whose NIC has properties."""
+        """Return the NICs that have properties."""
         return tuple(str(profile["network"]) for profile in want["profiles"] if profile["properties"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:

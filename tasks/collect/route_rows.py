@@ -10,8 +10,9 @@ from labrun.inventory.topology.nm_properties import nic_properties
 from labrun.inventory.topology.routing import Route, default_prefix, route_table
 from labrun.outcome import Outcome, Status
 from labrun.tasks.collect.capture import Capture
-from labrun.tasks.collect.causes import network_of
+from labrun.tasks.collect.causes import nic_name
 from labrun.tasks.collect.links import no_nic
+from labrun.tasks.collect.nic_causes import nic_of
 from labrun.tasks.collect.route_words import odd_words
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
@@ -99,7 +100,9 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
         return Outcome(host, "route", name, Status.FAILED, expected, f"{expected} {odd}", why)
     actual = ", ".join([*there, *texts])
     if right and missing:
-        return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {_joined(missing)}")
+        where = ", ".join(f"{_meant(route)} on {route.nic}" for route in missing)
+        without = where if set(map(_meant, missing)) & set(there) else _joined(missing)
+        return Outcome(host, "route", name, Status.FAILED, expected, actual, f"without {without}")
     cures = _cures(lab, host, capture, wrong)
     if right:
         why = "; ".join(["one too many: " + ", ".join(texts), *cures])
@@ -113,8 +116,7 @@ def _row(lab: Lab, host: str, capture: Capture, routes: list[Route], found: list
 
 def _lost_nics(lab: Lab, host: str, capture: Capture, routes: Iterable[Route]) -> str:
     """Return which of the NICs that the routes lead out of is not there, empty if all are."""
-    nics = {nic.network: nic for nic in lab.hosts[host].interfaces}
-    gone = [nics[each.network] for each in routes if each.network in nics]
+    gone = [nic for each in routes if (nic := lab.hosts[host].nic(each.nic)) is not None]
     return "; ".join(dict.fromkeys(no_nic(host, nic) for nic in gone if nic.mac not in capture.links))
 
 
@@ -124,9 +126,7 @@ def _stands_back(lab: Lab, host: str, capture: Capture, route: ObservedRoute, fi
     A macvlan beside a NIC has one as soon as a router advertises a prefix; ``first`` is the metric of the
     route that is taken.
     """
-    on_nic = network_of(lab, host, capture, route.device) in {
-        nic.network for nic in lab.hosts[host].interfaces
-    }
+    on_nic = nic_of(lab, host, capture, route.device) is not None
     return not on_nic and route.protocol in ("kernel", "ra") and route.metric > first
 
 
@@ -144,9 +144,7 @@ def _cures(lab: Lab, host: str, capture: Capture, wrong: Iterable[ObservedRoute]
 
 
 def _is_removed(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
-    on_nic = network_of(lab, host, capture, route.device) in {
-        nic.network for nic in lab.hosts[host].interfaces
-    }
+    on_nic = nic_of(lab, host, capture, route.device) is not None
     return on_nic and route.kind == "unicast" and route.is_by_hand
 
 
@@ -155,7 +153,7 @@ def _is(lab: Lab, host: str, capture: Capture, observed: ObservedRoute, route: R
         return False
     if route.kind != "unicast":
         return True  # it has no device
-    if network_of(lab, host, capture, observed.device) != route.network:
+    if nic_name(lab, host, capture, observed.device) != route.nic:
         return False
     if route.origin == "dhcp" and observed.via is not None and observed.via.is_link_local:
         return True  # a router advertisement names the router by its link-local address
@@ -165,9 +163,8 @@ def _is(lab: Lab, host: str, capture: Capture, observed: ObservedRoute, route: R
 def _text(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> str:
     if route.kind != "unicast":
         return route.kind
-    network = network_of(lab, host, capture, route.device)
     way = f"via {route.via}" if route.via is not None else "connected"
-    return f"{way} on {network}"
+    return f"{way} on {nic_name(lab, host, capture, route.device)}"
 
 
 def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool:
@@ -179,8 +176,7 @@ def _counts(lab: Lab, host: str, capture: Capture, route: ObservedRoute) -> bool
         for local in _LINK_LOCAL
     ):
         return False
-    by_network = {nic.network: nic for nic in lab.hosts[host].interfaces}
-    nic = by_network.get(network_of(lab, host, capture, route.device))
+    nic = nic_of(lab, host, capture, route.device)
     if nic is None:
         # A bridge or tunnel set up in the guest is fine, unless it hides something the lab needs.
         return route.kind != "unicast" or _takes_away(lab, route)

@@ -41,8 +41,8 @@ def _names_of(host: Host) -> tuple[str, ...]:
 
 
 def _found_at(host: Host, other: Host) -> tuple[Address, ...]:
-    shared = (other.interface_on(nic.network) for nic in host.interfaces)
-    nearest = [nic for nic in shared if nic is not None]
+    networks = dict.fromkeys(nic.network for nic in host.interfaces)
+    nearest = [nic for network in networks for nic in other.nics_on(network)]
     for nic in (*nearest, *other.interfaces):
         if addresses := _addresses(nic):
             return addresses

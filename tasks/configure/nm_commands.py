@@ -21,19 +21,19 @@ def explain_profile(profile: Mapping[str, Any]) -> Iterator[str]:
     name = profile_id(profile["network"])
     settings = properties(profile["settings"]) | dict(profile["properties"])
     # On an existing machine without a MAC in the file, only the machine can identify the NIC.
-    nic = "'*'" if "ethernet.mac-address" in settings else "NIC"
+    device = "'*'" if "ethernet.mac-address" in settings else "NIC"
     yield _wrapped(
-        f"nmcli connection add type ethernet ifname {nic} con-name {quote(name)}", _pairs(settings)
+        f"nmcli connection add type ethernet ifname {device} con-name {quote(name)}", _pairs(settings)
     )
     yield f"nmcli connection up {quote(name)}"
 
 
-def change_profile(network: str, wanted: Sections, stored: Sections, active_on: str | None) -> Iterator[str]:
+def change_profile(nic: str, wanted: Sections, stored: Sections, active_on: str | None) -> Iterator[str]:
     """Yield the commands that turn labrun's ``stored`` profile into the wanted one, and activate it.
 
     ``active_on`` is the NIC on which it is already active, None if there is none.
     """
-    name = quote(profile_id(network))
+    name = quote(profile_id(nic))
     settings = properties(wanted)
     # Properties without a value return to their defaults.
     gone = {key: "" for key in properties(stored) if key not in settings}

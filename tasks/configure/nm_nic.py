@@ -42,7 +42,7 @@ class Profile:
     empty, and ``reached_at`` is the address that must stay.
     """
 
-    network: str
+    nic: str
     mac: str
     sections: Sections
     existing: bool = False
@@ -79,7 +79,7 @@ class Profile:
             return plain
         faults = (property_fault(name, value) for name, value in raw["properties"].items())
         fault = next(filter(None, faults), None)
-        captured = facts.commands.get(f"profile-{plain.network}")
+        captured = facts.commands.get(f"profile-{plain.nic}")
         if fault is None and (captured is None or captured.status != 0):
             fault = f"nmcli refuses the properties: {captured.last_line if captured else 'no answer'}"
         if fault is not None or captured is None:
@@ -96,7 +96,7 @@ class Profile:
     @property
     def path(self) -> str:
         """Return the path of the profile's file."""
-        return profile_path(self.network)
+        return profile_path(self.nic)
 
     @property
     def want(self) -> Attributes:
@@ -108,7 +108,7 @@ class Profile:
         """Return the item of a profile that cannot be; ``is_there`` = its NIC is, in an unknown state."""
         have = NOTHING if is_there else {"nic": ""}
         words = Words(expected_summary(self.sections), "")
-        return Item(self.network, self.want, have, refused=why, words=words)
+        return Item(self.nic, self.want, have, refused=why, words=words)
 
     def with_uuid(self, uuid: str) -> Sections:
         """Return the sections under this UUID."""
@@ -117,7 +117,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class PlannedNic:
-    """One NIC: its desired profile and its observed state; ``taken`` = networks by interface so far.
+    """One NIC: its desired profile and its observed state; ``taken`` = NICs of the file by interface so far.
 
     ``exclusive`` = others' profiles are removed, and none of them can win at the next boot.
     """
@@ -135,7 +135,7 @@ class PlannedNic:
         if reason is not None or device is None:
             work.items.append(self.profile.refused(reason or "", is_there=device is not None))
             return
-        self.taken[device.interface] = self.profile.network
+        self.taken[device.interface] = self.profile.nic
         profile = self._bound(device)
         link = self.state.nics.get(device.interface, Nic(0, frozenset(), frozenset(), {}))
         replaced = self._replaced(device)
@@ -171,7 +171,7 @@ class PlannedNic:
         }
         holds = {"profile": loaded and not (on_disk or moved), "nic": not in_force}
         item = Item(
-            profile.network,
+            profile.nic,
             want,
             spelled(want, seen, holds),
             seen=seen,
@@ -179,7 +179,7 @@ class PlannedNic:
             note=lacking(hidden) if on_disk or in_force else "NetworkManager has not loaded the file",
             words=Words(
                 expected_summary(profile.sections),
-                actual_summary(device, link, profile_id(profile.network)),
+                actual_summary(device, link, profile_id(profile.nic)),
                 "\n".join([*on_disk, *in_force]),
             ),
         )
@@ -189,7 +189,7 @@ class PlannedNic:
         if on_disk or moved:
             work.write[profile.path] = render(profile.with_uuid(uuid))
         # A profile changed only in memory is stored in /run and hides the file until it is removed.
-        shadow = f"{_RUNTIME}/{profile_id(profile.network)}.nmconnection"
+        shadow = f"{_RUNTIME}/{profile_id(profile.nic)}.nmconnection"
         hiding = [shadow] if shadow in self.state.loaded else []
         work.remove.extend([*replaced, *hiding])
         work.load.extend([profile.path, *replaced, *hiding])
@@ -202,7 +202,7 @@ class PlannedNic:
         same = device.profile == uuid
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
-        work.bring.append((device.interface, uuid, way, profile.network, _several(profile.sections)))
+        work.bring.append((device.interface, uuid, way, profile.nic, _several(profile.sections)))
         work.was.append(was(device, link))
         work.gateways.extend(new_gateways(profile.sections, link))
         work.commands.extend(
@@ -252,11 +252,10 @@ class PlannedNic:
             # NetworkManager may not have noticed a file written by hand.
             yield f"nmcli connection load {path}"
             stored = parse(self.facts.files[profile.path])
-            yield from change_profile(profile.network, profile.sections, stored, active_on)
+            yield from change_profile(profile.nic, profile.sections, stored, active_on)
         else:
-            yield from explain_profile(
-                {"network": profile.network, "settings": profile.sections, "properties": {}}
-            )
+            new = {"network": profile.nic, "settings": profile.sections, "properties": {}}
+            yield from explain_profile(new)
         if replaced:
             yield from _removed(replaced)
 
@@ -333,7 +332,7 @@ def _activation_diff(device: Device, uuid: str, profile: Profile) -> list[str]:
         return []
     return [
         f"-{device.interface}: {device.profile_id or 'no profile'}",
-        f"+{device.interface}: {profile_id(profile.network)}",
+        f"+{device.interface}: {profile_id(profile.nic)}",
     ]
 
 

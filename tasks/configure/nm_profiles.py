@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network
-from labrun.inventory.topology.routing import Route, derived_routes
+from labrun.inventory.topology.routing import Route, derived_routes, metric_of
 from labrun.secrets import is_secret
 from labrun.tasks.guest.keyfile import Sections
 
@@ -42,14 +42,14 @@ _OURS = frozenset(
 )
 
 
-def profile_id(network: str) -> str:
-    """Return the profile's name: ``labrun-<network>``."""
-    return f"labrun-{network}"
+def profile_id(nic: str) -> str:
+    """Return the profile's name: ``labrun-<NIC>``."""
+    return f"labrun-{nic}"
 
 
-def profile_path(network: str) -> str:
-    """Return the file of labrun's profile for this network."""
-    return f"{DIRECTORY}/{profile_id(network)}.nmconnection"
+def profile_path(nic: str) -> str:
+    """Return the file of labrun's profile for the NIC of this name."""
+    return f"{DIRECTORY}/{profile_id(nic)}.nmconnection"
 
 
 def property_fault(name: str, value: str) -> str | None:
@@ -94,15 +94,16 @@ class WantedProfile(TypedDict):
 def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
     """Return one JSON-able profile per NIC, in the order of the lab file.
 
-    ``existing`` = labrun did not make the machine: ``mac`` may be empty, in which case ``marks`` identify
-    the NIC, and ``reached_at`` is the address that must stay. ``settings`` are the keyfile's sections;
-    ``properties`` are those in the lab file, for nmcli.
+    ``network`` is the NIC's name, by default that of its network. ``existing`` = labrun did not make the
+    machine: ``mac`` may be empty, in which case ``marks`` identify the NIC, and ``reached_at`` is the address
+    that must stay. ``settings`` are the keyfile's sections; ``properties`` are those in the lab file, for
+    nmcli.
     """
     routes = derived_routes(lab, host.name)
     reached = reached_at(host)
     return [
         {
-            "network": nic.network,
+            "network": nic.name,
             "mac": nic.mac.lower(),
             "existing": host.address is not None,
             "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
@@ -116,26 +117,28 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
 
 def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> Sections:
     network = lab.networks[nic.network]
-    of_nic = [route for route in routes if route.network == nic.network]
+    of_nic = [route for route in routes if route.nic == nic.name]
     four, six = ([route for route in of_nic if route.prefix.version == version] for version in (4, 6))
-    identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.network}")
+    identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.name}")
     ethernet = {"mac-address": nic.mac.lower()} if nic.mac else {}
     if network.mtu is not None:
         ethernet["mtu"] = str(network.mtu)
+    # Packets to a network leave by the first NIC on it, whichever of them comes up first.
+    later = {"route-metric": str(metric_of(host, nic))} if nic != host.nics_on(nic.network)[0] else {}
     return {
         "connection": {
-            "id": profile_id(nic.network),
+            "id": profile_id(nic.name),
             "uuid": str(identity),
             "type": "ethernet",
             "autoconnect-priority": _PRIORITY,
         },
         "ethernet": ethernet,
-        "ipv4": _ipv4(nic, network, four, rivals=_rivals(host, network, routes, 4)),
-        "ipv6": _ipv6(host, nic, network, six, rivals=_rivals(host, network, routes, 6)),
+        "ipv4": {**_ipv4(nic, network, four, rivals=_rivals(host, nic, network, routes, 4)), **later},
+        "ipv6": {**_ipv6(host, nic, network, six, rivals=_rivals(host, nic, network, routes, 6)), **later},
     }
 
 
-def _rivals(host: Host, network: Network, routes: Sequence[Route], version: int) -> bool:
+def _rivals(host: Host, nic: Interface, network: Network, routes: Sequence[Route], version: int) -> bool:
     """Tell whether a default that a network announces is not wanted, unless its routes have one.
 
     On a network outside somebody else's server or router may announce one. It is welcome, unless the file
@@ -145,7 +148,7 @@ def _rivals(host: Host, network: Network, routes: Sequence[Route], version: int)
         return network.mode.has_uplink
     defaults = (each for each in routes if each.prefix.version == version and each.prefix.prefixlen == 0)
     # On an existing machine that way may be the one by which it is administered.
-    return host.machine is not None and any(each.network != network.name for each in defaults)
+    return host.machine is not None and any(each.nic != nic.name for each in defaults)
 
 
 def _ipv4(nic: Interface, network: Network, routes: Sequence[Route], *, rivals: bool) -> Mapping[str, str]:

@@ -43,7 +43,7 @@ _LOOSE = assigned({"profiles": DIRECTORY}) + guest_script("nm_loose")
 
 
 class Nmcli:
-    """The resource ``nmcli``; rows are named after the networks."""
+    """The resource ``nmcli``; rows are named after the NICs."""
 
     section = NMCLI.name
 
@@ -62,7 +62,7 @@ class Nmcli:
         }
 
     def names(self, want: Json) -> tuple[str, ...]:
-        """Return the networks that have a profile."""
+        """Return the NICs that have a profile."""
         return tuple(str(profile["network"]) for profile in want["profiles"])
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
@@ -144,7 +144,7 @@ def _offline(profile: Mapping[str, Any]) -> str:
 
 
 def _strangers(want: Json, profiles: list[Profile], facts: Facts, state: NmState, work: Work) -> None:
-    """Add the profiles to remove: labrun's for former networks, with ``exclusive`` all others."""
+    """Add the profiles to remove: labrun's for former NICs, with ``exclusive`` all others."""
     kept = {profile.path for profile in profiles} | set(work.remove)
     own = {path for path in facts.files if path.startswith(f"{DIRECTORY}/labrun-")}
     # On an existing machine, NICs that this file does not name may belong to another lab file.

@@ -79,7 +79,7 @@ def profile_of(lab: Lab, host: Host) -> str:
         return "bastion"
     if host.role is Role.ROUTER:
         return "router"
-    return "bastion" if len(host.interfaces) > 1 else "host"
+    return "bastion" if len({nic.network for nic in host.interfaces}) > 1 else "host"
 
 
 def desired_sshd(lab: Lab, host: Host) -> tuple[Setting, ...] | None:

@@ -40,7 +40,7 @@ def _verdict(row: Outcome, expected: Expectations, settings: Mapping[str, Sequen
         for setting in settings.get(host, ())
         if setting.section in section_of(row.section).follows
         if not isinstance(row.subject, Nic)
-        or (setting.section, setting.name) == (NMCLI.name, row.subject.network)
+        or (setting.section, setting.name) == (NMCLI.name, row.subject.name)
     }
     if Status.PENDING in statuses and not statuses & {Status.DRIFTED, Status.CONFLICT}:
         return Status.PENDING

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from labrun.inventory.model import Lab, Role
+from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.forwarding import forwarding
 from labrun.inventory.topology.path_model import Path
 from labrun.inventory.topology.paths import paths
@@ -47,10 +47,12 @@ def _site_of(lab: Lab, version: Version, path: Path) -> FaultSite | None:
     router = path.way.through[0] if path.way.through else ""
     if path.address is None or path.fault is not None or router not in lab.hosts:
         return None
+    if any(_has_spare_nic(lab.hosts[name]) for name in (path.source, router, path.target)):
+        return None
     route, own = forwarder.chosen(path.source, path.address), forwarder.sends_from(path.source, path.address)
     far = next((each for each in wires.of[path.target] if each.address == path.address), None)
     leaves = forwarder.sends_from(router, path.address)
-    enters = next((each for each in wires.of[router] if route and each.network == route.network), None)
+    enters = next((each for each in wires.of[router] if route and each.address == route.via), None)
     if route is None or route.via is None or own is None or far is None or leaves is None or enters is None:
         return None
     default = route.prefix.prefixlen == 0
@@ -66,8 +68,8 @@ def _site_of(lab: Lab, version: Version, path: Path) -> FaultSite | None:
         "far_net": str(far.prefix),
         "in_mac": enters.nic.mac,
         "out_mac": leaves.nic.mac,
-        "in_net": enters.network,
-        "out_net": leaves.network,
+        "in_net": enters.name,
+        "out_net": leaves.name,
         "out_own": str(leaves.address),
         "out_len": str(leaves.prefix.prefixlen),
         "other": str(other.address) if other is not None else "",
@@ -75,6 +77,11 @@ def _site_of(lab: Lab, version: Version, path: Path) -> FaultSite | None:
     }
     first = lab.hosts[router].interfaces[0].mac == leaves.nic.mac
     return FaultSite(path.source, router, path.target, first, words, version)
+
+
+def _has_spare_nic(host: Host) -> bool:
+    """Tell whether another NIC on the same network takes over, so that a fault of one is not seen."""
+    return any(len(host.nics_on(nic.network)) > 1 for nic in host.interfaces)
 
 
 def _other(lab: Lab, wires: L3Topology, own: Attachment) -> Attachment | None:

@@ -15,7 +15,7 @@ __all__ = ["Attempt", "Outside", "Port"]
 class Attempt:
     """One failed login.
 
-    ``address`` is where it was tried, on the lab's network ``network`` (None = no address is known, or it
+    ``address`` is where it was tried, on the host's NIC ``nic`` (None = no address is known, or it
     is on none of them), from ``client``: the address of the jump host ``through``, else the hypervisor's own
     towards it. ``key`` is the base64 of labrun's public key, ``host_keys`` type and key of each host key on
     record. ``error`` is what SSH said, ``hint`` what to do about it.
@@ -24,7 +24,7 @@ class Attempt:
     host: str
     error: str
     address: Address | None = None
-    network: str | None = None
+    nic: str | None = None
     client: Address | None = None
     through: str = ""
     user: str = "root"

@@ -12,7 +12,7 @@ from labrun.tasks.collect.filter_causes import (
     policy_findings,
     reverse_path,
 )
-from labrun.tasks.collect.nic_causes import ipv6_off, network_of
+from labrun.tasks.collect.nic_causes import ipv6_off, nic_name
 from labrun.tasks.guest.facts.links import Link
 from labrun.tasks.guest.reason import Reason
 from labrun.tasks.out_of_band.attempt import Port
@@ -37,7 +37,7 @@ def hypervisor_reasons(seen: Seen) -> Iterator[Reason]:
     if outside.ports is not None:
         port = outside.ports.get(nic.mac)
         if port is None:
-            yield Reason(f"the machine has no NIC on {nic.network} any more: it was unplugged")
+            yield Reason(f"the machine has no NIC on {nic.name} any more: it was unplugged")
             return
         yield from _port_reasons(seen, port)
     if nic.network in outside.unaddressed:
@@ -125,7 +125,7 @@ def _absent(seen: Seen, nic: Interface) -> str:
         other = others[0]
         undo = f"`ip link set dev {other.name} address {nic.mac}`"
         return f"{other.name} has the MAC {other.mac}, not {nic.mac}: {undo}"
-    absent = f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.network})"
+    absent = f"no NIC of {seen.host} has the MAC {nic.mac} ({nic.name})"
     if nic.model in (None, "virtio"):
         return absent
     return f"{absent}: its kernel may have no driver for {nic.model} (remove `model`, or take another image)"
@@ -209,7 +209,7 @@ def way_back_reasons(seen: Seen) -> Iterator[Reason]:
         yield from as_reasons(reverse_path(seen.shown, inward))
         wrong = [each for each in routes if each.device != link.name]
         if wrong:
-            there = network_of(seen.lab, seen.host, seen.capture, wrong[0].device)
+            there = nic_name(seen.lab, seen.host, seen.capture, wrong[0].device)
             yield Reason(f"the route back to {client} leads out of {there}")
         elif routes[0].via is not None:
             yield Reason(f"the route back to {client} leads via {routes[0].via}", is_sure=False)
@@ -225,7 +225,7 @@ def _mac_of_client(seen: Seen) -> tuple[str, str]:
     jump = seen.lab.hosts.get(seen.attempt.through)
     if jump is None:
         return "the hypervisor", seen.outside.macs.get(network, "")
-    nic = jump.interface_on(network)
+    nic = next(iter(jump.nics_on(network)), None)
     return jump.name, nic.mac if nic is not None else ""
 
 

@@ -43,7 +43,7 @@ class Seen:
     def nic(self) -> Interface | None:
         """Return the NIC that the login came by, None for a host on no network of the lab."""
         nics = self.lab.hosts[self.host].interfaces
-        named = (nic for nic in nics if nic.network == self.attempt.network)
+        named = (nic for nic in nics if nic.name == self.attempt.nic)
         return next(named, nics[0] if nics else None)
 
     @cached_property
@@ -53,10 +53,10 @@ class Seen:
 
     @property
     def device(self) -> str:
-        """Return the NIC's name in the guest, or that of its network."""
+        """Return the NIC's name in the guest, or that of the lab file."""
         if self.link is not None:
             return self.link.name
-        return f"the NIC on {self.nic.network}" if self.nic is not None else "the NIC"
+        return f"the NIC on {self.nic.name}" if self.nic is not None else "the NIC"
 
     @property
     def has_impostor(self) -> bool:
@@ -69,7 +69,7 @@ class Seen:
         client, address = self.attempt.client, self.attempt.address
         if client is None or address is None or self.nic is None:
             return None
-        came = self.nic.network
+        came = self.nic.name
         return Passage(self.host, self.capture, client, address, came, None, port=self.attempt.port)
 
     @property
@@ -78,7 +78,7 @@ class Seen:
         client, address = self.attempt.client, self.attempt.address
         if client is None or address is None or self.nic is None:
             return None
-        leaves = self.nic.network
+        leaves = self.nic.name
         return Passage(self.host, self.capture, address, client, None, leaves, answers=self.attempt.port)
 
 

@@ -147,7 +147,7 @@ def link_rows(lab: Lab, uri: str, hosts: Iterable[str]) -> list[Outcome]:
             shaped = links.get(tap_name(nic.mac), Shaped())
             if lab.networks[nic.network].mode is Mode.MACVTAP or shaped.quality == NOTHING:
                 continue
-            why = f"`labrun tc {host.name}:{nic.network} --clear` removes it"
-            at = (host.name, "tc", nic.network)
+            why = f"`labrun tc {host.name}:{nic.name} --clear` removes it"
+            at = (host.name, "tc", nic.name)
             rows.append(Outcome(*at, Status.WARNING, str(NOTHING), str(shaped.quality), why))
     return rows

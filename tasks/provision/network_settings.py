@@ -58,19 +58,20 @@ def _reservation_word(element: ET.Element) -> str:
 def _reservation_element(word: str) -> ET.Element:
     mac, _, rest = word.partition("=")
     address, _, name = rest.partition("/")
-    return ET.Element("host", {"mac": mac, "name": name, "ip": address})
+    return ET.Element("host", {"mac": mac, **({"name": name} if name else {}), "ip": address})
 
 
 def _reservations(lab: Lab, network: Network) -> str:
-    """Return one reservation per host on the network, static hosts included; none without DHCP.
+    """Return one reservation per NIC on the network, static ones included; none without DHCP.
 
-    A static host needs none, but a reservation keeps its address from being leased to another host, and
-    provides it again while the host boots by DHCP.
+    A static NIC needs none, but a reservation keeps its address from being leased to another host, and
+    provides it again while the host boots by DHCP. The host's name is that of its first NIC there: libvirt
+    takes a name once.
     """
     if network.dhcp is None:
         return ""
     return in_order(
-        _reservation(nic.mac, str(nic.ipv4.ip), host.name)
+        _reservation(nic.mac, str(nic.ipv4.ip), host.name if nic == host.nics_on(network.name)[0] else "")
         for host, nic in lab.members(network.name)
         if nic.ipv4 is not None and host.machine is not None
     )

@@ -21,21 +21,21 @@ class NicEnd:
     """A NIC of a running guest: ``device`` is its end on the hypervisor, which may be a macvtap's."""
 
     host: str
-    network: str
+    nic: str
     mac: str
     device: str
     is_macvtap: bool = False
 
     @property
     def name(self) -> str:
-        """Return ``HOST:NETWORK``."""
-        return f"{self.host}:{self.network}"
+        """Return ``HOST:NIC``."""
+        return f"{self.host}:{self.nic}"
 
 
 def nic_ends(
     lab: Lab, uri: str, nics: Iterable[tuple[str, str]], *, does: str, only_running: bool = False
 ) -> tuple[NicEnd, ...]:
-    """Return the end of every NIC given as (host, network).
+    """Return the end of every NIC given as (host, NIC).
 
     ``does`` is the command that is to work on them, for messages. With ``only_running``, NICs that have no
     end here are left out. Raises UsageError for a NIC that has no end
@@ -43,9 +43,9 @@ def nic_ends(
     """
     wanted = [
         (lab.hosts[host], nic)
-        for host, network in nics
+        for host, name in nics
         for nic in lab.hosts[host].interfaces
-        if nic.network == network
+        if nic.name == name
     ]
     for host, _ in wanted:
         if host.machine is None and not only_running:
@@ -77,12 +77,12 @@ def nic_ends(
         if plug is None or plug.dev not in here.links:
             raise _no_end(lab, host, nic, does)
         is_macvtap = lab.networks[nic.network].mode is Mode.MACVTAP
-        found.append(NicEnd(host.name, nic.network, nic.mac, plug.dev, is_macvtap))
+        found.append(NicEnd(host.name, nic.name, nic.mac, plug.dev, is_macvtap))
     return tuple(found)
 
 
 def _no_end(lab: Lab, host: Host, nic: Interface, does: str) -> Exception:
-    name = f"{host.name}:{nic.network}"
+    name = f"{host.name}:{nic.name}"
     if lab.networks[nic.network].mode is Mode.MACVTAP:
         return UsageError(
             f"{name} is a macvtap inside of the container: it has no device on this machine",

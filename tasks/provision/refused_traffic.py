@@ -32,7 +32,8 @@ _EVERYBODY = ("ff:ff:ff:ff:ff:ff", "01:00:5e", "33:33")
 class Refused:
     """Packets of one kind that a rule refused at a NIC; ``ago`` is the last one's age in seconds.
 
-    ``port`` is the destination's, None for a protocol without ports.
+    ``network`` is the NIC's name, by default that of its network. ``port`` is the destination's, None for a
+    protocol without ports.
     """
 
     ago: int
@@ -53,12 +54,10 @@ class Refused:
 
 
 def recording(lab: Lab, host: Host) -> dict[str, Filter]:
-    """Return the filters of a host's NICs that record anything, by network."""
-    found = {nic.network: lab.filters.get(nic.filter or "") for nic in host.interfaces}
+    """Return the filters of a host's NICs that record anything, by the NIC's name."""
+    found = {nic.name: lab.filters.get(nic.filter or "") for nic in host.interfaces}
     return {
-        network: each
-        for network, each in found.items()
-        if each is not None and any(rule.log for rule in each.rules)
+        nic: each for nic, each in found.items() if each is not None and any(rule.log for rule in each.rules)
     }
 
 
@@ -66,14 +65,14 @@ def refused_at(lab: Lab, host: Host) -> list[Refused]:
     """Return what the host's NICs were refused, the latest first. Raises HypervisorError."""
     found = [
         each
-        for network, each_filter in recording(lab, host).items()
-        for each in _of_nic(lab, host, network, each_filter)
+        for nic, each_filter in recording(lab, host).items()
+        for each in _of_nic(lab, host, nic, each_filter)
     ]
     return sorted(found, key=lambda each: each.ago)
 
 
-def _of_nic(lab: Lab, host: Host, network: str, found: Filter) -> Iterator[Refused]:
-    nic = host.interface_on(network)
+def _of_nic(lab: Lab, host: Host, name: str, found: Filter) -> Iterator[Refused]:
+    nic = host.nic(name)
     sets = {each["set"]["name"]: each["set"] for each in _table(lab, found) if "set" in each}
     for number, rule in enumerate(found.rules):
         for direction in directions(rule) if rule.log else ():
@@ -87,7 +86,7 @@ def _of_nic(lab: Lab, host: Host, network: str, found: Filter) -> Iterator[Refus
                     count = what.get("counter", {})
                     yield Refused(
                         max(0, _DAY - int(what.get("expires", _DAY))),
-                        network,
+                        name,
                         found.name,
                         rule_words(rule),
                         source,

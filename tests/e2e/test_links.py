@@ -220,7 +220,7 @@ hint: as for tcpdump, such as icmp or 'tcp port 80'; man pcap-filter
         "error: --output - and --json both write to stdout\nhint: name a file\n",
     ),
     (("tc", "a:lan", "dely", "3ms"), 'error: tc: unknown word "dely"\nhint: did you mean "delay"?\n'),
-    (("tc", "loss", "5%"), "error: tc: name a HOST[:NETWORK]\nhint: such as labrun tc HOST loss\n"),
+    (("tc", "loss", "5%"), "error: tc: name a HOST[:NIC]\nhint: such as labrun tc HOST loss\n"),
     (("tc", "a", "loss", "5%", "--clear"), "error: tc: --clear takes no settings\nhint: leave loss 5% out\n"),
 ]
 

@@ -34,7 +34,7 @@ BANNERS = {
 def host(
     nics: list[tuple[int, list[str]]], routes: list[tuple[str, str, int]], **sysctl: str
 ) -> dict[str, Any]:
-    return {"nics": nics, "routes": routes, "sysctl": sysctl, "nft": ""}
+    return {"nics": [(*nic, 100) for nic in nics], "routes": routes, "sysctl": sysctl, "nft": ""}
 
 
 TOPOLOGY = {

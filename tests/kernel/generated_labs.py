@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from labrun.inventory.model import Host, Lab, Network
+from labrun.inventory.model import Host, Interface, Lab, Network
 from labrun.inventory.traffic import Firewall, FirewallRule, Forward, Nat
 from tests.unit.small_labs import host, lab, network
 
@@ -29,6 +29,7 @@ class _Drawing:
         self.modes = ["isolated"] * count
         self.routing = "auto"
         self.flows: dict[str, tuple[Firewall | None, Nat | None]] = {}
+        self.twins: dict[tuple[str, int], bool] = {}
 
     def router(self, *networks: int) -> str:
         self.routers.append(name := f"r{len(self.nics)}")
@@ -42,6 +43,11 @@ class _Drawing:
 
     def address(self, name: str, where: int, version: str) -> str:
         place = 10 + list(self.nics).index(name)
+        return f"10.0.{where}.{place}" if version == "4" else f"fd00:{where}::{place:x}"
+
+    def twin(self, name: str, where: int, version: str) -> str:
+        """Return the address of the second NIC that somebody has on a network."""
+        place = 110 + list(self.nics).index(name)
         return f"10.0.{where}.{place}" if version == "4" else f"fd00:{where}::{place:x}"
 
     def neighbours(self, name: str, version: str) -> list[str]:
@@ -96,9 +102,21 @@ class _Drawing:
             }
             role = "router" if name in self.routers else "host"
             made = host(name, words, role, **self.more.get(name, {}))  # type: ignore[arg-type]
+            made = replace(made, interfaces=tuple(self._with_twins(made)))
             firewall, nat = self.flows.get(name, (None, None))
             hosts.append(replace(made, firewall=firewall, nat=nat))
         return lab(nets, hosts, self.routing)
+
+    def _with_twins(self, made: Host) -> Iterator[Interface]:
+        for nic, at in zip(made.interfaces, self.nics[made.name], strict=True):
+            is_first = self.twins.get((made.name, at))
+            words = [
+                f"{self.twin(made.name, at, version)}/{24 if version == '4' else 64}"
+                for version in self.versions[at]
+            ]
+            (twin,) = host(made.name, {nic.network: " ".join(words)}).interfaces
+            other = replace(twin, name=f"{nic.network}-2", mac=f"06{nic.mac[2:]}")
+            yield from (nic,) if is_first is None else (other, nic) if is_first else (nic, other)
 
 
 def _chain(dice: random.Random) -> _Drawing:
@@ -217,6 +235,22 @@ def _filtering(dice: random.Random) -> _Drawing:
     return drawing
 
 
+def _twins(dice: random.Random) -> _Drawing:
+    """Draw any of them, with second NICs on some networks, before the first or after it."""
+    drawing = dice.choice((_several_paths, _asymmetric, _strict, _mixed, _hiding, _filtering))(dice)
+    for name, own in drawing.nics.items():
+        for at in own:
+            if dice.random() < 0.5:
+                drawing.twins[name, at] = dice.random() < 0.5
+    for name, own in drawing.nics.items():
+        doors = [(other, at) for other, at in drawing.twins if other != name and at in own]
+        if doors and dice.random() < 0.4:
+            other, at = dice.choice(doors)
+            version = dice.choice(drawing.versions[at])
+            drawing.more.setdefault(name, {})["gateway"] = drawing.twin(other, at, version)
+    return drawing
+
+
 KINDS: Mapping[str, Callable[[random.Random], _Drawing]] = {
     "chain": _chain,
     "triangle": _triangle,
@@ -228,6 +262,7 @@ KINDS: Mapping[str, Callable[[random.Random], _Drawing]] = {
     "mixed": _mixed,
     "hiding": _hiding,
     "filtering": _filtering,
+    "twins": _twins,
 }
 """What is drawn, by name."""
 

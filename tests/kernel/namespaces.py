@@ -1,11 +1,12 @@
 """Build a topology of network namespaces and trace through it, as a process of its own that takes it along.
 
 Reads JSON from stdin and prints JSON. In: ``networks`` (each a list of addresses that the hypervisor
-has on it), ``hosts`` (each with ``nics`` ``[network, [address/length...]]``, ``routes`` ``[prefix, via,
-nic]``, ``sysctl``, ``nft``, a text for nft), ``probes`` ``[host, address]``, ``dials`` ``[host, address,
-port]`` and ``longest``, the most hops to try. Hosts, networks and NICs are numbers. Out: ``hops``, for
-each probe its hops, null for one that does not answer; null where nothing comes back from the address
-itself. ``answers``, for each dial whether anything came back (nobody listens, so it is a refusal).
+has on it), ``hosts`` (each with ``nics`` ``[network, [address/length...], metric]``, ``routes``
+``[prefix, via, nic]``, ``sysctl``, ``nft``, a text for nft), ``probes`` ``[host, address]``, ``dials``
+``[host, address, port]`` and ``longest``, the most hops to try. Hosts, networks and NICs are numbers.
+Out: ``hops``, for each probe its hops, null for one that does not answer; null where nothing comes back
+from the address itself. ``answers``, for each dial whether anything came back (nobody listens, so it is
+a refusal).
 
 Knows nothing of labrun. The namespaces have no names; the kernel removes them with this process.
 """
@@ -85,7 +86,7 @@ def _fabric(topology: dict[str, Any], hosts: list[int]) -> list[str]:
         lines.append(f"link add br{number} up type bridge mcast_snooping 0")
         lines += [f"address add {each} dev br{number}{_nodad(each)}" for each in addresses]
     for host, what in enumerate(topology["hosts"]):
-        for nic, (network, _) in enumerate(what["nics"]):
+        for nic, (network, _, _) in enumerate(what["nics"]):
             far = f"/proc/{os.getpid()}/fd/{hosts[host]}"
             lines.append(f"link add v{host}.{nic} type veth peer name eth{nic} netns {far}")
             lines.append(f"link set v{host}.{nic} up master br{network}")
@@ -98,9 +99,9 @@ def _nodad(address: str) -> str:
 
 def _host(what: dict[str, Any]) -> list[str]:
     lines = ["link set lo up"]
-    for nic, (_, addresses) in enumerate(what["nics"]):
+    for nic, (_, addresses, metric) in enumerate(what["nics"]):
         lines.append(f"link set eth{nic} up")
-        lines += [f"address add {each} dev eth{nic}{_nodad(each)}" for each in addresses]
+        lines += [f"address add {each} dev eth{nic}{_nodad(each)} metric {metric}" for each in addresses]
     lines += [f"route add {prefix} via {via} dev eth{nic}" for prefix, via, nic in what["routes"]]
     return lines
 

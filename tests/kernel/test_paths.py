@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from labrun.inventory.kernel_values import role_values
 from labrun.inventory.model import Host, Lab, Role
 from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, reach
-from labrun.inventory.topology.routing import route_table
+from labrun.inventory.topology.routing import metric_of, route_table
 from labrun.tasks.configure.nft_text import definition, replacement, ssh_line
 from tests.unit.small_labs import host, lab, network
 
@@ -47,12 +48,13 @@ def topology(of: Lab) -> tuple[dict[str, Any], list[Probe]]:
                     [
                         networks.index(nic.network),
                         [str(own) for own in (nic.ipv4, nic.ipv6) if own is not None],
+                        metric_of(each, nic),
                     ]
                     for nic in each.interfaces
                 ],
                 # What is connected the kernel knows by itself.
                 "routes": [
-                    [str(route.prefix), str(route.via), place_of(each, route.network)]
+                    [str(route.prefix), str(route.via), place_of(each, route.nic)]
                     for route in route_table(of, each.name)
                     if route.via is not None
                 ],
@@ -79,16 +81,16 @@ def ports_of(of: Lab) -> tuple[int, ...]:
     return (22, 80, 81, 8080) if any(each.firewall for each in of.hosts.values()) else ()
 
 
-def place_of(who: Host, where: str) -> int:
-    return next(place for place, nic in enumerate(who.interfaces) if nic.network == where)
+def place_of(who: Host, name: str) -> int:
+    return next(place for place, nic in enumerate(who.interfaces) if nic.name == name)
 
 
 def sysctl_of(who: Host) -> dict[str, str]:
     if who.role is not Role.ROUTER:
-        return {}
+        return role_values(who)
     held = dict.fromkeys(("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter"), "2")
     switches = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1"}
-    return {**switches, **held, **who.sysctl}
+    return {**role_values(who), **switches, **held, **who.sysctl}
 
 
 def probes_of(of: Lab) -> Iterator[Probe]:
@@ -102,10 +104,16 @@ def probes_of(of: Lab) -> Iterator[Probe]:
 def aims(source: Host, target: Host) -> Iterator[str]:
     """Yield the target's address on the first network both are on, else its first, of each IP version."""
     for version in ("ipv4", "ipv6"):
-        theirs = {nic.network: own for nic in target.interfaces if (own := getattr(nic, version)) is not None}
+        # Of several on one network, the first.
+        last_first = reversed(target.interfaces)
+        theirs = {nic.network: own for nic in last_first if (own := getattr(nic, version)) is not None}
         shared = [nic.network for nic in source.interfaces if getattr(nic, version) and nic.network in theirs]
         if theirs:
-            yield str(theirs[shared[0]].ip if shared else next(iter(theirs.values())).ip)
+            yield str(
+                theirs[shared[0]].ip
+                if shared
+                else next(own for nic in target.interfaces if (own := getattr(nic, version)) is not None).ip
+            )
 
 
 def traced(of: Lab) -> tuple[dict[Probe, list[str | None] | None], dict[Dial, bool]]:

@@ -7,6 +7,7 @@ from labrun.inventory.file.load import load_lab
 from labrun.runner.views.diagram_input import draw
 from tests.labs import EXAMPLES
 from tests.unit.small_labs import host, lab, network
+from tests.unit.twin_lab import lab_of, twins
 from tests.unit.verify_cases import drawn
 
 __all__ = ["chain", "every", "ring", "star"]
@@ -48,6 +49,16 @@ def chain() -> Diagram:
     return diagram(load_lab(EXAMPLES / "chain.yaml"))
 
 
+def crowd(size: int = 9) -> Diagram:
+    """Make hosts with two NICs on the upper of two networks, and routers with two NICs on each."""
+    nics = "left: 10.0.0.1{0}, l2: {{network: left, ipv4: 10.0.0.2{0}}}"
+    lower = "right: 10.0.1.1{0}, r2: {{network: right, ipv4: 10.0.1.2{0}}}"
+    hosts = [f"  h{n}: {{networks: {{{nics.format(n)}}}}}\n" for n in range(1, size)]
+    hosts.append(f"  r: {{role: router, networks: {{{nics.format(size)}, {lower.format(size)}}}}}\n")
+    networks = "networks: {left: {cidr: 10.0.0.0/24}, right: {cidr: 10.0.1.0/24}}\n"
+    return diagram(lab_of(f"name: crowd\n{networks}hosts:\n{''.join(hosts)}"))
+
+
 def every() -> dict[str, Diagram]:
     """Return them all by name."""
     return {
@@ -57,6 +68,8 @@ def every() -> dict[str, Diagram]:
         "chain": chain(),
         "star": star(),
         "ring": ring(),
+        "twins": diagram(twins()),
+        "crowd": crowd(),
         "empty": diagram(lab([], [])),
         "alone": diagram(lab([network("n", "10.0.0.0/24")], [host("lonely", {})])),
         "long": diagram(

@@ -16,7 +16,7 @@ from labrun.outcome import Outcome, Pair
 from labrun.runner.cli.report import Report
 from labrun.runner.commands.verify.offline import offline_rows
 from labrun.tasks.collect.capture import Capture, Unreachable
-from labrun.tasks.collect.causes import Shown, network_of
+from labrun.tasks.collect.causes import Shown, nic_name
 from labrun.tasks.collect.traces import path_rows
 from labrun.tasks.collect.unmanaged import with_own_devices, with_seen_macs
 from labrun.tasks.guest.facts.routes import ObservedRoute
@@ -148,7 +148,7 @@ def _does(step: Step, start: str, end: str, is_forward: bool) -> str:
     elif step.route is None:
         return f"has no route to {step.to}"
     else:
-        route = _route_text(str(step.route.prefix), step.route.via, step.route.network)
+        route = _route_text(str(step.route.prefix), step.route.via, step.route.nic)
     if step.node == start:
         return f"{route}, from {step.address}" if step.address is not None else route
     if not is_forward:
@@ -177,7 +177,7 @@ def _observed(lab: Lab, step: Step, end: str, capture: Capture | Unreachable | N
         return f"no route to {step.to}"
     if best.kind != "unicast":
         return f"a {best.kind} route to {best.prefix}"
-    return _route_text(str(best.prefix), best.via, network_of(lab, step.node, capture, best.device))
+    return _route_text(str(best.prefix), best.via, nic_name(lab, step.node, capture, best.device))
 
 
 def _best(capture: Capture, step: Step) -> ObservedRoute | None:

@@ -103,9 +103,9 @@ def _member_lines(host: DrawnHost, network: str) -> list[str]:
     for link in host.links:
         if link.network == network:
             state = "" if host.health is Health.UNKNOWN else f" {host.health.value}"
-            also = [other.network for other in host.links if other.network != network]
+            also = dict.fromkeys(other.network for other in host.links if other.network != network)
             on = f" (also on {', '.join(also)})" if also else ""
-            text = f"  +-- {host.name} {host.role}{state} {' '.join(link.addresses)}{on}"
+            text = f"  +-- {host.name} {host.role}{state} {' '.join(link.lines)}{on}"
             lines += _wrapped(text, "  |     ")
     return lines
 

@@ -77,7 +77,7 @@ def _wire(root: ET.Element, wire: Wire, bar: Bar, box: Box) -> None:
         root,
         "mxCell",
         {
-            "id": f"link-{wire.link.host}-{wire.link.network}",
+            "id": f"link-{wire.link.host}-{wire.link.name}",
             "parent": _PAGE,
             "edge": "1",
             "source": f"network-{wire.link.network}",

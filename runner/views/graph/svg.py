@@ -101,7 +101,7 @@ def _box(box: Box) -> ET.Element:
         [
             box.lines[0],
             box.lines[1],
-            *(f"{link.network}: {' '.join(link.addresses)}" for link in box.host.links),
+            *(f"{link.name}: {' '.join(link.addresses)}" for link in box.host.links),
         ]
     )
     frame = {

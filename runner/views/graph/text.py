@@ -30,7 +30,7 @@ def mermaid_graph(diagram: Diagram) -> str:
         left, right = ("{{", "}}") if host.is_router else ("[", "]")
         lines.append(f"  h{number}{left}{_mermaid(_host_lines(host))}{right}:::{host.health}")
         for link in host.links:
-            lines.append(f"  {networks[link.network]} ---|{_mermaid(list(link.addresses))}| h{number}")
+            lines.append(f"  {networks[link.network]} ---|{_mermaid(list(link.lines))}| h{number}")
             styles.append(f"stroke:{LIGHT.shades[link.health].line},stroke-width:2px")
     lines.extend(f"  linkStyle {number} {style}" for number, style in enumerate(styles))
     for health, shade in LIGHT.shades.items():
@@ -70,7 +70,7 @@ def dot_graph(diagram: Diagram) -> str:
     for link in diagram.links:
         ends = f"{_dot([f'network {link.network}'])} -- {_dot([f'host {link.host}'])}"
         colour = LIGHT.shades[link.health].line
-        lines.append(f'  {ends} [label={_dot(list(link.addresses))}, color="{colour}"];')
+        lines.append(f'  {ends} [label={_dot(list(link.lines))}, color="{colour}"];')
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 import pytest
@@ -22,6 +22,17 @@ def span(size: int) -> DhcpRange:
     return DhcpRange(START, START + size - 1)
 
 
+def leased(
+    lab: str, network: str, hosts: Iterable[str], span: DhcpRange, taken: Collection[IPv4Address]
+) -> dict[str, IPv4Address]:
+    """Return the addresses of hosts that have one NIC each, named after the network."""
+    return {host: each for (host, _), each in leased_addresses(lab, _on(network, hosts), span, taken).items()}
+
+
+def _on(network: str, hosts: Iterable[str]) -> list[tuple[str, str]]:
+    return [(host, network) for host in hosts]
+
+
 def moved(before: Mapping[str, IPv4Address], after: Mapping[str, IPv4Address]) -> set[str]:
     return {host for host in before if after.get(host) != before[host]}
 
@@ -31,7 +42,7 @@ def test_leases_are_unique_and_in_the_range_beside_the_taken(
     lab: str, network: str, hosts: list[str], size: int, taken: set[int]
 ) -> None:
     blocked = {START + offset for offset in taken}
-    found = leased_addresses(lab, network, hosts, span(size), blocked)
+    found = leased(lab, network, hosts, span(size), blocked)
     assert len(set(found.values())) == len(found)
     assert all(START <= address < START + size and address not in blocked for address in found.values())
     free = size - sum(offset < size for offset in taken)
@@ -43,9 +54,7 @@ def test_the_order_of_the_file_does_not_matter(
     lab: str, network: str, hosts: list[str], size: int, random: object
 ) -> None:
     other = list(reversed(hosts))
-    assert leased_addresses(lab, network, hosts, span(size), ()) == leased_addresses(
-        lab, network, other, span(size), ()
-    )
+    assert leased(lab, network, hosts, span(size), ()) == leased(lab, network, other, span(size), ())
 
 
 @given(NAMES, NAMES, HOSTS, NAMES)
@@ -53,9 +62,9 @@ def test_a_new_host_moves_nobody_but_by_a_collision(
     lab: str, network: str, hosts: list[str], new: str
 ) -> None:
     wide = DhcpRange(IPv4Address("10.0.0.0"), IPv4Address("10.0.15.255"))
-    before = leased_addresses(lab, network, hosts, wide, ())
-    after = leased_addresses(lab, network, [*hosts, new], wide, ())
-    alone = {host: leased_addresses(lab, network, [host], wide, ())[host] for host in [*hosts, new]}
+    before = leased(lab, network, hosts, wide, ())
+    after = leased(lab, network, [*hosts, new], wide, ())
+    alone = {host: leased(lab, network, [host], wide, ())[host] for host in [*hosts, new]}
     collides = list(alone.values()).count(alone[new]) > 1 or after[new] != alone[new]
     displaced = {host for host in hosts if before[host] != alone[host]}
     if new in hosts:
@@ -67,13 +76,13 @@ def test_a_new_host_moves_nobody_but_by_a_collision(
 
 
 def test_a_full_range_gives_every_address_and_leaves_the_last_out() -> None:
-    found = leased_addresses("demo", "n", [f"h{n}" for n in range(9)], span(8), ())
+    found = leased("demo", "n", [f"h{n}" for n in range(9)], span(8), ())
     assert sorted(map(str, found.values())) == [f"10.1.0.{n}" for n in range(16, 24)]
 
 
 def test_of_two_on_one_place_the_first_by_name_has_it() -> None:
     one = span(1)
-    assert set(leased_addresses("demo", "n", ["b", "a"], one, ())) == {"a"}
+    assert set(leased("demo", "n", ["b", "a"], one, ())) == {"a"}
 
 
 @given(NAMES, st.lists(st.tuples(NAMES, NAMES), unique=True, max_size=80))

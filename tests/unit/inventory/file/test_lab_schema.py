@@ -87,7 +87,7 @@ def test_null_is_no_value_of_anything() -> None:
 def test_keys_of_a_place() -> None:
     assert set(known_keys(("hosts", "a", "routes", 0))) == {"to", "via"}
     assert set(known_keys(("hosts", "a", "networks", "n"))) == {
-        *("ipv4", "ipv6", "mac", "filter", "nmcli", "spoofing", "model", "vlan")
+        *("network", "ipv4", "ipv6", "mac", "filter", "nmcli", "spoofing", "model", "vlan")
     }
     assert known_keys(("hosts",)) == ()
     assert home_of_key("cidr", ()) == "a network"

@@ -68,7 +68,7 @@ def test_several_addresses_are_wanted_of_a_nic_and_the_first_is_the_main_one(lab
 
 def test_a_nic_may_have_no_address(lab: Lab) -> None:
     for host, network in (("a", "left"), ("s", "bare")):
-        nic = lab.hosts[host].interface_on(network)
+        nic = lab.hosts[host].nic(network)
         assert nic is not None
         assert nic.addresses == ()
         (profile,) = (each for each in desired_profiles(lab, lab.hosts[host]) if each["network"] == network)

@@ -67,6 +67,7 @@ OTHERWISE = {
 # The first two make the context; `access` is refused, and `disks` named for another reason.
 NOT_HERE = {"address", "networks", "access", "disks"}
 NIC_KEYS = {
+    "network": "network: n",
     "ipv4": "ipv4: 10.1.0.9",
     "ipv6": "ipv6: fd00:1::9",
     "mac": 'mac: "02:00:00:00:00:09"',

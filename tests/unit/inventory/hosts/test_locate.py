@@ -54,7 +54,7 @@ def lab(tmp_path: Path) -> Lab:
 
 
 def lease(lab: Lab, host: str, network: str, address: str, source: str = "lease") -> Lease:
-    nic = lab.hosts[host].interface_on(network)
+    nic = lab.hosts[host].nic(network)
     assert nic is not None
     return Lease(nic.mac.upper(), ip_address(address), source)
 
@@ -138,7 +138,7 @@ def test_networks_where_the_hypervisor_is_go_first(lab: Lab) -> None:
 
 def test_with_nobody_to_ask_the_reserved_address_counts(lab: Lab) -> None:
     located = locate(lab, None)
-    nic = lab.hosts["leased"].interface_on("two")
+    nic = lab.hosts["leased"].nic("two")
     assert nic is not None
     assert nic.ipv4 is not None
     assert told(located["leased"]) == (str(nic.ipv4.ip), "file", "two")

@@ -408,3 +408,24 @@ def test_the_nornir_plugin_asks_no_hypervisor(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "{'gate': '192.0.2.1', 'one': '192.0.2.7', 'two': 'two.example.org'}\n"
+
+
+TWO_OF_ONE_NETWORK = """\
+name: demo
+networks: {n: {cidr: 192.0.2.0/24}}
+hosts:
+  old:
+    address: 192.0.2.7
+    networks: {n: 192.0.2.7, n2: {network: n, ipv4: 192.0.2.8}, n3: {network: n, ipv4: dhcp, mac: MAC}}
+"""
+
+
+def test_of_two_nics_on_a_network_each_is_known_by_its_own_address_alone(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, TWO_OF_ONE_NETWORK.replace("MAC", '"02:00:00:00:00:03"'))
+    old = lab.hosts["old"]
+    marks = [marks_of(old, nic, lab.networks["n"]) for nic in old.interfaces]
+    assert marks == [["192.0.2.7/32"], ["192.0.2.8/32"], []]
+    shown = {"eth0": [ip_interface("192.0.2.7/24")], "eth1": [ip_interface("192.0.2.9/24")]}
+    assert [marked_nic(each, shown) for each in marks] == ["eth0", None, None]
+    # Nothing says that the address of the file is this one's.
+    assert old.interfaces[2].ipv4 is None

@@ -283,7 +283,7 @@ class Wire:
         if not fitting:
             return None
         route = sorted(fitting, key=lambda r: -r.prefix.prefixlen)[0]
-        nic = who.interface_on(route.network)
+        nic = who.nic(route.nic)
         assert nic is not None
         assert nic.ipv4 is not None
         following = address if route.via is None else route.via
@@ -386,7 +386,7 @@ def shown(path: Path) -> list[str] | None:
 
 def aimed_at(source: Host, target: Host) -> IPv4Address:
     for nic in (*source.interfaces, *target.interfaces):
-        there = target.interface_on(nic.network)
+        there = target.nic(nic.network)
         if there is not None and there.ipv4 is not None:
             return there.ipv4.ip
     raise AssertionError(target)
@@ -406,7 +406,7 @@ def test_topology_routes_get_one_network_nearer(of: Lab) -> None:
             continue
         for router in routers:
             declared = {route.to for route in router.routes}
-            if router.interface_on(goal.name) or goal.cidr in declared:
+            if router.nics_on(goal.name) or goal.cidr in declared:
                 continue
             found = [r for r in route_table(of, router.name) if r.prefix == goal.cidr]
             length = distance(of, router, goal.name)
@@ -426,10 +426,10 @@ def distance(of: Lab, start: Host, goal: str) -> int | None:
     seen = {start.name}
     while queue:
         here, steps = queue.popleft()
-        if here.interface_on(goal):
+        if here.nics_on(goal):
             return steps
         for other in of.hosts.values():
-            meets = any(here.interface_on(nic.network) for nic in other.interfaces)
+            meets = any(here.nics_on(nic.network) for nic in other.interfaces)
             if other.role is Role.ROUTER and other.name not in seen and meets:
                 seen.add(other.name)
                 queue.append((other, steps + 1))

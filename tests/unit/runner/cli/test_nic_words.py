@@ -1,4 +1,4 @@
-"""Which NICs `HOST:NETWORK` means, and where a packet filter begins."""
+"""Which NICs `HOST:NIC` means, and where a packet filter begins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from labrun.errors import UsageError
 from labrun.inventory.file.load import load_lab
 from labrun.inventory.model import Lab
-from labrun.runner.cli.nic_words import leading_nics
+from labrun.runner.cli.nic_words import leading_nics, named_nics
 from labrun.tasks.provision.nic_ends import nic_ends
+from tests.unit.twin_lab import twins
 
 LAB = """\
 name: words
@@ -69,3 +70,13 @@ def test_an_existing_machine_has_none_here(lab: Lab) -> None:
     assert str(caught.value) == (
         "old: an existing machine has no NIC on this hypervisor (`labrun ssh old`, and do it there)"
     )
+
+
+def test_a_nic_on_the_same_network_as_another_is_named_by_its_own_name() -> None:
+    of = twins()
+    assert named_nics(of, "h") == (("h", "left"), ("h", "left2"), ("h", "left3"))
+    assert named_nics(of, "h:left2") == (("h", "left2"),)
+    with pytest.raises(UsageError) as caught:
+        named_nics(of, "h:right")
+    assert str(caught.value) == 'h:right: h has no NIC on "right" (it is on left, left2, left3)'
+    assert caught.value.exit_code == 2

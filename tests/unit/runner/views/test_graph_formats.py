@@ -213,3 +213,13 @@ def test_words_can_be_read_and_lines_be_seen(palette: Palette) -> None:
         assert min(contrast(ink, shade.fill) for ink in (palette.ink, palette.faint)) >= 4.5
         assert contrast(shade.line, palette.paper) >= 3
     assert contrast(palette.network, palette.paper) >= 3
+
+
+def test_links_of_one_host_to_one_network_are_told_apart_by_their_nics() -> None:
+    crowd = every()["twins"]
+    assert '  n0 ---|"left2<br/>10.0.0.12/24<br/>fd00:1::12/64"| h1\n' in writer("mermaid")(crowd)
+    assert '"network left" -- "host h" [label="left2\\n10.0.0.12/24\\nfd00:1::12/64"' in writer("dot")(crowd)
+    cells = [each.get("id", "") for each in ET.fromstring(writer("drawio")(crowd)).iter("mxCell")]
+    assert {"link-h-left", "link-h-left2", "link-h-left3"} <= set(cells)
+    assert len(set(cells)) == len(cells)
+    assert "\nleft2: 10.0.0.12/24 fd00:1::12/64\n" in writer("svg")(crowd)

@@ -8,6 +8,7 @@ from labrun.inventory.drawing.diagram import Health, worst
 from labrun.outcome import Family, Nic, Outcome, Pair, Status
 from labrun.runner.views.health import health_of
 from tests.unit.small_labs import host, lab, network
+from tests.unit.twin_lab import twins
 from tests.unit.verify_cases import captured
 
 
@@ -102,3 +103,21 @@ def test_hosts_that_the_file_no_longer_has_are_passed_over() -> None:
 def test_the_worst_of_several() -> None:
     assert worst() is Health.UNKNOWN
     assert worst(Health.OK, Health.FAILED, Health.UNREACHABLE) is Health.FAILED
+
+
+def test_nics_on_one_network_have_a_health_each() -> None:
+    rows = [
+        Outcome("h", "address", "left", Status.OK, subject=Nic("h", "left")),
+        Outcome("h", "address", "left2", Status.FAILED, subject=Nic("h", "left2")),
+    ]
+    assert health_of(twins(), rows).links == {("h", "left"): Health.OK, ("h", "left2"): Health.FAILED}
+
+
+def test_a_path_that_fails_tells_nothing_of_either_of_two_nics() -> None:
+    assert health_of(twins(), [path("w", "h", Status.FAILED)]).links == {}
+    assert set(health_of(twins(), [path("x", "w", Status.FAILED)]).links) == {
+        ("x", "right"),
+        ("r", "right"),
+        ("r", "left"),
+        ("w", "left"),
+    }

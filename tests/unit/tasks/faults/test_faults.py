@@ -17,6 +17,7 @@ from labrun.tasks.faults.script import look_script, mend_script, plant_script
 from labrun.tasks.guest.scripts import function, guest_script
 from tests import places
 from tests.unit.small_labs import dual_stack, host, lab, network, two_networks
+from tests.unit.twin_lab import twins
 
 ROOT = places.ROOT
 
@@ -181,3 +182,7 @@ def test_a_damaged_memory_is_none(tmp_path: Path, text: str) -> None:
     state = LabState.open("small", "test:///default", tmp_path)
     (state.root / "fault").write_text(text)
     assert recall(state) is None
+
+
+def test_no_fault_is_planted_where_a_second_nic_would_make_up_for_it() -> None:
+    assert {name for site in fault_sites(twins()) for name in (site.source, site.target)} == {"w", "x"}

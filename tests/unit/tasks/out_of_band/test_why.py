@@ -409,7 +409,7 @@ def test_a_jump_host_is_no_stranger_at_its_own_address() -> None:
     """The hypervisor's MAC on a network says nothing of who dials from a jump host."""
     seen = healthy()
     (jump,) = [name for name, host in seen.lab.hosts.items() if name == "host00"]
-    nic = seen.lab.hosts[jump].interface_on("network1")
+    nic = seen.lab.hosts[jump].nic("network1")
     assert nic is not None
     assert nic.ipv4 is not None
     for mac, why in ((nic.mac, None), ("02:00:00:00:00:01", f"host00's MAC there is {nic.mac}")):

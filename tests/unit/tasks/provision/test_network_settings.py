@@ -30,7 +30,7 @@ SAMPLES = {
     "bridge": "br0",
     "bridge_name": "lab-left",
     "nat_ports": "2000-3000",
-    "reservations": "02:00:00:00:00:01=10.1.0.10/a 02:00:00:00:00:02=10.1.0.9/b-c",
+    "reservations": "02:00:00:00:00:01=10.1.0.10/b-c 02:00:00:00:00:03=10.1.0.8/",
     "dhcp6": "fd00:1::8000-fd00:1::ffff",
     "reservations6": "a=fd00:1::8001 b-c=fd00:1::9000",
     "dns": "10.1.0.1=a 10.1.0.10=b,www.lab.example fd00:1::10=a",
