@@ -427,7 +427,7 @@ def test_a_bridge_with_guests_on_it_stays_and_what_is_refused_changes_nothing(bo
         for words, error in (
             (("remove", "br0"), "guest0 is on br0: guests would be cut off"),
             (("create", "br1", "--dev", "eth0"), "eth0 is a port of br0 already"),
-            (("create", "br0", "--dev", "guest1"), "br0 is there already, with eth0 as its port"),
+            (("create", "br0", "--dev", "guest1"), "br0 already exists, with eth0 as its port"),
         ):
             assert box.labrun("host-bridge", *words, code=5)["error"] == error
             assert box.inside(STATE) == state
