@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import select
@@ -13,6 +14,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from labrun.errors import UnreachableError
+from labrun.tasks.guest.deadline import pace
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,8 +38,8 @@ VERSION = b"SSH-2.0-labrun\r\n"
 SILENT = "accepted the connection but did not finish the SSH handshake in time"
 # Data unacknowledged for this long (milliseconds) means the peer is gone; plain TCP waits 15 minutes.
 _TCP_PATIENCE = 30_000
-# An emulated guest under load takes seconds to start its sshd; no sshd takes longer than this.
-_BANNER_SECONDS = 10.0
+# An emulated guest under load takes seconds to start its sshd; where the host has minutes, it gets its share.
+_BANNER_SECONDS, _BANNER_SHARE = 10.0, 1 / 12
 # A server that has sent lines before its version continues soon, or has sent everything.
 _NEXT_SECONDS = 2.0
 _MOST, _LARGEST_READ = 16 * 1024, 256 * 1024
@@ -230,7 +232,9 @@ def await_banner(sock: SshSocket, where: str, patience: float) -> float:
     ``patience`` seconds, or earlier if no sshd would take so long.
     """
     began = now = time.monotonic()
-    until = began + min(patience, _BANNER_SECONDS)
+    left = pace().remaining()
+    usual = max(_BANNER_SECONDS, left * _BANNER_SHARE) if math.isfinite(left) else _BANNER_SECONDS
+    until = began + min(patience, usual)
     while not sock.greeted:
         soonest = min(until, now + _NEXT_SECONDS) if sock.sent else until
         if not sock.is_readable(max(0.0, soonest - now)):
