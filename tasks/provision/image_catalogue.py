@@ -1,7 +1,8 @@
 """The vendors' cloud images by name: where they are, what proves them, and what is in them.
 
-Written from public sources; none of them was downloaded in labrun's own tests. Names with `latest` or `release`
-in their address follow the vendor's newest build, so the checksum is always read anew from the vendor's own list.
+Written from public sources; none of them was downloaded in labrun's own tests. Names with `latest` or
+`release` in their address follow the vendor's newest build, so the checksum is always read anew from the
+vendor's own list.
 """
 
 from __future__ import annotations
