@@ -61,7 +61,7 @@ def ready_row(task: Task, driver: Driver, job: MachineJob) -> Outcome:
     try:
         if job.recover:
             put_keys_in(driver, job)
-            note = "the lab's keys were lost: a new one was put in without a login"
+            note = "the lab's keys were lost: a new one was installed without a login"
         if job.no_way:
             note = f"{job.no_way}: {OUT_OF_BAND}"
             ready = ready_inside(

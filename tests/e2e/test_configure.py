@@ -263,7 +263,7 @@ def test_a_key_that_is_the_machine_s_is_skipped_and_the_others_are_set(lab: Runn
         "kernel.pid_max": ("skipped", pid_max),
         "net.ipv4.tcp_syncookies": (
             "rolled-back",
-            "sysctl net.ipv4.ip_forward did not take; the host rolled back",
+            "sysctl net.ipv4.ip_forward did not take effect; the host rolled back",
         ),
         "net.ipv4.ip_forward": (
             "rolled-back",

@@ -424,7 +424,7 @@ def test_another_host_key_is_said_and_never_accepted(lab: RunningLab) -> None:
         assert answer.exit_code == 4
         row = one_row(answer, "two", "machine", "ssh-host-key")
         assert row["status"] == "drifted"
-        assert " in place of SHA256:" in row["why"]
+        assert " instead of SHA256:" in row["why"]
         assert row["why"].endswith("; nothing was read over this connection")
         nmcli = one_row(answer, "two", "nmcli", "right")
         assert (nmcli["status"], "seen out of band" in nmcli["why"]) == ("ok", True), nmcli

@@ -190,8 +190,8 @@ def test_one_that_lets_nobody_through_is_named(elsewhere: Elsewhere, tmp_path: P
         elsewhere.lab.path.write_text(text_for(other), encoding="utf-8")
         asked = elsewhere.labrun("exec", "hostname")
         assert asked.exit_code == 4
-        said = "(unreachable) connect: its jump host hypervisor lets nobody through"
-        hint = "(AllowTcpForwarding of the sshd on hypervisor has to be yes or local)"
+        said = "(unreachable) connect: its jump host hypervisor does not forward connections"
+        hint = "(AllowTcpForwarding of the sshd on hypervisor must be yes or local)"
         assert asked.stdout.splitlines() == [f"{host}: {said} {hint}" for host in HOSTS]
     finally:
         process.terminate()

@@ -230,7 +230,7 @@ def test_a_lost_state_directory_is_recovered_from_out_of_band(make_lab: Make) ->
     answer = lab.json("up")
     assert answer.exit_code == 0, answer.bad()
     ready = answer.of("ready", "one")[0]
-    assert ready["why"] == "the lab's keys were lost: a new one was put in without a login"
+    assert ready["why"] == "the lab's keys were lost: a new one was installed without a login"
     assert lab.guest("one", "id -un") == "root\n"
     assert lab.json("up").of("ready", "one")[0]["why"] is None
 
@@ -245,14 +245,14 @@ def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
         answer = lab.json("up")
         assert answer.exit_code == 0, answer.bad()
         assert time.monotonic() - began < 90
-        assert "id_ed25519: it is damaged, or not the key of the .pub file beside it; it is " in answer.stderr
+        assert "id_ed25519: it is damaged, or not the key of the .pub file beside it; it was renamed to " in answer.stderr
         why = {row["why"] for row in answer.of("ready")}
-        assert why == {"the lab's keys were lost: a new one was put in without a login"}
+        assert why == {"the lab's keys were lost: a new one was installed without a login"}
     known = key.with_name("known_hosts")
     known.write_bytes(b"\xff")
     answer = lab.json("up")
     assert answer.exit_code == 0, answer.bad()
-    assert f"{known}: it is not what labrun wrote; it is " in answer.stderr
+    assert f"{known}: it is not what labrun wrote; it was renamed to " in answer.stderr
     key.chmod(0o644)
     last = lab.json("status")
     assert last.exit_code == 0, last.stderr

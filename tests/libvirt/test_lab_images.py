@@ -126,7 +126,7 @@ def test_a_file_is_imported_and_a_new_one_is_for_new_machines(lab: _Lab, tmp_pat
             "wrong",
             "{folder}/wrong.qcow2 is a web page, not an image (look at what the server says, with a browser)",
         ),
-        ("almalinux-9", "the image almalinux-9 has no disk for machines (labrun image pull almalinux-9)"),
+        ("almalinux-9", "the image almalinux-9 has no disk for VMs (labrun image pull almalinux-9)"),
     ],
 )
 def test_plan_refuses_what_cannot_be_a_machine(image: str, why: str, lab: _Lab, tmp_path: Path) -> None:
