@@ -245,7 +245,10 @@ def test_a_key_pair_that_is_none_is_as_if_it_were_lost(make_lab: Make) -> None:
         answer = lab.json("up")
         assert answer.exit_code == 0, answer.bad()
         assert time.monotonic() - began < 90
-        assert "id_ed25519: it is damaged, or not the key of the .pub file beside it; it was renamed to " in answer.stderr
+        assert (
+            "id_ed25519: it is damaged, or not the key of the .pub file beside it; it was renamed to "
+            in answer.stderr
+        )
         why = {row["why"] for row in answer.of("ready")}
         assert why == {"the lab's keys were lost: a new one was installed without a login"}
     known = key.with_name("known_hosts")
