@@ -260,7 +260,7 @@ def test_a_forward_without_a_listener_names_the_host_behind_it(lab: RunningLab) 
     check = "checks: [{name: other, from: c, to: fw, tcp: 8082}]\n"
     path.write_text(text + check, encoding="utf-8")
     (row,) = RunningLab(path, lab.state).json("verify").of("check", name="other")
-    assert (row["status"], row["actual"]) == ("warning", "refused")
+    assert (row["status"], row["actual"]) == ("failed", "refused"), row
     assert row["why"] == "nothing listens on tcp/81 on web, to which fw forwards tcp/8082"
 
 

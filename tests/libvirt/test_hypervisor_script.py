@@ -176,7 +176,7 @@ def test_guests_nobody_can_reach_any_more_are_ended_and_can_be_started_anew(worl
     world.run("umount", "-l", lost)
     code, said = world.hypervisor("start")
     assert code == 0
-    assert said.startswith("hypervisor: ending guests whose namespaces cannot be entered any more, pids: ")
+    assert said.startswith("hypervisor: ending guests whose namespaces can no longer be entered, pids: ")
     assert not _lives(init)
     assert world.virsh("domstate", GUEST).strip() == "shut off"
     world.virsh("net-start", "iso")
