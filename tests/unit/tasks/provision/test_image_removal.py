@@ -136,7 +136,7 @@ def test_the_commands_say_what_they_did(store: Path, tmp_path: Path) -> None:
     assert missing.returncode == 2
     assert "there is no image t-none" in missing.stderr
     asked = run_labrun("image", "prune", "--all", cwd=tmp_path, env=env)
-    assert (asked.returncode, "There is no terminal to ask on" in asked.stderr) == (2, True)
+    assert (asked.returncode, "This needs confirmation, and there is no terminal" in asked.stderr) == (2, True)
     done = run_labrun("image", "remove", "t-built", "--json", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["results"]
