@@ -49,7 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
     "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
     "host-bridge": (
-        "host_bridge",
+        "host_bridge.command",
         "Put this machine's own NIC into a bridge without cutting off anyone who is logged in.",
     ),
     "doctor": ("doctor", "Check that this machine can run a lab, and show how to fix what would prevent it."),

@@ -22,8 +22,9 @@ from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
 from labrun.tasks.provision.checksums import Digest
 from labrun.tasks.provision.image_catalogue import ARCHITECTURES, origin_of
+from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_origin import Origin
-from labrun.tasks.provision.image_store import StoredImage, image_directory, import_image, list_images
+from labrun.tasks.provision.image_store import StoredImage, image_directory, list_images
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject

@@ -322,7 +322,8 @@ def wrong_way(shown: Shown, at: Passage, expected: Route, device: str, *, back: 
         name = "default" if equal[0].prefix.prefixlen == 0 else equal[0].prefix
         yield Finding(CAUSE, f"several equal routes to {name}: {ways}", at.node)
     elif wrong:
-        there, meant = _there(shown, at, wrong[0]), _meant(expected)
+        there = _there(shown, at, wrong[0])
+        meant = f"via {expected.via}" if expected.via is not None else f"out of {expected.nic}"
         if wrong[0].via is not None and wrong[0].via == expected.via:
             nic = nic_name(shown.lab, at.node, at.capture, wrong[0].device)
             there, meant = f"{there} out of {nic}", f"out of {expected.nic}"
@@ -340,10 +341,6 @@ def _same_way(observed: ObservedRoute, expected: Route, device: str) -> bool:
         return False
     announced = expected.origin == "dhcp" and observed.via is not None and observed.via.is_link_local
     return announced or observed.via == expected.via
-
-
-def _meant(expected: Route) -> str:
-    return f"via {expected.via}" if expected.via is not None else f"out of {expected.nic}"
 
 
 def _goal(lab: Lab, to: Address, version: Version) -> Prefix | Address:

@@ -13,19 +13,16 @@ from labrun.errors import LabrunError
 from labrun.tasks.provision.checksums import Digest, find_digest
 from labrun.tasks.provision.downloads import Patience, download, forget, read_text
 from labrun.tasks.provision.http_client import DownloadError, shown
+from labrun.tasks.provision.image_import import Provenance, import_image, name_again, require_free
 from labrun.tasks.provision.image_origin import Origin
 from labrun.tasks.provision.image_store import (
     VERSIONS,
-    Provenance,
     StoredImage,
     has_digest,
     image_directory,
     image_paths,
-    import_image,
     list_images,
     make_store,
-    name_again,
-    require_free,
     with_digest,
 )
 

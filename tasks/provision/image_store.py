@@ -8,39 +8,34 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labrun.errors import LabrunError, LockedError, UsageError
 from labrun.state_files import DamagedFileError
-from labrun.tasks.provision.image_format import judge_image
-from labrun.tasks.provision.image_integrity import require_room_for, require_sound
 from labrun.tasks.provision.image_manifest import read_image_manifest
 
 __all__ = [
     "VERSIONS",
     "ImagePaths",
-    "Provenance",
+    "Progress",
     "StoredImage",
     "disk_digest",
+    "file_identity",
     "has_digest",
     "has_file",
     "image_directory",
     "image_lock",
     "image_paths",
-    "import_image",
     "list_images",
     "make_store",
-    "name_again",
-    "require_free",
+    "manifest_of",
+    "stored_image",
     "with_digest",
 ]
 
@@ -127,11 +122,12 @@ def list_images() -> tuple[StoredImage, ...]:
         return ()
     except OSError as error:
         raise LabrunError(f"cannot read {image_directory()}: {error.strerror}", step="image") from error
-    found = (_stored(image_paths(name)) for name in names if _NAME.fullmatch(name) and name != VERSIONS)
+    found = (stored_image(image_paths(name)) for name in names if _NAME.fullmatch(name) and name != VERSIONS)
     return tuple(image for image in found if image.drivers or image.unreadable)
 
 
-def _stored(paths: ImagePaths) -> StoredImage:
+def stored_image(paths: ImagePaths) -> StoredImage:
+    """Return what the store has under these paths."""
     unreadable = ""
     manifest: Mapping[str, Any] = {}
     try:
@@ -156,7 +152,8 @@ def _size(noted: object) -> int:
     return noted if isinstance(noted, int) and noted > 0 else 0
 
 
-def _read_manifest(paths: ImagePaths) -> Mapping[str, Any]:
+def manifest_of(paths: ImagePaths) -> Mapping[str, Any]:
+    """Return what an image notes about itself, empty if it notes nothing that can be read."""
     try:
         return read_image_manifest(paths.manifest)
     except DamagedFileError:
@@ -170,7 +167,7 @@ def disk_digest(paths: ImagePaths) -> str | None:
     """
     if not paths.disk.is_file():
         return None
-    noted = _read_manifest(paths).get("sha256")
+    noted = manifest_of(paths).get("sha256")
     if isinstance(noted, str) and re.fullmatch(r"[0-9a-f]{64}", noted):
         return noted
     with paths.disk.open("rb") as file:
@@ -198,43 +195,6 @@ def image_lock(name: str, *, wait: bool = True) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a downloaded file is from, its digests by algorithm, and what proved it."""
-
-    source: str
-    digests: Mapping[str, str]
-    verified: str
-
-
-def import_image(
-    path: Path, name: str, *, progress: Progress | None = None, provenance: Provenance | None = None
-) -> StoredImage:
-    """Copy a cloud image (qcow2) into the store under ``name``; the name moves to it in one step.
-
-    The same file imported twice is stored once. With ``provenance`` it is a download on the store's file
-    system, which is moved instead. Raises LabrunError if it is not a complete qcow2, UsageError for a bad
-    name or the name of a built image.
-    """
-    require_free(name)
-    if not path.is_file():
-        raise UsageError(f"{path} is not a file")
-    judge_image(path)
-    require_sound(path)
-    versions = make_store()
-    # One import per name at a time: an existing scratch directory is left from one that was killed.
-    with image_lock(name):
-        _store(path, name, versions, progress or (lambda _what, _share: None), provenance)
-    return _stored(image_paths(name))
-
-
-def require_free(name: str) -> None:
-    """Raise UsageError for a bad name, and for that of an image that labrun built."""
-    paths = image_paths(name)
-    if paths.rootfs.is_dir() or "recipe" in _read_manifest(paths):
-        raise UsageError(f"{name} is an image that labrun built", hint="import it under another name")
-
-
 def make_store() -> Path:
     """Return the directory of the versions, which exists then. Raises LabrunError."""
     versions = image_directory() / VERSIONS
@@ -256,103 +216,18 @@ def with_digest(algorithm: str, value: str) -> ImagePaths | None:
 
 def has_digest(paths: ImagePaths, algorithm: str, value: str) -> bool:
     """Tell whether an image has a disk with this digest, by its manifest."""
-    return paths.disk.is_file() and _read_manifest(paths).get(algorithm) == value
+    return paths.disk.is_file() and manifest_of(paths).get(algorithm) == value
 
 
 def has_file(paths: ImagePaths, path: Path) -> bool:
     """Tell whether an image was imported from this file as it is now, by its place, size and time."""
     try:
-        return paths.disk.is_file() and _read_manifest(paths).get("file") == _identity(path)
+        return paths.disk.is_file() and manifest_of(paths).get("file") == file_identity(path)
     except OSError:
         return False
 
 
-def _identity(path: Path) -> str:
+def file_identity(path: Path) -> str:
+    """Return what tells a file from another, or from itself after a change: place, size, time."""
     seen = path.stat()
     return f"{path.resolve()} {seen.st_size} {seen.st_mtime_ns}"
-
-
-def name_again(there: ImagePaths, name: str, source: str, verified: str) -> StoredImage:
-    """Give the disk of an image another name too: its content stays one file."""
-    require_free(name)
-    noted = _read_manifest(there)
-    digests = {key: str(noted[key]) for key in ("sha256", "sha512") if key in noted}
-    link = make_store() / f".link-{name}"
-    try:
-        link.unlink(missing_ok=True)
-        os.link(there.disk, link)
-        return import_image(link, name, provenance=Provenance(source, digests, verified))
-    except OSError as error:
-        raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
-    finally:
-        link.unlink(missing_ok=True)
-
-
-def _store(path: Path, name: str, versions: Path, progress: Progress, provenance: Provenance | None) -> None:
-    scratch = versions / f".import-{name}"
-    disk = scratch / "disk.qcow2"
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        identity = _identity(path)
-        if provenance is None:
-            require_room_for(path.stat().st_blocks * 512, scratch)
-            provenance = Provenance(path.name, {"sha256": _copy(path, disk, progress)}, "")
-        else:
-            path.rename(disk)
-            disk.chmod(0o644)
-        manifest = {
-            "name": name,
-            "source": provenance.source,
-            "imported": datetime.now(UTC).isoformat(timespec="seconds"),
-            **provenance.digests,
-            # Judged anew: the file may have been replaced since.
-            "virtual_size": judge_image(disk),
-            "verified": provenance.verified,
-            "file": identity,
-        }
-        (scratch / "image.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _take_name(name, scratch, versions / f"{name}-{provenance.digests['sha256'][:16]}")
-    except OSError as error:
-        raise LabrunError(f"cannot store {name}: {error.strerror or error}", step="image") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _copy(source: Path, target: Path, progress: Progress) -> str:
-    """Copy without blocks of zeros; return the SHA-256 of the source."""
-    digest = hashlib.sha256()
-    size = source.stat().st_size
-    with source.open("rb") as reader, target.open("wb") as writer:
-        copied = 0
-        while chunk := reader.read(_CHUNK):
-            digest.update(chunk)
-            if chunk.count(0) == len(chunk):
-                writer.seek(len(chunk), os.SEEK_CUR)
-            else:
-                writer.write(chunk)
-            copied += len(chunk)
-            progress("copying", min(1.0, copied / max(size, 1)))
-        writer.truncate(copied)
-        writer.flush()
-        os.fsync(writer.fileno())
-    return digest.hexdigest()
-
-
-def _take_name(name: str, scratch: Path, version: Path) -> None:
-    """Move the finished directory into place and point the name to it."""
-    scratch.chmod(0o755)
-    if version.is_dir():
-        # The same content: only where it is from may be new.
-        (scratch / "image.json").replace(version / "image.json")
-    else:
-        scratch.rename(version)
-    link = version.parent / f".{name}.link"
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path(VERSIONS) / version.name)
-    link.replace(image_directory() / name)
-    # Machines use copies in a libvirt pool, so versions without the name are unused.
-    for old in version.parent.glob(f"{name}-*"):
-        manifest = _read_manifest(ImagePaths(name, old))
-        if old != version and manifest.get("name") == name and "recipe" not in manifest:
-            shutil.rmtree(old, ignore_errors=True)

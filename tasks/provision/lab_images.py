@@ -15,14 +15,9 @@ from labrun.outcome import HYPERVISOR
 from labrun.progress import report
 from labrun.tasks.provision.checksums import Digest
 from labrun.tasks.provision.image_format import judge_image
+from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_origin import Origin
-from labrun.tasks.provision.image_store import (
-    has_digest,
-    has_file,
-    image_directory,
-    image_paths,
-    import_image,
-)
+from labrun.tasks.provision.image_store import has_digest, has_file, image_directory, image_paths
 
 __all__ = ["bring_declared", "declared_image", "is_current", "stored_name", "why_not", "would_be"]
 

@@ -22,8 +22,9 @@ from labrun.hypervisor import connect
 from labrun.ownership import read_tag
 from labrun.tasks.provision import kvm_probe
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
+from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_removal import prune_images, remove_image
-from labrun.tasks.provision.image_store import image_paths, import_image
+from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.image_users import find_users
 from labrun.tasks.provision.image_volume import find_image_volume, volume_name
 from labrun.tasks.provision.kvm_probe import KvmVerdict, kvm_verdict, probe

@@ -10,8 +10,9 @@ import pytest
 
 from labrun.errors import HypervisorError, LabrunError, LockedError, UsageError
 from labrun.tasks.provision import image_users
+from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_removal import prune_images, remove_image
-from labrun.tasks.provision.image_store import image_paths, import_image, list_images
+from labrun.tasks.provision.image_store import image_paths, list_images
 from labrun.tasks.provision.image_users import ImageUsers, find_users
 from tests.unit.command_line import run_labrun
 from tests.unit.tasks.provision.image_files import needs_qemu_img, qcow2
@@ -136,7 +137,10 @@ def test_the_commands_say_what_they_did(store: Path, tmp_path: Path) -> None:
     assert missing.returncode == 2
     assert "there is no image t-none" in missing.stderr
     asked = run_labrun("image", "prune", "--all", cwd=tmp_path, env=env)
-    assert (asked.returncode, "This needs confirmation, and there is no terminal" in asked.stderr) == (2, True)
+    assert (asked.returncode, "This needs confirmation, and there is no" in asked.stderr) == (
+        2,
+        True,
+    )
     done = run_labrun("image", "remove", "t-built", "--json", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["results"]

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from labrun.errors import LabrunError, UsageError
+from labrun.tasks.provision.image_import import import_image
 from labrun.tasks.provision.image_manifest import find_image
-from labrun.tasks.provision.image_store import disk_digest, image_paths, import_image, list_images
+from labrun.tasks.provision.image_store import disk_digest, image_paths, list_images
 from tests.unit.command_line import run_labrun
 from tests.unit.tasks.provision.image_files import needs_qemu_img, qcow2
 

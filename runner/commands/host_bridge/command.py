@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface
 from typing import TYPE_CHECKING
 
@@ -13,24 +11,21 @@ import click
 from labrun.errors import HostBridgeError, UsageError
 from labrun.inventory.file.addressing import misfit
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.progress import report
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.options import BoundedRange
-from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.terminal import say
+from labrun.runner.commands.host_bridge.change import SECTION, carry_out, state_of
 from labrun.runner.verb import VerbGroup, verb
 from labrun.runner.views.columns import listing
 
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
     from labrun.tasks.host_bridge.guard import State
-    from labrun.tasks.host_bridge.model import Addressing, Change, Device, Interface, Record
+    from labrun.tasks.host_bridge.model import Addressing, Device, Interface, Record
 
 command = VerbGroup(
     "host-bridge", "Put this machine's own NIC into a bridge without cutting off anyone who is logged in."
 )
-_SECTION = "host-bridge"
 _WITHIN = click.option(
     "--within",
     type=BoundedRange(10, 3600),
@@ -108,7 +103,7 @@ def create(
     nic = require_fit(dev, bridge, present)
     wanted = _addressing(nic, own, gateways) if own else None
     require_free(nic, own, present)
-    return _carry_out(invocation, bridge_change(nic, bridge, wanted), nic, within)
+    return carry_out(invocation, bridge_change(nic, bridge, wanted), nic, within)
 
 
 def _none_pending() -> None:
@@ -166,21 +161,12 @@ def _there(
             f"{bridge} already exists, without {', '.join(missing)}",
             hint=f"labrun host-bridge remove {bridge} first",
         )
-    actual = _holds(found.get(bridge), found.get(dev))
+    actual = state_of(found.get(bridge), found.get(dev))
     status = Status.OK
     why = None
     if dev in found and found[dev].master != bridge:
         status, why = Status.FAILED, f"{dev} is no longer a port of {bridge}: it was taken out"
-    return Report(outcomes=[Outcome(HYPERVISOR, _SECTION, bridge, status, f"with {dev}", actual, why)])
-
-
-def _holds(bridge: Device | None, nic: Device | None) -> str:
-    shown = bridge if bridge is not None else nic
-    return (
-        ", ".join(str(address) for address in shown.addresses) or "no address"
-        if shown is not None
-        else "absent"
-    )
+    return Report(outcomes=[Outcome(HYPERVISOR, SECTION, bridge, status, f"with {dev}", actual, why)])
 
 
 @verb("remove", group=command)
@@ -203,7 +189,7 @@ def remove(invocation: Invocation, bridge: str, within: int) -> Report:
     record = read_record(bridge)
     if record is None:
         if bridge not in present:
-            row = Outcome(HYPERVISOR, _SECTION, bridge, Status.OK, "absent", "absent")
+            row = Outcome(HYPERVISOR, SECTION, bridge, Status.OK, "absent", "absent")
             return Report(outcomes=[row])
         raise HostBridgeError(
             f"{bridge} was not made by `labrun host-bridge`, and is left alone",
@@ -220,69 +206,7 @@ def remove(invocation: Invocation, bridge: str, within: int) -> Report:
     here = present.get(bridge) or present.get(record.nic)
     if here is None:
         raise HostBridgeError(f"this machine has neither {bridge} nor {record.nic}")
-    return _carry_out(invocation, nic_change(record), here, within)
-
-
-def _carry_out(invocation: Invocation, change: Change, over: Device, within: int) -> Report:
-    """Start the guard and follow it; ``over`` is the device that has the addresses now."""
-    from labrun.tasks.host_bridge import guard
-    from labrun.tasks.host_bridge.ways import ways_over
-
-    logins = ways_over(over)
-    with progress([HYPERVISOR], invocation), _noted_interruptions() as noted:
-        guard.start(change, logins, within)
-        state = _follow(change.bridge, logins.peers, noted)
-    return Report(outcomes=[_result(change, state, invocation)])
-
-
-@contextmanager
-def _noted_interruptions() -> Iterator[list[int]]:
-    """Note Ctrl-C in place of ending, however often it comes: the guard must hear of it before labrun ends.
-
-    A session that ends sends another signal, and says nothing about the change.
-    """
-    noted: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: noted.append(number))
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _follow(bridge: str, peers: Sequence[str], noted: Sequence[int]) -> State:
-    from labrun.tasks.host_bridge.guard import cancel, states
-
-    asked = cancelled = False
-    for state in states(bridge):
-        report(HYPERVISOR, state.phase, f"{state.left} s left" if state.phase == "waiting" else "")
-        if noted and not cancelled:
-            cancelled = True
-            cancel(bridge, "it was interrupted")
-        if state.phase == "waiting" and peers and not asked and not cancelled:
-            asked = True
-            say(
-                f"log in once more over ssh from {' or '.join(peers)} within {state.left} s: that confirms "
-                f"{bridge}. Otherwise everything is rolled back."
-            )
-    return state
-
-
-def _result(change: Change, state: State, invocation: Invocation) -> Outcome:
-    from labrun.tasks.host_bridge.machine import devices
-
-    present = devices()
-    expected = f"with {change.nic}" if change.to_bridge else "absent"
-    is_kept = state.phase == "kept"
-    return Outcome(
-        HYPERVISOR,
-        _SECTION,
-        change.bridge,
-        Status.CHANGED if is_kept else Status.ROLLED_BACK,
-        expected=expected,
-        actual=_holds(present.get(change.bridge), present.get(change.nic)),
-        why=f"confirmed: {state.why}" if is_kept else state.why,
-        seconds=invocation.seconds,
-    )
+    return carry_out(invocation, nic_change(record), here, within)
 
 
 @verb("confirm", group=command)
@@ -302,10 +226,10 @@ def confirm_command(invocation: Invocation, bridge: str) -> Report:
     kept = Status.OK if before else Status.CHANGED
     row = Outcome(
         HYPERVISOR,
-        _SECTION,
+        SECTION,
         bridge,
         kept if is_kept else Status.ROLLED_BACK,
-        actual=_holds(devices().get(bridge), None),
+        actual=state_of(devices().get(bridge), None),
         why=f"confirmed: {state.why}" if is_kept else state.why,
     )
     return Report(outcomes=[row])
@@ -327,7 +251,7 @@ def show(invocation: Invocation) -> Report:
     rows = [
         Outcome(
             HYPERVISOR,
-            _SECTION,
+            SECTION,
             str(bridge["name"]),
             Status.PENDING if bridge["state"] == "unconfirmed" else Status.OK,
             actual=f"with {bridge['dev'] or 'no NIC'}",

@@ -1,0 +1,1 @@
+"""`labrun host-bridge`: the command, and the course of a change."""
