@@ -81,6 +81,7 @@ test-full: $(VENV)/dev.stamp image ## also run what takes long
 	@HYPOTHESIS_PROFILE=full $(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-unit
+test-unit: JOBS = 6
 test-unit: $(VENV)/dev.stamp ## run only the tests that need no libvirtd
 	@$(PYTEST) tests/unit -m "not full" $(PYTEST_ARGS)
 
