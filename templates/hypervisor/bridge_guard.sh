@@ -5,6 +5,7 @@
 # `peers` and `ports` of the ssh connections over the NIC, `mover` (the device that has the addresses afterwards),
 # and the functions `apply`, `keep` and `take_back` of the manager of the NIC.
 set -u
+watcher=
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 # A session that ends must not end the guard.
 trap '' HUP INT
@@ -18,12 +19,14 @@ phase() { # PHASE [WHY]: for labrun, never half written
     printf '%s\n%s\n' "$1" "${2-}" >"$dir/phase.new" && mv "$dir/phase.new" "$dir/phase"
 }
 undo() { # WHY
+    stop_watching
     phase undoing "$1"
     take_back
     phase taken-back "$1"
     exit 0
 }
 finish() { # WHO CONFIRMED
+    stop_watching
     phase keeping "$1"
     if ! keep; then undo "it could not be made permanent"; fi
     if [ -n "$new_record" ]; then
@@ -35,21 +38,33 @@ finish() { # WHO CONFIRMED
     phase kept "$1"
     exit 0
 }
-# Lines `PEER:PORT LOCAL:PORT` of the connections to sshd at addresses of a device.
-connections() { # DEVICE
+# Lines `PEER:PORT LOCAL:PORT` of the connections to sshd at addresses of a device, of those that ss prints on stdin.
+at_sshd() { # DEVICE
     addresses=$(ip -o address show dev "$1" | awk '{sub("/.*", "", $4); print $4}')
-    ss -Htn state established | awk -v addresses="$addresses" -v ports="$ports" '
+    awk -v addresses="$addresses" -v ports="$ports" '
         BEGIN {split(addresses, a, "\n"); for (i in a) here[a[i]]; split(ports, p, " "); for (i in p) sshd[p[i]]}
         {
-            local = $3; peer = $4
+            local = $(NF - 1); peer = $NF
             gsub(/[][]|::ffff:|%[^]:]*/, "", local); gsub(/[][]|::ffff:|%[^]:]*/, "", peer)
             port = local; sub(/.*:/, "", port); address = local; sub(/:[0-9]*$/, "", address)
             if (address in here && port in sshd) print peer, local
         }'
 }
+connections() { # DEVICE
+    ss -Htn state established | at_sshd "$1"
+}
+# A login may be over between two looks: the kernel tells of the connections to sshd that end.
+watch_endings() {
+    command -v stdbuf >/dev/null 2>&1 || return
+    filter=
+    for port in $ports; do filter="${filter:+$filter or }sport = :$port"; done
+    timeout "$((deadline - $(now) + 1))" stdbuf -oL ss -HtnE "( $filter )" >"$dir/ended" 2>/dev/null </dev/null &
+    watcher=$!
+}
+stop_watching() { [ -z "$watcher" ] || kill "$watcher" 2>/dev/null; }
 # Prints the address from which somebody who was logged in over the NIC has come again.
 newcomer() {
-    connections "$mover" | while read -r peer local; do
+    { connections "$mover"; [ ! -s "$dir/ended" ] || at_sshd "$mover" <"$dir/ended"; } | while read -r peer local; do
         grep -qxF "$peer $local" "$dir/old" && continue
         for known in $peers; do
             if [ "${peer%:*}" = "$known" ]; then
@@ -92,10 +107,14 @@ case $(head -n 1 "$dir/phase" 2>/dev/null) in
         fi
         # Those that were there before the change say nothing about whether a new one gets through.
         connections "$mover" >"$dir/old"
+        watch_endings
         phase waiting
         ;;
     kept | taken-back) exit 0 ;;
-    waiting) deadline=$(cat "$dir/deadline") ;;
+    waiting)
+        deadline=$(cat "$dir/deadline")
+        watch_endings
+        ;;
     keeping) finish "$(sed -n 2p "$dir/phase")" ;;
     *) undo "the guard was interrupted" ;;
 esac

@@ -161,12 +161,19 @@ class Box:
         words += [f"lab@{address}", line]
         return on_hypervisor("ssh", "-n", "-F", "none", "-i", str(key), *words, check=survives)
 
-    def changed(self, *words: str) -> dict[str, Any]:
-        """Run a change in a session, log in a second time once it waits for that, and return the document."""
+    def changed(self, *words: str, unseen: bool = False) -> dict[str, Any]:
+        """Run a change in a session, log in a second time once it waits for that, and return the document.
+
+        With ``unseen`` the guard stands still during the login: it is over when the guard looks again.
+        """
         self.inside(f"rm -f {PHASE}")
         with self.session(*words) as session:
             self.wait_for("waiting")
+            if unseen:
+                self.inside("pkill -STOP -f 'guard[.]sh'")
             self.log_in()
+            if unseen:
+                self.inside("pkill -CONT -f 'guard[.]sh'")
             return self.answer(session)
 
 
@@ -239,8 +246,8 @@ def test_the_nic_moves_into_a_bridge_and_back_under_the_session_over_it(box: Box
     address = box.inside("ip -brief -4 address show eth0 | awk '{print $3}'").strip()
     mac = box.inside("cat /sys/class/net/eth0/address").strip()
 
-    made = box.changed("create", "br0", "--dev", "eth0")
-    assert (row(made)["status"], made["exit_code"]) == ("changed", 0), made
+    made = box.changed("create", "br0", "--dev", "eth0", "--within", "40", unseen=True)
+    assert (row(made)["status"], made["exit_code"]) == ("changed", 0), row(made)
     assert row(made)["why"] == f"confirmed: a new ssh connection from 10.187.{box.domain[-5]}.1"
     assert row(made)["actual"] == address
     assert box.inside("cat /sys/class/net/br0/address").strip() == mac
@@ -269,7 +276,7 @@ def test_the_nic_moves_into_a_bridge_and_back_under_the_session_over_it(box: Box
     assert row(box.labrun("host-bridge", "confirm", "br0"))["status"] == "ok"
 
     gone = box.changed("remove", "br0")
-    assert (row(gone)["status"], gone["exit_code"]) == ("changed", 0), gone
+    assert (row(gone)["status"], gone["exit_code"]) == ("changed", 0), row(gone)
     assert row(gone)["actual"] == address
     assert box.inside(STATE) == before
     assert row(box.labrun("host-bridge", "remove", "br0"))["status"] == "ok"
