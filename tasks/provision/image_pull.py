@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from labrun.errors import LabrunError
 from labrun.tasks.provision.checksums import Digest, find_digest
 from labrun.tasks.provision.downloads import Patience, download, forget, read_text
 from labrun.tasks.provision.http_client import DownloadError, shown
@@ -23,6 +22,7 @@ from labrun.tasks.provision.image_store import (
     image_paths,
     list_images,
     make_store,
+    open_lock,
     with_digest,
 )
 
@@ -125,12 +125,7 @@ def _progress(say: Say) -> Callable[[int, int | None], None]:
 @contextmanager
 def _alone(target: Path, say: Say) -> Iterator[None]:
     """Hold the download of this file, which another process may be at."""
-    path = target.with_name(target.name + ".lock")
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
-    with file:
+    with open_lock(target.with_name(target.name + ".lock")) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

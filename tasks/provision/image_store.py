@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from labrun.errors import LabrunError, LockedError, UsageError
 from labrun.state_files import DamagedFileError
@@ -35,6 +35,7 @@ __all__ = [
     "list_images",
     "make_store",
     "manifest_of",
+    "open_lock",
     "stored_image",
     "with_digest",
 ]
@@ -174,18 +175,21 @@ def disk_digest(paths: ImagePaths) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def open_lock(path: Path) -> TextIO:
+    """Return a file to lock, not locked yet. Raises LabrunError if it cannot be written."""
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
+
+
 @contextmanager
 def image_lock(name: str, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock of an image's name, which builds hold too; the kernel releases it if labrun is killed.
 
     Without ``wait``, raises LockedError while another process holds it.
     """
-    path = image_directory() / f".{name}.lock"
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise LabrunError(f"cannot write to {path.parent}: {error.strerror}", step="image") from error
-    with file:
+    with open_lock(image_directory() / f".{name}.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:

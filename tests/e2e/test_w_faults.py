@@ -336,10 +336,10 @@ ip address del fd99::1/128 dev lo
     "passwords-at-sshd-s-next-start": (
         "host01",
         (
-            "cp -p /etc/default/ssh /root/before\n"
+            "cp -p /etc/default/ssh /var/tmp/ssh-before\n"
             "echo 'SSHD_OPTS=\"-o PasswordAuthentication=yes\"' >>/etc/default/ssh"
         ),
-        "cp -p /root/before /etc/default/ssh",
+        "cp -p /var/tmp/ssh-before /etc/default/ssh",
         "/etc/default/ssh gives sshd at its next start passwordauthentication yes: take it out there",
     ),
     "another-sshd": (

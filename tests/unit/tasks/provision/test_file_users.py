@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import libvirt
-import pytest
 
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.tasks.provision.file_users import FileUser, in_use, kept_rows, users_on
@@ -18,16 +16,6 @@ _DOMAIN = """\
 <devices><disk type="file"><source file="{disk}"/><target dev="vda"/></disk>
 <disk type="file"><source file="{pool}/v-seed.iso"/><target dev="vdb"/><readonly/></disk></devices></domain>
 """
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[libvirt.virConnect]:
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    path = tmp_path / "node.xml"
-    path.write_text("<node/>", encoding="utf-8")
-    handle = libvirt.open(f"test://{path}")
-    yield handle
-    handle.close()
 
 
 def define(connection: libvirt.virConnect, name: str, disk: str) -> libvirt.virDomain:

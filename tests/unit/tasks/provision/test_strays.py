@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import libvirt
 import pytest
 
@@ -23,16 +20,6 @@ _NETWORK = """\
 <network><name>{name}</name>
 <metadata><l:lab xmlns:l="urn:labrun:1" name="lab" network="{network}"/></metadata></network>
 """
-
-
-@pytest.fixture
-def connection(tmp_path: Path) -> Iterator[libvirt.virConnect]:
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    path = tmp_path / "node.xml"
-    path.write_text("<node/>", encoding="utf-8")
-    handle = libvirt.open(f"test://{path}")
-    yield handle
-    handle.close()
 
 
 def define(connection: libvirt.virConnect, name: str, host: str) -> None:
