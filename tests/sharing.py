@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 __all__ = ["Groups", "group_of", "rank"]
 
 # Virtual machines without KVM take all the processors there are, and their volumes lie in one pool.
-_MACHINES = ("vms", "w_guard_vm", "selinux", "qemu_guest", "qemu_driver", "choose")
+_MACHINES = ("vms", "guard_power_loss", "selinux", "qemu_guest", "qemu_driver", "choose")
 # For root a lab's lock is one for the machine, and these work on labs of one name.
 _DEMO = (
     "drift_options",
@@ -28,26 +28,26 @@ _LAB = ("runs", "recording", "state_files")
 _TOGETHER = {
     **dict.fromkeys(_MACHINES, "machines"),
     # Both make the devices of the network outside, by the same names.
-    **dict.fromkeys(("w_modes", "w_modes_vm"), "outer segment"),
+    **dict.fromkeys(("modes", "modes_vm"), "outer segment"),
     **dict.fromkeys((f"unit/{name}" for name in _DEMO), "labs called demo"),
     **dict.fromkeys((f"unit/{name}" for name in _LAB), "labs called lab"),
 }
 # Tests of a module on labs of their own.
 _APART = {
-    ("w_way_in", "test_of_two_ways_out_the_same_is_taken_as_before"): "way in, two of them",
-    ("w_way_in", "test_a_host_reached_over_ipv6_alone_gets_its_addresses_back"): "way in, two of them",
-    ("w_way_in", "test_further_members_of_each_kind"): "way in, all",
+    ("way_in", "test_of_two_ways_out_the_same_is_taken_as_before"): "way in, two of them",
+    ("way_in", "test_a_host_reached_over_ipv6_alone_gets_its_addresses_back"): "way in, two of them",
+    ("way_in", "test_further_members_of_each_kind"): "way in, all",
 }
 # Longest first.
 _LONGEST = (
-    *("way in, all", "machines", "w_way_in", "kills", "configure", "drift", "up", "w_guard_window"),
+    *("way in, all", "machines", "way_in", "kills", "configure", "drift", "up", "guard_window"),
     *("explain", "silent_hypervisor", "doctor", "unreachable", "outer segment", "moved", "network_health"),
     *(
-        "w_behind_router",
+        "behind_router",
         "links",
         "jump_hosts",
         "way in, two of them",
-        "w_guard",
+        "guard",
         "nmcli",
         "resources",
         "stateful_filters",
@@ -60,7 +60,8 @@ _LONGEST = (
         "hypervisor_script",
         "host_bridge",
     ),
-    *("inventory_real", "schedule", "w_existing", "firewall", "scale", "labs called demo", "labs called lab"),
+    *("inventory_real", "schedule", "existing_machines", "firewall", "scale"),
+    *("labs called demo", "labs called lab"),
     # These mostly wait.
     *(f"unit/{name}" for name in ("strange_servers", "cancelling", "guard", "console", "runner_plugin")),
     *(f"unit/{name}" for name in ("transport", "ssh", "ready", "exports")),

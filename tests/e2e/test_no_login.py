@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import running_lab
 from tests.e2e.guests import STATE, inside, wait_until
-from tests.e2e.test_w_guard_window import begun, end, reach
+from tests.e2e.test_guard_window import begun, end, reach
 from tests.labs import RunningLab
 
 pytestmark = pytest.mark.lxc

@@ -39,12 +39,12 @@ def test_every_test_that_goes_apart_is_there() -> None:
         ("tests/e2e/test_schedule.py::test_x", "tests/e2e/test_schedule.py"),
         ("tests/e2e/test_vms.py::test_x", "machines"),
         ("tests/libvirt/test_choose.py::test_x", "machines"),
-        ("tests/e2e/test_w_way_in.py::test_further_members_of_each_kind[0]", "way in, all"),
-        ("tests/e2e/test_w_way_in.py::test_labrun_gets_in_and_the_host_is_as_it_was[arp]", None),
+        ("tests/e2e/test_way_in.py::test_further_members_of_each_kind[0]", "way in, all"),
+        ("tests/e2e/test_way_in.py::test_labrun_gets_in_and_the_host_is_as_it_was[arp]", None),
     ],
 )
 def test_the_group_of_a_test(nodeid: str, group: str | None) -> None:
-    assert group_of(nodeid) == (group or "tests/e2e/test_w_way_in.py")
+    assert group_of(nodeid) == (group or "tests/e2e/test_way_in.py")
 
 
 def test_what_takes_longest_comes_first() -> None:

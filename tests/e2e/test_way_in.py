@@ -19,7 +19,7 @@ from tests.e2e.conftest import write_lab
 from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside
 from tests.e2e.lockouts import CASES, WHOLE
-from tests.e2e.test_w_existing import Inside
+from tests.e2e.test_existing_machines import Inside
 from tests.labs import RunningLab
 
 BATCH = 25

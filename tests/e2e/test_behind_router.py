@@ -21,7 +21,7 @@ from tests.e2e.conftest import write_lab
 from tests.e2e.further_lockouts import FULL
 from tests.e2e.guests import inside, wait_until
 from tests.e2e.lockouts import CASES, SUBNET, Case
-from tests.e2e.test_w_existing import Inside
+from tests.e2e.test_existing_machines import Inside
 
 pytestmark = pytest.mark.lxc
 

@@ -16,7 +16,7 @@ import pytest
 from labrun.hypervisor import daemon_pid
 from tests.e2e.conftest import write_lab
 from tests.e2e.guests import STATE, inside, wait_until
-from tests.e2e.test_w_existing import Inside
+from tests.e2e.test_existing_machines import Inside
 from tests.labs import Answer, RunningLab
 
 pytestmark = pytest.mark.lxc
