@@ -39,16 +39,19 @@ entry=${entry#*:*:} uid=${entry%%:*} home=${entry#*:*:*:} home=${home%%:*}
 if [ -z "$settings" ] || { [ -n "$blocks" ] && [ "$user" != "$login" ]; }; then settings=$(judge $with 2>&1); ended=$?; fi
 [ $ended -eq 0 ] || { capture "keys-sshd $user" answered; return; }
 setting authorizedkeysfile
-files=$(files_in "$value")
-wanted='' done_paths=''
-[ -z "$meant" ] || [ "$user" != "$login" ] || wanted=$(files_in "$meant")
-capture "keys-files $user" printf '%s\n' "$files"
-[ -z "$wanted" ] || capture "keys-meant $user" printf '%s\n' "$wanted"
-printf '%s\n%s\n' "$files" "$wanted" | while IFS= read -r path; do
+files_in "$value"
+files=$listed wanted='' done_paths=''
+[ -z "$meant" ] || [ "$user" != "$login" ] || { files_in "$meant"; wanted=$listed; }
+state "keys-files $user" "$files"
+[ -z "$wanted" ] || state "keys-meant $user" "$wanted"
+while IFS= read -r path; do
 case $nl$done_paths$nl in *"$nl$path$nl"*) continue;; esac
 done_paths=$done_paths$nl$path
-[ ! -f "$path" ] || capture "keys-in $user $path" cat "$path"
-done
+[ ! -f "$path" ] || capture "keys-in $user $path" cat "$path" </dev/null
+done <<paths
+$files
+$wanted
+paths
 setting trustedusercakeys
 [ "$value" = none ] || frame "keys-ca $user $value"
 setting authorizedkeyscommanduser
@@ -67,7 +70,7 @@ case $line in user\ *) first="$first ${line#user }";; key\ *) given=$given${give
 done <<seeded
 $seeded
 seeded
-capture keys-seed printf '%s\n' "$given"
+state keys-seed "$given"
 fi
 [ ! -e "$made" ] || while read -r line; do first="$first $line"; done <"$made"
 # shellcheck disable=SC2086 # user names

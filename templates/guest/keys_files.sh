@@ -26,15 +26,17 @@ direct_part=$direct_part/${direct_rest%%/*}
 case $direct_rest in */*) direct_rest=${direct_rest#*/};; *) return 0;; esac
 done
 }
-# Print the files in a value of AuthorizedKeysFile, one a line, where links lead.
+# Find the files in a value of AuthorizedKeysFile, where links lead. Sets: listed, one a line.
 files_in() {
+listed=''
 set -f
-for each in $1; do
-[ "$each" != none ] || continue
-expand "$each" || continue
+for listed_word in $1; do
+[ "$listed_word" != none ] || continue
+expand "$listed_word" || continue
 case $expanded in /*) ;; *) expanded=$home/$expanded;; esac
-if is_direct "$expanded"; then printf '%s\n' "$expanded"
-else readlink -m "$expanded" 2>/dev/null || printf '%s\n' "$expanded"
-fi
+is_direct "$expanded" || expanded=$(readlink -m "$expanded" 2>/dev/null || printf '%s\n' "$expanded")
+listed="$listed${listed:+
+}$expanded"
 done
+set +f
 }

@@ -22,7 +22,9 @@ mv "$rule.new" "$rule"
 fi
 home=${entry%:*} home=${home##*:} uid=${entry#*:*:} uid=${uid%%:*}
 settings=$(sshd -T -C "user=$user,host=localhost,addr=127.0.0.1" 2>/dev/null) || settings=
-file=$(files_in "$(printf '%s\n' "$settings" | sed -n 's/^authorizedkeysfile //p')" | head -n 1)
+files_in "$(printf '%s\n' "$settings" | sed -n 's/^authorizedkeysfile //p')"
+file=${listed%%
+*}
 [ -n "$file" ] || file=$home/.ssh/authorized_keys
 put_keys "$user" "$file" '' "$(absent_in "$file")"
 # What is in this file is known later for something that labrun put there.
