@@ -18,7 +18,7 @@ mount --bind "$etc" /etc && mount -t tmpfs none /run || exit 1
 export seen="$1/seen" guard="$1/guard" PATH="$1/bin:$PATH"
 bash -c 'exec -a "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups" bash "$0"' "$1/listener" &
 while [ ! -s /run/sshd.pid ]; do sleep 0.05; done
-. "$2"
+ACT
 [ -e "$seen" ]; read_again=$?
 kill -KILL $!
 exit $read_again
@@ -26,6 +26,15 @@ exit $read_again
 
 
 def test_sshd_has_read_its_files_before_a_login_proves_them(tmp_path: Path) -> None:
+    _run(tmp_path, f'. "{places.GUEST_SHELL}/rehearse.sh"')
+
+
+def test_a_reload_ends_when_sshd_has_read_its_files(tmp_path: Path) -> None:
+    # Its process has no pid file for a second; that is not taken for an sshd without one.
+    _run(tmp_path, f'. "{places.GUEST_SHELL}/sshd_reload.sh"; reload_sshd || exit 3')
+
+
+def _run(tmp_path: Path, words: str) -> None:
     (tmp_path / "etc" / ".labrun-tree").mkdir(parents=True)
     (tmp_path / "guard").mkdir()
     (tmp_path / "guard" / "armed").touch()
@@ -34,9 +43,8 @@ def test_sshd_has_read_its_files_before_a_login_proves_them(tmp_path: Path) -> N
     accepts.write_text("#!/bin/sh\n", encoding="utf-8")
     accepts.chmod(0o755)
     (tmp_path / "listener").write_text(_LISTENER, encoding="utf-8")
-    rehearse = places.GUEST_SHELL / "rehearse.sh"
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", _SCRIPT, "sh", str(tmp_path), str(rehearse)],
+        ["unshare", "--mount", "sh", "-c", _SCRIPT.replace("ACT", words), "sh", str(tmp_path)],
         env={"etc": str(tmp_path / "etc"), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         capture_output=True,
         text=True,
