@@ -25,6 +25,7 @@ from labrun.tasks.collect.filter_causes import (
     sent_from_elsewhere,
     too_rare,
     translated,
+    untracked,
 )
 from labrun.tasks.collect.nic_causes import (
     CAUSE,
@@ -265,6 +266,7 @@ def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterat
     yield from _translation_at(shown, at, place, count, back)
     yield from rewritten(shown, at)
     yield from blocked_by_policy(at)
+    yield from untracked(at)
     yield from dropped(shown, at)
 
 

@@ -31,12 +31,15 @@ __all__ = [
     "sent_from_elsewhere",
     "too_rare",
     "translated",
+    "untracked",
 ]
 
 # What labrun keeps itself is in the lab file.
 _OWN_TABLE = "inet labrun,"
 # The milliseconds between ICMP errors to one host, as the kernel has them.
 _USUAL_PAUSE = 1000
+# A full table makes room for a few at a time.
+_FULL = 0.99
 # The priorities of the kernel's own rules.
 _OWN_RULES = {"local": 0, "main": 32766}
 
@@ -181,6 +184,14 @@ def blocked_by_policy(at: Passage) -> Iterator[Finding]:
         packets = "packet" if count == 1 else "packets"
         what = f"IPsec policies have blocked {count} {packets} meanwhile: `ip xfrm policy`"
         yield Finding(LIKELY, what, at.node)
+
+
+def untracked(at: Passage) -> Iterator[Finding]:
+    """Yield that a host's table of connections is full: it drops whatever begins a new one."""
+    count, most = at.capture.evidence.tracked or (0, 0)
+    if most and count >= most * _FULL:
+        what = f"the table of connections is full: {count} of {most} (net.netfilter.nf_conntrack_max)"
+        yield Finding(CAUSE, what, at.node)
 
 
 def sent_from_elsewhere(shown: Shown, at: Passage) -> Iterator[Finding]:

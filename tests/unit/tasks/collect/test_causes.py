@@ -99,6 +99,11 @@ def neighbour(address: str, found: str | None) -> Callable[[Capture], Capture]:
     return evidence(neighbours=(Neighbour("eth0", ip_address(address), found, found is None),))
 
 
+def tracking(count: str, most: str) -> Callable[[Capture], Capture]:
+    folder = "/proc/sys/net/netfilter/nf_conntrack"
+    return evidence(settings={f"{folder}_count": count, f"{folder}_max": most})
+
+
 STRANGER, ROUTER = "02:00:00:00:00:01", mac("host00", "network1")
 
 
@@ -132,6 +137,13 @@ def test_nothing_is_wrong_with_a_healthy_lab() -> None:
             "host01: 172.16.0.254 (host00) does not answer ARP on network1",
         ),
         ("host01", neighbour("172.16.0.254", ROUTER), None),
+        (
+            "host00",
+            tracking("1000", "1000"),
+            "host00: the table of connections is full: 1000 of 1000 (net.netfilter.nf_conntrack_max)",
+        ),
+        ("host00", tracking("900", "1000"), None),
+        ("host00", tracking("5", "0"), None),
         (
             "host00",
             evidence(rules=(PolicyRule(100, ip_network("172.16.0.0/24"), None, "prohibit", 4),)),
