@@ -84,6 +84,12 @@ _LAST_WITH = """
         GROUP BY item
     ) JOIN items ON items.id = item JOIN runs ON runs.id = latest
 """
+_OF_AN_ITEM = """
+    SELECT status, began FROM outcomes JOIN items ON items.id = item JOIN runs ON runs.id = outcomes.run
+    WHERE host = :host AND section = :section AND name = :name AND runs.lab = :lab
+        AND runs.id > (SELECT coalesce(max(id), 0) FROM runs WHERE lab = :lab AND removed_lab)
+    ORDER BY runs.id DESC LIMIT :limit
+"""
 _BY_PLACE = re.compile(r"(?:(?P<word>[a-z]+)(?:-(?P<back>\d{1,9}))?|-(?P<count>\d{1,9}))")
 
 
@@ -307,6 +313,13 @@ class History:
             return {
                 (text(host), text(section), text(name)): finite(began) for host, section, name, began in rows
             }
+
+    def statuses(self, item: Item, limit: int) -> list[tuple[str, float]]:
+        """Return an item's last statuses since the lab was last removed, newest first, each with its time."""
+        host, section, name = item
+        values = {"lab": self.lab, "host": host, "section": section, "name": name, "limit": limit}
+        with self._reading() as connection:
+            return [(text(row[0]), finite(row[1])) for row in connection.execute(_OF_AN_ITEM, values)]
 
 
 def _run(row: sqlite3.Row) -> Run:

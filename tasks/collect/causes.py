@@ -23,9 +23,9 @@ from labrun.tasks.collect.filter_causes import (
     reverse_path,
     rewritten,
     sent_from_elsewhere,
-    tcp_refused,
     too_rare,
     translated,
+    untracked,
 )
 from labrun.tasks.collect.nic_causes import (
     CAUSE,
@@ -39,24 +39,26 @@ from labrun.tasks.collect.nic_causes import (
     not_asked,
     small_links,
 )
+from labrun.tasks.guest.facts.nft_rules import Proto
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = [
     "Cause",
+    "Judge",
     "Shown",
     "cause",
-    "cause_of_blocked_tcp",
     "cause_of_drop",
     "cause_of_hole",
     "cause_of_loss",
     "cause_of_translation",
     "nic_name",
     "not_asked",
+    "there_and_back",
     "wrong_way",
 ]
 
 
-_Judge = Callable[[Shown, Passage, int, int, bool], Iterator[Finding]]
+Judge = Callable[[Shown, Passage, int, int, bool], Iterator[Finding]]
 """Finds faults at one node of a path: its place among how many, and whether this is the way back."""
 
 
@@ -75,7 +77,7 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
     follows from its silence: the caller handles those.
     """
     # Whatever else a trace tried, it ended with echoes.
-    best = min(_there_and_back(shown, path, _at, size, echo=True), key=lambda each: each.rank, default=None)
+    best = min(there_and_back(shown, path, _at, size, echo=True), key=lambda each: each.rank, default=None)
     silent = any(
         shown.capture(end) is None or shown.silence(end) is not None for end in (path.source, path.target)
     )
@@ -85,23 +87,6 @@ def cause(shown: Shown, path: Path, *, size: int = 60) -> Cause | None:
 def cause_of_drop(shown: Shown, path: Path, port: int) -> Cause | None:
     """Return the nftables rule on the path that drops TCP connections to a port, None if none may."""
     return _first_drop(shown, path, port)
-
-
-def cause_of_blocked_tcp(shown: Shown, path: Path) -> Cause | None:
-    """Return the rule of others that drops all of TCP at a router of the path, though echoes get through.
-
-    A policy does not count: whoever drops by default has said elsewhere what gets through.
-    """
-    if path.fault is not None or not any(map(shown.refuses_tcp, path.way.through)):
-        return None
-    at_every_port = [
-        {
-            found.text: Cause(found.text, found.at)
-            for found in _there_and_back(shown, path, _tcp_at, port=port)
-        }
-        for port in (1, 65535)
-    ]
-    return next((each for text, each in at_every_port[0].items() if text in at_every_port[1]), None)
 
 
 def cause_of_hole(shown: Shown, path: Path, node: str, address: Address | None) -> str:
@@ -123,7 +108,7 @@ def cause_of_translation(shown: Shown, path: Path) -> Cause | None:
         map(shown.translates, (path.source, *path.way.through, path.target))
     ):
         return None
-    found = _there_and_back(shown, path, _translation_at)
+    found = there_and_back(shown, path, _translation_at)
     return _best(each for each in found if each.rank == CAUSE)
 
 
@@ -131,7 +116,7 @@ def _first_drop(shown: Shown, path: Path, port: int = 0, *, echo: bool = False) 
     """Return the rule that drops connections to a port or, with ``echo``, pings and their answers."""
     if path.fault is not None:
         return None
-    found = _there_and_back(shown, path, _drop_at, port=port, echo=echo)
+    found = there_and_back(shown, path, _drop_at, port=port, echo=echo)
     return _best(each for each in found if each.rank != SILENT)
 
 
@@ -140,8 +125,15 @@ def _best(found: Iterable[Finding]) -> Cause | None:
     return None if best is None else Cause(best.text, best.at)
 
 
-def _there_and_back(
-    shown: Shown, path: Path, judge: _Judge, size: int = 60, port: int = 0, *, echo: bool = False
+def there_and_back(
+    shown: Shown,
+    path: Path,
+    judge: Judge,
+    size: int = 60,
+    port: int = 0,
+    *,
+    echo: bool = False,
+    proto: Proto = "tcp",
 ) -> Iterator[Finding]:
     """Yield the findings on the way to the target and, for a probe, on the way back."""
     ends = _ends(shown, path)
@@ -150,7 +142,7 @@ def _there_and_back(
     there = (path.source, *path.way.through, path.target)
     icmp = "echo-request" if echo else ""
     to = (ends.address, path.address)
-    yield from _along(shown, path, there, to, size, judge, back=False, port=port, icmp=icmp)
+    yield from _along(shown, path, there, to, size, judge, back=False, port=port, icmp=icmp, proto=proto)
     if not port:
         back = (path.target, *path.way.back, path.source)
         icmp = "echo-reply" if echo else ""
@@ -202,11 +194,12 @@ def _along(
     nodes: tuple[str, ...],
     ends: tuple[Address, Address],
     size: int,
-    judge: _Judge,
+    judge: Judge,
     *,
     back: bool,
     port: int = 0,
     icmp: str = "",
+    proto: Proto = "tcp",
 ) -> Iterator[Finding]:
     """Yield what ``judge`` finds at each node from first to last, and the nodes between that are silent."""
     came: str | None = None
@@ -227,7 +220,9 @@ def _along(
         else:
             state = _state(path, node, back=back) if icmp else ""
             at = Passage(
-                node, capture, source, target, came if place else None, leaves, size, port, icmp, state=state
+                *(node, capture, source, target, came if place else None, leaves, size, port, icmp),
+                state=state,
+                proto=proto,
             )
             yield from shown.told(node, partial(judge, shown, at, place, len(nodes), back))
         if route is not None:
@@ -253,10 +248,6 @@ def _drop_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -
     return dropped(shown, at)
 
 
-def _tcp_at(shown: Shown, at: Passage, _place: int, _count: int, _back: bool) -> Iterator[Finding]:
-    return tcp_refused(shown, at) if at.came is not None and at.leaves is not None else iter(())
-
-
 def _translation_at(shown: Shown, at: Passage, _place: int, _count: int, back: bool) -> Iterator[Finding]:
     # Answers follow the translation of the packets that they answer.
     return iter(()) if back else translated(shown, at)
@@ -275,6 +266,7 @@ def _at(shown: Shown, at: Passage, place: int, count: int, back: bool) -> Iterat
     yield from _translation_at(shown, at, place, count, back)
     yield from rewritten(shown, at)
     yield from blocked_by_policy(at)
+    yield from untracked(at)
     yield from dropped(shown, at)
 
 

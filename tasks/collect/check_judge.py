@@ -16,6 +16,7 @@ from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.reach import Connection, Verdict, reach
 from labrun.inventory.topology.wiring import wiring
 from labrun.outcome import Outcome, Pair, Status
+from labrun.tasks.collect.blocked import proven_drop
 from labrun.tasks.collect.capture import Capture, Ping, Trace, Unreachable
 from labrun.tasks.collect.causes import Cause, Shown, cause_of_drop, not_asked
 from labrun.tasks.collect.check_spec import CheckSpec
@@ -87,7 +88,7 @@ def _verdict(shown: Shown, found: Expectations, trial: CheckInstance) -> Judged:
     else:
         tried = capture.checks.get(trial.name, CheckResult("error", "not tried", "the check was not run"))
     if tried.seen == "silent":
-        tried = _silent(shown, trial)
+        tried = _silent(shown, trial, path)
     if tried.seen == "error":
         return _not_tried(shown.lab, trial, path, tried)
     if trial.check.expect in ("open", ACCEPTED):
@@ -133,9 +134,11 @@ def traced(via: Sequence[Sequence[str]], trace: Trace | None, ping: Ping | None)
     return CheckResult("open", " ".join(hops) if via else "open")
 
 
-def _silent(shown: Shown, trial: CheckInstance) -> CheckResult:
-    """Judge unanswered UDP by the sockets that the target reports."""
+def _silent(shown: Shown, trial: CheckInstance, path: Path | None) -> CheckResult:
+    """Judge unanswered UDP by the rules on the way and the sockets that the target reports."""
     port, target = trial.check.target, trial.target
+    if path is not None and _drop(shown, trial, path) is not None:
+        return CheckResult("filtered", "filtered")
     capture = shown.capture(target) if target is not None else None
     output = capture.facts.commands.get("listeners") if capture is not None else None
     if output is None or output.status != 0:
@@ -206,14 +209,23 @@ def _dropped_by_file(lab: Lab, trial: CheckInstance) -> str | None:
 
 def _dropped_on_the_way(shown: Shown, trial: CheckInstance, path: Path, tried: CheckResult) -> Cause | None:
     """Return the rule that drops a connection, according to the hosts' nftables."""
-    if trial.check.kind != "tcp" or tried.seen != "filtered":
+    if trial.check.kind not in ("tcp", "udp") or tried.seen != "filtered":
         return None
+    return _drop(shown, trial, path)
+
+
+def _drop(shown: Shown, trial: CheckInstance, path: Path) -> Cause | None:
+    """Return the rule that may drop a TCP connection, or that certainly drops UDP, which has no answers."""
     verdict, port = _implied(shown.lab, trial), int(trial.check.target)
     if verdict is not None and verdict.end not in (trial.source, trial.target):
         # A port forward leads on: look for the translated packets on their path too.
         version: Literal[4, 6] = 4 if trial.address is not None and trial.address.version == 4 else 6
         path, port = paths(shown.lab, version).path(trial.source, verdict.end), verdict.port
-    return cause_of_drop(shown, path, port)
+    return (
+        cause_of_drop(shown, path, port)
+        if trial.check.kind == "tcp"
+        else proven_drop(shown, path, port, "udp")
+    )
 
 
 def _reason(lab: Lab, trial: CheckInstance, tried: CheckResult) -> str:

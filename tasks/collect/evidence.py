@@ -26,6 +26,7 @@ _NET = {4: "/proc/sys/net/ipv4", 6: "/proc/sys/net/ipv6"}
 # nothing: only what is counted while verify asks.
 _IPSEC = "/proc/net/xfrm_stat"
 _MOST_COUNTERS = 200
+_TRACKED = ("/proc/sys/net/netfilter/nf_conntrack_count", "/proc/sys/net/netfilter/nf_conntrack_max")
 _BLOCKED = ("XfrmOutPolBlock", "XfrmInPolBlock", "XfrmInNoPols", "XfrmInTmplMismatch", "XfrmOutNoStates")
 FILES = (
     f"{_NET[4]}/conf/*/rp_filter",
@@ -39,6 +40,7 @@ FILES = (
     f"{_NET[6]}/conf/*/hop_limit",
     f"{_NET[6]}/conf/*/mtu",
     f"{_NET[6]}/icmp/echo_ignore_all",
+    *_TRACKED,
     _IPSEC,
 )
 """Read together with the other files of the gather: they cost no extra process."""
@@ -77,6 +79,12 @@ class Evidence:
     def setting(self, key: str, version: int = 4) -> int | None:
         """Return a setting below net.ipv4 or net.ipv6 as a number (``conf/eth0/rp_filter``), else None."""
         return integer(self.settings.get(f"{_NET[version]}/{key}"))
+
+    @property
+    def tracked(self) -> tuple[int, int] | None:
+        """Return how many connections are tracked, and how many can be; None if none are."""
+        count, most = (integer(self.settings.get(path)) for path in _TRACKED)
+        return None if count is None or not most else (count, most)
 
     def neighbour(self, device: str, address: Address) -> Neighbour | None:
         """Return the neighbour entry for an address on a device."""

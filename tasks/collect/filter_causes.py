@@ -12,7 +12,7 @@ from labrun.tasks.collect.nic_causes import CAUSE, LIKELY, SYMPTOM, Finding, Sho
 from labrun.tasks.collect.route_words import has_foreign_source
 from labrun.tasks.collect.translations import translations
 from labrun.tasks.guest.facts.nft import Suspect, suspects
-from labrun.tasks.guest.facts.nft_rules import Packet
+from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.guest.facts.routes import ObservedRoute
 
 __all__ = [
@@ -23,19 +23,23 @@ __all__ = [
     "kept_here",
     "not_forwarded",
     "policy_findings",
+    "protocol_refused",
+    "proven_drops",
     "redirected",
     "reverse_path",
     "rewritten",
     "sent_from_elsewhere",
-    "tcp_refused",
     "too_rare",
     "translated",
+    "untracked",
 ]
 
 # What labrun keeps itself is in the lab file.
 _OWN_TABLE = "inet labrun,"
 # The milliseconds between ICMP errors to one host, as the kernel has them.
 _USUAL_PAUSE = 1000
+# A full table makes room for a few at a time.
+_FULL = 0.99
 # The priorities of the kernel's own rules.
 _OWN_RULES = {"local": 0, "main": 32766}
 
@@ -44,9 +48,9 @@ _OWN_RULES = {"local": 0, "main": 32766}
 class Passage:
     """One packet at one host: the NICs by which it arrives and leaves, by name; None = the host itself.
 
-    ``port`` is that of the TCP connection it opens, 0 for a probe; ``icmp`` its type if it is known to be an
-    echo; ``answers`` the TCP port whose answer it is; ``state`` what this host's connection tracking has of
-    it, empty if that is unknown.
+    ``port`` is that of the connection it opens by ``proto``, 0 for a probe; ``icmp`` its type if it is known
+    to be an echo; ``answers`` the port whose answer it is; ``state`` what this host's connection tracking has
+    of it, empty if that is unknown.
     """
 
     node: str
@@ -60,6 +64,7 @@ class Passage:
     icmp: str = ""
     answers: int = 0
     state: str = ""
+    proto: Proto = "tcp"
 
 
 def _device(shown: Shown, at: Passage, name: str | None) -> str:
@@ -165,7 +170,9 @@ def _changes(shown: Shown, at: Passage, hooks: tuple[str, ...]) -> Iterator[tupl
     if not shown.translates(at.node):
         return
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, state=at.state)
+    packet = Packet(
+        at.source, at.target, came, leaves, at.size, at.port, at.icmp, state=at.state, proto=at.proto
+    )
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
     for found in translations(at.capture.evidence.after, packet, hooks, families):
         yield CAUSE if found.sure else SYMPTOM, found.does, f"nftables {found.does} it: {found.text}"
@@ -177,6 +184,14 @@ def blocked_by_policy(at: Passage) -> Iterator[Finding]:
         packets = "packet" if count == 1 else "packets"
         what = f"IPsec policies have blocked {count} {packets} meanwhile: `ip xfrm policy`"
         yield Finding(LIKELY, what, at.node)
+
+
+def untracked(at: Passage) -> Iterator[Finding]:
+    """Yield that a host's table of connections is full: it drops whatever begins a new one."""
+    count, most = at.capture.evidence.tracked or (0, 0)
+    if most and count >= most * _FULL:
+        what = f"the table of connections is full: {count} of {most} (net.netfilter.nf_conntrack_max)"
+        yield Finding(CAUSE, what, at.node)
 
 
 def sent_from_elsewhere(shown: Shown, at: Passage) -> Iterator[Finding]:
@@ -242,16 +257,25 @@ def dropped(shown: Shown, at: Passage) -> Iterator[Finding]:
 def _suspects(shown: Shown, at: Passage) -> Iterator[Suspect]:
     seen = at.capture.evidence
     came, leaves = _device(shown, at, at.came), _device(shown, at, at.leaves)
-    packet = Packet(at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers, at.state)
+    packet = Packet(
+        at.source, at.target, came, leaves, at.size, at.port, at.icmp, at.answers, at.state, at.proto
+    )
     families = ("ip" if at.target.version == 4 else "ip6", "inet", "netdev")
     yield from suspects(seen.before, seen.after, packet, _hooks(at), families)
 
 
-def tcp_refused(shown: Shown, at: Passage) -> Iterator[Finding]:
-    """Yield the rules of others, not policies, that drop the first packet of a TCP connection for certain."""
+def protocol_refused(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the rules of others, not policies, that drop the first packet of a connection for certain."""
     for found in _suspects(shown, at):
         if found.sure and not found.text.endswith(": policy drop") and not found.text.startswith(_OWN_TABLE):
-            yield Finding(CAUSE, f"nftables drops TCP: {found.text}", at.node)
+            yield Finding(CAUSE, f"nftables drops {at.proto.upper()}: {found.text}", at.node)
+
+
+def proven_drops(shown: Shown, at: Passage) -> Iterator[Finding]:
+    """Yield the rules and policies that drop a packet for certain, whoever made them."""
+    for found in _suspects(shown, at):
+        if found.sure and not found.is_queued:
+            yield Finding(CAUSE, f"nftables drops it: {found.text}", at.node)
 
 
 def too_rare(at: Passage) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.translations import translates
 from labrun.tasks.guest.facts.links import Link
 from labrun.tasks.guest.facts.nft import suspects
-from labrun.tasks.guest.facts.nft_rules import Packet
+from labrun.tasks.guest.facts.nft_rules import Packet, Proto
 from labrun.tasks.judging import guarded
 
 __all__ = [
@@ -36,7 +36,12 @@ _QUESTION = re.compile(r"nd-neighbor-solicit|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b
 _ANSWER = re.compile(r"nd-neighbor-advert|\b(?:ipv6-icmp|icmpv6|nexthdr 58)\b(?! type)")
 
 # nft prints some protocols by their number.
-_TCP = re.compile(r"\btcp\b|\b(?:l4proto|protocol|nexthdr) (?:\{[^{}]*+\}|6\b)")
+_NAMES = {
+    proto: re.compile(
+        rf"\b{proto}\b|\bth\b|\b(?:l4proto|protocol|nexthdr) (?:!= |\{{[^{{}}]*+\}}|{number}\b)"
+    )
+    for proto, number in (("tcp", 6), ("udp", 17))
+}
 _REFUSES = re.compile(r"\b(?:drop|reject)\b")
 # Queues of tc that lose packets on purpose; the others wait their turn.
 _SLOW_QUEUES = frozenset({"tbf", "netem", "htb", "hfsc", "cbq", "cake", "blackhole", "plug", "red", "choke"})
@@ -70,7 +75,9 @@ class Shown:
     captures: Mapping[str, Capture | Unreachable]
     _held: dict[Address, list[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _translating: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _refusing: dict[str, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _refusing: dict[tuple[str, Proto], bool] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _spent: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def capture(self, host: str) -> Capture | None:
@@ -102,14 +109,16 @@ class Shown:
             self._translating[host] = capture is not None and translates(capture.evidence.after)
         return self._translating[host]
 
-    def refuses_tcp(self, host: str) -> bool:
-        """Tell whether any rule on a host names TCP and drops something."""
-        if host not in self._refusing:
+    def refuses(self, host: str, proto: Proto) -> bool:
+        """Tell whether any rule on a host names a protocol, or all but another, and drops something."""
+        if (host, proto) not in self._refusing:
             capture = self.capture(host)
             chains = capture.evidence.after.values() if capture is not None else ()
             texts = (rule.text for chain in chains for rule in chain.rules)
-            self._refusing[host] = any(_TCP.search(text) and _REFUSES.search(text) for text in texts)
-        return self._refusing[host]
+            self._refusing[host, proto] = any(
+                _NAMES[proto].search(text) and _REFUSES.search(text) for text in texts
+            )
+        return self._refusing[host, proto]
 
     def holders(self, address: Address) -> list[str]:
         """Return the hosts that have an address on one of their devices, the loopback included."""

@@ -10,12 +10,12 @@ from labrun.inventory.model import Address
 from labrun.inventory.topology.expectations import Expectations
 from labrun.inventory.topology.path_model import Path
 from labrun.outcome import Outcome, Pair, Status
+from labrun.tasks.collect.blocked import cause_of_blocked
 from labrun.tasks.collect.capture import Capture, Ping, Trace
 from labrun.tasks.collect.causes import (
     Cause,
     Shown,
     cause,
-    cause_of_blocked_tcp,
     cause_of_hole,
     cause_of_loss,
     cause_of_translation,
@@ -27,7 +27,7 @@ from labrun.tasks.judging import guarded
 __all__ = ["Judged", "path_row", "path_rows"]
 
 _BY = {
-    "icmp": "traced by ICMP: UDP got no answer",
+    "icmp": "traced by ICMP: UDP got no answer, so that it gets through is not shown",
     "tracepath": "traced by tracepath: the host has no traceroute",
     "ping": "traced by ping: the host has no traceroute",
 }
@@ -164,7 +164,11 @@ def _compared(shown: Shown, path: Path, hops: tuple[Address | None, ...], asked:
             ttl for ttl, (want, have) in enumerate(zip(path.hops, hops, strict=True), 1) if want and not have
         ]
         if not holes:
-            changed = cause_of_translation(shown, path) or cause_of_blocked_tcp(shown, path)
+            changed = (
+                cause_of_translation(shown, path)
+                or cause_of_blocked(shown, path, "tcp")
+                or cause_of_blocked(shown, path, "udp")
+            )
             return (
                 Judged(Status.OK, actual, None)
                 if changed is None

@@ -50,6 +50,8 @@ _READINGS, _LONGEST_TIME = 8, 600
 _ORDINARY, _MOST_SLOW = 1.0, 5.0
 # How long a host that is seen rolling back is waited for in all (seconds).
 _AT_WORK = 300.0
+# How long what a host has put back may take to come into effect (seconds).
+_CALM = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.3, 3.0
 
 
@@ -187,6 +189,8 @@ class Guard:
         found = rolled_back(seen.facts, run)
         if found is None:
             return RollbackResult(seen, stayed=self._asked_to_keep)
+        if not found.differences and not found.goes_on:
+            seen = _calm(look, self._old_login, plan, seen)
         return RollbackResult(seen, differences=found.differences, goes_on=found.goes_on)
 
 
@@ -248,11 +252,13 @@ def _tell(transport: Transport, occasion: str, run: str) -> bool:
 def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
     """Poll over new logins until the guard of ``run`` is gone, or reports that it will take longer.
 
-    Returns None if ``longest`` seconds have passed, or more if the host is seen at work.
+    Returns None if ``longest`` seconds have passed, or more if the host is seen at work. A look that began
+    before the guard was gone is repeated: part of it may be older than the end of the rollback.
     """
     until = time.monotonic() + longest
     at_most = max(until, time.monotonic() + _AT_WORK)
     pause = _FIRST_PAUSE
+    was_gone = False
     # The request to stop the run does not end this: the host's final state has to be known.
     never = threading.Event()
     while True:
@@ -262,8 +268,15 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
             seen = look(fresh)
             here = standing(seen.facts)
             found = rolled_back(seen.facts, run)
-            if here is None or here.run != run or (found is not None and found.goes_on):
+            is_gone = here is None or here.run != run
+            # Files are read first, the guard last, and the host writes its record when all is undone.
+            if found is not None and (is_gone or found.goes_on):
                 return seen
+            if is_gone and was_gone:
+                return seen
+            was_gone = is_gone
+            if is_gone:
+                continue
             if "guard undoing" in seen.facts.words:
                 until = max(until, min(at_most, time.monotonic() + _MARGIN))
                 pace().extend(until - time.monotonic() + _MARGIN)
@@ -275,6 +288,27 @@ def _gone(look: Look, login: Login, run: str, longest: float) -> Seen | None:
             return None
         never.wait(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _calm(look: Look, login: Login, plan: HostPlan, seen: Seen) -> Seen:
+    """Return a host's state once it is as in ``plan``, or ``seen`` or a later one if it does not become so.
+
+    The host has compared itself with its record, but daemons may still be at work on what it put back.
+    """
+    pace().extend(_CALM + _TELL)
+    until = time.monotonic() + _CALM
+    never = threading.Event()
+    while seen.plan.items() != plan.items() and time.monotonic() < until:
+        never.wait(_FIRST_PAUSE)
+        fresh: Transport | None = None
+        try:
+            fresh = login()
+            seen = look(fresh)
+        except (TransportError, CommandError):
+            pass
+        finally:
+            close(fresh)
+    return seen
 
 
 def clear_leftover(left: Standing, session: Transport, login: Login, look: Look) -> Seen:

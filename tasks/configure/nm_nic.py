@@ -19,6 +19,7 @@ from labrun.tasks.configure.nm_diff import (
     shown_state,
     stored_state,
 )
+from labrun.tasks.configure.nm_dispatcher import suspected
 from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
@@ -31,6 +32,7 @@ from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, spelled
 __all__ = ["PlannedNic", "Profile", "is_loose"]
 
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
+_NOT_LOADED = "NetworkManager has not loaded the file"
 _RUNTIME = "/run/NetworkManager/system-connections"
 
 
@@ -149,11 +151,8 @@ class PlannedNic:
         # On an existing machine the file of name servers is left as it is.
         resolver = [] if profile.existing else [*resolver_diff(profile.sections, device, self.state)]
         hidden = [*no_ipv6, *resolver, *choices_diff(profile.sections, device, link, self.state)]
-        in_force = [
-            *hidden,
-            *runtime_diff(profile.sections, device, link),
-            *_activation_diff(device, uuid, profile),
-        ]
+        inactive = _activation_diff(device, uuid, profile)
+        in_force = [*hidden, *runtime_diff(profile.sections, device, link), *inactive]
         loaded = profile.path in self.state.loaded
         moved = stored.get("connection", {}).get("uuid", "") != uuid
         want = self.profile.want
@@ -175,8 +174,7 @@ class PlannedNic:
             want,
             spelled(want, seen, holds),
             seen=seen,
-            # Addresses and gateway, which the row shows, say nothing of these.
-            note=lacking(hidden) if on_disk or in_force else "NetworkManager has not loaded the file",
+            note=self._note(hidden, on_disk or inactive) if on_disk or in_force else _NOT_LOADED,
             words=Words(
                 expected_summary(profile.sections),
                 actual_summary(device, link, profile_id(profile.nic)),
@@ -208,6 +206,11 @@ class PlannedNic:
         work.commands.extend(
             self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)
         )
+
+    def _note(self, hidden: list[str], left: list[str]) -> str | None:
+        """Return what the row's addresses do not show; ``left`` keeps the profile from being active."""
+        reasons = (lacking(hidden), None if left else suspected(self.facts))
+        return "; ".join(filter(None, reasons)) or None
 
     def _at_boot(self, item: Item, device: Device, profile: Profile, replaced: list[str]) -> Item:
         """Return the item with what the next boot brings instead, if it brings something else."""

@@ -18,6 +18,7 @@ from labrun.tasks.configure.lockout import PROBE as WAY_IN
 from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
+from labrun.tasks.configure.nm_dispatcher import SCRIPTS
 from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
 from labrun.tasks.configure.nm_profiles import (
     DIRECTORY,
@@ -67,7 +68,7 @@ class Nmcli:
 
     def facts(self, want: Json) -> tuple[Probe, ...]:
         """Read labrun's and cloud-init's profiles, NetworkManager's objects, addresses and routes."""
-        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION]
+        asked = [PROBE, links.PROBE, rivals_probe(DIRECTORY), boot_probe(UNITS), CONFIGURATION, SCRIPTS]
         if any(_has_ipv6(profile) for profile in want["profiles"]):
             asked.append(routes.PROBE6)
         if any(".routi" in name for profile in want["profiles"] for name in profile["properties"]):

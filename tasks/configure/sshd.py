@@ -12,6 +12,7 @@ from labrun.tasks.configure.sshd_match import Reopened, named, reopened
 from labrun.tasks.configure.sshd_options import OPTIONS, loosened
 from labrun.tasks.configure.sshd_profiles import Setting, desired_sshd, login_user, settings_in
 from labrun.tasks.configure.sshd_script import apply_script, undo_script
+from labrun.tasks.configure.sshd_ways_in import closed_by_itself, opened
 from labrun.tasks.configure.text_diff import with_file
 from labrun.tasks.guest.facts.sshd import (
     DROP_IN,
@@ -126,11 +127,14 @@ class Sshd:
             return SectionPlan(self.section, _all_refused(wanted, reason))
         canonical, faults = _canonical(wanted, facts)
         written = _written(facts) if output.status == 0 else {}
-        judge = _Judge(_effective(output, facts), facts, written, reopened(facts, canonical))
+        closed = closed_by_itself({setting.key for setting in wanted.settings})
+        effective, blocks = _effective(output, facts), reopened(facts, closed | canonical)
+        judge = _Judge(effective, facts, written, blocks)
         items = tuple(judge.item(setting, canonical.get(setting.key), faults) for setting in wanted.settings)
-        elsewhere = loosened(facts, canonical)
+        elsewhere = loosened(facts, closed | canonical)
         items = tuple(_with_options(item, elsewhere.get(item.name)) for item in items)
-        items += (*judge.surplus(wanted), *_at_boot(facts))
+        ways_in = opened(closed, effective, blocks, elsewhere)
+        items += (*judge.surplus(wanted), *ways_in, *_at_boot(facts))
         if reason := _unread(facts):
             # What is effective holds or not all the same.
             refused = (replace(item, refused=reason) for item in items)
@@ -181,7 +185,7 @@ def _at_boot(facts: Facts) -> Iterator[Item]:
     """Yield the unit of sshd that should start at boot, if none does."""
     unit = no_start(facts, _UNITS)
     if unit is not None:
-        state = unit.load if unit.load == "masked" else unit.file
+        state = "does not start" if unit.kept else unit.load if unit.load == "masked" else unit.file
         yield Item(unit.name, {"": "enabled"}, {"": state}, refused=unit.not_at_boot)
 
 

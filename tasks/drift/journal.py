@@ -1,4 +1,4 @@
-"""Quotes from a host's journal about changes: NetworkManager's audit lines, sudo, sshd.
+"""Quotes from a host's journal about changes: NetworkManager's audit lines, sudo, sshd, timers and cron.
 
 labrun's sessions are marked. A log does not prove identity, so the lines are kept as they are.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ __all__ = ["Line", "Logged", "journal_script", "moment", "read_journal"]
 
 _ENTRIES = 800
 _BYTES = 400_000
-_OTHERS, _OWN = 20, 4
+_OTHERS, _OWN, _TIMED = 20, 4, 6
 _LONGEST, _LONGEST_SEARCHED = 400, 4096
 
 _KEPT = {
@@ -33,7 +33,15 @@ _KEPT = {
     "sudo": re.compile(r"COMMAND=|authentication failure|incorrect password|NOT in sudoers"),
     "sshd": re.compile(r"Accepted |Failed |Invalid user |Received SIG|Received signal|Server listening "),
     "labrun": re.compile(""),
+    **dict.fromkeys(("CRON", "crond"), re.compile(r"\) CMD ")),
+    "systemd": re.compile(
+        r"^(?:Started|Finished) (?!user@|user-runtime-dir@|labrun-|systemd-|apt-|dpkg-|man-db|e2scrub|fstrim"
+        r"|motd-|logrotate|cloud-|packagekit|polkit|(?:serial-|console-)?getty|NetworkManager)"
+        r"[\w@:.\\-]{1,80}\.service\b"
+    ),
 }
+# What a clock starts says the same each time, and much starts at boot: it must not crowd out the others.
+_BY_THE_CLOCK = frozenset({"CRON", "crond", "systemd"})
 # All of these match within a line's first 400 characters.
 _ACCEPTED = re.compile(r"Accepted publickey for (?P<user>\S+) .* (?P<key>SHA256:\S+)")
 # labrun's scripts arrive on the standard input of this command, and of no other.
@@ -91,7 +99,7 @@ def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
     """Return the log lines in the journal.
 
     ``user`` and ``key`` (SHA256:...) are labrun's account and key. The last 20 lines of others are kept,
-    and the last 4 of labrun's sessions.
+    the last 4 of labrun's sessions, and the last 6 of what a clock started.
     """
     try:
         facts = parse_facts(output, mark)
@@ -99,11 +107,18 @@ def read_journal(output: str, mark: str, user: str, key: str) -> Logged:
         return Logged()
     captured = facts.commands.get("log")
     entries = list(_marked(list(_entries(captured.text if captured else "")), user, key))
-    others = [entry for entry in entries if not entry.labrun]
+    others = [entry for entry in entries if not entry.labrun and entry.source not in _BY_THE_CLOCK]
     own = [entry for entry in entries if entry.labrun]
-    kept = sorted([*others[-_OTHERS:], *own[-_OWN:]], key=lambda entry: entry.time)
+    timed = _once(entry for entry in entries if entry.source in _BY_THE_CLOCK)
+    kept = sorted([*others[-_OTHERS:], *own[-_OWN:], *timed[-_TIMED:]], key=lambda entry: entry.time)
     since = float(integer(facts.word("since"), most=LATEST) or 0)
     return Logged(since, tuple(kept), max(0, len(others) - _OTHERS))
+
+
+def _once(entries: Iterable[Line]) -> list[Line]:
+    """Return the last of the lines that say the same."""
+    last = {(line.source, line.text): line for line in entries}
+    return sorted(last.values(), key=lambda line: line.time)
 
 
 def _entries(text: str) -> Iterator[Line]:

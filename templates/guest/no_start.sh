@@ -1,13 +1,38 @@
-# Ask systemd about units if no link has a boot start one of them. Values: units.
+# Ask systemd about units if no link has a boot start one of them, or if files of others keep it from starting.
+# Values: units. Needs frames.
+# Set file to the first file in /etc that gives a unit a condition, a command or a requirement of somebody's own.
+own_words() {
+for file in /etc/ssh/sshd_not_to_be_run /etc/systemd/system/"$1" /etc/systemd/system/"$1".d/*.conf /etc/systemd/system/service.d/*.conf; do
+[ -f "$file" ] || continue
+case $file in
+*/sshd_not_to_be_run) case $1 in ssh*) return 0;; esac; continue;;
+# Links are names of units of the vendor's.
+*."${1##*.}") [ -L "$file" ] || return 0;;
+esac
+while IFS= read -r line || [ -n "$line" ]; do
+case $line in
+Condition*=?* | Assert*=?* | ExecStart*=* | ExecCondition=?* | Require*=?* | Requisite=?* | BindsTo=?* | User=?* | Type=?*) return 0;;
+esac
+done <"$file"
+done
+return 1
+}
 if [ -d /run/systemd/system ]; then
-starts=
+starts='' kept=''
 for unit in $units; do
 [ -c "/etc/systemd/system/$unit" ] && continue
+linked=
 for each in /etc/systemd/system/*.wants/"$unit" /etc/systemd/system/*.requires/"$unit" \
 /usr/lib/systemd/system/*.wants/"$unit" /lib/systemd/system/*.wants/"$unit"; do
-[ ! -L "$each" ] || starts=yes
+[ ! -L "$each" ] || linked=yes
 done
+[ -n "$linked" ] || continue
+if own_words "$unit" && ! said=$(systemd-analyze condition --unit="$unit" 2>&1 && systemd-analyze verify --man=no "$unit" 2>&1)
+then kept="$unit $file"
+else starts=yes
+fi
 done
+if [ -z "$starts" ] && [ -n "$kept" ]; then frame out "kept $kept"; printf '%s\n' "$said"; frame status "kept $kept" 1; fi
 # shellcheck disable=SC2086 # several words
-[ -n "$starts" ] || capture "no-start $units" systemctl show --property=Id,LoadState,UnitFileState -- $units
+[ -n "$starts$kept" ] || capture "no-start $units" systemctl show --property=Id,LoadState,UnitFileState -- $units
 fi

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from labrun.errors import LabrunError, UsageError
+from labrun.errors import UsageError
 from labrun.outcome import Outcome, Status
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
 from labrun.runner.cli.report import Report
-from labrun.runner.cli.terminal import say
+from labrun.runner.commands.drift.earlier import (
+    Moved,
+    earlier_of,
+    last_lines,
+    local,
+    moved_json,
+    moved_lines,
+)
 from labrun.runner.commands.drift.fix import Fix, after_fix, apply, choose
 from labrun.runner.engine.lock import lab_lock
 from labrun.runner.engine.session import Session
@@ -48,13 +54,15 @@ class Drift:
     """The result of one comparison of a lab.
 
     ``last_ok`` is, by item of the rows that are not ok, when the history last has it as declared, in
-    seconds since the epoch. ``logged`` is the log excerpt of each host with changes.
+    seconds since the epoch; ``moved`` has those that were put right and did not stay so. ``logged`` is the
+    log excerpt of each host with changes.
     """
 
     rows: Sequence[Outcome]
     last_ok: Mapping[tuple[str, str, str], float] = field(default_factory=lambda: MappingProxyType({}))
     logged: Mapping[str, Logged] = field(default_factory=lambda: MappingProxyType({}))
     notes: Sequence[str] = ()
+    moved: Mapping[tuple[str, str, str], Moved] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @verb("drift", recorded=True)
@@ -92,7 +100,8 @@ def drift_report(session: Session, drift: Drift) -> Report:
 
     notes = [
         *drift.notes,
-        *_last_lines(drift),
+        *last_lines(drift.last_ok),
+        *moved_lines(drift.moved),
         *(line for host, log in drift.logged.items() for line in _log_lines(host, log)),
     ]
     last_ok = [
@@ -100,7 +109,8 @@ def drift_report(session: Session, drift: Drift) -> Report:
         for (host, section, name), at in drift.last_ok.items()
     ]
     logged = {host: log.as_json() for host, log in drift.logged.items()}
-    extra: JsonObject = {"last_ok": last_ok, "logged": logged, "notes": drift.notes}
+    moved = moved_json(drift.moved)
+    extra: JsonObject = {"last_ok": last_ok, "moved": moved, "logged": logged, "notes": drift.notes}
     return Report(session.lab.name, drift.rows, extra=extra, notes=notes, diff=True)
 
 
@@ -177,8 +187,9 @@ def look(session: Session) -> Drift:
             )
             rows = drift_rows(lab, seen, session.hosts)
         _keep_evidence(session, rows, results, specs)
-        last_ok = _last_ok(session, rows)
-        return Drift(rows, last_ok, _logs(session, nornir, rows, seen, last_ok))
+        earlier = earlier_of(session, rows)
+        logs = _logs(session, nornir, rows, seen, earlier.last_ok)
+        return Drift(rows, earlier.last_ok, logs, moved=earlier.moved)
 
 
 def _expected_of(spec: DriftSpec) -> Rows:
@@ -203,23 +214,6 @@ def _keep_evidence(
         result = results[host]
         if not isinstance(result, BaseException):
             recording.attach(host, secrets_of(specs[host].configure).mask(evidence_of(result)))
-
-
-def _last_ok(session: Session, rows: Sequence[Outcome]) -> dict[tuple[str, str, str], float]:
-    # An unreachable host was not compared, so a date for its items would mean nothing.
-    compared = (row for row in rows if row.exit_code and row.status is not Status.UNREACHABLE)
-    items = [(row.host, row.section, row.name) for row in compared]
-    history = session.history() if items else None
-    if history is None:
-        return {}
-    try:
-        known = history.last_ok()
-    except LabrunError as error:
-        say(error.reason)
-        return {}
-    finally:
-        history.close()
-    return {item: known[item] for item in items if item in known}
 
 
 def _off(plan: LabPlan | None) -> dict[str, str]:
@@ -314,17 +308,8 @@ def _fingerprint(session: Session) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
-def _last_lines(drift: Drift) -> Iterator[str]:
-    """Yield a line per host and time, with the items that were last as declared then."""
-    times: dict[tuple[str, float], list[str]] = {}
-    for (host, section, name), at in drift.last_ok.items():
-        times.setdefault((host, at), []).append(section if name == host else f"{section} {name}")
-    for (host, at), names in times.items():
-        yield f"{host}: last as declared at {_local(at)}: {', '.join(names)}"
-
-
 def _log_lines(host: str, log: Logged) -> list[str]:
-    since = f" since {_local(log.since)}" if log.since else ""
+    since = f" since {local(log.since)}" if log.since else ""
     if not log.lines:
         return [f"{host} logged nothing about it{since}"]
     head = f"{host} logged{since}:" if not log.left_out else f"{host} logged{since}, the last lines:"
@@ -335,10 +320,4 @@ def _line(line: Line) -> str:
     from labrun.runner.cli.terminal import printable
 
     mark = " (labrun)" if line.labrun and line.source != "labrun" else ""
-    return f"{_local(line.time)} {line.source}{mark}: {printable(line.text.strip())}"
-
-
-def _local(seconds: float) -> str:
-    local_time = time.localtime(seconds)
-    today = time.strftime("%F", local_time) == time.strftime("%F")
-    return time.strftime("%T" if today else "%F %T", local_time)
+    return f"{local(line.time)} {line.source}{mark}: {printable(line.text.strip())}"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from typing import Literal
 
 from labrun.bounded import integer
 from labrun.inventory.model import Address
 
-__all__ = ["ENDS", "JUMP", "QUEUE", "Packet", "fits"]
+__all__ = ["ENDS", "JUMP", "QUEUE", "Packet", "Proto", "fits"]
+
+Proto = Literal["tcp", "udp"]
 
 _LONGEST_RULE = 64 * 1024
 # A guest may print one endless line, or things nft never prints: each of these patterns is linear.
@@ -30,8 +33,15 @@ _ICMP_TYPE = re.compile(r"\bicmp(?:v6)? type (!= )?(\{[^{}]*+\}|\S+)")
 _ICMP = re.compile(r"\bicmp(v6)? (?:type|code)\b")
 _UDP = frozenset({"udp", "17"})
 _NUMBERS = {4: frozenset({"icmp", "1"}), 6: frozenset({"ipv6-icmp", "icmpv6", "58"})}
-_DPORT = re.compile(r"\b(?:tcp|th) dport (!= )?(\{[^{}]*+\}|\S+)")
-_SPORT = re.compile(r"\b(?:tcp|th) sport (!= )?(\{[^{}]*+\}|\S+)")
+_DPORT, _SPORT = (
+    {proto: re.compile(rf"\b(?:{proto}|th) {way} (!= )?(\{{[^{{}}]*+\}}|\S+)") for proto in ("tcp", "udp")}
+    for way in ("dport", "sport")
+)
+# What a rule says that is about packets of other protocols.
+_OF_OTHERS = {
+    proto: re.compile(rf"\b(?:{other}|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)")
+    for proto, other in (("tcp", "udp"), ("udp", "tcp"))
+}
 _STATE = re.compile(r"\bct state (!= )?(\{[^{}]*+\}|\S+)")
 _TCP = frozenset({"tcp", "6"})
 _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
@@ -41,8 +51,8 @@ _LENGTH = re.compile(r"\b(?:meta|ip|ip6) length (>=?|<=?) ([0-9]{1,9})\b")
 class Packet:
     """What a rule can match; ``came`` and ``leaves`` are device names, empty if there is none.
 
-    With a ``port`` it is the first packet of a TCP connection to it, with ``answers`` the answer of that TCP
-    port, with ``icmp`` one of that type (``echo-request``), without any of them a probe: UDP or echo.
+    With a ``port`` it is the first packet of a connection to it by ``proto``, with ``answers`` the answer of
+    that port, with ``icmp`` one of that type (``echo-request``), without any of them a probe: UDP or echo.
     ``state`` is what connection tracking has of a probe (``new``, ``established``), empty if that is unknown.
     """
 
@@ -55,10 +65,11 @@ class Packet:
     icmp: str = ""
     answers: int = 0
     state: str = ""
+    proto: Proto = "tcp"
 
     @property
-    def is_tcp(self) -> bool:
-        """Tell whether it belongs to a TCP connection."""
+    def has_port(self) -> bool:
+        """Tell whether it belongs to a connection, whose port and protocol are known."""
         return bool(self.port or self.answers)
 
 
@@ -86,18 +97,20 @@ def fits(text: str, packet: Packet) -> bool | None:
         if (above and packet.size < bound) or (not above and packet.size > bound):
             return False
     for match in _PROTOCOL.finditer(rest):
-        words = set(re.findall(r"\w[\w-]*", match[2]))
-        if not match[1] and not words & _protocols(packet):
+        named = bool(set(words := re.findall(r"\w[\w-]*", match[2])) & _protocols(packet))
+        is_known = packet.has_port or bool(packet.icmp)
+        # A probe is one of two: what names one of them may be about the other.
+        if named is bool(match[1]) and (is_known or not named):
             return False
-        sure = sure and not match[1] and (len(words) > 1 or packet.is_tcp or bool(packet.icmp))
-    if not (_fits_connection(rest, packet) if packet.is_tcp else _fits_probe(rest, packet)):
+        sure = sure and (is_known or not named or (len(words) > 1 and not match[1]))
+    if not (_fits_connection(rest, packet) if packet.has_port else _fits_probe(rest, packet)):
         return False
     if packet.icmp:
         rest = _ICMP_TYPE.sub("", rest)
     if packet.state:
         rest = _STATE.sub("", rest)
-    if packet.is_tcp:
-        rest = _STATE.sub("", (_DPORT if packet.port else _SPORT).sub("", rest))
+    if packet.has_port:
+        rest = _STATE.sub("", (_DPORT if packet.port else _SPORT)[packet.proto].sub("", rest))
     for pattern in (_ADDRESS, _DEVICE, _LENGTH, _PROTOCOL, _PORT):
         sure = sure and not (pattern is _PORT and pattern.search(rest))
         rest = pattern.sub("", rest)
@@ -106,8 +119,8 @@ def fits(text: str, packet: Packet) -> bool | None:
 
 
 def _protocols(packet: Packet) -> frozenset[str]:
-    if packet.is_tcp:
-        return _TCP
+    if packet.has_port:
+        return _TCP if packet.proto == "tcp" else _UDP
     known = _NUMBERS[packet.source.version]
     return known if packet.icmp else known | _UDP
 
@@ -128,12 +141,12 @@ def _fits_probe(rest: str, packet: Packet) -> bool:
 
 def _fits_connection(rest: str, packet: Packet) -> bool:
     """Tell whether a rule's ports, states and protocols can match a new connection, or the answer to one."""
-    if re.search(r"\b(?:udp|sctp|dccp) (?:dport|sport|flags)|\bicmp(?:v6)? (?:type|code)", rest):
+    if _OF_OTHERS[packet.proto].search(rest):
         return False
     named, port, state = (
         (_DPORT, packet.port, "new") if packet.port else (_SPORT, packet.answers, "established")
     )
-    for match in named.finditer(rest):
+    for match in named[packet.proto].finditer(rest):
         ranges = [word.strip().partition("-") for word in match[2].strip("{ }").split(",")]
         bounds = [(integer(low), integer(high) if dash else integer(low)) for low, dash, high in ranges]
         known = all(low is not None and high is not None for low, high in bounds)

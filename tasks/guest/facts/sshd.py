@@ -40,12 +40,16 @@ _WORDS = frozenset(
         "allowstreamlocalforwarding",
         "allowtcpforwarding",
         "gatewayports",
+        "hostbasedauthentication",
         "kbdinteractiveauthentication",
+        "kerberosauthentication",
         "passwordauthentication",
         "permitemptypasswords",
         "permitrootlogin",
         "permittty",
+        "permituserenvironment",
         "pubkeyauthentication",
+        "strictmodes",
         "x11forwarding",
     }
 )
@@ -61,7 +65,7 @@ _RANKS = {
     "allowstreamlocalforwarding": {"no": 0, "local": 1, "remote": 1, "yes": 2, "all": 2},
     "gatewayports": {"no": 0, "clientspecified": 1, "yes": 1},
 }
-_CLOSED_BY_NO = _WORDS - _RANKS.keys() - {"pubkeyauthentication"}
+_CLOSED_BY_NO = _WORDS - _RANKS.keys() - {"pubkeyauthentication", "strictmodes"}
 _LIMITS = frozenset({"maxauthtries", "maxsessions"})
 # Every file adds to these lists; the entries of Debian's file weaken nothing.
 _GROWING = frozenset({"acceptenv"})

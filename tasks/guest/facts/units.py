@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ _ENABLED = frozenset({"enabled", "alias"})
 # A boot starts these, or another unit pulls them in.
 _STARTED = frozenset({"enabled", "alias", "generated", "static", "indirect", "linked"})
 _RUNNING = frozenset({"active", "reloading"})
+# systemd-analyze prints a line for each condition, then one for all together.
+_FAILED = re.compile(r"^[A-Z]\w+=.* failed\.?$")
+_LONGEST_REASON = 300
 
 
 def unit_of(name: str) -> str:
@@ -28,13 +32,15 @@ def unit_of(name: str) -> str:
 class Unit:
     """One unit as systemd reports it: whether it exists, starts at boot, and runs now.
 
-    ``name`` is empty where it was not asked for.
+    ``name`` is empty where it was not asked for. ``kept`` is what keeps a unit that is enabled from starting,
+    and the file that it comes from.
     """
 
     load: str
     file: str
     active: str
     name: str = ""
+    kept: tuple[str, str] | None = None
 
     @property
     def is_enabled(self) -> bool:
@@ -46,7 +52,10 @@ class Unit:
 
     @property
     def not_at_boot(self) -> str:
-        """Return why a boot does not start it, and the command with which it does again."""
+        """Return why a boot does not start it, and how it does again."""
+        if self.kept is not None:
+            reason, path = self.kept
+            return f"{self.name} does not start at boot: {reason} ({path}): take it out there"
         verb = "unmask" if self.load == "masked" else "enable"
         state = "masked" if self.load == "masked" else self.file or "not enabled"
         return f"{self.name} does not start at boot, it is {state}: `systemctl {verb} {self.name}`"
@@ -65,7 +74,10 @@ def probe(names: Iterable[str]) -> Probe:
 
 
 def boot_probe(names: tuple[str, ...]) -> Probe:
-    """Find out whether a boot starts any of these units; systemd is asked only where no link says so."""
+    """Find out whether a boot starts any of these units.
+
+    systemd is asked only where no link says so, or where files of others may keep a unit from starting.
+    """
     return Probe(script=assigned({"units": " ".join(names)}) + guest_script("no_start"))
 
 
@@ -73,11 +85,22 @@ def no_start(facts: Facts, names: tuple[str, ...]) -> Unit | None:
     """Return the state of the unit that no boot starts, None if one of them is started or it is not known."""
     output = facts.commands.get(f"no-start {' '.join(names)}")
     if output is None or output.status != 0:
-        return None
+        return next(_kept(facts, names), None)
     found = [unit for unit in read_units(output.text) if unit.load in ("loaded", "masked")]
     if not found or any(unit.load == "loaded" and unit.file in _STARTED for unit in found):
         return None
     return max(found, key=lambda unit: unit.load == "masked")
+
+
+def _kept(facts: Facts, names: tuple[str, ...]) -> Iterator[Unit]:
+    """Yield the unit that is enabled, and that something of somebody's keeps from starting."""
+    for title, output in facts.commands.items():
+        kind, _, rest = title.partition(" ")
+        name, _, path = rest.partition(" ")
+        if kind == "kept" and name in names:
+            failed = [line.strip() for line in output.text.splitlines() if _FAILED.search(line)]
+            reason = failed[0] if failed else output.last_line
+            yield Unit("loaded", "enabled", "", name, (reason[:_LONGEST_REASON].rstrip("."), path))
 
 
 def units(facts: Facts, names: Iterable[str]) -> dict[str, Unit]:

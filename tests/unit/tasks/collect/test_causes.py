@@ -13,11 +13,11 @@ from labrun.inventory.topology.paths import paths
 from labrun.inventory.topology.routing import route_table
 from labrun.inventory.topology.wiring import Version
 from labrun.inventory.traffic import Firewall
+from labrun.tasks.collect.blocked import cause_of_blocked, proven_drop
 from labrun.tasks.collect.capture import Capture, Unreachable
 from labrun.tasks.collect.causes import (
     Shown,
     cause,
-    cause_of_blocked_tcp,
     cause_of_hole,
     cause_of_loss,
     cause_of_translation,
@@ -99,6 +99,11 @@ def neighbour(address: str, found: str | None) -> Callable[[Capture], Capture]:
     return evidence(neighbours=(Neighbour("eth0", ip_address(address), found, found is None),))
 
 
+def tracking(count: str, most: str) -> Callable[[Capture], Capture]:
+    folder = "/proc/sys/net/netfilter/nf_conntrack"
+    return evidence(settings={f"{folder}_count": count, f"{folder}_max": most})
+
+
 STRANGER, ROUTER = "02:00:00:00:00:01", mac("host00", "network1")
 
 
@@ -132,6 +137,13 @@ def test_nothing_is_wrong_with_a_healthy_lab() -> None:
             "host01: 172.16.0.254 (host00) does not answer ARP on network1",
         ),
         ("host01", neighbour("172.16.0.254", ROUTER), None),
+        (
+            "host00",
+            tracking("1000", "1000"),
+            "host00: the table of connections is full: 1000 of 1000 (net.netfilter.nf_conntrack_max)",
+        ),
+        ("host00", tracking("900", "1000"), None),
+        ("host00", tracking("5", "0"), None),
         (
             "host00",
             evidence(rules=(PolicyRule(100, ip_network("172.16.0.0/24"), None, "prohibit", 4),)),
@@ -775,7 +787,7 @@ def test_a_router_that_drops_all_of_tcp_is_named_though_echoes_get_through(
     of = dual_stack()
     captures = healthy(of)
     captures[host] = hooked(hook, rule)(captures[host])
-    found = cause_of_blocked_tcp(Shown(of, captures), paths(of, version).path("host01", "host03"))
+    found = cause_of_blocked(Shown(of, captures), paths(of, version).path("host01", "host03"), "tcp")
     assert (found is not None) is is_named
     if found is not None:
         assert found.blamed == host
@@ -796,7 +808,41 @@ def test_what_labrun_s_own_firewall_drops_and_a_policy_are_no_fault_of_a_router(
         ruleset = read_ruleset(f"{lines}{hook}{text}\t}}\n}}\n")
         captures["host00"] = evidence(after=ruleset)(captures["host00"])
         path = paths(of, 4).path("host01", "host03")
-        assert cause_of_blocked_tcp(Shown(of, captures), path) is None
+        assert cause_of_blocked(Shown(of, captures), path, "tcp") is None
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("host", "rule", "is_named", "drops_53"),
+    [
+        ("host00", "meta l4proto udp drop", True, True),
+        ("host00", "meta l4proto 17 counter packets 3 bytes 99 reject", True, True),
+        ("host00", "meta l4proto { tcp, udp } drop", True, True),
+        ("host00", "meta l4proto != { icmp, ipv6-icmp } drop", True, True),
+        ("host00", "th dport 1-65535 meta l4proto udp drop", True, True),
+        ("host00", "udp dport 53 drop", False, True),
+        ("host00", "udp dport 33434-33534 drop", False, False),
+        ("host00", "meta l4proto tcp drop", False, False),
+        ("host00", "meta l4proto != udp drop", False, False),
+        ("host00", "tcp dport 53 drop", False, False),
+        ("host00", "meta l4proto udp ct state established drop", False, False),
+        ("host00", "meta l4proto udp limit rate over 1/second drop", False, False),
+        ("host02", "meta l4proto udp drop", False, False),
+    ],
+)
+def test_a_router_that_drops_udp_is_named_where_that_is_certain(
+    host: str, rule: str, version: Version, *, is_named: bool, drops_53: bool
+) -> None:
+    of = dual_stack()
+    captures = healthy(of)
+    captures[host] = hooked("forward", rule)(captures[host])
+    shown, path = Shown(of, captures), paths(of, version).path("host01", "host03")
+    blocked, dropped = cause_of_blocked(shown, path, "udp"), proven_drop(shown, path, 53, "udp")
+    assert (blocked is not None, dropped is not None) == (is_named, drops_53)
+    for found, words in ((blocked, "drops UDP"), (dropped, "drops it")):
+        if found is not None:
+            assert found.blamed == host
+            assert found.why.startswith(f"{host}: nftables {words}: inet x, chain c: ")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,67 @@ def test_a_masked_unit_is_found_although_its_link_is_there(systemd: Path) -> Non
     )
 
 
+DROP_IN = "etc/systemd/system/NetworkManager.service.d"
+CONDITION = "ConditionPathExists=/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "is_asked"),
+    [
+        (f"{DROP_IN}/z.conf", f"[Unit]\n{CONDITION}", True),
+        (f"{DROP_IN}/z.conf", "[Service]\nExecStart=\nExecStart=/nowhere\n", True),
+        ("etc/systemd/system/service.d/z.conf", "[Unit]\nRequires=nowhere.service\n", True),
+        ("etc/systemd/system/NetworkManager.service", "[Service]\nExecStart=/bin/true\n", True),
+        (f"{DROP_IN}/z.conf", f"[Unit]\n#{CONDITION}\n[Service]\nNice=3\n", False),
+        (f"{DROP_IN}/z.txt", f"[Unit]\n{CONDITION}\n", False),
+        ("etc/systemd/system/cron.service.d/z.conf", f"[Unit]\n{CONDITION}\n", False),
+        ("etc/ssh/sshd_not_to_be_run", "", False),
+    ],
+)
+def test_systemd_judges_a_unit_that_is_enabled_and_has_words_of_others(
+    systemd: Path, file: str, text: str, *, is_asked: bool
+) -> None:
+    link = systemd / "etc/systemd/system/multi-user.target.wants" / UNITS[0]
+    link.symlink_to("/lib/systemd/system/NetworkManager.service")
+    (systemd / file).parent.mkdir(parents=True, exist_ok=True)
+    (systemd / file).write_text(text, encoding="utf-8")
+    program = systemd / "bin" / "systemd-analyze"
+    program.parent.mkdir(exist_ok=True)
+    for status, reason in ((1, f"{CONDITION} failed"), (0, None)):
+        program.write_text(f"#!/bin/sh\necho '{CONDITION} failed.'; echo Conditions failed.; exit {status}\n")
+        program.chmod(0o755)
+        found = ran(systemd, boot_probe(UNITS), MASKED)
+        unit = no_start(found, UNITS)
+        if not is_asked or reason is None:
+            assert unit is None
+            assert found.commands == {}
+            continue
+        assert unit is not None
+        why = f"NetworkManager.service does not start at boot: {reason} (/{file}): take it out there"
+        assert unit.not_at_boot == why
+
+
+def test_one_sshd_that_starts_is_enough(systemd: Path) -> None:
+    wants = systemd / "etc/systemd/system/multi-user.target.wants"
+    (systemd / "etc/ssh").mkdir()
+    (systemd / "etc/ssh/sshd_not_to_be_run").touch()
+    (systemd / "bin").mkdir()
+    (systemd / "bin/systemd-analyze").write_text("#!/bin/sh\necho no; exit 1\n")
+    (systemd / "bin/systemd-analyze").chmod(0o755)
+    (wants / SSH[0]).symlink_to("/lib/systemd/system/ssh.service")
+    unit = no_start(ran(systemd, boot_probe(SSH)), SSH)
+    assert unit is not None
+    assert "(/etc/ssh/sshd_not_to_be_run)" in unit.not_at_boot
+    spec, facts = spec_of(CASE), facts_of(CASE)
+    have = replace(facts, commands={**facts.commands, **ran(systemd, boot_probe(SSH)).commands})
+    rows = [item for item in Sshd().plan(spec["sections"]["sshd"], have).items if item.state != "ok"]
+    assert [(row.name, row.expected, row.actual) for row in rows] == [
+        ("ssh.service", "enabled", "does not start")
+    ]
+    (wants / "own.service").symlink_to("/srv/own.service")
+    assert no_start(ran(systemd, boot_probe((*SSH, "own.service"))), SSH) is None
+
+
 def test_a_host_without_systemd_is_not_asked(tmp_path: Path) -> None:
     assert ran(tmp_path, boot_probe(UNITS), MASKED).commands == {}
 

@@ -24,7 +24,15 @@ from labrun.tasks.configure.guard_script import GuardToken, arm, confirm, nothin
 from labrun.tasks.configure.plan import HostPlan, SectionPlan, Seen
 from labrun.tasks.guest.deadline import Pace, paced
 from labrun.tasks.guest.facts.guard import GUARD as DIRECTORY
-from labrun.tasks.guest.facts.guard import PROBE, RolledBack, controller, refusal, rolled_back, standing
+from labrun.tasks.guest.facts.guard import (
+    PROBE,
+    RECORDS,
+    RolledBack,
+    controller,
+    refusal,
+    rolled_back,
+    standing,
+)
 from labrun.tasks.guest.shell import Captured, Facts, apply_script, gather_script, parse_facts, quote
 from labrun.tasks.state.item import Item
 
@@ -480,7 +488,7 @@ def test_a_host_that_is_seen_rolling_back_is_waited_for(
 
         def look(_: Transport) -> Seen:
             now[0] += 10
-            return Seen(plan, while_at_it if now[0] < until else Facts())
+            return Seen(plan, while_at_it if now[0] < until else _over())
 
         return guard._gone(look, Silent, TICKET.run, 20.0) is not None, now[0]
 
@@ -488,6 +496,48 @@ def test_a_host_that_is_seen_rolling_back_is_waited_for(
     assert looked(200, waiting)[0] is False
     seen, ended = looked(1000, at_work)
     assert (seen, 300 <= ended < 340) == (False, True), ended
+
+
+def _over() -> Facts:
+    return Facts(MappingProxyType({RECORDS[0]: f"{TICKET.run} now\n"}))
+
+
+@pytest.mark.parametrize("last", [_over(), Facts()], ids=["rolled back", "confirmed after all"])
+def test_a_look_that_began_before_the_host_had_finished_is_repeated(guest: Guest, last: Facts) -> None:
+    half_undone = Item("net.ipv4.ip_forward", {"": "1"}, {"": "1"})
+    before = Item("net.ipv4.ip_forward", {"": "1"}, {"": "0"})
+    # The guard's files were there when the look began, and its folder was not when it ended.
+    files = MappingProxyType({f"{DIRECTORY}/owner": f"{TICKET.run}\nann\nboot\n\n"})
+    plans = [
+        Seen(HostPlan("a", (SectionPlan("sysctl", (item,)),)), facts)
+        for item, facts in ((half_undone, Facts(files)), (before, last))
+    ]
+    seen = guard._gone(lambda _: plans.pop(0), Silent, TICKET.run, 20.0)
+    assert seen is not None
+    assert seen.plan.items() == {("sysctl", "net.ipv4.ip_forward"): before}
+
+
+@pytest.mark.parametrize("settles", [True, False])
+def test_what_was_put_back_may_take_a_moment(
+    guest: Guest, monkeypatch: pytest.MonkeyPatch, settles: bool
+) -> None:
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 1
+        return now[0]
+
+    monkeypatch.setattr("labrun.tasks.configure.guard.time.monotonic", monotonic)
+    monkeypatch.setattr(guard, "_FIRST_PAUSE", 0.0)
+    before, busy = (HostPlan("a", (SectionPlan("nmcli", (Item("left", have={"": text}),)),)) for text in "xy")
+    looks = [Seen(busy, _over()), Seen(before if settles else busy, _over())]
+    made = Confirming(TICKET, Silent(), nobody, Silent)
+    monkeypatch.setattr(guard, "guarded", lambda plan: plan.sections)
+    monkeypatch.setattr(guard, "_tell", lambda *_: True)
+    back = made.roll_back(lambda _: looks.pop(0) if len(looks) > 1 else looks[0], before, None)
+    assert back.seen is not None
+    assert back.seen.plan == (before if settles else busy)
+    assert now[0] < 60
 
 
 def test_a_host_on_which_nothing_is_guarded_gets_no_more_time() -> None:

@@ -164,3 +164,27 @@ def test_more_lines_than_were_asked_for_take_no_time() -> None:
     found = read_journal(f"\nm since 0\n\nm out log\n{lines}\n\nm status log 0\n\nm end\n", "m", "lab", KEY)
     assert time.process_time() - began < 3
     assert len(found.lines) == 20
+
+
+def test_what_a_clock_starts_is_kept_once_and_crowds_out_nothing() -> None:
+    flip = "(root) CMD (sysctl -w net.ipv4.ip_forward=0)"
+    entries = [("CRON", flip), ("sudo", BY_HAND), ("CRON", flip)]
+    assert read(*entries) == [(BY_HAND, False), (flip, False)]
+    assert [text for text, _ in read(*[("systemd", text) for text in STARTED])] == STARTED[:3]
+    many = [("systemd", f"Started own-{n}.service - X.") for n in range(30)]
+    found = read(*[("sudo", f"{BY_HAND} {n}") for n in range(20)], *many)
+    assert len(found) == 26
+    assert found[-1][0] == many[-1][1]
+
+
+STARTED = [
+    "Started flip.service - Sets it back.",
+    "Finished flip.service.",
+    "Started run-r4b.service - /bin/sh -c x.",
+    "Started session-12.scope - Session 12 of User lab.",
+    "Started user@1000.service - User Manager for UID 1000.",
+    "Started labrun-guard-x.service - x.",
+    "Finished apt-daily.service - Daily apt download activities.",
+    "Stopped flip.service - Sets it back.",
+    "Started getty@tty1.service - Getty on tty1.",
+]
