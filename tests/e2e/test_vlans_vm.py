@@ -79,7 +79,9 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
     assert networks["users"]["vlan"] == {"on": "trunk", "id": 20}
     assert networks["users"]["state"] == "vlan 20 on trunk"
     assert (networks["trunk"]["vlan"], len(networks["trunk"]["ports"])) == (None, 3)
-    ping = threading.Thread(target=inside, args=(lab, "pc", "ping -n -i 0.5 -c 30 10.191.20.1 >/dev/null; true"))
+    ping = threading.Thread(
+        target=inside, args=(lab, "pc", "ping -n -i 0.5 -c 30 10.191.20.1 >/dev/null; true")
+    )
     ping.start()
     try:
         file = tmp_path / "tap.pcap"
@@ -88,7 +90,9 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
     finally:
         ping.join()
     assert done.exit_code == 0, done.bad()
-    read = subprocess.run(["tcpdump", "-e", "-n", "-r", str(file)], capture_output=True, text=True, check=True)
+    read = subprocess.run(
+        ["tcpdump", "-e", "-n", "-r", str(file)], capture_output=True, text=True, check=True
+    )
     assert all("vlan 20" in line and "ICMP echo" in line for line in read.stdout.splitlines())
     refused = lab.run("capture", "gate:users")
     assert refused.exit_code == 2
@@ -97,7 +101,9 @@ def test_it_is_configured_verified_and_seen_as_it_is(lab: RunningLab, tmp_path: 
 
 
 def test_one_vlan_does_not_hear_the_other(lab: RunningLab) -> None:
-    here = "ip address add 10.191.20.99/24 dev vlan30; ping -n -c 2 -W 1 10.191.20.11 >/dev/null && echo heard"
+    here = (
+        "ip address add 10.191.20.99/24 dev vlan30; ping -n -c 2 -W 1 10.191.20.11 >/dev/null && echo heard"
+    )
     said = inside(lab, "phone", f"{here} || echo silence; ip address del 10.191.20.99/24 dev vlan30")
     assert said.split()[-1] == "silence"
     is_as_declared(lab)
