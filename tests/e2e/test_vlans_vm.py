@@ -1,4 +1,4 @@
-"""VLANs between VMs: a router on a trunk, a host on each of two VLANs, and nothing between these but the router."""
+"""VLANs between VMs: a router on a trunk, a host on each of two VLANs, and only the router between them."""
 
 from __future__ import annotations
 
