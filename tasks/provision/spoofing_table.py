@@ -81,10 +81,14 @@ def _lines(lab: Lab, table: str) -> Iterator[str]:
     if claimed:
         # It must exist before the jump, in the order in which nft reads.
         yield "chain claims {"
-        for host, nic in ends:
-            for address in _own(host):
-                if address.version == 6:
-                    yield f"iifname {taps[nic.mac]} @th,64,128 {_hex(address)} return"
+        own6 = (
+            f"iifname {taps[nic.mac]} @th,64,128 {_hex(address)} return"
+            for host, nic in ends
+            for address in _own(host)
+            if address.version == 6
+        )
+        # NICs on VLANs share the tap of the one below.
+        yield from dict.fromkeys(own6)
         yield "counter drop"
         yield "}"
     yield "}"
