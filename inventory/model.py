@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from labrun.inventory.check_model import Check
-from labrun.inventory.network_model import Address, DhcpRange, Interface, Mode, Network, Prefix
+from labrun.inventory.network_model import Address, DhcpRange, Interface, Mode, Network, Prefix, Vlan
 from labrun.inventory.route_patterns import RoutePattern
 from labrun.inventory.traffic import Filter, Firewall, Nat
 
@@ -34,6 +34,7 @@ __all__ = [
     "Service",
     "SshSettings",
     "StaticRoute",
+    "Vlan",
 ]
 
 DEFAULT_USER = "lab"

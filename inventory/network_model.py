@@ -18,7 +18,7 @@ from typing import Literal
 
 from labrun.inventory.traffic import HypervisorForward
 
-__all__ = ["Address", "DhcpRange", "Interface", "Mode", "Network", "Prefix"]
+__all__ = ["Address", "DhcpRange", "Interface", "Mode", "Network", "Prefix", "Vlan"]
 
 Address = IPv4Address | IPv6Address
 Prefix = IPv4Network | IPv6Network
@@ -59,6 +59,14 @@ class DhcpRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Vlan:
+    """An 802.1Q VLAN: the lab network whose frames carry the tag, and the tag's ID, 1 to 4094."""
+
+    on: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
     """One lab network.
 
@@ -66,7 +74,8 @@ class Network:
     none; ``dhcp`` is None if libvirt serves no DHCP. ``dhcp6`` are the first and last address of its DHCPv6,
     which it serves where a NIC asks for it; otherwise its router advertisements let guests make their own.
     ``bridge`` is an existing one that it stands on, ``bridge_name`` the name of the one that libvirt makes,
-    None if it may choose.
+    None if it may choose. ``vlan`` is None unless its frames travel on another network: then libvirt has no
+    network of it, and the hypervisor no part in it.
     """
 
     name: str
@@ -86,10 +95,16 @@ class Network:
     nat_ports: tuple[int, int] | None = None
     dns: Mapping[str, str] = field(default_factory=_nothing)
     forward: tuple[HypervisorForward, ...] = ()
+    vlan: Vlan | None = None
 
     def hypervisor(self, version: int) -> IPv4Interface | IPv6Interface | None:
         """Return the hypervisor's address in this IP version, None if it has none."""
         return self.hypervisor4 if version == 4 else self.hypervisor6
+
+    @property
+    def kind(self) -> str:
+        """Return its mode, or for a VLAN what it is a part of."""
+        return self.mode.value if self.vlan is None else f"vlan {self.vlan.id} on {self.vlan.on}"
 
     @property
     def is_beyond(self) -> bool:

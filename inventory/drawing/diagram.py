@@ -122,7 +122,7 @@ def _network(network: Network) -> DrawnNetwork:
         facts.append("leads outside")
     elif beyond:
         facts.append(beyond)
-    return DrawnNetwork(network.name, network.mode.value, tuple(facts))
+    return DrawnNetwork(network.name, network.kind, tuple(facts))
 
 
 def _host(host: Host, known: Mapping[str, Health], wires: Mapping[tuple[str, str], Health]) -> DrawnHost:

@@ -37,6 +37,7 @@ from labrun.inventory.file.subnets import build_networks
 from labrun.inventory.file.sysctl_checks import check_sysctl
 from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
+from labrun.inventory.file.vlan_checks import check_vlans
 from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import (
     DEFAULT_USER,
@@ -97,6 +98,7 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_flows(lab, merged, nics.doubtful, report)
     check_filters(lab, nics.doubtful, report)
     check_nics(lab, report)
+    check_vlans(file, lab, cut, report)
     check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)

@@ -91,6 +91,13 @@ def _own_addresses(value: Any) -> Any:
     return {"ipv6" if ":" in value else "ipv4": value} if isinstance(value, str) else value
 
 
+class VlanModel(Section):
+    """``vlan: {on: trunk, id: 20}``."""
+
+    on: NetworkName
+    id: Annotated[int, Field(ge=1, le=4094)]
+
+
 class NetworkModel(Section):
     """One entry of ``networks``."""
 
@@ -121,6 +128,7 @@ class NetworkModel(Section):
     nat_ports: Annotated[list[Port], Field(min_length=2, max_length=2)] | None = None
     dns: dict[DomainName, Address] | None = None
     forward: list[HypervisorForwardModel] | None = None
+    vlan: VlanModel | None = None
 
 
 _SEVERAL = Shorthand(listed, ({"type": "string"},))
@@ -128,7 +136,7 @@ _SEVERAL = Shorthand(listed, ({"type": "string"},))
 
 def _refused_tag(_value: int) -> int:
     # Without its tag the NIC would be in one segment with those that the file keeps it apart from.
-    raise wrong("labrun cannot tag the frames of a NIC yet", "give each VLAN a network of its own")
+    raise wrong("a VLAN is a network, and NICs are on it", "networks: {users: {vlan: {on: trunk, id: 20}}}")
 
 
 class NicModel(Section):

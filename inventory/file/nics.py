@@ -178,6 +178,8 @@ def _dhcp_possible(path: Path, network: Network, nics: Nics, report: Report) -> 
     if network.is_beyond:
         return  # the server of the outer network answers there
     reason = "its DHCP is off" if mode.has_hypervisor_address else f"mode {mode} has none"
+    if network.vlan is not None:
+        reason = "libvirt has no part in a VLAN"
     if mode.has_hypervisor_address and network.cidr is None:
         if report.is_in_file(("networks", network.name, "cidr")):
             nics.doubtful.add(str(path[1]))

@@ -31,7 +31,7 @@ from labrun.inventory.file.merging import Merged
 from labrun.inventory.file.network_models import DhcpModel, HypervisorForwardModel, NetworkModel
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.file.schema import LabFile
-from labrun.inventory.model import DhcpRange, Mode, Network
+from labrun.inventory.model import DhcpRange, Mode, Network, Vlan
 from labrun.inventory.traffic import HypervisorForward
 
 __all__ = ["LONGEST_NAME", "build_networks"]
@@ -125,7 +125,8 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
     mode = _mode(model, file)
     if len(full := f"{file.name}-{name}") > LONGEST_NAME:
         report.add(path, f"its name in libvirt would be {full}", f"longer than {LONGEST_NAME} characters")
-    _keys_fit_mode(path, model, mode, report)
+    if model.vlan is None:
+        _keys_fit_mode(path, model, mode, report)
     cidr = model.cidr if _large_enough(path, model.cidr, report) else None
     cidr6 = model.cidr6 if _large_enough(path, model.cidr6, report) else None
     if mode.has_hypervisor_address and model.cidr is None and model.cidr6 is None:
@@ -143,7 +144,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
         cidr6=cidr6,
         hypervisor4=own4 if isinstance(own4, IPv4Interface) else None,
         hypervisor6=own6 if isinstance(own6, IPv6Interface) else None,
-        dhcp=_dhcp(path, model, mode, own4, report),
+        dhcp=_dhcp(path, model, mode, own4, report) if model.vlan is None else None,
         dhcp6=range6(own6.network, own6.ip) if isinstance(own6, IPv6Interface) and held.asks_dhcp6 else None,
         domain=model.domain,
         mtu=model.mtu,
@@ -154,6 +155,7 @@ def _network(name: str, model: NetworkModel, file: LabFile, held: _Held, report:
         nat_ports=(ports[0], ports[1]) if ports else None,
         dns=MappingProxyType({key: str(address) for key, address in (model.dns or {}).items()}),
         forward=tuple(_forward(each) for each in model.forward or ()),
+        vlan=Vlan(model.vlan.on, model.vlan.id) if model.vlan is not None else None,
     )
 
 
@@ -220,7 +222,12 @@ def _forward(model: HypervisorForwardModel) -> HypervisorForward:
 
 
 def _mode(model: NetworkModel, file: LabFile) -> Mode:
-    """Return the declared mode; without one, a subnet of existing machines only is not served by labrun."""
+    """Return the declared mode; without one, a subnet of existing machines only is not served by labrun.
+
+    The hypervisor has no part in a VLAN.
+    """
+    if model.vlan is not None:
+        return Mode.VERY_ISOLATED
     existing = bool(file.hosts) and all(host.address is not None for host in file.hosts.values())
     if existing and "mode" not in model.model_fields_set:
         return Mode.VERY_ISOLATED

@@ -76,14 +76,17 @@ def _rules(session: Session, views: dict[str, NetworkView]) -> dict[str, list[Mo
     }
 
 
-def _state(view: NetworkView | None) -> str:
+def _state(network: Network, view: NetworkView | None) -> str:
+    if network.vlan is not None:
+        # It is made by its guests alone.
+        return network.kind
     if view is None:
         return "absent"
     return "active" if view.active else "inactive"
 
 
 def _row(network: Network, view: NetworkView | None) -> Outcome:
-    return Outcome(HYPERVISOR, "network", network.name, Status.OK, actual=_state(view))
+    return Outcome(HYPERVISOR, "network", network.name, Status.OK, actual=_state(network, view))
 
 
 def _expiry(moment: int) -> str:
@@ -101,7 +104,9 @@ def _member(
 ) -> JsonObject:
     full = session.lab.libvirt_name(network.name)
     member: dict[str, object] = {"name": network.name, "mode": network.mode.value, "libvirt": full}
-    member["state"] = _state(view)
+    vlan = network.vlan
+    member["vlan"] = None if vlan is None else {"on": vlan.on, "id": vlan.id}
+    member["state"] = _state(network, view)
     member |= {"bridge": view.bridge or None, "uuid": view.uuid} if view else {"bridge": None, "uuid": None}
     member["leases"] = [
         {
@@ -130,7 +135,8 @@ def _table(session: Session, views: dict[str, NetworkView], invocation: Invocati
         view = views.get(network.name)
         subnets = "\n".join(str(subnet) for subnet in (network.cidr, network.cidr6) if subnet) or "-"
         identity = (view.bridge or "-", view.uuid) if view else ("-", "-")
-        networks.append((network.name, network.mode.value, _state(view), subnets, *identity))
+        mode = network.mode.value if network.vlan is None else "vlan"
+        networks.append((network.name, mode, _state(network, view), subnets, *identity))
         guests += _guests(network.name, view) if view else []
     text = _networks(networks, color=invocation.color)
     if guests:
@@ -174,9 +180,11 @@ def _rules_text(
     for network in session.lab.networks.values():
         view, rules = views.get(network.name), by_network.get(network.name, [])
         where = f", {view.bridge}" if view and view.bridge else ""
-        lines = [f"{network.name} ({network.mode}{where})"]
-        if view is None or not view.active:
-            lines.append(f"  {_state(view)}: no rules")
+        lines = [f"{network.name} ({network.kind}{where})"]
+        if network.vlan is not None:
+            lines.append(f"  no rules of its own: its frames pass as those of {network.vlan.on}")
+        elif view is None or not view.active:
+            lines.append(f"  {_state(network, view)}: no rules")
         elif not rules:
             lines.append(f"  {_NO_RULES.get(network.mode, _LOST)}")
         for rule in rules:

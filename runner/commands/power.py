@@ -32,13 +32,15 @@ def _switch(invocation: Invocation, action: str) -> Report:
     with lab_lock(session.state.lock, action), progress(session.hosts, invocation):
         seen = session.machines()
         absent = session.absent(seen)
-        users = file_users(lab.name, session.uri) if seen and action != "stop" else {}
+        starts = bool(seen) and action != "stop"
+        users = file_users(lab.name, session.uri) if starts else {}
+        macs = _foreign_macs(lab.name, session.uri) if starts else {}
         jobs = {
             host: {
                 "power": {
                     **_job(lab.libvirt_name(host), seen.get(host)),
                     "absent": absent.get(host, ""),
-                    "taken": _taken(lab.name, host, seen.get(host), users),
+                    "taken": _taken(lab.name, host, seen.get(host), users, macs),
                 }
             }
             for host in session.hosts
@@ -51,13 +53,32 @@ def _switch(invocation: Invocation, action: str) -> Report:
     return Report(lab.name, rows + existing_rows(lab, session.hosts))
 
 
-def _taken(lab: str, host: str, machine: SeenMachine | None, users: Mapping[str, FileUser]) -> str:
-    """Return which running machine of others has the files of this one, empty if there is none."""
+def _foreign_macs(lab: str, uri: str) -> Mapping[tuple[str, str], str]:
+    from labrun.hypervisor import translated
+    from labrun.tasks.provision.foreign_macs import foreign_macs
+
+    with translated("domains"):
+        return foreign_macs(uri, lab)
+
+
+def _taken(
+    lab: str,
+    host: str,
+    machine: SeenMachine | None,
+    users: Mapping[str, FileUser],
+    macs: Mapping[tuple[str, str], str],
+) -> str:
+    """Return which running machine of others has a MAC or the files of this one, empty if there is none."""
+    from labrun.tasks.provision.domains import network_in
     from labrun.tasks.provision.driver_registry import driver_for
     from labrun.tasks.provision.file_users import in_use
+    from labrun.tasks.provision.foreign_macs import mac_taken
 
     if machine is None:
         return ""
+    words = machine.machine.defined.get("nics", "").split()
+    if taken := mac_taken(((word.partition("@")[0], network_in(word)) for word in words), macs):
+        return taken
     driver = driver_for(machine.kind, machine.uri)
     return in_use(users, lambda path: driver.owns(lab, host, path), only_running=True)
 

@@ -13,6 +13,7 @@ from labrun.errors import UsageError
 from labrun.inventory.hosts.locate import file_addresses
 from labrun.inventory.model import Lab
 from labrun.inventory.topology.jump_hosts import entrance, jump_chain, no_login
+from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.key_pairs import make_host_key
 from labrun.outcome import HYPERVISOR, Outcome, Status
 from labrun.runner.cli.confirm import confirm
@@ -290,6 +291,8 @@ def _addresses(session: Session, name: str) -> dict[str, tuple[str, ...]]:
     return {
         nic.mac: tuple(str(each) for each in nic.addresses if each.version == 4 or not nic.ipv6_method)
         for nic in session.lab.hosts[name].interfaces
+        # A VLAN has its own MAC only once `configure` has given it one.
+        if not is_on_vlan(session.lab, nic)
     }
 
 

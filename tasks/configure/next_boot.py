@@ -206,7 +206,7 @@ def _way_in(state: NmState, address: str) -> Device | None:
         wanted = ip_address(address.partition("%")[0])
     except ValueError:
         return None
-    for device in state.devices.values():
+    for device in (*state.devices.values(), *state.vlans.values()):
         link = state.nics.get(device.interface)
         if link is not None and any(each.ip == wanted for each in link.addresses):
             return device

@@ -52,7 +52,14 @@ class NicForwarding:
         ``files`` are those of sysctl.d as they will be.
         """
         try:
-            found = [link.name for link in links.links(facts) if link.mac in macs and not link.is_stacked]
+            nics = links.links(facts)
+            beneath = {link.mac for link in nics if not link.is_stacked}
+            # What stands on a NIC may have its MAC; a VLAN of the lab has one of its own.
+            found = [
+                link.name
+                for link in nics
+                if link.mac in macs and not (link.is_stacked and link.mac in beneath)
+            ]
         except CommandError:
             return cls()
         paths = {name: _OF_A_NIC.format(name) for name in found if _OF_A_NIC.format(name) not in declared}

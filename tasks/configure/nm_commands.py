@@ -22,9 +22,13 @@ def explain_profile(profile: Mapping[str, Any]) -> Iterator[str]:
     settings = properties(profile["settings"]) | dict(profile["properties"])
     # On an existing machine without a MAC in the file, only the machine can identify the NIC.
     device = "'*'" if "ethernet.mac-address" in settings else "NIC"
-    yield _wrapped(
-        f"nmcli connection add type ethernet ifname {device} con-name {quote(name)}", _pairs(settings)
-    )
+    begin = f"nmcli connection add type ethernet ifname {device} con-name {quote(name)}"
+    made = settings.pop("connection.interface-name", None)
+    if made is not None:
+        # nmcli asks for a parent; the file has none, and the NIC below is found by its MAC.
+        begin = f"nmcli connection add type vlan ifname {quote(made)} dev lo con-name {quote(name)}"
+        settings = {"vlan.id": settings.pop("vlan.id"), **settings, "vlan.parent": ""}
+    yield _wrapped(begin, _pairs(settings))
     yield f"nmcli connection up {quote(name)}"
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from labrun.inventory.hosts.unmanaged import marked_nic
 from labrun.tasks.configure.lockout import cut_off, way_in
@@ -20,101 +19,21 @@ from labrun.tasks.configure.nm_diff import (
     stored_state,
 )
 from labrun.tasks.configure.nm_dispatcher import suspected
-from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id, profile_path, property_fault
+from labrun.tasks.configure.nm_profile import Profile
+from labrun.tasks.configure.nm_profiles import DIRECTORY, profile_id
 from labrun.tasks.configure.nm_script import Work
 from labrun.tasks.configure.nm_undo import new_gateways, was
 from labrun.tasks.guest.facts.nm import UNITS, Device, Nic, NmState, priority_of, rivals
 from labrun.tasks.guest.facts.units import no_start
 from labrun.tasks.guest.keyfile import Sections, intent, parse, render
 from labrun.tasks.guest.shell import Captured, Facts, quote
-from labrun.tasks.state.item import NOTHING, Attributes, Item, Words, spelled
+from labrun.tasks.state.item import Item, Words, spelled
 
-__all__ = ["PlannedNic", "Profile", "is_loose"]
+__all__ = ["PlannedNic", "is_loose"]
 
 _LINK_LOCAL = ("disabled", "ignore", "link-local")
 _NOT_LOADED = "NetworkManager has not loaded the file"
 _RUNTIME = "/run/NetworkManager/system-connections"
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One NIC's desired profile; ``fault`` is the reason if it is impossible.
-
-    On an ``existing`` machine, which labrun did not make, ``marks`` identify the NIC if ``mac`` is
-    empty, and ``reached_at`` is the address that must stay.
-    """
-
-    nic: str
-    mac: str
-    sections: Sections
-    existing: bool = False
-    marks: tuple[str, ...] = ()
-    reached_at: str | None = None
-    fault: str | None = None
-
-    def unless_held(self, held: Mapping[str, str]) -> Profile:
-        """Return the profile, with a fault if another host still has its address (``held``: by address).
-
-        Two machines with one address cut each other off, and from outside they look the same.
-        """
-        meant = {str(each.ip) for version in (4, 6) for each in intent(self.sections, version).addresses}
-        clash = sorted(meant & held.keys())
-        if not clash or self.fault is not None:
-            return self
-        other = held[clash[0]]
-        swap = "a swap needs a free address in between"
-        fault = f"{other} still has {clash[0]}: configure {other} first; {swap}"
-        return replace(self, fault=fault)
-
-    @classmethod
-    def of(cls, raw: Mapping[str, Any], facts: Facts) -> Profile:
-        """Return the profile of one NIC; extra properties are merged by the guest's nmcli."""
-        plain = cls(
-            raw["network"],
-            raw["mac"],
-            raw["settings"],
-            raw["existing"],
-            tuple(raw.get("marks", ())),
-            raw.get("reached_at"),
-        )
-        if not raw["properties"]:
-            return plain
-        faults = (property_fault(name, value) for name, value in raw["properties"].items())
-        fault = next(filter(None, faults), None)
-        captured = facts.commands.get(f"profile-{plain.nic}")
-        if fault is None and (captured is None or captured.status != 0):
-            fault = f"nmcli refuses the properties: {captured.last_line if captured else 'no answer'}"
-        if fault is not None or captured is None:
-            return replace(plain, fault=fault)
-        sections = parse(captured.text)
-        try:
-            expected_summary(sections)
-            if "connection" not in sections:
-                raise ValueError("there is no connection in it")
-        except ValueError as error:
-            return replace(plain, fault=f"labrun cannot read what nmcli makes of the properties: {error}")
-        return replace(plain, sections=sections)
-
-    @property
-    def path(self) -> str:
-        """Return the path of the profile's file."""
-        return profile_path(self.nic)
-
-    @property
-    def want(self) -> Attributes:
-        """Return the profile as it is to be on the disk, and to be in force on the NIC."""
-        text = render(self.sections)
-        return {"profile": text, "nic": text}
-
-    def refused(self, why: str, *, is_there: bool) -> Item:
-        """Return the item of a profile that cannot be; ``is_there`` = its NIC is, in an unknown state."""
-        have = NOTHING if is_there else {"nic": ""}
-        words = Words(expected_summary(self.sections), "")
-        return Item(self.nic, self.want, have, refused=why, words=words)
-
-    def with_uuid(self, uuid: str) -> Sections:
-        """Return the sections under this UUID."""
-        return {**self.sections, "connection": {**self.sections["connection"], "uuid": uuid}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +120,8 @@ class PlannedNic:
         way = device.path if same else ""
         work.await_ipv6 |= profile.sections.get("ipv6", {}).get("method") not in _LINK_LOCAL
         work.bring.append((device.interface, uuid, way, profile.nic, _several(profile.sections)))
-        work.was.append(was(device, link))
+        if device.path:
+            work.was.append(was(device, link))
         work.gateways.extend(new_gateways(profile.sections, link))
         work.commands.extend(
             self._typed(profile, device.interface if same else None, replaced, hiding, loose=loose)
@@ -232,7 +152,8 @@ class PlannedNic:
     def _rival(self, device: Device, profile: Profile, replaced: list[str]) -> str | None:
         """Return which foreign profile takes the NIC at the next boot, and what to do about it."""
         own = priority_of(profile.sections.get("connection", {}))
-        for each in () if self.exclusive else rivals(self.facts):
+        # Those are profiles of Ethernet, which fit no VLAN.
+        for each in () if self.exclusive or self.profile.device else rivals(self.facts):
             fits = each.interface in ("", device.interface) and each.mac in ("", device.mac)
             unfit = each.file in self.state.loaded and each.file not in device.available
             if fits and not unfit and each.priority > own and each.file not in replaced:
@@ -263,9 +184,17 @@ class PlannedNic:
             yield from _removed(replaced)
 
     def _device(self) -> Device | None:
-        """Return the NIC with the profile's MAC; without one, the NIC that its marks identify."""
+        """Return the NIC with the profile's MAC; without one, the NIC that its marks identify.
+
+        For a VLAN it is that VLAN's device, which may not have been made yet.
+        """
         if self.profile.mac:
-            return self.state.devices.get(self.profile.mac)
+            below = self.state.devices.get(self.profile.mac)
+            name = self.profile.device
+            if not name or below is None:
+                return below
+            unmade = Device("", name, "", below.state, None, "", "", ())
+            return self.state.vlans.get(name, unmade)
         by_name = {device.interface: device for device in self.state.devices.values()}
         shown = {name: link.addresses for name, link in self.state.nics.items() if name in by_name}
         marked = marked_nic(self.profile.marks, shown)
@@ -273,6 +202,8 @@ class PlannedNic:
 
     def _bound(self, device: Device) -> Profile:
         """Return the profile with the NIC's actual MAC."""
+        if self.profile.device:
+            return self.profile
         sections = dict(self.profile.sections)
         sections["ethernet"] = {**sections.get("ethernet", {}), "mac-address": device.mac}
         ipv4 = sections.get("ipv4", {})

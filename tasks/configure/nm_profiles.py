@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from labrun.inventory.hosts.unmanaged import marks_of, reached_at
 from labrun.inventory.model import Host, Interface, Lab, Mode, Network
 from labrun.inventory.topology.routing import Route, derived_routes, metric_of
+from labrun.inventory.topology.vlans import carrier, vlan_device
 from labrun.secrets import is_secret
 from labrun.tasks.guest.keyfile import Sections
 
@@ -84,6 +85,7 @@ class WantedProfile(TypedDict):
 
     network: str
     mac: str
+    device: str
     existing: bool
     marks: Sequence[str]
     reached_at: str | None
@@ -96,15 +98,16 @@ def desired_profiles(lab: Lab, host: Host) -> list[WantedProfile]:
 
     ``network`` is the NIC's name, by default that of its network. ``existing`` = labrun did not make the
     machine: ``mac`` may be empty, in which case ``marks`` identify the NIC, and ``reached_at`` is the address
-    that must stay. ``settings`` are the keyfile's sections; ``properties`` are those in the lab file, for
-    nmcli.
+    that must stay. A VLAN has the name of its ``device``, and the ``mac`` of the NIC below it. ``settings``
+    are the keyfile's sections; ``properties`` are those in the lab file, for nmcli.
     """
     routes = derived_routes(lab, host.name)
     reached = reached_at(host)
     return [
         {
             "network": nic.name,
-            "mac": nic.mac.lower(),
+            "mac": carrier(lab, host, nic).mac.lower(),
+            "device": vlan_device(lab, host, nic),
             "existing": host.address is not None,
             "marks": marks_of(host, nic, lab.networks[nic.network]) if host.address is not None else [],
             "reached_at": str(reached) if reached is not None else None,
@@ -120,7 +123,11 @@ def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> 
     of_nic = [route for route in routes if route.nic == nic.name]
     four, six = ([route for route in of_nic if route.prefix.version == version] for version in (4, 6))
     identity = uuid.uuid5(_NAMESPACE, f"{lab.name}/{host.name}/{nic.name}")
-    ethernet = {"mac-address": nic.mac.lower()} if nic.mac else {}
+    below, device = carrier(lab, host, nic), vlan_device(lab, host, nic)
+    # A VLAN names no parent: NetworkManager then finds the NIC below it by its MAC.
+    ethernet = {"mac-address": below.mac.lower()} if below.mac else {}
+    if device:
+        ethernet["cloned-mac-address"] = nic.mac.lower()
     if network.mtu is not None:
         ethernet["mtu"] = str(network.mtu)
     # Packets to a network leave by the first NIC on it, whichever of them comes up first.
@@ -129,10 +136,12 @@ def _settings(lab: Lab, host: Host, nic: Interface, routes: Sequence[Route]) -> 
         "connection": {
             "id": profile_id(nic.name),
             "uuid": str(identity),
-            "type": "ethernet",
+            "type": "vlan" if device else "ethernet",
+            **({"interface-name": device} if device else {}),
             "autoconnect-priority": _PRIORITY,
         },
         "ethernet": ethernet,
+        **({"vlan": {"id": str(network.vlan.id)}} if network.vlan is not None else {}),
         "ipv4": {**_ipv4(nic, network, four, rivals=_rivals(host, nic, network, routes, 4)), **later},
         "ipv6": {**_ipv6(host, nic, network, six, rivals=_rivals(host, nic, network, routes, 6)), **later},
     }

@@ -19,7 +19,8 @@ from labrun.tasks.configure.nm_commands import explain_profile
 from labrun.tasks.configure.nm_config import CONFIGURATION
 from labrun.tasks.configure.nm_diff import stored_state
 from labrun.tasks.configure.nm_dispatcher import SCRIPTS
-from labrun.tasks.configure.nm_nic import PlannedNic, Profile, is_loose
+from labrun.tasks.configure.nm_nic import PlannedNic, is_loose
+from labrun.tasks.configure.nm_profile import Profile
 from labrun.tasks.configure.nm_profiles import (
     DIRECTORY,
     desired_profiles,

@@ -18,9 +18,11 @@ from labrun.tasks.doctor.model import Check, Facts, Finding
 from labrun.tasks.doctor.network_checks import (
     check_bridge_nf,
     check_bridges,
+    check_devices,
     check_dnsmasq,
     check_forwarding,
     check_subnets,
+    check_vlans,
 )
 
 __all__ = ["CHECKS", "examine"]
@@ -32,6 +34,8 @@ CHECKS: tuple[Check, ...] = (
     Check("kvm", check_kvm, only_here=False),
     Check("subnets", check_subnets, only_here=False),
     Check("bridges", check_bridges),
+    Check("devices", check_devices),
+    Check("vlans", check_vlans),
     Check("firewall", check_firewall),
     Check("forwarding", check_forwarding),
     Check("bridge-nf", check_bridge_nf),

@@ -16,6 +16,7 @@ from labrun.tasks.doctor.model import Facts, Kvm, LibvirtSide
 from labrun.tasks.provision.driver_registry import driver_of
 from labrun.tasks.provision.hypervisor_choice import LOCAL_URIS
 from labrun.tasks.provision.image_store import list_images
+from labrun.tasks.provision.kernel_vlans import without_vlans
 from labrun.tasks.provision.overlay import LABS
 from labrun.tasks.provision.volumes import BASE
 
@@ -54,6 +55,7 @@ def gather(lab: Lab | None) -> Facts:
         kernel=machine_facts.kernel_values(),
         routes=machine_facts.routes(),
         bridges=machine_facts.bridges(),
+        devices=machine_facts.devices(),
         forward=forward,
         forward_unread=unread,
         inotify_used=machine_facts.inotify_used(),
@@ -64,6 +66,7 @@ def gather(lab: Lab | None) -> Facts:
         images=frozenset(image.name for image in list_images()),
         dns_on_every_address=machine_facts.dns_on_every_address(),
         clock=machine_facts.clock(),
+        has_vlans=not without_vlans(),
         containers=containers,
         vms=vms,
     )

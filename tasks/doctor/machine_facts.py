@@ -16,7 +16,9 @@ from labrun.tasks.doctor.model import Clock, ForwardChain, Route, Space
 from labrun.tasks.doctor.packet_filter import forward_chains, legacy_chain
 
 __all__ = [
+    "bridges",
     "clock",
+    "devices",
     "dns_on_every_address",
     "inotify_used",
     "kernel_keys",
@@ -67,7 +69,8 @@ def routes() -> tuple[Route, ...]:
             if route.get("dst", "default") != "default" and route.get("dev") not in (None, "lo"):
                 to = ip_network(route["dst"], strict=False)
                 if not to.is_link_local and not to.is_multicast:
-                    found.append(Route(to, route["dev"], str(route.get("gateway", ""))))
+                    own = route.get("protocol") == "kernel"
+                    found.append(Route(to, route["dev"], str(route.get("gateway", "")), own))
     return tuple(found)
 
 
@@ -76,6 +79,12 @@ def bridges() -> frozenset[str]:
     text = _output(["ip", "-j", "link", "show", "type", "bridge"])
     # Other devices are empty objects here.
     return frozenset(str(each["ifname"]) for each in json.loads(text or "[]") if "ifname" in each)
+
+
+def devices() -> dict[str, bool]:
+    """Return whether each network device is up, by name; none where iproute2 is missing."""
+    text = _output(["ip", "-j", "link", "show"])
+    return {str(each["ifname"]): "UP" in each.get("flags", ()) for each in json.loads(text or "[]")}
 
 
 def read_forward(bridges: Iterable[str]) -> tuple[tuple[ForwardChain, ...] | None, str]:

@@ -86,11 +86,12 @@ class Kvm:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of the machine that is not a default route."""
+    """A route of the machine that is not a default route; ``is_of_address`` = the kernel made it with one."""
 
     to: Prefix
     dev: str
     via: str = ""
+    is_of_address: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,9 @@ class Facts:
     ``lab`` is None without a lab file. ``is_here`` = the hypervisor is this machine; what is only known of
     this machine is empty otherwise. ``forward`` is None where the packet filter cannot be read, for
     ``forward_unread``. ``kernel`` has kernel values by name, without those that the kernel lacks.
-    ``python_libvirt`` is the version of that package, empty if it is missing. ``keys`` are the kernel keys
-    used by user ID. ``programs`` are the paths of the programs that are there.
+    ``devices`` are the network devices by name, and whether each is up. ``python_libvirt`` is the version of
+    that package, empty if it is missing. ``keys`` are the kernel keys used by user ID. ``programs`` are the
+    paths of the programs that are there. ``has_vlans`` = the kernel has 802.1Q, as far as that can be tried.
     ``containers`` and ``vms`` are the lab's machines that do not run yet, VMs with their MiB of memory.
     """
 
@@ -150,6 +152,7 @@ class Facts:
     kernel: Mapping[str, str] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     bridges: frozenset[str] = frozenset()
+    devices: Mapping[str, bool] = field(default_factory=dict)
     forward: tuple[ForwardChain, ...] | None = ()
     forward_unread: str = ""
     inotify_used: int = 0
@@ -160,6 +163,7 @@ class Facts:
     images: frozenset[str] = frozenset()
     dns_on_every_address: str = ""
     clock: Clock | None = None
+    has_vlans: bool = True
     containers: tuple[str, ...] = ()
     vms: Mapping[str, int] = field(default_factory=dict)
 

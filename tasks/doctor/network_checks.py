@@ -10,7 +10,15 @@ from labrun.inventory.model import Mode, Role
 from labrun.outcome import Status
 from labrun.tasks.doctor.model import Facts, Finding, LibvirtNetwork, Prefix, Route
 
-__all__ = ["check_bridge_nf", "check_bridges", "check_dnsmasq", "check_forwarding", "check_subnets"]
+__all__ = [
+    "check_bridge_nf",
+    "check_bridges",
+    "check_devices",
+    "check_dnsmasq",
+    "check_forwarding",
+    "check_subnets",
+    "check_vlans",
+]
 
 _BRIDGE_NF: Final = tuple(
     f"net.bridge.bridge-nf-call-{each}" for each in ("iptables", "ip6tables", "arptables")
@@ -27,7 +35,9 @@ def check_subnets(facts: Facts) -> Iterator[Finding]:
     found = False
     for owner, subnet in own:
         for route in routes:
-            if _overlap(subnet, route.to):
+            # A route to a wider range loses against the network's own.
+            is_wider = route.to.prefixlen < subnet.prefixlen and not route.is_of_address
+            if _overlap(subnet, route.to) and not is_wider:
                 found = True
                 yield _route_clash(facts, owner, subnet, route)
         for network in facts.networks:
@@ -47,18 +57,67 @@ def check_bridges(facts: Facts) -> Iterator[Finding]:
     """Judge whether the bridges of this machine that the lab's networks stand on are there."""
     networks = facts.lab.networks.values() if facts.lab else ()
     wanted = {each.bridge: each.name for each in networks if each.mode is Mode.BRIDGE and each.bridge}
-    missing = [bridge for bridge in wanted if bridge not in facts.bridges]
-    for bridge in missing:
-        yield Finding(
-            f"bridge {bridge}",
-            Status.FAILED,
-            f"this machine has no bridge {bridge}",
-            f"the network {wanted[bridge]} needs it: `up` refuses the lab",
-            f"sudo labrun host-bridge create {bridge} --dev NIC",
-        )
-    if not missing:
+    found = False
+    for bridge, network in wanted.items():
+        make = f"sudo labrun host-bridge create {bridge} --dev NIC"
+        if bridge in facts.devices and bridge not in facts.bridges:
+            what, mend = f"{bridge} of this machine is not a bridge", "name a bridge in the lab file"
+        elif bridge not in facts.devices:
+            what, mend = f"this machine has no bridge {bridge}", make
+        elif not facts.devices[bridge]:
+            what, mend = f"the bridge {bridge} of this machine is down", f"sudo ip link set {bridge} up"
+        else:
+            continue
+        found = True
+        yield Finding(f"bridge {bridge}", Status.FAILED, what, _needed_by(network), mend)
+    if not found:
         here = f"{', '.join(wanted)}: there" if wanted else "no network is on a bridge of this machine"
         yield Finding("bridges", Status.OK, here)
+
+
+def check_devices(facts: Facts) -> Iterator[Finding]:
+    """Judge whether the devices of this machine that the lab's networks lead out of are there."""
+    networks = facts.lab.networks.values() if facts.lab else ()
+    wanted = {each.dev: each.name for each in networks if each.dev}
+    found = False
+    for device, network in wanted.items():
+        if device not in facts.devices:
+            what, mend = (
+                f"this machine has no device {device}",
+                "set `dev` in the lab file to one that is there",
+            )
+        elif not facts.devices[device]:
+            what, mend = f"the device {device} of this machine is down", f"sudo ip link set {device} up"
+        else:
+            continue
+        found = True
+        yield Finding(f"device {device}", Status.FAILED, what, _needed_by(network), mend)
+    if not found:
+        here = f"{', '.join(wanted)}: there" if wanted else "no network names a device of this machine"
+        yield Finding("devices", Status.OK, here)
+
+
+def _needed_by(network: str) -> str:
+    return f"the network {network} needs it: `up` refuses the lab"
+
+
+def check_vlans(facts: Facts) -> Iterator[Finding]:
+    """Judge whether containers can be on VLANs: they have this machine's kernel."""
+    if facts.has_vlans:
+        yield Finding("vlans", Status.OK, "this machine's kernel has 802.1Q, for VLANs in containers")
+        return
+    lab = facts.lab
+    concerned = [
+        name
+        for name in facts.containers
+        if lab is not None and any(lab.networks[nic.network].vlan for nic in lab.hosts[name].interfaces)
+    ]
+    what = "this machine's kernel has no 802.1Q"
+    if not concerned:
+        yield Finding("vlans", Status.OK, f"{what}, which no container here needs; VMs have their own")
+        return
+    matters = f"{', '.join(concerned)} cannot be on a VLAN as containers: `up` refuses the lab"
+    yield Finding("vlans", Status.FAILED, what, matters, "sudo modprobe 8021q, or driver: qemu in the lab")
 
 
 def _overlap(one: Prefix, other: Prefix) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labrun.inventory.model import Host, Lab, Mode
+from labrun.inventory.topology.vlans import carrier, is_on_vlan, vlan_device
 from labrun.json_values import JsonObject, JsonValue
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.driver import Seed
@@ -67,20 +68,28 @@ def _network_config(lab: Lab, host: Host) -> JsonObject:
     Gateways and routes are left to `configure`: until then a host is reachable only from its subnets, which
     is all that labrun needs.
     """
+    real = [nic for nic in host.interfaces if not is_on_vlan(lab, nic)]
+    names = {nic.mac: f"eth{number}" for number, nic in enumerate(real)}
     ethernets: dict[str, JsonObject] = {}
-    for number, nic in enumerate(host.interfaces):
-        entry: dict[str, JsonValue] = {"match": {"macaddress": nic.mac}, "set-name": f"eth{number}"}
+    vlans: dict[str, JsonObject] = {}
+    for nic in host.interfaces:
+        network = lab.networks[nic.network]
+        entry: dict[str, JsonValue] = {}
         if nic.dhcp:
             entry["dhcp4"] = True
         if nic.ipv6_method:
             # NetworkManager follows what the router advertisements say, whichever of the two it is.
             entry["dhcp6"] = True
         given = [*([nic.ipv4] if nic.dhcp else []), *([nic.ipv6] if nic.ipv6_method else [])]
-        addresses = [str(each) for each in nic.addresses if each not in given]
+        addresses: list[JsonValue] = [str(each) for each in nic.addresses if each not in given]
         if addresses:
             entry["addresses"] = addresses
-        network = lab.networks[nic.network]
         if network.mtu is not None and network.mode is not Mode.BRIDGE:
             entry["mtu"] = network.mtu
-        ethernets[f"eth{number}"] = entry
-    return {"version": 2, "ethernets": ethernets}
+        if network.vlan is not None:
+            on = names[carrier(lab, host, nic).mac]
+            vlans[vlan_device(lab, host, nic)] = {"id": network.vlan.id, "link": on, **entry}
+        else:
+            name = names[nic.mac]
+            ethernets[name] = {"match": {"macaddress": nic.mac}, "set-name": name, **entry}
+    return {"version": 2, "ethernets": ethernets, **({"vlans": vlans} if vlans else {})}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from labrun.errors import HypervisorError
@@ -16,6 +17,7 @@ from labrun.tasks.provision.driver import MachineSpec, NicSpec, tap_name
 from labrun.tasks.provision.owned import Kind, find_own, tagged_for
 
 __all__ = [
+    "as_running",
     "beyond_memory",
     "define_again",
     "find_domain",
@@ -172,6 +174,15 @@ def network_in(word: str) -> str:
 def nic_key(nic: NicSpec) -> tuple[str, ...]:
     """Return what a plugged NIC cannot change: one that differs in it is unplugged and plugged in again."""
     return nic.mac, nic.source, nic.filter, nic.device, nic.model
+
+
+def as_running(wanted: Iterable[NicSpec], there: Iterable[NicSpec]) -> tuple[NicSpec, ...]:
+    """Return NICs as a running machine can have them: each that is there keeps its model.
+
+    A guest that finds another device in place of its NIC would have no address until it boots.
+    """
+    models = {nic.mac: nic.model for nic in there}
+    return tuple(replace(nic, model=models.get(nic.mac, nic.model)) for nic in wanted)
 
 
 def plugged_nics(domain: Any, defined: tuple[NicSpec, ...]) -> tuple[NicSpec, ...]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labrun.tasks.provision.domains import nic_key, nics_of, plugged_nics
+from labrun.tasks.provision.domains import as_running, nic_key, nics_of, plugged_nics
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.network_commands import reconnect_commands
 from labrun.tasks.provision.reconnect import can_reconnect, taps_of
@@ -66,6 +66,7 @@ def _live(uri: str, domain: Any, wanted: Sequence[NicSpec], render: Callable[[Ni
     import libvirt
 
     name, there = domain.name(), nics_of(domain.XMLDesc(0))
+    wanted = as_running(wanted, there)
     plugged = {nic_key(nic) for nic in plugged_nics(domain, there)}
     after = {nic_key(nic) for nic in wanted}
     lines = []

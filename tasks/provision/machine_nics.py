@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from labrun.tasks.provision.domains import nic_key, nics_of, plugged_nics
+from labrun.tasks.provision.domains import as_running, nic_key, nics_of, plugged_nics
 from labrun.tasks.provision.driver import NicSpec
 from labrun.tasks.provision.qemu_xml import machine_nic_xml
 
@@ -18,7 +18,7 @@ _POLL = 0.1
 
 
 def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
-    """Change the NICs of a running VM to the wanted ones.
+    """Change the NICs of a running VM to the wanted ones; each keeps its model until the next start.
 
     A NIC that the guest does not release, or for which there is no free slot, stays as it is: the running
     machine then differs from its definition, and a restart is owed.
@@ -27,7 +27,7 @@ def replug(domain: Any, wanted: tuple[NicSpec, ...]) -> None:
 
     live = libvirt.VIR_DOMAIN_AFFECT_LIVE
     there = nics_of(domain.XMLDesc(0))
-    after = {nic_key(nic): nic for nic in wanted}
+    after = {nic_key(nic): nic for nic in as_running(wanted, there)}
     before = {nic_key(nic) for nic in plugged_nics(domain, there)}
     gone = [nic for nic in there if nic_key(nic) not in before & after.keys()]
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from labrun.errors import HypervisorError, UnreachableError, UsageError
 from labrun.hypervisor import connect
 from labrun.inventory.model import Host, Interface, Lab, Mode
+from labrun.inventory.topology.vlans import carrier
 from labrun.tasks.provision.hypervisor_network import hypervisor_network, shares_network
 from labrun.tasks.provision.network_view import Plug, own_plugs
 
@@ -83,6 +84,10 @@ def nic_ends(
 
 def _no_end(lab: Lab, host: Host, nic: Interface, does: str) -> Exception:
     name = f"{host.name}:{nic.name}"
+    vlan, below = lab.networks[nic.network].vlan, carrier(lab, host, nic)
+    if vlan is not None:
+        hint = f"name {host.name}:{below.name}, where its frames pass with the tag {vlan.id}"
+        return UsageError(f"{name} is a VLAN device inside of the guest", step=does, hint=hint)
     if lab.networks[nic.network].mode is Mode.MACVTAP:
         return UsageError(
             f"{name} is a macvtap inside of the container: it has no device on this machine",

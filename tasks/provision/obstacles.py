@@ -9,14 +9,16 @@ from typing import Any
 from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, translated
 from labrun.inventory.model import Lab
+from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.outcome import HYPERVISOR, Outcome, Status
-from labrun.ownership import read_tag
-from labrun.tasks.provision.domains import nics_of
 from labrun.tasks.provision.driver_registry import driver_for, lab_drivers
 from labrun.tasks.provision.file_users import FileUser, file_users, in_use
 from labrun.tasks.provision.filters import foreign_filter, users_of_filter
+from labrun.tasks.provision.foreign_macs import foreign_macs, mac_taken
+from labrun.tasks.provision.hypervisor_network import makes_devices
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.kernel_vlans import without_vlans
 from labrun.tasks.provision.lab_images import is_current, why_not
 from labrun.tasks.provision.network_obstacles import network_obstacles
 from labrun.tasks.provision.planning import LabPlan, PlannedMachine
@@ -39,7 +41,8 @@ def find_obstacles(lab: Lab, uri: str, plan: LabPlan, *, prune: bool = False) ->
             (HYPERVISOR, "network", name): why for name, why in network_obstacles(lab, uri, plan, prune=prune)
         }
         found.update(_of_filters(uri, plan))
-        found.update(_of_machines(uri, plan))
+        found.update(_of_machines(lab.name, uri, plan))
+        found.update(_of_vlans(lab, plan))
         if prune:
             found.update(_of_removals(lab, uri, plan))
     return found
@@ -111,10 +114,10 @@ def _connection(uri: str) -> Any:
         return None
 
 
-def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
+def _of_machines(lab: str, uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
     images: dict[tuple[str, str], str] = {}
-    macs = _macs_of_others(uri, plan) if plan.machines else {}
-    users = file_users(plan.machines[0].spec.lab, uri) if plan.machines else {}
+    macs = foreign_macs(uri, lab) if plan.machines else {}
+    users = file_users(lab, uri) if plan.machines else {}
     # A new machine would replace the files of one that was renamed.
     renamed = plan.renamed
     for item in plan.machines:
@@ -133,9 +136,9 @@ def _of_machines(uri: str, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str]
 
 def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image: str) -> str:
     spec = item.spec
+    if taken := mac_taken(((nic.mac, nic.source) for nic in spec.nics), macs):
+        return taken
     for nic in spec.nics:
-        if other := macs.get((nic.mac, nic.source)):
-            return f"{other}, which is not this lab's, has the MAC {nic.mac} on {nic.source} (change `mac`)"
         if nic.model and item.kind == "lxc":
             return f"a container's NIC has no model {nic.model} (remove `model`, or driver: qemu)"
     driver = driver_for(item.kind, item.uri)
@@ -154,6 +157,16 @@ def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image
             return ""
         return f"{error.reason} ({error.hint})" if error.hint else error.reason
     return image
+
+
+def _of_vlans(lab: Lab, plan: LabPlan) -> Iterator[tuple[tuple[str, str, str], str]]:
+    """Yield the containers that are on a VLAN where the kernel, which they share, has none."""
+    for item in plan.machines:
+        host = lab.hosts[item.spec.host]
+        vlan = next((nic.network for nic in host.interfaces if is_on_vlan(lab, nic)), None)
+        if vlan is not None and item.kind == "lxc" and makes_devices(item.uri) and without_vlans():
+            why = f"{vlan} is a VLAN, and this hypervisor's kernel, which containers share, has no 802.1Q"
+            yield (host.name, "machine", host.name), f"{why} (`modprobe 8021q`, or driver: qemu)"
 
 
 def _of_files(item: PlannedMachine, users: Mapping[str, FileUser]) -> str:
@@ -179,31 +192,3 @@ def _of_image(item: PlannedMachine) -> str:
         return f"{error.reason} ({error.hint})" if error.hint else error.reason
     what = "root file system for containers" if item.kind == "lxc" else "disk for VMs"
     return f"the image {image} has no {what} ({source_of_image(image, item.kind)})"
-
-
-def _macs_of_others(uri: str, plan: LabPlan) -> dict[tuple[str, str], str]:
-    """Return the running domain that is not the lab's, by each MAC and network that it is on."""
-    import libvirt
-
-    wanted = {nic.mac for item in plan.machines for nic in item.spec.nics}
-    own = {item.spec.lab for item in plan.machines}
-    found = {}
-    for _, driver_uri in lab_drivers(uri):
-        connection = _connection(driver_uri)
-        domains = (
-            connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
-            if connection is not None
-            else ()
-        )
-        for domain in domains:
-            try:
-                xml, name = domain.XMLDesc(0), domain.name()
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
-                    continue
-                raise
-            tag = read_tag(xml)
-            if tag is not None and tag.lab in own and tag.fits(name):
-                continue
-            found.update({(nic.mac, nic.source): name for nic in nics_of(xml) if nic.mac in wanted})
-    return found

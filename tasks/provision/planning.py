@@ -163,7 +163,8 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
         networks=tuple(
             Planned(spec, plan_network(spec, networks.get(spec.name)), networks.get(spec.name))
             for network in lab.networks.values()
-            if hosts is None or network.name in used
+            # libvirt has no network of a VLAN.
+            if network.vlan is None and (hosts is None or network.name in used)
             for spec in [network_spec(lab, network, uri)]
         ),
         machines=tuple(machines),
@@ -175,7 +176,11 @@ def plan_lab(lab: Lab, uri: str, hosts: Sequence[str] | None, *, recreate: bool 
             for spec in forward_specs(lab, uri, forwards)
             if hosts is None or spec.name in used
         ),
-        extra_networks={name: each for name, each in networks.items() if name not in lab.networks},
+        extra_networks={
+            name: each
+            for name, each in networks.items()
+            if name not in lab.networks or lab.networks[name].vlan is not None
+        },
         extra_forwards={name: each for name, each in forwards.items() if name not in lab.networks},
         extra_machines=tuple(machine for host, machine in seen.items() if host not in lab.hosts),
         extra_filters={
@@ -210,9 +215,12 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
             status, actual = Status.WOULD_CHANGE, would_be(use.declared)
         elif ready:
             status, actual = Status.OK, "there"
+        elif use not in made:
+            status, actual = Status.SKIPPED, "absent"
         else:
             status, actual = Status.WOULD_CHANGE, "would be uploaded"
-        rows.append(image_row(use, status, actual))
+        why = "its machines are there: none is made from it" if status is Status.SKIPPED else None
+        rows.append(replace(image_row(use, status, actual), why=why))
     renamed = plan.renamed
     return rows + [_machine_row(item, renamed.get(item.spec.host)) for item in plan.machines]
 

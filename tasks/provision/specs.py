@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from labrun.errors import LabrunError
 from labrun.inventory.model import Host, Interface, Lab, Mode
+from labrun.inventory.topology.vlans import is_on_vlan
 from labrun.key_pairs import HostKey
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed, tap_name
@@ -31,7 +32,7 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         memory=machine.memory,
         vcpus=machine.vcpus,
         disk=machine.disk,
-        nics=tuple(_nic(lab, nic) for nic in host.interfaces),
+        nics=tuple(_nic(lab, nic) for nic in host.interfaces if not is_on_vlan(lab, nic)),
         seed=Seed("", "", ""),
         user=host.user,
         disks=tuple(disk.size for disk in machine.disks),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from labrun.inventory.kernel_values import role_values, value_of
 from labrun.inventory.model import Address, Host, Interface, Lab, Mode
 from labrun.inventory.topology.expectations import addresses_of
+from labrun.inventory.topology.vlans import carrier
 from labrun.tasks.provision.driver import tap_name
 
 __all__ = ["guarded", "spoofing_table"]
@@ -26,7 +27,8 @@ def guarded(lab: Lab) -> list[tuple[Host, Interface]]:
         for nic in host.interfaces
         if host.machine is not None
         and lab.networks[nic.network].mode is not Mode.MACVTAP
-        and nic.spoofing == "deny"
+        # The frames of a VLAN come by the NIC that carries it.
+        and carrier(lab, host, nic).spoofing == "deny"
         # Its profile gives it another MAC address than the hypervisor knows.
         and not any(key.endswith("cloned-mac-address") for key in nic.nmcli)
     ]
@@ -45,17 +47,18 @@ def spoofing_table(lab: Lab, table: str) -> str:
 
 def _lines(lab: Lab, table: str) -> Iterator[str]:
     nics = guarded(lab)
+    taps = {nic.mac: f'"{tap_name(carrier(lab, host, nic).mac)}"' for host, nic in nics}
     ends = [(host, nic) for host, nic in nics if not _forwards(host)]
     declared = sorted(set(_declared(lab)), key=lambda each: (each.version, int(each)))
     yield f"table bridge {table} {{"
-    yield _set("guarded", "ifname", (_tap(nic) for _, nic in nics))
-    yield _set("macs", "ifname . ether_addr", (f"{_tap(nic)} . {nic.mac}" for _, nic in nics))
-    yield _set("ends", "ifname", (_tap(nic) for _, nic in ends))
+    yield _set("guarded", "ifname", (taps[nic.mac] for _, nic in nics))
+    yield _set("macs", "ifname . ether_addr", (f"{taps[nic.mac]} . {nic.mac}" for _, nic in nics))
+    yield _set("ends", "ifname", (taps[nic.mac] for _, nic in ends))
     for version, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
         of_version = [str(each) for each in declared if each.version == version]
         yield _set(f"declared{version}", kind, of_version)
         own = (
-            f"{_tap(nic)} . {address}"
+            f"{taps[nic.mac]} . {address}"
             for host, nic in ends
             for address in _own(host)
             if address.version == version
@@ -78,17 +81,17 @@ def _lines(lab: Lab, table: str) -> Iterator[str]:
     if claimed:
         # It must exist before the jump, in the order in which nft reads.
         yield "chain claims {"
-        for host, nic in ends:
-            for address in _own(host):
-                if address.version == 6:
-                    yield f"iifname {_tap(nic)} @th,64,128 {_hex(address)} return"
+        own6 = (
+            f"iifname {taps[nic.mac]} @th,64,128 {_hex(address)} return"
+            for host, nic in ends
+            for address in _own(host)
+            if address.version == 6
+        )
+        # NICs on VLANs share the tap of the one below.
+        yield from dict.fromkeys(own6)
         yield "counter drop"
         yield "}"
     yield "}"
-
-
-def _tap(nic: Interface) -> str:
-    return f'"{tap_name(nic.mac)}"'
 
 
 def _set(name: str, kind: str, elements: Iterable[str]) -> str:

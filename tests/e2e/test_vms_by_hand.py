@@ -303,3 +303,39 @@ def test_a_mac_that_a_guest_of_others_has(lab: RunningLab, libvirtd: libvirt.vir
         lab.path.write_text(TEXT, encoding="utf-8")
         guest.destroy()
     is_up_again(lab)
+
+
+def test_another_model_of_a_nic_comes_with_the_next_start(
+    lab: RunningLab, libvirtd: libvirt.virConnect
+) -> None:
+    """A guest that found another device in place of its NIC while it runs would have no address."""
+
+    def models() -> list[str]:
+        domain = libvirtd.lookupByName(NAME)
+        return [
+            *re.findall("<model type='(e1000e|virtio)'/>", domain.XMLDesc(0)),
+            *re.findall("<model type='(e1000e|virtio)'/>", domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)),
+        ]
+
+    assert models() == ["virtio", "virtio"]
+    before = libvirtd.lookupByName(NAME).ID()
+    text = TEXT.replace("{n: 10.174.1.10}", "{n: {ipv4: 10.174.1.10, model: e1000e}}")
+    lab.path.write_text(text, encoding="utf-8")
+    try:
+        up = lab.json(*UP)
+        (row,) = up.of("machine", "v")
+        assert (up.exit_code, row["status"], row["why"]) == (0, "changed", "from its next start on: nics")
+        assert (models(), libvirtd.lookupByName(NAME).ID()) == (["virtio", "e1000e"], before)
+        again = lab.json(*UP)
+        assert again.statuses() <= {"ok", "skipped"}
+        assert again.of("machine", "v")[0]["why"] == "from its next start on: nics"
+        assert lab.json("plan").exit_code == 0
+        assert lab.json("restart", "--timeout", "1").exit_code == 0
+        assert models() == ["e1000e", "e1000e"]
+        assert lab.json(*UP).of("machine", "v")[0]["why"] is None
+    finally:
+        lab.path.write_text(TEXT, encoding="utf-8")
+        assert lab.json(*UP).exit_code == 0
+        assert lab.json("restart", "--timeout", "1").exit_code == 0
+    assert models() == ["virtio", "virtio"]
+    is_up_again(lab)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from labrun.tasks.doctor.catalogue import CHECKS
+from labrun.tasks.provision.kernel_vlans import without_vlans
 from tests.private_machine import HYPERVISOR, Doctor, PrivateMachine, private_machine
 
 # What no test can change here: whether KVM works, and whether somebody keeps the clock.
@@ -115,6 +116,26 @@ CONDITIONS = {
         "this machine has no bridge doc-br0",
         None,  # it needs a NIC, and somebody who manages it
         "ip link add doc-br0 type bridge",
+        "the network n needs it: `up` refuses the lab",
+    ),
+    "a bridge that is down": Condition(
+        "ip link add doc-br0 type bridge",
+        "name: demo\nnetworks:\n  n: {mode: bridge, bridge: doc-br0}\nhosts:\n  a: {networks: {n: none}}\n",
+        "bridge doc-br0",
+        "failed",
+        "the bridge doc-br0 of this machine is down",
+        "sudo ip link set doc-br0 up",
+        "ip link set doc-br0 up",
+        "the network n needs it: `up` refuses the lab",
+    ),
+    "no device": Condition(
+        "true",
+        "name: demo\nnetworks:\n  n: {mode: macvtap, dev: doc-eth0}\nhosts:\n  a: {networks: {n: none}}\n",
+        "device doc-eth0",
+        "failed",
+        "this machine has no device doc-eth0",
+        None,  # nobody knows which one was meant
+        "ip link add doc-eth0 type veth peer name doc-eth1; ip link set doc-eth0 up",
         "the network n needs it: `up` refuses the lab",
     ),
     "FORWARD drops, an open network": Condition(
@@ -242,13 +263,14 @@ CONDITIONS = {
     ),
     "a route overlaps": Condition(
         "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; "
-        "ip address add 10.3.0.1/24 dev d0; ip route add 10.91.0.0/16 via 10.3.0.2 dev d0",
+        "ip address add 10.3.0.1/24 dev d0; ip route add 10.91.0.0/16 via 10.3.0.2 dev d0; "
+        "ip route add 10.91.1.128/25 via 10.3.0.2 dev d0",
         QUIET,
         "subnet out",
         "failed",
-        "10.91.1.0/24 of out overlaps with this machine's route to 10.91.0.0/16 via 10.3.0.2 dev d0",
+        "10.91.1.0/24 of out overlaps with this machine's route to 10.91.1.128/25 via 10.3.0.2 dev d0",
         "set `cidr` of out in the lab file to 10.64.0.0/24, or: "
-        "sudo ip route del 10.91.0.0/16 via 10.3.0.2 dev d0",
+        "sudo ip route del 10.91.1.128/25 via 10.3.0.2 dev d0",
         "ip link del d0",
     ),
     "another network overlaps": Condition(
@@ -294,6 +316,20 @@ def test_a_condition_is_found_and_its_remedy_mends_it(machine: PrivateMachine, c
     finally:
         machine.run("sh", "-c", condition.undo, network=True, check=False)
     assert others(machine.doctor(condition.lab)) == []
+
+
+def test_a_container_on_a_vlan_needs_it_in_this_kernel(machine: PrivateMachine) -> None:
+    if not without_vlans():
+        pytest.skip("this kernel has 802.1Q")
+    text = QUIET.replace(
+        "networks:\n", "networks:\n  tagged: {cidr: 10.91.3.0/24, vlan: {on: out, id: 3}}\n", 1
+    )
+    said = machine.doctor(text.replace("{out: dhcp}", "{out: dhcp, tagged: 10.91.3.9}"))
+    finding = said.finding("vlans")
+    assert (finding["status"], finding["what"]) == ("failed", "this machine's kernel has no 802.1Q")
+    assert finding["matters"] == "a cannot be on a VLAN as containers: `up` refuses the lab"
+    # Nothing is wrong where no container is on one.
+    assert machine.doctor(text).finding("vlans")["status"] == "ok"
 
 
 def many(count: int, image: str = "debian-12", **keys: int) -> str:

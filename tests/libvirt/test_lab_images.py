@@ -13,6 +13,8 @@ import pytest
 
 from labrun.tasks.provision.image_removal import remove_image
 from labrun.tasks.provision.image_users import find_users
+from labrun.tasks.provision.image_volume import find_image_volume
+from labrun.tasks.provision.volumes import delete_volume, find_pool, image_pool
 from tests.image_server import Shelf, image_server
 from tests.labs import RunningLab
 from tests.unit.tasks.provision.image_files import needs_qemu_img, qcow2
@@ -90,6 +92,24 @@ def test_an_address_is_downloaded_by_up_alone_and_once(lab: _Lab, shelf: Shelf) 
     assert (code, row["status"]) == (0, "ok")
     assert lab.json("up", "--no-wait").statuses() <= {"ok", "skipped"}
     assert len(shelf.asked) == 1
+
+
+def test_an_image_that_is_gone_is_not_brought_for_machines_that_are_there(lab: _Lab, tmp_path: Path) -> None:
+    stored = f"{lab.name}.far"
+    assert lab.run("up", "--no-wait").exit_code == 0
+    # labrun removes none that has users, so by hand.
+    connection = libvirt.open("qemu:///system")
+    pool, volume = find_pool(connection, image_pool()), find_image_volume(connection, image_pool(), stored)
+    assert volume is not None
+    delete_volume(pool, volume.name())
+    (tmp_path / "images" / stored).unlink()
+    code, row = _image(lab, "plan")
+    assert (code, row["status"], row["actual"]) == (0, "skipped", "qemu: absent")
+    assert row["why"] == "its machines are there: none is made from it"
+    assert lab.json("up", "--no-wait").exit_code == 0
+    # One that has to be made needs it.
+    assert lab.json("-y", "down").exit_code == 0
+    assert _image(lab, "plan")[1]["status"] == "would-change"
 
 
 @pytest.mark.full

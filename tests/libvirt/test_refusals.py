@@ -13,6 +13,7 @@ import libvirt
 import pytest
 
 from labrun.hypervisor import daemon_pid
+from labrun.tasks.provision.kernel_vlans import without_vlans
 from tests.labs import Answer, RunningLab
 from tests.leftovers import note
 
@@ -53,6 +54,10 @@ class Plants:
         note(name)
         found = self.connection.networkDefineXML(f"<network><name>{name}</name></network>")
         self.undo.callback(found.undefine)
+
+    def kernel_without_vlans(self) -> None:
+        if not without_vlans():
+            pytest.skip("this kernel has 802.1Q")
 
     def filter(self, name: str) -> None:
         note(name)
@@ -222,6 +227,14 @@ REFUSALS = {
         host="{networks: {n: {ipv4: 10.131.7.11, model: e1000}}}",
         uri="auto",
     ),
+    "VLAN in a container": Refusal(
+        lambda plants: plants.kernel_without_vlans(),
+        "{mode: very-isolated}, v: {cidr: 10.131.7.0/24, vlan: {on: n, id: 20}}",
+        ("machine", "h"),
+        "v is a VLAN, and this hypervisor's kernel, which containers share, has no 802.1Q"
+        " (`modprobe 8021q`, or driver: qemu)",
+        host="{networks: {n: none, v: 10.131.7.11}}",
+    ),
     "image": Refusal(
         lambda plants: None,
         N,
@@ -318,7 +331,7 @@ def test_a_mac_that_a_guest_of_others_has_on_the_same_network(plants: Plants, tm
         assert lab.json("stop").exit_code == 0
         plants.guest("rt-guest", f"{LAB}-n", "52:54:00:10:20:02")
         why = f"rt-guest, which is not this lab's, has the MAC 52:54:00:10:20:02 on {LAB}-n (change `mac`)"
-        for words in (("plan",), ("up", "--no-wait")):
+        for words in (("plan",), ("up", "--no-wait"), ("start",), ("restart",)):
             answer = lab.json(*words)
             assert (answer.exit_code, failed(answer)) == (5, [("machine", "h", why)])
         # Nor is the network pruned under the guest, and plan knows it.

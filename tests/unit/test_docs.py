@@ -252,8 +252,7 @@ def test_every_key_of_the_lab_file_is_named_and_shown() -> None:
     shown = "\n".join(fenced(LAB_FILE, "yaml"))
     for key in schema_keys(json_schema()):
         assert re.search(rf"`{key}\b|`\{{[^`]*\b{key}\b[^`]*`", LAB_FILE), f"{key} is not named"
-        # `vlan` is refused so far.
-        if key not in ("ping", "trace", "udp", "http", "dns", "exec", "vlan"):
+        if key not in ("ping", "trace", "udp", "http", "dns", "exec"):
             assert re.search(rf"\b{key}:", shown), f"{key} is in no example"
 
 

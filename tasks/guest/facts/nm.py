@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Interface, IPv6Interface, ip_address
 from typing import Any
@@ -49,7 +49,7 @@ IPV6_SWITCHES = "/proc/sys/net/ipv6/conf/*/disable_ipv6"
 _NO_IPV6 = re.compile(r"/proc/sys/net/ipv6/conf/[^/]+/disable_ipv6")
 # NMDeviceState; a NIC that still waits for IPv6 router advertisements stays at 70, and works.
 _UNMANAGED, _PREPARE, _ACTIVATED = 10, 40, 100
-_ETHERNET, _VETH = 1, 20
+_NICS, _VLANS = frozenset({1, 20}), frozenset({11})
 
 PROBE = Probe(
     (RESOLVER, _WRITTEN, IPV6_SWITCHES),
@@ -137,7 +137,8 @@ class NmState:
 
     ``rules`` are the policy rules beyond the kernel's own, None if nobody asked. ``resolver`` are the name
     servers in /etc/resolv.conf and those that NetworkManager has written there, None if it does not write
-    that file. ``no_ipv6`` are the NICs on which the kernel has IPv6 switched off.
+    that file. ``no_ipv6`` are the NICs on which the kernel has IPv6 switched off. ``vlans`` are the VLAN
+    devices by interface: each may have the MAC of the NIC below it.
     """
 
     devices: Mapping[str, Device]
@@ -146,6 +147,7 @@ class NmState:
     rules: tuple[PolicyRule, ...] | None = None
     resolver: tuple[tuple[str, ...], tuple[str, ...]] | None = None
     no_ipv6: frozenset[str] = frozenset()
+    vlans: Mapping[str, Device] = field(default_factory=dict)
 
 
 _NM = "NetworkManager"
@@ -173,14 +175,16 @@ def _state(facts: Facts) -> NmState:
             everything[0] if len(everything) == 1 else None, _NM, "the objects of NetworkManager"
         ).items()
     }
-    devices = {device.mac: device for device in _devices(known)}
+    devices = {device.mac: device for device in _devices(known, _NICS)}
+    vlans = {device.interface: device for device in _devices(known, _VLANS)}
     settings = (_part(entry, "Settings.Connection") for entry in known.values())
     loaded = frozenset(as_text(setting.get("Filename"), _NM) for setting in settings if setting)
     asked = [version for version in (4, 6) if f"rules{version}" in facts.commands]
     policy = tuple(rule for version in asked for rule in rules(facts, version)) if asked else None
     off = (path for path, text in facts.files.items() if _NO_IPV6.fullmatch(path) and text.strip() == "1")
     no_ipv6 = frozenset(path.split("/")[-2] for path in off)
-    return NmState(devices, _nics(facts, ()), loaded, policy, _resolver(known, facts), no_ipv6)
+    resolver = _resolver(known, facts)
+    return NmState(devices, _nics(facts, ()), loaded, policy, resolver, no_ipv6, vlans)
 
 
 def _resolver(
@@ -243,11 +247,11 @@ def _text(properties: Mapping[str, Any], name: str, default: str = "") -> str:
     return as_text(properties.get(name, default), _NM)
 
 
-def _devices(known: Mapping[str, Mapping[str, Any]]) -> Iterator[Device]:
+def _devices(known: Mapping[str, Mapping[str, Any]], kinds: Collection[int]) -> Iterator[Device]:
     for path, interfaces in known.items():
         device = _part(interfaces, "Device")
-        # A bridge or VLAN on top of a NIC has the same MAC; only the NIC itself counts.
-        if device.get("DeviceType") not in (_ETHERNET, _VETH):
+        # A bridge or VLAN on top of a NIC may have the same MAC; only the NIC itself counts as one.
+        if device.get("DeviceType") not in kinds:
             continue
         wired = _part(interfaces, "Device.Wired")
         active = _part(known.get(_text(device, "ActiveConnection"), {}), "Connection.Active")

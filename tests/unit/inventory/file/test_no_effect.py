@@ -189,10 +189,11 @@ def test_a_network_s_key_is_named_exactly_if_it_changes_nothing(
 
 def test_the_sweeps_have_every_key_of_the_models() -> None:
     assert {*KEYS, *NOT_HERE} == set(HostModel.model_fields)
-    # A VLAN is refused.
+    # A NIC's VLAN is refused.
     assert {*NIC_KEYS, "vlan"} == set(NicModel.model_fields)
-    # Every network of the sweep has the first two, and only mode bridge has the third, and needs it.
-    assert {*NETWORK_KEYS, "mode", "cidr", "bridge"} == set(NetworkModel.model_fields)
+    # Every network of the sweep has the first two, only mode bridge has the third, and needs it, and a VLAN
+    # has no other key.
+    assert {*NETWORK_KEYS, "mode", "cidr", "bridge", "vlan"} == set(NetworkModel.model_fields)
     assert set(SshModel.model_fields) == {"user", "port", "identity", "known_hosts"}
 
 
