@@ -130,6 +130,14 @@ def build(invocation: Invocation, name: str) -> Report:
 @click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
 @click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
 @click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
+@click.option("--signature", metavar="URL", help="The signature of that list.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the vendor's public key: the list must be signed with it.",
+)
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A folder to try first.")
 @click.option("--arch", type=click.Choice(ARCHITECTURES), help="By default that of this machine.")
 def pull(
@@ -138,6 +146,8 @@ def pull(
     name: str | None,
     sha256: str | None,
     checksums: str | None,
+    signature: str | None,
+    keys: tuple[Path, ...],
     mirrors: tuple[str, ...],
     arch: str | None,
 ) -> Report:
@@ -161,7 +171,15 @@ def pull(
                 f"{sha256} is neither SHA-256 nor SHA-512", hint="64 or 128 hex digits"
             ) from None
     if checksums:
-        origin = replace(origin, checksums=checksums, only=False, signature="")
+        origin = replace(origin, checksums=checksums, only=False, signature="", key="")
+    if signature:
+        origin = replace(origin, signature=signature)
+    if keys and not (origin.checksums and origin.signature and origin.digest is None):
+        raise UsageError(
+            "--key goes with a list of checksums that is signed",
+            hint="a name of the catalogue, or --checksums with --signature",
+        )
+    origin = replace(origin, keys=keys)
     image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
     with progress([HYPERVISOR], invocation):
         done = pull_image(image_name, origin, lambda text: report(HYPERVISOR, image_name, text))
