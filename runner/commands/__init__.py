@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "stop": ("power:stop", "Shut the machines down and keep them."),
     "restart": ("power:restart", "Shut the machines down, start them again, and wait until they are ready."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
-    "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
+    "image": ("image", "List, pull, build, import, check and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge.command",
         "Put this machine's own NIC into a bridge without cutting off anyone who is logged in.",

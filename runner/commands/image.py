@@ -1,4 +1,4 @@
-"""`labrun image`: the images for machines, built here or imported, and who uses them."""
+"""`labrun image`: the images for machines, built here or brought here, and who uses them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -29,7 +29,9 @@ from labrun.tasks.provision.image_store import StoredImage, image_directory, lis
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
 
-command = VerbGroup("image", "List, pull, build, import and remove the images that machines are made from.")
+command = VerbGroup(
+    "image", "List, pull, build, import, check and remove the images that machines are made from."
+)
 
 
 def _report_share(stage: str, share: float) -> None:
@@ -211,6 +213,21 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
     with progress([HYPERVISOR], invocation):
         image = import_image(file, image_name, progress=_report_share)
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])
+
+
+@verb("check", group=command)
+@click.argument("name")
+@click.option("--firmware", type=click.Choice(("bios", "uefi")), default="bios", show_default=True)
+@click.option("--memory", type=click.IntRange(64, 1 << 20), default=1024, show_default=True, help="MiB.")
+def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], memory: int) -> Report:
+    """Boot an image once in a VM, log in, and say whether labrun can work with it.
+
+    The VM and its network are removed again, whatever comes of it. Exit code 1 if nobody can log in, or if
+    something is missing.
+    """
+    from labrun.runner.commands.image_check import check_image
+
+    return check_image(invocation, name, firmware=firmware, memory=memory)
 
 
 @verb("remove", group=command)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wishes:
+class Wishes:
+    """What `up` was asked for beside the plan; ``configure`` = the hosts are configured next."""
+
     wait: bool
     prune: bool
     recreate: bool
@@ -56,7 +58,7 @@ def command(
 
         return Report(session.lab.name, text=explain_up(session))
     with lab_lock(session.state.lock, "up"), progress(session.hosts, invocation):
-        wishes = _Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
+        wishes = Wishes(wait=not no_wait, prune=prune, recreate=recreate, configure=configure_too)
         rows = bring_up(session, wishes)
     ready = _configurable(session, rows) if configure_too else ()
     if ready:
@@ -78,7 +80,7 @@ def _configurable(session: Session, rows: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(host for host in session.hosts if host in ready | existing)
 
 
-def bring_up(session: Session, wishes: _Wishes) -> list[Outcome]:
+def bring_up(session: Session, wishes: Wishes) -> list[Outcome]:
     """Carry out what `plan` shows, with the lab's lock held. Return the rows."""
     existing = existing_rows(session.lab, session.hosts)
     if not session.uri:
@@ -160,7 +162,7 @@ def carry_out(
     return rows + _bring_up_machines(session, plan, moving, wait=wait, configures=configures)
 
 
-def _ask(session: Session, plan: LabPlan, wishes: _Wishes) -> None:
+def _ask(session: Session, plan: LabPlan, wishes: Wishes) -> None:
     losses = [f"machine {item.spec.host} (its disk with it)" for item in plan.machines if _is_lost(item)]
     if wishes.prune:
         losses += [f"machine {seen.machine.host} (its disk with it)" for seen in plan.extra_machines]
