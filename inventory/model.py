@@ -61,11 +61,14 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine that labrun creates: ``memory`` in MiB, ``disk`` in GiB, ``driver`` None = the lab's."""
+    """A machine that labrun creates: ``memory`` in MiB, ``disk`` in GiB, ``driver`` None = the lab's.
+
+    ``vcpus`` None = one for a VM, and all that there are for a container.
+    """
 
     image: str
     memory: int
-    vcpus: int
+    vcpus: int | None
     disk: int
     disks: tuple[Disk, ...] = ()
     firmware: Literal["bios", "uefi"] = "bios"
@@ -200,17 +203,18 @@ class Image:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Notice:
-    """A key that is accepted and changes nothing.
+    """A key that is accepted and changes nothing; ``why`` tells why it has no effect where it stands.
 
-    ``why`` tells why it has no effect where it stands, empty = this release does not act on it yet.
+    ``driver`` is not empty if that holds only where the lab's machines are made by it.
     """
 
     line: int
     path: str
-    why: str = ""
+    why: str
+    driver: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path} has no effect: {self.why}" if self.why else f"{self.path} is not supported yet"
+        return f"{self.path} has no effect: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from labrun.errors import LabrunError
 from labrun.key_pairs import is_public_key
 from labrun.lab_keys import ensure_key_pair, password_from, read_public_key
 from labrun.notices import notice
-from labrun.state_files import keep_regular, read_or_reset, write_private
+from labrun.state_files import keep_regular, read_file, read_or_reset, write_private
 from labrun.state_folders import UnavailableFolderError, private_folder, xdg_base
 
 __all__ = ["SSH_PORT", "LabState", "state_base"]
@@ -268,6 +268,7 @@ class LabState:
             self._public_path,
             self.known_hosts,
             self._console_secret,
+            self._lab_file_path,
             self.fault,
             self.lock,
         )
@@ -284,6 +285,28 @@ class LabState:
         # Other files in it are not the lab's to delete.
         with contextlib.suppress(OSError):
             self.root.rmdir()
+
+    @property
+    def _lab_file_path(self) -> Path:
+        return self.root / "lab_file"
+
+    @property
+    def lab_file(self) -> Path | None:
+        """Return the lab file that was used last, None if none was noted."""
+        try:
+            return (
+                Path(os.fsdecode(read_file(self._lab_file_path) or b""))
+                if self._lab_file_path.exists()
+                else None
+            )
+        except (OSError, LabrunError):
+            return None
+
+    def remember_lab_file(self, path: Path) -> None:
+        """Note the lab file, so that a lab whose file is gone can be found. What cannot be noted is not."""
+        if self.lab_file != path:
+            with contextlib.suppress(LabrunError, OSError):
+                write_private(self._lab_file_path, str(path))
 
     @property
     def fault(self) -> Path:

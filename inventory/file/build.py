@@ -17,6 +17,7 @@ from labrun.inventory.file.gateways import WaysOut
 from labrun.inventory.file.host_models import SSHD_PROFILES, HostModel
 from labrun.inventory.file.images import build_images
 from labrun.inventory.file.jump_checks import check_jumps
+from labrun.inventory.file.machine_checks import check_machines
 from labrun.inventory.file.merging import Merged, merge_hosts
 from labrun.inventory.file.network_models import (
     FILTER_ACTIONS,
@@ -35,16 +36,15 @@ from labrun.inventory.file.source import Source
 from labrun.inventory.file.sshd_checks import check_sshd
 from labrun.inventory.file.subnets import build_networks
 from labrun.inventory.file.sysctl_checks import check_sysctl
-from labrun.inventory.file.unsupported_keys import find_notices
 from labrun.inventory.file.validate import Dropped
 from labrun.inventory.file.vlan_checks import check_vlans
-from labrun.inventory.file.yaml_tree import Node
 from labrun.inventory.model import (
     DEFAULT_USER,
     Disk,
     Host,
     Lab,
     Machine,
+    Notice,
     Role,
     Service,
     SshSettings,
@@ -59,11 +59,10 @@ __all__ = ["build_lab"]
 
 _IMAGE: Final = "debian-12"
 _MEMORY: Final = 512
-_VCPUS: Final = 1
 _DISK: Final = 10
 
 
-def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: Report) -> Lab:
+def build_lab(file: LabFile, cut: Dropped, source: Source, report: Report) -> Lab:
     """Return the lab; it is complete only if the report stays empty."""
     merged = merge_hosts(file, report)
     networks = build_networks(file, merged, report)
@@ -87,7 +86,6 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
         checks=tuple(_check(check) for check in file.checks),
         routing=file.routing,
         schedule_every=file.schedule.every if file.schedule else None,
-        notices=find_notices(root),
         source=source.name,
         directory=source.directory,
         digest=source.digest,
@@ -99,13 +97,23 @@ def build_lab(file: LabFile, cut: Dropped, source: Source, root: Node, report: R
     check_filters(lab, nics.doubtful, report)
     check_nics(lab, report)
     check_vlans(file, lab, cut, report)
+    check_machines(lab, merged, report)
     check_forwards(lab, nics.doubtful, report)
     if not cut.names and not cut.sections:
         _refuse_empty(lab, report)
     if not report:
         check_jumps(lab, merged, report)
-    idle = () if report else find_idle_keys(file, lab, merged, report)
-    return replace(lab, notices=tuple(sorted((*lab.notices, *idle))))
+    return lab if report else replace(lab, notices=_notices(file, lab, merged, report))
+
+
+def _notices(file: LabFile, lab: Lab, merged: Mapping[str, Merged], report: Report) -> tuple[Notice, ...]:
+    idle = find_idle_keys(file, lab, merged, report)
+    if lab.hypervisor != "auto":
+        return tuple(sorted(idle))
+    # Only the hypervisor that is chosen decides whether these hosts are containers.
+    as_containers = find_idle_keys(file, replace(lab, hypervisor="lxc:///system"), merged, report)
+    further = [replace(each, driver="lxc") for each in as_containers if each not in idle]
+    return tuple(sorted((*idle, *further)))
 
 
 def _refuse_empty(lab: Lab, report: Report) -> None:
@@ -168,7 +176,7 @@ def _machine(model: HostModel) -> Machine:
     return Machine(
         image=model.image or _IMAGE,
         memory=model.memory or _MEMORY,
-        vcpus=model.vcpus or _VCPUS,
+        vcpus=model.vcpus,
         disk=model.disk or _DISK,
         disks=tuple(Disk(disk.size) for disk in model.disks or ()),
         firmware=model.firmware or "bios",

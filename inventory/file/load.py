@@ -29,6 +29,6 @@ def lab_of(source: Source) -> Lab:
     """Return the lab that a file's text describes; raises like :func:`load_lab`."""
     root, report = parse_tree(source, known_keys)
     file, cut = read_shape(root, report)
-    lab = build_lab(file, cut, source, root, report)
+    lab = build_lab(file, cut, source, report)
     report.raise_if_any()
     return lab

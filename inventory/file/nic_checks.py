@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from labrun.inventory.file.machine_checks import is_container
 from labrun.inventory.file.problems import Path, Report
 from labrun.inventory.model import Host, Lab
 
@@ -14,7 +15,7 @@ def check_nics(lab: Lab, report: Report) -> None:
         _check_neighbours(lab, host, report)
         for nic in host.interfaces if host.machine is not None else ():
             path: Path = ("hosts", host.name, "networks", nic.name)
-            if nic.model is not None and _is_container(lab, host):
+            if nic.model is not None and is_container(lab, host):
                 what = f"{host.name} is a container, whose NICs have no model"
                 report.add((*path, "model"), what, "remove it, or driver: qemu")
 
@@ -33,9 +34,3 @@ def _check_neighbours(lab: Lab, host: Host, report: Report) -> None:
             others = " and ".join(each.name for each in beside if each is not nic)
             what = f"nothing tells this NIC from {others}, which is on {nic.network} too"
             report.add(path, what, "name its mac, or give it an address")
-
-
-def _is_container(lab: Lab, host: Host) -> bool:
-    """Tell whether the file alone says so."""
-    driver = host.machine.driver if host.machine is not None else None
-    return driver == "lxc" or (driver is None and lab.hypervisor.startswith("lxc:"))

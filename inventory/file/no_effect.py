@@ -19,8 +19,9 @@ __all__ = ["find_idle_keys"]
 _FOR_MADE: Final = "it applies only to machines that labrun creates"
 _FOR_VMS: Final = "it applies only to VMs"
 _OF_MACHINES: Final = {
-    **dict.fromkeys(("image", "memory", "autostart", "driver"), _FOR_MADE),
-    **dict.fromkeys(("vcpus", "disk", "firmware"), _FOR_VMS),
+    **dict.fromkeys(("image", "memory", "vcpus", "autostart", "driver", "disks"), _FOR_MADE),
+    # `plan` refuses further disks and UEFI of a container, since the host could not be what the file says.
+    **dict.fromkeys(("disk", "firmware"), _FOR_VMS),
     "user": "the login of an existing machine is ssh: {user}",
 }
 _OF_EXISTING: Final = {
@@ -92,6 +93,8 @@ def _why(lab: Lab, host: Host, key: str) -> str | None:
     if host.machine is None:
         return _OF_MACHINES[key]
     driver = host.machine.driver or lab.hypervisor.partition(":")[0].partition("+")[0]
+    if key == "firmware" and host.machine.firmware != "bios":
+        return None
     return _FOR_VMS if driver == "lxc" and key in _OF_VMS else None
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from labrun.inventory.model import Lab
     from labrun.runner.cli.invocation import Invocation
 
-__all__ = ["lab_path", "load"]
+__all__ = ["lab_path", "load", "say_notices"]
 
 
 def lab_path(given: str | None) -> str:
@@ -25,13 +25,19 @@ def lab_path(given: str | None) -> str:
 
 
 def load(invocation: Invocation) -> Lab:
-    """Return the lab. Warn once on stderr about each key that is not supported yet, or has no effect.
+    """Return the lab. Warn once on stderr about each key that has no effect.
 
     Raises LabFileError with every problem.
     """
     from labrun.inventory.file.lab_cache import remembered_lab
 
     lab = remembered_lab(lab_path(invocation.lab), stdin=sys.stdin, allow_outside=invocation.allow_outside)
-    for notice in lab.notices:
-        say(f"{lab.source}:{notice.line}: {notice}")
+    say_notices(lab)
     return lab
+
+
+def say_notices(lab: Lab, driver: str = "") -> None:
+    """Name on stderr the keys that have no effect, or those that have none with this driver."""
+    for notice in lab.notices:
+        if notice.driver == driver:
+            say(f"{lab.source}:{notice.line}: {notice}")

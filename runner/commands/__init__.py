@@ -45,9 +45,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "inventory": ("inventory", "Write the lab's inventory for Nornir, Ansible, ssh, /etc/hosts or a script."),
     "start": ("power:start", "Start the machines that are off."),
     "stop": ("power:stop", "Shut the machines down and keep them."),
-    "restart": ("power:restart", "Shut the machines down and start them again."),
+    "restart": ("power:restart", "Shut the machines down, start them again, and wait until they are ready."),
     "down": ("down", "Remove the lab's machines and networks, and nothing else."),
-    "image": ("image", "List, pull, build, import and remove the images that machines are made from."),
+    "image": ("image", "List, pull, build, import, check and remove the images that machines are made from."),
     "host-bridge": (
         "host_bridge.command",
         "Put this machine's own NIC into a bridge without cutting off anyone who is logged in.",

@@ -59,7 +59,7 @@ def command(invocation: Invocation, name: str | None) -> Report:
     enter_network(uri)
     state = LabState.open(lab_name, uri, invocation.state_dir)
     with lab_lock(state.lock, "down"):
-        rows = _take_down(invocation, lab_name, uri, state, lab)
+        rows = take_down(invocation, lab_name, uri, state, lab)
         if invocation.hosts is None and not any(row.exit_code for row in rows):
             _forget(state, invocation)
     return Report(lab_name, rows + existing, notes=_left(invocation, lab_name))
@@ -158,9 +158,19 @@ def _begin(invocation: Invocation, lab: str, digest: str | None) -> None:
     invocation.recording.begin(invocation, lab, digest)
 
 
-def _take_down(
-    invocation: Invocation, lab: str, uri: str, state: LabState, model: Lab | None
+def take_down(
+    invocation: Invocation,
+    lab: str,
+    uri: str,
+    state: LabState,
+    model: Lab | None,
+    *,
+    is_confirmed: bool = False,
 ) -> list[Outcome]:
+    """Remove the lab, or its selected hosts, with its lock held; asks first unless that was done.
+
+    Return the rows.
+    """
     from labrun.tasks.provision.file_users import file_users, kept_rows
     from labrun.tasks.provision.forwards import observe_forwards
     from labrun.tasks.provision.hypervisor_rules import observe_rules
@@ -177,7 +187,7 @@ def _take_down(
     # Seen before anything is removed: then a copy is told from what was renamed.
     strays = see_strays(lab, uri) if whole else ()
     users = file_users(lab, uri)
-    if machines or networks or filters or forwards:
+    if not is_confirmed and (machines or networks or filters or forwards):
         losses = [f"machine {found.machine.host} (its disk with it)" for found in machines]
         named = [f"forward {name}" for name in forwards]
         named += [f"network {name}" for name in networks] + [f"filter {name}" for name in filters]

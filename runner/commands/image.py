@@ -1,4 +1,4 @@
-"""`labrun image`: the images for machines, built here or imported, and who uses them."""
+"""`labrun image`: the images for machines, built here or brought here, and who uses them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -29,7 +29,9 @@ from labrun.tasks.provision.image_store import StoredImage, image_directory, lis
 if TYPE_CHECKING:
     from labrun.json_values import JsonObject
 
-command = VerbGroup("image", "List, pull, build, import and remove the images that machines are made from.")
+command = VerbGroup(
+    "image", "List, pull, build, import, check and remove the images that machines are made from."
+)
 
 
 def _report_share(stage: str, share: float) -> None:
@@ -130,6 +132,14 @@ def build(invocation: Invocation, name: str) -> Report:
 @click.option("--name", help="Name for lab files; by default that of the catalogue or of the file.")
 @click.option("--sha256", help="The checksum the file must have; 128 digits are SHA-512.")
 @click.option("--checksums", metavar="URL", help="The vendor's list of checksums, over https.")
+@click.option("--signature", metavar="URL", help="The signature of that list.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the vendor's public key: the list must be signed with it.",
+)
 @click.option("--mirror", "mirrors", multiple=True, metavar="URL", help="A folder to try first.")
 @click.option("--arch", type=click.Choice(ARCHITECTURES), help="By default that of this machine.")
 def pull(
@@ -138,6 +148,8 @@ def pull(
     name: str | None,
     sha256: str | None,
     checksums: str | None,
+    signature: str | None,
+    keys: tuple[Path, ...],
     mirrors: tuple[str, ...],
     arch: str | None,
 ) -> Report:
@@ -161,7 +173,15 @@ def pull(
                 f"{sha256} is neither SHA-256 nor SHA-512", hint="64 or 128 hex digits"
             ) from None
     if checksums:
-        origin = replace(origin, checksums=checksums, only=False, signature="")
+        origin = replace(origin, checksums=checksums, only=False, signature="", key="")
+    if signature:
+        origin = replace(origin, signature=signature)
+    if keys and not (origin.checksums and origin.signature and origin.digest is None):
+        raise UsageError(
+            "--key goes with a list of checksums that is signed",
+            hint="a name of the catalogue, or --checksums with --signature",
+        )
+    origin = replace(origin, keys=keys)
     image_name = name or (origin.file.split(".")[0].lower() if is_url else what)
     with progress([HYPERVISOR], invocation):
         done = pull_image(image_name, origin, lambda text: report(HYPERVISOR, image_name, text))
@@ -193,6 +213,21 @@ def import_command(invocation: Invocation, file: Path, name: str | None) -> Repo
     with progress([HYPERVISOR], invocation):
         image = import_image(file, image_name, progress=_report_share)
     return Report(outcomes=[_row(image.name, Status.CHANGED, f"sha256 {image.sha256}", invocation.seconds)])
+
+
+@verb("check", group=command)
+@click.argument("name")
+@click.option("--firmware", type=click.Choice(("bios", "uefi")), default="bios", show_default=True)
+@click.option("--memory", type=click.IntRange(64, 1 << 20), default=1024, show_default=True, help="MiB.")
+def check(invocation: Invocation, name: str, firmware: Literal["bios", "uefi"], memory: int) -> Report:
+    """Boot an image once in a VM, log in, and say whether labrun can work with it.
+
+    The VM and its network are removed again, whatever comes of it. Exit code 1 if nobody can log in, or if
+    something is missing.
+    """
+    from labrun.runner.commands.image_check import check_image
+
+    return check_image(invocation, name, firmware=firmware, memory=memory)
 
 
 @verb("remove", group=command)

@@ -1,11 +1,13 @@
-"""`labrun list`: every lab on the hypervisors of this machine."""
+"""`labrun list`: every lab on the hypervisors of this machine, and what no lab accounts for any more."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from labrun.errors import HypervisorError
+import click
+
+from labrun.errors import HypervisorError, UsageError
 from labrun.hypervisor import connect, networks_of, unless_gone
 from labrun.ownership import read_tag
 from labrun.runner.cli.invocation import Invocation
@@ -21,11 +23,20 @@ _URIS = ("lxc:///system", "qemu:///system")
 
 
 @verb("list")
-def command(invocation: Invocation) -> Report:
+@click.option("--orphans", is_flag=True, help="List what has no lab file or no machine any more.")
+@click.option("--remove", is_flag=True, help="Remove these; asks first, unless -y is given.")
+@click.option("--name", metavar="LAB", help="Only the orphans of this lab.")
+def command(invocation: Invocation, orphans: bool, remove: bool, name: str | None) -> Report:
     """List the labs on this machine's hypervisors.
 
     Found by the tag that labrun's objects carry in libvirt; no lab file is needed.
     """
+    if (remove or name) and not orphans:
+        raise UsageError("--remove and --name go with --orphans")
+    if orphans:
+        from labrun.runner.commands.orphans import orphans_report
+
+        return orphans_report(invocation, name, remove=remove)
     by_name: dict[str, _Found] = {}
     errors: list[HypervisorError] = []
     for uri in _URIS:

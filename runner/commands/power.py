@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import click
 
 from labrun.runner.cli.invocation import Invocation
 from labrun.runner.cli.progress import progress
@@ -13,8 +16,10 @@ from labrun.runner.engine.unmanaged import existing_rows
 from labrun.runner.verb import verb
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from labrun.outcome import Outcome
+    from labrun.runner.engine.session import Session
     from labrun.tasks.provision.file_users import FileUser
     from labrun.tasks.provision.planning import SeenMachine
 
@@ -22,7 +27,7 @@ _SHUTDOWN_SECONDS = 60.0
 _DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
 
 
-def _switch(invocation: Invocation, action: str) -> Report:
+def _switch(invocation: Invocation, action: str, *, wait: bool = False) -> Report:
     from labrun.runner.engine.nornir import outcomes_of
     from labrun.tasks.provision.file_users import file_users
     from labrun.tasks.provision.power import power
@@ -50,7 +55,34 @@ def _switch(invocation: Invocation, action: str) -> Report:
             with hypervisor_engine(session.uri, jobs, until=_DONE[action]) as nornir:
                 result = nornir.run(power, action=action, timeout=invocation.timeout or _SHUTDOWN_SECONDS)
             rows = outcomes_of(result, "machine")
+        if wait:
+            rows += _ready_rows(session, [row.host for row in rows if not row.exit_code])
     return Report(lab.name, rows + existing_rows(lab, session.hosts))
+
+
+def _ready_rows(session: Session, hosts: Sequence[str]) -> list[Outcome]:
+    """Wait until the hosts that have just been started are ready. Return their rows."""
+    from labrun.runner.engine.machine_jobs import MARGIN, machine_jobs
+    from labrun.runner.engine.nornir import outcomes_of
+    from labrun.tasks.provision.bring_up import await_machine
+    from labrun.tasks.provision.objects import Plan
+    from labrun.tasks.provision.planning import plan_lab
+
+    if not hosts:
+        return []
+    # Whatever the file says by now: they are waited for, not changed.
+    machines = [
+        replace(item, kind=item.seen.kind, uri=item.seen.uri, plan=Plan(item.plan.item, "none", start=True))
+        for item in plan_lab(session.lab, session.uri, hosts).machines
+        if item.seen is not None
+    ]
+    located = session.locate()
+    jobs = machine_jobs(session, machines, wait=True, configures=False)
+    data = {name: {"up": replace(job, through=located[name].hops)} for name, job in jobs.items()}
+    deadline = max((job.timeout for job in jobs.values()), default=0.0) + MARGIN
+    budget = replace(session.budget(deadline, until="become ready"), deadline=deadline)
+    with session.engine(located, budget, data, hosts=list(jobs)) as nornir:
+        return outcomes_of(nornir.run(await_machine), "ready")
 
 
 def _foreign_macs(lab: str, uri: str) -> Mapping[tuple[str, str], str]:
@@ -106,15 +138,16 @@ def start(invocation: Invocation) -> Report:
 def stop(invocation: Invocation) -> Report:
     """Shut the machines down and keep them.
 
-    A machine that is not off after --timeout seconds (default 60) is powered off.
+    A machine that is not off after --timeout seconds (default 60) is powered off, and its row says so.
     """
     return _switch(invocation, "stop")
 
 
 @verb("restart", recorded=True)
-def restart(invocation: Invocation) -> Report:
-    """Shut the machines down and start them again.
+@click.option("--no-wait", is_flag=True, help="Do not wait until the machines are ready.")
+def restart(invocation: Invocation, no_wait: bool) -> Report:
+    """Shut the machines down, start them again, and wait until they are ready.
 
-    A machine that is off is started. Does not wait until they answer: `labrun up` does.
+    A machine that is off is started.
     """
-    return _switch(invocation, "restart")
+    return _switch(invocation, "restart", wait=not no_wait)

@@ -53,7 +53,8 @@ def _count(number: int, noun: str) -> str:
 
 def _members(lab: Lab) -> JsonObject:
     notices: list[JsonObject] = [
-        {"line": notice.line, "path": notice.path, **({"why": notice.why} if notice.why else {})}
+        {"line": notice.line, "path": notice.path, "why": notice.why}
         for notice in lab.notices
+        if not notice.driver
     ]
     return {"networks": list(lab.networks), "hosts": list(lab.hosts), "notices": notices}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from labrun.hypervisor import enter_network
 from labrun.outcome import HYPERVISOR
 from labrun.runner.cli.invocation import Invocation
-from labrun.runner.cli.lab_file import load
+from labrun.runner.cli.lab_file import lab_path, load, say_notices
 from labrun.runner.cli.selection import select_hosts
 from labrun.runner.engine.budget import CONFIRM_SECONDS, Budget, OnSignal
 from labrun.runner.engine.rollout import ALL_AT_ONCE, Rollout
@@ -199,9 +200,13 @@ def open_session(invocation: Invocation) -> Session:
         state = LabState.open(lab.name, NO_HYPERVISOR, invocation.state_dir)
         return Session(invocation, lab, hosts, "", "no hypervisor: every host is an existing machine", state)
     choice = choose_hypervisor(lab)
+    if choice.uri.startswith("lxc"):
+        say_notices(lab, "lxc")
     invocation.recording.uri = choice.uri
     enter_network(choice.uri)
     state = LabState.open(lab.name, choice.uri, invocation.state_dir)
+    if (path := lab_path(invocation.lab)) != "-":
+        state.remember_lab_file(Path(path).resolve())
     return Session(invocation, lab, hosts, choice.uri, choice.why, state)
 
 

@@ -15,11 +15,11 @@ from labrun.tasks.provision.driver import Driver, MachineSpec
 from labrun.tasks.provision.driver_registry import driver_for
 from labrun.tasks.provision.machine_job import MachineJob
 from labrun.tasks.provision.machine_login import put_keys_in, put_on_record
-from labrun.tasks.provision.machines import USER
+from labrun.tasks.provision.machines import USER, from_next_start
 from labrun.tasks.provision.objects import Plan
 from labrun.tasks.provision.rows import done_row, failure_row, kept_row
 
-__all__ = ["provision_machine"]
+__all__ = ["await_machine", "provision_machine"]
 
 
 def provision_machine(task: Task) -> Result:
@@ -53,9 +53,18 @@ def provision_machine(task: Task) -> Result:
     return Result(host=task.host, result=rows, changed=row.status is Status.CHANGED)
 
 
+def await_machine(task: Task) -> Result:
+    """Wait until one machine that runs is ready, as the MachineJob in ``host.data["up"]`` says."""
+    job: MachineJob = task.host.data["up"]
+    row = ready_row(task, driver_for(job.driver, job.uri), job)
+    if row.status in (Status.FAILED, Status.UNREACHABLE):
+        job.lost.add(task.host.name)
+    return Result(host=task.host, result=[row])
+
+
 def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
     spec, plan = job.spec, job.plan
-    if plan.kept:
+    if plan.kept and not plan.left:
         return kept_row(spec.host, "machine", plan, plan.kept)
     report(spec.host, plan.action if plan.action != "none" else "running")
     if plan.action == "recreate":
@@ -74,22 +83,32 @@ def _make(driver: Driver, job: MachineJob, began: float) -> Outcome:
         report(spec.host, "user", spec.user)
         put_keys_in(driver, job)
         # On record only when the user is there: a run that was killed before is made up for by the next.
-        driver.update(spec, (USER,))
+        driver.update(replace(_as_left(spec, plan), user=spec.user), (USER,))
     owed = driver.restart_owed(spec.domain) if plan.action in ("none", "update") else ()
     row = done_row(spec.host, "machine", plan, began)
+    later = from_next_start(owed) if owed else None
     return replace(
         row,
         expected="running",
         actual="running" if plan.action == "none" else row.actual,
-        why=f"from its next start on: {', '.join(owed)}" if owed else None,
+        why="; ".join(filter(None, [later, row.why])) or None,
     )
 
 
 def _update(driver: Driver, spec: MachineSpec, plan: Plan) -> bool:
-    """Carry out what differs but for the login user, who is made in the running guest."""
-    others = tuple(key for key in plan.item.differences if key != USER)
-    before = plan.item.have.get(USER, spec.user)
-    return not others or driver.update(replace(spec, user=before), others)
+    """Carry out what differs but for the login user, who is made in the running guest, and what is left."""
+    others = tuple(key for key in plan.item.differences if key != USER and key not in plan.left)
+    return not others or driver.update(_as_left(spec, plan), others)
+
+
+def _as_left(spec: MachineSpec, plan: Plan) -> MachineSpec:
+    """Return the spec with what stays as it is for now."""
+    now = plan.item.have
+    if "disk" in plan.left:
+        spec = replace(spec, disk=int(now["disk"]))
+    if "disks" in plan.left:
+        spec = replace(spec, disks=tuple(map(int, now["disks"].split())))
+    return replace(spec, user=now.get(USER, spec.user))
 
 
 def _retire(driver: Driver, job: MachineJob) -> None:

@@ -48,7 +48,8 @@ class MachineSpec:
     """Everything a driver needs to create one machine, as plain values without a lab or a connection.
 
     ``domain`` is the libvirt name (``<lab>-<host>``), ``memory`` in MiB, ``disk`` and ``disks`` in GiB,
-    ``digest`` the SHA-256 of the lab file. ``seed`` is partly secret (host private keys): it never goes
+    ``digest`` the SHA-256 of the lab file. ``every_processor`` = a container is not held to ``vcpus``, as its
+    lab file has none. ``seed`` is partly secret (host private keys): it never goes
     into logs, rows or libvirt metadata.
     """
 
@@ -66,6 +67,7 @@ class MachineSpec:
     firmware: Literal["bios", "uefi"] = "bios"
     autostart: bool = False
     digest: str = ""
+    every_processor: bool = False
 
 
 class Driver(Protocol):
@@ -132,8 +134,8 @@ class Driver(Protocol):
         """Start a defined machine; no error if it is running."""
         ...
 
-    def stop(self, domain: str, timeout: float) -> None:
-        """Shut down within ``timeout`` seconds, else power off; no error if it is off."""
+    def stop(self, domain: str, timeout: float) -> bool:
+        """Shut down within ``timeout`` seconds, else power off and return False; no error if it is off."""
         ...
 
     def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "filter_spec",
     "foreign_filter",
     "observe_filters",
+    "own_filters",
     "plan_filter",
     "remove_filter",
     "users_of_filter",
@@ -136,22 +137,26 @@ def _ports(rule: FilterRule) -> tuple[str, ...]:
 
 def observe_filters(connection: Any, lab: str) -> dict[str, Observed]:
     """Return every filter of the lab, by its name in the lab. Raises HypervisorError."""
-    import libvirt
-
     with translated("filters"):
-        try:
-            filters = connection.listAllNWFilters()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
-                raise
-            return {}
         found = {}
-        for each in filters:
-            name = each.name()
-            if name.startswith(f"{lab}-") and _is_own(each):
+        for name, each in own_filters(connection).items():
+            if name.startswith(f"{lab}-"):
                 with unless_gone():
                     found[name.removeprefix(f"{lab}-")] = Observed(name, {"rules": _read(each.XMLDesc(0))})
         return found
+
+
+def own_filters(connection: Any) -> dict[str, Any]:
+    """Return the filters of all labs by their names in libvirt. Raises libvirtError."""
+    import libvirt
+
+    try:
+        filters = connection.listAllNWFilters()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_SUPPORT:
+            raise
+        return {}
+    return {each.name(): each for each in filters if _is_own(each)}
 
 
 def _read(xml: str) -> str:

@@ -192,6 +192,7 @@ def origin_of(name: str, *, arch: str = "", mirrors: Sequence[str] = ()) -> Orig
         checksums=folder + placed(image.checksums),
         only="{file}" in image.checksums,
         signature=folder + placed(image.signature) if image.signature else "",
+        key=image.key,
     )
 
 

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from labrun.errors import LabrunError
 from labrun.tasks.provision.checksums import Digest, find_digest
 from labrun.tasks.provision.downloads import Patience, download, forget, read_text
 from labrun.tasks.provision.http_client import DownloadError, shown
 from labrun.tasks.provision.image_import import Provenance, import_image, name_again, require_free
 from labrun.tasks.provision.image_origin import Origin
+from labrun.tasks.provision.image_signature import check_signature, keys_here
 from labrun.tasks.provision.image_store import (
     VERSIONS,
     StoredImage,
@@ -93,9 +95,37 @@ def _proof(origin: Origin, say: Say, patience: Patience) -> tuple[Digest | None,
             f"the vendor's checksums cannot be read, and nothing counts without them: {error.reason}",
             hint=error.hint,
         ) from error
+    text, signed = _signed(origin, text, place, patience)
     digest = find_digest(text, origin.file, place, only=origin.only)
-    signed = "; its signature was not checked" if origin.signature else "; the vendor does not sign it"
-    return digest, f"{digest.algorithm} by {place}{signed}"
+    return digest, f"{digest.algorithm} by {place}; {signed}"
+
+
+def _signed(origin: Origin, text: str, place: str, patience: Patience) -> tuple[str, str]:
+    """Return what of a vendor's list counts, and in words who has signed it."""
+    if not origin.signature:
+        return text, "the vendor does not sign it"
+    keys = origin.keys or (keys_here() if origin.key else ())
+    if not keys:
+        return text, "its signature was not checked"
+    if origin.signature == origin.checksums:
+        signature = text
+    else:
+        try:
+            signature = read_text(origin.signature, patience=patience)
+        except DownloadError as error:
+            raise DownloadError(
+                f"the signature of the vendor's checksums cannot be read: {error.reason}", hint=error.hint
+            ) from error
+    found = check_signature(text, signature, keys, origin.key, place)
+    if found.by:
+        return found.text, f"signed with the key {found.by}"
+    if origin.keys:
+        raise LabrunError(
+            f"{place} was not signed with the key in {', '.join(map(str, origin.keys))}",
+            step="image",
+            hint=f"the vendor's key is {origin.key}" if origin.key else None,
+        )
+    return text, f"its signature was not checked: the key {origin.key} is not here"
 
 
 def _there(name: str, digest: Digest, origin: Origin, verified: str) -> Pulled | None:

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import threading
-import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
@@ -19,8 +18,8 @@ from labrun.errors import HypervisorError, LabrunError
 from labrun.hypervisor import connect, translated
 from labrun.ownership import Tag
 from labrun.ports import Transport
+from labrun.tasks.provision.autostart_hook import ONLY_LIBVIRT, has_hook, install_hook, remove_idle_hook
 from labrun.tasks.provision.domains import (
-    beyond_memory,
     define_again,
     find_domain,
     nic_key,
@@ -37,6 +36,13 @@ from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_catalogue import source_of_image
 from labrun.tasks.provision.image_store import image_paths
 from labrun.tasks.provision.lxc_by_hand import change_commands, creation_commands, domain_xml
+from labrun.tasks.provision.lxc_limits import (
+    awaiting_start,
+    beyond_hypervisor,
+    direct_macs,
+    memory_limit,
+    processors_of,
+)
 from labrun.tasks.provision.machines import USER, observe_machines
 from labrun.tasks.provision.namespace import NamespaceTransport
 from labrun.tasks.provision.objects import Observed
@@ -53,21 +59,6 @@ _DIRECT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 # More parallel starts only slow each other down (cgroup and veth locks in the kernel).
 _starting = threading.BoundedSemaphore(8)
-
-
-def _memory_limit(domain: Any) -> dict[str, str]:
-    """Return the memory that a running container may use. Raises libvirtError without a memory controller."""
-    import libvirt
-
-    limit = int(domain.memoryParameters(libvirt.VIR_DOMAIN_AFFECT_LIVE).get("hard_limit", 0))
-    return {"memory": str(limit // 1024)} if limit else {}
-
-
-def _direct_macs(domain: Any) -> set[str]:
-    """Return the MACs of the running container's NICs on macvtap networks."""
-    root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314 - libvirt's own output
-    found = root.iterfind("./devices/interface[@type='direct']/mac")
-    return {mac.get("address", "").lower() for mac in found}
 
 
 class LxcDriver:
@@ -117,11 +108,15 @@ class LxcDriver:
     def observe(self, lab: str) -> Mapping[str, Observed]:
         """Return the lab's containers by host name."""
         with translated("observe"):
-            return observe_machines(self._connection(), lab, self.name, limits=_memory_limit)
+            found = observe_machines(self._connection(), lab, self.name, limits=memory_limit)
+        if has_hook():
+            return found
+        return {host: each.otherwise(autostart={"yes": ONLY_LIBVIRT}) for host, each in found.items()}
 
     def beyond(self, spec: MachineSpec) -> str:
-        """Return that the container may use more memory than the hypervisor has."""
-        return beyond_memory(self._connection(), spec)
+        """Return that the container would have more memory or processors than the hypervisor."""
+        with translated("machine", spec.host):
+            return beyond_hypervisor(self._connection(), spec)
 
     def rehearse(self, spec: MachineSpec) -> None:
         """Check for the image's root tree, and for a foreign domain with the same name."""
@@ -145,13 +140,22 @@ class LxcDriver:
             refuse_renamed(self._connection(), self._uri, spec.lab, spec.host)
             overlay.make(spec.seed, image_paths(spec.image).rootfs)
             try:
-                domain = self._connection().defineXML(domain_xml(spec, overlay.root))
+                domain = self._connection().defineXML(self._xml(spec))
             except BaseException:
                 # Files without a domain are nobody's: they would stay until the lab is removed.
                 with contextlib.suppress(LabrunError):
                     overlay.remove()
                 raise
-            domain.setAutostart(int(spec.autostart))
+            self._set_autostart(domain, spec)
+
+    def _xml(self, spec: MachineSpec, uuid: str | None = None) -> str:
+        root = Overlay.of(spec.lab, spec.host, self._uri).root
+        return domain_xml(spec, root, uuid, processors=processors_of(self._connection(), spec))
+
+    def _set_autostart(self, domain: Any, spec: MachineSpec) -> None:
+        domain.setAutostart(int(spec.autostart))
+        if spec.autostart:
+            install_hook()
 
     def update(self, spec: MachineSpec, changes: tuple[str, ...]) -> bool:
         """Change memory, vcpus, autostart and NICs in place; another image needs a new container."""
@@ -159,7 +163,6 @@ class LxcDriver:
 
         if not set(changes) <= {"memory", "vcpus", "autostart", "nics", "persistent", USER}:
             return False
-        root = Overlay.of(spec.lab, spec.host, self._uri).root
         with translated("update", spec.host):
             domain = require(self._domain(spec.domain, spec.lab), spec.domain)
             if domain.isActive():
@@ -170,8 +173,8 @@ class LxcDriver:
                 if can_reconnect(self._uri):
                     reconnect(self._connection(), self._uri, taps_of(domain))
                 self._replug(domain, spec)
-            domain = self._connection().defineXML(domain_xml(spec, root, domain.UUIDString()))
-            domain.setAutostart(int(spec.autostart))
+            domain = self._connection().defineXML(self._xml(spec, domain.UUIDString()))
+            self._set_autostart(domain, spec)
         return True
 
     def _replug(self, domain: Any, spec: MachineSpec) -> None:
@@ -182,7 +185,7 @@ class LxcDriver:
         kept = {nic_key(nic) for nic in plugged_nics(domain, there)}
         kept &= {nic_key(nic) for nic in wanted}
         gone = [nic for nic in there if nic_key(nic) not in kept]
-        if any(nic.mac in _direct_macs(domain) for nic in gone):
+        if any(nic.mac in direct_macs(domain) for nic in gone):
             raise HypervisorError(
                 "a NIC on a macvtap network leaves a container only while that is off",
                 host=spec.host,
@@ -194,15 +197,15 @@ class LxcDriver:
         new = [nic for nic in wanted if nic_key(nic) not in kept]
         for nic in new:
             domain.attachDeviceFlags(nic_xml(nic), live)
-        if any(nic.mac in _direct_macs(domain) for nic in new):
+        if any(nic.mac in direct_macs(domain) for nic in new):
             # The unit has run at the container's start, before it had this NIC.
             command = f"systemctl restart {DIRECT_UNIT}"
             NamespaceTransport(spec.host, domain.ID()).run(command, timeout=_DIRECT_SECONDS)
 
     def restart_owed(self, domain: str) -> tuple[str, ...]:
-        """Return nothing: a container takes all its changeable settings while it runs."""
-        del domain
-        return ()
+        """Return the settings that take effect only at the next start of a running container."""
+        with translated("observe"):
+            return awaiting_start(self._connection().lookupByName(domain))
 
     def start(self, spec_or_domain: MachineSpec | str) -> None:
         """Mount the overlay and start the container, or let it go on if it is paused."""
@@ -237,8 +240,12 @@ class LxcDriver:
             _log.warning("%s: the start failed (%s); trying once more", host, error)
             domain.create()
 
-    def stop(self, domain: str, timeout: float) -> None:
-        """Ask the container's systemd to power off, kill it after ``timeout``, and unmount the overlay."""
+    def stop(self, domain: str, timeout: float) -> bool:
+        """Ask the container's systemd to power off, kill it after ``timeout``, and unmount the overlay.
+
+        Return False if it was killed.
+        """
+        by_itself = True
         with translated("stop", domain):
             handle = self._connection().lookupByName(domain)
             tag = tag_of(handle)
@@ -250,11 +257,12 @@ class LxcDriver:
                 if init is not None:
                     # libvirt's shutdown sends SIGTERM, which makes systemd re-execute itself instead.
                     os.kill(init, _POWER_OFF)
-                if not wait_until_off(handle, timeout):
-                    _log.warning("%s: not off after %g s; ended", tag.host, timeout)
+                by_itself = wait_until_off(handle, timeout)
+                if not by_itself:
                     handle.destroy()
             remove_cgroups(self._uri, domain)
             Overlay.of(tag.lab, tag.host, self._uri).unmount()
+        return by_itself
 
     def remove(self, lab: str, host: str, domain: str, keep: Collection[str] = ()) -> None:
         """Kill the container and delete its definition, files, mounts and control groups."""
@@ -265,6 +273,7 @@ class LxcDriver:
             # Undefine it last, so that the next run finds and completes an interrupted removal.
             if handle is not None:
                 undefined(handle.undefine)
+            remove_idle_hook(self._connection())
 
     def _ended(self, lab: str, domain: str) -> Any:
         handle = self._domain(domain, lab)

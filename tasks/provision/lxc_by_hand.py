@@ -12,6 +12,7 @@ from labrun.rendering import render_xml
 from labrun.tasks.provision.domains import nic_xml
 from labrun.tasks.provision.driver import MachineSpec
 from labrun.tasks.provision.image_store import image_paths
+from labrun.tasks.provision.lxc_limits import processors_of
 from labrun.tasks.provision.machine_commands import (
     autostart_commands,
     memory_commands,
@@ -27,8 +28,11 @@ __all__ = ["change_commands", "creation_commands", "domain_xml"]
 INIT = "/usr/sbin/labrun-init"
 
 
-def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
-    """Return the libvirt XML of a container with its root file system at ``root``."""
+def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None, *, processors: str = "") -> str:
+    """Return the libvirt XML of a container with its root file system at ``root``.
+
+    ``processors`` are those that it may use, as libvirt writes them, empty for all.
+    """
     return render_xml(
         "libvirt/lxc-domain.xml.j2",
         name=spec.domain,
@@ -36,6 +40,7 @@ def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
         tag=tag_element(machine_tag("lxc", spec)),
         memory=spec.memory,
         vcpus=spec.vcpus,
+        processors=processors,
         init=INIT,
         root=str(root),
         nics=[Markup(nic_xml(nic)) for nic in spec.nics],  # noqa: S704 - rendered and escaped by nic_xml
@@ -45,11 +50,13 @@ def domain_xml(spec: MachineSpec, root: Path, uuid: str | None = None) -> str:
 def creation_commands(uri: str, spec: MachineSpec) -> list[str]:
     """Return the commands that create the same container by hand."""
     overlay = Overlay.of(spec.lab, spec.host, uri)
+    with translated("explain", spec.host):
+        xml = domain_xml(spec, overlay.root, processors=processors_of(connect(uri), spec))
     return [
         f"mkdir -p {overlay.root} {overlay.directory}/work {overlay.upper}/var/lib/cloud/seed/nocloud",
         f"# meta-data, user-data and network-config go to {overlay.upper}/var/lib/cloud/seed/nocloud",
         _mount_command(uri, spec),
-        f"virsh -c {uri} define /dev/stdin <<'XML'\n{domain_xml(spec, overlay.root)}XML",
+        f"virsh -c {uri} define /dev/stdin <<'XML'\n{xml}XML",
         f"virsh -c {uri} start {spec.domain}",
     ]
 
@@ -65,7 +72,8 @@ def change_commands(uri: str, spec: MachineSpec, seen: Observed, changes: tuple[
         if changed & {"vcpus", "persistent"}:
             # virsh has no command for these: libvirt's LXC driver changes them with the definition.
             root = Overlay.of(spec.lab, spec.host, uri).root
-            xml = domain_xml(spec, root, domain.UUIDString())
+            cpus = processors_of(domain.connect(), spec)
+            xml = domain_xml(spec, root, domain.UUIDString(), processors=cpus)
             lines.append(f"{virsh} define /dev/stdin <<'XML'\n{xml}XML")
             # The new definition has the memory and the NICs already.
         else:

@@ -6,7 +6,7 @@ Each setting is declared once, with how it is wanted and how it is read; the dri
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,14 +22,18 @@ from labrun.tasks.provision.state_reasons import reason_of
 from labrun.tasks.state.item import NOTHING, Attributes
 
 __all__ = [
+    "EVERY",
     "POOL_OFF",
     "SETTINGS",
     "USER",
+    "from_next_start",
     "is_growth",
     "machine_tag",
     "observe_machines",
     "plan_machine",
+    "processors_in",
     "read_settings",
+    "taken_at_start",
     "wanted_settings",
 ]
 
@@ -47,16 +51,37 @@ def _firmware(root: ET.Element, _tag: Tag) -> str:
     return "uefi" if asked or root.find("os/loader[@type='pflash']") is not None else "bios"
 
 
+def _processors(root: ET.Element, _tag: Tag) -> str:
+    """Return how many of the hypervisor's processors a container may use, ``all`` if it may use any."""
+    element = root.find("vcpu[@cpuset]")
+    return EVERY if element is None else str(len(processors_in(element.get("cpuset", ""))))
+
+
+def processors_in(text: str) -> tuple[int, ...]:
+    """Return the processors of a set as libvirt writes it: ``0-2,5,^1``. Raises ValueError."""
+    chosen: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, _, last = part.removeprefix("^").partition("-")
+        numbers = range(int(first), int(last or first) + 1)
+        chosen = chosen.difference(numbers) if part.startswith("^") else chosen.union(numbers)
+    return tuple(sorted(chosen))
+
+
 class Setting(NamedTuple):
     """One setting: its text by the spec, and how it is read from a domain's XML and tag.
 
-    ``read`` None = it does not stand in the XML. ``of_vms`` = containers do not have it.
+    ``read`` None = it does not stand in the XML. ``of_vms`` = containers do not have it. ``at_start`` are the
+    drivers whose running machines take it only when they start next.
     """
 
     wanted: Callable[[MachineSpec], str]
     read: Callable[[ET.Element, Tag], str] | None
     of_vms: bool = False
+    at_start: tuple[str, ...] = ()
 
+
+EVERY = "all"
+"""The ``vcpus`` of a container that may use each of the hypervisor's processors."""
 
 USER = "user"
 """The setting of the login user: `up` makes one in the running guest; the former one stays."""
@@ -65,8 +90,12 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {
         "image": Setting(lambda spec: spec.image, lambda _root, tag: tag.extra.get("image", "")),
         USER: Setting(lambda spec: spec.user, lambda _root, tag: tag.extra.get(USER, DEFAULT_USER)),
-        "memory": Setting(lambda spec: str(spec.memory), _memory),
-        "vcpus": Setting(lambda spec: str(spec.vcpus), lambda root, _tag: root.findtext("vcpu", "").strip()),
+        "memory": Setting(lambda spec: str(spec.memory), _memory, at_start=("qemu",)),
+        "vcpus": Setting(
+            lambda spec: str(spec.vcpus),
+            lambda root, _tag: root.findtext("vcpu", "").strip(),
+            at_start=("qemu", "lxc"),
+        ),
         "nics": Setting(lambda spec: nics_text(spec.nics), lambda root, _tag: nics_text(nics_in(root))),
         "firmware": Setting(lambda spec: spec.firmware, _firmware, of_vms=True),
         "autostart": Setting(lambda spec: yes_or_no(spec.autostart), None),
@@ -77,6 +106,15 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
 )
 """All but the driver, in the order in which they are shown."""
 
+# A container shares the hypervisor's processors: the number is how many of them it may use.
+_OF_CONTAINERS: Mapping[str, Setting] = MappingProxyType(
+    {
+        "vcpus": SETTINGS["vcpus"]._replace(
+            wanted=lambda spec: EVERY if spec.every_processor else str(spec.vcpus), read=_processors
+        )
+    }
+)
+
 POOL_OFF = "pool-off"
 """The size of a disk whose pool is stopped: it cannot be seen."""
 
@@ -85,7 +123,19 @@ _FOR_LIFE = frozenset({"driver", "image", "firmware"})
 
 
 def _of(driver: str) -> Mapping[str, Setting]:
-    return {key: setting for key, setting in SETTINGS.items() if driver == "qemu" or not setting.of_vms}
+    if driver == "qemu":
+        return SETTINGS
+    return {key: _OF_CONTAINERS.get(key, setting) for key, setting in SETTINGS.items() if not setting.of_vms}
+
+
+def taken_at_start(driver: str, changes: Collection[str]) -> tuple[str, ...]:
+    """Return those of the changes that a running machine takes only when it starts next."""
+    return tuple(key for key, setting in _of(driver).items() if key in changes and driver in setting.at_start)
+
+
+def from_next_start(settings: Collection[str]) -> str:
+    """Return in words that these settings wait for the next start."""
+    return f"from its next start on: {', '.join(settings)}"
 
 
 def wanted_settings(driver: str, spec: MachineSpec) -> dict[str, str]:
@@ -167,18 +217,25 @@ def plan_machine(name: str, want: Attributes, seen: Observed | None, *, recreate
     plan = plan_of(item)
     if plan.action == "none" and down:
         return Plan(item, "start", start=True)
-    kept = ""
-    if plan.action == "update" and not is_growth(item.have, want):
-        kept = f"this needs a new machine: labrun up --recreate --hosts {name}"
-    return Plan(item, plan.action, start=down, kept=kept)
+    left = frozenset(key for key in ("disk", "disks") if not is_growth(item.have, want, key))
+    if plan.action != "update" or not left:
+        return Plan(item, plan.action, start=down)
+    why = f"this needs a new machine: labrun up --recreate --hosts {name}"
+    if left >= item.differences.keys() or _is_lost(item.have):
+        return Plan(item, "update", start=down, kept=why)
+    # The rest is done all the same.
+    return Plan(item, "update", start=down, kept=f"{', '.join(sorted(left))}: {why}", left=left)
 
 
-def is_growth(now: Attributes, wanted: Attributes) -> bool:
-    """Tell whether the disks can become the wanted ones without data loss; yes if they cannot be seen."""
-    before = [now.get("disk", ""), *now.get("disks", "").split()]
-    after = [wanted.get("disk", ""), *wanted.get("disks", "").split()]
+def _is_lost(now: Attributes) -> bool:
+    return "missing" in (now.get("disk", ""), *now.get("disks", "").split())
+
+
+def is_growth(now: Attributes, wanted: Attributes, key: str) -> bool:
+    """Tell whether ``disk`` or ``disks`` can become as wanted without data loss; yes if it cannot be seen."""
+    before, after = now.get(key, "").split(), wanted.get(key, "").split()
     if POOL_OFF in before or before == after:
         return True
-    if "missing" in before or len(after) < len(before):
+    if _is_lost(now) or len(after) < len(before):
         return False
     return all(int(new) >= int(old) for old, new in zip(before, after, strict=False))

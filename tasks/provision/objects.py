@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from labrun.inventory.model import Image
@@ -61,6 +62,11 @@ class Observed:
         """Return what the definition says."""
         return {**self.have, **self.later}
 
+    def otherwise(self, **texts: Mapping[str, str]) -> Observed:
+        """Return the object with other texts for values of attributes: ``autostart={"yes": "almost"}``."""
+        now = {**self.have, **{key: of.get(self.have[key], self.have[key]) for key, of in texts.items()}}
+        return replace(self, have=now)
+
     @property
     def standing(self) -> str:
         """Return a machine's state, with libvirt's reason for it if there is one."""
@@ -71,13 +77,15 @@ class Observed:
 class Plan:
     """What to do about one object: ``update`` is in place, ``restart`` is stop, redefine and start.
 
-    ``start`` tells whether a machine has to be started as well; ``kept`` is why nothing is done after all.
+    ``start`` tells whether a machine has to be started as well; ``kept`` is why nothing is done after all, or
+    why the attributes that are ``left`` stay as they are while the others change.
     """
 
     item: Item
     action: Action
     start: bool = False
     kept: str = ""
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,10 @@ def _of_machine(item: PlannedMachine, macs: Mapping[tuple[str, str], str], image
     for nic in spec.nics:
         if nic.model and item.kind == "lxc":
             return f"a container's NIC has no model {nic.model} (remove `model`, or driver: qemu)"
+    if item.kind == "lxc" and spec.disks:
+        return "a container has no disks of its own (`disks: []`, or driver: qemu)"
+    if item.kind == "lxc" and spec.firmware != "bios":
+        return "a container has no firmware (`firmware: bios`, or driver: qemu)"
     driver = driver_for(item.kind, item.uri)
     too_much = driver.beyond(spec)
     if too_much and item.plan.action != "none":

@@ -17,7 +17,7 @@ from labrun.tasks.provision.filters import plan_filter
 from labrun.tasks.provision.forwards import forward_specs, forward_warnings, observe_forwards, plan_forward
 from labrun.tasks.provision.hypervisor_rules import observe_rules, replaced_filters, rule_specs, unenforced
 from labrun.tasks.provision.lab_images import declared_image, is_current, would_be
-from labrun.tasks.provision.machines import plan_machine, wanted_settings
+from labrun.tasks.provision.machines import from_next_start, plan_machine, taken_at_start, wanted_settings
 from labrun.tasks.provision.networks import network_spec, observe_networks, plan_network
 from labrun.tasks.provision.objects import Busy, ImageUse, Observed, Plan, Planned
 from labrun.tasks.provision.rows import image_row, planned_row
@@ -226,7 +226,8 @@ def plan_rows(plan: LabPlan) -> list[Outcome]:
 
 
 def _machine_row(item: PlannedMachine, renamed: Stray | None) -> Outcome:
-    row = replace(planned_row(item.spec.host, "machine", item.plan), why=_stopped_by(item))
+    row = planned_row(item.spec.host, "machine", item.plan)
+    row = replace(row, why="; ".join(filter(None, [_stopped_by(item), _at_start(item), row.why])) or None)
     if renamed is None or item.plan.action != "create":
         return row
     # `up` would refuse, since a new machine would replace the files of this one.
@@ -237,6 +238,15 @@ def _stopped_by(item: PlannedMachine) -> str | None:
     """Return the state of a machine that does not run with libvirt's reason, None if it has none."""
     machine = item.seen.machine if item.seen is not None else None
     return f"{machine.state}: {machine.reason}" if machine is not None and machine.reason else None
+
+
+def _at_start(item: PlannedMachine) -> str | None:
+    """Return which changes a running machine would take only when it starts next, None if there are none."""
+    if item.plan.action != "update" or item.seen is None or item.seen.machine.state != "running":
+        return None
+    changes = item.plan.item.differences.keys() - item.plan.left
+    later = taken_at_start(item.kind, changes)
+    return from_next_start(later) if later and (item.plan.left or not item.plan.kept) else None
 
 
 def leftover_rows(plan: LabPlan, *, prune: bool) -> list[Outcome]:

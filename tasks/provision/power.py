@@ -48,16 +48,22 @@ def power(task: Task, action: str, timeout: float) -> Result:
         return Result(host=task.host, result=[replace(row, hypervisor_fault=True)], failed=True)
     if action != "restart" and job["state"] == wanted:
         return Result(host=task.host, result=[Outcome(host, "machine", host, Status.OK, wanted, wanted)])
+    by_itself = True
     try:
         if action in ("stop", "restart") and (running or job["state"] != "shut off"):
             report(host, "stopping")
-            driver.stop(job["domain"], timeout)
+            by_itself = driver.stop(job["domain"], timeout)
         if action in ("start", "restart"):
             report(host, "starting")
             driver.start(job["domain"])
     except LabrunError as error:
         return Result(host=task.host, result=[failure_row(error, host, "machine", host, began)], failed=True)
-    row = Outcome(host, "machine", host, Status.CHANGED, wanted, wanted, seconds=time.monotonic() - began)
+    # What was not written to the disk by then is lost.
+    before = f"did not shut down in {timeout:g} s" if running else f"was {job['state']}"
+    why = None if by_itself else f"it {before} and was powered off"
+    row = Outcome(
+        host, "machine", host, Status.CHANGED, wanted, wanted, why, seconds=time.monotonic() - began
+    )
     return Result(host=task.host, result=[row], changed=True)
 
 

@@ -204,7 +204,8 @@ class QemuDriver:
             domain = require(find_domain(connection, spec.domain, spec.lab), spec.domain)
             xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
             pool = ensure_pool(connection, lab_pool(spec.lab, self._base))
-            if not is_growth(disk_settings(pool, files, xml), wanted_settings(self.name, spec)):
+            now, want = disk_settings(pool, files, xml), wanted_settings(self.name, spec)
+            if not all(is_growth(now, want, key) for key in ("disk", "disks")):
                 return False
             grow_disks(domain, pool, files, spec, xml)
             if domain.isActive():
@@ -236,8 +237,8 @@ class QemuDriver:
             else:
                 run_again(domain, domain.create)
 
-    def stop(self, domain: str, timeout: float) -> None:
-        """Press the power button every 5 s (a booting guest ignores it), then power off."""
+    def stop(self, domain: str, timeout: float) -> bool:
+        """Press the power button every 5 s (a booting guest ignores it), then power off and return False."""
         import libvirt
 
         with translated("stop", domain):
@@ -254,19 +255,23 @@ class QemuDriver:
                     _log.debug("%s: %s", domain, error)
                 attempt += 1
                 if wait_until_off(handle, min(left, _ASK_AGAIN_SECONDS)):
-                    return
-            self._pull_the_plug(handle)
+                    return True
+            return not self._pull_the_plug(handle)
 
-    def _pull_the_plug(self, domain: Any) -> None:
+    def _pull_the_plug(self, domain: Any) -> bool:
+        """Power off; return False if it was off."""
         import libvirt
 
         try:
-            if domain.isActive():
-                domain.destroy()
+            if not domain.isActive():
+                return False
+            domain.destroy()
         except libvirt.libvirtError:
             # It may have shut down by itself in the meantime.
             if domain.isActive():
                 raise
+            return False
+        return True
 
     def retire(self, lab: str, domain: str) -> None:
         """Destroy the VM and undefine it with NVRAM, snapshots and saved state."""

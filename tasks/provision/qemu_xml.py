@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from labrun.tasks.provision.domains import nic_xml
 from labrun.tasks.provision.driver import MachineSpec, NicSpec
 from labrun.tasks.provision.machines import machine_tag
 
-__all__ = ["MachineFiles", "disk_xml", "domain_xml", "machine_nic_xml"]
+__all__ = ["MachineFiles", "disk_xml", "domain_xml", "host_of_volume", "machine_nic_xml"]
 
 _FOR_ANY_CPU = frozenset({"debian-12"})
 """Images that run on the first x86-64 CPUs: emulated without newer instructions, they boot sooner.
@@ -27,6 +28,9 @@ _TRANSLATION_CACHE_MIB = 256
 _FIXED_DEVICES = 4
 # A running machine cannot get more ports: these are for NICs and disks added later.
 _SPARE_PORTS = 4
+_VOLUME = re.compile(
+    r"(?P<host>[a-z0-9-]+?)(?:\.qcow2|-seed\.iso|\.disk[0-9]+\.qcow2|-console\.log(?:\.[0-9]+)?)"
+)
 _FIRST_EXTRA = ord("c")  # vda is the system disk, vdb the seed
 
 
@@ -64,6 +68,12 @@ class MachineFiles:
     def path(self, name: str) -> str:
         """Return a volume's path on the hypervisor."""
         return f"{self.directory}/{name}"
+
+
+def host_of_volume(volume: str) -> str:
+    """Return the host whose volume this is by its name, empty if no machine has volumes of such names."""
+    match = _VOLUME.fullmatch(volume)
+    return match["host"] if match else ""
 
 
 def domain_xml(

@@ -47,18 +47,19 @@ _DONE: Mapping[Action, str] = MappingProxyType(
 
 def planned_row(host: str, section: str, plan: Plan) -> Outcome:
     """Return the row of `plan`."""
-    if plan.kept:
+    if plan.kept and not plan.left:
         return kept_row(host, section, plan, plan.kept)
     status = Status.OK if plan.action == "none" else Status.WOULD_CHANGE
     name, actual = plan.item.name, _WOULD[plan.action]
-    return Outcome(host, section, name, status, AS_IN_FILE, actual, None, plan.item.diff)
+    return Outcome(host, section, name, status, AS_IN_FILE, actual, plan.kept or None, plan.item.diff)
 
 
 def done_row(host: str, section: str, plan: Plan, began: float) -> Outcome:
     """Return the row of `up` for a plan that was carried out."""
-    status = Status.OK if plan.action == "none" else Status.CHANGED
+    status = Status.OK if plan.action == "none" else Status.PENDING if plan.left else Status.CHANGED
     name, actual, seconds = plan.item.name, _DONE[plan.action], time.monotonic() - began
-    return Outcome(host, section, name, status, AS_IN_FILE, actual, None, plan.item.diff, seconds)
+    why = plan.kept or None
+    return Outcome(host, section, name, status, AS_IN_FILE, actual, why, plan.item.diff, seconds)
 
 
 def kept_row(host: str, section: str, plan: Plan, why: str) -> Outcome:

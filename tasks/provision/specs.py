@@ -30,7 +30,7 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         domain=lab.libvirt_name(host.name),
         image=stored_name(lab, machine.image),
         memory=machine.memory,
-        vcpus=machine.vcpus,
+        vcpus=machine.vcpus or 1,
         disk=machine.disk,
         nics=tuple(_nic(lab, nic) for nic in host.interfaces if not is_on_vlan(lab, nic)),
         seed=Seed("", "", ""),
@@ -39,6 +39,7 @@ def machine_spec(lab: Lab, host: Host) -> MachineSpec:
         firmware=machine.firmware,
         autostart=machine.autostart,
         digest=lab.digest,
+        every_processor=machine.vcpus is None,
     )
 
 

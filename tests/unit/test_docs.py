@@ -256,15 +256,6 @@ def test_every_key_of_the_lab_file_is_named_and_shown() -> None:
             assert re.search(rf"\b{key}:", shown), f"{key} is in no example"
 
 
-def test_the_keys_said_to_wait_are_those_that_a_file_with_all_of_them_is_told_of() -> None:
-    told = {
-        notice.path.rpartition(".")[2] for content in examples(LAB_FILE) for notice in loaded(content).notices
-    }
-    table = sections(LAB_FILE, 2)["Accepted, not supported yet"]
-    listed = set(re.findall(r"`([a-z_]+)`", " ".join(re.findall(r"^\| (`.+?) \|", table, re.MULTILINE))))
-    assert told == listed
-
-
 def test_makefile_targets_that_pages_name_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))

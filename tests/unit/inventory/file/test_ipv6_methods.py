@@ -16,7 +16,7 @@ from labrun.inventory.topology.eui64 import interface_in, link_local
 from labrun.inventory.topology.expectations import expectations
 from labrun.inventory.topology.way_in import way_in
 from labrun.key_pairs import HostKey
-from labrun.runner.commands.up import awaited_lease
+from labrun.runner.engine.machine_jobs import awaited_lease
 from labrun.tasks.configure.nm_profiles import desired_profiles
 from labrun.tasks.provision.cloudinit import seed_for
 from labrun.tasks.provision.network_settings import wanted_settings

@@ -37,6 +37,7 @@ KEYS: dict[str, str] = {
     "memory": "memory: 300",
     "vcpus": "vcpus: 3",
     "disk": "disk: 33",
+    "disks": "disks: [1]",
     "firmware": "firmware: uefi",
     "autostart": "autostart: true",
     "driver": "driver: qemu",
@@ -64,8 +65,10 @@ OTHERWISE = {
     "existing": {"hosts_file": "hosts_file: true", "guard": "guard: {last_resort: reboot}"},
     "virtual machine": {"driver": "driver: lxc"},
 }
-# The first two make the context; `access` is refused, and `disks` named for another reason.
-NOT_HERE = {"address", "networks", "access", "disks"}
+# The first two make the context; `access` is refused.
+NOT_HERE = {"address", "networks", "access"}
+# No container can have these, and not to have them is no effect that could be left out.
+REFUSED = {"disks": "has no disks of its own", "firmware": "has no firmware"}
 NIC_KEYS = {
     "network": "network: n",
     "ipv4": "ipv4: 10.1.0.9",
@@ -91,7 +94,7 @@ NETWORK_KEYS = {
 }
 EXISTING, CONTAINER, MACHINE, ANY = "existing", "container", "virtual machine", "any"
 URIS = {EXISTING: "auto", CONTAINER: "lxc:///system", MACHINE: "qemu:///system", ANY: "auto"}
-VMS_ONLY = {"vcpus", "disk", "disks", "firmware"}
+VMS_ONLY = {"disk"}
 
 
 def taken(lab: Lab) -> Any:
@@ -151,12 +154,16 @@ hosts:
 
 
 def named(lab: Lab) -> set[str]:
-    return {notice.path for notice in lab.notices} - {"filters.web"}
+    return {notice.path for notice in lab.notices if not notice.driver} - {"filters.web"}
 
 
 @pytest.mark.parametrize("context", URIS)
 @pytest.mark.parametrize("key", KEYS)
 def test_a_host_s_key_is_named_exactly_if_it_changes_nothing(key: str, context: str, tmp_path: Path) -> None:
+    if key in REFUSED and context == CONTAINER:
+        with pytest.raises(LabFileError, match=f"x is a container, which {REFUSED[key]}"):
+            lab_of(tmp_path, context, KEYS[key])
+        return
     written = OTHERWISE.get(context, {}).get(key, KEYS[key])
     without = lab_of(tmp_path, context, "nat: {}" if key == "nat" else "")
     with_it = lab_of(tmp_path, context, written)
@@ -205,7 +212,7 @@ networks: {n: {mode: nat, cidr6: 'fd00:1::/64', nat_ports: [2000, 3000]}, m: {ci
 filters: {web: [{deny: out, proto: tcp, port: 80}], used: [{deny: in}]}
 groups: {none: {hosts: []}, old: {hosts: [d], memory: 300, ssh: {port: 2022}}}
 hosts:
-  a: {networks: {m: {ipv4: dhcp, filter: used}}, vcpus: 2, ssh: {user: a, port: 22, identity: k}}
+  a: {networks: {m: {ipv4: dhcp, filter: used}}, disk: 2, ssh: {user: a, port: 22, identity: k}}
   b:
     networks: {m: 10.1.0.12}
     driver: qemu
@@ -219,9 +226,9 @@ lab.yaml:4: networks.n.nat_ports has no effect: it applies only to IPv4
 lab.yaml:5: filters.web has no effect: no NIC has it
 lab.yaml:6: groups.none has no effect: it has no hosts
 lab.yaml:6: groups.old.memory has no effect: it applies only to machines that labrun creates
+lab.yaml:8: hosts.a.disk has no effect: it applies only to VMs
 lab.yaml:8: hosts.a.ssh.identity has no effect: labrun creates the keys of its machines itself
 lab.yaml:8: hosts.a.ssh.user has no effect: the login of a machine that labrun creates is user
-lab.yaml:8: hosts.a.vcpus has no effect: it applies only to VMs
 lab.yaml:13: hosts.b.firewall.allow[0] has no effect: input is accept, so this is accepted anyway
 lab.yaml:13: hosts.b.firewall.allow[1] has no effect: forward is accept, so this is forwarded anyway
 lab.yaml:13: hosts.b.firewall.ssh has no effect: input is accept, so sshd's ports stay open
@@ -264,3 +271,33 @@ def test_each_place_without_effect_is_named_once_and_the_file_is_valid(
         for each in document["notices"]
     ]
     assert told == said.splitlines()
+
+
+def test_what_containers_would_not_have_waits_for_the_hypervisor_that_is_chosen(tmp_path: Path) -> None:
+    lab = lab_of(tmp_path, ANY, "disk: 33")
+    assert [(notice.path, notice.driver) for notice in lab.notices if notice.path.startswith("hosts")] == [
+        ("hosts.x.disk", "lxc")
+    ]
+    done = run_labrun("--lab", str(tmp_path / "lab.yaml"), "validate", cwd=tmp_path)
+    assert "hosts.x.disk" not in done.stderr
+
+
+def test_what_a_container_cannot_have_is_an_error_where_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "lab.yaml").write_text(
+        "name: demo\nhypervisor: qemu:///system\nnetworks: {n: {cidr: 10.1.0.0/24}}\n"
+        "defaults: {firmware: uefi}\nhosts:\n"
+        "  a: {networks: {n: dhcp}, driver: lxc, disks: [1]}\n"
+        "  b: {networks: {n: dhcp}, driver: lxc, firmware: bios, disks: []}\n"
+        "  c: {networks: {n: dhcp}, disks: [1]}\n"
+    )
+    done = run_labrun("--lab", "lab.yaml", "validate", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        2,
+        (
+            "lab.yaml:4: defaults.firmware: a is a container, which has no firmware"
+            " (`firmware: bios`, or driver: qemu)\n"
+            "lab.yaml:6: hosts.a.disks: a is a container, which has no disks of its own"
+            " (`disks: []`, or driver: qemu)\n"
+            "error: lab.yaml has 2 problems\n"
+        ),
+    )

@@ -22,7 +22,7 @@ hosts:
 groups:
   web-servers: {hosts: [web]}
 schedule: {every: 15m}
-defaults: {disks: [1]}
+filters: {web: [{deny: out, proto: tcp, port: 80}]}
 """
 
 
@@ -33,12 +33,12 @@ def lab(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_validate_finds_the_file_upwards_and_names_what_is_not_acted_on(lab: Path) -> None:
+def test_validate_finds_the_file_upwards_and_names_what_has_no_effect(lab: Path) -> None:
     done = run_labrun("validate", cwd=lab / "deep" / "er")
     assert done.returncode == 0
     source = done.stdout.split(":")[0]
     assert done.stdout == f"{source}: lab demo is valid: 2 networks, 2 hosts (1 router)\n"
-    assert done.stderr == f"{source}:11: defaults.disks is not supported yet\n"
+    assert done.stderr == f"{source}:11: filters.web has no effect: no NIC has it\n"
 
 
 def test_validate_takes_a_file_and_stdin(lab: Path) -> None:
@@ -56,8 +56,8 @@ def test_validate_as_a_document(lab: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["lab"], found["ok"], found["results"]) == ("demo", True, [])
     assert (found["networks"], found["hosts"]) == (["net1", "net2"], ["gate", "web"])
-    assert found["notices"] == [{"line": 11, "path": "defaults.disks"}]
-    assert done.stderr.endswith("defaults.disks is not supported yet\n")
+    assert found["notices"] == [{"line": 11, "path": "filters.web", "why": "no NIC has it"}]
+    assert done.stderr.endswith("filters.web has no effect: no NIC has it\n")
 
 
 def test_validate_says_nothing_when_quiet_and_valid(lab: Path) -> None:
@@ -71,7 +71,7 @@ def test_validate_reports_every_problem(lab: Path) -> None:
     )
     done = run_labrun("validate", cwd=lab)
     assert (done.returncode, done.stdout) == (2, "")
-    lines = [line for line in done.stderr.splitlines() if "not acted on" not in line]
+    lines = [line for line in done.stderr.splitlines() if "has no effect" not in line]
     assert len(lines) == 3
     assert "hosts.gate.role" in lines[0]
     assert "hosts.web.networks.net1" in lines[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labrun.inventory.file.load import load_lab
-from labrun.runner.commands.up import awaited_lease
+from labrun.runner.engine.machine_jobs import awaited_lease
 
 TEXT = """\
 name: lab

@@ -12,7 +12,14 @@ from labrun.ownership import read_tag
 from labrun.tasks.provision import lxc_by_hand, qemu_xml
 from labrun.tasks.provision.domains import network_in, nic_key, nics_of, nics_text
 from labrun.tasks.provision.driver import MachineSpec, NicSpec, Seed
-from labrun.tasks.provision.machines import SETTINGS, plan_machine, read_settings, wanted_settings
+from labrun.tasks.provision.machines import (
+    SETTINGS,
+    plan_machine,
+    processors_in,
+    read_settings,
+    taken_at_start,
+    wanted_settings,
+)
 from labrun.tasks.provision.objects import Observed
 
 WANTED = {"driver": "lxc", "image": "debian-12", "memory": "512", "nics": "02:00:00:00:00:01@lab-net"}
@@ -26,7 +33,8 @@ def there(state: str = "running", **changes: str) -> Observed:
 
 def rendered(driver: str, spec: MachineSpec) -> str:
     if driver == "lxc":
-        return lxc_by_hand.domain_xml(spec, Path("/root"))
+        processors = "" if spec.every_processor else f"0-{spec.vcpus},^1"
+        return lxc_by_hand.domain_xml(spec, Path("/root"), processors=processors)
     files = qemu_xml.MachineFiles("/pool", spec.host)
     return qemu_xml.domain_xml(spec, files, virt="qemu", image_volume="image.qcow2")
 
@@ -38,6 +46,7 @@ def rendered(driver: str, spec: MachineSpec) -> str:
         {},
         {"memory": 96},
         {"vcpus": 7},
+        {"every_processor": True},
         {"image": "rocky-9"},
         {"nics": ()},
         {"nics": NICS[::-1]},
@@ -52,9 +61,10 @@ def test_what_is_written_is_read(driver: str, changed: dict[str, object]) -> Non
     wanted = wanted_settings(driver, spec)
     elsewhere = {"autostart", "persistent", *(["disk", "disks"] if driver == "qemu" else [])}
     assert read_settings(driver, xml, tag) == {k: wanted[k] for k in wanted if k not in elsewhere}
-    # Each change but a container's firmware shows.
+    # Each change but a container's firmware shows, and each VM has a number of processors.
     shows = wanted != wanted_settings(driver, SPEC)
-    assert shows == bool(changed and not ("firmware" in changed and driver == "lxc"))
+    nothing = {"lxc": "firmware", "qemu": "every_processor"}[driver] in changed
+    assert shows == bool(changed and not nothing)
 
 
 def test_the_model_of_a_vm_s_nic_is_written_and_read() -> None:
@@ -113,3 +123,52 @@ def test_the_diff_names_what_is_and_what_should_be() -> None:
 def test_recreate_is_asked_for_even_where_nothing_differs() -> None:
     assert plan_machine("one", WANTED, there(), recreate=True).action == "recreate"
     assert plan_machine("one", WANTED, None, recreate=True).action == "create"
+
+
+@pytest.mark.parametrize(
+    ("text", "processors"),
+    [("", ()), ("0", (0,)), ("0-2,5", (0, 1, 2, 5)), ("0-3,^1-2", (0, 3)), ("7,1", (1, 7))],
+)
+def test_sets_of_processors(text: str, processors: tuple[int, ...]) -> None:
+    assert processors_in(text) == processors
+
+
+DISKS = {"driver": "qemu", "memory": "512", "disk": "10", "disks": "2 5", "image": "i", "firmware": "bios"}
+NEW = "this needs a new machine: labrun up --recreate --hosts one"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "left", "kept"),
+    [
+        # Growth, and what has nothing to do with disks, is done.
+        ({"disk": "11", "disks": "3 5 1"}, {}, set(), ""),
+        ({"memory": "256"}, {}, set(), ""),
+        # Nothing of it can be done.
+        ({"disk": "9"}, {}, set(), NEW),
+        ({"disks": "2"}, {}, set(), NEW),
+        ({"disk": "9", "disks": "2 4"}, {}, set(), NEW),
+        # The rest is.
+        ({"memory": "256", "disks": "2"}, {}, {"disks"}, f"disks: {NEW}"),
+        ({"memory": "256", "disk": "9"}, {}, {"disk"}, f"disk: {NEW}"),
+        ({"disk": "12", "disks": "1 5"}, {}, {"disks"}, f"disks: {NEW}"),
+        ({"memory": "256", "disk": "9", "disks": ""}, {}, {"disk", "disks"}, f"disk, disks: {NEW}"),
+        # A lost disk makes every definition wrong.
+        ({"memory": "256"}, {"disk": "missing"}, set(), NEW),
+        ({"memory": "256"}, {"disks": "2 missing"}, set(), NEW),
+        # What cannot be seen counts as it should be.
+        ({"memory": "256"}, {"disk": "pool-off", "disks": "pool-off pool-off"}, set(), ""),
+    ],
+)
+def test_what_only_a_new_machine_can_carry_leaves_the_rest(
+    wanted: dict[str, str], seen: dict[str, str], left: set[str], kept: str
+) -> None:
+    there = Observed("lab-one", {**DISKS, **seen}, host="one", state="running")
+    plan = plan_machine("one", {**DISKS, **wanted}, there)
+    assert (plan.action, set(plan.left), plan.kept) == ("update", left, kept)
+
+
+def test_what_waits_for_the_next_start() -> None:
+    every = [*SETTINGS, "driver"]
+    assert taken_at_start("qemu", every) == ("memory", "vcpus")
+    assert taken_at_start("lxc", every) == ("vcpus",)
+    assert taken_at_start("qemu", ["nics", "disks"]) == ()
